@@ -1,0 +1,83 @@
+// sgatlin: train, run, convert and look inside transformer language models whose feed-forward
+// layers are sparse. This is the whole public interface, in order of need, and its manual.
+//
+// Conventions
+//   * Every function that can fail returns a status and, when `err` is not NULL, fills in a message
+//     that names the file, the field, what was found and what was expected.
+//   * Handles are opaque; what `_new` or `_open` returns, `_free` releases (NULL is allowed).
+//   * Options structs are filled by their `_default` function first, then changed.
+//   * The library never prints, exits, aborts on input, or reads the environment.
+//   * Shapes are written (rows, columns); arrays are dense and row-major.
+//   * Strings are UTF-8 and NUL-terminated unless a length goes with them.
+//   * A handle is used by one thread at a time; different handles are independent.
+#ifndef SGATLIN_H
+#define SGATLIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SG_API __attribute__((visibility("default")))
+#define SG_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
+#else
+#define SG_API
+#define SG_PRINTF(format_index, first)
+#endif
+
+// ---- 1. Status ------------------------------------------------------------------------------
+
+typedef enum sg_status {
+    SG_OK = 0,
+    SG_ERR_ARGUMENT = 1,    // a value passed by the caller is wrong
+    SG_ERR_MEMORY = 2,      // out of memory
+    SG_ERR_IO = 3,          // the system refused to read or write
+    SG_ERR_NOT_FOUND = 4,   // a file or a name does not exist
+    SG_ERR_FORMAT = 5,      // the content of a file is damaged or not of its kind
+    SG_ERR_MISMATCH = 6,    // two things that must fit each other do not
+    SG_ERR_UNSUPPORTED = 7, // valid, but not something this build can do
+    SG_ERR_NUMERIC = 8,     // a NaN, an infinity or a diverging loss
+    SG_ERR_STOPPED = 9,     // the caller asked to stop; what was done is saved
+    SG_ERR_INTERNAL = 10    // a bug in this library
+} sg_status;
+
+typedef struct sg_error {
+    sg_status code;
+    char message[1024];
+} sg_error;
+
+// The name of a status, such as "format error". Never NULL.
+SG_API const char *sg_status_name(sg_status status);
+// Library version, such as "0.1.0".
+SG_API const char *sg_version(void);
+
+// ---- 2. Context: threads and talk -----------------------------------------------------------
+
+typedef enum sg_log_level { SG_LOG_INFO = 0, SG_LOG_WARNING = 1 } sg_log_level;
+// One message, without a line end; valid during the call only.
+typedef void (*sg_log_fn)(void *user, sg_log_level level, const char *message);
+
+typedef struct sg_context_options {
+    int threads;        // 0: as many as the processor has cores
+    sg_log_fn log;      // NULL: silent
+    void *log_user;
+    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2"
+} sg_context_options;
+
+// Threads, kernels and the log callback. Models, tokenizers and runs are made inside a context and
+// must be freed before it.
+typedef struct sg_context sg_context;
+
+SG_API sg_context_options sg_context_options_default(void);
+// options may be NULL for the defaults.
+SG_API sg_status sg_context_new(const sg_context_options *options, sg_context **context,
+                                sg_error *err);
+SG_API void sg_context_free(sg_context *context);
+SG_API int sg_context_threads(const sg_context *context);
+// The name of the kernels in use: "ref" or "avx2".
+SG_API const char *sg_context_kernel(const sg_context *context);
+

@@ -1,0 +1,22 @@
+#define _GNU_SOURCE
+#include "base/cpu.h"
+
+#include <sched.h>
+
+sg_cpu sg_cpu_detect(void)
+{
+    sg_cpu cpu = {.cores = 1};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    cpu.avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    cpu.avx512 = cpu.avx2_fma && __builtin_cpu_supports("avx512f") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512vl");
+#endif
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        int count = CPU_COUNT(&set);
+        if (count > 0) cpu.cores = count;
+    }
+    return cpu;
+}

@@ -1,0 +1,410 @@
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+
+static sg_status file_fail(sg_error *err, const char *verb, const char *path, int64_t negative_errno)
+{
+    int code = (int)-negative_errno;
+    char text[128];
+    // GNU strerror_r may return a static string instead of filling the buffer.
+    const char *reason = strerror_r(code, text, sizeof text);
+    sg_status status = code == ENOENT || code == ENOTDIR ? SG_ERR_NOT_FOUND
+                       : code == ENOMEM                  ? SG_ERR_MEMORY
+                                                         : SG_ERR_IO;
+    return sg_fail(err, status, "%s: cannot %s: %s", path, verb, reason);
+}
+
+// ---- reading ----------------------------------------------------------------------------------
+
+static sg_status file_info(const char *path, sg_fs_info *info, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    int result = fs->info(fs->user, path, info);
+    return result < 0 ? file_fail(err, "open", path, result) : SG_OK;
+}
+
+sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *bytes, sg_error *err)
+{
+    *data = NULL;
+    *bytes = 0;
+    const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    SG_TRY(file_info(path, &info, err));
+    if (info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a folder, expected a file", path);
+    if ((uint64_t)info.bytes > limit)
+        return sg_fail(err, SG_ERR_FORMAT, "%s: %lld bytes, expected at most %zu", path,
+                       (long long)info.bytes, limit);
+    int handle = fs->open(fs->user, path, SG_FS_READ);
+    if (handle < 0) return file_fail(err, "open", path, handle);
+    size_t size = (size_t)info.bytes;
+    char *buffer = sg_alloc(size + 1);
+    if (buffer == NULL) {
+        fs->close(fs->user, handle);
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for %zu bytes", path, size);
+    }
+    size_t got = 0;
+    int64_t result = 0;
+    while (got < size && (result = fs->read(fs->user, handle, buffer + got, size - got)) > 0)
+        got += (size_t)result;
+    fs->close(fs->user, handle);
+    if (result < 0) {
+        sg_free(buffer);
+        return file_fail(err, "read", path, result);
+    }
+    buffer[got] = '\0';
+    *data = buffer;
+    *bytes = got;
+    return SG_OK;
+}
+
+sg_status sg_map_open(const char *path, sg_map *map, sg_error *err)
+{
+    *map = (sg_map){0};
+    const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    SG_TRY(file_info(path, &info, err));
+    if (info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a folder, expected a file", path);
+    if (info.bytes == 0) return SG_OK;
+    const void *view;
+    int result = fs->map(fs->user, path, (size_t)info.bytes, &view);
+    if (result < 0) return file_fail(err, "map", path, result);
+    map->data = view;
+    map->bytes = (size_t)info.bytes;
+    return SG_OK;
+}
+
+void sg_map_close(sg_map *map)
+{
+    const sg_fs *fs = sg_fs_get();
+    if (map->data != NULL) fs->unmap(fs->user, map->data, map->bytes);
+    *map = (sg_map){0};
+}
+
+bool sg_path_exists(const char *path)
+{
+    const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    return fs->info(fs->user, path, &info) >= 0;
+}
+
+bool sg_path_is_folder(const char *path)
+{
+    const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    return fs->info(fs->user, path, &info) >= 0 && info.is_folder;
+}
+
+sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err)
+{
+    sg_fs_info info;
+    SG_TRY(file_info(path, &info, err));
+    *bytes = info.bytes;
+    return SG_OK;
+}
+
+// ---- writing ----------------------------------------------------------------------------------
+
+enum { writer_capacity = 1 << 18 };
+
+struct sg_writer {
+    const sg_fs *fs;
+    int handle;
+    char path[SG_PATH_MAX];
+    sg_hasher *hasher;
+    int64_t bytes;
+    size_t used;
+    int64_t failure; // 0 or -errno
+    char buffer[writer_capacity];
+};
+
+sg_status sg_writer_open(const char *path, int mode, sg_writer **out, sg_error *err)
+{
+    *out = NULL;
+    if (strlen(path) >= SG_PATH_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is longer than %d bytes", path,
+                       SG_PATH_MAX - 1);
+    sg_writer *writer = sg_alloc(sizeof *writer);
+    sg_hasher *hasher = sg_hasher_new();
+    if (writer == NULL || hasher == NULL) {
+        sg_free(writer);
+        sg_hasher_free(hasher);
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a write buffer", path);
+    }
+    writer->fs = sg_fs_get();
+    writer->hasher = hasher;
+    writer->bytes = 0;
+    writer->used = 0;
+    writer->failure = 0;
+    memcpy(writer->path, path, strlen(path) + 1);
+    writer->handle = writer->fs->open(writer->fs->user, path, mode);
+    if (writer->handle < 0) {
+        int result = writer->handle;
+        sg_hasher_free(hasher);
+        sg_free(writer);
+        return file_fail(err, "open for writing", path, result);
+    }
+    *out = writer;
+    return SG_OK;
+}
+
+static void writer_push(sg_writer *writer, const char *data, size_t bytes)
+{
+    while (bytes > 0 && writer->failure == 0) {
+        int64_t put = writer->fs->write(writer->fs->user, writer->handle, data, bytes);
+        if (put <= 0) {
+            writer->failure = put < 0 ? put : -EIO;
+            return;
+        }
+        data += put;
+        bytes -= (size_t)put;
+    }
+}
+
+static void writer_drain(sg_writer *writer)
+{
+    writer_push(writer, writer->buffer, writer->used);
+    writer->used = 0;
+}
+
+void sg_writer_put(sg_writer *writer, const void *data, size_t bytes)
+{
+    if (bytes == 0 || writer->failure != 0) return;
+    sg_hasher_add(writer->hasher, data, bytes);
+    writer->bytes += (int64_t)bytes;
+    if (bytes > writer_capacity - writer->used) writer_drain(writer);
+    if (bytes > writer_capacity) {
+        writer_push(writer, data, bytes);
+        return;
+    }
+    memcpy(writer->buffer + writer->used, data, bytes);
+    writer->used += bytes;
+}
+
+void sg_writer_printf(sg_writer *writer, const char *format, ...)
+{
+    char stack[1024];
+    va_list args;
+    va_start(args, format);
+    int need = vsnprintf(stack, sizeof stack, format, args);
+    va_end(args);
+    if (need < 0) {
+        writer->failure = -EINVAL;
+        return;
+    }
+    if ((size_t)need < sizeof stack) {
+        sg_writer_put(writer, stack, (size_t)need);
+        return;
+    }
+    char *heap = sg_alloc((size_t)need + 1);
+    if (heap == NULL) {
+        writer->failure = -ENOMEM;
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(heap, (size_t)need + 1, format, args);
+    va_end(args);
+    sg_writer_put(writer, heap, (size_t)need);
+    sg_free(heap);
+}
+
+int64_t sg_writer_bytes(const sg_writer *writer)
+{
+    return writer->bytes;
+}
+
+uint64_t sg_writer_hash(const sg_writer *writer)
+{
+    return sg_hasher_value(writer->hasher);
+}
+
+sg_status sg_writer_flush(sg_writer *writer, sg_error *err)
+{
+    writer_drain(writer);
+    if (writer->failure != 0) return file_fail(err, "write", writer->path, writer->failure);
+    return SG_OK;
+}
+
+sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err)
+{
+    writer_drain(writer);
+    if (writer->failure == 0 && sync)
+        writer->failure = writer->fs->sync(writer->fs->user, writer->handle);
+    int closed = writer->fs->close(writer->fs->user, writer->handle);
+    if (writer->failure == 0) writer->failure = closed;
+    sg_status status = SG_OK;
+    if (writer->failure < 0) status = file_fail(err, "write", writer->path, writer->failure);
+    sg_hasher_free(writer->hasher);
+    sg_free(writer);
+    return status;
+}
+
+void sg_writer_abandon(sg_writer *writer)
+{
+    if (writer == NULL) return;
+    writer->fs->close(writer->fs->user, writer->handle);
+    sg_hasher_free(writer->hasher);
+    sg_free(writer);
+}
+
+sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err)
+{
+    char temporary[SG_PATH_MAX];
+    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
+    sg_writer *writer;
+    SG_TRY(sg_writer_open(temporary, SG_FS_CREATE, &writer, err));
+    sg_writer_put(writer, data, bytes);
+    sg_status status = sg_writer_close(writer, true, err);
+    if (status == SG_OK) status = sg_path_rename(temporary, path, err);
+    if (status != SG_OK) {
+        sg_path_remove(temporary, NULL);
+        return status;
+    }
+    char folder[SG_PATH_MAX];
+    sg_path_folder(folder, sizeof folder, path);
+    return sg_folder_sync(folder, err);
+}
+
+// ---- names and folders ------------------------------------------------------------------------
+
+sg_status sg_path_join(char *out, size_t capacity, const char *folder, const char *name,
+                       sg_error *err)
+{
+    size_t length = strlen(folder);
+    const char *slash = length > 0 && folder[length - 1] == '/' ? "" : "/";
+    int need = snprintf(out, capacity, "%s%s%s", folder, slash, name);
+    if (need < 0 || (size_t)need >= capacity)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", folder);
+    return SG_OK;
+}
+
+void sg_path_folder(char *out, size_t capacity, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        snprintf(out, capacity, ".");
+    else
+        snprintf(out, capacity, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+sg_status sg_folder_make(const char *path, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    if (sg_path_is_folder(path)) return SG_OK;
+    int result = fs->make_folder(fs->user, path);
+    if (result == -ENOENT) {
+        char parent[SG_PATH_MAX];
+        sg_path_folder(parent, sizeof parent, path);
+        if (strlen(parent) >= strlen(path)) return file_fail(err, "make the folder", path, result);
+        SG_TRY(sg_folder_make(parent, err));
+        result = fs->make_folder(fs->user, path);
+    }
+    if (result == -EEXIST && sg_path_is_folder(path)) return SG_OK;
+    return result < 0 ? file_fail(err, "make the folder", path, result) : SG_OK;
+}
+
+sg_status sg_folder_sync(const char *path, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    int result = fs->sync_folder(fs->user, path);
+    return result < 0 ? file_fail(err, "sync the folder", path, result) : SG_OK;
+}
+
+typedef struct name_list {
+    char **names;
+    size_t count;
+    size_t capacity;
+    bool failed;
+} name_list;
+
+static void name_add(void *context, const char *name)
+{
+    name_list *list = context;
+    if (list->failed) return;
+    char *copy = NULL;
+    if (!sg_grow((void **)&list->names, &list->capacity, list->count + 1, sizeof *list->names) ||
+        (copy = sg_strdup(name)) == NULL) {
+        list->failed = true;
+        return;
+    }
+    list->names[list->count++] = copy;
+}
+
+static int name_compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+sg_status sg_folder_list(const char *path, char ***names, size_t *count, sg_error *err)
+{
+    *names = NULL;
+    *count = 0;
+    const sg_fs *fs = sg_fs_get();
+    name_list list = {0};
+    int result = fs->list(fs->user, path, name_add, &list);
+    if (result < 0 || list.failed) {
+        sg_names_free(list.names, list.count);
+        if (result < 0) return file_fail(err, "list the folder", path, result);
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for its names", path);
+    }
+    if (list.count > 1) qsort(list.names, list.count, sizeof *list.names, name_compare);
+    *names = list.names;
+    *count = list.count;
+    return SG_OK;
+}
+
+void sg_names_free(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        sg_free(names[i]);
+    sg_free(names);
+}
+
+sg_status sg_path_rename(const char *from, const char *to, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    int result = fs->rename(fs->user, from, to);
+    return result < 0 ? file_fail(err, "rename", from, result) : SG_OK;
+}
+
+sg_status sg_path_remove(const char *path, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    int result = fs->remove(fs->user, path);
+    return result < 0 ? file_fail(err, "remove", path, result) : SG_OK;
+}
+
+static sg_status tree_remove(const char *path, int depth, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    int result = fs->info(fs->user, path, &info);
+    if (result == -ENOENT) return SG_OK;
+    if (result < 0) return file_fail(err, "open", path, result);
+    if (!info.is_folder) return sg_path_remove(path, err);
+    if (depth > 16) return sg_fail(err, SG_ERR_IO, "%s: folders are nested too deep", path);
+    char **names;
+    size_t count;
+    SG_TRY(sg_folder_list(path, &names, &count, err));
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < count && status == SG_OK; i++) {
+        char child[SG_PATH_MAX];
+        status = sg_path_join(child, sizeof child, path, names[i], err);
+        if (status == SG_OK) status = tree_remove(child, depth + 1, err);
+    }
+    sg_names_free(names, count);
+    return status == SG_OK ? sg_path_remove(path, err) : status;
+}
+
+sg_status sg_tree_remove(const char *path, sg_error *err)
+{
+    return tree_remove(path, 0, err);
+}

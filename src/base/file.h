@@ -1,0 +1,117 @@
+// The one seam through which the library touches files. Above it: whole-file reads, mappings,
+// buffered writers, atomic replacement. Below it: a table of operations that tests replace to fill
+// the disk, refuse a call or cut the power.
+#ifndef SG_BASE_FILE_H
+#define SG_BASE_FILE_H
+
+#include "base/status.h"
+
+// ---- the seam ---------------------------------------------------------------------------------
+// Every operation returns 0 or a positive value on success and -errno on failure.
+
+enum {
+    SG_FS_READ = 0,     // the file must exist
+    SG_FS_CREATE = 1,   // write a new, empty file; an old one of that name is emptied
+    SG_FS_APPEND = 2,   // write at the end; created when missing
+    SG_FS_UPDATE = 3    // read and write an existing file in place
+};
+
+typedef struct sg_fs_info {
+    int64_t bytes;
+    bool is_folder;
+} sg_fs_info;
+
+typedef struct sg_fs {
+    void *user;
+    int (*open)(void *user, const char *path, int mode);             // returns a handle >= 0
+    int64_t (*read)(void *user, int handle, void *data, size_t n);   // bytes read, 0 at the end
+    int64_t (*write)(void *user, int handle, const void *data, size_t n); // bytes written
+    int64_t (*seek)(void *user, int handle, int64_t offset);         // absolute; new offset
+    int (*sync)(void *user, int handle);                             // data reaches the disk
+    int (*truncate)(void *user, int handle, int64_t bytes);
+    int (*close)(void *user, int handle);
+    int (*info)(void *user, const char *path, sg_fs_info *info);
+    int (*rename)(void *user, const char *from, const char *to);     // replaces `to` atomically
+    int (*remove)(void *user, const char *path);                     // a file or an empty folder
+    int (*make_folder)(void *user, const char *path);
+    int (*sync_folder)(void *user, const char *path);                // names in it reach the disk
+    // Calls `each` for every entry but "." and "..", in no special order.
+    int (*list)(void *user, const char *path, void (*each)(void *context, const char *name),
+                void *context);
+    // Read-only view of a whole file of `bytes` > 0 bytes; *view is released by unmap.
+    int (*map)(void *user, const char *path, size_t bytes, const void **view);
+    void (*unmap)(void *user, const void *view, size_t bytes);
+    // Takes an exclusive lock that ends with close(handle); -EWOULDBLOCK when somebody has it.
+    int (*lock)(void *user, int handle);
+} sg_fs;
+
+// The system's own file operations.
+const sg_fs *sg_fs_system(void);
+// Replaces the operations for the whole library; NULL goes back to the system's. For tests.
+void sg_fs_set(const sg_fs *fs);
+const sg_fs *sg_fs_get(void);
+
+// ---- reading ----------------------------------------------------------------------------------
+
+// Reads a whole file of at most `limit` bytes; a NUL is put behind it. *data: sg_free.
+sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *bytes, sg_error *err);
+
+typedef struct sg_map {
+    const unsigned char *data; // NULL for an empty file
+    size_t bytes;
+} sg_map;
+
+// Maps a whole file read-only. Release with sg_map_close.
+sg_status sg_map_open(const char *path, sg_map *map, sg_error *err);
+void sg_map_close(sg_map *map);
+
+bool sg_path_exists(const char *path);
+bool sg_path_is_folder(const char *path);
+sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err);
+
+// ---- writing ----------------------------------------------------------------------------------
+
+// A buffered writer. The first failure is kept: later calls do nothing, close reports it.
+typedef struct sg_writer sg_writer;
+
+// mode: SG_FS_CREATE or SG_FS_APPEND.
+sg_status sg_writer_open(const char *path, int mode, sg_writer **writer, sg_error *err);
+void sg_writer_put(sg_writer *writer, const void *data, size_t bytes);
+void sg_writer_printf(sg_writer *writer, const char *format, ...) SG_PRINTF(2, 3);
+// Bytes put so far by this writer.
+int64_t sg_writer_bytes(const sg_writer *writer);
+// Checksum (sg_hash) of the bytes put so far by this writer.
+uint64_t sg_writer_hash(const sg_writer *writer);
+// Hands buffered bytes to the system, so that another reader sees them.
+sg_status sg_writer_flush(sg_writer *writer, sg_error *err);
+// Flushes, syncs when asked, closes and frees; reports the first failure of the whole life.
+sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err);
+// Closes and frees without a report, for error paths. NULL is allowed.
+void sg_writer_abandon(sg_writer *writer);
+
+// Replaces `path` by `data` so that after a crash it holds the old or the new bytes, never a mix:
+// write path.tmp, sync, rename, sync the folder.
+sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err);
+
+// ---- names and folders ------------------------------------------------------------------------
+
+// "a" + "b" = "a/b"; fails when the result does not fit.
+sg_status sg_path_join(char *out, size_t capacity, const char *folder, const char *name,
+                       sg_error *err);
+// The folder part of a path: "a/b" -> "a", "b" -> ".".
+void sg_path_folder(char *out, size_t capacity, const char *path);
+
+// Makes a folder and its parents; one that is there already is fine.
+sg_status sg_folder_make(const char *path, sg_error *err);
+sg_status sg_folder_sync(const char *path, sg_error *err);
+// Sorted names in a folder. *names: sg_names_free.
+sg_status sg_folder_list(const char *path, char ***names, size_t *count, sg_error *err);
+void sg_names_free(char **names, size_t count);
+sg_status sg_path_rename(const char *from, const char *to, sg_error *err);
+sg_status sg_path_remove(const char *path, sg_error *err);
+// Removes a file, or a folder with all in it. A path that is not there is fine.
+sg_status sg_tree_remove(const char *path, sg_error *err);
+
+enum { SG_PATH_MAX = 4096 };
+
+#endif

@@ -1,0 +1,20 @@
+// Status and error messages: how every function of the library reports failure.
+#ifndef SG_BASE_STATUS_H
+#define SG_BASE_STATUS_H
+
+#include "sgatlin.h"
+
+// Fills in `err` (may be NULL) and returns `code`, so that `return sg_fail(...)` is one line.
+sg_status sg_fail(sg_error *err, sg_status code, const char *format, ...) SG_PRINTF(3, 4);
+
+// Puts "context: " in front of the message of an error that is already there; returns its code.
+sg_status sg_fail_context(sg_error *err, sg_status code, const char *format, ...) SG_PRINTF(3, 4);
+
+// Returns from the calling function when `expression` is not SG_OK.
+#define SG_TRY(expression)                                                                         \
+    do {                                                                                           \
+        sg_status sg_try_status_ = (expression);                                                   \
+        if (sg_try_status_ != SG_OK) return sg_try_status_;                                        \
+    } while (0)
+
+#endif
