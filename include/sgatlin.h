@@ -81,3 +81,8 @@ SG_API int sg_context_threads(const sg_context *context);
 // The name of the kernels in use: "ref" or "avx2".
 SG_API const char *sg_context_kernel(const sg_context *context);
 
+#ifdef __cplusplus
+}
+#endif
+
+#endif

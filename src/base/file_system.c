@@ -1,5 +1,4 @@
 // The system's side of the file seam: thin wrappers that turn errno into a return value.
-#define _GNU_SOURCE
 #include "base/file.h"
 
 #include <dirent.h>
