@@ -1,0 +1,114 @@
+// The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines the
+// result, `avx2` is checked against it. Kernels run on one thread, take raw pointers and sizes,
+// outputs first, and allocate nothing. Arrays do not overlap unless a comment allows it. Results
+// depend on the arguments alone (never on alignment or on the thread), so that runs repeat bit for
+// bit; different tables may round differently.
+#ifndef SG_KERNEL_KERNEL_H
+#define SG_KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernel/real.h"
+
+typedef enum sg_activation {
+    SG_ACT_IDENTITY = 0,
+    SG_ACT_GELU = 1,  // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+    SG_ACT_RELU = 2,
+    SG_ACT_SWISH = 3, // x sigmoid(x)
+    SG_ACT_COUNT
+} sg_activation;
+
+// One step of AdamW on one tensor: m, v, p in place.
+//   g' = g * grad_scale
+//   m = beta1 m + (1 - beta1) g' ;  v = beta2 v + (1 - beta2) g'^2
+//   p = p - lr ( (m / bias1) / (sqrt(v / bias2) + eps) + decay p )
+// (Loshchilov & Hutter 2019, decoupled decay; eps outside the root.)
+typedef struct sg_adamw_args {
+    double lr, beta1, beta2, eps, decay;
+    double bias1, bias2; // 1 - beta^t for the t-th update, t = 1, 2, …
+    double grad_scale;   // from gradient clipping
+} sg_adamw_args;
+
+typedef struct sg_kernels {
+    const char *name;
+
+    // ---- vectors of n ----
+    sg_real (*dot)(const sg_real *a, const sg_real *b, int64_t n);
+    void (*axpy)(sg_real *y, sg_real alpha, const sg_real *x, int64_t n); // y += alpha x
+    void (*add)(sg_real *y, const sg_real *a, const sg_real *b, int64_t n); // y = a + b; may alias
+    void (*scale)(sg_real *y, sg_real alpha, int64_t n);                  // y *= alpha
+    double (*sum_squares)(const sg_real *x, int64_t n);                   // summed in double
+    sg_real (*max)(const sg_real *x, int64_t n);                          // n >= 1; no NaN inside
+    // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives 0.
+    sg_real (*exp_sum)(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
+
+    // ---- rows ----
+    // RMSNorm (Zhang & Sennrich 2019): rstd[r] = 1/sqrt(mean(x_r^2) + eps), y = x * (rstd * w).
+    // x, y (rows, d), w (d), rstd (rows).
+    void (*rmsnorm_forward)(sg_real *y, sg_real *rstd, const sg_real *x, const sg_real *w,
+                            int64_t rows, int64_t d, double eps);
+    // dx is written, or added to when `accumulate`; dw (d) is always added to.
+    void (*rmsnorm_backward)(sg_real *dx, sg_real *dw, const sg_real *dy, const sg_real *x,
+                             const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
+                             bool accumulate);
+    // Rotary positions (Su et al. 2021), half-split layout, over `heads` heads of one token:
+    // y1 = x1 cos - s x2 sin, y2 = x2 cos + s x1 sin, x = [x1; x2] per head; s = +1 rotates,
+    // s = -1 rotates back (the backward pass). x, y (heads, 2 half), cos, sin (half). y may be x.
+    void (*rope)(sg_real *y, const sg_real *x, const sg_real *cos, const sg_real *sin,
+                 int64_t heads, int64_t half, sg_real s);
+    // Softmax of each row; y may be x. x, y (rows, n).
+    void (*softmax_forward)(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
+    // dx = y (dy - sum(dy y)), written or added.
+    void (*softmax_backward)(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
+                             int64_t n, bool accumulate);
+
+    // ---- activations ----
+    void (*act_forward)(sg_real *y, const sg_real *x, sg_activation act, int64_t n); // y may be x
+    // dx = dy act'(x), written or added; dx may be dy when not accumulating.
+    void (*act_backward)(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
+                         int64_t n, bool accumulate);
+    // Clamped SwiGLU of GPT-OSS (spec 5.3): u = [g; l] (rows, 2f): g' = min(g, 7),
+    // l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' + 1), y (rows, f). The gradient through a
+    // value that was cut is 0 (at exactly 7 the value counts as not cut).
+    void (*swiglu_forward)(sg_real *y, const sg_real *u, int64_t rows, int64_t f);
+    void (*swiglu_backward)(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
+                            int64_t f); // du (rows, 2f) is written
+
+    // ---- selection ----
+    // The k largest of n scores in descending order, ties to the lower index; NaN counts as -inf.
+    // ids, scores (k); 1 <= k <= n.
+    void (*topk)(int32_t *ids, sg_real *scores, const sg_real *x, int64_t n, int64_t k);
+    // Product top-k (Lample et al. 2019; spec 5.3): the k best sums s0[i] + s1[j], id = i n + j,
+    // formed from the k best of each part; descending, ties to the lower rank in part 0, then 1.
+    // ids, scores (k); 1 <= k <= n; k <= SG_TOPK_MAX.
+    void (*product_topk)(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
+                         int64_t n, int64_t k);
+
+    // ---- sparse memory: rows read by index ----
+    // a[j] = x . table[rows[j]].  a, rows (count), x (d), table (any, d).
+    void (*gather_dots)(sg_real *a, const sg_real *x, const sg_real *table, const int32_t *rows,
+                        int64_t count, int64_t d);
+    // y += sum_j z[j] table[rows[j]], in the order of j.  y (d), z, rows (count), table (any, d).
+    void (*gather_sum)(sg_real *y, const sg_real *z, const sg_real *table, const int32_t *rows,
+                       int64_t count, int64_t d);
+
+    // ---- optimiser ----
+    void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
+                  const sg_adamw_args *args);
+} sg_kernels;
+
+enum { SG_TOPK_MAX = 512 };
+
+// The plain C table (kernel/ref), always there: the definition of every result.
+const sg_kernels *sg_kernels_ref(void);
+// The AVX2+FMA table; NULL where it is not compiled in or the processor lacks it.
+const sg_kernels *sg_kernels_avx2(void);
+
+// The table in use: the fastest for this processor unless sg_kernels_select chose another.
+const sg_kernels *sg_kernels_get(void);
+// name: "ref", "avx2", or NULL for the fastest. False when the name is unknown or the processor
+// lacks it. Affects the whole process.
+bool sg_kernels_select(const char *name);
+
+#endif
