@@ -1,0 +1,58 @@
+// The context: threads, the table of kernels, the log callback. It stands in this room because it
+// chooses kernels and prepares the BLAS.
+#include "base/context.h"
+
+#include "base/alloc.h"
+#include "base/cpu.h"
+#include "kernel/gemm.h"
+#include "kernel/kernel.h"
+
+sg_context_options sg_context_options_default(void)
+{
+    return (sg_context_options){.threads = 0};
+}
+
+sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg_error *err)
+{
+    *out = NULL;
+    sg_context_options chosen = options ? *options : sg_context_options_default();
+    int threads = chosen.threads == 0 ? sg_cpu_detect().cores : chosen.threads;
+    if (threads < 1 || threads > 1024)
+        return sg_fail(err, SG_ERR_ARGUMENT, "threads: found %d, expected 0 to 1024", threads);
+    if (!sg_kernels_select(chosen.kernel))
+        return sg_fail(err, SG_ERR_ARGUMENT, "kernel: found \"%s\", expected %s", chosen.kernel,
+                       sg_kernels_avx2() ? "\"ref\" or \"avx2\"" : "\"ref\" on this processor");
+    sg_gemm_setup();
+    sg_context *context = sg_alloc_zero(1, sizeof *context);
+    if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a context");
+    context->threads = threads;
+    context->kernel = sg_kernels_get()->name;
+    context->log = chosen.log;
+    context->log_user = chosen.log_user;
+    if (threads > 1) {
+        sg_status status = sg_pool_new(threads, &context->pool, err);
+        if (status != SG_OK) {
+            sg_free(context);
+            return status;
+        }
+    }
+    *out = context;
+    return SG_OK;
+}
+
+void sg_context_free(sg_context *context)
+{
+    if (context == NULL) return;
+    sg_pool_free(context->pool);
+    sg_free(context);
+}
+
+int sg_context_threads(const sg_context *context)
+{
+    return context->threads;
+}
+
+const char *sg_context_kernel(const sg_context *context)
+{
+    return context->kernel;
+}

@@ -1,0 +1,219 @@
+// Dense products through OpenBLAS, or through the plain loops below where the build has none or
+// where a size or stride does not fit the BLAS's int. See gemm.h for what is promised.
+#include "kernel/gemm.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernel/kernel.h"
+
+#ifdef SG_BLAS
+#include <cblas.h>
+#endif
+
+// ---- the plain product ------------------------------------------------------------------------
+
+static void gemm_scale(const sg_gemm_args *args)
+{
+    for (int64_t i = 0; i < args->m; i++) {
+        sg_real *row = args->c + i * args->ldc;
+        if (args->beta == 0)
+            memset(row, 0, (size_t)args->n * sizeof *row);
+        else if (args->beta != 1)
+            for (int64_t j = 0; j < args->n; j++)
+                row[j] *= args->beta;
+    }
+}
+
+// k is walked in blocks that are copied out in the order the inner loop wants (op(A) as it is, op(B)
+// row-major), so that all four cases are one loop over contiguous memory that compilers vectorise.
+enum { plain_m = 32, plain_n = 128, plain_k = 64 };
+
+static void gemm_plain_block(const sg_gemm_args *args, int64_t i0, int64_t j0, int64_t p0)
+{
+    sg_real a[plain_m][plain_k], b[plain_k][plain_n];
+    int64_t rows = args->m - i0 < plain_m ? args->m - i0 : plain_m;
+    int64_t columns = args->n - j0 < plain_n ? args->n - j0 : plain_n;
+    int64_t depth = args->k - p0 < plain_k ? args->k - p0 : plain_k;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t p = 0; p < depth; p++)
+            a[i][p] = args->alpha * (args->transpose_a ? args->a[(p0 + p) * args->lda + i0 + i]
+                                                       : args->a[(i0 + i) * args->lda + p0 + p]);
+    for (int64_t p = 0; p < depth; p++)
+        for (int64_t j = 0; j < columns; j++)
+            b[p][j] = args->transpose_b ? args->b[(j0 + j) * args->ldb + p0 + p]
+                                        : args->b[(p0 + p) * args->ldb + j0 + j];
+    for (int64_t i = 0; i < rows; i++) {
+        sg_real *restrict c = args->c + (i0 + i) * args->ldc + j0;
+        for (int64_t p = 0; p < depth; p++)
+            for (int64_t j = 0; j < columns; j++)
+                c[j] += a[i][p] * b[p][j];
+    }
+}
+
+static void gemm_plain(const sg_gemm_args *args)
+{
+    gemm_scale(args);
+    for (int64_t j = 0; j < args->n; j += plain_n)
+        for (int64_t p = 0; p < args->k; p += plain_k)
+            for (int64_t i = 0; i < args->m; i += plain_m)
+                gemm_plain_block(args, i, j, p);
+}
+
+// ---- the BLAS ---------------------------------------------------------------------------------
+
+#ifdef SG_BLAS
+
+static bool gemm_fits(int64_t value)
+{
+    return value <= INT_MAX;
+}
+
+static void gemm_blas(const sg_gemm_args *args)
+{
+    const CBLAS_TRANSPOSE ta = args->transpose_a ? CblasTrans : CblasNoTrans;
+    const CBLAS_TRANSPOSE tb = args->transpose_b ? CblasTrans : CblasNoTrans;
+#ifdef SG_REAL_DOUBLE
+    cblas_dgemm(CblasRowMajor, ta, tb, (int)args->m, (int)args->n, (int)args->k, args->alpha,
+                args->a, (int)args->lda, args->b, (int)args->ldb, args->beta, args->c,
+                (int)args->ldc);
+#else
+    cblas_sgemm(CblasRowMajor, ta, tb, (int)args->m, (int)args->n, (int)args->k, args->alpha,
+                args->a, (int)args->lda, args->b, (int)args->ldb, args->beta, args->c,
+                (int)args->ldc);
+#endif
+}
+
+#endif
+
+void sg_gemm_serial(const sg_gemm_args *args)
+{
+    if (args->m <= 0 || args->n <= 0) return;
+    if (args->k <= 0) {
+        gemm_scale(args);
+        return;
+    }
+#ifdef SG_BLAS
+    if (gemm_fits(args->m) && gemm_fits(args->n) && gemm_fits(args->k) && gemm_fits(args->lda) &&
+        gemm_fits(args->ldb) && gemm_fits(args->ldc)) {
+        gemm_blas(args);
+        return;
+    }
+#endif
+    gemm_plain(args);
+}
+
+// ---- tiles ------------------------------------------------------------------------------------
+
+typedef struct gemm_tiles {
+    const sg_gemm_args *args;
+    int64_t tile_m, tile_n; // rows and columns of a tile
+    int64_t across;         // tiles side by side
+} gemm_tiles;
+
+enum {
+    gemm_tile_max = 512,      // beyond it, packing costs nothing any more
+    gemm_tile_min = 128,      // below it, packing costs as much as the product
+    gemm_tiles_wanted = 16,   // enough for 8 threads to end together
+    gemm_small = 64 * 64 * 64 // products up to here are not worth waking a thread
+};
+
+static int64_t gemm_ceil(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+// Equal pieces of at most `limit`, in whole vectors.
+static int64_t gemm_even(int64_t size, int64_t limit)
+{
+    int64_t piece = gemm_ceil(size, gemm_ceil(size, limit));
+    return gemm_ceil(piece, 16) * 16;
+}
+
+static gemm_tiles gemm_cut(const sg_gemm_args *args)
+{
+    int64_t m = args->m, n = args->n;
+    gemm_tiles tiles = {.args = args, .tile_m = m, .tile_n = n, .across = 1};
+    if ((double)m * (double)n * (double)args->k <= gemm_small) return tiles;
+    int64_t limit_m = gemm_tile_max, limit_n = gemm_tile_max;
+    while (gemm_ceil(m, limit_m) * gemm_ceil(n, limit_n) < gemm_tiles_wanted) {
+        bool can_m = limit_m > gemm_tile_min && m > gemm_tile_min;
+        bool can_n = limit_n > gemm_tile_min && n > gemm_tile_min;
+        if (!can_m && !can_n) break;
+        // Halve the longer side of the present tile.
+        int64_t now_m = m < limit_m ? m : limit_m, now_n = n < limit_n ? n : limit_n;
+        if (can_n && (!can_m || now_n >= now_m))
+            limit_n /= 2;
+        else
+            limit_m /= 2;
+    }
+    tiles.tile_m = gemm_even(m, limit_m);
+    tiles.tile_n = gemm_even(n, limit_n);
+    tiles.across = gemm_ceil(n, tiles.tile_n);
+    return tiles;
+}
+
+static void gemm_tile(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const gemm_tiles *tiles = context;
+    sg_gemm_args part = *tiles->args;
+    int64_t i = chunk / tiles->across * tiles->tile_m;
+    int64_t j = chunk % tiles->across * tiles->tile_n;
+    part.m = part.m - i < tiles->tile_m ? part.m - i : tiles->tile_m;
+    part.n = part.n - j < tiles->tile_n ? part.n - j : tiles->tile_n;
+    part.a += part.transpose_a ? i : i * part.lda;
+    part.b += part.transpose_b ? j * part.ldb : j;
+    part.c += i * part.ldc + j;
+    sg_gemm_serial(&part);
+}
+
+void sg_gemm(sg_pool *pool, const sg_gemm_args *args)
+{
+    if (args->m <= 0 || args->n <= 0) return;
+    gemm_tiles tiles = gemm_cut(args);
+    int64_t count = gemm_ceil(args->m, tiles.tile_m) * tiles.across;
+    sg_parallel_for(pool, count, gemm_tile, &tiles);
+}
+
+// ---- set-up -----------------------------------------------------------------------------------
+
+#ifdef SG_BLAS
+
+static pthread_once_t gemm_once = PTHREAD_ONCE_INIT;
+static char gemm_name[96];
+
+static void gemm_start(void)
+{
+    openblas_set_num_threads(1);
+    // The configuration reads "OpenBLAS 0.3.21 NO_LAPACKE …".
+    char version[32] = "";
+    sscanf(openblas_get_config(), "OpenBLAS %31s", version);
+    snprintf(gemm_name, sizeof gemm_name, "openblas %s (%s)", version, openblas_get_corename());
+}
+
+void sg_gemm_setup(void)
+{
+    pthread_once(&gemm_once, gemm_start);
+}
+
+const char *sg_gemm_name(void)
+{
+    sg_gemm_setup();
+    return gemm_name;
+}
+
+#else
+
+void sg_gemm_setup(void)
+{
+}
+
+const char *sg_gemm_name(void)
+{
+    return "reference";
+}
+
+#endif

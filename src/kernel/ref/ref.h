@@ -1,0 +1,46 @@
+// The plain C kernels, listed for the table; see kernel/kernel.h for what each computes. They are
+// written to be read and checked, and are the definition that faster tables are tested against.
+#ifndef SG_KERNEL_REF_REF_H
+#define SG_KERNEL_REF_REF_H
+
+#include "kernel/kernel.h"
+
+sg_real sg_ref_dot(const sg_real *a, const sg_real *b, int64_t n);
+void sg_ref_axpy(sg_real *y, sg_real alpha, const sg_real *x, int64_t n);
+void sg_ref_add(sg_real *y, const sg_real *a, const sg_real *b, int64_t n);
+void sg_ref_scale(sg_real *y, sg_real alpha, int64_t n);
+double sg_ref_sum_squares(const sg_real *x, int64_t n);
+sg_real sg_ref_max(const sg_real *x, int64_t n);
+sg_real sg_ref_exp_sum(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
+
+void sg_ref_rmsnorm_forward(sg_real *y, sg_real *rstd, const sg_real *x, const sg_real *w,
+                            int64_t rows, int64_t d, double eps);
+void sg_ref_rmsnorm_backward(sg_real *dx, sg_real *dw, const sg_real *dy, const sg_real *x,
+                             const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
+                             bool accumulate);
+void sg_ref_rope(sg_real *y, const sg_real *x, const sg_real *cosines, const sg_real *sines,
+                 int64_t heads, int64_t half, sg_real s);
+void sg_ref_softmax_forward(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
+void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
+                             int64_t n, bool accumulate);
+
+void sg_ref_act_forward(sg_real *y, const sg_real *x, sg_activation act, int64_t n);
+void sg_ref_act_backward(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
+                         int64_t n, bool accumulate);
+void sg_ref_swiglu_forward(sg_real *y, const sg_real *u, int64_t rows, int64_t f);
+void sg_ref_swiglu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
+                            int64_t f);
+
+void sg_ref_topk(int32_t *ids, sg_real *scores, const sg_real *x, int64_t n, int64_t k);
+void sg_ref_product_topk(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
+                         int64_t n, int64_t k);
+
+void sg_ref_gather_dots(sg_real *a, const sg_real *x, const sg_real *table, const int32_t *rows,
+                        int64_t count, int64_t d);
+void sg_ref_gather_sum(sg_real *y, const sg_real *z, const sg_real *table, const int32_t *rows,
+                       int64_t count, int64_t d);
+
+void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
+                  const sg_adamw_args *args);
+
+#endif

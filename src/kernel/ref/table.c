@@ -1,0 +1,32 @@
+// The table of the plain C kernels.
+#include "kernel/ref/ref.h"
+
+static const sg_kernels ref_table = {
+    .name = "ref",
+    .dot = sg_ref_dot,
+    .axpy = sg_ref_axpy,
+    .add = sg_ref_add,
+    .scale = sg_ref_scale,
+    .sum_squares = sg_ref_sum_squares,
+    .max = sg_ref_max,
+    .exp_sum = sg_ref_exp_sum,
+    .rmsnorm_forward = sg_ref_rmsnorm_forward,
+    .rmsnorm_backward = sg_ref_rmsnorm_backward,
+    .rope = sg_ref_rope,
+    .softmax_forward = sg_ref_softmax_forward,
+    .softmax_backward = sg_ref_softmax_backward,
+    .act_forward = sg_ref_act_forward,
+    .act_backward = sg_ref_act_backward,
+    .swiglu_forward = sg_ref_swiglu_forward,
+    .swiglu_backward = sg_ref_swiglu_backward,
+    .topk = sg_ref_topk,
+    .product_topk = sg_ref_product_topk,
+    .gather_dots = sg_ref_gather_dots,
+    .gather_sum = sg_ref_gather_sum,
+    .adamw = sg_ref_adamw,
+};
+
+const sg_kernels *sg_kernels_ref(void)
+{
+    return &ref_table;
+}
