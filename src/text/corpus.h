@@ -16,7 +16,7 @@ typedef struct sg_corpus sg_corpus;
 typedef struct sg_document {
     const char *text; // not NUL-terminated; valid until the next call; NULL after the last document
     size_t bytes;
-    size_t file;      // index of its path
+    size_t file; // index of its path
 } sg_document;
 
 // Opens a list of paths ("-" is the standard input, at most once). Every path but "-" is looked up
