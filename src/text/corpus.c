@@ -211,7 +211,8 @@ static sg_status corpus_fill(sg_corpus *corpus, sg_error *err)
         corpus->seen -= drop;
         corpus->document = 0;
     }
-    if (!sg_grow((void **)&corpus->buffer, &corpus->capacity, corpus->used + corpus_chunk, 1))
+    if (corpus->capacity - corpus->used < corpus_chunk / 4 &&
+        !sg_grow((void **)&corpus->buffer, &corpus->capacity, corpus->used + corpus_chunk, 1))
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a document of %zu bytes",
                        corpus_path(corpus), corpus->used);
     size_t got;
