@@ -81,6 +81,32 @@ SG_API int sg_context_threads(const sg_context *context);
 // The name of the kernels in use: "ref" or "avx2".
 SG_API const char *sg_context_kernel(const sg_context *context);
 
+// ---- 4. Text and packed data ----------------------------------------------------------------
+
+// Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
+// the end is not known. Called on the calling thread. Returning false stops the work, which then
+// reports SG_ERR_STOPPED.
+typedef bool (*sg_progress_fn)(void *user, int64_t done, int64_t total);
+
+typedef enum sg_corpus_kind {
+    SG_CORPUS_AUTO = 0, // by the name: .jsonl, .ndjson and .json are JSON lines, all else is text
+    SG_CORPUS_TEXT = 1,
+    SG_CORPUS_JSONL = 2
+} sg_corpus_kind;
+
+// How documents are read from files. A path is a plain, gzip or zstd file (told apart by their
+// first bytes), or "-" for the standard input; names ending in .gz or .zst are named after what is
+// inside.
+typedef struct sg_corpus_options {
+    sg_corpus_kind kind;
+    const char *separator; // text: the line between documents; NULL: each file is one document
+    const char *field;     // JSON lines: the member that holds the text
+    size_t max_document;   // longest document, and longest line of JSON, in bytes
+} sg_corpus_options;
+
+// AUTO, "<|endoftext|>", "text", 64 MiB.
+SG_API sg_corpus_options sg_corpus_options_default(void);
+
 #ifdef __cplusplus
 }
 #endif

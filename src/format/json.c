@@ -5,9 +5,19 @@
 #include "base/alloc.h"
 #include "base/file.h"
 
+// jansson reports some failed allocations as syntax errors or not at all; this tells them apart.
+static _Thread_local bool json_starved;
+
+static void *json_alloc(size_t bytes)
+{
+    void *pointer = sg_alloc(bytes);
+    if (pointer == NULL) json_starved = true;
+    return pointer;
+}
+
 static void json_setup_once(void)
 {
-    json_set_alloc_funcs(sg_alloc, sg_free);
+    json_set_alloc_funcs(json_alloc, sg_free);
     json_object_seed(0x5347); // a fixed seed: nothing here depends on the order of hashing
 }
 
@@ -22,10 +32,11 @@ sg_status sg_json_parse(const char *text, size_t bytes, const char *name, json_t
 {
     sg_json_setup();
     json_error_t problem;
+    json_starved = false;
     *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
                         &problem);
     if (*value != NULL) return SG_OK;
-    if (json_error_code(&problem) == json_error_out_of_memory)
+    if (json_starved || json_error_code(&problem) == json_error_out_of_memory)
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
     return sg_fail(err, SG_ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s", name,
                    problem.line, problem.column, problem.text);

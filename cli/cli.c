@@ -1,0 +1,155 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int cli_exit_code(sg_status status)
+{
+    switch (status) {
+    case SG_OK:
+        return CLI_DONE;
+    case SG_ERR_ARGUMENT:
+    case SG_ERR_NOT_FOUND:
+    case SG_ERR_FORMAT:
+    case SG_ERR_MISMATCH:
+    case SG_ERR_UNSUPPORTED:
+        return CLI_WRONG;
+    default:
+        return CLI_FAILED;
+    }
+}
+
+// "sgatlin: VERB: " and whatever stands between it and the message.
+static void cli_head(const cli_args *args, const char *kind)
+{
+    cli_progress_hide();
+    fprintf(stderr, "sgatlin: ");
+    if (args != NULL && args->command != NULL) fprintf(stderr, "%s: ", args->command->name);
+    fprintf(stderr, "%s", kind);
+}
+
+int cli_fail(const cli_args *args, sg_status status, const sg_error *err)
+{
+    cli_head(args, "");
+    bool message = err != NULL && err->message[0] != '\0';
+    fprintf(stderr, "%s\n", message ? err->message : sg_status_name(status));
+    return cli_exit_code(status);
+}
+
+int cli_wrong(const cli_args *args, const char *format, ...)
+{
+    cli_head(args, "");
+    va_list list;
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    bool command = args != NULL && args->command != NULL;
+    fprintf(stderr, "\ntry 'sgatlin %s%s--help'\n", command ? args->command->name : "",
+            command ? " " : "");
+    return CLI_WRONG;
+}
+
+void cli_note(const cli_args *args, const char *format, ...)
+{
+    if (args->quiet) return;
+    cli_progress_hide();
+    fprintf(stderr, "%s: ", args->command->name);
+    va_list list;
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+}
+
+void cli_warn(const cli_args *args, const char *format, ...)
+{
+    cli_head(args, "warning: ");
+    va_list list;
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+}
+
+// ---- results ----------------------------------------------------------------------------------
+
+int cli_print_json(const cli_args *args, json_t *value)
+{
+    // Ten digits: more than any figure here means, and 0.1 prints as 0.1.
+    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(10) | JSON_ENCODE_ANY);
+    json_decref(value);
+    if (text == NULL) {
+        sg_error err = {SG_ERR_MEMORY, "out of memory for the JSON result"};
+        return cli_fail(args, err.code, &err);
+    }
+    puts(text);
+    free(text);
+    return CLI_DONE; // a failed write is seen by cli_finish
+}
+
+// ---- signals ----------------------------------------------------------------------------------
+
+static volatile sig_atomic_t cli_stop;
+
+static void cli_on_signal(int number)
+{
+    if (cli_stop) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    cli_stop = 1;
+    static const char text[] = "\nsgatlin: stopping; once more to quit at once\n";
+    int saved = errno;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    errno = saved;
+}
+
+void cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = cli_on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_stop_requested(void)
+{
+    return cli_stop != 0;
+}
+
+// ---- the ends of the program --------------------------------------------------------------------
+
+void cli_start(void)
+{
+    // A closed descriptor would be given to the next file opened, and results printed into it. Fill
+    // the holes with descriptors on which the wrong direction fails.
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+            if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(CLI_FAILED);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int cli_finish(const char *command, int code)
+{
+    bool lost = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) != 0) lost = true;
+    int reason = errno;
+    // Some file systems report a full disk only on close.
+    if (close(STDOUT_FILENO) != 0 && errno != EBADF) {
+        lost = true;
+        reason = errno;
+    }
+    if (!lost) return code;
+    cli_progress_hide();
+    fprintf(stderr, "sgatlin: %s%sstandard output: %s\n", command != NULL ? command : "",
+            command != NULL ? ": " : "", reason != 0 ? strerror(reason) : "write error");
+    return code == CLI_DONE ? CLI_FAILED : code;
+}

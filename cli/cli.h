@@ -1,0 +1,45 @@
+// What every command of the program leans on: errors and exit codes, talk, JSON results, signals.
+// Results go to stdout, talk to stderr. The program is a client of sgatlin.h like any other.
+#ifndef SGATLIN_CLI_CLI_H
+#define SGATLIN_CLI_CLI_H
+
+#include <jansson.h>
+
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "sgatlin.h"
+
+// Exit codes: the work is done, it failed on the way, or what was asked for is wrong.
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
+
+// ARGUMENT, NOT_FOUND, FORMAT, MISMATCH and UNSUPPORTED are the user's (2), the rest ours (1).
+int cli_exit_code(sg_status status);
+
+// Prints "sgatlin: VERB: message" from a failed library call and returns its exit code.
+int cli_fail(const cli_args *args, sg_status status, const sg_error *err);
+// Prints "sgatlin: VERB: message" and where to find help; returns CLI_WRONG.
+int cli_wrong(const cli_args *args, const char *format, ...) SG_PRINTF(2, 3);
+// A line of talk on stderr, "VERB: message"; silent with --quiet.
+void cli_note(const cli_args *args, const char *format, ...) SG_PRINTF(2, 3);
+// A warning on stderr, "sgatlin: VERB: warning: message", also with --quiet.
+void cli_warn(const cli_args *args, const char *format, ...) SG_PRINTF(2, 3);
+
+// A context with the threads and kernel of the command line, whose log goes to stderr. `args`
+// must outlive it.
+sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *err);
+
+// Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives
+// it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.
+int cli_print_json(const cli_args *args, json_t *value);
+
+// After this the first SIGINT or SIGTERM only makes cli_stop_requested true; the next one kills.
+void cli_catch_signals(void);
+bool cli_stop_requested(void);
+
+// Makes descriptors 0, 1, 2 safe to use even when the caller closed them, and turns a closed pipe
+// into a write error. Call first in main.
+void cli_start(void);
+// Flushes stdout; returns CLI_FAILED, saying so, when anything written to it was lost, else `code`.
+int cli_finish(const char *command, int code);
+
+#endif

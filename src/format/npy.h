@@ -1,0 +1,24 @@
+// NumPy .npy files, for taking figures and activations elsewhere (format: numpy.lib.format).
+#ifndef SG_FORMAT_NPY_H
+#define SG_FORMAT_NPY_H
+
+#include "base/file.h"
+#include "format/tensor_view.h"
+
+typedef struct sg_npy {
+    sg_map map;
+    sg_tensor_view view; // name "", data inside the map
+} sg_npy;
+
+// Writes version 1.0 through a temporary name. bool, integers and f16, f32, f64; NumPy has no bf16
+// and no f8: SG_ERR_UNSUPPORTED.
+sg_status sg_npy_write(const char *path, const sg_tensor_view *view, sg_error *err);
+// Maps a file of version 1.0 to 3.0: little-endian, row-major, at most 8 dimensions; other valid
+// files are SG_ERR_UNSUPPORTED.
+sg_status sg_npy_open(const char *path, sg_npy *npy, sg_error *err);
+// The same on borrowed memory. `name` is what errors call it.
+sg_status sg_npy_parse(const void *data, size_t bytes, const char *name, sg_tensor_view *view,
+                       sg_error *err);
+void sg_npy_close(sg_npy *npy);
+
+#endif

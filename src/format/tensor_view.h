@@ -1,0 +1,65 @@
+// A named, typed, shaped piece of memory: what the file formats read and write. It knows nothing of
+// the tensors of the model, which live in a room above.
+#ifndef SG_FORMAT_TENSOR_VIEW_H
+#define SG_FORMAT_TENSOR_VIEW_H
+
+#include "base/status.h"
+
+// Element types of the safetensors format; little-endian in files and, on the machines this
+// library supports, in memory.
+typedef enum sg_dtype {
+    SG_DTYPE_BOOL,
+    SG_DTYPE_U8,
+    SG_DTYPE_I8,
+    SG_DTYPE_F8_E5M2,
+    SG_DTYPE_F8_E4M3,
+    SG_DTYPE_U16,
+    SG_DTYPE_I16,
+    SG_DTYPE_F16,
+    SG_DTYPE_BF16,
+    SG_DTYPE_U32,
+    SG_DTYPE_I32,
+    SG_DTYPE_F32,
+    SG_DTYPE_U64,
+    SG_DTYPE_I64,
+    SG_DTYPE_F64,
+    SG_DTYPE_COUNT
+} sg_dtype;
+
+enum { SG_VIEW_DIMS = 8 };
+
+// Row-major and dense. A scalar has ndim 0. `data` may be NULL when `bytes` is 0.
+typedef struct sg_tensor_view {
+    const char *name;
+    sg_dtype dtype;
+    int ndim;
+    int64_t shape[SG_VIEW_DIMS];
+    const void *data; // possibly unaligned when it comes from a file: see sg_tensor_view_is_aligned
+    size_t bytes;
+} sg_tensor_view;
+
+// Bytes of one element, and the name in safetensors headers ("F32").
+size_t sg_dtype_bytes(sg_dtype dtype);
+const char *sg_dtype_name(sg_dtype dtype);
+// False when there is no such type.
+bool sg_dtype_parse(const char *name, sg_dtype *dtype);
+
+// Fills in a view of memory; bytes follow from type and shape. shape (ndim).
+sg_tensor_view sg_tensor_view_make(const char *name, sg_dtype dtype, int ndim, const int64_t *shape,
+                                   const void *data);
+// Number of elements of a shape, or -1 when a dimension is negative or the product times
+// element_bytes does not fit in INT64_MAX.
+int64_t sg_shape_elements(int ndim, const int64_t *shape, size_t element_bytes);
+int64_t sg_tensor_view_elements(const sg_tensor_view *view);
+// True when `data` may be read through a pointer to its element type.
+bool sg_tensor_view_is_aligned(const sg_tensor_view *view);
+// "[2, 3]" into `out`, for messages. Returns out.
+const char *sg_tensor_view_shape_text(const sg_tensor_view *view, char *out, size_t capacity);
+// Checks a view that a caller made: a name, a type, a shape, and bytes that fit both.
+sg_status sg_tensor_view_check(const sg_tensor_view *view, sg_error *err);
+
+// Copies the elements of an F32, F16, BF16 or F64 view, aligned or not, into dst (elements) as f32.
+// F64 is rounded to nearest. Other types are SG_ERR_UNSUPPORTED.
+sg_status sg_tensor_view_read_f32(const sg_tensor_view *view, float *dst, sg_error *err);
+
+#endif
