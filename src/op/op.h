@@ -1,0 +1,113 @@
+// The operations a model is written with. Each lives in its own file with its shape rule, forward
+// and backward pass and FLOP count side by side. All take the tape first, return NULL when an input
+// is NULL or a shape does not fit (the tape keeps the error), and read (rows, columns) as "all
+// dimensions but the last, the last".
+#ifndef SG_OP_OP_H
+#define SG_OP_OP_H
+
+#include "tensor/tape.h"
+
+// Rows of a table: ids (rows), table (V, d) -> (rows, d).
+sg_tensor *sg_embedding(sg_tape *tape, sg_tensor *table, sg_tensor *ids);
+
+// y = x W^T + bias. x (rows, k), w (n, k), bias (n) or NULL -> (rows, n).
+sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias);
+
+// One product a group: y[:, g, :] = scale * x[:, g, :] W[g]^T. x (rows, G*k), w (G, n, k)
+// -> (rows, G*n).
+sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale);
+
+// a + b, of the same shape.
+sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
+
+// Root mean square norm with a learned scale: x (rows, d), w (d).
+sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
+
+// Rotary positions. x (B*T, heads*head_dim); row r stands at position *start + r mod T. The table
+// of angles covers positions 0 … positions-1. start may be NULL (0).
+typedef struct sg_rope_table {
+    int64_t positions, half;
+    sg_real *cos, *sin; // (positions, half)
+    size_t bytes;       // of the one block both are in
+} sg_rope_table;
+sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, int64_t head_dim, double theta,
+                            sg_error *err);
+void sg_rope_table_free(sg_rope_table *table);
+sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t length,
+                   const int64_t *start);
+
+// Causal softmax attention, softmax(q k^T / sqrt(head_dim)) v per head, tiled with running maxima
+// (Dao 2023, FlashAttention-2); no T x T matrix is kept. q, k, v (B*T, heads*head_dim).
+sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
+                        int64_t heads);
+// The same over a cache, without a gradient: k, v of the new rows are put into the cache at
+// positions *start …, and each row attends to all positions up to its own.
+typedef struct sg_kv_cache {
+    sg_real *k, *v; // (batch, capacity, heads*head_dim)
+    int64_t capacity;
+} sg_kv_cache;
+sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                               int64_t length, int64_t heads, const sg_kv_cache *cache,
+                               const int64_t *start);
+
+// Elementwise activation.
+sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
+// Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
+sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
+// Softmax over groups of `width` neighbours in the last dimension.
+sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
+
+// A selection: for each row and channel, k ids (int32, descending score) and their scores.
+typedef struct sg_selection {
+    sg_tensor *ids;    // (rows, channels*k)
+    sg_tensor *scores; // (rows, channels*k)
+    int64_t channels, k;
+} sg_selection;
+
+// The k largest of each of `channels` runs of n: x (rows, channels*n).
+sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+// The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
+sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+
+// Cross-entropy of the classifier x W^T against targets, in blocks of rows: the (rows, V) logits
+// never exist as a whole. x (rows, d), w (V, d), targets (rows), a target < 0 carries no weight.
+// The result is the sum of losses / *normaliser; both gradients are computed in the forward pass.
+typedef struct sg_loss_stats {
+    double normaliser; // set by the caller before each pass, > 0: the weights of the whole step
+    double loss_sum;   // set by the pass: sum of losses in nats
+    int64_t tokens;    // set by the pass: targets with weight
+    int64_t correct;   // set by the pass: targets that are the first largest logit
+} sg_loss_stats;
+sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
+                            sg_loss_stats *stats);
+bool sg_is_cross_entropy(const sg_node *node);
+
+// ---- help for operations ----------------------------------------------------------------------
+
+// Rows a chunk of a parallel loop takes, by shape alone.
+static inline int64_t sg_chunk_rows(int64_t columns)
+{
+    int64_t rows = 32768 / (columns > 0 ? columns : 1);
+    return rows < 1 ? 1 : rows;
+}
+static inline int64_t sg_chunks(int64_t rows, int64_t chunk)
+{
+    return (rows + chunk - 1) / chunk;
+}
+static inline int64_t sg_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+// Writes or adds `n` values into a gradient.
+static inline void sg_grad_put(const sg_kernels *kernels, sg_real *grad, const sg_real *value,
+                               int64_t n, bool add)
+{
+    if (add) {
+        kernels->add(grad, grad, value, n);
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            grad[i] = value[i];
+    }
+}
+
+#endif

@@ -1,0 +1,342 @@
+// Causal softmax attention in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward
+// keeps one number a row and head, the logarithm of the softmax's denominator; backward computes the
+// probabilities again from it. The products inside a tile are the BLAS's.
+#include <math.h>
+#include <string.h>
+
+#include "kernel/gemm.h"
+#include "op/op.h"
+
+enum { attention_tile = 128 };
+
+typedef struct attention_attributes {
+    int64_t length, heads, head_dim;
+    const sg_kv_cache *cache; // NULL: keys and values are this pass's own
+    const int64_t *start;
+} attention_attributes;
+
+typedef struct attention_loop {
+    const sg_run *run;
+    const sg_node *node;
+    const attention_attributes *a;
+    int64_t tiles; // query tiles of one sequence
+    sg_real *dq, *dk, *dv;
+    bool add_q, add_k, add_v;
+} attention_loop;
+
+static int64_t attention_width(const attention_attributes *a)
+{
+    return a->heads * a->head_dim;
+}
+
+static sg_real attention_scale(const attention_attributes *a)
+{
+    return (sg_real)(1.0 / sqrt((double)a->head_dim));
+}
+
+// ---- forward ----------------------------------------------------------------------------------
+
+// One tile of queries of one head against all keys up to their own positions.
+typedef struct attention_query {
+    const sg_real *q, *k, *v; // first query row of the tile, first key row
+    sg_real *o, *lse;         // lse may be NULL
+    int64_t rows;             // queries here
+    int64_t position;         // of the first query; query r sees keys 0 … position + r
+    int64_t width, head_dim, lse_stride;
+    sg_real scale;
+} attention_query;
+
+static void attention_products(const attention_query *t, int64_t first_key, int64_t keys,
+                               sg_real *s)
+{
+    sg_gemm_serial(&(sg_gemm_args){.transpose_b = true,
+                                   .m = t->rows,
+                                   .n = keys,
+                                   .k = t->head_dim,
+                                   .alpha = t->scale,
+                                   .a = t->q,
+                                   .lda = t->width,
+                                   .b = t->k + first_key * t->width,
+                                   .ldb = t->width,
+                                   .c = s,
+                                   .ldc = attention_tile});
+}
+
+static void attention_query_tile(const sg_kernels *kernels, const attention_query *t,
+                                 sg_real *scratch)
+{
+    sg_real *s = scratch, *top = s + attention_tile * attention_tile, *sum = top + attention_tile;
+    int64_t last = t->position + t->rows; // keys seen by the last query
+    for (int64_t r = 0; r < t->rows; r++) {
+        top[r] = -INFINITY;
+        sum[r] = 0;
+    }
+    for (int64_t key = 0; key < last; key += attention_tile) {
+        int64_t keys = sg_min(attention_tile, last - key);
+        attention_products(t, key, keys, s);
+        for (int64_t r = 0; r < t->rows; r++) {
+            sg_real *row = s + r * attention_tile;
+            int64_t seen = sg_min(keys, t->position + r + 1 - key);
+            if (seen <= 0) {
+                memset(row, 0, (size_t)keys * sizeof *row);
+                continue;
+            }
+            sg_real tile_top = kernels->max(row, seen);
+            sg_real new_top = tile_top > top[r] ? tile_top : top[r];
+            sg_real here = kernels->exp_sum(row, row, new_top, seen);
+            memset(row + seen, 0, (size_t)(keys - seen) * sizeof *row);
+            if (key > 0 && new_top > top[r]) {
+                sg_real shrink = (sg_real)exp((double)(top[r] - new_top));
+                kernels->scale(t->o + r * t->width, shrink, t->head_dim);
+                sum[r] *= shrink;
+            }
+            sum[r] += here;
+            top[r] = new_top;
+        }
+        sg_gemm_serial(&(sg_gemm_args){.m = t->rows,
+                                       .n = t->head_dim,
+                                       .k = keys,
+                                       .alpha = 1,
+                                       .a = s,
+                                       .lda = attention_tile,
+                                       .b = t->v + key * t->width,
+                                       .ldb = t->width,
+                                       .beta = key > 0 ? 1 : 0,
+                                       .c = t->o,
+                                       .ldc = t->width});
+    }
+    for (int64_t r = 0; r < t->rows; r++) {
+        kernels->scale(t->o + r * t->width, 1 / sum[r], t->head_dim);
+        if (t->lse != NULL)
+            t->lse[r * t->lse_stride] = top[r] + (sg_real)log((double)sum[r]);
+    }
+}
+
+static void attention_forward_chunk(void *context, int64_t chunk, int worker)
+{
+    const attention_loop *c = context;
+    const attention_attributes *a = c->a;
+    // Later query tiles see more keys: they come first, so that the threads end together.
+    int64_t tile = c->tiles - 1 - chunk % c->tiles;
+    int64_t head = chunk / c->tiles % a->heads, sequence = chunk / c->tiles / a->heads;
+    int64_t width = attention_width(a), first = tile * attention_tile;
+    int64_t row = sequence * a->length + first, column = head * a->head_dim;
+    attention_query t = {.q = sg_data(c->node->in[0]) + row * width + column,
+                         .k = sg_data(c->node->in[1]) + sequence * a->length * width + column,
+                         .v = sg_data(c->node->in[2]) + sequence * a->length * width + column,
+                         .o = sg_data(c->node->out[0]) + row * width + column,
+                         .rows = sg_min(attention_tile, a->length - first),
+                         .position = first,
+                         .width = width,
+                         .head_dim = a->head_dim,
+                         .lse_stride = a->heads,
+                         .scale = attention_scale(a)};
+    if (a->cache != NULL) {
+        t.k = a->cache->k + sequence * a->cache->capacity * width + column;
+        t.v = a->cache->v + sequence * a->cache->capacity * width + column;
+        t.position = *a->start + first;
+    } else {
+        t.lse = sg_data(c->node->saved[0]) + row * a->heads + head;
+    }
+    attention_query_tile(c->run->kernels, &t, sg_worker_scratch(c->run, worker));
+}
+
+static void attention_fill_cache(const sg_node *node, const attention_attributes *a)
+{
+    int64_t width = attention_width(a), sequences = sg_rows(node->in[0]) / a->length;
+    size_t bytes = (size_t)(a->length * width) * sizeof(sg_real);
+    for (int64_t b = 0; b < sequences; b++) {
+        int64_t to = (b * a->cache->capacity + *a->start) * width, from = b * a->length * width;
+        memcpy(a->cache->k + to, sg_data(node->in[1]) + from, bytes);
+        memcpy(a->cache->v + to, sg_data(node->in[2]) + from, bytes);
+    }
+}
+
+static void attention_forward(const sg_run *run, const sg_node *node)
+{
+    const attention_attributes *a = node->attributes;
+    if (a->cache != NULL) attention_fill_cache(node, a);
+    attention_loop c = {
+        .run = run, .node = node, .a = a, .tiles = sg_chunks(a->length, attention_tile)};
+    int64_t sequences = sg_rows(node->in[0]) / a->length;
+    sg_parallel_for(run->pool, sequences * a->heads * c.tiles, attention_forward_chunk, &c);
+}
+
+// ---- backward ---------------------------------------------------------------------------------
+
+// The pointers of one head of one sequence, each with row stride `width`.
+typedef struct attention_head {
+    const sg_real *q, *k, *v, *o, *dout;
+    const sg_real *lse; // stride heads
+    sg_real *dq, *dk, *dv;
+    int64_t width, length, head_dim, heads;
+    sg_real scale;
+} attention_head;
+
+// C = alpha op(A) op(B) + beta C with A a (rows x keys) tile.
+static void tile_gemm(bool transpose, int64_t m, int64_t n, int64_t k, sg_real alpha,
+                      const sg_real *tile, const sg_real *b, int64_t width, bool add, sg_real *c)
+{
+    sg_gemm_serial(&(sg_gemm_args){.transpose_a = transpose,
+                                   .m = m,
+                                   .n = n,
+                                   .k = k,
+                                   .alpha = alpha,
+                                   .a = tile,
+                                   .lda = attention_tile,
+                                   .b = b,
+                                   .ldb = width,
+                                   .beta = add ? 1 : 0,
+                                   .c = c,
+                                   .ldc = width});
+}
+
+// p = softmax probabilities, ds = p * (dP - delta), for queries i … and keys j ….
+static void attention_tile_gradient(const sg_kernels *kernels, const attention_head *h, int64_t i,
+                                    int64_t rows, int64_t j, int64_t keys, const sg_real *delta,
+                                    sg_real *p, sg_real *ds)
+{
+    attention_query t = {.q = h->q + i * h->width,
+                         .k = h->k,
+                         .rows = rows,
+                         .width = h->width,
+                         .head_dim = h->head_dim,
+                         .scale = h->scale};
+    attention_products(&t, j, keys, p);
+    t.q = h->dout + i * h->width;
+    t.k = h->v;
+    t.scale = 1;
+    attention_products(&t, j, keys, ds);
+    for (int64_t r = 0; r < rows; r++) {
+        sg_real *prow = p + r * attention_tile, *drow = ds + r * attention_tile;
+        int64_t seen = sg_min(keys, i + r + 1 - j);
+        if (seen < 0) seen = 0;
+        if (seen > 0) kernels->exp_sum(prow, prow, h->lse[(i + r) * h->heads], seen);
+        for (int64_t c = 0; c < seen; c++)
+            drow[c] = prow[c] * (drow[c] - delta[i + r]);
+        memset(prow + seen, 0, (size_t)(keys - seen) * sizeof *prow);
+        memset(drow + seen, 0, (size_t)(keys - seen) * sizeof *drow);
+    }
+}
+
+static void attention_head_gradient(const attention_loop *c, const attention_head *h,
+                                    sg_real *scratch)
+{
+    const sg_kernels *kernels = c->run->kernels;
+    sg_real *p = scratch, *ds = p + attention_tile * attention_tile;
+    sg_real *delta = ds + attention_tile * attention_tile; // sum of dO * O, by row
+    for (int64_t r = 0; r < h->length; r++)
+        delta[r] = kernels->dot(h->dout + r * h->width, h->o + r * h->width, h->head_dim);
+    int64_t w = h->width, dim = h->head_dim;
+    for (int64_t j = 0; j < h->length; j += attention_tile) {
+        int64_t keys = sg_min(attention_tile, h->length - j);
+        for (int64_t i = j; i < h->length; i += attention_tile) {
+            int64_t rows = sg_min(attention_tile, h->length - i);
+            attention_tile_gradient(kernels, h, i, rows, j, keys, delta, p, ds);
+            if (h->dv != NULL)
+                tile_gemm(true, keys, dim, rows, 1, p, h->dout + i * w, w, i > j || c->add_v,
+                          h->dv + j * w);
+            if (h->dk != NULL)
+                tile_gemm(true, keys, dim, rows, h->scale, ds, h->q + i * w, w, i > j || c->add_k,
+                          h->dk + j * w);
+            if (h->dq != NULL)
+                tile_gemm(false, rows, dim, keys, h->scale, ds, h->k + j * w, w, j > 0 || c->add_q,
+                          h->dq + i * w);
+        }
+    }
+}
+
+static void attention_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    const attention_loop *c = context;
+    const attention_attributes *a = c->a;
+    int64_t head = chunk % a->heads, sequence = chunk / a->heads, width = attention_width(a);
+    int64_t at = sequence * a->length * width + head * a->head_dim;
+    attention_head h = {.q = sg_data(c->node->in[0]) + at,
+                        .k = sg_data(c->node->in[1]) + at,
+                        .v = sg_data(c->node->in[2]) + at,
+                        .o = sg_data(c->node->out[0]) + at,
+                        .dout = c->node->out[0]->grad + at,
+                        .lse = sg_data(c->node->saved[0]) + sequence * a->length * a->heads + head,
+                        .dq = c->dq ? c->dq + at : NULL,
+                        .dk = c->dk ? c->dk + at : NULL,
+                        .dv = c->dv ? c->dv + at : NULL,
+                        .width = width,
+                        .length = a->length,
+                        .head_dim = a->head_dim,
+                        .heads = a->heads,
+                        .scale = attention_scale(a)};
+    attention_head_gradient(c, &h, sg_worker_scratch(c->run, worker));
+}
+
+static void attention_backward(const sg_run *run, const sg_node *node)
+{
+    attention_loop c = {.run = run, .node = node, .a = node->attributes};
+    c.dq = sg_grad_in(run, node, 0, &c.add_q);
+    c.dk = sg_grad_in(run, node, 1, &c.add_k);
+    c.dv = sg_grad_in(run, node, 2, &c.add_v);
+    int64_t sequences = sg_rows(node->in[0]) / c.a->length;
+    sg_parallel_for(run->pool, sequences * c.a->heads, attention_backward_chunk, &c);
+}
+
+// Counted as published: the full T x T square, no causal halving (spec 5.9).
+static double attention_flops(const sg_node *node)
+{
+    const attention_attributes *a = node->attributes;
+    return 4.0 * (double)node->in[0]->count * (double)a->length;
+}
+
+static const sg_op op_attention = {
+    .name = "attention",
+    .forward = attention_forward,
+    .backward = attention_backward,
+    .flops = attention_flops,
+    .backward_reads_in = 7,
+    .backward_reads_out = 1,
+};
+
+static const sg_op op_attention_cached = {
+    .name = "attention_cached",
+    .forward = attention_forward,
+    .flops = attention_flops,
+};
+
+static sg_tensor *attention_record(sg_tape *tape, sg_tensor *const *qkv, const sg_op *op,
+                                   const attention_attributes *attributes)
+{
+    if (qkv[0] == NULL || qkv[1] == NULL || qkv[2] == NULL) return NULL;
+    int64_t rows = sg_rows(qkv[0]), width = sg_columns(qkv[0]);
+    const attention_attributes *from = attributes;
+    if (from->length < 1 || rows % from->length != 0 || width % from->heads != 0 ||
+        qkv[1]->count != qkv[0]->count || qkv[2]->count != qkv[0]->count)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "attention: shapes do not fit");
+    sg_node *node = sg_tape_node(tape, op, 3, qkv);
+    attention_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return NULL;
+    *a = *from;
+    a->head_dim = width / a->heads;
+    node->attributes = a;
+    int64_t square = attention_tile * attention_tile;
+    node->worker_scratch_bytes =
+        (size_t)(2 * square + (a->length > 2 * attention_tile ? a->length : 2 * attention_tile)) *
+        sizeof(sg_real);
+    if (op->backward != NULL)
+        sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){rows, a->heads});
+    return sg_node_output(tape, node, op->name, SG_KIND_REAL, 2, (int64_t[]){rows, width});
+}
+
+sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
+                        int64_t heads)
+{
+    return attention_record(tape, (sg_tensor *[]){q, k, v}, &op_attention,
+                            &(attention_attributes){.length = length, .heads = heads});
+}
+
+sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                               int64_t length, int64_t heads, const sg_kv_cache *cache,
+                               const int64_t *start)
+{
+    return attention_record(
+        tape, (sg_tensor *[]){q, k, v}, &op_attention_cached,
+        &(attention_attributes){.length = length, .heads = heads, .cache = cache, .start = start});
+}

@@ -1,0 +1,180 @@
+// Classifier and cross-entropy in one, block of rows by block of rows: logits, loss and both
+// gradients of a block are made before the next, so the (rows, V) logits never exist whole. The
+// weight of the loss is known before the pass, which is why the gradients need not wait for a
+// backward pass and the logits need not be computed twice.
+#include <math.h>
+#include <string.h>
+
+#include "kernel/gemm.h"
+#include "op/op.h"
+
+typedef struct entropy_attributes {
+    sg_loss_stats *stats;
+    int64_t block; // rows
+} entropy_attributes;
+
+typedef struct entropy_loop {
+    const sg_run *run;
+    sg_real *logits; // (rows, V), turned into gradients in place
+    const int32_t *targets;
+    double *losses; // (rows); -1 for a target without weight
+    bool *correct;
+    int64_t rows, vocab, chunk;
+    sg_real weight; // of one row's loss in the total
+    bool gradient;
+} entropy_loop;
+
+static void entropy_row(const entropy_loop *c, int64_t r)
+{
+    sg_real *row = c->logits + r * c->vocab;
+    int32_t target = c->targets[r];
+    c->correct[r] = false;
+    c->losses[r] = -1;
+    if (target < 0) {
+        if (c->gradient) memset(row, 0, (size_t)c->vocab * sizeof *row);
+        return;
+    }
+    sg_real top = c->run->kernels->max(row, c->vocab), own = row[target];
+    if (own == top) {
+        int64_t first = 0;
+        while (row[first] != top)
+            first++;
+        c->correct[r] = first == target;
+    }
+    sg_real sum = c->run->kernels->exp_sum(row, row, top, c->vocab);
+    double loss = log((double)sum) + (double)top - (double)own;
+    c->losses[r] = loss > 0 || isnan(loss) ? loss : 0;
+    if (c->gradient) {
+        c->run->kernels->scale(row, c->weight / sum, c->vocab);
+        row[target] -= c->weight;
+    }
+}
+
+static void entropy_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const entropy_loop *c = context;
+    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
+    for (int64_t r = chunk * c->chunk; r < end; r++)
+        entropy_row(c, r);
+}
+
+typedef struct entropy_grads {
+    sg_real *dx, *dw;
+    bool add_x, add_w;
+} entropy_grads;
+
+static void entropy_block_gradient(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                                   const entropy_grads *g, int64_t first)
+{
+    int64_t d = sg_columns(node->in[0]);
+    if (g->dx != NULL)
+        sg_gemm(run->pool, &(sg_gemm_args){.m = c->rows,
+                                           .n = d,
+                                           .k = c->vocab,
+                                           .alpha = 1,
+                                           .a = c->logits,
+                                           .lda = c->vocab,
+                                           .b = sg_data(node->in[1]),
+                                           .ldb = d,
+                                           .beta = g->add_x ? 1 : 0,
+                                           .c = g->dx + first * d,
+                                           .ldc = d});
+    if (g->dw != NULL)
+        sg_gemm(run->pool, &(sg_gemm_args){.transpose_a = true,
+                                           .m = c->vocab,
+                                           .n = d,
+                                           .k = c->rows,
+                                           .alpha = 1,
+                                           .a = c->logits,
+                                           .lda = c->vocab,
+                                           .b = sg_data(node->in[0]) + first * d,
+                                           .ldb = d,
+                                           .beta = g->add_w || first > 0 ? 1 : 0,
+                                           .c = g->dw,
+                                           .ldc = d});
+}
+
+static void entropy_forward(const sg_run *run, const sg_node *node)
+{
+    const entropy_attributes *a = node->attributes;
+    int64_t rows = sg_rows(node->in[0]), d = sg_columns(node->in[0]);
+    int64_t vocab = sg_rows(node->in[1]);
+    entropy_grads grads = {0};
+    if (run->recording_gradient) {
+        grads.dx = sg_grad_in(run, node, 0, &grads.add_x);
+        grads.dw = sg_grad_in(run, node, 1, &grads.add_w);
+    }
+    size_t logit_bytes = (size_t)(a->block * vocab) * sizeof(sg_real);
+    entropy_loop c = {.run = run,
+                      .logits = (sg_real *)run->scratch,
+                      .losses = (double *)(run->scratch + ((logit_bytes + 63) & ~(size_t)63)),
+                      .vocab = vocab,
+                      .chunk = sg_chunk_rows(vocab),
+                      .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
+                      .gradient = grads.dx != NULL || grads.dw != NULL};
+    c.correct = (bool *)(c.losses + a->block);
+    a->stats->loss_sum = 0;
+    a->stats->tokens = a->stats->correct = 0;
+    for (int64_t first = 0; first < rows; first += a->block) {
+        c.rows = sg_min(a->block, rows - first);
+        c.targets = sg_ints(node->in[2]) + first;
+        sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
+                                           .m = c.rows,
+                                           .n = vocab,
+                                           .k = d,
+                                           .alpha = 1,
+                                           .a = sg_data(node->in[0]) + first * d,
+                                           .lda = d,
+                                           .b = sg_data(node->in[1]),
+                                           .ldb = d,
+                                           .c = c.logits,
+                                           .ldc = vocab});
+        sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), entropy_chunk, &c);
+        for (int64_t r = 0; r < c.rows; r++) {
+            if (c.targets[r] < 0) continue;
+            a->stats->loss_sum += c.losses[r];
+            a->stats->tokens++;
+            a->stats->correct += c.correct[r];
+        }
+        if (c.gradient) entropy_block_gradient(run, node, &c, &grads, first);
+    }
+    sg_data(node->out[0])[0] = (sg_real)(a->stats->loss_sum / a->stats->normaliser);
+}
+
+static double entropy_flops(const sg_node *node)
+{
+    return 2.0 * (double)node->in[0]->count * (double)sg_rows(node->in[1]);
+}
+
+static const sg_op op_cross_entropy = {
+    .name = "cross_entropy",
+    .forward = entropy_forward,
+    .flops = entropy_flops,
+    .gradient_in_forward = true,
+};
+
+bool sg_is_cross_entropy(const sg_node *node)
+{
+    return node->op == &op_cross_entropy;
+}
+
+sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
+                            sg_loss_stats *stats)
+{
+    if (x == NULL || w == NULL || targets == NULL) return NULL;
+    if (sg_columns(x) != sg_columns(w) || targets->count != sg_rows(x) ||
+        targets->kind != SG_KIND_INT)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "cross_entropy: shapes do not fit");
+    sg_node *node = sg_tape_node(tape, &op_cross_entropy, 3, (sg_tensor *[]){x, w, targets});
+    entropy_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return NULL;
+    int64_t vocab = sg_rows(w);
+    int64_t block = ((int64_t)4 << 20) / vocab;
+    block = block < 16 ? 16 : block > 1024 ? 1024 : block;
+    *a = (entropy_attributes){stats, sg_min(block, sg_rows(x))};
+    node->attributes = a;
+    node->scratch_bytes = (size_t)(a->block * vocab) * sizeof(sg_real) +
+                          (size_t)a->block * (sizeof(double) + sizeof(bool)) + 128;
+    return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
+}

@@ -1,0 +1,244 @@
+// Operations that treat every element, or every short group, alone: sum, activation, clamped SwiGLU,
+// softmax over groups. One loop shape serves them all.
+#include "op/op.h"
+
+typedef struct rows_loop {
+    const sg_run *run;
+    const sg_node *node;
+    int64_t rows, columns, chunk;
+    sg_real *grad;
+    bool add;
+} rows_loop;
+
+static void rows_run(const sg_run *run, const sg_node *node, int64_t columns, sg_real *grad,
+                     bool add, sg_chunk_fn fn)
+{
+    rows_loop c = {run, node, node->out[0]->count / columns, columns, sg_chunk_rows(columns), grad,
+                   add};
+    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), fn, &c);
+}
+
+// The span of elements of a chunk: first element, and how many.
+static int64_t rows_first(const rows_loop *c, int64_t chunk)
+{
+    return chunk * c->chunk * c->columns;
+}
+static int64_t rows_here(const rows_loop *c, int64_t chunk)
+{
+    return sg_min(c->chunk, c->rows - chunk * c->chunk);
+}
+
+// ---- sg_add -----------------------------------------------------------------------------------
+
+static void add_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    c->run->kernels->add(sg_data(c->node->out[0]) + at, sg_data(c->node->in[0]) + at,
+                         sg_data(c->node->in[1]) + at, n);
+}
+
+static void add_forward(const sg_run *run, const sg_node *node)
+{
+    rows_run(run, node, sg_columns(node->out[0]), NULL, false, add_chunk);
+}
+
+static void add_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    sg_grad_put(c->run->kernels, c->grad + at, c->node->out[0]->grad + at, n, c->add);
+}
+
+static void add_backward(const sg_run *run, const sg_node *node)
+{
+    for (int i = 0; i < 2; i++) {
+        bool add = false;
+        sg_real *grad = sg_grad_in(run, node, i, &add);
+        if (grad != NULL)
+            rows_run(run, node, sg_columns(node->out[0]), grad, add, add_backward_chunk);
+    }
+}
+
+static const sg_op op_add = {.name = "add", .forward = add_forward, .backward = add_backward};
+
+sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b)
+{
+    if (a == NULL || b == NULL) return NULL;
+    if (a->count != b->count)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "add: %s and %s differ in shape", a->name,
+                            b->name);
+    sg_node *node = sg_tape_node(tape, &op_add, 2, (sg_tensor *[]){a, b});
+    return sg_node_output(tape, node, "add", SG_KIND_REAL, a->rank, a->shape);
+}
+
+// ---- sg_activate ------------------------------------------------------------------------------
+
+static sg_activation activate_kind(const sg_node *node)
+{
+    return *(const sg_activation *)node->attributes;
+}
+
+static void activate_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    c->run->kernels->act_forward(sg_data(c->node->out[0]) + at, sg_data(c->node->in[0]) + at,
+                                 activate_kind(c->node), n);
+}
+
+static void activate_forward(const sg_run *run, const sg_node *node)
+{
+    rows_run(run, node, sg_columns(node->out[0]), NULL, false, activate_chunk);
+}
+
+static void activate_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    c->run->kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
+                                  sg_data(c->node->in[0]) + at, activate_kind(c->node), n, c->add);
+}
+
+static void activate_backward(const sg_run *run, const sg_node *node)
+{
+    bool add = false;
+    sg_real *grad = sg_grad_in(run, node, 0, &add);
+    if (grad != NULL)
+        rows_run(run, node, sg_columns(node->out[0]), grad, add, activate_backward_chunk);
+}
+
+static const sg_op op_activate = {
+    .name = "activate",
+    .forward = activate_forward,
+    .backward = activate_backward,
+    .backward_reads_in = 1,
+};
+
+sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
+{
+    if (x == NULL || activation == SG_ACT_IDENTITY) return x;
+    sg_node *node = sg_tape_node(tape, &op_activate, 1, (sg_tensor *[]){x});
+    sg_activation *kind = sg_tape_memory(tape, sizeof *kind);
+    if (node == NULL || kind == NULL) return NULL;
+    *kind = activation;
+    node->attributes = kind;
+    return sg_node_output(tape, node, "activate", SG_KIND_REAL, x->rank, x->shape);
+}
+
+// ---- sg_swiglu --------------------------------------------------------------------------------
+
+static void swiglu_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk);
+    c->run->kernels->swiglu_forward(sg_data(c->node->out[0]) + at,
+                                    sg_data(c->node->in[0]) + 2 * at, rows_here(c, chunk),
+                                    c->columns);
+}
+
+static void swiglu_forward(const sg_run *run, const sg_node *node)
+{
+    rows_run(run, node, sg_columns(node->out[0]), NULL, false, swiglu_chunk);
+}
+
+static void swiglu_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk), rows = rows_here(c, chunk), n = 2 * rows * c->columns;
+    sg_real *du = c->add ? sg_worker_scratch(c->run, worker) : c->grad + 2 * at;
+    c->run->kernels->swiglu_backward(du, c->node->out[0]->grad + at,
+                                     sg_data(c->node->in[0]) + 2 * at, rows, c->columns);
+    if (c->add) c->run->kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, n);
+}
+
+static void swiglu_backward(const sg_run *run, const sg_node *node)
+{
+    bool add = false;
+    sg_real *grad = sg_grad_in(run, node, 0, &add);
+    if (grad != NULL)
+        rows_run(run, node, sg_columns(node->out[0]), grad, add, swiglu_backward_chunk);
+}
+
+static const sg_op op_swiglu = {
+    .name = "swiglu",
+    .forward = swiglu_forward,
+    .backward = swiglu_backward,
+    .backward_reads_in = 1,
+};
+
+sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x)
+{
+    if (x == NULL) return NULL;
+    if (sg_columns(x) % 2 != 0)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "swiglu: %s has an odd width", x->name);
+    int64_t f = sg_columns(x) / 2;
+    sg_node *node = sg_tape_node(tape, &op_swiglu, 1, (sg_tensor *[]){x});
+    if (node == NULL) return NULL;
+    node->worker_scratch_bytes = (size_t)(sg_chunk_rows(f) * 2 * f) * sizeof(sg_real);
+    return sg_node_output(tape, node, "swiglu", SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), f});
+}
+
+// ---- sg_softmax -------------------------------------------------------------------------------
+
+static int64_t softmax_width(const sg_node *node)
+{
+    return *(const int64_t *)node->attributes;
+}
+
+static void softmax_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk);
+    c->run->kernels->softmax_forward(sg_data(c->node->out[0]) + at, sg_data(c->node->in[0]) + at,
+                                     rows_here(c, chunk), c->columns);
+}
+
+static void softmax_forward(const sg_run *run, const sg_node *node)
+{
+    rows_run(run, node, softmax_width(node), NULL, false, softmax_chunk);
+}
+
+static void softmax_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t at = rows_first(c, chunk);
+    c->run->kernels->softmax_backward(c->grad + at, c->node->out[0]->grad + at,
+                                      sg_data(c->node->out[0]) + at, rows_here(c, chunk),
+                                      c->columns, c->add);
+}
+
+static void softmax_backward(const sg_run *run, const sg_node *node)
+{
+    bool add = false;
+    sg_real *grad = sg_grad_in(run, node, 0, &add);
+    if (grad != NULL) rows_run(run, node, softmax_width(node), grad, add, softmax_backward_chunk);
+}
+
+static const sg_op op_softmax = {
+    .name = "softmax",
+    .forward = softmax_forward,
+    .backward = softmax_backward,
+    .backward_reads_out = 1,
+};
+
+sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width)
+{
+    if (x == NULL) return NULL;
+    if (width < 1 || sg_columns(x) % width != 0)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "softmax: width %lld does not divide %s",
+                            (long long)width, x->name);
+    sg_node *node = sg_tape_node(tape, &op_softmax, 1, (sg_tensor *[]){x});
+    int64_t *attribute = sg_tape_memory(tape, sizeof *attribute);
+    if (node == NULL || attribute == NULL) return NULL;
+    *attribute = width;
+    node->attributes = attribute;
+    return sg_node_output(tape, node, "softmax", SG_KIND_REAL, x->rank, x->shape);
+}

@@ -1,0 +1,205 @@
+// y = x W^T + bias: the dense product, and the same per group.
+#include "kernel/gemm.h"
+#include "op/op.h"
+
+#include <string.h>
+
+// ---- sg_linear --------------------------------------------------------------------------------
+
+typedef struct linear_rows {
+    const sg_run *run;
+    sg_real *y;
+    const sg_real *bias;
+    int64_t rows, n, chunk;
+} linear_rows;
+
+static void linear_bias_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const linear_rows *c = context;
+    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
+    for (int64_t r = chunk * c->chunk; r < end; r++)
+        memcpy(c->y + r * c->n, c->bias, (size_t)c->n * sizeof(sg_real));
+}
+
+static void linear_forward(const sg_run *run, const sg_node *node)
+{
+    const sg_tensor *x = node->in[0], *w = node->in[1], *bias = node->in[2], *y = node->out[0];
+    int64_t rows = sg_rows(x), k = sg_columns(x), n = sg_columns(y);
+    if (bias != NULL) {
+        linear_rows c = {run, sg_data(y), sg_data(bias), rows, n, sg_chunk_rows(n)};
+        sg_parallel_for(run->pool, sg_chunks(rows, c.chunk), linear_bias_chunk, &c);
+    }
+    sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
+                                       .m = rows,
+                                       .n = n,
+                                       .k = k,
+                                       .alpha = 1,
+                                       .a = sg_data(x),
+                                       .lda = k,
+                                       .b = sg_data(w),
+                                       .ldb = k,
+                                       .beta = bias != NULL ? 1 : 0,
+                                       .c = sg_data(y),
+                                       .ldc = n});
+}
+
+static void linear_bias_backward(const sg_run *run, sg_real *dbias, const sg_real *dy,
+                                 int64_t rows, int64_t n, bool add)
+{
+    if (!add) memset(dbias, 0, (size_t)n * sizeof *dbias);
+    for (int64_t r = 0; r < rows; r++)
+        run->kernels->add(dbias, dbias, dy + r * n, n);
+}
+
+static void linear_backward(const sg_run *run, const sg_node *node)
+{
+    const sg_tensor *x = node->in[0], *w = node->in[1], *y = node->out[0];
+    int64_t rows = sg_rows(x), k = sg_columns(x), n = sg_columns(y);
+    bool add;
+    sg_real *dx = sg_grad_in(run, node, 0, &add);
+    if (dx != NULL) // dx = dy W
+        sg_gemm(run->pool, &(sg_gemm_args){.m = rows,
+                                           .n = k,
+                                           .k = n,
+                                           .alpha = 1,
+                                           .a = y->grad,
+                                           .lda = n,
+                                           .b = sg_data(w),
+                                           .ldb = k,
+                                           .beta = add ? 1 : 0,
+                                           .c = dx,
+                                           .ldc = k});
+    sg_real *dw = sg_grad_in(run, node, 1, &add);
+    if (dw != NULL) // dW = dy^T x
+        sg_gemm(run->pool, &(sg_gemm_args){.transpose_a = true,
+                                           .m = n,
+                                           .n = k,
+                                           .k = rows,
+                                           .alpha = 1,
+                                           .a = y->grad,
+                                           .lda = n,
+                                           .b = sg_data(x),
+                                           .ldb = k,
+                                           .beta = add ? 1 : 0,
+                                           .c = dw,
+                                           .ldc = k});
+    sg_real *dbias = sg_grad_in(run, node, 2, &add);
+    if (dbias != NULL) linear_bias_backward(run, dbias, y->grad, rows, n, add);
+}
+
+static double linear_flops(const sg_node *node)
+{
+    return 2.0 * (double)node->in[0]->count * (double)sg_columns(node->out[0]);
+}
+
+static const sg_op op_linear = {
+    .name = "linear",
+    .forward = linear_forward,
+    .backward = linear_backward,
+    .flops = linear_flops,
+    .backward_reads_in = 3,
+};
+
+sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
+{
+    if (x == NULL || w == NULL) return NULL;
+    if (w->rank != 2 || sg_columns(x) != w->shape[1] || (bias && bias->count != w->shape[0]))
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "linear: %s does not fit %s", w->name, x->name);
+    sg_node *node = sg_tape_node(tape, &op_linear, 3, (sg_tensor *[]){x, w, bias});
+    return sg_node_output(tape, node, "linear", SG_KIND_REAL, 2,
+                          (int64_t[]){sg_rows(x), w->shape[0]});
+}
+
+// ---- sg_linear_groups -------------------------------------------------------------------------
+
+typedef struct groups_attributes {
+    double scale;
+    int64_t groups, n, k;
+} groups_attributes;
+
+static void groups_forward(const sg_run *run, const sg_node *node)
+{
+    const groups_attributes *a = node->attributes;
+    const sg_tensor *x = node->in[0], *w = node->in[1], *y = node->out[0];
+    for (int64_t g = 0; g < a->groups; g++)
+        sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
+                                           .m = sg_rows(x),
+                                           .n = a->n,
+                                           .k = a->k,
+                                           .alpha = (sg_real)a->scale,
+                                           .a = sg_data(x) + g * a->k,
+                                           .lda = a->groups * a->k,
+                                           .b = sg_data(w) + g * a->n * a->k,
+                                           .ldb = a->k,
+                                           .c = sg_data(y) + g * a->n,
+                                           .ldc = a->groups * a->n});
+}
+
+static void groups_backward(const sg_run *run, const sg_node *node)
+{
+    const groups_attributes *a = node->attributes;
+    const sg_tensor *x = node->in[0], *w = node->in[1], *y = node->out[0];
+    bool add_x = false, add_w = false;
+    sg_real *dx = sg_grad_in(run, node, 0, &add_x);
+    sg_real *dw = sg_grad_in(run, node, 1, &add_w);
+    for (int64_t g = 0; g < a->groups; g++) {
+        sg_gemm_args args = {.alpha = (sg_real)a->scale,
+                             .a = y->grad + g * a->n,
+                             .lda = a->groups * a->n};
+        if (dx != NULL) {
+            sg_gemm_args x_args = args;
+            x_args.m = sg_rows(x);
+            x_args.n = a->k;
+            x_args.k = a->n;
+            x_args.b = sg_data(w) + g * a->n * a->k;
+            x_args.ldb = a->k;
+            x_args.beta = add_x ? 1 : 0;
+            x_args.c = dx + g * a->k;
+            x_args.ldc = a->groups * a->k;
+            sg_gemm(run->pool, &x_args);
+        }
+        if (dw != NULL) {
+            sg_gemm_args w_args = args;
+            w_args.transpose_a = true;
+            w_args.m = a->n;
+            w_args.n = a->k;
+            w_args.k = sg_rows(x);
+            w_args.b = sg_data(x) + g * a->k;
+            w_args.ldb = a->groups * a->k;
+            w_args.beta = add_w ? 1 : 0;
+            w_args.c = dw + g * a->n * a->k;
+            w_args.ldc = a->k;
+            sg_gemm(run->pool, &w_args);
+        }
+    }
+}
+
+static double groups_flops(const sg_node *node)
+{
+    const groups_attributes *a = node->attributes;
+    return 2.0 * (double)node->in[0]->count * (double)a->n;
+}
+
+static const sg_op op_linear_groups = {
+    .name = "linear_groups",
+    .forward = groups_forward,
+    .backward = groups_backward,
+    .flops = groups_flops,
+    .backward_reads_in = 3,
+};
+
+sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale)
+{
+    if (x == NULL || w == NULL) return NULL;
+    if (w->rank != 3 || sg_columns(x) != w->shape[0] * w->shape[2])
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "linear_groups: %s does not fit %s", w->name,
+                            x->name);
+    sg_node *node = sg_tape_node(tape, &op_linear_groups, 2, (sg_tensor *[]){x, w});
+    groups_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return NULL;
+    *a = (groups_attributes){scale, w->shape[0], w->shape[1], w->shape[2]};
+    node->attributes = a;
+    return sg_node_output(tape, node, "linear_groups", SG_KIND_REAL, 2,
+                          (int64_t[]){sg_rows(x), a->groups * a->n});
+}

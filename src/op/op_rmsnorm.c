@@ -1,0 +1,91 @@
+// Root mean square norm with a learned scale (Zhang & Sennrich 2019).
+#include "op/op.h"
+
+#include <string.h>
+
+typedef struct rmsnorm_loop {
+    const sg_run *run;
+    const sg_node *node;
+    int64_t rows, d, chunk;
+    sg_real *dx, *dw_parts; // dw_parts (chunks, d): summed in chunk order afterwards
+    bool add;
+} rmsnorm_loop;
+
+static rmsnorm_loop rmsnorm_make(const sg_run *run, const sg_node *node)
+{
+    int64_t d = sg_columns(node->in[0]);
+    return (rmsnorm_loop){
+        .run = run, .node = node, .rows = sg_rows(node->in[0]), .d = d, .chunk = sg_chunk_rows(d)};
+}
+
+static void rmsnorm_forward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rmsnorm_loop *c = context;
+    int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
+    double eps = *(const double *)c->node->attributes;
+    c->run->kernels->rmsnorm_forward(
+        sg_data(c->node->out[0]) + row * c->d, sg_data(c->node->saved[0]) + row,
+        sg_data(c->node->in[0]) + row * c->d, sg_data(c->node->in[1]), rows, c->d, eps);
+}
+
+static void rmsnorm_forward(const sg_run *run, const sg_node *node)
+{
+    rmsnorm_loop c = rmsnorm_make(run, node);
+    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), rmsnorm_forward_chunk, &c);
+}
+
+static void rmsnorm_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rmsnorm_loop *c = context;
+    int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
+    sg_real *dw = c->dw_parts + chunk * c->d;
+    memset(dw, 0, (size_t)c->d * sizeof *dw);
+    c->run->kernels->rmsnorm_backward(
+        c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
+        sg_data(c->node->in[0]) + row * c->d, sg_data(c->node->in[1]),
+        sg_data(c->node->saved[0]) + row, rows, c->d, c->add);
+}
+
+static void rmsnorm_backward(const sg_run *run, const sg_node *node)
+{
+    rmsnorm_loop c = rmsnorm_make(run, node);
+    int64_t chunks = sg_chunks(c.rows, c.chunk);
+    bool add_w = false;
+    sg_real *dw = sg_grad_in(run, node, 1, &add_w);
+    c.dw_parts = (sg_real *)run->scratch;
+    c.dx = sg_grad_in(run, node, 0, &c.add);
+    if (c.dx == NULL) { // only the scale is trained: dx goes where nobody reads it
+        c.dx = c.dw_parts + chunks * c.d;
+        c.add = false;
+    }
+    sg_parallel_for(run->pool, chunks, rmsnorm_backward_chunk, &c);
+    if (dw == NULL) return;
+    if (!add_w) memset(dw, 0, (size_t)c.d * sizeof *dw);
+    for (int64_t i = 0; i < chunks; i++)
+        run->kernels->add(dw, dw, c.dw_parts + i * c.d, c.d);
+}
+
+static const sg_op op_rmsnorm = {
+    .name = "rmsnorm",
+    .forward = rmsnorm_forward,
+    .backward = rmsnorm_backward,
+    .backward_reads_in = 3,
+};
+
+sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps)
+{
+    if (x == NULL || w == NULL) return NULL;
+    if (w->count != sg_columns(x))
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "rmsnorm: %s does not fit %s", w->name, x->name);
+    sg_node *node = sg_tape_node(tape, &op_rmsnorm, 2, (sg_tensor *[]){x, w});
+    double *attribute = sg_tape_memory(tape, sizeof *attribute);
+    if (node == NULL || attribute == NULL) return NULL;
+    *attribute = eps;
+    node->attributes = attribute;
+    sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){sg_rows(x)});
+    int64_t d = sg_columns(x), parts = sg_chunks(sg_rows(x), sg_chunk_rows(d)) * d;
+    node->scratch_bytes = (size_t)(parts + (x->wants_grad ? 0 : x->count)) * sizeof(sg_real);
+    return sg_node_output(tape, node, "rmsnorm", SG_KIND_REAL, x->rank, x->shape);
+}

@@ -1,0 +1,105 @@
+// Rotary positions (Su et al. 2021) in the half-split layout; the angles come from a table that a
+// model makes once.
+#include "op/op.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+
+sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, int64_t head_dim, double theta,
+                            sg_error *err)
+{
+    *table = (sg_rope_table){.positions = positions, .half = head_dim / 2};
+    size_t count = (size_t)(positions * table->half);
+    table->bytes = 2 * count * sizeof(sg_real);
+    table->cos = sg_alloc_big(table->bytes);
+    if (table->cos == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for %lld positions",
+                       (long long)positions);
+    table->sin = table->cos + count;
+    for (int64_t p = 0; p < positions; p++)
+        for (int64_t i = 0; i < table->half; i++) {
+            double angle = (double)p * pow(theta, -2.0 * (double)i / (double)head_dim);
+            table->cos[p * table->half + i] = (sg_real)cos(angle);
+            table->sin[p * table->half + i] = (sg_real)sin(angle);
+        }
+    return SG_OK;
+}
+
+void sg_rope_table_free(sg_rope_table *table)
+{
+    sg_free_big(table->cos, table->bytes);
+    *table = (sg_rope_table){0};
+}
+
+typedef struct rope_attributes {
+    const sg_rope_table *table;
+    int64_t length;
+    const int64_t *start;
+} rope_attributes;
+
+typedef struct rope_loop {
+    const sg_run *run;
+    const rope_attributes *a;
+    sg_real *y;
+    const sg_real *x;
+    int64_t rows, width, chunk;
+    sg_real sign;
+    bool add;
+} rope_loop;
+
+static void rope_chunk(void *context, int64_t chunk, int worker)
+{
+    const rope_loop *c = context;
+    const sg_rope_table *t = c->a->table;
+    int64_t start = c->a->start ? *c->a->start : 0;
+    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
+    for (int64_t r = chunk * c->chunk; r < end; r++) {
+        int64_t position = start + r % c->a->length;
+        sg_real *to = c->add ? sg_worker_scratch(c->run, worker) : c->y + r * c->width;
+        c->run->kernels->rope(to, c->x + r * c->width, t->cos + position * t->half,
+                              t->sin + position * t->half, c->width / (2 * t->half), t->half,
+                              c->sign);
+        if (c->add)
+            c->run->kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
+    }
+}
+
+static void rope_run(const sg_run *run, const sg_node *node, sg_real *y, const sg_real *x,
+                     sg_real sign, bool add)
+{
+    int64_t width = sg_columns(node->out[0]);
+    rope_loop c = {run, node->attributes,     y,    x,  sg_rows(node->out[0]),
+                   width, sg_chunk_rows(width), sign, add};
+    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), rope_chunk, &c);
+}
+
+static void rope_forward(const sg_run *run, const sg_node *node)
+{
+    rope_run(run, node, sg_data(node->out[0]), sg_data(node->in[0]), 1, false);
+}
+
+// A rotation's transpose is the rotation back.
+static void rope_backward(const sg_run *run, const sg_node *node)
+{
+    bool add = false;
+    sg_real *dx = sg_grad_in(run, node, 0, &add);
+    if (dx != NULL) rope_run(run, node, dx, node->out[0]->grad, -1, add);
+}
+
+static const sg_op op_rope = {.name = "rope", .forward = rope_forward, .backward = rope_backward};
+
+sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t length,
+                   const int64_t *start)
+{
+    if (x == NULL) return NULL;
+    if (length > table->positions || sg_columns(x) % (2 * table->half) != 0)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "rope: %s does not fit the table", x->name);
+    sg_node *node = sg_tape_node(tape, &op_rope, 1, (sg_tensor *[]){x});
+    rope_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return NULL;
+    *a = (rope_attributes){table, length, start};
+    node->attributes = a;
+    node->worker_scratch_bytes = (size_t)sg_columns(x) * sizeof(sg_real);
+    return sg_node_output(tape, node, "rope", SG_KIND_REAL, x->rank, x->shape);
+}

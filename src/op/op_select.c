@@ -1,0 +1,135 @@
+// Turning scores into a selection: plain top-k and product top-k. No gradient reaches what was not
+// selected; the ids carry none.
+#include <string.h>
+
+#include "op/op.h"
+
+typedef struct select_attributes {
+    int64_t channels, n, k;
+    bool product;
+} select_attributes;
+
+typedef struct select_loop {
+    const sg_run *run;
+    const sg_node *node;
+    const select_attributes *a;
+    int64_t rows, chunk;
+    sg_real *grad;
+    bool add;
+} select_loop;
+
+static void select_forward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const select_loop *c = context;
+    const select_attributes *a = c->a;
+    int64_t width = sg_columns(c->node->in[0]), end = sg_min(c->rows, (chunk + 1) * c->chunk);
+    for (int64_t r = chunk * c->chunk; r < end; r++) {
+        const sg_real *x = sg_data(c->node->in[0]) + r * width;
+        int32_t *ids = sg_ints(c->node->out[0]) + r * a->channels * a->k;
+        sg_real *scores = sg_data(c->node->out[1]) + r * a->channels * a->k;
+        for (int64_t ch = 0; ch < a->channels; ch++) {
+            const sg_real *part = x + ch * a->n;
+            if (a->product)
+                c->run->kernels->product_topk(ids + ch * a->k, scores + ch * a->k, part,
+                                              part + a->channels * a->n, a->n, a->k);
+            else
+                c->run->kernels->topk(ids + ch * a->k, scores + ch * a->k, part, a->n, a->k);
+        }
+    }
+}
+
+static select_loop select_make(const sg_run *run, const sg_node *node)
+{
+    return (select_loop){.run = run,
+                         .node = node,
+                         .a = node->attributes,
+                         .rows = sg_rows(node->in[0]),
+                         .chunk = sg_chunk_rows(sg_columns(node->in[0]))};
+}
+
+static void select_forward(const sg_run *run, const sg_node *node)
+{
+    select_loop c = select_make(run, node);
+    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), select_forward_chunk, &c);
+}
+
+static void select_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const select_loop *c = context;
+    const select_attributes *a = c->a;
+    int64_t width = sg_columns(c->node->in[0]), end = sg_min(c->rows, (chunk + 1) * c->chunk);
+    for (int64_t r = chunk * c->chunk; r < end; r++) {
+        sg_real *dx = c->grad + r * width;
+        if (!c->add) memset(dx, 0, (size_t)width * sizeof *dx);
+        const int32_t *ids = sg_ints(c->node->out[0]) + r * a->channels * a->k;
+        const sg_real *ds = c->node->out[1]->grad + r * a->channels * a->k;
+        for (int64_t i = 0; i < a->channels * a->k; i++) {
+            sg_real *part = dx + i / a->k * a->n;
+            if (a->product) {
+                part[ids[i] / a->n] += ds[i];
+                part[a->channels * a->n + ids[i] % a->n] += ds[i];
+            } else {
+                part[ids[i]] += ds[i];
+            }
+        }
+    }
+}
+
+static void select_backward(const sg_run *run, const sg_node *node)
+{
+    select_loop c = select_make(run, node);
+    c.grad = sg_grad_in(run, node, 0, &c.add);
+    if (c.grad != NULL)
+        sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), select_backward_chunk, &c);
+}
+
+static const sg_op op_topk = {
+    .name = "topk",
+    .forward = select_forward,
+    .backward = select_backward,
+    .backward_reads_out = 1,
+};
+
+static const sg_op op_product_topk = {
+    .name = "product_topk",
+    .forward = select_forward,
+    .backward = select_backward,
+    .backward_reads_out = 1,
+};
+
+static sg_selection select_record(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k,
+                                  bool product)
+{
+    sg_selection none = {0};
+    if (x == NULL) return none;
+    int64_t parts = product ? 2 : 1;
+    int64_t n = channels > 0 ? sg_columns(x) / (parts * channels) : 0;
+    if (n < 1 || sg_columns(x) != parts * channels * n || k < 1 || k > n || k > SG_TOPK_MAX) {
+        sg_tape_fail(tape, SG_ERR_INTERNAL, "top-k: %lld of %s does not fit", (long long)k,
+                     x->name);
+        return none;
+    }
+    const sg_op *op = product ? &op_product_topk : &op_topk;
+    sg_node *node = sg_tape_node(tape, op, 1, (sg_tensor *[]){x});
+    select_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return none;
+    *a = (select_attributes){channels, n, k, product};
+    node->attributes = a;
+    int64_t shape[] = {sg_rows(x), channels * k};
+    sg_selection selection = {.channels = channels, .k = k};
+    selection.ids = sg_node_output(tape, node, "ids", SG_KIND_INT, 2, shape);
+    selection.scores = sg_node_output(tape, node, "scores", SG_KIND_REAL, 2, shape);
+    return selection;
+}
+
+sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k)
+{
+    return select_record(tape, x, channels, k, false);
+}
+
+sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k)
+{
+    return select_record(tape, x, channels, k, true);
+}

@@ -1,0 +1,330 @@
+// The plan of a tape: the order of steps, which gradient write comes first, how long every value
+// lives, and where it lies in one block of memory. All of it is known before anything runs.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "tensor/tape_inside.h"
+
+// ---- steps ------------------------------------------------------------------------------------
+
+static bool node_grad_in(const sg_node *node, int i)
+{
+    return node->in[i] != NULL && node->in[i]->wants_grad;
+}
+
+static bool node_any_grad_in(const sg_node *node)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node_grad_in(node, i)) return true;
+    return false;
+}
+
+// Notes the gradient writes of a node; `written` is by base tensor.
+static void plan_writes(sg_node *node, bool *written)
+{
+    for (int i = 0; i < node->n_in; i++) {
+        if (!node_grad_in(node, i)) continue;
+        bool *seen = &written[node->in[i]->base->index];
+        node->first[i] = !*seen;
+        *seen = true;
+    }
+}
+
+static bool plan_has_backward(const sg_node *node, const bool *written)
+{
+    if (node->op->backward == NULL || node->op->gradient_in_forward) return false;
+    if (!node_any_grad_in(node)) return false;
+    if (node->loss_weight != 0) return true;
+    for (int i = 0; i < node->n_out; i++)
+        if (node->out[i]->wants_grad && written[node->out[i]->base->index]) return true;
+    return false;
+}
+
+static void plan_add(sg_tape *tape, int node, bool backward)
+{
+    tape->steps[tape->n_steps++] = (sg_step){node, backward};
+}
+
+// Adds forward steps for those nodes of a segment whose results its backward pass reads.
+static void plan_recompute(sg_tape *tape, int segment, int last, const bool *has_backward,
+                           bool *needed)
+{
+    int first = last;
+    while (first > 0 && tape->nodes[first - 1]->segment == segment)
+        first--;
+    for (int n = last; n >= first; n--) {
+        const sg_node *node = tape->nodes[n];
+        bool run = has_backward[n] && node->n_saved > 0;
+        for (int i = 0; i < node->n_out; i++)
+            run = run || needed[node->out[i]->base->index] ||
+                  (has_backward[n] && (node->op->backward_reads_out >> i & 1));
+        if (run) needed[node->out[0]->base->index] = true;
+        for (int i = 0; i < node->n_in; i++)
+            if (node->in[i] != NULL &&
+                (run || (has_backward[n] && (node->op->backward_reads_in >> i & 1))))
+                needed[node->in[i]->base->index] = true;
+    }
+    for (int n = first; n <= last; n++)
+        if (needed[tape->nodes[n]->out[0]->base->index]) plan_add(tape, n, false);
+}
+
+static sg_status plan_steps(sg_tape *tape, sg_error *err)
+{
+    size_t nodes = (size_t)tape->n_nodes, tensors = (size_t)tape->n_tensors;
+    tape->steps = sg_alloc_array(3 * nodes + 1, sizeof *tape->steps);
+    bool *written = sg_alloc_zero(tensors + 1, sizeof *written);
+    bool *needed = sg_alloc_zero(tensors + 1, sizeof *needed);
+    bool *has_backward = sg_alloc_zero(nodes + 1, sizeof *has_backward);
+    sg_status status = SG_OK;
+    if (tape->steps == NULL || written == NULL || needed == NULL || has_backward == NULL) {
+        status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a tape");
+    } else {
+        for (int n = 0; n < tape->n_nodes; n++) {
+            plan_add(tape, n, false);
+            if (tape->options.gradient && tape->nodes[n]->op->gradient_in_forward)
+                plan_writes(tape->nodes[n], written);
+        }
+        tape->forward_steps = tape->n_steps;
+        // First decide which nodes have a backward pass, then lay out the steps.
+        for (int n = tape->n_nodes - 1; tape->options.gradient && n >= 0; n--) {
+            has_backward[n] = plan_has_backward(tape->nodes[n], written);
+            if (has_backward[n]) plan_writes(tape->nodes[n], written);
+            // A result whose gradient nobody wrote has none.
+            for (int i = 0; i < tape->nodes[n]->n_out; i++) {
+                sg_tensor *out = tape->nodes[n]->out[i];
+                if (tape->nodes[n]->loss_weight == 0 && !written[out->base->index])
+                    out->wants_grad = false;
+            }
+        }
+        int done = 0; // the segment whose values are there again
+        for (int n = tape->n_nodes - 1; tape->options.gradient && n >= 0; n--) {
+            int segment = tape->nodes[n]->segment;
+            if (tape->options.recompute && segment != 0 && segment != done) {
+                plan_recompute(tape, segment, n, has_backward, needed);
+                done = segment;
+            }
+            if (has_backward[n]) plan_add(tape, n, true);
+        }
+    }
+    sg_free(written);
+    sg_free(needed);
+    sg_free(has_backward);
+    return status;
+}
+
+// ---- lifetimes --------------------------------------------------------------------------------
+
+// Values are written at most twice (recomputation), so two spans of steps are enough.
+typedef struct plan_life {
+    int begin[2], end[2];
+    int spans;
+} plan_life;
+
+typedef struct plan_item {
+    plan_life life;
+    size_t bytes;
+    size_t offset;
+    size_t *place; // where the offset goes
+} plan_item;
+
+static void life_write(plan_life *life, int step)
+{
+    if (life->spans < 2) {
+        life->begin[life->spans] = life->end[life->spans] = step;
+        life->spans++;
+    } else {
+        life->end[1] = step;
+    }
+}
+
+static void life_touch(plan_life *life, int step)
+{
+    if (life->spans == 0) life_write(life, step);
+    if (life->end[life->spans - 1] < step) life->end[life->spans - 1] = step;
+}
+
+static bool life_overlap(const plan_life *a, const plan_life *b)
+{
+    for (int i = 0; i < a->spans; i++)
+        for (int j = 0; j < b->spans; j++)
+            if (a->begin[i] <= b->end[j] && b->begin[j] <= a->end[i]) return true;
+    return false;
+}
+
+static void plan_forward_life(const sg_node *node, int step, bool gradient, plan_life *data,
+                              plan_life *grad)
+{
+    for (int i = 0; i < node->n_out; i++)
+        life_write(&data[node->out[i]->base->index], step);
+    for (int i = 0; i < node->n_saved; i++)
+        life_write(&data[node->saved[i]->index], step);
+    for (int i = 0; i < node->n_in; i++) {
+        if (node->in[i] == NULL) continue;
+        life_touch(&data[node->in[i]->base->index], step);
+        if (gradient && node->op->gradient_in_forward && node->in[i]->wants_grad)
+            life_touch(&grad[node->in[i]->base->index], step);
+    }
+}
+
+static void plan_backward_life(const sg_node *node, int step, plan_life *data, plan_life *grad)
+{
+    for (int i = 0; i < node->n_in; i++) {
+        if (node->in[i] == NULL) continue;
+        int base = node->in[i]->base->index;
+        if (node->op->backward_reads_in >> i & 1) life_touch(&data[base], step);
+        if (node->in[i]->wants_grad) life_touch(&grad[base], step);
+    }
+    for (int i = 0; i < node->n_out; i++) {
+        int base = node->out[i]->base->index;
+        if (node->op->backward_reads_out >> i & 1) life_touch(&data[base], step);
+        if (node->out[i]->wants_grad) life_touch(&grad[base], step);
+    }
+    for (int i = 0; i < node->n_saved; i++)
+        life_touch(&data[node->saved[i]->index], step);
+}
+
+static void plan_lives(const sg_tape *tape, plan_life *data, plan_life *grad)
+{
+    for (int s = 0; s < tape->n_steps; s++) {
+        const sg_node *node = tape->nodes[tape->steps[s].node];
+        if (tape->steps[s].backward)
+            plan_backward_life(node, s, data, grad);
+        else
+            plan_forward_life(node, s, tape->options.gradient && s < tape->forward_steps, data,
+                              grad);
+    }
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        // The weight of a loss is put into its gradient before the first backward step.
+        if (tape->options.gradient && node->loss_weight != 0)
+            life_touch(&grad[node->out[0]->index], tape->forward_steps);
+        // A loss is read by the caller after the pass.
+        if (node->loss_weight != 0) life_touch(&data[node->out[0]->index], tape->n_steps);
+    }
+    for (int i = 0; i < tape->n_keep; i++)
+        life_touch(&data[tape->keep[i]->index], tape->n_steps);
+}
+
+// ---- places -----------------------------------------------------------------------------------
+
+static size_t plan_round(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+static int item_larger(const void *a, const void *b)
+{
+    const plan_item *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static int item_lower(const void *a, const void *b)
+{
+    const plan_item *const *x = a, *const *y = b;
+    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+}
+
+// Largest first, each at the lowest offset that is free for its whole life. Returns the total.
+static size_t plan_place(plan_item *items, int count, plan_item **conflicts)
+{
+    size_t total = 0;
+    qsort(items, (size_t)count, sizeof *items, item_larger);
+    for (int i = 0; i < count; i++) {
+        int n = 0;
+        for (int j = 0; j < i; j++)
+            if (life_overlap(&items[i].life, &items[j].life)) conflicts[n++] = &items[j];
+        if (n > 1) qsort(conflicts, (size_t)n, sizeof(plan_item *), item_lower);
+        size_t at = 0;
+        for (int j = 0; j < n && conflicts[j]->offset < at + items[i].bytes; j++) {
+            size_t end = conflicts[j]->offset + conflicts[j]->bytes;
+            if (end > at) at = end;
+        }
+        items[i].offset = at;
+        *items[i].place = at;
+        if (at + items[i].bytes > total) total = at + items[i].bytes;
+    }
+    return total;
+}
+
+static sg_status plan_memory(sg_tape *tape, sg_error *err)
+{
+    size_t tensors = (size_t)tape->n_tensors;
+    plan_life *data = sg_alloc_zero(tensors + 1, sizeof *data);
+    plan_life *grad = sg_alloc_zero(tensors + 1, sizeof *grad);
+    plan_item *items = sg_alloc_zero(2 * tensors + 1, sizeof *items);
+    plan_item **conflicts = sg_alloc_zero(2 * tensors + 1, sizeof *conflicts);
+    tape->data_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
+    tape->grad_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
+    sg_status status = SG_OK;
+    if (!data || !grad || !items || !conflicts || !tape->data_offset || !tape->grad_offset) {
+        status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a tape");
+    } else {
+        plan_lives(tape, data, grad);
+        int count = 0;
+        for (int t = 0; t < tape->n_tensors; t++) {
+            const sg_tensor *tensor = tape->tensors[t];
+            if (tensor->leaf || tensor->base != tensor) continue;
+            size_t width = tensor->kind == SG_KIND_REAL ? sizeof(sg_real) : sizeof(int32_t);
+            size_t bytes = plan_round((size_t)tensor->count * width);
+            if (data[t].spans > 0)
+                items[count++] = (plan_item){data[t], bytes, 0, &tape->data_offset[t]};
+            if (tensor->wants_grad && grad[t].spans > 0)
+                items[count++] = (plan_item){grad[t], bytes, 0, &tape->grad_offset[t]};
+        }
+        size_t total = plan_place(items, count, conflicts);
+        size_t shared = 0, worker = 0;
+        for (int n = 0; n < tape->n_nodes; n++) {
+            const sg_node *node = tape->nodes[n];
+            if (node->scratch_bytes > shared) shared = node->scratch_bytes;
+            if (node->worker_scratch_bytes > worker) worker = node->worker_scratch_bytes;
+        }
+        tape->scratch_offset = total;
+        tape->worker_offset = total + plan_round(shared);
+        // An odd number of cache lines keeps the workers' pieces off the same cache sets.
+        tape->worker_stride = plan_round(worker) + (worker ? 64 : 0);
+        tape->memory_bytes =
+            tape->worker_offset + tape->worker_stride * (size_t)tape->options.threads;
+    }
+    sg_free(data);
+    sg_free(grad);
+    sg_free(items);
+    sg_free(conflicts);
+    return status;
+}
+
+// ---- the whole --------------------------------------------------------------------------------
+
+sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err)
+{
+    if (tape->error.code != SG_OK)
+        return sg_fail(err, tape->error.code, "%s", tape->error.message);
+    tape->options = *options;
+    if (tape->options.threads < 1) tape->options.threads = 1;
+    if (!options->gradient)
+        for (int t = 0; t < tape->n_tensors; t++)
+            tape->tensors[t]->wants_grad = false;
+    SG_TRY(plan_steps(tape, err));
+    return plan_memory(tape, err);
+}
+
+size_t sg_tape_bytes(const sg_tape *tape)
+{
+    return tape->memory_bytes;
+}
+
+sg_status sg_tape_allocate(sg_tape *tape, sg_error *err)
+{
+    tape->memory = sg_alloc_big(tape->memory_bytes);
+    if (tape->memory == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations take %zu bytes",
+                       tape->memory_bytes);
+    for (int t = 0; t < tape->n_tensors; t++) {
+        sg_tensor *tensor = tape->tensors[t];
+        if (tensor->leaf || tensor->base != tensor) continue;
+        tensor->data = tape->memory + tape->data_offset[t];
+        tensor->grad = tensor->wants_grad ? (sg_real *)(tape->memory + tape->grad_offset[t]) : NULL;
+    }
+    return SG_OK;
+}

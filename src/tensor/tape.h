@@ -1,0 +1,172 @@
+// A tape: operations recorded once for a fixed shape, then replayed forwards and backwards as often
+// as wanted. Recording computes shapes only, so a tape also is the memory plan of a step: before
+// anything runs, it knows where every value lives and for how long.
+//
+//   sg_tape *tape = sg_tape_new(...);
+//   sg_tensor *x = sg_rmsnorm(tape, h, w, eps);   // operations live in op/ and ffn/
+//   ...
+//   sg_tape_finish(tape, &options, err);          // lifetimes, places in memory
+//   sg_tape_allocate(tape, err);
+//   sg_tape_forward(tape, &run); sg_tape_backward(tape, &run);
+//
+// Errors while recording are kept: an operation given NULL returns NULL, and finish reports the
+// first error. So model code reads straight through.
+#ifndef SG_TENSOR_TAPE_H
+#define SG_TENSOR_TAPE_H
+
+#include "base/arena.h"
+#include "base/parallel.h"
+#include "kernel/kernel.h"
+
+enum { SG_RANK_MAX = 4, SG_NODE_IN = 6, SG_NODE_OUT = 2, SG_NODE_SAVED = 4 };
+
+typedef enum sg_kind { SG_KIND_REAL = 0, SG_KIND_INT = 1 } sg_kind; // sg_real or int32_t
+
+// One value. Dense, row-major; shape[i] = 1 for i >= rank.
+typedef struct sg_tensor {
+    const char *name; // for messages; static or owned by the tape
+    sg_kind kind;
+    int rank;
+    int64_t shape[SG_RANK_MAX];
+    int64_t count;        // elements
+    void *data;           // sg_real or int32_t; valid once the tape has memory
+    sg_real *grad;        // NULL: no gradient is wanted
+    struct sg_tensor *base; // whose memory this is; itself unless a reshape
+    bool leaf;            // memory is the caller's: a parameter or an input
+    bool wants_grad;
+    int index;            // in the tape
+} sg_tensor;
+
+typedef struct sg_node sg_node;
+typedef struct sg_tape sg_tape;
+
+// What an operation sees when it runs.
+typedef struct sg_run {
+    sg_pool *pool;
+    const sg_kernels *kernels;
+    bool accumulate; // parameter gradients are added to, not written: a later micro-batch
+    unsigned char *scratch;        // shared by the chunks of one node
+    unsigned char *worker_scratch; // one piece per worker
+    size_t worker_stride;
+    bool recording_gradient;       // this forward pass will be followed by a backward pass
+    double *seconds;               // per node and direction when profiling, else NULL
+} sg_run;
+
+typedef struct sg_op {
+    const char *name;
+    void (*forward)(const sg_run *run, const sg_node *node);
+    // NULL: no gradient passes this operation.
+    void (*backward)(const sg_run *run, const sg_node *node);
+    // Multiply-adds count 2. What the published counts leave out (norms, softmax, top-k) is 0 here
+    // too; logits are counted by their own operation. NULL: 0.
+    double (*flops)(const sg_node *node);
+    unsigned backward_reads_in;  // bit i: backward reads the value of input i
+    unsigned backward_reads_out; // bit i: backward reads the value of output i
+    // The forward pass already writes the input gradients (a loss whose weight is known then); the
+    // output must be a loss of the tape.
+    bool gradient_in_forward;
+} sg_op;
+
+struct sg_node {
+    const sg_op *op;
+    int n_in, n_out, n_saved;
+    sg_tensor *in[SG_NODE_IN]; // NULL: an optional input that is absent
+    sg_tensor *out[SG_NODE_OUT];
+    sg_tensor *saved[SG_NODE_SAVED]; // live from forward to backward
+    bool first[SG_NODE_IN];  // this backward is the first to touch that input's gradient
+    size_t scratch_bytes;        // shared scratch, forward and backward alike
+    size_t worker_scratch_bytes; // scratch of each worker
+    void *attributes;            // of the operation; owned by the tape
+    double loss_weight;          // of a loss node
+    int segment;                 // recomputation segment, 0: none
+};
+
+// ---- recording --------------------------------------------------------------------------------
+
+sg_status sg_tape_new(sg_tape **tape, sg_error *err);
+void sg_tape_free(sg_tape *tape);
+
+// A value in the caller's memory; grad may be NULL. The pointers may be set later, before running,
+// through sg_tensor.data / .grad (wants_grad says whether a gradient is wanted).
+sg_tensor *sg_tape_leaf(sg_tape *tape, const char *name, sg_kind kind, int rank,
+                        const int64_t *shape, void *data, sg_real *grad, bool wants_grad);
+// The same memory in another shape of equal count.
+sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t *shape);
+
+// For operations: adds a node (NULL and a kept error on failure), then its outputs and saved values.
+// The node's op may be changed until the tape is finished.
+sg_node *sg_tape_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *const *in);
+sg_tensor *sg_node_output(sg_tape *tape, sg_node *node, const char *name, sg_kind kind, int rank,
+                          const int64_t *shape);
+sg_tensor *sg_node_save(sg_tape *tape, sg_node *node, sg_kind kind, int rank,
+                        const int64_t *shape);
+// Zeroed memory that lives as long as the tape.
+void *sg_tape_memory(sg_tape *tape, size_t bytes);
+// Keeps the first error of the recording; returns NULL so that an operation can return it.
+void *sg_tape_fail(sg_tape *tape, sg_status status, const char *format, ...) SG_PRINTF(3, 4);
+
+// Makes a scalar a loss: the total is the sum of weight * loss.
+void sg_tape_add_loss(sg_tape *tape, sg_tensor *loss, double weight);
+// Keeps a value readable after the pass (logits, say).
+void sg_tape_keep(sg_tape *tape, sg_tensor *tensor);
+// Nodes recorded between these two are forgotten after the forward pass and computed again before
+// their backward pass, when the tape is finished with `recompute`.
+void sg_tape_segment_begin(sg_tape *tape);
+void sg_tape_segment_end(sg_tape *tape);
+
+// ---- planning and running ---------------------------------------------------------------------
+
+typedef struct sg_tape_options {
+    bool gradient;  // plan a backward pass
+    bool recompute; // forget and compute again what lies in segments
+    int threads;    // workers that need scratch
+} sg_tape_options;
+
+sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err);
+// Bytes that sg_tape_allocate will take: values, gradients of values, scratch. Leaves not counted.
+size_t sg_tape_bytes(const sg_tape *tape);
+sg_status sg_tape_allocate(sg_tape *tape, sg_error *err);
+
+// run->pool, kernels, accumulate and seconds are the caller's; the rest is filled in.
+void sg_tape_forward(sg_tape *tape, sg_run *run);
+// After a forward pass of a tape finished with `gradient`.
+void sg_tape_backward(sg_tape *tape, sg_run *run);
+
+// Sum over nodes of forward FLOPs; `only` restricts to operations for which it returns true.
+double sg_tape_flops(const sg_tape *tape, bool (*only)(const sg_node *node));
+int sg_tape_nodes(const sg_tape *tape);
+const sg_node *sg_tape_node_at(const sg_tape *tape, int index);
+
+// ---- for operations ---------------------------------------------------------------------------
+
+static inline sg_real *sg_data(const sg_tensor *tensor)
+{
+    return (sg_real *)tensor->data;
+}
+static inline int32_t *sg_ints(const sg_tensor *tensor)
+{
+    return (int32_t *)tensor->data;
+}
+// Where the gradient of input i goes (NULL: not wanted) and whether to add to it.
+static inline sg_real *sg_grad_in(const sg_run *run, const sg_node *node, int i, bool *add)
+{
+    const sg_tensor *t = node->in[i];
+    if (t == NULL || t->grad == NULL) return NULL;
+    *add = !node->first[i] || (t->leaf && run->accumulate);
+    return t->grad;
+}
+static inline void *sg_worker_scratch(const sg_run *run, int worker)
+{
+    return run->worker_scratch + (size_t)worker * run->worker_stride;
+}
+// Last dimension, and the product of all others.
+static inline int64_t sg_columns(const sg_tensor *t)
+{
+    return t->shape[t->rank - 1];
+}
+static inline int64_t sg_rows(const sg_tensor *t)
+{
+    return t->count / sg_columns(t);
+}
+
+#endif
