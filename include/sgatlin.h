@@ -107,6 +107,131 @@ typedef struct sg_corpus_options {
 // AUTO, "<|endoftext|>", "text", 64 MiB.
 SG_API sg_corpus_options sg_corpus_options_default(void);
 
+// ---- 5. Models ------------------------------------------------------------------------------
+
+// The configuration of a model, as stored in its config.json under the same names. A value of 0, or
+// an empty string, means "the default of the family" and is filled in by sg_config_complete.
+typedef struct sg_config {
+    int64_t vocab_size;              // V
+    int64_t hidden_size;             // d
+    int64_t num_hidden_layers;       // L
+    int64_t num_attention_heads;     // H
+    int64_t head_dim;                // even; 64 in all published models
+    int64_t max_position_embeddings; // longest sequence
+    double rms_norm_eps;             // 1e-6
+    double rope_theta;               // 10000
+    int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
+    char ffn[24];                    // family: mlp, glu, moe, peer, sgatlin
+    char ffn_router[24];
+    char ffn_activation[24];
+    int64_t ffn_intermediate_size;   // F: mlp, glu, one expert of moe
+    int64_t ffn_experts;             // E: moe
+    int64_t ffn_channels;            // C: peer, sgatlin
+    int64_t ffn_neurons;             // N, a channel (sgatlin) or in the one pool (peer); a square
+                                     // for product routers
+    int64_t ffn_key_size;            // K: router bottleneck
+    int64_t ffn_top_k;               // k: selected a channel, or experts a token
+} sg_config;
+
+typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
+typedef struct sg_config_field {
+    const char *name; // "hidden_size"
+    sg_field_kind kind;
+    const char *help;
+} sg_config_field;
+
+// The fields above in order, for programs that offer each as an option.
+SG_API size_t sg_config_field_count(void);
+SG_API const sg_config_field *sg_config_field_at(size_t index);
+// Sets one field from text; SG_ERR_ARGUMENT names the field, what was found and expected.
+SG_API sg_status sg_config_set(sg_config *config, const char *name, const char *value,
+                               sg_error *err);
+// Fills in defaults of the family, then checks every rule that the layers need.
+SG_API sg_status sg_config_complete(sg_config *config, sg_error *err);
+
+// A named configuration with its training recipe: tinystories-{mlp,glu,moe,peer,sgatlin},
+// slimpajama-{...}-s1 ... s9, demo. Spec: Schug 2026 (arXiv 2606.07414) and its released code.
+typedef struct sg_preset {
+    const char *name;
+    sg_config config; // complete but for vocab_size, which comes with the tokenizer
+    int64_t seq_len;
+    int64_t batch_size; // sequences a step
+    double lr, weight_decay, clip;
+    int64_t warmup_steps;
+    double decay_fraction;
+} sg_preset;
+
+// SG_ERR_NOT_FOUND lists the names there are.
+SG_API sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err);
+// The names in order, NULL behind the last. index < 0 is not allowed.
+SG_API const char *sg_preset_name(size_t index);
+// Changes the family of a preset: the sizes become those of the preset of the same scale.
+SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err);
+
+// What a model of this configuration costs. FLOPs are of one sequence of seq_len tokens, forward.
+typedef struct sg_cost {
+    int64_t parameters;
+    int64_t active_parameters_per_token; // all but the neurons that a token does not select
+    int64_t ffn_neurons;                 // of all layers
+    int64_t ffn_active_neurons_per_token;
+    double forward_flops_per_sequence;        // published count: attention (full T x T) and FFN
+    double forward_flops_per_sequence_all_in; // and the logits
+    double attention_flops, router_flops, memory_flops, logits_flops; // the parts
+    int64_t weight_bytes, gradient_bytes, optimizer_bytes;
+    int64_t activation_bytes; // of a training step on `batch` sequences
+} sg_cost;
+
+// `batch` sequences in one micro-batch; recompute: activation checkpointing.
+SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
+                                bool recompute, int threads, sg_cost *cost, sg_error *err);
+
+typedef struct sg_tokenizer sg_tokenizer;
+
+// A model: configuration and weights (f32).
+typedef struct sg_model sg_model;
+
+// Fresh weights by the published laws from (seed). Ownership: sg_model_free.
+SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
+                              sg_model **model, sg_error *err);
+// Opens a model folder: config.json and model.safetensors or its shards. Weights stay memory-mapped.
+SG_API sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model,
+                               sg_error *err);
+SG_API void sg_model_free(sg_model *model);
+SG_API const sg_config *sg_model_config(const sg_model *model);
+// Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe.
+SG_API sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer,
+                               const char *folder, sg_error *err);
+// Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32).
+SG_API size_t sg_model_tensor_count(const sg_model *model);
+SG_API const char *sg_model_tensor_name(const sg_model *model, size_t index);
+SG_API const float *sg_model_tensor_values(const sg_model *model, size_t index, int *rank,
+                                           int64_t shape[4]);
+
+// A session is one timeline on a model: tokens go in, the logits of the last one come out. It keeps
+// the keys and values of all tokens so far.
+typedef struct sg_session sg_session;
+// capacity: most tokens it can hold, at most max_position_embeddings; 0: that many.
+SG_API sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **session,
+                                sg_error *err);
+SG_API void sg_session_free(sg_session *session);
+// Forgets all tokens but the first `length`.
+SG_API sg_status sg_session_rewind(sg_session *session, int64_t length, sg_error *err);
+SG_API int64_t sg_session_length(const sg_session *session);
+// Feeds tokens (count >= 1). *logits (V) belong to the session until its next call.
+SG_API sg_status sg_session_feed(sg_session *session, const int32_t *tokens, int64_t count,
+                                 const float **logits, sg_error *err);
+
+typedef struct sg_sample_options {
+    double temperature; // 0: the most likely token
+    int64_t top_k;      // 0: off
+    double top_p;       // 1: off
+    uint64_t seed;
+} sg_sample_options;
+SG_API sg_sample_options sg_sample_options_default(void);
+// Draws a token from logits (vocab); `index` counts the draws of this seed.
+SG_API sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_options *options,
+                           uint64_t index, int32_t *token, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -69,6 +69,9 @@ sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 
+// The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
+sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);
+
 // Cross-entropy of the classifier x W^T against targets, in blocks of rows: the (rows, V) logits
 // never exist as a whole. x (rows, d), w (V, d), targets (rows), a target < 0 carries no weight.
 // The result is the sum of losses / *normaliser; both gradients are computed in the forward pass.

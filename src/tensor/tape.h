@@ -18,7 +18,7 @@
 #include "base/parallel.h"
 #include "kernel/kernel.h"
 
-enum { SG_RANK_MAX = 4, SG_NODE_IN = 6, SG_NODE_OUT = 2, SG_NODE_SAVED = 4 };
+enum { SG_RANK_MAX = 4, SG_NODE_IN = 8, SG_NODE_OUT = 2, SG_NODE_SAVED = 4 };
 
 typedef enum sg_kind { SG_KIND_REAL = 0, SG_KIND_INT = 1 } sg_kind; // sg_real or int32_t
 

@@ -1,0 +1,263 @@
+// The table of feed-forward families and the one way they are put together:
+// router -> selection -> normaliser -> memory.
+#include "ffn/ffn.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const sg_family families[] = {
+    {.name = "mlp",
+     .routers = {"all"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .block = SG_BLOCK_DENSE},
+    {.name = "glu", .routers = {"all"}, .activations = {"clamped_swiglu"}, .block = SG_BLOCK_GLU},
+    {.name = "moe",
+     .routers = {"linear"},
+     .activations = {"clamped_swiglu"},
+     .block = SG_BLOCK_EXPERTS,
+     .gate = SG_GATE_AFTER},
+    {.name = "peer",
+     .routers = {"product_key_value", "product_dense", "dense", "key_value"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .block = SG_BLOCK_NEURONS,
+     .gate = SG_GATE_AFTER,
+     .normaliser = SG_NORMALISE_SELECTED,
+     .shared_pool = true},
+    {.name = "sgatlin",
+     .routers = {"product_dense", "product_key_value", "dense", "key_value"},
+     .activations = {"identity", "gelu", "relu", "swish"},
+     .block = SG_BLOCK_NEURONS,
+     .gate = SG_GATE_BEFORE},
+};
+
+enum { family_count = sizeof families / sizeof *families };
+
+static const sg_router *const routers[] = {&sg_router_product_dense, &sg_router_product_key_value,
+                                           &sg_router_dense, &sg_router_key_value,
+                                           &sg_router_linear};
+
+const sg_family *sg_family_find(const char *name)
+{
+    for (size_t i = 0; i < family_count; i++)
+        if (strcmp(families[i].name, name) == 0) return &families[i];
+    return NULL;
+}
+
+const char *sg_family_names(void)
+{
+    return "mlp, glu, moe, peer, sgatlin";
+}
+
+// NULL for "all", which selects nothing.
+static const sg_router *family_router(const sg_config *c)
+{
+    for (size_t i = 0; i < sizeof routers / sizeof *routers; i++)
+        if (strcmp(routers[i]->name, c->ffn_router) == 0) return routers[i];
+    return NULL;
+}
+
+static sg_activation family_activation(const sg_config *c)
+{
+    const char *names[SG_ACT_COUNT] = {"identity", "gelu", "relu", "swish"};
+    for (int i = 0; i < SG_ACT_COUNT; i++)
+        if (strcmp(names[i], c->ffn_activation) == 0) return (sg_activation)i;
+    return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
+}
+
+// ---- rules ------------------------------------------------------------------------------------
+
+static sg_status family_choice(char *value, size_t capacity, const char *const *choices,
+                               const char *field, const char *family, sg_error *err)
+{
+    if (value[0] == '\0') {
+        snprintf(value, capacity, "%s", choices[0]);
+        return SG_OK;
+    }
+    char list[160] = "";
+    for (int i = 0; i < SG_FAMILY_CHOICES && choices[i] != NULL; i++) {
+        if (strcmp(value, choices[i]) == 0) return SG_OK;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", choices[i]);
+    }
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected one of %s for family %s",
+                   field, value, list, family);
+}
+
+static sg_status family_positive(int64_t value, const char *field, const char *family,
+                                 int64_t high, sg_error *err)
+{
+    if (value >= 1 && value <= high) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %lld, expected 1 to %lld for family %s", field,
+                   (long long)value, (long long)high, family);
+}
+
+sg_status sg_ffn_complete(sg_config *c, sg_error *err)
+{
+    const sg_family *family = sg_family_find(c->ffn);
+    if (family == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%s\", expected one of %s", c->ffn,
+                       sg_family_names());
+    SG_TRY(family_choice(c->ffn_router, sizeof c->ffn_router, family->routers, "ffn_router",
+                         family->name, err));
+    SG_TRY(family_choice(c->ffn_activation, sizeof c->ffn_activation, family->activations,
+                         "ffn_activation", family->name, err));
+    const char *name = family->name;
+    const int64_t wide = (int64_t)1 << 24;
+    if (family->block != SG_BLOCK_NEURONS)
+        SG_TRY(family_positive(c->ffn_intermediate_size, "ffn_intermediate_size", name, wide, err));
+    if (family->block == SG_BLOCK_EXPERTS)
+        SG_TRY(family_positive(c->ffn_experts, "ffn_experts", name, 1 << 16, err));
+    if (family->block == SG_BLOCK_NEURONS) {
+        SG_TRY(family_positive(c->ffn_channels, "ffn_channels", name, 1 << 12, err));
+        SG_TRY(family_positive(c->ffn_neurons, "ffn_neurons", name, (int64_t)1 << 30, err));
+        SG_TRY(family_positive(c->ffn_key_size, "ffn_key_size", name, 1 << 16, err));
+    }
+    const sg_router *router = family_router(c);
+    if (router == NULL) return SG_OK;
+    SG_TRY(family_positive(c->ffn_top_k, "ffn_top_k", name, SG_TOPK_MAX, err));
+    return router->check(c, err);
+}
+
+// ---- parameters -------------------------------------------------------------------------------
+
+static void family_glu_params(const sg_config *c, const char *prefix, const char *part,
+                              int64_t experts, sg_param_list *list)
+{
+    int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
+    int skip = experts == 0 ? 1 : 0; // one GLU has no leading dimension of experts
+    char name[64];
+    const double in = 1.0 / (double)d, out = 1.0 / (double)F;
+    const int64_t up[] = {experts, 2 * F, d}, up_bias[] = {experts, 2 * F};
+    const int64_t down[] = {experts, d, F}, down_bias[] = {experts, d};
+    snprintf(name, sizeof name, "%sgate_up_proj.weight", part);
+    sg_param_add(list, prefix, name, 3 - skip, up + skip, SG_INIT_TRUNCATED, in);
+    snprintf(name, sizeof name, "%sgate_up_proj.bias", part);
+    sg_param_add(list, prefix, name, 2 - skip, up_bias + skip, SG_INIT_ZERO, 0);
+    snprintf(name, sizeof name, "%sdown_proj.weight", part);
+    sg_param_add(list, prefix, name, 3 - skip, down + skip, SG_INIT_TRUNCATED, out);
+    snprintf(name, sizeof name, "%sdown_proj.bias", part);
+    sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
+}
+
+static void family_neuron_params(const sg_config *c, const sg_family *family, const char *prefix,
+                                 sg_param_list *list)
+{
+    // The published variance is 1/N, N the neurons of a pool (spec 5.6 and trap 5 of 4.7).
+    double variance = 1.0 / (double)c->ffn_neurons;
+    int64_t shape[] = {c->ffn_channels, c->ffn_neurons, c->hidden_size};
+    int skip = family->shared_pool ? 1 : 0;
+    sg_param_add(list, prefix, "mlp.experts.w_in.weight", 3 - skip, shape + skip,
+                 SG_INIT_TRUNCATED, variance);
+    sg_param_add(list, prefix, "mlp.experts.w_out.weight", 3 - skip, shape + skip,
+                 SG_INIT_TRUNCATED, variance);
+}
+
+void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
+{
+    const sg_family *family = sg_family_find(c->ffn);
+    const sg_router *router = family_router(c);
+    int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
+    if (router != NULL) router->params(c, prefix, list);
+    switch (family->block) {
+    case SG_BLOCK_DENSE:
+        sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
+                     1.0 / (double)d);
+        sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F},
+                     SG_INIT_TRUNCATED, 1.0 / (double)F);
+        break;
+    case SG_BLOCK_GLU: family_glu_params(c, prefix, "mlp.", 0, list); break;
+    case SG_BLOCK_EXPERTS:
+        family_glu_params(c, prefix, "mlp.experts.", c->ffn_experts, list);
+        break;
+    case SG_BLOCK_NEURONS: family_neuron_params(c, family, prefix, list); break;
+    }
+}
+
+// ---- recording --------------------------------------------------------------------------------
+
+static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, sg_tensor *x,
+                                 const sg_selection *selection)
+{
+    const sg_config *c = b->config;
+    int64_t pools = family->shared_pool ? 1 : c->ffn_channels;
+    int64_t shape[] = {pools, c->ffn_neurons, c->hidden_size};
+    sg_tensor *w_in =
+        sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
+    sg_tensor *w_out =
+        sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
+    return sg_memory_neurons(b->tape, x, selection, w_in, w_out, family_activation(c),
+                             family->gate);
+}
+
+sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
+{
+    const sg_config *c = b->config;
+    const sg_family *family = sg_family_find(c->ffn);
+    const sg_router *router = family_router(c);
+    sg_selection selection = {0};
+    if (router != NULL) {
+        selection = router->build(b, x);
+        if (family->normaliser == SG_NORMALISE_SELECTED)
+            selection.scores = sg_softmax(b->tape, selection.scores, selection.k);
+    }
+    switch (family->block) {
+    case SG_BLOCK_DENSE: {
+        sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.up_proj.weight"), NULL);
+        sg_tensor *h = sg_activate(b->tape, u, family_activation(c));
+        return sg_linear(b->tape, h, sg_build_param(b, "mlp.down_proj.weight"), NULL);
+    }
+    case SG_BLOCK_GLU: {
+        sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.gate_up_proj.weight"),
+                                 sg_build_param(b, "mlp.gate_up_proj.bias"));
+        return sg_linear(b->tape, sg_swiglu(b->tape, u),
+                         sg_build_param(b, "mlp.down_proj.weight"),
+                         sg_build_param(b, "mlp.down_proj.bias"));
+    }
+    case SG_BLOCK_EXPERTS:
+        return sg_memory_experts(b->tape, x, &selection,
+                                 sg_build_param(b, "mlp.experts.gate_up_proj.weight"),
+                                 sg_build_param(b, "mlp.experts.gate_up_proj.bias"),
+                                 sg_build_param(b, "mlp.experts.down_proj.weight"),
+                                 sg_build_param(b, "mlp.experts.down_proj.bias"));
+    case SG_BLOCK_NEURONS: return family_neurons(b, family, x, &selection);
+    }
+    return NULL;
+}
+
+// ---- counts -----------------------------------------------------------------------------------
+
+sg_ffn_count sg_ffn_counts(const sg_config *c)
+{
+    const sg_family *family = sg_family_find(c->ffn);
+    const sg_router *router = family_router(c);
+    double d = (double)c->hidden_size;
+    sg_ffn_count count = {.router_flops = router ? router->flops(c) : 0};
+    int64_t F = c->ffn_intermediate_size, pools = family->shared_pool ? 1 : c->ffn_channels;
+    int64_t idle = 0;
+    switch (family->block) {
+    case SG_BLOCK_DENSE:
+        count.neurons = count.active_neurons = F;
+        count.memory_flops = 4 * d * (double)F;
+        break;
+    case SG_BLOCK_GLU:
+        count.neurons = count.active_neurons = F;
+        count.memory_flops = 6 * d * (double)F;
+        break;
+    case SG_BLOCK_EXPERTS:
+        count.neurons = c->ffn_experts * F;
+        count.active_neurons = c->ffn_top_k * F;
+        count.memory_flops = 6 * d * (double)count.active_neurons;
+        idle = (c->ffn_experts - c->ffn_top_k) * (3 * c->hidden_size * F + 2 * F + c->hidden_size);
+        break;
+    case SG_BLOCK_NEURONS:
+        count.neurons = pools * c->ffn_neurons;
+        count.active_neurons = c->ffn_channels * c->ffn_top_k;
+        count.memory_flops = 4 * d * (double)count.active_neurons;
+        // Channels that share a pool may select a neuron twice; at most all are read.
+        if (count.active_neurons < count.neurons)
+            idle = 2 * c->hidden_size * (count.neurons - count.active_neurons);
+        break;
+    }
+    count.idle_parameters = idle;
+    return count;
+}

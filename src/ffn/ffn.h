@@ -1,0 +1,83 @@
+// Feed-forward layers: one formula, a table of families (families.c), and routers that turn x into
+// a selection (router_*.c). A new published layer is a new row of the table and at most one new
+// router. Counts of FLOPs and parameters are of one layer and one token, as published (spec 5.9).
+#ifndef SG_FFN_FFN_H
+#define SG_FFN_FFN_H
+
+#include "ffn/memory.h"
+#include "ffn/params.h"
+
+// How model code gets at the tape, the sizes and the weights while it records a layer.
+typedef struct sg_builder {
+    sg_tape *tape;
+    const sg_config *config;
+    const char *prefix; // "model.layers.3."
+    // The leaf of a parameter, made at the first request; NULL and a kept error when unknown.
+    sg_tensor *(*parameter)(void *user, const char *prefix, const char *name);
+    void *user;
+} sg_builder;
+
+static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
+{
+    return b->parameter(b->user, b->prefix, name);
+}
+
+typedef struct sg_router {
+    const char *name;
+    sg_status (*check)(const sg_config *config, sg_error *err);
+    void (*params)(const sg_config *config, const char *prefix, sg_param_list *list);
+    sg_selection (*build)(const sg_builder *b, sg_tensor *x);
+    double (*flops)(const sg_config *config);
+} sg_router;
+
+extern const sg_router sg_router_product_dense;
+extern const sg_router sg_router_product_key_value;
+extern const sg_router sg_router_dense;
+extern const sg_router sg_router_key_value;
+extern const sg_router sg_router_linear;
+
+// What the selected blocks are.
+typedef enum sg_block {
+    SG_BLOCK_DENSE,   // no selection: up, activation, down
+    SG_BLOCK_GLU,     // no selection: clamped SwiGLU with biases
+    SG_BLOCK_EXPERTS, // blocks of F neurons, clamped SwiGLU with biases
+    SG_BLOCK_NEURONS  // blocks of one neuron
+} sg_block;
+
+// What happens to the scores between router and memory.
+typedef enum sg_normaliser {
+    SG_NORMALISE_NONE,
+    SG_NORMALISE_SELECTED // softmax over the selected of each channel
+} sg_normaliser;
+
+enum { SG_FAMILY_CHOICES = 5 };
+
+typedef struct sg_family {
+    const char *name;
+    const char *routers[SG_FAMILY_CHOICES];     // allowed; the first is the default
+    const char *activations[SG_FAMILY_CHOICES]; // likewise
+    sg_block block;
+    sg_gate gate;
+    sg_normaliser normaliser;
+    bool shared_pool; // all channels read one pool
+} sg_family;
+
+// NULL when there is none of that name.
+const sg_family *sg_family_find(const char *name);
+// The names, for messages: "mlp, glu, …".
+const char *sg_family_names(void);
+
+// Fills in the defaults of the family and checks its rules.
+sg_status sg_ffn_complete(sg_config *config, sg_error *err);
+void sg_ffn_params(const sg_config *config, const char *prefix, sg_param_list *list);
+// x (rows, d) -> (rows, d), after the norm.
+sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x);
+
+typedef struct sg_ffn_count {
+    double router_flops, memory_flops;
+    int64_t neurons, active_neurons;
+    int64_t idle_parameters; // of neurons that a token does not select
+} sg_ffn_count;
+sg_ffn_count sg_ffn_counts(const sg_config *config);
+
+#endif

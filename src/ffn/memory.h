@@ -1,0 +1,32 @@
+// The two ways to read a memory by a selection: neuron by neuron (blocks of one), and block by block
+// through dense products. Both are operations of the tape (op/op.h has the conventions).
+#ifndef SG_FFN_MEMORY_H
+#define SG_FFN_MEMORY_H
+
+#include "op/op.h"
+
+// Where the score of a neuron meets its activation.
+typedef enum sg_gate {
+    SG_GATE_NONE,   // z = act(a)
+    SG_GATE_BEFORE, // z = act(score a)   sgatlin
+    SG_GATE_AFTER   // z = score act(a)   PEER, MoE
+} sg_gate;
+
+// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x.
+// x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
+// or 1 (all channels read the same) -> (rows, d).
+sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                             sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
+                             sg_gate gate);
+
+// y = sum over the selected experts e of score_e GLU_e(x), GLU the clamped SwiGLU of
+// kernel/kernel.h. x (rows, d), selection of one channel; up (E, 2F, d), up_bias (E, 2F),
+// down (E, d, F), down_bias (E, d) -> (rows, d). No row is dropped or padded.
+sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                             sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
+                             sg_tensor *down_bias);
+
+// Whether a node reads a memory neuron by neuron.
+bool sg_is_memory_neurons(const sg_node *node);
+
+#endif

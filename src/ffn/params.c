@@ -1,0 +1,93 @@
+#include "ffn/params.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+
+static bool param_ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int rank,
+                  const int64_t *shape, sg_init init, double variance)
+{
+    if (list->status != SG_OK) return;
+    if (!sg_grow((void **)&list->specs, &list->capacity, list->count + 1, sizeof *list->specs)) {
+        list->status = SG_ERR_MEMORY;
+        return;
+    }
+    sg_param_spec *spec = &list->specs[list->count];
+    memset(spec, 0, sizeof *spec);
+    int length = snprintf(spec->name, sizeof spec->name, "%s%s", prefix, name);
+    spec->rank = rank;
+    spec->count = 1;
+    bool fits = length > 0 && length < SG_PARAM_NAME;
+    for (int i = 0; i < rank; i++) {
+        spec->shape[i] = shape[i];
+        fits = fits && shape[i] > 0 && !__builtin_mul_overflow(spec->count, shape[i], &spec->count);
+    }
+    fits = fits && spec->count < (int64_t)1 << 48 &&
+           !__builtin_add_overflow(list->total, spec->count, &list->total);
+    if (!fits) {
+        list->status = SG_ERR_ARGUMENT;
+        return;
+    }
+    spec->init = init;
+    spec->variance = variance;
+    // Norm scales are the only weights of one dimension.
+    spec->decay = rank > 1 && !param_ends_with(spec->name, ".bias");
+    list->count++;
+}
+
+void sg_param_list_free(sg_param_list *list)
+{
+    sg_free(list->specs);
+    *list = (sg_param_list){0};
+}
+
+enum { param_chunk = 1 << 14 };
+
+// The deviation of a standard normal cut at ±2.
+static const double param_truncated_deviation = 0.87962566103423978;
+
+typedef struct param_loop {
+    const sg_param_spec *spec;
+    uint64_t seed;
+    uint32_t stream;
+    sg_real *values;
+} param_loop;
+
+static double param_value(const param_loop *l, uint64_t i)
+{
+    switch (l->spec->init) {
+    case SG_INIT_ZERO: return 0;
+    case SG_INIT_ONE: return 1;
+    case SG_INIT_NORMAL: return sqrt(l->spec->variance) * sg_rng_normal(l->seed, l->stream, i);
+    case SG_INIT_TRUNCATED:
+        return sqrt(l->spec->variance) / param_truncated_deviation *
+               sg_rng_truncated_normal(l->seed, l->stream, i);
+    case SG_INIT_TRUNCATED_RAW: return sg_rng_truncated_normal(l->seed, l->stream, i);
+    }
+    return 0;
+}
+
+static void param_init_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const param_loop *l = context;
+    int64_t end = (chunk + 1) * param_chunk;
+    if (end > l->spec->count) end = l->spec->count;
+    for (int64_t i = chunk * param_chunk; i < end; i++)
+        l->values[i] = (sg_real)param_value(l, (uint64_t)i);
+}
+
+void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_real *values)
+{
+    param_loop l = {spec, seed, sg_rng_stream(spec->name), values};
+    sg_parallel_for(pool, (spec->count + param_chunk - 1) / param_chunk, param_init_chunk, &l);
+}

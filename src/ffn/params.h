@@ -1,0 +1,42 @@
+// The list of a model's parameters: names, shapes, initial laws. It is what counts parameters,
+// initialises, checks a file and lays out the optimiser, so that each is stated once.
+#ifndef SG_FFN_PARAMS_H
+#define SG_FFN_PARAMS_H
+
+#include "tensor/tape.h"
+
+typedef enum sg_init {
+    SG_INIT_ZERO,
+    SG_INIT_ONE,
+    SG_INIT_NORMAL,        // normal, variance as given
+    SG_INIT_TRUNCATED,     // normal cut at two deviations, rescaled to the variance given
+    SG_INIT_TRUNCATED_RAW  // standard normal cut at ±2, not rescaled
+} sg_init;
+
+enum { SG_PARAM_NAME = 128 };
+
+typedef struct sg_param_spec {
+    char name[SG_PARAM_NAME];
+    int rank;
+    int64_t shape[SG_RANK_MAX];
+    int64_t count;
+    sg_init init;
+    double variance;
+    bool decay; // weight decay applies: all but norm scales and biases
+} sg_param_spec;
+
+typedef struct sg_param_list {
+    sg_param_spec *specs;
+    size_t count, capacity;
+    int64_t total; // parameters
+    sg_status status; // the first failure
+} sg_param_list;
+
+// Adds prefix + name; failures are kept in the list.
+void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int rank,
+                  const int64_t *shape, sg_init init, double variance);
+void sg_param_list_free(sg_param_list *list);
+// Writes the initial values of one parameter; a pure function of seed, name and index.
+void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_real *values);
+
+#endif

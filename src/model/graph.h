@@ -1,0 +1,44 @@
+// A model recorded on a tape for one shape: the same few lines serve training, evaluation and
+// decoding (transformer.c).
+#ifndef SG_MODEL_GRAPH_H
+#define SG_MODEL_GRAPH_H
+
+#include "ffn/ffn.h"
+
+typedef enum sg_output {
+    SG_OUTPUT_LOSS,   // cross-entropy against targets
+    SG_OUTPUT_LOGITS, // (batch*length, V)
+    SG_OUTPUT_LAST    // logits of the last row of each sequence: (batch, V)
+} sg_output;
+
+typedef struct sg_graph_options {
+    int64_t batch, length; // sequences, tokens each
+    sg_output output;
+    bool gradient, recompute;
+    int threads;
+    const sg_kv_cache *caches; // (layers), or NULL: no cache
+    const int64_t *start;      // position of the first token, with caches
+} sg_graph_options;
+
+typedef struct sg_graph {
+    sg_tape *tape;
+    sg_tensor *ids;     // (batch*length) int32: the caller sets ->data or writes to `ids_memory`
+    sg_tensor *targets; // (batch*length) int32, < 0: no weight; with SG_OUTPUT_LOSS
+    sg_tensor *logits;  // with the other outputs
+    sg_tensor *loss;
+    sg_loss_stats stats;
+    sg_tensor **leaves; // by parameter; NULL where the parameter is not used
+    size_t n_leaves;
+    const sg_param_list *params; // while recording
+    sg_real *const *values;
+    sg_real *const *grads;
+} sg_graph;
+
+// values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not
+// run. rope must cover the positions. Ownership: sg_graph_free.
+sg_status sg_graph_new(const sg_config *config, const sg_param_list *params,
+                       sg_real *const *values, sg_real *const *grads, const sg_rope_table *rope,
+                       const sg_graph_options *options, sg_graph **graph, sg_error *err);
+void sg_graph_free(sg_graph *graph);
+
+#endif

@@ -1,0 +1,158 @@
+// Named configurations with their training recipes, after Schug 2026 (arXiv 2606.07414) and its
+// released code (spec 5.9 to 5.11). All but the sizes of a family is one rule a scale.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "model/config.h"
+
+static const char *const preset_names[] = {
+    "demo",
+    "tinystories-mlp",
+    "tinystories-glu",
+    "tinystories-moe",
+    "tinystories-peer",
+    "tinystories-sgatlin",
+#define PRESET_LADDER(family)                                                                      \
+    "slimpajama-" family "-s1", "slimpajama-" family "-s2", "slimpajama-" family "-s3",            \
+        "slimpajama-" family "-s4", "slimpajama-" family "-s5", "slimpajama-" family "-s6",        \
+        "slimpajama-" family "-s7", "slimpajama-" family "-s8", "slimpajama-" family "-s9"
+    PRESET_LADDER("mlp"),
+    PRESET_LADDER("glu"),
+    PRESET_LADDER("moe"),
+    PRESET_LADDER("peer"),
+    PRESET_LADDER("sgatlin"),
+    NULL};
+
+const char *sg_preset_name(size_t index)
+{
+    enum { count = sizeof preset_names / sizeof *preset_names };
+    return index < count ? preset_names[index] : NULL;
+}
+
+static int64_t square(int64_t n)
+{
+    return n * n;
+}
+
+// Sizes of the feed-forward layer of one family at one scale; the rest of the configuration stays.
+static void preset_sizes(sg_preset *p, const char *base, int64_t s, const char *family)
+{
+    sg_config *c = &p->config;
+    bool ladder = strcmp(base, "slimpajama") == 0, moe = strcmp(family, "moe") == 0;
+    bool peer = strcmp(family, "peer") == 0, neurons = peer || strcmp(family, "sgatlin") == 0;
+    snprintf(c->ffn, sizeof c->ffn, "%s", family);
+    c->ffn_router[0] = c->ffn_activation[0] = '\0';
+    c->ffn_intermediate_size = c->ffn_experts = c->ffn_channels = 0;
+    c->ffn_neurons = c->ffn_key_size = c->ffn_top_k = 0;
+    if (neurons) {
+        c->ffn_channels = ladder ? 16 : 8;
+        c->ffn_neurons = !ladder ? 1024 : peer ? square(32 + 24 * s) : square(16 + 12 * s);
+        c->ffn_key_size = 128;
+        c->ffn_top_k = 8;
+        return;
+    }
+    int64_t d = c->hidden_size;
+    if (ladder)
+        c->ffn_intermediate_size = moe ? d : 8 * d / 3 / 256 * 256;
+    else
+        c->ffn_intermediate_size = 4 * d;
+    if (moe) {
+        c->ffn_experts = ladder ? 16 : 8;
+        c->ffn_top_k = 2;
+    }
+}
+
+static void preset_base(sg_preset *p, const char *base, int64_t s)
+{
+    sg_config *c = &p->config;
+    c->head_dim = 64;
+    c->rms_norm_eps = 1e-6;
+    c->rope_theta = 10000;
+    c->pad_token_id = 0;
+    c->eos_token_id = c->bos_token_id = 1;
+    p->lr = 1e-3;
+    p->weight_decay = 0.1;
+    p->decay_fraction = 0.2;
+    if (strcmp(base, "slimpajama") == 0) {
+        c->vocab_size = 50258;
+        c->hidden_size = 128 * s;
+        c->num_hidden_layers = 2 * s;
+        c->eos_token_id = c->bos_token_id = 50256;
+        p->seq_len = 2048;
+        p->batch_size = 128;
+        p->warmup_steps = 1000;
+        p->clip = 1;
+    } else if (strcmp(base, "tinystories") == 0) {
+        c->vocab_size = 8192;
+        c->hidden_size = 256;
+        c->num_hidden_layers = 4;
+        p->seq_len = 1024;
+        p->batch_size = 256;
+        p->warmup_steps = 100;
+        p->clip = 2;
+    } else { // demo: TinyStories' shape at half its width, for minutes on two cores
+        c->vocab_size = 2048;
+        c->hidden_size = 128;
+        c->num_hidden_layers = 4;
+        p->seq_len = 256;
+        p->batch_size = 16;
+        p->warmup_steps = 50;
+        p->clip = 2;
+        p->lr = 3e-3;
+    }
+    c->num_attention_heads = c->hidden_size / c->head_dim;
+    c->max_position_embeddings = p->seq_len;
+}
+
+// "slimpajama-moe-s3" -> "slimpajama", "moe", 3.
+static void preset_split(const char *name, char base[24], char family[24], int64_t *s)
+{
+    base[0] = family[0] = '\0';
+    *s = 0;
+    if (strcmp(name, "demo") == 0) {
+        snprintf(base, 24, "demo");
+        snprintf(family, 24, "sgatlin");
+        return;
+    }
+    long long scale = 0;
+    (void)sscanf(name, "%15[a-z]-%15[a-z]-s%lld", base, family, &scale);
+    *s = scale;
+}
+
+static void preset_make(const char *name, const char *family, sg_preset *p)
+{
+    char base[24], own[24];
+    int64_t s;
+    preset_split(name, base, own, &s);
+    const char *constant = name;
+    *p = (sg_preset){.name = constant};
+    preset_base(p, base, s);
+    preset_sizes(p, base, s, family ? family : own);
+}
+
+sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
+{
+    for (size_t i = 0; preset_names[i] != NULL; i++)
+        if (strcmp(preset_names[i], name) == 0) {
+            preset_make(preset_names[i], NULL, preset);
+            return sg_config_complete(&preset->config, err);
+        }
+    return sg_fail(err, SG_ERR_NOT_FOUND,
+                   "preset: found \"%.60s\", expected demo, tinystories-FAMILY or "
+                   "slimpajama-FAMILY-sN with FAMILY one of mlp, glu, moe, peer, sgatlin and N 1 "
+                   "to 9",
+                   name);
+}
+
+sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err)
+{
+    static const char *const known[] = {"mlp", "glu", "moe", "peer", "sgatlin"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i], family) == 0) {
+            preset_make(preset->name, family, preset);
+            return sg_config_complete(&preset->config, err);
+        }
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "ffn: found \"%.60s\", expected one of mlp, glu, moe, peer, sgatlin", family);
+}
