@@ -88,11 +88,38 @@ static void gemm_blas(const sg_gemm_args *args)
 
 #endif
 
+// ---- few rows ---------------------------------------------------------------------------------
+
+// y = x W^T with up to four rows of x (decoding) reads W once and computes little; a BLAS would copy W
+// into its own order first, which costs more than the product.
+enum { thin_rows = 4, thin_columns = 128 };
+
+static void gemm_thin(const sg_gemm_args *args)
+{
+    const sg_kernels *kernels = sg_kernels_get();
+    sg_real dots[thin_rows * thin_columns];
+    for (int64_t j0 = 0; j0 < args->n; j0 += thin_columns) {
+        int64_t columns = args->n - j0 < thin_columns ? args->n - j0 : thin_columns;
+        kernels->thin_product(dots, thin_columns, args->a, args->lda, args->m,
+                              args->b + j0 * args->ldb, args->ldb, columns, args->k);
+        for (int64_t i = 0; i < args->m; i++) {
+            sg_real *c = args->c + i * args->ldc + j0;
+            const sg_real *value = dots + i * thin_columns;
+            for (int64_t j = 0; j < columns; j++)
+                c[j] = args->alpha * value[j] + (args->beta == 0 ? 0 : args->beta * c[j]);
+        }
+    }
+}
+
 void sg_gemm_serial(const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
     if (args->k <= 0) {
         gemm_scale(args);
+        return;
+    }
+    if (args->m <= thin_rows && args->transpose_b && !args->transpose_a) {
+        gemm_thin(args);
         return;
     }
 #ifdef SG_BLAS

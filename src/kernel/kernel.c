@@ -10,7 +10,7 @@
 
 static _Atomic(const sg_kernels *) kernel_selected;
 
-#if defined(__x86_64__) && !defined(SG_REAL_DOUBLE) && defined(SG_KERNEL_AVX2)
+#if defined(__x86_64__) && !defined(SG_REAL_DOUBLE)
 #include "kernel/avx2/avx2.h"
 
 const sg_kernels *sg_kernels_avx2(void)

@@ -43,6 +43,11 @@ typedef struct sg_kernels {
     // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives 0.
     sg_real (*exp_sum)(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
 
+    // A few rows against many: y[i][j] = x_i . w_j for i < m, j < n. m is small (decoding: one token
+    // or four), so the cost is reading w once. y (m, n), x (m, d), w (n, d) with row strides.
+    void (*thin_product)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                         const sg_real *w, int64_t ldw, int64_t n, int64_t d);
+
     // ---- rows ----
     // RMSNorm (Zhang & Sennrich 2019): rstd[r] = 1/sqrt(mean(x_r^2) + eps), y = x * (rstd * w).
     // x, y (rows, d), w (d), rstd (rows).
@@ -57,7 +62,8 @@ typedef struct sg_kernels {
     // s = -1 rotates back (the backward pass). x, y (heads, 2 half), cos, sin (half). y may be x.
     void (*rope)(sg_real *y, const sg_real *x, const sg_real *cos, const sg_real *sin,
                  int64_t heads, int64_t half, sg_real s);
-    // Softmax of each row; y may be x. x, y (rows, n).
+    // Softmax of each row; y may be x. x, y (rows, n). A row that holds a NaN or nothing but -inf
+    // becomes NaN throughout.
     void (*softmax_forward)(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
     // dx = y (dy - sum(dy y)), written or added.
     void (*softmax_backward)(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,

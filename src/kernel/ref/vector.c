@@ -53,3 +53,11 @@ sg_real sg_ref_exp_sum(sg_real *y, const sg_real *x, sg_real shift, int64_t n)
     }
     return sum;
 }
+
+void sg_ref_thin_product(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                         const sg_real *w, int64_t ldw, int64_t n, int64_t d)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            y[i * ldy + j] = sg_ref_dot(x + i * ldx, w + j * ldw, d);
+}
