@@ -9,7 +9,8 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
-static sg_status file_fail(sg_error *err, const char *verb, const char *path, int64_t negative_errno)
+static sg_status file_fail(sg_error *err, const char *verb, const char *path,
+                           int64_t negative_errno)
 {
     int code = (int)-negative_errno;
     char text[128];
@@ -23,7 +24,7 @@ static sg_status file_fail(sg_error *err, const char *verb, const char *path, in
 
 // ---- reading ----------------------------------------------------------------------------------
 
-static sg_status file_info(const char *path, sg_fs_info *info, sg_error *err)
+sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     int result = fs->info(fs->user, path, info);
@@ -36,7 +37,7 @@ sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *byte
     *bytes = 0;
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
-    SG_TRY(file_info(path, &info, err));
+    SG_TRY(sg_path_info(path, &info, err));
     if (info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a folder, expected a file", path);
     if ((uint64_t)info.bytes > limit)
         return sg_fail(err, SG_ERR_FORMAT, "%s: %lld bytes, expected at most %zu", path,
@@ -69,7 +70,7 @@ sg_status sg_map_open(const char *path, sg_map *map, sg_error *err)
     *map = (sg_map){0};
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
-    SG_TRY(file_info(path, &info, err));
+    SG_TRY(sg_path_info(path, &info, err));
     if (info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a folder, expected a file", path);
     if (info.bytes == 0) return SG_OK;
     const void *view;
@@ -104,9 +105,37 @@ bool sg_path_is_folder(const char *path)
 sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err)
 {
     sg_fs_info info;
-    SG_TRY(file_info(path, &info, err));
+    SG_TRY(sg_path_info(path, &info, err));
     *bytes = info.bytes;
     return SG_OK;
+}
+
+enum { hash_chunk_bytes = 1 << 18 };
+
+sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_error *err)
+{
+    *bytes = 0;
+    *hash = 0;
+    const sg_fs *fs = sg_fs_get();
+    sg_hasher *hasher = sg_hasher_new();
+    char *chunk = sg_alloc(hash_chunk_bytes);
+    int handle = -1;
+    int64_t got = 0;
+    sg_status status = SG_OK;
+    if (hasher == NULL || chunk == NULL)
+        status = sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a checksum", path);
+    else if ((handle = fs->open(fs->user, path, SG_FS_READ)) < 0)
+        status = file_fail(err, "open", path, handle);
+    while (status == SG_OK && (got = fs->read(fs->user, handle, chunk, hash_chunk_bytes)) > 0) {
+        sg_hasher_add(hasher, chunk, (size_t)got);
+        *bytes += got;
+    }
+    if (status == SG_OK && got < 0) status = file_fail(err, "read", path, got);
+    if (status == SG_OK) *hash = sg_hasher_value(hasher);
+    if (handle >= 0) fs->close(fs->user, handle);
+    sg_hasher_free(hasher);
+    sg_free(chunk);
+    return status;
 }
 
 // ---- writing ----------------------------------------------------------------------------------
@@ -231,11 +260,21 @@ sg_status sg_writer_flush(sg_writer *writer, sg_error *err)
     return SG_OK;
 }
 
+sg_status sg_writer_sync(sg_writer *writer, sg_error *err)
+{
+    writer_drain(writer);
+    if (writer->failure == 0) {
+        int result = writer->fs->sync(writer->fs->user, writer->handle);
+        if (result < 0) writer->failure = result;
+    }
+    if (writer->failure != 0) return file_fail(err, "write", writer->path, writer->failure);
+    return SG_OK;
+}
+
 sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err)
 {
     writer_drain(writer);
-    if (writer->failure == 0 && sync)
-        writer->failure = writer->fs->sync(writer->fs->user, writer->handle);
+    if (sync) sg_writer_sync(writer, NULL);
     int closed = writer->fs->close(writer->fs->user, writer->handle);
     if (writer->failure == 0) writer->failure = closed;
     sg_status status = SG_OK;
@@ -294,20 +333,55 @@ void sg_path_folder(char *out, size_t capacity, const char *path)
         snprintf(out, capacity, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-sg_status sg_folder_make(const char *path, sg_error *err)
+bool sg_name_is_plain(const char *name)
+{
+    size_t length = strlen(name);
+    if (length == 0 || length > 200 || name[0] == '.') return false;
+    for (size_t i = 0; i < length; i++)
+        if (name[i] <= ' ' || name[i] > '~' || name[i] == '/' || name[i] == '\\') return false;
+    return true;
+}
+
+static sg_status folder_make_one(const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
-    if (sg_path_is_folder(path)) return SG_OK;
-    int result = fs->make_folder(fs->user, path);
+    sg_fs_info info;
+    int result = fs->info(fs->user, path, &info);
     if (result == -ENOENT) {
-        char parent[SG_PATH_MAX];
-        sg_path_folder(parent, sizeof parent, path);
-        if (strlen(parent) >= strlen(path)) return file_fail(err, "make the folder", path, result);
-        SG_TRY(sg_folder_make(parent, err));
         result = fs->make_folder(fs->user, path);
+        if (result >= 0) {
+            char parent[SG_PATH_MAX];
+            sg_path_folder(parent, sizeof parent, path);
+            return sg_folder_sync(parent, err);
+        }
+        // Somebody else may have made it in between.
+        if (result == -EEXIST) result = fs->info(fs->user, path, &info);
     }
-    if (result == -EEXIST && sg_path_is_folder(path)) return SG_OK;
-    return result < 0 ? file_fail(err, "make the folder", path, result) : SG_OK;
+    if (result < 0) return file_fail(err, "make the folder", path, result);
+    if (!info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a file, expected a folder", path);
+    return SG_OK;
+}
+
+sg_status sg_folder_make(const char *path, sg_error *err)
+{
+    char prefix[SG_PATH_MAX];
+    size_t length = strlen(path);
+    if (length >= sizeof prefix)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
+    memcpy(prefix, path, length + 1);
+    while (length > 1 && prefix[length - 1] == '/')
+        prefix[--length] = '\0';
+    const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    // Only where the folder is missing are its parents looked at: some may be closed to us.
+    if (fs->info(fs->user, prefix, &info) == -ENOENT)
+        for (size_t i = 1; i < length; i++) {
+            if (prefix[i] != '/' || prefix[i - 1] == '/') continue;
+            prefix[i] = '\0';
+            SG_TRY(folder_make_one(prefix, err));
+            prefix[i] = '/';
+        }
+    return folder_make_one(prefix, err);
 }
 
 sg_status sg_folder_sync(const char *path, sg_error *err)
@@ -385,9 +459,9 @@ static sg_status tree_remove(const char *path, int depth, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
-    int result = fs->info(fs->user, path, &info);
+    int result = fs->link_info(fs->user, path, &info);
     if (result == -ENOENT) return SG_OK;
-    if (result < 0) return file_fail(err, "open", path, result);
+    if (result < 0) return file_fail(err, "remove", path, result);
     if (!info.is_folder) return sg_path_remove(path, err);
     if (depth > 16) return sg_fail(err, SG_ERR_IO, "%s: folders are nested too deep", path);
     char **names;

@@ -31,6 +31,8 @@ typedef struct sg_fs {
     int (*truncate)(void *user, int handle, int64_t bytes);
     int (*close)(void *user, int handle);
     int (*info)(void *user, const char *path, sg_fs_info *info);
+    // As info, but of a symbolic link itself instead of what it leads to.
+    int (*link_info)(void *user, const char *path, sg_fs_info *info);
     int (*rename)(void *user, const char *from, const char *to);     // replaces `to` atomically
     int (*remove)(void *user, const char *path);                     // a file or an empty folder
     int (*make_folder)(void *user, const char *path);
@@ -68,6 +70,12 @@ void sg_map_close(sg_map *map);
 bool sg_path_exists(const char *path);
 bool sg_path_is_folder(const char *path);
 sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err);
+// Tells "is not there" (SG_ERR_NOT_FOUND) from "cannot be looked at" (SG_ERR_IO), as the two above
+// do not.
+sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err);
+// Size and checksum (sg_hash) of a whole file, read rather than mapped: a failing disk is an error
+// here, not a signal.
+sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_error *err);
 
 // ---- writing ----------------------------------------------------------------------------------
 
@@ -84,6 +92,8 @@ int64_t sg_writer_bytes(const sg_writer *writer);
 uint64_t sg_writer_hash(const sg_writer *writer);
 // Hands buffered bytes to the system, so that another reader sees them.
 sg_status sg_writer_flush(sg_writer *writer, sg_error *err);
+// As flush, and the bytes reach the disk.
+sg_status sg_writer_sync(sg_writer *writer, sg_error *err);
 // Flushes, syncs when asked, closes and frees; reports the first failure of the whole life.
 sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err);
 // Closes and frees without a report, for error paths. NULL is allowed.
@@ -101,7 +111,12 @@ sg_status sg_path_join(char *out, size_t capacity, const char *folder, const cha
 // The folder part of a path: "a/b" -> "a", "b" -> ".".
 void sg_path_folder(char *out, size_t capacity, const char *path);
 
-// Makes a folder and its parents; one that is there already is fine.
+// True for what may be joined to a folder without leaving it: printable ASCII without blanks,
+// slashes and backslashes, not starting with a dot, at most 200 bytes. For names found in files.
+bool sg_name_is_plain(const char *name);
+
+// Makes a folder and its parents, and syncs the names of those it made; one that is there already
+// is fine.
 sg_status sg_folder_make(const char *path, sg_error *err);
 sg_status sg_folder_sync(const char *path, sg_error *err);
 // Sorted names in a folder. *names: sg_names_free.
@@ -109,7 +124,8 @@ sg_status sg_folder_list(const char *path, char ***names, size_t *count, sg_erro
 void sg_names_free(char **names, size_t count);
 sg_status sg_path_rename(const char *from, const char *to, sg_error *err);
 sg_status sg_path_remove(const char *path, sg_error *err);
-// Removes a file, or a folder with all in it. A path that is not there is fine.
+// Removes a file, or a folder with all in it, without following symbolic links. A path that is not
+// there is fine.
 sg_status sg_tree_remove(const char *path, sg_error *err);
 
 enum { SG_PATH_MAX = 4096 };

@@ -22,11 +22,20 @@ static int fs_open(void *user, const char *path, int mode)
     (void)user;
     int flags = O_CLOEXEC;
     switch (mode) {
-    case SG_FS_READ: flags |= O_RDONLY; break;
-    case SG_FS_CREATE: flags |= O_WRONLY | O_CREAT | O_TRUNC; break;
-    case SG_FS_APPEND: flags |= O_WRONLY | O_CREAT | O_APPEND; break;
-    case SG_FS_UPDATE: flags |= O_RDWR; break;
-    default: return -EINVAL;
+    case SG_FS_READ:
+        flags |= O_RDONLY;
+        break;
+    case SG_FS_CREATE:
+        flags |= O_WRONLY | O_CREAT | O_TRUNC;
+        break;
+    case SG_FS_APPEND:
+        flags |= O_WRONLY | O_CREAT | O_APPEND;
+        break;
+    case SG_FS_UPDATE:
+        flags |= O_RDWR;
+        break;
+    default:
+        return -EINVAL;
     }
     return fs_result(open(path, flags, 0666));
 }
@@ -81,6 +90,16 @@ static int fs_info(void *user, const char *path, sg_fs_info *info)
     (void)user;
     struct stat st;
     if (stat(path, &st) < 0) return -errno;
+    info->bytes = st.st_size;
+    info->is_folder = S_ISDIR(st.st_mode);
+    return 0;
+}
+
+static int fs_link_info(void *user, const char *path, sg_fs_info *info)
+{
+    (void)user;
+    struct stat st;
+    if (lstat(path, &st) < 0) return -errno;
     info->bytes = st.st_size;
     info->is_folder = S_ISDIR(st.st_mode);
     return 0;
@@ -165,6 +184,7 @@ static const sg_fs fs_system = {
     .truncate = fs_truncate,
     .close = fs_close,
     .info = fs_info,
+    .link_info = fs_link_info,
     .rename = fs_rename,
     .remove = fs_remove,
     .make_folder = fs_make_folder,

@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 
-enum { SG_MANIFEST_VERSION = 1 };
+enum { SG_MANIFEST_VERSION = 1, SG_MANIFEST_FILES = 4096 };
 
 typedef struct sg_manifest_file {
     char *name; // a plain file name
@@ -26,7 +26,7 @@ typedef struct sg_manifest {
 // An empty manifest; `state` (an object; NULL for an empty one) is shared, not copied.
 sg_status sg_manifest_new(int64_t step, json_t *state, sg_manifest **out, sg_error *err);
 void sg_manifest_free(sg_manifest *manifest); // NULL is allowed
-// Refuses names that are not plain or are there already.
+// Refuses names that are not plain or are there already, and more than SG_MANIFEST_FILES.
 sg_status sg_manifest_add(sg_manifest *manifest, const char *name, int64_t bytes, uint64_t hash,
                           sg_error *err);
 

@@ -44,10 +44,11 @@ typedef struct sg_checkpoint_content {
 sg_status sg_checkpoint_save(const char *run_folder, const sg_checkpoint_content *content,
                              sg_error *err);
 
-// Removes all but the newest keep_last (>= 1) checkpoints and the one of best_step (-1: none), and
-// what crashes left behind. Call it after a save has succeeded.
-sg_status sg_checkpoint_prune(const char *run_folder, int keep_last, int64_t best_step,
-                              sg_error *err);
+// After the save of saved_step has succeeded: removes all but the newest keep_last (>= 1) of the
+// checkpoints up to saved_step and the one of best_step (-1: none), and what crashes left behind.
+// Later ones stay: they can only be damaged ones of a life before this one, and must not count.
+sg_status sg_checkpoint_prune(const char *run_folder, int64_t saved_step, int keep_last,
+                              int64_t best_step, sg_error *err);
 
 // ---- resuming ---------------------------------------------------------------------------------
 
