@@ -152,6 +152,21 @@ SG_API const sg_data_info *sg_data_get_info(const sg_data *data);
 SG_API sg_status sg_data_row(const sg_data *data, sg_split split, int64_t row, int32_t *ids,
                              sg_error *err);
 
+typedef struct sg_pack_options {
+    int64_t seq_len; // T, ids in a row
+    sg_pack_mode mode;
+    double val_fraction;      // share of documents drawn into the validation split, 0 to 1
+    uint64_t seed;            // of that draw, below 2^63
+    int64_t shard_bytes;      // about how large a shard file becomes
+    bool force;               // replace packed data that is already in the folder
+    sg_corpus_options corpus;
+    sg_progress_fn progress;  // in bytes of the files; may be NULL
+    void *progress_user;
+} sg_pack_options;
+
+// T 512, CONCAT, 0.01, seed 0, 256 MiB.
+SG_API sg_pack_options sg_pack_options_default(void);
+
 #ifdef __cplusplus
 }
 #endif
