@@ -226,7 +226,10 @@ static json_t *manifest_split_json(const sg_data_manifest *manifest, sg_split sp
 static json_t *manifest_source_json(const char *source)
 {
     json_t *value = json_string(source);
-    if (value != NULL) return value;
+    bool ascii = true;
+    for (const char *p = source; *p; p++)
+        if ((unsigned char)*p >= 0x80) ascii = false;
+    if (value != NULL || ascii) return value;
     char *safe = sg_strdup(source);
     if (safe == NULL) return NULL;
     for (char *p = safe; *p; p++)
