@@ -160,7 +160,12 @@ sg_status sg_json_get_array(const json_t *object, const char *name, const char *
 sg_status sg_json_text(const json_t *value, bool pretty, char **text, sg_error *err)
 {
     sg_json_setup();
+    json_starved = false;
     *text = json_dumps(value, (pretty ? JSON_INDENT(2) : JSON_COMPACT) | JSON_ENCODE_ANY);
+    if (json_starved) { // jansson may go on with a piece left out
+        sg_free(*text);
+        *text = NULL;
+    }
     if (*text == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory while writing JSON");
     return SG_OK;
 }

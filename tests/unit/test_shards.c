@@ -427,7 +427,9 @@ static void test_allocation_failures(void **state)
         bool finished = sg_path_exists(path_of("data.json"));
         if (finished) {
             sg_data *data;
-            assert_int_equal(sg_data_open(out_folder, SG_VERIFY_FULL, &data, &ignored), SG_OK);
+            if (sg_data_open(out_folder, SG_VERIFY_FULL, &data, &ignored) != SG_OK)
+                fail_msg("%d: %s; %s", (int)fail, status == SG_OK ? "packed" : err.message,
+                         ignored.message);
             sg_data_free(data);
         }
         assert_true(finished || status != SG_OK);
