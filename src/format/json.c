@@ -35,6 +35,10 @@ sg_status sg_json_parse(const char *text, size_t bytes, const char *name, json_t
     json_starved = false;
     *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
                         &problem);
+    if (json_starved) { // jansson may go on with a character left out
+        json_decref(*value);
+        *value = NULL;
+    }
     if (*value != NULL) return SG_OK;
     if (json_starved || json_error_code(&problem) == json_error_out_of_memory)
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
