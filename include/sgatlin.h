@@ -107,6 +107,66 @@ typedef struct sg_corpus_options {
 // AUTO, "<|endoftext|>", "text", 64 MiB.
 SG_API sg_corpus_options sg_corpus_options_default(void);
 
+typedef enum sg_split { SG_SPLIT_TRAIN = 0, SG_SPLIT_VAL = 1 } sg_split;
+
+typedef enum sg_pack_mode {
+    SG_PACK_CONCAT = 0, // documents joined, each closed by the end-of-text id, cut every T ids
+    SG_PACK_PAD = 1     // a document a row: cut to T ids or filled up with the padding id
+} sg_pack_mode;
+
+typedef struct sg_split_info {
+    int64_t documents;
+    int64_t rows;
+    int64_t tokens;  // in the rows, padding not counted
+    int64_t dropped; // tokens cut off: ends of long documents, or a last row that stayed short
+} sg_split_info;
+
+typedef struct sg_data_info {
+    int64_t seq_len;
+    int64_t vocab_size;
+    int64_t eos_id;
+    int64_t pad_id; // -1: none
+    sg_pack_mode mode;
+    uint64_t tokenizer_hash;
+    uint64_t seed; // of the draw that sent documents to the validation split
+    double val_fraction;
+    sg_split_info split[2]; // by sg_split
+} sg_data_info;
+
+typedef enum sg_data_verify {
+    SG_VERIFY_AUTO = 0,  // checksums too when the data is smaller than 1 GiB
+    SG_VERIFY_QUICK = 1, // manifest, sizes and headers
+    SG_VERIFY_FULL = 2   // and the checksum of every shard
+} sg_data_verify;
+
+// A folder of packed data, memory-mapped. The folder must not change while it is open.
+typedef struct sg_data sg_data;
+
+SG_API sg_status sg_data_open(const char *folder, sg_data_verify verify, sg_data **data,
+                              sg_error *err);
+SG_API void sg_data_free(sg_data *data);
+// Valid while `data` is.
+SG_API const sg_data_info *sg_data_get_info(const sg_data *data);
+// One row of seq_len ids, each checked to be below the vocabulary size. May be called by several
+// threads at a time.
+SG_API sg_status sg_data_row(const sg_data *data, sg_split split, int64_t row, int32_t *ids,
+                             sg_error *err);
+
+typedef struct sg_pack_options {
+    int64_t seq_len; // T, ids in a row
+    sg_pack_mode mode;
+    double val_fraction;      // share of documents drawn into the validation split, 0 to 1
+    uint64_t seed;            // of that draw, below 2^63
+    int64_t shard_bytes;      // about how large a shard file becomes
+    bool force;               // replace packed data that is already in the folder
+    sg_corpus_options corpus;
+    sg_progress_fn progress;  // in bytes of the files; may be NULL
+    void *progress_user;
+} sg_pack_options;
+
+// T 512, CONCAT, 0.01, seed 0, 256 MiB.
+SG_API sg_pack_options sg_pack_options_default(void);
+
 // ---- 5. Models ------------------------------------------------------------------------------
 
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or

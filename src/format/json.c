@@ -35,6 +35,10 @@ sg_status sg_json_parse(const char *text, size_t bytes, const char *name, json_t
     json_starved = false;
     *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
                         &problem);
+    if (json_starved) { // jansson may go on with a character left out
+        json_decref(*value);
+        *value = NULL;
+    }
     if (*value != NULL) return SG_OK;
     if (json_starved || json_error_code(&problem) == json_error_out_of_memory)
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
@@ -160,7 +164,12 @@ sg_status sg_json_get_array(const json_t *object, const char *name, const char *
 sg_status sg_json_text(const json_t *value, bool pretty, char **text, sg_error *err)
 {
     sg_json_setup();
+    json_starved = false;
     *text = json_dumps(value, (pretty ? JSON_INDENT(2) : JSON_COMPACT) | JSON_ENCODE_ANY);
+    if (json_starved) { // jansson may go on with a piece left out
+        sg_free(*text);
+        *text = NULL;
+    }
     if (*text == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory while writing JSON");
     return SG_OK;
 }

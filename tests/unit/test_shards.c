@@ -1,0 +1,541 @@
+// Packed data: what packing writes, that reading gives it back, and that damage is found.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "format/shards.h"
+#include "pack_bytes.h"
+
+static char folder[64];
+static char out_folder[96];
+
+static int set_up(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/sg-shards-XXXXXX");
+    if (mkdtemp(folder) == NULL) return -1;
+    snprintf(out_folder, sizeof out_folder, "%s/a/data", folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return sg_tree_remove(folder, NULL) == SG_OK ? 0 : -1;
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[160];
+    snprintf(path, sizeof path, "%s/%s", out_folder, name);
+    return path;
+}
+
+static sg_data *pack_and_open(const char *text, const sg_pack_encoder *encoder,
+                              const sg_pack_options *options)
+{
+    sg_error err = {0};
+    sg_data_info info;
+    sg_data *data;
+    if (bytes_pack(text, encoder, NULL, options, out_folder, &info, &err) != SG_OK)
+        fail_msg("%s", err.message);
+    if (sg_data_open(out_folder, SG_VERIFY_FULL, &data, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_memory_equal(&info, sg_data_get_info(data), sizeof info);
+    return data;
+}
+
+static void expect_row(const sg_data *data, sg_split split, int64_t row, const int32_t *expected)
+{
+    int32_t ids[16];
+    assert_true(sg_data_get_info(data)->seq_len <= 16);
+    assert_int_equal(sg_data_row(data, split, row, ids, NULL), SG_OK);
+    for (int64_t t = 0; t < sg_data_get_info(data)->seq_len; t++)
+        assert_int_equal(ids[t], expected[t]);
+}
+
+static sg_pack_options small_options(sg_pack_mode mode)
+{
+    sg_pack_options options = sg_pack_options_default();
+    options.seq_len = 5;
+    options.mode = mode;
+    options.val_fraction = 0;
+    options.force = true;
+    return options;
+}
+
+enum { A = 'a' + 3, B = 'b' + 3, C = 'c' + 3 };
+static const char abc[] = "aaa\n<|endoftext|>\nbbbbb\n<|endoftext|>\nc";
+
+static void test_concat(void **state)
+{
+    (void)state;
+    int64_t live = sg_alloc_live();
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_data *data = pack_and_open(abc, &encoder, &options);
+    const sg_data_info *info = sg_data_get_info(data);
+    // aaa. bbbbb. c. -> 12 ids in rows of 5, the last one filled up.
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].rows, 3);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].documents, 3);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].tokens, 12);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].dropped, 0);
+    assert_int_equal(info->split[SG_SPLIT_VAL].rows, 0);
+    expect_row(data, SG_SPLIT_TRAIN, 0, (int32_t[]){A, A, A, 1, B});
+    expect_row(data, SG_SPLIT_TRAIN, 1, (int32_t[]){B, B, B, B, 1});
+    expect_row(data, SG_SPLIT_TRAIN, 2, (int32_t[]){C, 1, 0, 0, 0});
+    int32_t ids[5];
+    assert_int_equal(sg_data_row(data, SG_SPLIT_TRAIN, 3, ids, NULL), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_data_row(data, SG_SPLIT_TRAIN, -1, ids, NULL), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_data_row(data, SG_SPLIT_VAL, 0, ids, NULL), SG_ERR_ARGUMENT);
+    sg_data_free(data);
+
+    encoder.pad_id = -1;
+    data = pack_and_open(abc, &encoder, &options);
+    info = sg_data_get_info(data);
+    assert_int_equal(info->pad_id, -1);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].rows, 2);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].tokens, 10);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].dropped, 2);
+    sg_data_free(data);
+    assert_int_equal(sg_alloc_live(), live);
+}
+
+static void test_pad(void **state)
+{
+    (void)state;
+    sg_pack_options options = small_options(SG_PACK_PAD);
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_data *data = pack_and_open(abc, &encoder, &options);
+    const sg_data_info *info = sg_data_get_info(data);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].rows, 3);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].tokens, 11);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].dropped, 1);
+    expect_row(data, SG_SPLIT_TRAIN, 0, (int32_t[]){A, A, A, 1, 0});
+    expect_row(data, SG_SPLIT_TRAIN, 1, (int32_t[]){B, B, B, B, B});
+    expect_row(data, SG_SPLIT_TRAIN, 2, (int32_t[]){C, 1, 0, 0, 0});
+    sg_data_free(data);
+    data = pack_and_open("aaaaaaaaa", &encoder, &options);
+    assert_int_equal(sg_data_get_info(data)->split[SG_SPLIT_TRAIN].dropped, 5);
+    sg_data_free(data);
+}
+
+// Documents "1", "2", … with separators.
+static char *numbered(int count)
+{
+    char *text = malloc((size_t)count * 32 + 1);
+    assert_non_null(text);
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 1; i <= count; i++)
+        used += (size_t)sprintf(text + used, "%d\n<|endoftext|>\n", i);
+    return text;
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_PAD);
+    char *text = numbered(4000);
+    options.val_fraction = 0.1;
+    sg_data *data = pack_and_open(text, &encoder, &options);
+    const sg_data_info *info = sg_data_get_info(data);
+    int64_t val = info->split[SG_SPLIT_VAL].documents;
+    assert_true(val > 320 && val < 480);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].documents, 4000 - val);
+    // In each split the documents keep their order.
+    for (int split = 0; split < 2; split++) {
+        int last = 0;
+        for (int64_t row = 0; row < info->split[split].rows; row++) {
+            int32_t ids[5];
+            char number[8] = {0};
+            assert_int_equal(sg_data_row(data, (sg_split)split, row, ids, NULL), SG_OK);
+            for (int t = 0; t < 5 && ids[t] >= 3; t++)
+                number[t] = (char)(ids[t] - 3);
+            assert_true(atoi(number) > last);
+            last = atoi(number);
+        }
+    }
+    sg_data_free(data);
+    free(text);
+    // However small the fraction, both splits have something when there are two documents.
+    for (int count = 2; count < 6; count++) {
+        text = numbered(count);
+        for (uint64_t seed = 0; seed < 8; seed++) {
+            options.seed = seed;
+            options.val_fraction = seed % 2 ? 1e-9 : 1 - 1e-9;
+            data = pack_and_open(text, &encoder, &options);
+            int rare = seed % 2 ? SG_SPLIT_VAL : SG_SPLIT_TRAIN;
+            assert_int_equal(sg_data_get_info(data)->split[rare].documents, 1);
+            sg_data_free(data);
+        }
+        free(text);
+    }
+    options.val_fraction = 1;
+    data = pack_and_open(abc, &encoder, &options);
+    assert_int_equal(sg_data_get_info(data)->split[SG_SPLIT_VAL].rows, 3);
+    sg_data_free(data);
+}
+
+// Many shards, any number of threads: the same rows; and the same bytes twice.
+static void test_shards_and_threads(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    char *text = numbered(3000);
+    uint64_t sums[4];
+    for (int round = 0; round < 4; round++) {
+        sg_pack_options options = small_options(SG_PACK_CONCAT);
+        options.val_fraction = 0.05;
+        if (round % 2) options.shard_bytes = 1000;
+        sg_pool *pool;
+        sg_data *data;
+        sg_error err;
+        assert_int_equal(sg_pool_new(round < 2 ? 1 : 3, &pool, &err), SG_OK);
+        if (bytes_pack(text, &encoder, pool, &options, out_folder, NULL, &err) != SG_OK)
+            fail_msg("%s", err.message);
+        sg_pool_free(pool);
+        assert_int_equal(sg_path_exists(path_of("train-00001.bin")), round % 2);
+        assert_false(sg_path_exists(path_of("train-00000.bin.tmp")));
+        assert_true(sg_path_exists(path_of("tokenizer.json")));
+        assert_int_equal(sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err), SG_OK);
+        sums[round] = 0;
+        int32_t ids[5];
+        for (int64_t row = 0; row < sg_data_get_info(data)->split[0].rows; row++) {
+            assert_int_equal(sg_data_row(data, SG_SPLIT_TRAIN, row, ids, NULL), SG_OK);
+            for (int t = 0; t < 5; t++)
+                sums[round] = sums[round] * 1000003 + (uint64_t)ids[t];
+        }
+        sg_data_free(data);
+    }
+    assert_true(sums[0] == sums[1] && sums[0] == sums[2] && sums[0] == sums[3]);
+    free(text);
+}
+
+static void test_wide_ids(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    encoder.vocab_size = 70000;
+    encoder.eos_id = 69999;
+    sg_pack_options options = small_options(SG_PACK_PAD);
+    sg_data *data = pack_and_open("a", &encoder, &options);
+    expect_row(data, SG_SPLIT_TRAIN, 0, (int32_t[]){A, 69999, 0, 0, 0});
+    sg_data_free(data);
+}
+
+static void expect_refusal(const sg_pack_encoder *encoder, const sg_pack_options *options,
+                           const char *text, sg_status code, const char *part)
+{
+    sg_error err = {0};
+    sg_status status = bytes_pack(text, encoder, NULL, options, out_folder, NULL, &err);
+    if (status != code || strstr(err.message, part) == NULL)
+        fail_msg("status %d: %s", (int)status, err.message);
+}
+
+static bool stop_at_once(void *user, int64_t done, int64_t total)
+{
+    (void)user;
+    assert_true(done <= total);
+    return false;
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    sg_pack_encoder good = bytes_encoder(), encoder = good;
+    sg_pack_options options = small_options(SG_PACK_PAD), changed = options;
+    encoder.pad_id = encoder.eos_id;
+    expect_refusal(&encoder, &options, abc, SG_ERR_MISMATCH, "not the end-of-text id");
+    encoder.pad_id = -1;
+    expect_refusal(&encoder, &options, abc, SG_ERR_MISMATCH, "no padding token");
+    encoder = good;
+    encoder.eos_id = -1;
+    expect_refusal(&encoder, &options, abc, SG_ERR_MISMATCH, "no end-of-text token");
+    changed.seq_len = 1;
+    expect_refusal(&good, &changed, abc, SG_ERR_ARGUMENT, "sequence length");
+    changed = options;
+    changed.val_fraction = 1.5;
+    expect_refusal(&good, &changed, abc, SG_ERR_ARGUMENT, "validation fraction");
+    expect_refusal(&good, &options, " \n", SG_ERR_FORMAT, "no documents");
+    changed = small_options(SG_PACK_CONCAT);
+    encoder = good;
+    encoder.pad_id = -1;
+    expect_refusal(&encoder, &changed, "ab", SG_ERR_MISMATCH, "at least a row of 5");
+
+    // Finished data is not replaced without force, and a stopped pack leaves none.
+    sg_data_free(pack_and_open(abc, &good, &options));
+    changed = options;
+    changed.force = false;
+    expect_refusal(&good, &changed, abc, SG_ERR_ARGUMENT, "holds packed data already");
+    assert_true(sg_path_exists(path_of("data.json")));
+    changed.force = true;
+    changed.progress = stop_at_once;
+    expect_refusal(&good, &changed, abc, SG_ERR_STOPPED, "stopped");
+    assert_false(sg_path_exists(path_of("data.json")));
+    assert_false(sg_path_exists(path_of("train-00000.bin")));
+    sg_data *data;
+    sg_error err;
+    assert_int_equal(sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err), SG_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "data.json"));
+}
+
+static void put_bytes(const char *path, const char *data, size_t bytes)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, bytes, f), bytes);
+    fclose(f);
+}
+
+// Every bit of a shard and every byte of the manifest matters, or is harmless; nothing crashes.
+static void test_damage(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    sg_data_free(pack_and_open(abc, &encoder, &options));
+    char path[160], *bytes;
+    size_t count;
+    sg_data *data;
+    sg_error err;
+    int64_t live = sg_alloc_live();
+    strcpy(path, path_of("train-00000.bin"));
+    assert_int_equal(sg_file_read(path, 1 << 20, &bytes, &count, NULL), SG_OK);
+    assert_int_equal(count, 64 + 3 * 5 * 2);
+    for (size_t bit = 0; bit < count * 8; bit++) {
+        bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
+        put_bytes(path, bytes, count);
+        assert_int_equal(sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err), SG_ERR_FORMAT);
+        assert_non_null(strstr(err.message, "train-00000.bin"));
+        bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
+    }
+    for (size_t keep = 0; keep < count; keep++) {
+        put_bytes(path, bytes, keep);
+        assert_int_equal(sg_data_open(out_folder, SG_VERIFY_QUICK, &data, &err), SG_ERR_FORMAT);
+    }
+    put_bytes(path, bytes, count);
+    sg_path_remove(path, NULL);
+    assert_int_equal(sg_data_open(out_folder, SG_VERIFY_QUICK, &data, &err), SG_ERR_NOT_FOUND);
+    // Without the checksum an id that is too large is found when its row is read.
+    bytes[64 + 11] = 0x7f;
+    put_bytes(path, bytes, count);
+    assert_int_equal(sg_data_open(out_folder, SG_VERIFY_QUICK, &data, &err), SG_OK);
+    int32_t ids[5];
+    assert_int_equal(sg_data_row(data, SG_SPLIT_TRAIN, 0, ids, &err), SG_OK);
+    assert_int_equal(sg_data_row(data, SG_SPLIT_TRAIN, 1, ids, &err), SG_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "train-00000.bin: row 1: found id"));
+    sg_data_free(data);
+    bytes[64 + 11] = 0;
+    put_bytes(path, bytes, count);
+    sg_free(bytes);
+
+    strcpy(path, path_of("data.json"));
+    assert_int_equal(sg_file_read(path, 1 << 20, &bytes, &count, NULL), SG_OK);
+    for (size_t i = 0; i < count; i++) {
+        char kept = bytes[i];
+        const char tries[] = {'9', '-', '"', 'x', ' ', '}', 0};
+        for (size_t j = 0; j < sizeof tries; j++) {
+            bytes[i] = tries[j];
+            put_bytes(path, bytes, count);
+            if (sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err) == SG_OK) {
+                for (int64_t row = 0; row < sg_data_get_info(data)->split[0].rows; row++)
+                    assert_int_equal(sg_data_row(data, SG_SPLIT_TRAIN, row, ids, &err), SG_OK);
+                sg_data_free(data);
+            }
+        }
+        bytes[i] = kept;
+    }
+    sg_free(bytes);
+    assert_int_equal(sg_alloc_live(), live);
+}
+
+static void expect_manifest(const char *text, const char *from, const char *to, const char *part)
+{
+    char changed[4096];
+    const char *at = strstr(text, from);
+    assert_non_null(at);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    sg_data_manifest manifest;
+    sg_error err = {0};
+    sg_status status =
+        sg_data_manifest_parse(changed, strlen(changed), "data.json", &manifest, &err);
+    if (status == SG_OK || strstr(err.message, part) == NULL)
+        fail_msg("%s -> %s: status %d, %s", from, to, (int)status, err.message);
+}
+
+static void test_hostile_manifest(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    sg_data_free(pack_and_open(abc, &encoder, &options));
+    char *text;
+    size_t bytes;
+    assert_int_equal(sg_file_read(path_of("data.json"), 4096, &text, &bytes, NULL), SG_OK);
+    expect_manifest(text, "\"seq_len\": 5", "\"seq_len\": 0", "\"seq_len\"");
+    expect_manifest(text, "\"seq_len\": 5", "\"seq_len\": 1048577", "\"seq_len\"");
+    expect_manifest(text, "\"seq_len\": 5", "\"seq_len\": \"5\"", "found a string");
+    expect_manifest(text, "\"vocab_size\": 259", "\"vocab_size\": 4294967296", "\"vocab_size\"");
+    expect_manifest(text, "\"eos_id\": 1", "\"eos_id\": 259", "\"eos_id\"");
+    expect_manifest(text, "\"pad_id\": 0", "\"pad_id\": 1", "\"pad_id\"");
+    expect_manifest(text, "\"rows\": 3", "\"rows\": 9223372036854775807", "\"rows\"");
+    expect_manifest(text, "\"rows\": 3", "\"rows\": 4", "rows, expected 4");
+    expect_manifest(text, "\"rows\": 3", "\"rows\": 2", "\"tokens\"");
+    expect_manifest(text, "train-00000.bin", "../../secret.bin", "expected \"train-00000.bin\"");
+    expect_manifest(text, "\"bytes\": 94", "\"bytes\": 93", "\"bytes\"");
+    expect_manifest(text, "\"mode\": \"concat\"", "\"mode\": \"other\"", "\"mode\"");
+    expect_manifest(text, "\"version\": 1", "\"version\": 2", "\"version\"");
+    expect_manifest(text, "1234567890abcdef", "1234567890abcdeg", "\"tokenizer_hash\"");
+    expect_manifest(text, "\"tokens\": 12", "\"tokens\": 16", "\"tokens\"");
+    sg_free(text);
+}
+
+static bool fail_nth(void *user, size_t bytes)
+{
+    (void)bytes;
+    int64_t *left = user;
+    return (*left)-- != 0;
+}
+
+static void test_allocation_failures(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    options.val_fraction = 0.4;
+    options.shard_bytes = 20;
+    int64_t live = sg_alloc_live();
+    sg_data_free(pack_and_open(abc, &encoder, &options));
+    for (int64_t fail = 0;; fail++) {
+        assert_true(fail < 2000);
+        int64_t left = fail;
+        sg_error err;
+        sg_alloc_set_hook(fail_nth, &left);
+        sg_status status = bytes_pack(abc, &encoder, NULL, &options, out_folder, NULL, &err);
+        sg_alloc_set_hook(NULL, NULL);
+        assert_int_equal(sg_alloc_live(), live);
+        sg_error ignored;
+        // A manifest means that the data is whole.
+        bool finished = sg_path_exists(path_of("data.json"));
+        if (finished) {
+            sg_data *data;
+            if (sg_data_open(out_folder, SG_VERIFY_FULL, &data, &ignored) != SG_OK)
+                fail_msg("%d: %s; %s", (int)fail, status == SG_OK ? "packed" : err.message,
+                         ignored.message);
+            sg_data_free(data);
+        }
+        assert_true(finished || status != SG_OK);
+        if (left >= 0) {
+            assert_int_equal(status, SG_OK);
+            break;
+        }
+        if (status != SG_ERR_MEMORY) fail_msg("%d: %d %s", (int)fail, (int)status, err.message);
+    }
+    for (int64_t fail = 0;; fail++) {
+        assert_true(fail < 2000);
+        int64_t left = fail;
+        sg_data *data;
+        sg_error err;
+        sg_alloc_set_hook(fail_nth, &left);
+        sg_status status = sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err);
+        sg_alloc_set_hook(NULL, NULL);
+        sg_data_free(data);
+        assert_int_equal(sg_alloc_live(), live);
+        if (left >= 0) {
+            assert_int_equal(status, SG_OK);
+            break;
+        }
+        if (status != SG_ERR_MEMORY) fail_msg("%d: %d %s", (int)fail, (int)status, err.message);
+    }
+}
+
+// ---- a disk that fails --------------------------------------------------------------------------
+
+static int64_t calls_left;
+
+static int64_t failing_write(void *user, int handle, const void *data, size_t n)
+{
+    return calls_left-- == 0 ? -28 : sg_fs_system()->write(user, handle, data, n); // ENOSPC
+}
+
+static int failing_sync(void *user, int handle)
+{
+    return calls_left-- == 0 ? -5 : sg_fs_system()->sync(user, handle);
+}
+
+static int failing_rename(void *user, const char *from, const char *to)
+{
+    return calls_left-- == 0 ? -5 : sg_fs_system()->rename(user, from, to);
+}
+
+static int failing_open(void *user, const char *path, int mode)
+{
+    return calls_left-- == 0 ? -13 : sg_fs_system()->open(user, path, mode);
+}
+
+static int failing_sync_folder(void *user, const char *path)
+{
+    return calls_left-- == 0 ? -5 : sg_fs_system()->sync_folder(user, path);
+}
+
+static void test_disk_failures(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    options.shard_bytes = 20;
+    sg_fs fs = *sg_fs_system();
+    fs.write = failing_write;
+    fs.sync = failing_sync;
+    fs.rename = failing_rename;
+    fs.open = failing_open;
+    fs.sync_folder = failing_sync_folder;
+    int64_t live = sg_alloc_live();
+    for (int64_t fail = 0;; fail++) {
+        assert_true(fail < 500);
+        calls_left = fail;
+        sg_error err;
+        sg_fs_set(&fs);
+        sg_status status = bytes_pack(abc, &encoder, NULL, &options, out_folder, NULL, &err);
+        sg_fs_set(NULL);
+        assert_int_equal(sg_alloc_live(), live);
+        if (calls_left >= 0) {
+            assert_int_equal(status, SG_OK);
+            break;
+        }
+        assert_int_equal(status, SG_ERR_IO);
+        // The first sync of all is that of the removal: the old data may then be there, whole.
+        if (sg_path_exists(path_of("data.json"))) {
+            sg_data *data;
+            assert_int_equal(sg_data_open(out_folder, SG_VERIFY_FULL, &data, &err), SG_OK);
+            sg_data_free(data);
+        } else {
+            assert_false(sg_path_exists(path_of("train-00000.bin.tmp")));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_concat),
+        cmocka_unit_test(test_pad),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_shards_and_threads),
+        cmocka_unit_test(test_wide_ids),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_hostile_manifest),
+        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_disk_failures),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
