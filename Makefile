@@ -30,7 +30,7 @@ test-san: tools-test ## the tests with AddressSanitizer and UndefinedBehaviorSan
 test-tsan: tools-test ## the tests with ThreadSanitizer, without OpenBLAS (it is not instrumented)
 	@cmake -S . -B build-tsan -G $(GENERATOR) -DSG_SANITIZE=thread -DSG_BLAS=OFF $(CMAKE_FLAGS) >/dev/null
 	@cmake --build build-tsan -j $(JOBS)
-	@$(CTEST) --test-dir build-tsan -LE fuzz
+	@$(CTEST) --test-dir build-tsan -LE "fuzz|crash|house"
 
 test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills and more
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=ON $(CMAKE_FLAGS) >/dev/null
@@ -52,6 +52,9 @@ format: tools-dev ## clang-format every source file
 
 format-check: tools-dev ## fail where clang-format would change something
 	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
+
+man: build ## write docs/sgatlin.1 from the help of the command
+	@tools/man.sh $(BUILD)/sgatlin >docs/sgatlin.1.new && mv docs/sgatlin.1.new docs/sgatlin.1
 
 coverage: tools-test ## run the tests counting lines; print the share executed per file
 	@cmake -S . -B build-cov -G $(GENERATOR) -DSG_COVERAGE=ON -DCMAKE_BUILD_TYPE=Debug $(CMAKE_FLAGS) >/dev/null
@@ -75,5 +78,5 @@ tools-test:
 tools-dev:
 	@tools/deps build test dev
 
-.PHONY: build demo test test-san test-tsan test-crash bench fuzz format format-check coverage install clean help tools-build tools-test tools-dev
+.PHONY: build demo test test-san test-tsan test-crash bench fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
 .DEFAULT_GOAL := build
