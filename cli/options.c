@@ -511,8 +511,9 @@ static void opt_help_table(FILE *out, const cli_option *table)
 
 void cli_help(const cli_command *command, FILE *out)
 {
-    fprintf(out, "sgatlin %s - %s\n\nUsage: sgatlin %s %s\n", command->name, command->summary,
-            command->name, command->usage);
+    fprintf(out, "sgatlin %s - %s\n\n", command->name, command->summary);
+    int column = fprintf(out, "Usage: sgatlin %s ", command->name);
+    opt_wrap(out, command->usage, column, 7);
     if (command->about != NULL) {
         fputc('\n', out);
         opt_wrap(out, command->about, 0, 0);

@@ -140,6 +140,7 @@ void cli_progress_begin(cli_progress *bar, const cli_args *args, const char *lab
                           .unit = unit,
                           .enabled = !args->quiet,
                           .terminal = isatty(STDERR_FILENO) == 1 && !dumb,
+                          .clock = progress_now,
                           .start = progress_now()};
     bar->last_draw = bar->terminal ? 0 : bar->start;
 }
@@ -156,7 +157,7 @@ void cli_progress_update(cli_progress *bar, double done, double total, const cha
     bar->done = done;
     bar->total = total;
     if (suffix != NULL) snprintf(bar->suffix, sizeof bar->suffix, "%s", suffix);
-    double now = progress_now();
+    double now = bar->clock();
     if (now - bar->last_draw < (bar->terminal ? 0.1 : (double)PLAIN_SECONDS)) return;
     bar->last_draw = now;
     char text[768];

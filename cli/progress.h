@@ -14,7 +14,8 @@ typedef struct cli_progress {
     const char *unit; // what is counted, for the rate: "stories", "B"; NULL shows no rate
     bool enabled;     // false with --quiet
     bool terminal;
-    bool drawn; // the bar stands on the line now
+    bool drawn;            // the bar stands on the line now
+    double (*clock)(void); // seconds; tests put their own here
     double start;
     double base; // work done before this run began (a resumed run), not counted in the rate
     bool have_base;

@@ -1,4 +1,4 @@
-// The smallest program: which version of the library is this?
+// The smallest program: makes a context and says what it would compute with.
 //
 //     cc version.c $(pkg-config --cflags --libs sgatlin) -o version
 #include <sgatlin.h>
@@ -7,6 +7,14 @@
 
 int main(void)
 {
-    printf("sgatlin %s\n", sg_version());
+    sg_error err = {0};
+    sg_context *context = NULL;
+    if (sg_context_new(NULL, &context, &err) != SG_OK) {
+        fprintf(stderr, "%s: %s\n", sg_status_name(err.code), err.message);
+        return 1;
+    }
+    printf("sgatlin %s, %s kernels, %d threads\n", sg_version(), sg_context_kernel(context),
+           sg_context_threads(context));
+    sg_context_free(context);
     return 0;
 }

@@ -1,0 +1,82 @@
+# The front door. CMake does the work; these are the things one wants to do, and each installs the
+# packages it needs first (tools/deps). `make help` lists them.
+BUILD ?= build
+CMAKE_FLAGS ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+SECONDS ?= 60
+GENERATOR ?= Ninja
+CTEST = ctest --output-on-failure -j $(JOBS)
+SOURCES = find $(wildcard src cli include tests examples bench) -name '*.[ch]' -print0
+
+# Without -DSG_TESTS the test library is not needed, so that `make` and `make demo` ask for less.
+build: tools-build
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=OFF $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS)
+
+demo: build ## make stories, train sgatlin and its dense rival, compare them (6 minutes)
+	@tools/demo.sh $(BUILD)/sgatlin
+
+test: tools-test ## build everything and run all tests
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=ON $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS)
+	@$(CTEST) --test-dir $(BUILD)
+
+test-san: tools-test ## the tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake -S . -B build-san -G $(GENERATOR) -DSG_SANITIZE=address,undefined $(CMAKE_FLAGS) >/dev/null
+	@cmake --build build-san -j $(JOBS)
+	@$(CTEST) --test-dir build-san
+
+test-tsan: tools-test ## the tests with ThreadSanitizer, without OpenBLAS (it is not instrumented)
+	@cmake -S . -B build-tsan -G $(GENERATOR) -DSG_SANITIZE=thread -DSG_BLAS=OFF $(CMAKE_FLAGS) >/dev/null
+	@cmake --build build-tsan -j $(JOBS)
+	@$(CTEST) --test-dir build-tsan -LE "fuzz|crash|house"
+
+test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills and more
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=ON $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS)
+	@SG_CRASH_ROUNDS=$${SG_CRASH_ROUNDS:-50} ctest --test-dir $(BUILD) -L crash -V
+
+bench: tools-build ## build and run the benchmarks (bench/*.c)
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target bench
+	@for program in $(BUILD)/bench/*; do \
+	    if [ -f $$program ] && [ -x $$program ]; then echo "== $$program"; $$program || exit 1; fi; done
+
+fuzz: tools-dev ## run every fuzz target for SECONDS=60 each
+	@cmake -S . -B build-fuzz -G $(GENERATOR) -DCMAKE_C_COMPILER=clang -DSG_FUZZ=ON $(CMAKE_FLAGS) >/dev/null
+	@tools/fuzz.sh build-fuzz $(SECONDS) $(JOBS)
+
+format: tools-dev ## clang-format every source file
+	@$(SOURCES) | xargs -0 clang-format -i
+
+format-check: tools-dev ## fail where clang-format would change something
+	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
+
+man: build ## write docs/sgatlin.1 from the help of the command
+	@tools/man.sh $(BUILD)/sgatlin >docs/sgatlin.1.new && mv docs/sgatlin.1.new docs/sgatlin.1
+
+coverage: tools-test ## run the tests counting lines; print the share executed per file
+	@cmake -S . -B build-cov -G $(GENERATOR) -DSG_COVERAGE=ON -DCMAKE_BUILD_TYPE=Debug $(CMAKE_FLAGS) >/dev/null
+	@cmake --build build-cov -j $(JOBS)
+	@$(CTEST) --test-dir build-cov >/dev/null; tools/coverage.sh build-cov
+
+install: build ## install header, libraries, command and man page under PREFIX=/usr/local
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## remove what was built (demo/ stays)
+	@rm -rf $(BUILD) build-san build-tsan build-fuzz build-cov
+
+help: ## this list
+	@echo "make               build the library and the command in $(BUILD)/"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
+
+tools-build:
+	@tools/deps build
+tools-test:
+	@tools/deps build test
+tools-dev:
+	@tools/deps build test dev
+
+.PHONY: build demo test test-san test-tsan test-crash bench fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
+.DEFAULT_GOAL := build
