@@ -1,8 +1,8 @@
 """The language models once more, in PyTorch: the oracle of the golden files.
 
-Owns the transformer, every feed-forward family and router, the loss, the schedule and AdamW, written
-from the formulas of docs/MODEL.md and from nothing else, so that an error in the C library and an
-error here have no common cause. Everything is plain tensor arithmetic that autograd differentiates;
+Owns the transformer, every feed-forward family and router, the loss, the schedule and AdamW,
+written from the formulas of docs/MODEL.md and from nothing else, so that an error in the C library
+and an error here have no common cause. Everything is plain tensor arithmetic that autograd differentiates;
 no fused operation, no half precision. It runs in the precision of its parameters (float64 for the
 golden files) and is made for tiny shapes: the gathered rows (B, T, C, k, d) are held in memory.
 
@@ -89,7 +89,7 @@ def shapes(cfg):
 
 
 def forward_flops(cfg, tokens):
-    """Counted FLOPs of one sequence, forward (docs/MODEL.md, Cost); None where no formula exists."""
+    """Counted FLOPs of one sequence, forward (docs/MODEL.md, Cost); None if there is no formula."""
     d, width, k = cfg["hidden_size"], cfg.get("ffn_intermediate_size"), cfg.get("ffn_top_k")
     inner = cfg["num_attention_heads"] * cfg["head_dim"]
     attention = 4 * tokens * 2 * d * inner + 2 * 2 * tokens * tokens * inner
@@ -131,7 +131,8 @@ def top_k(scores, k, trace=None):
     """The k largest of the last axis, descending, equal ones by lower index first."""
     values, ids = torch.sort(scores, dim=-1, descending=True, stable=True)
     if trace is not None and scores.shape[-1] > k:
-        trace.margin = min(trace.margin, float((values[..., k - 1] - values[..., k]).detach().min()))
+        gap = (values[..., k - 1] - values[..., k]).detach().min()
+        trace.margin = min(trace.margin, float(gap))
     return values[..., :k], ids[..., :k]
 
 
@@ -216,7 +217,7 @@ def moe(p, cfg, x, trace=None):
     if trace is not None:
         trace.selection.append((weights.unsqueeze(2), ids.unsqueeze(2)))
     y = torch.zeros_like(x)
-    for e in range(cfg["ffn_experts"]):  # every expert on every token, then the weight: the plain way
+    for e in range(cfg["ffn_experts"]):  # every expert on every token, weighted afterwards
         u = x @ p["experts.gate_up_proj.weight"][e].T + p["experts.gate_up_proj.bias"][e]
         out = clamped_swiglu(u, trace) @ p["experts.down_proj.weight"][e].T
         out = out + p["experts.down_proj.bias"][e]
