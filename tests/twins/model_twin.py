@@ -2,9 +2,10 @@
 
 Owns the transformer, every feed-forward family and router, the loss, the schedule and AdamW,
 written from the formulas of docs/MODEL.md and from nothing else, so that an error in the C library
-and an error here have no common cause. Everything is plain tensor arithmetic that autograd differentiates;
-no fused operation, no half precision. It runs in the precision of its parameters (float64 for the
-golden files) and is made for tiny shapes: the gathered rows (B, T, C, k, d) are held in memory.
+and an error here have no common cause. Everything is plain tensor arithmetic that autograd
+differentiates; no fused operation, no half precision. It runs in the precision of its parameters
+(float64 for the golden files) and is made for tiny shapes: the gathered rows (B, T, C, k, d) are
+held in memory.
 
 Only make_goldens.py uses it; nothing of the build, the tests or the program needs Python.
 """
