@@ -90,7 +90,7 @@ def shapes(cfg):
 
 
 def forward_flops(cfg, tokens):
-    """Counted FLOPs of one sequence, forward (docs/MODEL.md, Cost); None if there is no formula."""
+    """Counted FLOPs of one sequence, forward (docs/MODEL.md, Cost)."""
     d, width, k = cfg["hidden_size"], cfg.get("ffn_intermediate_size"), cfg.get("ffn_top_k")
     inner = cfg["num_attention_heads"] * cfg["head_dim"]
     attention = 4 * tokens * 2 * d * inner + 2 * 2 * tokens * tokens * inner
@@ -107,9 +107,8 @@ def forward_flops(cfg, tokens):
             "product_dense": 2 * d * key + 4 * channels * n * key,
             "product_key_value": 4 * channels * key * d + 4 * channels * n * key,
             "dense": 2 * d * key + 2 * key * cfg["ffn_neurons"] * channels,
-        }.get(cfg["ffn_router"])
-        if router is None:
-            return None
+            "key_value": 2 * channels * key * d + 2 * key * cfg["ffn_neurons"] * channels,
+        }[cfg["ffn_router"]]
         ffn = router + 4 * k * channels * d
     return cfg["num_hidden_layers"] * (attention + tokens * ffn)
 
