@@ -50,7 +50,7 @@ static void experts_gather_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const experts_loop *l = context;
     int64_t hits = l->a->rows * l->a->k, d = l->a->d;
-    const sg_real *x = sg_data(l->node->in[0]);
+    const sg_real *x = sg_values(l->node->in[0]);
     for (int64_t p = chunk * experts_chunk; p < sg_min(hits, (chunk + 1) * experts_chunk); p++)
         memcpy(l->xs + p * d, x + l->order[p] / l->a->k * d, (size_t)d * sizeof(sg_real));
 }
@@ -118,9 +118,9 @@ static void experts_combine_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const experts_loop *l = context;
     const experts_attributes *a = l->a;
-    const sg_real *scores = sg_data(l->node->in[2]);
+    const sg_real *scores = sg_values(l->node->in[2]);
     for (int64_t r = chunk * experts_chunk; r < sg_min(a->rows, (chunk + 1) * experts_chunk); r++) {
-        sg_real *y = sg_data(l->node->out[0]) + r * a->d;
+        sg_real *y = sg_values(l->node->out[0]) + r * a->d;
         memset(y, 0, (size_t)a->d * sizeof *y);
         for (int64_t i = 0; i < a->k; i++)
             l->run->kernels->axpy(y, scores[r * a->k + i],
@@ -139,24 +139,24 @@ static void experts_forward(const sg_run *run, const sg_node *node)
                       .place = sg_ints(node->saved[2]),
                       .order = sg_ints(node->saved[2]) + hits,
                       .xs = (sg_real *)run->scratch,
-                      .out = sg_data(node->saved[1])};
+                      .out = sg_values(node->saved[1])};
     sg_real *h = l.xs + hits * a->d; // (hits, F)
     const int32_t *offsets = sg_ints(node->saved[3]);
     sg_parallel_for(run->pool, sg_chunks(hits, experts_chunk), experts_gather_chunk, &l);
     for (int64_t e = 0; e < a->experts; e++) {
         int64_t first = offsets[e], rows = offsets[e + 1] - first;
-        sg_real *u = sg_data(node->saved[0]) + first * 2 * a->f, *o = l.out + first * a->d;
+        sg_real *u = sg_values(node->saved[0]) + first * 2 * a->f, *o = l.out + first * a->d;
         experts_rows up = {
-            .y = u, .x = sg_data(node->in[4]) + e * 2 * a->f, .rows = rows, .n = 2 * a->f};
+            .y = u, .x = sg_values(node->in[4]) + e * 2 * a->f, .rows = rows, .n = 2 * a->f};
         experts_each(run, &up, experts_bias_chunk);
         experts_product(run, true, rows, 2 * a->f, a->d, l.xs + first * a->d,
-                        sg_data(node->in[3]) + e * 2 * a->f * a->d, 1, u);
+                        sg_values(node->in[3]) + e * 2 * a->f * a->d, 1, u);
         experts_rows act = {.y = h + first * a->f, .x = u, .rows = rows, .n = a->f};
         experts_each(run, &act, experts_swiglu_chunk);
-        experts_rows down = {.y = o, .x = sg_data(node->in[6]) + e * a->d, .rows = rows, .n = a->d};
+        experts_rows down = {.y = o, .x = sg_values(node->in[6]) + e * a->d, .rows = rows, .n = a->d};
         experts_each(run, &down, experts_bias_chunk);
         experts_product(run, true, rows, a->d, a->f, h + first * a->f,
-                        sg_data(node->in[5]) + e * a->d * a->f, 1, o);
+                        sg_values(node->in[5]) + e * a->d * a->f, 1, o);
     }
     sg_parallel_for(run->pool, sg_chunks(a->rows, experts_chunk), experts_combine_chunk, &l);
 }
@@ -170,7 +170,7 @@ static void experts_spread_chunk(void *context, int64_t chunk, int worker)
     const experts_loop *l = context;
     const experts_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
-    const sg_real *scores = sg_data(l->node->in[2]), *saved = sg_data(l->node->saved[1]);
+    const sg_real *scores = sg_values(l->node->in[2]), *saved = sg_values(l->node->saved[1]);
     for (int64_t r = chunk * experts_chunk; r < sg_min(a->rows, (chunk + 1) * experts_chunk); r++) {
         const sg_real *dy = l->node->out[0]->grad + r * a->d;
         for (int64_t i = r * a->k; i < (r + 1) * a->k; i++) {
@@ -258,13 +258,13 @@ static void experts_backward(const sg_run *run, const sg_node *node)
     const int32_t *offsets = sg_ints(node->saved[3]);
     for (int64_t e = 0; e < a->experts; e++) {
         int64_t first = offsets[e], rows = offsets[e + 1] - first;
-        const sg_real *u = sg_data(node->saved[0]) + first * 2 * f;
+        const sg_real *u = sg_values(node->saved[0]) + first * 2 * f;
         sg_real *he = h + first * f, *doe = dout + first * d, *due = du + first * 2 * f;
         experts_rows act = {.y = he, .x = u, .rows = rows, .n = f};
         experts_each(run, &act, experts_swiglu_chunk);
         experts_weight(run, experts_part(grad[5], e * d * f), doe, d, he, f, rows, add[5]);
         experts_bias(run, experts_part(grad[6], e * d), doe, d, rows, add[6]);
-        experts_product(run, false, rows, f, d, doe, sg_data(node->in[5]) + e * d * f, 0,
+        experts_product(run, false, rows, f, d, doe, sg_values(node->in[5]) + e * d * f, 0,
                         dh + first * f);
         experts_rows back = {.y = due, .x = u, .dy = dh + first * f, .rows = rows, .n = f};
         experts_each(run, &back, experts_swiglu_back_chunk);
@@ -272,7 +272,7 @@ static void experts_backward(const sg_run *run, const sg_node *node)
                        rows, add[3]);
         experts_bias(run, experts_part(grad[4], e * 2 * f), due, 2 * f, rows, add[4]);
         // The gathered rows of this expert are no longer needed: their gradient takes their place.
-        experts_product(run, false, rows, d, 2 * f, due, sg_data(node->in[3]) + e * 2 * f * d, 0,
+        experts_product(run, false, rows, d, 2 * f, due, sg_values(node->in[3]) + e * 2 * f * d, 0,
                         xs + first * d);
     }
     if (grad[0] == NULL) return;

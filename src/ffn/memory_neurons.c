@@ -34,7 +34,7 @@ static int64_t neurons_hits(const neurons_attributes *a)
 
 static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
-    return sg_data(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
+    return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
 }
 
 static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes *a, int64_t row,
@@ -88,7 +88,7 @@ static void neurons_gate_backward(const sg_kernels *kernels, const neurons_attri
 static void neurons_scores(const sg_node *node, const neurons_attributes *a, int64_t first,
                            int64_t rows, int64_t c, sg_real *out)
 {
-    const sg_real *scores = sg_data(node->in[2]);
+    const sg_real *scores = sg_values(node->in[2]);
     for (int64_t r = 0; r < rows; r++)
         memcpy(out + r * a->k, scores + ((first + r) * a->channels + c) * a->k,
                (size_t)a->k * sizeof *out);
@@ -102,12 +102,12 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     const neurons_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
     int64_t first = chunk * neurons_tile, rows = sg_min(neurons_tile, a->rows - first);
-    const sg_real *x = sg_data(l->node->in[0]) + first * a->d;
-    sg_real *y = sg_data(l->node->out[0]) + first * a->d;
+    const sg_real *x = sg_values(l->node->in[0]) + first * a->d;
+    sg_real *y = sg_values(l->node->out[0]) + first * a->d;
     sg_real *scores = sg_worker_scratch(l->run, worker), *z = scores + neurons_tile * a->k;
     memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = 0; c < a->channels; c++) {
-        sg_real *dots = sg_data(l->node->saved[0]) + (c * a->rows + first) * a->k;
+        sg_real *dots = sg_values(l->node->saved[0]) + (c * a->rows + first) * a->k;
         const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
         const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
@@ -154,7 +154,7 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
     for (int64_t c = 0; c < a->channels; c++) {
         int64_t hit = (c * a->rows + first) * a->k;
-        const sg_real *dots = sg_data(l->node->saved[0]) + hit;
+        const sg_real *dots = sg_values(l->node->saved[0]) + hit;
         const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
         const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
@@ -215,7 +215,7 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
     int64_t begin = chunk % chunks * neurons_rows, end = sg_min(a->n, begin + neurons_rows);
     const int32_t *offsets = l->offsets + pool * (a->n + 1);
     int64_t base = (a->pools == 1 ? 0 : pool) * a->rows * a->k;
-    const sg_real *x = sg_data(l->node->in[0]), *dy = l->node->out[0]->grad;
+    const sg_real *x = sg_values(l->node->in[0]), *dy = l->node->out[0]->grad;
     for (int64_t j = begin; j < end; j++) {
         int64_t hit = base + offsets[j], count = offsets[j + 1] - offsets[j];
         int64_t at = (pool * a->n + j) * a->d;

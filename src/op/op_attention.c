@@ -121,10 +121,10 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
     int64_t head = chunk / c->tiles % a->heads, sequence = chunk / c->tiles / a->heads;
     int64_t width = attention_width(a), first = tile * attention_tile;
     int64_t row = sequence * a->length + first, column = head * a->head_dim;
-    attention_query t = {.q = sg_data(c->node->in[0]) + row * width + column,
-                         .k = sg_data(c->node->in[1]) + sequence * a->length * width + column,
-                         .v = sg_data(c->node->in[2]) + sequence * a->length * width + column,
-                         .o = sg_data(c->node->out[0]) + row * width + column,
+    attention_query t = {.q = sg_values(c->node->in[0]) + row * width + column,
+                         .k = sg_values(c->node->in[1]) + sequence * a->length * width + column,
+                         .v = sg_values(c->node->in[2]) + sequence * a->length * width + column,
+                         .o = sg_values(c->node->out[0]) + row * width + column,
                          .rows = sg_min(attention_tile, a->length - first),
                          .position = first,
                          .width = width,
@@ -136,7 +136,7 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
         t.v = a->cache->v + sequence * a->cache->capacity * width + column;
         t.position = *a->start + first;
     } else {
-        t.lse = sg_data(c->node->saved[0]) + row * a->heads + head;
+        t.lse = sg_values(c->node->saved[0]) + row * a->heads + head;
     }
     attention_query_tile(c->run->kernels, &t, sg_worker_scratch(c->run, worker));
 }
@@ -147,8 +147,8 @@ static void attention_fill_cache(const sg_node *node, const attention_attributes
     size_t bytes = (size_t)(a->length * width) * sizeof(sg_real);
     for (int64_t b = 0; b < sequences; b++) {
         int64_t to = (b * a->cache->capacity + *a->start) * width, from = b * a->length * width;
-        memcpy(a->cache->k + to, sg_data(node->in[1]) + from, bytes);
-        memcpy(a->cache->v + to, sg_data(node->in[2]) + from, bytes);
+        memcpy(a->cache->k + to, sg_values(node->in[1]) + from, bytes);
+        memcpy(a->cache->v + to, sg_values(node->in[2]) + from, bytes);
     }
 }
 
@@ -252,12 +252,12 @@ static void attention_backward_chunk(void *context, int64_t chunk, int worker)
     const attention_attributes *a = c->a;
     int64_t head = chunk % a->heads, sequence = chunk / a->heads, width = attention_width(a);
     int64_t at = sequence * a->length * width + head * a->head_dim;
-    attention_head h = {.q = sg_data(c->node->in[0]) + at,
-                        .k = sg_data(c->node->in[1]) + at,
-                        .v = sg_data(c->node->in[2]) + at,
-                        .o = sg_data(c->node->out[0]) + at,
+    attention_head h = {.q = sg_values(c->node->in[0]) + at,
+                        .k = sg_values(c->node->in[1]) + at,
+                        .v = sg_values(c->node->in[2]) + at,
+                        .o = sg_values(c->node->out[0]) + at,
                         .dout = c->node->out[0]->grad + at,
-                        .lse = sg_data(c->node->saved[0]) + sequence * a->length * a->heads + head,
+                        .lse = sg_values(c->node->saved[0]) + sequence * a->length * a->heads + head,
                         .dq = c->dq ? c->dq + at : NULL,
                         .dk = c->dk ? c->dk + at : NULL,
                         .dv = c->dv ? c->dv + at : NULL,

@@ -75,7 +75,7 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
                                            .alpha = 1,
                                            .a = c->logits,
                                            .lda = c->vocab,
-                                           .b = sg_data(node->in[1]),
+                                           .b = sg_values(node->in[1]),
                                            .ldb = d,
                                            .beta = g->add_x ? 1 : 0,
                                            .c = g->dx + first * d,
@@ -88,7 +88,7 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
                                            .alpha = 1,
                                            .a = c->logits,
                                            .lda = c->vocab,
-                                           .b = sg_data(node->in[0]) + first * d,
+                                           .b = sg_values(node->in[0]) + first * d,
                                            .ldb = d,
                                            .beta = g->add_w || first > 0 ? 1 : 0,
                                            .c = g->dw,
@@ -124,9 +124,9 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                                            .n = vocab,
                                            .k = d,
                                            .alpha = 1,
-                                           .a = sg_data(node->in[0]) + first * d,
+                                           .a = sg_values(node->in[0]) + first * d,
                                            .lda = d,
-                                           .b = sg_data(node->in[1]),
+                                           .b = sg_values(node->in[1]),
                                            .ldb = d,
                                            .c = c.logits,
                                            .ldc = vocab});
@@ -139,7 +139,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
         }
         if (c.gradient) entropy_block_gradient(run, node, &c, &grads, first);
     }
-    sg_data(node->out[0])[0] = (sg_real)(a->stats->loss_sum / a->stats->normaliser);
+    sg_values(node->out[0])[0] = (sg_real)(a->stats->loss_sum / a->stats->normaliser);
 }
 
 static double entropy_flops(const sg_node *node)

@@ -35,8 +35,8 @@ static void add_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    c->run->kernels->add(sg_data(c->node->out[0]) + at, sg_data(c->node->in[0]) + at,
-                         sg_data(c->node->in[1]) + at, n);
+    c->run->kernels->add(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
+                         sg_values(c->node->in[1]) + at, n);
 }
 
 static void add_forward(const sg_run *run, const sg_node *node)
@@ -86,7 +86,7 @@ static void activate_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    c->run->kernels->act_forward(sg_data(c->node->out[0]) + at, sg_data(c->node->in[0]) + at,
+    c->run->kernels->act_forward(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
                                  activate_kind(c->node), n);
 }
 
@@ -101,7 +101,7 @@ static void activate_backward_chunk(void *context, int64_t chunk, int worker)
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
     c->run->kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
-                                  sg_data(c->node->in[0]) + at, activate_kind(c->node), n, c->add);
+                                  sg_values(c->node->in[0]) + at, activate_kind(c->node), n, c->add);
 }
 
 static void activate_backward(const sg_run *run, const sg_node *node)
@@ -137,8 +137,8 @@ static void swiglu_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->swiglu_forward(sg_data(c->node->out[0]) + at,
-                                    sg_data(c->node->in[0]) + 2 * at, rows_here(c, chunk),
+    c->run->kernels->swiglu_forward(sg_values(c->node->out[0]) + at,
+                                    sg_values(c->node->in[0]) + 2 * at, rows_here(c, chunk),
                                     c->columns);
 }
 
@@ -153,7 +153,7 @@ static void swiglu_backward_chunk(void *context, int64_t chunk, int worker)
     int64_t at = rows_first(c, chunk), rows = rows_here(c, chunk), n = 2 * rows * c->columns;
     sg_real *du = c->add ? sg_worker_scratch(c->run, worker) : c->grad + 2 * at;
     c->run->kernels->swiglu_backward(du, c->node->out[0]->grad + at,
-                                     sg_data(c->node->in[0]) + 2 * at, rows, c->columns);
+                                     sg_values(c->node->in[0]) + 2 * at, rows, c->columns);
     if (c->add) c->run->kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, n);
 }
 
@@ -196,7 +196,7 @@ static void softmax_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->softmax_forward(sg_data(c->node->out[0]) + at, sg_data(c->node->in[0]) + at,
+    c->run->kernels->softmax_forward(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
                                      rows_here(c, chunk), c->columns);
 }
 
@@ -211,7 +211,7 @@ static void softmax_backward_chunk(void *context, int64_t chunk, int worker)
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
     c->run->kernels->softmax_backward(c->grad + at, c->node->out[0]->grad + at,
-                                      sg_data(c->node->out[0]) + at, rows_here(c, chunk),
+                                      sg_values(c->node->out[0]) + at, rows_here(c, chunk),
                                       c->columns, c->add);
 }
 

@@ -29,8 +29,8 @@ static void embedding_forward(const sg_run *run, const sg_node *node)
     const sg_tensor *table = node->in[0], *ids = node->in[1], *y = node->out[0];
     int64_t d = sg_columns(y);
     embedding_loop c = {.ids = sg_ints(ids),
-                        .in = sg_data(table),
-                        .out = sg_data(y),
+                        .in = sg_values(table),
+                        .out = sg_values(y),
                         .rows = ids->count,
                         .d = d,
                         .chunk = sg_chunk_rows(d)};

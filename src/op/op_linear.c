@@ -27,7 +27,7 @@ static void linear_forward(const sg_run *run, const sg_node *node)
     const sg_tensor *x = node->in[0], *w = node->in[1], *bias = node->in[2], *y = node->out[0];
     int64_t rows = sg_rows(x), k = sg_columns(x), n = sg_columns(y);
     if (bias != NULL) {
-        linear_rows c = {run, sg_data(y), sg_data(bias), rows, n, sg_chunk_rows(n)};
+        linear_rows c = {run, sg_values(y), sg_values(bias), rows, n, sg_chunk_rows(n)};
         sg_parallel_for(run->pool, sg_chunks(rows, c.chunk), linear_bias_chunk, &c);
     }
     sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
@@ -35,12 +35,12 @@ static void linear_forward(const sg_run *run, const sg_node *node)
                                        .n = n,
                                        .k = k,
                                        .alpha = 1,
-                                       .a = sg_data(x),
+                                       .a = sg_values(x),
                                        .lda = k,
-                                       .b = sg_data(w),
+                                       .b = sg_values(w),
                                        .ldb = k,
                                        .beta = bias != NULL ? 1 : 0,
-                                       .c = sg_data(y),
+                                       .c = sg_values(y),
                                        .ldc = n});
 }
 
@@ -65,7 +65,7 @@ static void linear_backward(const sg_run *run, const sg_node *node)
                                            .alpha = 1,
                                            .a = y->grad,
                                            .lda = n,
-                                           .b = sg_data(w),
+                                           .b = sg_values(w),
                                            .ldb = k,
                                            .beta = add ? 1 : 0,
                                            .c = dx,
@@ -79,7 +79,7 @@ static void linear_backward(const sg_run *run, const sg_node *node)
                                            .alpha = 1,
                                            .a = y->grad,
                                            .lda = n,
-                                           .b = sg_data(x),
+                                           .b = sg_values(x),
                                            .ldb = k,
                                            .beta = add ? 1 : 0,
                                            .c = dw,
@@ -128,11 +128,11 @@ static void groups_forward(const sg_run *run, const sg_node *node)
                                            .n = a->n,
                                            .k = a->k,
                                            .alpha = (sg_real)a->scale,
-                                           .a = sg_data(x) + g * a->k,
+                                           .a = sg_values(x) + g * a->k,
                                            .lda = a->groups * a->k,
-                                           .b = sg_data(w) + g * a->n * a->k,
+                                           .b = sg_values(w) + g * a->n * a->k,
                                            .ldb = a->k,
-                                           .c = sg_data(y) + g * a->n,
+                                           .c = sg_values(y) + g * a->n,
                                            .ldc = a->groups * a->n});
 }
 
@@ -152,7 +152,7 @@ static void groups_backward(const sg_run *run, const sg_node *node)
             x_args.m = sg_rows(x);
             x_args.n = a->k;
             x_args.k = a->n;
-            x_args.b = sg_data(w) + g * a->n * a->k;
+            x_args.b = sg_values(w) + g * a->n * a->k;
             x_args.ldb = a->k;
             x_args.beta = add_x ? 1 : 0;
             x_args.c = dx + g * a->k;
@@ -165,7 +165,7 @@ static void groups_backward(const sg_run *run, const sg_node *node)
             w_args.m = a->n;
             w_args.n = a->k;
             w_args.k = sg_rows(x);
-            w_args.b = sg_data(x) + g * a->k;
+            w_args.b = sg_values(x) + g * a->k;
             w_args.ldb = a->groups * a->k;
             w_args.beta = add_w ? 1 : 0;
             w_args.c = dw + g * a->n * a->k;

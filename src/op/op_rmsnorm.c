@@ -25,8 +25,8 @@ static void rmsnorm_forward_chunk(void *context, int64_t chunk, int worker)
     int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
     double eps = *(const double *)c->node->attributes;
     c->run->kernels->rmsnorm_forward(
-        sg_data(c->node->out[0]) + row * c->d, sg_data(c->node->saved[0]) + row,
-        sg_data(c->node->in[0]) + row * c->d, sg_data(c->node->in[1]), rows, c->d, eps);
+        sg_values(c->node->out[0]) + row * c->d, sg_values(c->node->saved[0]) + row,
+        sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]), rows, c->d, eps);
 }
 
 static void rmsnorm_forward(const sg_run *run, const sg_node *node)
@@ -44,8 +44,8 @@ static void rmsnorm_backward_chunk(void *context, int64_t chunk, int worker)
     memset(dw, 0, (size_t)c->d * sizeof *dw);
     c->run->kernels->rmsnorm_backward(
         c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
-        sg_data(c->node->in[0]) + row * c->d, sg_data(c->node->in[1]),
-        sg_data(c->node->saved[0]) + row, rows, c->d, c->add);
+        sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]),
+        sg_values(c->node->saved[0]) + row, rows, c->d, c->add);
 }
 
 static void rmsnorm_backward(const sg_run *run, const sg_node *node)

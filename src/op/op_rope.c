@@ -76,7 +76,7 @@ static void rope_run(const sg_run *run, const sg_node *node, sg_real *y, const s
 
 static void rope_forward(const sg_run *run, const sg_node *node)
 {
-    rope_run(run, node, sg_data(node->out[0]), sg_data(node->in[0]), 1, false);
+    rope_run(run, node, sg_values(node->out[0]), sg_values(node->in[0]), 1, false);
 }
 
 // A rotation's transpose is the rotation back.

@@ -25,9 +25,9 @@ static void select_forward_chunk(void *context, int64_t chunk, int worker)
     const select_attributes *a = c->a;
     int64_t width = sg_columns(c->node->in[0]), end = sg_min(c->rows, (chunk + 1) * c->chunk);
     for (int64_t r = chunk * c->chunk; r < end; r++) {
-        const sg_real *x = sg_data(c->node->in[0]) + r * width;
+        const sg_real *x = sg_values(c->node->in[0]) + r * width;
         int32_t *ids = sg_ints(c->node->out[0]) + r * a->channels * a->k;
-        sg_real *scores = sg_data(c->node->out[1]) + r * a->channels * a->k;
+        sg_real *scores = sg_values(c->node->out[1]) + r * a->channels * a->k;
         for (int64_t ch = 0; ch < a->channels; ch++) {
             const sg_real *part = x + ch * a->n;
             if (a->product)

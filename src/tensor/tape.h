@@ -139,7 +139,7 @@ const sg_node *sg_tape_node_at(const sg_tape *tape, int index);
 
 // ---- for operations ---------------------------------------------------------------------------
 
-static inline sg_real *sg_data(const sg_tensor *tensor)
+static inline sg_real *sg_values(const sg_tensor *tensor)
 {
     return (sg_real *)tensor->data;
 }

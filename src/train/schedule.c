@@ -1,0 +1,59 @@
+#include "train/schedule.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const schedule_names[] = {"constant", "sqrt", "linear", "cosine"};
+
+sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err)
+{
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, schedule_names[i]) == 0) {
+            *kind = (sg_schedule_kind)i;
+            return SG_OK;
+        }
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "schedule: found \"%.40s\", expected constant, sqrt, linear or cosine", name);
+}
+
+const char *sg_schedule_name(sg_schedule_kind kind)
+{
+    return schedule_names[kind];
+}
+
+static int64_t schedule_decay(const sg_schedule *s)
+{
+    if (s->kind != SG_SCHEDULE_SQRT && s->kind != SG_SCHEDULE_LINEAR) return 0;
+    return (int64_t)(s->decay_fraction * (double)s->steps);
+}
+
+sg_status sg_schedule_check(const sg_schedule *s, sg_error *err)
+{
+    if (s->warmup < 0 || s->warmup > s->steps)
+        return sg_fail(err, SG_ERR_ARGUMENT, "warmup-steps: found %lld, expected 0 to %lld steps",
+                       (long long)s->warmup, (long long)s->steps);
+    if (!(s->decay_fraction >= 0 && s->decay_fraction <= 1))
+        return sg_fail(err, SG_ERR_ARGUMENT, "decay-fraction: found %g, expected 0 to 1",
+                       s->decay_fraction);
+    if (s->warmup + schedule_decay(s) > s->steps)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "warmup-steps: %lld and %lld steps of decay do not fit into %lld steps",
+                       (long long)s->warmup, (long long)schedule_decay(s), (long long)s->steps);
+    return SG_OK;
+}
+
+double sg_schedule_at(const sg_schedule *s, int64_t count)
+{
+    if (count < s->warmup) return s->peak * (double)count / (double)s->warmup;
+    if (s->kind == SG_SCHEDULE_COSINE) {
+        double span = (double)(s->steps - s->warmup);
+        double t = span > 0 ? (double)(count - s->warmup) / span : 1;
+        if (t > 1) t = 1;
+        return s->peak * (0.1 + 0.9 * 0.5 * (1 + cos(3.141592653589793 * t)));
+    }
+    int64_t decay = schedule_decay(s), j = count - (s->steps - decay);
+    if (decay == 0 || j < 0) return s->peak;
+    double t = (double)j / (double)decay;
+    if (t > 1) t = 1;
+    return s->peak * (1 - (s->kind == SG_SCHEDULE_SQRT ? sqrt(t) : t));
+}

@@ -1,0 +1,30 @@
+// Learning-rate schedules as pure functions of the step (spec 5.7).
+#ifndef SG_TRAIN_SCHEDULE_H
+#define SG_TRAIN_SCHEDULE_H
+
+#include "base/status.h"
+
+typedef enum sg_schedule_kind {
+    SG_SCHEDULE_CONSTANT, // warm-up, then flat
+    SG_SCHEDULE_SQRT,     // warm-up, flat, then peak (1 - sqrt(j/D)) over the last D steps
+    SG_SCHEDULE_LINEAR,   // warm-up, flat, then peak (1 - j/D)
+    SG_SCHEDULE_COSINE    // warm-up, then a half cosine down to a tenth of the peak
+} sg_schedule_kind;
+
+typedef struct sg_schedule {
+    sg_schedule_kind kind;
+    double peak;
+    int64_t warmup; // W
+    int64_t steps;  // n
+    double decay_fraction; // D = int(fraction n), for sqrt and linear
+} sg_schedule;
+
+// SG_ERR_ARGUMENT lists the names: constant, sqrt, linear, cosine.
+sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err);
+const char *sg_schedule_name(sg_schedule_kind kind);
+// Warm-up and decay must fit into the steps.
+sg_status sg_schedule_check(const sg_schedule *schedule, sg_error *err);
+// The rate of the update after `count` updates: the first has 0 unless there is no warm-up.
+double sg_schedule_at(const sg_schedule *schedule, int64_t count);
+
+#endif
