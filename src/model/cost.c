@@ -1,0 +1,57 @@
+// What a configuration costs, by the published formulas (spec 5.9) and by planning a step.
+#include "model/config.h"
+#include "model/graph.h"
+
+enum { cost_bytes = 4 }; // of a weight, gradient or moment
+
+static sg_status cost_activations(const sg_config *config, const sg_param_list *params,
+                                  int64_t seq_len, int64_t batch, bool recompute, int threads,
+                                  sg_cost *cost, sg_error *err)
+{
+    sg_rope_table rope = {.positions = seq_len, .half = config->head_dim / 2};
+    sg_graph_options options = {.batch = batch,
+                                .length = seq_len,
+                                .output = SG_OUTPUT_LOSS,
+                                .gradient = true,
+                                .recompute = recompute,
+                                .threads = threads};
+    sg_graph *graph;
+    SG_TRY(sg_graph_new(config, params, NULL, NULL, &rope, &options, &graph, err));
+    cost->activation_bytes = (int64_t)(sg_tape_bytes(graph->tape) / sizeof(sg_real)) * cost_bytes;
+    sg_graph_free(graph);
+    return SG_OK;
+}
+
+sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch, bool recompute,
+                         int threads, sg_cost *cost, sg_error *err)
+{
+    *cost = (sg_cost){0};
+    if (seq_len < 1 || seq_len > 1 << 24)
+        return sg_fail(err, SG_ERR_ARGUMENT, "seq-len: found %lld, expected 1 to %d",
+                       (long long)seq_len, 1 << 24);
+    sg_config c = *config;
+    SG_TRY(sg_config_complete(&c, err));
+    sg_param_list params;
+    SG_TRY(sg_config_params(&c, &params, err));
+    sg_ffn_count ffn = sg_ffn_counts(&c);
+    double T = (double)seq_len, L = (double)c.num_hidden_layers, d = (double)c.hidden_size;
+    double width = (double)(c.num_attention_heads * c.head_dim);
+    cost->parameters = params.total;
+    cost->active_parameters_per_token = params.total - c.num_hidden_layers * ffn.idle_parameters;
+    cost->ffn_neurons = c.num_hidden_layers * ffn.neurons;
+    cost->ffn_active_neurons_per_token = c.num_hidden_layers * ffn.active_neurons;
+    cost->attention_flops = L * (8 * T * d * width + 4 * T * T * width);
+    cost->router_flops = L * T * ffn.router_flops;
+    cost->memory_flops = L * T * ffn.memory_flops;
+    cost->logits_flops = 2 * T * d * (double)c.vocab_size;
+    cost->forward_flops_per_sequence =
+        cost->attention_flops + cost->router_flops + cost->memory_flops;
+    cost->forward_flops_per_sequence_all_in =
+        cost->forward_flops_per_sequence + cost->logits_flops;
+    cost->weight_bytes = cost->gradient_bytes = params.total * cost_bytes;
+    cost->optimizer_bytes = 2 * params.total * cost_bytes;
+    sg_status status =
+        cost_activations(&c, &params, seq_len, batch, recompute, threads, cost, err);
+    sg_param_list_free(&params);
+    return status;
+}

@@ -1,0 +1,245 @@
+// Weights in memory: fresh, copied from a file, or mapped from one; and saving them.
+#include "model/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "format/json.h"
+#include "model/config.h"
+
+enum { model_config_limit = 16 << 20 };
+
+#ifdef SG_REAL_DOUBLE
+static const sg_dtype model_dtype = SG_DTYPE_F64;
+#else
+static const sg_dtype model_dtype = SG_DTYPE_F32;
+#endif
+
+static sg_status model_make(sg_context *context, const sg_config *config, sg_model **out,
+                            sg_error *err)
+{
+    *out = NULL;
+    sg_model *m = sg_alloc_zero(1, sizeof *m);
+    if (m == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    m->context = context;
+    m->config = *config;
+    sg_status status = sg_config_complete(&m->config, err);
+    if (status == SG_OK) status = sg_config_params(&m->config, &m->params, err);
+    if (status == SG_OK) {
+        m->values = sg_alloc_zero(m->params.count, sizeof *m->values);
+        if (m->values == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    }
+    if (status == SG_OK)
+        status = sg_rope_table_new(&m->rope, m->config.max_position_embeddings,
+                                   m->config.head_dim, m->config.rope_theta, err);
+    if (status != SG_OK) {
+        sg_model_free(m);
+        return status;
+    }
+    *out = m;
+    return SG_OK;
+}
+
+// Writable memory for all parameters, each at a multiple of 64 bytes.
+static sg_status model_storage(sg_model *m, sg_error *err)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < m->params.count; i++)
+        bytes += ((size_t)m->params.specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
+    m->storage = sg_alloc_big(bytes);
+    if (m->storage == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: the weights take %zu bytes", bytes);
+    m->storage_bytes = bytes;
+    unsigned char *at = (unsigned char *)m->storage;
+    for (size_t i = 0; i < m->params.count; i++) {
+        m->values[i] = (sg_real *)at;
+        at += ((size_t)m->params.specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
+    }
+    return SG_OK;
+}
+
+sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
+                       sg_model **model, sg_error *err)
+{
+    SG_TRY(model_make(context, config, model, err));
+    sg_status status = model_storage(*model, err);
+    if (status != SG_OK) {
+        sg_model_free(*model);
+        *model = NULL;
+        return status;
+    }
+    for (size_t i = 0; i < (*model)->params.count; i++)
+        sg_param_init(&(*model)->params.specs[i], seed, context->pool, (*model)->values[i]);
+    return SG_OK;
+}
+
+void sg_model_free(sg_model *m)
+{
+    if (m == NULL) return;
+    sg_free_big(m->storage, m->storage_bytes);
+    sg_free(m->values);
+    sg_param_list_free(&m->params);
+    sg_rope_table_free(&m->rope);
+    sg_safetensors_close(m->file);
+    sg_free(m);
+}
+
+const sg_config *sg_model_config(const sg_model *model)
+{
+    return &model->config;
+}
+
+// ---- opening ----------------------------------------------------------------------------------
+
+// Every parameter must be there with its shape, and nothing else.
+static sg_status model_check_file(const sg_model *m, const sg_safetensors *file, sg_error *err)
+{
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        const sg_tensor_view *view = sg_safetensors_find(file, spec->name);
+        if (view == NULL)
+            return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is missing",
+                           sg_safetensors_name(file), spec->name);
+        SG_TRY(sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view,
+                                  err));
+    }
+    if (sg_safetensors_count(file) == m->params.count) return SG_OK;
+    for (size_t i = 0; i < sg_safetensors_count(file); i++) {
+        const char *name = sg_safetensors_at(file, i)->name;
+        bool known = false;
+        for (size_t j = 0; j < m->params.count && !known; j++)
+            known = strcmp(m->params.specs[j].name, name) == 0;
+        if (!known)
+            return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is not part of this model",
+                           sg_safetensors_name(file), name);
+    }
+    return SG_OK;
+}
+
+static sg_status model_copy(const sg_tensor_view *view, sg_real *to, sg_error *err)
+{
+#ifdef SG_REAL_DOUBLE
+    int64_t count = sg_tensor_view_elements(view);
+    float *narrow = sg_alloc_array((size_t)count, sizeof *narrow);
+    if (narrow == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", view->name);
+    sg_status status = sg_tensor_view_read_f32(view, narrow, err);
+    for (int64_t i = 0; status == SG_OK && i < count; i++)
+        to[i] = narrow[i];
+    sg_free(narrow);
+    return status;
+#else
+    return sg_tensor_view_read_f32(view, to, err);
+#endif
+}
+
+sg_status sg_model_from_file(sg_context *context, const sg_config *config,
+                             const sg_safetensors *file, sg_model **model, sg_error *err)
+{
+    SG_TRY(model_make(context, config, model, err));
+    sg_model *m = *model;
+    sg_status status = model_check_file(m, file, err);
+    if (status == SG_OK) status = model_storage(m, err);
+    for (size_t i = 0; status == SG_OK && i < m->params.count; i++)
+        status = model_copy(sg_safetensors_find(file, m->params.specs[i].name), m->values[i], err);
+    if (status == SG_OK) return SG_OK;
+    sg_model_free(m);
+    *model = NULL;
+    return status;
+}
+
+// Points the weights into the mapped file where type and alignment allow all of them to stay there.
+static bool model_map(sg_model *m, const sg_safetensors *file)
+{
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_tensor_view *view = sg_safetensors_find(file, m->params.specs[i].name);
+        if (view->dtype != model_dtype || !sg_tensor_view_is_aligned(view)) return false;
+        m->values[i] = (sg_real *)(uintptr_t)view->data;
+    }
+    return true;
+}
+
+static sg_status model_read_config(const char *folder, sg_config *config, sg_error *err)
+{
+    char path[SG_PATH_MAX], *text;
+    size_t bytes;
+    SG_TRY(sg_path_join(path, sizeof path, folder, "config.json", err));
+    SG_TRY(sg_file_read(path, model_config_limit, &text, &bytes, err));
+    sg_status status = sg_config_parse(text, bytes, path, config, err);
+    sg_free(text);
+    return status;
+}
+
+sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model, sg_error *err)
+{
+    *model = NULL;
+    if (!sg_path_exists(folder))
+        return sg_fail(err, SG_ERR_NOT_FOUND, "%s: no such model folder", folder);
+    SG_TRY(sg_model_folder_recover(folder, err));
+    sg_config config;
+    SG_TRY(model_read_config(folder, &config, err));
+    sg_safetensors *file;
+    SG_TRY(sg_safetensors_open(folder, &file, err));
+    sg_model *m;
+    sg_status status = model_make(context, &config, &m, err);
+    if (status != SG_OK) {
+        sg_safetensors_close(file);
+        return status;
+    }
+    status = model_check_file(m, file, err);
+    if (status == SG_OK && model_map(m, file)) {
+        m->file = file;
+        *model = m;
+        return SG_OK;
+    }
+    sg_model_free(m);
+    if (status == SG_OK) status = sg_model_from_file(context, &config, file, model, err);
+    sg_safetensors_close(file);
+    return status;
+}
+
+// ---- saving and looking -----------------------------------------------------------------------
+
+void sg_model_views(const sg_model *m, sg_tensor_view *views)
+{
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        views[i] = sg_tensor_view_make(spec->name, model_dtype, spec->rank, spec->shape,
+                                       m->values[i]);
+    }
+}
+
+sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err)
+{
+    json_t *object = sg_config_json(&model->config);
+    if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for config.json");
+    sg_status status = sg_json_text(object, true, text, err);
+    json_decref(object);
+    return status;
+}
+
+size_t sg_model_tensor_count(const sg_model *model)
+{
+    return model->params.count;
+}
+
+const char *sg_model_tensor_name(const sg_model *model, size_t index)
+{
+    return index < model->params.count ? model->params.specs[index].name : NULL;
+}
+
+const float *sg_model_tensor_values(const sg_model *model, size_t index, int *rank,
+                                    int64_t shape[4])
+{
+    if (index >= model->params.count) return NULL;
+    const sg_param_spec *spec = &model->params.specs[index];
+    *rank = spec->rank;
+    for (int i = 0; i < SG_RANK_MAX; i++)
+        shape[i] = i < spec->rank ? spec->shape[i] : 1;
+#ifdef SG_REAL_DOUBLE
+    return NULL; // the double build is for gradient checks only
+#else
+    return model->values[index];
+#endif
+}

@@ -1,0 +1,131 @@
+// Decoding: one timeline of tokens on a model, with the keys and values of all of them kept. A
+// prompt goes through in pieces; then each token is one replay of a tape recorded once.
+#include "base/alloc.h"
+#include "model/graph.h"
+#include "model/model.h"
+
+enum { session_piece = 256 };
+
+struct sg_session {
+    sg_model *model;
+    int64_t capacity, length;
+    int64_t start; // position of the first token of the present pass
+    sg_kv_cache *caches;
+    sg_real *cache_memory;
+    size_t cache_bytes;
+    sg_graph *single; // one token
+    float *logits;    // (V)
+};
+
+static void session_caches(sg_session *s)
+{
+    const sg_config *c = &s->model->config;
+    int64_t one = s->capacity * c->num_attention_heads * c->head_dim;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        s->caches[l] = (sg_kv_cache){.k = s->cache_memory + 2 * l * one,
+                                     .v = s->cache_memory + (2 * l + 1) * one,
+                                     .capacity = s->capacity};
+}
+
+static sg_status session_graph(sg_session *s, int64_t tokens, sg_graph **graph, sg_error *err)
+{
+    sg_model *m = s->model;
+    sg_graph_options options = {.batch = 1,
+                                .length = tokens,
+                                .output = SG_OUTPUT_LAST,
+                                .threads = m->context->threads,
+                                .caches = s->caches,
+                                .start = &s->start};
+    return sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, graph, err);
+}
+
+sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg_error *err)
+{
+    *out = NULL;
+    const sg_config *c = &model->config;
+    if (capacity == 0) capacity = c->max_position_embeddings;
+    if (capacity < 1 || capacity > c->max_position_embeddings)
+        return sg_fail(err, SG_ERR_ARGUMENT, "capacity: found %lld, expected 1 to %lld tokens",
+                       (long long)capacity, (long long)c->max_position_embeddings);
+    sg_session *s = sg_alloc_zero(1, sizeof *s);
+    if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
+    s->model = model;
+    s->capacity = capacity;
+    int64_t reals = 2 * c->num_hidden_layers * capacity * c->num_attention_heads * c->head_dim;
+    s->cache_bytes = (size_t)reals * sizeof(sg_real);
+    s->cache_memory = sg_alloc_big(s->cache_bytes);
+    s->caches = sg_alloc_zero((size_t)c->num_hidden_layers, sizeof *s->caches);
+    s->logits = sg_alloc_array((size_t)c->vocab_size, sizeof *s->logits);
+    sg_status status = SG_OK;
+    if (!s->cache_memory || !s->caches || !s->logits) {
+        status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a session of %lld tokens",
+                         (long long)capacity);
+    } else {
+        session_caches(s);
+        status = session_graph(s, 1, &s->single, err);
+    }
+    if (status != SG_OK) {
+        sg_session_free(s);
+        return status;
+    }
+    *out = s;
+    return SG_OK;
+}
+
+void sg_session_free(sg_session *s)
+{
+    if (s == NULL) return;
+    sg_graph_free(s->single);
+    sg_free_big(s->cache_memory, s->cache_bytes);
+    sg_free(s->caches);
+    sg_free(s->logits);
+    sg_free(s);
+}
+
+sg_status sg_session_rewind(sg_session *s, int64_t length, sg_error *err)
+{
+    if (length < 0 || length > s->length)
+        return sg_fail(err, SG_ERR_ARGUMENT, "rewind: found %lld, expected 0 to %lld tokens",
+                       (long long)length, (long long)s->length);
+    s->length = length;
+    return SG_OK;
+}
+
+int64_t sg_session_length(const sg_session *s)
+{
+    return s->length;
+}
+
+static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
+{
+    sg_graph *graph = s->single;
+    if (count > 1) SG_TRY(session_graph(s, count, &graph, err));
+    s->start = s->length;
+    graph->ids->data = (void *)(uintptr_t)tokens;
+    sg_run run = {.pool = s->model->context->pool, .kernels = sg_kernels_get()};
+    sg_tape_forward(graph->tape, &run);
+    const sg_real *logits = sg_values(graph->logits);
+    for (int64_t v = 0; v < s->model->config.vocab_size; v++)
+        s->logits[v] = (float)logits[v];
+    s->length += count;
+    if (count > 1) sg_graph_free(graph);
+    return SG_OK;
+}
+
+sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count,
+                          const float **logits, sg_error *err)
+{
+    if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "feed: found no token, expected some");
+    if (count > s->capacity - s->length)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "the session holds %lld tokens and has %lld; %lld more do not fit",
+                       (long long)s->capacity, (long long)s->length, (long long)count);
+    for (int64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
+            return sg_fail(err, SG_ERR_ARGUMENT, "token %lld: found %d, expected 0 to %lld",
+                           (long long)i, tokens[i], (long long)s->model->config.vocab_size - 1);
+    for (int64_t i = 0; i < count; i += session_piece)
+        SG_TRY(session_pass(s, tokens + i, sg_min(session_piece, count - i), err));
+    *logits = s->logits;
+    return SG_OK;
+}
