@@ -532,8 +532,8 @@ memory_fs *memory_fs_clone(const memory_fs *fs)
     memory_fs *copy = fs_bare();
     for (size_t i = 0; i < fs->node_count; i++) {
         const fs_node *from = &fs->nodes[i];
-        fs_node *to = &copy->nodes[fs_node_new(copy, from->folder)];
-        // fs_node_new may have moved the array: `to` is taken after it.
+        int node = fs_node_new(copy, from->folder); // moves the array
+        fs_node *to = &copy->nodes[node];
         to->current = fs_copy(&from->current);
         to->durable = fs_copy(&from->durable);
         to->names = fs_names_copy(&from->names);
