@@ -373,14 +373,16 @@ sg_status sg_folder_make(const char *path, sg_error *err)
         prefix[--length] = '\0';
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
+    int result = fs->info(fs->user, prefix, &info);
+    if (result < 0 && result != -ENOENT) return file_fail(err, "make the folder", path, result);
+    if (result == 0 && info.is_folder) return SG_OK;
     // Only where the folder is missing are its parents looked at: some may be closed to us.
-    if (fs->info(fs->user, prefix, &info) == -ENOENT)
-        for (size_t i = 1; i < length; i++) {
-            if (prefix[i] != '/' || prefix[i - 1] == '/') continue;
-            prefix[i] = '\0';
-            SG_TRY(folder_make_one(prefix, err));
-            prefix[i] = '/';
-        }
+    for (size_t i = 1; i < length; i++) {
+        if (prefix[i] != '/' || prefix[i - 1] == '/') continue;
+        prefix[i] = '\0';
+        SG_TRY(folder_make_one(prefix, err));
+        prefix[i] = '/';
+    }
     return folder_make_one(prefix, err);
 }
 

@@ -1,0 +1,50 @@
+// A file system in memory for tests: it counts its operations, fails the ones it is told to, fills
+// up, and loses power. It is as forgetful as POSIX allows: the bytes of a file are durable only
+// after sync, its name only after sync_folder of the folder it is in.
+#ifndef SG_TESTS_MEMORY_FS_H
+#define SG_TESTS_MEMORY_FS_H
+
+#include "base/file.h"
+
+typedef struct memory_fs memory_fs;
+
+memory_fs *memory_fs_new(void);
+// A copy of all files, durable or not, without handles, failures and limits.
+memory_fs *memory_fs_clone(const memory_fs *fs);
+void memory_fs_free(memory_fs *fs);
+// For sg_fs_set; lives as long as fs.
+const sg_fs *memory_fs_table(memory_fs *fs);
+
+// Operations since it was made (or cloned). All of the table count but unmap.
+int64_t memory_fs_operations(const memory_fs *fs);
+// Makes operation number n (from 0) fail with an errno, once or together with all after it.
+void memory_fs_fail(memory_fs *fs, int64_t n, int error, bool from_then_on);
+// Bytes that fit in all files together; writes beyond are cut short, then fail with ENOSPC.
+void memory_fs_limit(memory_fs *fs, int64_t bytes);
+// Operations before number n happen; n and all after it fail with EIO.
+void memory_fs_cut_power(memory_fs *fs, int64_t n);
+
+typedef enum memory_crash {
+    MEMORY_CRASH_DURABLE, // exactly what was synced
+    MEMORY_CRASH_ISSUED,  // everything that was issued
+    MEMORY_CRASH_NAMES,   // all names, but bytes only as far as synced
+    MEMORY_CRASH_BYTES,   // all bytes, but names only as far as synced
+    MEMORY_CRASH_MIXED,   // any unsynced names (seeded); of each file a torn prefix of writes
+    MEMORY_CRASH_KINDS
+} memory_crash;
+
+// What is found after the power comes back: a new file system.
+memory_fs *memory_fs_reboot(const memory_fs *fs, memory_crash kind, uint64_t seed);
+
+// Handles and mappings not yet given back.
+int memory_fs_open_handles(const memory_fs *fs);
+int memory_fs_open_maps(const memory_fs *fs);
+// Sum of the sizes of all files.
+int64_t memory_fs_used(const memory_fs *fs);
+// For damaging a file behind the library's back: its bytes and size; NULL when it is not there.
+unsigned char *memory_fs_bytes(memory_fs *fs, const char *path, size_t *bytes);
+void memory_fs_resize(memory_fs *fs, const char *path, size_t bytes);
+// Forgets that anything is unsynced.
+void memory_fs_settle(memory_fs *fs);
+
+#endif
