@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -90,6 +91,11 @@ int cli_print_json(const cli_args *args, json_t *value)
     puts(text);
     free(text);
     return CLI_DONE; // a failed write is seen by cli_finish
+}
+
+json_t *cli_json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 // ---- signals ----------------------------------------------------------------------------------

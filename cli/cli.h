@@ -32,6 +32,9 @@ sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *
 // it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.
 int cli_print_json(const cli_args *args, json_t *value);
 
+// A number for a JSON result; null where JSON has none (NaN, infinity).
+json_t *cli_json_number(double value);
+
 // After this the first SIGINT or SIGTERM only makes cli_stop_requested true; the next one kills.
 void cli_catch_signals(void);
 bool cli_stop_requested(void);

@@ -66,7 +66,7 @@ Every verb explains itself with
 .SH VERBS
 PAGE
 mapfile -t verbs < <("$program" help | sed -n '/^Verbs:/,/^$/p' |
-    sed -n 's/^  \([a-z]*\( [a-z]*\)\{0,1\}\)  .*/\1/p')
+    sed -n 's/^  \([a-z]*\( [a-z][a-z]*\)\{0,1\}\)  .*/\1/p')
 for verb in "${verbs[@]}"; do
     echo ".SS sgatlin $verb"
     read -ra words <<<"$verb"

@@ -1,0 +1,132 @@
+// What becomes of signals and of JSON results, each in a process of its own.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cli/cli.h"
+
+static const cli_command command = {.name = "try"};
+
+// Runs `child` with stdout and stderr in pipes; returns its wait status.
+static int test_fork(void (*child)(void), char *out, size_t out_size, char *err, size_t err_size)
+{
+    FILE *files[2] = {tmpfile(), tmpfile()};
+    assert_non_null(files[0]);
+    assert_non_null(files[1]);
+    fflush(NULL);
+    pid_t id = fork();
+    assert_true(id >= 0);
+    if (id == 0) {
+        dup2(fileno(files[0]), STDOUT_FILENO);
+        dup2(fileno(files[1]), STDERR_FILENO);
+        child();
+        fflush(NULL);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(id, &status, 0), id);
+    rewind(files[0]);
+    rewind(files[1]);
+    out[fread(out, 1, out_size - 1, files[0])] = '\0';
+    err[fread(err, 1, err_size - 1, files[1])] = '\0';
+    fclose(files[0]);
+    fclose(files[1]);
+    return status;
+}
+
+static void child_one_signal(void)
+{
+    cli_catch_signals();
+    printf("%d", cli_stop_requested());
+    raise(SIGINT);
+    printf("%d", cli_stop_requested());
+}
+
+static void child_two_signals(void)
+{
+    cli_catch_signals();
+    raise(SIGINT);
+    raise(SIGTERM);
+    _exit(9); // not reached
+}
+
+static void test_signals(void **state)
+{
+    (void)state;
+    char out[256], err[256];
+    int status = test_fork(child_one_signal, out, sizeof out, err, sizeof err);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_string_equal(out, "01");
+    assert_non_null(strstr(err, "stopping"));
+    status = test_fork(child_two_signals, out, sizeof out, err, sizeof err);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
+static void child_json(void)
+{
+    cli_args args = {.command = &command};
+    json_t *value =
+        json_pack("{s:o, s:o, s:o, s:i, s:s}", "a", cli_json_number(0.1), "b", cli_json_number(NAN),
+                  "c", cli_json_number(INFINITY), "d", 3, "e", "\"\303\274");
+    if (cli_print_json(&args, value) != CLI_DONE) _exit(1);
+    if (cli_print_json(&args, NULL) != CLI_FAILED) _exit(2);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    char out[256], err[256];
+    int status = test_fork(child_json, out, sizeof out, err, sizeof err);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_string_equal(out, "{\n  \"a\": 0.1,\n  \"b\": null,\n  \"c\": null,\n  \"d\": 3,\n"
+                             "  \"e\": \"\\\"\303\274\"\n}\n");
+    assert_string_equal(err, "sgatlin: try: out of memory for the JSON result\n");
+}
+
+static void child_talk(void)
+{
+    cli_args args = {.command = &command};
+    sg_error err = {SG_ERR_FORMAT, "FILE: size: found 3, expected 4"};
+    if (cli_fail(&args, err.code, &err) != CLI_WRONG) _exit(1);
+    if (cli_fail(&args, SG_ERR_IO, NULL) != CLI_FAILED) _exit(2);
+    cli_note(&args, "%d stories", 5);
+    args.quiet = true;
+    cli_note(&args, "unheard");
+    cli_warn(&args, "odd");
+    sg_context *context = NULL;
+    if (cli_context_new(&args, &context, &err) != SG_OK) _exit(3);
+    sg_context_free(context);
+    args.kernel = "none";
+    if (cli_context_new(&args, &context, &err) == SG_OK) _exit(4);
+}
+
+static void test_talk(void **state)
+{
+    (void)state;
+    char out[256], err[512];
+    int status = test_fork(child_talk, out, sizeof out, err, sizeof err);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_string_equal(out, "");
+    assert_string_equal(err, "sgatlin: try: FILE: size: found 3, expected 4\n"
+                             "sgatlin: try: input/output error\n"
+                             "try: 5 stories\n"
+                             "sgatlin: try: warning: odd\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_talk),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
