@@ -14,11 +14,13 @@ static inline void simd_dots(float *a, const float *x, const float *const row[4]
                              const float *const next[4], int count, bool ahead, int64_t d)
 {
     __m256 even[4], odd[4];
+    SIMD_UNROLL
     for (int r = 0; r < count; r++)
         even[r] = odd[r] = _mm256_setzero_ps();
     int64_t i = 0;
     for (; i + 16 <= d; i += 16) {
         const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
+        SIMD_UNROLL
         for (int r = 0; r < count; r++) {
             if (ahead) _mm_prefetch((const char *)(next[r] + i), _MM_HINT_T0);
             even[r] = _mm256_fmadd_ps(_mm256_loadu_ps(row[r] + i), x0, even[r]);
@@ -27,9 +29,11 @@ static inline void simd_dots(float *a, const float *x, const float *const row[4]
     }
     for (; i < d; i += 8) {
         const __m256 part = simd_load(x + i, d - i);
+        SIMD_UNROLL
         for (int r = 0; r < count; r++)
             even[r] = _mm256_fmadd_ps(simd_load(row[r] + i, d - i), part, even[r]);
     }
+    SIMD_UNROLL
     for (int r = 0; r < count; r++)
         a[r] = simd_sum(_mm256_add_ps(even[r], odd[r]));
 }

@@ -8,6 +8,14 @@
 #include <math.h>
 #include <stdint.h>
 
+// Before a loop over registers: gcc at -O2 leaves such a loop standing, and an array that is indexed
+// by it then lives in memory instead of registers (2.5 times slower where it was measured).
+#if defined(__clang__)
+#define SIMD_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SIMD_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 // The first `count` of eight lanes, 0 <= count <= 8.
 static inline __m256i simd_lanes(int64_t count)
 {
