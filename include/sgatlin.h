@@ -292,6 +292,140 @@ SG_API sg_sample_options sg_sample_options_default(void);
 SG_API sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_options *options,
                            uint64_t index, int32_t *token, sg_error *err);
 
+// ---- 6. Evaluation and generation -----------------------------------------------------------
+
+typedef struct sg_eval_options {
+    sg_split split;       // default SG_SPLIT_VAL
+    int64_t batch_size;   // sequences of one batch of the batch mean; default 64
+    int64_t micro_batch;  // sequences computed at a time; default 8; changes no result but memory
+    int64_t max_batches;  // 0: the whole split
+    sg_progress_fn progress; // in sequences; may be NULL
+    void *progress_user;
+} sg_eval_options;
+SG_API sg_eval_options sg_eval_options_default(void);
+
+typedef struct sg_eval_result {
+    double loss;                  // mean cross-entropy over all targets, in nats
+    double perplexity;            // exp(loss)
+    double perplexity_batch_mean; // mean over full batches of exp(batch loss): the published metric,
+                                  // never smaller; one batch that is not full counts if it is alone
+    double accuracy;              // share of targets that are the likeliest token
+    int64_t tokens, batches;
+} sg_eval_result;
+
+// The data must have been packed with the model's vocabulary and for a sequence length it can take.
+SG_API sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
+                             sg_eval_result *result, sg_error *err);
+
+// Called with each piece of text as it is decided (UTF-8, not NUL-terminated); false stops.
+typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);
+
+typedef struct sg_generate_options {
+    int64_t max_tokens;       // default 200; less where the model's positions end
+    sg_sample_options sample;
+    bool ignore_eos;          // go on behind the end of a document
+    sg_text_fn text;          // may be NULL
+    void *text_user;
+} sg_generate_options;
+SG_API sg_generate_options sg_generate_options_default(void);
+
+typedef struct sg_generate_result {
+    int64_t prompt_tokens, tokens;
+    double prompt_seconds, seconds;
+} sg_generate_result;
+
+// Continues a prompt (may be empty): BOS and the prompt go in, tokens come out until the end of the
+// document or max_tokens. The same seed gives the same text. result may be NULL.
+SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
+                             const sg_generate_options *options, sg_generate_result *result,
+                             sg_error *err);
+
+// ---- 7. Training ----------------------------------------------------------------------------
+
+// All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
+// and epochs is above 0: it sets the number of steps n.
+typedef struct sg_train_options {
+    sg_config config;       // vocab_size 0: the data's
+    uint64_t seed;          // of weights and data order
+    int64_t batch_size;     // sequences of one step
+    int64_t grad_accum;     // micro-batches that a step is cut into; divides batch_size
+    double lr, weight_decay, clip, beta1, beta2, eps;
+    char schedule[16];      // constant, sqrt, linear, cosine
+    int64_t warmup_steps;
+    double decay_fraction;  // of all steps, for sqrt and linear
+    int64_t steps;          // n
+    int64_t tokens;         // n = tokens / (batch_size T)
+    double flops;           // n = flops / (3 forward_flops_per_sequence batch_size)
+    double epochs;          // n = epochs rows / batch_size
+    bool recompute;         // forget activations of a block, compute them again (less memory)
+    double spike_limit;     // skip an update whose loss is this many nats above the running mean;
+                            // 0: never
+    int64_t log_every;      // steps between records; 0: chosen
+    int64_t checkpoint_every; // steps; 0: at the end only
+    int64_t keep_last;      // checkpoints kept besides the best
+    int64_t eval_every;     // steps between evaluations; 0: at the end only
+    int64_t eval_sequences; // of the validation split, for those; 0: all
+    int64_t sample_every;   // steps between samples; 0: none
+    char sample_prompt[256];
+} sg_train_options;
+
+// The recipe of a preset; budget and data are the caller's.
+SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
+
+typedef enum sg_train_event_kind {
+    SG_EVENT_START,      // steps is known
+    SG_EVENT_STEP,       // after every step
+    SG_EVENT_EVAL,       // val_loss is new
+    SG_EVENT_SAMPLE,     // text is set
+    SG_EVENT_CHECKPOINT  // a checkpoint is on the disk
+} sg_train_event_kind;
+
+typedef struct sg_train_event {
+    sg_train_event_kind kind;
+    int64_t step, steps;       // updates made, and to make
+    int64_t resumed_from;      // -1: this process began at step 0
+    double loss, lr, grad_norm; // of the last step
+    double tokens_per_second;  // of late
+    double flops_per_second;   // of late, all-in (with logits), forward and backward
+    double val_loss;           // of the last evaluation, or NaN
+    const char *text;
+} sg_train_event;
+
+// How a run talks while it works. `event` returning false stops it: it saves and reports
+// SG_ERR_STOPPED.
+typedef struct sg_train_hooks {
+    bool (*event)(void *user, const sg_train_event *event);
+    void *user;
+    const char *command; // the command line, for RUN/run.json; may be NULL
+} sg_train_hooks;
+
+typedef struct sg_train_result {
+    int64_t steps, tokens;
+    double train_loss;            // mean over the last tenth of the steps
+    double seconds;               // of training, all lives of the run together
+    double flops, flops_all_in;   // published count and with logits: 3 forward
+    sg_eval_result val;           // of the final weights; tokens 0 without a validation split
+    int64_t skipped_updates;
+} sg_train_result;
+
+// Trains a new run in folder `run`, which must not hold one yet. At its end `run` is a model folder
+// and holds summary.json.
+SG_API sg_status sg_train(sg_context *context, const char *run, const char *data,
+                          const sg_train_options *options, const sg_train_hooks *hooks,
+                          sg_train_result *result, sg_error *err);
+// Goes on with a run from its newest intact checkpoint, or from the start when it has none. data:
+// NULL for the folder the run began with. A finished run only reports its result.
+SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
+                                 const sg_train_hooks *hooks, sg_train_result *result,
+                                 sg_error *err);
+// Reads the options of a run.
+SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
+
+// Measures this machine for a moment with all threads of the context: dense products (f32), and
+// reading memory.
+SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
+                                    sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

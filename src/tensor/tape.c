@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "tensor/tape_inside.h"
 
 sg_status sg_tape_new(sg_tape **out, sg_error *err)
@@ -183,13 +183,6 @@ void sg_tape_segment_end(sg_tape *tape)
 
 // ---- running ----------------------------------------------------------------------------------
 
-static double tape_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void tape_views(sg_tape *tape)
 {
     for (int i = 0; i < tape->n_tensors; i++) {
@@ -212,9 +205,9 @@ static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
     for (int i = begin; i < end; i++) {
         const sg_step *step = &tape->steps[i];
         const sg_node *node = tape->nodes[step->node];
-        double start = run->seconds ? tape_now() : 0;
+        double start = run->seconds ? sg_clock_seconds() : 0;
         (step->backward ? node->op->backward : node->op->forward)(run, node);
-        if (run->seconds) run->seconds[2 * step->node + step->backward] += tape_now() - start;
+        if (run->seconds) run->seconds[2 * step->node + step->backward] += sg_clock_seconds() - start;
     }
 }
 

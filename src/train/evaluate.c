@@ -1,0 +1,167 @@
+#include "train/evaluate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "model/graph.h"
+#include "text/batches.h"
+
+int64_t sg_mask_targets(const int32_t *targets, const float *weights, int64_t count,
+                        int32_t *masked)
+{
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < count; i++) {
+        bool counts = weights[i] != 0;
+        masked[i] = counts ? targets[i] : -1;
+        tokens += counts;
+    }
+    return tokens;
+}
+
+sg_status sg_data_fits(const sg_data *data, const sg_config *config, const char *name,
+                       sg_error *err)
+{
+    const sg_data_info *info = sg_data_get_info(data);
+    if (info->vocab_size != config->vocab_size)
+        return sg_fail(err, SG_ERR_MISMATCH,
+                       "%s: packed with a vocabulary of %lld, expected the model's %lld", name,
+                       (long long)info->vocab_size, (long long)config->vocab_size);
+    if (info->seq_len > config->max_position_embeddings)
+        return sg_fail(err, SG_ERR_MISMATCH,
+                       "%s: packed for sequences of %lld, expected at most the model's %lld", name,
+                       (long long)info->seq_len, (long long)config->max_position_embeddings);
+    return SG_OK;
+}
+
+sg_eval_options sg_eval_options_default(void)
+{
+    return (sg_eval_options){.split = SG_SPLIT_VAL, .batch_size = 64, .micro_batch = 8};
+}
+
+typedef struct evaluator {
+    sg_model *model;
+    const sg_eval_options *options;
+    int64_t length, micro;
+    sg_graph *graph;
+    sg_batches *batches;
+    int32_t *inputs, *targets; // (micro, T)
+    double loss_sum, batch_sum;
+    int64_t tokens, correct, full_batches;
+    double partial_loss; // of a last batch that is not full; NaN: none
+} evaluator;
+
+// One micro-batch of `rows` sequences; rows that are missing get targets without weight.
+static void evaluator_micro(evaluator *e, const sg_batch *batch, int64_t first, int64_t rows)
+{
+    int64_t count = rows * e->length, at = first * e->length, all = e->micro * e->length;
+    memcpy(e->inputs, batch->inputs + at, (size_t)count * sizeof *e->inputs);
+    sg_mask_targets(batch->targets + at, batch->weights + at, count, e->targets);
+    for (int64_t i = count; i < all; i++) {
+        e->inputs[i] = 0;
+        e->targets[i] = -1;
+    }
+    sg_run run = {.pool = e->model->context->pool, .kernels = sg_kernels_get()};
+    e->graph->stats.normaliser = 1;
+    sg_tape_forward(e->graph->tape, &run);
+}
+
+static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, sg_error *err)
+{
+    double loss = 0;
+    int64_t tokens = 0;
+    for (int64_t first = 0; first < batch->rows; first += e->micro) {
+        evaluator_micro(e, batch, first, sg_min(e->micro, batch->rows - first));
+        loss += e->graph->stats.loss_sum;
+        tokens += e->graph->stats.tokens;
+        e->correct += e->graph->stats.correct;
+    }
+    if (!isfinite(loss))
+        return sg_fail(err, SG_ERR_NUMERIC, "the loss is not finite: the weights are damaged");
+    e->loss_sum += loss;
+    e->tokens += tokens;
+    if (tokens == 0) return SG_OK;
+    if (batch->rows == e->options->batch_size) {
+        e->batch_sum += exp(loss / (double)tokens);
+        e->full_batches++;
+    } else {
+        e->partial_loss = loss / (double)tokens;
+    }
+    return SG_OK;
+}
+
+static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
+{
+    int64_t batches = sg_batches_in_epoch(e->batches), rows = 0;
+    if (limit > 0 && limit < batches) batches = limit;
+    for (int64_t i = 0; i < batches; i++) {
+        sg_batch batch;
+        SG_TRY(sg_batches_next(e->batches, &batch, err));
+        SG_TRY(evaluator_batch(e, &batch, err));
+        rows += batch.rows;
+        if (e->options->progress &&
+            !e->options->progress(e->options->progress_user, rows,
+                                  batches * e->options->batch_size))
+            return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld batches", (long long)i + 1);
+    }
+    return SG_OK;
+}
+
+static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err)
+{
+    sg_batches_options options = {
+        .split = e->options->split, .batch_rows = e->options->batch_size, .once = true};
+    SG_TRY(sg_batches_new(data, &options, &e->batches, err));
+    size_t count = (size_t)(e->micro * e->length);
+    e->inputs = sg_alloc_array(count, sizeof *e->inputs);
+    e->targets = sg_alloc_array(count, sizeof *e->targets);
+    if (e->inputs == NULL || e->targets == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    sg_graph_options graph = {.batch = e->micro,
+                              .length = e->length,
+                              .output = SG_OUTPUT_LOSS,
+                              .threads = e->model->context->threads};
+    sg_model *m = e->model;
+    SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &graph, &e->graph, err));
+    e->graph->ids->data = e->inputs;
+    e->graph->targets->data = e->targets;
+    return SG_OK;
+}
+
+sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
+                      sg_eval_result *result, sg_error *err)
+{
+    *result = (sg_eval_result){0};
+    if (options->batch_size < 1 || options->micro_batch < 1)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch-size: found %lld, expected at least 1",
+                       (long long)sg_min(options->batch_size, options->micro_batch));
+    SG_TRY(sg_data_fits(data, &model->config, "data", err));
+    const sg_data_info *info = sg_data_get_info(data);
+    int64_t rows = info->split[options->split].rows;
+    if (rows == 0)
+        return sg_fail(err, SG_ERR_MISMATCH, "data: the %s split is empty",
+                       options->split == SG_SPLIT_VAL ? "validation" : "training");
+    evaluator e = {.model = model,
+                   .options = options,
+                   .length = info->seq_len,
+                   .micro = sg_min(options->micro_batch, sg_min(options->batch_size, rows)),
+                   .partial_loss = NAN};
+    sg_status status = evaluator_open(&e, data, err);
+    if (status == SG_OK) status = evaluator_run(&e, options->max_batches, err);
+    if (status == SG_OK && e.tokens == 0)
+        status = sg_fail(err, SG_ERR_MISMATCH, "data: the split holds no target but padding");
+    if (status == SG_OK) {
+        result->tokens = e.tokens;
+        result->loss = e.loss_sum / (double)e.tokens;
+        result->perplexity = exp(result->loss);
+        result->accuracy = (double)e.correct / (double)e.tokens;
+        result->batches = e.full_batches > 0 ? e.full_batches : 1;
+        result->perplexity_batch_mean =
+            e.full_batches > 0 ? e.batch_sum / (double)e.full_batches : exp(e.partial_loss);
+    }
+    sg_graph_free(e.graph);
+    sg_batches_free(e.batches);
+    sg_free(e.inputs);
+    sg_free(e.targets);
+    return status;
+}

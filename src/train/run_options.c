@@ -1,0 +1,223 @@
+#include "train/run_options.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+#include "model/config.h"
+#include "train/evaluate.h"
+#include "train/schedule.h"
+
+sg_train_options sg_train_options_from_preset(const sg_preset *preset)
+{
+    sg_train_options o = {.config = preset->config,
+                          .seed = 1,
+                          .batch_size = preset->batch_size,
+                          .grad_accum = 1,
+                          .lr = preset->lr,
+                          .weight_decay = preset->weight_decay,
+                          .clip = preset->clip,
+                          .beta1 = 0.9,
+                          .beta2 = 0.999,
+                          .eps = 1e-8,
+                          .schedule = "sqrt",
+                          .warmup_steps = preset->warmup_steps,
+                          .decay_fraction = preset->decay_fraction,
+                          .spike_limit = 3,
+                          .keep_last = 2};
+    return o;
+}
+
+// ---- rules ------------------------------------------------------------------------------------
+
+static sg_status options_range(double value, const char *name, double low, double high,
+                               sg_error *err)
+{
+    if (value >= low && value <= high) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected %g to %g", name, value, low, high);
+}
+
+static sg_status options_check(const sg_train_options *o, sg_error *err)
+{
+    const double big = 1e15;
+    sg_schedule_kind kind;
+    SG_TRY(options_range((double)o->batch_size, "batch-size", 1, 1 << 20, err));
+    SG_TRY(options_range((double)o->grad_accum, "grad-accum", 1, (double)o->batch_size, err));
+    if (o->batch_size % o->grad_accum != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "grad-accum: found %lld, expected a divisor of the batch of %lld",
+                       (long long)o->grad_accum, (long long)o->batch_size);
+    SG_TRY(options_range(o->lr, "lr", 0, 1e3, err));
+    SG_TRY(options_range(o->weight_decay, "weight-decay", 0, 1e3, err));
+    SG_TRY(options_range(o->clip, "clip", 0, 1e9, err));
+    SG_TRY(options_range(o->beta1, "beta1", 0, 0.999999, err));
+    SG_TRY(options_range(o->beta2, "beta2", 0, 0.99999999, err));
+    SG_TRY(options_range(o->eps, "eps", 1e-30, 1, err));
+    SG_TRY(sg_schedule_parse(o->schedule, &kind, err));
+    SG_TRY(options_range(o->spike_limit, "spike-limit", 0, 1e9, err));
+    SG_TRY(options_range((double)o->log_every, "log-every", 0, big, err));
+    SG_TRY(options_range((double)o->checkpoint_every, "checkpoint-every", 0, big, err));
+    SG_TRY(options_range((double)o->keep_last, "keep-last", 1, 1e6, err));
+    SG_TRY(options_range((double)o->eval_every, "eval-every", 0, big, err));
+    SG_TRY(options_range((double)o->eval_sequences, "eval-sequences", 0, big, err));
+    SG_TRY(options_range((double)o->sample_every, "sample-every", 0, big, err));
+    int budgets = (o->steps > 0) + (o->tokens > 0) + (o->flops > 0) + (o->epochs > 0);
+    if (budgets != 1 || o->steps < 0 || o->tokens < 0 || o->flops < 0 || o->epochs < 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "found %d budgets, expected one of steps, tokens, flops and epochs above 0",
+                       budgets);
+    return SG_OK;
+}
+
+sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, const char *data_name,
+                                  sg_error *err)
+{
+    const sg_data_info *info = sg_data_get_info(data);
+    sg_config *c = &o->config;
+    if (c->vocab_size == 0) c->vocab_size = info->vocab_size;
+    if (c->vocab_size != info->vocab_size)
+        return sg_fail(err, SG_ERR_MISMATCH,
+                       "%s: packed with a vocabulary of %lld, but the run is to have %lld",
+                       data_name, (long long)info->vocab_size, (long long)c->vocab_size);
+    if (c->max_position_embeddings != info->seq_len)
+        return sg_fail(err, SG_ERR_MISMATCH,
+                       "%s: packed for sequences of %lld, but the run trains on %lld: pack the "
+                       "text for that length, or give the run this one (--seq-len %lld)",
+                       data_name, (long long)info->seq_len,
+                       (long long)c->max_position_embeddings, (long long)info->seq_len);
+    c->eos_token_id = c->bos_token_id = info->eos_id;
+    c->pad_token_id = info->pad_id;
+    SG_TRY(sg_config_complete(c, err));
+    return options_check(o, err);
+}
+
+sg_status sg_run_options_steps(const sg_train_options *o, int64_t seq_len, int64_t rows,
+                               const sg_cost *cost, int64_t *steps, sg_error *err)
+{
+    double batch = (double)o->batch_size, n = (double)o->steps;
+    const char *budget = "steps";
+    if (o->tokens > 0) {
+        n = floor((double)o->tokens / (batch * (double)seq_len));
+        budget = "tokens";
+    } else if (o->flops > 0) {
+        n = floor(o->flops / (3 * cost->forward_flops_per_sequence * batch));
+        budget = "flops";
+    } else if (o->epochs > 0) {
+        n = floor(o->epochs * (double)rows / batch);
+        budget = "epochs";
+    }
+    if (!(n >= 1 && n <= 1e12))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: the budget buys %.0f steps of %lld sequences, expected 1 or more",
+                       budget, n, (long long)o->batch_size);
+    *steps = (int64_t)n;
+    return SG_OK;
+}
+
+// ---- run.json ---------------------------------------------------------------------------------
+
+typedef enum option_kind { OPTION_INT, OPTION_NUMBER, OPTION_BOOL } option_kind;
+
+typedef struct option_slot {
+    const char *name;
+    option_kind kind;
+    size_t offset;
+} option_slot;
+
+#define OPTION_SLOT(kind, name)                                                                    \
+    {                                                                                              \
+        #name, kind, offsetof(sg_train_options, name)                                              \
+    }
+
+static const option_slot option_slots[] = {
+    OPTION_SLOT(OPTION_INT, batch_size),       OPTION_SLOT(OPTION_INT, grad_accum),
+    OPTION_SLOT(OPTION_NUMBER, lr),            OPTION_SLOT(OPTION_NUMBER, weight_decay),
+    OPTION_SLOT(OPTION_NUMBER, clip),          OPTION_SLOT(OPTION_NUMBER, beta1),
+    OPTION_SLOT(OPTION_NUMBER, beta2),         OPTION_SLOT(OPTION_NUMBER, eps),
+    OPTION_SLOT(OPTION_INT, warmup_steps),     OPTION_SLOT(OPTION_NUMBER, decay_fraction),
+    OPTION_SLOT(OPTION_INT, steps),            OPTION_SLOT(OPTION_INT, tokens),
+    OPTION_SLOT(OPTION_NUMBER, flops),         OPTION_SLOT(OPTION_NUMBER, epochs),
+    OPTION_SLOT(OPTION_BOOL, recompute),       OPTION_SLOT(OPTION_NUMBER, spike_limit),
+    OPTION_SLOT(OPTION_INT, log_every),        OPTION_SLOT(OPTION_INT, checkpoint_every),
+    OPTION_SLOT(OPTION_INT, keep_last),        OPTION_SLOT(OPTION_INT, eval_every),
+    OPTION_SLOT(OPTION_INT, eval_sequences),   OPTION_SLOT(OPTION_INT, sample_every),
+};
+
+enum { option_slot_count = sizeof option_slots / sizeof *option_slots };
+
+json_t *sg_run_options_json(const sg_train_options *o)
+{
+    sg_json_setup();
+    char seed[24];
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
+    // A seed may need all 64 bits, which JSON integers do not have.
+    json_t *object = json_pack("{s:s, s:s, s:s}", "seed", seed, "schedule", o->schedule,
+                               "sample_prompt", o->sample_prompt);
+    int failed = object == NULL;
+    for (int i = 0; i < option_slot_count && !failed; i++) {
+        const option_slot *slot = &option_slots[i];
+        const void *from = (const char *)o + slot->offset;
+        json_t *value = slot->kind == OPTION_INT      ? json_integer(*(const int64_t *)from)
+                        : slot->kind == OPTION_NUMBER ? json_real(*(const double *)from)
+                                                      : json_boolean(*(const bool *)from);
+        failed = json_object_set_new(object, slot->name, value);
+    }
+    if (!failed) failed = json_object_set_new(object, "config", sg_config_json(&o->config));
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+static sg_status options_text(const json_t *object, const char *name, const char *key, char *out,
+                              size_t capacity, sg_error *err)
+{
+    const char *text = NULL;
+    SG_TRY(sg_json_get_string(object, name, key, true, &text, err));
+    if (strlen(text) >= capacity)
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found %zu bytes, expected less than %zu",
+                       name, key, strlen(text), capacity);
+    memcpy(out, text, strlen(text) + 1);
+    return SG_OK;
+}
+
+static sg_status options_config(const json_t *object, const char *name, sg_config *config,
+                                sg_error *err)
+{
+    json_t *value;
+    char *text;
+    SG_TRY(sg_json_get_object(object, name, "config", true, &value, err));
+    SG_TRY(sg_json_text(value, false, &text, err));
+    sg_status status = sg_config_parse(text, strlen(text), name, config, err);
+    sg_free(text);
+    return status;
+}
+
+sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_options *o,
+                               sg_error *err)
+{
+    *o = (sg_train_options){0};
+    char seed[24], *end;
+    SG_TRY(options_text(object, name, "seed", seed, sizeof seed, err));
+    o->seed = strtoull(seed, &end, 10);
+    if (end == seed || *end != '\0')
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"seed\": found \"%s\", expected a number", name,
+                       seed);
+    SG_TRY(options_text(object, name, "schedule", o->schedule, sizeof o->schedule, err));
+    SG_TRY(options_text(object, name, "sample_prompt", o->sample_prompt, sizeof o->sample_prompt,
+                        err));
+    for (int i = 0; i < option_slot_count; i++) {
+        const option_slot *slot = &option_slots[i];
+        void *to = (char *)o + slot->offset;
+        if (slot->kind == OPTION_INT)
+            SG_TRY(sg_json_get_int(object, name, slot->name, true, 0, INT64_MAX, to, err));
+        else if (slot->kind == OPTION_NUMBER)
+            SG_TRY(sg_json_get_number(object, name, slot->name, true, to, err));
+        else
+            SG_TRY(sg_json_get_bool(object, name, slot->name, true, to, err));
+    }
+    SG_TRY(options_config(object, name, &o->config, err));
+    return options_check(o, err);
+}

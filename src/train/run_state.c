@@ -1,0 +1,118 @@
+#include "train/run_state.h"
+
+#include <math.h>
+
+#include "format/json.h"
+
+typedef enum state_kind { STATE_INT, STATE_NUMBER } state_kind;
+
+typedef struct state_slot {
+    const char *name;
+    state_kind kind;
+    size_t offset;
+} state_slot;
+
+#define STATE_SLOT(type, kind, name)                                                               \
+    {                                                                                              \
+        #name, kind, offsetof(type, name)                                                          \
+    }
+#define STATE(kind, name) STATE_SLOT(sg_train_state, kind, name)
+#define RESULT(kind, name) STATE_SLOT(sg_train_result, kind, name)
+#define EVAL(kind, name)                                                                           \
+    {                                                                                              \
+        "val_" #name, kind, offsetof(sg_train_result, val) + offsetof(sg_eval_result, name)        \
+    }
+
+static const state_slot state_slots[] = {
+    STATE(STATE_INT, step),
+    STATE(STATE_INT, position),
+    STATE(STATE_INT, updates),
+    STATE(STATE_INT, tokens),
+    STATE(STATE_INT, skipped),
+    STATE(STATE_INT, skipped_in_a_row),
+    STATE(STATE_NUMBER, running_loss),
+    STATE(STATE_NUMBER, tail_sum),
+    STATE(STATE_INT, tail_count),
+    STATE(STATE_NUMBER, best_loss),
+    STATE(STATE_INT, best_step),
+    STATE(STATE_NUMBER, seconds),
+};
+
+static const state_slot result_slots[] = {
+    RESULT(STATE_INT, steps),          RESULT(STATE_INT, tokens),
+    RESULT(STATE_NUMBER, train_loss),  RESULT(STATE_NUMBER, seconds),
+    RESULT(STATE_NUMBER, flops),       RESULT(STATE_NUMBER, flops_all_in),
+    RESULT(STATE_INT, skipped_updates), EVAL(STATE_NUMBER, loss),
+    EVAL(STATE_NUMBER, perplexity),    EVAL(STATE_NUMBER, perplexity_batch_mean),
+    EVAL(STATE_NUMBER, accuracy),      EVAL(STATE_INT, tokens),
+    EVAL(STATE_INT, batches),
+};
+
+enum {
+    state_slot_count = sizeof state_slots / sizeof *state_slots,
+    result_slot_count = sizeof result_slots / sizeof *result_slots
+};
+
+static json_t *slots_json(const void *from, const state_slot *slots, int count)
+{
+    sg_json_setup();
+    json_t *object = json_object();
+    int failed = object == NULL;
+    for (int i = 0; i < count && !failed; i++) {
+        const void *at = (const char *)from + slots[i].offset;
+        json_t *value;
+        if (slots[i].kind == STATE_INT)
+            value = json_integer(*(const int64_t *)at);
+        else // JSON has no NaN; 17 digits bring every other double back exactly
+            value = isnan(*(const double *)at) ? json_null() : json_real(*(const double *)at);
+        failed = json_object_set_new(object, slots[i].name, value);
+    }
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+static sg_status slots_parse(const json_t *object, const char *name, void *to,
+                             const state_slot *slots, int count, sg_error *err)
+{
+    for (int i = 0; i < count; i++) {
+        void *at = (char *)to + slots[i].offset;
+        if (slots[i].kind == STATE_INT) {
+            SG_TRY(sg_json_get_int(object, name, slots[i].name, true, -1, INT64_MAX, at, err));
+        } else {
+            *(double *)at = NAN;
+            SG_TRY(sg_json_get_number(object, name, slots[i].name, false, at, err));
+        }
+    }
+    return SG_OK;
+}
+
+json_t *sg_train_state_json(const sg_train_state *state)
+{
+    return slots_json(state, state_slots, state_slot_count);
+}
+
+sg_status sg_train_state_parse(const json_t *object, const char *name, sg_train_state *state,
+                               sg_error *err)
+{
+    *state = (sg_train_state){0};
+    SG_TRY(slots_parse(object, name, state, state_slots, state_slot_count, err));
+    if (state->step < 0 || state->position < 0 || state->updates < 0 || state->tokens < 0 ||
+        state->updates > state->step)
+        return sg_fail(err, SG_ERR_FORMAT, "%s: step %lld, position %lld and updates %lld do not "
+                       "belong together", name, (long long)state->step,
+                       (long long)state->position, (long long)state->updates);
+    return SG_OK;
+}
+
+json_t *sg_train_result_json(const sg_train_result *result)
+{
+    return slots_json(result, result_slots, result_slot_count);
+}
+
+sg_status sg_train_result_parse(const json_t *object, const char *name, sg_train_result *result,
+                                sg_error *err)
+{
+    *result = (sg_train_result){0};
+    return slots_parse(object, name, result, result_slots, result_slot_count, err);
+}

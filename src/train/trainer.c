@@ -1,0 +1,158 @@
+#include "train/trainer.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "train/evaluate.h"
+
+enum { trainer_spikes = 10 }; // skipped updates in a row that end a run
+
+static sg_status trainer_gradients(sg_trainer *t, sg_error *err)
+{
+    const sg_param_list *params = &t->model->params;
+    size_t bytes = 0;
+    for (size_t i = 0; i < params->count; i++)
+        bytes += ((size_t)params->specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
+    t->grads = sg_alloc_array(params->count, sizeof *t->grads);
+    t->gradients = sg_alloc_big(bytes);
+    t->gradient_bytes = bytes;
+    if (t->grads == NULL || t->gradients == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: the gradients take %zu bytes", bytes);
+    unsigned char *at = (unsigned char *)t->gradients;
+    for (size_t i = 0; i < params->count; i++) {
+        t->grads[i] = (sg_real *)at;
+        at += ((size_t)params->specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
+    }
+    return SG_OK;
+}
+
+static sg_status trainer_parts(sg_trainer *t, sg_error *err)
+{
+    const sg_train_options *o = t->options;
+    sg_model *m = t->model;
+    SG_TRY(sg_schedule_parse(o->schedule, &t->schedule.kind, err));
+    t->schedule.peak = o->lr;
+    t->schedule.warmup = o->warmup_steps;
+    t->schedule.steps = t->steps;
+    t->schedule.decay_fraction = o->decay_fraction;
+    SG_TRY(sg_schedule_check(&t->schedule, err));
+    SG_TRY(trainer_gradients(t, err));
+    sg_optimizer_options adamw = {.beta1 = o->beta1,
+                                  .beta2 = o->beta2,
+                                  .eps = o->eps,
+                                  .weight_decay = o->weight_decay,
+                                  .clip = o->clip};
+    SG_TRY(sg_optimizer_new(&m->params, m->values, t->grads, &adamw, &t->optimizer, err));
+    sg_batches_options batches = {
+        .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
+    SG_TRY(sg_batches_new(t->data, &batches, &t->batches, err));
+    t->targets = sg_alloc_array((size_t)(o->batch_size * t->length), sizeof *t->targets);
+    if (t->targets == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
+    sg_graph_options graph = {.batch = o->batch_size / o->grad_accum,
+                              .length = t->length,
+                              .output = SG_OUTPUT_LOSS,
+                              .gradient = true,
+                              .recompute = o->recompute,
+                              .threads = t->context->threads};
+    return sg_graph_new(&m->config, &m->params, m->values, t->grads, &m->rope, &graph, &t->graph,
+                        err);
+}
+
+sg_status sg_trainer_open(sg_trainer *t, sg_context *context, const sg_train_options *options,
+                          int64_t steps, sg_data *data, sg_model *model, sg_error *err)
+{
+    *t = (sg_trainer){.context = context,
+                      .options = options,
+                      .data = data,
+                      .model = model,
+                      .steps = steps,
+                      .length = model->config.max_position_embeddings};
+    t->state = (sg_train_state){.running_loss = NAN, .best_loss = NAN, .best_step = -1};
+    sg_status status = trainer_parts(t, err);
+    if (status != SG_OK) sg_trainer_close(t);
+    return status;
+}
+
+void sg_trainer_close(sg_trainer *t)
+{
+    sg_graph_free(t->graph);
+    sg_batches_free(t->batches);
+    sg_optimizer_free(t->optimizer);
+    sg_free_big(t->gradients, t->gradient_bytes);
+    sg_free(t->grads);
+    sg_free(t->targets);
+    sg_model_free(t->model);
+    *t = (sg_trainer){0};
+}
+
+sg_status sg_trainer_seek(sg_trainer *t, sg_error *err)
+{
+    sg_optimizer_set_updates(t->optimizer, t->state.updates);
+    return sg_batches_seek(t->batches, t->state.position, err);
+}
+
+// ---- one step ---------------------------------------------------------------------------------
+
+// Loss and gradients of the whole batch. Every micro-batch is divided by the targets of the whole
+// batch, so that accumulation gives what one large batch gives, with padding too.
+static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t tokens)
+{
+    int64_t micro = t->options->batch_size / t->options->grad_accum;
+    double loss = 0;
+    sg_run run = {.pool = t->context->pool, .kernels = sg_kernels_get()};
+    t->graph->stats.normaliser = tokens > 0 ? (double)tokens : 1;
+    for (int64_t first = 0; first < batch->rows; first += micro) {
+        t->graph->ids->data = (void *)(uintptr_t)(batch->inputs + first * t->length);
+        t->graph->targets->data = t->targets + first * t->length;
+        run.accumulate = first > 0;
+        sg_tape_forward(t->graph->tape, &run);
+        sg_tape_backward(t->graph->tape, &run);
+        loss += t->graph->stats.loss_sum;
+    }
+    t->loss = loss / t->graph->stats.normaliser;
+    t->norm = sg_optimizer_norm(t->optimizer, t->context->pool);
+}
+
+static bool trainer_spike(const sg_trainer *t)
+{
+    double limit = t->options->spike_limit;
+    return limit > 0 && t->loss > t->state.running_loss + limit; // false while that is NaN
+}
+
+sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
+{
+    sg_train_state *s = &t->state;
+    sg_batch batch;
+    SG_TRY(sg_batches_next(t->batches, &batch, err));
+    int64_t tokens = sg_mask_targets(batch.targets, batch.weights, batch.rows * t->length,
+                                     t->targets);
+    trainer_gradient(t, &batch, tokens);
+    t->lr = sg_schedule_at(&t->schedule, s->step);
+    if (!isfinite(t->loss) || !isfinite(t->norm))
+        return sg_fail(err, SG_ERR_NUMERIC,
+                       "step %lld: the loss is %g and the gradient norm %g; a lower --lr may help",
+                       (long long)s->step + 1, t->loss, t->norm);
+    if (trainer_spike(t)) {
+        s->skipped++;
+        if (++s->skipped_in_a_row > trainer_spikes)
+            return sg_fail(err, SG_ERR_NUMERIC,
+                           "step %lld: the loss is %g, more than %g above its running mean of %g, "
+                           "for the %dth time in a row; a lower --lr may help",
+                           (long long)s->step + 1, t->loss, t->options->spike_limit,
+                           s->running_loss, trainer_spikes + 1);
+    } else {
+        sg_optimizer_apply(t->optimizer, t->context->pool, t->lr, t->norm);
+        s->skipped_in_a_row = 0;
+        s->running_loss =
+            isnan(s->running_loss) ? t->loss : 0.98 * s->running_loss + 0.02 * t->loss;
+    }
+    s->updates = sg_optimizer_updates(t->optimizer);
+    s->position = sg_batches_position(t->batches);
+    s->tokens += tokens;
+    s->step++;
+    if (s->step > t->steps - (t->steps + 9) / 10) {
+        s->tail_sum += t->loss;
+        s->tail_count++;
+    }
+    return SG_OK;
+}
