@@ -227,10 +227,11 @@ static sg_status hf_number_added(sg_hf_reader *r, json_t *known, sg_hf_added *to
             return sg_hf_no_memory(r);
     }
     if (said != token->id)
-        return sg_fail(r->err, SG_ERR_FORMAT,
-                       "%s: \"added_tokens[%zu].id\": found %lld for \"%.60s\", expected %d (the id "
-                       "it has in the vocabulary, or the next free one)",
-                       r->name, index, (long long)said, token->content.text, token->id);
+        return sg_fail(
+            r->err, SG_ERR_FORMAT,
+            "%s: \"added_tokens[%zu].id\": found %lld for \"%.60s\", expected %d (the id "
+            "it has in the vocabulary, or the next free one)",
+            r->name, index, (long long)said, token->content.text, token->id);
     return SG_OK;
 }
 

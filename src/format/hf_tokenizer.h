@@ -68,12 +68,12 @@ typedef struct sg_hf_pre {
 } sg_hf_pre;
 
 typedef struct sg_hf_tokenizer {
-    sg_arena arena;         // owns everything below
-    sg_hf_string *tokens;   // (vocab_size), by id
-    int32_t vocab_size;     // of the model, without added tokens; ids are 0 … vocab_size-1
-    sg_hf_merge *merges;    // (merge_count), in order of rank
+    sg_arena arena;       // owns everything below
+    sg_hf_string *tokens; // (vocab_size), by id
+    int32_t vocab_size;   // of the model, without added tokens; ids are 0 … vocab_size-1
+    sg_hf_merge *merges;  // (merge_count), in order of rank
     size_t merge_count;
-    sg_hf_added *added;     // (added_count), in the order of the file
+    sg_hf_added *added; // (added_count), in the order of the file
     size_t added_count;
     sg_hf_normalizer *normalizers;
     size_t normalizer_count;
@@ -92,6 +92,7 @@ sg_status sg_hf_tokenizer_parse(const char *text, size_t bytes, const char *name
 void sg_hf_tokenizer_free(sg_hf_tokenizer *hf);
 // The tokenizer.json of a tokenizer, as the Hugging Face library would lay it out. The post-processor
 // is byte-level (which changes no ids); prefix and suffix must be empty. *text: sg_free.
-sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *bytes, sg_error *err);
+sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *bytes,
+                               sg_error *err);
 
 #endif

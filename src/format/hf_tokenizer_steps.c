@@ -12,8 +12,8 @@ typedef sg_status (*steps_fn)(sg_hf_reader *r, const json_t *step, const char *n
 static sg_status steps_unsupported(sg_hf_reader *r, const char *name, const char *key,
                                    const char *found)
 {
-    return sg_fail(r->err, SG_ERR_UNSUPPORTED, "%s: \"%s\": found \"%.60s\", which is not supported",
-                   name, key, found);
+    return sg_fail(r->err, SG_ERR_UNSUPPORTED,
+                   "%s: \"%s\": found \"%.60s\", which is not supported", name, key, found);
 }
 
 // Calls `fn` for the step, or for every step in it when it is a Sequence. `list` is the member that
@@ -83,10 +83,14 @@ static sg_status steps_normalizer(sg_hf_reader *r, const json_t *step, const cha
     static const struct {
         const char *type;
         sg_hf_normalizer_kind kind;
-    } kinds[] = {{"NFC", SG_HF_NFC},         {"NFD", SG_HF_NFD},
-                 {"NFKC", SG_HF_NFKC},       {"NFKD", SG_HF_NFKD},
-                 {"Lowercase", SG_HF_LOWERCASE}, {"Prepend", SG_HF_PREPEND},
-                 {"Replace", SG_HF_REPLACE}, {"Strip", SG_HF_STRIP}};
+    } kinds[] = {{"NFC", SG_HF_NFC},
+                 {"NFD", SG_HF_NFD},
+                 {"NFKC", SG_HF_NFKC},
+                 {"NFKD", SG_HF_NFKD},
+                 {"Lowercase", SG_HF_LOWERCASE},
+                 {"Prepend", SG_HF_PREPEND},
+                 {"Replace", SG_HF_REPLACE},
+                 {"Strip", SG_HF_STRIP}};
     size_t k = 0;
     while (k < sizeof kinds / sizeof *kinds && strcmp(kinds[k].type, type) != 0)
         k++;

@@ -35,11 +35,16 @@ static json_t *write_byte_level(bool prefix_space, bool trim_offsets, bool use_r
 static json_t *write_normalizer(const sg_hf_normalizer *step)
 {
     switch (step->kind) {
-    case SG_HF_NFC: return json_pack("{s:s}", "type", "NFC");
-    case SG_HF_NFD: return json_pack("{s:s}", "type", "NFD");
-    case SG_HF_NFKC: return json_pack("{s:s}", "type", "NFKC");
-    case SG_HF_NFKD: return json_pack("{s:s}", "type", "NFKD");
-    case SG_HF_LOWERCASE: return json_pack("{s:s}", "type", "Lowercase");
+    case SG_HF_NFC:
+        return json_pack("{s:s}", "type", "NFC");
+    case SG_HF_NFD:
+        return json_pack("{s:s}", "type", "NFD");
+    case SG_HF_NFKC:
+        return json_pack("{s:s}", "type", "NFKC");
+    case SG_HF_NFKD:
+        return json_pack("{s:s}", "type", "NFKD");
+    case SG_HF_LOWERCASE:
+        return json_pack("{s:s}", "type", "Lowercase");
     case SG_HF_PREPEND:
         return json_pack("{s:s, s:o}", "type", "Prepend", "prepend", write_string(step->content));
     case SG_HF_REPLACE:
@@ -82,11 +87,11 @@ static json_t *write_added(const sg_hf_tokenizer *hf)
     json_t *list = json_array();
     for (size_t i = 0; list != NULL && i < hf->added_count; i++) {
         const sg_hf_added *token = &hf->added[i];
-        json_t *item = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (int)token->id,
-                                 "content", write_string(token->content), "single_word",
-                                 token->single_word, "lstrip", token->lstrip, "rstrip",
-                                 token->rstrip, "normalized", token->normalized, "special",
-                                 token->special);
+        json_t *item =
+            json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (int)token->id, "content",
+                      write_string(token->content), "single_word", token->single_word, "lstrip",
+                      token->lstrip, "rstrip", token->rstrip, "normalized", token->normalized,
+                      "special", token->special);
         if (json_array_append_new(list, item) != 0) {
             json_decref(list);
             list = NULL;
@@ -142,13 +147,13 @@ sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *b
         pre[i] = write_pre(&hf->pre[i]);
     const sg_hf_pre *level = &hf->pre[hf->pre_count - 1];
     json_t *decoder = hf->byte_decoder ? write_byte_level(true, true, true) : json_null();
-    json_t *root = json_pack(
-        "{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
-        "added_tokens", write_added(hf), "normalizer",
-        write_steps(normalizers, hf->normalizer_count, "normalizers"), "pre_tokenizer",
-        write_steps(pre, hf->pre_count, "pretokenizers"), "post_processor",
-        write_byte_level(level->add_prefix_space, true, true), "decoder", decoder, "model",
-        write_model(hf));
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", write_added(hf), "normalizer",
+                  write_steps(normalizers, hf->normalizer_count, "normalizers"), "pre_tokenizer",
+                  write_steps(pre, hf->pre_count, "pretokenizers"), "post_processor",
+                  write_byte_level(level->add_prefix_space, true, true), "decoder", decoder,
+                  "model", write_model(hf));
     if (root == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory while writing JSON");
     sg_status status = sg_json_text(root, true, text, err);
     json_decref(root);

@@ -152,8 +152,7 @@ bool sg_added_set_split(const sg_added_set *set, const char *text, size_t bytes,
     for (size_t at = 0; at < bytes;) {
         size_t end = 0;
         const sg_hf_added *token = NULL;
-        if (set->first[(unsigned char)text[at]])
-            token = added_longest(set, text, bytes, at, &end);
+        if (set->first[(unsigned char)text[at]]) token = added_longest(set, text, bytes, at, &end);
         if (token == NULL) {
             at++;
             continue;
@@ -163,7 +162,8 @@ bool sg_added_set_split(const sg_added_set *set, const char *text, size_t bytes,
         at = end;
         if (skip_special && token->special) continue;
         if (token->single_word && !added_stands_alone(text, bytes, begin, end)) continue;
-        if (token->lstrip) begin = added_strip_left(text, covered, begin > covered ? begin : covered);
+        if (token->lstrip)
+            begin = added_strip_left(text, covered, begin > covered ? begin : covered);
         // Inside what the token before stripped, the white space is known to reach to `covered`.
         if (token->rstrip) end = end < covered ? covered : added_strip_right(text, bytes, end);
         if (covered < begin && !added_put(out, NULL, covered, begin)) return false;

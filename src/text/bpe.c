@@ -143,7 +143,8 @@ static void bpe_build_symbols(sg_bpe *bpe, const sg_hf_tokenizer *hf)
     for (int32_t id = 0; id < hf->vocab_size; id++) {
         uint32_t code;
         sg_hf_string token = hf->tokens[id];
-        if (token.bytes == 0 || (size_t)sg_utf8_decode(token.text, token.bytes, &code) != token.bytes)
+        if (token.bytes == 0 ||
+            (size_t)sg_utf8_decode(token.text, token.bytes, &code) != token.bytes)
             continue;
         int byte = sg_char_to_byte(code);
         if (byte >= 0) bpe->symbols[byte] = id;
@@ -179,9 +180,9 @@ void sg_bpe_free(sg_bpe *bpe)
 // ---- one word ---------------------------------------------------------------------------------
 
 enum {
-    bpe_short = 48,          // symbols up to which scanning beats the heap
+    bpe_short = 48, // symbols up to which scanning beats the heap
     bpe_cache_slots = 1 << 14,
-    bpe_cache_key = 23,      // bytes of the longest word that is kept
+    bpe_cache_key = 23, // bytes of the longest word that is kept
     bpe_cache_ids = 9
 };
 

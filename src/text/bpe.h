@@ -13,7 +13,7 @@ typedef struct sg_token_map {
         const char *text; // not owned; NULL: empty
         size_t bytes;
         int32_t id;
-    } *slots;
+    } * slots;
     size_t mask; // slots - 1, a power of two minus one
 } sg_token_map;
 

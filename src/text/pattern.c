@@ -47,8 +47,8 @@ static sg_status pattern_compile(sg_pattern *pattern, const sg_bytes *text, sg_e
     PCRE2_SIZE where;
     // MULTILINE is how Ruby reads ^ and $.
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK;
-    pattern->code = pcre2_compile((PCRE2_SPTR)text->data, text->count, options, &code, &where,
-                                  context);
+    pattern->code =
+        pcre2_compile((PCRE2_SPTR)text->data, text->count, options, &code, &where, context);
     pcre2_compile_context_free(context);
     if (pattern->code != NULL) return SG_OK;
     if (code == 121) // "failed to allocate heap memory"

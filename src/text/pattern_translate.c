@@ -14,8 +14,8 @@ typedef struct pattern_reader {
     sg_bytes *out;
     sg_error *err;
     bool no_memory;
-    bool fold;      // inside (?i
-    bool can_repeat; // the item before may take a quantifier
+    bool fold;        // inside (?i
+    bool can_repeat;  // the item before may take a quantifier
     char last_letter; // the last literal inside (?i, for multi-character folds
 } pattern_reader;
 
@@ -74,10 +74,9 @@ static void pattern_put_literal(pattern_reader *r, uint32_t code)
 // \s: Unicode White_Space. PCRE2's own \s also takes U+180E.
 static void pattern_put_space(pattern_reader *r, bool negated)
 {
-    static const uint32_t spaces[][2] = {{0x9, 0xD},       {0x20, 0x20},     {0x85, 0x85},
-                                         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
-                                         {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
-                                         {0x3000, 0x3000}};
+    static const uint32_t spaces[][2] = {
+        {0x9, 0xD},       {0x20, 0x20},     {0x85, 0x85},     {0xA0, 0xA0},     {0x1680, 0x1680},
+        {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}};
     uint32_t next = 0;
     for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
         if (negated)
@@ -109,8 +108,9 @@ static void pattern_put_category(pattern_reader *r, const char *name)
 // Reads {NAME} of \p: sets name to a general category.
 static sg_status pattern_read_property(pattern_reader *r, char name[3], bool *negated)
 {
-    static const char known[] = " L Lu Ll Lt Lm Lo M Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk "
-                                "So Z Zs Zl Zp ";
+    static const char known[] =
+        " L Lu Ll Lt Lm Lo M Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk "
+        "So Z Zs Zl Zp ";
     static const char *const longs[][2] = {
         {"Letter", "L"}, {"Mark", "M"}, {"Number", "N"}, {"Punctuation", "P"}, {"Symbol", "S"}};
     if (r->at == r->bytes || r->text[r->at] != '{')
@@ -182,7 +182,7 @@ typedef struct pattern_atom {
 // Reads one character or escape.
 static sg_status pattern_read_atom(pattern_reader *r, pattern_atom *atom)
 {
-    static const char controls[][2] = {{'n', '\n'}, {'r', '\r'}, {'t', '\t'}, {'f', '\f'},
+    static const char controls[][2] = {{'n', '\n'}, {'r', '\r'}, {'t', '\t'},  {'f', '\f'},
                                        {'v', '\v'}, {'a', '\a'}, {'e', '\x1b'}};
     *atom = (pattern_atom){ATOM_CODE, 0, false, ""};
     if (r->text[r->at] != '\\') {
@@ -217,8 +217,11 @@ static sg_status pattern_read_atom(pattern_reader *r, pattern_atom *atom)
         r->at += 2;
         return pattern_read_property(r, atom->property, &atom->negated);
     case 'x':
-    case 'u': r->at += 2; return pattern_read_hex(r, c, &atom->code);
-    default: break;
+    case 'u':
+        r->at += 2;
+        return pattern_read_hex(r, c, &atom->code);
+    default:
+        break;
     }
     bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     if (letter || (unsigned char)c >= 0x80)
@@ -257,8 +260,7 @@ static sg_status pattern_class(pattern_reader *r)
             r->at++;
             break;
         }
-        if (pattern_ahead(r, "["))
-            return pattern_refuse(r, "classes inside [ ] are not supported");
+        if (pattern_ahead(r, "[")) return pattern_refuse(r, "classes inside [ ] are not supported");
         if (pattern_ahead(r, "&&"))
             return pattern_refuse(r, "intersections inside [ ] are not supported");
         pattern_atom first, last;
@@ -420,11 +422,17 @@ static sg_status pattern_sequence(pattern_reader *r, int depth)
         case ')':
             if (depth == 0) return pattern_refuse(r, "closes no group");
             return SG_OK;
-        case '(': SG_TRY(pattern_group(r, depth)); break;
-        case '[': SG_TRY(pattern_class(r)); break;
+        case '(':
+            SG_TRY(pattern_group(r, depth));
+            break;
+        case '[':
+            SG_TRY(pattern_class(r));
+            break;
         case '*':
         case '+':
-        case '?': SG_TRY(pattern_quantifier(r)); break;
+        case '?':
+            SG_TRY(pattern_quantifier(r));
+            break;
         case '{':
             SG_TRY(pattern_interval(r, &taken));
             if (!taken) SG_TRY(pattern_item(r));
@@ -438,7 +446,9 @@ static sg_status pattern_sequence(pattern_reader *r, int depth)
             r->can_repeat = c == '.';
             r->last_letter = 0;
             break;
-        default: SG_TRY(pattern_item(r)); break;
+        default:
+            SG_TRY(pattern_item(r));
+            break;
         }
         if (r->no_memory) return sg_fail(r->err, SG_ERR_MEMORY, "out of memory");
     }

@@ -291,11 +291,15 @@ static bool cut_apply_contiguous(sg_cutting *c)
 static bool cut_apply(sg_cutting *c, sg_hf_behavior behavior)
 {
     switch (behavior) {
-    case SG_HF_MERGED_WITH_PREVIOUS: return cut_apply_merged(c, true);
-    case SG_HF_MERGED_WITH_NEXT: return cut_apply_merged(c, false);
-    case SG_HF_CONTIGUOUS: return cut_apply_contiguous(c);
+    case SG_HF_MERGED_WITH_PREVIOUS:
+        return cut_apply_merged(c, true);
+    case SG_HF_MERGED_WITH_NEXT:
+        return cut_apply_merged(c, false);
+    case SG_HF_CONTIGUOUS:
+        return cut_apply_contiguous(c);
     case SG_HF_REMOVED:
-    case SG_HF_ISOLATED: break;
+    case SG_HF_ISOLATED:
+        break;
     }
     for (size_t i = 0; i < c->match_count; i++) {
         if (behavior == SG_HF_REMOVED && c->is_match[i]) continue;

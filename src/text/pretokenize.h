@@ -23,7 +23,8 @@ void sg_cutter_free(sg_cutter *cutter);
 
 // What one thread needs to cut; holds the result.
 typedef struct sg_cutting {
-    const char *text; // the text the words lie in; the caller's, or `spaced` when spaces were put in
+    const char
+        *text; // the text the words lie in; the caller's, or `spaced` when spaces were put in
     sg_span *words;
     size_t count, capacity;
     sg_span *other; // the step before
@@ -40,7 +41,7 @@ typedef struct sg_cutting {
 sg_status sg_cutting_open(const sg_cutter *cutter, sg_cutting *cutting, sg_error *err);
 void sg_cutting_close(sg_cutting *cutting);
 // Cuts text[0..bytes), valid UTF-8, not empty: words are cutting->text[begin..end) in order.
-sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *cutting, const char *text, size_t bytes,
-                        sg_error *err);
+sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *cutting, const char *text,
+                        size_t bytes, sg_error *err);
 
 #endif

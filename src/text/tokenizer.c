@@ -66,7 +66,8 @@ static sg_status tokenizer_build_set(sg_tokenizer *t, bool normalized, const cha
             if (token->normalized != normalized || token->special != (pass == 0)) continue;
             sg_hf_string content = token->content;
             if (normalized)
-                status = sg_normalize_steps(hf, buffers, content.text, content.bytes, &content, err);
+                status =
+                    sg_normalize_steps(hf, buffers, content.text, content.bytes, &content, err);
             if (status == SG_OK && content.bytes == 0)
                 status = sg_fail(err, SG_ERR_UNSUPPORTED,
                                  "%s: \"added_tokens\": nothing is left of \"%.60s\" after "
@@ -102,10 +103,10 @@ static int32_t tokenizer_first_of(const sg_tokenizer *t, const char *const *name
 
 static void tokenizer_find_roles(sg_tokenizer *t)
 {
-    static const char *const eos[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]",
-                                      NULL};
-    static const char *const bos[] = {"<|begin_of_text|>", "<|startoftext|>", "<s>", "<bos>",
-                                      "[BOS]", NULL};
+    static const char *const eos[] = {"<|endoftext|>", "<|end_of_text|>", "</s>",
+                                      "<eos>",         "[EOS]",           NULL};
+    static const char *const bos[] = {
+        "<|begin_of_text|>", "<|startoftext|>", "<s>", "<bos>", "[BOS]", NULL};
     static const char *const pad[] = {"<|pad|>", "<|padding|>", "<pad>", "[PAD]", NULL};
     t->eos = tokenizer_first_of(t, eos);
     t->bos = tokenizer_first_of(t, bos);

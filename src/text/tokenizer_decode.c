@@ -119,8 +119,8 @@ sg_status sg_decoder_push(sg_decoder *d, int32_t id, const char **text, size_t *
     if (!sg_bytes_add(&d->pending, "", 0)) // never NULL below
         return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
     SG_TRY(decode_one(d->tokenizer, id, d->options.skip_special, &d->first, &d->pending, err));
-    size_t ready = d->options.raw ? d->pending.count
-                                  : decode_ready(d->pending.data, d->pending.count);
+    size_t ready =
+        d->options.raw ? d->pending.count : decode_ready(d->pending.data, d->pending.count);
     return decode_hand_out(d, ready, text, bytes, err);
 }
 

@@ -66,16 +66,23 @@ static bool encode_normalize_step(const sg_hf_normalizer *step, const char *text
                                   sg_bytes *out)
 {
     switch (step->kind) {
-    case SG_HF_NFC: return sg_normalize(SG_FORM_NFC, text, bytes, out);
-    case SG_HF_NFD: return sg_normalize(SG_FORM_NFD, text, bytes, out);
-    case SG_HF_NFKC: return sg_normalize(SG_FORM_NFKC, text, bytes, out);
-    case SG_HF_NFKD: return sg_normalize(SG_FORM_NFKD, text, bytes, out);
-    case SG_HF_LOWERCASE: return encode_lower(text, bytes, out);
+    case SG_HF_NFC:
+        return sg_normalize(SG_FORM_NFC, text, bytes, out);
+    case SG_HF_NFD:
+        return sg_normalize(SG_FORM_NFD, text, bytes, out);
+    case SG_HF_NFKC:
+        return sg_normalize(SG_FORM_NFKC, text, bytes, out);
+    case SG_HF_NFKD:
+        return sg_normalize(SG_FORM_NFKD, text, bytes, out);
+    case SG_HF_LOWERCASE:
+        return encode_lower(text, bytes, out);
     case SG_HF_PREPEND:
         return (bytes == 0 || sg_bytes_add(out, step->content.text, step->content.bytes)) &&
                sg_bytes_add(out, text, bytes);
-    case SG_HF_REPLACE: return encode_replace(step, text, bytes, out);
-    case SG_HF_STRIP: return encode_strip(step, text, bytes, out);
+    case SG_HF_REPLACE:
+        return encode_replace(step, text, bytes, out);
+    case SG_HF_STRIP:
+        return encode_strip(step, text, bytes, out);
     }
     return false;
 }
@@ -83,11 +90,16 @@ static bool encode_normalize_step(const sg_hf_normalizer *step, const char *text
 static bool encode_nothing_to_do(const sg_hf_normalizer *step, const char *text, size_t bytes)
 {
     switch (step->kind) {
-    case SG_HF_NFC: return sg_is_plainly_normal(SG_FORM_NFC, text, bytes);
-    case SG_HF_NFD: return sg_is_plainly_normal(SG_FORM_NFD, text, bytes);
-    case SG_HF_NFKC: return sg_is_plainly_normal(SG_FORM_NFKC, text, bytes);
-    case SG_HF_NFKD: return sg_is_plainly_normal(SG_FORM_NFKD, text, bytes);
-    default: return false;
+    case SG_HF_NFC:
+        return sg_is_plainly_normal(SG_FORM_NFC, text, bytes);
+    case SG_HF_NFD:
+        return sg_is_plainly_normal(SG_FORM_NFD, text, bytes);
+    case SG_HF_NFKC:
+        return sg_is_plainly_normal(SG_FORM_NFKC, text, bytes);
+    case SG_HF_NFKD:
+        return sg_is_plainly_normal(SG_FORM_NFKD, text, bytes);
+    default:
+        return false;
     }
 }
 
@@ -179,7 +191,8 @@ static sg_status encode_piece(const sg_tokenizer *t, sg_encoder *e, const char *
     for (size_t i = 0; i < e->normalized.count; i++) {
         sg_added_piece piece = e->normalized.data[i];
         if (piece.token == NULL)
-            SG_TRY(encode_words(t, e, normal.text + piece.begin, piece.end - piece.begin, out, err));
+            SG_TRY(
+                encode_words(t, e, normal.text + piece.begin, piece.end - piece.begin, out, err));
         else if (!sg_ids_add(out, &piece.token->id, 1))
             return encode_no_memory(err);
     }
