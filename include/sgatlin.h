@@ -167,6 +167,33 @@ typedef struct sg_pack_options {
 // T 512, CONCAT, 0.01, seed 0, 256 MiB.
 SG_API sg_pack_options sg_pack_options_default(void);
 
+// The story world: an endless, seeded supply of simple English stories. In a world (a seed) every
+// noun has one adjective for good ("The lake was deep."), which stories tell and come back to.
+// Story `index` depends on the seed and the index alone.
+typedef struct sg_story_world sg_story_world;
+
+typedef struct sg_story_fact {
+    const char *noun;      // a lower-case word; each noun once
+    const char *kind;      // "water", "land", "building", "animal", "person" …
+    const char *adjective; // what the noun is in this world
+} sg_story_fact;
+
+SG_API sg_status sg_story_world_new(uint64_t seed, sg_story_world **world, sg_error *err);
+SG_API void sg_story_world_free(sg_story_world *world);
+SG_API size_t sg_story_fact_count(const sg_story_world *world);
+// index < sg_story_fact_count. The strings are constant.
+SG_API sg_story_fact sg_story_fact_at(const sg_story_world *world, size_t index);
+
+enum { SG_STORY_MAX = 8192 };
+// Tells one story into text: paragraphs parted by empty lines, without a line end at the end.
+// *bytes is its length; a NUL follows.
+SG_API sg_status sg_story_tell(const sg_story_world *world, uint64_t index,
+                               char text[SG_STORY_MAX], size_t *bytes, sg_error *err);
+// Writes stories 0 … count-1 to a file, each followed by the line "<|endoftext|>", and, when
+// facts_path is not NULL, the facts as JSON. Progress is in stories.
+SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, const char *path,
+                                const char *facts_path, sg_progress_fn progress,
+                                void *progress_user, sg_error *err);
 // ---- 5. Models ------------------------------------------------------------------------------
 
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or
