@@ -170,7 +170,7 @@ static void story_tell_fact(story_teller *teller, const story_fact *fact, int de
         break;
     }
     story_tell_string(teller, sentence, depth + 1);
-    if (story_draw(teller, 5) < 3) {
+    if (story_draw(teller, 5) < 2) {
         story_put(teller, ' ');
         story_tell_string(teller, fact->adjective->then, depth + 1);
     }
