@@ -54,6 +54,8 @@ typedef struct sg_error {
 SG_API const char *sg_status_name(sg_status status);
 // Library version, such as "0.1.0".
 SG_API const char *sg_version(void);
+// Releases memory that a function of the library handed over to the caller; NULL is allowed.
+SG_API void sg_buffer_free(void *buffer);
 
 // ---- 2. Context: threads and talk -----------------------------------------------------------
 
@@ -81,6 +83,106 @@ SG_API int sg_context_threads(const sg_context *context);
 // The name of the kernels in use: "ref" or "avx2".
 SG_API const char *sg_context_kernel(const sg_context *context);
 
+// ---- 3. Tokenizers --------------------------------------------------------------------------
+//
+// Byte-level BPE as in a Hugging Face tokenizer.json: the ids are those of the Hugging Face library.
+// A tokenizer never changes once made and may be used by several threads at a time.
+
+typedef struct sg_tokenizer sg_tokenizer;
+
+// Reads a tokenizer.json; `path` is the file or the folder it lies in. SG_ERR_UNSUPPORTED names the
+// field when the file is of a kind this library does not do.
+SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
+// The same from the bytes of a tokenizer.json; `name` is what errors call it.
+SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
+                                          sg_tokenizer **tokenizer, sg_error *err);
+SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
+// Writes FOLDER/tokenizer.json: the very bytes the tokenizer was made from.
+SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder, sg_error *err);
+
+// The number of ids, added tokens included; ids are 0 … size-1.
+SG_API int32_t sg_tokenizer_vocab_size(const sg_tokenizer *tokenizer);
+// A checksum of the tokenizer.json, to tell whether ids on disk are of this tokenizer.
+SG_API uint64_t sg_tokenizer_hash(const sg_tokenizer *tokenizer);
+// The id of a token as the vocabulary spells it ("<|endoftext|>", "\u0120the"), or -1.
+SG_API int32_t sg_tokenizer_token_id(const sg_tokenizer *tokenizer, const char *token);
+// The spelling of an id (valid as long as the tokenizer), or NULL.
+SG_API const char *sg_tokenizer_token_text(const sg_tokenizer *tokenizer, int32_t id);
+SG_API bool sg_tokenizer_is_special(const sg_tokenizer *tokenizer, int32_t id);
+// The id that ends, begins or pads a text, or -1. Found by name among the added tokens:
+// "<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", … The begin falls back to the end.
+SG_API int32_t sg_tokenizer_eos(const sg_tokenizer *tokenizer);
+SG_API int32_t sg_tokenizer_bos(const sg_tokenizer *tokenizer);
+SG_API int32_t sg_tokenizer_pad(const sg_tokenizer *tokenizer);
+
+typedef struct sg_encode_options {
+    bool add_special;   // put the post-processor's special tokens around the text; default false
+    bool parse_special; // special tokens written in the text become their ids; default true. Added
+                        // tokens that are not special always do.
+} sg_encode_options;
+
+SG_API sg_encode_options sg_encode_options_default(void);
+// Text to ids; options may be NULL for the defaults. Bytes that are not UTF-8 become U+FFFD, one for
+// each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. Bytes the vocabulary
+// has no symbol for vanish, unless it has an unknown token. *ids: sg_buffer_free.
+SG_API sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, size_t bytes,
+                                     const sg_encode_options *options, int32_t **ids,
+                                     size_t *count, sg_error *err);
+
+typedef struct sg_decode_options {
+    bool skip_special; // leave special tokens out; default true
+    bool raw;          // hand out the bytes as they are; default false: what is not UTF-8 becomes
+                       // U+FFFD as above
+} sg_decode_options;
+
+SG_API sg_decode_options sg_decode_options_default(void);
+// Ids to text, with a NUL behind it. An id outside the vocabulary is SG_ERR_ARGUMENT.
+// *text: sg_buffer_free.
+SG_API sg_status sg_tokenizer_decode(const sg_tokenizer *tokenizer, const int32_t *ids,
+                                     size_t count, const sg_decode_options *options, char **text,
+                                     size_t *bytes, sg_error *err);
+
+// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole.
+// The pieces joined are the text of sg_tokenizer_decode.
+typedef struct sg_decoder sg_decoder;
+
+SG_API sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options *options,
+                                sg_decoder **decoder, sg_error *err);
+SG_API void sg_decoder_free(sg_decoder *decoder);
+// *text (maybe empty, NUL behind it) is valid until the next call.
+SG_API sg_status sg_decoder_push(sg_decoder *decoder, int32_t id, const char **text, size_t *bytes,
+                                 sg_error *err);
+// What is left of an unfinished character; the decoder can then be used for another text.
+SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_t *bytes,
+                                   sg_error *err);
+
+// Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
+typedef struct sg_tokenizer_train_options {
+    int32_t vocab_size;              // default 8192; special tokens and bytes are counted
+    const char *const *specials;     // ids 0, 1, …; default "<|pad|>", "<|endoftext|>"
+    size_t special_count;
+    bool nfkc;                       // normalise text to NFKC first; default true
+    bool prefix_space;               // a text's first word gets a space too; default true
+    bool full_alphabet;              // a symbol for each of the 256 bytes; default false: bytes that
+                                     // do not occur get none, and vanish when such text is encoded
+    int64_t min_frequency;           // pairs that are rarer are not merged; default 0
+    // Told now and then how far the merging is; returning false stops with SG_ERR_STOPPED.
+    bool (*progress)(void *user, int32_t vocab_size, int32_t target);
+    void *progress_user;
+} sg_tokenizer_train_options;
+
+SG_API sg_tokenizer_train_options sg_tokenizer_train_options_default(void);
+
+// Hands out one document a call, valid until the next; *text = NULL at the end. A status other than
+// SG_OK stops the training and is its result.
+typedef sg_status (*sg_text_source)(void *user, const char **text, size_t *bytes, sg_error *err);
+
+// Memory grows with the number of different words, not with the length of the text. The result may
+// have fewer tokens than asked for when the text has nothing left to merge.
+SG_API sg_status sg_tokenizer_train(const sg_tokenizer_train_options *options,
+                                    sg_text_source source, void *user, sg_tokenizer **tokenizer,
+                                    sg_error *err);
+
 // ---- 4. Text and packed data ----------------------------------------------------------------
 
 // Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
@@ -106,6 +208,32 @@ typedef struct sg_corpus_options {
 
 // AUTO, "<|endoftext|>", "text", 64 MiB.
 SG_API sg_corpus_options sg_corpus_options_default(void);
+
+// Documents read one after the other from any number of files, in memory bounded by the longest.
+// A text document loses the one line end in front of its separator, or at the end of its file;
+// without a separator it is the file as it is. Documents of nothing but white space are left out. A
+// byte order mark at the start of a file is dropped. Text is not checked to be UTF-8; JSON must be.
+typedef struct sg_corpus sg_corpus;
+
+typedef struct sg_document {
+    const char *text; // no NUL behind it; valid until the next call; NULL after the last document
+    size_t bytes;
+    size_t file; // index of its path
+} sg_document;
+
+// Opens a list of paths ("-" at most once). Every path but "-" is looked up at once, so that a wrong
+// name fails now and not after hours. options may be NULL.
+SG_API sg_status sg_corpus_open(const char *const *paths, size_t count,
+                                const sg_corpus_options *options, sg_corpus **corpus,
+                                sg_error *err);
+SG_API void sg_corpus_close(sg_corpus *corpus);
+// The next document; document->text is NULL when there is none. After an error the corpus can only
+// be closed.
+SG_API sg_status sg_corpus_next(sg_corpus *corpus, sg_document *document, sg_error *err);
+// The same as an sg_text_source for sg_tokenizer_train: `corpus` is an sg_corpus.
+SG_API sg_status sg_corpus_text(void *corpus, const char **text, size_t *bytes, sg_error *err);
+// Bytes read from the files (as stored) and their sum; total is 0 when the standard input is one.
+SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total);
 
 typedef enum sg_split { SG_SPLIT_TRAIN = 0, SG_SPLIT_VAL = 1 } sg_split;
 
@@ -167,6 +295,18 @@ typedef struct sg_pack_options {
 // T 512, CONCAT, 0.01, seed 0, 256 MiB.
 SG_API sg_pack_options sg_pack_options_default(void);
 
+// Packs the documents of files into a folder of packed data, with a copy of the tokenizer.
+// A document is drawn into the validation split by its number; with a fraction strictly between 0
+// and 1 and two documents or more neither split stays without a document.
+// The padding id must not be the end-of-text id, since training gives padding no weight. Without one
+// of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
+// context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in the
+// folder is refused, or with `force` removed first. On failure no packed data is left behind.
+SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer,
+                              const char *const *paths, size_t count,
+                              const sg_pack_options *options, const char *folder,
+                              sg_data_info *info, sg_error *err);
+
 // The story world: an endless, seeded supply of simple English stories. In a world (a seed) every
 // noun has one adjective for good ("The lake was deep."), which stories tell and come back to.
 // Story `index` depends on the seed and the index alone.
@@ -194,6 +334,7 @@ SG_API sg_status sg_story_tell(const sg_story_world *world, uint64_t index,
 SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, const char *path,
                                 const char *facts_path, sg_progress_fn progress,
                                 void *progress_user, sg_error *err);
+
 // ---- 5. Models ------------------------------------------------------------------------------
 
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or

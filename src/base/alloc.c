@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "sgatlin.h"
+
 static sg_alloc_hook alloc_hook;
 static void *alloc_user;
 static atomic_llong alloc_live;
@@ -120,4 +122,9 @@ int64_t sg_alloc_live(void)
 int64_t sg_alloc_count(void)
 {
     return atomic_load_explicit(&alloc_count, memory_order_relaxed);
+}
+
+void sg_buffer_free(void *buffer)
+{
+    sg_free(buffer);
 }

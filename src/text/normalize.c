@@ -152,8 +152,8 @@ static uint32_t norm_pair(uint32_t first, uint32_t second)
         second < 0x11C3)
         return first + (second - 0x11A7);
     utf8proc_int32_t pair[3] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second, 0};
-    utf8proc_ssize_t count = utf8proc_normalize_utf32(
-        pair, 2, (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+    utf8proc_ssize_t count =
+        utf8proc_normalize_utf32(pair, 2, (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
     if (count != 1) return 0;
     return sg_char_is_inert((uint32_t)pair[0]) ? 0 : (uint32_t)pair[0];
 }

@@ -1,0 +1,162 @@
+// Writing tokenizer.json. Members and their order are those the Hugging Face library itself writes.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/hf_tokenizer_parts.h"
+
+// Every builder returns a new reference, NULL when out of memory; jansson's packing functions take
+// the references they are given even when they fail, so nothing leaks.
+
+static json_t *write_string(sg_hf_string text)
+{
+    return json_stringn_nocheck(text.text, text.bytes);
+}
+
+static json_t *write_list(json_t **items, size_t count)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        if (items[i] == NULL || list == NULL || json_array_append(list, items[i]) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    for (size_t i = 0; i < count; i++)
+        json_decref(items[i]);
+    return list;
+}
+
+static json_t *write_byte_level(bool prefix_space, bool trim_offsets, bool use_regex)
+{
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix_space,
+                     "trim_offsets", trim_offsets, "use_regex", use_regex);
+}
+
+static json_t *write_normalizer(const sg_hf_normalizer *step)
+{
+    switch (step->kind) {
+    case SG_HF_NFC:
+        return json_pack("{s:s}", "type", "NFC");
+    case SG_HF_NFD:
+        return json_pack("{s:s}", "type", "NFD");
+    case SG_HF_NFKC:
+        return json_pack("{s:s}", "type", "NFKC");
+    case SG_HF_NFKD:
+        return json_pack("{s:s}", "type", "NFKD");
+    case SG_HF_LOWERCASE:
+        return json_pack("{s:s}", "type", "Lowercase");
+    case SG_HF_PREPEND:
+        return json_pack("{s:s, s:o}", "type", "Prepend", "prepend", write_string(step->content));
+    case SG_HF_REPLACE:
+        return json_pack("{s:s, s:{s:o}, s:o}", "type", "Replace", "pattern", "String",
+                         write_string(step->pattern), "content", write_string(step->content));
+    case SG_HF_STRIP:
+        return json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", step->left,
+                         "strip_right", step->right);
+    }
+    return NULL;
+}
+
+static json_t *write_pre(const sg_hf_pre *step)
+{
+    static const char *const behaviors[] = {"Removed", "Isolated", "MergedWithPrevious",
+                                            "MergedWithNext", "Contiguous"};
+    switch (step->kind) {
+    case SG_HF_BYTE_LEVEL:
+        return write_byte_level(step->add_prefix_space, step->trim_offsets, step->use_regex);
+    case SG_HF_SPLIT:
+        return json_pack("{s:s, s:{s:o}, s:s, s:b}", "type", "Split", "pattern",
+                         step->is_regex ? "Regex" : "String", write_string(step->pattern),
+                         "behavior", behaviors[step->behavior], "invert", step->invert);
+    case SG_HF_DIGITS:
+        return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", step->individual);
+    }
+    return NULL;
+}
+
+// One step as itself, several as a Sequence, none as null.
+static json_t *write_steps(json_t **steps, size_t count, const char *list)
+{
+    if (count == 0) return json_null();
+    if (count == 1) return steps[0];
+    return json_pack("{s:s, s:o}", "type", "Sequence", list, write_list(steps, count));
+}
+
+static json_t *write_added(const sg_hf_tokenizer *hf)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; list != NULL && i < hf->added_count; i++) {
+        const sg_hf_added *token = &hf->added[i];
+        json_t *item =
+            json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (int)token->id, "content",
+                      write_string(token->content), "single_word", token->single_word, "lstrip",
+                      token->lstrip, "rstrip", token->rstrip, "normalized", token->normalized,
+                      "special", token->special);
+        if (json_array_append_new(list, item) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *write_vocab(const sg_hf_tokenizer *hf)
+{
+    json_t *vocab = json_object();
+    for (int32_t id = 0; vocab != NULL && id < hf->vocab_size; id++)
+        if (json_object_set_new_nocheck(vocab, hf->tokens[id].text, json_integer(id)) != 0) {
+            json_decref(vocab);
+            vocab = NULL;
+        }
+    return vocab;
+}
+
+static json_t *write_merges(const sg_hf_tokenizer *hf)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; list != NULL && i < hf->merge_count; i++) {
+        json_t *pair[2] = {write_string(hf->tokens[hf->merges[i].left]),
+                           write_string(hf->tokens[hf->merges[i].right])};
+        if (json_array_append_new(list, write_list(pair, 2)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *write_model(const sg_hf_tokenizer *hf)
+{
+    json_t *unk = hf->unk < 0 ? json_null() : write_string(hf->tokens[hf->unk]);
+    return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                     "unk_token", unk, "continuing_subword_prefix", "end_of_word_suffix",
+                     "fuse_unk", hf->fuse_unk, "byte_fallback", false, "ignore_merges",
+                     hf->ignore_merges, "vocab", write_vocab(hf), "merges", write_merges(hf));
+}
+
+sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *bytes, sg_error *err)
+{
+    *text = NULL;
+    if (hf->prefix_count > 0 || hf->suffix_count > 0)
+        return sg_fail(err, SG_ERR_UNSUPPORTED, "tokenizer.json: a template cannot be written");
+    sg_json_setup();
+    json_t *normalizers[SG_HF_STEPS_MAX], *pre[SG_HF_STEPS_MAX];
+    for (size_t i = 0; i < hf->normalizer_count; i++)
+        normalizers[i] = write_normalizer(&hf->normalizers[i]);
+    for (size_t i = 0; i < hf->pre_count; i++)
+        pre[i] = write_pre(&hf->pre[i]);
+    const sg_hf_pre *level = &hf->pre[hf->pre_count - 1];
+    json_t *decoder = hf->byte_decoder ? write_byte_level(true, true, true) : json_null();
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", write_added(hf), "normalizer",
+                  write_steps(normalizers, hf->normalizer_count, "normalizers"), "pre_tokenizer",
+                  write_steps(pre, hf->pre_count, "pretokenizers"), "post_processor",
+                  write_byte_level(level->add_prefix_space, true, true), "decoder", decoder,
+                  "model", write_model(hf));
+    if (root == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory while writing JSON");
+    sg_status status = sg_json_text(root, true, text, err);
+    json_decref(root);
+    if (status == SG_OK) *bytes = strlen(*text);
+    return status;
+}

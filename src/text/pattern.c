@@ -1,0 +1,142 @@
+// Running patterns on PCRE2: compiled once, just-in-time where the build of PCRE2 can, with limits so
+// that no pattern can take for ever.
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "text/pattern.h"
+
+#include <pcre2.h>
+
+#include "base/alloc.h"
+
+enum {
+    pattern_match_limit = 50 * 1000 * 1000, // steps for one match
+    pattern_heap_kib = 64 * 1024,
+    pattern_jit_stack_min = 32 * 1024,
+    pattern_jit_stack_max = 1024 * 1024
+};
+
+struct sg_pattern {
+    pcre2_general_context *memory;
+    pcre2_code *code;
+};
+
+struct sg_matcher {
+    const sg_pattern *pattern;
+    pcre2_match_data *data;
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack; // NULL without just-in-time compilation
+};
+
+static void *pattern_malloc(PCRE2_SIZE bytes, void *unused)
+{
+    (void)unused;
+    return sg_alloc(bytes);
+}
+
+static void pattern_mfree(void *pointer, void *unused)
+{
+    (void)unused;
+    sg_free(pointer);
+}
+
+static sg_status pattern_compile(sg_pattern *pattern, const sg_bytes *text, sg_error *err)
+{
+    pcre2_compile_context *context = pcre2_compile_context_create(pattern->memory);
+    if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    int code;
+    PCRE2_SIZE where;
+    // MULTILINE is how Ruby reads ^ and $.
+    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK;
+    pattern->code =
+        pcre2_compile((PCRE2_SPTR)text->data, text->count, options, &code, &where, context);
+    pcre2_compile_context_free(context);
+    if (pattern->code != NULL) return SG_OK;
+    if (code == 121) // "failed to allocate heap memory"
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    PCRE2_UCHAR message[200] = "";
+    pcre2_get_error_message(code, message, sizeof message);
+    return sg_fail(err, SG_ERR_UNSUPPORTED, "regular expression: %s", (const char *)message);
+}
+
+sg_status sg_pattern_new(const char *text, size_t bytes, sg_pattern **made, sg_error *err)
+{
+    *made = NULL;
+    sg_bytes translated = {0};
+    sg_status status = sg_pattern_translate(text, bytes, &translated, err);
+    sg_pattern *pattern = NULL;
+    if (status == SG_OK) {
+        pattern = sg_alloc_zero(1, sizeof *pattern);
+        if (pattern != NULL)
+            pattern->memory = pcre2_general_context_create(pattern_malloc, pattern_mfree, NULL);
+        status = pattern == NULL || pattern->memory == NULL
+                     ? sg_fail(err, SG_ERR_MEMORY, "out of memory")
+                     : pattern_compile(pattern, &translated, err);
+    }
+    sg_free(translated.data);
+    // Without just-in-time compilation the interpreter gives the same matches, only slower.
+    if (status == SG_OK) (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+    if (status != SG_OK)
+        sg_pattern_free(pattern);
+    else
+        *made = pattern;
+    return status;
+}
+
+void sg_pattern_free(sg_pattern *pattern)
+{
+    if (pattern == NULL) return;
+    pcre2_code_free(pattern->code);
+    pcre2_general_context_free(pattern->memory);
+    sg_free(pattern);
+}
+
+sg_matcher *sg_matcher_new(const sg_pattern *pattern)
+{
+    sg_matcher *matcher = sg_alloc_zero(1, sizeof *matcher);
+    if (matcher == NULL) return NULL;
+    matcher->pattern = pattern;
+    matcher->data = pcre2_match_data_create(1, pattern->memory);
+    matcher->context = pcre2_match_context_create(pattern->memory);
+    PCRE2_SIZE jit = 0;
+    bool has_jit = pcre2_pattern_info(pattern->code, PCRE2_INFO_JITSIZE, &jit) == 0 && jit > 0;
+    if (has_jit)
+        matcher->stack =
+            pcre2_jit_stack_create(pattern_jit_stack_min, pattern_jit_stack_max, pattern->memory);
+    if (matcher->data == NULL || matcher->context == NULL || (has_jit && matcher->stack == NULL)) {
+        sg_matcher_free(matcher);
+        return NULL;
+    }
+    pcre2_set_match_limit(matcher->context, pattern_match_limit);
+    pcre2_set_heap_limit(matcher->context, pattern_heap_kib);
+    if (has_jit) pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
+    return matcher;
+}
+
+void sg_matcher_free(sg_matcher *matcher)
+{
+    if (matcher == NULL) return;
+    pcre2_match_data_free(matcher->data);
+    pcre2_match_context_free(matcher->context);
+    pcre2_jit_stack_free(matcher->stack);
+    sg_free(matcher);
+}
+
+sg_status sg_matcher_find(sg_matcher *matcher, const char *text, size_t bytes, size_t from,
+                          bool *found, size_t *begin, size_t *end, sg_error *err)
+{
+    int result = pcre2_match(matcher->pattern->code, (PCRE2_SPTR)text, bytes, from,
+                             PCRE2_NO_UTF_CHECK, matcher->data, matcher->context);
+    *found = result >= 0;
+    if (result == PCRE2_ERROR_NOMATCH) return SG_OK;
+    if (result == PCRE2_ERROR_NOMEMORY) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    if (result < 0) {
+        PCRE2_UCHAR message[200] = "";
+        pcre2_get_error_message(result, message, sizeof message);
+        return sg_fail(err, SG_ERR_UNSUPPORTED, "regular expression: gave up on the text: %s",
+                       (const char *)message);
+    }
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(matcher->data);
+    *begin = at[0];
+    *end = at[1];
+    return SG_OK;
+}

@@ -1,0 +1,396 @@
+// The pre-tokenizers ByteLevel, Split and Digits. GPT-2's regular expression, which nearly every file
+// uses, is a hand-written scanner; other patterns go to PCRE2.
+#include "text/pretokenize.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+
+// ---- GPT-2's words ----------------------------------------------------------------------------
+
+static size_t cut_run(const char *text, size_t bytes, size_t at, int class)
+{
+    while (at < bytes) {
+        uint32_t code;
+        int length = sg_utf8_decode_valid(text + at, &code);
+        if (sg_char_class(code) != class) break;
+        at += (size_t)length;
+    }
+    return at;
+}
+
+// 's 't 're 've 'm 'll 'd at text[at] == '\'': length, or 0.
+static size_t cut_contraction(const char *text, size_t bytes, size_t at)
+{
+    if (bytes - at < 2) return 0;
+    char a = text[at + 1], b = bytes - at < 3 ? '\0' : text[at + 2];
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+    bool two = (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l');
+    return two ? 3 : 0;
+}
+
+size_t sg_gpt2_word_end(const char *text, size_t bytes, size_t at)
+{
+    if (text[at] == '\'') {
+        size_t length = cut_contraction(text, bytes, at);
+        if (length > 0) return at + length;
+    }
+    uint32_t code;
+    size_t begin = at;
+    if (text[at] == ' ' && at + 1 < bytes) begin = at + 1;
+    int length = sg_utf8_decode_valid(text + begin, &code);
+    int class = sg_char_class(code);
+    if (class != SG_CLASS_SPACE) return cut_run(text, bytes, begin + (size_t)length, class);
+
+    // White space: all of it at the end of the text, else all but the last character, which may begin
+    // the next word; a single one stands alone.
+    size_t end = at, last = at;
+    while (end < bytes) {
+        length = sg_utf8_decode_valid(text + end, &code);
+        if (sg_char_class(code) != SG_CLASS_SPACE) break;
+        last = end;
+        end += (size_t)length;
+    }
+    return end == bytes || last == at ? end : last;
+}
+
+// ---- the steps --------------------------------------------------------------------------------
+
+static const char cut_gpt2_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+typedef struct cut_step {
+    sg_hf_pre hf;
+    sg_pattern *pattern; // NULL: a literal, or GPT-2's expression
+    bool gpt2;
+} cut_step;
+
+struct sg_cutter {
+    cut_step *steps;
+    size_t count;
+};
+
+sg_status sg_cutter_new(const sg_hf_pre *steps, size_t count, const char *name, sg_cutter **cutter,
+                        sg_error *err)
+{
+    *cutter = NULL;
+    sg_cutter *made = sg_alloc_zero(1, sizeof *made);
+    if (made != NULL) made->steps = sg_alloc_zero(count + 1, sizeof *made->steps);
+    if (made == NULL || made->steps == NULL) {
+        sg_free(made);
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
+    }
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < count && status == SG_OK; i++) {
+        cut_step *step = &made->steps[made->count++];
+        step->hf = steps[i];
+        if (steps[i].kind != SG_HF_SPLIT || !steps[i].is_regex) continue;
+        step->gpt2 = steps[i].pattern.bytes == sizeof cut_gpt2_pattern - 1 &&
+                     memcmp(steps[i].pattern.text, cut_gpt2_pattern, steps[i].pattern.bytes) == 0;
+        if (step->gpt2) continue;
+        status = sg_pattern_new(steps[i].pattern.text, steps[i].pattern.bytes, &step->pattern, err);
+        if (status != SG_OK)
+            sg_fail_context(err, status, "%s: \"pre_tokenizer\": \"pattern.Regex\"", name);
+    }
+    if (status != SG_OK)
+        sg_cutter_free(made);
+    else
+        *cutter = made;
+    return status;
+}
+
+void sg_cutter_free(sg_cutter *cutter)
+{
+    if (cutter == NULL) return;
+    for (size_t i = 0; i < cutter->count; i++)
+        sg_pattern_free(cutter->steps[i].pattern);
+    sg_free(cutter->steps);
+    sg_free(cutter);
+}
+
+sg_status sg_cutting_open(const sg_cutter *cutter, sg_cutting *cutting, sg_error *err)
+{
+    memset(cutting, 0, sizeof *cutting);
+    cutting->matchers = sg_alloc_zero(cutter->count + 1, sizeof *cutting->matchers);
+    if (cutting->matchers == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    cutting->matcher_count = cutter->count;
+    for (size_t i = 0; i < cutter->count; i++) {
+        if (cutter->steps[i].pattern == NULL) continue;
+        cutting->matchers[i] = sg_matcher_new(cutter->steps[i].pattern);
+        if (cutting->matchers[i] == NULL) {
+            sg_cutting_close(cutting);
+            return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+        }
+    }
+    return SG_OK;
+}
+
+void sg_cutting_close(sg_cutting *cutting)
+{
+    for (size_t i = 0; i < cutting->matcher_count; i++)
+        sg_matcher_free(cutting->matchers[i]);
+    sg_free(cutting->matchers);
+    sg_free(cutting->words);
+    sg_free(cutting->other);
+    sg_free(cutting->matches);
+    sg_free(cutting->is_match);
+    sg_free(cutting->spaced.data);
+    memset(cutting, 0, sizeof *cutting);
+}
+
+static sg_status cut_no_memory(sg_error *err)
+{
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+}
+
+// Empty words are dropped, as the library does between steps.
+static bool cut_add_word(sg_cutting *c, size_t begin, size_t end)
+{
+    if (begin == end) return true;
+    if (!sg_grow((void **)&c->words, &c->capacity, c->count + 1, sizeof *c->words)) return false;
+    c->words[c->count++] = (sg_span){begin, end};
+    return true;
+}
+
+static bool cut_add_match(sg_cutting *c, size_t begin, size_t end, bool is_match)
+{
+    size_t need = c->match_count + 1;
+    if (!sg_grow((void **)&c->matches, &c->match_capacity, need, sizeof *c->matches) ||
+        !sg_grow((void **)&c->is_match, &c->flag_capacity, need, sizeof *c->is_match))
+        return false;
+    c->matches[c->match_count] = (sg_span){begin, end};
+    c->is_match[c->match_count++] = is_match;
+    return true;
+}
+
+// ---- finding matches: they and what is between them cover the span --------------------------------
+
+static sg_status cut_find_regex(sg_cutting *c, sg_matcher *matcher, sg_span span, sg_error *err)
+{
+    const char *text = c->text + span.begin;
+    size_t bytes = span.end - span.begin, from = 0, covered = 0, last_end = SIZE_MAX;
+    while (from <= bytes) {
+        bool found;
+        size_t begin = 0, end = 0;
+        SG_TRY(sg_matcher_find(matcher, text, bytes, from, &found, &begin, &end, err));
+        if (!found) break;
+        if (begin == end && end == last_end) {
+            // An empty match right behind a match does not count: go on one character further.
+            uint32_t code;
+            from = end < bytes ? end + (size_t)sg_utf8_decode_valid(text + end, &code) : bytes + 1;
+            continue;
+        }
+        if (covered < begin && !cut_add_match(c, span.begin + covered, span.begin + begin, false))
+            return cut_no_memory(err);
+        if (!cut_add_match(c, span.begin + begin, span.begin + end, true))
+            return cut_no_memory(err);
+        covered = from = last_end = end;
+    }
+    if (covered < bytes && !cut_add_match(c, span.begin + covered, span.end, false))
+        return cut_no_memory(err);
+    return SG_OK;
+}
+
+static sg_status cut_find_gpt2(sg_cutting *c, sg_span span, sg_error *err)
+{
+    for (size_t at = span.begin; at < span.end;) {
+        size_t end = sg_gpt2_word_end(c->text, span.end, at);
+        if (!cut_add_match(c, at, end, true)) return cut_no_memory(err);
+        at = end;
+    }
+    return SG_OK;
+}
+
+static sg_status cut_find_literal(sg_cutting *c, sg_hf_string pattern, sg_span span, sg_error *err)
+{
+    size_t covered = span.begin;
+    while (covered < span.end) {
+        const char *hit =
+            memmem(c->text + covered, span.end - covered, pattern.text, pattern.bytes);
+        if (hit == NULL) break;
+        size_t at = (size_t)(hit - c->text);
+        if ((covered < at && !cut_add_match(c, covered, at, false)) ||
+            !cut_add_match(c, at, at + pattern.bytes, true))
+            return cut_no_memory(err);
+        covered = at + pattern.bytes;
+    }
+    if (covered < span.end && !cut_add_match(c, covered, span.end, false))
+        return cut_no_memory(err);
+    return SG_OK;
+}
+
+static sg_status cut_find_digits(sg_cutting *c, sg_span span, sg_error *err)
+{
+    size_t covered = span.begin;
+    for (size_t at = span.begin; at < span.end;) {
+        uint32_t code;
+        size_t next = at + (size_t)sg_utf8_decode_valid(c->text + at, &code);
+        if (sg_char_is_numeric(code)) {
+            if ((covered < at && !cut_add_match(c, covered, at, false)) ||
+                !cut_add_match(c, at, next, true))
+                return cut_no_memory(err);
+            covered = next;
+        }
+        at = next;
+    }
+    if (covered < span.end && !cut_add_match(c, covered, span.end, false))
+        return cut_no_memory(err);
+    return SG_OK;
+}
+
+// ---- what becomes of the matches ------------------------------------------------------------------
+
+// Joins a match to the piece before it (`forward`) unless that is a match too; backward the same from
+// the other end.
+static bool cut_apply_merged(sg_cutting *c, bool forward)
+{
+    size_t n = c->match_count, first_word = c->count;
+    bool previous = false, have = false;
+    sg_span open = {0, 0};
+    for (size_t k = 0; k < n; k++) {
+        size_t i = forward ? k : n - 1 - k;
+        if (c->is_match[i] && !previous && have) {
+            if (forward)
+                open.end = c->matches[i].end;
+            else
+                open.begin = c->matches[i].begin;
+        } else {
+            if (have && !cut_add_word(c, open.begin, open.end)) return false;
+            open = c->matches[i];
+            have = true;
+        }
+        previous = c->is_match[i];
+    }
+    if (have && !cut_add_word(c, open.begin, open.end)) return false;
+    if (forward || c->count == 0) return true;
+    for (size_t low = first_word, high = c->count; low + 1 < high; low++) {
+        sg_span swap = c->words[low];
+        c->words[low] = c->words[--high];
+        c->words[high] = swap;
+    }
+    return true;
+}
+
+static bool cut_apply_contiguous(sg_cutting *c)
+{
+    bool previous = false, have = false;
+    sg_span open = {0, 0};
+    for (size_t i = 0; i < c->match_count; i++) {
+        if (have && c->is_match[i] == previous) {
+            open.end = c->matches[i].end;
+        } else {
+            if (have && !cut_add_word(c, open.begin, open.end)) return false;
+            open = c->matches[i];
+            have = true;
+        }
+        previous = c->is_match[i];
+    }
+    return !have || cut_add_word(c, open.begin, open.end);
+}
+
+static bool cut_apply(sg_cutting *c, sg_hf_behavior behavior)
+{
+    switch (behavior) {
+    case SG_HF_MERGED_WITH_PREVIOUS:
+        return cut_apply_merged(c, true);
+    case SG_HF_MERGED_WITH_NEXT:
+        return cut_apply_merged(c, false);
+    case SG_HF_CONTIGUOUS:
+        return cut_apply_contiguous(c);
+    case SG_HF_REMOVED:
+    case SG_HF_ISOLATED:
+        break;
+    }
+    for (size_t i = 0; i < c->match_count; i++) {
+        if (behavior == SG_HF_REMOVED && c->is_match[i]) continue;
+        if (!cut_add_word(c, c->matches[i].begin, c->matches[i].end)) return false;
+    }
+    return true;
+}
+
+static sg_status cut_split(const cut_step *step, sg_matcher *matcher, sg_cutting *c, sg_span span,
+                           sg_error *err)
+{
+    c->match_count = 0;
+    sg_hf_behavior behavior = step->hf.behavior;
+    if (step->hf.kind == SG_HF_DIGITS) {
+        behavior = step->hf.individual ? SG_HF_ISOLATED : SG_HF_CONTIGUOUS;
+        SG_TRY(cut_find_digits(c, span, err));
+    } else if (step->gpt2) {
+        SG_TRY(cut_find_gpt2(c, span, err));
+    } else if (matcher != NULL) {
+        SG_TRY(cut_find_regex(c, matcher, span, err));
+    } else {
+        SG_TRY(cut_find_literal(c, step->hf.pattern, span, err));
+    }
+    if (step->hf.invert)
+        for (size_t i = 0; i < c->match_count; i++)
+            c->is_match[i] = !c->is_match[i];
+    return cut_apply(c, behavior) ? SG_OK : cut_no_memory(err);
+}
+
+// Rebuilds the text with a space in front of every piece that has none.
+static bool cut_add_spaces(sg_cutting *c)
+{
+    sg_bytes spaced = {0};
+    for (size_t i = 0; i < c->count; i++) {
+        sg_span *word = &c->words[i];
+        size_t begin = spaced.count;
+        if ((c->text[word->begin] != ' ' && !sg_bytes_add(&spaced, " ", 1)) ||
+            !sg_bytes_add(&spaced, c->text + word->begin, word->end - word->begin)) {
+            sg_free(spaced.data);
+            return false;
+        }
+        *word = (sg_span){begin, spaced.count};
+    }
+    sg_free(c->spaced.data);
+    c->spaced = spaced;
+    c->text = spaced.data;
+    return true;
+}
+
+static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *err)
+{
+    if (step->hf.add_prefix_space && !cut_add_spaces(c)) return cut_no_memory(err);
+    if (!step->hf.use_regex) return SG_OK;
+    sg_span *pieces = c->words;
+    size_t count = c->count, capacity = c->capacity;
+    c->words = c->other;
+    c->capacity = c->other_capacity;
+    c->count = 0;
+    c->other = pieces;
+    c->other_capacity = capacity;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t at = c->other[i].begin; at < c->other[i].end;) {
+            size_t end = sg_gpt2_word_end(c->text, c->other[i].end, at);
+            if (!cut_add_word(c, at, end)) return cut_no_memory(err);
+            at = end;
+        }
+    }
+    return SG_OK;
+}
+
+sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text, size_t bytes,
+                        sg_error *err)
+{
+    c->text = text;
+    c->count = 0;
+    if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);
+    for (size_t s = 0; s < cutter->count; s++) {
+        const cut_step *step = &cutter->steps[s];
+        if (step->hf.kind == SG_HF_BYTE_LEVEL) {
+            SG_TRY(cut_byte_level(step, c, err));
+            continue;
+        }
+        sg_span *pieces = c->words;
+        size_t count = c->count, capacity = c->capacity;
+        c->words = c->other;
+        c->capacity = c->other_capacity;
+        c->count = 0;
+        c->other = pieces;
+        c->other_capacity = capacity;
+        for (size_t i = 0; i < count; i++)
+            SG_TRY(cut_split(step, c->matchers[s], c, c->other[i], err));
+    }
+    return SG_OK;
+}
