@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "text/tokenizer.h"
 
 enum { model_config_limit = 16 << 20 };
 
@@ -216,6 +217,29 @@ sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err
     if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for config.json");
     sg_status status = sg_json_text(object, true, text, err);
     json_decref(object);
+    return status;
+}
+
+sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, const char *folder,
+                        sg_error *err)
+{
+    size_t n = model->params.count;
+    char *config = NULL;
+    sg_tensor_view *views = sg_alloc_array(n, sizeof *views);
+    sg_status status = views ? sg_model_config_text(model, &config, err)
+                             : sg_fail(err, SG_ERR_MEMORY, "out of memory for the model");
+    if (status == SG_OK) {
+        sg_model_views(model, views);
+        const sg_named_bytes files[] = {
+            {"config.json", config, strlen(config)},
+            {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
+             tokenizer ? tokenizer->json_bytes : 0}};
+        const sg_key_value metadata[] = {{"format", "pt"}};
+        status = sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1,
+                                      err);
+    }
+    sg_free(views);
+    sg_free(config);
     return status;
 }
 

@@ -376,3 +376,12 @@ sg_status sg_corpus_next(sg_corpus *corpus, sg_document *document, sg_error *err
     }
     return SG_OK;
 }
+
+sg_status sg_corpus_text(void *corpus, const char **text, size_t *bytes, sg_error *err)
+{
+    sg_document document;
+    sg_status status = sg_corpus_next(corpus, &document, err);
+    *text = document.text;
+    *bytes = document.bytes;
+    return status;
+}

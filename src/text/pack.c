@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/context.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "format/shards.h"
@@ -317,8 +318,7 @@ static sg_status pack_finish(pack_state *pack, const char *folder, sg_error *err
         SG_TRY(
             sg_shard_writer_finish(pack->split[split].writer, &pack->manifest.shards[split], err));
     char path[SG_PATH_MAX];
-    SG_TRY(sg_path_join(path, sizeof path, folder, SG_DATA_TOKENIZER, err));
-    SG_TRY(pack->encoder->save(pack->encoder->user, path, err));
+    SG_TRY(pack->encoder->save(pack->encoder->user, folder, err));
     // Shards and tokenizer first reach the disk under their names, then the manifest.
     SG_TRY(sg_folder_sync(folder, err));
     char *text;
@@ -358,5 +358,43 @@ sg_status sg_pack_corpus(sg_corpus *corpus, const sg_pack_encoder *encoder, sg_p
         sg_path_join(manifest, sizeof manifest, folder, SG_DATA_MANIFEST, NULL) == SG_OK)
         sg_path_remove(manifest, NULL);
     pack_clear(&pack, status == SG_OK);
+    return status;
+}
+
+// ---- with a tokenizer ---------------------------------------------------------------------------
+
+static sg_status pack_tokenizer_encode(void *user, const char *text, size_t bytes, int32_t **ids,
+                                       size_t *count, sg_error *err)
+{
+    return sg_tokenizer_encode(user, text, bytes, NULL, ids, count, err);
+}
+
+static sg_status pack_tokenizer_save(void *user, const char *folder, sg_error *err)
+{
+    return sg_tokenizer_save(user, folder, err);
+}
+
+sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer, const char *const *paths,
+                       size_t count, const sg_pack_options *options, const char *folder,
+                       sg_data_info *info, sg_error *err)
+{
+    const sg_pack_options defaults = sg_pack_options_default();
+    if (options == NULL) options = &defaults;
+    sg_pack_encoder encoder = {
+        .user = (void *)(uintptr_t)tokenizer, // only read
+        .encode = pack_tokenizer_encode,
+        .save = pack_tokenizer_save,
+        .vocab_size = sg_tokenizer_vocab_size(tokenizer),
+        .eos_id = sg_tokenizer_eos(tokenizer),
+        .pad_id = sg_tokenizer_pad(tokenizer),
+        .hash = sg_tokenizer_hash(tokenizer),
+    };
+    // Joined rows can do without padding; a document a row cannot, and says so.
+    if (encoder.pad_id == encoder.eos_id && options->mode == SG_PACK_CONCAT) encoder.pad_id = -1;
+    sg_corpus *corpus;
+    SG_TRY(sg_corpus_open(paths, count, &options->corpus, &corpus, err));
+    sg_status status = sg_pack_corpus(corpus, &encoder, context ? context->pool : NULL, options,
+                                      paths, count, folder, info, err);
+    sg_corpus_close(corpus);
     return status;
 }

@@ -21,8 +21,8 @@ typedef struct sg_pack_encoder {
     // ids of one document, without an end-of-text id. *ids: sg_free. Called by several threads.
     sg_status (*encode)(void *user, const char *text, size_t bytes, int32_t **ids, size_t *count,
                         sg_error *err);
-    // Writes the tokenizer's file to `path`.
-    sg_status (*save)(void *user, const char *path, sg_error *err);
+    // Writes the tokenizer's file into a folder.
+    sg_status (*save)(void *user, const char *folder, sg_error *err);
     int64_t vocab_size;
     int64_t eos_id;
     int64_t pad_id; // -1: none

@@ -270,7 +270,7 @@ static sg_status run_save_checkpoint(run *r, sg_error *err)
     sg_free(config);
     if (status != SG_OK) return status;
     r->saved_step = s->step;
-    SG_TRY(sg_checkpoint_prune(r->folder, (int)r->options.keep_last, s->best_step, err));
+    SG_TRY(sg_checkpoint_prune(r->folder, s->step, (int)r->options.keep_last, s->best_step, err));
     return run_event(r, SG_EVENT_CHECKPOINT, NULL);
 }
 

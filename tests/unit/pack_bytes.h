@@ -23,9 +23,11 @@ static sg_status bytes_encode(void *user, const char *text, size_t bytes, int32_
     return SG_OK;
 }
 
-static sg_status bytes_save(void *user, const char *path, sg_error *err)
+static sg_status bytes_save(void *user, const char *folder, sg_error *err)
 {
     (void)user;
+    char path[SG_PATH_MAX];
+    SG_TRY(sg_path_join(path, sizeof path, folder, "tokenizer.json", err));
     return sg_file_write_atomic(path, "{}", 2, err);
 }
 
