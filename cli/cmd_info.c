@@ -1,0 +1,167 @@
+// sgatlin info: what a model or a preset is and costs.
+#include <string.h>
+
+#include "cli/model_options.h"
+
+static struct {
+    const char *preset;
+    int64_t seq_len, batch;
+    bool recompute;
+} info = {.batch = 1};
+
+static const cli_option options[] = {
+    {.name = "preset", .kind = CLI_STRING, .value = &info.preset, .argument = "NAME", .shown = "",
+     .help = "describe a preset instead of a model folder"},
+    {.name = "seq-len", .kind = CLI_COUNT, .value = &info.seq_len, .argument = "T", .shown = "",
+     .help = "tokens of a sequence; default: the model's longest", .low = 1, .high = 1 << 24},
+    {.name = "batch-size", .kind = CLI_COUNT, .value = &info.batch, .argument = "B",
+     .help = "sequences of a training step, for its memory", .low = 1, .high = 1 << 20},
+    {.name = "recompute", .kind = CLI_FLAG, .value = &info.recompute,
+     .help = "plan the memory of a step that computes activations twice"},
+    CLI_CONFIG_OPTIONS,
+    {0}};
+
+static json_t *info_config(const sg_config *c)
+{
+    json_t *object = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "vocab_size", (json_int_t)c->vocab_size,
+        "hidden_size", (json_int_t)c->hidden_size, "num_hidden_layers",
+        (json_int_t)c->num_hidden_layers, "num_attention_heads",
+        (json_int_t)c->num_attention_heads, "head_dim", (json_int_t)c->head_dim,
+        "max_position_embeddings", (json_int_t)c->max_position_embeddings, "ffn", c->ffn,
+        "ffn_router", c->ffn_router, "ffn_activation", c->ffn_activation);
+    const struct {
+        const char *name;
+        int64_t value;
+    } sizes[] = {{"ffn_intermediate_size", c->ffn_intermediate_size},
+                 {"ffn_experts", c->ffn_experts},
+                 {"ffn_channels", c->ffn_channels},
+                 {"ffn_neurons", c->ffn_neurons},
+                 {"ffn_key_size", c->ffn_key_size},
+                 {"ffn_top_k", c->ffn_top_k}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value > 0)
+            json_object_set_new(object, sizes[i].name, json_integer(sizes[i].value));
+    return object;
+}
+
+static json_t *info_flops(double flops)
+{
+    return json_integer((json_int_t)flops);
+}
+
+static int info_json(const cli_args *args, const sg_config *config, int64_t seq_len,
+                     const sg_cost *c)
+{
+    json_t *object = json_pack(
+        "{s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "config", info_config(config), "seq_len",
+        (json_int_t)seq_len, "batch_size", (json_int_t)info.batch, "parameters",
+        (json_int_t)c->parameters, "active_parameters_per_token",
+        (json_int_t)c->active_parameters_per_token, "ffn_neurons", (json_int_t)c->ffn_neurons,
+        "ffn_active_neurons_per_token", (json_int_t)c->ffn_active_neurons_per_token);
+    json_t *rest = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
+        info_flops(c->forward_flops_per_sequence), "forward_flops_per_sequence_all_in",
+        info_flops(c->forward_flops_per_sequence_all_in), "attention_flops",
+        info_flops(c->attention_flops), "router_flops", info_flops(c->router_flops),
+        "memory_flops", info_flops(c->memory_flops), "logits_flops", info_flops(c->logits_flops),
+        "weight_bytes", (json_int_t)c->weight_bytes, "gradient_bytes",
+        (json_int_t)c->gradient_bytes, "optimizer_bytes", (json_int_t)c->optimizer_bytes,
+        "activation_bytes", (json_int_t)c->activation_bytes);
+    if (object != NULL) json_object_update(object, rest);
+    json_decref(rest);
+    return cli_print_json(args, object);
+}
+
+static void info_line(const char *label, double value, const char *unit)
+{
+    char text[32];
+    cli_short_number(text, sizeof text, value);
+    printf("  %-34s%12s%s\n", label, text, unit);
+}
+
+static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
+{
+    printf("%s, router %s, activation %s\n", k->ffn, k->ffn_router, k->ffn_activation);
+    printf("  %lld layers of width %lld, %lld heads of %lld, vocabulary %lld\n",
+           (long long)k->num_hidden_layers, (long long)k->hidden_size,
+           (long long)k->num_attention_heads, (long long)k->head_dim, (long long)k->vocab_size);
+    info_line("parameters", (double)c->parameters, "");
+    info_line("active parameters per token", (double)c->active_parameters_per_token, "");
+    info_line("neurons", (double)c->ffn_neurons, "");
+    info_line("active neurons per token", (double)c->ffn_active_neurons_per_token, "");
+    printf("Forward, one sequence of %lld tokens\n", (long long)seq_len);
+    info_line("counted as published", c->forward_flops_per_sequence, "FLOP");
+    info_line("  attention", c->attention_flops, "FLOP");
+    info_line("  router", c->router_flops, "FLOP");
+    info_line("  memory", c->memory_flops, "FLOP");
+    info_line("with logits", c->forward_flops_per_sequence_all_in, "FLOP");
+    printf("Memory of a training step, micro-batch of %lld (f32)\n", (long long)info.batch);
+    info_line("weights", (double)c->weight_bytes, "B");
+    info_line("gradients", (double)c->gradient_bytes, "B");
+    info_line("optimiser", (double)c->optimizer_bytes, "B");
+    info_line(info.recompute ? "activations, recomputed" : "activations",
+              (double)c->activation_bytes, "B");
+}
+
+static sg_status info_of_model(const cli_args *args, const char *folder, sg_config *config,
+                               int *threads, sg_error *err)
+{
+    sg_context *context;
+    sg_status status = cli_context_new(args, &context, err);
+    if (status != SG_OK) return status;
+    sg_model *model;
+    status = sg_model_open(context, folder, &model, err);
+    if (status == SG_OK) {
+        *config = *sg_model_config(model);
+        sg_model_free(model);
+    }
+    *threads = sg_context_threads(context);
+    sg_context_free(context);
+    return status;
+}
+
+static int info_run(const cli_args *args)
+{
+    sg_error err = {0};
+    sg_preset preset = {0};
+    sg_status status;
+    int threads = args->threads > 0 ? (int)args->threads : 1;
+    if ((args->count == 1) == (info.preset != NULL))
+        return cli_wrong(args, "found %s, expected a model folder or --preset NAME",
+                         info.preset ? "both" : "neither");
+    if (info.preset != NULL) {
+        status = sg_preset_find(info.preset, &preset, &err);
+        if (status == SG_OK) status = cli_config_apply(&preset, info.seq_len, &err);
+    } else {
+        for (int i = 0; i < CLI_CONFIG_FIELDS; i++)
+            if (cli_config_values[i] != NULL)
+                return cli_wrong(args, "--%s changes a preset; a model folder is as it is",
+                                 sg_config_field_at((size_t)i)->name);
+        status = info_of_model(args, args->operands[0], &preset.config, &threads, &err);
+    }
+    sg_cost cost;
+    int64_t seq_len = info.seq_len ? info.seq_len : preset.config.max_position_embeddings;
+    if (status == SG_OK) status = sg_config_complete(&preset.config, &err);
+    if (status == SG_OK)
+        status = sg_config_cost(&preset.config, seq_len, info.batch, info.recompute, threads,
+                                &cost, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    if (args->json) return info_json(args, &preset.config, seq_len, &cost);
+    info_text(&preset.config, seq_len, &cost);
+    return CLI_DONE;
+}
+
+const cli_command cli_cmd_info = {
+    .name = "info",
+    .summary = "sizes, FLOPs and memory of a model or a preset",
+    .usage = "MODEL | --preset NAME [options]",
+    .about = "Counts parameters, neurons and FLOPs, and plans the memory of a training step.\n"
+             "FLOPs are of the forward pass of one sequence: the published count (attention over\n"
+             "the full square, feed-forward layers) and, beside it, all with the logits.",
+    .options = options,
+    .example = "sgatlin info --preset tinystories-sgatlin --vocab-size 8192 --seq-len 1024",
+    .max_operands = 1,
+    .operands = "MODEL",
+    .run = info_run,
+};

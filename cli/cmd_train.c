@@ -1,0 +1,407 @@
+// sgatlin train: a new run from a preset, a JSON file and options, in this order, or --resume.
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/model_options.h"
+
+static struct {
+    const char *preset, *config, *data, *out, *resume, *schedule, *prompt;
+    int64_t seq_len, batch, accum, warmup, steps, tokens, seed;
+    int64_t log_every, checkpoint_every, keep_last, eval_every, eval_sequences, sample_every;
+    double flops, epochs, lr, decay, clip, beta1, beta2, eps, decay_fraction, spike;
+    bool recompute;
+} train = {.preset = "demo", .prompt = "", .keep_last = 2, .spike = 3, .seed = 1,
+           .eval_sequences = 256, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .accum = 1};
+
+#define FROM_PRESET .shown = "preset's"
+
+static const cli_option options[] = {
+    {.name = "", .kind = CLI_HEADING, .help = "Run"},
+    {.name = "data", .kind = CLI_STRING, .value = &train.data, .argument = "DIR",
+     .shown = "", .help = "packed data (sgatlin data pack)"},
+    {.name = "out", .kind = CLI_STRING, .value = &train.out, .argument = "RUN", .shown = "",
+     .help = "folder of the new run"},
+    {.name = "resume", .kind = CLI_STRING, .value = &train.resume, .argument = "RUN", .shown = "",
+     .help = "go on with a run; takes no option but --data, --threads, --json, --quiet"},
+    {.name = "preset", .kind = CLI_STRING, .value = &train.preset, .argument = "NAME",
+     .help = "demo, tinystories-FAMILY, slimpajama-FAMILY-sN"},
+    {.name = "config", .kind = CLI_STRING, .value = &train.config, .argument = "FILE", .shown = "",
+     .help = "JSON object of options by name; those on the command line go before it"},
+    {.name = "seed", .kind = CLI_INT, .value = &train.seed, .argument = "N",
+     .help = "of weights, data order and samples", .low = 0, .high = 9e18},
+    {.name = "", .kind = CLI_HEADING, .help = "Budget (exactly one)"},
+    {.name = "steps", .kind = CLI_COUNT, .value = &train.steps, .argument = "N", .shown = "",
+     .help = "updates", .low = 1, .high = 1e12},
+    {.name = "tokens", .kind = CLI_COUNT, .value = &train.tokens, .argument = "N", .shown = "",
+     .help = "tokens in rows of training data", .low = 1, .high = 1e18},
+    {.name = "flops", .kind = CLI_DOUBLE, .value = &train.flops, .argument = "X", .shown = "",
+     .help = "published count, forward and backward: 1e15", .low = 1, .high = 1e30},
+    {.name = "epochs", .kind = CLI_DOUBLE, .value = &train.epochs, .argument = "X", .shown = "",
+     .help = "passes over the training data", .low = 1e-9, .high = 1e9},
+    {.name = "", .kind = CLI_HEADING, .help = "Recipe"},
+    {.name = "seq-len", .kind = CLI_COUNT, .value = &train.seq_len, .argument = "T", FROM_PRESET,
+     .help = "tokens of a sequence; the data must be packed for it", .low = 1, .high = 1 << 24},
+    {.name = "batch-size", .kind = CLI_COUNT, .value = &train.batch, .argument = "B", FROM_PRESET,
+     .help = "sequences of one update", .low = 1, .high = 1 << 20},
+    {.name = "grad-accum", .kind = CLI_COUNT, .value = &train.accum, .argument = "N",
+     .help = "micro-batches an update is computed in: less memory, same result", .low = 1,
+     .high = 1 << 20},
+    {.name = "lr", .kind = CLI_DOUBLE, .value = &train.lr, .argument = "X", FROM_PRESET,
+     .help = "peak learning rate", .low = 0, .high = 1e3},
+    {.name = "schedule", .kind = CLI_STRING, .value = &train.schedule, .argument = "NAME",
+     .shown = "sqrt", .help = "constant, sqrt, linear or cosine, after the warm-up",
+     .choices = "constant|sqrt|linear|cosine"},
+    {.name = "warmup-steps", .kind = CLI_COUNT, .value = &train.warmup, .argument = "N",
+     .shown = "preset's", .help = "steps of linear warm-up",
+     .low = 0, .high = 1e12},
+    {.name = "decay-fraction", .kind = CLI_DOUBLE, .value = &train.decay_fraction,
+     .argument = "X", FROM_PRESET, .help = "share of the steps that decay (sqrt, linear)",
+     .low = 0, .high = 1},
+    {.name = "weight-decay", .kind = CLI_DOUBLE, .value = &train.decay, .argument = "X",
+     FROM_PRESET, .help = "decoupled; not on norms and biases", .low = 0, .high = 1e3},
+    {.name = "clip", .kind = CLI_DOUBLE, .value = &train.clip, .argument = "X", FROM_PRESET,
+     .help = "largest global gradient norm; 0: none", .low = 0, .high = 1e9},
+    {.name = "beta1", .kind = CLI_DOUBLE, .value = &train.beta1, .argument = "X",
+     .help = "AdamW's first moment", .low = 0, .high = 0.999999},
+    {.name = "beta2", .kind = CLI_DOUBLE, .value = &train.beta2, .argument = "X",
+     .help = "AdamW's second moment", .low = 0, .high = 0.99999999},
+    {.name = "eps", .kind = CLI_DOUBLE, .value = &train.eps, .argument = "X",
+     .help = "AdamW's epsilon", .low = 1e-30, .high = 1},
+    {.name = "spike-limit", .kind = CLI_DOUBLE, .value = &train.spike, .argument = "X",
+     .help = "skip updates whose loss is X nats above the running mean; 0: never", .low = 0,
+     .high = 1e9},
+    {.name = "recompute", .kind = CLI_FLAG, .value = &train.recompute,
+     .help = "compute activations twice instead of keeping them"},
+    {.name = "", .kind = CLI_HEADING, .help = "Watching and saving"},
+    {.name = "log-every", .kind = CLI_COUNT, .value = &train.log_every, .argument = "N",
+     .shown = "1, or 10 above 200 steps", .help = "steps between records", .low = 1, .high = 1e12},
+    {.name = "eval-every", .kind = CLI_COUNT, .value = &train.eval_every, .argument = "N",
+     .shown = "at the end", .help = "steps between evaluations", .low = 0, .high = 1e12},
+    {.name = "eval-sequences", .kind = CLI_COUNT, .value = &train.eval_sequences, .argument = "N",
+     .help = "sequences of those; 0: the whole split. The last evaluation takes all", .low = 0,
+     .high = 1e12},
+    {.name = "checkpoint-every", .kind = CLI_COUNT, .value = &train.checkpoint_every,
+     .argument = "N", .shown = "at the end", .help = "steps between checkpoints",
+     .low = 0, .high = 1e12},
+    {.name = "keep-last", .kind = CLI_COUNT, .value = &train.keep_last, .argument = "N",
+     .help = "checkpoints kept besides the best", .low = 1, .high = 1e6},
+    {.name = "sample-every", .kind = CLI_COUNT, .value = &train.sample_every, .argument = "N",
+     .shown = "never", .help = "steps between samples of text", .low = 0, .high = 1e12},
+    {.name = "sample-prompt", .kind = CLI_STRING, .value = &train.prompt, .argument = "TEXT",
+     .shown = "none", .help = "what samples begin with"},
+    CLI_CONFIG_OPTIONS,
+    {0}};
+
+// ---- the JSON file ----------------------------------------------------------------------------
+
+// A value of the file as the text that the command line would have; NULL when it is none.
+static const char *train_value_text(const json_t *value, char *out, size_t capacity)
+{
+    if (json_is_string(value)) return json_string_value(value);
+    if (json_is_integer(value))
+        snprintf(out, capacity, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        snprintf(out, capacity, "%.17g", json_real_value(value));
+    else if (json_is_boolean(value))
+        snprintf(out, capacity, "%s", json_is_true(value) ? "true" : "false");
+    else
+        return NULL;
+    return out;
+}
+
+static bool train_put(const cli_option *o, const char *text)
+{
+    switch (o->kind) {
+    case CLI_FLAG:
+        *(bool *)o->value = strcmp(text, "true") == 0;
+        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+    case CLI_STRING: *(const char **)o->value = text; return true;
+    case CLI_INT: return cli_read_int(text, o->value);
+    case CLI_COUNT: return cli_read_count(text, o->value);
+    case CLI_DOUBLE: return cli_read_double(text, o->value);
+    default: return false;
+    }
+}
+
+static bool train_in_range(const cli_option *o)
+{
+    if (o->low == 0 && o->high == 0) return true;
+    double value = o->kind == CLI_DOUBLE ? *(double *)o->value : (double)*(int64_t *)o->value;
+    return o->kind == CLI_STRING || o->kind == CLI_FLAG || (value >= o->low && value <= o->high);
+}
+
+static bool from_file[CLI_MAX_OPTIONS];
+
+static int train_field(const cli_args *args, const char *key, const json_t *value)
+{
+    char name[64], number[64];
+    snprintf(name, sizeof name, "%s", key);
+    for (char *c = name; *c != '\0'; c++)
+        if (*c == '_') *c = '-';
+    for (int i = 0; options[i].name != NULL; i++) {
+        const cli_option *o = &options[i];
+        if (strcmp(o->name, name) != 0) continue;
+        if (args->given[i]) return CLI_DONE; // the command line goes before the file
+        const char *text = train_value_text(value, number, sizeof number);
+        // Strings live in the parsed file, which is kept; numbers of text options are copied.
+        if (text == number && o->kind == CLI_STRING) text = strdup(number);
+        if (text == NULL || !train_put(o, text) || !train_in_range(o))
+            return cli_wrong(args, "%s: \"%s\": found %s, expected what --%s takes", train.config,
+                             key, text ? text : "no plain value", name);
+        from_file[i] = true;
+        return CLI_DONE;
+    }
+    return cli_wrong(args, "%s: \"%s\": there is no such option", train.config, key);
+}
+
+// Options that the command line did not give come from the file. The parsed file is kept: strings
+// point into it.
+static int train_read_file(const cli_args *args)
+{
+    static json_t *file;
+    json_error_t problem;
+    if (train.config == NULL) return CLI_DONE;
+    file = json_load_file(train.config, JSON_REJECT_DUPLICATES, &problem);
+    if (file == NULL)
+        return cli_wrong(args, "%s: line %d: %s", train.config, problem.line, problem.text);
+    if (!json_is_object(file))
+        return cli_wrong(args, "%s: found no JSON object, expected one", train.config);
+    const char *key;
+    json_t *value;
+    json_object_foreach(file, key, value)
+    {
+        int code = train_field(args, key, value);
+        if (code != CLI_DONE) return code;
+    }
+    return CLI_DONE;
+}
+
+static bool train_given(const cli_args *args, const char *name)
+{
+    for (int i = 0; options[i].name != NULL; i++)
+        if (strcmp(options[i].name, name) == 0)
+            return args->given[i] || from_file[i];
+    return false;
+}
+
+// ---- options of the library -------------------------------------------------------------------
+
+static sg_status train_options(const cli_args *args, sg_train_options *o, sg_error *err)
+{
+    sg_preset preset;
+    sg_status status = sg_preset_find(train.preset, &preset, err);
+    if (status == SG_OK) status = cli_config_apply(&preset, train.seq_len, err);
+    if (status != SG_OK) return status;
+    // The vocabulary is the data's unless it was asked for.
+    if (cli_config_values[0] == NULL) preset.config.vocab_size = 0;
+    *o = sg_train_options_from_preset(&preset);
+    o->seed = (uint64_t)train.seed;
+    if (train_given(args, "batch-size")) o->batch_size = train.batch;
+    o->grad_accum = train.accum;
+    if (train_given(args, "lr")) o->lr = train.lr;
+    if (train_given(args, "weight-decay")) o->weight_decay = train.decay;
+    if (train_given(args, "clip")) o->clip = train.clip;
+    if (train_given(args, "decay-fraction")) o->decay_fraction = train.decay_fraction;
+    if (train.schedule) snprintf(o->schedule, sizeof o->schedule, "%s", train.schedule);
+    if (train_given(args, "warmup-steps")) o->warmup_steps = train.warmup;
+    if (train_given(args, "checkpoint-every")) o->checkpoint_every = train.checkpoint_every;
+    o->beta1 = train.beta1;
+    o->beta2 = train.beta2;
+    o->eps = train.eps;
+    o->spike_limit = train.spike;
+    o->recompute = train.recompute;
+    o->steps = train.steps;
+    o->tokens = train.tokens;
+    o->flops = train.flops;
+    o->epochs = train.epochs;
+    o->log_every = train.log_every;
+    o->keep_last = train.keep_last;
+    o->eval_every = train.eval_every;
+    o->eval_sequences = train.eval_sequences;
+    o->sample_every = train.sample_every;
+    if (strlen(train.prompt) >= sizeof o->sample_prompt) {
+        snprintf(err->message, sizeof err->message,
+                 "sample-prompt: found %zu bytes, expected less than %zu", strlen(train.prompt),
+                 sizeof o->sample_prompt);
+        return err->code = SG_ERR_ARGUMENT;
+    }
+    snprintf(o->sample_prompt, sizeof o->sample_prompt, "%s", train.prompt);
+    return SG_OK;
+}
+
+// ---- talking ----------------------------------------------------------------------------------
+
+typedef struct train_talk {
+    const cli_args *args;
+    cli_progress bar;
+    bool begun;
+    double gemm_flops; // what the machine can do, per second
+} train_talk;
+
+static bool train_event(void *user, const sg_train_event *e)
+{
+    train_talk *t = user;
+    char rate[32], suffix[160];
+    switch (e->kind) {
+    case SG_EVENT_START:
+        if (e->resumed_from >= 0)
+            cli_note(t->args, "going on after step %lld of %lld", (long long)e->resumed_from,
+                     (long long)e->steps);
+        cli_progress_begin(&t->bar, t->args, "train", "step");
+        t->begun = true;
+        break;
+    case SG_EVENT_STEP: {
+        cli_short_number(rate, sizeof rate, e->tokens_per_second);
+        int used = snprintf(suffix, sizeof suffix, "loss %.4f  %s tok/s  %.0f%% of GEMM peak",
+                            e->loss, rate, 100 * e->flops_per_second / t->gemm_flops);
+        if (!isnan(e->val_loss) && used > 0)
+            snprintf(suffix + used, sizeof suffix - (size_t)used, "  val %.4f", e->val_loss);
+        cli_progress_update(&t->bar, (double)e->step, (double)e->steps, suffix);
+        break;
+    }
+    case SG_EVENT_EVAL:
+        cli_note(t->args, "step %lld: validation loss %.4f, perplexity %.3f", (long long)e->step,
+                 e->val_loss, exp(e->val_loss));
+        break;
+    case SG_EVENT_SAMPLE:
+        cli_note(t->args, "step %lld: %s", (long long)e->step, e->text);
+        break;
+    case SG_EVENT_CHECKPOINT: break;
+    }
+    return !cli_stop_requested();
+}
+
+static char *train_command(const cli_args *args)
+{
+    size_t bytes = 1;
+    for (int i = 0; i < args->argc; i++)
+        bytes += 4 * strlen(args->argv[i]) + 3;
+    char *text = malloc(bytes), *at = text;
+    for (int i = 0; text != NULL && i < args->argc; i++) {
+        const char *word = args->argv[i];
+        bool plain = word[0] != '\0' && strspn(word, "abcdefghijklmnopqrstuvwxyz"
+                                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                     "0123456789-_./=,:+@%") == strlen(word);
+        if (i > 0) *at++ = ' ';
+        if (!plain) *at++ = '\'';
+        for (; *word != '\0'; word++) {
+            if (*word == '\'') {
+                memcpy(at, "'\\''", 4);
+                at += 4;
+            } else {
+                *at++ = *word;
+            }
+        }
+        if (!plain) *at++ = '\'';
+        *at = '\0';
+    }
+    return text;
+}
+
+static int train_report(const cli_args *args, const char *run, const sg_train_result *r)
+{
+    bool val = r->val.tokens > 0;
+    if (args->json) {
+        json_t *object = json_pack(
+            "{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "run", run, "steps",
+            (json_int_t)r->steps, "tokens", (json_int_t)r->tokens, "train_loss", r->train_loss,
+            "seconds", r->seconds, "tokens_per_second",
+            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
+            "flops_all_in", r->flops_all_in, "skipped_updates", (json_int_t)r->skipped_updates);
+        if (object != NULL && val) {
+            json_object_set_new(object, "val_loss", json_real(r->val.loss));
+            json_object_set_new(object, "val_perplexity", json_real(r->val.perplexity));
+            json_object_set_new(object, "val_perplexity_batch_mean",
+                                json_real(r->val.perplexity_batch_mean));
+            json_object_set_new(object, "val_tokens", json_integer(r->val.tokens));
+        }
+        return cli_print_json(args, object);
+    }
+    printf("run         %s\nsteps       %lld\ntokens      %lld\nFLOPs       %.4g (with logits %.4g)\n"
+           "seconds     %.1f\ntrain loss  %.4f\n",
+           run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
+           r->train_loss);
+    if (val)
+        printf("val loss    %.4f\nval perplexity             %.4f\nval perplexity_batch_mean  "
+               "%.4f\n",
+               r->val.loss, r->val.perplexity, r->val.perplexity_batch_mean);
+    return CLI_DONE;
+}
+
+// ---- the verb ---------------------------------------------------------------------------------
+
+static int train_check(const cli_args *args)
+{
+    if (train.resume == NULL) {
+        if (train.data == NULL || train.out == NULL)
+            return cli_wrong(args, "--%s is missing (or use --resume RUN)",
+                             train.data ? "out" : "data");
+        return CLI_DONE;
+    }
+    for (int i = 0; options[i].name != NULL; i++)
+        if (args->given[i] && strcmp(options[i].name, "resume") != 0 &&
+            strcmp(options[i].name, "data") != 0)
+            return cli_wrong(args, "--%s cannot be changed when a run is resumed",
+                             options[i].name);
+    return CLI_DONE;
+}
+
+static sg_status train_go(const cli_args *args, sg_context *context, train_talk *talk,
+                          sg_train_result *result, sg_error *err)
+{
+    double stream;
+    char data[PATH_MAX];
+    sg_status status = sg_measure_machine(context, &talk->gemm_flops, &stream, err);
+    if (status != SG_OK) return status;
+    talk->gemm_flops *= 1e9;
+    // The run remembers its data by a path that holds from anywhere.
+    const char *path = train.data ? (realpath(train.data, data) ? data : train.data) : NULL;
+    char *command = train_command(args);
+    sg_train_hooks hooks = {.event = train_event, .user = talk, .command = command};
+    if (train.resume != NULL) {
+        status = sg_train_resume(context, train.resume, path, &hooks, result, err);
+    } else {
+        sg_train_options o;
+        status = train_options(args, &o, err);
+        if (status == SG_OK)
+            status = sg_train(context, train.out, path, &o, &hooks, result, err);
+    }
+    if (talk->begun) cli_progress_end(&talk->bar);
+    free(command);
+    return status;
+}
+
+static int train_run(const cli_args *args)
+{
+    sg_error err = {0};
+    sg_context *context;
+    train_talk talk = {.args = args};
+    sg_train_result result;
+    cli_catch_signals();
+    int code = train_read_file(args);
+    if (code == CLI_DONE) code = train_check(args);
+    if (code != CLI_DONE) return code;
+    sg_status status = cli_context_new(args, &context, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    status = train_go(args, context, &talk, &result, &err);
+    sg_context_free(context);
+    const char *run = train.resume ? train.resume : train.out;
+    code = status == SG_OK ? train_report(args, run, &result) : cli_fail(args, status, &err);
+    if (status == SG_ERR_STOPPED) cli_note(args, "go on with: sgatlin train --resume %s", run);
+    return code;
+}
+
+const cli_command cli_cmd_train = {
+    .name = "train",
+    .summary = "train a model, or go on with a run",
+    .usage = "--data DIR --out RUN [--preset NAME] BUDGET [options] | --resume RUN",
+    .about = "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at\n"
+             "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is\n"
+             "the same bits as if the run had never stopped, for any number of threads.",
+    .options = options,
+    .example = "sgatlin train --preset tinystories-sgatlin --data data --out runs/first "
+               "--batch-size 8 --steps 300",
+    .run = train_run,
+};
