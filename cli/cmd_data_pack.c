@@ -149,9 +149,9 @@ static int pack_report(const cli_args *args, const sg_data_info *info)
            (long long)info->vocab_size);
     for (int i = 0; i < 2; i++) {
         const sg_split_info *split = &info->split[i];
-        printf("  %-10s %lld documents, %lld rows, %lld tokens", i ? "validation" : "training",
+        printf("  %-10s documents %lld, rows %lld, tokens %lld", i ? "validation" : "training",
                (long long)split->documents, (long long)split->rows, (long long)split->tokens);
-        if (split->dropped > 0) printf(" (%lld cut off)", (long long)split->dropped);
+        if (split->dropped > 0) printf(", cut off %lld", (long long)split->dropped);
         printf("\n");
     }
     return CLI_DONE;

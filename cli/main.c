@@ -4,10 +4,14 @@
 
 #include "cli/cli.h"
 
+extern const cli_command cli_cmd_data_pack;
+extern const cli_command cli_cmd_data_synth;
 extern const cli_command cli_cmd_version;
 
 // In the order of the help: what one does first comes first.
 static const cli_command *const commands[] = {
+    &cli_cmd_data_synth,
+    &cli_cmd_data_pack,
     &cli_cmd_version,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
