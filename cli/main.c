@@ -4,6 +4,8 @@
 
 #include "cli/cli.h"
 
+extern const cli_command cli_cmd_data_pack;
+extern const cli_command cli_cmd_data_synth;
 extern const cli_command cli_cmd_eval;
 extern const cli_command cli_cmd_generate;
 extern const cli_command cli_cmd_info;
@@ -12,6 +14,8 @@ extern const cli_command cli_cmd_version;
 
 // In the order of the help: what one does first comes first.
 static const cli_command *const commands[] = {
+    &cli_cmd_data_synth,
+    &cli_cmd_data_pack,
     &cli_cmd_train,
     &cli_cmd_eval,
     &cli_cmd_generate,
