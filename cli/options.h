@@ -33,7 +33,7 @@ typedef struct cli_option {
     const char *shown;    // default in the help: NULL takes it from *value, "" shows none
     const char *help;
     const char *choices; // CLI_STRING: "concat|pad", NULL allows anything
-    double low, high;    // range of a number, both included; no limit when both are 0
+    double low, high;    // range of a number, both included; both 0: none; INFINITY: no upper end
     bool required;
 } cli_option;
 

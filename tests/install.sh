@@ -38,8 +38,10 @@ done
 LD_LIBRARY_PATH=$libdir "$prefix/version-shared" >"$prefix/shared.out"
 "$prefix/version-static" >"$prefix/static.out"
 cmp -s "$prefix/shared.out" "$prefix/static.out" || fail "the two libraries disagree"
-if ldd "$prefix/version-static" | grep -q libsgatlin; then fail "the static program is not static"; fi
-ldd "$prefix/version-shared" | grep -q libsgatlin || fail "the shared program is not shared"
+ldd "$prefix/version-static" >"$prefix/static.ldd"
+ldd "$prefix/version-shared" >"$prefix/shared.ldd"
+if grep -q libsgatlin "$prefix/static.ldd"; then fail "the static program is not static"; fi
+grep -q libsgatlin "$prefix/shared.ldd" || fail "the shared program is not shared"
 
 "$prefix/bin/sgatlin" version >"$prefix/command.out"
 grep -q "^sgatlin [0-9]" "$prefix/command.out" || fail "the command does not tell its version"
@@ -52,8 +54,8 @@ exported=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '{ print $3 }' | s
 promised=$(grep -v '^#' "$prefix/include/sgatlin.h" | tr '\n' ' ' |
     grep -o 'SG_API [^;]*;' |
     sed 's/ *(.*//; s/.*[ *]//' | sort)
-missing=$(comm -13 <(echo "$exported") <(echo "$promised"))
-extra=$(comm -23 <(echo "$exported") <(echo "$promised"))
+missing=$(comm -13 <(echo "$exported") <(echo "$promised") | xargs)
+extra=$(comm -23 <(echo "$exported") <(echo "$promised") | xargs)
 [ -z "$missing" ] || fail "sgatlin.h declares what the library has not: $missing"
 [ -z "$extra" ] || fail "libsgatlin.so exports what sgatlin.h does not declare: $extra"
 echo "install: ok, $(wc -w <<<"$exported") functions"

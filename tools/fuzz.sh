@@ -15,8 +15,8 @@ for target in "${targets[@]}"; do
     name=${target#fuzz_}
     mkdir -p "$build/corpus/$name" "$build/found/$name"
     echo "== $name, $seconds s"
-    # Our loaders state limits far below this; more memory than 1 GiB is a bug in one of them.
-    if ! "$build/tests/$target" -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 \
+    # Our loaders state limits far below this; more memory than 2 GiB is a bug in one of them.
+    if ! "$build/tests/$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 \
         -print_final_stats=1 -artifact_prefix="$build/found/$name/" \
         "$build/corpus/$name" "tests/fuzz/corpus/$name" >"$build/found/$name.log" 2>&1; then
         tail -n 40 "$build/found/$name.log"

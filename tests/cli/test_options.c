@@ -243,6 +243,81 @@ static void test_nearest(void **state)
     assert_null(cli_nearest(longest, names));
 }
 
+static void test_help_text(void **state)
+{
+    (void)state;
+    static const char *out = NULL, *mode = "concat", *empty = "";
+    static int64_t steps = 1000, unset = -1;
+    static double rate = 3e-4;
+    static cli_strings files;
+    static const cli_option table[] = {
+        {.name = "in", .kind = CLI_HEADING, .help = "Input"},
+        {.name = "out",
+         .kind = CLI_STRING,
+         .value = &out,
+         .argument = "DIR",
+         .help = "where to",
+         .required = true},
+        {.name = "mode",
+         .kind = CLI_STRING,
+         .value = &mode,
+         .argument = "MODE",
+         .choices = "concat|pad",
+         .help = "how sequences are cut"},
+        {.name = "empty", .kind = CLI_STRING, .value = &empty, .help = "nothing"},
+        {.name = "file", .kind = CLI_STRINGS, .value = &files, .argument = "F", .help = "a file"},
+        {.name = "how", .kind = CLI_HEADING, .help = "How long"},
+        {.name = "steps", .kind = CLI_COUNT, .value = &steps, .argument = "N", .help = "steps"},
+        {.name = "unset", .kind = CLI_INT, .value = &unset, .shown = "", .help = "first\nsecond"},
+        {.name = "a-rather-long-name", .kind = CLI_DOUBLE, .value = &rate, .help = "rate"},
+        {.name = NULL},
+    };
+    static const cli_command helped = {
+        .name = "help me",
+        .summary = "a test",
+        .usage =
+            "--out DIR [--mode MODE] [--steps N] [--more-words-until-the-line-is-full] FILE...",
+        .about = "One two.",
+        .options = table,
+        .example = "sgatlin help me \\\n    --out x",
+        .run = test_run,
+    };
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    cli_help(&helped, file);
+    rewind(file);
+    char text[4096];
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    static const char expected[] =
+        "sgatlin help me - a test\n"
+        "\n"
+        "Usage: sgatlin help me --out DIR [--mode MODE] [--steps N]\n"
+        "       [--more-words-until-the-line-is-full] FILE...\n"
+        "\n"
+        "One two.\n"
+        "\n"
+        "Input:\n"
+        "  --out DIR                 where to (required)\n"
+        "  --mode MODE               how sequences are cut: concat|pad (default: concat)\n"
+        "  --empty VALUE             nothing\n"
+        "  --file F                  a file (may be repeated)\n"
+        "\n"
+        "How long:\n"
+        "  --steps N                 steps (default: 1000)\n"
+        "  --unset VALUE             first\n"
+        "                            second\n"
+        "  --a-rather-long-name VALUE\n"
+        "                            rate (default: 0.0003)\n"
+        "\n"
+        "Common options:\n";
+    static const char ending[] = "\nExample:\n  sgatlin help me \\\n      --out x\n";
+    assert_true(strlen(text) > sizeof expected);
+    assert_string_equal(text + strlen(text) - strlen(ending), ending);
+    text[sizeof expected - 1] = '\0';
+    assert_string_equal(text, expected);
+}
+
 static void test_exit_codes(void **state)
 {
     (void)state;
@@ -256,9 +331,10 @@ int main(void)
     // The messages of refused lines are not read here.
     if (freopen("/dev/null", "w", stderr) == NULL) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_counts),  cmocka_unit_test(test_help_comes_first),
-        cmocka_unit_test(test_nearest), cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_counts),    cmocka_unit_test(test_help_comes_first),
+        cmocka_unit_test(test_nearest),   cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_help_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
