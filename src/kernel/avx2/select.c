@@ -3,14 +3,16 @@
 // Up to 64 numbers are ranked: how many come before each is counted with compares alone, and the
 // ranks say where each belongs. No branch depends on the data, which is what makes it fast.
 //
-// More are scanned. The best so far are a sorted list in whole vectors, filled with -inf at first.
-// Elements are taken in order of their index; eight at a time are compared with the k-th best, so that
-// most of a long row costs a load and a compare. One that passes is inserted without a branch: a lane
-// keeps its element when that is >= the new one (so equal elements stay in order of arrival), else
-// takes the new one when the element before it is kept, else takes the element before it. The list is
-// one register for k <= 8, an array above. NaN never passes a comparison; where the k-th best is -inf
-// in the end, some of the list was never filled, and the plain version decides which of the -inf
-// elements stand there.
+// More are filtered first, for k <= 32: the maxima of 16 or 64 groups of elements are ranked, and as the
+// k largest maxima belong to k elements, nothing below the k-th of them is among the k best. What is
+// left, about 1.4 k elements of random numbers, is ranked.
+//
+// Otherwise the best so far are a sorted list in whole vectors, filled with -inf at first. Elements are
+// taken in order of their index; eight at a time are compared with the k-th best. One that passes is
+// inserted without a branch: a lane keeps its element when that is >= the new one (so equal elements
+// stay in order of arrival), else takes the new one when the element before it is kept, else takes the
+// element before it. NaN never passes a comparison; where the k-th best is -inf in the end, some of the
+// list was never filled, and the plain version decides which of the -inf elements stand there.
 #include <string.h>
 
 #include "kernel/avx2/kernels.h"
@@ -112,7 +114,58 @@ static void rank_topk(int32_t *ids, float *scores, const float *x, int64_t n, in
     }
 }
 
-// ---- scanning ----------------------------------------------------------------------------------
+// ---- filtering ---------------------------------------------------------------------------------
+
+enum { filter_max = 32 };
+
+// The k-th largest of the maxima of 8 * vectors groups; element i belongs to group i % (8 * vectors),
+// and what is left over at the end of x to none. `vectors` is a constant where it is used.
+static inline float filter_bound(const float *x, int64_t n, int64_t k, int vectors)
+{
+    __m256 group[8];
+    float maxima[rank_max], best[filter_max];
+    int32_t ids[filter_max];
+    SIMD_UNROLL
+    for (int t = 0; t < vectors; t++)
+        group[t] = _mm256_set1_ps(-INFINITY);
+    for (int64_t i = 0; i + 8 * vectors <= n; i += 8 * vectors) {
+        SIMD_UNROLL
+        for (int t = 0; t < vectors; t++) // a NaN gives way
+            group[t] = _mm256_max_ps(_mm256_loadu_ps(x + i + 8 * t), group[t]);
+    }
+    SIMD_UNROLL
+    for (int t = 0; t < vectors; t++)
+        _mm256_storeu_ps(maxima + 8 * t, group[t]);
+    rank_topk(ids, best, maxima, 8 * vectors, k);
+    return best[k - 1];
+}
+
+// False, with nothing written, where more than 64 elements pass or too few are above -inf.
+static bool filter_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
+{
+    float bound = k <= 8 ? filter_bound(x, n, k, 2) : filter_bound(x, n, k, 8);
+    if (bound == -INFINITY) return false;
+    const __m256 least = _mm256_set1_ps(bound);
+    float passed[rank_max];
+    int32_t places[rank_max], order[filter_max];
+    int count = 0;
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256 pass = _mm256_cmp_ps(simd_load(x + i, n - i), least, _CMP_GE_OQ);
+        unsigned mask = (unsigned)_mm256_movemask_ps(simd_keep(pass, n - i));
+        if (count + __builtin_popcount(mask) > rank_max) return false;
+        for (; mask != 0; mask &= mask - 1) {
+            places[count] = (int32_t)i + __builtin_ctz(mask);
+            passed[count] = x[places[count]];
+            count++;
+        }
+    }
+    rank_topk(order, scores, passed, count, k);
+    for (int64_t r = 0; r < k; r++)
+        ids[r] = places[order[r]];
+    return true;
+}
+
+// ---- a sorted list -----------------------------------------------------------------------------
 
 // One vector of the list; `before` and `before_ids` are the elements one place earlier.
 static inline void select_shift(__m256 *scores, __m256i *ids, __m256 before, __m256i before_ids,
@@ -125,62 +178,6 @@ static inline void select_shift(__m256 *scores, __m256i *ids, __m256 before, __m
     *scores = _mm256_blendv_ps(moved, *scores, keep);
     *ids = _mm256_blendv_epi8(moved_ids, *ids, _mm256_castps_si256(keep));
 }
-
-// ---- k <= 8: the list is one register ----------------------------------------------------------
-
-typedef struct select_eight {
-    __m256 scores;
-    __m256i ids;
-} select_eight;
-
-static inline void eight_insert(select_eight *list, __m256 value, __m256i id)
-{
-    const __m256i back = _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6);
-    __m256 before = _mm256_permutevar8x32_ps(list->scores, back);
-    __m256i before_ids = _mm256_permutevar8x32_epi32(list->ids, back);
-    before = _mm256_blend_ps(before, _mm256_set1_ps(INFINITY), 1);
-    select_shift(&list->scores, &list->ids, before, before_ids, value, id);
-}
-
-static inline __m256 eight_lane(__m256 x, int64_t lane)
-{
-    return _mm256_permutevar8x32_ps(x, _mm256_set1_epi32((int32_t)lane));
-}
-
-// Each of eight lanes sees n/8 elements; the least of the eight lane maxima has eight elements that
-// are >= it, so nothing below it is among the best eight. Returned is the next number below.
-static float eight_floor(const float *x, int64_t n)
-{
-    __m256 m0 = _mm256_set1_ps(-INFINITY), m1 = m0;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        m0 = _mm256_max_ps(_mm256_loadu_ps(x + i), m0); // a NaN in x gives way
-        m1 = _mm256_max_ps(_mm256_loadu_ps(x + i + 8), m1);
-    }
-    return nextafterf(simd_min(_mm256_max_ps(m0, m1)), -INFINITY);
-}
-
-static select_eight eight_scan(const float *x, int64_t n, int64_t k)
-{
-    select_eight list = {_mm256_set1_ps(-INFINITY), _mm256_setzero_si256()};
-    const __m256 floor = _mm256_set1_ps(n >= 64 ? eight_floor(x, n) : -INFINITY);
-    __m256 threshold = floor;
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256 block = simd_load(x + i, n - i);
-        unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(block, threshold, _CMP_GT_OQ));
-        if (n - i < 8) mask &= (1u << (n - i)) - 1;
-        if (mask == 0) continue;
-        do {
-            int lane = __builtin_ctz(mask);
-            mask &= mask - 1;
-            eight_insert(&list, _mm256_set1_ps(x[i + lane]), _mm256_set1_epi32((int)(i + lane)));
-        } while (mask != 0);
-        threshold = _mm256_max_ps(floor, eight_lane(list.scores, k - 1));
-    }
-    return list;
-}
-
-// ---- k > 8: the list is an array ---------------------------------------------------------------
 
 // Entries -1 … k-1 (rounded up to whole vectors) start at `list_first`; entry -1 is +inf.
 enum { list_first = 8, list_size = list_first + SG_TOPK_MAX };
@@ -238,20 +235,15 @@ void sg_avx2_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_
         rank_topk(ids, scores, x, n, k);
         return;
     }
-    if (k <= 8) {
-        select_eight list = eight_scan(x, n, k);
-        _mm256_maskstore_ps(scores, simd_lanes(k), list.scores);
-        _mm256_maskstore_epi32(ids, simd_lanes(k), list.ids);
-    } else if (k <= SG_TOPK_MAX) {
+    if (k <= filter_max && filter_topk(ids, scores, x, n, k)) return;
+    if (k <= SG_TOPK_MAX) {
         select_list list;
         list_scan(&list, x, n, k);
         memcpy(scores, list.scores + list_first, (size_t)k * sizeof *scores);
         memcpy(ids, list.ids + list_first, (size_t)k * sizeof *ids);
-    } else {
-        sg_ref_topk(ids, scores, x, n, k);
-        return;
+        if (scores[k - 1] > -INFINITY) return;
     }
-    if (scores[k - 1] == -INFINITY) sg_ref_topk(ids, scores, x, n, k);
+    sg_ref_topk(ids, scores, x, n, k);
 }
 
 // With both parts sorted, only rank pairs with (r + 1)(s + 1) <= k can be among the k best sums: the
