@@ -142,8 +142,8 @@ typedef struct gemm_tiles {
 
 enum {
     gemm_tile_max = 512,      // beyond it, packing costs nothing any more
-    gemm_tile_min = 128,      // below it, packing costs as much as the product
-    gemm_tiles_wanted = 16,   // enough for 8 threads to end together
+    gemm_tile_good = 256,     // packing costs 5-15 %: down to here for the sake of 16 tiles
+    gemm_tile_min = 128,      // packing costs 30 %: down to here only to have 8 tiles at all
     gemm_small = 64 * 64 * 64 // products up to here are not worth waking a thread
 };
 
@@ -159,23 +159,28 @@ static int64_t gemm_even(int64_t size, int64_t limit)
     return gemm_ceil(piece, 16) * 16;
 }
 
+// Halves the longer side of the tiles until there are `wanted` or both sides are at `least`.
+static void gemm_halve(int64_t m, int64_t n, int64_t *limit_m, int64_t *limit_n, int64_t least,
+                       int64_t wanted)
+{
+    while (gemm_ceil(m, *limit_m) * gemm_ceil(n, *limit_n) < wanted) {
+        int64_t now_m = m < *limit_m ? m : *limit_m, now_n = n < *limit_n ? n : *limit_n;
+        if (now_m <= least && now_n <= least) return;
+        if (now_n >= now_m)
+            *limit_n /= 2;
+        else
+            *limit_m /= 2;
+    }
+}
+
 static gemm_tiles gemm_cut(const sg_gemm_args *args)
 {
     int64_t m = args->m, n = args->n;
     gemm_tiles tiles = {.args = args, .tile_m = m, .tile_n = n, .across = 1};
     if ((double)m * (double)n * (double)args->k <= gemm_small) return tiles;
     int64_t limit_m = gemm_tile_max, limit_n = gemm_tile_max;
-    while (gemm_ceil(m, limit_m) * gemm_ceil(n, limit_n) < gemm_tiles_wanted) {
-        bool can_m = limit_m > gemm_tile_min && m > gemm_tile_min;
-        bool can_n = limit_n > gemm_tile_min && n > gemm_tile_min;
-        if (!can_m && !can_n) break;
-        // Halve the longer side of the present tile.
-        int64_t now_m = m < limit_m ? m : limit_m, now_n = n < limit_n ? n : limit_n;
-        if (can_n && (!can_m || now_n >= now_m))
-            limit_n /= 2;
-        else
-            limit_m /= 2;
-    }
+    gemm_halve(m, n, &limit_m, &limit_n, gemm_tile_good, 16);
+    gemm_halve(m, n, &limit_m, &limit_n, gemm_tile_min, 8);
     tiles.tile_m = gemm_even(m, limit_m);
     tiles.tile_n = gemm_even(n, limit_n);
     tiles.across = gemm_ceil(n, tiles.tile_n);

@@ -58,13 +58,6 @@ static inline float simd_max(__m256 x)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-static inline float simd_min(__m256 x)
-{
-    __m128 four = _mm_min_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)));
-}
-
 // min and max return their second operand when one is NaN: x stands there, so that NaN passes.
 static inline __m256 simd_clamp(__m256 x, float low, float high)
 {

@@ -104,14 +104,11 @@ void sg_avx2_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, in
 {
     int64_t j = 0;
     for (; j + 4 <= n; j += 4) {
-        const float *row[4], *next[4];
-        for (int r = 0; r < 4; r++) {
+        const float *row[4];
+        for (int r = 0; r < 4; r++)
             row[r] = w + (j + r) * ldw;
-            next[r] = j + 8 <= n ? row[r] + 4 * ldw : row[r];
-        }
-        simd_dots(y + j, x, row, next, 4, true, d);
-        for (int64_t i = 1; i < m; i++)
-            simd_dots(y + i * ldy + j, x + i * ldx, row, next, 4, false, d);
+        for (int64_t i = 0; i < m; i++)
+            simd_dots(y + i * ldy + j, x + i * ldx, row, row, 4, false, d);
     }
     for (; j < n; j++) {
         const float *row[4] = {w + j * ldw};

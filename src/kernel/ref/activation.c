@@ -91,7 +91,7 @@ void sg_ref_swiglu_backward(sg_real *du, const sg_real *dy, const sg_real *u, in
             bool linear_cut = linear > limit || linear < -limit;
             linear = linear > limit ? limit : linear < -limit ? -limit : linear;
             sg_real s = sg_real_sigmoid(alpha * gate);
-            sg_real slope = s + alpha * gate * (s * (1 - s));
+            sg_real slope = s + gate * (s * (1 - s)) * alpha;
             du[i] = u[i] > limit ? 0 : dy[i] * (linear + 1) * slope;
             du[f + i] = linear_cut ? 0 : dy[i] * (gate * s);
         }

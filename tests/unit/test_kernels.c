@@ -1,0 +1,531 @@
+// Every AVX2 kernel against the plain one, and the plain ones against their formulas in double. The
+// plain kernels sum from left to right, so their own rounding error sets the tolerance of long sums.
+#include "unit/kernel_check.h"
+
+static const int64_t sizes[] = {1,  2,  3,  7,  8,  9,   15,  16,  17,   24,  31,
+                                32, 33, 63, 64, 65, 100, 255, 256, 1000, 4099};
+enum { size_count = sizeof sizes / sizeof *sizes };
+
+// ---- vectors ----------------------------------------------------------------------------------
+
+// Error of a dot product: at most eps/2 per addition on the way of an element, times the sum of
+// magnitudes. The plain one adds n times, the fast one n/32 + 7 times (and rounds once a product).
+static void check_dot(const sg_kernels *table, int64_t adds_of, int64_t n)
+{
+    float *a = check_random(n, 1, 1), *b = check_random(n, 2, 1);
+    double exact = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        exact += (double)a[i] * (double)b[i];
+        size += fabs((double)a[i] * (double)b[i]);
+    }
+    double adds = (double)n / (double)adds_of + 8;
+    check_close("dot", n, (double)table->dot(a, b, n), exact, size, adds * FLT_EPSILON / 2);
+    free(a);
+    free(b);
+}
+
+static void check_elementwise(const sg_kernels *table, int64_t n)
+{
+    const sg_kernels *ref = sg_kernels_ref();
+    float *a = check_random(n, 3, 2), *b = check_random(n, 4, 2), *y = check_random(n, 5, 2);
+    float *expected = check_copy(y, n);
+    table->axpy(y, 0.7f, a, n);
+    ref->axpy(expected, 0.7f, a, n);
+    check_array("axpy", y, expected, n, 4, FLT_EPSILON);
+    table->add(y, a, b, n);
+    ref->add(expected, a, b, n);
+    check_array("add", y, expected, n, 0, 0);
+    table->add(y, y, b, n);
+    ref->add(expected, expected, b, n);
+    check_array("add in place", y, expected, n, 0, 0);
+    table->scale(y, -1.3f, n);
+    ref->scale(expected, -1.3f, n);
+    check_array("scale", y, expected, n, 0, 0);
+    assert_true(table->max(a, n) == ref->max(a, n));
+    a[n - 1] = 3;
+    assert_true(table->max(a, n) == 3);
+    double squares = ref->sum_squares(a, n);
+    check_close("sum_squares", n, table->sum_squares(a, n), squares, 0, 1e-14);
+    free(a);
+    free(b);
+    free(y);
+    free(expected);
+}
+
+static void test_ref_dot(void **state)
+{
+    (void)state;
+    for (int s = 0; s < size_count; s++)
+        check_dot(sg_kernels_ref(), 1, sizes[s]);
+}
+
+static void test_vectors(void **state)
+{
+    (void)state;
+    const sg_kernels *avx2 = check_avx2();
+    for (int s = 0; s < size_count; s++) {
+        check_dot(avx2, 32, sizes[s]);
+        check_elementwise(avx2, sizes[s]);
+    }
+    assert_true(avx2->dot(NULL, NULL, 0) == 0);
+}
+
+// exp of every kind of input <= 0, against double: 2 ulp, or one step among denormals.
+static void check_exp(const sg_kernels *table)
+{
+    enum { n = 20011 };
+    float *x = check_random(n, 6, 1), *y = check_random(n, 7, 1);
+    for (int i = 0; i < n; i++)
+        x[i] = -104.0f * (float)i / n;
+    x[5] = -INFINITY;
+    x[6] = -1e30f;
+    x[7] = -104.5f;
+    x[8] = 0;
+    x[9] = -1e-30f;
+    float sum = table->exp_sum(y, x, 0, n);
+    double exact = 0;
+    for (int i = 0; i < n; i++) {
+        double e = exp((double)x[i]);
+        exact += e;
+        check_close("exp", i, (double)y[i], e, 0x1p-126, 2 * 0x1p-23);
+    }
+    check_intact(y, n);
+    assert_true(y[5] == 0 && y[6] == 0 && y[7] == 0 && y[8] == 1 && y[9] == 1);
+    check_close("exp_sum", n, (double)sum, exact, 0, n * FLT_EPSILON / 2);
+    for (int64_t m = 1; m < 40; m++) {
+        sum = table->exp_sum(x, x, 2.0f, m); // in place, and nothing but m elements
+        exact = 0;
+        for (int64_t i = 0; i < m; i++)
+            exact += (double)x[i];
+        check_close("exp_sum", m, (double)sum, exact, 0, 1e-5);
+    }
+    x[0] = NAN;
+    assert_true(isnan(table->exp_sum(y, x, 0, 3)));
+    assert_true(isnan(y[0]) && !isnan(y[1]));
+    free(x);
+    free(y);
+}
+
+static void test_exp(void **state)
+{
+    (void)state;
+    check_exp(sg_kernels_ref());
+    check_exp(check_avx2());
+}
+
+// ---- rows -------------------------------------------------------------------------------------
+
+static void check_rmsnorm(const sg_kernels *table, int64_t rows, int64_t d, double scale)
+{
+    const sg_kernels *ref = sg_kernels_ref();
+    const int64_t n = rows * d;
+    float *x = check_random(n, 1, scale), *w = check_random(d, 2, 1), *dy = check_random(n, 3, 1);
+    float *y = check_random(n, 4, 1), *rstd = check_random(rows, 5, 1);
+    float *y0 = check_copy(y, n), *rstd0 = check_copy(rstd, rows);
+    table->rmsnorm_forward(y, rstd, x, w, rows, d, 1e-6);
+    ref->rmsnorm_forward(y0, rstd0, x, w, rows, d, 1e-6);
+    check_array("rstd", rstd, rstd0, rows, 0, 2e-6 + (double)d * FLT_EPSILON / 2);
+    check_array("rmsnorm", y, y0, n, 0, 4e-6 + (double)d * FLT_EPSILON / 2);
+    for (int64_t r = 0; r < rows; r++) { // the formula
+        double mean = 0;
+        for (int64_t i = 0; i < d; i++)
+            mean += (double)x[r * d + i] * (double)x[r * d + i] / (double)d;
+        check_close("rstd", r, (double)rstd0[r], 1 / sqrt(mean + 1e-6), 0,
+                    1e-6 + (double)d * FLT_EPSILON / 2);
+    }
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        float *dx = check_random(n, 6, 1), *dw = check_random(d, 7, 1);
+        float *dx0 = check_copy(dx, n), *dw0 = check_copy(dw, d);
+        table->rmsnorm_backward(dx, dw, dy, x, w, rstd0, rows, d, accumulate);
+        ref->rmsnorm_backward(dx0, dw0, dy, x, w, rstd0, rows, d, accumulate);
+        double size = (double)ref->max(rstd0, rows);
+        check_array("rmsnorm dx", dx, dx0, n, 2 + 4 * size, 1e-6 + (double)d * FLT_EPSILON / 2);
+        check_array("rmsnorm dw", dw, dw0, d, 4, 1e-6 * (double)rows);
+        free(dx);
+        free(dw);
+        free(dx0);
+        free(dw0);
+    }
+    free(x);
+    free(w);
+    free(dy);
+    free(y);
+    free(rstd);
+    free(y0);
+    free(rstd0);
+}
+
+static void check_rope(const sg_kernels *table, int64_t heads, int64_t half)
+{
+    const int64_t n = heads * 2 * half;
+    float *x = check_random(n, 1, 1), *y = check_random(n, 2, 1), *y0 = check_copy(y, n);
+    float *c = check_random(half, 3, 1), *s = check_copy(c, half);
+    for (int64_t i = 0; i < half; i++) {
+        s[i] = (float)sin((double)i);
+        c[i] = (float)cos((double)i);
+    }
+    for (int back = 0; back < 2; back++) {
+        table->rope(y, x, c, s, heads, half, back ? -1 : 1);
+        sg_kernels_ref()->rope(y0, x, c, s, heads, half, back ? -1 : 1);
+        check_array("rope", y, y0, n, 1, 2 * FLT_EPSILON);
+    }
+    table->rope(y, y, c, s, heads, half, 1); // y holds the rotation back of x
+    check_array("rope there and back", y, x, n, 1, 8 * FLT_EPSILON);
+    free(x);
+    free(y);
+    free(y0);
+    free(c);
+    free(s);
+}
+
+static void check_softmax(const sg_kernels *table, int64_t rows, int64_t n, double scale)
+{
+    const sg_kernels *ref = sg_kernels_ref();
+    const int64_t all = rows * n;
+    float *x = check_random(all, 1, scale), *y = check_random(all, 2, 1), *y0 = check_copy(y, all);
+    float *dy = check_random(all, 3, 1), *copy = check_copy(x, all);
+    if (n > 1) x[0] = copy[0] = -INFINITY;
+    table->softmax_forward(y, x, rows, n);
+    ref->softmax_forward(y0, x, rows, n);
+    check_array("softmax", y, y0, all, 0x1p-126, 1e-6 + (double)n * FLT_EPSILON / 2);
+    if (n > 1) assert_true(y[0] == 0);
+    table->softmax_forward(copy, copy, rows, n);
+    check_array("softmax in place", copy, y, all, 0, 0);
+    for (int64_t r = 0; r < rows; r++) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            sum += (double)y[r * n + i];
+        check_close("softmax sum", r, sum, 1, 1, 1e-5);
+    }
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        float *dx = check_random(all, 4, 1), *dx0 = check_copy(dx, all);
+        table->softmax_backward(dx, dy, y, rows, n, accumulate);
+        ref->softmax_backward(dx0, dy, y, rows, n, accumulate);
+        check_array("softmax dx", dx, dx0, all, 1, 1e-6 + (double)n * FLT_EPSILON / 2);
+        free(dx);
+        free(dx0);
+    }
+    if (n > 2) { // a NaN spoils its row, and a row of -inf is NaN, in both tables
+        x[2] = NAN;
+        for (int64_t i = 0; i < n && rows > 1; i++)
+            x[n + i] = -INFINITY;
+        table->softmax_forward(y, x, rows, n);
+        ref->softmax_forward(y0, x, rows, n);
+        for (int64_t i = 0; i < n; i++)
+            assert_true(isnan(y[i]) && isnan(y0[i]));
+        for (int64_t i = n; i < all && i < 2 * n; i++)
+            assert_true(isnan(y[i]) && isnan(y0[i]));
+    }
+    free(x);
+    free(y);
+    free(y0);
+    free(dy);
+    free(copy);
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    const sg_kernels *avx2 = check_avx2();
+    for (int s = 0; s < size_count; s++) {
+        check_rmsnorm(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
+        check_softmax(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
+        if (sizes[s] < 300) check_rope(avx2, s % 5 + 1, sizes[s]);
+    }
+    check_rmsnorm(avx2, 3, 64, 1e-10); // eps decides
+    check_softmax(sg_kernels_ref(), 2, 50, 80);
+}
+
+// ---- activations ------------------------------------------------------------------------------
+
+static const float special[] = {0,     -0.0f,      1e-40f,   -1e-40f, 1e-10f,     7,
+                                -7,    6.9999995f, 20,       -20,     30,         -30,
+                                88,    -88,        100,      -100,    1e10f,      -1e10,
+                                1e20f, -1e20f,     -3.4e38f, 3.4e38f, 7.0000005f, -7.0000005f};
+enum { special_count = sizeof special / sizeof *special };
+
+static void check_act(const sg_kernels *table, sg_activation act, int64_t n)
+{
+    const sg_kernels *ref = sg_kernels_ref();
+    float *x = check_random(n, 1, 6), *dy = check_random(n, 2, 1);
+    for (int64_t i = 0; i < special_count && 4 * i < n; i++)
+        x[4 * i] = special[i];
+    float *y = check_random(n, 3, 1), *y0 = check_copy(y, n);
+    table->act_forward(y, x, act, n);
+    ref->act_forward(y0, x, act, n);
+    check_array("activation", y, y0, n, 1e-30, 2e-5); // the relative error of exp(u) grows with u
+    for (int64_t i = 0; i < n; i++)
+        check_close("activation", i, (double)y[i], (double)y0[i], 1, 2e-6);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        float *dx = check_random(n, 4, 1), *dx0 = check_copy(dx, n);
+        table->act_backward(dx, dy, x, act, n, accumulate);
+        ref->act_backward(dx0, dy, x, act, n, accumulate);
+        check_array("activation dx", dx, dx0, n, 1, 4e-6);
+        free(dx);
+        free(dx0);
+    }
+    float *dx = check_random(n, 4, 1);
+    table->act_backward(dx, dy, x, act, n, false);
+    table->act_backward(dy, dy, x, act, n, false); // in place
+    check_array("activation dx in place", dy, dx, n, 0, 0);
+    table->act_forward(x, x, act, n);
+    check_array("activation in place", x, y, n, 0, 0);
+    x[0] = NAN;
+    table->act_forward(y, x, act, 1);
+    ref->act_forward(y0, x, act, 1);
+    assert_true(isnan(y[0]) && isnan(y0[0]));
+    free(x);
+    free(dy);
+    free(y);
+    free(y0);
+    free(dx);
+}
+
+static void check_swiglu(const sg_kernels *table, int64_t rows, int64_t f)
+{
+    const sg_kernels *ref = sg_kernels_ref();
+    const int64_t n = rows * f;
+    float *u = check_random(2 * n, 1, 9), *dy = check_random(n, 2, 1);
+    for (int64_t i = 0; i < special_count && 4 * i < 2 * n; i++)
+        u[4 * i] = special[i];
+    float *y = check_random(n, 3, 1), *y0 = check_copy(y, n);
+    table->swiglu_forward(y, u, rows, f);
+    ref->swiglu_forward(y0, u, rows, f);
+    check_array("swiglu", y, y0, n, 1, 4e-6);
+    float *du = check_random(2 * n, 4, 1), *du0 = check_copy(du, 2 * n);
+    table->swiglu_backward(du, dy, u, rows, f);
+    ref->swiglu_backward(du0, dy, u, rows, f);
+    check_array("swiglu du", du, du0, 2 * n, 8, 4e-6);
+    for (int64_t r = 0; r < rows; r++) { // what was cut has no gradient, 7 itself has one
+        for (int64_t i = 0; i < f; i++) {
+            int64_t gate = r * 2 * f + i, linear = gate + f;
+            if (u[gate] > 7) assert_true(du[gate] == 0 && du0[gate] == 0);
+            if (u[linear] > 7 || u[linear] < -7) assert_true(du[linear] == 0 && du0[linear] == 0);
+            if (u[gate] == 7 && u[linear] > -1) assert_true(du[gate] != 0 && du0[gate] != 0);
+        }
+    }
+    free(u);
+    free(dy);
+    free(y);
+    free(y0);
+    free(du);
+    free(du0);
+}
+
+// The plain GELU against its formula with tanh, in double; slopes against differences.
+static void test_ref_activations(void **state)
+{
+    (void)state;
+    const sg_kernels *ref = sg_kernels_ref();
+    for (int i = -600; i <= 600; i++) {
+        float x = (float)i / 100, y, slope, one = 1;
+        double z = (double)x, h = 1e-5, value[3];
+        for (int j = 0; j < 3; j++) {
+            double t = z + h * (j - 1);
+            value[j] = t / 2 * (1 + tanh(sqrt(2 / M_PI) * (t + 0.044715 * t * t * t)));
+        }
+        ref->act_forward(&y, &x, SG_ACT_GELU, 1);
+        ref->act_backward(&slope, &one, &x, SG_ACT_GELU, 1, false);
+        check_close("gelu", i, (double)y, value[1], 1, 1e-6);
+        check_close("gelu slope", i, (double)slope, (value[2] - value[0]) / (2 * h), 1, 2e-6);
+        double gate = z > 7 ? 7 : z, linear = 0.5, both;
+        const float u[2] = {x, 0.5f};
+        both = gate / (1 + exp(-1.702 * gate)) * (linear + 1);
+        ref->swiglu_forward(&y, u, 1, 1);
+        check_close("swiglu", i, (double)y, both, 1, 1e-6);
+        ref->act_forward(&y, &x, SG_ACT_SWISH, 1);
+        check_close("swish", i, (double)y, z / (1 + exp(-z)), 1, 1e-6);
+        ref->act_forward(&y, &x, SG_ACT_RELU, 1);
+        assert_true(y == (x > 0 ? x : 0));
+    }
+}
+
+static void test_activations(void **state)
+{
+    (void)state;
+    const sg_kernels *avx2 = check_avx2();
+    for (int s = 0; s < size_count; s++) {
+        for (int act = 0; act < SG_ACT_COUNT; act++)
+            check_act(avx2, (sg_activation)act, sizes[s]);
+        check_swiglu(avx2, s % 3 + 1, sizes[s]);
+    }
+}
+
+// ---- sparse memory and thin products ------------------------------------------------------------
+
+static void check_gather(const sg_kernels *table, int64_t count, int64_t d)
+{
+    enum { stored = 37 };
+    const sg_kernels *ref = sg_kernels_ref();
+    float *memory = check_random(stored * d, 1, 1), *x = check_random(d, 2, 1);
+    float *a = check_random(count, 3, 1), *a0 = check_copy(a, count);
+    float *y = check_random(d, 4, 1), *y0 = check_copy(y, d);
+    int32_t *rows = malloc((size_t)(count + 1) * sizeof *rows);
+    assert_non_null(rows);
+    for (int64_t j = 0; j < count; j++)
+        rows[j] = (int32_t)sg_rng_below(5, 1, (uint64_t)j, stored);
+    double relative = (double)d * FLT_EPSILON;
+    table->gather_dots(a, x, memory, rows, count, d);
+    ref->gather_dots(a0, x, memory, rows, count, d);
+    check_array("gather_dots", a, a0, count, 1 + sqrt((double)d), relative);
+    for (int64_t j = 0; j < count; j++) // a row alone gives the same bits as among others
+        assert_true((table->gather_dots(a0, x, memory, rows + j, 1, d), a0[0] == a[j]));
+    check_array("gather_dots", a, a, count, 0, 0);
+    table->gather_sum(y, a, memory, rows, count, d);
+    ref->gather_sum(y0, a, memory, rows, count, d);
+    double size = 1;
+    for (int64_t j = 0; j < count; j++)
+        size += fabs((double)a[j]);
+    check_array("gather_sum", y, y0, d, size, 1e-7 * (double)(count + 2));
+    free(memory);
+    free(x);
+    free(a);
+    free(a0);
+    free(y);
+    free(y0);
+    free(rows);
+}
+
+static void check_thin(const sg_kernels *table, int64_t m, int64_t n, int64_t d)
+{
+    const int64_t ldy = n + 3, ldx = d + 5, ldw = d + 2;
+    float *x = check_random(m * ldx, 1, 1), *w = check_random(n * ldw, 2, 1);
+    float *y = check_random(m * ldy, 3, 1), *y0 = check_copy(y, m * ldy);
+    table->thin_product(y, ldy, x, ldx, m, w, ldw, n, d);
+    sg_kernels_ref()->thin_product(y0, ldy, x, ldx, m, w, ldw, n, d);
+    check_array("thin_product", y, y0, m * ldy, 1 + sqrt((double)d), (double)d * FLT_EPSILON);
+    free(x);
+    free(w);
+    free(y);
+    free(y0);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    const sg_kernels *avx2 = check_avx2();
+    for (int64_t count = 0; count <= 21; count++)
+        for (int s = 0; s < size_count; s += 2)
+            check_gather(avx2, count, sizes[(s + count) % size_count]);
+    check_gather(avx2, 3000, 256);
+    check_gather(avx2, 8, 768);
+    check_gather(avx2, 19, 767);
+    for (int64_t m = 1; m <= 4; m++)
+        for (int64_t n = 1; n < 14; n++)
+            check_thin(avx2, m, n, sizes[(m * 13 + n) % size_count]);
+}
+
+// ---- optimiser --------------------------------------------------------------------------------
+
+// Twenty steps beside the same formula in double, with gradients of many sizes.
+static void check_adamw(const sg_kernels *table, int64_t n)
+{
+    float *p = check_random(n, 1, 1), *g = check_random(n, 2, 1);
+    float *m = calloc((size_t)(n + 1), sizeof *m), *v = calloc((size_t)(n + 1), sizeof *v);
+    double *exact = calloc((size_t)(3 * n), sizeof *exact);
+    assert_true(m && v && exact);
+    for (int64_t i = 0; i < n; i++)
+        exact[i] = (double)p[i];
+    for (int t = 1; t <= 20; t++) {
+        sg_adamw_args args = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1};
+        args.bias1 = 1 - pow(args.beta1, t);
+        args.bias2 = 1 - pow(args.beta2, t);
+        args.grad_scale = 0.3;
+        for (int64_t i = 0; i < n; i++) {
+            double u = sg_rng_normal((uint64_t)t, 3, (uint64_t)i);
+            g[i] = (float)(u * pow(10, -(double)(i % 12)));
+            double *dp = exact + i, *dm = exact + n + i, *dv = exact + 2 * n + i;
+            double grad = (double)g[i] * args.grad_scale;
+            *dm = args.beta1 * *dm + (1 - args.beta1) * grad;
+            *dv = args.beta2 * *dv + (1 - args.beta2) * grad * grad;
+            double step = *dm / args.bias1 / (sqrt(*dv / args.bias2) + args.eps);
+            *dp -= args.lr * (step + args.decay * *dp);
+        }
+        table->adamw(p, m, v, g, n, &args);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double size = pow(10, -(double)(i % 12));
+        check_close("adamw p", i, (double)p[i], exact[i], 1, 2e-6);
+        check_close("adamw m", i, (double)m[i], exact[n + i], size, 2e-6);
+        check_close("adamw v", i, (double)v[i], exact[2 * n + i], 0, 1e-5);
+    }
+    check_intact(p, n);
+    free(p);
+    free(g);
+    free(m);
+    free(v);
+    free(exact);
+}
+
+static void check_adamw_step(const sg_kernels *table, int64_t n)
+{
+    const sg_adamw_args args = {3e-4, 0.9, 0.98, 1e-8, 0.1, 0.19, 0.04, 1};
+    float *p = check_random(n, 1, 1), *g = check_random(n, 2, 1e-3);
+    float *m = check_random(n, 3, 1e-3), *v = check_random(n, 4, 1e-6);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = fabsf(v[i]);
+    if (n > 9) { // denormal moments, and none at all
+        g[9] = g[8] = m[9] = m[8] = v[9] = 0;
+        v[8] = 1e-42f;
+    }
+    float *p0 = check_copy(p, n), *m0 = check_copy(m, n), *v0 = check_copy(v, n);
+    table->adamw(p, m, v, g, n, &args);
+    sg_kernels_ref()->adamw(p0, m0, v0, g, n, &args);
+    check_array("adamw p", p, p0, n, 1, 1e-6);
+    check_array("adamw m", m, m0, n, 1e-3, 1e-6);
+    check_array("adamw v", v, v0, n, 0, 1e-6);
+    free(p);
+    free(g);
+    free(m);
+    free(v);
+    free(p0);
+    free(m0);
+    free(v0);
+}
+
+static void test_ref_adamw(void **state)
+{
+    (void)state;
+    check_adamw(sg_kernels_ref(), 1000);
+}
+
+static void test_adamw(void **state)
+{
+    (void)state;
+    const sg_kernels *avx2 = check_avx2();
+    check_adamw(avx2, 1001);
+    for (int s = 0; s < size_count; s++)
+        check_adamw_step(avx2, sizes[s]);
+}
+
+// ---- the choice of a table ----------------------------------------------------------------------
+
+static void test_choice(void **state)
+{
+    (void)state;
+    assert_non_null(sg_kernels_ref());
+    assert_true(sg_kernels_select("ref"));
+    assert_ptr_equal(sg_kernels_get(), sg_kernels_ref());
+    assert_false(sg_kernels_select("neon"));
+    assert_ptr_equal(sg_kernels_get(), sg_kernels_ref()); // a refused choice changes nothing
+    assert_int_equal(sg_kernels_select("avx2"), sg_kernels_avx2() != NULL);
+    assert_true(sg_kernels_select(NULL));
+    assert_string_equal(sg_kernels_get()->name, sg_kernels_avx2() ? "avx2" : "ref");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ref_dot),
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_ref_activations),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_ref_adamw),
+        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_choice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

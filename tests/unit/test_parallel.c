@@ -1,0 +1,147 @@
+// The thread pool: every chunk runs exactly once, one worker never runs two at a time, and all of it
+// holds over thousands of short loops on the same pool.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/parallel.h"
+
+enum { chunks_max = 1000, threads_max = 9 };
+
+typedef struct job {
+    atomic_int runs[chunks_max];
+    atomic_int inside[threads_max]; // chunks now being run by a worker
+    atomic_int wrong;
+    int threads;
+    int64_t chunks;
+    long plain[chunks_max]; // written without a lock: must be seen by the caller afterwards
+} job;
+
+static void run_chunk(void *context, int64_t chunk, int worker)
+{
+    job *j = context;
+    if (chunk < 0 || chunk >= j->chunks || worker < 0 || worker >= j->threads) {
+        atomic_fetch_add(&j->wrong, 1);
+        return;
+    }
+    if (atomic_fetch_add(&j->inside[worker], 1) != 0) atomic_fetch_add(&j->wrong, 1);
+    atomic_fetch_add(&j->runs[chunk], 1);
+    j->plain[chunk] = (long)chunk * 3 + 1;
+    atomic_fetch_sub(&j->inside[worker], 1);
+}
+
+static void check_loop(sg_pool *pool, int threads, int64_t chunks)
+{
+    static job j;
+    memset(&j, 0, sizeof j);
+    j.threads = threads;
+    j.chunks = chunks;
+    sg_parallel_for(pool, chunks, run_chunk, &j);
+    assert_int_equal(atomic_load(&j.wrong), 0);
+    for (int64_t i = 0; i < chunks_max; i++) {
+        assert_int_equal(atomic_load(&j.runs[i]), i < chunks ? 1 : 0);
+        assert_int_equal(j.plain[i], i < chunks ? i * 3 + 1 : 0);
+    }
+}
+
+static void test_each_chunk_once(void **state)
+{
+    (void)state;
+    static const int64_t chunks[] = {0, 1, 2, 3, 7, 8, 9, 100, chunks_max};
+    for (int threads = 1; threads < threads_max; threads++) {
+        sg_pool *pool;
+        assert_int_equal(sg_pool_new(threads, &pool, NULL), SG_OK);
+        assert_int_equal(sg_pool_threads(pool), threads);
+        for (int repeat = 0; repeat < 10; repeat++)
+            for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++)
+                check_loop(pool, threads, chunks[c]);
+        sg_pool_free(pool);
+    }
+}
+
+static void test_without_pool(void **state)
+{
+    (void)state;
+    assert_int_equal(sg_pool_threads(NULL), 1);
+    check_loop(NULL, 1, 0);
+    check_loop(NULL, 1, 17);
+    sg_pool_free(NULL);
+}
+
+static void count_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    int64_t *counts = context;
+    counts[chunk]++;
+}
+
+// Short loops one after the other: a worker that comes late to one must not disturb the next.
+static void test_many_short_loops(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        sg_pool *pool;
+        int64_t counts[5] = {0};
+        assert_int_equal(sg_pool_new(threads, &pool, NULL), SG_OK);
+        for (int64_t loop = 1; loop <= 3000; loop++) {
+            sg_parallel_for(pool, 5, count_chunk, counts);
+            for (int i = 0; i < 5; i++)
+                assert_int_equal(counts[i], loop);
+        }
+        sg_pool_free(pool);
+    }
+}
+
+static void test_idle_pools(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++) { // started and stopped with nothing to do
+        sg_pool *pool;
+        assert_int_equal(sg_pool_new(3, &pool, NULL), SG_OK);
+        sg_pool_free(pool);
+    }
+}
+
+static bool fail_at(void *user, size_t bytes)
+{
+    (void)bytes;
+    int *left = user;
+    return (*left)-- != 0;
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    sg_pool *pool;
+    sg_error err;
+    assert_int_equal(sg_pool_new(0, &pool, &err), SG_ERR_ARGUMENT);
+    assert_null(pool);
+    assert_non_null(strstr(err.message, "found 0"));
+    assert_int_equal(sg_pool_new(1025, &pool, &err), SG_ERR_ARGUMENT);
+    const int64_t live = sg_alloc_live();
+    for (int n = 0; n < 2; n++) {
+        int left = n;
+        sg_alloc_set_hook(fail_at, &left);
+        sg_status status = sg_pool_new(2, &pool, &err);
+        sg_alloc_set_hook(NULL, NULL);
+        assert_int_equal(status, SG_ERR_MEMORY);
+        assert_null(pool);
+        assert_int_equal(sg_alloc_live(), live);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_chunk_once),  cmocka_unit_test(test_without_pool),
+        cmocka_unit_test(test_many_short_loops), cmocka_unit_test(test_idle_pools),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

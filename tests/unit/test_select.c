@@ -1,0 +1,236 @@
+// Top-k and product top-k: the plain ones against a sort and against their definition, the AVX2 ones
+// against the plain ones, which they must equal to the last bit and in every tie.
+#include "unit/kernel_check.h"
+
+typedef struct candidate {
+    float score;
+    int64_t rank, id; // ties go to the lower rank
+} candidate;
+
+static int by_score(const void *left, const void *right)
+{
+    const candidate *a = left, *b = right;
+    if (a->score != b->score) return a->score > b->score ? -1 : 1;
+    return a->rank < b->rank ? -1 : a->rank > b->rank;
+}
+
+static float number(float x)
+{
+    return isnan(x) ? -INFINITY : x;
+}
+
+// The k best of x by sorting all of it.
+static void sorted_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
+{
+    candidate *all = malloc((size_t)n * sizeof *all);
+    assert_non_null(all);
+    for (int64_t i = 0; i < n; i++)
+        all[i] = (candidate){number(x[i]), i, i};
+    qsort(all, (size_t)n, sizeof *all, by_score);
+    for (int64_t i = 0; i < k; i++) {
+        ids[i] = (int32_t)all[i].id;
+        scores[i] = all[i].score;
+    }
+    free(all);
+}
+
+// The definition: k best of each part, all k x k sums, sorted.
+static void sorted_product(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
+                           int64_t k)
+{
+    int32_t ids0[SG_TOPK_MAX], ids1[SG_TOPK_MAX];
+    float best0[SG_TOPK_MAX], best1[SG_TOPK_MAX];
+    sorted_topk(ids0, best0, s0, n, k);
+    sorted_topk(ids1, best1, s1, n, k);
+    candidate *all = malloc((size_t)(k * k) * sizeof *all);
+    assert_non_null(all);
+    for (int64_t i = 0; i < k * k; i++)
+        all[i] = (candidate){number(best0[i / k] + best1[i % k]), i, ids0[i / k] * n + ids1[i % k]};
+    qsort(all, (size_t)(k * k), sizeof *all, by_score);
+    for (int64_t i = 0; i < k; i++) {
+        ids[i] = (int32_t)all[i].id;
+        scores[i] = all[i].score;
+    }
+    free(all);
+}
+
+enum { kinds = 8 };
+
+// Rows that are easy to get wrong: many ties, few or no finite numbers, sorted either way.
+static void fill(float *x, int64_t n, int kind, uint64_t seed)
+{
+    const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1, 1e-42f, -3e38f};
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t u = sg_rng_u64(seed, (uint32_t)kind, (uint64_t)i);
+        float smooth = (float)sg_rng_normal(seed, 9, (uint64_t)i);
+        switch (kind) {
+        case 0:
+            x[i] = smooth;
+            break;
+        case 1:
+            x[i] = (float)(u % 5) / 4; // ties
+            break;
+        case 2:
+            x[i] = seed % 2 ? -INFINITY : 0.25f; // all equal
+            break;
+        case 3:
+            x[i] = odd[u % 8];
+            break;
+        case 4:
+            x[i] = u % 20 ? -INFINITY : smooth; // few finite
+            break;
+        case 5:
+            x[i] = (float)i * (seed % 2 ? 1.0f : -1.0f);
+            break;
+        case 6:
+            x[i] = u % 7 ? smooth : NAN;
+            break;
+        default:
+            x[i] = roundf(smooth * 8) / 8; // ties among random numbers
+            break;
+        }
+    }
+}
+
+static void check_same(const char *what, const int32_t *ids, const float *scores,
+                       const int32_t *ids0, const float *scores0, int64_t n, int64_t k, int kind)
+{
+    for (int64_t i = 0; i < k; i++)
+        if (ids[i] != ids0[i] || !(scores[i] == scores0[i]))
+            fail_msg("%s n %lld k %lld kind %d, place %lld: found %d (%g), expected %d (%g)", what,
+                     (long long)n, (long long)k, kind, (long long)i, ids[i], (double)scores[i],
+                     ids0[i], (double)scores0[i]);
+    assert_int_equal(ids[k], -77);
+    assert_true(scores[k] == check_canary);
+}
+
+static const int64_t widths[] = {1,   2,   3,   4,   5,   7,    8,    9,   12, 15,
+                                 16,  17,  23,  24,  32,  33,   63,   64,  65, 100,
+                                 127, 128, 129, 255, 512, 1000, 1024, 1500};
+static const int64_t counts[] = {1,  2,  3,  4,  7,  8,  9,  10,  15, 16,
+                                 17, 24, 31, 32, 33, 63, 64, 200, 512};
+enum {
+    width_count = sizeof widths / sizeof *widths,
+    count_count = sizeof counts / sizeof *counts,
+    list_max = 1600
+};
+
+static void check_topk(const sg_kernels *table, int64_t n, int64_t k, int kind, uint64_t seed)
+{
+    static float x[list_max], scores[list_max], scores0[list_max];
+    static int32_t ids[list_max], ids0[list_max];
+    fill(x, n, kind, seed);
+    ids[k] = -77;
+    scores[k] = check_canary;
+    sorted_topk(ids0, scores0, x, n, k);
+    table->topk(ids, scores, x, n, k);
+    check_same("topk", ids, scores, ids0, scores0, n, k, kind);
+}
+
+static void check_all_topk(const sg_kernels *table)
+{
+    for (int w = 0; w < width_count; w++)
+        for (int c = 0; c < count_count && counts[c] <= widths[w]; c++)
+            for (int kind = 0; kind < kinds; kind++)
+                for (uint64_t seed = 0; seed < 2; seed++)
+                    check_topk(table, widths[w], counts[c], kind, seed);
+    for (int kind = 0; kind < kinds; kind++) {
+        check_topk(table, 1500, 700, kind, 1); // beyond SG_TOPK_MAX
+        check_topk(table, 600, 600, kind, 1);
+    }
+    for (uint64_t seed = 0; seed < 300; seed++)
+        check_topk(table, 16 + (int64_t)(seed % 50), 8, seed % 2 ? 0 : 7, seed);
+}
+
+static void test_ref_topk(void **state)
+{
+    (void)state;
+    check_all_topk(sg_kernels_ref());
+}
+
+static void test_topk(void **state)
+{
+    (void)state;
+    check_all_topk(check_avx2());
+}
+
+static void check_product(const sg_kernels *table, int64_t n, int64_t k, int kind, uint64_t seed)
+{
+    static float s0[list_max], s1[list_max], scores[list_max], scores0[list_max];
+    static int32_t ids[list_max], ids0[list_max];
+    fill(s0, n, kind, seed);
+    fill(s1, n, seed % 3 ? kind : (kind + 1) % kinds, seed + 1000);
+    ids[k] = -77;
+    scores[k] = check_canary;
+    sorted_product(ids0, scores0, s0, s1, n, k);
+    table->product_topk(ids, scores, s0, s1, n, k);
+    check_same("product_topk", ids, scores, ids0, scores0, n, k, kind);
+}
+
+static void check_all_products(const sg_kernels *table)
+{
+    for (int w = 0; w < width_count; w++)
+        for (int c = 0; c < count_count && counts[c] <= widths[w] && counts[c] <= 64; c++)
+            for (int kind = 0; kind < kinds; kind++)
+                for (uint64_t seed = 0; seed < 2; seed++)
+                    check_product(table, widths[w], counts[c], kind, seed);
+    check_product(table, 600, SG_TOPK_MAX, 7, 1);
+    check_product(table, 512, SG_TOPK_MAX, 3, 1);
+    for (uint64_t seed = 0; seed < 500; seed++)
+        check_product(table, 16 + (int64_t)(seed % 50), 1 + (int64_t)(seed % 8), seed % 2 ? 0 : 1,
+                      seed);
+}
+
+static void test_ref_product(void **state)
+{
+    (void)state;
+    check_all_products(sg_kernels_ref());
+}
+
+static void test_product(void **state)
+{
+    (void)state;
+    check_all_products(check_avx2());
+}
+
+// Nothing is lost by looking at the k best of each part only: all n^2 sums of distinct numbers.
+static void test_product_is_exact(void **state)
+{
+    (void)state;
+    enum { n = 40 };
+    const sg_kernels *tables[] = {sg_kernels_ref(), sg_kernels_avx2()};
+    candidate *all = malloc(n * n * sizeof *all);
+    assert_non_null(all);
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        float s0[n], s1[n], scores[n];
+        int32_t ids[n];
+        int64_t k = 1 + (int64_t)(seed % n);
+        for (int i = 0; i < n; i++) {
+            s0[i] = (float)sg_rng_normal(seed, 1, (uint64_t)i);
+            s1[i] = (float)sg_rng_normal(seed, 2, (uint64_t)i);
+        }
+        for (int i = 0; i < n * n; i++)
+            all[i] = (candidate){s0[i / n] + s1[i % n], i, i};
+        qsort(all, n * n, sizeof *all, by_score);
+        for (int t = 0; t < 2 && tables[t] != NULL; t++) {
+            tables[t]->product_topk(ids, scores, s0, s1, n, k);
+            for (int64_t i = 0; i < k; i++) {
+                assert_true(scores[i] == all[i].score);
+                bool tied =
+                    (i > 0 && all[i].score == all[i - 1].score) || all[i].score == all[i + 1].score;
+                if (!tied) assert_int_equal(ids[i], all[i].id);
+            }
+        }
+    }
+    free(all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ref_topk),         cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_ref_product),      cmocka_unit_test(test_product),
+        cmocka_unit_test(test_product_is_exact),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
