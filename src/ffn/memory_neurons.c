@@ -163,8 +163,8 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, l->z + hit, dots, scores, count);
         neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
-        if (l->dscores != NULL && a->gate != SG_GATE_NONE)
-            neurons_put_scores(l, first, rows, c, dscore);
+        if (a->gate == SG_GATE_NONE) memset(dscore, 0, (size_t)count * sizeof *dscore);
+        if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
         for (int64_t r = 0; l->dx != NULL && r < rows; r++)
             kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
@@ -219,15 +219,16 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
     for (int64_t j = begin; j < end; j++) {
         int64_t hit = base + offsets[j], count = offsets[j + 1] - offsets[j];
         int64_t at = (pool * a->n + j) * a->d;
-        if (l->dw_out != NULL) {
-            if (!l->add_out) memset(l->dw_out + at, 0, (size_t)a->d * sizeof(sg_real));
-            l->run->kernels->gather_sum(l->dw_out + at, l->z_sorted + hit, dy,
-                                        l->row_sorted + hit, count, a->d);
-        }
+        // In the order of the inputs, so that tied tables (w_in is w_out) add up.
         if (l->dw_in != NULL) {
             if (!l->add_in) memset(l->dw_in + at, 0, (size_t)a->d * sizeof(sg_real));
             l->run->kernels->gather_sum(l->dw_in + at, l->da_sorted + hit, x, l->row_sorted + hit,
                                         count, a->d);
+        }
+        if (l->dw_out != NULL) {
+            if (!l->add_out) memset(l->dw_out + at, 0, (size_t)a->d * sizeof(sg_real));
+            l->run->kernels->gather_sum(l->dw_out + at, l->z_sorted + hit, dy,
+                                        l->row_sorted + hit, count, a->d);
         }
     }
 }

@@ -269,12 +269,27 @@ static void attention_backward_chunk(void *context, int64_t chunk, int worker)
     attention_head_gradient(c, &h, sg_worker_scratch(c->run, worker));
 }
 
+// Where one tensor is two of query, key and value, its gradients meet in one place. They are written
+// tile by tile and not one after the other, so all of them have to add, to zeros.
+static void attention_same_place(attention_loop *c, int64_t count)
+{
+    sg_real *grad[] = {c->dq, c->dk, c->dv};
+    bool *add[] = {&c->add_q, &c->add_k, &c->add_v};
+    for (int i = 0; i < 3; i++)
+        for (int j = i + 1; j < 3; j++) {
+            if (grad[i] == NULL || grad[i] != grad[j]) continue;
+            if (!*add[i]) memset(grad[i], 0, (size_t)count * sizeof(sg_real));
+            *add[i] = *add[j] = true;
+        }
+}
+
 static void attention_backward(const sg_run *run, const sg_node *node)
 {
     attention_loop c = {.run = run, .node = node, .a = node->attributes};
     c.dq = sg_grad_in(run, node, 0, &c.add_q);
     c.dk = sg_grad_in(run, node, 1, &c.add_k);
     c.dv = sg_grad_in(run, node, 2, &c.add_v);
+    attention_same_place(&c, node->in[0]->count);
     int64_t sequences = sg_rows(node->in[0]) / c.a->length;
     sg_parallel_for(run->pool, sequences * c.a->heads, attention_backward_chunk, &c);
 }

@@ -86,6 +86,8 @@ sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps)
     node->attributes = attribute;
     sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){sg_rows(x)});
     int64_t d = sg_columns(x), parts = sg_chunks(sg_rows(x), sg_chunk_rows(d)) * d;
-    node->scratch_bytes = (size_t)(parts + (x->wants_grad ? 0 : x->count)) * sizeof(sg_real);
+    // A leaf's gradient may be wanted and yet get no place.
+    bool unread = !x->wants_grad || x->leaf;
+    node->scratch_bytes = (size_t)(parts + (unread ? x->count : 0)) * sizeof(sg_real);
     return sg_node_output(tape, node, "rmsnorm", SG_KIND_REAL, x->rank, x->shape);
 }

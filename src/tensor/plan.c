@@ -186,6 +186,11 @@ static void plan_backward_life(const sg_node *node, int step, plan_life *data, p
 
 static void plan_lives(const sg_tape *tape, plan_life *data, plan_life *grad)
 {
+    // The weights of all losses are put into their gradients before the first backward step: these
+    // lives begin there, also where the loss's own backward pass comes late.
+    for (int n = 0; tape->options.gradient && n < tape->n_nodes; n++)
+        if (tape->nodes[n]->loss_weight != 0 && tape->nodes[n]->out[0]->wants_grad)
+            life_touch(&grad[tape->nodes[n]->out[0]->index], tape->forward_steps);
     for (int s = 0; s < tape->n_steps; s++) {
         const sg_node *node = tape->nodes[tape->steps[s].node];
         if (tape->steps[s].backward)
@@ -196,9 +201,6 @@ static void plan_lives(const sg_tape *tape, plan_life *data, plan_life *grad)
     }
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
-        // The weight of a loss is put into its gradient before the first backward step.
-        if (tape->options.gradient && node->loss_weight != 0)
-            life_touch(&grad[node->out[0]->index], tape->forward_steps);
         // A loss is read by the caller after the pass.
         if (node->loss_weight != 0) life_touch(&data[node->out[0]->index], tape->n_steps);
     }

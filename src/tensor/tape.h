@@ -151,7 +151,7 @@ static inline int32_t *sg_ints(const sg_tensor *tensor)
 static inline sg_real *sg_grad_in(const sg_run *run, const sg_node *node, int i, bool *add)
 {
     const sg_tensor *t = node->in[i];
-    if (t == NULL || t->grad == NULL) return NULL;
+    if (t == NULL || !t->wants_grad || t->grad == NULL) return NULL;
     *add = !node->first[i] || (t->leaf && run->accumulate);
     return t->grad;
 }

@@ -1,0 +1,551 @@
+// The two ways to read a memory by a selection, against the plainest loops and by differences: every
+// activation and gate, shared and own pools, crowded and empty neurons and experts; then what the
+// layers must be equal to: the closed form of sgatlin's gradient (spec 5.4), a dense layer where
+// everything is selected, and PEER's router written as a plain one (spec 5.3).
+#include "ffn/ffn.h"
+#include "grad/gradcheck.h"
+
+static sg_real *room(int64_t count)
+{
+    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
+    assert_non_null(values);
+    return values;
+}
+
+static void expect_close(const char *what, const sg_real *found, const sg_real *expected,
+                         int64_t count)
+{
+    double largest = gc_largest(expected, count);
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(found[i] - expected[i]) <= 1e-12 * (1 + largest)))
+            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
+                     expected[i]);
+}
+
+// ---- neurons ----------------------------------------------------------------------------------
+
+typedef enum pattern {
+    PATTERN_RANDOM, // k different neurons
+    PATTERN_ONE,    // every hit is neuron n - 1
+    PATTERN_ALL,    // k = n: every neuron, in a rotated order
+    PATTERN_SAME    // all channels of a row select the same neurons
+} pattern;
+
+typedef struct neurons_user {
+    int64_t rows, channels, k, pools, n, d;
+    sg_activation activation;
+    sg_gate gate;
+    pattern pattern;
+    bool tied; // w_in is w_out
+    int32_t *ids;
+} neurons_user;
+
+static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const neurons_user *u = c->user;
+    const int64_t shape[] = {u->rows, u->channels * u->k};
+    sg_selection selection = {.scores = in[1], .channels = u->channels, .k = u->k};
+    selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
+    return sg_memory_neurons(tape, in[0], &selection, in[2], in[u->tied ? 2 : 3], u->activation,
+                             u->gate);
+}
+
+static void neurons_select(const neurons_user *u)
+{
+    for (int64_t i = 0; i < u->rows * u->channels * u->k; i++) {
+        int64_t row = i / (u->channels * u->k), group = i / u->k, slot = i % u->k;
+        uint64_t n = (uint64_t)u->n;
+        switch (u->pattern) {
+        case PATTERN_RANDOM:
+            u->ids[i] = (int32_t)sg_rng_permute(5, (uint32_t)group, (uint64_t)slot, n);
+            break;
+        case PATTERN_ONE:
+            u->ids[i] = (int32_t)(u->n - 1);
+            break;
+        case PATTERN_ALL:
+            u->ids[i] = (int32_t)((slot + group) % u->n);
+            break;
+        case PATTERN_SAME:
+            u->ids[i] = (int32_t)sg_rng_permute(5, (uint32_t)row, (uint64_t)slot, n);
+            break;
+        }
+    }
+}
+
+static double plain_act(double x, sg_activation act)
+{
+    switch (act) {
+    case SG_ACT_GELU:
+        return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    case SG_ACT_RELU:
+        return x > 0 ? x : 0;
+    case SG_ACT_SWISH:
+        return x / (1 + exp(-x));
+    default:
+        return x;
+    }
+}
+
+// The result; also the smallest distance of a pre-activation from 0, where relu has its kink.
+static double neurons_naive(const gc_case *c, sg_real *y)
+{
+    const neurons_user *u = c->user;
+    const sg_real *x = c->in[0].data, *scores = c->in[1].data, *w_in = c->in[2].data;
+    const sg_real *w_out = c->in[u->tied ? 2 : 3].data;
+    double margin = INFINITY;
+    for (int64_t i = 0; i < u->rows * u->channels * u->k; i++) {
+        int64_t row = i / (u->channels * u->k), channel = i / u->k % u->channels;
+        int64_t at = ((u->pools == 1 ? 0 : channel) * u->n + u->ids[i]) * u->d;
+        double a = 0, z;
+        for (int64_t j = 0; j < u->d; j++)
+            a += x[row * u->d + j] * w_in[at + j];
+        if (u->gate == SG_GATE_BEFORE) a *= scores[i];
+        if (fabs(a) < margin) margin = fabs(a);
+        z = plain_act(a, u->activation);
+        if (u->gate == SG_GATE_AFTER) z *= scores[i];
+        for (int64_t j = 0; j < u->d; j++)
+            y[row * u->d + j] += z * w_out[at + j];
+    }
+    return margin;
+}
+
+static void neurons_add(gc_case *c, const neurons_user *u, uint64_t seed)
+{
+    gc_add(c, "x", 2, (int64_t[]){u->rows, u->d}, 1, seed);
+    gc_add(c, "scores", 2, (int64_t[]){u->rows, u->channels * u->k}, 1, seed);
+    gc_add(c, "w_in", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
+    if (!u->tied) gc_add(c, "w_out", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
+}
+
+static void check_neurons(neurons_user u, int components)
+{
+    const char *activations[] = {"identity", "gelu", "relu", "swish"};
+    const char *gates[] = {"none", "before", "after"};
+    char name[120];
+    snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
+             (long long)u.rows, (long long)u.k, (long long)u.n, (long long)u.pools,
+             activations[u.activation], gates[u.gate]);
+    gc_case c = {.name = name, .build = build_neurons, .user = &u, .components = components};
+    u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
+    assert_non_null(u.ids);
+    neurons_select(&u);
+    sg_real *expected = NULL, *y = room(u.rows * u.d);
+    double margin = 0;
+    for (uint64_t seed = 1; margin < 3e-4; seed++) {
+        if (seed == 500) fail_msg("%s: no seed of 500 stays off the kink", name);
+        gc_free(&c);
+        sg_free(expected);
+        expected = room(u.rows * u.d);
+        neurons_add(&c, &u, seed);
+        margin = neurons_naive(&c, expected);
+        if (u.activation != SG_ACT_RELU) margin = 1;
+    }
+    gc_forward(&c, y, u.rows * u.d);
+    expect_close(name, y, expected, u.rows * u.d);
+    gc_check(&c);
+    sg_free(expected);
+    sg_free(y);
+    sg_free(u.ids);
+    gc_free(&c);
+}
+
+static void test_neurons_kinds(void **state)
+{
+    (void)state;
+    for (int act = 0; act < SG_ACT_COUNT; act++)
+        for (int gate = 0; gate < 3; gate++)
+            for (int64_t pools = 1; pools <= 3; pools += 2)
+                check_neurons((neurons_user){.rows = 7,
+                                             .channels = 3,
+                                             .k = 2,
+                                             .pools = pools,
+                                             .n = 5,
+                                             .d = 4,
+                                             .activation = (sg_activation)act,
+                                             .gate = (sg_gate)gate},
+                              12);
+}
+
+static void test_neurons_shapes(void **state)
+{
+    (void)state;
+    neurons_user u = {.rows = 1,
+                      .channels = 1,
+                      .k = 1,
+                      .pools = 1,
+                      .n = 1,
+                      .d = 1,
+                      .activation = SG_ACT_SWISH,
+                      .gate = SG_GATE_BEFORE};
+    check_neurons(u, 0);
+    u = (neurons_user){9, 2, 1, 2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM, false, NULL};
+    check_neurons(u, 0); // k = 1
+    u.k = 6, u.pattern = PATTERN_ALL;
+    check_neurons(u, 0); // k = N
+    u.k = 1, u.pattern = PATTERN_ONE;
+    check_neurons(u, 0); // all rows on one neuron, the others empty
+    u.pools = 1;
+    check_neurons(u, 0); // and of one shared pool
+    u.k = 3, u.channels = 4, u.pattern = PATTERN_SAME;
+    check_neurons(u, 0); // several channels hit the same neurons
+    u.rows = 1;
+    check_neurons(u, 0);
+    u.tied = true, u.rows = 6;
+    check_neurons(u, 0); // w_in is w_out
+    u.pools = u.channels;
+    check_neurons(u, 0);
+}
+
+// More rows than a tile (128), more neurons than a chunk of weights (32).
+static void test_neurons_many(void **state)
+{
+    (void)state;
+    neurons_user u = {.rows = 300,
+                      .channels = 2,
+                      .k = 3,
+                      .pools = 2,
+                      .n = 70,
+                      .d = 9,
+                      .activation = SG_ACT_IDENTITY,
+                      .gate = SG_GATE_BEFORE};
+    check_neurons(u, 6);
+    u.pools = 1, u.activation = SG_ACT_GELU, u.gate = SG_GATE_AFTER;
+    check_neurons(u, 6);
+    u.pattern = PATTERN_ONE, u.k = 1;
+    check_neurons(u, 6);
+    u.rows = 129;
+    check_neurons(u, 6);
+}
+
+// ---- sgatlin, closed form ---------------------------------------------------------------------
+
+static sg_tensor *build_sgatlin(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const neurons_user *u = c->user;
+    sg_selection selection = sg_product_topk(tape, in[1], u->channels, u->k);
+    return sg_memory_neurons(tape, in[0], &selection, in[2], in[3], u->activation, u->gate);
+}
+
+// Spec 5.4, hit by hit, with act' = 1: dz = dy . w_out, da = g dz, dg = a dz, dW_out += z dy,
+// dW_in += da x, dx += da w_in, dS[0, c, i0] += dg, dS[1, c, i1] += dg.
+static void sgatlin_closed_form(const gc_case *c, int64_t side, gc_pass *expected)
+{
+    const neurons_user *u = c->user;
+    int64_t d = u->d, half = u->channels * side;
+    for (int64_t r = 0; r < u->rows; r++)
+        for (int64_t channel = 0; channel < u->channels; channel++) {
+            const sg_real *s0 = c->in[1].data + r * 2 * half + channel * side, *s1 = s0 + half;
+            int32_t ids[16];
+            sg_real g[16], dy[16];
+            sg_kernels_ref()->product_topk(ids, g, s0, s1, side, u->k);
+            for (int64_t j = 0; j < d; j++)
+                dy[j] = gc_weight(r * d + j);
+            for (int64_t s = 0; s < u->k; s++) {
+                int64_t row = (channel * u->n + ids[s]) * d;
+                const sg_real *x = c->in[0].data + r * d;
+                const sg_real *w_in = c->in[2].data + row, *w_out = c->in[3].data + row;
+                double a = 0, dz = 0;
+                for (int64_t j = 0; j < d; j++) {
+                    a += x[j] * w_in[j];
+                    dz += dy[j] * w_out[j];
+                }
+                for (int64_t j = 0; j < d; j++) {
+                    expected->grads[0][r * d + j] += g[s] * dz * w_in[j];
+                    expected->grads[2][row + j] += g[s] * dz * x[j];
+                    expected->grads[3][row + j] += g[s] * a * dy[j];
+                }
+                sg_real *ds = expected->grads[1] + r * 2 * half + channel * side;
+                ds[ids[s] / side] += a * dz;
+                ds[half + ids[s] % side] += a * dz;
+            }
+        }
+}
+
+static void test_sgatlin_closed_form(void **state)
+{
+    (void)state;
+    const int64_t side = 5;
+    neurons_user u = {.rows = 40,
+                      .channels = 3,
+                      .k = 4,
+                      .pools = 3,
+                      .n = side * side,
+                      .d = 6,
+                      .activation = SG_ACT_IDENTITY,
+                      .gate = SG_GATE_BEFORE};
+    gc_case c = {.name = "sgatlin", .build = build_sgatlin, .user = &u};
+    gc_add(&c, "x", 2, (int64_t[]){u.rows, u.d}, 1, 1);
+    gc_add(&c, "S", 2, (int64_t[]){u.rows, 2 * u.channels * side}, 1, 2);
+    gc_add(&c, "w_in", 3, (int64_t[]){u.pools, u.n, u.d}, 1, 3);
+    gc_add(&c, "w_out", 3, (int64_t[]){u.pools, u.n, u.d}, 1, 4);
+    gc_pass found = {.threads = 2}, expected = {0};
+    gc_pass_new(&c, &found, NAN);
+    gc_pass_new(&c, &expected, 0);
+    gc_run(&c, &found);
+    sgatlin_closed_form(&c, side, &expected);
+    for (int i = 0; i < 4; i++) {
+        expect_close(c.in[i].name, found.grads[i], expected.grads[i], c.in[i].count);
+        assert_true(gc_largest(expected.grads[i], c.in[i].count) > 0.1);
+    }
+    gc_pass_free(&c, &found);
+    gc_pass_free(&c, &expected);
+    gc_free(&c);
+}
+
+// ---- everything selected: a dense layer -------------------------------------------------------
+
+static sg_tensor *build_dense(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const neurons_user *u = c->user;
+    sg_tensor *w = sg_reshape(tape, in[1], 2, (int64_t[]){u->n, u->d});
+    return sg_linear(tape, sg_activate(tape, sg_linear(tape, in[0], w, NULL), u->activation), in[2],
+                     NULL);
+}
+
+static void transpose(sg_real *to, const sg_real *from, int64_t rows, int64_t columns)
+{
+    for (int64_t i = 0; i < rows * columns; i++)
+        to[i % columns * rows + i / columns] = from[i];
+}
+
+static void check_dense(sg_activation activation)
+{
+    const int64_t rows = 30, n = 40, d = 6;
+    neurons_user u = {.rows = rows,
+                      .channels = 1,
+                      .k = n,
+                      .pools = 1,
+                      .n = n,
+                      .d = d,
+                      .activation = activation,
+                      .gate = SG_GATE_NONE,
+                      .pattern = PATTERN_ALL};
+    gc_case sparse = {.name = "all neurons", .build = build_neurons, .user = &u};
+    gc_case dense = {.name = "dense layer", .build = build_dense, .user = &u};
+    u.ids = sg_alloc_array((size_t)(rows * n), sizeof *u.ids);
+    assert_non_null(u.ids);
+    neurons_select(&u);
+    neurons_add(&sparse, &u, 1);
+    gc_add(&dense, "x", 2, (int64_t[]){rows, d}, 1, 1);
+    gc_add(&dense, "w_in", 2, (int64_t[]){n, d}, 0.7, 1);
+    transpose(gc_add(&dense, "w_out", 2, (int64_t[]){d, n}, 1, 1), sparse.in[3].data, n, d);
+    assert_memory_equal(dense.in[1].data, sparse.in[2].data, (size_t)(n * d) * sizeof(sg_real));
+    sg_real *a = room(rows * d), *b = room(rows * d), *turned = room(n * d);
+    gc_forward(&sparse, a, rows * d);
+    gc_forward(&dense, b, rows * d);
+    expect_close("all neurons, result", a, b, rows * d);
+    gc_pass p = {.threads = 1}, q = {.threads = 1};
+    gc_pass_new(&sparse, &p, NAN);
+    gc_pass_new(&dense, &q, NAN);
+    gc_run(&sparse, &p);
+    gc_run(&dense, &q);
+    expect_close("all neurons, dx", p.grads[0], q.grads[0], rows * d);
+    expect_close("all neurons, dw_in", p.grads[2], q.grads[1], n * d);
+    transpose(turned, q.grads[2], d, n);
+    expect_close("all neurons, dw_out", p.grads[3], turned, n * d);
+    gc_pass_free(&sparse, &p);
+    gc_pass_free(&dense, &q);
+    sg_free(a);
+    sg_free(b);
+    sg_free(turned);
+    sg_free(u.ids);
+    gc_free(&sparse);
+    gc_free(&dense);
+}
+
+static void test_dense(void **state)
+{
+    (void)state;
+    for (int act = 0; act < SG_ACT_COUNT; act++)
+        check_dense((sg_activation)act);
+}
+
+// ---- experts ----------------------------------------------------------------------------------
+
+typedef struct experts_user {
+    int64_t rows, k, experts, f, d;
+    int32_t *ids;
+} experts_user;
+
+static sg_tensor *build_experts(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const experts_user *u = c->user;
+    sg_selection selection = {.scores = in[1], .channels = 1, .k = u->k};
+    selection.ids =
+        sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){u->rows, u->k}, u->ids, NULL, false);
+    return sg_memory_experts(tape, in[0], &selection, in[2], in[3], in[4], in[5]);
+}
+
+// The GLU of expert e on x, times score, added to y. Returns the smallest distance from a clamp.
+static double expert_naive(const gc_case *c, int64_t e, const sg_real *x, double score, sg_real *y)
+{
+    const experts_user *u = c->user;
+    const sg_real *up = c->in[2].data + e * 2 * u->f * u->d, *ub = c->in[3].data + e * 2 * u->f;
+    const sg_real *down = c->in[4].data + e * u->d * u->f, *db = c->in[5].data + e * u->d;
+    double margin = INFINITY;
+    for (int64_t j = 0; j < u->d; j++)
+        y[j] += score * db[j];
+    for (int64_t i = 0; i < u->f; i++) {
+        double gate = ub[i], linear = ub[u->f + i];
+        for (int64_t j = 0; j < u->d; j++) {
+            gate += up[i * u->d + j] * x[j];
+            linear += up[(u->f + i) * u->d + j] * x[j];
+        }
+        margin = fmin(margin, fmin(fabs(gate - 7), fabs(fabs(linear) - 7)));
+        gate = fmin(gate, 7);
+        linear = fmax(fmin(linear, 7), -7);
+        double h = gate / (1 + exp(-1.702 * gate)) * (linear + 1);
+        for (int64_t j = 0; j < u->d; j++)
+            y[j] += score * h * down[j * u->f + i];
+    }
+    return margin;
+}
+
+static void check_experts(int64_t rows, int64_t k, int64_t experts, int64_t first, int64_t used,
+                          double scale)
+{
+    experts_user u = {.rows = rows, .k = k, .experts = experts, .f = 3, .d = 5};
+    int64_t f = u.f, d = u.d;
+    u.ids = sg_alloc_array((size_t)(rows * k), sizeof *u.ids);
+    assert_non_null(u.ids);
+    for (int64_t h = 0; h < rows * k; h++)
+        u.ids[h] = (int32_t)(first + (int64_t)sg_rng_permute(6, (uint32_t)(h / k),
+                                                             (uint64_t)(h % k), (uint64_t)used));
+    gc_case c = {.name = "memory_experts",
+                 .build = build_experts,
+                 .user = &u,
+                 .components = rows > 100 ? 5 : 0};
+    sg_real *expected = NULL, *y = room(rows * d);
+    double margin = 0;
+    for (uint64_t seed = 1; margin < 3e-4; seed++) {
+        if (seed == 500) fail_msg("no seed of 500 stays off the clamps");
+        gc_free(&c);
+        sg_free(expected);
+        expected = room(rows * d);
+        gc_add(&c, "x", 2, (int64_t[]){rows, d}, 1, seed);
+        gc_add(&c, "scores", 2, (int64_t[]){rows, k}, 1, seed);
+        gc_add(&c, "up", 3, (int64_t[]){experts, 2 * f, d}, scale, seed);
+        gc_add(&c, "up bias", 2, (int64_t[]){experts, 2 * f}, 1, seed);
+        gc_add(&c, "down", 3, (int64_t[]){experts, d, f}, 1, seed);
+        gc_add(&c, "down bias", 2, (int64_t[]){experts, d}, 1, seed);
+        margin = INFINITY;
+        for (int64_t h = 0; h < rows * k; h++)
+            margin = fmin(margin, expert_naive(&c, u.ids[h], c.in[0].data + h / k * d,
+                                               c.in[1].data[h], expected + h / k * d));
+    }
+    gc_forward(&c, y, rows * d);
+    expect_close(c.name, y, expected, rows * d);
+    gc_check(&c);
+    sg_free(expected);
+    sg_free(y);
+    sg_free(u.ids);
+    gc_free(&c);
+}
+
+static void test_experts(void **state)
+{
+    (void)state;
+    check_experts(9, 1, 4, 0, 4, 0.7);
+    check_experts(9, 2, 4, 0, 4, 0.7);
+    check_experts(9, 4, 4, 0, 4, 0.7); // k = E
+    check_experts(1, 2, 3, 0, 3, 0.7);
+    check_experts(1, 1, 1, 0, 1, 0.7);
+    check_experts(20, 2, 6, 2, 3, 0.7); // empty experts before and behind
+    check_experts(20, 1, 5, 4, 1, 0.7); // all rows on the last
+    check_experts(20, 1, 5, 0, 1, 0.7); // all rows on the first
+    check_experts(30, 2, 4, 0, 4, 3);   // many values clamped
+    check_experts(150, 2, 3, 0, 3, 0.7);
+}
+
+// ---- two routers ------------------------------------------------------------------------------
+
+typedef struct router_user {
+    const sg_router *router;
+    sg_config config;
+    sg_tensor *query, *keys; // leaves of the tape being recorded
+} router_user;
+
+static sg_tensor *router_parameter(void *user, const char *prefix, const char *name)
+{
+    const router_user *u = user;
+    (void)prefix;
+    return strstr(name, "query") ? u->query : u->keys;
+}
+
+static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    router_user u = *(const router_user *)c->user;
+    u.query = in[1];
+    u.keys = in[2];
+    sg_builder b = {tape, &u.config, "", router_parameter, &u};
+    return u.router->build(&b, in[0]).scores;
+}
+
+// product_key_value is key_value with the keys of neuron i n + j joined from key i of part 0 and key
+// j of part 1, the queries joined likewise, and K doubled (spec 5.3): the scores and what each
+// gradient says about the parts agree.
+static void test_product_is_key_value(void **state)
+{
+    (void)state;
+    const int64_t rows = 25, d = 6, C = 3, n = 4, K = 5, k = 3;
+    router_user product = {.router = &sg_router_product_key_value,
+                           .config = {.hidden_size = d,
+                                      .ffn_channels = C,
+                                      .ffn_neurons = n * n,
+                                      .ffn_key_size = K,
+                                      .ffn_top_k = k}};
+    router_user plain = product;
+    plain.router = &sg_router_key_value;
+    plain.config.ffn_key_size = 2 * K;
+    gc_case a = {.name = "product_key_value", .build = build_router, .user = &product};
+    gc_case b = {.name = "key_value", .build = build_router, .user = &plain};
+    gc_add(&a, "x", 2, (int64_t[]){rows, d}, 1, 1);
+    gc_add(&b, "x", 2, (int64_t[]){rows, d}, 1, 1);
+    const sg_real *qa = gc_add(&a, "query", 2, (int64_t[]){2 * C * K, d}, 1, 2);
+    const sg_real *ka = gc_add(&a, "keys", 4, (int64_t[]){2, C, n, K}, 1, 3);
+    sg_real *qb = gc_add(&b, "query", 2, (int64_t[]){C * 2 * K, d}, 0, 2);
+    sg_real *kb = gc_add(&b, "keys", 3, (int64_t[]){C, n * n, 2 * K}, 0, 3);
+    for (int64_t c = 0; c < C; c++)
+        for (int64_t part = 0; part < 2; part++) {
+            memcpy(qb + (c * 2 + part) * K * d, qa + (part * C + c) * K * d,
+                   (size_t)(K * d) * sizeof *qb);
+            for (int64_t i = 0; i < n * n; i++)
+                memcpy(kb + (c * n * n + i) * 2 * K + part * K,
+                       ka + ((part * C + c) * n + (part ? i % n : i / n)) * K,
+                       (size_t)K * sizeof *kb);
+        }
+    sg_real *ya = room(rows * C * k), *yb = room(rows * C * k);
+    gc_forward(&a, ya, rows * C * k);
+    gc_forward(&b, yb, rows * C * k);
+    expect_close("product_key_value, scores", ya, yb, rows * C * k);
+    gc_pass p = {.threads = 1}, q = {.threads = 1};
+    gc_pass_new(&a, &p, NAN);
+    gc_pass_new(&b, &q, NAN);
+    gc_run(&a, &p);
+    gc_run(&b, &q);
+    expect_close("product_key_value, dx", p.grads[0], q.grads[0], rows * d);
+    for (int64_t c = 0; c < C; c++)
+        for (int64_t part = 0; part < 2; part++)
+            expect_close("product_key_value, dquery", p.grads[1] + (part * C + c) * K * d,
+                         q.grads[1] + (c * 2 + part) * K * d, K * d);
+    gc_pass_free(&a, &p);
+    gc_pass_free(&b, &q);
+    sg_free(ya);
+    sg_free(yb);
+    gc_free(&a);
+    gc_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_neurons_kinds),
+        cmocka_unit_test(test_neurons_shapes),
+        cmocka_unit_test(test_neurons_many),
+        cmocka_unit_test(test_sgatlin_closed_form),
+        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_product_is_key_value),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
