@@ -28,28 +28,48 @@ static void gemm_scale(const sg_gemm_args *args)
 }
 
 // k is walked in blocks that are copied out in the order the inner loop wants (op(A) as it is, op(B)
-// row-major), so that all four cases are one loop over contiguous memory that compilers vectorise.
+// row-major, both filled up with zeros), so that all four cases are one loop of fixed length over
+// contiguous memory, which compilers vectorise; four rows of op(B) go into each pass over a row of C.
 enum { plain_m = 32, plain_n = 128, plain_k = 64 };
+
+typedef struct plain_block {
+    sg_real a[plain_m][plain_k], b[plain_k][plain_n];
+} plain_block;
+
+static void gemm_plain_row(sg_real *restrict sum, const sg_real *restrict a, sg_real (*b)[plain_n],
+                           int64_t depth)
+{
+    for (int v = 0; v < plain_n; v++)
+        sum[v] = 0;
+    for (int64_t p = 0; p < depth; p += 4) {
+        const sg_real a0 = a[p], a1 = a[p + 1], a2 = a[p + 2], a3 = a[p + 3];
+        const sg_real *restrict b0 = b[p], *restrict b1 = b[p + 1];
+        const sg_real *restrict b2 = b[p + 2], *restrict b3 = b[p + 3];
+        for (int v = 0; v < plain_n; v++)
+            sum[v] += (a0 * b0[v] + a1 * b1[v]) + (a2 * b2[v] + a3 * b3[v]);
+    }
+}
 
 static void gemm_plain_block(const sg_gemm_args *args, int64_t i0, int64_t j0, int64_t p0)
 {
-    sg_real a[plain_m][plain_k], b[plain_k][plain_n];
+    plain_block block = {.b = {{0}}};
     int64_t rows = args->m - i0 < plain_m ? args->m - i0 : plain_m;
     int64_t columns = args->n - j0 < plain_n ? args->n - j0 : plain_n;
     int64_t depth = args->k - p0 < plain_k ? args->k - p0 : plain_k;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < depth; p++)
-            a[i][p] = args->alpha * (args->transpose_a ? args->a[(p0 + p) * args->lda + i0 + i]
-                                                       : args->a[(i0 + i) * args->lda + p0 + p]);
+            block.a[i][p] =
+                args->alpha * (args->transpose_a ? args->a[(p0 + p) * args->lda + i0 + i]
+                                                 : args->a[(i0 + i) * args->lda + p0 + p]);
     for (int64_t p = 0; p < depth; p++)
         for (int64_t j = 0; j < columns; j++)
-            b[p][j] = args->transpose_b ? args->b[(j0 + j) * args->ldb + p0 + p]
-                                        : args->b[(p0 + p) * args->ldb + j0 + j];
+            block.b[p][j] = args->transpose_b ? args->b[(j0 + j) * args->ldb + p0 + p]
+                                              : args->b[(p0 + p) * args->ldb + j0 + j];
     for (int64_t i = 0; i < rows; i++) {
-        sg_real *restrict c = args->c + (i0 + i) * args->ldc + j0;
-        for (int64_t p = 0; p < depth; p++)
-            for (int64_t j = 0; j < columns; j++)
-                c[j] += a[i][p] * b[p][j];
+        sg_real *c = args->c + (i0 + i) * args->ldc + j0, sum[plain_n];
+        gemm_plain_row(sum, block.a[i], block.b, depth);
+        for (int64_t j = 0; j < columns; j++)
+            c[j] += sum[j];
     }
 }
 
