@@ -46,10 +46,12 @@ static void plan_add(sg_tape *tape, int node, bool backward)
     tape->steps[tape->n_steps++] = (sg_step){node, backward};
 }
 
-// Adds forward steps for those nodes of a segment whose results its backward pass reads.
+// Adds forward steps for those nodes of a segment whose results its backward pass reads. What a
+// later segment read of this one has stayed alive and is of no concern here.
 static void plan_recompute(sg_tape *tape, int segment, int last, const bool *has_backward,
                            bool *needed)
 {
+    memset(needed, 0, (size_t)tape->n_tensors * sizeof *needed);
     int first = last;
     while (first > 0 && tape->nodes[first - 1]->segment == segment)
         first--;
