@@ -46,10 +46,12 @@ static void plan_add(sg_tape *tape, int node, bool backward)
     tape->steps[tape->n_steps++] = (sg_step){node, backward};
 }
 
-// Adds forward steps for those nodes of a segment whose results its backward pass reads.
+// Adds forward steps for those nodes of a segment whose results its backward pass reads. What a
+// later segment read of this one has stayed alive and is of no concern here.
 static void plan_recompute(sg_tape *tape, int segment, int last, const bool *has_backward,
                            bool *needed)
 {
+    memset(needed, 0, (size_t)tape->n_tensors * sizeof *needed);
     int first = last;
     while (first > 0 && tape->nodes[first - 1]->segment == segment)
         first--;
@@ -144,6 +146,13 @@ static void life_touch(plan_life *life, int step)
     if (life->end[life->spans - 1] < step) life->end[life->spans - 1] = step;
 }
 
+// Alive from its first write to the end of everything.
+static void life_keep(plan_life *life, int end)
+{
+    life->spans = 1;
+    life->end[0] = end;
+}
+
 static bool life_overlap(const plan_life *a, const plan_life *b)
 {
     for (int i = 0; i < a->spans; i++)
@@ -202,10 +211,10 @@ static void plan_lives(const sg_tape *tape, plan_life *data, plan_life *grad)
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
         // A loss is read by the caller after the pass.
-        if (node->loss_weight != 0) life_touch(&data[node->out[0]->index], tape->n_steps);
+        if (node->loss_weight != 0) life_keep(&data[node->out[0]->index], tape->n_steps);
     }
     for (int i = 0; i < tape->n_keep; i++)
-        life_touch(&data[tape->keep[i]->index], tape->n_steps);
+        life_keep(&data[tape->keep[i]->index], tape->n_steps);
 }
 
 // ---- places -----------------------------------------------------------------------------------
