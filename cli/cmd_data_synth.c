@@ -97,6 +97,6 @@ const cli_command cli_cmd_data_synth = {
              "stories tell and come back to. Stories are parted by lines \"<|endoftext|>\". The\n"
              "same seed tells the same stories, however many.",
     .options = synth_options,
-    .example = "sgatlin data synth --stories 20000 --seed 1 --out stories.txt --facts facts.json",
+    .example = "sgatlin data synth --stories 20000 --seed 1 --out stories.txt --facts f.json",
     .run = synth_run,
 };

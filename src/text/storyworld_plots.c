@@ -123,7 +123,8 @@ const char *const sg_story_plots[] = {
     "\"[It is mine|I saw it first|Give it to me],\" said {h}. \"No, [it is mine|I saw it first|I "
     "want it],\" said {f}. {H} pulled on one side of the {c} {o}, and {f} pulled on the other. "
     "[They "
-    "shouted|They were so loud] that {a} {m} [woke up|ran away|looked at them in surprise]. "
+    "shouted so much|They were so loud] that {a} {m} [woke up|ran away|looked at them in "
+    "surprise]. "
     "{=m}\n\n"
     "[The {w} heard them and came.|The {w} came to see what was wrong.] {=w} \"[Why do you "
     "fight|What is this noise], {h}?\" asked the {w}. {H} [looked at the ground|turned red] and "
@@ -200,7 +201,8 @@ const char *const sg_story_plots[] = {
     "@E\n",
 
     // A short one: a meal is shared.
-    "@O @T, {h} @W to the {p} with {a} {x}. {=p} {H} sat down @U and took out the {x}. {=x} [Then|"
+    "@O @T, {h} @W to the {p} with {a} {x}. {=p} {H} sat down [under a tree|in the tall grass|on a "
+    "big stone|on a bench] and took out the {x}. {=x} [Then|"
     "Suddenly|At that moment] {a} {m} [came by|came out|looked at {ho}]. {=m}\n\n"
     "\"[Would you like some of|Do you want a bite of|Shall we share] my {x}?\" asked {h}. \"[Yes, "
     "please|Oh, yes|I would love to],\" said the {m}. [So they|And so they] sat {pi} the {pa} {p} "

