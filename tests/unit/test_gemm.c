@@ -244,5 +244,6 @@ int main(void)
         cmocka_unit_test(test_wide_stride),   cmocka_unit_test(test_threads),
         cmocka_unit_test(test_context),       cmocka_unit_test(test_context_without_memory),
     };
+    sg_gemm_setup(); // as a context does: without it the BLAS would use threads of its own
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
