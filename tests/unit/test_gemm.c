@@ -1,5 +1,5 @@
-// Dense products against a triple loop in double, their independence of the number of threads, and the
-// context that sets them up.
+// Dense products against a triple loop in double, their independence of the number of threads, and
+// the context that sets them up.
 #include "unit/kernel_check.h"
 
 #include <limits.h>
