@@ -27,9 +27,10 @@ static void gemm_scale(const sg_gemm_args *args)
     }
 }
 
-// k is walked in blocks that are copied out in the order the inner loop wants (op(A) as it is, op(B)
-// row-major, both filled up with zeros), so that all four cases are one loop of fixed length over
-// contiguous memory, which compilers vectorise; four rows of op(B) go into each pass over a row of C.
+// k is walked in blocks that are copied out in the order the inner loop wants (op(A) as it is,
+// op(B) row-major, both filled up with zeros), so that all four cases are one loop of fixed length
+// over contiguous memory, which compilers vectorise; four rows of op(B) go into each pass over a
+// row of C.
 enum { plain_m = 32, plain_n = 128, plain_k = 64 };
 
 typedef struct plain_block {
@@ -110,8 +111,8 @@ static void gemm_blas(const sg_gemm_args *args)
 
 // ---- few rows ---------------------------------------------------------------------------------
 
-// y = x W^T with up to four rows of x (decoding) reads W once and computes little; a BLAS would copy W
-// into its own order first, which costs more than the product.
+// y = x W^T with up to four rows of x (decoding) reads W once and computes little; a BLAS would
+// copy W into its own order first, which costs more than the product.
 enum { thin_rows = 4, thin_columns = 128 };
 
 static void gemm_thin(const sg_gemm_args *args)

@@ -1,5 +1,5 @@
-// Which table of kernels is in use. The choice is one atomic pointer, so that any thread may read it
-// and two that make the first choice at once make the same one.
+// Which table of kernels is in use. The choice is one atomic pointer, so that any thread may read
+// it and two that make the first choice at once make the same one.
 #include "kernel/kernel.h"
 
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
-// The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines the
-// result, `avx2` is checked against it. Kernels run on one thread, take raw pointers and sizes,
+// The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines
+// the result, `avx2` is checked against it. Kernels run on one thread, take raw pointers and sizes,
 // outputs first, and allocate nothing. Arrays do not overlap unless a comment allows it. Results
 // depend on the arguments alone (never on alignment or on the thread), so that runs repeat bit for
 // bit; different tables may round differently.
@@ -13,7 +13,7 @@
 
 typedef enum sg_activation {
     SG_ACT_IDENTITY = 0,
-    SG_ACT_GELU = 1,  // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+    SG_ACT_GELU = 1, // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
     SG_ACT_COUNT
@@ -35,16 +35,17 @@ typedef struct sg_kernels {
 
     // ---- vectors of n ----
     sg_real (*dot)(const sg_real *a, const sg_real *b, int64_t n);
-    void (*axpy)(sg_real *y, sg_real alpha, const sg_real *x, int64_t n); // y += alpha x
+    void (*axpy)(sg_real *y, sg_real alpha, const sg_real *x, int64_t n);   // y += alpha x
     void (*add)(sg_real *y, const sg_real *a, const sg_real *b, int64_t n); // y = a + b; may alias
-    void (*scale)(sg_real *y, sg_real alpha, int64_t n);                  // y *= alpha
-    double (*sum_squares)(const sg_real *x, int64_t n);                   // summed in double
-    sg_real (*max)(const sg_real *x, int64_t n);                          // n >= 1; no NaN inside
-    // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives 0.
+    void (*scale)(sg_real *y, sg_real alpha, int64_t n);                    // y *= alpha
+    double (*sum_squares)(const sg_real *x, int64_t n);                     // summed in double
+    sg_real (*max)(const sg_real *x, int64_t n);                            // n >= 1; no NaN inside
+    // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives
+    // 0.
     sg_real (*exp_sum)(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
 
-    // A few rows against many: y[i][j] = x_i . w_j for i < m, j < n. m is small (decoding: one token
-    // or four), so the cost is reading w once. y (m, n), x (m, d), w (n, d) with row strides.
+    // A few rows against many: y[i][j] = x_i . w_j for i < m, j < n. m is small (decoding: one
+    // token or four), so the cost is reading w once. y (m, n), x (m, d), w (n, d) with row strides.
     void (*thin_product)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                          const sg_real *w, int64_t ldw, int64_t n, int64_t d);
 

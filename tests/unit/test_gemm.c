@@ -1,5 +1,5 @@
-// Dense products against a triple loop in double, their independence of the number of threads, and the
-// context that sets them up.
+// Dense products against a triple loop in double, their independence of the number of threads, and
+// the context that sets them up.
 #include "unit/kernel_check.h"
 
 #include <limits.h>
@@ -244,5 +244,6 @@ int main(void)
         cmocka_unit_test(test_wide_stride),   cmocka_unit_test(test_threads),
         cmocka_unit_test(test_context),       cmocka_unit_test(test_context_without_memory),
     };
+    sg_gemm_setup(); // as a context does: without it the BLAS would use threads of its own
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

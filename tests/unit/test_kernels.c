@@ -1,5 +1,6 @@
 // Every AVX2 kernel against the plain one, and the plain ones against their formulas in double. The
-// plain kernels sum from left to right, so their own rounding error sets the tolerance of long sums.
+// plain kernels sum from left to right, so their own rounding error sets the tolerance of long
+// sums.
 #include "unit/kernel_check.h"
 
 static const int64_t sizes[] = {1,  2,  3,  7,  8,  9,   15,  16,  17,   24,  31,

@@ -1,5 +1,5 @@
-// The thread pool: every chunk runs exactly once, one worker never runs two at a time, and all of it
-// holds over thousands of short loops on the same pool.
+// The thread pool: every chunk runs exactly once, one worker never runs two at a time, and all of
+// it holds over thousands of short loops on the same pool.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>

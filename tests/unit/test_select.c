@@ -1,5 +1,5 @@
-// Top-k and product top-k: the plain ones against a sort and against their definition, the AVX2 ones
-// against the plain ones, which they must equal to the last bit and in every tie.
+// Top-k and product top-k: the plain ones against a sort and against their definition, the AVX2
+// ones against the plain ones, which they must equal to the last bit and in every tie.
 #include "unit/kernel_check.h"
 
 typedef struct candidate {

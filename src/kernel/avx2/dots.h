@@ -1,6 +1,6 @@
-// Dot products of one vector with up to four rows at once: each piece of x is loaded once for all, and
-// the eight running sums keep both FMA units busy. The order of a sum does not depend on how many rows
-// go together.
+// Dot products of one vector with up to four rows at once: each piece of x is loaded once for all,
+// and the eight running sums keep both FMA units busy. The order of a sum does not depend on how
+// many rows go together.
 #ifndef SG_KERNEL_AVX2_DOTS_H
 #define SG_KERNEL_AVX2_DOTS_H
 

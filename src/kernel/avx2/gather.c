@@ -1,10 +1,11 @@
-// Sparse memory: rows of a table picked by index. Where the table does not fit a cache every row starts
-// with a wait for memory, so the rows that come next are prefetched while this group is worked on.
+// Sparse memory: rows of a table picked by index. Where the table does not fit a cache every row
+// starts with a wait for memory, so the rows that come next are prefetched while this group is
+// worked on.
 #include "kernel/avx2/dots.h"
 #include "kernel/avx2/kernels.h"
 
-// Prefetching costs a tenth where the table is in the second cache and saves a tenth or more where it
-// is not. Long rows mean large tables.
+// Prefetching costs a tenth where the table is in the second cache and saves a tenth or more where
+// it is not. Long rows mean large tables.
 enum { dots_ahead = 512 };
 
 void sg_avx2_gather_dots(float *a, const float *x, const float *table, const int32_t *rows,
@@ -29,9 +30,9 @@ void sg_avx2_gather_dots(float *a, const float *x, const float *table, const int
     }
 }
 
-// y += sum of z[r] row[r] over `count` rows at once, a constant where it is used: y is read and written
-// once for all of them, and their eight streams keep that many waits for memory under way at a time.
-// Each element of y takes the rows in order whatever the grouping.
+// y += sum of z[r] row[r] over `count` rows at once, a constant where it is used: y is read and
+// written once for all of them, and their eight streams keep that many waits for memory under way
+// at a time. Each element of y takes the rows in order whatever the grouping.
 static inline void sum_rows(float *y, const float *z, const float *table, const int32_t *rows,
                             int count, int64_t d)
 {

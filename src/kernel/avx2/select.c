@@ -3,16 +3,17 @@
 // Up to 64 numbers are ranked: how many come before each is counted with compares alone, and the
 // ranks say where each belongs. No branch depends on the data, which is what makes it fast.
 //
-// More are filtered first, for k <= 32: the maxima of 16 or 64 groups of elements are ranked, and as the
-// k largest maxima belong to k elements, nothing below the k-th of them is among the k best. What is
-// left, about 1.4 k elements of random numbers, is ranked.
+// More are filtered first, for k <= 32: the maxima of 16 or 64 groups of elements are ranked, and
+// as the k largest maxima belong to k elements, nothing below the k-th of them is among the k best.
+// What is left, about 1.4 k elements of random numbers, is ranked.
 //
-// Otherwise the best so far are a sorted list in whole vectors, filled with -inf at first. Elements are
-// taken in order of their index; eight at a time are compared with the k-th best. One that passes is
-// inserted without a branch: a lane keeps its element when that is >= the new one (so equal elements
-// stay in order of arrival), else takes the new one when the element before it is kept, else takes the
-// element before it. NaN never passes a comparison; where the k-th best is -inf in the end, some of the
-// list was never filled, and the plain version decides which of the -inf elements stand there.
+// Otherwise the best so far are a sorted list in whole vectors, filled with -inf at first. Elements
+// are taken in order of their index; eight at a time are compared with the k-th best. One that
+// passes is inserted without a branch: a lane keeps its element when that is >= the new one (so
+// equal elements stay in order of arrival), else takes the new one when the element before it is
+// kept, else takes the element before it. NaN never passes a comparison; where the k-th best is
+// -inf in the end, some of the list was never filled, and the plain version decides which of the
+// -inf elements stand there.
 #include <string.h>
 
 #include "kernel/avx2/kernels.h"
@@ -31,9 +32,9 @@ static inline __m256i rank_keys(__m256 x)
     return _mm256_xor_si256(bits, _mm256_srli_epi32(_mm256_srai_epi32(bits, 31), 1));
 }
 
-// The ranks of the keys in `vectors` <= 4 vectors (a constant where it is used) from `first` on, among
-// all n. Before a key come the larger ones, and of the equal ones those with a lower index: an earlier
-// key counts where it is > key - 1, a later one where it is > key.
+// The ranks of the keys in `vectors` <= 4 vectors (a constant where it is used) from `first` on,
+// among all n. Before a key come the larger ones, and of the equal ones those with a lower index:
+// an earlier key counts where it is > key - 1, a later one where it is > key.
 static inline void rank_group(int32_t *order, const int32_t *keys, int64_t n, int64_t first,
                               int vectors)
 {
@@ -118,8 +119,9 @@ static void rank_topk(int32_t *ids, float *scores, const float *x, int64_t n, in
 
 enum { filter_max = 32 };
 
-// The k-th largest of the maxima of 8 * vectors groups; element i belongs to group i % (8 * vectors),
-// and what is left over at the end of x to none. `vectors` is a constant where it is used.
+// The k-th largest of the maxima of 8 * vectors groups; element i belongs to group i % (8 *
+// vectors), and what is left over at the end of x to none. `vectors` is a constant where it is
+// used.
 static inline float filter_bound(const float *x, int64_t n, int64_t k, int vectors)
 {
     __m256 group[8];
@@ -246,12 +248,12 @@ void sg_avx2_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_
     sg_ref_topk(ids, scores, x, n, k);
 }
 
-// With both parts sorted, only rank pairs with (r + 1)(s + 1) <= k can be among the k best sums: the
-// (r + 1)(s + 1) - 1 other pairs with ranks <= r and <= s have sums at least as large (rounded addition
-// is monotone, also with infinities when NaN counts as -inf) and, where equal, a lower rank in part 0,
-// or the same and a lower one in part 1, so they all come first. For k = 8 that leaves 20 pairs of 64,
-// for k = 16 there are 50. They are laid out row after row, so that the order of the index breaks ties
-// as asked, and ranked.
+// With both parts sorted, only rank pairs with (r + 1)(s + 1) <= k can be among the k best sums:
+// the (r + 1)(s + 1) - 1 other pairs with ranks <= r and <= s have sums at least as large (rounded
+// addition is monotone, also with infinities when NaN counts as -inf) and, where equal, a lower
+// rank in part 0, or the same and a lower one in part 1, so they all come first. For k = 8 that
+// leaves 20 pairs of 64, for k = 16 there are 50. They are laid out row after row, so that the
+// order of the index breaks ties as asked, and ranked.
 enum { product_small = 16 };
 
 static void product_rank(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
@@ -280,8 +282,8 @@ static void product_rank(int32_t *ids, float *scores, const float *s0, const flo
         ids[r] = pairs[order[r]];
 }
 
-// Row 0 comes sorted and starts the list; within a row sums fall, and from row to row first sums fall,
-// so one that does not pass ends the row, and the first of a row ends the search.
+// Row 0 comes sorted and starts the list; within a row sums fall, and from row to row first sums
+// fall, so one that does not pass ends the row, and the first of a row ends the search.
 static void product_list(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
                          int64_t k)
 {

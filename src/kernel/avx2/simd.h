@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stdint.h>
 
-// Before a loop over registers: gcc at -O2 leaves such a loop standing, and an array that is indexed
-// by it then lives in memory instead of registers (2.5 times slower where it was measured). clang
-// unrolls them unasked.
+// Before a loop over registers: gcc at -O2 leaves such a loop standing, and an array that is
+// indexed by it then lives in memory instead of registers (2.5 times slower where it was measured).
+// clang unrolls them unasked.
 #if defined(__clang__)
 #define SIMD_UNROLL
 #else
@@ -66,9 +66,9 @@ static inline __m256 simd_clamp(__m256 x, float low, float high)
 }
 
 // exp(x) within 2 ulp, for any x: x = n ln 2 + r, exp(r) = 1 + r + r^2 q(r) with q of degree 4 (a
-// minimax fit on |r| <= ln(2)/2, error 0.05 ulp). 2^n is applied in two halves, so that results below
-// the smallest normal number come out rounded and those above the largest as infinity; below -104
-// everything is 0, -infinity included.
+// minimax fit on |r| <= ln(2)/2, error 0.05 ulp). 2^n is applied in two halves, so that results
+// below the smallest normal number come out rounded and those above the largest as infinity; below
+// -104 everything is 0, -infinity included.
 static inline __m256 simd_exp(__m256 x)
 {
     const __m256 ln2_high = _mm256_set1_ps(0x1.62e4p-1f); // 15 bits: n * ln2_high is exact

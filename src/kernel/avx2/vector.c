@@ -1,5 +1,5 @@
-// Vector kernels. Sums run in four vectors of eight lanes (an FMA takes four cycles and two start in
-// each), joined in a fixed order.
+// Vector kernels. Sums run in four vectors of eight lanes (an FMA takes four cycles and two start
+// in each), joined in a fixed order.
 #include "kernel/avx2/dots.h"
 #include "kernel/avx2/kernels.h"
 #include "kernel/avx2/simd.h"

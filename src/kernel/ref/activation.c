@@ -1,8 +1,8 @@
 // Activations, and the clamped SwiGLU of GPT-OSS.
 //
 // GELU in its tanh form (Hendrycks & Gimpel 2016) is computed through 1 + tanh(u) = 2 sigmoid(2u):
-// gelu(x) = x sigmoid(2u), 2u = sqrt(8/pi) (x + 0.044715 x^3), which keeps its relative accuracy for
-// negative x, where 1 + tanh(u) would cancel.
+// gelu(x) = x sigmoid(2u), 2u = sqrt(8/pi) (x + 0.044715 x^3), which keeps its relative accuracy
+// for negative x, where 1 + tanh(u) would cancel.
 #include "kernel/real_math.h"
 #include "kernel/ref/ref.h"
 

@@ -1,7 +1,7 @@
 // The machine's two limits, dense products and memory reads, and the kernels against them:
-//   bench_kernels [gemm] [stream] [kernels] [gather]
-// Without an argument all are run. Each figure is the fastest of many repetitions, because what else
-// runs on a machine only ever adds time.
+//   build/bench/bench_kernels [gemm] [stream] [kernels] [gather]
+// Without an argument all are run. Each figure is the fastest of many repetitions, because what
+// else runs on a machine only ever adds time.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
