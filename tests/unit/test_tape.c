@@ -1,6 +1,6 @@
 // The tape as shipped: that its plan never lets two values that are needed at once share memory, that
-// nothing is read before it is written, what recomputation saves, how errors of the recording come
-// out, and that a failed allocation anywhere leaks nothing. On random graphs and on whole models.
+// nothing is read before it is written, what recomputation saves, and that a failed allocation
+// anywhere leaks nothing. On random graphs and on whole models.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -491,175 +491,6 @@ static void test_recompute_does_no_more(void **state)
     model_free(&m);
 }
 
-// ---- errors -----------------------------------------------------------------------------------
-
-static void expect_error(sg_tape *tape, sg_tensor *result, sg_status code, const char *part)
-{
-    sg_error err = {0};
-    assert_null(result);
-    // Nothing recorded afterwards hides it.
-    const int64_t two = 2;
-    assert_null(sg_tape_leaf(tape, "late", SG_KIND_REAL, 1, &two, NULL, NULL, true));
-    assert_null(sg_reshape(tape, result, 1, &two));
-    sg_tape_add_loss(tape, result, 1);
-    sg_tape_keep(tape, result);
-    sg_tape_fail(tape, SG_ERR_IO, "a later error");
-    assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.gradient = true}, &err), code);
-    if (strstr(err.message, part) == NULL)
-        fail_msg("found \"%s\", expected it to name %s", err.message, part);
-    sg_tape_free(tape);
-}
-
-enum { leaf_x, leaf_w, leaf_b, leaf_ids, leaf_cube, leaf_count };
-
-static sg_tape *error_tape(sg_tensor **leaves)
-{
-    sg_tape *tape;
-    assert_int_equal(sg_tape_new(&tape, NULL), SG_OK);
-    leaves[leaf_x] = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, (int64_t[]){6, 5}, NULL, NULL, true);
-    leaves[leaf_w] = sg_tape_leaf(tape, "w", SG_KIND_REAL, 2, (int64_t[]){4, 3}, NULL, NULL, true);
-    leaves[leaf_b] = sg_tape_leaf(tape, "b", SG_KIND_REAL, 1, (int64_t[]){9}, NULL, NULL, true);
-    leaves[leaf_ids] =
-        sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){6, 2}, NULL, NULL, false);
-    leaves[leaf_cube] =
-        sg_tape_leaf(tape, "cube", SG_KIND_REAL, 3, (int64_t[]){2, 3, 5}, NULL, NULL, true);
-    return tape;
-}
-
-static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
-{
-    sg_tensor *x = l[leaf_x], *w = l[leaf_w], *b = l[leaf_b], *cube = l[leaf_cube];
-    static sg_rope_table rope = {.positions = 4, .half = 2};
-    static sg_loss_stats stats;
-    sg_selection s = {.ids = l[leaf_ids], .scores = l[leaf_ids], .channels = 1, .k = 2};
-    switch (n) {
-    case 0:
-        return sg_linear(tape, x, w, NULL);
-    case 1:
-        return sg_linear(tape, x, cube, NULL);
-    case 2:
-        return sg_linear(tape, w, w, b);
-    case 3:
-        return sg_add(tape, x, w);
-    case 4:
-        return sg_rmsnorm(tape, x, b, 1e-6);
-    case 5:
-        return sg_embedding(tape, x, w);
-    case 6:
-        return sg_embedding(tape, b, l[leaf_ids]);
-    case 7:
-        return sg_linear_groups(tape, x, w, 1);
-    case 8:
-        return sg_linear_groups(tape, x, cube, 1);
-    case 9:
-        return sg_rope(tape, x, &rope, 3, NULL);
-    case 10:
-        return sg_rope(tape, x, &rope, 5, NULL);
-    case 11:
-        return sg_attention(tape, x, x, x, 4, 1);
-    case 12:
-        return sg_attention(tape, x, x, x, 6, 2);
-    case 13:
-        return sg_attention(tape, x, x, w, 6, 1);
-    case 14:
-        return sg_attention(tape, x, x, x, 0, 1);
-    case 15:
-        return sg_attention(tape, x, x, x, 6, 0);
-    case 16:
-        return sg_swiglu(tape, x);
-    case 17:
-        return sg_softmax(tape, x, 2);
-    case 18:
-        return sg_softmax(tape, x, 0);
-    case 19:
-        return sg_topk(tape, x, 1, 6).scores;
-    case 20:
-        return sg_topk(tape, x, 2, 1).scores;
-    case 21:
-        return sg_topk(tape, x, 0, 1).scores;
-    case 22:
-        return sg_product_topk(tape, x, 1, 1).scores;
-    case 23:
-        return sg_take_last(tape, x, 4);
-    case 24:
-        return sg_cross_entropy(tape, x, w, l[leaf_ids], &stats);
-    case 25:
-        return sg_reshape(tape, x, 2, (int64_t[]){5, 5});
-    case 26:
-        return sg_memory_neurons(tape, x, &s, w, w, SG_ACT_GELU, SG_GATE_NONE);
-    case 27:
-        return sg_memory_neurons(tape, w, &s, cube, cube, SG_ACT_GELU, SG_GATE_NONE);
-    case 28: // two pools, one channel
-        return sg_memory_neurons(tape, x, &s, cube, cube, SG_ACT_GELU, SG_GATE_NONE);
-    case 29:
-        return sg_memory_experts(tape, x, &s, cube, b, w, b);
-    case 30: { // biases that are too short
-        sg_tensor *up = sg_reshape(tape, sg_linear(tape, x, x, NULL), 3, (int64_t[]){1, 6, 6});
-        (void)up;
-        sg_tensor *up2 = sg_reshape(tape, x, 3, (int64_t[]){1, 6, 5});
-        sg_tensor *down = sg_reshape(tape, sg_topk(tape, w, 1, 1).scores, 3, (int64_t[]){1, 4, 1});
-        return sg_memory_experts(tape, x, &s, up2, b, down, b);
-    }
-    default:
-        return x;
-    }
-}
-
-static void test_wrong_shapes(void **state)
-{
-    (void)state;
-    for (int n = 0; n <= 30; n++) {
-        sg_tensor *leaves[leaf_count];
-        sg_tape *tape = error_tape(leaves);
-        sg_tensor *result = wrong_shape(tape, leaves, n);
-        if (result != NULL) fail_msg("case %d: shapes that do not fit are taken", n);
-        expect_error(tape, NULL, SG_ERR_INTERNAL, "");
-    }
-}
-
-static void test_errors_are_kept(void **state)
-{
-    (void)state;
-    sg_tensor *l[leaf_count];
-    sg_tape *tape = error_tape(l);
-    sg_tensor *bad = sg_add(tape, sg_linear(tape, l[leaf_x], l[leaf_w], NULL), l[leaf_x]);
-    expect_error(tape, bad, SG_ERR_INTERNAL, "linear");
-    tape = error_tape(l);
-    bad = sg_tape_leaf(tape, "huge", SG_KIND_REAL, 3,
-                       (int64_t[]){(int64_t)1 << 40, (int64_t)1 << 40, 4}, NULL, NULL, true);
-    expect_error(tape, bad, SG_ERR_ARGUMENT, "huge");
-    tape = error_tape(l);
-    bad = sg_tape_leaf(tape, "empty", SG_KIND_REAL, 2, (int64_t[]){3, 0}, NULL, NULL, true);
-    expect_error(tape, bad, SG_ERR_ARGUMENT, "empty");
-    tape = error_tape(l);
-    sg_tape_add_loss(tape, l[leaf_x], 1); // no scalar, and of no node
-    expect_error(tape, NULL, SG_ERR_INTERNAL, "x");
-    // NULL inputs give NULL and are no error of their own.
-    tape = error_tape(l);
-    sg_selection none = {0};
-    assert_null(sg_linear(tape, NULL, l[leaf_w], NULL));
-    assert_null(sg_linear(tape, l[leaf_x], NULL, NULL));
-    assert_null(sg_linear_groups(tape, NULL, NULL, 1));
-    assert_null(sg_embedding(tape, NULL, l[leaf_ids]));
-    assert_null(sg_add(tape, NULL, l[leaf_x]));
-    assert_null(sg_rmsnorm(tape, l[leaf_x], NULL, 1e-6));
-    assert_null(sg_rope(tape, NULL, NULL, 1, NULL));
-    assert_null(sg_attention(tape, l[leaf_x], NULL, l[leaf_x], 6, 1));
-    assert_null(sg_activate(tape, NULL, SG_ACT_GELU));
-    assert_null(sg_swiglu(tape, NULL));
-    assert_null(sg_softmax(tape, NULL, 1));
-    assert_null(sg_topk(tape, NULL, 1, 1).ids);
-    assert_null(sg_product_topk(tape, NULL, 1, 1).ids);
-    assert_null(sg_take_last(tape, NULL, 1));
-    assert_null(sg_cross_entropy(tape, NULL, l[leaf_w], l[leaf_ids], NULL));
-    assert_null(sg_reshape(tape, NULL, 1, NULL));
-    assert_null(sg_memory_neurons(tape, l[leaf_x], &none, l[leaf_cube], l[leaf_cube], SG_ACT_GELU,
-                                  SG_GATE_NONE));
-    assert_null(sg_memory_experts(tape, l[leaf_x], &none, NULL, NULL, NULL, NULL));
-    assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, NULL), SG_OK);
-    sg_tape_free(tape);
-}
-
 // ---- failing allocations ----------------------------------------------------------------------
 
 static bool fail_at_zero(void *user, size_t bytes)
@@ -725,8 +556,6 @@ int main(void)
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_recompute_saves_memory),
         cmocka_unit_test(test_recompute_does_no_more),
-        cmocka_unit_test(test_wrong_shapes),
-        cmocka_unit_test(test_errors_are_kept),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_failing_allocations_of_a_model),
     };
