@@ -123,8 +123,8 @@ static void experts_combine_chunk(void *context, int64_t chunk, int worker)
         sg_real *y = sg_values(l->node->out[0]) + r * a->d;
         memset(y, 0, (size_t)a->d * sizeof *y);
         for (int64_t i = 0; i < a->k; i++)
-            l->run->kernels->axpy(y, scores[r * a->k + i],
-                                  l->out + l->place[r * a->k + i] * a->d, a->d);
+            l->run->kernels->axpy(y, scores[r * a->k + i], l->out + l->place[r * a->k + i] * a->d,
+                                  a->d);
     }
 }
 
@@ -153,7 +153,8 @@ static void experts_forward(const sg_run *run, const sg_node *node)
                         sg_values(node->in[3]) + e * 2 * a->f * a->d, 1, u);
         experts_rows act = {.y = h + first * a->f, .x = u, .rows = rows, .n = a->f};
         experts_each(run, &act, experts_swiglu_chunk);
-        experts_rows down = {.y = o, .x = sg_values(node->in[6]) + e * a->d, .rows = rows, .n = a->d};
+        experts_rows down = {
+            .y = o, .x = sg_values(node->in[6]) + e * a->d, .rows = rows, .n = a->d};
         experts_each(run, &down, experts_bias_chunk);
         experts_product(run, true, rows, a->d, a->f, h + first * a->f,
                         sg_values(node->in[5]) + e * a->d * a->f, 1, o);
@@ -308,11 +309,14 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
                                 .f = up->shape[1] / 2,
                                 .d = sg_columns(x)};
     if (up->rank != 3 || down->rank != 3 || up->shape[2] != shape.d || selection->channels != 1 ||
-        down->count * 2 != up->count || ids->count > INT32_MAX)
+        up->shape[1] % 2 != 0 || down->count * 2 != up->count ||
+        up_bias->count != shape.experts * 2 * shape.f ||
+        down_bias->count != shape.experts * shape.d || ids->count != shape.rows * shape.k ||
+        scores->count != ids->count || ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "experts: %s does not fit %s", up->name,
                             x->name);
-    sg_node *node = sg_tape_node(
-        tape, &op_experts, 7, (sg_tensor *[]){x, ids, scores, up, up_bias, down, down_bias});
+    sg_node *node = sg_tape_node(tape, &op_experts, 7,
+                                 (sg_tensor *[]){x, ids, scores, up, up_bias, down, down_bias});
     experts_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return NULL;
     *a = shape;

@@ -21,10 +21,10 @@ typedef struct neurons_loop {
     const neurons_attributes *a;
     sg_real *dx, *dscores, *dw_in, *dw_out;
     bool add_x, add_scores, add_in, add_out;
-    sg_real *z, *da;              // (channels, rows, k)
+    sg_real *z, *da;               // (channels, rows, k)
     sg_real *z_sorted, *da_sorted; // the same by pool and neuron, in the order of rows
     int32_t *row_sorted;
-    int32_t *offsets;             // (pools, n + 1) into a pool's hits
+    int32_t *offsets; // (pools, n + 1) into a pool's hits
 } neurons_loop;
 
 static int64_t neurons_hits(const neurons_attributes *a)
@@ -227,8 +227,8 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
         }
         if (l->dw_out != NULL) {
             if (!l->add_out) memset(l->dw_out + at, 0, (size_t)a->d * sizeof(sg_real));
-            l->run->kernels->gather_sum(l->dw_out + at, l->z_sorted + hit, dy,
-                                        l->row_sorted + hit, count, a->d);
+            l->run->kernels->gather_sum(l->dw_out + at, l->z_sorted + hit, dy, l->row_sorted + hit,
+                                        count, a->d);
         }
     }
 }
@@ -277,7 +277,8 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     if (!x || !ids || !scores || !w_in || !w_out) return NULL;
     int64_t d = sg_columns(x), pools = w_in->shape[0];
     if (w_in->rank != 3 || w_in->shape[2] != d || w_out->count != w_in->count ||
-        sg_rows(ids) != sg_rows(x) || (pools != 1 && pools != selection->channels) ||
+        ids->count != sg_rows(x) * selection->channels * selection->k ||
+        scores->count != ids->count || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_in->name,
                             x->name);

@@ -107,8 +107,7 @@ static void attention_query_tile(const sg_kernels *kernels, const attention_quer
     }
     for (int64_t r = 0; r < t->rows; r++) {
         kernels->scale(t->o + r * t->width, 1 / sum[r], t->head_dim);
-        if (t->lse != NULL)
-            t->lse[r * t->lse_stride] = top[r] + (sg_real)log((double)sum[r]);
+        if (t->lse != NULL) t->lse[r * t->lse_stride] = top[r] + (sg_real)log((double)sum[r]);
     }
 }
 
@@ -257,7 +256,8 @@ static void attention_backward_chunk(void *context, int64_t chunk, int worker)
                         .v = sg_values(c->node->in[2]) + at,
                         .o = sg_values(c->node->out[0]) + at,
                         .dout = c->node->out[0]->grad + at,
-                        .lse = sg_values(c->node->saved[0]) + sequence * a->length * a->heads + head,
+                        .lse =
+                            sg_values(c->node->saved[0]) + sequence * a->length * a->heads + head,
                         .dq = c->dq ? c->dq + at : NULL,
                         .dk = c->dk ? c->dk + at : NULL,
                         .dv = c->dv ? c->dv + at : NULL,
@@ -322,8 +322,9 @@ static sg_tensor *attention_record(sg_tape *tape, sg_tensor *const *qkv, const s
     if (qkv[0] == NULL || qkv[1] == NULL || qkv[2] == NULL) return NULL;
     int64_t rows = sg_rows(qkv[0]), width = sg_columns(qkv[0]);
     const attention_attributes *from = attributes;
-    if (from->length < 1 || rows % from->length != 0 || width % from->heads != 0 ||
-        qkv[1]->count != qkv[0]->count || qkv[2]->count != qkv[0]->count)
+    if (from->length < 1 || from->heads < 1 || rows % from->length != 0 ||
+        width % from->heads != 0 || qkv[1]->count != qkv[0]->count ||
+        qkv[2]->count != qkv[0]->count)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "attention: shapes do not fit");
     sg_node *node = sg_tape_node(tape, op, 3, qkv);
     attention_attributes *a = sg_tape_memory(tape, sizeof *a);
