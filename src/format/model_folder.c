@@ -22,12 +22,16 @@ static const char folder_config[] = "config.json";
 enum { folder_index_limit = 100000000 };
 static const int64_t folder_shard_bytes = 5000000000;
 
+static sg_status folder_unless_missing(sg_status status)
+{
+    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+}
+
 static sg_status folder_remove_if_there(const char *folder, const char *name, sg_error *err)
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_path_join(path, sizeof path, folder, name, err));
-    sg_status status = sg_path_remove(path, err);
-    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+    return folder_unless_missing(sg_path_remove(path, err));
 }
 
 static bool folder_has(char **names, size_t count, const char *name)
@@ -52,7 +56,8 @@ static sg_status folder_move(const char *from, const char *to, const char *name,
     char source[SG_PATH_MAX], target[SG_PATH_MAX];
     SG_TRY(sg_path_join(source, sizeof source, from, name, err));
     SG_TRY(sg_path_join(target, sizeof target, to, name, err));
-    return sg_path_rename(source, target, err);
+    // A file that is gone has been moved by a reader that recovers the folder at the same time.
+    return folder_unless_missing(sg_path_rename(source, target, err));
 }
 
 // Step 3 and 4 with the names that are still in .incoming.
@@ -72,7 +77,7 @@ static sg_status folder_move_up(const char *folder, const char *decided, char **
     if (folder_has(names, count, folder_config))
         SG_TRY(folder_move(decided, folder, folder_config, err));
     SG_TRY(sg_folder_sync(folder, err));
-    return sg_folder_sync(decided, err);
+    return folder_unless_missing(sg_folder_sync(decided, err));
 }
 
 // Removes shards that the index, if there is one, does not list.
@@ -117,12 +122,14 @@ static sg_status folder_finish(const char *folder, const char *decided, sg_error
 {
     char **names;
     size_t count;
-    SG_TRY(sg_folder_list(decided, &names, &count, err));
-    sg_status status = folder_move_up(folder, decided, names, count, err);
+    sg_status status = sg_folder_list(decided, &names, &count, err);
+    if (status == SG_ERR_NOT_FOUND) return SG_OK; // somebody else has just finished
+    SG_TRY(status);
+    status = folder_move_up(folder, decided, names, count, err);
     sg_names_free(names, count);
     SG_TRY(status);
     SG_TRY(folder_remove_stale(folder, err));
-    SG_TRY(sg_path_remove(decided, err));
+    SG_TRY(folder_unless_missing(sg_path_remove(decided, err)));
     return sg_folder_sync(folder, err);
 }
 

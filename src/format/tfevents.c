@@ -196,13 +196,11 @@ static sg_status tf_begin(sg_tfevents *file, double wall_time, int64_t first_ste
     pb event = tf_event(wall_time, 0);
     pb_data(&event, 3, version, sizeof version - 1);
     SG_TRY(tf_put(file, &event, err));
-    if (first_step > 0) {
-        pb session = {0};
-        pb_int(&session, 1, 1);
-        event = tf_event(wall_time, first_step);
-        pb_message(&event, 7, &session);
-        SG_TRY(tf_put(file, &event, err));
-    }
+    pb session = {0};
+    pb_int(&session, 1, 1);
+    event = tf_event(wall_time, first_step);
+    pb_message(&event, 7, &session);
+    SG_TRY(tf_put(file, &event, err));
     return sg_tfevents_flush(file, err);
 }
 

@@ -14,8 +14,8 @@ uint32_t sg_crc32c_masked(const void *data, size_t bytes);
 
 // Makes folder/events.out.tfevents.SECONDS.TAG (a number is added when that is there already). The
 // folder is made when missing. wall_time is in seconds since 1970; `tag` is a plain name, such as
-// the host's. first_step: 0 for a new run; for one resumed after step S, S + 1, which makes
-// TensorBoard drop earlier events from that step on.
+// the host's. first_step: 0 for a new run or one started anew; for one resumed after step S, S + 1.
+// TensorBoard drops the events of earlier files from that step on.
 sg_status sg_tfevents_open(const char *folder, double wall_time, const char *tag,
                            int64_t first_step, sg_tfevents **out, sg_error *err);
 sg_status sg_tfevents_scalar(sg_tfevents *file, double wall_time, int64_t step, const char *name,

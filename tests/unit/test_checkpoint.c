@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "alloc_failure.h"
@@ -310,6 +311,45 @@ static void test_lock(void **state)
     assert_int_equal(sg_run_lock_take("nowhere", &second, &err), SG_ERR_IO);
 }
 
+// The same on the system's files: mappings, locks and renames of folders are real here.
+static void test_on_disk(void **state)
+{
+    (void)state;
+    sg_error err;
+    const char *base = getenv("TMPDIR");
+    char root[256], here[4096];
+    snprintf(root, sizeof root, "%s/sg_test_XXXXXX", base ? base : "/tmp");
+    assert_non_null(mkdtemp(root));
+    assert_non_null(getcwd(here, sizeof here));
+    sg_fs_set(NULL);
+    assert_int_equal(chdir(root), 0);
+    must(sg_folder_make("run", &err), &err);
+    sg_run_lock *lock, *second;
+    must(sg_run_lock_take("run", &lock, &err), &err);
+    assert_int_equal(sg_run_lock_take("run", &second, &err), SG_ERR_IO);
+    for (int64_t step = 1; step <= 3; step++)
+        must_save(step);
+    sg_checkpoint *held;
+    must(sg_checkpoint_find_latest("run", &context, &held, &err), &err);
+    must_save(3); // in the place of the one that is mapped
+    must(sg_checkpoint_prune("run", 3, 1, 1, &err), &err);
+    expect_names("step-1 step-3 ");
+    const sg_safetensors *group;
+    must(sg_checkpoint_group(held, "model.safetensors", &group, &err), &err);
+    const sg_tensor_view *view = sg_safetensors_find(group, "w");
+    assert_true(((const float *)view->data)[5] == 8.0f);
+    sg_checkpoint_close(held);
+    expect_latest(3, 0);
+    assert_int_equal(truncate("run/checkpoints/step-3/model.safetensors", 9), 0);
+    expect_latest(1, 1);
+    sg_run_lock_release(lock);
+    must(sg_run_lock_take("run", &lock, &err), &err);
+    sg_run_lock_release(lock);
+    assert_int_equal(chdir(here), 0);
+    must(sg_tree_remove(root, &err), &err);
+    sg_fs_set(memory_fs_table(fs));
+}
+
 static sg_status all_steps(void *user, sg_error *err)
 {
     (void)user;
@@ -349,6 +389,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_prune_after_fallback, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_on_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_allocation_failures, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -552,6 +552,38 @@ static void test_model_folder(void **state)
     sg_safetensors_close(file);
 }
 
+// A reader recovers the folder while its writer is in the middle of moving files up.
+static int moves_seen, interrupt_at;
+
+static int interrupted_rename(void *user, const char *from, const char *to)
+{
+    if (strstr(from, "/.incoming/") != NULL && moves_seen++ == interrupt_at)
+        assert_int_equal(sg_model_folder_recover("m", NULL), SG_OK);
+    return memory_fs_table(fs)->rename(user, from, to);
+}
+
+static void test_recovered_by_a_reader(void **state)
+{
+    (void)state;
+    sg_error err;
+    sg_tensor_view views[9];
+    size_t count = golden_views(views);
+    sg_named_bytes config = {"config.json", "{}", 2};
+    sg_fs hooked = *memory_fs_table(fs);
+    hooked.rename = interrupted_rename;
+    sg_fs_set(&hooked);
+    for (interrupt_at = 0; interrupt_at < 6; interrupt_at++) {
+        moves_seen = 0;
+        must(sg_model_folder_save("m", 40, views, count, NULL, 0, &config, 1, &err), &err);
+        assert_true(moves_seen > interrupt_at);
+        sg_safetensors *file;
+        must(sg_safetensors_open("m", &file, &err), &err);
+        assert_int_equal(sg_safetensors_count(file), count);
+        sg_safetensors_close(file);
+        assert_true(sg_path_exists("m/config.json"));
+    }
+}
+
 // ---- failures ---------------------------------------------------------------------------------
 
 static sg_status save_and_open(void *user, sg_error *err)
@@ -591,6 +623,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shards, setup, teardown),
         cmocka_unit_test_setup_teardown(test_index, setup, teardown),
         cmocka_unit_test_setup_teardown(test_model_folder, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_recovered_by_a_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_allocation_failures, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

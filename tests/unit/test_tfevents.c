@@ -101,6 +101,11 @@ static void test_names(void **state)
     assert_true(sg_path_exists("run/events.out.tfevents.0000000012.host"));
     assert_true(sg_path_exists("run/events.out.tfevents.0000000012.host.1"));
     must(sg_tfevents_close(a, &err), &err);
+    // Started anew: START at step 0, which voids the events of an earlier life.
+    size_t size;
+    const unsigned char *bytes =
+        memory_fs_bytes(fs, "run/events.out.tfevents.0000000012.host", &size);
+    assert_memory_equal(bytes + size - 8, "\x3a\x02\x08\x01", 4);
     must(sg_tfevents_close(b, &err), &err);
     must(sg_tfevents_close(NULL, &err), &err);
     assert_int_equal(sg_tfevents_open("run", -1, "host", 0, &c, &err), SG_ERR_ARGUMENT);
