@@ -11,12 +11,14 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/file.h"
+#include "memory_fs.h"
 #include "model/model.h"
 #include "tiny_models.h"
 
 static const tiny_kind kind_sgatlin = {"sgatlin", "", ""};
 static sg_context *contexts[2]; // of 1 and 3 threads
-static char folder[64], model_folder[96];
+static memory_fs *fs;
+static const char model_folder[] = "model";
 
 static int set_up(void **state)
 {
@@ -26,9 +28,8 @@ static int set_up(void **state)
         options.threads = 1 + 2 * i;
         if (sg_context_new(&options, &contexts[i], NULL) != SG_OK) return -1;
     }
-    strcpy(folder, "/tmp/sg-model-XXXXXX");
-    if (mkdtemp(folder) == NULL) return -1;
-    snprintf(model_folder, sizeof model_folder, "%s/model", folder);
+    fs = memory_fs_new();
+    sg_fs_set(memory_fs_table(fs));
     return 0;
 }
 
@@ -37,7 +38,10 @@ static int tear_down(void **state)
     (void)state;
     for (int i = 0; i < 2; i++)
         sg_context_free(contexts[i]);
-    return sg_tree_remove(folder, NULL) == SG_OK ? 0 : -1;
+    bool clean = memory_fs_open_handles(fs) == 0 && memory_fs_open_maps(fs) == 0;
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
+    return clean ? 0 : -1;
 }
 
 static sg_model *fresh(const tiny_kind *kind, sg_context *context, uint64_t seed)
@@ -401,9 +405,8 @@ static void test_wrong_files(void **state)
     assert_int_equal(sg_tree_remove(path, NULL), SG_OK);
     expect_open(SG_ERR_NOT_FOUND, "config.json");
     sg_error err = {0};
-    assert_int_equal(sg_model_open(contexts[0], "/tmp/no-such-model", &back, &err),
-                     SG_ERR_NOT_FOUND);
-    assert_string_equal(err.message, "/tmp/no-such-model: no such model folder");
+    assert_int_equal(sg_model_open(contexts[0], "no-such-model", &back, &err), SG_ERR_NOT_FOUND);
+    assert_string_equal(err.message, "no-such-model: no such model folder");
     sg_free(bytes);
     sg_free(config);
     sg_model_free(model);
