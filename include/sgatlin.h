@@ -221,8 +221,8 @@ typedef struct sg_document {
     size_t file; // index of its path
 } sg_document;
 
-// Opens a list of paths ("-" at most once). Every path but "-" is looked up at once, so that a wrong
-// name fails now and not after hours. options may be NULL.
+// Opens a list of paths ("-" at most once). Every path but "-" is looked up at once, so that a
+// wrong name fails now and not after hours. options may be NULL.
 SG_API sg_status sg_corpus_open(const char *const *paths, size_t count,
                                 const sg_corpus_options *options, sg_corpus **corpus,
                                 sg_error *err);
@@ -298,10 +298,10 @@ SG_API sg_pack_options sg_pack_options_default(void);
 // Packs the documents of files into a folder of packed data, with a copy of the tokenizer.
 // A document is drawn into the validation split by its number; with a fraction strictly between 0
 // and 1 and two documents or more neither split stays without a document.
-// The padding id must not be the end-of-text id, since training gives padding no weight. Without one
-// of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
-// context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in the
-// folder is refused, or with `force` removed first. On failure no packed data is left behind.
+// The padding id must not be the end-of-text id, since training gives padding no weight. Without
+// one of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
+// context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in
+// the folder is refused, or with `force` removed first. On failure no packed data is left behind.
 SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer,
                               const char *const *paths, size_t count,
                               const sg_pack_options *options, const char *folder,
