@@ -32,15 +32,19 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
         m->values = sg_alloc_zero(m->params.count, sizeof *m->values);
         if (m->values == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     }
-    if (status == SG_OK)
-        status = sg_rope_table_new(&m->rope, m->config.max_position_embeddings,
-                                   m->config.head_dim, m->config.rope_theta, err);
     if (status != SG_OK) {
         sg_model_free(m);
         return status;
     }
     *out = m;
     return SG_OK;
+}
+
+// The angles of all positions: last, after a file has been found to fit, since it takes time.
+static sg_status model_rope(sg_model *m, sg_error *err)
+{
+    return sg_rope_table_new(&m->rope, m->config.max_position_embeddings, m->config.head_dim,
+                             m->config.rope_theta, err);
 }
 
 // Writable memory for all parameters, each at a multiple of 64 bytes.
@@ -66,6 +70,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
 {
     SG_TRY(model_make(context, config, model, err));
     sg_status status = model_storage(*model, err);
+    if (status == SG_OK) status = model_rope(*model, err);
     if (status != SG_OK) {
         sg_model_free(*model);
         *model = NULL;
@@ -103,8 +108,13 @@ static sg_status model_check_file(const sg_model *m, const sg_safetensors *file,
         if (view == NULL)
             return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is missing",
                            sg_safetensors_name(file), spec->name);
-        SG_TRY(sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view,
-                                  err));
+        SG_TRY(
+            sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view, err));
+        if (view->dtype != SG_DTYPE_F32 && view->dtype != SG_DTYPE_F64 &&
+            view->dtype != SG_DTYPE_F16 && view->dtype != SG_DTYPE_BF16)
+            return sg_fail(err, SG_ERR_MISMATCH,
+                           "%s: tensor %s: found %s, expected floating-point weights",
+                           sg_safetensors_name(file), spec->name, sg_dtype_name(view->dtype));
     }
     if (sg_safetensors_count(file) == m->params.count) return SG_OK;
     for (size_t i = 0; i < sg_safetensors_count(file); i++) {
@@ -142,6 +152,7 @@ sg_status sg_model_from_file(sg_context *context, const sg_config *config,
     sg_model *m = *model;
     sg_status status = model_check_file(m, file, err);
     if (status == SG_OK) status = model_storage(m, err);
+    if (status == SG_OK) status = model_rope(m, err);
     for (size_t i = 0; status == SG_OK && i < m->params.count; i++)
         status = model_copy(sg_safetensors_find(file, m->params.specs[i].name), m->values[i], err);
     if (status == SG_OK) return SG_OK;
@@ -189,7 +200,9 @@ sg_status sg_model_open(sg_context *context, const char *folder, sg_model **mode
         return status;
     }
     status = model_check_file(m, file, err);
-    if (status == SG_OK && model_map(m, file)) {
+    bool mapped = status == SG_OK && model_map(m, file);
+    if (mapped) status = model_rope(m, err);
+    if (mapped && status == SG_OK) {
         m->file = file;
         *model = m;
         return SG_OK;
@@ -206,8 +219,8 @@ void sg_model_views(const sg_model *m, sg_tensor_view *views)
 {
     for (size_t i = 0; i < m->params.count; i++) {
         const sg_param_spec *spec = &m->params.specs[i];
-        views[i] = sg_tensor_view_make(spec->name, model_dtype, spec->rank, spec->shape,
-                                       m->values[i]);
+        views[i] =
+            sg_tensor_view_make(spec->name, model_dtype, spec->rank, spec->shape, m->values[i]);
     }
 }
 
@@ -230,13 +243,12 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
                              : sg_fail(err, SG_ERR_MEMORY, "out of memory for the model");
     if (status == SG_OK) {
         sg_model_views(model, views);
-        const sg_named_bytes files[] = {
-            {"config.json", config, strlen(config)},
-            {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
-             tokenizer ? tokenizer->json_bytes : 0}};
+        const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
+                                        {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
+                                         tokenizer ? tokenizer->json_bytes : 0}};
         const sg_key_value metadata[] = {{"format", "pt"}};
-        status = sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1,
-                                      err);
+        status =
+            sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1, err);
     }
     sg_free(views);
     sg_free(config);
