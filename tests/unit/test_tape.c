@@ -361,13 +361,16 @@ static sg_status model_new(model *m, const char *family, int64_t layers, sg_erro
                             .max_position_embeddings = 12,
                             .pad_token_id = -1,
                             .eos_token_id = -1,
-                            .bos_token_id = -1,
-                            .ffn_intermediate_size = 16,
-                            .ffn_experts = 4,
-                            .ffn_channels = 2,
-                            .ffn_neurons = 16,
-                            .ffn_key_size = 4,
-                            .ffn_top_k = 2};
+                            .bos_token_id = -1};
+    // Each family is given the sizes it has.
+    bool neurons = strcmp(family, "peer") == 0 || strcmp(family, "sgatlin") == 0;
+    bool experts = strcmp(family, "moe") == 0;
+    m->config.ffn_intermediate_size = neurons ? 0 : 16;
+    m->config.ffn_experts = experts ? 4 : 0;
+    m->config.ffn_channels = neurons ? 2 : 0;
+    m->config.ffn_neurons = neurons ? 16 : 0;
+    m->config.ffn_key_size = neurons ? 4 : 0;
+    m->config.ffn_top_k = neurons || experts ? 2 : 0;
     snprintf(m->config.ffn, sizeof m->config.ffn, "%s", family);
     SG_TRY(sg_config_complete(&m->config, err));
     SG_TRY(sg_config_params(&m->config, &m->params, err));
