@@ -97,7 +97,7 @@ SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, s
 SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
-// Writes FOLDER/tokenizer.json: the very bytes the tokenizer was made from.
+// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from.
 SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder, sg_error *err);
 
 // The number of ids, added tokens included; ids are 0 … size-1.
