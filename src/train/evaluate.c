@@ -42,7 +42,7 @@ sg_eval_options sg_eval_options_default(void)
 typedef struct evaluator {
     sg_model *model;
     const sg_eval_options *options;
-    int64_t length, micro;
+    int64_t length, micro, rows; // rows: of the split
     sg_graph *graph;
     sg_batches *batches;
     int32_t *inputs, *targets; // (micro, T)
@@ -77,7 +77,8 @@ static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, sg_error *
         e->correct += e->graph->stats.correct;
     }
     if (!isfinite(loss))
-        return sg_fail(err, SG_ERR_NUMERIC, "the loss is not finite: the weights are damaged");
+        return sg_fail(err, SG_ERR_NUMERIC, "evaluation: the loss is %g: the weights are spoiled",
+                       loss);
     e->loss_sum += loss;
     e->tokens += tokens;
     if (tokens == 0) return SG_OK;
@@ -94,14 +95,13 @@ static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
 {
     int64_t batches = sg_batches_in_epoch(e->batches), rows = 0;
     if (limit > 0 && limit < batches) batches = limit;
+    int64_t all = sg_min(batches * e->options->batch_size, e->rows);
     for (int64_t i = 0; i < batches; i++) {
         sg_batch batch;
         SG_TRY(sg_batches_next(e->batches, &batch, err));
         SG_TRY(evaluator_batch(e, &batch, err));
         rows += batch.rows;
-        if (e->options->progress &&
-            !e->options->progress(e->options->progress_user, rows,
-                                  batches * e->options->batch_size))
+        if (e->options->progress && !e->options->progress(e->options->progress_user, rows, all))
             return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld batches", (long long)i + 1);
     }
     return SG_OK;
@@ -135,6 +135,9 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     if (options->batch_size < 1 || options->micro_batch < 1)
         return sg_fail(err, SG_ERR_ARGUMENT, "batch-size: found %lld, expected at least 1",
                        (long long)sg_min(options->batch_size, options->micro_batch));
+    if (options->split != SG_SPLIT_TRAIN && options->split != SG_SPLIT_VAL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "split: found %d, expected 0 or 1",
+                       (int)options->split);
     SG_TRY(sg_data_fits(data, &model->config, "data", err));
     const sg_data_info *info = sg_data_get_info(data);
     int64_t rows = info->split[options->split].rows;
@@ -144,6 +147,7 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     evaluator e = {.model = model,
                    .options = options,
                    .length = info->seq_len,
+                   .rows = rows,
                    .micro = sg_min(options->micro_batch, sg_min(options->batch_size, rows)),
                    .partial_loss = NAN};
     sg_status status = evaluator_open(&e, data, err);
