@@ -33,8 +33,8 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
         if (m->values == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     }
     if (status == SG_OK)
-        status = sg_rope_table_new(&m->rope, m->config.max_position_embeddings,
-                                   m->config.head_dim, m->config.rope_theta, err);
+        status = sg_rope_table_new(&m->rope, m->config.max_position_embeddings, m->config.head_dim,
+                                   m->config.rope_theta, err);
     if (status != SG_OK) {
         sg_model_free(m);
         return status;
@@ -103,8 +103,8 @@ static sg_status model_check_file(const sg_model *m, const sg_safetensors *file,
         if (view == NULL)
             return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is missing",
                            sg_safetensors_name(file), spec->name);
-        SG_TRY(sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view,
-                                  err));
+        SG_TRY(
+            sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view, err));
     }
     if (sg_safetensors_count(file) == m->params.count) return SG_OK;
     for (size_t i = 0; i < sg_safetensors_count(file); i++) {
@@ -175,8 +175,11 @@ static sg_status model_read_config(const char *folder, sg_config *config, sg_err
 sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model, sg_error *err)
 {
     *model = NULL;
-    if (!sg_path_exists(folder))
+    sg_fs_info info;
+    sg_status found = sg_path_info(folder, &info, err);
+    if (found == SG_ERR_NOT_FOUND)
         return sg_fail(err, SG_ERR_NOT_FOUND, "%s: no such model folder", folder);
+    SG_TRY(found);
     SG_TRY(sg_model_folder_recover(folder, err));
     sg_config config;
     SG_TRY(model_read_config(folder, &config, err));
@@ -206,8 +209,8 @@ void sg_model_views(const sg_model *m, sg_tensor_view *views)
 {
     for (size_t i = 0; i < m->params.count; i++) {
         const sg_param_spec *spec = &m->params.specs[i];
-        views[i] = sg_tensor_view_make(spec->name, model_dtype, spec->rank, spec->shape,
-                                       m->values[i]);
+        views[i] =
+            sg_tensor_view_make(spec->name, model_dtype, spec->rank, spec->shape, m->values[i]);
     }
 }
 
@@ -230,13 +233,12 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
                              : sg_fail(err, SG_ERR_MEMORY, "out of memory for the model");
     if (status == SG_OK) {
         sg_model_views(model, views);
-        const sg_named_bytes files[] = {
-            {"config.json", config, strlen(config)},
-            {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
-             tokenizer ? tokenizer->json_bytes : 0}};
+        const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
+                                        {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
+                                         tokenizer ? tokenizer->json_bytes : 0}};
         const sg_key_value metadata[] = {{"format", "pt"}};
-        status = sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1,
-                                      err);
+        status =
+            sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1, err);
     }
     sg_free(views);
     sg_free(config);
