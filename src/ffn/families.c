@@ -83,12 +83,22 @@ static sg_status family_choice(char *value, size_t capacity, const char *const *
                    field, value, list, family);
 }
 
-static sg_status family_positive(int64_t value, const char *field, const char *family,
-                                 int64_t high, sg_error *err)
+static sg_status family_positive(int64_t value, const char *field, const char *family, int64_t high,
+                                 sg_error *err)
 {
     if (value >= 1 && value <= high) return SG_OK;
     return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %lld, expected 1 to %lld for family %s", field,
                    (long long)value, (long long)high, family);
+}
+
+// Sizes that a family does not have become 0, so that equal models have equal configurations.
+static void family_clear_unused(sg_config *c, const sg_family *family)
+{
+    bool neurons = family->block == SG_BLOCK_NEURONS, experts = family->block == SG_BLOCK_EXPERTS;
+    if (neurons) c->ffn_intermediate_size = 0;
+    if (!experts) c->ffn_experts = 0;
+    if (!neurons) c->ffn_channels = c->ffn_neurons = c->ffn_key_size = 0;
+    if (!neurons && !experts) c->ffn_top_k = 0;
 }
 
 sg_status sg_ffn_complete(sg_config *c, sg_error *err)
@@ -101,6 +111,7 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
                          family->name, err));
     SG_TRY(family_choice(c->ffn_activation, sizeof c->ffn_activation, family->activations,
                          "ffn_activation", family->name, err));
+    family_clear_unused(c, family);
     const char *name = family->name;
     const int64_t wide = (int64_t)1 << 24;
     if (family->block != SG_BLOCK_NEURONS)
@@ -146,8 +157,8 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
     double variance = 1.0 / (double)c->ffn_neurons;
     int64_t shape[] = {c->ffn_channels, c->ffn_neurons, c->hidden_size};
     int skip = family->shared_pool ? 1 : 0;
-    sg_param_add(list, prefix, "mlp.experts.w_in.weight", 3 - skip, shape + skip,
-                 SG_INIT_TRUNCATED, variance);
+    sg_param_add(list, prefix, "mlp.experts.w_in.weight", 3 - skip, shape + skip, SG_INIT_TRUNCATED,
+                 variance);
     sg_param_add(list, prefix, "mlp.experts.w_out.weight", 3 - skip, shape + skip,
                  SG_INIT_TRUNCATED, variance);
 }
@@ -162,14 +173,18 @@ void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
     case SG_BLOCK_DENSE:
         sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
                      1.0 / (double)d);
-        sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F},
-                     SG_INIT_TRUNCATED, 1.0 / (double)F);
+        sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F}, SG_INIT_TRUNCATED,
+                     1.0 / (double)F);
         break;
-    case SG_BLOCK_GLU: family_glu_params(c, prefix, "mlp.", 0, list); break;
+    case SG_BLOCK_GLU:
+        family_glu_params(c, prefix, "mlp.", 0, list);
+        break;
     case SG_BLOCK_EXPERTS:
         family_glu_params(c, prefix, "mlp.experts.", c->ffn_experts, list);
         break;
-    case SG_BLOCK_NEURONS: family_neuron_params(c, family, prefix, list); break;
+    case SG_BLOCK_NEURONS:
+        family_neuron_params(c, family, prefix, list);
+        break;
     }
 }
 
@@ -181,10 +196,8 @@ static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, s
     const sg_config *c = b->config;
     int64_t pools = family->shared_pool ? 1 : c->ffn_channels;
     int64_t shape[] = {pools, c->ffn_neurons, c->hidden_size};
-    sg_tensor *w_in =
-        sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
-    sg_tensor *w_out =
-        sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
+    sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
+    sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
     return sg_memory_neurons(b->tape, x, selection, w_in, w_out, family_activation(c),
                              family->gate);
 }
@@ -209,8 +222,7 @@ sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
     case SG_BLOCK_GLU: {
         sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.gate_up_proj.weight"),
                                  sg_build_param(b, "mlp.gate_up_proj.bias"));
-        return sg_linear(b->tape, sg_swiglu(b->tape, u),
-                         sg_build_param(b, "mlp.down_proj.weight"),
+        return sg_linear(b->tape, sg_swiglu(b->tape, u), sg_build_param(b, "mlp.down_proj.weight"),
                          sg_build_param(b, "mlp.down_proj.bias"));
     }
     case SG_BLOCK_EXPERTS:
@@ -219,7 +231,8 @@ sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
                                  sg_build_param(b, "mlp.experts.gate_up_proj.bias"),
                                  sg_build_param(b, "mlp.experts.down_proj.weight"),
                                  sg_build_param(b, "mlp.experts.down_proj.bias"));
-    case SG_BLOCK_NEURONS: return family_neurons(b, family, x, &selection);
+    case SG_BLOCK_NEURONS:
+        return family_neurons(b, family, x, &selection);
     }
     return NULL;
 }

@@ -31,12 +31,14 @@ void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int
         spec->shape[i] = shape[i];
         fits = fits && shape[i] > 0 && !__builtin_mul_overflow(spec->count, shape[i], &spec->count);
     }
-    fits = fits && spec->count < (int64_t)1 << 48 &&
-           !__builtin_add_overflow(list->total, spec->count, &list->total);
+    // Neither one parameter nor all together: sizes in bytes are then far from overflowing too.
+    const int64_t most = (int64_t)1 << 48;
+    fits = fits && spec->count < most && list->total + spec->count < most;
     if (!fits) {
         list->status = SG_ERR_ARGUMENT;
         return;
     }
+    list->total += spec->count;
     spec->init = init;
     spec->variance = variance;
     // Norm scales are the only weights of one dimension.
@@ -65,13 +67,17 @@ typedef struct param_loop {
 static double param_value(const param_loop *l, uint64_t i)
 {
     switch (l->spec->init) {
-    case SG_INIT_ZERO: return 0;
-    case SG_INIT_ONE: return 1;
-    case SG_INIT_NORMAL: return sqrt(l->spec->variance) * sg_rng_normal(l->seed, l->stream, i);
+    case SG_INIT_ZERO:
+        return 0;
+    case SG_INIT_ONE:
+        return 1;
+    case SG_INIT_NORMAL:
+        return sqrt(l->spec->variance) * sg_rng_normal(l->seed, l->stream, i);
     case SG_INIT_TRUNCATED:
         return sqrt(l->spec->variance) / param_truncated_deviation *
                sg_rng_truncated_normal(l->seed, l->stream, i);
-    case SG_INIT_TRUNCATED_RAW: return sg_rng_truncated_normal(l->seed, l->stream, i);
+    case SG_INIT_TRUNCATED_RAW:
+        return sg_rng_truncated_normal(l->seed, l->stream, i);
     }
     return 0;
 }

@@ -47,6 +47,9 @@ static const config_slot slots[] = {
 
 enum { slot_count = sizeof slots / sizeof *slots };
 
+// No size is larger; what is sensible for each field is for sg_config_complete to say.
+static const int64_t config_most = (int64_t)1 << 40;
+
 size_t sg_config_field_count(void)
 {
     return slot_count;
@@ -68,7 +71,8 @@ sg_status sg_config_set(sg_config *config, const char *name, const char *value, 
     for (size_t i = 0; i < slot_count && slot == NULL; i++)
         if (strcmp(slots[i].field.name, name) == 0) slot = &slots[i];
     if (slot == NULL)
-        return sg_fail(err, SG_ERR_ARGUMENT, "%s: there is no such field of a configuration", name);
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.60s: there is no such field of a configuration",
+                       name);
     if (slot->field.kind == SG_FIELD_STRING) {
         if (strlen(value) >= sizeof config->ffn)
             return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s…\", expected a short name",
@@ -79,15 +83,16 @@ sg_status sg_config_set(sg_config *config, const char *name, const char *value, 
     char *end;
     if (slot->field.kind == SG_FIELD_INT) {
         long long number = strtoll(value, &end, 10);
-        if (end == value || *end != '\0' || number < -1 || number > (long long)1 << 40)
-            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected an integer", name,
-                           value);
+        if (end == value || *end != '\0' || number < -1 || number > config_most)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "%s: found \"%.40s\", expected an integer from -1 to %lld", name, value,
+                           (long long)config_most);
         *(int64_t *)slot_at(config, slot) = number;
         return SG_OK;
     }
     double number = strtod(value, &end);
     if (end == value || *end != '\0' || !isfinite(number))
-        return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected a number", name, value);
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s\", expected a number", name, value);
     *(double *)slot_at(config, slot) = number;
     return SG_OK;
 }
@@ -102,21 +107,50 @@ static sg_status config_range(int64_t value, const char *name, int64_t low, int6
                    (long long)value, (long long)low, (long long)high);
 }
 
+// Heads and their width, each from the other where one is missing. Both given, they need not
+// multiply to the width of the model.
+static sg_status config_heads(sg_config *c, sg_error *err)
+{
+    int64_t d = c->hidden_size, *heads = &c->num_attention_heads, *width = &c->head_dim;
+    if (*width == 0 && *heads == 0) *width = 64;
+    bool from_heads = *width == 0;
+    int64_t given = from_heads ? *heads : *width;
+    if ((*width == 0 || *heads == 0) && given > 0) {
+        if (d % given != 0)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "%s: not given, and hidden_size %lld is no multiple of %s %lld",
+                           from_heads ? "head_dim" : "num_attention_heads", (long long)d,
+                           from_heads ? "num_attention_heads" : "head_dim", (long long)given);
+        *(from_heads ? width : heads) = d / given;
+    }
+    SG_TRY(config_range(*heads, "num_attention_heads", 1, 1 << 12, err));
+    SG_TRY(config_range(*width, "head_dim", 2, 1 << 12, err));
+    if (*width % 2 != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "head_dim: found %lld, expected an even number",
+                       (long long)*width);
+    return SG_OK;
+}
+
+// The table of angles is made when a model is opened: a few bytes of config.json must not ask for
+// more memory than the largest published models (128 k positions of 128) do many times over.
+static sg_status config_positions(const sg_config *c, sg_error *err)
+{
+    const int64_t most = (int64_t)1 << 27;
+    SG_TRY(config_range(c->max_position_embeddings, "max_position_embeddings", 1, 1 << 24, err));
+    if (c->max_position_embeddings * c->head_dim <= most) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "max_position_embeddings: found %lld, expected at most %lld for heads of %lld",
+                   (long long)c->max_position_embeddings, (long long)(most / c->head_dim),
+                   (long long)c->head_dim);
+}
+
 sg_status sg_config_complete(sg_config *c, sg_error *err)
 {
     SG_TRY(config_range(c->vocab_size, "vocab_size", 2, 1 << 24, err));
     SG_TRY(config_range(c->hidden_size, "hidden_size", 1, 1 << 20, err));
-    SG_TRY(config_range(c->num_hidden_layers, "num_hidden_layers", 1, 1 << 12, err));
-    if (c->head_dim == 0)
-        c->head_dim = c->num_attention_heads > 0 ? c->hidden_size / c->num_attention_heads : 64;
-    if (c->num_attention_heads == 0 && c->head_dim > 0)
-        c->num_attention_heads = c->hidden_size / c->head_dim;
-    SG_TRY(config_range(c->num_attention_heads, "num_attention_heads", 1, 1 << 12, err));
-    SG_TRY(config_range(c->head_dim, "head_dim", 2, 1 << 12, err));
-    if (c->head_dim % 2 != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "head_dim: found %lld, expected an even number",
-                       (long long)c->head_dim);
-    SG_TRY(config_range(c->max_position_embeddings, "max_position_embeddings", 1, 1 << 24, err));
+    SG_TRY(config_range(c->num_hidden_layers, "num_hidden_layers", 1, 1 << 9, err));
+    SG_TRY(config_heads(c, err));
+    SG_TRY(config_positions(c, err));
     if (c->rms_norm_eps == 0) c->rms_norm_eps = 1e-6;
     if (c->rope_theta == 0) c->rope_theta = 10000;
     if (!(c->rms_norm_eps > 0 && c->rms_norm_eps < 1))
@@ -151,9 +185,11 @@ static sg_status config_read(const json_t *object, const char *name, sg_config *
         void *to = slot_at(c, &slots[i]);
         switch (slots[i].field.kind) {
         case SG_FIELD_INT:
-            SG_TRY(sg_json_get_int(object, name, key, false, -1, (int64_t)1 << 40, to, err));
+            SG_TRY(sg_json_get_int(object, name, key, false, -1, config_most, to, err));
             break;
-        case SG_FIELD_NUMBER: SG_TRY(sg_json_get_number(object, name, key, false, to, err)); break;
+        case SG_FIELD_NUMBER:
+            SG_TRY(sg_json_get_number(object, name, key, false, to, err));
+            break;
         case SG_FIELD_STRING:
             text = "";
             SG_TRY(sg_json_get_string(object, name, key, false, &text, err));

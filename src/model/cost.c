@@ -29,6 +29,12 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     if (seq_len < 1 || seq_len > 1 << 24)
         return sg_fail(err, SG_ERR_ARGUMENT, "seq-len: found %lld, expected 1 to %d",
                        (long long)seq_len, 1 << 24);
+    if (batch < 1 || batch > 1 << 20)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch-size: found %lld, expected 1 to %d",
+                       (long long)batch, 1 << 20);
+    if (threads < 0 || threads > 1 << 12)
+        return sg_fail(err, SG_ERR_ARGUMENT, "threads: found %d, expected 0 to %d", threads,
+                       1 << 12);
     sg_config c = *config;
     SG_TRY(sg_config_complete(&c, err));
     sg_param_list params;
@@ -46,12 +52,10 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     cost->logits_flops = 2 * T * d * (double)c.vocab_size;
     cost->forward_flops_per_sequence =
         cost->attention_flops + cost->router_flops + cost->memory_flops;
-    cost->forward_flops_per_sequence_all_in =
-        cost->forward_flops_per_sequence + cost->logits_flops;
+    cost->forward_flops_per_sequence_all_in = cost->forward_flops_per_sequence + cost->logits_flops;
     cost->weight_bytes = cost->gradient_bytes = params.total * cost_bytes;
     cost->optimizer_bytes = 2 * params.total * cost_bytes;
-    sg_status status =
-        cost_activations(&c, &params, seq_len, batch, recompute, threads, cost, err);
+    sg_status status = cost_activations(&c, &params, seq_len, batch, recompute, threads, cost, err);
     sg_param_list_free(&params);
     return status;
 }

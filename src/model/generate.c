@@ -85,8 +85,7 @@ static sg_status generator_run(generator *g, sg_generate_result *result, sg_erro
 }
 
 sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
-                      const sg_generate_options *options, sg_generate_result *result,
-                      sg_error *err)
+                      const sg_generate_options *options, sg_generate_result *result, sg_error *err)
 {
     sg_generate_result own = {0};
     if (options->max_tokens < 0)
@@ -96,13 +95,12 @@ sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char
         return sg_fail(err, SG_ERR_MISMATCH,
                        "the tokenizer has %d tokens, expected the model's vocabulary of %lld",
                        sg_tokenizer_vocab_size(tokenizer), (long long)model->config.vocab_size);
-    generator g = {
-        .model = model, .options = options, .eos = (int32_t)model->config.eos_token_id};
+    generator g = {.model = model, .options = options, .eos = (int32_t)model->config.eos_token_id};
     sg_status status = generator_prompt(&g, tokenizer, prompt, err);
     if (status == SG_OK) {
-        int64_t capacity = g.prompt_count + options->max_tokens;
-        status = sg_session_new(
-            model, sg_min(capacity, model->config.max_position_embeddings), &g.session, err);
+        int64_t room = model->config.max_position_embeddings - g.prompt_count;
+        status = sg_session_new(model, g.prompt_count + sg_min(options->max_tokens, room),
+                                &g.session, err);
     }
     if (status == SG_OK) status = sg_decoder_new(tokenizer, NULL, &g.decoder, err);
     if (status == SG_OK) status = generator_run(&g, &own, err);

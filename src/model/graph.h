@@ -29,6 +29,7 @@ typedef struct sg_graph {
     sg_loss_stats stats;
     sg_tensor **leaves; // by parameter; NULL where the parameter is not used
     size_t n_leaves;
+    size_t cursor;               // while recording: the parameter asked for last
     const sg_param_list *params; // while recording
     sg_real *const *values;
     sg_real *const *grads;
@@ -36,8 +37,8 @@ typedef struct sg_graph {
 
 // values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not
 // run. rope must cover the positions. Ownership: sg_graph_free.
-sg_status sg_graph_new(const sg_config *config, const sg_param_list *params,
-                       sg_real *const *values, sg_real *const *grads, const sg_rope_table *rope,
+sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_real *const *values,
+                       sg_real *const *grads, const sg_rope_table *rope,
                        const sg_graph_options *options, sg_graph **graph, sg_error *err);
 void sg_graph_free(sg_graph *graph);
 

@@ -32,15 +32,19 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
         m->values = sg_alloc_zero(m->params.count, sizeof *m->values);
         if (m->values == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     }
-    if (status == SG_OK)
-        status = sg_rope_table_new(&m->rope, m->config.max_position_embeddings, m->config.head_dim,
-                                   m->config.rope_theta, err);
     if (status != SG_OK) {
         sg_model_free(m);
         return status;
     }
     *out = m;
     return SG_OK;
+}
+
+// The angles of all positions: last, after a file has been found to fit, since it takes time.
+static sg_status model_rope(sg_model *m, sg_error *err)
+{
+    return sg_rope_table_new(&m->rope, m->config.max_position_embeddings, m->config.head_dim,
+                             m->config.rope_theta, err);
 }
 
 // Writable memory for all parameters, each at a multiple of 64 bytes.
@@ -66,6 +70,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
 {
     SG_TRY(model_make(context, config, model, err));
     sg_status status = model_storage(*model, err);
+    if (status == SG_OK) status = model_rope(*model, err);
     if (status != SG_OK) {
         sg_model_free(*model);
         *model = NULL;
@@ -105,6 +110,11 @@ static sg_status model_check_file(const sg_model *m, const sg_safetensors *file,
                            sg_safetensors_name(file), spec->name);
         SG_TRY(
             sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view, err));
+        if (view->dtype != SG_DTYPE_F32 && view->dtype != SG_DTYPE_F64 &&
+            view->dtype != SG_DTYPE_F16 && view->dtype != SG_DTYPE_BF16)
+            return sg_fail(err, SG_ERR_MISMATCH,
+                           "%s: tensor %s: found %s, expected floating-point weights",
+                           sg_safetensors_name(file), spec->name, sg_dtype_name(view->dtype));
     }
     if (sg_safetensors_count(file) == m->params.count) return SG_OK;
     for (size_t i = 0; i < sg_safetensors_count(file); i++) {
@@ -142,6 +152,7 @@ sg_status sg_model_from_file(sg_context *context, const sg_config *config,
     sg_model *m = *model;
     sg_status status = model_check_file(m, file, err);
     if (status == SG_OK) status = model_storage(m, err);
+    if (status == SG_OK) status = model_rope(m, err);
     for (size_t i = 0; status == SG_OK && i < m->params.count; i++)
         status = model_copy(sg_safetensors_find(file, m->params.specs[i].name), m->values[i], err);
     if (status == SG_OK) return SG_OK;
@@ -192,7 +203,9 @@ sg_status sg_model_open(sg_context *context, const char *folder, sg_model **mode
         return status;
     }
     status = model_check_file(m, file, err);
-    if (status == SG_OK && model_map(m, file)) {
+    bool mapped = status == SG_OK && model_map(m, file);
+    if (mapped) status = model_rope(m, err);
+    if (mapped && status == SG_OK) {
         m->file = file;
         *model = m;
         return SG_OK;

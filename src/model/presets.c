@@ -4,25 +4,25 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "ffn/ffn.h"
 #include "model/config.h"
 
-static const char *const preset_names[] = {
-    "demo",
-    "tinystories-mlp",
-    "tinystories-glu",
-    "tinystories-moe",
-    "tinystories-peer",
-    "tinystories-sgatlin",
+static const char *const preset_names[] = {"demo",
+                                           "tinystories-mlp",
+                                           "tinystories-glu",
+                                           "tinystories-moe",
+                                           "tinystories-peer",
+                                           "tinystories-sgatlin",
 #define PRESET_LADDER(family)                                                                      \
     "slimpajama-" family "-s1", "slimpajama-" family "-s2", "slimpajama-" family "-s3",            \
         "slimpajama-" family "-s4", "slimpajama-" family "-s5", "slimpajama-" family "-s6",        \
         "slimpajama-" family "-s7", "slimpajama-" family "-s8", "slimpajama-" family "-s9"
-    PRESET_LADDER("mlp"),
-    PRESET_LADDER("glu"),
-    PRESET_LADDER("moe"),
-    PRESET_LADDER("peer"),
-    PRESET_LADDER("sgatlin"),
-    NULL};
+                                           PRESET_LADDER("mlp"),
+                                           PRESET_LADDER("glu"),
+                                           PRESET_LADDER("moe"),
+                                           PRESET_LADDER("peer"),
+                                           PRESET_LADDER("sgatlin"),
+                                           NULL};
 
 const char *sg_preset_name(size_t index)
 {
@@ -120,22 +120,21 @@ static void preset_split(const char *name, char base[24], char family[24], int64
     *s = scale;
 }
 
-static void preset_make(const char *name, const char *family, sg_preset *p)
+static void preset_make(const char *name, sg_preset *p)
 {
     char base[24], own[24];
     int64_t s;
     preset_split(name, base, own, &s);
-    const char *constant = name;
-    *p = (sg_preset){.name = constant};
+    *p = (sg_preset){.name = name};
     preset_base(p, base, s);
-    preset_sizes(p, base, s, family ? family : own);
+    preset_sizes(p, base, s, own);
 }
 
 sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
 {
     for (size_t i = 0; preset_names[i] != NULL; i++)
         if (strcmp(preset_names[i], name) == 0) {
-            preset_make(preset_names[i], NULL, preset);
+            preset_make(preset_names[i], preset);
             return sg_config_complete(&preset->config, err);
         }
     return sg_fail(err, SG_ERR_NOT_FOUND,
@@ -147,12 +146,14 @@ sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
 
 sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err)
 {
-    static const char *const known[] = {"mlp", "glu", "moe", "peer", "sgatlin"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i], family) == 0) {
-            preset_make(preset->name, family, preset);
-            return sg_config_complete(&preset->config, err);
-        }
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "ffn: found \"%.60s\", expected one of mlp, glu, moe, peer, sgatlin", family);
+    char base[24], own[24];
+    int64_t s;
+    if (sg_family_find(family) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%.60s\", expected one of %s", family,
+                       sg_family_names());
+    sg_preset known;
+    SG_TRY(sg_preset_find(preset->name ? preset->name : "", &known, err));
+    preset_split(known.name, base, own, &s);
+    preset_sizes(preset, base, s, family);
+    return sg_ffn_complete(&preset->config, err);
 }

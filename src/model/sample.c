@@ -27,6 +27,9 @@ static int sample_order(const void *a, const void *b)
 static sg_status sample_check(const float *logits, int64_t vocab, const sg_sample_options *o,
                               float *top, int32_t *best, sg_error *err)
 {
+    if (vocab < 1 || vocab > INT32_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "vocab: found %lld, expected 1 to %d",
+                       (long long)vocab, INT32_MAX);
     if (!(o->temperature >= 0 && o->temperature <= 1e6))
         return sg_fail(err, SG_ERR_ARGUMENT, "temperature: found %g, expected 0 to 1e6",
                        o->temperature);
@@ -61,8 +64,8 @@ sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_options 
     if (c == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for sampling");
     double total = 0;
     for (int64_t v = 0; v < vocab; v++) {
-        c[v] = (sample_candidate){exp(((double)logits[v] - top) / options->temperature),
-                                  (int32_t)v};
+        c[v] =
+            (sample_candidate){exp(((double)logits[v] - top) / options->temperature), (int32_t)v};
         total += c[v].p;
     }
     int64_t kept = vocab;

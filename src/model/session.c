@@ -112,8 +112,8 @@ static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t coun
     return SG_OK;
 }
 
-sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count,
-                          const float **logits, sg_error *err)
+sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, const float **logits,
+                          sg_error *err)
 {
     if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "feed: found no token, expected some");
     if (count > s->capacity - s->length)
@@ -124,8 +124,13 @@ sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count,
         if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
             return sg_fail(err, SG_ERR_ARGUMENT, "token %lld: found %d, expected 0 to %lld",
                            (long long)i, tokens[i], (long long)s->model->config.vocab_size - 1);
-    for (int64_t i = 0; i < count; i += session_piece)
-        SG_TRY(session_pass(s, tokens + i, sg_min(session_piece, count - i), err));
+    const int64_t before = s->length;
+    for (int64_t i = 0; i < count; i += session_piece) {
+        sg_status status = session_pass(s, tokens + i, sg_min(session_piece, count - i), err);
+        if (status == SG_OK) continue;
+        s->length = before; // all tokens or none
+        return status;
+    }
     *logits = s->logits;
     return SG_OK;
 }

@@ -13,13 +13,15 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
     sg_graph *g = user;
     char full[SG_PARAM_NAME];
     snprintf(full, sizeof full, "%s%s", prefix, name);
-    for (size_t i = 0; i < g->params->count; i++) {
+    // Parameters are asked for about in the order of the list: look from the last one on.
+    for (size_t n = 0, i = g->cursor; n < g->params->count; n++, i = (i + 1) % g->params->count) {
         const sg_param_spec *spec = &g->params->specs[i];
         if (strcmp(spec->name, full) != 0) continue;
+        g->cursor = i;
         if (g->leaves[i] == NULL)
-            g->leaves[i] = sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                                        g->values ? g->values[i] : NULL,
-                                        g->grads ? g->grads[i] : NULL, true);
+            g->leaves[i] =
+                sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                             g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
         return g->leaves[i];
     }
     return sg_tape_fail(g->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
@@ -58,10 +60,9 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     sg_tensor *q = block_rotated(r, x, "self_attn.q_proj.weight", "self_attn.q_norm.weight");
     sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
     sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
-    sg_tensor *y = o->caches
-                       ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                             &o->caches[r->layer], o->start)
-                       : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
+    sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
+                                                   &o->caches[r->layer], o->start)
+                             : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
     return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
 }
 
@@ -107,11 +108,39 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     }
 }
 
-sg_status sg_graph_new(const sg_config *config, const sg_param_list *params,
-                       sg_real *const *values, sg_real *const *grads, const sg_rope_table *rope,
+// Sizes that no machine has are refused here, so that nothing behind this overflows.
+static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_error *err)
+{
+    int64_t rows = 0, selected = 0;
+    int64_t a_token = c->ffn_top_k > 0 ? c->ffn_top_k : 1;
+    if (c->ffn_channels > 0) a_token *= c->ffn_channels;
+    if (o->batch < 1 || o->length < 1 || __builtin_mul_overflow(o->batch, o->length, &rows) ||
+        __builtin_mul_overflow(rows, a_token, &selected) || selected > INT32_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%lld sequences of %lld tokens at a time, each token selecting %lld, "
+                       "expected at most %d selections: use smaller micro-batches",
+                       (long long)o->batch, (long long)o->length, (long long)a_token, INT32_MAX);
+    const double widths[] = {(double)c->hidden_size,
+                             (double)(c->num_attention_heads * c->head_dim),
+                             (double)c->vocab_size / (double)c->num_hidden_layers,
+                             2 * (double)c->ffn_intermediate_size * (double)a_token,
+                             (double)sg_ffn_counts(c).neurons,
+                             (double)c->ffn_channels * (double)c->ffn_key_size};
+    double bytes = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        bytes += widths[i];
+    bytes *= (double)rows * (double)c->num_hidden_layers * sizeof(sg_real);
+    if (bytes < 0x1p52) return SG_OK;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations would take about %.0g bytes",
+                   bytes);
+}
+
+sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_real *const *values,
+                       sg_real *const *grads, const sg_rope_table *rope,
                        const sg_graph_options *options, sg_graph **out, sg_error *err)
 {
     *out = NULL;
+    SG_TRY(graph_check(config, options, err));
     sg_graph *g = sg_alloc_zero(1, sizeof *g);
     sg_tensor **leaves = sg_alloc_zero(params->count, sizeof(sg_tensor *));
     if (g == NULL || leaves == NULL) {

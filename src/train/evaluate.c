@@ -109,8 +109,9 @@ static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
 
 static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err)
 {
-    sg_batches_options options = {
-        .split = e->options->split, .batch_rows = e->options->batch_size, .once = true};
+    sg_batches_options options = {.split = e->options->split,
+                                  .batch_rows = sg_min(e->options->batch_size, e->rows),
+                                  .once = true};
     SG_TRY(sg_batches_new(data, &options, &e->batches, err));
     size_t count = (size_t)(e->micro * e->length);
     e->inputs = sg_alloc_array(count, sizeof *e->inputs);
@@ -132,7 +133,7 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
                       sg_eval_result *result, sg_error *err)
 {
     *result = (sg_eval_result){0};
-    if (options->batch_size < 1 || options->micro_batch < 1)
+    if (options->batch_size < 1)
         return sg_fail(err, SG_ERR_ARGUMENT, "batch-size: found %lld, expected at least 1",
                        (long long)sg_min(options->batch_size, options->micro_batch));
     if (options->split != SG_SPLIT_TRAIN && options->split != SG_SPLIT_VAL)
