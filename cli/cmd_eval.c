@@ -9,19 +9,46 @@ static struct {
 } eval = {.split = "val", .batch_size = 64, .micro_batch = 8};
 
 static const cli_option options[] = {
-    {.name = "model", .kind = CLI_STRING, .value = &eval.model, .argument = "DIR",
-     .help = "model or run folder", .required = true},
-    {.name = "data", .kind = CLI_STRING, .value = &eval.data, .argument = "DIR",
-     .help = "packed data", .required = true},
-    {.name = "split", .kind = CLI_STRING, .value = &eval.split, .argument = "NAME",
-     .help = "train or val", .choices = "train|val"},
-    {.name = "batch-size", .kind = CLI_COUNT, .value = &eval.batch_size, .argument = "B",
-     .help = "sequences of a batch; only perplexity_batch_mean depends on it", .low = 1,
+    {.name = "model",
+     .kind = CLI_STRING,
+     .value = &eval.model,
+     .argument = "DIR",
+     .help = "model or run folder",
+     .required = true},
+    {.name = "data",
+     .kind = CLI_STRING,
+     .value = &eval.data,
+     .argument = "DIR",
+     .help = "packed data",
+     .required = true},
+    {.name = "split",
+     .kind = CLI_STRING,
+     .value = &eval.split,
+     .argument = "NAME",
+     .help = "train or val",
+     .choices = "train|val"},
+    {.name = "batch-size",
+     .kind = CLI_COUNT,
+     .value = &eval.batch_size,
+     .argument = "B",
+     .help = "sequences of a batch; only perplexity_batch_mean depends on it",
+     .low = 1,
      .high = 1 << 20},
-    {.name = "micro-batch", .kind = CLI_COUNT, .value = &eval.micro_batch, .argument = "B",
-     .help = "sequences computed at a time: memory, not results", .low = 1, .high = 1 << 20},
-    {.name = "batches", .kind = CLI_COUNT, .value = &eval.batches, .argument = "N", .shown = "all",
-     .help = "evaluate the first N batches only", .low = 1, .high = 1e15},
+    {.name = "micro-batch",
+     .kind = CLI_COUNT,
+     .value = &eval.micro_batch,
+     .argument = "B",
+     .help = "sequences computed at a time: memory, not results",
+     .low = 1,
+     .high = 1 << 20},
+    {.name = "batches",
+     .kind = CLI_COUNT,
+     .value = &eval.batches,
+     .argument = "N",
+     .shown = "all",
+     .help = "evaluate the first N batches only",
+     .low = 1,
+     .high = 1e15},
     {0}};
 
 static bool eval_progress(void *user, int64_t done, int64_t total)
@@ -68,10 +95,11 @@ static int eval_run(const cli_args *args)
     if (status != SG_OK) return cli_fail(args, status, &err);
     if (args->json)
         return cli_print_json(
-            args, json_pack("{s:s, s:f, s:f, s:f, s:f, s:I, s:I}", "split", eval.split, "loss",
-                            r.loss, "perplexity", r.perplexity, "perplexity_batch_mean",
-                            r.perplexity_batch_mean, "accuracy", r.accuracy, "tokens",
-                            (json_int_t)r.tokens, "batches", (json_int_t)r.batches));
+            args,
+            json_pack("{s:s, s:f, s:o, s:o, s:f, s:I, s:I}", "split", eval.split, "loss", r.loss,
+                      "perplexity", cli_json_number(r.perplexity), "perplexity_batch_mean",
+                      cli_json_number(r.perplexity_batch_mean), "accuracy", r.accuracy, "tokens",
+                      (json_int_t)r.tokens, "batches", (json_int_t)r.batches));
     printf("loss                   %.4f\n"
            "perplexity             %.4f\n"
            "perplexity_batch_mean  %.4f\n"
@@ -85,8 +113,10 @@ const cli_command cli_cmd_eval = {
     .name = "eval",
     .summary = "loss and perplexity of a model on packed data",
     .usage = "--model DIR --data DIR [options]",
-    .about = "perplexity is exp(mean loss over all tokens); perplexity_batch_mean is the mean over\n"
-             "batches of exp(batch loss), the published metric, which is never smaller.",
+    .about =
+        "perplexity is exp(mean loss over all tokens); perplexity_batch_mean is the mean over\n"
+        "full batches of exp(batch loss), the published metric. Of the same tokens it is\n"
+        "never smaller; a last batch that is not full counts for perplexity only.",
     .options = options,
     .example = "sgatlin eval --model runs/first --data data --split val --json",
     .run = eval_run,

@@ -9,42 +9,88 @@ static struct {
     int64_t max_tokens, top_k, seed;
     double temperature, top_p;
     bool ignore_eos;
-} generate = {.prompt = "", .max_tokens = 200, .temperature = 0.8, .top_k = 0, .top_p = 0.95,
-              .seed = 1};
+} generate = {
+    .prompt = "", .max_tokens = 200, .temperature = 0.8, .top_k = 0, .top_p = 0.95, .seed = 1};
 
 static const cli_option options[] = {
-    {.name = "model", .kind = CLI_STRING, .value = &generate.model, .argument = "DIR",
-     .help = "model or run folder", .required = true},
-    {.name = "tokenizer", .kind = CLI_STRING, .value = &generate.tokenizer, .argument = "DIR",
-     .shown = "the model's", .help = "tokenizer.json, or the folder it lies in"},
-    {.name = "prompt", .kind = CLI_STRING, .value = &generate.prompt, .argument = "TEXT",
-     .shown = "none", .help = "text to continue"},
-    {.name = "max-tokens", .kind = CLI_COUNT, .value = &generate.max_tokens, .argument = "N",
-     .help = "most tokens to add", .low = 0, .high = 1e9},
-    {.name = "temperature", .kind = CLI_DOUBLE, .value = &generate.temperature, .argument = "X",
-     .help = "0 takes the likeliest token; above 1 is wilder", .low = 0, .high = 1e6},
-    {.name = "top-k", .kind = CLI_COUNT, .value = &generate.top_k, .argument = "N",
-     .help = "draw from the N likeliest tokens only; 0: from all", .low = 0, .high = 1e9},
-    {.name = "top-p", .kind = CLI_DOUBLE, .value = &generate.top_p, .argument = "P",
-     .help = "draw from the likeliest tokens that together have probability P", .low = 1e-9,
+    {.name = "model",
+     .kind = CLI_STRING,
+     .value = &generate.model,
+     .argument = "DIR",
+     .help = "model or run folder",
+     .required = true},
+    {.name = "tokenizer",
+     .kind = CLI_STRING,
+     .value = &generate.tokenizer,
+     .argument = "DIR",
+     .shown = "the model's",
+     .help = "tokenizer.json, or the folder it lies in"},
+    {.name = "prompt",
+     .kind = CLI_STRING,
+     .value = &generate.prompt,
+     .argument = "TEXT",
+     .shown = "none",
+     .help = "text to continue"},
+    {.name = "max-tokens",
+     .kind = CLI_COUNT,
+     .value = &generate.max_tokens,
+     .argument = "N",
+     .help = "most tokens to add",
+     .low = 0,
+     .high = 1e9},
+    {.name = "temperature",
+     .kind = CLI_DOUBLE,
+     .value = &generate.temperature,
+     .argument = "X",
+     .help = "0 takes the likeliest token; above 1 is wilder",
+     .low = 0,
+     .high = 1e6},
+    {.name = "top-k",
+     .kind = CLI_COUNT,
+     .value = &generate.top_k,
+     .argument = "N",
+     .help = "draw from the N likeliest tokens only; 0: from all",
+     .low = 0,
+     .high = 1e9},
+    {.name = "top-p",
+     .kind = CLI_DOUBLE,
+     .value = &generate.top_p,
+     .argument = "P",
+     .help = "draw from the likeliest tokens that together have probability P",
+     .low = 1e-9,
      .high = 1},
-    {.name = "seed", .kind = CLI_INT, .value = &generate.seed, .argument = "N",
-     .help = "the same seed gives the same text", .low = 0, .high = 9e18},
-    {.name = "ignore-eos", .kind = CLI_FLAG, .value = &generate.ignore_eos,
+    {.name = "seed",
+     .kind = CLI_INT,
+     .value = &generate.seed,
+     .argument = "N",
+     .help = "the same seed gives the same text",
+     .low = 0,
+     .high = 9e18},
+    {.name = "ignore-eos",
+     .kind = CLI_FLAG,
+     .value = &generate.ignore_eos,
      .help = "go on behind the end of a document"},
     {0}};
 
 // The text said so far, for --json; printed at once otherwise.
 typedef struct collected {
-    bool keep, failed;
+    bool keep, failed, begun;
     char *text;
     size_t used, capacity;
 } collected;
+
+// The prompt, once, in front of the first piece: nothing is printed when the model refuses it.
+static void generate_begin(collected *c)
+{
+    if (!c->keep && !c->begun) fputs(generate.prompt, stdout);
+    c->begun = true;
+}
 
 static bool generate_text(void *user, const char *text, size_t bytes)
 {
     collected *c = user;
     if (!c->keep) {
+        generate_begin(c);
         fwrite(text, 1, bytes, stdout);
         fflush(stdout);
         return !cli_stop_requested() && !ferror(stdout);
@@ -81,9 +127,9 @@ static sg_status generate_model(sg_context *context, collected *out, sg_generate
     const char *tokenizer_path = generate.tokenizer ? generate.tokenizer : generate.model;
     sg_status status = sg_model_open(context, generate.model, &model, err);
     if (status == SG_OK) status = sg_tokenizer_open(tokenizer_path, &tokenizer, err);
-    if (status == SG_OK && !out->keep) fputs(generate.prompt, stdout);
     if (status == SG_OK) status = sg_generate(model, tokenizer, generate.prompt, &o, result, err);
-    if (status == SG_OK && !out->keep) fputc('\n', stdout);
+    if (status == SG_OK) generate_begin(out);
+    if (out->begun && !out->keep) fputc('\n', stdout);
     sg_tokenizer_free(tokenizer);
     sg_model_free(model);
     return status;
@@ -114,16 +160,20 @@ static int generate_run(const cli_args *args)
         code = cli_fail(args, status, &err);
     else if (args->json)
         code = cli_print_json(
-            args, json_pack("{s:s, s:s#, s:I, s:I, s:f, s:f}", "prompt", generate.prompt, "text",
-                            out.text ? out.text : "", (size_t)out.used, "prompt_tokens",
-                            (json_int_t)r.prompt_tokens, "tokens", (json_int_t)r.tokens,
-                            "prompt_tokens_per_second",
-                            generate_rate(r.prompt_tokens, r.prompt_seconds), "tokens_per_second",
-                            generate_rate(r.tokens, r.seconds)));
+            args,
+            json_pack("{s:s, s:s#, s:I, s:I, s:f, s:f}", "prompt", generate.prompt, "text",
+                      out.text ? out.text : "", (size_t)out.used, "prompt_tokens",
+                      (json_int_t)r.prompt_tokens, "tokens", (json_int_t)r.tokens,
+                      "prompt_tokens_per_second", generate_rate(r.prompt_tokens, r.prompt_seconds),
+                      "tokens_per_second", generate_rate(r.tokens, r.seconds)));
     else
         cli_note(args, "%lld tokens, %.1f a second", (long long)r.tokens,
                  generate_rate(r.tokens, r.seconds));
     free(out.text);
+    if (code == CLI_DONE && cli_stop_requested()) {
+        cli_note(args, "stopped");
+        code = CLI_FAILED;
+    }
     return code;
 }
 

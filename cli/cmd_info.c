@@ -10,26 +10,43 @@ static struct {
 } info = {.batch = 1};
 
 static const cli_option options[] = {
-    {.name = "preset", .kind = CLI_STRING, .value = &info.preset, .argument = "NAME", .shown = "",
+    {.name = "preset",
+     .kind = CLI_STRING,
+     .value = &info.preset,
+     .argument = "NAME",
+     .shown = "",
      .help = "describe a preset instead of a model folder"},
-    {.name = "seq-len", .kind = CLI_COUNT, .value = &info.seq_len, .argument = "T", .shown = "",
-     .help = "tokens of a sequence; default: the model's longest", .low = 1, .high = 1 << 24},
-    {.name = "batch-size", .kind = CLI_COUNT, .value = &info.batch, .argument = "B",
-     .help = "sequences of a training step, for its memory", .low = 1, .high = 1 << 20},
-    {.name = "recompute", .kind = CLI_FLAG, .value = &info.recompute,
+    {.name = "seq-len",
+     .kind = CLI_COUNT,
+     .value = &info.seq_len,
+     .argument = "T",
+     .shown = "",
+     .help = "tokens of a sequence; default: the model's longest",
+     .low = 1,
+     .high = 1 << 24},
+    {.name = "batch-size",
+     .kind = CLI_COUNT,
+     .value = &info.batch,
+     .argument = "B",
+     .help = "sequences of a training step, for its memory",
+     .low = 1,
+     .high = 1 << 20},
+    {.name = "recompute",
+     .kind = CLI_FLAG,
+     .value = &info.recompute,
      .help = "plan the memory of a step that computes activations twice"},
     CLI_CONFIG_OPTIONS,
     {0}};
 
 static json_t *info_config(const sg_config *c)
 {
-    json_t *object = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "vocab_size", (json_int_t)c->vocab_size,
-        "hidden_size", (json_int_t)c->hidden_size, "num_hidden_layers",
-        (json_int_t)c->num_hidden_layers, "num_attention_heads",
-        (json_int_t)c->num_attention_heads, "head_dim", (json_int_t)c->head_dim,
-        "max_position_embeddings", (json_int_t)c->max_position_embeddings, "ffn", c->ffn,
-        "ffn_router", c->ffn_router, "ffn_activation", c->ffn_activation);
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "vocab_size",
+                  (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
+                  "num_hidden_layers", (json_int_t)c->num_hidden_layers, "num_attention_heads",
+                  (json_int_t)c->num_attention_heads, "head_dim", (json_int_t)c->head_dim,
+                  "max_position_embeddings", (json_int_t)c->max_position_embeddings, "ffn", c->ffn,
+                  "ffn_router", c->ffn_router, "ffn_activation", c->ffn_activation);
     const struct {
         const char *name;
         int64_t value;
@@ -45,9 +62,10 @@ static json_t *info_config(const sg_config *c)
     return object;
 }
 
+// Whole numbers, but for those that no integer of JSON holds.
 static json_t *info_flops(double flops)
 {
-    return json_integer((json_int_t)flops);
+    return flops < 0x1p63 ? json_integer((json_int_t)flops) : json_real(flops);
 }
 
 static int info_json(const cli_args *args, const sg_config *config, int64_t seq_len,
@@ -63,11 +81,11 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
         info_flops(c->forward_flops_per_sequence), "forward_flops_per_sequence_all_in",
         info_flops(c->forward_flops_per_sequence_all_in), "attention_flops",
-        info_flops(c->attention_flops), "router_flops", info_flops(c->router_flops),
-        "memory_flops", info_flops(c->memory_flops), "logits_flops", info_flops(c->logits_flops),
-        "weight_bytes", (json_int_t)c->weight_bytes, "gradient_bytes",
-        (json_int_t)c->gradient_bytes, "optimizer_bytes", (json_int_t)c->optimizer_bytes,
-        "activation_bytes", (json_int_t)c->activation_bytes);
+        info_flops(c->attention_flops), "router_flops", info_flops(c->router_flops), "memory_flops",
+        info_flops(c->memory_flops), "logits_flops", info_flops(c->logits_flops), "weight_bytes",
+        (json_int_t)c->weight_bytes, "gradient_bytes", (json_int_t)c->gradient_bytes,
+        "optimizer_bytes", (json_int_t)c->optimizer_bytes, "activation_bytes",
+        (json_int_t)c->activation_bytes);
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
     return cli_print_json(args, object);
@@ -104,48 +122,53 @@ static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
               (double)c->activation_bytes, "B");
 }
 
-static sg_status info_of_model(const cli_args *args, const char *folder, sg_config *config,
-                               int *threads, sg_error *err)
+static sg_status info_of_preset(sg_preset *preset, sg_error *err)
 {
-    sg_context *context;
-    sg_status status = cli_context_new(args, &context, err);
-    if (status != SG_OK) return status;
+    sg_status status = sg_preset_find(info.preset, preset, err);
+    if (status == SG_OK) status = cli_config_apply(preset, info.seq_len, err);
+    return status == SG_OK ? sg_config_complete(&preset->config, err) : status;
+}
+
+static sg_status info_of_model(sg_context *context, const char *folder, sg_config *config,
+                               sg_error *err)
+{
     sg_model *model;
-    status = sg_model_open(context, folder, &model, err);
-    if (status == SG_OK) {
-        *config = *sg_model_config(model);
-        sg_model_free(model);
-    }
-    *threads = sg_context_threads(context);
-    sg_context_free(context);
-    return status;
+    sg_status status = sg_model_open(context, folder, &model, err);
+    if (status != SG_OK) return status;
+    *config = *sg_model_config(model);
+    sg_model_free(model);
+    if (info.seq_len <= config->max_position_embeddings) return SG_OK;
+    err->code = SG_ERR_ARGUMENT;
+    snprintf(err->message, sizeof err->message,
+             "seq-len: found %lld, expected at most the model's %lld", (long long)info.seq_len,
+             (long long)config->max_position_embeddings);
+    return err->code;
 }
 
 static int info_run(const cli_args *args)
 {
     sg_error err = {0};
     sg_preset preset = {0};
-    sg_status status;
-    int threads = args->threads > 0 ? (int)args->threads : 1;
+    sg_context *context;
+    sg_cost cost;
     if ((args->count == 1) == (info.preset != NULL))
         return cli_wrong(args, "found %s, expected a model folder or --preset NAME",
                          info.preset ? "both" : "neither");
-    if (info.preset != NULL) {
-        status = sg_preset_find(info.preset, &preset, &err);
-        if (status == SG_OK) status = cli_config_apply(&preset, info.seq_len, &err);
-    } else {
-        for (int i = 0; i < CLI_CONFIG_FIELDS; i++)
-            if (cli_config_values[i] != NULL)
-                return cli_wrong(args, "--%s changes a preset; a model folder is as it is",
-                                 sg_config_field_at((size_t)i)->name);
-        status = info_of_model(args, args->operands[0], &preset.config, &threads, &err);
-    }
-    sg_cost cost;
+    for (size_t i = 0; info.preset == NULL && i < CLI_CONFIG_FIELDS; i++)
+        if (cli_config_values[i] != NULL)
+            return cli_wrong(args, "%s changes a preset; a model folder is as it is",
+                             sg_config_field_at(i)->name);
+    sg_status status = cli_context_new(args, &context, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    if (info.preset != NULL)
+        status = info_of_preset(&preset, &err);
+    else
+        status = info_of_model(context, args->operands[0], &preset.config, &err);
     int64_t seq_len = info.seq_len ? info.seq_len : preset.config.max_position_embeddings;
-    if (status == SG_OK) status = sg_config_complete(&preset.config, &err);
     if (status == SG_OK)
-        status = sg_config_cost(&preset.config, seq_len, info.batch, info.recompute, threads,
-                                &cost, &err);
+        status = sg_config_cost(&preset.config, seq_len, info.batch, info.recompute,
+                                sg_context_threads(context), &cost, &err);
+    sg_context_free(context);
     if (status != SG_OK) return cli_fail(args, status, &err);
     if (args->json) return info_json(args, &preset.config, seq_len, &cost);
     info_text(&preset.config, seq_len, &cost);

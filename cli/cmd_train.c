@@ -12,85 +12,246 @@ static struct {
     int64_t log_every, checkpoint_every, keep_last, eval_every, eval_sequences, sample_every;
     double flops, epochs, lr, decay, clip, beta1, beta2, eps, decay_fraction, spike;
     bool recompute;
-} train = {.preset = "demo", .prompt = "", .keep_last = 2, .spike = 3, .seed = 1,
-           .eval_sequences = 256, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .accum = 1};
+} train = {.preset = "demo",
+           .prompt = "",
+           .keep_last = 2,
+           .spike = 3,
+           .seed = 1,
+           .eval_sequences = 256,
+           .beta1 = 0.9,
+           .beta2 = 0.999,
+           .eps = 1e-8,
+           .accum = 1};
 
 #define FROM_PRESET .shown = "preset's"
 
 static const cli_option options[] = {
     {.name = "", .kind = CLI_HEADING, .help = "Run"},
-    {.name = "data", .kind = CLI_STRING, .value = &train.data, .argument = "DIR",
-     .shown = "", .help = "packed data (sgatlin data pack)"},
-    {.name = "out", .kind = CLI_STRING, .value = &train.out, .argument = "RUN", .shown = "",
+    {.name = "data",
+     .kind = CLI_STRING,
+     .value = &train.data,
+     .argument = "DIR",
+     .shown = "",
+     .help = "packed data (sgatlin data pack)"},
+    {.name = "out",
+     .kind = CLI_STRING,
+     .value = &train.out,
+     .argument = "RUN",
+     .shown = "",
      .help = "folder of the new run"},
-    {.name = "resume", .kind = CLI_STRING, .value = &train.resume, .argument = "RUN", .shown = "",
+    {.name = "resume",
+     .kind = CLI_STRING,
+     .value = &train.resume,
+     .argument = "RUN",
+     .shown = "",
      .help = "go on with a run; takes no option but --data, --threads, --json, --quiet"},
-    {.name = "preset", .kind = CLI_STRING, .value = &train.preset, .argument = "NAME",
+    {.name = "preset",
+     .kind = CLI_STRING,
+     .value = &train.preset,
+     .argument = "NAME",
      .help = "demo, tinystories-FAMILY, slimpajama-FAMILY-sN"},
-    {.name = "config", .kind = CLI_STRING, .value = &train.config, .argument = "FILE", .shown = "",
+    {.name = "config",
+     .kind = CLI_STRING,
+     .value = &train.config,
+     .argument = "FILE",
+     .shown = "",
      .help = "JSON object of options by name; those on the command line go before it"},
-    {.name = "seed", .kind = CLI_INT, .value = &train.seed, .argument = "N",
-     .help = "of weights, data order and samples", .low = 0, .high = 9e18},
+    {.name = "seed",
+     .kind = CLI_INT,
+     .value = &train.seed,
+     .argument = "N",
+     .help = "of weights, data order and samples",
+     .low = 0,
+     .high = 9e18},
     {.name = "", .kind = CLI_HEADING, .help = "Budget (exactly one)"},
-    {.name = "steps", .kind = CLI_COUNT, .value = &train.steps, .argument = "N", .shown = "",
-     .help = "updates", .low = 1, .high = 1e12},
-    {.name = "tokens", .kind = CLI_COUNT, .value = &train.tokens, .argument = "N", .shown = "",
-     .help = "tokens in rows of training data", .low = 1, .high = 1e18},
-    {.name = "flops", .kind = CLI_DOUBLE, .value = &train.flops, .argument = "X", .shown = "",
-     .help = "published count, forward and backward: 1e15", .low = 1, .high = 1e30},
-    {.name = "epochs", .kind = CLI_DOUBLE, .value = &train.epochs, .argument = "X", .shown = "",
-     .help = "passes over the training data", .low = 1e-9, .high = 1e9},
-    {.name = "", .kind = CLI_HEADING, .help = "Recipe"},
-    {.name = "seq-len", .kind = CLI_COUNT, .value = &train.seq_len, .argument = "T", FROM_PRESET,
-     .help = "tokens of a sequence; the data must be packed for it", .low = 1, .high = 1 << 24},
-    {.name = "batch-size", .kind = CLI_COUNT, .value = &train.batch, .argument = "B", FROM_PRESET,
-     .help = "sequences of one update", .low = 1, .high = 1 << 20},
-    {.name = "grad-accum", .kind = CLI_COUNT, .value = &train.accum, .argument = "N",
-     .help = "micro-batches an update is computed in: less memory, same result", .low = 1,
-     .high = 1 << 20},
-    {.name = "lr", .kind = CLI_DOUBLE, .value = &train.lr, .argument = "X", FROM_PRESET,
-     .help = "peak learning rate", .low = 0, .high = 1e3},
-    {.name = "schedule", .kind = CLI_STRING, .value = &train.schedule, .argument = "NAME",
-     .shown = "sqrt", .help = "constant, sqrt, linear or cosine, after the warm-up",
-     .choices = "constant|sqrt|linear|cosine"},
-    {.name = "warmup-steps", .kind = CLI_COUNT, .value = &train.warmup, .argument = "N",
-     .shown = "preset's", .help = "steps of linear warm-up",
-     .low = 0, .high = 1e12},
-    {.name = "decay-fraction", .kind = CLI_DOUBLE, .value = &train.decay_fraction,
-     .argument = "X", FROM_PRESET, .help = "share of the steps that decay (sqrt, linear)",
-     .low = 0, .high = 1},
-    {.name = "weight-decay", .kind = CLI_DOUBLE, .value = &train.decay, .argument = "X",
-     FROM_PRESET, .help = "decoupled; not on norms and biases", .low = 0, .high = 1e3},
-    {.name = "clip", .kind = CLI_DOUBLE, .value = &train.clip, .argument = "X", FROM_PRESET,
-     .help = "largest global gradient norm; 0: none", .low = 0, .high = 1e9},
-    {.name = "beta1", .kind = CLI_DOUBLE, .value = &train.beta1, .argument = "X",
-     .help = "AdamW's first moment", .low = 0, .high = 0.999999},
-    {.name = "beta2", .kind = CLI_DOUBLE, .value = &train.beta2, .argument = "X",
-     .help = "AdamW's second moment", .low = 0, .high = 0.99999999},
-    {.name = "eps", .kind = CLI_DOUBLE, .value = &train.eps, .argument = "X",
-     .help = "AdamW's epsilon", .low = 1e-30, .high = 1},
-    {.name = "spike-limit", .kind = CLI_DOUBLE, .value = &train.spike, .argument = "X",
-     .help = "skip updates whose loss is X nats above the running mean; 0: never", .low = 0,
+    {.name = "steps",
+     .kind = CLI_COUNT,
+     .value = &train.steps,
+     .argument = "N",
+     .shown = "",
+     .help = "updates",
+     .low = 1,
+     .high = 1e12},
+    {.name = "tokens",
+     .kind = CLI_COUNT,
+     .value = &train.tokens,
+     .argument = "N",
+     .shown = "",
+     .help = "tokens in rows of training data",
+     .low = 1,
+     .high = 1e18},
+    {.name = "flops",
+     .kind = CLI_DOUBLE,
+     .value = &train.flops,
+     .argument = "X",
+     .shown = "",
+     .help = "published count, forward and backward: 1e15",
+     .low = 1,
+     .high = 1e30},
+    {.name = "epochs",
+     .kind = CLI_DOUBLE,
+     .value = &train.epochs,
+     .argument = "X",
+     .shown = "",
+     .help = "passes over the training data",
+     .low = 1e-9,
      .high = 1e9},
-    {.name = "recompute", .kind = CLI_FLAG, .value = &train.recompute,
+    {.name = "", .kind = CLI_HEADING, .help = "Recipe"},
+    {.name = "seq-len",
+     .kind = CLI_COUNT,
+     .value = &train.seq_len,
+     .argument = "T",
+     FROM_PRESET,
+     .help = "tokens of a sequence; the data must be packed for it",
+     .low = 1,
+     .high = 1 << 24},
+    {.name = "batch-size",
+     .kind = CLI_COUNT,
+     .value = &train.batch,
+     .argument = "B",
+     FROM_PRESET,
+     .help = "sequences of one update",
+     .low = 1,
+     .high = 1 << 20},
+    {.name = "grad-accum",
+     .kind = CLI_COUNT,
+     .value = &train.accum,
+     .argument = "N",
+     .help = "micro-batches an update is computed in: less memory, same result",
+     .low = 1,
+     .high = 1 << 20},
+    {.name = "lr",
+     .kind = CLI_DOUBLE,
+     .value = &train.lr,
+     .argument = "X",
+     FROM_PRESET,
+     .help = "peak learning rate",
+     .low = 0,
+     .high = 1e3},
+    {.name = "schedule",
+     .kind = CLI_STRING,
+     .value = &train.schedule,
+     .argument = "NAME",
+     .shown = "sqrt",
+     .help = "constant, sqrt, linear or cosine, after the warm-up",
+     .choices = "constant|sqrt|linear|cosine"},
+    {.name = "warmup-steps",
+     .kind = CLI_COUNT,
+     .value = &train.warmup,
+     .argument = "N",
+     .shown = "preset's",
+     .help = "steps of linear warm-up",
+     .low = 0,
+     .high = 1e12},
+    {.name = "decay-fraction",
+     .kind = CLI_DOUBLE,
+     .value = &train.decay_fraction,
+     .argument = "X",
+     FROM_PRESET,
+     .help = "share of the steps that decay (sqrt, linear)",
+     .low = 0,
+     .high = 1},
+    {.name = "weight-decay",
+     .kind = CLI_DOUBLE,
+     .value = &train.decay,
+     .argument = "X",
+     FROM_PRESET,
+     .help = "decoupled; not on norms and biases",
+     .low = 0,
+     .high = 1e3},
+    {.name = "clip",
+     .kind = CLI_DOUBLE,
+     .value = &train.clip,
+     .argument = "X",
+     FROM_PRESET,
+     .help = "largest global gradient norm; 0: none",
+     .low = 0,
+     .high = 1e9},
+    {.name = "beta1",
+     .kind = CLI_DOUBLE,
+     .value = &train.beta1,
+     .argument = "X",
+     .help = "AdamW's first moment",
+     .low = 0,
+     .high = 0.999999},
+    {.name = "beta2",
+     .kind = CLI_DOUBLE,
+     .value = &train.beta2,
+     .argument = "X",
+     .help = "AdamW's second moment",
+     .low = 0,
+     .high = 0.99999999},
+    {.name = "eps",
+     .kind = CLI_DOUBLE,
+     .value = &train.eps,
+     .argument = "X",
+     .help = "AdamW's epsilon",
+     .low = 1e-30,
+     .high = 1},
+    {.name = "spike-limit",
+     .kind = CLI_DOUBLE,
+     .value = &train.spike,
+     .argument = "X",
+     .help = "skip updates whose loss is X nats above the running mean; 0: never",
+     .low = 0,
+     .high = 1e9},
+    {.name = "recompute",
+     .kind = CLI_FLAG,
+     .value = &train.recompute,
      .help = "compute activations twice instead of keeping them"},
     {.name = "", .kind = CLI_HEADING, .help = "Watching and saving"},
-    {.name = "log-every", .kind = CLI_COUNT, .value = &train.log_every, .argument = "N",
-     .shown = "1, or 10 above 200 steps", .help = "steps between records", .low = 1, .high = 1e12},
-    {.name = "eval-every", .kind = CLI_COUNT, .value = &train.eval_every, .argument = "N",
-     .shown = "at the end", .help = "steps between evaluations", .low = 0, .high = 1e12},
-    {.name = "eval-sequences", .kind = CLI_COUNT, .value = &train.eval_sequences, .argument = "N",
-     .help = "sequences of those; 0: the whole split. The last evaluation takes all", .low = 0,
+    {.name = "log-every",
+     .kind = CLI_COUNT,
+     .value = &train.log_every,
+     .argument = "N",
+     .shown = "1, or 10 above 200 steps",
+     .help = "steps between records",
+     .low = 1,
      .high = 1e12},
-    {.name = "checkpoint-every", .kind = CLI_COUNT, .value = &train.checkpoint_every,
-     .argument = "N", .shown = "at the end", .help = "steps between checkpoints",
-     .low = 0, .high = 1e12},
-    {.name = "keep-last", .kind = CLI_COUNT, .value = &train.keep_last, .argument = "N",
-     .help = "checkpoints kept besides the best", .low = 1, .high = 1e6},
-    {.name = "sample-every", .kind = CLI_COUNT, .value = &train.sample_every, .argument = "N",
-     .shown = "never", .help = "steps between samples of text", .low = 0, .high = 1e12},
-    {.name = "sample-prompt", .kind = CLI_STRING, .value = &train.prompt, .argument = "TEXT",
-     .shown = "none", .help = "what samples begin with"},
+    {.name = "eval-every",
+     .kind = CLI_COUNT,
+     .value = &train.eval_every,
+     .argument = "N",
+     .shown = "at the end",
+     .help = "steps between evaluations",
+     .low = 0,
+     .high = 1e12},
+    {.name = "eval-sequences",
+     .kind = CLI_COUNT,
+     .value = &train.eval_sequences,
+     .argument = "N",
+     .help = "sequences of those; 0: the whole split. The last evaluation takes all",
+     .low = 0,
+     .high = 1e12},
+    {.name = "checkpoint-every",
+     .kind = CLI_COUNT,
+     .value = &train.checkpoint_every,
+     .argument = "N",
+     .shown = "at the end",
+     .help = "steps between checkpoints",
+     .low = 0,
+     .high = 1e12},
+    {.name = "keep-last",
+     .kind = CLI_COUNT,
+     .value = &train.keep_last,
+     .argument = "N",
+     .help = "checkpoints kept besides the best",
+     .low = 1,
+     .high = 1e6},
+    {.name = "sample-every",
+     .kind = CLI_COUNT,
+     .value = &train.sample_every,
+     .argument = "N",
+     .shown = "never",
+     .help = "steps between samples of text",
+     .low = 0,
+     .high = 1e12},
+    {.name = "sample-prompt",
+     .kind = CLI_STRING,
+     .value = &train.prompt,
+     .argument = "TEXT",
+     .shown = "none",
+     .help = "what samples begin with"},
     CLI_CONFIG_OPTIONS,
     {0}};
 
@@ -117,11 +278,17 @@ static bool train_put(const cli_option *o, const char *text)
     case CLI_FLAG:
         *(bool *)o->value = strcmp(text, "true") == 0;
         return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
-    case CLI_STRING: *(const char **)o->value = text; return true;
-    case CLI_INT: return cli_read_int(text, o->value);
-    case CLI_COUNT: return cli_read_count(text, o->value);
-    case CLI_DOUBLE: return cli_read_double(text, o->value);
-    default: return false;
+    case CLI_STRING:
+        *(const char **)o->value = text;
+        return true;
+    case CLI_INT:
+        return cli_read_int(text, o->value);
+    case CLI_COUNT:
+        return cli_read_count(text, o->value);
+    case CLI_DOUBLE:
+        return cli_read_double(text, o->value);
+    default:
+        return false;
     }
 }
 
@@ -142,7 +309,9 @@ static int train_field(const cli_args *args, const char *key, const json_t *valu
         if (*c == '_') *c = '-';
     for (int i = 0; options[i].name != NULL; i++) {
         const cli_option *o = &options[i];
-        if (strcmp(o->name, name) != 0) continue;
+        if (o->kind == CLI_HEADING || strcmp(o->name, name) != 0) continue;
+        if (o->value == &train.config || o->value == &train.resume)
+            return cli_wrong(args, "%s: \"%s\": goes on the command line only", train.config, key);
         if (args->given[i]) return CLI_DONE; // the command line goes before the file
         const char *text = train_value_text(value, number, sizeof number);
         // Strings live in the parsed file, which is kept; numbers of text options are copied.
@@ -164,6 +333,7 @@ static int train_read_file(const cli_args *args)
     json_error_t problem;
     if (train.config == NULL) return CLI_DONE;
     file = json_load_file(train.config, JSON_REJECT_DUPLICATES, &problem);
+    if (file == NULL && problem.line < 0) return cli_wrong(args, "%s", problem.text);
     if (file == NULL)
         return cli_wrong(args, "%s: line %d: %s", train.config, problem.line, problem.text);
     if (!json_is_object(file))
@@ -181,8 +351,7 @@ static int train_read_file(const cli_args *args)
 static bool train_given(const cli_args *args, const char *name)
 {
     for (int i = 0; options[i].name != NULL; i++)
-        if (strcmp(options[i].name, name) == 0)
-            return args->given[i] || from_file[i];
+        if (strcmp(options[i].name, name) == 0) return args->given[i] || from_file[i];
     return false;
 }
 
@@ -254,8 +423,10 @@ static bool train_event(void *user, const sg_train_event *e)
         break;
     case SG_EVENT_STEP: {
         cli_short_number(rate, sizeof rate, e->tokens_per_second);
-        int used = snprintf(suffix, sizeof suffix, "loss %.4f  %s tok/s  %.0f%% of GEMM peak",
-                            e->loss, rate, 100 * e->flops_per_second / t->gemm_flops);
+        int used = snprintf(suffix, sizeof suffix, "loss %.4f  %s tok/s", e->loss, rate);
+        if (t->gemm_flops > 0 && used > 0)
+            used += snprintf(suffix + used, sizeof suffix - (size_t)used, "  %.0f%% of GEMM peak",
+                             100 * e->flops_per_second / t->gemm_flops);
         if (!isnan(e->val_loss) && used > 0)
             snprintf(suffix + used, sizeof suffix - (size_t)used, "  val %.4f", e->val_loss);
         cli_progress_update(&t->bar, (double)e->step, (double)e->steps, suffix);
@@ -268,7 +439,8 @@ static bool train_event(void *user, const sg_train_event *e)
     case SG_EVENT_SAMPLE:
         cli_note(t->args, "step %lld: %s", (long long)e->step, e->text);
         break;
-    case SG_EVENT_CHECKPOINT: break;
+    case SG_EVENT_CHECKPOINT:
+        break;
     }
     return !cli_stop_requested();
 }
@@ -308,21 +480,22 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
             "{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "run", run, "steps",
             (json_int_t)r->steps, "tokens", (json_int_t)r->tokens, "train_loss", r->train_loss,
             "seconds", r->seconds, "tokens_per_second",
-            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
-            "flops_all_in", r->flops_all_in, "skipped_updates", (json_int_t)r->skipped_updates);
+            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops, "flops_all_in",
+            r->flops_all_in, "skipped_updates", (json_int_t)r->skipped_updates);
         if (object != NULL && val) {
-            json_object_set_new(object, "val_loss", json_real(r->val.loss));
-            json_object_set_new(object, "val_perplexity", json_real(r->val.perplexity));
+            json_object_set_new(object, "val_loss", cli_json_number(r->val.loss));
+            json_object_set_new(object, "val_perplexity", cli_json_number(r->val.perplexity));
             json_object_set_new(object, "val_perplexity_batch_mean",
-                                json_real(r->val.perplexity_batch_mean));
+                                cli_json_number(r->val.perplexity_batch_mean));
             json_object_set_new(object, "val_tokens", json_integer(r->val.tokens));
         }
         return cli_print_json(args, object);
     }
-    printf("run         %s\nsteps       %lld\ntokens      %lld\nFLOPs       %.4g (with logits %.4g)\n"
-           "seconds     %.1f\ntrain loss  %.4f\n",
-           run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
-           r->train_loss);
+    printf(
+        "run         %s\nsteps       %lld\ntokens      %lld\nFLOPs       %.4g (with logits %.4g)\n"
+        "seconds     %.1f\ntrain loss  %.4f\n",
+        run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
+        r->train_loss);
     if (val)
         printf("val loss    %.4f\nval perplexity             %.4f\nval perplexity_batch_mean  "
                "%.4f\n",
@@ -334,6 +507,10 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
 
 static int train_check(const cli_args *args)
 {
+    static const char *const ids[] = {"pad-token-id", "eos-token-id", "bos-token-id"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (train_given(args, ids[i]))
+            return cli_wrong(args, "--%s is the data's, which know their tokenizer", ids[i]);
     if (train.resume == NULL) {
         if (train.data == NULL || train.out == NULL)
             return cli_wrong(args, "--%s is missing (or use --resume RUN)",
@@ -343,19 +520,29 @@ static int train_check(const cli_args *args)
     for (int i = 0; options[i].name != NULL; i++)
         if (args->given[i] && strcmp(options[i].name, "resume") != 0 &&
             strcmp(options[i].name, "data") != 0)
-            return cli_wrong(args, "--%s cannot be changed when a run is resumed",
-                             options[i].name);
+            return cli_wrong(args, "--%s cannot be changed when a run is resumed", options[i].name);
     return CLI_DONE;
+}
+
+// What the machine can do, for the progress bar to hold the speed against: not without a bar.
+static sg_status train_measure(sg_context *context, train_talk *talk, sg_error *err)
+{
+    double stream;
+    if (talk->args->quiet) return SG_OK;
+    sg_status status = sg_measure_machine(context, &talk->gemm_flops, &stream, err);
+    talk->gemm_flops *= 1e9;
+    return status;
 }
 
 static sg_status train_go(const cli_args *args, sg_context *context, train_talk *talk,
                           sg_train_result *result, sg_error *err)
 {
-    double stream;
     char data[PATH_MAX];
-    sg_status status = sg_measure_machine(context, &talk->gemm_flops, &stream, err);
+    sg_status status = SG_OK;
+    sg_train_options o;
+    if (train.resume == NULL) status = train_options(args, &o, err);
+    if (status == SG_OK) status = train_measure(context, talk, err);
     if (status != SG_OK) return status;
-    talk->gemm_flops *= 1e9;
     // The run remembers its data by a path that holds from anywhere.
     const char *path = train.data ? (realpath(train.data, data) ? data : train.data) : NULL;
     char *command = train_command(args);
@@ -363,10 +550,7 @@ static sg_status train_go(const cli_args *args, sg_context *context, train_talk 
     if (train.resume != NULL) {
         status = sg_train_resume(context, train.resume, path, &hooks, result, err);
     } else {
-        sg_train_options o;
-        status = train_options(args, &o, err);
-        if (status == SG_OK)
-            status = sg_train(context, train.out, path, &o, &hooks, result, err);
+        status = sg_train(context, train.out, path, &o, &hooks, result, err);
     }
     if (talk->begun) cli_progress_end(&talk->bar);
     free(command);
@@ -401,7 +585,6 @@ const cli_command cli_cmd_train = {
              "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is\n"
              "the same bits as if the run had never stopped, for any number of threads.",
     .options = options,
-    .example = "sgatlin train --preset tinystories-sgatlin --data data --out runs/first "
-               "--batch-size 8 --steps 300",
+    .example = "sgatlin train --data data --out runs/first --batch-size 8 --steps 300",
     .run = train_run,
 };

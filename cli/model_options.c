@@ -1,32 +1,76 @@
 #include "cli/model_options.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *cli_config_values[CLI_CONFIG_FIELDS];
 
+static sg_status apply_fail(sg_error *err, const char *field, const char *value, const char *family)
+{
+    err->code = SG_ERR_ARGUMENT;
+    snprintf(err->message, sizeof err->message,
+             "%s: found \"%.40s\", expected none: family %s has no such size", field, value,
+             family);
+    return err->code;
+}
+
+// The library drops sizes that a family does not have. On a command line that would be an option
+// without effect: refuse it.
+static sg_status apply_used(const sg_config *config, sg_error *err)
+{
+    sg_config complete = *config;
+    sg_status status = sg_config_complete(&complete, err);
+    for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++) {
+        const sg_config_field *field = sg_config_field_at(i);
+        const char *value = cli_config_values[i];
+        if (value == NULL || field->kind != SG_FIELD_INT || strncmp(field->name, "ffn_", 4) != 0)
+            continue;
+        sg_config again = complete;
+        status = sg_config_set(&again, field->name, value, err);
+        if (status == SG_OK && memcmp(&again, &complete, sizeof again) != 0)
+            status = apply_fail(err, field->name, value, complete.ffn);
+    }
+    return status;
+}
+
+static bool apply_given(const char *name)
+{
+    for (size_t i = 0; i < CLI_CONFIG_FIELDS; i++)
+        if (strcmp(sg_config_field_at(i)->name, name) == 0) return cli_config_values[i] != NULL;
+    return false;
+}
+
 sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err)
 {
     sg_status status = SG_OK;
-    bool positions = false;
-    for (int pass = 0; pass < 2 && status == SG_OK; pass++)
-        for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++) {
-            const char *name = sg_config_field_at(i)->name, *value = cli_config_values[i];
-            if (value == NULL) continue;
-            // The family first: it decides what the other sizes are changed from.
-            if ((strcmp(name, "ffn") == 0) != (pass == 0)) continue;
-            if (pass == 0) {
-                status = sg_preset_set_family(preset, value, err);
-                continue;
-            }
-            status = sg_config_set(&preset->config, name, value, err);
-            if (strcmp(name, "max_position_embeddings") == 0) positions = true;
-            if (strcmp(name, "hidden_size") == 0) {
-                // Heads follow the width unless they are given too.
-                if (cli_config_values[3] == NULL) preset->config.num_attention_heads = 0;
-            }
-        }
+    sg_config *config = &preset->config;
+    // The family first: it decides what the other sizes are changed from.
+    for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++)
+        if (cli_config_values[i] != NULL && strcmp(sg_config_field_at(i)->name, "ffn") == 0)
+            status = sg_preset_set_family(preset, cli_config_values[i], err);
+    for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++)
+        if (cli_config_values[i] != NULL && strcmp(sg_config_field_at(i)->name, "ffn") != 0)
+            status = sg_config_set(config, sg_config_field_at(i)->name, cli_config_values[i], err);
     if (status != SG_OK) return status;
-    if (seq_len > 0) preset->config.max_position_embeddings = seq_len;
-    if (seq_len > 0 || positions) preset->seq_len = preset->config.max_position_embeddings;
-    return SG_OK;
+    // The preset's ids are its tokenizer's; a smaller vocabulary is of another.
+    if (apply_given("vocab_size")) {
+        int64_t *ids[] = {&config->pad_token_id, &config->eos_token_id, &config->bos_token_id};
+        const char *const names[] = {"pad_token_id", "eos_token_id", "bos_token_id"};
+        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+            if (*ids[i] >= config->vocab_size && !apply_given(names[i])) *ids[i] = -1;
+    }
+    // Heads follow the width, and their width the heads, unless both are given.
+    bool width = apply_given("hidden_size"), head = apply_given("head_dim");
+    if ((width || head) && !apply_given("num_attention_heads")) config->num_attention_heads = 0;
+    bool positions = apply_given("max_position_embeddings");
+    if (seq_len > 0 && positions && config->max_position_embeddings != seq_len) {
+        err->code = SG_ERR_ARGUMENT;
+        snprintf(err->message, sizeof err->message,
+                 "max_position_embeddings: found %lld, expected the same as --seq-len %lld",
+                 (long long)config->max_position_embeddings, (long long)seq_len);
+        return err->code;
+    }
+    if (seq_len > 0) config->max_position_embeddings = seq_len;
+    if (seq_len > 0 || positions) preset->seq_len = config->max_position_embeddings;
+    return apply_used(config, err);
 }

@@ -26,9 +26,9 @@ extern const char *cli_config_values[CLI_CONFIG_FIELDS];
         CLI_CONFIG_OPTION(5, "max-position-embeddings", "longest sequence; the same as --seq-len"), \
         CLI_CONFIG_OPTION(6, "rms-norm-eps", "epsilon of the norms"),                              \
         CLI_CONFIG_OPTION(7, "rope-theta", "base of the rotary positions"),                        \
-        CLI_CONFIG_OPTION(8, "pad-token-id", "id of padding (training: the data's)"),              \
-        CLI_CONFIG_OPTION(9, "eos-token-id", "id that ends a document (training: the data's)"),    \
-        CLI_CONFIG_OPTION(10, "bos-token-id", "id before a sequence (training: the data's)"),      \
+        CLI_CONFIG_OPTION(8, "pad-token-id", "id of padding; train takes the data's"),              \
+        CLI_CONFIG_OPTION(9, "eos-token-id", "id that ends a document; train takes the data's"),    \
+        CLI_CONFIG_OPTION(10, "bos-token-id", "id before a sequence; train takes the data's"),      \
         CLI_CONFIG_OPTION(11, "ffn", "feed-forward family: mlp, glu, moe, peer, sgatlin"),         \
         CLI_CONFIG_OPTION(12, "ffn-router",                                                        \
                           "product_dense, product_key_value, dense or key_value"),                 \

@@ -97,7 +97,7 @@ SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, s
 SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
-// Writes FOLDER/tokenizer.json: the very bytes the tokenizer was made from.
+// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from.
 SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder, sg_error *err);
 
 // The number of ids, added tokens included; ids are 0 … size-1.
@@ -393,7 +393,8 @@ typedef struct sg_preset {
 SG_API sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err);
 // The names in order, NULL behind the last. index < 0 is not allowed.
 SG_API const char *sg_preset_name(size_t index);
-// Changes the family of a preset: the sizes become those of the preset of the same scale.
+// Changes the family of a preset: the sizes of the feed-forward layer become those of the preset of
+// the same scale; all else stays as it is.
 SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err);
 
 // What a model of this configuration costs. FLOPs are of one sequence of seq_len tokens, forward.
@@ -409,7 +410,7 @@ typedef struct sg_cost {
     int64_t activation_bytes; // of a training step on `batch` sequences
 } sg_cost;
 
-// `batch` sequences in one micro-batch; recompute: activation checkpointing.
+// `batch` sequences in one micro-batch; recompute: activation checkpointing; threads: 0 counts as 1.
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
 
@@ -443,7 +444,8 @@ SG_API void sg_session_free(sg_session *session);
 // Forgets all tokens but the first `length`.
 SG_API sg_status sg_session_rewind(sg_session *session, int64_t length, sg_error *err);
 SG_API int64_t sg_session_length(const sg_session *session);
-// Feeds tokens (count >= 1). *logits (V) belong to the session until its next call.
+// Feeds tokens (count >= 1), all of them or, on failure, none. *logits (V) belong to the session
+// until its next call.
 SG_API sg_status sg_session_feed(sg_session *session, const int32_t *tokens, int64_t count,
                                  const float **logits, sg_error *err);
 
@@ -473,8 +475,9 @@ SG_API sg_eval_options sg_eval_options_default(void);
 typedef struct sg_eval_result {
     double loss;                  // mean cross-entropy over all targets, in nats
     double perplexity;            // exp(loss)
-    double perplexity_batch_mean; // mean over full batches of exp(batch loss): the published metric,
-                                  // never smaller; one batch that is not full counts if it is alone
+    double perplexity_batch_mean; // mean over full batches of exp(batch loss): the published metric.
+                                  // Never smaller where all batches are full and have as many
+                                  // targets; one that is not full counts if it is alone
     double accuracy;              // share of targets that are the likeliest token
     int64_t tokens, batches;
 } sg_eval_result;

@@ -91,26 +91,14 @@ static sg_status family_positive(int64_t value, const char *field, const char *f
                    (long long)value, (long long)high, family);
 }
 
-// Sizes that a family does not have must not be given: they would be ignored without a word.
-static sg_status family_unused(const sg_config *c, const sg_family *family, sg_error *err)
+// Sizes that a family does not have become 0, so that equal models have equal configurations.
+static void family_clear_unused(sg_config *c, const sg_family *family)
 {
     bool neurons = family->block == SG_BLOCK_NEURONS, experts = family->block == SG_BLOCK_EXPERTS;
-    const struct {
-        const char *name;
-        int64_t value;
-        bool used;
-    } sizes[] = {{"ffn_intermediate_size", c->ffn_intermediate_size, !neurons},
-                 {"ffn_experts", c->ffn_experts, experts},
-                 {"ffn_channels", c->ffn_channels, neurons},
-                 {"ffn_neurons", c->ffn_neurons, neurons},
-                 {"ffn_key_size", c->ffn_key_size, neurons},
-                 {"ffn_top_k", c->ffn_top_k, neurons || experts}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (!sizes[i].used && sizes[i].value != 0)
-            return sg_fail(err, SG_ERR_ARGUMENT,
-                           "%s: found %lld, expected none: family %s has no such size",
-                           sizes[i].name, (long long)sizes[i].value, family->name);
-    return SG_OK;
+    if (neurons) c->ffn_intermediate_size = 0;
+    if (!experts) c->ffn_experts = 0;
+    if (!neurons) c->ffn_channels = c->ffn_neurons = c->ffn_key_size = 0;
+    if (!neurons && !experts) c->ffn_top_k = 0;
 }
 
 sg_status sg_ffn_complete(sg_config *c, sg_error *err)
@@ -123,7 +111,7 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
                          family->name, err));
     SG_TRY(family_choice(c->ffn_activation, sizeof c->ffn_activation, family->activations,
                          "ffn_activation", family->name, err));
-    SG_TRY(family_unused(c, family, err));
+    family_clear_unused(c, family);
     const char *name = family->name;
     const int64_t wide = (int64_t)1 << 24;
     if (family->block != SG_BLOCK_NEURONS)

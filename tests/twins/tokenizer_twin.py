@@ -15,11 +15,12 @@ Made with tokenizers 0.22.2; see also --check-train below.
 
     python3 tests/twins/tokenizer_twin.py --check-train TEXT TOKENIZER.json VOCAB
 
-trains on TEXT (documents between <|endoftext|>) and says whether TOKENIZER.json is the same.
+trains on TEXT (documents between lines <|endoftext|>) and says whether TOKENIZER.json is the same.
 """
 import gzip
 import json
 import random
+import re
 import sys
 import zlib
 
@@ -264,7 +265,10 @@ def make_golden(folder, data):
 
 
 def check_train(text, path, size):
-    documents = open(text, encoding="utf-8", errors="replace", newline="").read().split("<|endoftext|>")
+    # Documents as the command reads them: without the line end in front of the separator's line.
+    whole = open(text, encoding="utf-8", errors="replace", newline="").read()
+    documents = re.split(r"(?:^|\n)<\|endoftext\|>(?:\n|$)", whole.removesuffix("\n"))
+    documents = [d for d in documents if d.strip()]
     t = trained(documents, size, False, ["<|pad|>", "<|endoftext|>"], N.NFKC(),
                 P.ByteLevel(add_prefix_space=True))
     theirs, ours = json.loads(t.to_str()), json.load(open(path, encoding="utf-8"))
