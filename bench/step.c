@@ -1,5 +1,6 @@
 // One training step of a preset, operation by operation: seconds forward and backward, and the share
-// of the machine's GEMM rate. step PRESET BATCH [THREADS] [STEPS]
+// of the machine's GEMM rate. step PRESET BATCH [THREADS] [STEPS]. Each operation's time is the
+// least of all steps, as other work on a machine only adds to it.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ static int line_slower(const void *a, const void *b)
     return d > 0 ? 1 : d < 0 ? -1 : 0;
 }
 
-static void report(const sg_tape *tape, const double *seconds, int steps, double peak, double step)
+static void report(const sg_tape *tape, const double *seconds, double peak, double step)
 {
     line lines[64] = {0};
     int n = 0;
@@ -36,8 +37,8 @@ static void report(const sg_tape *tape, const double *seconds, int steps, double
         while (at < n && strcmp(lines[at].name, node->op->name) != 0)
             at++;
         if (at == n) lines[n++].name = node->op->name;
-        lines[at].forward += seconds[2 * i] / steps;
-        lines[at].backward += seconds[2 * i + 1] / steps;
+        lines[at].forward += seconds[2 * i];
+        lines[at].backward += seconds[2 * i + 1];
         lines[at].flops += node->op->flops ? node->op->flops(node) : 0;
         lines[at].count++;
     }
@@ -75,10 +76,8 @@ int main(int argc, char **argv)
     sg_real **grads = sg_alloc_array(n, sizeof *grads);
     for (size_t i = 0; i < n; i++)
         grads[i] = sg_alloc_big((size_t)model->params.specs[i].count * sizeof(sg_real));
-    sg_graph_options graph_options = {.batch = batch,
-                                      .length = preset.seq_len,
-                                      .gradient = true,
-                                      .threads = context->threads};
+    sg_graph_options graph_options = {
+        .batch = batch, .length = preset.seq_len, .gradient = true, .threads = context->threads};
     sg_graph *graph;
     sg_optimizer *optimizer;
     sg_optimizer_options adamw = {
@@ -92,16 +91,18 @@ int main(int argc, char **argv)
     int64_t rows = batch * preset.seq_len;
     int32_t *ids = sg_alloc_array((size_t)rows, sizeof *ids);
     for (int64_t i = 0; i < rows; i++) // a skewed law, as words have
-        ids[i] = (int32_t)(pow(sg_rng_uniform(1, 1, (uint64_t)i), 3) *
-                           (double)model->config.vocab_size);
+        ids[i] =
+            (int32_t)(pow(sg_rng_uniform(1, 1, (uint64_t)i), 3) * (double)model->config.vocab_size);
     graph->ids->data = graph->targets->data = ids;
     graph->stats.normaliser = (double)rows;
-    double *seconds = sg_alloc_zero((size_t)sg_tape_nodes(graph->tape), 2 * sizeof *seconds);
-    double passes = 0, update = 0;
+    size_t times = 2 * (size_t)sg_tape_nodes(graph->tape);
+    double *now = sg_alloc_array(times, sizeof *now), *seconds = sg_alloc_array(times, sizeof *now);
+    double passes = INFINITY, update = INFINITY;
+    for (size_t i = 0; i < times; i++)
+        seconds[i] = INFINITY;
     for (int s = -1; s < steps; s++) { // the first warms up
-        sg_run run = {.pool = context->pool,
-                      .kernels = sg_kernels_get(),
-                      .seconds = s < 0 ? NULL : seconds};
+        sg_run run = {.pool = context->pool, .kernels = sg_kernels_get(), .seconds = now};
+        memset(now, 0, times * sizeof *now);
         double start = sg_clock_seconds();
         sg_tape_forward(graph->tape, &run);
         sg_tape_backward(graph->tape, &run);
@@ -109,14 +110,16 @@ int main(int argc, char **argv)
         sg_optimizer_apply(optimizer, context->pool, 1e-3,
                            sg_optimizer_norm(optimizer, context->pool));
         if (s < 0) continue;
-        passes += (middle - start) / steps;
-        update += (sg_clock_seconds() - middle) / steps;
+        passes = fmin(passes, middle - start);
+        update = fmin(update, sg_clock_seconds() - middle);
+        for (size_t i = 0; i < times; i++)
+            seconds[i] = fmin(seconds[i], now[i]);
     }
     double step = passes + update, flops = 3 * sg_tape_flops(graph->tape, NULL);
     printf("%s, %lld x %lld tokens, %d threads, kernel %s: GEMM %.1f GFLOP/s, stream %.1f GB/s\n",
            name, (long long)batch, (long long)preset.seq_len, context->threads, context->kernel,
            gemm, stream);
-    report(graph->tape, seconds, steps, gemm * 1e9, step);
+    report(graph->tape, seconds, gemm * 1e9, step);
     printf("step %.1f ms (optimiser %.1f), %.0f tokens/s, %.1f GFLOP/s = %.1f%% of GEMM peak "
            "(full attention square), activations %.0f MB\n",
            1e3 * step, 1e3 * update, (double)rows / step, 1e-9 * flops / step,

@@ -248,7 +248,8 @@ static sg_status hf_read_added(sg_hf_reader *r, const json_t *root)
     vocab = json_object_get(json_object_get(root, "model"), "vocab");
     known = json_copy(vocab);
     unsigned char *seen = sg_alloc_zero((size_t)r->hf->vocab_size + count, 1);
-    if (known == NULL || seen == NULL) {
+    // jansson does not say when a copy lost members for want of memory.
+    if (known == NULL || seen == NULL || json_object_size(known) != json_object_size(vocab)) {
         json_decref(known);
         sg_free(seen);
         return sg_hf_no_memory(r);

@@ -1,5 +1,5 @@
-// Writing shards: rows go to a temporary file behind a blank header; when a shard is full the header
-// is filled in, the file synced and renamed.
+// Writing shards: rows go to a temporary file behind a blank header; when a shard is full the
+// header is filled in, the file synced and renamed.
 #include <stdio.h>
 #include <string.h>
 

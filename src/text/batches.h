@@ -27,8 +27,8 @@ typedef struct sg_batch {
 
 typedef struct sg_batches sg_batches;
 
-// `data` must outlive the batches. Fails when the split has no row (or, dropping the last batch, not
-// one full batch).
+// `data` must outlive the batches. Fails when the split has no row (or, dropping the last batch,
+// not one full batch).
 sg_status sg_batches_new(const sg_data *data, const sg_batches_options *options,
                          sg_batches **batches, sg_error *err);
 void sg_batches_free(sg_batches *batches); // NULL is allowed

@@ -1,7 +1,7 @@
 // A corpus: documents read one after the other from any number of files, in memory bounded by the
-// longest document. Text files hold documents between separator lines, JSON-lines files one document
-// a line; both may be compressed. Its interface is the one of sgatlin.h; here is what only the inside
-// and tests use.
+// longest document. Text files hold documents between separator lines, JSON-lines files one
+// document a line; both may be compressed. Its interface is the one of sgatlin.h; here is what only
+// the inside and tests use.
 #ifndef SG_TEXT_CORPUS_H
 #define SG_TEXT_CORPUS_H
 

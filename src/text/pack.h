@@ -1,14 +1,15 @@
 // Packing: documents of a corpus become rows of ids in shards, train and validation split by
 // document, in one pass and bounded memory.
 //
-// concat: ids of a document, the end-of-text id, the next document … cut every T ids. The last row is
-// filled with the padding id; without one the ids that do not fill a row are dropped.
-// pad: a document a row: its ids and the end-of-text id, cut to T (the end-of-text id is lost then) or
-// filled with the padding id. Both as in "Sparsely gated tiny linear experts"' reference training.
+// concat: ids of a document, the end-of-text id, the next document … cut every T ids. The last row
+// is filled with the padding id; without one the ids that do not fill a row are dropped.
+// pad: a document a row: its ids and the end-of-text id, cut to T (the end-of-text id is lost then)
+// or filled with the padding id. Both as in the reference training of "Sparsely gated tiny linear
+// experts" (Schug 2026).
 //
 // A document is drawn into the validation split by its number in the corpus, so the split does not
-// depend on what the documents say. With a fraction strictly between 0 and 1 and two documents or more
-// neither split stays without a document: the last document is moved when it must be.
+// depend on what the documents say. With a fraction strictly between 0 and 1 and two documents or
+// more neither split stays without a document: the last document is moved when it must be.
 #ifndef SG_TEXT_PACK_H
 #define SG_TEXT_PACK_H
 
@@ -29,8 +30,8 @@ typedef struct sg_pack_encoder {
     uint64_t hash;
 } sg_pack_encoder;
 
-// Packs a corpus into `folder`. `sources` are names for the manifest. info may be NULL. On failure no
-// manifest and no shards are left behind; what `force` was to replace is gone then.
+// Packs a corpus into `folder`. `sources` are names for the manifest. info may be NULL. On failure
+// no manifest and no shards are left behind; what `force` was to replace is gone then.
 sg_status sg_pack_corpus(sg_corpus *corpus, const sg_pack_encoder *encoder, sg_pool *pool,
                          const sg_pack_options *options, const char *const *sources,
                          size_t source_count, const char *folder, sg_data_info *info,

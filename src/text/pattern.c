@@ -15,7 +15,9 @@ enum {
 };
 
 struct sg_pattern {
-    pcre2_general_context *memory;
+    bool starved;                  // an allocation failed while compiling
+    pcre2_general_context *memory; // for compiling
+    pcre2_general_context *shared; // for matchers, of any thread
     pcre2_code *code;
 };
 
@@ -26,10 +28,11 @@ struct sg_matcher {
     pcre2_jit_stack *stack; // NULL without just-in-time compilation
 };
 
-static void *pattern_malloc(PCRE2_SIZE bytes, void *unused)
+static void *pattern_malloc(PCRE2_SIZE bytes, void *starved)
 {
-    (void)unused;
-    return sg_alloc(bytes);
+    void *pointer = sg_alloc(bytes);
+    if (pointer == NULL && starved != NULL) *(bool *)starved = true;
+    return pointer;
 }
 
 static void pattern_mfree(void *pointer, void *unused)
@@ -66,15 +69,22 @@ sg_status sg_pattern_new(const char *text, size_t bytes, sg_pattern **made, sg_e
     sg_pattern *pattern = NULL;
     if (status == SG_OK) {
         pattern = sg_alloc_zero(1, sizeof *pattern);
-        if (pattern != NULL)
-            pattern->memory = pcre2_general_context_create(pattern_malloc, pattern_mfree, NULL);
-        status = pattern == NULL || pattern->memory == NULL
+        if (pattern != NULL) {
+            pattern->memory =
+                pcre2_general_context_create(pattern_malloc, pattern_mfree, &pattern->starved);
+            pattern->shared = pcre2_general_context_create(pattern_malloc, pattern_mfree, NULL);
+        }
+        status = pattern == NULL || pattern->memory == NULL || pattern->shared == NULL
                      ? sg_fail(err, SG_ERR_MEMORY, "out of memory")
                      : pattern_compile(pattern, &translated, err);
     }
     sg_free(translated.data);
-    // Without just-in-time compilation the interpreter gives the same matches, only slower.
-    if (status == SG_OK) (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+    // Without just-in-time compilation, which not every system allows, the interpreter gives the same
+    // matches, only slower.
+    if (status == SG_OK) {
+        (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+        if (pattern->starved) status = sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    }
     if (status != SG_OK)
         sg_pattern_free(pattern);
     else
@@ -87,6 +97,7 @@ void sg_pattern_free(sg_pattern *pattern)
     if (pattern == NULL) return;
     pcre2_code_free(pattern->code);
     pcre2_general_context_free(pattern->memory);
+    pcre2_general_context_free(pattern->shared);
     sg_free(pattern);
 }
 
@@ -95,13 +106,13 @@ sg_matcher *sg_matcher_new(const sg_pattern *pattern)
     sg_matcher *matcher = sg_alloc_zero(1, sizeof *matcher);
     if (matcher == NULL) return NULL;
     matcher->pattern = pattern;
-    matcher->data = pcre2_match_data_create(1, pattern->memory);
-    matcher->context = pcre2_match_context_create(pattern->memory);
+    matcher->data = pcre2_match_data_create(1, pattern->shared);
+    matcher->context = pcre2_match_context_create(pattern->shared);
     PCRE2_SIZE jit = 0;
     bool has_jit = pcre2_pattern_info(pattern->code, PCRE2_INFO_JITSIZE, &jit) == 0 && jit > 0;
     if (has_jit)
         matcher->stack =
-            pcre2_jit_stack_create(pattern_jit_stack_min, pattern_jit_stack_max, pattern->memory);
+            pcre2_jit_stack_create(pattern_jit_stack_min, pattern_jit_stack_max, pattern->shared);
     if (matcher->data == NULL || matcher->context == NULL || (has_jit && matcher->stack == NULL)) {
         sg_matcher_free(matcher);
         return NULL;

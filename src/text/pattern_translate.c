@@ -254,13 +254,20 @@ static sg_status pattern_class(pattern_reader *r)
     // In Ruby "[]a]" is an error or a literal, depending on what follows.
     if (pattern_ahead(r, "]")) return pattern_refuse(r, "empty class");
     bool closed = false;
+    int nested = 0;
     while (r->at < r->bytes && !closed) {
         if (pattern_ahead(r, "]")) {
-            closed = true;
+            closed = nested-- == 0;
             r->at++;
-            break;
+            continue;
         }
-        if (pattern_ahead(r, "[")) return pattern_refuse(r, "classes inside [ ] are not supported");
+        if (pattern_ahead(r, "[^") || pattern_ahead(r, "[:") || pattern_ahead(r, "[]"))
+            return pattern_refuse(r, "this class inside [ ] is not supported");
+        if (pattern_ahead(r, "[")) { // a plain class inside another only adds to it
+            nested++;
+            r->at++;
+            continue;
+        }
         if (pattern_ahead(r, "&&"))
             return pattern_refuse(r, "intersections inside [ ] are not supported");
         pattern_atom first, last;

@@ -1,5 +1,5 @@
-// A stream of bytes from a file, the standard input or memory, with gzip and zstd undone on the way.
-// Below sg_corpus; memory is bounded whatever the file claims to hold.
+// A stream of bytes from a file, the standard input or memory, with gzip and zstd undone on the
+// way. Below sg_corpus; memory is bounded whatever the file claims to hold.
 #ifndef SG_TEXT_SOURCE_H
 #define SG_TEXT_SOURCE_H
 
@@ -7,8 +7,8 @@
 
 typedef struct sg_source sg_source;
 
-// "-" is the standard input. Compression is told by the first bytes; a name that ends in .gz or .zst
-// over other bytes is an error.
+// "-" is the standard input. Compression is told by the first bytes; a name that ends in .gz or
+// .zst over other bytes is an error.
 sg_status sg_source_open(const char *path, sg_source **source, sg_error *err);
 // `data` must outlive the source.
 sg_status sg_source_open_memory(const void *data, size_t bytes, const char *name,

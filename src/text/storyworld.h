@@ -1,5 +1,5 @@
-// The story world: stories told from patterns (storyworld_tables.h) over a table of facts. Its interface
-// is the one of sgatlin.h; here is only what tests look into.
+// The story world: stories told from patterns (storyworld_tables.h) over a table of facts. Its
+// interface is the one of sgatlin.h; here is only what tests look into.
 #ifndef SG_TEXT_STORYWORLD_H
 #define SG_TEXT_STORYWORLD_H
 

@@ -1,6 +1,6 @@
 // The plots. Each brings back what it introduced: the hero's name and pronouns, the colour of the
-// object, the adjectives of the nouns, who promised what. Fixed text names no noun of the tables, so
-// that nothing but the table says what a noun is like.
+// object, the adjectives of the nouns, who promised what. Fixed text names no noun of the tables,
+// so that nothing but the table says what a noun is like.
 #include "text/storyworld_tables.h"
 
 const char *const sg_story_macros[26] = {

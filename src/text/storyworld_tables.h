@@ -44,8 +44,8 @@ extern const char *const sg_story_colours[]; // NULL-terminated; no adjective is
 
 // Patterns: [a|b|c] is one of the alternatives, which may nest; @X is the macro X; {…} is a slot:
 //   {h} {f}       name of the hero, of the friend; {hs} {ho} {hp} he, him, his; {hk} boy or girl
-//   {p} {q} {o} {w} {m} {x} {b} {z}   noun: two places, object, person, animal, food, barrier, and the
-//                                     noun that a fact is being told of
+//   {p} {q} {o} {w} {m} {x} {b} {z}   noun: two places, object, person, animal, food, barrier, and
+//                 the noun that a fact is being told of
 //   {pa} …        its adjective; {pi} … the preposition of a place
 //   {=p} …        a whole sentence that tells its fact, perhaps with what follows from it
 //   {c}           colour of the object

@@ -1,6 +1,6 @@
-// Every noun may get every adjective of its class, so a class is a set of things that can sensibly be
-// any of them. Words are common, lower-case and single, so that a small vocabulary holds each as one
-// token.
+// Every noun may get every adjective of its class, so a class is a set of things that can sensibly
+// be any of them. Words are common, lower-case and single, so that a small vocabulary holds each as
+// one token.
 #include "text/storyworld_tables.h"
 
 static const story_noun water_nouns[] = {{"lake", "by"}, {"river", "by"},  {"pond", "by"},

@@ -192,6 +192,7 @@ void sg_tokenizer_free(sg_tokenizer *t)
 sg_status sg_tokenizer_save(const sg_tokenizer *t, const char *folder, sg_error *err)
 {
     char path[SG_PATH_MAX];
+    SG_TRY(sg_folder_make(folder, err));
     SG_TRY(sg_path_join(path, sizeof path, folder, "tokenizer.json", err));
     return sg_file_write_atomic(path, t->json, t->json_bytes, err);
 }

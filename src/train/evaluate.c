@@ -77,7 +77,8 @@ static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, sg_error *
         e->correct += e->graph->stats.correct;
     }
     if (!isfinite(loss))
-        return sg_fail(err, SG_ERR_NUMERIC, "the loss is not finite: the weights are damaged");
+        return sg_fail(err, SG_ERR_NUMERIC, "evaluation: the loss is %g: the weights are spoiled",
+                       loss);
     e->loss_sum += loss;
     e->tokens += tokens;
     if (tokens == 0) return SG_OK;
@@ -92,11 +93,9 @@ static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, sg_error *
 
 static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
 {
-    int64_t batches = sg_batches_in_epoch(e->batches), rows = 0, all = e->rows;
-    if (limit > 0 && limit < batches) {
-        batches = limit;
-        all = batches * e->options->batch_size; // full ones, since the last is left out
-    }
+    int64_t batches = sg_batches_in_epoch(e->batches), rows = 0;
+    if (limit > 0 && limit < batches) batches = limit;
+    int64_t all = sg_min(batches * e->options->batch_size, e->rows);
     for (int64_t i = 0; i < batches; i++) {
         sg_batch batch;
         SG_TRY(sg_batches_next(e->batches, &batch, err));
@@ -136,13 +135,7 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     *result = (sg_eval_result){0};
     if (options->batch_size < 1)
         return sg_fail(err, SG_ERR_ARGUMENT, "batch-size: found %lld, expected at least 1",
-                       (long long)options->batch_size);
-    if (options->micro_batch < 1)
-        return sg_fail(err, SG_ERR_ARGUMENT, "micro-batch: found %lld, expected at least 1",
-                       (long long)options->micro_batch);
-    if (options->max_batches < 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "batches: found %lld, expected at least 0",
-                       (long long)options->max_batches);
+                       (long long)sg_min(options->batch_size, options->micro_batch));
     if (options->split != SG_SPLIT_TRAIN && options->split != SG_SPLIT_VAL)
         return sg_fail(err, SG_ERR_ARGUMENT, "split: found %d, expected 0 or 1",
                        (int)options->split);

@@ -52,8 +52,8 @@ sg_status sg_optimizer_new(const sg_param_list *params, sg_real *const *values,
         offset += count;
         for (int64_t first = 0; first < count; first += optimizer_piece) {
             int64_t left = count - first;
-            o->chunks[o->n_chunks++] = (optimizer_chunk){
-                i, first, left < optimizer_piece ? left : optimizer_piece};
+            o->chunks[o->n_chunks++] =
+                (optimizer_chunk){i, first, left < optimizer_piece ? left : optimizer_piece};
         }
     }
     *out = o;

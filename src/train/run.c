@@ -11,18 +11,26 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "format/json.h"
 #include "format/jsonl_log.h"
+#include "format/shards.h"
 #include "format/tfevents.h"
 #include "kernel/gemm.h"
 #include "model/config.h"
+#include "text/unicode.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/run_options.h"
 #include "train/run_state.h"
 
-enum { run_json_limit = 16 << 20, run_tokenizer_limit = 512 << 20 };
+enum {
+    run_json_limit = 16 << 20,
+    run_manifest_limit = 1 << 28,
+    run_tokenizer_limit = 512 << 20,
+    run_sample_tokens = 64
+};
 
 typedef struct run {
     sg_context *context;
@@ -30,6 +38,7 @@ typedef struct run {
     const sg_train_hooks *hooks;
     sg_train_options options;
     char data_folder[SG_PATH_MAX];
+    char data_hash[24]; // of the manifest, and so of every row
     sg_data *data;
     sg_cost cost;
     int64_t steps;
@@ -41,17 +50,28 @@ typedef struct run {
     bool trainer_open;
     sg_jsonl_log *metrics;
     sg_tfevents *events;
-    int64_t resumed_from; // -1: this process began at step 0
-    int64_t saved_step;   // of the newest checkpoint, -1: none
+    int64_t resumed_from;           // -1: this process began at step 0
+    int64_t saved_step;             // of the newest checkpoint, -1: none
     double started, seconds_before; // of this life, and of those before
-    double rate_time;     // for the rate of late
-    int64_t rate_tokens, rate_step;
+    double rate_time;               // for the rate of late
+    int64_t rate_step;
     double tokens_per_second, flops_per_second, val_loss;
     bool stop;
 } run;
 
 // ---- small files ------------------------------------------------------------------------------
 
+static sg_status run_has(const run *r, const char *name, bool *there, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    sg_fs_info info;
+    SG_TRY(sg_path_join(path, sizeof path, r->folder, name, err));
+    sg_status status = sg_path_info(path, &info, err);
+    *there = status == SG_OK;
+    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+}
+
+// Takes the object; NULL: out of memory.
 static sg_status run_write_json(const run *r, const char *name, json_t *object, sg_error *err)
 {
     char path[SG_PATH_MAX], *text = NULL;
@@ -64,45 +84,101 @@ static sg_status run_write_json(const run *r, const char *name, json_t *object, 
     return status;
 }
 
+// A checksum of what the data are: their manifest, which has the checksum of every shard, without
+// the names of the files they were packed from.
+static sg_status run_hash_data(run *r, sg_error *err)
+{
+    char path[SG_PATH_MAX], *text;
+    json_t *manifest;
+    SG_TRY(sg_path_join(path, sizeof path, r->data_folder, SG_DATA_MANIFEST, err));
+    SG_TRY(sg_json_read(path, run_manifest_limit, &manifest, err));
+    json_object_del(manifest, "sources");
+    sg_status status = sg_json_text(manifest, false, &text, err);
+    json_decref(manifest);
+    SG_TRY(status);
+    snprintf(r->data_hash, sizeof r->data_hash, "%016llx",
+             (unsigned long long)sg_hash(text, strlen(text)));
+    sg_free(text);
+    return SG_OK;
+}
+
 static sg_status run_write_settings(const run *r, sg_error *err)
 {
     const sg_data_info *info = sg_data_get_info(r->data);
-    char hash[24];
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)info->tokenizer_hash);
+    const char *text = r->hooks && r->hooks->command ? r->hooks->command : "";
+    sg_bytes command = {0}; // for people to read, and need not be UTF-8
+    if (!sg_utf8_repair(text, strlen(text), &command))
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for run.json");
+    sg_json_setup();
     json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin", sg_version(), "kernel",
-        r->context->kernel, "blas", sg_gemm_name(), "command",
-        r->hooks && r->hooks->command ? r->hooks->command : "", "total_steps",
-        (json_int_t)r->steps, "data", "folder", r->data_folder, "tokenizer_hash", hash,
-        "train_rows", (json_int_t)info->split[SG_SPLIT_TRAIN].rows, "val_rows",
-        (json_int_t)info->split[SG_SPLIT_VAL].rows);
+        "{s:s, s:s, s:s, s:s%, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin", sg_version(), "kernel",
+        r->context->kernel, "blas", sg_gemm_name(), "command", command.data ? command.data : "",
+        command.count, "total_steps", (json_int_t)r->steps, "data", "folder", r->data_folder,
+        "checksum", r->data_hash, "train_rows", (json_int_t)info->split[SG_SPLIT_TRAIN].rows,
+        "val_rows", (json_int_t)info->split[SG_SPLIT_VAL].rows);
+    sg_free(command.data);
     json_t *options = sg_run_options_json(&r->options);
-    if (object == NULL || json_object_set_new(object, "options", options) != 0) {
+    // This releases the options when it fails, too.
+    if (json_object_set_new(object, "options", options) != 0) {
         json_decref(object);
         object = NULL;
     }
     return run_write_json(r, "run.json", object, err);
 }
 
-// Reads run.json into the options; the data folder too when none is given yet.
-static sg_status run_read_settings(run *r, char hash[24], sg_error *err)
+static sg_status run_set_data(run *r, const char *folder, sg_error *err)
+{
+    if (strlen(folder) >= sizeof r->data_folder)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", folder);
+    if (sg_utf8_valid_prefix(folder, strlen(folder)) != strlen(folder))
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s: the path is not UTF-8, which run.json has to be",
+                       folder);
+    memcpy(r->data_folder, folder, strlen(folder) + 1);
+    return SG_OK;
+}
+
+// What run.json says besides the options.
+typedef struct run_settings {
+    char kernel[32], blas[64], data_hash[24];
+} run_settings;
+
+static sg_status settings_text(const json_t *object, const char *path, const char *key, char *out,
+                               size_t capacity, sg_error *err)
+{
+    const char *text = NULL;
+    SG_TRY(sg_json_get_string(object, path, key, true, &text, err));
+    snprintf(out, capacity, "%s", text);
+    return SG_OK;
+}
+
+static sg_status run_parse_settings(run *r, const json_t *object, const char *path,
+                                    run_settings *settings, sg_error *err)
+{
+    json_t *data, *options;
+    const char *folder = NULL;
+    SG_TRY(sg_json_get_object(object, path, "options", true, &options, err));
+    SG_TRY(sg_run_options_parse(options, path, &r->options, err));
+    SG_TRY(settings_text(object, path, "kernel", settings->kernel, sizeof settings->kernel, err));
+    SG_TRY(settings_text(object, path, "blas", settings->blas, sizeof settings->blas, err));
+    SG_TRY(sg_json_get_object(object, path, "data", true, &data, err));
+    SG_TRY(settings_text(data, path, "checksum", settings->data_hash, sizeof settings->data_hash,
+                         err));
+    if (r->data_folder[0] != '\0') return SG_OK; // the caller's goes before
+    SG_TRY(sg_json_get_string(data, path, "folder", true, &folder, err));
+    return run_set_data(r, folder, err);
+}
+
+static sg_status run_read_settings(run *r, run_settings *settings, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    json_t *object, *data, *options;
-    const char *text = NULL;
-    SG_TRY(sg_path_join(path, sizeof path, r->folder, "run.json", err));
-    if (!sg_path_exists(path))
+    json_t *object;
+    bool there;
+    SG_TRY(run_has(r, "run.json", &there, err));
+    if (!there)
         return sg_fail(err, SG_ERR_NOT_FOUND, "%s: holds no run (there is no run.json)", r->folder);
+    SG_TRY(sg_path_join(path, sizeof path, r->folder, "run.json", err));
     SG_TRY(sg_json_read(path, run_json_limit, &object, err));
-    sg_status status = sg_json_get_object(object, path, "options", true, &options, err);
-    if (status == SG_OK) status = sg_run_options_parse(options, path, &r->options, err);
-    if (status == SG_OK) status = sg_json_get_object(object, path, "data", true, &data, err);
-    if (status == SG_OK && r->data_folder[0] == '\0') {
-        status = sg_json_get_string(data, path, "folder", true, &text, err);
-        if (status == SG_OK) snprintf(r->data_folder, sizeof r->data_folder, "%s", text);
-    }
-    if (status == SG_OK) status = sg_json_get_string(data, path, "tokenizer_hash", true, &text, err);
-    if (status == SG_OK) snprintf(hash, 24, "%.20s", text);
+    sg_status status = run_parse_settings(r, object, path, settings, err);
     json_decref(object);
     return status;
 }
@@ -110,18 +186,35 @@ static sg_status run_read_settings(run *r, char hash[24], sg_error *err)
 sg_status sg_train_read_options(const char *folder, sg_train_options *options, sg_error *err)
 {
     run r = {.folder = folder};
-    char hash[24];
-    SG_TRY(run_read_settings(&r, hash, err));
+    run_settings settings;
+    SG_TRY(run_read_settings(&r, &settings, err));
     *options = r.options;
     return SG_OK;
 }
 
 // ---- opening ----------------------------------------------------------------------------------
 
+// A prompt that does not fit is to be known now and not at the first sample.
+static sg_status run_check_prompt(const run *r, sg_error *err)
+{
+    const char *prompt = r->options.sample_prompt;
+    int32_t *ids;
+    size_t count;
+    SG_TRY(sg_tokenizer_encode(r->tokenizer, prompt, strlen(prompt), NULL, &ids, &count, err));
+    sg_buffer_free(ids);
+    int64_t most = r->options.config.max_position_embeddings - 2; // one to begin, one to say
+    if ((int64_t)count <= most) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "sample-prompt: found %zu tokens, expected at most %lld with sequences of %lld",
+                   count, (long long)(most > 0 ? most : 0),
+                   (long long)r->options.config.max_position_embeddings);
+}
+
 static sg_status run_open_data(run *r, sg_error *err)
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_data_open(r->data_folder, SG_VERIFY_AUTO, &r->data, err));
+    SG_TRY(run_hash_data(r, err));
     SG_TRY(sg_run_options_complete(&r->options, r->data, r->data_folder, err));
     const sg_data_info *info = sg_data_get_info(r->data);
     int64_t micro = r->options.batch_size / r->options.grad_accum;
@@ -132,8 +225,9 @@ static sg_status run_open_data(run *r, sg_error *err)
     SG_TRY(sg_path_join(path, sizeof path, r->data_folder, "tokenizer.json", err));
     SG_TRY(sg_file_read(path, run_tokenizer_limit, &r->tokenizer_text, &r->tokenizer_bytes, err));
     if (r->options.sample_every == 0) return SG_OK;
-    return sg_tokenizer_from_memory(r->tokenizer_text, r->tokenizer_bytes, path, &r->tokenizer,
-                                    err);
+    SG_TRY(
+        sg_tokenizer_from_memory(r->tokenizer_text, r->tokenizer_bytes, path, &r->tokenizer, err));
+    return run_check_prompt(r, err);
 }
 
 static sg_status run_logs(run *r, sg_error *err)
@@ -258,6 +352,12 @@ static sg_status run_checkpoint_files(run *r, const char *config, sg_error *err)
 
 static sg_status run_event(run *r, sg_train_event_kind kind, const char *text);
 
+static sg_status run_prune(const run *r, sg_error *err)
+{
+    return sg_checkpoint_prune(r->folder, r->saved_step, (int)r->options.keep_last,
+                               r->trainer.state.best_step, err);
+}
+
 static sg_status run_save_checkpoint(run *r, sg_error *err)
 {
     sg_train_state *s = &r->trainer.state;
@@ -270,7 +370,7 @@ static sg_status run_save_checkpoint(run *r, sg_error *err)
     sg_free(config);
     if (status != SG_OK) return status;
     r->saved_step = s->step;
-    SG_TRY(sg_checkpoint_prune(r->folder, s->step, (int)r->options.keep_last, s->best_step, err));
+    SG_TRY(run_prune(r, err));
     return run_event(r, SG_EVENT_CHECKPOINT, NULL);
 }
 
@@ -302,10 +402,16 @@ static void run_rate(run *r)
     if (steps == 0 || span <= 0) return;
     double tokens = (double)(r->trainer.length * r->options.batch_size * steps);
     r->tokens_per_second = tokens / span;
-    r->flops_per_second = 3 * r->cost.forward_flops_per_sequence_all_in * tokens /
-                          (double)r->trainer.length / span;
+    r->flops_per_second =
+        3 * r->cost.forward_flops_per_sequence_all_in * tokens / (double)r->trainer.length / span;
     r->rate_time = now;
     r->rate_step = r->trainer.state.step;
+}
+
+// JSON has no infinity and no NaN.
+static json_t *run_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 // Puts a record into metrics.jsonl and its numbers into the TensorBoard file. Takes the record.
@@ -334,14 +440,13 @@ static sg_status run_log(run *r, sg_error *err)
     int64_t step = t->state.step;
     if (step % every != 0 && step != r->steps && step != 1) return SG_OK;
     double flops = 3 * r->cost.forward_flops_per_sequence * (double)r->options.batch_size;
-    return run_record(r,
-                      json_pack("{s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f}", "step",
-                                (json_int_t)step, "loss", t->loss, "lr", t->lr, "grad_norm",
-                                t->norm, "tokens", (json_int_t)t->state.tokens, "flops",
-                                flops * (double)step, "skipped_updates",
-                                (json_int_t)t->state.skipped, "tokens_per_second",
-                                r->tokens_per_second),
-                      err);
+    return run_record(
+        r,
+        json_pack("{s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f}", "step", (json_int_t)step, "loss",
+                  t->loss, "lr", t->lr, "grad_norm", t->norm, "tokens", (json_int_t)t->state.tokens,
+                  "flops", flops * (double)step, "skipped_updates", (json_int_t)t->state.skipped,
+                  "tokens_per_second", r->tokens_per_second),
+        err);
 }
 
 // ---- evaluation and samples -------------------------------------------------------------------
@@ -374,9 +479,9 @@ static sg_status run_validate(run *r, bool *best, sg_error *err)
         s->best_step = s->step;
     }
     SG_TRY(run_record(r,
-                      json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)s->step,
-                                "val_loss", val.loss, "val_perplexity", val.perplexity,
-                                "val_perplexity_batch_mean", val.perplexity_batch_mean,
+                      json_pack("{s:I, s:f, s:o, s:o, s:f}", "step", (json_int_t)s->step,
+                                "val_loss", val.loss, "val_perplexity", run_number(val.perplexity),
+                                "val_perplexity_batch_mean", run_number(val.perplexity_batch_mean),
                                 "val_accuracy", val.accuracy),
                       err));
     return run_event(r, SG_EVENT_EVAL, NULL);
@@ -403,15 +508,15 @@ static sg_status run_sample(run *r, sg_error *err)
     int64_t step = r->trainer.state.step;
     buffer_add(&buffer, r->options.sample_prompt, strlen(r->options.sample_prompt));
     sg_generate_options options = sg_generate_options_default();
-    options.max_tokens = 64;
+    options.max_tokens = run_sample_tokens;
     options.sample.temperature = 0.8;
     options.sample.seed = r->options.seed;
     options.text = buffer_add;
     options.text_user = &buffer;
-    SG_TRY(sg_generate(r->trainer.model, r->tokenizer, r->options.sample_prompt, &options, NULL,
-                       err));
-    SG_TRY(run_record(
-        r, json_pack("{s:I, s:s}", "step", (json_int_t)step, "sample", buffer.text), err));
+    SG_TRY(
+        sg_generate(r->trainer.model, r->tokenizer, r->options.sample_prompt, &options, NULL, err));
+    SG_TRY(run_record(r, json_pack("{s:I, s:s}", "step", (json_int_t)step, "sample", buffer.text),
+                      err));
     SG_TRY(sg_tfevents_text(r->events, sg_clock_wall(), step, "sample", buffer.text, err));
     return run_event(r, SG_EVENT_SAMPLE, buffer.text);
 }
@@ -460,14 +565,14 @@ static void run_result(const run *r, sg_train_result *result)
 {
     const sg_train_state *s = &r->trainer.state;
     double sequences = (double)r->options.batch_size * (double)s->step;
-    *result = (sg_train_result){
-        .steps = s->step,
-        .tokens = s->tokens,
-        .train_loss = s->tail_count ? s->tail_sum / (double)s->tail_count : NAN,
-        .seconds = s->seconds,
-        .flops = 3 * r->cost.forward_flops_per_sequence * sequences,
-        .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
-        .skipped_updates = s->skipped};
+    *result =
+        (sg_train_result){.steps = s->step,
+                          .tokens = s->tokens,
+                          .train_loss = s->tail_count ? s->tail_sum / (double)s->tail_count : NAN,
+                          .seconds = s->seconds,
+                          .flops = 3 * r->cost.forward_flops_per_sequence * sequences,
+                          .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
+                          .skipped_updates = s->skipped};
 }
 
 // The last evaluation, and the run folder as a model folder.
@@ -488,8 +593,8 @@ static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
         const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
                                         {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
         const sg_key_value metadata[] = {{"format", "pt"}};
-        status = sg_model_folder_save(r->folder, 0, views, m->params.count, metadata, 1, files, 2,
-                                      err);
+        status =
+            sg_model_folder_save(r->folder, 0, views, m->params.count, metadata, 1, files, 2, err);
     }
     sg_free(views);
     sg_free(config);
@@ -500,11 +605,30 @@ static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 
 // ---- the two ways in --------------------------------------------------------------------------
 
+// The folder of a new run may hold other things, but nothing that a run or a model would replace.
+static sg_status run_refuse_old(const run *r, sg_error *err)
+{
+    static const char *const names[] = {"run.json", "summary.json", "checkpoints", "config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        bool there;
+        SG_TRY(run_has(r, names[i], &there, err));
+        if (!there) continue;
+        if (i == 0)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "%s: holds a run already: resume it (--resume %s), or choose another "
+                           "folder",
+                           r->folder, r->folder);
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: holds a %s already, which the run would replace: choose another folder",
+                       r->folder, names[i]);
+    }
+    return SG_OK;
+}
+
 sg_status sg_train(sg_context *context, const char *folder, const char *data,
                    const sg_train_options *options, const sg_train_hooks *hooks,
                    sg_train_result *result, sg_error *err)
 {
-    char path[SG_PATH_MAX];
     run r = {.context = context,
              .folder = folder,
              .hooks = hooks,
@@ -513,18 +637,14 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
              .saved_step = -1,
              .val_loss = NAN};
     *result = (sg_train_result){0};
-    if (strlen(data) >= sizeof r.data_folder)
-        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", data);
-    snprintf(r.data_folder, sizeof r.data_folder, "%s", data);
-    SG_TRY(sg_path_join(path, sizeof path, folder, "run.json", err));
-    if (sg_path_exists(path))
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "%s: holds a run already: resume it (--resume %s), or choose another folder",
-                       folder, folder);
+    SG_TRY(run_set_data(&r, data, err));
+    SG_TRY(run_refuse_old(&r, err));
     sg_status status = run_open_data(&r, err);
     if (status == SG_OK) status = run_open_trainer(&r, NULL, err);
     if (status == SG_OK) status = sg_folder_make(folder, err);
     if (status == SG_OK) status = sg_run_lock_take(folder, &r.lock, err);
+    // Another process may have been here since.
+    if (status == SG_OK) status = run_refuse_old(&r, err);
     if (status == SG_OK) status = run_write_settings(&r, err);
     if (status == SG_OK) status = run_logs(&r, err);
     if (status == SG_OK) status = run_loop(&r, err);
@@ -537,25 +657,29 @@ static sg_status run_summary(const run *r, sg_train_result *result, bool *there,
 {
     char path[SG_PATH_MAX];
     json_t *object;
-    SG_TRY(sg_path_join(path, sizeof path, r->folder, "summary.json", err));
-    *there = sg_path_exists(path);
+    SG_TRY(run_has(r, "summary.json", there, err));
     if (!*there) return SG_OK;
+    SG_TRY(sg_path_join(path, sizeof path, r->folder, "summary.json", err));
     SG_TRY(sg_json_read(path, run_json_limit, &object, err));
     sg_status status = sg_train_result_parse(object, path, result, err);
     json_decref(object);
     return status;
 }
 
-static sg_status run_resume_data(run *r, const char *hash, sg_error *err)
+// Other data, and the end would not be that of the run; other arithmetic, and not to the bit.
+static sg_status run_compare(const run *r, const run_settings *settings, sg_error *err)
 {
-    char found[24];
-    SG_TRY(run_open_data(r, err));
-    snprintf(found, sizeof found, "%016llx",
-             (unsigned long long)sg_data_get_info(r->data)->tokenizer_hash);
-    if (strcmp(found, hash) == 0) return SG_OK;
-    return sg_fail(err, SG_ERR_MISMATCH,
-                   "%s: packed with tokenizer %s, but the run began with %s", r->data_folder, found,
-                   hash);
+    if (strcmp(r->data_hash, settings->data_hash) != 0)
+        return sg_fail(err, SG_ERR_MISMATCH,
+                       "%s: its checksum is %s, but the run began with data of %s", r->data_folder,
+                       r->data_hash, settings->data_hash);
+    if (strcmp(r->context->kernel, settings->kernel) != 0 ||
+        strcmp(sg_gemm_name(), settings->blas) != 0)
+        sg_log(r->context, SG_LOG_WARNING,
+               "%s: began with %s kernels and %s products, goes on with %s and %s: the end will "
+               "not be the same to the bit",
+               r->folder, settings->kernel, settings->blas, r->context->kernel, sg_gemm_name());
+    return SG_OK;
 }
 
 sg_status sg_train_resume(sg_context *context, const char *folder, const char *data,
@@ -567,11 +691,11 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
              .resumed_from = -1,
              .saved_step = -1,
              .val_loss = NAN};
-    char hash[24];
+    run_settings settings;
     bool finished = false;
     *result = (sg_train_result){0};
-    if (data != NULL) snprintf(r.data_folder, sizeof r.data_folder, "%s", data);
-    SG_TRY(run_read_settings(&r, hash, err));
+    if (data != NULL) SG_TRY(run_set_data(&r, data, err));
+    SG_TRY(run_read_settings(&r, &settings, err));
     SG_TRY(sg_run_lock_take(folder, &r.lock, err));
     sg_checkpoint *checkpoint = NULL;
     sg_status status = sg_model_folder_recover(folder, err);
@@ -580,7 +704,8 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
         run_close(&r);
         return SG_OK;
     }
-    if (status == SG_OK) status = run_resume_data(&r, hash, err);
+    if (status == SG_OK) status = run_open_data(&r, err);
+    if (status == SG_OK) status = run_compare(&r, &settings, err);
     if (status == SG_OK) {
         status = sg_checkpoint_find_latest(folder, context, &checkpoint, err);
         if (status == SG_ERR_NOT_FOUND) { // killed before the first one
@@ -589,9 +714,10 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
         }
     }
     if (status == SG_OK) status = run_open_trainer(&r, checkpoint, err);
-    if (status == SG_OK && checkpoint != NULL)
-        r.resumed_from = r.saved_step = r.trainer.state.step;
+    if (status == SG_OK && checkpoint != NULL) r.resumed_from = r.saved_step = r.trainer.state.step;
     sg_checkpoint_close(checkpoint);
+    // The last life may have been cut off between saving and tidying up.
+    if (status == SG_OK && r.saved_step >= 0) status = run_prune(&r, err);
     if (status == SG_OK) status = run_logs(&r, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);

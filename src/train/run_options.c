@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "text/unicode.h"
 #include "train/evaluate.h"
 #include "train/schedule.h"
 
@@ -64,6 +65,11 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
     SG_TRY(options_range((double)o->eval_every, "eval-every", 0, big, err));
     SG_TRY(options_range((double)o->eval_sequences, "eval-sequences", 0, big, err));
     SG_TRY(options_range((double)o->sample_every, "sample-every", 0, big, err));
+    size_t prompt = strnlen(o->sample_prompt, sizeof o->sample_prompt);
+    if (prompt == sizeof o->sample_prompt ||
+        sg_utf8_valid_prefix(o->sample_prompt, prompt) != prompt)
+        return sg_fail(err, SG_ERR_ARGUMENT, "sample-prompt: expected UTF-8 of less than %zu bytes",
+                       sizeof o->sample_prompt);
     int budgets = (o->steps > 0) + (o->tokens > 0) + (o->flops > 0) + (o->epochs > 0);
     if (budgets != 1 || o->steps < 0 || o->tokens < 0 || o->flops < 0 || o->epochs < 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -86,8 +92,8 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
         return sg_fail(err, SG_ERR_MISMATCH,
                        "%s: packed for sequences of %lld, but the run trains on %lld: pack the "
                        "text for that length, or give the run this one (--seq-len %lld)",
-                       data_name, (long long)info->seq_len,
-                       (long long)c->max_position_embeddings, (long long)info->seq_len);
+                       data_name, (long long)info->seq_len, (long long)c->max_position_embeddings,
+                       (long long)info->seq_len);
     c->eos_token_id = c->bos_token_id = info->eos_id;
     c->pad_token_id = info->pad_id;
     SG_TRY(sg_config_complete(c, err));
@@ -100,7 +106,7 @@ sg_status sg_run_options_steps(const sg_train_options *o, int64_t seq_len, int64
     double batch = (double)o->batch_size, n = (double)o->steps;
     const char *budget = "steps";
     if (o->tokens > 0) {
-        n = floor((double)o->tokens / (batch * (double)seq_len));
+        n = (double)(o->tokens / (o->batch_size * seq_len));
         budget = "tokens";
     } else if (o->flops > 0) {
         n = floor(o->flops / (3 * cost->forward_flops_per_sequence * batch));
@@ -129,21 +135,21 @@ typedef struct option_slot {
 
 #define OPTION_SLOT(kind, name)                                                                    \
     {                                                                                              \
-        #name, kind, offsetof(sg_train_options, name)                                              \
+#name, kind, offsetof(sg_train_options, name)                                              \
     }
 
 static const option_slot option_slots[] = {
-    OPTION_SLOT(OPTION_INT, batch_size),       OPTION_SLOT(OPTION_INT, grad_accum),
-    OPTION_SLOT(OPTION_NUMBER, lr),            OPTION_SLOT(OPTION_NUMBER, weight_decay),
-    OPTION_SLOT(OPTION_NUMBER, clip),          OPTION_SLOT(OPTION_NUMBER, beta1),
-    OPTION_SLOT(OPTION_NUMBER, beta2),         OPTION_SLOT(OPTION_NUMBER, eps),
-    OPTION_SLOT(OPTION_INT, warmup_steps),     OPTION_SLOT(OPTION_NUMBER, decay_fraction),
-    OPTION_SLOT(OPTION_INT, steps),            OPTION_SLOT(OPTION_INT, tokens),
-    OPTION_SLOT(OPTION_NUMBER, flops),         OPTION_SLOT(OPTION_NUMBER, epochs),
-    OPTION_SLOT(OPTION_BOOL, recompute),       OPTION_SLOT(OPTION_NUMBER, spike_limit),
-    OPTION_SLOT(OPTION_INT, log_every),        OPTION_SLOT(OPTION_INT, checkpoint_every),
-    OPTION_SLOT(OPTION_INT, keep_last),        OPTION_SLOT(OPTION_INT, eval_every),
-    OPTION_SLOT(OPTION_INT, eval_sequences),   OPTION_SLOT(OPTION_INT, sample_every),
+    OPTION_SLOT(OPTION_INT, batch_size),     OPTION_SLOT(OPTION_INT, grad_accum),
+    OPTION_SLOT(OPTION_NUMBER, lr),          OPTION_SLOT(OPTION_NUMBER, weight_decay),
+    OPTION_SLOT(OPTION_NUMBER, clip),        OPTION_SLOT(OPTION_NUMBER, beta1),
+    OPTION_SLOT(OPTION_NUMBER, beta2),       OPTION_SLOT(OPTION_NUMBER, eps),
+    OPTION_SLOT(OPTION_INT, warmup_steps),   OPTION_SLOT(OPTION_NUMBER, decay_fraction),
+    OPTION_SLOT(OPTION_INT, steps),          OPTION_SLOT(OPTION_INT, tokens),
+    OPTION_SLOT(OPTION_NUMBER, flops),       OPTION_SLOT(OPTION_NUMBER, epochs),
+    OPTION_SLOT(OPTION_BOOL, recompute),     OPTION_SLOT(OPTION_NUMBER, spike_limit),
+    OPTION_SLOT(OPTION_INT, log_every),      OPTION_SLOT(OPTION_INT, checkpoint_every),
+    OPTION_SLOT(OPTION_INT, keep_last),      OPTION_SLOT(OPTION_INT, eval_every),
+    OPTION_SLOT(OPTION_INT, eval_sequences), OPTION_SLOT(OPTION_INT, sample_every),
 };
 
 enum { option_slot_count = sizeof option_slots / sizeof *option_slots };

@@ -14,9 +14,9 @@ typedef struct state_slot {
 
 #define STATE_SLOT(type, kind, name)                                                               \
     {                                                                                              \
-        #name, kind, offsetof(type, name)                                                          \
+#name, kind, offsetof(type, name)                                                          \
     }
-#define STATE(kind, name) STATE_SLOT(sg_train_state, kind, name)
+#define STATE(kind, name)  STATE_SLOT(sg_train_state, kind, name)
 #define RESULT(kind, name) STATE_SLOT(sg_train_result, kind, name)
 #define EVAL(kind, name)                                                                           \
     {                                                                                              \
@@ -39,12 +39,12 @@ static const state_slot state_slots[] = {
 };
 
 static const state_slot result_slots[] = {
-    RESULT(STATE_INT, steps),          RESULT(STATE_INT, tokens),
-    RESULT(STATE_NUMBER, train_loss),  RESULT(STATE_NUMBER, seconds),
-    RESULT(STATE_NUMBER, flops),       RESULT(STATE_NUMBER, flops_all_in),
+    RESULT(STATE_INT, steps),           RESULT(STATE_INT, tokens),
+    RESULT(STATE_NUMBER, train_loss),   RESULT(STATE_NUMBER, seconds),
+    RESULT(STATE_NUMBER, flops),        RESULT(STATE_NUMBER, flops_all_in),
     RESULT(STATE_INT, skipped_updates), EVAL(STATE_NUMBER, loss),
-    EVAL(STATE_NUMBER, perplexity),    EVAL(STATE_NUMBER, perplexity_batch_mean),
-    EVAL(STATE_NUMBER, accuracy),      EVAL(STATE_INT, tokens),
+    EVAL(STATE_NUMBER, perplexity),     EVAL(STATE_NUMBER, perplexity_batch_mean),
+    EVAL(STATE_NUMBER, accuracy),       EVAL(STATE_INT, tokens),
     EVAL(STATE_INT, batches),
 };
 
@@ -63,8 +63,8 @@ static json_t *slots_json(const void *from, const state_slot *slots, int count)
         json_t *value;
         if (slots[i].kind == STATE_INT)
             value = json_integer(*(const int64_t *)at);
-        else // JSON has no NaN; 17 digits bring every other double back exactly
-            value = isnan(*(const double *)at) ? json_null() : json_real(*(const double *)at);
+        else // JSON has no NaN and no infinity; 17 digits bring every other double back exactly
+            value = isfinite(*(const double *)at) ? json_real(*(const double *)at) : json_null();
         failed = json_object_set_new(object, slots[i].name, value);
     }
     if (!failed) return object;
@@ -98,10 +98,13 @@ sg_status sg_train_state_parse(const json_t *object, const char *name, sg_train_
     *state = (sg_train_state){0};
     SG_TRY(slots_parse(object, name, state, state_slots, state_slot_count, err));
     if (state->step < 0 || state->position < 0 || state->updates < 0 || state->tokens < 0 ||
-        state->updates > state->step)
-        return sg_fail(err, SG_ERR_FORMAT, "%s: step %lld, position %lld and updates %lld do not "
-                       "belong together", name, (long long)state->step,
-                       (long long)state->position, (long long)state->updates);
+        state->skipped < 0 || state->updates != state->step - state->skipped ||
+        state->skipped_in_a_row < 0 || state->skipped_in_a_row > state->skipped)
+        return sg_fail(err, SG_ERR_FORMAT,
+                       "%s: step %lld, position %lld, updates %lld and skipped %lld do not belong "
+                       "together",
+                       name, (long long)state->step, (long long)state->position,
+                       (long long)state->updates, (long long)state->skipped);
     return SG_OK;
 }
 
@@ -114,5 +117,10 @@ sg_status sg_train_result_parse(const json_t *object, const char *name, sg_train
                                 sg_error *err)
 {
     *result = (sg_train_result){0};
-    return slots_parse(object, name, result, result_slots, result_slot_count, err);
+    SG_TRY(slots_parse(object, name, result, result_slots, result_slot_count, err));
+    // A loss too large for its perplexity: that was infinite, and is not in the file.
+    if (result->val.tokens > 0 && isnan(result->val.perplexity)) result->val.perplexity = INFINITY;
+    if (result->val.tokens > 0 && isnan(result->val.perplexity_batch_mean))
+        result->val.perplexity_batch_mean = INFINITY;
+    return SG_OK;
 }

@@ -124,8 +124,8 @@ sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
     sg_train_state *s = &t->state;
     sg_batch batch;
     SG_TRY(sg_batches_next(t->batches, &batch, err));
-    int64_t tokens = sg_mask_targets(batch.targets, batch.weights, batch.rows * t->length,
-                                     t->targets);
+    int64_t tokens =
+        sg_mask_targets(batch.targets, batch.weights, batch.rows * t->length, t->targets);
     trainer_gradient(t, &batch, tokens);
     t->lr = sg_schedule_at(&t->schedule, s->step);
     if (!isfinite(t->loss) || !isfinite(t->norm))

@@ -54,13 +54,16 @@ static void model_new(model *m, const char *ffn, const char *router, const char 
                             .max_position_embeddings = length,
                             .pad_token_id = -1,
                             .eos_token_id = -1,
-                            .bos_token_id = -1,
-                            .ffn_intermediate_size = 5,
-                            .ffn_experts = 4,
-                            .ffn_channels = 2,
-                            .ffn_neurons = 9,
-                            .ffn_key_size = 4,
-                            .ffn_top_k = 2};
+                            .bos_token_id = -1};
+    // Each family is given the sizes it has.
+    bool neurons = strcmp(ffn, "peer") == 0 || strcmp(ffn, "sgatlin") == 0;
+    bool experts = strcmp(ffn, "moe") == 0;
+    m->config.ffn_intermediate_size = neurons ? 0 : 5;
+    m->config.ffn_experts = experts ? 4 : 0;
+    m->config.ffn_channels = neurons ? 2 : 0;
+    m->config.ffn_neurons = neurons ? 9 : 0;
+    m->config.ffn_key_size = neurons ? 4 : 0;
+    m->config.ffn_top_k = neurons || experts ? 2 : 0;
     snprintf(m->config.ffn, sizeof m->config.ffn, "%s", ffn);
     snprintf(m->config.ffn_router, sizeof m->config.ffn_router, "%s", router);
     snprintf(m->config.ffn_activation, sizeof m->config.ffn_activation, "%s", activation);

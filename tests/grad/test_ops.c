@@ -379,6 +379,71 @@ static void test_attention_of_itself(void **state)
     }
 }
 
+typedef struct cached_user {
+    int64_t length, heads, start;
+    sg_kv_cache cache;
+} cached_user;
+
+static sg_tensor *build_cached(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const cached_user *u = c->user;
+    return sg_attention_cached(tape, in[0], in[1], in[2], u->length, u->heads, &u->cache,
+                               &u->start);
+}
+
+// Feeds `length` positions from `start` on of each sequence, and puts their results in place.
+static void cached_part(const gc_case *full, cached_user *u, int64_t total, int64_t width,
+                        sg_real *y)
+{
+    const int64_t batches = 2, part = u->length * width;
+    gc_case c = {.name = "cached attention", .build = build_cached, .user = u};
+    for (int i = 0; i < 3; i++) {
+        sg_real *data =
+            gc_add(&c, full->in[i].name, 2, (int64_t[]){batches * u->length, width}, 0, 1);
+        for (int64_t b = 0; b < batches; b++)
+            memcpy(data + b * part, full->in[i].data + (b * total + u->start) * width,
+                   (size_t)part * sizeof *data);
+    }
+    sg_real *here = room(batches * part);
+    gc_forward(&c, here, batches * part);
+    for (int64_t b = 0; b < batches; b++)
+        memcpy(y + (b * total + u->start) * width, here + b * part, (size_t)part * sizeof *y);
+    sg_free(here);
+    gc_free(&c);
+}
+
+// In any cut into parts, down to single tokens, a cache gives what the whole sequence gives.
+static void test_attention_cached(void **state)
+{
+    (void)state;
+    const int64_t cuts[][4] = {{5, 1, 1, 1}, {131, 1, 1, 1}, {1, 7, 127, 128}, {128, 129, 6, 1}};
+    const int64_t heads = 3, width = 12, capacity = 300;
+    for (size_t n = 0; n < sizeof cuts / sizeof *cuts; n++) {
+        int64_t total = cuts[n][0] + cuts[n][1] + cuts[n][2] + cuts[n][3];
+        attention_user whole = {2, total, heads, 4, false};
+        gc_case c = {.name = "attention", .build = build_attention, .user = &whole};
+        const char *names[] = {"q", "k", "v"};
+        for (uint64_t i = 0; i < 3; i++)
+            gc_add(&c, names[i], 2, (int64_t[]){2 * total, width}, 1, i);
+        sg_real *expected = room(2 * total * width), *y = room(2 * total * width);
+        gc_forward(&c, expected, 2 * total * width);
+        cached_user u = {.heads = heads, .cache = {.capacity = capacity}};
+        u.cache.k = room(2 * capacity * width);
+        u.cache.v = room(2 * capacity * width);
+        for (int part = 0; part < 4; part++) {
+            u.length = cuts[n][part];
+            cached_part(&c, &u, total, width, y);
+            u.start += u.length;
+        }
+        expect_close("cached attention", y, expected, 2 * total * width);
+        sg_free(u.cache.k);
+        sg_free(u.cache.v);
+        sg_free(expected);
+        sg_free(y);
+        gc_free(&c);
+    }
+}
+
 // ---- elementwise ------------------------------------------------------------------------------
 
 static sg_tensor *build_activate(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
@@ -736,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_of_itself),
+        cmocka_unit_test(test_attention_cached),
         cmocka_unit_test(test_activate),
         cmocka_unit_test(test_swiglu),
         cmocka_unit_test(test_softmax),

@@ -28,13 +28,10 @@ typedef struct counts {
 } counts;
 
 // Plans a training step without memory for anything.
-static counts count_preset(const char *name, int64_t length)
+static counts count_config(const sg_config *c, const char *name, int64_t length)
 {
     sg_error err = {0};
-    sg_preset preset;
     sg_param_list params;
-    if (sg_preset_find(name, &preset, &err) != SG_OK) fail_msg("%s", err.message);
-    const sg_config *c = &preset.config;
     assert_int_equal(sg_config_params(c, &params, &err), SG_OK);
     counts found = {.parameters = params.total};
     int64_t sum = 0;
@@ -69,7 +66,10 @@ static counts count_preset(const char *name, int64_t length)
 
 static void expect_counts(const char *name, int64_t length, int64_t parameters, double flops)
 {
-    counts found = count_preset(name, length);
+    sg_error err = {0};
+    sg_preset preset;
+    if (sg_preset_find(name, &preset, &err) != SG_OK) fail_msg("%s", err.message);
+    counts found = count_config(&preset.config, name, length);
     if (parameters != found.parameters)
         fail_msg("%s: found %lld parameters, expected %lld", name, (long long)found.parameters,
                  (long long)parameters);
@@ -128,6 +128,38 @@ static void test_ladder(void **state)
                 expect_counts(name, 1024 << t, ladder_parameters[s][f],
                               (double)ladder_flops[t][s][f] / 3);
             }
+}
+
+// The TinyStories sgatlin with each router: d = 256, L = 4, C = 8, N = 1024, n = 32, K = 128, k = 8.
+static void test_router_counts(void **state)
+{
+    (void)state;
+    const struct {
+        const char *router;
+        double flops; // of one token and layer
+        int64_t parameters;
+    } expected[] = {
+        {"product_dense", 2. * 256 * 128 + 4. * 8 * 32 * 128, 256 * 128 + 2 * 128 * 8 * 32},
+        {"product_key_value", 4. * 8 * 128 * 256 + 4. * 8 * 32 * 128,
+         2 * 8 * 32 * 128 + 2 * 8 * 256 * 128},
+        {"dense", 2. * 256 * 128 + 2. * 128 * 1024 * 8, 256 * 128 + 128 * 8 * 1024},
+        {"key_value", 2. * 8 * 128 * 256 + 2. * 8 * 128 * 1024, 8 * 1024 * 128 + 8 * 256 * 128},
+    };
+    for (int r = 0; r < 4; r++) {
+        sg_error err = {0};
+        sg_preset preset;
+        assert_int_equal(sg_preset_find("tinystories-sgatlin", &preset, &err), SG_OK);
+        assert_int_equal(sg_config_set(&preset.config, "ffn_router", expected[r].router, &err),
+                         SG_OK);
+        assert_int_equal(sg_config_complete(&preset.config, &err), SG_OK);
+        counts found = count_config(&preset.config, expected[r].router, 1024);
+        const double attention = 4. * 2 * 256 * 256 + 4. * 1024 * 256, memory = 4. * 8 * 8 * 256;
+        assert_true(found.flops == 4 * 1024 * (attention + expected[r].flops + memory));
+        assert_true(found.flops == found.formula);
+        const int64_t rest = 8192 * 256 + 256 + 4 * (4 * 256 * 256 + 2 * 64 + 2 * 256);
+        assert_int_equal(found.parameters,
+                         rest + 4 * (expected[r].parameters + 2 * 8 * 1024 * 256));
+    }
 }
 
 // ---- routers ----------------------------------------------------------------------------------
@@ -217,6 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tinystories),
         cmocka_unit_test(test_ladder),
+        cmocka_unit_test(test_router_counts),
         cmocka_unit_test(test_product_is_key_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,8 +118,8 @@ static bool word_is(word w, const char *text)
     return w.at != NULL && strlen(text) == w.bytes && memcmp(w.at, text, w.bytes) == 0;
 }
 
-// Wherever an adjective of the tables stands in front of a noun of the tables, or behind "NOUN is" or
-// "NOUN was", it is the one of the world.
+// Wherever an adjective of the tables stands in front of a noun of the tables, or behind "NOUN is"
+// or "NOUN was", it is the one of the world.
 static void check_truth(const sg_story_world *world, const char *text)
 {
     word last[3] = {{0}}; // the words before, the nearest last

@@ -38,6 +38,7 @@ static const char *tensor_place(const sg_tensor *t, int grad)
 static void ledger_write(ledger *l, const sg_tensor *tensor, int grad)
 {
     const sg_tensor *t = tensor->base;
+    l->there[grad][t->index] = true;
     if (t->leaf) return;
     const char *begin = tensor_place(t, grad), *end = begin + tensor_bytes(t);
     assert_non_null(begin);
@@ -66,16 +67,35 @@ static bool ledger_wants(const sg_tensor *t)
     return t != NULL && t->base->wants_grad && (t->base->leaf || t->base->grad != NULL);
 }
 
+// Whether an input before this one is the same tensor.
+static bool ledger_twin(const sg_node *n, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (n->in[j] != NULL && n->in[j]->base == n->in[i]->base && ledger_wants(n->in[j]))
+            return true;
+    return false;
+}
+
+// Whoever is first to touch a gradient writes it, all others add.
+static void ledger_write_grads(ledger *l, const sg_node *n)
+{
+    for (int i = 0; i < n->n_in; i++) {
+        if (!ledger_wants(n->in[i])) continue;
+        bool there = l->there[1][n->in[i]->base->index];
+        if (n->first[i] == there)
+            fail_msg("step %d: %s, input %d: %s a gradient that is %s", l->step, n->op->name, i,
+                     n->first[i] ? "writes" : "adds to", there ? "there" : "not there");
+        ledger_write(l, n->in[i], 1);
+    }
+}
+
 // Everything a step reads or writes, which at its end has to be there all together.
 static void ledger_operands(const ledger *l, const sg_node *n, bool backward)
 {
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] == NULL) continue;
         if (!backward || (n->op->backward_reads_in >> i & 1)) ledger_read(l, n->in[i], 0);
-        bool here = false; // an input that came before is the same tensor
-        for (int j = 0; j < i; j++)
-            here = here || (n->in[j] != NULL && n->in[j]->base == n->in[i]->base && n->first[j]);
-        if (backward && ledger_wants(n->in[i]) && !n->first[i] && !here)
+        if (backward && ledger_wants(n->in[i]) && !n->first[i] && !ledger_twin(n, i))
             ledger_read(l, n->in[i], 1);
     }
     for (int i = 0; i < n->n_out && backward; i++) {
@@ -103,8 +123,7 @@ static void ledger_step(ledger *l, const sg_node *n, bool backward)
         ledger_write(l, n->out[i], 0);
     for (int i = 0; i < n->n_saved && !backward; i++)
         ledger_write(l, n->saved[i], 0);
-    for (int i = 0; i < n->n_in && (backward || n->op->gradient_in_forward); i++)
-        if (ledger_wants(n->in[i])) ledger_write(l, n->in[i], 1);
+    if (backward || n->op->gradient_in_forward) ledger_write_grads(l, n);
     ledger_operands(l, n, backward);
     ledger_results(l, n, backward);
 }
@@ -342,13 +361,16 @@ static sg_status model_new(model *m, const char *family, int64_t layers, sg_erro
                             .max_position_embeddings = 12,
                             .pad_token_id = -1,
                             .eos_token_id = -1,
-                            .bos_token_id = -1,
-                            .ffn_intermediate_size = 16,
-                            .ffn_experts = 4,
-                            .ffn_channels = 2,
-                            .ffn_neurons = 16,
-                            .ffn_key_size = 4,
-                            .ffn_top_k = 2};
+                            .bos_token_id = -1};
+    // Each family is given the sizes it has.
+    bool neurons = strcmp(family, "peer") == 0 || strcmp(family, "sgatlin") == 0;
+    bool experts = strcmp(family, "moe") == 0;
+    m->config.ffn_intermediate_size = neurons ? 0 : 16;
+    m->config.ffn_experts = experts ? 4 : 0;
+    m->config.ffn_channels = neurons ? 2 : 0;
+    m->config.ffn_neurons = neurons ? 16 : 0;
+    m->config.ffn_key_size = neurons ? 4 : 0;
+    m->config.ffn_top_k = neurons || experts ? 2 : 0;
     snprintf(m->config.ffn, sizeof m->config.ffn, "%s", family);
     SG_TRY(sg_config_complete(&m->config, err));
     SG_TRY(sg_config_params(&m->config, &m->params, err));

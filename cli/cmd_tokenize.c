@@ -1,0 +1,209 @@
+// sgatlin tokenize: text to ids and back.
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const char *tokenize_path;
+static bool tokenize_decode;
+static bool tokenize_lines;
+static bool tokenize_add_special;
+static bool tokenize_plain_special;
+static bool tokenize_skip_special;
+
+static const cli_option tokenize_options[] = {
+    {.name = "tokenizer",
+     .kind = CLI_STRING,
+     .value = &tokenize_path,
+     .argument = "DIR|FILE",
+     .shown = "",
+     .help = "a tokenizer.json, or the folder it lies in",
+     .required = true},
+    {.name = "decode",
+     .kind = CLI_FLAG,
+     .value = &tokenize_decode,
+     .help = "the other way: ids on standard input, text out"},
+    {.name = "lines",
+     .kind = CLI_FLAG,
+     .value = &tokenize_lines,
+     .help = "each line is a text of its own, without its line end; a line out for each"},
+    {.name = "add-special",
+     .kind = CLI_FLAG,
+     .value = &tokenize_add_special,
+     .help = "put the special tokens around the text that the file asks for"},
+    {.name = "plain-special",
+     .kind = CLI_FLAG,
+     .value = &tokenize_plain_special,
+     .help = "take special tokens written in the text for text"},
+    {.name = "skip-special",
+     .kind = CLI_FLAG,
+     .value = &tokenize_skip_special,
+     .help = "with --decode: leave special tokens out"},
+    {0},
+};
+
+// All of standard input with a NUL behind it; NULL, having said why, when that fails.
+static char *tokenize_read(const cli_args *args, size_t *bytes)
+{
+    size_t capacity = 1 << 16;
+    char *data = malloc(capacity);
+    *bytes = 0;
+    while (data != NULL) {
+        *bytes += fread(data + *bytes, 1, capacity - *bytes - 1, stdin);
+        if (feof(stdin) || ferror(stdin)) break;
+        if (*bytes + 1 < capacity) continue;
+        capacity *= 2;
+        char *grown = realloc(data, capacity);
+        if (grown == NULL) free(data);
+        data = grown;
+    }
+    sg_error err = {0};
+    if (data == NULL) {
+        snprintf(err.message, sizeof err.message, "out of memory while reading standard input");
+        cli_fail(args, SG_ERR_MEMORY, &err);
+        return NULL;
+    }
+    if (ferror(stdin)) {
+        snprintf(err.message, sizeof err.message, "standard input: %s", strerror(errno));
+        cli_fail(args, SG_ERR_IO, &err);
+        free(data);
+        return NULL;
+    }
+    data[*bytes] = '\0';
+    return data;
+}
+
+static json_t *tokenize_encode_json(const sg_tokenizer *tokenizer, const int32_t *ids, size_t count)
+{
+    json_t *list = json_array(), *tokens = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, json_integer(ids[i]));
+        json_array_append_new(tokens, json_string(sg_tokenizer_token_text(tokenizer, ids[i])));
+    }
+    if (json_array_size(list) != count || json_array_size(tokens) != count) {
+        json_decref(list);
+        json_decref(tokens);
+        return NULL;
+    }
+    return json_pack("{s:I, s:o, s:o}", "count", (json_int_t)count, "ids", list, "tokens", tokens);
+}
+
+static int tokenize_encode_one(const cli_args *args, const sg_tokenizer *tokenizer,
+                               const char *text, size_t bytes)
+{
+    sg_encode_options options = sg_encode_options_default();
+    options.add_special = tokenize_add_special;
+    options.parse_special = !tokenize_plain_special;
+    int32_t *ids;
+    size_t count;
+    sg_error err = {0};
+    sg_status status = sg_tokenizer_encode(tokenizer, text, bytes, &options, &ids, &count, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    int code = CLI_DONE;
+    if (args->json) {
+        code = cli_print_json(args, tokenize_encode_json(tokenizer, ids, count));
+    } else {
+        for (size_t i = 0; i < count; i++)
+            printf(i == 0 ? "%d" : " %d", ids[i]);
+        printf("\n");
+    }
+    sg_buffer_free(ids);
+    return code;
+}
+
+// Reads the ids of a text; *ids is freed by the caller. Brackets and commas count as white space, so
+// that a JSON list will do.
+static int tokenize_parse_ids(const cli_args *args, const char *text, size_t bytes, int32_t **ids,
+                              size_t *count)
+{
+    const char *end = text + bytes;
+    *count = 0;
+    *ids = malloc((bytes / 2 + 1) * sizeof **ids);
+    if (*ids == NULL) {
+        sg_error err = {.message = "out of memory"};
+        return cli_fail(args, SG_ERR_MEMORY, &err);
+    }
+    for (const char *at = text; at < end;) {
+        if (isspace((unsigned char)*at) || strchr("[],", *at) != NULL) {
+            if (*at == '\0') return cli_wrong(args, "found a NUL, expected a token id");
+            at++;
+            continue;
+        }
+        const char *begin = at;
+        int64_t id = 0;
+        while (at < end && *at >= '0' && *at <= '9' && id <= INT32_MAX)
+            id = id * 10 + (*at++ - '0');
+        bool closed = at == end || isspace((unsigned char)*at) || *at == ',' || *at == ']';
+        if (at == begin || !closed || id > INT32_MAX)
+            return cli_wrong(args, "found '%.*s', expected a token id",
+                             (int)strcspn(begin, " \t\r\n,]"), begin);
+        (*ids)[(*count)++] = (int32_t)id;
+    }
+    return CLI_DONE;
+}
+
+static int tokenize_decode_one(const cli_args *args, const sg_tokenizer *tokenizer,
+                               const char *text, size_t bytes)
+{
+    int32_t *ids = NULL;
+    size_t count = 0, out_bytes;
+    int code = tokenize_parse_ids(args, text, bytes, &ids, &count);
+    if (code == CLI_DONE) {
+        // JSON holds UTF-8 only; plain output gives the bytes back as they were.
+        sg_decode_options options = {.skip_special = tokenize_skip_special, .raw = !args->json};
+        char *out;
+        sg_error err = {0};
+        sg_status status =
+            sg_tokenizer_decode(tokenizer, ids, count, &options, &out, &out_bytes, &err);
+        if (status != SG_OK)
+            code = cli_fail(args, status, &err);
+        else if (args->json)
+            code = cli_print_json(args, json_pack("{s:o}", "text", json_stringn(out, out_bytes)));
+        else
+            fwrite(out, 1, out_bytes, stdout);
+        if (status == SG_OK) sg_buffer_free(out);
+        if (code == CLI_DONE && !args->json && tokenize_lines) printf("\n");
+    }
+    free(ids);
+    return code;
+}
+
+static int tokenize_run(const cli_args *args)
+{
+    if (tokenize_decode && (tokenize_add_special || tokenize_plain_special))
+        return cli_wrong(args, "--decode takes neither --add-special nor --plain-special");
+    if (!tokenize_decode && tokenize_skip_special)
+        return cli_wrong(args, "--skip-special needs --decode");
+    sg_error err = {0};
+    sg_tokenizer *tokenizer;
+    sg_status status = sg_tokenizer_open(tokenize_path, &tokenizer, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    size_t bytes;
+    char *data = tokenize_read(args, &bytes);
+    int code = data == NULL ? CLI_FAILED : CLI_DONE;
+    for (size_t at = 0; code == CLI_DONE && (at < bytes || (at == 0 && !tokenize_lines));) {
+        const char *line_end = tokenize_lines ? memchr(data + at, '\n', bytes - at) : NULL;
+        size_t end = line_end == NULL ? bytes : (size_t)(line_end - data);
+        code = tokenize_decode ? tokenize_decode_one(args, tokenizer, data + at, end - at)
+                               : tokenize_encode_one(args, tokenizer, data + at, end - at);
+        at = end + 1;
+    }
+    free(data);
+    sg_tokenizer_free(tokenizer);
+    return code;
+}
+
+const cli_command cli_cmd_tokenize = {
+    .name = "tokenize",
+    .summary = "turn text into token ids, or ids back into text",
+    .usage = "--tokenizer DIR|FILE [--decode] [options] <INPUT",
+    .about = "Reads all of standard input as one text, line ends included, and prints its ids\n"
+             "separated by spaces. With --decode it reads ids and writes the text, the bytes\n"
+             "as they were. The ids are those of the Hugging Face library. --json prints them\n"
+             "with the tokens as the vocabulary spells them.",
+    .options = tokenize_options,
+    .example = "sgatlin tokenize --tokenizer tok <prompt.txt",
+    .run = tokenize_run,
+};
