@@ -138,6 +138,15 @@ typedef struct bench_maker {
     bench_jobs *jobs;
 } bench_maker;
 
+// Tokens are drawn from the whole vocabulary, special or not: a smaller vocabulary than the preset's
+// must not fail because special ids lie outside.
+static void bench_specials(sg_config *c)
+{
+    int64_t *ids[] = {&c->pad_token_id, &c->eos_token_id, &c->bos_token_id};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (*ids[i] >= c->vocab_size) *ids[i] = -1;
+}
+
 // One preset in one family (NULL: its own), changed as the options say.
 static int bench_take_family(void *user, const char *family)
 {
@@ -152,8 +161,13 @@ static int bench_take_family(void *user, const char *family)
     snprintf(own, sizeof own, "%s", status == SG_OK ? p.config.ffn : "");
     if (status == SG_OK && family != NULL) status = sg_preset_set_family(&p, family, &err);
     if (status == SG_OK) status = cli_config_apply(&p, bench.seq_len, &err);
+    bench_specials(&p.config);
     if (status == SG_OK) status = sg_config_complete(&p.config, &err);
     if (status != SG_OK) return cli_fail(m->args, status, &err);
+    if (bench.context >= p.config.max_position_embeddings)
+        return cli_wrong(m->args, "--context: found %lld, expected less than the %lld tokens of %s",
+                         (long long)bench.context, (long long)p.config.max_position_embeddings,
+                         m->preset);
     job->config = p.config;
     // slimpajama-mlp-s3 in family glu is slimpajama-glu-s3; demo has no family in its name.
     const char *at = strchr(m->preset, '-');
@@ -256,7 +270,7 @@ static void bench_text(const bench_talk *t, const sg_bench_result *r)
     cli_short_number(rate, sizeof rate, r->tokens_per_second);
     cli_short_number(memory, sizeof memory, (double)r->peak_bytes);
     if (r->reuse > 0) cli_short_number(reuse, sizeof reuse, r->reuse);
-    printf("  %-23s %10.3f %10.3f %9s %8.1f %6.1f %4.0f%% %-7s %8sB %7s\n", name, 1e3 * r->seconds,
+    printf("  %-23s %9.2f %9.2f %9s %8.1f %6.1f %4.0f%% %-7s %8sB %7s\n", name, 1e3 * r->seconds,
            1e3 * r->fastest, rate, 1e-9 * r->flops / r->seconds, 1e-9 * r->bytes / r->seconds,
            100 * r->limit_fraction, r->limit, memory, reuse);
     if (bench.profile) bench_text_profile(t, r);
@@ -280,8 +294,8 @@ static int bench_machine(const bench_talk *t, const char *kernel)
                                    json_pack("{s:s, s:f, s:f, s:i, s:s}", "name", "machine",
                                              "gemm_gflops", t->gemm, "stream_gbs", t->stream,
                                              "threads", t->threads, "kernel", kernel));
-    printf("machine: products %.1f GFLOP/s, reads %.1f GB/s, %d threads, kernel %s\n"
-           "%-25s %10s %10s %9s %8s %6s %13s %9s %7s\n",
+    printf("machine: products %.1f GFLOP/s, reads %.1f GB/s, threads %d, kernel %s\n"
+           "%-25s %9s %9s %9s %8s %6s %13s %9s %7s\n",
            t->gemm, t->stream, t->threads, kernel, "", "median ms", "fastest", "tokens/s",
            "GFLOP/s", "GB/s", "of limit     ", "memory", "reuse");
     fflush(stdout);
@@ -292,12 +306,12 @@ static void bench_title(const bench_talk *t)
 {
     const sg_config *c = &t->job->config;
     if (t->args->json) {
-        cli_note(t->args, "measuring %s", t->job->name);
+        cli_note(t->args, "measuring %s (%s)", t->job->name, c->ffn);
         return;
     }
-    printf("%s: %lld x %lld tokens, width %lld, %lld layers, vocabulary %lld\n", t->job->name,
-           (long long)bench.batch, (long long)c->max_position_embeddings, (long long)c->hidden_size,
-           (long long)c->num_hidden_layers, (long long)c->vocab_size);
+    printf("%s (%s): %lld x %lld tokens, width %lld, %lld layers, vocabulary %lld\n", t->job->name,
+           c->ffn, (long long)bench.batch, (long long)c->max_position_embeddings,
+           (long long)c->hidden_size, (long long)c->num_hidden_layers, (long long)c->vocab_size);
     fflush(stdout);
 }
 

@@ -633,7 +633,7 @@ typedef struct sg_bench_line {
 // One figure. Everything is of one repeat: a pass over, or a step on, `tokens` tokens.
 typedef struct sg_bench_result {
     const char *name;   // layer_forward, layer_forward_backward, train_step, decode
-    const char *family; // the configuration's
+    const char *family; // options->config.ffn
     const char *dtype;  // of weights and values: "f32"
     int64_t tokens;
     int64_t repeats;

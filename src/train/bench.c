@@ -177,7 +177,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     double compute = f->flops / b->gemm, move = f->bytes / b->stream;
     sg_bench_result r = {
         .name = f->name,
-        .family = b->config.ffn,
+        .family = b->options->config.ffn,
         .dtype = sizeof(sg_real) == sizeof(float) ? "f32" : "f64",
         .tokens = f->tokens,
         .repeats = timer->count * per_sample,
