@@ -47,12 +47,12 @@ static json_t *info_flops(double flops)
 static int info_json(const cli_args *args, const sg_config *config, int64_t seq_len,
                      const sg_cost *c)
 {
-    json_t *object = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I}", "seq_len",
-        (json_int_t)seq_len, "batch_size", (json_int_t)info.batch, "parameters",
-        (json_int_t)c->parameters, "active_parameters_per_token",
-        (json_int_t)c->active_parameters_per_token, "ffn_neurons", (json_int_t)c->ffn_neurons,
-        "ffn_active_neurons_per_token", (json_int_t)c->ffn_active_neurons_per_token);
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "seq_len", (json_int_t)seq_len, "batch_size",
+                  (json_int_t)info.batch, "parameters", (json_int_t)c->parameters,
+                  "active_parameters_per_token", (json_int_t)c->active_parameters_per_token,
+                  "ffn_neurons", (json_int_t)c->ffn_neurons, "ffn_active_neurons_per_token",
+                  (json_int_t)c->ffn_active_neurons_per_token);
     json_t *rest = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
         info_flops(c->forward_flops_per_sequence), "forward_flops_per_sequence_all_in",

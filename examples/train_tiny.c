@@ -4,7 +4,7 @@
 //     cc train_tiny.c $(pkg-config --cflags --libs sgatlin) -o train_tiny
 //     ./train_tiny FOLDER
 //
-// FOLDER/run is then a model folder, which generate.c continues a prompt with.
+// FOLDER/run is then a model folder, which continue_text.c continues a prompt with.
 #include <sgatlin.h>
 
 #include <stdio.h>

@@ -37,7 +37,7 @@ static sg_model *make_model(sg_context *in, int64_t vocab, int64_t positions)
 static sg_data *make_data(const char *folder, sg_pack_mode mode, const char *text, double val)
 {
     sg_error err = {0};
-    sg_data *data;
+    sg_data *data = NULL;
     sg_pack_encoder encoder = bytes_encoder();
     sg_pack_options options = sg_pack_options_default();
     options.seq_len = T;

@@ -1,7 +1,7 @@
 // Opens a model folder and continues a prompt, printing the text as it is decided.
 //
-//     cc generate.c $(pkg-config --cflags --libs sgatlin) -o generate
-//     ./generate MODEL "Once upon a time"
+//     cc continue_text.c $(pkg-config --cflags --libs sgatlin) -o continue_text
+//     ./continue_text MODEL "Once upon a time"
 #include <sgatlin.h>
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ static bool say(void *user, const char *text, size_t bytes)
 int main(int argc, char **argv)
 {
     if (argc != 3) {
-        fprintf(stderr, "usage: generate MODEL PROMPT\n");
+        fprintf(stderr, "usage: continue_text MODEL PROMPT\n");
         return 2;
     }
     sg_error err = {0};
