@@ -114,6 +114,14 @@ static int cli_put_json(const cli_args *args, json_t *value, size_t layout)
     return CLI_DONE; // a failed write is seen by cli_finish
 }
 
+sg_status cli_model_open(sg_context *context, const char *path, sg_model **model,
+                         char folder[CLI_PATH], sg_error *err)
+{
+    *model = NULL;
+    sg_status status = sg_train_model_folder(context, path, folder, CLI_PATH, err);
+    return status == SG_OK ? sg_model_open(context, folder, model, err) : status;
+}
+
 int cli_print_json(const cli_args *args, json_t *value)
 {
     return cli_put_json(args, value, JSON_INDENT(2));

@@ -17,7 +17,7 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &generate.model,
      .argument = "DIR",
-     .help = "model or run folder",
+     .help = "model folder, or a run, finished or not",
      .required = true},
     {.name = "tokenizer",
      .kind = CLI_STRING,
@@ -124,9 +124,11 @@ static sg_status generate_model(sg_context *context, collected *out, sg_generate
     o.ignore_eos = generate.ignore_eos;
     o.text = generate_text;
     o.text_user = out;
-    const char *tokenizer_path = generate.tokenizer ? generate.tokenizer : generate.model;
-    sg_status status = sg_model_open(context, generate.model, &model, err);
-    if (status == SG_OK) status = sg_tokenizer_open(tokenizer_path, &tokenizer, err);
+    char folder[CLI_PATH];
+    sg_status status = cli_model_open(context, generate.model, &model, folder, err);
+    if (status == SG_OK)
+        status = sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &tokenizer,
+                                   err);
     if (status == SG_OK) status = sg_generate(model, tokenizer, generate.prompt, &o, result, err);
     if (status == SG_OK) generate_begin(out);
     if (out->begun && !out->keep) fputc('\n', stdout);

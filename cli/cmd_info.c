@@ -112,7 +112,8 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
                                sg_error *err)
 {
     sg_model *model;
-    sg_status status = sg_model_open(context, folder, &model, err);
+    char found[CLI_PATH];
+    sg_status status = cli_model_open(context, folder, &model, found, err);
     if (status != SG_OK) return status;
     *config = *sg_model_config(model);
     sg_model_free(model);

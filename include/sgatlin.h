@@ -587,6 +587,10 @@ SG_API sg_status sg_train(sg_context *context, const char *run, const char *data
 SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
                                  const sg_train_hooks *hooks, sg_train_result *result,
                                  sg_error *err);
+// The folder to open as a model: `path` itself, or, for a run that is still under way, its newest
+// intact checkpoint. folder has room for `capacity` bytes.
+SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
+                                       size_t capacity, sg_error *err);
 // Reads the options of a run.
 SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
 
