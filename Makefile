@@ -37,7 +37,10 @@ test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills an
 	@cmake --build $(BUILD) -j $(JOBS)
 	@SG_CRASH_ROUNDS=$${SG_CRASH_ROUNDS:-50} ctest --test-dir $(BUILD) -L crash -V
 
-bench: tools-build ## build and run the benchmarks (bench/*.c)
+bench: build ## measure layers, training steps and decoding here (3 minutes; FLAGS="--profile …")
+	@$(BUILD)/sgatlin bench $(FLAGS)
+
+bench-kernels: tools-build ## build and run the benchmarks of the inner loops (bench/*.c)
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
 	@for program in $(BUILD)/bench/*; do \
@@ -78,5 +81,5 @@ tools-test:
 tools-dev:
 	@tools/deps build test dev
 
-.PHONY: build demo test test-san test-tsan test-crash bench fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
+.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
 .DEFAULT_GOAL := build

@@ -31,6 +31,8 @@ sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *
 // Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives
 // it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.
 int cli_print_json(const cli_args *args, json_t *value);
+// The same on one line, for verbs that print one object after the other; written out at once.
+int cli_print_json_line(const cli_args *args, json_t *value);
 
 // A number for a JSON result; null where JSON has none (NaN, infinity).
 json_t *cli_json_number(double value);

@@ -130,6 +130,7 @@ static sg_status generate_model(sg_context *context, collected *out, sg_generate
     if (status == SG_OK) status = sg_generate(model, tokenizer, generate.prompt, &o, result, err);
     if (status == SG_OK) generate_begin(out);
     if (out->begun && !out->keep) fputc('\n', stdout);
+    fflush(stdout); // before the talk on stderr
     sg_tokenizer_free(tokenizer);
     sg_model_free(model);
     return status;

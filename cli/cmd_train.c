@@ -331,7 +331,7 @@ static int train_read_file(const cli_args *args)
 {
     static json_t *file;
     json_error_t problem;
-    if (train.config == NULL) return CLI_DONE;
+    if (train.config == NULL || train.resume != NULL) return CLI_DONE; // refused with --resume
     file = json_load_file(train.config, JSON_REJECT_DUPLICATES, &problem);
     if (file == NULL && problem.line < 0) return cli_wrong(args, "%s", problem.text);
     if (file == NULL)

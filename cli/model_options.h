@@ -44,4 +44,7 @@ extern const char *cli_config_values[CLI_CONFIG_FIELDS];
 // of --seq-len, 0 when not given.
 sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err);
 
+// The sizes of a configuration that its family has, by their names; NULL when out of memory.
+json_t *cli_config_json(const sg_config *config);
+
 #endif

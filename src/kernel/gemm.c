@@ -231,6 +231,100 @@ void sg_gemm(sg_pool *pool, const sg_gemm_args *args)
     sg_parallel_for(pool, count, gemm_tile, &tiles);
 }
 
+// ---- pieces of k ------------------------------------------------------------------------------
+
+// Piece 0 goes to C, the others to scratch, (pieces - 1, m, n); then C takes them up in order.
+typedef struct gemm_pieces {
+    gemm_tiles tiles;
+    int64_t count, depth; // pieces, and how much of k each has
+    sg_real *scratch;
+} gemm_pieces;
+
+enum {
+    gemm_piece_tasks = 8,   // tiles times pieces wanted, so that as many threads have work
+    gemm_piece_depth = 512, // what the BLAS is called with: deeper calls ran up to a quarter slower
+    gemm_piece_from = 2048, // shorter products are not cut
+    gemm_piece_sum = 1 << 14 // elements of C a chunk adds up
+};
+
+static gemm_pieces gemm_cut_deep(int64_t m, int64_t n, int64_t k)
+{
+    gemm_pieces p = {.count = 1, .depth = k};
+    int64_t tile_m = gemm_even(m, gemm_tile_max), tile_n = gemm_even(n, gemm_tile_max);
+    int64_t tiles = gemm_ceil(m, tile_m) * gemm_ceil(n, tile_n);
+    if (k < gemm_piece_from || tiles >= gemm_piece_tasks) return p;
+    p.tiles = (gemm_tiles){.tile_m = tile_m, .tile_n = tile_n, .across = gemm_ceil(n, tile_n)};
+    p.depth = gemm_ceil(gemm_ceil(k, gemm_ceil(gemm_piece_tasks, tiles)), gemm_piece_depth) *
+              gemm_piece_depth;
+    p.count = gemm_ceil(k, p.depth);
+    return p;
+}
+
+size_t sg_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k)
+{
+    if (m <= 0 || n <= 0 || k <= 0) return 0;
+    return (size_t)((gemm_cut_deep(m, n, k).count - 1) * m * n) * sizeof(sg_real);
+}
+
+static void gemm_piece(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const gemm_pieces *p = context;
+    const sg_gemm_args *whole = p->tiles.args;
+    int64_t tiles = gemm_ceil(whole->m, p->tiles.tile_m) * p->tiles.across;
+    int64_t piece = chunk / tiles, end = (piece + 1) * p->depth;
+    int64_t i = chunk % tiles / p->tiles.across * p->tiles.tile_m;
+    int64_t j = chunk % p->tiles.across * p->tiles.tile_n;
+    sg_gemm_args part = *whole;
+    part.m = part.m - i < p->tiles.tile_m ? part.m - i : p->tiles.tile_m;
+    part.n = part.n - j < p->tiles.tile_n ? part.n - j : p->tiles.tile_n;
+    if (piece > 0) {
+        part.beta = 0;
+        part.c = p->scratch + (piece - 1) * whole->m * whole->n;
+        part.ldc = whole->n;
+    }
+    part.c += i * part.ldc + j;
+    if (end > whole->k) end = whole->k;
+    for (int64_t at = piece * p->depth; at < end; at += gemm_piece_depth) {
+        part.k = end - at < gemm_piece_depth ? end - at : gemm_piece_depth;
+        part.a = whole->a + (part.transpose_a ? at * part.lda + i : i * part.lda + at);
+        part.b = whole->b + (part.transpose_b ? j * part.ldb + at : at * part.ldb + j);
+        sg_gemm_serial(&part);
+        part.beta = 1;
+    }
+}
+
+static void gemm_piece_rows(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const gemm_pieces *p = context;
+    const sg_gemm_args *args = p->tiles.args;
+    const sg_kernels *kernels = sg_kernels_get();
+    int64_t rows = gemm_ceil(gemm_piece_sum, args->n), end = (chunk + 1) * rows;
+    if (end > args->m) end = args->m;
+    for (int64_t i = chunk * rows; i < end; i++) {
+        sg_real *c = args->c + i * args->ldc;
+        for (int64_t piece = 0; piece < p->count - 1; piece++)
+            kernels->add(c, c, p->scratch + (piece * args->m + i) * args->n, args->n);
+    }
+}
+
+void sg_gemm_deep(sg_pool *pool, const sg_gemm_args *args, void *scratch)
+{
+    if (args->m <= 0 || args->n <= 0) return;
+    gemm_pieces p = gemm_cut_deep(args->m, args->n, args->k);
+    if (p.count == 1) {
+        sg_gemm(pool, args);
+        return;
+    }
+    p.tiles.args = args;
+    p.scratch = scratch;
+    int64_t tiles = gemm_ceil(args->m, p.tiles.tile_m) * p.tiles.across;
+    sg_parallel_for(pool, tiles * p.count, gemm_piece, &p);
+    sg_parallel_for(pool, gemm_ceil(args->m, gemm_ceil(gemm_piece_sum, args->n)), gemm_piece_rows,
+                    &p);
+}
+
 // ---- set-up -----------------------------------------------------------------------------------
 
 #ifdef SG_BLAS

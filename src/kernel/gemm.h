@@ -1,6 +1,6 @@
-// Dense products: a BLAS behind two functions. Work is cut into tiles by the shape alone and never
-// along k, each tile one single-threaded BLAS call, so results are the same bits for any number of
-// threads.
+// Dense products: a BLAS behind a few functions. Work is cut into tiles by the shape alone, each the
+// work of one thread, so results are the same bits for any number of threads. k is cut only where
+// the caller gives scratch to keep the partial results in; they are added in the order of k.
 #ifndef SG_KERNEL_GEMM_H
 #define SG_KERNEL_GEMM_H
 
@@ -26,6 +26,11 @@ typedef struct sg_gemm_args {
 void sg_gemm_serial(const sg_gemm_args *args);
 // On the pool; not from inside a chunk.
 void sg_gemm(sg_pool *pool, const sg_gemm_args *args);
+// The same with k cut into pieces where it is long and C small, a weight gradient say: the tiles of
+// C alone would be few, and thin ones cost up to half in copying. scratch: sg_gemm_scratch_bytes of
+// the shape, aligned for sg_real; may be NULL where that is 0.
+size_t sg_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k);
+void sg_gemm_deep(sg_pool *pool, const sg_gemm_args *args, void *scratch);
 // Keeps the BLAS on the calling thread; called once when a context is made.
 void sg_gemm_setup(void);
 // "openblas 0.3.21 (SkylakeX)" or "reference".

@@ -19,6 +19,7 @@ typedef struct entropy_loop {
     const int32_t *targets;
     double *losses; // (rows); -1 for a target without weight
     bool *correct;
+    void *deep; // for the product that is long in V
     int64_t rows, vocab, chunk;
     sg_real weight; // of one row's loss in the total
     bool gradient;
@@ -69,17 +70,19 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
 {
     int64_t d = sg_columns(node->in[0]);
     if (g->dx != NULL)
-        sg_gemm(run->pool, &(sg_gemm_args){.m = c->rows,
-                                           .n = d,
-                                           .k = c->vocab,
-                                           .alpha = 1,
-                                           .a = c->logits,
-                                           .lda = c->vocab,
-                                           .b = sg_values(node->in[1]),
-                                           .ldb = d,
-                                           .beta = g->add_x ? 1 : 0,
-                                           .c = g->dx + first * d,
-                                           .ldc = d});
+        sg_gemm_deep(run->pool,
+                     &(sg_gemm_args){.m = c->rows,
+                                     .n = d,
+                                     .k = c->vocab,
+                                     .alpha = 1,
+                                     .a = c->logits,
+                                     .lda = c->vocab,
+                                     .b = sg_values(node->in[1]),
+                                     .ldb = d,
+                                     .beta = g->add_x ? 1 : 0,
+                                     .c = g->dx + first * d,
+                                     .ldc = d},
+                     c->deep);
     if (g->dw != NULL)
         sg_gemm(run->pool, &(sg_gemm_args){.transpose_a = true,
                                            .m = c->vocab,
@@ -95,6 +98,11 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
                                            .ldc = d});
 }
 
+static size_t entropy_align(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
 static void entropy_forward(const sg_run *run, const sg_node *node)
 {
     const entropy_attributes *a = node->attributes;
@@ -105,14 +113,16 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
         grads.dx = sg_grad_in(run, node, 0, &grads.add_x);
         grads.dw = sg_grad_in(run, node, 1, &grads.add_w);
     }
-    size_t logit_bytes = (size_t)(a->block * vocab) * sizeof(sg_real);
+    size_t logit_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real));
+    size_t deep_bytes = entropy_align(sg_gemm_scratch_bytes(a->block, d, vocab));
     entropy_loop c = {.run = run,
                       .logits = (sg_real *)run->scratch,
-                      .losses = (double *)(run->scratch + ((logit_bytes + 63) & ~(size_t)63)),
+                      .deep = run->scratch + logit_bytes,
                       .vocab = vocab,
                       .chunk = sg_chunk_rows(vocab),
                       .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
                       .gradient = grads.dx != NULL || grads.dw != NULL};
+    c.losses = (double *)(run->scratch + logit_bytes + deep_bytes);
     c.correct = (bool *)(c.losses + a->block);
     a->stats->loss_sum = 0;
     a->stats->tokens = a->stats->correct = 0;
@@ -174,7 +184,8 @@ sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor
     block = block < 16 ? 16 : block > 1024 ? 1024 : block;
     *a = (entropy_attributes){stats, sg_min(block, sg_rows(x))};
     node->attributes = a;
-    node->scratch_bytes = (size_t)(a->block * vocab) * sizeof(sg_real) +
-                          (size_t)a->block * (sizeof(double) + sizeof(bool)) + 128;
+    node->scratch_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real)) +
+                          entropy_align(sg_gemm_scratch_bytes(a->block, sg_columns(x), vocab)) +
+                          (size_t)a->block * (sizeof(double) + sizeof(bool));
     return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
 }

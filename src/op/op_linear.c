@@ -44,8 +44,8 @@ static void linear_forward(const sg_run *run, const sg_node *node)
                                        .ldc = n});
 }
 
-static void linear_bias_backward(const sg_run *run, sg_real *dbias, const sg_real *dy,
-                                 int64_t rows, int64_t n, bool add)
+static void linear_bias_backward(const sg_run *run, sg_real *dbias, const sg_real *dy, int64_t rows,
+                                 int64_t n, bool add)
 {
     if (!add) memset(dbias, 0, (size_t)n * sizeof *dbias);
     for (int64_t r = 0; r < rows; r++)
@@ -72,18 +72,20 @@ static void linear_backward(const sg_run *run, const sg_node *node)
                                            .ldc = k});
     sg_real *dw = sg_grad_in(run, node, 1, &add);
     if (dw != NULL) // dW = dy^T x
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_a = true,
-                                           .m = n,
-                                           .n = k,
-                                           .k = rows,
-                                           .alpha = 1,
-                                           .a = y->grad,
-                                           .lda = n,
-                                           .b = sg_values(x),
-                                           .ldb = k,
-                                           .beta = add ? 1 : 0,
-                                           .c = dw,
-                                           .ldc = k});
+        sg_gemm_deep(run->pool,
+                     &(sg_gemm_args){.transpose_a = true,
+                                     .m = n,
+                                     .n = k,
+                                     .k = rows,
+                                     .alpha = 1,
+                                     .a = y->grad,
+                                     .lda = n,
+                                     .b = sg_values(x),
+                                     .ldb = k,
+                                     .beta = add ? 1 : 0,
+                                     .c = dw,
+                                     .ldc = k},
+                     run->scratch);
     sg_real *dbias = sg_grad_in(run, node, 2, &add);
     if (dbias != NULL) linear_bias_backward(run, dbias, y->grad, rows, n, add);
 }
@@ -107,6 +109,8 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
     if (w->rank != 2 || sg_columns(x) != w->shape[1] || (bias && bias->count != w->shape[0]))
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "linear: %s does not fit %s", w->name, x->name);
     sg_node *node = sg_tape_node(tape, &op_linear, 3, (sg_tensor *[]){x, w, bias});
+    if (node == NULL) return NULL;
+    node->scratch_bytes = sg_gemm_scratch_bytes(w->shape[0], w->shape[1], sg_rows(x));
     return sg_node_output(tape, node, "linear", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), w->shape[0]});
 }
@@ -144,9 +148,8 @@ static void groups_backward(const sg_run *run, const sg_node *node)
     sg_real *dx = sg_grad_in(run, node, 0, &add_x);
     sg_real *dw = sg_grad_in(run, node, 1, &add_w);
     for (int64_t g = 0; g < a->groups; g++) {
-        sg_gemm_args args = {.alpha = (sg_real)a->scale,
-                             .a = y->grad + g * a->n,
-                             .lda = a->groups * a->n};
+        sg_gemm_args args = {
+            .alpha = (sg_real)a->scale, .a = y->grad + g * a->n, .lda = a->groups * a->n};
         if (dx != NULL) {
             sg_gemm_args x_args = args;
             x_args.m = sg_rows(x);
@@ -170,7 +173,7 @@ static void groups_backward(const sg_run *run, const sg_node *node)
             w_args.beta = add_w ? 1 : 0;
             w_args.c = dw + g * a->n * a->k;
             w_args.ldc = a->k;
-            sg_gemm(run->pool, &w_args);
+            sg_gemm_deep(run->pool, &w_args, run->scratch);
         }
     }
 }
@@ -200,6 +203,7 @@ sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double sc
     if (node == NULL || a == NULL) return NULL;
     *a = (groups_attributes){scale, w->shape[0], w->shape[1], w->shape[2]};
     node->attributes = a;
+    node->scratch_bytes = sg_gemm_scratch_bytes(a->n, a->k, sg_rows(x));
     return sg_node_output(tape, node, "linear_groups", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), a->groups * a->n});
 }

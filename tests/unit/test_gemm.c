@@ -50,8 +50,23 @@ static void product_free(product *p)
     free(p->c);
 }
 
+// On the pool with scratch of exactly the size asked for.
+static void multiply_deep(sg_pool *pool, const sg_gemm_args *args)
+{
+    size_t bytes = sg_gemm_scratch_bytes(args->m, args->n, args->k);
+    unsigned char *scratch = malloc(bytes + 1);
+    assert_non_null(scratch);
+    memset(scratch, 0xff, bytes); // NaN: nothing may be read that was not written
+    scratch[bytes] = 7;
+    sg_gemm_deep(pool, args, scratch);
+    assert_int_equal(scratch[bytes], 7);
+    free(scratch);
+}
+
+typedef enum way { SERIAL, POOL, DEEP } way;
+
 static void check_product(int64_t m, int64_t n, int64_t k, int transposes, float alpha, float beta,
-                          sg_pool *pool, bool serial)
+                          sg_pool *pool, way how)
 {
     product p = product_new(m, n, k, transposes, alpha, beta);
     for (int64_t i = 0; i < m * p.args.ldc; i++) // with beta = 0 C may hold anything
@@ -60,10 +75,12 @@ static void check_product(int64_t m, int64_t n, int64_t k, int transposes, float
     float *before = check_copy(p.c, p.size_c);
     assert_non_null(expected);
     triple_loop(&p.args, expected);
-    if (serial)
+    if (how == SERIAL)
         sg_gemm_serial(&p.args);
-    else
+    else if (how == POOL)
         sg_gemm(pool, &p.args);
+    else
+        multiply_deep(pool, &p.args);
     for (int64_t i = 0; i < p.size_c; i++) {
         int64_t row = i / p.args.ldc, column = i % p.args.ldc;
         if (column < n)
@@ -92,7 +109,7 @@ static void check_shapes(void)
         for (int transposes = 0; transposes < 4; transposes++)
             for (int f = 0; f < 4; f++)
                 check_product(shapes[s][0], shapes[s][1], shapes[s][2], transposes, factors[f][0],
-                              factors[f][1], pool, (s + (size_t)f) % 2);
+                              factors[f][1], pool, (way)((s + (size_t)f) % 3));
     sg_pool_free(pool);
 }
 
@@ -103,6 +120,26 @@ static void test_against_loops(void **state)
     check_shapes();
     assert_true(sg_kernels_select(NULL));
     check_shapes();
+}
+
+// Long in k, so that it is cut there: exact multiples of a piece and one more or less, thin and wide C.
+static void test_deep(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {{1, 1, 2048},    {5, 7, 2047},   {3, 200, 4097},
+                                        {70, 33, 8192},  {600, 9, 2560}, {9, 1100, 2049},
+                                        {130, 140, 5000}};
+    sg_pool *pool;
+    assert_int_equal(sg_pool_new(3, &pool, NULL), SG_OK);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int transposes = 0; transposes < 4; transposes++)
+            check_product(shapes[s][0], shapes[s][1], shapes[s][2], transposes, s % 2 ? 1 : -0.5f,
+                          (float)(transposes % 3), pool, DEEP);
+    sg_pool_free(pool);
+    assert_int_equal(sg_gemm_scratch_bytes(256, 256, 2047), 0);  // short
+    assert_int_equal(sg_gemm_scratch_bytes(8192, 256, 8192), 0); // tiles enough
+    assert_int_equal(sg_gemm_scratch_bytes(0, 256, 8192), 0);
+    assert_true(sg_gemm_scratch_bytes(256, 256, 8192) > 0);
 }
 
 // Nothing at all, and only the scaling of C.
@@ -144,14 +181,17 @@ static void check_threads(int64_t m, int64_t n, int64_t k, int transposes)
     product p = product_new(m, n, k, transposes, 1, 0.5f);
     float *start = check_copy(p.c, p.size_c), *first = check_copy(p.c, p.size_c);
     p.args.c = first;
-    sg_gemm(NULL, &p.args);
+    multiply_deep(NULL, &p.args); // as sg_gemm where k is short
     p.args.c = p.c;
     for (int t = 0; t < 4; t++) {
         sg_pool *pool;
         assert_int_equal(sg_pool_new(threads[t], &pool, NULL), SG_OK);
         for (int repeat = 0; repeat < 2; repeat++) {
             memcpy(p.c, start, (size_t)p.size_c * sizeof *start);
-            sg_gemm(pool, &p.args);
+            if (sg_gemm_scratch_bytes(m, n, k) > 0)
+                multiply_deep(pool, &p.args);
+            else
+                sg_gemm(pool, &p.args);
             assert_memory_equal(p.c, first, (size_t)p.size_c * sizeof *first);
         }
         sg_pool_free(pool);
@@ -169,6 +209,7 @@ static void test_threads(void **state)
         check_threads(64, 1500, 20, transposes);
         check_threads(1, 2000, 96, transposes);
         check_threads(256, 256, 40, transposes);
+        check_threads(100, 60, 4100, transposes);
     }
 }
 
@@ -240,9 +281,13 @@ static void test_context_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_loops), cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_wide_stride),   cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_context),       cmocka_unit_test(test_context_without_memory),
+        cmocka_unit_test(test_against_loops),
+        cmocka_unit_test(test_deep),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_wide_stride),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_context),
+        cmocka_unit_test(test_context_without_memory),
     };
     sg_gemm_setup(); // as a context does: without it the BLAS would use threads of its own
     return cmocka_run_group_tests(tests, NULL, NULL);
