@@ -139,7 +139,7 @@ static const cli_option options[] = {
      .kind = CLI_COUNT,
      .value = &train.warmup,
      .argument = "N",
-     .shown = "preset's",
+     .shown = "preset's, at most half of the steps",
      .help = "steps of linear warm-up",
      .low = 0,
      .high = 1e12},
@@ -374,7 +374,10 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     if (train_given(args, "clip")) o->clip = train.clip;
     if (train_given(args, "decay-fraction")) o->decay_fraction = train.decay_fraction;
     if (train.schedule) snprintf(o->schedule, sizeof o->schedule, "%s", train.schedule);
-    if (train_given(args, "warmup-steps")) o->warmup_steps = train.warmup;
+    if (train_given(args, "warmup-steps")) {
+        o->warmup_steps = train.warmup;
+        o->warmup_share = 1;
+    }
     if (train_given(args, "checkpoint-every")) o->checkpoint_every = train.checkpoint_every;
     o->beta1 = train.beta1;
     o->beta2 = train.beta2;

@@ -521,6 +521,7 @@ typedef struct sg_train_options {
     double lr, weight_decay, clip, beta1, beta2, eps;
     char schedule[16];      // constant, sqrt, linear, cosine
     int64_t warmup_steps;
+    double warmup_share;    // the warm-up takes at most this share of all steps, 0 to 1
     double decay_fraction;  // of all steps, for sqrt and linear
     int64_t steps;          // n
     int64_t tokens;         // n = tokens / (batch_size T)

@@ -64,8 +64,9 @@ static void test_refused(void **state)
     REFUSED(o.grad_accum = 3, SG_ERR_ARGUMENT, "grad-accum: found 3, expected a divisor");
     REFUSED(o.grad_accum = 0, SG_ERR_ARGUMENT, "grad-accum");
     REFUSED(o.batch_size = 0, SG_ERR_ARGUMENT, "batch-size: found 0");
-    REFUSED(o.warmup_steps = 13, SG_ERR_ARGUMENT, "warmup-steps: found 13");
-    REFUSED(o.warmup_steps = 11, SG_ERR_ARGUMENT, "do not fit into 12 steps");
+    REFUSED((o.warmup_share = 1, o.warmup_steps = -1), SG_ERR_ARGUMENT, "warmup-steps: found -1");
+    REFUSED((o.warmup_share = 1, o.warmup_steps = 11), SG_ERR_ARGUMENT, "do not fit into 12 steps");
+    REFUSED(o.warmup_share = 1.5, SG_ERR_ARGUMENT, "warmup-share: found 1.5");
     REFUSED(o.decay_fraction = NAN, SG_ERR_ARGUMENT, "decay-fraction");
     REFUSED(o.lr = NAN, SG_ERR_ARGUMENT, "lr: found");
     REFUSED(o.lr = -1, SG_ERR_ARGUMENT, "lr: found -1");
