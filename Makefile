@@ -9,10 +9,10 @@ GENERATOR ?= Ninja
 CTEST = ctest --output-on-failure -j $(JOBS)
 SOURCES = find $(wildcard src cli include tests examples bench) -name '*.[ch]' -print0
 
-# Without -DSG_TESTS the test library is not needed, so that `make` and `make demo` ask for less.
+# A first `make` or `make demo` leaves the tests out, so that it asks for fewer packages.
 build: tools-build
-	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=OFF $(CMAKE_FLAGS) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target sgatlin sgatlin_shared sgatlin_command
 
 demo: build ## make stories, train sgatlin and its dense rival, compare them (6 minutes)
 	@tools/demo.sh $(BUILD)/sgatlin

@@ -184,7 +184,7 @@ const cli_command cli_cmd_generate = {
     .name = "generate",
     .summary = "continue a prompt with a model",
     .usage = "--model DIR [--prompt TEXT] [options]",
-    .about = "Text goes to stdout as it is decided, until the document ends, --max-tokens are\n"
+    .about = "Text goes to stdout as it is decided, until the document ends, --max-tokens are "
              "reached, or the model's longest sequence is full.",
     .options = options,
     .example = "sgatlin generate --model runs/first --prompt \"Once upon a time\" --seed 7",

@@ -159,8 +159,8 @@ const cli_command cli_cmd_info = {
     .name = "info",
     .summary = "sizes, FLOPs and memory of a model or a preset",
     .usage = "MODEL | --preset NAME [options]",
-    .about = "Counts parameters, neurons and FLOPs, and plans the memory of a training step.\n"
-             "FLOPs are of the forward pass of one sequence: the published count (attention over\n"
+    .about = "Counts parameters, neurons and FLOPs, and plans the memory of a training step. "
+             "FLOPs are of the forward pass of one sequence: the published count (attention over "
              "the full square, feed-forward layers) and, beside it, all with the logits.",
     .options = options,
     .example = "sgatlin info --preset tinystories-sgatlin --vocab-size 8192 --seq-len 1024",

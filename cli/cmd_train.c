@@ -584,8 +584,8 @@ const cli_command cli_cmd_train = {
     .name = "train",
     .summary = "train a model, or go on with a run",
     .usage = "--data DIR --out RUN [--preset NAME] BUDGET [options] | --resume RUN",
-    .about = "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at\n"
-             "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is\n"
+    .about = "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at "
+             "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is "
              "the same bits as if the run had never stopped, for any number of threads.",
     .options = options,
     .example = "sgatlin train --data data --out runs/first --batch-size 8 --steps 300",
