@@ -70,6 +70,10 @@ typedef struct sg_kernels {
     void (*softmax_backward)(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
 
+    // One row of attention's backward pass, in place: s becomes p = exp(s - lse), the probabilities,
+    // dp becomes p (dp - delta), the gradient of s. s, dp (n); s - lse <= 0 but for rounding.
+    void (*attention_row)(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
+
     // ---- activations ----
     void (*act_forward)(sg_real *y, const sg_real *x, sg_activation act, int64_t n); // y may be x
     // dx = dy act'(x), written or added; dx may be dy when not accumulating.

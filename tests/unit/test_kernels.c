@@ -224,6 +224,26 @@ static void check_softmax(const sg_kernels *table, int64_t rows, int64_t n, doub
     free(copy);
 }
 
+static void check_attention_row(const sg_kernels *table, int64_t n, float lse)
+{
+    float *s = check_random(n, 1, 5), *dp = check_random(n, 2, 2);
+    if (n > 2) s[n - 1] = -INFINITY; // a score may be no more than that
+    float *s0 = check_copy(s, n), *dp0 = check_copy(dp, n);
+    table->attention_row(s, dp, lse, 0.25f, n);
+    sg_kernels_ref()->attention_row(s0, dp0, lse, 0.25f, n);
+    for (int64_t i = 0; i < n; i++) {
+        check_close("attention p", i, (double)s[i], (double)s0[i], 0x1p-126, 1e-6);
+        check_close("attention ds", i, (double)dp[i], (double)dp0[i], (double)s0[i] + 0x1p-126,
+                    1e-6);
+    }
+    check_intact(s, n);
+    check_intact(dp, n);
+    free(s);
+    free(dp);
+    free(s0);
+    free(dp0);
+}
+
 static void test_rows(void **state)
 {
     (void)state;
@@ -231,6 +251,7 @@ static void test_rows(void **state)
     for (int s = 0; s < size_count; s++) {
         check_rmsnorm(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
         check_softmax(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
+        check_attention_row(avx2, sizes[s], s % 2 ? 6 : 95); // the latter near the smallest floats
         if (sizes[s] < 300) check_rope(avx2, s % 5 + 1, sizes[s]);
     }
     check_rmsnorm(avx2, 3, 64, 1e-10); // eps decides
