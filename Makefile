@@ -9,10 +9,10 @@ GENERATOR ?= Ninja
 CTEST = ctest --output-on-failure -j $(JOBS)
 SOURCES = find $(wildcard src cli include tests examples bench) -name '*.[ch]' -print0
 
-# Without -DSG_TESTS the test library is not needed, so that `make` and `make demo` ask for less.
+# A first `make` or `make demo` leaves the tests out, so that it asks for fewer packages.
 build: tools-build
-	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=OFF $(CMAKE_FLAGS) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target sgatlin sgatlin_shared sgatlin_command
 
 demo: build ## make stories, train sgatlin and its dense rival, compare them (6 minutes)
 	@tools/demo.sh $(BUILD)/sgatlin
@@ -37,7 +37,10 @@ test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills an
 	@cmake --build $(BUILD) -j $(JOBS)
 	@SG_CRASH_ROUNDS=$${SG_CRASH_ROUNDS:-50} ctest --test-dir $(BUILD) -L crash -V
 
-bench: tools-build ## build and run the benchmarks (bench/*.c)
+bench: build ## measure layers, training steps and decoding here (3 minutes; FLAGS="--profile …")
+	@$(BUILD)/sgatlin bench $(FLAGS)
+
+bench-kernels: tools-build ## build and run the benchmarks of the inner loops (bench/*.c)
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
 	@for program in $(BUILD)/bench/*; do \
@@ -78,5 +81,5 @@ tools-test:
 tools-dev:
 	@tools/deps build test dev
 
-.PHONY: build demo test test-san test-tsan test-crash bench fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
+.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
 .DEFAULT_GOAL := build

@@ -100,10 +100,10 @@ sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *
 
 // ---- results ----------------------------------------------------------------------------------
 
-int cli_print_json(const cli_args *args, json_t *value)
+static int cli_put_json(const cli_args *args, json_t *value, size_t layout)
 {
     // Ten digits: more than any figure here means, and 0.1 prints as 0.1.
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(10) | JSON_ENCODE_ANY);
+    char *text = json_dumps(value, layout | JSON_REAL_PRECISION(10) | JSON_ENCODE_ANY);
     json_decref(value);
     if (text == NULL) {
         sg_error err = {SG_ERR_MEMORY, "out of memory for the JSON result"};
@@ -112,6 +112,26 @@ int cli_print_json(const cli_args *args, json_t *value)
     puts(text);
     free(text);
     return CLI_DONE; // a failed write is seen by cli_finish
+}
+
+sg_status cli_model_open(sg_context *context, const char *path, sg_model **model,
+                         char folder[CLI_PATH], sg_error *err)
+{
+    *model = NULL;
+    sg_status status = sg_train_model_folder(context, path, folder, CLI_PATH, err);
+    return status == SG_OK ? sg_model_open(context, folder, model, err) : status;
+}
+
+int cli_print_json(const cli_args *args, json_t *value)
+{
+    return cli_put_json(args, value, JSON_INDENT(2));
+}
+
+int cli_print_json_line(const cli_args *args, json_t *value)
+{
+    int code = cli_put_json(args, value, 0);
+    fflush(stdout);
+    return code;
 }
 
 json_t *cli_json_number(double value)

@@ -28,9 +28,17 @@ void cli_warn(const cli_args *args, const char *format, ...) SG_PRINTF(2, 3);
 // must outlive it.
 sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *err);
 
+// Opens a model folder, or what a run has so far: its newest checkpoint. folder (CLI_PATH bytes) is
+// where the model was found, its tokenizer beside it.
+enum { CLI_PATH = 4096 };
+sg_status cli_model_open(sg_context *context, const char *path, sg_model **model,
+                         char folder[CLI_PATH], sg_error *err);
+
 // Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives
 // it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.
 int cli_print_json(const cli_args *args, json_t *value);
+// The same on one line, for verbs that print one object after the other; written out at once.
+int cli_print_json_line(const cli_args *args, json_t *value);
 
 // A number for a JSON result; null where JSON has none (NaN, infinity).
 json_t *cli_json_number(double value);

@@ -13,7 +13,7 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &eval.model,
      .argument = "DIR",
-     .help = "model or run folder",
+     .help = "model folder, or a run, finished or not",
      .required = true},
     {.name = "data",
      .kind = CLI_STRING,
@@ -70,7 +70,8 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     o.max_batches = eval.batches;
     o.progress = eval_progress;
     o.progress_user = &bar;
-    sg_status status = sg_model_open(context, eval.model, &model, err);
+    char folder[CLI_PATH];
+    sg_status status = cli_model_open(context, eval.model, &model, folder, err);
     if (status == SG_OK) status = sg_data_open(eval.data, SG_VERIFY_AUTO, &data, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "seq");

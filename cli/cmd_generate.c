@@ -17,7 +17,7 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &generate.model,
      .argument = "DIR",
-     .help = "model or run folder",
+     .help = "model folder, or a run, finished or not",
      .required = true},
     {.name = "tokenizer",
      .kind = CLI_STRING,
@@ -124,12 +124,15 @@ static sg_status generate_model(sg_context *context, collected *out, sg_generate
     o.ignore_eos = generate.ignore_eos;
     o.text = generate_text;
     o.text_user = out;
-    const char *tokenizer_path = generate.tokenizer ? generate.tokenizer : generate.model;
-    sg_status status = sg_model_open(context, generate.model, &model, err);
-    if (status == SG_OK) status = sg_tokenizer_open(tokenizer_path, &tokenizer, err);
+    char folder[CLI_PATH];
+    sg_status status = cli_model_open(context, generate.model, &model, folder, err);
+    if (status == SG_OK)
+        status = sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &tokenizer,
+                                   err);
     if (status == SG_OK) status = sg_generate(model, tokenizer, generate.prompt, &o, result, err);
     if (status == SG_OK) generate_begin(out);
     if (out->begun && !out->keep) fputc('\n', stdout);
+    fflush(stdout); // before the talk on stderr
     sg_tokenizer_free(tokenizer);
     sg_model_free(model);
     return status;
@@ -181,7 +184,7 @@ const cli_command cli_cmd_generate = {
     .name = "generate",
     .summary = "continue a prompt with a model",
     .usage = "--model DIR [--prompt TEXT] [options]",
-    .about = "Text goes to stdout as it is decided, until the document ends, --max-tokens are\n"
+    .about = "Text goes to stdout as it is decided, until the document ends, --max-tokens are "
              "reached, or the model's longest sequence is full.",
     .options = options,
     .example = "sgatlin generate --model runs/first --prompt \"Once upon a time\" --seed 7",

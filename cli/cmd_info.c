@@ -38,30 +38,6 @@ static const cli_option options[] = {
     CLI_CONFIG_OPTIONS,
     {0}};
 
-static json_t *info_config(const sg_config *c)
-{
-    json_t *object =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "vocab_size",
-                  (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
-                  "num_hidden_layers", (json_int_t)c->num_hidden_layers, "num_attention_heads",
-                  (json_int_t)c->num_attention_heads, "head_dim", (json_int_t)c->head_dim,
-                  "max_position_embeddings", (json_int_t)c->max_position_embeddings, "ffn", c->ffn,
-                  "ffn_router", c->ffn_router, "ffn_activation", c->ffn_activation);
-    const struct {
-        const char *name;
-        int64_t value;
-    } sizes[] = {{"ffn_intermediate_size", c->ffn_intermediate_size},
-                 {"ffn_experts", c->ffn_experts},
-                 {"ffn_channels", c->ffn_channels},
-                 {"ffn_neurons", c->ffn_neurons},
-                 {"ffn_key_size", c->ffn_key_size},
-                 {"ffn_top_k", c->ffn_top_k}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (sizes[i].value > 0)
-            json_object_set_new(object, sizes[i].name, json_integer(sizes[i].value));
-    return object;
-}
-
 // Whole numbers, but for those that no integer of JSON holds.
 static json_t *info_flops(double flops)
 {
@@ -71,12 +47,12 @@ static json_t *info_flops(double flops)
 static int info_json(const cli_args *args, const sg_config *config, int64_t seq_len,
                      const sg_cost *c)
 {
-    json_t *object = json_pack(
-        "{s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "config", info_config(config), "seq_len",
-        (json_int_t)seq_len, "batch_size", (json_int_t)info.batch, "parameters",
-        (json_int_t)c->parameters, "active_parameters_per_token",
-        (json_int_t)c->active_parameters_per_token, "ffn_neurons", (json_int_t)c->ffn_neurons,
-        "ffn_active_neurons_per_token", (json_int_t)c->ffn_active_neurons_per_token);
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "seq_len", (json_int_t)seq_len, "batch_size",
+                  (json_int_t)info.batch, "parameters", (json_int_t)c->parameters,
+                  "active_parameters_per_token", (json_int_t)c->active_parameters_per_token,
+                  "ffn_neurons", (json_int_t)c->ffn_neurons, "ffn_active_neurons_per_token",
+                  (json_int_t)c->ffn_active_neurons_per_token);
     json_t *rest = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
         info_flops(c->forward_flops_per_sequence), "forward_flops_per_sequence_all_in",
@@ -86,7 +62,10 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
         (json_int_t)c->weight_bytes, "gradient_bytes", (json_int_t)c->gradient_bytes,
         "optimizer_bytes", (json_int_t)c->optimizer_bytes, "activation_bytes",
         (json_int_t)c->activation_bytes);
-    if (object != NULL) json_object_update(object, rest);
+    if (object != NULL) {
+        json_object_update(object, rest);
+        json_object_set_new(object, "config", cli_config_json(config));
+    }
     json_decref(rest);
     return cli_print_json(args, object);
 }
@@ -133,7 +112,8 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
                                sg_error *err)
 {
     sg_model *model;
-    sg_status status = sg_model_open(context, folder, &model, err);
+    char found[CLI_PATH];
+    sg_status status = cli_model_open(context, folder, &model, found, err);
     if (status != SG_OK) return status;
     *config = *sg_model_config(model);
     sg_model_free(model);
@@ -179,8 +159,8 @@ const cli_command cli_cmd_info = {
     .name = "info",
     .summary = "sizes, FLOPs and memory of a model or a preset",
     .usage = "MODEL | --preset NAME [options]",
-    .about = "Counts parameters, neurons and FLOPs, and plans the memory of a training step.\n"
-             "FLOPs are of the forward pass of one sequence: the published count (attention over\n"
+    .about = "Counts parameters, neurons and FLOPs, and plans the memory of a training step. "
+             "FLOPs are of the forward pass of one sequence: the published count (attention over "
              "the full square, feed-forward layers) and, beside it, all with the logits.",
     .options = options,
     .example = "sgatlin info --preset tinystories-sgatlin --vocab-size 8192 --seq-len 1024",

@@ -139,7 +139,7 @@ static const cli_option options[] = {
      .kind = CLI_COUNT,
      .value = &train.warmup,
      .argument = "N",
-     .shown = "preset's",
+     .shown = "preset's, at most half of the steps",
      .help = "steps of linear warm-up",
      .low = 0,
      .high = 1e12},
@@ -331,7 +331,7 @@ static int train_read_file(const cli_args *args)
 {
     static json_t *file;
     json_error_t problem;
-    if (train.config == NULL) return CLI_DONE;
+    if (train.config == NULL || train.resume != NULL) return CLI_DONE; // refused with --resume
     file = json_load_file(train.config, JSON_REJECT_DUPLICATES, &problem);
     if (file == NULL && problem.line < 0) return cli_wrong(args, "%s", problem.text);
     if (file == NULL)
@@ -374,7 +374,10 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     if (train_given(args, "clip")) o->clip = train.clip;
     if (train_given(args, "decay-fraction")) o->decay_fraction = train.decay_fraction;
     if (train.schedule) snprintf(o->schedule, sizeof o->schedule, "%s", train.schedule);
-    if (train_given(args, "warmup-steps")) o->warmup_steps = train.warmup;
+    if (train_given(args, "warmup-steps")) {
+        o->warmup_steps = train.warmup;
+        o->warmup_share = 1;
+    }
     if (train_given(args, "checkpoint-every")) o->checkpoint_every = train.checkpoint_every;
     o->beta1 = train.beta1;
     o->beta2 = train.beta2;
@@ -581,8 +584,8 @@ const cli_command cli_cmd_train = {
     .name = "train",
     .summary = "train a model, or go on with a run",
     .usage = "--data DIR --out RUN [--preset NAME] BUDGET [options] | --resume RUN",
-    .about = "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at\n"
-             "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is\n"
+    .about = "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at "
+             "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is "
              "the same bits as if the run had never stopped, for any number of threads.",
     .options = options,
     .example = "sgatlin train --data data --out runs/first --batch-size 8 --steps 300",

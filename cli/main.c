@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 
+extern const cli_command cli_cmd_bench;
 extern const cli_command cli_cmd_data_pack;
 extern const cli_command cli_cmd_data_synth;
 extern const cli_command cli_cmd_data_tokenizer;
@@ -24,6 +25,7 @@ static const cli_command *const commands[] = {
     &cli_cmd_generate,
     &cli_cmd_tokenize,
     &cli_cmd_info,
+    &cli_cmd_bench,
     &cli_cmd_version,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

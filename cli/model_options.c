@@ -74,3 +74,27 @@ sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err)
     if (seq_len > 0 || positions) preset->seq_len = config->max_position_embeddings;
     return apply_used(config, err);
 }
+
+json_t *cli_config_json(const sg_config *c)
+{
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "vocab_size",
+                  (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
+                  "num_hidden_layers", (json_int_t)c->num_hidden_layers, "num_attention_heads",
+                  (json_int_t)c->num_attention_heads, "head_dim", (json_int_t)c->head_dim,
+                  "max_position_embeddings", (json_int_t)c->max_position_embeddings, "ffn", c->ffn,
+                  "ffn_router", c->ffn_router, "ffn_activation", c->ffn_activation);
+    const struct {
+        const char *name;
+        int64_t value;
+    } sizes[] = {{"ffn_intermediate_size", c->ffn_intermediate_size},
+                 {"ffn_experts", c->ffn_experts},
+                 {"ffn_channels", c->ffn_channels},
+                 {"ffn_neurons", c->ffn_neurons},
+                 {"ffn_key_size", c->ffn_key_size},
+                 {"ffn_top_k", c->ffn_top_k}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value > 0)
+            json_object_set_new(object, sizes[i].name, json_integer(sizes[i].value));
+    return object;
+}

@@ -521,6 +521,7 @@ typedef struct sg_train_options {
     double lr, weight_decay, clip, beta1, beta2, eps;
     char schedule[16];      // constant, sqrt, linear, cosine
     int64_t warmup_steps;
+    double warmup_share;    // the warm-up takes at most this share of all steps, 0 to 1
     double decay_fraction;  // of all steps, for sqrt and linear
     int64_t steps;          // n
     int64_t tokens;         // n = tokens / (batch_size T)
@@ -587,13 +588,90 @@ SG_API sg_status sg_train(sg_context *context, const char *run, const char *data
 SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
                                  const sg_train_hooks *hooks, sg_train_result *result,
                                  sg_error *err);
+// The folder to open as a model: `path` itself, or, for a run that is still under way, its newest
+// intact checkpoint. folder has room for `capacity` bytes.
+SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
+                                       size_t capacity, sg_error *err);
 // Reads the options of a run.
 SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
+
+// ---- 8. Measuring ---------------------------------------------------------------------------
 
 // Measures this machine for a moment with all threads of the context: dense products (f32), and
 // reading memory.
 SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                                     sg_error *err);
+
+// What sg_bench can measure; bits of a set.
+typedef enum sg_bench_what {
+    SG_BENCH_LAYER_FORWARD = 1,          // one feed-forward layer alone, without a gradient
+    SG_BENCH_LAYER_FORWARD_BACKWARD = 2, // the same with gradients of its input and weights
+    SG_BENCH_TRAIN_STEP = 4, // forward, backward, clipping and AdamW on one micro-batch
+    SG_BENCH_DECODE = 8,     // one token through a session
+    SG_BENCH_ALL = 15
+} sg_bench_what;
+
+typedef struct sg_bench_options {
+    sg_config config;       // vocab_size > 0
+    int64_t batch_size;     // sequences; default 8
+    int64_t seq_len;        // tokens of each; default 0: max_position_embeddings
+    int64_t context;        // tokens a session holds before those that are measured; default -1:
+                            // half of seq_len, at most 512
+    unsigned what;          // set of sg_bench_what; default all
+    double seconds;         // spent on each figure, at least; default 1
+    int64_t repeats;        // of each figure, at least, 1 to 1000; default 3. One more warms up
+    uint64_t seed;          // of weights, tokens and hidden states; default 1
+    double gemm_gflops, stream_gbs; // the limits of the machine; default 0: measured first
+} sg_bench_options;
+
+SG_API sg_bench_options sg_bench_options_default(void);
+
+// Where the time of one operation goes, summed over its places in the model.
+typedef struct sg_bench_line {
+    const char *operation; // "linear", "memory_neurons", "optimizer", …
+    int64_t nodes;         // places
+    double forward_seconds, backward_seconds; // mean of the repeats
+    double flops;          // published count, forward and backward
+    double share;          // of all lines
+} sg_bench_line;
+
+// One figure. Everything is of one repeat: a pass over, or a step on, `tokens` tokens.
+typedef struct sg_bench_result {
+    const char *name;   // layer_forward, layer_forward_backward, train_step, decode
+    const char *family; // options->config.ffn
+    const char *dtype;  // of weights and values: "f32"
+    int64_t tokens;
+    int64_t repeats;
+    double seconds;     // median
+    double fastest;
+    double tokens_per_second; // of the median
+    // Work counted as published: attention over the full T x T square, no logits, backward twice
+    // forward. A layer: router and memory.
+    double flops_published;
+    // Work that must be done: with the logits, attention over the causal half, T (T+1) / 2.
+    double flops;
+    // What must at least move from or to memory if nothing is kept in cache from one repeat to the
+    // next, and all within: weights in use (those a repeat touches) read once by each pass, their
+    // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
+    // step in all); input and output of a layer; keys and values of a session.
+    double bytes;
+    const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
+    double limit_fraction; // that time / seconds
+    int64_t peak_bytes;    // planned: weights, gradients, moments, activations, caches
+    // Sparse memories: selections of a repeat for each different block (neuron or expert) selected,
+    // mean of the layers; 0 for other families, and for decode.
+    double reuse;
+    const sg_bench_line *lines; // the slowest first; valid during the call
+    size_t line_count;
+} sg_bench_result;
+
+// false stops with SG_ERR_STOPPED.
+typedef bool (*sg_bench_fn)(void *user, const sg_bench_result *result);
+
+// Measures one configuration: calls `result` once for each figure asked for, in the order of the
+// enum. Token ids follow a skewed law (V u^3, u uniform), hidden states are standard normal.
+SG_API sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
+                          void *user, sg_error *err);
 
 #ifdef __cplusplus
 }

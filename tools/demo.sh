@@ -13,7 +13,7 @@ folder=${SG_DEMO_FOLDER:-demo}
 stories=${SG_DEMO_STORIES:-20000}
 vocabulary=${SG_DEMO_VOCAB:-1024}
 length=${SG_DEMO_SEQ_LEN:-256}
-flops=${SG_DEMO_FLOPS:-4e12}
+flops=${SG_DEMO_FLOPS:-6e12}
 seed=${SG_DEMO_SEED:-1}
 families=(sgatlin mlp)
 prompts=("Once upon a time" "One day" "The")
@@ -104,7 +104,13 @@ echo
     row "training FLOPs" short summary.json flops
     row "training tokens" short summary.json tokens
     row "training seconds" %.0f summary.json seconds
-    row "tokens per second" short summary.json tokens_per_second
+    printf '%-34s' "tokens per second"
+    for family in "${families[@]}"; do
+        tokens=$(field "$folder/$family/summary.json" tokens)
+        printf '%14s' "$(short "$(awk -v n="$tokens" \
+            -v s="$(field "$folder/$family/summary.json" seconds)" 'BEGIN { print n / s }')")"
+    done
+    printf '\n'
     row "validation perplexity" %.3f eval.json perplexity
 } | tee "$folder/table.txt"
 

@@ -34,7 +34,7 @@ def regex_class(pattern):
 def word_and_space():
     """\\w and \\s of the engine that looks at the neighbours of added tokens."""
     word, space = set(), set()
-    single = Tokenizer(models.BPE({"x": 0}, []))
+    single = Tokenizer(models.BPE({"no character": 0}, []))
     single.add_tokens([AddedToken("<m>", single_word=True, normalized=False)])
     strip = Tokenizer(models.BPE({"x": 0, "y": 1}, []))
     strip.add_tokens([AddedToken("<m>", rstrip=True, normalized=False)])
@@ -92,6 +92,9 @@ def main():
     assert space == space2 == strip, "three notions of white space are one table here"
     digits = P.Digits(individual_digits=True)
     numeric = {c for c in CODES if len(digits.pre_tokenize_str("a" + chr(c) + "a")) == 3}
+
+    mark = P.Punctuation("isolated")
+    punctuation = {c for c in CODES if len(mark.pre_tokenize_str("a" + chr(c) + "a")) == 3}
 
     # The normaliser: which code points it treats as if they did not exist.
     nfd, nfkd, nfc = N.NFD(), N.NFKD(), N.NFC()
@@ -170,6 +173,8 @@ def main():
 
     print_ranges("sg_word_ranges", "\\w of the engine that looks beside added tokens.", word)
     print_ranges("sg_numeric_ranges", "Digits pre-tokenizer: characters that are numeric.", numeric)
+    print_ranges("sg_punctuation_ranges", "Punctuation pre-tokenizer: what it takes for punctuation.",
+                 punctuation)
     print_ranges("sg_inert_ranges", "Characters too new for the normaliser, which leaves them alone.",
                  inert)
     print_ranges("sg_second_ranges", "Starters that may join the character before them.", second)

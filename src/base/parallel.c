@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/cpu.h"
 
 // One job at a time. Workers spin for a short while before they sleep, because a training step is
-// a train of loops a few hundred microseconds long.
+// a train of loops a few hundred microseconds long. With more threads than processors, spinning
+// would only keep the others from working.
 enum { pool_spin = 4000 };
 
 typedef struct pool_worker {
@@ -18,6 +20,7 @@ typedef struct pool_worker {
 
 struct sg_pool {
     int threads;
+    int spin; // tries before sleeping
     pool_worker *workers; // threads - 1 of them; the caller is worker 0
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -49,7 +52,7 @@ static void pool_work(sg_pool *pool, int worker)
 
 static unsigned pool_wait(sg_pool *pool, unsigned seen)
 {
-    for (int i = 0; i < pool_spin; i++) {
+    for (int i = 0; i < pool->spin; i++) {
         unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
         if (now != seen) return now;
         pool_pause();
@@ -113,6 +116,7 @@ sg_status sg_pool_new(int threads, sg_pool **out, sg_error *err)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for %d threads", threads);
     }
     pool->threads = threads;
+    pool->spin = threads <= sg_cpu_detect().cores ? pool_spin : 0;
     pool->workers = workers;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
@@ -152,7 +156,7 @@ void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *contex
     atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
     pool_post(pool);
     pool_work(pool, 0);
-    for (int i = 0; i < pool_spin; i++) {
+    for (int i = 0; i < pool->spin; i++) {
         if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) break;
         pool_pause();
     }

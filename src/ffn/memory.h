@@ -26,7 +26,8 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
                              sg_tensor *down_bias);
 
-// Whether a node reads a memory neuron by neuron.
+// Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables.
 bool sg_is_memory_neurons(const sg_node *node);
+bool sg_is_memory_experts(const sg_node *node);
 
 #endif

@@ -329,3 +329,8 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
     node->scratch_bytes = (size_t)(hits * (2 * a->d + 4 * a->f)) * sizeof(sg_real);
     return sg_node_output(tape, node, "experts", SG_KIND_REAL, 2, (int64_t[]){a->rows, a->d});
 }
+
+bool sg_is_memory_experts(const sg_node *node)
+{
+    return node->op == &op_experts;
+}

@@ -48,7 +48,12 @@ typedef struct sg_hf_normalizer {
     bool left, right;
 } sg_hf_normalizer;
 
-typedef enum sg_hf_pre_kind { SG_HF_BYTE_LEVEL, SG_HF_SPLIT, SG_HF_DIGITS } sg_hf_pre_kind;
+typedef enum sg_hf_pre_kind {
+    SG_HF_BYTE_LEVEL,
+    SG_HF_SPLIT,
+    SG_HF_DIGITS,
+    SG_HF_PUNCTUATION
+} sg_hf_pre_kind;
 
 typedef enum sg_hf_behavior {
     SG_HF_REMOVED,
@@ -77,7 +82,7 @@ typedef struct sg_hf_tokenizer {
     size_t added_count;
     sg_hf_normalizer *normalizers;
     size_t normalizer_count;
-    sg_hf_pre *pre; // the last one is the one byte-level step
+    sg_hf_pre *pre; // one of them is the byte-level step
     size_t pre_count;
     int32_t *prefix, *suffix; // ids put around a text when special tokens are wanted
     size_t prefix_count, suffix_count;

@@ -133,32 +133,42 @@ static sg_status steps_byte_level(sg_hf_reader *r, const json_t *step, const cha
     return sg_json_get_bool(step, name, "use_regex", false, &made->use_regex, r->err);
 }
 
-static sg_status steps_split(sg_hf_reader *r, const json_t *step, const char *name, sg_hf_pre *made)
+static sg_status steps_behavior(sg_hf_reader *r, const json_t *step, const char *name,
+                                bool required, sg_hf_behavior *out)
 {
     static const char *const behaviors[] = {"Removed", "Isolated", "MergedWithPrevious",
                                             "MergedWithNext", "Contiguous"};
-    made->kind = SG_HF_SPLIT;
-    SG_TRY(steps_pattern(r, step, name, &made->pattern, &made->is_regex));
-    SG_TRY(sg_json_get_bool(step, name, "invert", true, &made->invert, r->err));
-    const char *behavior;
-    SG_TRY(sg_json_get_string(step, name, "behavior", true, &behavior, r->err));
+    const char *behavior = "Isolated";
+    SG_TRY(sg_json_get_string(step, name, "behavior", required, &behavior, r->err));
     for (int b = 0; b < 5; b++) {
         if (strcmp(behavior, behaviors[b]) != 0) continue;
-        made->behavior = (sg_hf_behavior)b;
+        *out = (sg_hf_behavior)b;
         return SG_OK;
     }
     return steps_unsupported(r, name, "behavior", behavior);
+}
+
+static sg_status steps_split(sg_hf_reader *r, const json_t *step, const char *name, sg_hf_pre *made)
+{
+    made->kind = SG_HF_SPLIT;
+    SG_TRY(steps_pattern(r, step, name, &made->pattern, &made->is_regex));
+    SG_TRY(sg_json_get_bool(step, name, "invert", true, &made->invert, r->err));
+    return steps_behavior(r, step, name, true, &made->behavior);
+}
+
+// How many byte-level steps there are.
+static int steps_levels(const sg_hf_tokenizer *hf)
+{
+    int levels = 0;
+    for (size_t i = 0; i < hf->pre_count; i++)
+        levels += hf->pre[i].kind == SG_HF_BYTE_LEVEL;
+    return levels;
 }
 
 static sg_status steps_pre(sg_hf_reader *r, const json_t *step, const char *name, const char *type)
 {
     sg_hf_tokenizer *hf = r->hf;
     if (hf->pre_count == SG_HF_STEPS_MAX) return steps_full(r, name);
-    // What comes behind the byte-level step would see the spelling of bytes, not text.
-    if (hf->pre_count > 0 && hf->pre[hf->pre_count - 1].kind == SG_HF_BYTE_LEVEL)
-        return sg_fail(r->err, SG_ERR_UNSUPPORTED,
-                       "%s: found \"%.60s\" behind \"ByteLevel\", which must come last", name,
-                       type);
     sg_hf_pre *made = &hf->pre[hf->pre_count];
     if (strcmp(type, "ByteLevel") == 0) {
         SG_TRY(steps_byte_level(r, step, name, made));
@@ -167,6 +177,9 @@ static sg_status steps_pre(sg_hf_reader *r, const json_t *step, const char *name
     } else if (strcmp(type, "Digits") == 0) {
         made->kind = SG_HF_DIGITS;
         SG_TRY(sg_json_get_bool(step, name, "individual_digits", true, &made->individual, r->err));
+    } else if (strcmp(type, "Punctuation") == 0) {
+        made->kind = SG_HF_PUNCTUATION;
+        SG_TRY(steps_behavior(r, step, name, false, &made->behavior));
     } else {
         return steps_unsupported(r, name, "type", type);
     }
@@ -180,11 +193,11 @@ sg_status sg_hf_read_pre(sg_hf_reader *r, const json_t *root)
     hf->pre = sg_hf_array(r, SG_HF_STEPS_MAX, sizeof *hf->pre);
     if (hf->pre == NULL) return sg_hf_no_memory(r);
     SG_TRY(steps_member(r, root, "pre_tokenizer", "pretokenizers", steps_pre));
-    if (hf->pre_count > 0 && hf->pre[hf->pre_count - 1].kind == SG_HF_BYTE_LEVEL) return SG_OK;
+    if (steps_levels(hf) == 1) return SG_OK;
     return sg_fail(r->err, SG_ERR_UNSUPPORTED,
-                   "%s: \"pre_tokenizer\": has no \"ByteLevel\" step; only byte-level tokenizers "
-                   "are supported",
-                   r->name);
+                   "%s: \"pre_tokenizer\": found %d \"ByteLevel\" steps, expected one; only "
+                   "byte-level tokenizers are supported",
+                   r->name, steps_levels(hf));
 }
 
 // ---- post-processor ---------------------------------------------------------------------------

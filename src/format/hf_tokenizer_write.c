@@ -68,6 +68,9 @@ static json_t *write_pre(const sg_hf_pre *step)
         return json_pack("{s:s, s:{s:o}, s:s, s:b}", "type", "Split", "pattern",
                          step->is_regex ? "Regex" : "String", write_string(step->pattern),
                          "behavior", behaviors[step->behavior], "invert", step->invert);
+    case SG_HF_PUNCTUATION:
+        return json_pack("{s:s, s:s}", "type", "Punctuation", "behavior",
+                         behaviors[step->behavior]);
     case SG_HF_DIGITS:
         return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", step->individual);
     }
@@ -145,7 +148,9 @@ sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *b
         normalizers[i] = write_normalizer(&hf->normalizers[i]);
     for (size_t i = 0; i < hf->pre_count; i++)
         pre[i] = write_pre(&hf->pre[i]);
-    const sg_hf_pre *level = &hf->pre[hf->pre_count - 1];
+    const sg_hf_pre *level = hf->pre;
+    while (level->kind != SG_HF_BYTE_LEVEL)
+        level++;
     json_t *decoder = hf->byte_decoder ? write_byte_level(true, true, true) : json_null();
     json_t *root =
         json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",

@@ -1,6 +1,7 @@
 #include "format/json.h"
 
 #include <pthread.h>
+#include <stdint.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -8,16 +9,36 @@
 // jansson reports some failed allocations as syntax errors or not at all; this tells them apart.
 static _Thread_local bool json_starved;
 
+// When the buffer in which jansson's parser collects a string cannot grow, the parser (2.14) reads
+// behind its end. While parsing, such requests, of a power of two bytes, are therefore met from a
+// reserve that is big enough for the longest string; the parse fails afterwards all the same.
+static _Thread_local char *json_reserve;
+static _Thread_local size_t json_reserve_used, json_reserve_bytes;
+
 static void *json_alloc(size_t bytes)
 {
     void *pointer = sg_alloc(bytes);
-    if (pointer == NULL) json_starved = true;
+    if (pointer != NULL) return pointer;
+    json_starved = true;
+    size_t rounded = (bytes + 15) & ~(size_t)15;
+    bool grows = bytes >= 16 && (bytes & (bytes - 1)) == 0;
+    if (json_reserve == NULL || !grows || rounded > json_reserve_bytes - json_reserve_used)
+        return NULL;
+    pointer = json_reserve + json_reserve_used;
+    json_reserve_used += rounded;
     return pointer;
+}
+
+static void json_release(void *pointer)
+{
+    uintptr_t at = (uintptr_t)pointer, low = (uintptr_t)json_reserve;
+    bool reserved = json_reserve != NULL && at >= low && at < low + json_reserve_bytes;
+    if (!reserved) sg_free(pointer);
 }
 
 static void json_setup_once(void)
 {
-    json_set_alloc_funcs(json_alloc, sg_free);
+    json_set_alloc_funcs(json_alloc, json_release);
     json_object_seed(0x5347); // a fixed seed: nothing here depends on the order of hashing
 }
 
@@ -33,12 +54,23 @@ sg_status sg_json_parse(const char *text, size_t bytes, const char *name, json_t
     sg_json_setup();
     json_error_t problem;
     json_starved = false;
+    *value = NULL;
+    // Doubling from 16 bytes to hold the longest string takes less than four times its length.
+    if (bytes > SIZE_MAX / 8)
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
+    json_reserve_bytes = 4 * bytes + 4096;
+    json_reserve_used = 0;
+    json_reserve = sg_alloc(json_reserve_bytes);
+    if (json_reserve == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
     *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
                         &problem);
     if (json_starved) { // jansson may go on with a character left out
         json_decref(*value);
         *value = NULL;
     }
+    sg_free(json_reserve); // nothing of it is in use: what a starved parse made is gone
+    json_reserve = NULL;
     if (*value != NULL) return SG_OK;
     if (json_starved || json_error_code(&problem) == json_error_out_of_memory)
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
@@ -60,14 +92,21 @@ sg_status sg_json_read(const char *path, size_t limit, json_t **value, sg_error 
 static const char *json_kind(const json_t *value)
 {
     switch (json_typeof(value)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "an array";
-    case JSON_STRING: return "a string";
-    case JSON_INTEGER: return "an integer";
-    case JSON_REAL: return "a number";
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a number";
     case JSON_TRUE:
-    case JSON_FALSE: return "a boolean";
-    case JSON_NULL: return "null";
+    case JSON_FALSE:
+        return "a boolean";
+    case JSON_NULL:
+        return "null";
     }
     return "something unknown";
 }
@@ -112,8 +151,8 @@ sg_status sg_json_get_int(const json_t *object, const char *name, const char *ke
     return SG_OK;
 }
 
-sg_status sg_json_get_number(const json_t *object, const char *name, const char *key,
-                             bool required, double *out, sg_error *err)
+sg_status sg_json_get_number(const json_t *object, const char *name, const char *key, bool required,
+                             double *out, sg_error *err)
 {
     json_t *value;
     SG_TRY(json_find(object, name, key, required, "a number", &value, err));
@@ -134,8 +173,8 @@ sg_status sg_json_get_bool(const json_t *object, const char *name, const char *k
     return SG_OK;
 }
 
-sg_status sg_json_get_string(const json_t *object, const char *name, const char *key,
-                             bool required, const char **out, sg_error *err)
+sg_status sg_json_get_string(const json_t *object, const char *name, const char *key, bool required,
+                             const char **out, sg_error *err)
 {
     json_t *value;
     SG_TRY(json_find(object, name, key, required, "a string", &value, err));
@@ -145,8 +184,8 @@ sg_status sg_json_get_string(const json_t *object, const char *name, const char 
     return SG_OK;
 }
 
-sg_status sg_json_get_object(const json_t *object, const char *name, const char *key,
-                             bool required, json_t **out, sg_error *err)
+sg_status sg_json_get_object(const json_t *object, const char *name, const char *key, bool required,
+                             json_t **out, sg_error *err)
 {
     SG_TRY(json_find(object, name, key, required, "an object", out, err));
     if (*out != NULL && !json_is_object(*out)) return json_wrong(name, key, *out, "an object", err);

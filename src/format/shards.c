@@ -142,7 +142,10 @@ static sg_status data_fill(sg_data *data, const char *folder, sg_data_verify ver
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_path_join(path, sizeof path, folder, SG_DATA_MANIFEST, err));
-    if (sg_path_is_folder(folder) && !sg_path_exists(path))
+    sg_fs_info info;
+    sg_status found = sg_path_info(path, &info, err);
+    if (found != SG_OK && found != SG_ERR_NOT_FOUND) return found;
+    if (found == SG_ERR_NOT_FOUND && sg_path_is_folder(folder))
         return sg_fail(
             err, SG_ERR_NOT_FOUND,
             "%s: found no " SG_DATA_MANIFEST ", expected a finished folder of packed data", folder);

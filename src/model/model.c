@@ -186,8 +186,11 @@ static sg_status model_read_config(const char *folder, sg_config *config, sg_err
 sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model, sg_error *err)
 {
     *model = NULL;
-    if (!sg_path_exists(folder))
+    sg_fs_info info;
+    sg_status found = sg_path_info(folder, &info, err);
+    if (found == SG_ERR_NOT_FOUND)
         return sg_fail(err, SG_ERR_NOT_FOUND, "%s: no such model folder", folder);
+    SG_TRY(found);
     SG_TRY(sg_model_folder_recover(folder, err));
     sg_config config;
     SG_TRY(model_read_config(folder, &config, err));

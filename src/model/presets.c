@@ -41,8 +41,11 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const char *
     sg_config *c = &p->config;
     bool ladder = strcmp(base, "slimpajama") == 0, moe = strcmp(family, "moe") == 0;
     bool peer = strcmp(family, "peer") == 0, neurons = peer || strcmp(family, "sgatlin") == 0;
+    // Whole arrays, so that equal configurations are equal bytes.
+    memset(c->ffn, 0, sizeof c->ffn);
+    memset(c->ffn_router, 0, sizeof c->ffn_router);
+    memset(c->ffn_activation, 0, sizeof c->ffn_activation);
     snprintf(c->ffn, sizeof c->ffn, "%s", family);
-    c->ffn_router[0] = c->ffn_activation[0] = '\0';
     c->ffn_intermediate_size = c->ffn_experts = c->ffn_channels = 0;
     c->ffn_neurons = c->ffn_key_size = c->ffn_top_k = 0;
     if (neurons) {

@@ -1,5 +1,7 @@
 // Decoding: one timeline of tokens on a model, with the keys and values of all of them kept. A
 // prompt goes through in pieces; then each token is one replay of a tape recorded once.
+#include "model/session.h"
+
 #include "base/alloc.h"
 #include "model/graph.h"
 #include "model/model.h"
@@ -15,6 +17,7 @@ struct sg_session {
     size_t cache_bytes;
     sg_graph *single; // one token
     float *logits;    // (V)
+    double *seconds;  // of `single` by node and direction, or NULL
 };
 
 static void session_caches(sg_session *s)
@@ -96,13 +99,31 @@ int64_t sg_session_length(const sg_session *s)
     return s->length;
 }
 
+const sg_tape *sg_session_tape(const sg_session *s)
+{
+    return s->single->tape;
+}
+
+void sg_session_profile(sg_session *s, double *seconds)
+{
+    s->seconds = seconds;
+}
+
+size_t sg_session_bytes(const sg_session *s)
+{
+    return s->cache_bytes + sg_tape_bytes(s->single->tape) +
+           (size_t)s->model->config.vocab_size * sizeof *s->logits;
+}
+
 static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
 {
     sg_graph *graph = s->single;
     if (count > 1) SG_TRY(session_graph(s, count, &graph, err));
     s->start = s->length;
     graph->ids->data = (void *)(uintptr_t)tokens;
-    sg_run run = {.pool = s->model->context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.pool = s->model->context->pool,
+                  .kernels = sg_kernels_get(),
+                  .seconds = count > 1 ? NULL : s->seconds};
     sg_tape_forward(graph->tape, &run);
     const sg_real *logits = sg_values(graph->logits);
     for (int64_t v = 0; v < s->model->config.vocab_size; v++)

@@ -1,4 +1,4 @@
-// The pre-tokenizers ByteLevel, Split and Digits. GPT-2's regular expression, which nearly every file
+// The pre-tokenizers ByteLevel, Split, Digits and Punctuation. GPT-2's regular expression, which nearly every file
 // uses, is a hand-written scanner; other patterns go to PCRE2.
 #include "text/pretokenize.h"
 
@@ -134,7 +134,7 @@ void sg_cutting_close(sg_cutting *cutting)
     sg_free(cutting->other);
     sg_free(cutting->matches);
     sg_free(cutting->is_match);
-    sg_free(cutting->spaced.data);
+    sg_free(cutting->rewritten.data);
     memset(cutting, 0, sizeof *cutting);
 }
 
@@ -219,13 +219,14 @@ static sg_status cut_find_literal(sg_cutting *c, sg_hf_string pattern, sg_span s
     return SG_OK;
 }
 
-static sg_status cut_find_digits(sg_cutting *c, sg_span span, sg_error *err)
+// Every character of a class is a match of its own.
+static sg_status cut_find_class(sg_cutting *c, bool (*is_in)(uint32_t), sg_span span, sg_error *err)
 {
     size_t covered = span.begin;
     for (size_t at = span.begin; at < span.end;) {
         uint32_t code;
         size_t next = at + (size_t)sg_utf8_decode_valid(c->text + at, &code);
-        if (sg_char_is_numeric(code)) {
+        if (is_in(code)) {
             if ((covered < at && !cut_add_match(c, covered, at, false)) ||
                 !cut_add_match(c, at, next, true))
                 return cut_no_memory(err);
@@ -315,7 +316,9 @@ static sg_status cut_split(const cut_step *step, sg_matcher *matcher, sg_cutting
     sg_hf_behavior behavior = step->hf.behavior;
     if (step->hf.kind == SG_HF_DIGITS) {
         behavior = step->hf.individual ? SG_HF_ISOLATED : SG_HF_CONTIGUOUS;
-        SG_TRY(cut_find_digits(c, span, err));
+        SG_TRY(cut_find_class(c, sg_char_is_numeric, span, err));
+    } else if (step->hf.kind == SG_HF_PUNCTUATION) {
+        SG_TRY(cut_find_class(c, sg_char_is_punctuation, span, err));
     } else if (step->gpt2) {
         SG_TRY(cut_find_gpt2(c, span, err));
     } else if (matcher != NULL) {
@@ -329,29 +332,40 @@ static sg_status cut_split(const cut_step *step, sg_matcher *matcher, sg_cutting
     return cut_apply(c, behavior) ? SG_OK : cut_no_memory(err);
 }
 
-// Rebuilds the text with a space in front of every piece that has none.
-static bool cut_add_spaces(sg_cutting *c)
+typedef enum cut_rewriting { CUT_ADD_SPACE, CUT_SPELL, CUT_UNSPELL } cut_rewriting;
+
+// Rebuilds the text word by word: with a space in front of every one that has none, or with bytes
+// spelled in the byte alphabet, or back.
+static bool cut_rewrite(sg_cutting *c, cut_rewriting how)
 {
-    sg_bytes spaced = {0};
-    for (size_t i = 0; i < c->count; i++) {
+    sg_bytes made = {0};
+    bool fine = true, whole;
+    for (size_t i = 0; i < c->count && fine; i++) {
         sg_span *word = &c->words[i];
-        size_t begin = spaced.count;
-        if ((c->text[word->begin] != ' ' && !sg_bytes_add(&spaced, " ", 1)) ||
-            !sg_bytes_add(&spaced, c->text + word->begin, word->end - word->begin)) {
-            sg_free(spaced.data);
-            return false;
-        }
-        *word = (sg_span){begin, spaced.count};
+        const char *text = c->text + word->begin;
+        size_t bytes = word->end - word->begin, begin = made.count;
+        if (how == CUT_SPELL)
+            fine = sg_bytes_spell(text, bytes, &made);
+        else if (how == CUT_UNSPELL)
+            fine = sg_bytes_unspell(text, bytes, &made, &whole);
+        else
+            fine =
+                (text[0] == ' ' || sg_bytes_add(&made, " ", 1)) && sg_bytes_add(&made, text, bytes);
+        *word = (sg_span){begin, made.count};
     }
-    sg_free(c->spaced.data);
-    c->spaced = spaced;
-    c->text = spaced.data;
+    if (!fine) {
+        sg_free(made.data);
+        return false;
+    }
+    sg_free(c->rewritten.data);
+    c->rewritten = made;
+    c->text = made.data;
     return true;
 }
 
 static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *err)
 {
-    if (step->hf.add_prefix_space && !cut_add_spaces(c)) return cut_no_memory(err);
+    if (step->hf.add_prefix_space && !cut_rewrite(c, CUT_ADD_SPACE)) return cut_no_memory(err);
     if (!step->hf.use_regex) return SG_OK;
     sg_span *pieces = c->words;
     size_t count = c->count, capacity = c->capacity;
@@ -375,11 +389,15 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
 {
     c->text = text;
     c->count = 0;
+    bool spelled = false;
     if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);
     for (size_t s = 0; s < cutter->count; s++) {
         const cut_step *step = &cutter->steps[s];
         if (step->hf.kind == SG_HF_BYTE_LEVEL) {
             SG_TRY(cut_byte_level(step, c, err));
+            // What comes behind sees the spelling of the bytes.
+            spelled = s + 1 < cutter->count;
+            if (spelled && !cut_rewrite(c, CUT_SPELL)) return cut_no_memory(err);
             continue;
         }
         sg_span *pieces = c->words;
@@ -392,5 +410,6 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
         for (size_t i = 0; i < count; i++)
             SG_TRY(cut_split(step, c->matchers[s], c, c->other[i], err));
     }
+    if (spelled && !cut_rewrite(c, CUT_UNSPELL)) return cut_no_memory(err);
     return SG_OK;
 }

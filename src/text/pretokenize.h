@@ -23,8 +23,7 @@ void sg_cutter_free(sg_cutter *cutter);
 
 // What one thread needs to cut; holds the result.
 typedef struct sg_cutting {
-    const char
-        *text; // the text the words lie in; the caller's, or `spaced` when spaces were put in
+    const char *text; // the text the words lie in; the caller's, or `rewritten`
     sg_span *words;
     size_t count, capacity;
     sg_span *other; // the step before
@@ -32,7 +31,7 @@ typedef struct sg_cutting {
     sg_span *matches; // of one span, (begin, end) and in `is_match` whether the pattern matched
     bool *is_match;
     size_t match_count, match_capacity, flag_capacity;
-    sg_bytes spaced;
+    sg_bytes rewritten;
     sg_matcher **matchers; // (steps), NULL where a step needs none
     size_t matcher_count;
 } sg_cutting;

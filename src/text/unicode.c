@@ -190,6 +190,11 @@ bool sg_char_is_numeric(uint32_t code)
     return unicode_in_ranges(sg_numeric_ranges, sg_numeric_ranges_count, code);
 }
 
+bool sg_char_is_punctuation(uint32_t code)
+{
+    return unicode_in_ranges(sg_punctuation_ranges, sg_punctuation_ranges_count, code);
+}
+
 int sg_char_lower(uint32_t code, uint32_t out[2])
 {
     out[0] = code;

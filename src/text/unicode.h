@@ -45,6 +45,8 @@ bool sg_char_is_space(uint32_t code);
 bool sg_char_is_word(uint32_t code);
 // What the Digits pre-tokenizer takes for a digit.
 bool sg_char_is_numeric(uint32_t code);
+// What the Punctuation pre-tokenizer takes for punctuation.
+bool sg_char_is_punctuation(uint32_t code);
 // Too new for the normaliser, which leaves it alone.
 bool sg_char_is_inert(uint32_t code);
 // A starter that may join the character before it when text is composed.

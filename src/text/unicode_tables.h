@@ -26,6 +26,8 @@ extern const sg_code_range sg_word_ranges[];
 extern const size_t sg_word_ranges_count;
 extern const sg_code_range sg_numeric_ranges[];
 extern const size_t sg_numeric_ranges_count;
+extern const sg_code_range sg_punctuation_ranges[];
+extern const size_t sg_punctuation_ranges_count;
 extern const sg_code_range sg_inert_ranges[];
 extern const size_t sg_inert_ranges_count;
 extern const sg_code_range sg_second_ranges[];

@@ -135,7 +135,13 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     *result = (sg_eval_result){0};
     if (options->batch_size < 1)
         return sg_fail(err, SG_ERR_ARGUMENT, "batch-size: found %lld, expected at least 1",
-                       (long long)sg_min(options->batch_size, options->micro_batch));
+                       (long long)options->batch_size);
+    if (options->micro_batch < 1)
+        return sg_fail(err, SG_ERR_ARGUMENT, "micro-batch: found %lld, expected at least 1",
+                       (long long)options->micro_batch);
+    if (options->max_batches < 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batches: found %lld, expected at least 0",
+                       (long long)options->max_batches);
     if (options->split != SG_SPLIT_TRAIN && options->split != SG_SPLIT_VAL)
         return sg_fail(err, SG_ERR_ARGUMENT, "split: found %d, expected 0 or 1",
                        (int)options->split);

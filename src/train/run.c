@@ -352,6 +352,12 @@ static sg_status run_checkpoint_files(run *r, const char *config, sg_error *err)
 
 static sg_status run_event(run *r, sg_train_event_kind kind, const char *text);
 
+static sg_status run_prune(const run *r, sg_error *err)
+{
+    return sg_checkpoint_prune(r->folder, r->saved_step, (int)r->options.keep_last,
+                               r->trainer.state.best_step, err);
+}
+
 static sg_status run_save_checkpoint(run *r, sg_error *err)
 {
     sg_train_state *s = &r->trainer.state;
@@ -364,7 +370,7 @@ static sg_status run_save_checkpoint(run *r, sg_error *err)
     sg_free(config);
     if (status != SG_OK) return status;
     r->saved_step = s->step;
-    SG_TRY(sg_checkpoint_prune(r->folder, s->step, (int)r->options.keep_last, s->best_step, err));
+    SG_TRY(run_prune(r, err));
     return run_event(r, SG_EVENT_CHECKPOINT, NULL);
 }
 
@@ -710,6 +716,8 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
     if (status == SG_OK) status = run_open_trainer(&r, checkpoint, err);
     if (status == SG_OK && checkpoint != NULL) r.resumed_from = r.saved_step = r.trainer.state.step;
     sg_checkpoint_close(checkpoint);
+    // The last life may have been cut off between saving and tidying up.
+    if (status == SG_OK && r.saved_step >= 0) status = run_prune(&r, err);
     if (status == SG_OK) status = run_logs(&r, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);

@@ -26,6 +26,7 @@ sg_train_options sg_train_options_from_preset(const sg_preset *preset)
                           .eps = 1e-8,
                           .schedule = "sqrt",
                           .warmup_steps = preset->warmup_steps,
+                          .warmup_share = 0.5,
                           .decay_fraction = preset->decay_fraction,
                           .spike_limit = 3,
                           .keep_last = 2};
@@ -58,6 +59,7 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
     SG_TRY(options_range(o->beta2, "beta2", 0, 0.99999999, err));
     SG_TRY(options_range(o->eps, "eps", 1e-30, 1, err));
     SG_TRY(sg_schedule_parse(o->schedule, &kind, err));
+    SG_TRY(options_range(o->warmup_share, "warmup-share", 0, 1, err));
     SG_TRY(options_range(o->spike_limit, "spike-limit", 0, 1e9, err));
     SG_TRY(options_range((double)o->log_every, "log-every", 0, big, err));
     SG_TRY(options_range((double)o->checkpoint_every, "checkpoint-every", 0, big, err));
@@ -143,7 +145,8 @@ static const option_slot option_slots[] = {
     OPTION_SLOT(OPTION_NUMBER, lr),          OPTION_SLOT(OPTION_NUMBER, weight_decay),
     OPTION_SLOT(OPTION_NUMBER, clip),        OPTION_SLOT(OPTION_NUMBER, beta1),
     OPTION_SLOT(OPTION_NUMBER, beta2),       OPTION_SLOT(OPTION_NUMBER, eps),
-    OPTION_SLOT(OPTION_INT, warmup_steps),   OPTION_SLOT(OPTION_NUMBER, decay_fraction),
+    OPTION_SLOT(OPTION_INT, warmup_steps),   OPTION_SLOT(OPTION_NUMBER, warmup_share),
+    OPTION_SLOT(OPTION_NUMBER, decay_fraction),
     OPTION_SLOT(OPTION_INT, steps),          OPTION_SLOT(OPTION_INT, tokens),
     OPTION_SLOT(OPTION_NUMBER, flops),       OPTION_SLOT(OPTION_NUMBER, epochs),
     OPTION_SLOT(OPTION_BOOL, recompute),     OPTION_SLOT(OPTION_NUMBER, spike_limit),

@@ -138,6 +138,17 @@ def make_tokenizers(documents):
     data["decoder"] = None
     data["post_processor"] = None
     made["gpt4o"] = Tokenizer.from_str(json.dumps(data))
+
+    # Falcon's way: steps behind the byte-level one see the spelling of the bytes.  And BLOOM's pattern.
+    made["falcon"] = trained(
+        documents, 460, True, ["<|endoftext|>"], None,
+        P.Sequence([P.Punctuation("contiguous"), P.ByteLevel(add_prefix_space=False),
+                    P.Digits(individual_digits=False), P.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+                    P.Split("\u0120the", "removed")]))
+    made["bloom"] = trained(documents, 440, True, ["<unk>", "<s>", "</s>", "<pad>"], None,
+                            P.Sequence([P.Split(Regex(" ?[^(\\s|[.,!?…。，、।۔،])]+"), "isolated"),
+                                        P.Punctuation("merged_with_next"),
+                                        P.ByteLevel(add_prefix_space=False, use_regex=False)]))
     return made
 
 

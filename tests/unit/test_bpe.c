@@ -569,10 +569,10 @@ static void test_no_memory_open(void **state)
                       "\"Lowercase\"}]}",
         .model = "\"ignore_merges\":true,",
         .post = "{\"type\":\"RobertaProcessing\",\"cls\":[\"<e>\",6],\"sep\":[\"<e>\",6]}",
-        .pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\","
-               "\"individual_digits\":true},{\"type\":\"Split\",\"pattern\":{\"Regex\":\"-|e+\"},"
-               "\"behavior\":\"MergedWithNext\",\"invert\":false},{\"type\":\"ByteLevel\","
-               "\"add_prefix_space\":true,\"trim_offsets\":true}]}"}));
+        .pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{"
+               "\"Regex\":\"-|e+\"},\"behavior\":\"MergedWithNext\",\"invert\":false},{\"type\":"
+               "\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true},{\"type\":"
+               "\"Digits\",\"individual_digits\":true}]}"}));
     assert_true(alloc_failure_loop(open_encode_decode, text) > 40);
     free(text);
 }

@@ -154,8 +154,9 @@ static size_t check_ids(const sg_tokenizer *tokenizer, const char *name)
     return lines;
 }
 
-static const char *const small[] = {"nfkc", "llama3", "qwen2", "flags", "steps", "gpt4o"};
-enum { small_count = 6 };
+static const char *const small[] = {"nfkc",  "llama3", "qwen2",  "flags",
+                                    "steps", "gpt4o",  "falcon", "bloom"};
+enum { small_count = 8 };
 
 static void test_small(void **state)
 {

@@ -78,6 +78,8 @@ static void test_classes(void **state)
     assert_int_equal(sg_char_class(0x301), SG_CLASS_OTHER);
     assert_int_equal(sg_char_class(0x180E), SG_CLASS_OTHER);
     assert_int_equal(sg_char_class(0x110000), SG_CLASS_OTHER);
+    for (char c = 'a'; c <= 'z'; c++)
+        assert_true(sg_char_is_word((uint32_t)c));
     assert_true(sg_char_is_word('_'));
     assert_true(sg_char_is_word(0x301));
     assert_false(sg_char_is_word('-'));

@@ -1,0 +1,381 @@
+// sgatlin bench: how fast layers, training steps and decoding are on this machine, against what the
+// machine can do at all.
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/model_options.h"
+
+static struct {
+    cli_strings presets;
+    const char *families, *what;
+    int64_t seq_len, batch, context, repeats, seed;
+    double seconds;
+    bool profile;
+} bench = {.what = "layer,train,decode", .batch = 8, .repeats = 3, .seed = 1, .seconds = 1};
+
+static const cli_option options[] = {{.name = "preset",
+                                      .kind = CLI_STRINGS,
+                                      .value = &bench.presets,
+                                      .argument = "NAME",
+                                      .shown = "tinystories of each family",
+                                      .help = "what to measure; may be given again and again"},
+                                     {.name = "families",
+                                      .kind = CLI_STRING,
+                                      .value = &bench.families,
+                                      .argument = "LIST",
+                                      .shown = "the preset's",
+                                      .help = "each preset in these families: mlp,sgatlin"},
+                                     {.name = "what",
+                                      .kind = CLI_STRING,
+                                      .value = &bench.what,
+                                      .argument = "LIST",
+                                      .help = "of layer, train and decode"},
+                                     {.name = "batch-size",
+                                      .kind = CLI_COUNT,
+                                      .value = &bench.batch,
+                                      .argument = "B",
+                                      .help = "sequences of a layer's pass and of a training step",
+                                      .low = 1,
+                                      .high = 1 << 20},
+                                     {.name = "seq-len",
+                                      .kind = CLI_COUNT,
+                                      .value = &bench.seq_len,
+                                      .argument = "T",
+                                      .shown = "preset's",
+                                      .help = "tokens of a sequence",
+                                      .low = 1,
+                                      .high = 1 << 24},
+                                     {.name = "context",
+                                      .kind = CLI_COUNT,
+                                      .value = &bench.context,
+                                      .argument = "N",
+                                      .shown = "half of T, at most 512",
+                                      .help = "tokens before those that are decoded",
+                                      .low = 0,
+                                      .high = 1 << 24},
+                                     {.name = "seconds",
+                                      .kind = CLI_DOUBLE,
+                                      .value = &bench.seconds,
+                                      .argument = "S",
+                                      .help = "spent on each figure, at least",
+                                      .low = 0,
+                                      .high = 1e6},
+                                     {.name = "repeats",
+                                      .kind = CLI_COUNT,
+                                      .value = &bench.repeats,
+                                      .argument = "N",
+                                      .help = "of each figure, at least; one more warms up",
+                                      .low = 1,
+                                      .high = 1000},
+                                     {.name = "seed",
+                                      .kind = CLI_INT,
+                                      .value = &bench.seed,
+                                      .argument = "N",
+                                      .help = "of weights, tokens and hidden states",
+                                      .low = 0,
+                                      .high = 9e18},
+                                     {.name = "profile",
+                                      .kind = CLI_FLAG,
+                                      .value = &bench.profile,
+                                      .help = "show the time of each operation"},
+                                     CLI_CONFIG_OPTIONS,
+                                     {0}};
+
+// ---- what to measure ----------------------------------------------------------------------------
+
+enum { BENCH_JOBS = 64, BENCH_FAMILIES = 8 };
+
+typedef struct bench_job {
+    char name[64];
+    sg_config config;
+} bench_job;
+
+typedef struct bench_jobs {
+    bench_job items[BENCH_JOBS];
+    int count;
+} bench_jobs;
+
+static const char *const all_families[] = {"mlp", "glu", "moe", "peer", "sgatlin"};
+enum { ALL_FAMILIES = sizeof all_families / sizeof all_families[0] };
+
+// Calls `take` for each word of a list parted by commas; stops at the first code that is not DONE.
+static int bench_words(const char *list, int (*take)(void *user, const char *word), void *user)
+{
+    for (const char *at = list;; at++) {
+        char word[64];
+        size_t length = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", length < sizeof word ? (int)length : 60, at);
+        int code = take(user, word);
+        if (code != CLI_DONE) return code;
+        at += length;
+        if (*at == '\0') return CLI_DONE;
+    }
+}
+
+typedef struct bench_what {
+    const cli_args *args;
+    unsigned set;
+} bench_what;
+
+static int bench_take_what(void *user, const char *word)
+{
+    bench_what *w = user;
+    if (strcmp(word, "layer") == 0)
+        w->set |= SG_BENCH_LAYER_FORWARD | SG_BENCH_LAYER_FORWARD_BACKWARD;
+    else if (strcmp(word, "train") == 0)
+        w->set |= SG_BENCH_TRAIN_STEP;
+    else if (strcmp(word, "decode") == 0)
+        w->set |= SG_BENCH_DECODE;
+    else
+        return cli_wrong(w->args, "--what: found '%s', expected a list of layer, train, decode",
+                         word);
+    return CLI_DONE;
+}
+
+typedef struct bench_maker {
+    const cli_args *args;
+    const char *preset;
+    bench_jobs *jobs;
+} bench_maker;
+
+// Tokens are drawn from the whole vocabulary, special or not: a smaller vocabulary than the preset's
+// must not fail because special ids lie outside.
+static void bench_specials(sg_config *c)
+{
+    int64_t *ids[] = {&c->pad_token_id, &c->eos_token_id, &c->bos_token_id};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (*ids[i] >= c->vocab_size) *ids[i] = -1;
+}
+
+// One preset in one family (NULL: its own), changed as the options say.
+static int bench_take_family(void *user, const char *family)
+{
+    bench_maker *m = user;
+    sg_preset p;
+    sg_error err = {0};
+    if (m->jobs->count == BENCH_JOBS)
+        return cli_wrong(m->args, "found more than %d models, expected less", BENCH_JOBS);
+    bench_job *job = &m->jobs->items[m->jobs->count++];
+    sg_status status = sg_preset_find(m->preset, &p, &err);
+    char own[sizeof p.config.ffn];
+    snprintf(own, sizeof own, "%s", status == SG_OK ? p.config.ffn : "");
+    if (status == SG_OK && family != NULL) status = sg_preset_set_family(&p, family, &err);
+    if (status == SG_OK) status = cli_config_apply(&p, bench.seq_len, &err);
+    bench_specials(&p.config);
+    if (status == SG_OK) status = sg_config_complete(&p.config, &err);
+    if (status != SG_OK) return cli_fail(m->args, status, &err);
+    if (bench.context >= p.config.max_position_embeddings)
+        return cli_wrong(m->args, "--context: found %lld, expected less than the %lld tokens of %s",
+                         (long long)bench.context, (long long)p.config.max_position_embeddings,
+                         m->preset);
+    job->config = p.config;
+    // slimpajama-mlp-s3 in family glu is slimpajama-glu-s3; demo has no family in its name.
+    const char *at = strchr(m->preset, '-');
+    if (at == NULL || strcmp(own, p.config.ffn) == 0)
+        snprintf(job->name, sizeof job->name, "%s", m->preset);
+    else
+        snprintf(job->name, sizeof job->name, "%.*s-%s%s", (int)(at - m->preset), m->preset,
+                 p.config.ffn, at + 1 + strlen(own));
+    return CLI_DONE;
+}
+
+static int bench_make_jobs(const cli_args *args, bench_jobs *jobs)
+{
+    char name[64];
+    int code = CLI_DONE;
+    bench_maker maker = {.args = args, .jobs = jobs, .preset = name};
+    if (bench.families != NULL && cli_given(args, "ffn"))
+        return cli_wrong(args, "found both --families and --ffn, expected one of them");
+    bool chosen = bench.presets.count > 0 || bench.families != NULL || cli_given(args, "ffn");
+    for (int i = 0; !chosen && i < ALL_FAMILIES && code == CLI_DONE; i++) {
+        snprintf(name, sizeof name, "tinystories-%s", all_families[i]);
+        code = bench_take_family(&maker, NULL);
+    }
+    for (int i = 0; chosen && code == CLI_DONE && (i == 0 || i < bench.presets.count); i++) {
+        maker.preset = bench.presets.count > 0 ? bench.presets.items[i] : "tinystories-sgatlin";
+        code = bench.families == NULL ? bench_take_family(&maker, NULL)
+                                      : bench_words(bench.families, bench_take_family, &maker);
+    }
+    return code;
+}
+
+// ---- results ------------------------------------------------------------------------------------
+
+typedef struct bench_talk {
+    const cli_args *args;
+    const bench_job *job;
+    double gemm, stream; // GFLOP/s, GB/s
+    int threads;
+    int code;
+} bench_talk;
+
+static json_t *bench_profile_json(const sg_bench_result *r)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->line_count; i++) {
+        const sg_bench_line *l = &r->lines[i];
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:f, s:f, s:f, s:f}", "operation", l->operation,
+                                        "nodes", (json_int_t)l->nodes, "forward_seconds",
+                                        l->forward_seconds, "backward_seconds", l->backward_seconds,
+                                        "flops", l->flops, "share", l->share));
+    }
+    return list;
+}
+
+static int bench_json(const bench_talk *t, const sg_bench_result *r)
+{
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:f, s:f, s:f}", "name", r->name, "preset",
+        t->job->name, "family", r->family, "dtype", r->dtype, "batch_size",
+        (json_int_t)(strcmp(r->name, "decode") == 0 ? 1 : bench.batch), "seq_len",
+        (json_int_t)t->job->config.max_position_embeddings, "threads", t->threads, "tokens",
+        (json_int_t)r->tokens, "repeats", (json_int_t)r->repeats, "seconds", r->seconds,
+        "fastest_seconds", r->fastest, "tokens_per_second", r->tokens_per_second);
+    json_t *rest =
+        json_pack("{s:f, s:f, s:f, s:s, s:f, s:I, s:o, s:o}", "flops_published", r->flops_published,
+                  "flops", r->flops, "bytes", r->bytes, "limit", r->limit, "limit_fraction",
+                  r->limit_fraction, "peak_bytes", (json_int_t)r->peak_bytes, "reuse",
+                  r->reuse > 0 ? json_real(r->reuse) : json_null(), "config",
+                  cli_config_json(&t->job->config));
+    if (object != NULL) json_object_update(object, rest);
+    json_decref(rest);
+    if (bench.profile && object != NULL)
+        json_object_set_new(object, "profile", bench_profile_json(r));
+    return cli_print_json_line(t->args, object);
+}
+
+static void bench_text_profile(const bench_talk *t, const sg_bench_result *r)
+{
+    printf("      %-18s %6s %12s %12s %7s %10s\n", "operation", "places", "forward ms",
+           "backward ms", "share", "GEMM peak");
+    for (size_t i = 0; i < r->line_count; i++) {
+        const sg_bench_line *l = &r->lines[i];
+        double both = l->forward_seconds + l->backward_seconds;
+        printf("      %-18s %6lld %12.3f %12.3f %6.1f%% ", l->operation, (long long)l->nodes,
+               1e3 * l->forward_seconds, 1e3 * l->backward_seconds, 100 * l->share);
+        if (l->flops > 0 && both > 0)
+            printf("%9.1f%%\n", 1e-7 * l->flops / both / t->gemm);
+        else
+            printf("%10s\n", "-");
+    }
+}
+
+static void bench_text(const bench_talk *t, const sg_bench_result *r)
+{
+    char rate[32], memory[32], reuse[32] = "-", name[32];
+    snprintf(name, sizeof name, "%s", r->name);
+    for (char *c = name; *c != '\0'; c++)
+        if (*c == '_') *c = ' ';
+    cli_short_number(rate, sizeof rate, r->tokens_per_second);
+    cli_short_number(memory, sizeof memory, (double)r->peak_bytes);
+    if (r->reuse > 0) cli_short_number(reuse, sizeof reuse, r->reuse);
+    printf("  %-23s %9.2f %9.2f %9s %8.1f %6.1f %4.0f%% %-7s %8sB %7s\n", name, 1e3 * r->seconds,
+           1e3 * r->fastest, rate, 1e-9 * r->flops / r->seconds, 1e-9 * r->bytes / r->seconds,
+           100 * r->limit_fraction, r->limit, memory, reuse);
+    if (bench.profile) bench_text_profile(t, r);
+    fflush(stdout);
+}
+
+static bool bench_result(void *user, const sg_bench_result *r)
+{
+    bench_talk *t = user;
+    if (t->args->json)
+        t->code = bench_json(t, r);
+    else
+        bench_text(t, r);
+    return t->code == CLI_DONE && !cli_stop_requested();
+}
+
+static int bench_machine(const bench_talk *t, const char *kernel)
+{
+    if (t->args->json)
+        return cli_print_json_line(t->args,
+                                   json_pack("{s:s, s:f, s:f, s:i, s:s}", "name", "machine",
+                                             "gemm_gflops", t->gemm, "stream_gbs", t->stream,
+                                             "threads", t->threads, "kernel", kernel));
+    printf("machine: products %.1f GFLOP/s, reads %.1f GB/s, threads %d, kernel %s\n"
+           "%-25s %9s %9s %9s %8s %6s %13s %9s %7s\n",
+           t->gemm, t->stream, t->threads, kernel, "", "median ms", "fastest", "tokens/s",
+           "GFLOP/s", "GB/s", "of limit     ", "memory", "reuse");
+    fflush(stdout);
+    return CLI_DONE;
+}
+
+static void bench_title(const bench_talk *t)
+{
+    const sg_config *c = &t->job->config;
+    if (t->args->json) {
+        cli_note(t->args, "measuring %s (%s)", t->job->name, c->ffn);
+        return;
+    }
+    printf("%s (%s): %lld x %lld tokens, width %lld, %lld layers, vocabulary %lld\n", t->job->name,
+           c->ffn, (long long)bench.batch, (long long)c->max_position_embeddings,
+           (long long)c->hidden_size, (long long)c->num_hidden_layers, (long long)c->vocab_size);
+    fflush(stdout);
+}
+
+// ---- the verb -----------------------------------------------------------------------------------
+
+static int bench_go(const cli_args *args, sg_context *context, const bench_jobs *jobs,
+                    unsigned what)
+{
+    sg_error err = {0};
+    bench_talk talk = {.args = args, .threads = sg_context_threads(context)};
+    sg_status status = sg_measure_machine(context, &talk.gemm, &talk.stream, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    int code = bench_machine(&talk, sg_context_kernel(context));
+    for (int i = 0; i < jobs->count && code == CLI_DONE; i++) {
+        talk.job = &jobs->items[i];
+        sg_bench_options o = sg_bench_options_default();
+        o.config = talk.job->config;
+        o.batch_size = bench.batch;
+        if (cli_given(args, "context")) o.context = bench.context;
+        o.what = what;
+        o.seconds = bench.seconds;
+        o.repeats = bench.repeats;
+        o.seed = (uint64_t)bench.seed;
+        o.gemm_gflops = talk.gemm;
+        o.stream_gbs = talk.stream;
+        bench_title(&talk);
+        status = sg_bench(context, &o, bench_result, &talk, &err);
+        code = talk.code != CLI_DONE ? talk.code
+               : status == SG_OK     ? CLI_DONE
+                                     : cli_fail(args, status, &err);
+    }
+    return code;
+}
+
+static int bench_run(const cli_args *args)
+{
+    static bench_jobs jobs;
+    bench_what what = {.args = args};
+    sg_error err = {0};
+    sg_context *context;
+    cli_catch_signals();
+    int code = bench_words(bench.what, bench_take_what, &what);
+    if (code == CLI_DONE) code = bench_make_jobs(args, &jobs);
+    if (code != CLI_DONE) return code;
+    sg_status status = cli_context_new(args, &context, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    code = bench_go(args, context, &jobs, what.set);
+    sg_context_free(context);
+    return code;
+}
+
+const cli_command cli_cmd_bench = {
+    .name = "bench",
+    .summary = "measure layers, training steps and decoding on this machine",
+    .usage = "[--preset NAME]... [--families LIST] [--what LIST] [options]",
+    .about = "First the machine's limits: dense products and reading memory. Then one\n"
+             "feed-forward layer alone (forward; forward and backward), a training step,\n"
+             "and decoding one token: medians, held against the limit that is hit first.\n"
+             "GFLOP/s count work that must be done, with logits and attention over the\n"
+             "causal half; GB/s count each weight in use once a pass (reuse: selections\n"
+             "for each different neuron or expert selected). What lies in a cache can be\n"
+             "faster than its limit. Memory is what is planned. With --json one object\n"
+             "a line, the machine first.",
+    .options = options,
+    .example = "sgatlin bench --preset tinystories-sgatlin --what layer,train --profile",
+    .run = bench_run,
+};

@@ -1,0 +1,14 @@
+// A look inside a session, for measuring: what one token costs and where its time goes.
+#ifndef SG_MODEL_SESSION_H
+#define SG_MODEL_SESSION_H
+
+#include "tensor/tape.h"
+
+// The tape that each token after the prompt goes through.
+const sg_tape *sg_session_tape(const sg_session *session);
+// Passes of one token add their seconds by node and direction (sg_run.seconds); NULL: they do not.
+void sg_session_profile(sg_session *session, double *seconds);
+// Bytes of keys, values, activations of one token and logits.
+size_t sg_session_bytes(const sg_session *session);
+
+#endif

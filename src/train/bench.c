@@ -1,0 +1,254 @@
+// Measuring a configuration: what is asked for, when a figure has been repeated often enough, the
+// work and bytes it is held against, and where its time went. Timing lives here and is only
+// reported; nothing depends on it.
+#include "train/bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+enum { bench_lines = 64 };
+
+sg_bench_options sg_bench_options_default(void)
+{
+    return (sg_bench_options){.batch_size = 8,
+                              .context = -1,
+                              .what = SG_BENCH_ALL,
+                              .seconds = 1,
+                              .repeats = 3,
+                              .seed = 1};
+}
+
+// ---- repeats ----------------------------------------------------------------------------------
+
+bool sg_bench_more(const sg_bench_run *b, const sg_bench_timer *timer)
+{
+    if (timer->count < b->options->repeats) return true;
+    return timer->total < b->options->seconds && timer->count < SG_BENCH_REPEATS;
+}
+
+void sg_bench_add(sg_bench_timer *timer, double seconds)
+{
+    timer->samples[timer->count++] = seconds;
+    timer->total += seconds;
+}
+
+static int sample_order(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// ---- memory for parameters ----------------------------------------------------------------------
+
+static size_t block_bytes(const sg_param_spec *spec)
+{
+    return ((size_t)spec->count * sizeof(sg_real) + 63) & ~(size_t)63;
+}
+
+sg_status sg_bench_block_new(const sg_param_list *params, sg_bench_block *block, sg_error *err)
+{
+    *block = (sg_bench_block){0};
+    for (size_t i = 0; i < params->count; i++)
+        block->bytes += block_bytes(&params->specs[i]);
+    block->parts = sg_alloc_array(params->count, sizeof *block->parts);
+    block->memory = sg_alloc_big(block->bytes);
+    if (block->parts == NULL || block->memory == NULL) {
+        sg_fail(err, SG_ERR_MEMORY, "out of memory: the parameters take %zu bytes", block->bytes);
+        sg_bench_block_free(block);
+        return SG_ERR_MEMORY;
+    }
+    unsigned char *at = block->memory;
+    for (size_t i = 0; i < params->count; i++) {
+        block->parts[i] = (sg_real *)at;
+        at += block_bytes(&params->specs[i]);
+    }
+    return SG_OK;
+}
+
+void sg_bench_block_free(sg_bench_block *block)
+{
+    sg_free_big(block->memory, block->bytes);
+    sg_free(block->parts);
+    *block = (sg_bench_block){0};
+}
+
+// ---- use of a memory ----------------------------------------------------------------------------
+
+// Both kinds of memory read (x, ids, scores, tables …); the tables' leading dimensions are blocks.
+static bool use_is_memory(const sg_node *node)
+{
+    return sg_is_memory_neurons(node) || sg_is_memory_experts(node);
+}
+
+void sg_bench_keep_ids(sg_tape *tape)
+{
+    for (int i = 0; i < sg_tape_nodes(tape); i++)
+        if (use_is_memory(sg_tape_node_at(tape, i)))
+            sg_tape_keep(tape, sg_tape_node_at(tape, i)->in[1]);
+}
+
+static sg_status use_of_node(const sg_node *node, sg_bench_use *use, sg_error *err)
+{
+    bool neurons = sg_is_memory_neurons(node);
+    const sg_tensor *ids = node->in[1], *table = node->in[3];
+    // Neurons: tables (pools, N, d), ids within the pool of their channel. Experts: (E, …).
+    int64_t pools = neurons ? table->shape[0] : 1;
+    int64_t blocks = neurons ? table->shape[0] * table->shape[1] : table->shape[0];
+    int64_t parameters = 0, different = 0, run = sg_columns(ids) / pools;
+    for (int i = 3; i < node->n_in; i++)
+        parameters += node->in[i]->count / blocks;
+    unsigned char *seen = sg_alloc_zero((size_t)blocks, 1);
+    if (seen == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting %lld blocks",
+                       (long long)blocks);
+    for (int64_t i = 0; i < ids->count; i++) {
+        int64_t pool = i % sg_columns(ids) / run;
+        seen[pool * (blocks / pools) + sg_ints(ids)[i]] = 1;
+    }
+    for (int64_t i = 0; i < blocks; i++)
+        different += seen[i];
+    sg_free(seen);
+    use->reuse += (double)ids->count / (double)different;
+    use->idle += (blocks - different) * parameters;
+    use->memories++;
+    return SG_OK;
+}
+
+sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *err)
+{
+    *use = (sg_bench_use){0};
+    for (int i = 0; i < sg_tape_nodes(tape); i++)
+        if (use_is_memory(sg_tape_node_at(tape, i)))
+            SG_TRY(use_of_node(sg_tape_node_at(tape, i), use, err));
+    if (use->memories > 0) use->reuse /= use->memories;
+    return SG_OK;
+}
+
+// ---- reporting ----------------------------------------------------------------------------------
+
+static int line_slower(const void *a, const void *b)
+{
+    const sg_bench_line *x = a, *y = b;
+    double d = y->forward_seconds + y->backward_seconds - x->forward_seconds - x->backward_seconds;
+    return (d > 0) - (d < 0);
+}
+
+static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backward,
+                            sg_bench_line lines[bench_lines])
+{
+    size_t n = 0;
+    double all = 0;
+    for (int i = 0; i < sg_tape_nodes(f->tape); i++) {
+        const sg_node *node = sg_tape_node_at(f->tape, i);
+        if (f->skip != NULL && strcmp(node->op->name, f->skip) == 0) continue;
+        size_t at = 0;
+        while (at < n && strcmp(lines[at].operation, node->op->name) != 0)
+            at++;
+        if (at == bench_lines) continue; // there are not that many operations
+        if (at == n) lines[n++] = (sg_bench_line){.operation = node->op->name};
+        lines[at].nodes++;
+        lines[at].forward_seconds += f->seconds[2 * i] / repeats;
+        lines[at].backward_seconds += f->seconds[2 * i + 1] / repeats;
+        lines[at].flops += (backward ? 3 : 1) * (node->op->flops ? node->op->flops(node) : 0);
+    }
+    if (f->optimizer >= 0 && n < bench_lines)
+        lines[n++] = (sg_bench_line){
+            .operation = "optimizer", .nodes = 1, .forward_seconds = f->optimizer / repeats};
+    qsort(lines, n, sizeof *lines, line_slower);
+    for (size_t i = 0; i < n; i++)
+        all += lines[i].forward_seconds + lines[i].backward_seconds;
+    for (size_t i = 0; i < n && all > 0; i++)
+        lines[i].share = (lines[i].forward_seconds + lines[i].backward_seconds) / all;
+    return n;
+}
+
+sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_bench_timer *timer,
+                          sg_error *err)
+{
+    sg_bench_line lines[bench_lines];
+    int64_t per_sample = f->per_sample > 0 ? f->per_sample : 1;
+    bool backward =
+        strcmp(f->name, "train_step") == 0 || strcmp(f->name, "layer_forward_backward") == 0;
+    qsort(timer->samples, (size_t)timer->count, sizeof *timer->samples, sample_order);
+    double middle = (timer->samples[(timer->count - 1) / 2] + timer->samples[timer->count / 2]) / 2;
+    double compute = f->flops / b->gemm, move = f->bytes / b->stream;
+    sg_bench_result r = {
+        .name = f->name,
+        .family = b->options->config.ffn,
+        .dtype = sizeof(sg_real) == sizeof(float) ? "f32" : "f64",
+        .tokens = f->tokens,
+        .repeats = timer->count * per_sample,
+        .seconds = middle / (double)per_sample,
+        .fastest = timer->samples[0] / (double)per_sample,
+        .flops_published = f->flops_published,
+        .flops = f->flops,
+        .bytes = f->bytes,
+        .limit = compute >= move ? "gemm" : "stream",
+        .peak_bytes = f->peak_bytes,
+        .reuse = f->reuse,
+        .lines = lines,
+    };
+    r.tokens_per_second = (double)r.tokens / r.seconds;
+    r.limit_fraction = fmax(compute, move) / r.seconds;
+    r.line_count = bench_profile(f, (double)r.repeats, backward, lines);
+    if (b->result(b->user, &r)) return SG_OK;
+    return sg_fail(err, SG_ERR_STOPPED, "stopped after %s", f->name);
+}
+
+// ---- the whole ----------------------------------------------------------------------------------
+
+static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error *err)
+{
+    if (o->what == 0 || (o->what & ~(unsigned)SG_BENCH_ALL) != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "what: found %u, expected a set of sg_bench_what",
+                       o->what);
+    if (o->repeats < 1 || o->repeats > SG_BENCH_REPEATS)
+        return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",
+                       (long long)o->repeats, SG_BENCH_REPEATS);
+    if (!(o->seconds >= 0 && o->seconds <= 1e6))
+        return sg_fail(err, SG_ERR_ARGUMENT, "seconds: found %g, expected 0 to 1e6", o->seconds);
+    if (!(o->gemm_gflops >= 0 && isfinite(o->gemm_gflops) && o->stream_gbs >= 0 &&
+          isfinite(o->stream_gbs)))
+        return sg_fail(err, SG_ERR_ARGUMENT, "limits: found %g and %g, expected none below 0",
+                       o->gemm_gflops, o->stream_gbs);
+    if (o->context < -1 || o->context >= length)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "context: found %lld, expected less than the %lld tokens of a sequence",
+                       (long long)o->context, (long long)length);
+    return SG_OK;
+}
+
+static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
+{
+    const sg_bench_options *o = b->options;
+    b->config = o->config;
+    SG_TRY(sg_config_complete(&b->config, err));
+    b->length = o->seq_len > 0 ? o->seq_len : b->config.max_position_embeddings;
+    if (b->length > b->config.max_position_embeddings || o->seq_len < 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "seq_len: found %lld, expected 1 to %lld",
+                       (long long)o->seq_len, (long long)b->config.max_position_embeddings);
+    SG_TRY(bench_check(o, b->length, err));
+    SG_TRY(sg_config_cost(&b->config, b->length, o->batch_size, false, b->context->threads,
+                          &b->cost, err));
+    b->tokens = o->batch_size * b->length;
+    double gemm = o->gemm_gflops, stream = o->stream_gbs;
+    if (gemm == 0 || stream == 0) SG_TRY(sg_measure_machine(b->context, &gemm, &stream, err));
+    b->gemm = 1e9 * (o->gemm_gflops > 0 ? o->gemm_gflops : gemm);
+    b->stream = 1e9 * (o->stream_gbs > 0 ? o->stream_gbs : stream);
+    return SG_OK;
+}
+
+sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
+                   void *user, sg_error *err)
+{
+    sg_bench_run b = {.context = context, .options = options, .result = result, .user = user};
+    SG_TRY(bench_prepare(&b, err));
+    if (options->what & SG_BENCH_LAYER_FORWARD) SG_TRY(sg_bench_layer(&b, false, err));
+    if (options->what & SG_BENCH_LAYER_FORWARD_BACKWARD) SG_TRY(sg_bench_layer(&b, true, err));
+    if (options->what & SG_BENCH_TRAIN_STEP) SG_TRY(sg_bench_train_step(&b, err));
+    if (options->what & SG_BENCH_DECODE) SG_TRY(sg_bench_decode(&b, err));
+    return SG_OK;
+}

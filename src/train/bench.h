@@ -1,0 +1,76 @@
+// The inside of sg_bench: bench.c checks, times, counts and reports; bench_layer.c measures one
+// feed-forward layer alone; bench_model.c training steps and decoding.
+#ifndef SG_TRAIN_BENCH_H
+#define SG_TRAIN_BENCH_H
+
+#include "base/context.h"
+#include "ffn/ffn.h"
+
+enum { SG_BENCH_REPEATS = 1000 };
+
+typedef struct sg_bench_run {
+    sg_context *context;
+    const sg_bench_options *options;
+    sg_config config;    // complete
+    sg_cost cost;        // of one micro-batch
+    int64_t length;      // tokens of a sequence
+    int64_t tokens;      // of a micro-batch
+    double gemm, stream; // FLOP/s, B/s
+    sg_bench_fn result;
+    void *user;
+} sg_bench_run;
+
+// Times of the repeats of one figure.
+typedef struct sg_bench_timer {
+    double samples[SG_BENCH_REPEATS];
+    int64_t count;
+    double total;
+} sg_bench_timer;
+
+// Whether another repeat is due.
+bool sg_bench_more(const sg_bench_run *b, const sg_bench_timer *timer);
+void sg_bench_add(sg_bench_timer *timer, double seconds);
+
+// What a measurement knows and the report adds up.
+typedef struct sg_bench_figure {
+    const char *name;
+    int64_t tokens;     // of a repeat
+    int64_t per_sample; // repeats in one sample of the timer; 0: one
+    double flops_published, flops, bytes;
+    int64_t peak_bytes;
+    double reuse;
+    const sg_tape *tape;   // for the profile
+    const double *seconds; // by node and direction, sum of all repeats
+    const char *skip;      // an operation that is not part of the figure; may be NULL
+    double optimizer;      // seconds of the optimiser, sum of all repeats; < 0: none
+} sg_bench_figure;
+
+sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *figure,
+                          sg_bench_timer *timer, sg_error *err);
+
+// How a forward pass used the memories of a tape; the ids must still be there.
+typedef struct sg_bench_use {
+    int memories;
+    double reuse; // mean of the memories; 0: none
+    int64_t idle; // parameters of blocks that nobody selected, all memories together
+} sg_bench_use;
+
+sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *err);
+// Keeps the ids that sg_bench_count_use reads; before the tape is finished.
+void sg_bench_keep_ids(sg_tape *tape);
+
+// One block of memory for all parameters of a list, each at a multiple of 64 bytes.
+typedef struct sg_bench_block {
+    sg_real **parts; // by parameter
+    void *memory;
+    size_t bytes;
+} sg_bench_block;
+
+sg_status sg_bench_block_new(const sg_param_list *params, sg_bench_block *block, sg_error *err);
+void sg_bench_block_free(sg_bench_block *block);
+
+sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err);
+sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err);
+sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err);
+
+#endif

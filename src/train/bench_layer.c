@@ -1,0 +1,222 @@
+// One feed-forward layer alone on a tape: hidden states go in, the gradient of its output is given.
+// Everything else of a model is left out, so that families can be held against each other.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "train/bench.h"
+
+enum { layer_chunk = 1 << 14 };
+
+static const char layer_prefix[] = "layer.";
+
+typedef struct layer {
+    const sg_bench_run *b;
+    sg_param_list params;
+    sg_bench_block values, grads;
+    sg_tensor **leaves; // by parameter
+    sg_real *states;    // x, then dy and dx where a gradient is wanted
+    size_t state_bytes;
+    sg_tape *tape;
+    double *seconds;
+} layer;
+
+// ---- the gradient of the output -----------------------------------------------------------------
+
+// Stands where the rest of a model and its loss would be: in the backward pass it puts a given
+// gradient (input 1) into that of the layer's output (input 0). Not counted as part of the layer.
+static void given_forward(const sg_run *run, const sg_node *node)
+{
+    (void)run;
+    sg_values(node->out[0])[0] = 0;
+}
+
+static void given_backward(const sg_run *run, const sg_node *node)
+{
+    bool add;
+    sg_real *grad = sg_grad_in(run, node, 0, &add);
+    if (grad != NULL)
+        sg_grad_put(run->kernels, grad, sg_values(node->in[1]), node->in[1]->count, add);
+}
+
+static const sg_op op_given = {
+    .name = "given_gradient",
+    .forward = given_forward,
+    .backward = given_backward,
+    .backward_reads_in = 2,
+};
+
+// ---- recording ----------------------------------------------------------------------------------
+
+static sg_tensor *layer_parameter(void *user, const char *prefix, const char *name)
+{
+    layer *l = user;
+    char full[SG_PARAM_NAME];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    for (size_t i = 0; i < l->params.count; i++) {
+        const sg_param_spec *spec = &l->params.specs[i];
+        if (strcmp(spec->name, full) != 0) continue;
+        sg_real *grad = l->grads.parts ? l->grads.parts[i] : NULL;
+        if (l->leaves[i] == NULL)
+            l->leaves[i] = sg_tape_leaf(l->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                                        l->values.parts[i], grad, grad != NULL);
+        return l->leaves[i];
+    }
+    return sg_tape_fail(l->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
+}
+
+static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *err)
+{
+    const sg_config *config = &l->b->config;
+    const int64_t shape[] = {l->b->tokens, config->hidden_size}, one = 1;
+    const int64_t count = shape[0] * shape[1];
+    SG_TRY(sg_tape_new(&l->tape, err));
+    memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
+    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l};
+    sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
+                                backward ? l->states + 2 * count : NULL, backward);
+    sg_tensor *y = sg_ffn_build(&builder, x);
+    if (backward && y != NULL) {
+        sg_tensor *dy =
+            sg_tape_leaf(l->tape, "dy", SG_KIND_REAL, 2, shape, l->states + count, NULL, false);
+        sg_node *node = sg_tape_node(l->tape, &op_given, 2, (sg_tensor *[]){y, dy});
+        sg_tape_add_loss(l->tape, sg_node_output(l->tape, node, "given", SG_KIND_REAL, 1, &one), 1);
+    } else {
+        sg_tape_keep(l->tape, y);
+    }
+    if (keep_ids) sg_bench_keep_ids(l->tape);
+    sg_tape_options options = {.gradient = backward, .threads = l->b->context->threads};
+    SG_TRY(sg_tape_finish(l->tape, &options, err));
+    return sg_tape_allocate(l->tape, err);
+}
+
+// ---- inputs -------------------------------------------------------------------------------------
+
+static void layer_normal(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const layer *l = context;
+    int64_t first = chunk * layer_chunk, n = l->b->tokens * l->b->config.hidden_size;
+    int64_t filled = (int64_t)(l->state_bytes / sizeof(sg_real)) > n ? 2 * n : n; // x, dy
+    uint32_t stream = sg_rng_stream("bench.states");
+    for (int64_t i = first; i < first + layer_chunk && i < filled; i++)
+        l->states[i] = (sg_real)sg_rng_normal(l->b->options->seed, stream, (uint64_t)i);
+}
+
+static sg_status layer_open(layer *l, bool backward, sg_error *err)
+{
+    const sg_bench_run *b = l->b;
+    size_t count = (size_t)(b->tokens * b->config.hidden_size);
+    sg_ffn_params(&b->config, layer_prefix, &l->params);
+    if (l->params.status != SG_OK)
+        return sg_fail(err, l->params.status, "the parameters of a layer: %s",
+                       sg_status_name(l->params.status));
+    SG_TRY(sg_bench_block_new(&l->params, &l->values, err));
+    if (backward) SG_TRY(sg_bench_block_new(&l->params, &l->grads, err));
+    l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
+    l->states = sg_alloc_big(l->state_bytes);
+    l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
+    if (l->states == NULL || l->leaves == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a layer of %lld rows",
+                       (long long)b->tokens);
+    for (size_t i = 0; i < l->params.count; i++)
+        sg_param_init(&l->params.specs[i], b->options->seed, b->context->pool, l->values.parts[i]);
+    int64_t chunks = ((int64_t)(2 * count) + layer_chunk - 1) / layer_chunk;
+    sg_parallel_for(b->context->pool, chunks, layer_normal, l);
+    return SG_OK;
+}
+
+static void layer_close(layer *l)
+{
+    sg_tape_free(l->tape);
+    sg_free(l->seconds);
+    sg_free(l->leaves);
+    sg_free_big(l->states, l->state_bytes);
+    sg_bench_block_free(&l->grads);
+    sg_bench_block_free(&l->values);
+    sg_param_list_free(&l->params);
+}
+
+// ---- measuring ----------------------------------------------------------------------------------
+
+static sg_run layer_run(const layer *l, double *seconds)
+{
+    return (sg_run){.pool = l->b->context->pool, .kernels = sg_kernels_get(), .seconds = seconds};
+}
+
+// A pass of its own, on a tape that keeps the ids: the one that is timed forgets them.
+static sg_status layer_use(layer *l, sg_bench_use *use, sg_error *err)
+{
+    SG_TRY(layer_record(l, false, true, err));
+    sg_run run = layer_run(l, NULL);
+    sg_tape_forward(l->tape, &run);
+    sg_status status = sg_bench_count_use(l->tape, use, err);
+    sg_tape_free(l->tape);
+    l->tape = NULL;
+    return status;
+}
+
+// Seconds so far of what is not part of the layer.
+static double layer_outside(const layer *l)
+{
+    double sum = 0;
+    for (int i = 0; i < sg_tape_nodes(l->tape); i++)
+        if (sg_tape_node_at(l->tape, i)->op == &op_given)
+            sum += l->seconds[2 * i] + l->seconds[2 * i + 1];
+    return sum;
+}
+
+static void layer_repeat(layer *l, bool backward, sg_bench_timer *timer)
+{
+    for (bool warm = false; !warm || sg_bench_more(l->b, timer); warm = true) {
+        sg_run run = layer_run(l, warm ? l->seconds : NULL);
+        double outside = layer_outside(l), start = sg_clock_seconds();
+        sg_tape_forward(l->tape, &run);
+        if (backward) sg_tape_backward(l->tape, &run);
+        double seconds = sg_clock_seconds() - start - (layer_outside(l) - outside);
+        if (warm) sg_bench_add(timer, seconds);
+    }
+}
+
+static sg_status layer_measure(layer *l, bool backward, sg_error *err)
+{
+    const sg_bench_run *b = l->b;
+    sg_bench_timer timer = {.count = 0};
+    sg_bench_use use;
+    SG_TRY(layer_use(l, &use, err));
+    SG_TRY(layer_record(l, backward, false, err));
+    l->seconds = sg_alloc_zero((size_t)sg_tape_nodes(l->tape), 2 * sizeof *l->seconds);
+    if (l->seconds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a profile");
+    layer_repeat(l, backward, &timer);
+    sg_ffn_count count = sg_ffn_counts(&b->config);
+    double flops = (double)b->tokens * (count.router_flops + count.memory_flops);
+    double weights = (double)(l->params.total - use.idle) * sizeof(sg_real);
+    double states = (double)(b->tokens * b->config.hidden_size) * sizeof(sg_real);
+    sg_bench_figure figure = {
+        .name = backward ? "layer_forward_backward" : "layer_forward",
+        .tokens = b->tokens,
+        .flops_published = (backward ? 3 : 1) * flops,
+        .flops = (backward ? 3 : 1) * flops,
+        // Backward: weights and x once more and dy read, gradients of weights and x written.
+        .bytes = (backward ? 3 : 1) * weights + (backward ? 5 : 2) * states,
+        .peak_bytes =
+            (int64_t)(l->values.bytes + l->grads.bytes + l->state_bytes + sg_tape_bytes(l->tape)),
+        .reuse = use.reuse,
+        .tape = l->tape,
+        .seconds = l->seconds,
+        .skip = op_given.name,
+        .optimizer = -1,
+    };
+    return sg_bench_report(b, &figure, &timer, err);
+}
+
+sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err)
+{
+    layer l = {.b = b};
+    sg_status status = layer_open(&l, backward, err);
+    if (status == SG_OK) status = layer_measure(&l, backward, err);
+    layer_close(&l);
+    return status;
+}

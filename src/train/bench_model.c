@@ -1,0 +1,235 @@
+// Whole models: a training step on one micro-batch, and decoding token by token.
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "model/graph.h"
+#include "model/model.h"
+#include "model/session.h"
+#include "train/bench.h"
+#include "train/optimizer.h"
+
+enum {
+    decode_tokens = 16,    // of one sample: single tokens are too short to time
+    decode_context = 512,  // tokens before them, at most, when not asked for
+    step_weight_moves = 10 // two passes, a gradient written; AdamW: 4 reads and 3 writes
+};
+
+// Token `index` of an endless text with few frequent and many rare words.
+static int32_t model_token(const sg_bench_run *b, int64_t index)
+{
+    double u = sg_rng_uniform(b->options->seed, sg_rng_stream("bench.tokens"), (uint64_t)index);
+    int64_t id = (int64_t)(u * u * u * (double)b->config.vocab_size);
+    return (int32_t)sg_min(id, b->config.vocab_size - 1);
+}
+
+// Projections, router, memory and logits of `tokens` tokens that attend to `pairs` positions in all.
+static double model_flops(const sg_bench_run *b, double tokens, double pairs)
+{
+    const sg_config *c = &b->config;
+    double d = (double)c->hidden_size, width = (double)(c->num_attention_heads * c->head_dim);
+    sg_ffn_count ffn = sg_ffn_counts(c);
+    double layer =
+        tokens * (8 * d * width + ffn.router_flops + ffn.memory_flops) + 4 * pairs * width;
+    return (double)c->num_hidden_layers * layer + 2 * tokens * d * (double)c->vocab_size;
+}
+
+// ---- a training step ----------------------------------------------------------------------------
+
+typedef struct step {
+    const sg_bench_run *b;
+    sg_model *model;
+    sg_bench_block grads;
+    sg_optimizer *optimizer;
+    sg_graph *graph;
+    int32_t *ids; // (tokens + 1): targets are the ids one further
+    double *seconds;
+    double optimizer_seconds;
+} step;
+
+static sg_status step_open(step *s, sg_error *err)
+{
+    const sg_bench_run *b = s->b;
+    SG_TRY(sg_model_new(b->context, &b->config, b->options->seed, &s->model, err));
+    const sg_param_list *params = &s->model->params;
+    sg_real *const *values = s->model->values;
+    sg_optimizer_options adamw = {
+        .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
+    sg_graph_options graph = {.batch = b->options->batch_size,
+                              .length = b->length,
+                              .output = SG_OUTPUT_LOSS,
+                              .gradient = true,
+                              .threads = b->context->threads};
+    SG_TRY(sg_bench_block_new(params, &s->grads, err));
+    SG_TRY(sg_optimizer_new(params, values, s->grads.parts, &adamw, &s->optimizer, err));
+    SG_TRY(sg_graph_new(&s->model->config, params, values, s->grads.parts, &s->model->rope, &graph,
+                        &s->graph, err));
+    s->ids = sg_alloc_array((size_t)b->tokens + 1, sizeof *s->ids);
+    s->seconds = sg_alloc_zero((size_t)sg_tape_nodes(s->graph->tape), 2 * sizeof *s->seconds);
+    if (s->ids == NULL || s->seconds == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
+    for (int64_t i = 0; i <= b->tokens; i++)
+        s->ids[i] = model_token(b, i);
+    s->graph->ids->data = s->ids;
+    s->graph->targets->data = s->ids + 1;
+    s->graph->stats.normaliser = (double)b->tokens;
+    return SG_OK;
+}
+
+static void step_close(step *s)
+{
+    sg_free(s->seconds);
+    sg_free(s->ids);
+    sg_graph_free(s->graph);
+    sg_optimizer_free(s->optimizer);
+    sg_bench_block_free(&s->grads);
+    sg_model_free(s->model);
+}
+
+static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_bench_use *use, sg_error *err)
+{
+    sg_pool *pool = s->b->context->pool;
+    for (bool warm = false; !warm || sg_bench_more(s->b, timer); warm = true) {
+        sg_run run = {
+            .pool = pool, .kernels = sg_kernels_get(), .seconds = warm ? s->seconds : NULL};
+        double start = sg_clock_seconds();
+        sg_tape_forward(s->graph->tape, &run);
+        if (!warm) SG_TRY(sg_bench_count_use(s->graph->tape, use, err));
+        sg_tape_backward(s->graph->tape, &run);
+        double passes = sg_clock_seconds();
+        sg_optimizer_apply(s->optimizer, pool, 1e-3, sg_optimizer_norm(s->optimizer, pool));
+        double end = sg_clock_seconds();
+        if (!warm) continue;
+        sg_bench_add(timer, end - start);
+        s->optimizer_seconds += end - passes;
+    }
+    return SG_OK;
+}
+
+static sg_status step_measure(step *s, sg_error *err)
+{
+    const sg_bench_run *b = s->b;
+    const sg_cost *cost = &b->cost;
+    sg_bench_timer timer = {.count = 0};
+    sg_bench_use use;
+    SG_TRY(step_repeat(s, &timer, &use, err));
+    double batch = (double)b->options->batch_size, T = (double)b->length;
+    sg_bench_figure figure = {
+        .name = "train_step",
+        .tokens = b->tokens,
+        .flops_published = 3 * batch * cost->forward_flops_per_sequence,
+        .flops = 3 * batch * model_flops(b, T, T * (T + 1) / 2),
+        .bytes = step_weight_moves * (double)(cost->parameters - use.idle) * sizeof(sg_real),
+        .peak_bytes = cost->weight_bytes + cost->gradient_bytes + cost->optimizer_bytes +
+                      cost->activation_bytes,
+        .reuse = use.reuse,
+        .tape = s->graph->tape,
+        .seconds = s->seconds,
+        .optimizer = s->optimizer_seconds,
+    };
+    return sg_bench_report(b, &figure, &timer, err);
+}
+
+sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err)
+{
+    step s = {.b = b};
+    sg_status status = step_open(&s, err);
+    if (status == SG_OK) status = step_measure(&s, err);
+    step_close(&s);
+    return status;
+}
+
+// ---- decoding -----------------------------------------------------------------------------------
+
+typedef struct decode {
+    const sg_bench_run *b;
+    sg_model *model;
+    sg_session *session;
+    int64_t context, tokens; // before and in one sample
+    double *seconds;
+} decode;
+
+static sg_status decode_feed(const decode *d, int64_t first, int64_t count, sg_error *err)
+{
+    const float *logits;
+    for (int64_t i = first; i < first + count; i++) {
+        int32_t token = model_token(d->b, i);
+        SG_TRY(sg_session_feed(d->session, &token, 1, &logits, err));
+    }
+    return SG_OK;
+}
+
+static sg_status decode_prompt(const decode *d, sg_error *err)
+{
+    const float *logits;
+    if (d->context == 0) return SG_OK;
+    int32_t *ids = sg_alloc_array((size_t)d->context, sizeof *ids);
+    if (ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a prompt");
+    for (int64_t i = 0; i < d->context; i++)
+        ids[i] = model_token(d->b, i);
+    sg_status status = sg_session_feed(d->session, ids, d->context, &logits, err);
+    sg_free(ids);
+    return status;
+}
+
+// Other tokens each time: the same ones would find their neurons still in the cache.
+static sg_status decode_repeat(const decode *d, sg_bench_timer *timer, sg_error *err)
+{
+    int64_t next = d->context;
+    for (bool warm = false; !warm || sg_bench_more(d->b, timer); warm = true) {
+        sg_session_profile(d->session, warm ? d->seconds : NULL);
+        SG_TRY(sg_session_rewind(d->session, d->context, err));
+        double start = sg_clock_seconds();
+        SG_TRY(decode_feed(d, next, d->tokens, err));
+        if (warm) sg_bench_add(timer, sg_clock_seconds() - start);
+        next += d->tokens;
+    }
+    return SG_OK;
+}
+
+static sg_status decode_measure(decode *d, sg_error *err)
+{
+    const sg_bench_run *b = d->b;
+    const sg_config *c = &b->config;
+    const sg_tape *tape = sg_session_tape(d->session);
+    sg_bench_timer timer = {.count = 0};
+    d->seconds = sg_alloc_zero((size_t)sg_tape_nodes(tape), 2 * sizeof *d->seconds);
+    if (d->seconds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a profile");
+    SG_TRY(decode_prompt(d, err));
+    SG_TRY(decode_repeat(d, &timer, err));
+    // Position p attends to p + 1; the mean over a sample.
+    double pairs = (double)d->context + (double)(d->tokens + 1) / 2;
+    double width = (double)(c->num_attention_heads * c->head_dim);
+    double cache = 2 * (double)c->num_hidden_layers * width * pairs;
+    double flops = model_flops(b, 1, pairs);
+    double logits = 2 * (double)c->hidden_size * (double)c->vocab_size;
+    sg_bench_figure figure = {
+        .name = "decode",
+        .tokens = 1,
+        .per_sample = d->tokens,
+        .flops_published = flops - logits,
+        .flops = flops,
+        .bytes = ((double)b->cost.active_parameters_per_token + cache) * sizeof(sg_real),
+        .peak_bytes = b->cost.weight_bytes + (int64_t)sg_session_bytes(d->session),
+        .tape = tape,
+        .seconds = d->seconds,
+        .optimizer = -1,
+    };
+    return sg_bench_report(b, &figure, &timer, err);
+}
+
+sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err)
+{
+    decode d = {.b = b, .context = b->options->context};
+    if (d.context < 0) d.context = sg_min(b->length / 2, decode_context);
+    d.tokens = sg_min(decode_tokens, b->length - d.context);
+    sg_status status = sg_model_new(b->context, &b->config, b->options->seed, &d.model, err);
+    if (status == SG_OK) status = sg_session_new(d.model, b->length, &d.session, err);
+    if (status == SG_OK) status = decode_measure(&d, err);
+    sg_session_free(d.session);
+    sg_free(d.seconds);
+    sg_model_free(d.model);
+    return status;
+}

@@ -1,0 +1,595 @@
+// Decoding equals the full forward pass however the tokens are fed; sampling; generated text.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "alloc_failure.h"
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "model/graph.h"
+#include "model/model.h"
+#include "tiny_models.h"
+
+enum { vocab = 60, positions = 600 };
+static sg_context *context;
+static sg_tokenizer *tokenizer;
+static const tiny_kind kind_sgatlin = {"sgatlin", "", ""};
+
+static sg_status source(void *user, const char **text, size_t *bytes, sg_error *err)
+{
+    (void)err;
+    int *calls = user;
+    static const char story[] = "the cat sat on the mat and the dog sat on the log; "
+                                "na\303\257ve caf\303\251 \360\237\230\200 \342\202\254";
+    *text = (*calls)++ == 0 ? story : NULL;
+    *bytes = sizeof story - 1;
+    return SG_OK;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    sg_context_options options = sg_context_options_default();
+    options.threads = 2;
+    if (sg_context_new(&options, &context, NULL) != SG_OK) return -1;
+    sg_tokenizer_train_options train = sg_tokenizer_train_options_default();
+    train.vocab_size = vocab;
+    int calls = 0;
+    if (sg_tokenizer_train(&train, source, &calls, &tokenizer, NULL) != SG_OK) return -1;
+    // The pattern engine takes memory of its own at its first use and keeps it with the tokenizer.
+    int32_t *ids;
+    size_t count;
+    if (sg_tokenizer_encode(tokenizer, "a", 1, NULL, &ids, &count, NULL) != SG_OK) return -1;
+    sg_buffer_free(ids);
+    return sg_tokenizer_vocab_size(tokenizer) == vocab ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sg_tokenizer_free(tokenizer);
+    sg_context_free(context);
+    return 0;
+}
+
+static sg_model *make_model(const tiny_kind *kind, int64_t longest)
+{
+    sg_error err = {0};
+    sg_model *model;
+    sg_config c = tiny_config(kind, vocab, longest);
+    if (sg_model_new(context, &c, 3, &model, &err) != SG_OK) fail_msg("%s", err.message);
+    return model;
+}
+
+static void make_tokens(int32_t *tokens, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        tokens[i] = (int32_t)(sg_rng_uniform(8, sg_rng_stream("test"), (uint64_t)i) * vocab);
+}
+
+// ---- decoding ---------------------------------------------------------------------------------
+
+// Logits of all positions in one pass, (count, vocab).
+static float *full_forward(sg_model *m, int32_t *tokens, int64_t count)
+{
+    sg_error err = {0};
+    sg_graph_options options = {
+        .batch = 1, .length = count, .output = SG_OUTPUT_LOGITS, .threads = 2};
+    sg_graph *graph;
+    if (sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, &err) !=
+        SG_OK)
+        fail_msg("%s", err.message);
+    graph->ids->data = tokens;
+    sg_run run = {.pool = context->pool, .kernels = sg_kernels_get()};
+    sg_tape_forward(graph->tape, &run);
+    float *logits = sg_alloc_array((size_t)(count * vocab), sizeof *logits);
+    memcpy(logits, sg_values(graph->logits), (size_t)(count * vocab) * sizeof *logits);
+    sg_graph_free(graph);
+    return logits;
+}
+
+static void expect_logits(const float *found, const float *expected, const char *what, int64_t at)
+{
+    for (int64_t v = 0; v < vocab; v++)
+        if (!(fabs((double)found[v] - (double)expected[v]) <= 1e-4))
+            fail_msg("%s, position %lld, token %lld: found %g, expected %g", what, (long long)at,
+                     (long long)v, (double)found[v], (double)expected[v]);
+}
+
+// Feeds the tokens in pieces of `piece` and compares the logits behind each.
+static void expect_decoding(sg_model *m, const int32_t *tokens, int64_t count, int64_t piece,
+                            const float *full, const char *what)
+{
+    sg_error err = {0};
+    sg_session *s;
+    const float *logits;
+    if (sg_session_new(m, 0, &s, &err) != SG_OK) fail_msg("%s", err.message);
+    for (int64_t i = 0; i < count; i += piece) {
+        int64_t n = sg_min(piece, count - i);
+        if (sg_session_feed(s, tokens + i, n, &logits, &err) != SG_OK) fail_msg("%s", err.message);
+        assert_int_equal(sg_session_length(s), i + n);
+        expect_logits(logits, full + (i + n - 1) * vocab, what, i + n - 1);
+    }
+    sg_session_free(s);
+}
+
+static void test_decoding(void **state)
+{
+    (void)state;
+    enum { count = 41 };
+    int32_t tokens[count];
+    make_tokens(tokens, count);
+    for (int k = 0; k < TINY_KINDS; k++) {
+        sg_model *m = make_model(&tiny_kinds[k], count);
+        float *full = full_forward(m, tokens, count);
+        const int64_t pieces[] = {1, 2, 7, 40, count};
+        for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++)
+            expect_decoding(m, tokens, count, pieces[p], full, tiny_kinds[k].ffn);
+        sg_free(full);
+        sg_model_free(m);
+    }
+}
+
+// Longer than one internal piece, up to the model's end.
+static void test_long_prompts(void **state)
+{
+    (void)state;
+    static int32_t tokens[positions];
+    make_tokens(tokens, positions);
+    sg_model *m = make_model(&kind_sgatlin, positions);
+    float *full = full_forward(m, tokens, positions);
+    const int64_t pieces[] = {255, 256, 257, 512, 513, positions};
+    for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++)
+        expect_decoding(m, tokens, positions, pieces[p], full, "long");
+    sg_free(full);
+    sg_model_free(m);
+}
+
+static void test_rewind(void **state)
+{
+    (void)state;
+    enum { count = 20 };
+    int32_t tokens[count], other[count];
+    make_tokens(tokens, count);
+    for (int i = 0; i < count; i++)
+        other[i] = i < 9 ? tokens[i] : (tokens[i] + 1) % vocab;
+    sg_model *m = make_model(&kind_sgatlin, count);
+    float *full = full_forward(m, tokens, count), *full_other = full_forward(m, other, count);
+    sg_session *s;
+    const float *logits;
+    assert_int_equal(sg_session_new(m, 0, &s, NULL), SG_OK);
+    assert_int_equal(sg_session_feed(s, other, count, &logits, NULL), SG_OK);
+    expect_logits(logits, full_other + (count - 1) * vocab, "other", count - 1);
+    assert_int_equal(sg_session_rewind(s, 9, NULL), SG_OK);
+    assert_int_equal(sg_session_length(s), 9);
+    assert_int_equal(sg_session_feed(s, tokens + 9, count - 9, &logits, NULL), SG_OK);
+    expect_logits(logits, full + (count - 1) * vocab, "after the rewind", count - 1);
+    assert_int_equal(sg_session_rewind(s, 0, NULL), SG_OK);
+    assert_int_equal(sg_session_feed(s, tokens, 3, &logits, NULL), SG_OK);
+    expect_logits(logits, full + 2 * vocab, "from the start", 2);
+    sg_error err = {0};
+    assert_int_equal(sg_session_rewind(s, 4, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "rewind: found 4, expected 0 to 3 tokens");
+    assert_int_equal(sg_session_rewind(s, -1, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_length(s), 3);
+    sg_session_free(s);
+    sg_free(full);
+    sg_free(full_other);
+    sg_model_free(m);
+}
+
+static void test_session_limits(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    sg_model *m = make_model(&kind_sgatlin, 20);
+    sg_session *s;
+    const float *logits = NULL;
+    int32_t tokens[20] = {2, 3, 4, 5, 6, 7};
+    assert_int_equal(sg_session_new(m, 21, &s, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "capacity: found 21, expected 1 to 20 tokens");
+    assert_null(s);
+    assert_int_equal(sg_session_new(m, -1, &s, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_new(m, 5, &s, &err), SG_OK);
+    assert_int_equal(sg_session_feed(s, tokens, 0, &logits, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_feed(s, tokens, 6, &logits, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "the session holds 5 tokens and has 0; 6 more do not fit");
+    tokens[1] = vocab;
+    assert_int_equal(sg_session_feed(s, tokens, 3, &logits, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "token 1: found 60, expected 0 to 59");
+    tokens[1] = -1;
+    assert_int_equal(sg_session_feed(s, tokens, 3, &logits, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_length(s), 0);
+    assert_null(logits);
+    tokens[1] = 3;
+    assert_int_equal(sg_session_feed(s, tokens, 5, &logits, &err), SG_OK);
+    assert_int_equal(sg_session_feed(s, tokens, 1, &logits, &err), SG_ERR_ARGUMENT);
+    sg_session_free(s);
+    sg_session_free(NULL);
+    sg_model_free(m);
+}
+
+static sg_status feed_operation(void *user, sg_error *err)
+{
+    sg_session *s;
+    const float *logits;
+    static int32_t tokens[300];
+    SG_TRY(sg_session_new(user, 0, &s, err));
+    sg_status status = sg_session_feed(s, tokens, 300, &logits, err);
+    // All or nothing, also when a later piece fails.
+    assert_int_equal(sg_session_length(s), status == SG_OK ? 300 : 0);
+    sg_session_free(s);
+    return status;
+}
+
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    sg_model *m = make_model(&kind_sgatlin, 300);
+    assert_true(alloc_failure_loop(feed_operation, m) > 20);
+    sg_model_free(m);
+}
+
+// ---- sampling ---------------------------------------------------------------------------------
+
+static int32_t sample(const float *logits, int64_t n, sg_sample_options o, uint64_t index)
+{
+    sg_error err = {0};
+    int32_t token = -1;
+    if (sg_sample(logits, n, &o, index, &token, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_in_range(token, 0, n - 1);
+    return token;
+}
+
+static void test_greedy(void **state)
+{
+    (void)state;
+    float logits[vocab];
+    for (uint64_t round = 0; round < 50; round++) {
+        int32_t best = 0;
+        for (int v = 0; v < vocab; v++) {
+            // Few different values, so that the largest often is there twice: the lower id wins.
+            logits[v] =
+                floorf((float)sg_rng_uniform(round, sg_rng_stream("test"), (uint64_t)v) * 12);
+            if (logits[v] > logits[best]) best = v;
+        }
+        sg_sample_options o = sg_sample_options_default();
+        o.seed = round;
+        o.temperature = 0;
+        assert_int_equal(sample(logits, vocab, o, round), best);
+        o.temperature = 1;
+        o.top_k = 1;
+        assert_int_equal(sample(logits, vocab, o, round), best);
+        o.top_k = 0;
+        o.top_p = 1e-9;
+        assert_int_equal(sample(logits, vocab, o, round), best);
+        o = sg_sample_options_default();
+        o.temperature = 1e-3;
+        assert_true(logits[sample(logits, vocab, o, round)] == logits[best]);
+    }
+}
+
+// Pearson's statistic of many draws against probabilities p (n), of which those at 0 must not come.
+static void expect_distribution(const float *logits, const double *p, int n, sg_sample_options o)
+{
+    enum { draws = 20000 };
+    int64_t counts[16] = {0};
+    double statistic = 0;
+    int kinds = 0;
+    for (uint64_t i = 0; i < draws; i++)
+        counts[sample(logits, n, o, i)]++;
+    for (int v = 0; v < n; v++) {
+        double expected = p[v] * draws;
+        if (p[v] == 0) {
+            assert_int_equal(counts[v], 0);
+            continue;
+        }
+        kinds++;
+        statistic += ((double)counts[v] - expected) * ((double)counts[v] - expected) / expected;
+    }
+    // Mean kinds - 1, deviation sqrt(2 (kinds - 1)): beyond five of them by chance in a million.
+    double free = kinds - 1;
+    if (statistic > free + 5 * sqrt(2 * free) + 5) fail_msg("chi-square %g of %g", statistic, free);
+}
+
+static void test_distribution(void **state)
+{
+    (void)state;
+    enum { n = 8 };
+    const float logits[n] = {0.5f, 2, -1, 1.25f, 2, -INFINITY, 0, -3};
+    const int order[n] = {1, 4, 3, 0, 6, 2, 7, 5}; // likeliest first, ties by id
+    const double temperatures[] = {1, 0.5, 3};
+    for (int t = 0; t < 3; t++) {
+        double p[n], total = 0;
+        for (int v = 0; v < n; v++)
+            total += p[v] = exp((double)logits[v] / temperatures[t]);
+        for (int v = 0; v < n; v++)
+            p[v] /= total;
+        sg_sample_options o = sg_sample_options_default();
+        o.temperature = temperatures[t];
+        o.seed = 11 + (uint64_t)t;
+        expect_distribution(logits, p, n, o);
+        o.top_k = 1000; // more than there are
+        expect_distribution(logits, p, n, o);
+        for (int kept = 2; kept < 6; kept++) {
+            double cut[n] = {0}, sum = 0;
+            for (int i = 0; i < kept; i++)
+                sum += cut[order[i]] = p[order[i]];
+            double goal = sum - 0.5 * cut[order[kept - 1]]; // reached by the last one kept
+            for (int v = 0; v < n; v++)
+                cut[v] /= sum;
+            o.top_k = kept;
+            o.top_p = 1;
+            expect_distribution(logits, cut, n, o);
+            o.top_k = 0;
+            o.top_p = goal;
+            expect_distribution(logits, cut, n, o);
+        }
+    }
+}
+
+static void test_sample_is_pure(void **state)
+{
+    (void)state;
+    const float logits[4] = {0, 0, 0, 0};
+    sg_sample_options o = sg_sample_options_default();
+    int differ[2] = {0, 0};
+    for (uint64_t i = 0; i < 100; i++) {
+        o.seed = 5;
+        int32_t first = sample(logits, 4, o, i);
+        assert_int_equal(sample(logits, 4, o, i), first);
+        differ[0] += sample(logits, 4, o, i + 1) != first;
+        o.seed = 6;
+        differ[1] += sample(logits, 4, o, i) != first;
+    }
+    assert_true(differ[0] > 40 && differ[1] > 40);
+    assert_int_equal(sample(logits, 1, o, 0), 0);
+}
+
+static void expect_refused(const float *logits, int64_t n, sg_sample_options o, sg_status expected,
+                           const char *message)
+{
+    sg_error err = {0};
+    int32_t token = -7;
+    assert_int_equal(sg_sample(logits, n, &o, 0, &token, &err), expected);
+    if (strncmp(err.message, message, strlen(message)) != 0) fail_msg("%s", err.message);
+    assert_int_equal(token, -7);
+}
+
+static void test_sample_refuses(void **state)
+{
+    (void)state;
+    float logits[3] = {0, NAN, 0};
+    sg_sample_options good = sg_sample_options_default(), o;
+    expect_refused(logits, 3, good, SG_ERR_NUMERIC, "the logit of token 1 is not finite");
+    logits[1] = INFINITY;
+    expect_refused(logits, 3, good, SG_ERR_NUMERIC, "the logit of token 1 is not finite");
+    for (int i = 0; i < 3; i++)
+        logits[i] = -INFINITY;
+    expect_refused(logits, 3, good, SG_ERR_NUMERIC, "all logits are minus infinity");
+    logits[0] = logits[1] = logits[2] = 1;
+    expect_refused(logits, 0, good, SG_ERR_ARGUMENT, "vocab: found 0");
+    const double temperatures[] = {-1, NAN, INFINITY, 1e7};
+    for (int i = 0; i < 4; i++) {
+        o = good;
+        o.temperature = temperatures[i];
+        expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "temperature: found");
+    }
+    const double shares[] = {0, -0.5, 1.01, NAN};
+    for (int i = 0; i < 4; i++) {
+        o = good;
+        o.top_p = shares[i];
+        expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "top-p: found");
+    }
+    o = good;
+    o.top_k = -1;
+    expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "top-k: found -1, expected at least 0");
+}
+
+// ---- text -------------------------------------------------------------------------------------
+
+typedef struct heard {
+    char text[8192];
+    size_t bytes;
+    int calls, stop_at; // stop_at > 0: says stop at that call
+} heard;
+
+static bool is_utf8(const unsigned char *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t more = s[i] < 0x80 ? 0 : s[i] < 0xe0 ? 1 : s[i] < 0xf0 ? 2 : 3;
+        if (s[i] >= 0x80 && s[i] < 0xc2) return false;
+        if (i + more >= n) return false;
+        for (size_t j = 1; j <= more; j++)
+            if ((s[i + j] & 0xc0) != 0x80) return false;
+        i += more + 1;
+    }
+    return true;
+}
+
+static bool hear(void *user, const char *text, size_t bytes)
+{
+    heard *h = user;
+    assert_true(bytes > 0 && h->bytes + bytes < sizeof h->text);
+    assert_true(is_utf8((const unsigned char *)text, bytes)); // each piece by itself
+    memcpy(h->text + h->bytes, text, bytes);
+    h->bytes += bytes;
+    return ++h->calls != h->stop_at;
+}
+
+static sg_generate_result generate(sg_model *m, const char *prompt, sg_generate_options o, heard *h)
+{
+    sg_error err = {0};
+    sg_generate_result result;
+    h->bytes = 0;
+    h->calls = 0;
+    o.text = hear;
+    o.text_user = h;
+    int64_t live = sg_alloc_live();
+    if (sg_generate(m, tokenizer, prompt, &o, &result, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_int_equal(sg_alloc_live(), live);
+    h->text[h->bytes] = '\0';
+    return result;
+}
+
+// The same by hand: session, sampling and decoding of the whole.
+static void expect_by_hand(sg_model *m, const char *prompt, const sg_generate_options *o,
+                           const heard *h, const sg_generate_result *result)
+{
+    int32_t tokens[positions], *ids;
+    size_t count;
+    assert_int_equal(
+        sg_tokenizer_encode(tokenizer, prompt, strlen(prompt), NULL, &ids, &count, NULL), SG_OK);
+    int64_t n = 0, generated = 0;
+    tokens[n++] = 1;
+    for (size_t i = 0; i < count; i++)
+        tokens[n++] = ids[i];
+    sg_buffer_free(ids);
+    assert_int_equal(result->prompt_tokens, n);
+    sg_session *s;
+    const float *logits;
+    int64_t from = n;
+    assert_int_equal(sg_session_new(m, 0, &s, NULL), SG_OK);
+    assert_int_equal(sg_session_feed(s, tokens, n, &logits, NULL), SG_OK);
+    while (generated < o->max_tokens) {
+        int32_t token;
+        assert_int_equal(sg_sample(logits, vocab, &o->sample, (uint64_t)generated, &token, NULL),
+                         SG_OK);
+        if (token == 1 && !o->ignore_eos) break;
+        tokens[n++] = token;
+        generated++;
+        if (n == positions) break;
+        assert_int_equal(sg_session_feed(s, &token, 1, &logits, NULL), SG_OK);
+    }
+    sg_session_free(s);
+    assert_int_equal(result->tokens, generated);
+    char *text;
+    size_t bytes;
+    assert_int_equal(
+        sg_tokenizer_decode(tokenizer, tokens + from, (size_t)generated, NULL, &text, &bytes, NULL),
+        SG_OK);
+    if (bytes != h->bytes) fail_msg("found \"%s\", expected \"%s\"", h->text, text);
+    assert_memory_equal(text, h->text, bytes);
+    sg_buffer_free(text);
+}
+
+static void test_generate(void **state)
+{
+    (void)state;
+    static heard h, again;
+    sg_model *m = make_model(&kind_sgatlin, positions);
+    int stopped = 0;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        sg_generate_options o = sg_generate_options_default();
+        o.sample.seed = seed;
+        o.sample.temperature = seed == 0 ? 0 : 1.5;
+        o.ignore_eos = seed >= 6;
+        o.max_tokens = 150;
+        sg_generate_result result = generate(m, "the cat \342\202\254", o, &h);
+        expect_by_hand(m, "the cat \342\202\254", &o, &h, &result);
+        stopped += result.tokens < o.max_tokens;
+        if (o.ignore_eos) assert_int_equal(result.tokens, o.max_tokens);
+        sg_generate_result same = generate(m, "the cat \342\202\254", o, &again);
+        assert_int_equal(same.tokens, result.tokens);
+        assert_string_equal(again.text, h.text);
+    }
+    assert_true(stopped > 0); // some document ended
+    sg_model_free(m);
+}
+
+static void test_generate_to_the_end(void **state)
+{
+    (void)state;
+    static heard h;
+    sg_model *m = make_model(&kind_sgatlin, 30);
+    sg_generate_options o = sg_generate_options_default();
+    o.ignore_eos = true;
+    o.max_tokens = INT64_MAX;
+    sg_generate_result result = generate(m, "", o, &h); // only BOS
+    assert_int_equal(result.prompt_tokens, 1);
+    assert_int_equal(result.tokens, 29);
+    o.max_tokens = 0;
+    result = generate(m, "the", o, &h);
+    assert_true(result.tokens == 0 && h.calls == 0 && result.prompt_tokens > 1);
+    o.max_tokens = 20;
+    h.stop_at = 2;
+    result = generate(m, "the", o, &h);
+    assert_int_equal(h.calls, 2);
+    assert_true(result.tokens >= 2 && result.tokens < 20);
+    h.stop_at = 0;
+    sg_model_free(m);
+}
+
+static void test_generate_refuses(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    sg_generate_options o = sg_generate_options_default();
+    sg_model *m = make_model(&kind_sgatlin, 8), *wrong, *no_bos;
+    o.max_tokens = -1;
+    assert_int_equal(sg_generate(m, tokenizer, "a", &o, NULL, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "max-tokens: found -1, expected at least 0");
+    o.max_tokens = 5;
+    o.sample.top_p = 2;
+    assert_int_equal(sg_generate(m, tokenizer, "a", &o, NULL, &err), SG_ERR_ARGUMENT);
+    o.sample.top_p = 1;
+    assert_int_equal(sg_generate(m, tokenizer, "sat on the mat and the dog", &o, NULL, &err),
+                     SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "expected less than the model's 8 positions"));
+    sg_config c = tiny_config(&kind_sgatlin, vocab + 1, 8);
+    assert_int_equal(sg_model_new(context, &c, 3, &wrong, NULL), SG_OK);
+    assert_int_equal(sg_generate(wrong, tokenizer, "a", &o, NULL, &err), SG_ERR_MISMATCH);
+    assert_string_equal(err.message,
+                        "the tokenizer has 60 tokens, expected the model's vocabulary of 61");
+    c = tiny_config(&kind_sgatlin, vocab, 8);
+    c.bos_token_id = -1;
+    assert_int_equal(sg_model_new(context, &c, 3, &no_bos, NULL), SG_OK);
+    assert_int_equal(sg_generate(no_bos, tokenizer, "", &o, NULL, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message,
+                        "prompt: found an empty one, expected text: the model has no BOS");
+    assert_int_equal(sg_generate(no_bos, tokenizer, "a", &o, NULL, &err), SG_OK);
+    sg_model_free(m);
+    sg_model_free(wrong);
+    sg_model_free(no_bos);
+}
+
+static sg_status generate_operation(void *user, sg_error *err)
+{
+    sg_generate_options o = sg_generate_options_default();
+    o.max_tokens = 3;
+    o.ignore_eos = true;
+    return sg_generate(user, tokenizer, "the cat", &o, NULL, err);
+}
+
+static void test_failing_generation(void **state)
+{
+    (void)state;
+    sg_model *m = make_model(&kind_sgatlin, 40);
+    assert_true(alloc_failure_loop(generate_operation, m) > 20);
+    sg_model_free(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decoding),
+        cmocka_unit_test(test_long_prompts),
+        cmocka_unit_test(test_rewind),
+        cmocka_unit_test(test_session_limits),
+        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_distribution),
+        cmocka_unit_test(test_sample_is_pure),
+        cmocka_unit_test(test_sample_refuses),
+        cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_generate_to_the_end),
+        cmocka_unit_test(test_generate_refuses),
+        cmocka_unit_test(test_failing_generation),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
