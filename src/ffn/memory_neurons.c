@@ -1,15 +1,24 @@
 // Reading a memory neuron by neuron. Forward and the input gradient go through tiles of rows, one
 // channel at a time, so that a channel's table stays in cache; the weight gradients go through a
-// reverse index (a counting sort of the hits by neuron), so that each gradient row is written once,
-// by one thread, in the order of rows. Nothing of size rows x channels x k x d is ever formed.
+// reverse index (a counting sort of the hits by neuron), so that each gradient row is summed by one
+// thread, in the order of rows. Where neurons are hit often the index is cut into tiles of rows
+// too, whose inputs then stay in cache while many neurons read them. Nothing of size rows x
+// channels x k x d is ever formed.
 #include <string.h>
 
 #include "ffn/memory.h"
 
-enum { neurons_tile = 128, neurons_rows = 32 };
+// All by shape alone. Tiles of rows are long, as each channel's table is read into the cache anew
+// for each, but there are neurons_chunks of them where the rows allow. A tile of the reverse index
+// should hold neurons_reuse hits a neuron, or summing into its row costs more than the tile saves.
+enum { neurons_chunks = 8, neurons_tile_min = 128, neurons_tile_max = 1024, neurons_reuse = 4 };
+enum { neurons_block_min = 32, neurons_blocks = 16 }; // neurons of a chunk of weight gradients
 
 typedef struct neurons_attributes {
     int64_t channels, k, pools, n, d, rows; // n: neurons of a pool
+    int64_t tile;                           // rows of a tile
+    int64_t span, spans;                    // rows of a tile of the reverse index, and how many
+    int64_t block;                          // neurons of a chunk
     sg_activation activation;
     sg_gate gate;
 } neurons_attributes;
@@ -22,9 +31,9 @@ typedef struct neurons_loop {
     sg_real *dx, *dscores, *dw_in, *dw_out;
     bool add_x, add_scores, add_in, add_out;
     sg_real *z, *da;               // (channels, rows, k)
-    sg_real *z_sorted, *da_sorted; // the same by pool and neuron, in the order of rows
+    sg_real *z_sorted, *da_sorted; // the same by pool, span, neuron, in the order of rows
     int32_t *row_sorted;
-    int32_t *offsets; // (pools, n + 1) into a pool's hits
+    int32_t *offsets; // (pools, spans, n + 1) into the hits of a pool and span
 } neurons_loop;
 
 static int64_t neurons_hits(const neurons_attributes *a)
@@ -101,10 +110,10 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
-    int64_t first = chunk * neurons_tile, rows = sg_min(neurons_tile, a->rows - first);
+    int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
     const sg_real *x = sg_values(l->node->in[0]) + first * a->d;
     sg_real *y = sg_values(l->node->out[0]) + first * a->d;
-    sg_real *scores = sg_worker_scratch(l->run, worker), *z = scores + neurons_tile * a->k;
+    sg_real *scores = sg_worker_scratch(l->run, worker), *z = scores + rows * a->k;
     memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = 0; c < a->channels; c++) {
         sg_real *dots = sg_values(l->node->saved[0]) + (c * a->rows + first) * a->k;
@@ -124,7 +133,7 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
 static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
-    sg_parallel_for(run->pool, sg_chunks(l.a->rows, neurons_tile), neurons_forward_chunk, &l);
+    sg_parallel_for(run->pool, sg_chunks(l.a->rows, l.a->tile), neurons_forward_chunk, &l);
 }
 
 // ---- backward: input and scores ---------------------------------------------------------------
@@ -145,11 +154,11 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
-    int64_t first = chunk * neurons_tile, rows = sg_min(neurons_tile, a->rows - first);
-    int64_t count = rows * a->k, room = neurons_tile * a->k;
+    int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
+    int64_t count = rows * a->k;
     const sg_real *dy = l->node->out[0]->grad + first * a->d;
-    sg_real *scores = sg_worker_scratch(l->run, worker), *dz = scores + room, *work = dz + room,
-            *dscore = work + room;
+    sg_real *scores = sg_worker_scratch(l->run, worker), *dz = scores + count, *work = dz + count,
+            *dscore = work + count;
     if (l->dx != NULL && !l->add_x)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
     for (int64_t c = 0; c < a->channels; c++) {
@@ -173,37 +182,72 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
 
 // ---- backward: weights ------------------------------------------------------------------------
 
-// Sorts the hits of one pool by neuron, keeping the order of channels and rows.
-static void neurons_sort_chunk(void *context, int64_t pool, int worker)
+// The hits of one pool in one span of rows; they are together in both orders.
+typedef struct neurons_part {
+    int64_t channel, channels; // of the pool
+    int64_t row, end;
+    int64_t base; // of its sorted hits
+    int32_t *offsets;
+} neurons_part;
+
+static neurons_part neurons_part_at(const neurons_loop *l, int64_t pool, int64_t span)
+{
+    const neurons_attributes *a = l->a;
+    neurons_part p = {.channel = a->pools == 1 ? 0 : pool,
+                      .channels = a->pools == 1 ? a->channels : 1,
+                      .row = span * a->span,
+                      .end = sg_min(a->rows, (span + 1) * a->span),
+                      .offsets = l->offsets + (pool * a->spans + span) * (a->n + 1)};
+    p.base = (p.channel * a->rows + p.channels * p.row) * a->k;
+    return p;
+}
+
+// Sorts the hits of one part by neuron, keeping the order of channels and rows.
+static void neurons_sort_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
-    int64_t channels = a->pools == 1 ? a->channels : 1, first = a->pools == 1 ? 0 : pool;
-    int32_t *offsets = l->offsets + pool * (a->n + 1);
-    int64_t base = first * a->rows * a->k; // hits of a pool are together in both orders
-    memset(offsets, 0, (size_t)(a->n + 1) * sizeof *offsets);
-    for (int64_t c = first; c < first + channels; c++)
-        for (int64_t r = 0; r < a->rows; r++) {
+    neurons_part p = neurons_part_at(l, chunk / a->spans, chunk % a->spans);
+    memset(p.offsets, 0, (size_t)(a->n + 1) * sizeof *p.offsets);
+    for (int64_t c = p.channel; c < p.channel + p.channels; c++)
+        for (int64_t r = p.row; r < p.end; r++) {
             const int32_t *ids = neurons_ids(l->node, a, r, c);
             for (int64_t i = 0; i < a->k; i++)
-                offsets[ids[i] + 1]++;
+                p.offsets[ids[i] + 1]++;
         }
     for (int64_t j = 0; j < a->n; j++)
-        offsets[j + 1] += offsets[j];
-    for (int64_t c = first; c < first + channels; c++)
-        for (int64_t r = 0; r < a->rows; r++) {
+        p.offsets[j + 1] += p.offsets[j];
+    for (int64_t c = p.channel; c < p.channel + p.channels; c++)
+        for (int64_t r = p.row; r < p.end; r++) {
             const int32_t *ids = neurons_ids(l->node, a, r, c);
             for (int64_t i = 0; i < a->k; i++) {
-                int64_t to = base + offsets[ids[i]]++, from = (c * a->rows + r) * a->k + i;
+                int64_t to = p.base + p.offsets[ids[i]]++, from = (c * a->rows + r) * a->k + i;
                 l->row_sorted[to] = (int32_t)r;
                 l->z_sorted[to] = l->z[from];
                 l->da_sorted[to] = l->da[from];
             }
         }
     // Filling moved each offset to the end of its neuron; move them back by one place.
-    memmove(offsets + 1, offsets, (size_t)a->n * sizeof *offsets);
-    offsets[0] = 0;
+    memmove(p.offsets + 1, p.offsets, (size_t)a->n * sizeof *p.offsets);
+    p.offsets[0] = 0;
+}
+
+// dw[j] += sum over hits of value * source row, for neurons j of one pool.
+static void neurons_sum_weights(const neurons_loop *l, int64_t pool, int64_t begin, int64_t end,
+                                sg_real *dw, bool add, const sg_real *values, const sg_real *source)
+{
+    const neurons_attributes *a = l->a;
+    dw += pool * a->n * a->d;
+    if (!add) memset(dw + begin * a->d, 0, (size_t)((end - begin) * a->d) * sizeof *dw);
+    for (int64_t span = 0; span < a->spans; span++) {
+        neurons_part p = neurons_part_at(l, pool, span);
+        for (int64_t j = begin; j < end; j++) {
+            int64_t hit = p.base + p.offsets[j];
+            l->run->kernels->gather_sum(dw + j * a->d, values + hit, source, l->row_sorted + hit,
+                                        p.offsets[j + 1] - p.offsets[j], a->d);
+        }
+    }
 }
 
 static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
@@ -211,26 +255,15 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
-    int64_t chunks = sg_chunks(a->n, neurons_rows), pool = chunk / chunks;
-    int64_t begin = chunk % chunks * neurons_rows, end = sg_min(a->n, begin + neurons_rows);
-    const int32_t *offsets = l->offsets + pool * (a->n + 1);
-    int64_t base = (a->pools == 1 ? 0 : pool) * a->rows * a->k;
-    const sg_real *x = sg_values(l->node->in[0]), *dy = l->node->out[0]->grad;
-    for (int64_t j = begin; j < end; j++) {
-        int64_t hit = base + offsets[j], count = offsets[j + 1] - offsets[j];
-        int64_t at = (pool * a->n + j) * a->d;
-        // In the order of the inputs, so that tied tables (w_in is w_out) add up.
-        if (l->dw_in != NULL) {
-            if (!l->add_in) memset(l->dw_in + at, 0, (size_t)a->d * sizeof(sg_real));
-            l->run->kernels->gather_sum(l->dw_in + at, l->da_sorted + hit, x, l->row_sorted + hit,
-                                        count, a->d);
-        }
-        if (l->dw_out != NULL) {
-            if (!l->add_out) memset(l->dw_out + at, 0, (size_t)a->d * sizeof(sg_real));
-            l->run->kernels->gather_sum(l->dw_out + at, l->z_sorted + hit, dy, l->row_sorted + hit,
-                                        count, a->d);
-        }
-    }
+    int64_t chunks = sg_chunks(a->n, a->block), pool = chunk / chunks;
+    int64_t begin = chunk % chunks * a->block, end = sg_min(a->n, begin + a->block);
+    // In the order of the inputs, so that tied tables (w_in is w_out) add up.
+    if (l->dw_in != NULL)
+        neurons_sum_weights(l, pool, begin, end, l->dw_in, l->add_in, l->da_sorted,
+                            sg_values(l->node->in[0]));
+    if (l->dw_out != NULL)
+        neurons_sum_weights(l, pool, begin, end, l->dw_out, l->add_out, l->z_sorted,
+                            l->node->out[0]->grad);
 }
 
 static void neurons_backward(const sg_run *run, const sg_node *node)
@@ -248,10 +281,10 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.da_sorted = l.z_sorted + hits;
     l.row_sorted = (int32_t *)(l.da_sorted + hits);
     l.offsets = l.row_sorted + hits;
-    sg_parallel_for(run->pool, sg_chunks(a->rows, neurons_tile), neurons_backward_chunk, &l);
+    sg_parallel_for(run->pool, sg_chunks(a->rows, a->tile), neurons_backward_chunk, &l);
     if (l.dw_in == NULL && l.dw_out == NULL) return;
-    sg_parallel_for(run->pool, a->pools, neurons_sort_chunk, &l);
-    sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, neurons_rows), neurons_weights_chunk, &l);
+    sg_parallel_for(run->pool, a->pools * a->spans, neurons_sort_chunk, &l);
+    sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, &l);
 }
 
 // Two dot products' worth of work a hit: 4 k C d a row (spec 5.9).
@@ -268,6 +301,22 @@ static const sg_op op_neurons = {
     .flops = neurons_flops,
     .backward_reads_in = 31,
 };
+
+static int64_t neurons_between(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+static void neurons_cut(neurons_attributes *a)
+{
+    a->tile =
+        neurons_between(sg_chunks(a->rows, neurons_chunks), neurons_tile_min, neurons_tile_max);
+    int64_t reuse = neurons_hits(a) / a->pools / a->n; // hits a neuron
+    int64_t spans = neurons_between(reuse / neurons_reuse, 1, sg_chunks(a->rows, neurons_tile_max));
+    a->span = sg_chunks(a->rows, spans);
+    a->spans = sg_chunks(a->rows, a->span);
+    a->block = neurons_between(sg_chunks(a->n * a->pools, neurons_blocks), neurons_block_min, a->n);
+}
 
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
@@ -294,11 +343,12 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                               .rows = sg_rows(x),
                               .activation = activation,
                               .gate = gate};
+    neurons_cut(a);
     node->attributes = a;
     sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)});
-    node->worker_scratch_bytes = (size_t)(4 * neurons_tile * a->k) * sizeof(sg_real);
+    node->worker_scratch_bytes = (size_t)(4 * sg_min(a->tile, a->rows) * a->k) * sizeof(sg_real);
     node->scratch_bytes = (size_t)neurons_hits(a) * (4 * sizeof(sg_real) + sizeof(int32_t)) +
-                          (size_t)(a->pools * (a->n + 1)) * sizeof(int32_t);
+                          (size_t)(a->pools * a->spans * (a->n + 1)) * sizeof(int32_t);
     return sg_node_output(tape, node, "memory", SG_KIND_REAL, 2, (int64_t[]){a->rows, d});
 }
 

@@ -41,7 +41,7 @@ typedef struct sg_kernels {
     double (*sum_squares)(const sg_real *x, int64_t n);                     // summed in double
     sg_real (*max)(const sg_real *x, int64_t n);                            // n >= 1; no NaN inside
     // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives
-    // 0.
+    // 0, and what is below the smallest normal number may be 0.
     sg_real (*exp_sum)(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
 
     // A few rows against many: y[i][j] = x_i . w_j for i < m, j < n. m is small (decoding: one
@@ -69,6 +69,11 @@ typedef struct sg_kernels {
     // dx = y (dy - sum(dy y)), written or added.
     void (*softmax_backward)(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
+
+    // One row of attention's backward pass, in place: s becomes p = exp(s - lse), the probabilities,
+    // dp becomes p (dp - delta), the gradient of s. s, dp (n); s - lse <= 0 but for rounding, p
+    // as of exp_sum.
+    void (*attention_row)(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
 
     // ---- activations ----
     void (*act_forward)(sg_real *y, const sg_real *x, sg_activation act, int64_t n); // y may be x

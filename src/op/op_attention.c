@@ -1,13 +1,15 @@
 // Causal softmax attention in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward
 // keeps one number a row and head, the logarithm of the softmax's denominator; backward computes the
-// probabilities again from it. The products inside a tile are the BLAS's.
+// probabilities again from it. The products inside a tile are the BLAS's. Tiles are as large as a
+// second cache allows, for the sake of the BLAS; on the diagonal they are worked on in blocks of
+// rows, each with the keys that its last row sees, so that little of the masked half is computed.
 #include <math.h>
 #include <string.h>
 
 #include "kernel/gemm.h"
 #include "op/op.h"
 
-enum { attention_tile = 128 };
+enum { attention_tile = 256, attention_block = 64 };
 
 typedef struct attention_attributes {
     int64_t length, heads, head_dim;
@@ -40,6 +42,7 @@ static sg_real attention_scale(const attention_attributes *a)
 typedef struct attention_query {
     const sg_real *q, *k, *v; // first query row of the tile, first key row
     sg_real *o, *lse;         // lse may be NULL
+    sg_real *top, *sum;       // of each row so far
     int64_t rows;             // queries here
     int64_t position;         // of the first query; query r sees keys 0 … position + r
     int64_t width, head_dim, lse_stride;
@@ -62,52 +65,71 @@ static void attention_products(const attention_query *t, int64_t first_key, int6
                                    .ldc = attention_tile});
 }
 
-static void attention_query_tile(const sg_kernels *kernels, const attention_query *t,
-                                 sg_real *scratch)
+// Scores of one row turned into weights of the values, with a new maximum where these keys have it.
+static void attention_query_row(const sg_kernels *kernels, const attention_query *t, int64_t r,
+                                int64_t first_key, int64_t keys, sg_real *row)
 {
-    sg_real *s = scratch, *top = s + attention_tile * attention_tile, *sum = top + attention_tile;
+    int64_t seen = sg_min(keys, t->position + r + 1 - first_key);
+    if (seen <= 0) {
+        memset(row, 0, (size_t)keys * sizeof *row);
+        return;
+    }
+    sg_real here_top = kernels->max(row, seen), old_top = t->top[r];
+    sg_real top = here_top > old_top ? here_top : old_top;
+    sg_real here = kernels->exp_sum(row, row, top, seen);
+    memset(row + seen, 0, (size_t)(keys - seen) * sizeof *row);
+    if (first_key > 0 && top > old_top) {
+        sg_real shrink = (sg_real)exp((double)(old_top - top));
+        kernels->scale(t->o + r * t->width, shrink, t->head_dim);
+        t->sum[r] *= shrink;
+    }
+    t->sum[r] += here;
+    t->top[r] = top;
+}
+
+static void attention_query_block(const sg_kernels *kernels, const attention_query *t,
+                                  int64_t first_key, int64_t keys, sg_real *s)
+{
+    attention_products(t, first_key, keys, s);
+    for (int64_t r = 0; r < t->rows; r++)
+        attention_query_row(kernels, t, r, first_key, keys, s + r * attention_tile);
+    sg_gemm_serial(&(sg_gemm_args){.m = t->rows,
+                                   .n = t->head_dim,
+                                   .k = keys,
+                                   .alpha = 1,
+                                   .a = s,
+                                   .lda = attention_tile,
+                                   .b = t->v + first_key * t->width,
+                                   .ldb = t->width,
+                                   .beta = first_key > 0 ? 1 : 0,
+                                   .c = t->o,
+                                   .ldc = t->width});
+}
+
+static void attention_query_tile(const sg_kernels *kernels, const attention_query *t, sg_real *s)
+{
     int64_t last = t->position + t->rows; // keys seen by the last query
     for (int64_t r = 0; r < t->rows; r++) {
-        top[r] = -INFINITY;
-        sum[r] = 0;
+        t->top[r] = -INFINITY;
+        t->sum[r] = 0;
     }
     for (int64_t key = 0; key < last; key += attention_tile) {
-        int64_t keys = sg_min(attention_tile, last - key);
-        attention_products(t, key, keys, s);
-        for (int64_t r = 0; r < t->rows; r++) {
-            sg_real *row = s + r * attention_tile;
-            int64_t seen = sg_min(keys, t->position + r + 1 - key);
-            if (seen <= 0) {
-                memset(row, 0, (size_t)keys * sizeof *row);
-                continue;
-            }
-            sg_real tile_top = kernels->max(row, seen);
-            sg_real new_top = tile_top > top[r] ? tile_top : top[r];
-            sg_real here = kernels->exp_sum(row, row, new_top, seen);
-            memset(row + seen, 0, (size_t)(keys - seen) * sizeof *row);
-            if (key > 0 && new_top > top[r]) {
-                sg_real shrink = (sg_real)exp((double)(top[r] - new_top));
-                kernels->scale(t->o + r * t->width, shrink, t->head_dim);
-                sum[r] *= shrink;
-            }
-            sum[r] += here;
-            top[r] = new_top;
+        int64_t step = key + attention_tile <= t->position ? attention_tile : attention_block;
+        for (int64_t r = 0; r < t->rows; r += step) {
+            attention_query block = *t;
+            block.q += r * t->width;
+            block.o += r * t->width;
+            block.top += r;
+            block.sum += r;
+            block.rows = sg_min(step, t->rows - r);
+            block.position += r;
+            int64_t keys = sg_min(attention_tile, block.position + block.rows - key);
+            if (keys > 0) attention_query_block(kernels, &block, key, keys, s);
         }
-        sg_gemm_serial(&(sg_gemm_args){.m = t->rows,
-                                       .n = t->head_dim,
-                                       .k = keys,
-                                       .alpha = 1,
-                                       .a = s,
-                                       .lda = attention_tile,
-                                       .b = t->v + key * t->width,
-                                       .ldb = t->width,
-                                       .beta = key > 0 ? 1 : 0,
-                                       .c = t->o,
-                                       .ldc = t->width});
     }
     for (int64_t r = 0; r < t->rows; r++) {
-        kernels->scale(t->o + r * t->width, 1 / sum[r], t->head_dim);
-        if (t->lse != NULL) t->lse[r * t->lse_stride] = top[r] + (sg_real)log((double)sum[r]);
+        kernels->scale(t->o + r * t->width, 1 / t->sum[r], t->head_dim);
+        if (t->lse != NULL) t->lse[r * t->lse_stride] = t->top[r] + (sg_real)log((double)t->sum[r]);
     }
 }
 
@@ -130,6 +152,8 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
                          .head_dim = a->head_dim,
                          .lse_stride = a->heads,
                          .scale = attention_scale(a)};
+    t.top = sg_worker_scratch(c->run, worker);
+    t.sum = t.top + attention_tile;
     if (a->cache != NULL) {
         t.k = a->cache->k + sequence * a->cache->capacity * width + column;
         t.v = a->cache->v + sequence * a->cache->capacity * width + column;
@@ -137,7 +161,7 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
     } else {
         t.lse = sg_values(c->node->saved[0]) + row * a->heads + head;
     }
-    attention_query_tile(c->run->kernels, &t, sg_worker_scratch(c->run, worker));
+    attention_query_tile(c->run->kernels, &t, t.sum + attention_tile);
 }
 
 static void attention_fill_cache(const sg_node *node, const attention_attributes *a)
@@ -210,38 +234,48 @@ static void attention_tile_gradient(const sg_kernels *kernels, const attention_h
         sg_real *prow = p + r * attention_tile, *drow = ds + r * attention_tile;
         int64_t seen = sg_min(keys, i + r + 1 - j);
         if (seen < 0) seen = 0;
-        if (seen > 0) kernels->exp_sum(prow, prow, h->lse[(i + r) * h->heads], seen);
-        for (int64_t c = 0; c < seen; c++)
-            drow[c] = prow[c] * (drow[c] - delta[i + r]);
+        kernels->attention_row(prow, drow, h->lse[(i + r) * h->heads], delta[i + r], seen);
         memset(prow + seen, 0, (size_t)(keys - seen) * sizeof *prow);
         memset(drow + seen, 0, (size_t)(keys - seen) * sizeof *drow);
     }
 }
 
+// What queries i … and keys j … give to the gradients; `first` where these keys have had none yet.
+static void attention_block_gradient(const attention_loop *c, const attention_head *h, int64_t i,
+                                     int64_t rows, int64_t j, int64_t keys, bool first,
+                                     const sg_real *delta, sg_real *p)
+{
+    sg_real *ds = p + attention_tile * attention_tile;
+    int64_t w = h->width, dim = h->head_dim;
+    attention_tile_gradient(c->run->kernels, h, i, rows, j, keys, delta, p, ds);
+    if (h->dv != NULL)
+        tile_gemm(true, keys, dim, rows, 1, p, h->dout + i * w, w, !first || c->add_v,
+                  h->dv + j * w);
+    if (h->dk != NULL)
+        tile_gemm(true, keys, dim, rows, h->scale, ds, h->q + i * w, w, !first || c->add_k,
+                  h->dk + j * w);
+    if (h->dq != NULL)
+        tile_gemm(false, rows, dim, keys, h->scale, ds, h->k + j * w, w, j > 0 || c->add_q,
+                  h->dq + i * w);
+}
+
 static void attention_head_gradient(const attention_loop *c, const attention_head *h,
                                     sg_real *scratch)
 {
-    const sg_kernels *kernels = c->run->kernels;
-    sg_real *p = scratch, *ds = p + attention_tile * attention_tile;
-    sg_real *delta = ds + attention_tile * attention_tile; // sum of dO * O, by row
+    sg_real *delta = scratch, *p = delta + h->length; // delta: sum of dO * O, by row
     for (int64_t r = 0; r < h->length; r++)
-        delta[r] = kernels->dot(h->dout + r * h->width, h->o + r * h->width, h->head_dim);
-    int64_t w = h->width, dim = h->head_dim;
+        delta[r] = c->run->kernels->dot(h->dout + r * h->width, h->o + r * h->width, h->head_dim);
     for (int64_t j = 0; j < h->length; j += attention_tile) {
-        int64_t keys = sg_min(attention_tile, h->length - j);
-        for (int64_t i = j; i < h->length; i += attention_tile) {
-            int64_t rows = sg_min(attention_tile, h->length - i);
-            attention_tile_gradient(kernels, h, i, rows, j, keys, delta, p, ds);
-            if (h->dv != NULL)
-                tile_gemm(true, keys, dim, rows, 1, p, h->dout + i * w, w, i > j || c->add_v,
-                          h->dv + j * w);
-            if (h->dk != NULL)
-                tile_gemm(true, keys, dim, rows, h->scale, ds, h->q + i * w, w, i > j || c->add_k,
-                          h->dk + j * w);
-            if (h->dq != NULL)
-                tile_gemm(false, rows, dim, keys, h->scale, ds, h->k + j * w, w, j > 0 || c->add_q,
-                          h->dq + i * w);
+        int64_t end = sg_min(h->length, j + attention_tile);
+        // On the diagonal the last block comes first: it alone sees all keys of the tile.
+        for (int64_t i = j + (end - j - 1) / attention_block * attention_block; i >= j;
+             i -= attention_block) {
+            int64_t stop = sg_min(end, i + attention_block);
+            attention_block_gradient(c, h, i, stop - i, j, stop - j, stop == end, delta, p);
         }
+        for (int64_t i = end; i < h->length; i += attention_tile)
+            attention_block_gradient(c, h, i, sg_min(attention_tile, h->length - i), j, end - j,
+                                     false, delta, p);
     }
 }
 
@@ -332,10 +366,12 @@ static sg_tensor *attention_record(sg_tape *tape, sg_tensor *const *qkv, const s
     *a = *from;
     a->head_dim = width / a->heads;
     node->attributes = a;
-    int64_t square = attention_tile * attention_tile;
+    // Forward: two numbers a row and one tile of scores; backward: one number a row and two tiles.
+    int64_t tile = sg_min(attention_tile, a->length) * attention_tile, forward, backward = 0;
+    forward = 2 * attention_tile + tile;
+    if (op->backward != NULL) backward = a->length + attention_tile * attention_tile + tile;
     node->worker_scratch_bytes =
-        (size_t)(2 * square + (a->length > 2 * attention_tile ? a->length : 2 * attention_tile)) *
-        sizeof(sg_real);
+        (size_t)(forward > backward ? forward : backward) * sizeof(sg_real);
     if (op->backward != NULL)
         sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){rows, a->heads});
     return sg_node_output(tape, node, op->name, SG_KIND_REAL, 2, (int64_t[]){rows, width});

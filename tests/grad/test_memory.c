@@ -196,7 +196,7 @@ static void test_neurons_shapes(void **state)
     check_neurons(u, 0);
 }
 
-// More rows than a tile (128), more neurons than a chunk of weights (32).
+// More rows than a tile, more neurons than a chunk of weights.
 static void test_neurons_many(void **state)
 {
     (void)state;
@@ -215,6 +215,14 @@ static void test_neurons_many(void **state)
     check_neurons(u, 6);
     u.rows = 129;
     check_neurons(u, 6);
+    // Neurons hit so often that the reverse index is cut into spans of rows.
+    u = (neurons_user){2100,           2,     2,   2, 9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
+                       PATTERN_RANDOM, false, NULL};
+    check_neurons(u, 4);
+    u.pools = 1, u.tied = true;
+    check_neurons(u, 4);
+    u.pattern = PATTERN_ONE, u.k = 1;
+    check_neurons(u, 4);
 }
 
 // ---- sgatlin, closed form ---------------------------------------------------------------------

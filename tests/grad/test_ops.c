@@ -362,6 +362,11 @@ static void test_attention(void **state)
     check_attention(1, 128, 2, 6, 1);
     check_attention(1, 129, 3, 4, 1);
     check_attention(1, 300, 2, 8, 1);
+    check_attention(1, 255, 1, 4, 1); // about a tile, and a block of the second
+    check_attention(2, 256, 1, 3, 1);
+    check_attention(1, 257, 2, 4, 1);
+    check_attention(1, 321, 1, 5, 1);
+    check_attention(1, 600, 1, 4, 1);
     check_attention(1, 300, 1, 4, 4); // maxima that rise from tile to tile
 }
 
@@ -369,7 +374,7 @@ static void test_attention(void **state)
 static void test_attention_of_itself(void **state)
 {
     (void)state;
-    for (int64_t length = 5; length <= 130; length += 125) {
+    for (int64_t length = 5; length <= 300; length += 125) {
         attention_user u = {2, length, 2, 4, true};
         gc_case c = {
             .name = "attention of itself", .build = build_attention, .user = &u, .components = 6};

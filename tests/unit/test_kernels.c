@@ -71,7 +71,7 @@ static void test_vectors(void **state)
     assert_true(avx2->dot(NULL, NULL, 0) == 0);
 }
 
-// exp of every kind of input <= 0, against double: 2 ulp, or one step among denormals.
+// exp of every kind of input <= 0, against double: 2 ulp; among denormals one step, or 0.
 static void check_exp(const sg_kernels *table)
 {
     enum { n = 20011 };
@@ -88,6 +88,7 @@ static void check_exp(const sg_kernels *table)
     for (int i = 0; i < n; i++) {
         double e = exp((double)x[i]);
         exact += e;
+        if (e < 0x1p-126 && y[i] == 0) continue;
         check_close("exp", i, (double)y[i], e, 0x1p-126, 2 * 0x1p-23);
     }
     check_intact(y, n);
@@ -188,7 +189,9 @@ static void check_softmax(const sg_kernels *table, int64_t rows, int64_t n, doub
     if (n > 1) x[0] = copy[0] = -INFINITY;
     table->softmax_forward(y, x, rows, n);
     ref->softmax_forward(y0, x, rows, n);
-    check_array("softmax", y, y0, all, 0x1p-126, 1e-6 + (double)n * FLT_EPSILON / 2);
+    // Below the smallest normal number, of which exp_sum may make 0, an error is none.
+    const double relative = 1e-6 + (double)n * FLT_EPSILON / 2;
+    check_array("softmax", y, y0, all, 0x1p-126 / relative, relative);
     if (n > 1) assert_true(y[0] == 0);
     table->softmax_forward(copy, copy, rows, n);
     check_array("softmax in place", copy, y, all, 0, 0);
@@ -224,6 +227,27 @@ static void check_softmax(const sg_kernels *table, int64_t rows, int64_t n, doub
     free(copy);
 }
 
+static void check_attention_row(const sg_kernels *table, int64_t n, float lse)
+{
+    float *s = check_random(n, 1, 5), *dp = check_random(n, 2, 2);
+    if (n > 2) s[n - 1] = -INFINITY; // a score may be no more than that
+    float *s0 = check_copy(s, n), *dp0 = check_copy(dp, n);
+    table->attention_row(s, dp, lse, 0.25f, n);
+    sg_kernels_ref()->attention_row(s0, dp0, lse, 0.25f, n);
+    for (int64_t i = 0; i < n; i++) {
+        if ((double)s0[i] < 0x1p-126 && s[i] == 0 && dp[i] == 0) continue; // as exp_sum may
+        check_close("attention p", i, (double)s[i], (double)s0[i], 0x1p-126, 1e-6);
+        check_close("attention ds", i, (double)dp[i], (double)dp0[i], (double)s0[i] + 0x1p-126,
+                    1e-6);
+    }
+    check_intact(s, n);
+    check_intact(dp, n);
+    free(s);
+    free(dp);
+    free(s0);
+    free(dp0);
+}
+
 static void test_rows(void **state)
 {
     (void)state;
@@ -231,6 +255,7 @@ static void test_rows(void **state)
     for (int s = 0; s < size_count; s++) {
         check_rmsnorm(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
         check_softmax(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
+        check_attention_row(avx2, sizes[s], s % 2 ? 6 : 95); // the latter near the smallest floats
         if (sizes[s] < 300) check_rope(avx2, s % 5 + 1, sizes[s]);
     }
     check_rmsnorm(avx2, 3, 64, 1e-10); // eps decides

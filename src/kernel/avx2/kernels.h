@@ -23,6 +23,7 @@ void sg_avx2_rope(float *y, const float *x, const float *cosines, const float *s
 void sg_avx2_softmax_forward(float *y, const float *x, int64_t rows, int64_t n);
 void sg_avx2_softmax_backward(float *dx, const float *dy, const float *y, int64_t rows, int64_t n,
                               bool accumulate);
+void sg_avx2_attention_row(float *s, float *dp, float lse, float delta, int64_t n);
 
 void sg_avx2_act_forward(float *y, const float *x, sg_activation act, int64_t n);
 void sg_avx2_act_backward(float *dx, const float *dy, const float *x, sg_activation act, int64_t n,

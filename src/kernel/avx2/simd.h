@@ -65,15 +65,12 @@ static inline __m256 simd_clamp(__m256 x, float low, float high)
     return _mm256_max_ps(_mm256_set1_ps(low), _mm256_min_ps(_mm256_set1_ps(high), x));
 }
 
-// exp(x) within 2 ulp, for any x: x = n ln 2 + r, exp(r) = 1 + r + r^2 q(r) with q of degree 4 (a
-// minimax fit on |r| <= ln(2)/2, error 0.05 ulp). 2^n is applied in two halves, so that results
-// below the smallest normal number come out rounded and those above the largest as infinity; below
-// -104 everything is 0, -infinity included.
-static inline __m256 simd_exp(__m256 x)
+// exp(x) = 2^n exp(r): x = n ln 2 + r, exp(r) = 1 + r + r^2 q(r) with q of degree 4 (a minimax fit
+// on |r| <= ln(2)/2, error 0.05 ulp). Gives exp(r) and the whole number n.
+static inline __m256 simd_exp_parts(__m256 x, __m256i *whole)
 {
     const __m256 ln2_high = _mm256_set1_ps(0x1.62e4p-1f); // 15 bits: n * ln2_high is exact
     const __m256 ln2_low = _mm256_set1_ps(0x1.7f7d1cp-20f);
-    x = simd_clamp(x, -104.0f, 89.0f);
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p+0f)),
                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 r = _mm256_fnmadd_ps(n, ln2_low, _mm256_fnmadd_ps(n, ln2_high, x));
@@ -82,13 +79,33 @@ static inline __m256 simd_exp(__m256 x)
     q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(0x1.5558f2p-5f));
     q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(0x1.555492p-3f));
     q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(0x1.fffffcp-2f));
-    __m256 e = _mm256_add_ps(_mm256_fmadd_ps(q, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1));
-    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
-    __m256i rest = _mm256_sub_epi32(whole, half), bias = _mm256_set1_epi32(127);
+    *whole = _mm256_cvtps_epi32(n);
+    return _mm256_add_ps(_mm256_fmadd_ps(q, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1));
+}
+
+// exp(x) within 2 ulp, for any x. 2^n is applied in two halves, so that results below the smallest
+// normal number come out rounded and those above the largest as infinity; below -104 everything is
+// 0, -infinity included.
+static inline __m256 simd_exp(__m256 x)
+{
+    __m256i whole;
+    __m256 e = simd_exp_parts(simd_clamp(x, -104.0f, 89.0f), &whole);
+    __m256i half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
+    __m256i bias = _mm256_set1_epi32(127);
     __m256i scale1 = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
     __m256i scale2 = _mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23);
     e = _mm256_mul_ps(e, _mm256_castsi256_ps(scale1));
     return _mm256_mul_ps(e, _mm256_castsi256_ps(scale2));
+}
+
+// The same for x up to 88, a quarter faster: results below 2^-126.5 are 0, since n = -127 makes 2^n
+// of zero bits. For softmax, where the largest x is 0 and such results are nothing beside 1.
+static inline __m256 simd_exp_low(__m256 x)
+{
+    __m256i whole;
+    __m256 e = simd_exp_parts(_mm256_max_ps(_mm256_set1_ps(-88.0f), x), &whole); // NaN passes
+    __m256i scale = _mm256_slli_epi32(_mm256_add_epi32(whole, _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(e, _mm256_castsi256_ps(scale));
 }
 
 // 1 / (1 + exp(-x))

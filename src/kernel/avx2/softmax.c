@@ -24,3 +24,26 @@ void sg_avx2_softmax_backward(float *dx, const float *dy, const float *y, int64_
         }
     }
 }
+
+void sg_avx2_attention_row(float *s, float *dp, float lse, float delta, int64_t n)
+{
+    const __m256 shift = _mm256_set1_ps(lse), mean = _mm256_set1_ps(delta);
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) { // two at once: an exponential is one long chain
+        __m256 p0 = simd_exp_low(_mm256_sub_ps(_mm256_loadu_ps(s + i), shift));
+        __m256 p1 = simd_exp_low(_mm256_sub_ps(_mm256_loadu_ps(s + i + 8), shift));
+        __m256 d0 = _mm256_sub_ps(_mm256_loadu_ps(dp + i), mean);
+        __m256 d1 = _mm256_sub_ps(_mm256_loadu_ps(dp + i + 8), mean);
+        _mm256_storeu_ps(s + i, p0);
+        _mm256_storeu_ps(s + i + 8, p1);
+        _mm256_storeu_ps(dp + i, _mm256_mul_ps(p0, d0));
+        _mm256_storeu_ps(dp + i + 8, _mm256_mul_ps(p1, d1));
+    }
+    for (; i < n; i += 8) {
+        int64_t left = n - i;
+        __m256 p = simd_exp_low(_mm256_sub_ps(simd_load(s + i, left), shift));
+        __m256 d = _mm256_sub_ps(simd_load(dp + i, left), mean);
+        simd_store(s + i, p, left);
+        simd_store(dp + i, _mm256_mul_ps(p, d), left);
+    }
+}

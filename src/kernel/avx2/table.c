@@ -17,6 +17,7 @@ const sg_kernels sg_avx2_table = {
     .rope = sg_avx2_rope,
     .softmax_forward = sg_avx2_softmax_forward,
     .softmax_backward = sg_avx2_softmax_backward,
+    .attention_row = sg_avx2_attention_row,
     .act_forward = sg_avx2_act_forward,
     .act_backward = sg_avx2_act_backward,
     .swiglu_forward = sg_avx2_swiglu_forward,

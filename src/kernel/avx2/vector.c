@@ -83,15 +83,15 @@ float sg_avx2_exp_sum(float *y, const float *x, float shift, int64_t n)
     __m256 s0 = _mm256_setzero_ps(), s1 = s0;
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        __m256 e0 = simd_exp(_mm256_sub_ps(_mm256_loadu_ps(x + i), offset));
-        __m256 e1 = simd_exp(_mm256_sub_ps(_mm256_loadu_ps(x + i + 8), offset));
+        __m256 e0 = simd_exp_low(_mm256_sub_ps(_mm256_loadu_ps(x + i), offset));
+        __m256 e1 = simd_exp_low(_mm256_sub_ps(_mm256_loadu_ps(x + i + 8), offset));
         _mm256_storeu_ps(y + i, e0);
         _mm256_storeu_ps(y + i + 8, e1);
         s0 = _mm256_add_ps(s0, e0);
         s1 = _mm256_add_ps(s1, e1);
     }
     for (; i < n; i += 8) {
-        __m256 e = simd_exp(_mm256_sub_ps(simd_load(x + i, n - i), offset));
+        __m256 e = simd_exp_low(_mm256_sub_ps(simd_load(x + i, n - i), offset));
         simd_store(y + i, e, n - i);
         s0 = _mm256_add_ps(s0, simd_keep(e, n - i));
     }

@@ -25,6 +25,7 @@ void sg_ref_rope(sg_real *y, const sg_real *x, const sg_real *cosines, const sg_
 void sg_ref_softmax_forward(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
 void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
+void sg_ref_attention_row(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
 
 void sg_ref_act_forward(sg_real *y, const sg_real *x, sg_activation act, int64_t n);
 void sg_ref_act_backward(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,

@@ -22,3 +22,11 @@ void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, i
         }
     }
 }
+
+void sg_ref_attention_row(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        s[i] = sg_real_exp(s[i] - lse);
+        dp[i] = s[i] * (dp[i] - delta);
+    }
+}

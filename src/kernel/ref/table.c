@@ -16,6 +16,7 @@ static const sg_kernels ref_table = {
     .rope = sg_ref_rope,
     .softmax_forward = sg_ref_softmax_forward,
     .softmax_backward = sg_ref_softmax_backward,
+    .attention_row = sg_ref_attention_row,
     .act_forward = sg_ref_act_forward,
     .act_backward = sg_ref_act_backward,
     .swiglu_forward = sg_ref_swiglu_forward,
