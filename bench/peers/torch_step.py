@@ -1,10 +1,18 @@
 """Times training steps of the same models in PyTorch on the CPU, as a peer to compare with.
 
 Written the way a PyTorch user would: library attention, norms, top-k, cross-entropy and fused
-AdamW, f32, no compilation; the sparse layer gathers its rows into (B, T, C, k, d) tensors, as the
-public code of the paper does, by indexing or (much faster backward) as an embedding. Prints one
-JSON line a model, with the machine's own limits (matrix product, read) measured in the same run.
---check FILE compares loss and gradients with a golden file instead.
+AdamW, f32. The sparse layer can be written in four ways (--gather), from the public code of the
+paper to the kindest to the library:
+
+    index      rows gathered into (B, T, C, k, d) tensors by indexing
+    embedding  the same through torch.nn.functional.embedding: a much faster backward pass
+    bag        the sum over neurons by embedding_bag, which gathers nothing; dots as embedding
+    dense      all neurons by two dense products, the selected picked out: no gather at all
+
+--compile puts the loss through torch.compile. Tokens follow the skewed law of `sgatlin bench`.
+Prints one JSON line a model, with the machine's own limits (matrix product, read) measured in the
+same run. --check FILE compares loss and gradients with a golden file instead. bench/peers/run puts
+all of it beside ours.
 
     python3 bench/peers/torch_step.py --threads 2 --batch 2 --steps 5
     python3 bench/peers/torch_step.py --check tests/golden/models/sgatlin_product_dense.safetensors
@@ -118,6 +126,24 @@ def gather(table, ids, how):
     return F.embedding(ids + channel * table.shape[1], table.flatten(0, 1))
 
 
+def memory(x, ids, gate, w_in, w_out, how):
+    """x (B, T, d), ids and gate (B, T, C, k) -> (B, T, d): gate times dot, summed over neurons."""
+    if how == "dense":
+        dots = F.linear(x, w_in.flatten(0, 1)).unflatten(-1, w_in.shape[:2])
+        z = dots.gather(-1, ids) * gate
+        return torch.zeros_like(dots).scatter(-1, ids, z).flatten(-2) @ w_out.flatten(0, 1)
+    z = torch.einsum("btckd,btd->btck", gather(w_in, ids, how), x) * gate
+    if how == "bag":
+        rows = (ids + torch.arange(w_out.shape[0])[:, None] * w_out.shape[1]).flatten(-2)
+        return F.embedding_bag(
+            rows.flatten(0, 1),
+            w_out.flatten(0, 1),
+            per_sample_weights=z.flatten(-2).flatten(0, 1),
+            mode="sum",
+        ).view_as(x)
+    return torch.einsum("btck,btckd->btd", z, gather(w_out, ids, how))
+
+
 def sgatlin(p, at, cfg, x, how):
     channels, k = cfg["ffn_channels"], cfg["ffn_top_k"]
     n = math.isqrt(cfg["ffn_neurons"])
@@ -128,9 +154,8 @@ def sgatlin(p, at, cfg, x, how):
     pairs = (ids[:, :, 0, :, :, None] * n + ids[:, :, 1, :, None, :]).flatten(-2)
     gate, slot = sums.topk(k, dim=-1)
     ids = pairs.gather(-1, slot)
-    a = torch.einsum("btckd,btd->btck", gather(p[at + "mlp.experts.w_in.weight"], ids, how), x)
-    out = gather(p[at + "mlp.experts.w_out.weight"], ids, how)
-    return torch.einsum("btck,btckd->btd", a * gate, out)
+    w_in, w_out = (p[at + f"mlp.experts.{name}.weight"] for name in ("w_in", "w_out"))
+    return memory(x, ids, gate, w_in, w_out, how)
 
 
 def loss_of(p, cfg, inputs, targets, how):
@@ -178,13 +203,14 @@ def bench(name, args):
         {"params": [t for t in p.values() if t.ndim == 1], "weight_decay": 0.0},
     ]
     adam = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    rows = torch.randint(2, cfg["vocab_size"], (args.batch, args.tokens + 1))
+    rows = (torch.rand(args.batch, args.tokens + 1) ** 3 * cfg["vocab_size"]).long()
     inputs, targets = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
     parts = {"forward_s": [], "backward_s": [], "optimizer_s": [], "step_s": []}
     losses = []
+    work = torch.compile(loss_of) if args.compile else loss_of
     for step in range(args.warmup + args.steps):
         t0 = time.perf_counter()
-        loss = loss_of(p, cfg, inputs, targets, args.gather)
+        loss = work(p, cfg, inputs, targets, args.gather)
         t1 = time.perf_counter()
         loss.backward()
         t2 = time.perf_counter()
@@ -202,6 +228,7 @@ def bench(name, args):
         "peer": "torch " + torch.__version__,
         "model": name,
         "gather": args.gather if cfg["ffn"] == "sgatlin" else None,
+        "compile": args.compile,
         "threads": torch.get_num_threads(),
         "batch": args.batch,
         "tokens": args.tokens,
@@ -246,7 +273,8 @@ def check(path, how):
 def main():
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ask.add_argument("--model", choices=sorted(MODELS), action="append", help="default: all")
-    ask.add_argument("--gather", choices=("index", "embedding"), default="index")
+    ask.add_argument("--gather", choices=("index", "embedding", "bag", "dense"), default="index")
+    ask.add_argument("--compile", action="store_true", help="through torch.compile")
     ask.add_argument("--threads", type=int, default=2)
     ask.add_argument("--batch", type=int, default=2)
     ask.add_argument("--tokens", type=int, default=1024)
