@@ -9,7 +9,7 @@
 #include "kernel/gemm.h"
 #include "op/op.h"
 
-enum { attention_tile = 256, attention_block = 64 };
+enum { attention_tile = 256, attention_block = 64, attention_small = 1 << 18 };
 
 typedef struct attention_attributes {
     int64_t length, heads, head_dim;
@@ -93,6 +93,12 @@ static void attention_query_block(const sg_kernels *kernels, const attention_que
     attention_products(t, first_key, keys, s);
     for (int64_t r = 0; r < t->rows; r++)
         attention_query_row(kernels, t, r, first_key, keys, s + r * attention_tile);
+    if (t->rows == 1) { // decoding: a BLAS would copy the values first
+        if (first_key == 0) memset(t->o, 0, (size_t)t->head_dim * sizeof *t->o);
+        for (int64_t i = 0; i < keys; i++)
+            kernels->axpy(t->o, s[i], t->v + (first_key + i) * t->width, t->head_dim);
+        return;
+    }
     sg_gemm_serial(&(sg_gemm_args){.m = t->rows,
                                    .n = t->head_dim,
                                    .k = keys,
@@ -182,7 +188,11 @@ static void attention_forward(const sg_run *run, const sg_node *node)
     attention_loop c = {
         .run = run, .node = node, .a = a, .tiles = sg_chunks(a->length, attention_tile)};
     int64_t sequences = sg_rows(node->in[0]) / a->length;
-    sg_parallel_for(run->pool, sequences * a->heads * c.tiles, attention_forward_chunk, &c);
+    // Waking threads takes longer than one token's attention to a short past.
+    int64_t keys = a->cache ? *a->start + a->length : a->length;
+    bool small = sg_rows(node->in[0]) * attention_width(a) * keys < attention_small;
+    sg_parallel_for(small ? NULL : run->pool, sequences * a->heads * c.tiles,
+                    attention_forward_chunk, &c);
 }
 
 // ---- backward ---------------------------------------------------------------------------------
