@@ -127,8 +127,8 @@ static sg_status generate_model(sg_context *context, collected *out, sg_generate
     char folder[CLI_PATH];
     sg_status status = cli_model_open(context, generate.model, &model, folder, err);
     if (status == SG_OK)
-        status = sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &tokenizer,
-                                   err);
+        status =
+            sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &tokenizer, err);
     if (status == SG_OK) status = sg_generate(model, tokenizer, generate.prompt, &o, result, err);
     if (status == SG_OK) generate_begin(out);
     if (out->begun && !out->keep) fputc('\n', stdout);

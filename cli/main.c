@@ -17,16 +17,9 @@ extern const cli_command cli_cmd_version;
 
 // In the order of the help: what one does first comes first.
 static const cli_command *const commands[] = {
-    &cli_cmd_data_synth,
-    &cli_cmd_data_tokenizer,
-    &cli_cmd_data_pack,
-    &cli_cmd_train,
-    &cli_cmd_eval,
-    &cli_cmd_generate,
-    &cli_cmd_tokenize,
-    &cli_cmd_info,
-    &cli_cmd_bench,
-    &cli_cmd_version,
+    &cli_cmd_data_synth, &cli_cmd_data_tokenizer, &cli_cmd_data_pack, &cli_cmd_train,
+    &cli_cmd_eval,       &cli_cmd_generate,       &cli_cmd_tokenize,  &cli_cmd_info,
+    &cli_cmd_bench,      &cli_cmd_version,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

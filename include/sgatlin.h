@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define SG_API __attribute__((visibility("default")))
+#define SG_API                         __attribute__((visibility("default")))
 #define SG_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
 #else
 #define SG_API
@@ -64,8 +64,8 @@ typedef enum sg_log_level { SG_LOG_INFO = 0, SG_LOG_WARNING = 1 } sg_log_level;
 typedef void (*sg_log_fn)(void *user, sg_log_level level, const char *message);
 
 typedef struct sg_context_options {
-    int threads;        // 0: as many as the processor has cores
-    sg_log_fn log;      // NULL: silent
+    int threads;   // 0: as many as the processor has cores
+    sg_log_fn log; // NULL: silent
     void *log_user;
     const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2"
 } sg_context_options;
@@ -98,7 +98,8 @@ SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const 
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
 // Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from.
-SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder, sg_error *err);
+SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder,
+                                   sg_error *err);
 
 // The number of ids, added tokens included; ids are 0 … size-1.
 SG_API int32_t sg_tokenizer_vocab_size(const sg_tokenizer *tokenizer);
@@ -126,8 +127,8 @@ SG_API sg_encode_options sg_encode_options_default(void);
 // each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. Bytes the vocabulary
 // has no symbol for vanish, unless it has an unknown token. *ids: sg_buffer_free.
 SG_API sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, size_t bytes,
-                                     const sg_encode_options *options, int32_t **ids,
-                                     size_t *count, sg_error *err);
+                                     const sg_encode_options *options, int32_t **ids, size_t *count,
+                                     sg_error *err);
 
 typedef struct sg_decode_options {
     bool skip_special; // leave special tokens out; default true
@@ -158,14 +159,14 @@ SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_
 
 // Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
 typedef struct sg_tokenizer_train_options {
-    int32_t vocab_size;              // default 8192; special tokens and bytes are counted
-    const char *const *specials;     // ids 0, 1, …; default "<|pad|>", "<|endoftext|>"
+    int32_t vocab_size;          // default 8192; special tokens and bytes are counted
+    const char *const *specials; // ids 0, 1, …; default "<|pad|>", "<|endoftext|>"
     size_t special_count;
-    bool nfkc;                       // normalise text to NFKC first; default true
-    bool prefix_space;               // a text's first word gets a space too; default true
-    bool full_alphabet;              // a symbol for each of the 256 bytes; default false: bytes that
-                                     // do not occur get none, and vanish when such text is encoded
-    int64_t min_frequency;           // pairs that are rarer are not merged; default 0
+    bool nfkc;             // normalise text to NFKC first; default true
+    bool prefix_space;     // a text's first word gets a space too; default true
+    bool full_alphabet;    // a symbol for each of the 256 bytes; default false: bytes that
+                           // do not occur get none, and vanish when such text is encoded
+    int64_t min_frequency; // pairs that are rarer are not merged; default 0
     // Told now and then how far the merging is; returning false stops with SG_ERR_STOPPED.
     bool (*progress)(void *user, int32_t vocab_size, int32_t target);
     void *progress_user;
@@ -283,12 +284,12 @@ SG_API sg_status sg_data_row(const sg_data *data, sg_split split, int64_t row, i
 typedef struct sg_pack_options {
     int64_t seq_len; // T, ids in a row
     sg_pack_mode mode;
-    double val_fraction;      // share of documents drawn into the validation split, 0 to 1
-    uint64_t seed;            // of that draw, below 2^63
-    int64_t shard_bytes;      // about how large a shard file becomes
-    bool force;               // replace packed data that is already in the folder
+    double val_fraction; // share of documents drawn into the validation split, 0 to 1
+    uint64_t seed;       // of that draw, below 2^63
+    int64_t shard_bytes; // about how large a shard file becomes
+    bool force;          // replace packed data that is already in the folder
     sg_corpus_options corpus;
-    sg_progress_fn progress;  // in bytes of the files; may be NULL
+    sg_progress_fn progress; // in bytes of the files; may be NULL
     void *progress_user;
 } sg_pack_options;
 
@@ -327,8 +328,8 @@ SG_API sg_story_fact sg_story_fact_at(const sg_story_world *world, size_t index)
 enum { SG_STORY_MAX = 8192 };
 // Tells one story into text: paragraphs parted by empty lines, without a line end at the end.
 // *bytes is its length; a NUL follows.
-SG_API sg_status sg_story_tell(const sg_story_world *world, uint64_t index,
-                               char text[SG_STORY_MAX], size_t *bytes, sg_error *err);
+SG_API sg_status sg_story_tell(const sg_story_world *world, uint64_t index, char text[SG_STORY_MAX],
+                               size_t *bytes, sg_error *err);
 // Writes stories 0 … count-1 to a file, each followed by the line "<|endoftext|>", and, when
 // facts_path is not NULL, the facts as JSON. Progress is in stories.
 SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, const char *path,
@@ -340,25 +341,25 @@ SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, con
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or
 // an empty string, means "the default of the family" and is filled in by sg_config_complete.
 typedef struct sg_config {
-    int64_t vocab_size;              // V
-    int64_t hidden_size;             // d
-    int64_t num_hidden_layers;       // L
-    int64_t num_attention_heads;     // H
-    int64_t head_dim;                // even; 64 in all published models
-    int64_t max_position_embeddings; // longest sequence
-    double rms_norm_eps;             // 1e-6
-    double rope_theta;               // 10000
+    int64_t vocab_size;                               // V
+    int64_t hidden_size;                              // d
+    int64_t num_hidden_layers;                        // L
+    int64_t num_attention_heads;                      // H
+    int64_t head_dim;                                 // even; 64 in all published models
+    int64_t max_position_embeddings;                  // longest sequence
+    double rms_norm_eps;                              // 1e-6
+    double rope_theta;                                // 10000
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
-    char ffn[24];                    // family: mlp, glu, moe, peer, sgatlin
+    char ffn[24];                                     // family: mlp, glu, moe, peer, sgatlin
     char ffn_router[24];
     char ffn_activation[24];
-    int64_t ffn_intermediate_size;   // F: mlp, glu, one expert of moe
-    int64_t ffn_experts;             // E: moe
-    int64_t ffn_channels;            // C: peer, sgatlin
-    int64_t ffn_neurons;             // N, a channel (sgatlin) or in the one pool (peer); a square
-                                     // for product routers
-    int64_t ffn_key_size;            // K: router bottleneck
-    int64_t ffn_top_k;               // k: selected a channel, or experts a token
+    int64_t ffn_intermediate_size; // F: mlp, glu, one expert of moe
+    int64_t ffn_experts;           // E: moe
+    int64_t ffn_channels;          // C: peer, sgatlin
+    int64_t ffn_neurons;           // N, a channel (sgatlin) or in the one pool (peer); a square
+                                   // for product routers
+    int64_t ffn_key_size;          // K: router bottleneck
+    int64_t ffn_top_k;             // k: selected a channel, or experts a token
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -463,22 +464,23 @@ SG_API sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_o
 // ---- 6. Evaluation and generation -----------------------------------------------------------
 
 typedef struct sg_eval_options {
-    sg_split split;       // default SG_SPLIT_VAL
-    int64_t batch_size;   // sequences of one batch of the batch mean; default 64
-    int64_t micro_batch;  // sequences computed at a time; default 8; changes no result but memory
-    int64_t max_batches;  // 0: the whole split
+    sg_split split;      // default SG_SPLIT_VAL
+    int64_t batch_size;  // sequences of one batch of the batch mean; default 64
+    int64_t micro_batch; // sequences computed at a time; default 8; changes no result but memory
+    int64_t max_batches; // 0: the whole split
     sg_progress_fn progress; // in sequences; may be NULL
     void *progress_user;
 } sg_eval_options;
 SG_API sg_eval_options sg_eval_options_default(void);
 
 typedef struct sg_eval_result {
-    double loss;                  // mean cross-entropy over all targets, in nats
-    double perplexity;            // exp(loss)
-    double perplexity_batch_mean; // mean over full batches of exp(batch loss): the published metric.
-                                  // Never smaller where all batches are full and have as many
-                                  // targets; one that is not full counts if it is alone
-    double accuracy;              // share of targets that are the likeliest token
+    double loss;       // mean cross-entropy over all targets, in nats
+    double perplexity; // exp(loss)
+    double
+        perplexity_batch_mean; // mean over full batches of exp(batch loss): the published metric.
+                               // Never smaller where all batches are full and have as many
+                               // targets; one that is not full counts if it is alone
+    double accuracy;           // share of targets that are the likeliest token
     int64_t tokens, batches;
 } sg_eval_result;
 
@@ -490,10 +492,10 @@ SG_API sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval
 typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);
 
 typedef struct sg_generate_options {
-    int64_t max_tokens;       // default 200; less where the model's positions end
+    int64_t max_tokens; // default 200; less where the model's positions end
     sg_sample_options sample;
-    bool ignore_eos;          // go on behind the end of a document
-    sg_text_fn text;          // may be NULL
+    bool ignore_eos; // go on behind the end of a document
+    sg_text_fn text; // may be NULL
     void *text_user;
 } sg_generate_options;
 SG_API sg_generate_options sg_generate_options_default(void);
@@ -514,28 +516,28 @@ SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, con
 // All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
 // and epochs is above 0: it sets the number of steps n.
 typedef struct sg_train_options {
-    sg_config config;       // vocab_size 0: the data's
-    uint64_t seed;          // of weights and data order
-    int64_t batch_size;     // sequences of one step
-    int64_t grad_accum;     // micro-batches that a step is cut into; divides batch_size
+    sg_config config;   // vocab_size 0: the data's
+    uint64_t seed;      // of weights and data order
+    int64_t batch_size; // sequences of one step
+    int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size
     double lr, weight_decay, clip, beta1, beta2, eps;
-    char schedule[16];      // constant, sqrt, linear, cosine
+    char schedule[16]; // constant, sqrt, linear, cosine
     int64_t warmup_steps;
-    double warmup_share;    // the warm-up takes at most this share of all steps, 0 to 1
-    double decay_fraction;  // of all steps, for sqrt and linear
-    int64_t steps;          // n
-    int64_t tokens;         // n = tokens / (batch_size T)
-    double flops;           // n = flops / (3 forward_flops_per_sequence batch_size)
-    double epochs;          // n = epochs rows / batch_size
-    bool recompute;         // forget activations of a block, compute them again (less memory)
-    double spike_limit;     // skip an update whose loss is this many nats above the running mean;
-                            // 0: never
-    int64_t log_every;      // steps between records; 0: chosen
+    double warmup_share;      // the warm-up takes at most this share of all steps, 0 to 1
+    double decay_fraction;    // of all steps, for sqrt and linear
+    int64_t steps;            // n
+    int64_t tokens;           // n = tokens / (batch_size T)
+    double flops;             // n = flops / (3 forward_flops_per_sequence batch_size)
+    double epochs;            // n = epochs rows / batch_size
+    bool recompute;           // forget activations of a block, compute them again (less memory)
+    double spike_limit;       // skip an update whose loss is this many nats above the running mean;
+                              // 0: never
+    int64_t log_every;        // steps between records; 0: chosen
     int64_t checkpoint_every; // steps; 0: at the end only
-    int64_t keep_last;      // checkpoints kept besides the best
-    int64_t eval_every;     // steps between evaluations; 0: at the end only
-    int64_t eval_sequences; // of the validation split, for those; 0: all
-    int64_t sample_every;   // steps between samples; 0: none
+    int64_t keep_last;        // checkpoints kept besides the best
+    int64_t eval_every;       // steps between evaluations; 0: at the end only
+    int64_t eval_sequences;   // of the validation split, for those; 0: all
+    int64_t sample_every;     // steps between samples; 0: none
     char sample_prompt[256];
 } sg_train_options;
 
@@ -543,21 +545,21 @@ typedef struct sg_train_options {
 SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
 
 typedef enum sg_train_event_kind {
-    SG_EVENT_START,      // steps is known
-    SG_EVENT_STEP,       // after every step
-    SG_EVENT_EVAL,       // val_loss is new
-    SG_EVENT_SAMPLE,     // text is set
-    SG_EVENT_CHECKPOINT  // a checkpoint is on the disk
+    SG_EVENT_START,     // steps is known
+    SG_EVENT_STEP,      // after every step
+    SG_EVENT_EVAL,      // val_loss is new
+    SG_EVENT_SAMPLE,    // text is set
+    SG_EVENT_CHECKPOINT // a checkpoint is on the disk
 } sg_train_event_kind;
 
 typedef struct sg_train_event {
     sg_train_event_kind kind;
-    int64_t step, steps;       // updates made, and to make
-    int64_t resumed_from;      // -1: this process began at step 0
+    int64_t step, steps;        // updates made, and to make
+    int64_t resumed_from;       // -1: this process began at step 0
     double loss, lr, grad_norm; // of the last step
-    double tokens_per_second;  // of late
-    double flops_per_second;   // of late, all-in (with logits), forward and backward
-    double val_loss;           // of the last evaluation, or NaN
+    double tokens_per_second;   // of late
+    double flops_per_second;    // of late, all-in (with logits), forward and backward
+    double val_loss;            // of the last evaluation, or NaN
     const char *text;
 } sg_train_event;
 
@@ -571,10 +573,10 @@ typedef struct sg_train_hooks {
 
 typedef struct sg_train_result {
     int64_t steps, tokens;
-    double train_loss;            // mean over the last tenth of the steps
-    double seconds;               // of training, all lives of the run together
-    double flops, flops_all_in;   // published count and with logits: 3 forward
-    sg_eval_result val;           // of the final weights; tokens 0 without a validation split
+    double train_loss;          // mean over the last tenth of the steps
+    double seconds;             // of training, all lives of the run together
+    double flops, flops_all_in; // published count and with logits: 3 forward
+    sg_eval_result val;         // of the final weights; tokens 0 without a validation split
     int64_t skipped_updates;
 } sg_train_result;
 
@@ -606,21 +608,21 @@ SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, do
 typedef enum sg_bench_what {
     SG_BENCH_LAYER_FORWARD = 1,          // one feed-forward layer alone, without a gradient
     SG_BENCH_LAYER_FORWARD_BACKWARD = 2, // the same with gradients of its input and weights
-    SG_BENCH_TRAIN_STEP = 4, // forward, backward, clipping and AdamW on one micro-batch
-    SG_BENCH_DECODE = 8,     // one token through a session
+    SG_BENCH_TRAIN_STEP = 4,             // forward, backward, clipping and AdamW on one micro-batch
+    SG_BENCH_DECODE = 8,                 // one token through a session
     SG_BENCH_ALL = 15
 } sg_bench_what;
 
 typedef struct sg_bench_options {
-    sg_config config;       // vocab_size > 0
-    int64_t batch_size;     // sequences; default 8
-    int64_t seq_len;        // tokens of each; default 0: max_position_embeddings
-    int64_t context;        // tokens a session holds before those that are measured; default -1:
-                            // half of seq_len, at most 512
-    unsigned what;          // set of sg_bench_what; default all
-    double seconds;         // spent on each figure, at least; default 1
-    int64_t repeats;        // of each figure, at least, 1 to 1000; default 3. One more warms up
-    uint64_t seed;          // of weights, tokens and hidden states; default 1
+    sg_config config;   // vocab_size > 0
+    int64_t batch_size; // sequences; default 8
+    int64_t seq_len;    // tokens of each; default 0: max_position_embeddings
+    int64_t context;    // tokens a session holds before those that are measured; default -1:
+                        // half of seq_len, at most 512
+    unsigned what;      // set of sg_bench_what; default all
+    double seconds;     // spent on each figure, at least; default 1
+    int64_t repeats;    // of each figure, at least, 1 to 1000; default 3. One more warms up
+    uint64_t seed;      // of weights, tokens and hidden states; default 1
     double gemm_gflops, stream_gbs; // the limits of the machine; default 0: measured first
 } sg_bench_options;
 
@@ -628,11 +630,11 @@ SG_API sg_bench_options sg_bench_options_default(void);
 
 // Where the time of one operation goes, summed over its places in the model.
 typedef struct sg_bench_line {
-    const char *operation; // "linear", "memory_neurons", "optimizer", …
-    int64_t nodes;         // places
+    const char *operation;                    // "linear", "memory_neurons", "optimizer", …
+    int64_t nodes;                            // places
     double forward_seconds, backward_seconds; // mean of the repeats
-    double flops;          // published count, forward and backward
-    double share;          // of all lines
+    double flops;                             // published count, forward and backward
+    double share;                             // of all lines
 } sg_bench_line;
 
 // One figure. Everything is of one repeat: a pass over, or a step on, `tokens` tokens.
@@ -642,7 +644,7 @@ typedef struct sg_bench_result {
     const char *dtype;  // of weights and values: "f32"
     int64_t tokens;
     int64_t repeats;
-    double seconds;     // median
+    double seconds; // median
     double fastest;
     double tokens_per_second; // of the median
     // Work counted as published: attention over the full T x T square, no logits, backward twice

@@ -92,8 +92,7 @@ void *sg_alloc_big(size_t bytes)
     if (bytes == 0) bytes = 1;
     if (!alloc_allowed(bytes)) return NULL;
     // Anonymous mappings come zeroed and page-aligned; the kernel backs them lazily.
-    void *pointer =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *pointer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pointer == MAP_FAILED) return NULL;
 #ifdef MADV_HUGEPAGE
     if (bytes >= 2 * (size_t)big_huge_page) (void)madvise(pointer, bytes, MADV_HUGEPAGE);

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 
 typedef struct sg_cpu {
-    bool avx2_fma;  // AVX2, FMA and F16C, enabled by the operating system
-    bool avx512;    // AVX-512 F, BW, DQ, VL
-    int cores;      // processors this process may use, at least 1
+    bool avx2_fma; // AVX2, FMA and F16C, enabled by the operating system
+    bool avx512;   // AVX-512 F, BW, DQ, VL
+    int cores;     // processors this process may use, at least 1
 } sg_cpu;
 
 sg_cpu sg_cpu_detect(void);

@@ -10,10 +10,10 @@
 // Every operation returns 0 or a positive value on success and -errno on failure.
 
 enum {
-    SG_FS_READ = 0,     // the file must exist
-    SG_FS_CREATE = 1,   // write a new, empty file; an old one of that name is emptied
-    SG_FS_APPEND = 2,   // write at the end; created when missing
-    SG_FS_UPDATE = 3    // read and write an existing file in place
+    SG_FS_READ = 0,   // the file must exist
+    SG_FS_CREATE = 1, // write a new, empty file; an old one of that name is emptied
+    SG_FS_APPEND = 2, // write at the end; created when missing
+    SG_FS_UPDATE = 3  // read and write an existing file in place
 };
 
 typedef struct sg_fs_info {
@@ -23,20 +23,20 @@ typedef struct sg_fs_info {
 
 typedef struct sg_fs {
     void *user;
-    int (*open)(void *user, const char *path, int mode);             // returns a handle >= 0
-    int64_t (*read)(void *user, int handle, void *data, size_t n);   // bytes read, 0 at the end
+    int (*open)(void *user, const char *path, int mode);           // returns a handle >= 0
+    int64_t (*read)(void *user, int handle, void *data, size_t n); // bytes read, 0 at the end
     int64_t (*write)(void *user, int handle, const void *data, size_t n); // bytes written
-    int64_t (*seek)(void *user, int handle, int64_t offset);         // absolute; new offset
-    int (*sync)(void *user, int handle);                             // data reaches the disk
+    int64_t (*seek)(void *user, int handle, int64_t offset);              // absolute; new offset
+    int (*sync)(void *user, int handle);                                  // data reaches the disk
     int (*truncate)(void *user, int handle, int64_t bytes);
     int (*close)(void *user, int handle);
     int (*info)(void *user, const char *path, sg_fs_info *info);
     // As info, but of a symbolic link itself instead of what it leads to.
     int (*link_info)(void *user, const char *path, sg_fs_info *info);
-    int (*rename)(void *user, const char *from, const char *to);     // replaces `to` atomically
-    int (*remove)(void *user, const char *path);                     // a file or an empty folder
+    int (*rename)(void *user, const char *from, const char *to); // replaces `to` atomically
+    int (*remove)(void *user, const char *path);                 // a file or an empty folder
     int (*make_folder)(void *user, const char *path);
-    int (*sync_folder)(void *user, const char *path);                // names in it reach the disk
+    int (*sync_folder)(void *user, const char *path); // names in it reach the disk
     // Calls `each` for every entry but "." and "..", in no special order.
     int (*list)(void *user, const char *path, void (*each)(void *context, const char *name),
                 void *context);

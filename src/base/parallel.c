@@ -20,7 +20,7 @@ typedef struct pool_worker {
 
 struct sg_pool {
     int threads;
-    int spin; // tries before sleeping
+    int spin;             // tries before sleeping
     pool_worker *workers; // threads - 1 of them; the caller is worker 0
     pthread_mutex_t mutex;
     pthread_cond_t wake;

@@ -7,17 +7,28 @@
 const char *sg_status_name(sg_status status)
 {
     switch (status) {
-    case SG_OK: return "ok";
-    case SG_ERR_ARGUMENT: return "wrong argument";
-    case SG_ERR_MEMORY: return "out of memory";
-    case SG_ERR_IO: return "input/output error";
-    case SG_ERR_NOT_FOUND: return "not found";
-    case SG_ERR_FORMAT: return "format error";
-    case SG_ERR_MISMATCH: return "mismatch";
-    case SG_ERR_UNSUPPORTED: return "unsupported";
-    case SG_ERR_NUMERIC: return "numeric error";
-    case SG_ERR_STOPPED: return "stopped";
-    case SG_ERR_INTERNAL: return "internal error";
+    case SG_OK:
+        return "ok";
+    case SG_ERR_ARGUMENT:
+        return "wrong argument";
+    case SG_ERR_MEMORY:
+        return "out of memory";
+    case SG_ERR_IO:
+        return "input/output error";
+    case SG_ERR_NOT_FOUND:
+        return "not found";
+    case SG_ERR_FORMAT:
+        return "format error";
+    case SG_ERR_MISMATCH:
+        return "mismatch";
+    case SG_ERR_UNSUPPORTED:
+        return "unsupported";
+    case SG_ERR_NUMERIC:
+        return "numeric error";
+    case SG_ERR_STOPPED:
+        return "stopped";
+    case SG_ERR_INTERNAL:
+        return "internal error";
     }
     return "unknown status";
 }

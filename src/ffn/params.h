@@ -8,9 +8,9 @@
 typedef enum sg_init {
     SG_INIT_ZERO,
     SG_INIT_ONE,
-    SG_INIT_NORMAL,        // normal, variance as given
-    SG_INIT_TRUNCATED,     // normal cut at two deviations, rescaled to the variance given
-    SG_INIT_TRUNCATED_RAW  // standard normal cut at ±2, not rescaled
+    SG_INIT_NORMAL,       // normal, variance as given
+    SG_INIT_TRUNCATED,    // normal cut at two deviations, rescaled to the variance given
+    SG_INIT_TRUNCATED_RAW // standard normal cut at ±2, not rescaled
 } sg_init;
 
 enum { SG_PARAM_NAME = 128 };
@@ -28,7 +28,7 @@ typedef struct sg_param_spec {
 typedef struct sg_param_list {
     sg_param_spec *specs;
     size_t count, capacity;
-    int64_t total; // parameters
+    int64_t total;    // parameters
     sg_status status; // the first failure
 } sg_param_list;
 

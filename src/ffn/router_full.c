@@ -93,9 +93,8 @@ static sg_status linear_check(const sg_config *c, sg_error *err)
 
 static void linear_params(const sg_config *c, const char *prefix, sg_param_list *list)
 {
-    sg_param_add(list, prefix, "mlp.router.weight", 2,
-                 (int64_t[]){c->ffn_experts, c->hidden_size}, SG_INIT_TRUNCATED,
-                 1.0 / (double)c->hidden_size);
+    sg_param_add(list, prefix, "mlp.router.weight", 2, (int64_t[]){c->ffn_experts, c->hidden_size},
+                 SG_INIT_TRUNCATED, 1.0 / (double)c->hidden_size);
 }
 
 static sg_selection linear_build(const sg_builder *b, sg_tensor *x)

@@ -18,16 +18,16 @@ sg_status sg_json_read(const char *path, size_t limit, json_t **value, sg_error 
 // missing or null. A wrong type or range is SG_ERR_FORMAT. `name` is what errors call the file.
 sg_status sg_json_get_int(const json_t *object, const char *name, const char *key, bool required,
                           int64_t low, int64_t high, int64_t *out, sg_error *err);
-sg_status sg_json_get_number(const json_t *object, const char *name, const char *key,
-                             bool required, double *out, sg_error *err);
+sg_status sg_json_get_number(const json_t *object, const char *name, const char *key, bool required,
+                             double *out, sg_error *err);
 sg_status sg_json_get_bool(const json_t *object, const char *name, const char *key, bool required,
                            bool *out, sg_error *err);
 // *out points into the object.
-sg_status sg_json_get_string(const json_t *object, const char *name, const char *key,
-                             bool required, const char **out, sg_error *err);
+sg_status sg_json_get_string(const json_t *object, const char *name, const char *key, bool required,
+                             const char **out, sg_error *err);
 // *out (borrowed) is NULL when not required and missing.
-sg_status sg_json_get_object(const json_t *object, const char *name, const char *key,
-                             bool required, json_t **out, sg_error *err);
+sg_status sg_json_get_object(const json_t *object, const char *name, const char *key, bool required,
+                             json_t **out, sg_error *err);
 sg_status sg_json_get_array(const json_t *object, const char *name, const char *key, bool required,
                             json_t **out, sg_error *err);
 

@@ -13,8 +13,8 @@ typedef struct rows_loop {
 static void rows_run(const sg_run *run, const sg_node *node, int64_t columns, sg_real *grad,
                      bool add, sg_chunk_fn fn)
 {
-    rows_loop c = {run, node, node->out[0]->count / columns, columns, sg_chunk_rows(columns), grad,
-                   add};
+    rows_loop c = {run,  node, node->out[0]->count / columns, columns, sg_chunk_rows(columns),
+                   grad, add};
     sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), fn, &c);
 }
 
@@ -101,7 +101,8 @@ static void activate_backward_chunk(void *context, int64_t chunk, int worker)
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
     c->run->kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
-                                  sg_values(c->node->in[0]) + at, activate_kind(c->node), n, c->add);
+                                  sg_values(c->node->in[0]) + at, activate_kind(c->node), n,
+                                  c->add);
 }
 
 static void activate_backward(const sg_run *run, const sg_node *node)
@@ -196,8 +197,9 @@ static void softmax_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->softmax_forward(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
-                                     rows_here(c, chunk), c->columns);
+    c->run->kernels->softmax_forward(sg_values(c->node->out[0]) + at,
+                                     sg_values(c->node->in[0]) + at, rows_here(c, chunk),
+                                     c->columns);
 }
 
 static void softmax_forward(const sg_run *run, const sg_node *node)

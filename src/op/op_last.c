@@ -8,8 +8,8 @@ static void last_forward(const sg_run *run, const sg_node *node)
     (void)run;
     int64_t length = *(const int64_t *)node->attributes, d = sg_columns(node->in[0]);
     for (int64_t b = 0; b < sg_rows(node->out[0]); b++)
-        memcpy(sg_values(node->out[0]) + b * d,
-               sg_values(node->in[0]) + ((b + 1) * length - 1) * d, (size_t)d * sizeof(sg_real));
+        memcpy(sg_values(node->out[0]) + b * d, sg_values(node->in[0]) + ((b + 1) * length - 1) * d,
+               (size_t)d * sizeof(sg_real));
 }
 
 static const sg_op op_last = {.name = "take_last", .forward = last_forward};

@@ -42,10 +42,10 @@ static void rmsnorm_backward_chunk(void *context, int64_t chunk, int worker)
     int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
     sg_real *dw = c->dw_parts + chunk * c->d;
     memset(dw, 0, (size_t)c->d * sizeof *dw);
-    c->run->kernels->rmsnorm_backward(
-        c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
-        sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]),
-        sg_values(c->node->saved[0]) + row, rows, c->d, c->add);
+    c->run->kernels->rmsnorm_backward(c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
+                                      sg_values(c->node->in[0]) + row * c->d,
+                                      sg_values(c->node->in[1]), sg_values(c->node->saved[0]) + row,
+                                      rows, c->d, c->add);
 }
 
 static void rmsnorm_backward(const sg_run *run, const sg_node *node)

@@ -60,8 +60,7 @@ static void rope_chunk(void *context, int64_t chunk, int worker)
         c->run->kernels->rope(to, c->x + r * c->width, t->cos + position * t->half,
                               t->sin + position * t->half, c->width / (2 * t->half), t->half,
                               c->sign);
-        if (c->add)
-            c->run->kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
+        if (c->add) c->run->kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
     }
 }
 
@@ -69,7 +68,7 @@ static void rope_run(const sg_run *run, const sg_node *node, sg_real *y, const s
                      sg_real sign, bool add)
 {
     int64_t width = sg_columns(node->out[0]);
-    rope_loop c = {run, node->attributes,     y,    x,  sg_rows(node->out[0]),
+    rope_loop c = {run,   node->attributes,     y,    x,  sg_rows(node->out[0]),
                    width, sg_chunk_rows(width), sign, add};
     sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), rope_chunk, &c);
 }

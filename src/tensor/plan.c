@@ -309,8 +309,7 @@ static sg_status plan_memory(sg_tape *tape, sg_error *err)
 
 sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err)
 {
-    if (tape->error.code != SG_OK)
-        return sg_fail(err, tape->error.code, "%s", tape->error.message);
+    if (tape->error.code != SG_OK) return sg_fail(err, tape->error.code, "%s", tape->error.message);
     tape->options = *options;
     if (tape->options.threads < 1) tape->options.threads = 1;
     if (!options->gradient)

@@ -71,9 +71,8 @@ static sg_tensor *tape_tensor(sg_tape *tape, const char *name, sg_kind kind, int
     sg_tensor *tensor = sg_tape_memory(tape, sizeof *tensor);
     if (tensor == NULL) return NULL;
     tensor->name = sg_arena_strndup(&tape->arena, name, strlen(name));
-    if (tensor->name == NULL ||
-        !sg_grow((void **)&tape->tensors, &tape->tensor_capacity, (size_t)tape->n_tensors + 1,
-                 sizeof *tape->tensors))
+    if (tensor->name == NULL || !sg_grow((void **)&tape->tensors, &tape->tensor_capacity,
+                                         (size_t)tape->n_tensors + 1, sizeof *tape->tensors))
         return sg_tape_fail(tape, SG_ERR_MEMORY, "out of memory for a tape");
     tensor->kind = kind;
     tensor->base = tensor;
@@ -207,7 +206,8 @@ static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
         const sg_node *node = tape->nodes[step->node];
         double start = run->seconds ? sg_clock_seconds() : 0;
         (step->backward ? node->op->backward : node->op->forward)(run, node);
-        if (run->seconds) run->seconds[2 * step->node + step->backward] += sg_clock_seconds() - start;
+        if (run->seconds)
+            run->seconds[2 * step->node + step->backward] += sg_clock_seconds() - start;
     }
 }
 

@@ -28,13 +28,13 @@ typedef struct sg_tensor {
     sg_kind kind;
     int rank;
     int64_t shape[SG_RANK_MAX];
-    int64_t count;        // elements
-    void *data;           // sg_real or int32_t; valid once the tape has memory
-    sg_real *grad;        // NULL: no gradient is wanted
+    int64_t count;          // elements
+    void *data;             // sg_real or int32_t; valid once the tape has memory
+    sg_real *grad;          // NULL: no gradient is wanted
     struct sg_tensor *base; // whose memory this is; itself unless a reshape
-    bool leaf;            // memory is the caller's: a parameter or an input
+    bool leaf;              // memory is the caller's: a parameter or an input
     bool wants_grad;
-    int index;            // in the tape
+    int index; // in the tape
 } sg_tensor;
 
 typedef struct sg_node sg_node;
@@ -44,12 +44,12 @@ typedef struct sg_tape sg_tape;
 typedef struct sg_run {
     sg_pool *pool;
     const sg_kernels *kernels;
-    bool accumulate; // parameter gradients are added to, not written: a later micro-batch
-    unsigned char *scratch;        // shared by the chunks of one node
+    bool accumulate;        // parameter gradients are added to, not written: a later micro-batch
+    unsigned char *scratch; // shared by the chunks of one node
     unsigned char *worker_scratch; // one piece per worker
     size_t worker_stride;
-    bool recording_gradient;       // this forward pass will be followed by a backward pass
-    double *seconds;               // per node and direction when profiling, else NULL
+    bool recording_gradient; // this forward pass will be followed by a backward pass
+    double *seconds;         // per node and direction when profiling, else NULL
 } sg_run;
 
 typedef struct sg_op {
@@ -73,12 +73,12 @@ struct sg_node {
     sg_tensor *in[SG_NODE_IN]; // NULL: an optional input that is absent
     sg_tensor *out[SG_NODE_OUT];
     sg_tensor *saved[SG_NODE_SAVED]; // live from forward to backward
-    bool first[SG_NODE_IN];  // this backward is the first to touch that input's gradient
-    size_t scratch_bytes;        // shared scratch, forward and backward alike
-    size_t worker_scratch_bytes; // scratch of each worker
-    void *attributes;            // of the operation; owned by the tape
-    double loss_weight;          // of a loss node
-    int segment;                 // recomputation segment, 0: none
+    bool first[SG_NODE_IN];          // this backward is the first to touch that input's gradient
+    size_t scratch_bytes;            // shared scratch, forward and backward alike
+    size_t worker_scratch_bytes;     // scratch of each worker
+    void *attributes;                // of the operation; owned by the tape
+    double loss_weight;              // of a loss node
+    int segment;                     // recomputation segment, 0: none
 };
 
 // ---- recording --------------------------------------------------------------------------------
@@ -98,8 +98,7 @@ sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t 
 sg_node *sg_tape_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *const *in);
 sg_tensor *sg_node_output(sg_tape *tape, sg_node *node, const char *name, sg_kind kind, int rank,
                           const int64_t *shape);
-sg_tensor *sg_node_save(sg_tape *tape, sg_node *node, sg_kind kind, int rank,
-                        const int64_t *shape);
+sg_tensor *sg_node_save(sg_tape *tape, sg_node *node, sg_kind kind, int rank, const int64_t *shape);
 // Zeroed memory that lives as long as the tape.
 void *sg_tape_memory(sg_tape *tape, size_t bytes);
 // Keeps the first error of the recording; returns NULL so that an operation can return it.

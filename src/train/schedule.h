@@ -14,8 +14,8 @@ typedef enum sg_schedule_kind {
 typedef struct sg_schedule {
     sg_schedule_kind kind;
     double peak;
-    int64_t warmup; // W
-    int64_t steps;  // n
+    int64_t warmup;        // W
+    int64_t steps;         // n
     double decay_fraction; // D = int(fraction n), for sqrt and linear
 } sg_schedule;
 

@@ -33,8 +33,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     SG_TRY(sg_schedule_parse(o->schedule, &t->schedule.kind, err));
     t->schedule.peak = o->lr;
     // A short run of a long recipe would be over before its warm-up.
-    t->schedule.warmup =
-        sg_min(o->warmup_steps, (int64_t)(o->warmup_share * (double)t->steps));
+    t->schedule.warmup = sg_min(o->warmup_steps, (int64_t)(o->warmup_share * (double)t->steps));
     t->schedule.steps = t->steps;
     t->schedule.decay_fraction = o->decay_fraction;
     SG_TRY(sg_schedule_check(&t->schedule, err));

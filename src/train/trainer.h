@@ -10,17 +10,17 @@
 
 // What changes from step to step, besides weights and moments: what a checkpoint must keep.
 typedef struct sg_train_state {
-    int64_t step;          // steps done
-    int64_t position;      // rows of training data used
-    int64_t updates;       // of the optimiser: step minus skipped
-    int64_t tokens;        // targets that counted
+    int64_t step;     // steps done
+    int64_t position; // rows of training data used
+    int64_t updates;  // of the optimiser: step minus skipped
+    int64_t tokens;   // targets that counted
     int64_t skipped, skipped_in_a_row;
-    double running_loss;   // moving mean for the spike guard; NaN before the first step
-    double tail_sum;       // of losses over the last tenth of the steps
+    double running_loss; // moving mean for the spike guard; NaN before the first step
+    double tail_sum;     // of losses over the last tenth of the steps
     int64_t tail_count;
-    double best_loss;      // of the evaluations; NaN before the first
-    int64_t best_step;     // -1: none
-    double seconds;        // of training in all lives
+    double best_loss;  // of the evaluations; NaN before the first
+    int64_t best_step; // -1: none
+    double seconds;    // of training in all lives
 } sg_train_state;
 
 typedef struct sg_trainer {
@@ -36,8 +36,8 @@ typedef struct sg_trainer {
     sg_real **grads; // by parameter
     sg_optimizer *optimizer;
     sg_batches *batches;
-    sg_graph *graph;    // of one micro-batch
-    int32_t *targets;   // (batch_size, T), padding masked
+    sg_graph *graph;  // of one micro-batch
+    int32_t *targets; // (batch_size, T), padding masked
     sg_train_state state;
     double loss, lr, norm; // of the last step
 } sg_trainer;

@@ -267,10 +267,18 @@ static void test_model(void **state)
 
 int main(void)
 {
-    static const char *const names[] = {
-        "mlp", "glu", "moe", "peer", "sgatlin_product_dense", "sgatlin_product_key_value",
-        "sgatlin_dense", "sgatlin_key_value", "sgatlin_gelu", "sgatlin_relu", "sgatlin_swish",
-        "sgatlin_odd"};
+    static const char *const names[] = {"mlp",
+                                        "glu",
+                                        "moe",
+                                        "peer",
+                                        "sgatlin_product_dense",
+                                        "sgatlin_product_key_value",
+                                        "sgatlin_dense",
+                                        "sgatlin_key_value",
+                                        "sgatlin_gelu",
+                                        "sgatlin_relu",
+                                        "sgatlin_swish",
+                                        "sgatlin_odd"};
     enum { count = sizeof names / sizeof *names };
     static char paths[count][4096];
     struct CMUnitTest tests[count];
