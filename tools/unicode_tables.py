@@ -143,7 +143,8 @@ def main():
             runs.append([c, c, delta, 1])
 
     print("// Made by tools/unicode_tables.py from tokenizers", tokenizers.__version__ + ".",
-          "Do not edit.\n//")
+          "Do not edit.\n"
+          "// clang-format off\n//")
     print("// What the Hugging Face library believes about Unicode: its regex engine knows Unicode 16, "
           "its\n// normaliser Unicode 12.0, its character functions Unicode 17.")
     print('#include "text/unicode_tables.h"\n')
