@@ -5,7 +5,11 @@
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 
-enum { measure_n = 1024, measure_rounds = 5, measure_chunk = 1 << 16 };
+// The largest of many rates: a machine that slept takes some tenths of a second to come to full
+// speed, and whatever else runs on it only slows it down.
+enum { measure_n = 1536, measure_chunk = 1 << 16 };
+
+static const double measure_seconds = 0.5;
 
 static const int64_t measure_stream_count = (int64_t)32 << 20; // 128 MiB of f32, beyond any cache
 
@@ -26,8 +30,8 @@ static double measure_gemm(sg_context *context, sg_real *block)
     const int64_t n = measure_n, square = n * n;
     for (int64_t i = 0; i < 2 * square; i++)
         block[i] = (sg_real)(i % 7) * (sg_real)0.25;
-    double best = 0;
-    for (int round = 0; round < measure_rounds; round++) {
+    double best = 0, begun = sg_clock_seconds();
+    while (sg_clock_seconds() - begun < measure_seconds) {
         double start = sg_clock_seconds();
         sg_gemm(context->pool, &(sg_gemm_args){.transpose_b = true,
                                                .m = n,
@@ -60,9 +64,9 @@ sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *s
         *gemm_gflops = measure_gemm(context, block);
         for (int64_t i = 0; i < measure_stream_count; i += 1024)
             block[i] = 1; // a page that was never written is not memory
-        double best = 0;
+        double best = 0, begun = sg_clock_seconds();
         measure_stream m = {block, sums};
-        for (int round = 0; round < measure_rounds; round++) {
+        while (sg_clock_seconds() - begun < measure_seconds) {
             double start = sg_clock_seconds();
             sg_parallel_for(context->pool, chunks, measure_chunk_fn, &m);
             double rate = 1e-9 * (double)bytes / (sg_clock_seconds() - start);
