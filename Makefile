@@ -30,7 +30,7 @@ test-san: tools-test ## the tests with AddressSanitizer and UndefinedBehaviorSan
 test-tsan: tools-test ## the tests with ThreadSanitizer, without OpenBLAS (it is not instrumented)
 	@cmake -S . -B build-tsan -G $(GENERATOR) -DSG_SANITIZE=thread -DSG_BLAS=OFF $(CMAKE_FLAGS) >/dev/null
 	@cmake --build build-tsan -j $(JOBS)
-	@$(CTEST) --test-dir build-tsan -LE "fuzz|crash|house" -E test_alloc_torture --timeout 1500
+	@$(CTEST) --test-dir build-tsan -LE "fuzz|crash|house" -E test_alloc_torture
 
 test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills and more
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=ON $(CMAKE_FLAGS) >/dev/null
