@@ -350,7 +350,9 @@ typedef struct sg_config {
     double rms_norm_eps;                              // 1e-6
     double rope_theta;                                // 10000
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
-    char ffn[24];                                     // family: mlp, glu, moe, peer, sgatlin
+    // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
+    // docs/MODEL.md says which family takes what.
+    char ffn[24]; // family: mlp, glu, moe, peer, sgatlin
     char ffn_router[24];
     char ffn_activation[24];
     int64_t ffn_intermediate_size; // F: mlp, glu, one expert of moe

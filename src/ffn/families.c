@@ -2,6 +2,7 @@
 // router -> selection -> normaliser -> memory.
 #include "ffn/ffn.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,16 +10,23 @@ static const sg_family families[] = {
     {.name = "mlp",
      .routers = {"all"},
      .activations = {"gelu", "relu", "swish", "identity"},
+     .has = SG_HAS_WIDTH,
      .block = SG_BLOCK_DENSE},
-    {.name = "glu", .routers = {"all"}, .activations = {"clamped_swiglu"}, .block = SG_BLOCK_GLU},
+    {.name = "glu",
+     .routers = {"all"},
+     .activations = {"clamped_swiglu"},
+     .has = SG_HAS_WIDTH,
+     .block = SG_BLOCK_GLU},
     {.name = "moe",
      .routers = {"linear"},
      .activations = {"clamped_swiglu"},
+     .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K,
      .block = SG_BLOCK_EXPERTS,
      .gate = SG_GATE_AFTER},
     {.name = "peer",
      .routers = {"product_key_value", "product_dense", "dense", "key_value"},
      .activations = {"gelu", "relu", "swish", "identity"},
+     .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
      .block = SG_BLOCK_NEURONS,
      .gate = SG_GATE_AFTER,
      .normaliser = SG_NORMALISE_SELECTED,
@@ -26,6 +34,7 @@ static const sg_family families[] = {
     {.name = "sgatlin",
      .routers = {"product_dense", "product_key_value", "dense", "key_value"},
      .activations = {"identity", "gelu", "relu", "swish"},
+     .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
      .block = SG_BLOCK_NEURONS,
      .gate = SG_GATE_BEFORE},
 };
@@ -43,9 +52,18 @@ const sg_family *sg_family_find(const char *name)
     return NULL;
 }
 
-const char *sg_family_names(void)
+const char *sg_family_name(size_t index)
 {
-    return "mlp, glu, moe, peer, sgatlin";
+    return index < family_count ? families[index].name : NULL;
+}
+
+const char *sg_family_list(char *text, size_t capacity)
+{
+    text[0] = '\0';
+    for (size_t i = 0, used = 0; i < family_count && used < capacity; i++)
+        used +=
+            (size_t)snprintf(text + used, capacity - used, "%s%s", i ? ", " : "", families[i].name);
+    return text;
 }
 
 // NULL for "all", which selects nothing.
@@ -83,49 +101,51 @@ static sg_status family_choice(char *value, size_t capacity, const char *const *
                    field, value, list, family);
 }
 
-static sg_status family_positive(int64_t value, const char *field, const char *family, int64_t high,
-                                 sg_error *err)
-{
-    if (value >= 1 && value <= high) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %lld, expected 1 to %lld for family %s", field,
-                   (long long)value, (long long)high, family);
-}
+// The sizes a family may have, and what they may be; router and block have rules beyond these.
+static const struct {
+    unsigned has;
+    const char *name;
+    size_t offset;
+    int64_t most;
+} family_sizes[] = {
+    {SG_HAS_WIDTH, "ffn_intermediate_size", offsetof(sg_config, ffn_intermediate_size), 1 << 24},
+    {SG_HAS_EXPERTS, "ffn_experts", offsetof(sg_config, ffn_experts), 1 << 16},
+    {SG_HAS_CHANNELS, "ffn_channels", offsetof(sg_config, ffn_channels), 1 << 12},
+    {SG_HAS_NEURONS, "ffn_neurons", offsetof(sg_config, ffn_neurons), 1 << 30},
+    {SG_HAS_KEY, "ffn_key_size", offsetof(sg_config, ffn_key_size), 1 << 16},
+    {SG_HAS_TOP_K, "ffn_top_k", offsetof(sg_config, ffn_top_k), SG_TOPK_MAX},
+};
 
 // Sizes that a family does not have become 0, so that equal models have equal configurations.
-static void family_clear_unused(sg_config *c, const sg_family *family)
+static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_error *err)
 {
-    bool neurons = family->block == SG_BLOCK_NEURONS, experts = family->block == SG_BLOCK_EXPERTS;
-    if (neurons) c->ffn_intermediate_size = 0;
-    if (!experts) c->ffn_experts = 0;
-    if (!neurons) c->ffn_channels = c->ffn_neurons = c->ffn_key_size = 0;
-    if (!neurons && !experts) c->ffn_top_k = 0;
+    for (size_t i = 0; i < sizeof family_sizes / sizeof *family_sizes; i++) {
+        int64_t *value = (int64_t *)((char *)c + family_sizes[i].offset);
+        if (!(family->has & family_sizes[i].has)) {
+            *value = 0;
+        } else if (*value < 1 || *value > family_sizes[i].most) {
+            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %lld, expected 1 to %lld for family %s",
+                           family_sizes[i].name, (long long)*value, (long long)family_sizes[i].most,
+                           family->name);
+        }
+    }
+    return SG_OK;
 }
 
 sg_status sg_ffn_complete(sg_config *c, sg_error *err)
 {
     const sg_family *family = sg_family_find(c->ffn);
+    char list[SG_FAMILY_LIST];
     if (family == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%s\", expected one of %s", c->ffn,
-                       sg_family_names());
+                       sg_family_list(list, sizeof list));
     SG_TRY(family_choice(c->ffn_router, sizeof c->ffn_router, family->routers, "ffn_router",
                          family->name, err));
     SG_TRY(family_choice(c->ffn_activation, sizeof c->ffn_activation, family->activations,
                          "ffn_activation", family->name, err));
-    family_clear_unused(c, family);
-    const char *name = family->name;
-    const int64_t wide = (int64_t)1 << 24;
-    if (family->block != SG_BLOCK_NEURONS)
-        SG_TRY(family_positive(c->ffn_intermediate_size, "ffn_intermediate_size", name, wide, err));
-    if (family->block == SG_BLOCK_EXPERTS)
-        SG_TRY(family_positive(c->ffn_experts, "ffn_experts", name, 1 << 16, err));
-    if (family->block == SG_BLOCK_NEURONS) {
-        SG_TRY(family_positive(c->ffn_channels, "ffn_channels", name, 1 << 12, err));
-        SG_TRY(family_positive(c->ffn_neurons, "ffn_neurons", name, (int64_t)1 << 30, err));
-        SG_TRY(family_positive(c->ffn_key_size, "ffn_key_size", name, 1 << 16, err));
-    }
+    SG_TRY(family_check_sizes(c, family, err));
     const sg_router *router = family_router(c);
     if (router == NULL) return SG_OK;
-    SG_TRY(family_positive(c->ffn_top_k, "ffn_top_k", name, SG_TOPK_MAX, err));
     return router->check(c, err);
 }
 

@@ -50,12 +50,23 @@ typedef enum sg_normaliser {
     SG_NORMALISE_SELECTED // softmax over the selected of each channel
 } sg_normaliser;
 
+// Fields of a configuration that a family may have; all others are cleared (sg_ffn_complete).
+enum {
+    SG_HAS_WIDTH = 1 << 0,    // ffn_intermediate_size
+    SG_HAS_EXPERTS = 1 << 1,  // ffn_experts
+    SG_HAS_CHANNELS = 1 << 2, // ffn_channels
+    SG_HAS_NEURONS = 1 << 3,  // ffn_neurons
+    SG_HAS_KEY = 1 << 4,      // ffn_key_size
+    SG_HAS_TOP_K = 1 << 5     // ffn_top_k
+};
+
 enum { SG_FAMILY_CHOICES = 5 };
 
 typedef struct sg_family {
     const char *name;
     const char *routers[SG_FAMILY_CHOICES];     // allowed; the first is the default
     const char *activations[SG_FAMILY_CHOICES]; // likewise
+    unsigned has;                               // SG_HAS_…
     sg_block block;
     sg_gate gate;
     sg_normaliser normaliser;
@@ -64,8 +75,11 @@ typedef struct sg_family {
 
 // NULL when there is none of that name.
 const sg_family *sg_family_find(const char *name);
-// The names, for messages: "mlp, glu, …".
-const char *sg_family_names(void);
+// The names in the order of the table, NULL behind the last.
+const char *sg_family_name(size_t index);
+// All names, for messages: "mlp, glu, …". Returns text.
+enum { SG_FAMILY_LIST = 160 };
+const char *sg_family_list(char *text, size_t capacity);
 
 // Fills in the defaults of the family and checks its rules.
 sg_status sg_ffn_complete(sg_config *config, sg_error *err);

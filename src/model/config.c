@@ -13,12 +13,12 @@
 
 typedef struct config_slot {
     sg_config_field field;
-    size_t offset;
+    size_t offset, bytes;
 } config_slot;
 
 #define CONFIG_SLOT(kind, name, help)                                                              \
     {                                                                                              \
-        {#name, kind, help}, offsetof(sg_config, name)                                             \
+        {#name, kind, help}, offsetof(sg_config, name), sizeof((sg_config){0}.name)                \
     }
 
 static const config_slot slots[] = {
@@ -74,10 +74,10 @@ sg_status sg_config_set(sg_config *config, const char *name, const char *value, 
         return sg_fail(err, SG_ERR_ARGUMENT, "%.60s: there is no such field of a configuration",
                        name);
     if (slot->field.kind == SG_FIELD_STRING) {
-        if (strlen(value) >= sizeof config->ffn)
+        if (strlen(value) >= slot->bytes)
             return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s…\", expected a short name",
                            name, value);
-        snprintf(slot_at(config, slot), sizeof config->ffn, "%s", value);
+        snprintf(slot_at(config, slot), slot->bytes, "%s", value);
         return SG_OK;
     }
     char *end;
@@ -193,10 +193,10 @@ static sg_status config_read(const json_t *object, const char *name, sg_config *
         case SG_FIELD_STRING:
             text = "";
             SG_TRY(sg_json_get_string(object, name, key, false, &text, err));
-            if (strlen(text) >= sizeof c->ffn)
+            if (strlen(text) >= slots[i].bytes)
                 return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found \"%.40s…\", expected a name",
                                name, key, text);
-            snprintf(to, sizeof c->ffn, "%s", text);
+            snprintf(to, slots[i].bytes, "%s", text);
             break;
         }
     }

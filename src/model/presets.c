@@ -151,9 +151,10 @@ sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *
 {
     char base[24], own[24];
     int64_t s;
+    char list[SG_FAMILY_LIST];
     if (sg_family_find(family) == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%.60s\", expected one of %s", family,
-                       sg_family_names());
+                       sg_family_list(list, sizeof list));
     sg_preset known;
     SG_TRY(sg_preset_find(preset->name ? preset->name : "", &known, err));
     preset_split(known.name, base, own, &s);
