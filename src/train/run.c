@@ -578,29 +578,13 @@ static void run_result(const run *r, sg_train_result *result)
 // The last evaluation, and the run folder as a model folder.
 static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 {
-    sg_model *m = r->trainer.model;
     run_result(r, result);
     if (run_has_validation(r)) {
         SG_TRY(run_evaluate(r, 0, &result->val, err));
         r->val_loss = result->val.loss;
     }
-    sg_tensor_view *views = sg_alloc_array(m->params.count, sizeof *views);
-    char *config = NULL;
-    sg_status status = views ? sg_model_config_text(m, &config, err)
-                             : sg_fail(err, SG_ERR_MEMORY, "out of memory for the model");
-    if (status == SG_OK) {
-        sg_model_views(m, views);
-        const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
-                                        {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
-        const sg_key_value metadata[] = {{"format", "pt"}};
-        status =
-            sg_model_folder_save(r->folder, 0, views, m->params.count, metadata, 1, files, 2, err);
-    }
-    sg_free(views);
-    sg_free(config);
-    if (status == SG_OK)
-        status = run_write_json(r, "summary.json", sg_train_result_json(result), err);
-    return status;
+    SG_TRY(sg_model_write(r->trainer.model, r->tokenizer_text, r->tokenizer_bytes, r->folder, err));
+    return run_write_json(r, "summary.json", sg_train_result_json(result), err);
 }
 
 // ---- the two ways in --------------------------------------------------------------------------
