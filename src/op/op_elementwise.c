@@ -1,6 +1,5 @@
-// Operations that treat every element, or every short group, alone: sum, activations, clamped SwiGLU,
-// softmax over groups. One loop shape serves them all.
-#include "kernel/real_math.h"
+// Operations that treat every element, or every short group, alone: sum, activation, sigmoid, clamped
+// SwiGLU, softmax over groups. One loop shape serves them all.
 #include "op/op.h"
 
 typedef struct rows_loop {
@@ -134,13 +133,19 @@ sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
 
 // ---- sg_sigmoid -------------------------------------------------------------------------------
 
+// From e = exp(-|x|), which cannot overflow: 1/(1 + e), or e/(1 + e) left of 0.
 static void sigmoid_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    for (int64_t i = at; i < at + n; i++)
-        sg_values(c->node->out[0])[i] = sg_real_sigmoid(sg_values(c->node->in[0])[i]);
+    const sg_real *x = sg_values(c->node->in[0]) + at;
+    sg_real *y = sg_values(c->node->out[0]) + at;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] > 0 ? -x[i] : x[i];
+    c->run->kernels->exp_sum(y, y, 0, n);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] > 0 ? 1 : y[i]) / (1 + y[i]);
 }
 
 static void sigmoid_forward(const sg_run *run, const sg_node *node)
@@ -153,10 +158,10 @@ static void sigmoid_backward_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    for (int64_t i = at; i < at + n; i++) {
-        sg_real y = sg_values(c->node->out[0])[i];
-        c->grad[i] = (c->add ? c->grad[i] : 0) + c->node->out[0]->grad[i] * y * (1 - y);
-    }
+    const sg_real *y = sg_values(c->node->out[0]) + at, *dy = c->node->out[0]->grad + at;
+    sg_real *dx = c->grad + at;
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = (c->add ? dx[i] : 0) + dy[i] * y[i] * (1 - y[i]);
 }
 
 static void sigmoid_backward(const sg_run *run, const sg_node *node)
