@@ -70,6 +70,11 @@ typedef struct sg_selection {
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+// Cells by their own keys: scores m = act(x keys^T), of which only those of the k / block blocks of
+// `block` neighbours with the largest mean m are kept, block by block, each in its order (block 1:
+// the k largest m). x (rows, d), keys (N, d).
+sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
+                         int64_t block, int64_t k);
 
 // The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);
