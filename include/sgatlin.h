@@ -625,7 +625,9 @@ typedef struct sg_bench_options {
     double seconds;     // spent on each figure, at least; default 1
     int64_t repeats;    // of each figure, at least, 1 to 1000; default 3. One more warms up
     uint64_t seed;      // of weights, tokens and hidden states; default 1
-    double gemm_gflops, stream_gbs; // the limits of the machine; default 0: measured first
+    // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
+    // figure, whose limits are their medians.
+    double gemm_gflops, stream_gbs;
 } sg_bench_options;
 
 SG_API sg_bench_options sg_bench_options_default(void);
@@ -659,6 +661,7 @@ typedef struct sg_bench_result {
     // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
     // step in all); input and output of a layer; keys and values of a session.
     double bytes;
+    double gemm_gflops, stream_gbs; // the limits it is held against
     const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
     double limit_fraction; // that time / seconds
     int64_t peak_bytes;    // planned: weights, gradients, moments, activations, caches
