@@ -114,6 +114,7 @@ static void neurons_gate_backward(const sg_kernels *kernels, const neurons_attri
 static void neurons_scores(const sg_node *node, const neurons_attributes *a, int64_t first,
                            int64_t rows, int64_t c, sg_real *out)
 {
+    if (a->gate == SG_GATE_NONE) return;
     const sg_real *scores = sg_values(node->in[2]);
     for (int64_t r = 0; r < rows; r++)
         memcpy(out + r * a->k, scores + ((first + r) * a->channels + c) * a->k,
@@ -189,7 +190,6 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, l->z + hit, dots, scores, count);
         neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
-        if (a->gate == SG_GATE_NONE) memset(dscore, 0, (size_t)count * sizeof *dscore);
         if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
         for (int64_t r = 0; l->dx != NULL && r < rows; r++)
             kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
@@ -339,19 +339,20 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate)
 {
-    sg_tensor *ids = selection->ids, *scores = selection->scores;
-    bool values = gate == SG_GATE_VALUE;
-    if (!ids || !scores || !w_out || (!values && (!x || !w_in))) return NULL;
+    const bool values = gate == SG_GATE_VALUE;
+    sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
+    if (!ids || (!scores && gate != SG_GATE_NONE) || !w_out || (!values && (!x || !w_in)))
+        return NULL;
     int64_t d = w_out->shape[2], pools = w_out->shape[0];
     int64_t rows = ids->count / (selection->channels * selection->k);
     if (w_out->rank != 3 || ids->count != rows * selection->channels * selection->k ||
         (values && (x || w_in)) ||
         (!values && (x->count != rows * d || sg_columns(x) != d || w_in->rank != 3 ||
                      w_in->shape[2] != d || w_in->count != w_out->count)) ||
-        scores->count != ids->count || (pools != 1 && pools != selection->channels) ||
+        (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_out->name,
-                            scores->name);
+                            ids->name);
     sg_node *node =
         sg_tape_node(tape, &op_neurons, 5, (sg_tensor *[]){x, ids, scores, w_in, w_out});
     neurons_attributes *a = sg_tape_memory(tape, sizeof *a);

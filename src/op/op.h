@@ -60,8 +60,6 @@ sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_ten
 
 // Elementwise activation.
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
-// 1 / (1 + exp(-x)), elementwise.
-sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x);
 // Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.
@@ -70,7 +68,7 @@ sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 // A selection: for each row and channel, k ids (int32, descending score) and their scores.
 typedef struct sg_selection {
     sg_tensor *ids;    // (rows, channels*k)
-    sg_tensor *scores; // (rows, channels*k)
+    sg_tensor *scores; // (rows, channels*k); NULL: the router gives none
     int64_t channels, k;
 } sg_selection;
 
@@ -83,6 +81,10 @@ sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int6
 // the k largest m). x (rows, d), keys (N, d).
 sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
                          int64_t block, int64_t k);
+
+// A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
+// block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
+sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g);
 
 // The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);
