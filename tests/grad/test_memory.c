@@ -567,7 +567,8 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     router_user u = *(const router_user *)c->user;
     u.query = in[1];
     u.keys = in[2];
-    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL};
+    sg_builder b = {
+        .tape = tape, .config = &u.config, .prefix = "", .parameter = router_parameter, .user = &u};
     return u.router->build(u.router, &b, in[0]).scores;
 }
 
