@@ -1,3 +1,5 @@
+// Reading the option table of a command: parsing, ranges, help, and the nearest name for what was
+// mistyped.
 #include "cli/options.h"
 
 #include <ctype.h>
