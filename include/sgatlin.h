@@ -452,6 +452,20 @@ SG_API int64_t sg_session_length(const sg_session *session);
 SG_API sg_status sg_session_feed(sg_session *session, const int32_t *tokens, int64_t count,
                                  const float **logits, sg_error *err);
 
+// A batch feeds one token to each of several sessions of a model in one pass, which reads each
+// weight once for all of them. Sessions may come and go between passes and be of any length.
+typedef struct sg_batch sg_batch;
+enum { SG_BATCH_MAX = 4096 };
+// most: sessions of one pass, at most SG_BATCH_MAX. Ownership: sg_batch_free; the model must outlive
+// it.
+SG_API sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **batch, sg_error *err);
+SG_API void sg_batch_free(sg_batch *batch);
+// tokens[i] goes to sessions[i], i < count; no session may be there twice. On failure none takes
+// any. *logits (count, V) belong to the batch until its next call; they are those of
+// sg_session_feed up to rounding.
+SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
+                               int64_t count, const float **logits, sg_error *err);
+
 typedef struct sg_sample_options {
     double temperature; // 0: the most likely token
     int64_t top_k;      // 0: off

@@ -61,7 +61,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
     sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
     sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                                   &o->caches[r->layer], o->start)
+                                                   &o->caches[r->layer * o->batch], o->start)
                              : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
     return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
 }

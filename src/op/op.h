@@ -23,8 +23,8 @@ sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
 // Root mean square norm with a learned scale: x (rows, d), w (d).
 sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
 
-// Rotary positions. x (B*T, heads*head_dim); row r stands at position *start + r mod T. The table
-// of angles covers positions 0 … positions-1. start may be NULL (0).
+// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. The
+// table of angles covers positions 0 … positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
     sg_real *cos, *sin; // (positions, half)
@@ -40,14 +40,13 @@ sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int6
 // (Dao 2023, FlashAttention-2); no T x T matrix is kept. q, k, v (B*T, heads*head_dim).
 sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
                         int64_t heads);
-// The same over a cache, without a gradient: k, v of the new rows are put into the cache at
-// positions *start …, and each row attends to all positions up to its own.
+// The same over caches, one a sequence, without a gradient: k, v of the new rows of sequence b are
+// put into caches[b] at positions start[b] …, and each row attends to all positions up to its own.
 typedef struct sg_kv_cache {
-    sg_real *k, *v; // (batch, capacity, heads*head_dim)
-    int64_t capacity;
+    sg_real *k, *v; // (positions, heads*head_dim); room for start + length of them
 } sg_kv_cache;
 sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
-                               int64_t length, int64_t heads, const sg_kv_cache *cache,
+                               int64_t length, int64_t heads, const sg_kv_cache *caches,
                                const int64_t *start);
 
 // Elementwise activation.
