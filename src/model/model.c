@@ -267,8 +267,8 @@ static sg_status model_narrow_file(sg_model *m, sg_weights weights, bool *mapped
         mapped[i] = weights == SG_WEIGHTS_BF16 && view->dtype == SG_DTYPE_BF16 &&
                     sg_tensor_view_is_aligned(view);
     }
-    SG_TRY(sg_narrow_set_new(&m->config, &m->params, SG_NARROW_DECODING, weights, mapped,
-                             &m->narrow, err));
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, mapped, weights,
+                                  &m->narrow, err));
     SG_TRY(model_storage(m, err));
     for (size_t i = 0; i < m->params.count; i++) {
         const sg_tensor_view *view = sg_safetensors_find(m->file, m->params.specs[i].name);
@@ -325,8 +325,8 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
     sg_narrow_set none = m->narrow;
     sg_real **values = m->values, *storage = m->storage;
     size_t bytes = m->storage_bytes, n = m->params.count;
-    SG_TRY(sg_narrow_set_new(&m->config, &m->params, SG_NARROW_DECODING, weights, NULL, &m->narrow,
-                             err));
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, NULL, weights,
+                                  &m->narrow, err));
     m->values = sg_alloc_zero(n, sizeof *m->values);
     sg_status status = m->values != NULL ? model_storage(m, err)
                                          : sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");

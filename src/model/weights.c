@@ -6,8 +6,8 @@
 // ---- which --------------------------------------------------------------------------------------
 
 // What reads a parameter does not depend on the number of rows: a graph of one token tells.
-sg_status sg_narrow_mask(const sg_config *config, const sg_param_list *params, sg_narrow_use use,
-                         bool *mask, sg_error *err)
+static sg_status weights_mask(const sg_config *config, const sg_param_list *params,
+                              sg_narrow_use use, bool *mask, sg_error *err)
 {
     bool training = use == SG_NARROW_TRAINING;
     sg_rope_table rope = {.positions = 1, .half = config->head_dim / 2};
@@ -44,14 +44,14 @@ static size_t weights_bytes(const sg_param_spec *spec, sg_weights type)
 }
 
 static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, const bool *mask,
-                               const bool *skip, sg_error *err)
+                               const bool *mapped, sg_error *err)
 {
     for (size_t i = 0; i < params->count; i++) {
         if (!mask[i]) continue;
         set->items[i].type = set->type;
         set->elements += params->specs[i].count;
         if (set->type == SG_WEIGHTS_INT8) set->n_scales += weights_rows(&params->specs[i]);
-        if (skip == NULL || !skip[i]) set->bytes += weights_bytes(&params->specs[i], set->type);
+        if (mapped == NULL || !mapped[i]) set->bytes += weights_bytes(&params->specs[i], set->type);
     }
     if (set->bytes == 0) return SG_OK;
     set->memory = sg_alloc_big(set->bytes);
@@ -61,7 +61,7 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
     unsigned char *at = set->memory;
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
-        if (!mask[i] || (skip != NULL && skip[i])) continue;
+        if (!mask[i] || (mapped != NULL && mapped[i])) continue;
         set->items[i].rows = at;
         if (set->type == SG_WEIGHTS_INT8)
             set->items[i].scales =
@@ -71,19 +71,31 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
     return SG_OK;
 }
 
-sg_status sg_narrow_set_new(const sg_config *config, const sg_param_list *params, sg_narrow_use use,
-                            sg_weights type, const bool *skip, sg_narrow_set *set, sg_error *err)
+sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
+                            sg_weights type, sg_narrow_set *set, sg_error *err)
+{
+    *set = (sg_narrow_set){.type = type, .count = params->count};
+    if (type == SG_WEIGHTS_F32) return SG_OK;
+    set->items = sg_alloc_zero(params->count, sizeof *set->items);
+    sg_status status = set->items != NULL
+                           ? weights_place(set, params, mask, mapped, err)
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
+    if (status != SG_OK) sg_narrow_set_free(set);
+    return status;
+}
+
+sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
+                                 sg_narrow_use use, const bool *mapped, sg_weights type,
+                                 sg_narrow_set *set, sg_error *err)
 {
     *set = (sg_narrow_set){.type = type, .count = params->count};
     if (type == SG_WEIGHTS_F32) return SG_OK;
     bool *mask = sg_alloc_array(params->count, sizeof *mask);
-    set->items = sg_alloc_zero(params->count, sizeof *set->items);
-    sg_status status = mask != NULL && set->items != NULL
-                           ? sg_narrow_mask(config, params, use, mask, err)
+    sg_status status = mask != NULL
+                           ? weights_mask(config, params, use, mask, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
-    if (status == SG_OK) status = weights_place(set, params, mask, skip, err);
+    if (status == SG_OK) status = sg_narrow_set_new(params, mask, mapped, type, set, err);
     sg_free(mask);
-    if (status != SG_OK) sg_narrow_set_free(set);
     return status;
 }
 

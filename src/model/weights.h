@@ -20,13 +20,14 @@ typedef struct sg_narrow_set {
     size_t bytes;
 } sg_narrow_set;
 
-// mask (params->count): true where a parameter can be narrow.
-sg_status sg_narrow_mask(const sg_config *config, const sg_param_list *params, sg_narrow_use use,
-                         bool *mask, sg_error *err);
-// Memory for all that can be narrow, not filled in; with SG_WEIGHTS_F32 an empty set. `skip`
-// (count, or NULL): parameters whose rows the caller points to something of its own.
-sg_status sg_narrow_set_new(const sg_config *config, const sg_param_list *params, sg_narrow_use use,
-                            sg_weights type, const bool *skip, sg_narrow_set *set, sg_error *err);
+// Memory for the parameters where `mask` (params->count) says so, not filled in; with SG_WEIGHTS_F32
+// an empty set. Where `mapped` (as many, or NULL) says so the caller sets the rows itself.
+sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
+                            sg_weights type, sg_narrow_set *set, sg_error *err);
+// The same for the parameters of a model that can be narrow.
+sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
+                                 sg_narrow_use use, const bool *mapped, sg_weights type,
+                                 sg_narrow_set *set, sg_error *err);
 void sg_narrow_set_free(sg_narrow_set *set);
 // Whether parameter i is narrow.
 bool sg_narrow_has(const sg_narrow_set *set, size_t i);
