@@ -1,5 +1,6 @@
 #include "kernel/stored.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -53,6 +54,7 @@ static void stored_write_int8(int8_t *q, float *scale, const sg_real *x, int64_t
         if (isnan(most)) break;
     }
     *scale = most / 127;
+    if (*scale * 127 > FLT_MAX) *scale = nextafterf(*scale, 0);
     if (!isfinite(most)) *scale = NAN;
     if (!isfinite(most) || *scale == 0) {
         memset(q, 0, (size_t)d);
