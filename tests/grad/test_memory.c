@@ -38,6 +38,7 @@ typedef struct neurons_user {
     pattern pattern;
     bool tied; // w_in is w_out
     int32_t *ids;
+    const sg_stored *narrow; // of w_in and w_out; NULL: none
 } neurons_user;
 
 static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
@@ -46,6 +47,8 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     const int64_t shape[] = {u->rows, u->channels * u->k};
     sg_selection selection = {.scores = in[1], .channels = u->channels, .k = u->k};
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
+    for (int i = 0; u->narrow != NULL && i < 2; i++)
+        in[2 + i]->narrow = &u->narrow[i];
     return sg_memory_neurons(tape, in[0], &selection, in[2], in[u->tied ? 2 : 3], u->activation,
                              u->gate);
 }
@@ -178,7 +181,8 @@ static void test_neurons_shapes(void **state)
                       .activation = SG_ACT_SWISH,
                       .gate = SG_GATE_BEFORE};
     check_neurons(u, 0);
-    u = (neurons_user){9, 2, 1, 2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM, false, NULL};
+    u = (neurons_user){9,     2,    1,   2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM,
+                       false, NULL, NULL};
     check_neurons(u, 0); // k = 1
     u.k = 6, u.pattern = PATTERN_ALL;
     check_neurons(u, 0); // k = N
@@ -216,13 +220,51 @@ static void test_neurons_many(void **state)
     u.rows = 129;
     check_neurons(u, 6);
     // Neurons hit so often that the reverse index is cut into spans of rows.
-    u = (neurons_user){2100,           2,     2,   2, 9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
-                       PATTERN_RANDOM, false, NULL};
+    u = (neurons_user){2100,           2,     2,    2,   9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
+                       PATTERN_RANDOM, false, NULL, NULL};
     check_neurons(u, 4);
     u.pools = 1, u.tied = true;
     check_neurons(u, 4);
     u.pattern = PATTERN_ONE, u.k = 1;
     check_neurons(u, 4);
+}
+
+// Tables with a bf16 copy give the result, and every gradient, that tables of the rounded values give,
+// whatever their own values are: the rounding is passed straight through.
+static void test_neurons_bf16(void **state)
+{
+    (void)state;
+    enum { pools = 2, n = 40, d = 5, count = pools * n * d };
+    for (int gate = SG_GATE_NONE; gate <= SG_GATE_AFTER; gate++) {
+        sg_bf16 rounded[2][count];
+        const sg_stored narrow[2] = {{SG_WEIGHTS_BF16, rounded[0], NULL},
+                                     {SG_WEIGHTS_BF16, rounded[1], NULL}};
+        neurons_user u = {150,   2,    3,   pools, n, d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
+                          false, NULL, NULL};
+        gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};
+        u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
+        assert_non_null(u.ids);
+        neurons_select(&u);
+        neurons_add(&c, &u, 3);
+        for (int t = 0; t < 2; t++) {
+            sg_kernels_get()->to_bf16(rounded[t], c.in[2 + t].data, count);
+            sg_kernels_get()->from_bf16(c.in[2 + t].data, rounded[t], count);
+        }
+        gc_pass base = {.threads = 1};
+        gc_pass_new(&c, &base, NAN);
+        gc_run(&c, &base);
+        u.narrow = narrow;
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < count; i++)
+                c.in[2 + t].data[i] = NAN; // nobody may look
+        for (int threads = 1; threads <= 3; threads++)
+            gc_variant(&c, &base, (gc_pass){.threads = threads}, "a bf16 copy");
+        gc_variant(&c, &base, (gc_pass){.threads = 2, .recompute = true},
+                   "a bf16 copy, recomputed");
+        gc_pass_free(&c, &base);
+        sg_free(u.ids);
+        gc_free(&c);
+    }
 }
 
 // ---- sgatlin, closed form ---------------------------------------------------------------------
@@ -548,6 +590,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_neurons_kinds),
+        cmocka_unit_test(test_neurons_bf16),
         cmocka_unit_test(test_neurons_shapes),
         cmocka_unit_test(test_neurons_many),
         cmocka_unit_test(test_sgatlin_closed_form),
