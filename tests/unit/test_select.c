@@ -54,10 +54,10 @@ static void sorted_product(int32_t *ids, float *scores, const float *s0, const f
     free(all);
 }
 
-enum { kinds = 9 };
+enum { kinds = 10 };
 
 // Rows that are easy to get wrong: many ties, few or no finite numbers, sorted either way, numbers
-// that differ in their last bits alone.
+// that differ in their last bits alone, by chance or the largest ones last.
 static void fill(float *x, int64_t n, int kind, uint64_t seed)
 {
     const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1, 1e-42f, -3e38f};
@@ -91,6 +91,9 @@ static void fill(float *x, int64_t n, int kind, uint64_t seed)
             x[i] = seed % 2 ? -1 - step : 1 + step;
             break;
         }
+        case 9:
+            x[i] = 2 * i < n ? 1 : 1 + FLT_EPSILON;
+            break;
         default:
             x[i] = roundf(smooth * 8) / 8; // ties among random numbers
             break;
