@@ -41,9 +41,10 @@ static int64_t neurons_hits(const neurons_attributes *a)
     return a->channels * a->rows * a->k;
 }
 
-static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
+static sg_stored neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
-    return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
+    sg_stored all = sg_weights_of(table);
+    return sg_stored_at(&all, (a->pools == 1 ? 0 : c) * a->n, a->d);
 }
 
 static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes *a, int64_t row,
@@ -117,16 +118,16 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = 0; c < a->channels; c++) {
         sg_real *dots = sg_values(l->node->saved[0]) + (c * a->rows + first) * a->k;
-        const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
-        const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
+        const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
+        const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
-            kernels->gather_dots(dots + r * a->k, x + r * a->d, w_in,
-                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_dots(kernels, dots + r * a->k, x + r * a->d, &w_in,
+                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, z, dots, scores, rows * a->k);
         for (int64_t r = 0; r < rows; r++)
-            kernels->gather_sum(y + r * a->d, z + r * a->k, w_out,
-                                neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum(kernels, y + r * a->d, z + r * a->k, &w_out,
+                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
     }
 }
 
@@ -164,19 +165,19 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
     for (int64_t c = 0; c < a->channels; c++) {
         int64_t hit = (c * a->rows + first) * a->k;
         const sg_real *dots = sg_values(l->node->saved[0]) + hit;
-        const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
-        const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
+        const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
+        const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
-            kernels->gather_dots(dz + r * a->k, dy + r * a->d, w_out,
-                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_dots(kernels, dz + r * a->k, dy + r * a->d, &w_out,
+                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, l->z + hit, dots, scores, count);
         neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
         if (a->gate == SG_GATE_NONE) memset(dscore, 0, (size_t)count * sizeof *dscore);
         if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
         for (int64_t r = 0; l->dx != NULL && r < rows; r++)
-            kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
-                                neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum(kernels, l->dx + (first + r) * a->d, l->da + hit + r * a->k, &w_in,
+                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
     }
 }
 
@@ -300,6 +301,8 @@ static const sg_op op_neurons = {
     .backward = neurons_backward,
     .flops = neurons_flops,
     .backward_reads_in = 31,
+    .forward_reads_narrow = 1 << 3 | 1 << 4,
+    .backward_reads_narrow = 1 << 3 | 1 << 4, // their gradients pass the rounding straight through
 };
 
 static int64_t neurons_between(int64_t value, int64_t least, int64_t most)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernel/bf16.h"
 #include "kernel/real.h"
 
 typedef enum sg_activation {
@@ -104,6 +105,29 @@ typedef struct sg_kernels {
     // y += sum_j z[j] table[rows[j]], in the order of j.  y (d), z, rows (count), table (any, d).
     void (*gather_sum)(sg_real *y, const sg_real *z, const sg_real *table, const int32_t *rows,
                        int64_t count, int64_t d);
+
+    // ---- narrow weights: bf16, or int8 with one scale a row, w = scale q ----
+    // The same with weights of fewer bytes; each counts as the exact value that it stands for, and
+    // sums round as those of the wide kernels do. ldw and d count elements.
+    void (*to_bf16)(sg_bf16 *y, const sg_real *x, int64_t n);   // rounds as sg_bf16_round
+    void (*from_bf16)(sg_real *y, const sg_bf16 *x, int64_t n); // exact
+    void (*from_int8)(sg_real *y, const int8_t *q, float scale, int64_t n); // y = scale q
+    void (*thin_product_bf16)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                              const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);
+    // y[i][j] = scales[j] (x_i . w_j); scales (n)
+    void (*thin_product_int8)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                              const int8_t *w, int64_t ldw, const float *scales, int64_t n,
+                              int64_t d);
+    void (*gather_dots_bf16)(sg_real *a, const sg_real *x, const sg_bf16 *table,
+                             const int32_t *rows, int64_t count, int64_t d);
+    void (*gather_sum_bf16)(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
+                            int64_t count, int64_t d);
+    // a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the table
+    void (*gather_dots_int8)(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
+                             const int32_t *rows, int64_t count, int64_t d);
+    // y += sum_j (z[j] scales[rows[j]]) table[rows[j]]
+    void (*gather_sum_int8)(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
+                            const int32_t *rows, int64_t count, int64_t d);
 
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,

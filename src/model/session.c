@@ -38,7 +38,8 @@ static sg_status session_graph(sg_session *s, int64_t tokens, sg_graph **graph, 
                                 .output = SG_OUTPUT_LAST,
                                 .threads = m->context->threads,
                                 .caches = s->caches,
-                                .start = &s->start};
+                                .start = &s->start,
+                                .narrow = m->narrow.items};
     return sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, graph, err);
 }
 
