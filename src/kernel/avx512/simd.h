@@ -15,6 +15,10 @@
 #define SIMD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// For functions whose parameters must be constants once they are inlined: at -O2 gcc keeps one copy of
+// a large function instead, with its arrays of registers in memory.
+#define SIMD_INLINE static inline __attribute__((always_inline))
+
 // The first `left` of sixteen lanes; all of them where more are left.
 static inline __mmask16 simd_lanes(int64_t left)
 {

@@ -1,8 +1,7 @@
 // Vector kernels. Sums run in several vectors (an FMA takes four cycles and two start in each),
 // joined in a fixed order.
-#include "kernel/avx512/dots.h"
 #include "kernel/avx512/kernels.h"
-#include "kernel/avx512/simd.h"
+#include "kernel/avx512/rows.h"
 
 float sg_avx512_dot(const float *a, const float *b, int64_t n)
 {
@@ -107,21 +106,8 @@ float sg_avx512_exp_sum(float *y, const float *x, float shift, int64_t n)
     return simd_sum(_mm512_add_ps(s0, s1));
 }
 
-// Four rows of w at a time, which the second and later rows of x find in the first cache.
 void sg_avx512_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                             const float *w, int64_t ldw, int64_t n, int64_t d)
 {
-    int64_t j = 0;
-    for (; j + 4 <= n; j += 4) {
-        const float *row[8];
-        for (int r = 0; r < 4; r++)
-            row[r] = w + (j + r) * ldw;
-        for (int64_t i = 0; i < m; i++)
-            simd_dots(y + i * ldy + j, x + i * ldx, row, row, 4, false, d);
-    }
-    for (; j < n; j++) {
-        const float *row[8] = {w + j * ldw};
-        for (int64_t i = 0; i < m; i++)
-            simd_dots(y + i * ldy + j, x + i * ldx, row, row, 1, false, d);
-    }
+    rows_thin_product(y, ldy, x, ldx, m, w, ldw, n, ROWS_F32, d);
 }
