@@ -67,7 +67,7 @@ typedef struct sg_context_options {
     int threads;   // 0: as many as the processor has cores
     sg_log_fn log; // NULL: silent
     void *log_user;
-    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2"
+    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2", "avx512"
 } sg_context_options;
 
 // Threads, kernels and the log callback. Models, tokenizers and runs are made inside a context and
@@ -80,7 +80,7 @@ SG_API sg_status sg_context_new(const sg_context_options *options, sg_context **
                                 sg_error *err);
 SG_API void sg_context_free(sg_context *context);
 SG_API int sg_context_threads(const sg_context *context);
-// The name of the kernels in use: "ref" or "avx2".
+// The name of the kernels in use: "ref", "avx2" or "avx512".
 SG_API const char *sg_context_kernel(const sg_context *context);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------

@@ -43,7 +43,7 @@ static int64_t neurons_hits(const neurons_attributes *a)
 
 static sg_stored neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
-    if (table == NULL) return (sg_stored){.rows = NULL}; // w_in of a memory of values
+    if (table == NULL) return (sg_stored){0}; // w_in of a memory of values
     sg_stored all = sg_weights_of(table);
     return sg_stored_at(&all, (a->pools == 1 ? 0 : c) * a->n, a->d);
 }
