@@ -17,7 +17,6 @@ typedef enum sg_activation {
     SG_ACT_GELU = 1, // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
-    SG_ACT_SIGMOID = 4,
     SG_ACT_COUNT
 } sg_activation;
 
@@ -135,7 +134,7 @@ typedef struct sg_kernels {
                   const sg_adamw_args *args);
 } sg_kernels;
 
-enum { SG_TOPK_MAX = 512 };
+enum { SG_TOPK_MAX = 1 << 14 };
 
 // The plain C table (kernel/ref), always there: the definition of every result.
 const sg_kernels *sg_kernels_ref(void);
