@@ -1,5 +1,5 @@
 // The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines
-// the result, `avx2` is checked against it. Kernels run on one thread, take raw pointers and sizes,
+// the result, `avx2` and `avx512` are checked against it. Kernels run on one thread, take raw pointers and sizes,
 // outputs first, and allocate nothing. Arrays do not overlap unless a comment allows it. Results
 // depend on the arguments alone (never on alignment or on the thread), so that runs repeat bit for
 // bit; different tables may round differently.
@@ -17,6 +17,7 @@ typedef enum sg_activation {
     SG_ACT_GELU = 1, // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
+    SG_ACT_SIGMOID = 4,
     SG_ACT_COUNT
 } sg_activation;
 
@@ -140,10 +141,12 @@ enum { SG_TOPK_MAX = 512 };
 const sg_kernels *sg_kernels_ref(void);
 // The AVX2+FMA table; NULL where it is not compiled in or the processor lacks it.
 const sg_kernels *sg_kernels_avx2(void);
+// The AVX-512 table (F, BW, DQ, VL); NULL likewise.
+const sg_kernels *sg_kernels_avx512(void);
 
 // The table in use: the fastest for this processor unless sg_kernels_select chose another.
 const sg_kernels *sg_kernels_get(void);
-// name: "ref", "avx2", or NULL for the fastest. False when the name is unknown or the processor
+// name: "ref", "avx2", "avx512", or NULL for the fastest. False when the name is unknown or the processor
 // lacks it. Affects the whole process.
 bool sg_kernels_select(const char *name);
 
