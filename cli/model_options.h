@@ -35,6 +35,10 @@
       "cells k that a token reads; 0: F")                                                          \
     X(ffn_gate, "ffn-gate", "gate", "what the score does in avgk: none or after")                  \
     X(ffn_hash_seed, "ffn-hash-seed", "hash-seed", "seed of the blocks of a token in randhash")    \
+    X(ffn_normaliser, "ffn-normaliser", NULL,                                                      \
+      "gates from selected scores: softmax, sigmoid, relu or gelu")                                \
+    X(ffn_query_norm, "ffn-query-norm", NULL, "norm of queries: none, layernorm or batchnorm")     \
+    X(ffn_query_bias, "ffn-query-bias", NULL, "whether queries have a bias: 0 or 1")               \
     X(ffn_layers, "ffn-layers", NULL, "sparse layers, from 1: all, every:N, or a list: 1,3-5")     \
     X(ffn_dense, "ffn-dense", NULL, "family of the other layers: mlp or glu")                      \
     X(ffn_dense_size, "ffn-dense-size", NULL, "their width; 0: F, or 4 d where there is no F")     \

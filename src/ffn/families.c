@@ -31,7 +31,7 @@ static const sg_family families[] = {
      .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
      .block = SG_BLOCK_NEURONS,
      .gate = SG_GATE_AFTER,
-     .normaliser = SG_NORMALISE_SELECTED,
+     .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
      .shared_pool = true},
     {.name = "sgatlin",
      .routers = {"product_dense", "product_key_value", "dense", "key_value"},
@@ -56,6 +56,39 @@ static const sg_family families[] = {
      .gates = {"none", "after"},
      .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_BALANCE,
      .block = SG_BLOCK_CELLS},
+    {.name = "vanillam",
+     .routers = {"keys"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_VALUE},
+    {.name = "lorkm",
+     .routers = {"low_rank"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_KEY,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_VALUE,
+     .no_keys = true},
+    {.name = "pkm",
+     .routers = {"product_keys"},
+     .activations = {"identity"},
+     .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_VALUE,
+     .shared_pool = true,
+     .no_keys = true},
+    {.name = "pkm_ffn",
+     .routers = {"product_keys"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_AFTER,
+     .shared_pool = true},
 };
 
 enum { family_count = sizeof families / sizeof *families };
@@ -63,7 +96,8 @@ enum { family_count = sizeof families / sizeof *families };
 static const sg_router *const routers[] = {&sg_router_product_dense, &sg_router_product_key_value,
                                            &sg_router_dense,         &sg_router_key_value,
                                            &sg_router_linear,        &sg_router_hash,
-                                           &sg_router_average};
+                                           &sg_router_average,       &sg_router_product_keys,
+                                           &sg_router_keys,          &sg_router_low_rank};
 
 const sg_family *sg_family_find(const char *name)
 {
@@ -94,7 +128,7 @@ static const sg_router *family_router(const sg_config *c)
     return NULL;
 }
 
-static sg_activation family_activation(const sg_config *c)
+sg_activation sg_ffn_activation(const sg_config *c)
 {
     const char *names[SG_ACT_COUNT] = {"identity", "gelu", "relu", "swish"};
     for (int i = 0; i < SG_ACT_COUNT; i++)
@@ -112,6 +146,18 @@ static sg_gate family_gate(const sg_config *c)
 bool sg_family_is_sparse(const sg_family *family)
 {
     return family->block != SG_BLOCK_DENSE && family->block != SG_BLOCK_GLU;
+}
+
+// Cells of a block, and channels, of a memory of cells.
+static int64_t family_block_size(const sg_config *c, const sg_family *family)
+{
+    if (!(family->has & SG_HAS_BLOCK)) return 1;
+    return c->ffn_block_size ? c->ffn_block_size : c->ffn_intermediate_size;
+}
+
+static int64_t family_channels(const sg_config *c, const sg_family *family)
+{
+    return family->has & SG_HAS_CHANNELS ? c->ffn_channels : 1;
 }
 
 sg_memory_shape sg_ffn_memory(const sg_config *c)
@@ -137,9 +183,10 @@ sg_memory_shape sg_ffn_memory(const sg_config *c)
         break;
     case SG_BLOCK_CELLS:
         active = c->ffn_active_neurons ? c->ffn_active_neurons : F;
-        if (c->ffn_block_size) m.block = c->ffn_block_size;
+        m.block = family_block_size(c, family);
+        m.channels = family_channels(c, family);
         m.blocks = c->ffn_memory_factor * F / m.block;
-        m.selected = active / m.block;
+        m.selected = active / (m.block * m.channels);
         break;
     }
     m.cells = m.block * m.blocks;
@@ -188,6 +235,7 @@ static const struct {
     {SG_HAS_HASH, "ffn_hash_seed", offsetof(sg_config, ffn_hash_seed), 0, (int64_t)1 << 40},
     {SG_HAS_RENORMALISE, "ffn_renormalise", offsetof(sg_config, ffn_renormalise), 0, 1},
     {SG_HAS_SHARED, "ffn_shared_experts", offsetof(sg_config, ffn_shared_experts), 0, 1 << 10},
+    {SG_HAS_BIAS, "ffn_query_bias", offsetof(sg_config, ffn_query_bias), 0, 1},
 };
 
 // Likewise the numbers, from 0.
@@ -200,7 +248,7 @@ static const struct {
     {SG_HAS_CAPACITY, "ffn_capacity_factor", offsetof(sg_config, ffn_capacity_factor), 1e6},
     {SG_HAS_BALANCE, "ffn_balance_loss", offsetof(sg_config, ffn_balance_loss), 1e3},
     {SG_HAS_Z, "ffn_z_loss", offsetof(sg_config, ffn_z_loss), 1e3},
-    {SG_HAS_BIAS, "ffn_bias_rate", offsetof(sg_config, ffn_bias_rate), 1},
+    {SG_HAS_BIAS_RATE, "ffn_bias_rate", offsetof(sg_config, ffn_bias_rate), 1},
 };
 
 // Sizes that a family does not have become 0, so that equal models have equal configurations.
@@ -228,11 +276,11 @@ static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_er
     return SG_OK;
 }
 
-// g divides both the memory and what a token reads of it.
-static sg_status family_check_cells(const sg_config *c, sg_error *err)
+// g divides both the memory and what a token reads of it, which channels share evenly.
+static sg_status family_check_cells(const sg_config *c, const sg_family *family, sg_error *err)
 {
     const int64_t F = c->ffn_intermediate_size, cells = c->ffn_memory_factor * F;
-    const int64_t g = c->ffn_block_size ? c->ffn_block_size : F;
+    const int64_t g = family_block_size(c, family), channels = family_channels(c, family);
     const int64_t k = c->ffn_active_neurons ? c->ffn_active_neurons : F;
     if (cells > 1 << 30)
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -255,6 +303,11 @@ static sg_status family_check_cells(const sg_config *c, sg_error *err)
                        "ffn_block_size: found %lld, expected a divisor of the %lld active cells "
                        "(ffn_active_neurons)",
                        (long long)g, (long long)k);
+    if (k % (g * channels) != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_channels: found %lld, expected a divisor of the %lld active cells "
+                       "(ffn_active_neurons)",
+                       (long long)channels, (long long)k);
     return SG_OK;
 }
 
@@ -281,10 +334,14 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
                          "ffn_activation", family->name, err));
     SG_TRY(family_choice(c->ffn_gate, sizeof c->ffn_gate, family->gates, "ffn_gate", family->name,
                          err));
+    SG_TRY(family_choice(c->ffn_normaliser, sizeof c->ffn_normaliser, family->normalisers,
+                         "ffn_normaliser", family->name, err));
+    SG_TRY(family_choice(c->ffn_query_norm, sizeof c->ffn_query_norm, family->query_norms,
+                         "ffn_query_norm", family->name, err));
     SG_TRY(family_choice(c->ffn_score, sizeof c->ffn_score, family->scores, "ffn_score",
                          family->name, err));
     SG_TRY(family_check_sizes(c, family, err));
-    if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, err));
+    if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, family, err));
     const sg_router *router = family_router(c);
     if (router != NULL) SG_TRY(router->check(router, c, err));
     return sg_ffn_complete_layers(c, err);
@@ -311,15 +368,12 @@ static void family_glu_params(const sg_config *c, const char *prefix, const char
     sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
 }
 
-// Two tables of rows, with their variances.
-static void family_tables(const char *prefix, const char *part, int rank, const int64_t *shape,
-                          double in, double out, sg_param_list *list)
+static void family_table(const char *prefix, const char *part, const char *name, int rank,
+                         const int64_t *shape, double variance, sg_param_list *list)
 {
-    char name[64];
-    snprintf(name, sizeof name, "%sw_in.weight", part);
-    sg_param_add(list, prefix, name, rank, shape, SG_INIT_TRUNCATED, in);
-    snprintf(name, sizeof name, "%sw_out.weight", part);
-    sg_param_add(list, prefix, name, rank, shape, SG_INIT_TRUNCATED, out);
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", part, name);
+    sg_param_add(list, prefix, full, rank, shape, SG_INIT_TRUNCATED, variance);
 }
 
 static void family_neuron_params(const sg_config *c, const sg_family *family, const char *prefix,
@@ -329,18 +383,22 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
     double variance = 1.0 / (double)c->ffn_neurons;
     int64_t shape[] = {c->ffn_channels, c->ffn_neurons, c->hidden_size};
     int skip = family->shared_pool ? 1 : 0;
-    family_tables(prefix, part, 3 - skip, shape + skip, variance, variance, list);
+    family_table(prefix, part, "w_in.weight", 3 - skip, shape + skip, variance, list);
+    family_table(prefix, part, "w_out.weight", 3 - skip, shape + skip, variance, list);
 }
 
 // Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
-// there are.
-static void family_cell_params(const sg_config *c, const char *prefix, const char *part,
-                               sg_param_list *list)
+// there are. A softmax has averaged already: there values are as large as those of PKM (Lample et al.).
+static void family_cell_params(const sg_config *c, const sg_family *family, const char *prefix,
+                               const char *part, sg_param_list *list)
 {
     sg_memory_shape m = sg_ffn_memory(c);
-    int64_t shape[] = {m.cells, c->hidden_size};
-    family_tables(prefix, part, 2, shape, 1.0 / (double)c->hidden_size,
-                  1.0 / (double)(m.selected * m.block), list);
+    int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
+    bool averaged = strcmp(c->ffn_normaliser, "softmax") == 0;
+    if (!family->no_keys)
+        family_table(prefix, part, "w_in.weight", 2, shape, 1.0 / (double)c->hidden_size, list);
+    family_table(prefix, part, "w_out.weight", 2, shape,
+                 1.0 / (double)(averaged ? c->hidden_size : read), list);
 }
 
 // The tables of a selected memory.
@@ -359,7 +417,7 @@ static void family_memory_params(const sg_config *c, const char *prefix, const c
         family_neuron_params(c, family, prefix, part, list);
         break;
     case SG_BLOCK_CELLS:
-        family_cell_params(c, prefix, part, list);
+        family_cell_params(c, family, prefix, part, list);
         break;
     }
 }
@@ -406,7 +464,7 @@ static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, s
     int64_t shape[] = {pools, c->ffn_neurons, c->hidden_size};
     sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
     sg_tensor *w_out = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_out.weight"), 3, shape);
-    return sg_memory_neurons(b->tape, x, selection, w_in, w_out, family_activation(c),
+    return sg_memory_neurons(b->tape, x, selection, w_in, w_out, sg_ffn_activation(c),
                              family->gate);
 }
 
@@ -414,11 +472,23 @@ static sg_tensor *family_cells(const sg_builder *b, sg_tensor *x, const sg_selec
 {
     const sg_config *c = b->config;
     sg_memory_shape m = sg_ffn_memory(c);
+    const sg_gate gate = family_gate(c);
     int64_t shape[] = {1, m.cells, c->hidden_size};
-    sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
     sg_tensor *w_out = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_out.weight"), 3, shape);
-    return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, family_activation(c),
-                           family_gate(c));
+    if (gate == SG_GATE_VALUE) // the router has read the keys, and selects cells
+        return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY, gate);
+    sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
+    return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, sg_ffn_activation(c), gate);
+}
+
+static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
+{
+    const char *by = b->config->ffn_normaliser;
+    if (strcmp(by, "softmax") == 0) return sg_softmax(b->tape, s->scores, s->k);
+    if (strcmp(by, "sigmoid") == 0) return sg_sigmoid(b->tape, s->scores);
+    if (strcmp(by, "relu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_RELU);
+    if (strcmp(by, "gelu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_GELU);
+    return s->scores;
 }
 
 static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part)
@@ -439,7 +509,7 @@ static sg_tensor *family_dense(const sg_builder *b, sg_tensor *x)
 {
     if (sg_family_find(b->config->ffn)->block == SG_BLOCK_GLU) return family_glu(b, x, "mlp.");
     sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.up_proj.weight"), NULL);
-    sg_tensor *h = sg_activate(b->tape, u, family_activation(b->config));
+    sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
     return sg_linear(b->tape, h, sg_build_param(b, "mlp.down_proj.weight"), NULL);
 }
 
@@ -475,10 +545,11 @@ sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
     sg_selection selection = router->build(router, b, x);
     if (b->counts != NULL) {
         const sg_memory_shape m = sg_ffn_memory(b->config);
-        sg_count_use(b->tape, &selection, m.pools, m.blocks, b->counts, b->counted);
+        // A router that has read the keys of blocks of cells selects cells.
+        sg_count_use(b->tape, &selection, m.pools, m.blocks, selection.k / m.selected, b->counts,
+                     b->counted);
     }
-    if (sg_family_find(b->config->ffn)->normaliser == SG_NORMALISE_SELECTED)
-        selection.scores = sg_softmax(b->tape, selection.scores, selection.k);
+    selection.scores = family_normalise(b, &selection);
     sg_tensor *y = family_memory(b, x, &selection);
     if (b->config->ffn_shared_experts == 0) return y;
     return sg_add(b->tape, y, family_glu(b, x, "mlp.shared_experts."));
@@ -495,14 +566,17 @@ sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
     const sg_memory_shape m = sg_ffn_memory(c);
     const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
     const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
-    const int64_t of_block = glu ? 3 * d * F + 2 * F + d : 2 * d * m.block;
     const int64_t always = c->ffn_shared_experts * F; // neurons that every token takes
+    // Rows of d numbers a cell that are the memory's to read; a router has read the keys of others.
+    const int64_t rows = family->gate == SG_GATE_VALUE ? 1 : 2;
+    const int64_t of_block = glu ? 3 * d * F + 2 * F + d : rows * d * m.block;
     const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
+    const int64_t active = read * m.block + always;
     return (sg_ffn_count){
         .router_flops = router ? router->flops(router, c) : 0,
-        .memory_flops = (glu ? 6 : 4) * (double)d * (double)(read * m.block + always),
+        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)active,
         .neurons = stored * m.block + always,
-        .active_neurons = read * m.block + always,
+        .active_neurons = active,
         // Channels that share a pool may select a block twice; at most all are read.
         .idle_parameters = read < stored ? (stored - read) * of_block : 0,
     };

@@ -68,9 +68,10 @@ typedef struct sg_param_block {
     size_t bytes;
 } sg_param_block;
 
-// Zeroed. `what` is what an error calls it: "weights".
-sg_status sg_param_block_new(const sg_param_list *params, const char *what, sg_param_block *block,
-                             sg_error *err);
+// Zeroed. `what` is what an error calls it: "weights". A parameter where `skip` (by parameter, or
+// NULL) says so has no part.
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,
+                             sg_param_block *block, sg_error *err);
 void sg_param_block_free(sg_param_block *block);
 
 #endif

@@ -18,12 +18,16 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     t->schedule.steps = t->steps;
     t->schedule.decay_fraction = o->decay_fraction;
     SG_TRY(sg_schedule_check(&t->schedule, err));
-    SG_TRY(sg_param_block_new(&m->params, "gradients", &t->gradients, err));
+    SG_TRY(sg_param_block_new(&m->params, "gradients", NULL, &t->gradients, err));
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_TRAINING, NULL, o->table_dtype,
+                                  &t->tables, err));
+    sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->pool);
     sg_optimizer_options adamw = {.beta1 = o->beta1,
                                   .beta2 = o->beta2,
                                   .eps = o->eps,
                                   .weight_decay = o->weight_decay,
-                                  .clip = o->clip};
+                                  .clip = o->clip,
+                                  .narrow = t->tables.items};
     SG_TRY(sg_optimizer_new(&m->params, m->values, t->gradients.parts, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
@@ -36,7 +40,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .gradient = true,
                               .recompute = o->recompute,
                               .micro_batches = o->grad_accum,
-                              .threads = t->context->threads};
+                              .threads = t->context->threads,
+                              .narrow = t->tables.items};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
 }
@@ -61,6 +66,7 @@ void sg_trainer_close(sg_trainer *t)
     sg_graph_free(t->graph);
     sg_batches_free(t->batches);
     sg_optimizer_free(t->optimizer);
+    sg_narrow_set_free(&t->tables);
     sg_param_block_free(&t->gradients);
     sg_free(t->targets);
     sg_model_free(t->model);

@@ -184,7 +184,8 @@ static void run_router(const sg_router *router, int64_t key_size, sg_real *x, sg
 {
     sg_error err = {0};
     sg_tape *tape;
-    sg_config config = {.hidden_size = router_d,
+    sg_config config = {.ffn = "peer",
+                        .hidden_size = router_d,
                         .ffn_channels = channels,
                         .ffn_neurons = side * side,
                         .ffn_key_size = key_size,
