@@ -15,7 +15,7 @@ static const char layer_prefix[] = "layer.";
 typedef struct layer {
     const sg_bench_run *b;
     sg_param_list params;
-    sg_bench_block values, grads;
+    sg_param_block values, grads;
     sg_narrow_set tables; // read in place of values
     sg_tensor **leaves;   // by parameter
     sg_real *states;      // x, then dy and dx where a gradient is wanted
@@ -79,7 +79,7 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
     SG_TRY(sg_tape_new(&l->tape, err));
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
     sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
-    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids};
+    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids, backward};
     sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
                                 backward ? l->states + 2 * count : NULL, backward);
     sg_tensor *y = sg_ffn_build(&builder, x);
@@ -118,8 +118,8 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     if (l->params.status != SG_OK)
         return sg_fail(err, l->params.status, "the parameters of a layer: %s",
                        sg_status_name(l->params.status));
-    SG_TRY(sg_bench_block_new(&l->params, &l->values, err));
-    if (backward) SG_TRY(sg_bench_block_new(&l->params, &l->grads, err));
+    SG_TRY(sg_param_block_new(&l->params, "weights", NULL, &l->values, err));
+    if (backward) SG_TRY(sg_param_block_new(&l->params, "gradients", NULL, &l->grads, err));
     l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
     l->states = sg_alloc_big(l->state_bytes);
     l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
@@ -166,8 +166,8 @@ static void layer_close(layer *l)
     sg_free(l->leaves);
     sg_free(l->ids);
     sg_free_big(l->states, l->state_bytes);
-    sg_bench_block_free(&l->grads);
-    sg_bench_block_free(&l->values);
+    sg_param_block_free(&l->grads);
+    sg_param_block_free(&l->values);
     sg_param_list_free(&l->params);
 }
 
