@@ -96,7 +96,8 @@ static sg_selection average_build(const sg_router *self, const sg_builder *b, sg
         sg_build_losses(b, scores, sg_softmax(b->tape, scores, m.blocks), false, &s);
     // A raw score is about 1/sqrt(g) in size and of either sign: no weight of a block. Its sigmoid
     // is one, and does not depend on which other blocks were chosen.
-    if (strcmp(b->config->ffn_gate, "after") == 0) s.scores = sg_sigmoid(b->tape, s.scores);
+    if (strcmp(b->config->ffn_gate, "after") == 0)
+        s.scores = sg_activate(b->tape, s.scores, SG_ACT_SIGMOID);
     return s;
 }
 
