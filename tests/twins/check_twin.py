@@ -8,7 +8,7 @@ import torch
 import ffn_twin as ffn
 import model_twin as twin
 import rng_twin
-from golden_cases import BASE, batch, dense, init, sparse
+from golden_cases import BASE, batch, dense, init, keyed, memory, sparse
 
 
 def check_counts():
@@ -131,13 +131,156 @@ def check_causal(gen):
     assert torch.equal(a[:, :7], b[:, :7]) and not torch.equal(a[:, 7:], b[:, 7:])
 
 
+def layer(cfg, gen):
+    """Parameters of one layer, and hidden states for it."""
+    p = twin.sub(init(cfg, gen), "model.layers.0.mlp.")
+    return p, torch.randn(3, 20, cfg["hidden_size"], generator=gen, dtype=torch.float64)
+
+
+def close(a, b):
+    return a.shape == b.shape and float((a - b).abs().max()) < 1e-12
+
+
+def as_mlp(p, x):
+    return ffn.gelu(x @ p["experts.w_in.weight"].T) @ p["experts.w_out.weight"]
+
+
+def check_dense(gen):
+    """All blocks selected, or one block that is all cells, is a dense layer of all cells."""
+    for family, g, k in (("vanillam", 1, 32), ("vanillam", 4, 32), ("avgk", 2, 32), ("avgk", 32, 32)):
+        cfg = memory(family, ffn_block_size=g, ffn_active_neurons=k)
+        p, x = layer(cfg, gen)
+        assert close(ffn.feed_forward(p, cfg, x, ffn.Pass()), as_mlp(p, x)), (family, g)
+    cfg = memory("switch", ffn_block_size=32, ffn_active_neurons=32)
+    p, x = layer(cfg, gen)
+    assert close(ffn.switch(p, cfg, x, ffn.Pass()), as_mlp(p, x))  # the only p is 1
+    cfg = memory("randhash", ffn_block_size=4, ffn_active_neurons=32)
+    p, x = layer(cfg, gen)
+    run = ffn.Pass()
+    run.ids = torch.randint(0, 29, x.shape[:2], generator=gen)
+    assert close(ffn.randhash(p, cfg, x, run), as_mlp(p, x))
+
+
+def check_average_keys(gen):
+    """x . mean of keys = mean of x . key; with blocks of one cell the key products decide."""
+    cfg = memory("avgk", ffn_block_size=4)
+    p, x = layer(cfg, gen)
+    run = ffn.Pass()
+    ffn.avgk(p, cfg, x, run)
+    keys = x @ p["experts.w_in.weight"].T
+    blocks = keys.view(*x.shape[:2], -1, 4).mean(-1)
+    assert torch.equal(run.selection[0][1][:, :, 0], ffn.top_k(blocks, 2)[1])
+    cells = memory("avgk", ffn_block_size=1)
+    ffn.avgk(p, cells, x, run)
+    scores, ids = ffn.top_k(keys, 8)
+    assert torch.equal(run.selection[1][1][:, :, 0], ids) and close(run.selection[1][0][:, :, 0], scores)
+
+
+def check_product_memory(gen):
+    """The k best of all n^2 sums, by looking at all of them."""
+    cfg = keyed("pkm", ffn_normaliser="softmax", ffn_query_bias=1)
+    p, x = layer(cfg, gen)
+    run = ffn.Pass()
+    y = ffn.pkm(p, cfg, x, run)
+    heads, key, n = 2, 4, 6
+    q = (x @ p["router.query.weight"].T + p["router.query.bias"]).view(*x.shape[:2], 2, heads, key)
+    keys, expected = p["router.keys.weight"], torch.zeros_like(x)
+    for h in range(heads):
+        first, second = (q[:, :, part, h] @ keys[part, h].T for part in (0, 1))
+        every = (first[..., :, None] + second[..., None, :]).reshape(*x.shape[:2], n * n)
+        scores, ids = ffn.top_k(every, 4)
+        assert torch.equal(ids, run.selection[0][1][:, :, h])
+        weights = torch.zeros_like(every).scatter(-1, ids, torch.softmax(scores, -1))
+        expected += weights @ p["experts.w_out.weight"]
+    assert close(y, expected)
+
+
+def check_low_rank(gen):
+    """lorkm whose first factor is the identity is vanillam with blocks of one cell."""
+    full = memory("vanillam", ffn_block_size=1)
+    p, x = layer(full, gen)
+    low = memory("lorkm", ffn_key_size=12)
+    q = {"router.query.weight": torch.eye(12, dtype=torch.float64)}
+    q |= {"router.keys.weight": p["experts.w_in.weight"]}
+    q |= {"experts.w_out.weight": p["experts.w_out.weight"]}
+    assert close(ffn.vanillam(p, full, x, ffn.Pass()), ffn.lorkm(q, low, x, ffn.Pass()))
+
+
+def check_norms(gen):
+    """Against PyTorch's own layers."""
+    q = torch.randn(3, 20, 5, generator=gen, dtype=torch.float64)
+    cfg = memory("lorkm", ffn_key_size=5, ffn_query_norm="batchnorm")
+    p, run = layer(cfg, gen)[0], ffn.Pass(training=True)
+    own = torch.nn.BatchNorm1d(5, dtype=torch.float64)
+    at = "router.query_norm."
+    with torch.no_grad():
+        own.weight.copy_(p[at + "weight"])
+        own.bias.copy_(p[at + "bias"])
+        own.running_mean.copy_(p[at + "running_mean"])
+        own.running_var.copy_(p[at + "running_var"])
+        assert close(ffn.query_norm(p, cfg, q, run), own(q.flatten(0, 1)).view(q.shape))
+        assert close(run.buffers[0][at + "running_mean"], own.running_mean)
+        assert close(run.buffers[0][at + "running_var"], own.running_var)
+        after, own = p | run.buffers[0], own.eval()
+        assert close(ffn.query_norm(after, cfg, q, ffn.Pass()), own(q.flatten(0, 1)).view(q.shape))
+        layernorm = cfg | {"ffn_query_norm": "layernorm"}
+        expected = torch.nn.functional.layer_norm(q, (5,), p[at + "weight"], eps=ffn.NORM_EPS)
+        assert close(ffn.query_norm(p, layernorm, q, run), expected)
+
+
+def check_balance():
+    """1 when all are taken equally often, whatever the shares; the number of blocks at collapse."""
+    cfg, blocks = {"ffn_balance_loss": 1, "ffn_z_loss": 1}, 4
+    ids = torch.arange(8).view(1, 8, 1) % blocks
+    logits = torch.randn(1, 8, blocks, generator=torch.Generator().manual_seed(2))
+    run = ffn.Pass()
+    ffn.auxiliary(cfg, logits.double(), ffn.softmax(logits.double()), ids, run)
+    one = torch.zeros(1, 8, blocks, dtype=torch.float64)
+    one[..., 2] = 1
+    ffn.auxiliary(cfg, one * 50, one, torch.full_like(ids, 2), run)
+    assert abs(float(run.balance[0]) - 1) < 1e-12 and float(run.balance[1]) == blocks
+    z = torch.logsumexp(logits.double(), -1).square().mean()
+    assert abs(float(run.z[0] - z)) < 1e-12
+
+
+def check_cells_flops():
+    """The table of Liu et al. as the specification has it: F = k = 4 d."""
+    d, e, g, key, heads = 32, 4, 8, 6, 3
+    cfg = {"hidden_size": d, "ffn_intermediate_size": 4 * d, "ffn_memory_factor": e}
+    cfg |= {"ffn_block_size": g, "ffn_key_size": key, "ffn_channels": heads}
+    dm, k, blocks = 4 * d * e, 4 * d, 4 * d * e // g
+    n = math.isqrt(dm)
+    selection = heads * (2 * d * 2 * key + 2 * n * 2 * key)  # d_l = 2 K
+    expected = {
+        "randhash": 16 * d * d,
+        "switch": 16 * d * d + 2 * blocks * d,
+        "avgk": 16 * d * d + 2 * blocks * d,
+        "vanillam": 8 * e * d * d + 8 * d * d,
+        "lorkm": 2 * d * key + 2 * dm * key + 8 * d * d,
+        "pkm": selection + 2 * heads * k * d,
+        "pkm_ffn": selection + 4 * heads * k * d,
+    }
+    for family, flops in expected.items():
+        assert ffn.token_flops(cfg | {"ffn": family}) == flops, family
+
+
 def check_all():
     rng_twin.check()
     check_counts()
+    check_cells_flops()
     check_ties()
     check_schedule()
+    check_balance()
     gen = torch.Generator().manual_seed(1)
     check_product_keys(gen)
     check_causal(gen)
     for activation in ffn.ACTIVATIONS:
         check_gradient(activation, gen)
+    for check in (
+        check_dense,
+        check_average_keys,
+        check_product_memory,
+        check_low_rank,
+        check_norms,
+    ):
+        check(gen)

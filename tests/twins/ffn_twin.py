@@ -56,7 +56,7 @@ def active_cells(cfg):
 
 
 def block_size(cfg):
-    return cfg.get("ffn_block_size", 1)
+    return cfg.get("ffn_block_size") or cfg["ffn_intermediate_size"]
 
 
 def router_shapes(cfg):

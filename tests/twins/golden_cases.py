@@ -56,6 +56,33 @@ ODD = {
     "ffn_neurons": 49,
     "ffn_top_k": 5,
 }
+SMALL = BASE | {
+    "vocab_size": 29,
+    "hidden_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "head_dim": 6,
+    "max_position_embeddings": 10,
+}
+
+
+def memory(family, activation="gelu", **more):
+    """32 cells, of which a token reads 8."""
+    out = {"ffn": family, "ffn_activation": activation}
+    return SMALL | out | {"ffn_intermediate_size": 8, "ffn_memory_factor": 4} | more
+
+
+def keyed(family, activation="gelu", **more):
+    """Two heads over 36 cells, addressed by 2 x 6 keys of 4."""
+    sizes = {"ffn_intermediate_size": 9, "ffn_active_neurons": 4, "ffn_key_size": 4}
+    return memory(family, activation, ffn_channels=2, **(sizes | more))
+
+
+def experts(**more):
+    out = dense("moe", "linear", "clamped_swiglu", ffn_intermediate_size=5, ffn_experts=5)
+    return SMALL | out | {"ffn_top_k": 2} | more
+
+
 # name: (configuration, batch size); widths of 44 and 20 leave a tail for every vector length
 CASES = {
     "mlp": (dense("mlp", "all", "gelu", ffn_intermediate_size=44), 2),
@@ -81,6 +108,80 @@ CASES = {
     "sgatlin_relu": (sparse("sgatlin", "product_dense", "relu", ffn_neurons=16), 2),
     "sgatlin_swish": (sparse("sgatlin", "product_dense", "swish", ffn_neurons=16), 2),
     "sgatlin_odd": (sparse("sgatlin", "product_dense", "identity", **ODD), 2),
+    "vanillam": (memory("vanillam"), 2),
+    "vanillam_blocks": (memory("vanillam", ffn_block_size=4), 2),
+    "vanillam_relu": (memory("vanillam", "relu", ffn_block_size=2, ffn_active_neurons=6), 2),
+    "lorkm": (memory("lorkm", ffn_key_size=5), 2),
+    "lorkm_layernorm": (
+        memory("lorkm", "swish", ffn_key_size=5, ffn_query_norm="layernorm"),
+        2,
+    ),
+    "lorkm_batchnorm": (memory("lorkm", ffn_key_size=5, ffn_query_norm="batchnorm"), 2),
+    "pkm": (keyed("pkm", ffn_normaliser="softmax", ffn_query_bias=1), 2),
+    "pkm_sigmoid": (keyed("pkm", ffn_normaliser="sigmoid", ffn_query_norm="layernorm"), 2),
+    "pkm_relu": (keyed("pkm", ffn_normaliser="relu"), 2),
+    "pkm_gelu": (
+        keyed("pkm", ffn_normaliser="gelu", ffn_query_norm="batchnorm"),
+        3,
+    ),
+    "pkm_ffn": (keyed("pkm_ffn", ffn_normaliser="softmax", ffn_query_bias=1), 2),
+    "pkm_ffn_sigmoid": (
+        keyed("pkm_ffn", "relu", ffn_normaliser="sigmoid", ffn_query_norm="batchnorm"),
+        2,
+    ),
+    "switch": (memory("switch", ffn_block_size=8, ffn_balance_loss=0.2), 2),
+    "switch_blocks": (
+        memory("switch", "relu", ffn_block_size=2, ffn_renormalise=1, ffn_z_loss=0.05),
+        2,
+    ),
+    "switch_wide": (
+        memory("switch", ffn_block_size=17, ffn_intermediate_size=17, ffn_capacity_factor=1.0),
+        2,
+    ),
+    "randhash": (memory("randhash", ffn_block_size=2, num_hidden_layers=2, ffn_hash_seed=7), 2),
+    "randhash_cells": (memory("randhash", "relu", ffn_block_size=1), 2),
+    "randhash_wide": (
+        memory("randhash", ffn_block_size=16, ffn_intermediate_size=32, ffn_memory_factor=2),
+        2,
+    ),
+    "avgk": (memory("avgk", ffn_block_size=4), 2),
+    "avgk_cells": (memory("avgk", ffn_block_size=1, ffn_balance_loss=0.1), 2),
+    "avgk_wide": (
+        memory("avgk", ffn_block_size=16, ffn_intermediate_size=32, ffn_memory_factor=2),
+        2,
+    ),
+    "avgk_gate": (memory("avgk", ffn_block_size=2, ffn_gate="after"), 2),
+    "moe_balanced": (
+        experts(ffn_renormalise=1, ffn_balance_loss=0.2, ffn_z_loss=0.05, num_hidden_layers=2),
+        2,
+    ),
+    "moe_capacity": (experts(ffn_capacity_factor=1.25, ffn_balance_loss=0.1), 2),
+    "moe_sigmoid": (
+        experts(
+            ffn_score="sigmoid",
+            ffn_renormalise=1,
+            ffn_shared_experts=2,
+            ffn_bias_rate=0.02,
+            ffn_balance_loss=0.1,
+        ),
+        2,
+    ),
+    "layers_every": (
+        memory("avgk", ffn_block_size=2, num_hidden_layers=4, ffn_layers="every:2", ffn_dense="mlp"),
+        2,
+    ),
+    "layers_list": (
+        sparse("sgatlin", "product_dense", "identity", ffn_neurons=16)
+        | SMALL
+        | {"num_hidden_layers": 3, "ffn_layers": "1,3", "ffn_dense": "glu", "ffn_dense_size": 10},
+        2,
+    ),
+    "shared_pool": (
+        keyed("pkm_ffn", ffn_normaliser="softmax", ffn_share_pool=1)
+        | {"num_hidden_layers": 3, "ffn_layers": "1,3", "ffn_dense": "mlp"},
+        2,
+    ),
+    "shared_experts": (experts(num_hidden_layers=2, ffn_share_pool=1), 2),
 }
 # where the common settings would clip always or never, or move the loss too little
 TRAIN_OF = {
@@ -93,11 +194,16 @@ TRAIN_OF = {
     "sgatlin_product_key_value": {"learning_rate": 0.02},
     "sgatlin_swish": {"learning_rate": 0.02},
     "sgatlin_odd": {"clip_norm": 3.5},
+    "pkm_gelu": {"clip_norm": 1.5},
+    "moe_balanced": {"clip_norm": 3.0},
+    "layers_list": {"clip_norm": 4.5},
+    "shared_experts": {"clip_norm": 4.0},
 }
 
 
 def settings(name):
-    return TRAIN | TRAIN_OF.get(name, {})
+    small = {"learning_rate": 0.02, "clip_norm": 2.0} if "vocab_size" in CASES[name][0] else {}
+    return TRAIN | small | TRAIN_OF.get(name, {})
 
 
 # ------------------------------------------------------------------ parameters and data
@@ -111,15 +217,21 @@ def init(cfg, gen):
         t = torch.randn(shape, generator=gen, dtype=torch.float64)
         if name.endswith("norm.weight"):
             t = 1 + 0.2 * t
+        elif name.endswith("router.bias"):
+            t = 0.1 * t
         elif name.endswith(".bias"):
             t = 0.5 * t
         elif "experts.w_" in name:
             t = 0.3 * t
         elif "gate_up_proj" in name:
             t = 0.4 * t  # loud enough to reach the clamp at 7
+        elif name.endswith("running_mean"):
+            t = 0.3 * t
+        elif name.endswith("running_var"):
+            t = (0.3 * t).exp()
         elif "router.query" in name or "router.keys" in name:
             t = t / math.sqrt(shape[-1])
-            if cfg["ffn_router"].endswith("key_value") and "keys" in name:
+            if cfg.get("ffn_router", "").endswith("key_value") and "keys" in name:
                 t = t * math.sqrt(shape[-1])
         else:
             t = t / math.sqrt(shape[-1])

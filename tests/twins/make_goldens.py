@@ -103,7 +103,7 @@ def check_case(name, cfg, train, params, batches, result):
     tail = range(STEPS - 4, STEPS)
     untrained = [twin.cross_entropy(twin.logits(params, cfg, i), cfg, t) for i, t in batches]
     untrained = sum(float(untrained[i]) for i in tail)
-    assert sum(losses[i] for i in tail) < 0.9 * untrained, (name, untrained / 4, losses)
+    assert sum(losses[i] for i in tail) < 0.93 * untrained, (name, untrained / 4, losses)
     clip = train["clip_norm"]
     assert min(norms) < 0.95 * clip and 1.05 * clip < max(norms), (name, sorted(norms))
     assert all((t == cfg["pad_token_id"]).any() for _, t in batches)
