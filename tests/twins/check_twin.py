@@ -161,6 +161,18 @@ def check_dense(gen):
     assert close(ffn.randhash(p, cfg, x, run), as_mlp(p, x))
 
 
+def check_hash():
+    """Distinct blocks, other ones for other tokens, layers and seeds, each about equally often."""
+    cfg = memory("randhash", ffn_block_size=2, ffn_hash_seed=7)
+    rows = [ffn.hash_row(cfg, 0, token) for token in range(1000)]
+    assert all(len(set(row)) == 4 for row in rows)
+    often = [sum(b in row for row in rows) for b in range(16)]
+    assert all(250 / 1.3 < n < 250 * 1.3 for n in often), often
+    for other in (cfg | {"ffn_hash_seed": 8}, 0), (cfg, 1):
+        same = sum(ffn.hash_row(*other, token) == rows[token] for token in range(1000))
+        assert same < 5, same  # one in 43,680 by chance
+
+
 def check_average_keys(gen):
     """x . mean of keys = mean of x . key; with blocks of one cell the key products decide."""
     cfg = memory("avgk", ffn_block_size=4)
@@ -271,6 +283,7 @@ def check_all():
     check_ties()
     check_schedule()
     check_balance()
+    check_hash()
     gen = torch.Generator().manual_seed(1)
     check_product_keys(gen)
     check_causal(gen)

@@ -445,7 +445,14 @@ def avgk(p, cfg, x, run):
 
 
 def hash_row(cfg, layer, token):
-    raise NotImplementedError
+    """The first b entries of a shuffle of all blocks, by the law of docs/MODEL.md (Routers, hash)."""
+    blocks = list(range(cells(cfg) // block_size(cfg)))
+    b = active_cells(cfg) // block_size(cfg)
+    stream = rng_twin.stream(f"model.layers.{layer}.mlp.router.hash")
+    for j in range(b):
+        at = j + rng_twin.below(cfg.get("ffn_hash_seed", 0), stream, token * b + j, len(blocks) - j)
+        blocks[j], blocks[at] = blocks[at], blocks[j]
+    return blocks[:b]
 
 
 def randhash(p, cfg, x, run):

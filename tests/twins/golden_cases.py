@@ -196,7 +196,8 @@ TRAIN_OF = {
     "sgatlin_odd": {"clip_norm": 3.5},
     "pkm_gelu": {"clip_norm": 1.5},
     "moe_balanced": {"clip_norm": 3.0},
-    "layers_list": {"clip_norm": 4.5},
+    "layers_list": {"clip_norm": 2.5},
+    "randhash": {"clip_norm": 3.0},
     "shared_experts": {"clip_norm": 4.0},
 }
 
