@@ -35,8 +35,19 @@ class Pass:
 
     def __init__(self, training=False):
         self.training, self.ids, self.layer = training, None, 0
+        self.counted = None  # (B, T): rows with a target; the others load no block. None: all
         self.margin, self.kink, self.clipped, self.dropped = math.inf, math.inf, 0, 0
         self.selection, self.buffers, self.balance, self.z = [], {}, [], []
+
+    def counts(self, ids, experts):
+        """ids (B, T, b) -> how often each was taken by a row that counts."""
+        if self.counted is not None:
+            ids = ids[self.counted]
+        return torch.stack([(ids == e).sum() for e in range(experts)])
+
+    def mean(self, x):
+        """x (B, T, ...): over the rows that count."""
+        return x.flatten(0, 1).mean(0) if self.counted is None else x[self.counted].mean(0)
 
     def near(self, distances):
         self.kink = min(self.kink, float(distances.detach().abs().min()))
@@ -297,23 +308,19 @@ def glu(p, at, x, run):
     return clamped_swiglu(u, run) @ p[at + "down_proj.weight"].T + p[at + "down_proj.bias"]
 
 
-def counts(ids, experts):
-    """ids (B, T, b) -> how often each was taken."""
-    return torch.stack([(ids == e).sum() for e in range(experts)])
-
-
 def auxiliary(cfg, logits, shares, ids, run):
     """Balance loss E sum_i f_i P_i and z loss, kept in the pass. shares: of every token 1 in all."""
     experts = logits.shape[-1]
-    fraction = counts(ids, experts).to(logits.dtype) / ids.numel()
+    often = run.counts(ids, experts).to(logits.dtype)
     if cfg.get("ffn_balance_loss"):
-        run.balance.append(experts * (fraction * shares.mean((0, 1))).sum())
+        run.balance.append(experts * (often / often.sum() * run.mean(shares)).sum())
     if cfg.get("ffn_z_loss"):
-        run.z.append((log_sum_exp(logits) ** 2).mean())
+        run.z.append(run.mean(log_sum_exp(logits) ** 2))
 
 
 def keep_within_capacity(cfg, ids, experts, run):
-    """1 for a row that its block takes, 0 for one that finds it full: (B, T, b)."""
+    """1 for a row that its block takes, 0 for one that finds it full: (B, T, b). Rows that do not
+    count take no room."""
     factor = cfg.get("ffn_capacity_factor", 0)
     keep = torch.ones(ids.shape)
     if not run.training or not factor:
@@ -321,11 +328,13 @@ def keep_within_capacity(cfg, ids, experts, run):
     rows = ids.shape[0] * ids.shape[1]
     room = math.ceil(factor * math.ceil(rows * ids.shape[2] / experts))
     taken = [0] * experts
-    flat, flags = ids.reshape(-1).tolist(), keep.view(-1)
-    for i, e in enumerate(flat):
-        flags[i] = float(taken[e] < room)
-        run.dropped += taken[e] >= room
-        taken[e] += 1
+    flags, counted = keep.view(rows, -1), run.counted.flatten().tolist()
+    for row, blocks in enumerate(ids.flatten(0, 1).tolist()):
+        for i, e in enumerate(blocks):
+            if counted[row]:
+                flags[row, i] = float(taken[e] < room)
+                run.dropped += taken[e] >= room
+                taken[e] += 1
     return keep
 
 
@@ -344,7 +353,7 @@ def moe(p, cfg, x, run):
         gates, ids = top_k(scores, k, run)
     auxiliary(cfg, logits, shares, ids, run)
     if cfg.get("ffn_bias_rate") and run.training:
-        load = counts(ids, experts).to(x.dtype)
+        load = run.counts(ids, experts).to(x.dtype)
         after = p["router.bias"] + cfg["ffn_bias_rate"] * torch.sign(load.mean() - load)
         run.buffers.setdefault(run.layer, {})["router.bias"] = after
     if cfg.get("ffn_renormalise"):

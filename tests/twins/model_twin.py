@@ -191,6 +191,7 @@ class AdamW:
 def loss_and_grads(params, cfg, inputs, targets, run):
     """Logits, cross-entropy, and the gradients of everything that training minimises."""
     leaves = {name: t.detach().requires_grad_(True) for name, t in trained(params).items()}
+    run.counted = targets != cfg["pad_token_id"]
     out = logits(params | leaves, cfg, inputs, run)
     loss = cross_entropy(out, cfg, targets)
     grads = torch.autograd.grad(loss + auxiliary(cfg, run), list(leaves.values()))
