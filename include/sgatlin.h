@@ -352,16 +352,22 @@ typedef struct sg_config {
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
-    char ffn[24]; // family: mlp, glu, moe, peer, sgatlin
+    char ffn[24]; // family: mlp, glu, moe, peer, sgatlin, switch, randhash, avgk
     char ffn_router[24];
     char ffn_activation[24];
-    int64_t ffn_intermediate_size; // F: mlp, glu, one expert of moe
+    int64_t ffn_intermediate_size; // F: mlp, glu, one expert
     int64_t ffn_experts;           // E: moe
     int64_t ffn_channels;          // C: peer, sgatlin
     int64_t ffn_neurons;           // N, a channel (sgatlin) or in the one pool (peer); a square
                                    // for product routers
     int64_t ffn_key_size;          // K: router bottleneck
     int64_t ffn_top_k;             // k: selected a channel, or experts a token
+    // Memories of cells (switch, randhash, avgk): E F cells in blocks of g, of which a token reads k.
+    int64_t ffn_block_size;     // g; 0: F
+    int64_t ffn_memory_factor;  // E
+    int64_t ffn_active_neurons; // k; 0: F
+    char ffn_gate[24];          // avgk: none, after
+    int64_t ffn_hash_seed;      // randhash
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -625,7 +631,9 @@ typedef struct sg_bench_options {
     double seconds;     // spent on each figure, at least; default 1
     int64_t repeats;    // of each figure, at least, 1 to 1000; default 3. One more warms up
     uint64_t seed;      // of weights, tokens and hidden states; default 1
-    double gemm_gflops, stream_gbs; // the limits of the machine; default 0: measured first
+    // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
+    // figure, whose limits are their medians.
+    double gemm_gflops, stream_gbs;
 } sg_bench_options;
 
 SG_API sg_bench_options sg_bench_options_default(void);
@@ -659,6 +667,7 @@ typedef struct sg_bench_result {
     // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
     // step in all); input and output of a layer; keys and values of a session.
     double bytes;
+    double gemm_gflops, stream_gbs; // the limits it is held against
     const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
     double limit_fraction; // that time / seconds
     int64_t peak_bytes;    // planned: weights, gradients, moments, activations, caches

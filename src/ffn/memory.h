@@ -13,11 +13,18 @@ typedef enum sg_gate {
 } sg_gate;
 
 // y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x.
-// x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
+// Scores are read unless there is no gate. x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
 // or 1 (all channels read the same) -> (rows, d).
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate);
+
+// y = sum over the selected blocks i of score_i sum over its cells act(w_in . x) w_out. Selection of
+// one channel; w_in, w_out (1, blocks*g, d), rows i g … of both are block i. Gate none (scores are
+// not read) or after.
+sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                           sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                           sg_gate gate);
 
 // y = sum over the selected experts e of score_e GLU_e(x), GLU the clamped SwiGLU of
 // kernel/kernel.h. x (rows, d), selection of one channel; up (E, 2F, d), up_bias (E, 2F),

@@ -97,6 +97,7 @@ static void neurons_gate_backward(const sg_kernels *kernels, const neurons_attri
 static void neurons_scores(const sg_node *node, const neurons_attributes *a, int64_t first,
                            int64_t rows, int64_t c, sg_real *out)
 {
+    if (a->gate == SG_GATE_NONE) return;
     const sg_real *scores = sg_values(node->in[2]);
     for (int64_t r = 0; r < rows; r++)
         memcpy(out + r * a->k, scores + ((first + r) * a->channels + c) * a->k,
@@ -172,7 +173,6 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, l->z + hit, dots, scores, count);
         neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
-        if (a->gate == SG_GATE_NONE) memset(dscore, 0, (size_t)count * sizeof *dscore);
         if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
         for (int64_t r = 0; l->dx != NULL && r < rows; r++)
             kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
@@ -322,12 +322,12 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate)
 {
-    sg_tensor *ids = selection->ids, *scores = selection->scores;
-    if (!x || !ids || !scores || !w_in || !w_out) return NULL;
+    sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
+    if (!x || !ids || (!scores && gate != SG_GATE_NONE) || !w_in || !w_out) return NULL;
     int64_t d = sg_columns(x), pools = w_in->shape[0];
     if (w_in->rank != 3 || w_in->shape[2] != d || w_out->count != w_in->count ||
         ids->count != sg_rows(x) * selection->channels * selection->k ||
-        scores->count != ids->count || (pools != 1 && pools != selection->channels) ||
+        (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_in->name,
                             x->name);

@@ -46,6 +46,18 @@ void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int
     list->count++;
 }
 
+void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,
+                         const int64_t *shape, sg_init init, sg_buffer buffer, double rate)
+{
+    sg_param_add(list, prefix, name, rank, shape, init, 0);
+    if (list->status != SG_OK) return;
+    sg_param_spec *spec = &list->specs[list->count - 1];
+    spec->decay = false;
+    spec->buffer = buffer;
+    spec->rate = rate;
+    list->buffers += spec->count;
+}
+
 void sg_param_list_free(sg_param_list *list)
 {
     sg_free(list->specs);
@@ -96,4 +108,16 @@ void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_r
 {
     param_loop l = {spec, seed, sg_rng_stream(spec->name), values};
     sg_parallel_for(pool, (spec->count + param_chunk - 1) / param_chunk, param_init_chunk, &l);
+}
+
+void sg_buffers_update(const sg_param_list *params, sg_real *const *values,
+                       sg_real *const *statistics, int64_t micro_batches)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        for (int64_t j = 0; spec->buffer == SG_BUFFER_AVERAGE && j < spec->count; j++) {
+            double mean = (double)statistics[i][j] / (double)micro_batches;
+            values[i][j] += (sg_real)(spec->rate * (mean - (double)values[i][j]));
+        }
+    }
 }

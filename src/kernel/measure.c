@@ -1,80 +1,109 @@
-// What the machine can do: the two limits that every figure is held against.
+// What the machine can do: the two limits that every figure is held against. Always the largest of
+// a few rates, since whatever else runs on the machine only slows it down.
+#include "kernel/measure.h"
+
+#include <math.h>
+
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/context.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 
-// The largest of many rates: a machine that slept takes some tenths of a second to come to full
-// speed, and whatever else runs on it only slows it down.
-enum { measure_n = 1536, measure_chunk = 1 << 16 };
+enum { measure_n = 1536, measure_chunk = 1 << 16, measure_gemm_runs = 2, measure_reads = 3 };
 
+// A machine that slept takes some tenths of a second to come to full speed.
 static const double measure_seconds = 0.5;
 
 static const int64_t measure_stream_count = (int64_t)32 << 20; // 128 MiB of f32, beyond any cache
 
-typedef struct measure_stream {
-    const sg_real *data;
+struct sg_probe {
+    sg_context *context;
+    sg_real *block; // operands of the product; the whole is what is read
+    size_t bytes;
     double *sums;
-} measure_stream;
+};
 
-static void measure_chunk_fn(void *context, int64_t chunk, int worker)
+sg_status sg_probe_new(sg_context *context, sg_probe **out, sg_error *err)
 {
-    (void)worker;
-    const measure_stream *m = context;
-    m->sums[chunk] = sg_kernels_get()->max(m->data + chunk * measure_chunk, measure_chunk);
+    *out = NULL;
+    const int64_t chunks = measure_stream_count / measure_chunk;
+    sg_probe *p = sg_alloc_zero(1, sizeof *p);
+    if (p == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for measuring the machine");
+    p->context = context;
+    p->bytes = (size_t)measure_stream_count * sizeof(sg_real);
+    p->block = sg_alloc_big(p->bytes);
+    p->sums = sg_alloc_zero((size_t)chunks, sizeof *p->sums);
+    if (p->block == NULL || p->sums == NULL) {
+        size_t bytes = p->bytes;
+        sg_probe_free(p);
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", bytes);
+    }
+    // A page that was never written is not memory.
+    for (int64_t i = 0; i < measure_stream_count; i++)
+        p->block[i] = (sg_real)(i % 7) * (sg_real)0.25;
+    *out = p;
+    return SG_OK;
 }
 
-static double measure_gemm(sg_context *context, sg_real *block)
+void sg_probe_free(sg_probe *p)
+{
+    if (p == NULL) return;
+    sg_free_big(p->block, p->bytes);
+    sg_free(p->sums);
+    sg_free(p);
+}
+
+static double probe_product(const sg_probe *p)
 {
     const int64_t n = measure_n, square = n * n;
-    for (int64_t i = 0; i < 2 * square; i++)
-        block[i] = (sg_real)(i % 7) * (sg_real)0.25;
-    double best = 0, begun = sg_clock_seconds();
-    while (sg_clock_seconds() - begun < measure_seconds) {
-        double start = sg_clock_seconds();
-        sg_gemm(context->pool, &(sg_gemm_args){.transpose_b = true,
-                                               .m = n,
-                                               .n = n,
-                                               .k = n,
-                                               .alpha = 1,
-                                               .a = block,
-                                               .lda = n,
-                                               .b = block + square,
-                                               .ldb = n,
-                                               .c = block + 2 * square,
-                                               .ldc = n});
-        double rate = 2e-9 * (double)square * (double)n / (sg_clock_seconds() - start);
-        if (rate > best) best = rate;
-    }
-    return best;
+    double start = sg_clock_seconds();
+    sg_gemm(p->context->pool, &(sg_gemm_args){.transpose_b = true,
+                                              .m = n,
+                                              .n = n,
+                                              .k = n,
+                                              .alpha = 1,
+                                              .a = p->block,
+                                              .lda = n,
+                                              .b = p->block + square,
+                                              .ldb = n,
+                                              .c = p->block + 2 * square,
+                                              .ldc = n});
+    return 2e-9 * (double)square * (double)n / (sg_clock_seconds() - start);
+}
+
+static void probe_read_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const sg_probe *p = context;
+    p->sums[chunk] = sg_kernels_get()->max(p->block + chunk * measure_chunk, measure_chunk);
+}
+
+static double probe_read(sg_probe *p)
+{
+    double start = sg_clock_seconds();
+    sg_parallel_for(p->context->pool, measure_stream_count / measure_chunk, probe_read_chunk, p);
+    return 1e-9 * (double)p->bytes / (sg_clock_seconds() - start);
+}
+
+void sg_probe_run(sg_probe *p, double *gemm_gflops, double *stream_gbs)
+{
+    *gemm_gflops = *stream_gbs = 0;
+    for (int i = 0; i < measure_gemm_runs; i++)
+        *gemm_gflops = fmax(*gemm_gflops, probe_product(p));
+    for (int i = 0; i < measure_reads; i++)
+        *stream_gbs = fmax(*stream_gbs, probe_read(p));
 }
 
 sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                              sg_error *err)
 {
-    const int64_t chunks = measure_stream_count / measure_chunk;
-    size_t bytes = (size_t)measure_stream_count * sizeof(sg_real);
-    sg_real *block = sg_alloc_big(bytes);
-    double *sums = sg_alloc_zero((size_t)chunks, sizeof *sums);
-    sg_status status = SG_OK;
-    if (block == NULL || sums == NULL) {
-        status = sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", bytes);
-    } else {
-        *gemm_gflops = measure_gemm(context, block);
-        for (int64_t i = 0; i < measure_stream_count; i += 1024)
-            block[i] = 1; // a page that was never written is not memory
-        double best = 0, begun = sg_clock_seconds();
-        measure_stream m = {block, sums};
-        while (sg_clock_seconds() - begun < measure_seconds) {
-            double start = sg_clock_seconds();
-            sg_parallel_for(context->pool, chunks, measure_chunk_fn, &m);
-            double rate = 1e-9 * (double)bytes / (sg_clock_seconds() - start);
-            if (rate > best) best = rate;
-        }
-        *stream_gbs = best;
-    }
-    sg_free_big(block, bytes);
-    sg_free(sums);
-    return status;
+    sg_probe *p;
+    SG_TRY(sg_probe_new(context, &p, err));
+    *gemm_gflops = *stream_gbs = 0;
+    for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
+        *gemm_gflops = fmax(*gemm_gflops, probe_product(p));
+    for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
+        *stream_gbs = fmax(*stream_gbs, probe_read(p));
+    sg_probe_free(p);
+    return SG_OK;
 }

@@ -60,7 +60,7 @@ sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 // A selection: for each row and channel, k ids (int32, descending score) and their scores.
 typedef struct sg_selection {
     sg_tensor *ids;    // (rows, channels*k)
-    sg_tensor *scores; // (rows, channels*k)
+    sg_tensor *scores; // (rows, channels*k); NULL: the router gives none
     int64_t channels, k;
 } sg_selection;
 
@@ -68,6 +68,10 @@ typedef struct sg_selection {
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+
+// A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
+// block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
+sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g);
 
 // The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);

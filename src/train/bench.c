@@ -11,6 +11,8 @@
 
 enum { bench_lines = 64 };
 
+static const double bench_probe_seconds = 0.25; // of measuring between two looks at the machine
+
 sg_bench_options sg_bench_options_default(void)
 {
     return (sg_bench_options){.batch_size = 8,
@@ -23,10 +25,17 @@ sg_bench_options sg_bench_options_default(void)
 
 // ---- repeats ----------------------------------------------------------------------------------
 
-bool sg_bench_more(const sg_bench_run *b, const sg_bench_timer *timer)
+bool sg_bench_more(const sg_bench_run *b, sg_bench_timer *timer)
 {
-    if (timer->count < b->options->repeats) return true;
-    return timer->total < b->options->seconds && timer->count < SG_BENCH_REPEATS;
+    bool more = timer->count < b->options->repeats ||
+                (timer->total < b->options->seconds && timer->count < SG_BENCH_REPEATS);
+    bool due = timer->probes == 0 || timer->total > timer->probed + bench_probe_seconds;
+    if (b->probe != NULL && due) {
+        int64_t at = timer->probes++;
+        timer->probed = timer->total;
+        sg_probe_run(b->probe, &timer->gemm[at], &timer->stream[at]);
+    }
+    return more;
 }
 
 void sg_bench_add(sg_bench_timer *timer, double seconds)
@@ -39,6 +48,13 @@ static int sample_order(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
+}
+
+// Sorts them.
+static double sample_median(double *samples, int64_t count)
+{
+    qsort(samples, (size_t)count, sizeof *samples, sample_order);
+    return (samples[(count - 1) / 2] + samples[count / 2]) / 2;
 }
 
 // ---- memory for parameters ----------------------------------------------------------------------
@@ -172,12 +188,14 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     int64_t per_sample = f->per_sample > 0 ? f->per_sample : 1;
     bool backward =
         strcmp(f->name, "train_step") == 0 || strcmp(f->name, "layer_forward_backward") == 0;
-    qsort(timer->samples, (size_t)timer->count, sizeof *timer->samples, sample_order);
-    double middle = (timer->samples[(timer->count - 1) / 2] + timer->samples[timer->count / 2]) / 2;
-    double compute = f->flops / b->gemm, move = f->bytes / b->stream;
+    const sg_bench_options *o = b->options;
+    double middle = sample_median(timer->samples, timer->count);
+    double gemm = b->probe ? sample_median(timer->gemm, timer->probes) : o->gemm_gflops;
+    double stream = b->probe ? sample_median(timer->stream, timer->probes) : o->stream_gbs;
+    double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream;
     sg_bench_result r = {
         .name = f->name,
-        .family = b->options->config.ffn,
+        .family = o->config.ffn,
         .dtype = sizeof(sg_real) == sizeof(float) ? "f32" : "f64",
         .tokens = f->tokens,
         .repeats = timer->count * per_sample,
@@ -186,6 +204,8 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
         .flops_published = f->flops_published,
         .flops = f->flops,
         .bytes = f->bytes,
+        .gemm_gflops = gemm,
+        .stream_gbs = stream,
         .limit = compute >= move ? "gemm" : "stream",
         .peak_bytes = f->peak_bytes,
         .reuse = f->reuse,
@@ -211,9 +231,11 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
     if (!(o->seconds >= 0 && o->seconds <= 1e6))
         return sg_fail(err, SG_ERR_ARGUMENT, "seconds: found %g, expected 0 to 1e6", o->seconds);
     if (!(o->gemm_gflops >= 0 && isfinite(o->gemm_gflops) && o->stream_gbs >= 0 &&
-          isfinite(o->stream_gbs)))
-        return sg_fail(err, SG_ERR_ARGUMENT, "limits: found %g and %g, expected none below 0",
-                       o->gemm_gflops, o->stream_gbs);
+          isfinite(o->stream_gbs)) ||
+        (o->gemm_gflops > 0) != (o->stream_gbs > 0))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "limits: found %g and %g, expected both above 0 or both 0", o->gemm_gflops,
+                       o->stream_gbs);
     if (o->context < -1 || o->context >= length)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "context: found %lld, expected less than the %lld tokens of a sequence",
@@ -234,21 +256,20 @@ static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
     SG_TRY(sg_config_cost(&b->config, b->length, o->batch_size, false, b->context->threads,
                           &b->cost, err));
     b->tokens = o->batch_size * b->length;
-    double gemm = o->gemm_gflops, stream = o->stream_gbs;
-    if (gemm == 0 || stream == 0) SG_TRY(sg_measure_machine(b->context, &gemm, &stream, err));
-    b->gemm = 1e9 * (o->gemm_gflops > 0 ? o->gemm_gflops : gemm);
-    b->stream = 1e9 * (o->stream_gbs > 0 ? o->stream_gbs : stream);
-    return SG_OK;
+    return o->gemm_gflops > 0 ? SG_OK : sg_probe_new(b->context, &b->probe, err);
 }
 
 sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
                    void *user, sg_error *err)
 {
     sg_bench_run b = {.context = context, .options = options, .result = result, .user = user};
-    SG_TRY(bench_prepare(&b, err));
-    if (options->what & SG_BENCH_LAYER_FORWARD) SG_TRY(sg_bench_layer(&b, false, err));
-    if (options->what & SG_BENCH_LAYER_FORWARD_BACKWARD) SG_TRY(sg_bench_layer(&b, true, err));
-    if (options->what & SG_BENCH_TRAIN_STEP) SG_TRY(sg_bench_train_step(&b, err));
-    if (options->what & SG_BENCH_DECODE) SG_TRY(sg_bench_decode(&b, err));
-    return SG_OK;
+    unsigned what = options->what;
+    sg_status status = bench_prepare(&b, err);
+    if (status == SG_OK && what & SG_BENCH_LAYER_FORWARD) status = sg_bench_layer(&b, false, err);
+    if (status == SG_OK && what & SG_BENCH_LAYER_FORWARD_BACKWARD)
+        status = sg_bench_layer(&b, true, err);
+    if (status == SG_OK && what & SG_BENCH_TRAIN_STEP) status = sg_bench_train_step(&b, err);
+    if (status == SG_OK && what & SG_BENCH_DECODE) status = sg_bench_decode(&b, err);
+    sg_probe_free(b.probe);
+    return status;
 }

@@ -5,30 +5,34 @@
 
 #include "base/context.h"
 #include "ffn/ffn.h"
+#include "kernel/measure.h"
 
 enum { SG_BENCH_REPEATS = 1000 };
 
 typedef struct sg_bench_run {
     sg_context *context;
     const sg_bench_options *options;
-    sg_config config;    // complete
-    sg_cost cost;        // of one micro-batch
-    int64_t length;      // tokens of a sequence
-    int64_t tokens;      // of a micro-batch
-    double gemm, stream; // FLOP/s, B/s
+    sg_config config; // complete
+    sg_cost cost;     // of one micro-batch
+    int64_t length;   // tokens of a sequence
+    int64_t tokens;   // of a micro-batch
+    sg_probe *probe;  // NULL: the limits are given
     sg_bench_fn result;
     void *user;
 } sg_bench_run;
 
-// Times of the repeats of one figure.
+// Times of the repeats of one figure, and the limits of the machine around them.
 typedef struct sg_bench_timer {
     double samples[SG_BENCH_REPEATS];
     int64_t count;
     double total;
+    double gemm[SG_BENCH_REPEATS + 1], stream[SG_BENCH_REPEATS + 1]; // GFLOP/s, GB/s
+    int64_t probes;
+    double probed; // total at the last probe
 } sg_bench_timer;
 
-// Whether another repeat is due.
-bool sg_bench_more(const sg_bench_run *b, const sg_bench_timer *timer);
+// Whether another repeat is due; looks at the machine between two of them.
+bool sg_bench_more(const sg_bench_run *b, sg_bench_timer *timer);
 void sg_bench_add(sg_bench_timer *timer, double seconds);
 
 // What a measurement knows and the report adds up.

@@ -143,6 +143,7 @@ sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
                            s->running_loss, trainer_spikes + 1);
     } else {
         sg_optimizer_apply(t->optimizer, t->context->pool, t->lr, t->norm);
+        sg_buffers_update(&t->model->params, t->model->values, t->grads, t->options->grad_accum);
         s->skipped_in_a_row = 0;
         s->running_loss =
             isnan(s->running_loss) ? t->loss : 0.98 * s->running_loss + 0.02 * t->loss;

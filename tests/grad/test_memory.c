@@ -40,14 +40,22 @@ typedef struct neurons_user {
     int32_t *ids;
 } neurons_user;
 
+// Where w_in stands among the inputs: behind x, and behind the scores where they are read.
+static int neurons_keys(const neurons_user *u)
+{
+    return u->gate == SG_GATE_NONE ? 1 : 2;
+}
+
 static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     const neurons_user *u = c->user;
     const int64_t shape[] = {u->rows, u->channels * u->k};
-    sg_selection selection = {.scores = in[1], .channels = u->channels, .k = u->k};
+    const int keys = neurons_keys(u);
+    sg_selection selection = {.channels = u->channels, .k = u->k};
+    if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
-    return sg_memory_neurons(tape, in[0], &selection, in[2], in[u->tied ? 2 : 3], u->activation,
-                             u->gate);
+    return sg_memory_neurons(tape, in[0], &selection, in[keys], in[u->tied ? keys : keys + 1],
+                             u->activation, u->gate);
 }
 
 static void neurons_select(const neurons_user *u)
@@ -81,6 +89,8 @@ static double plain_act(double x, sg_activation act)
         return x > 0 ? x : 0;
     case SG_ACT_SWISH:
         return x / (1 + exp(-x));
+    case SG_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
     default:
         return x;
     }
@@ -90,8 +100,9 @@ static double plain_act(double x, sg_activation act)
 static double neurons_naive(const gc_case *c, sg_real *y)
 {
     const neurons_user *u = c->user;
-    const sg_real *x = c->in[0].data, *scores = c->in[1].data, *w_in = c->in[2].data;
-    const sg_real *w_out = c->in[u->tied ? 2 : 3].data;
+    const int keys = neurons_keys(u);
+    const sg_real *x = c->in[0].data, *scores = c->in[1].data, *w_in = c->in[keys].data;
+    const sg_real *w_out = c->in[u->tied ? keys : keys + 1].data;
     double margin = INFINITY;
     for (int64_t i = 0; i < u->rows * u->channels * u->k; i++) {
         int64_t row = i / (u->channels * u->k), channel = i / u->k % u->channels;
@@ -112,14 +123,15 @@ static double neurons_naive(const gc_case *c, sg_real *y)
 static void neurons_add(gc_case *c, const neurons_user *u, uint64_t seed)
 {
     gc_add(c, "x", 2, (int64_t[]){u->rows, u->d}, 1, seed);
-    gc_add(c, "scores", 2, (int64_t[]){u->rows, u->channels * u->k}, 1, seed);
+    if (u->gate != SG_GATE_NONE)
+        gc_add(c, "scores", 2, (int64_t[]){u->rows, u->channels * u->k}, 1, seed);
     gc_add(c, "w_in", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
     if (!u->tied) gc_add(c, "w_out", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
 }
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
     const char *gates[] = {"none", "before", "after"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
@@ -336,8 +348,8 @@ static void check_dense(sg_activation activation)
     neurons_add(&sparse, &u, 1);
     gc_add(&dense, "x", 2, (int64_t[]){rows, d}, 1, 1);
     gc_add(&dense, "w_in", 2, (int64_t[]){n, d}, 0.7, 1);
-    transpose(gc_add(&dense, "w_out", 2, (int64_t[]){d, n}, 1, 1), sparse.in[3].data, n, d);
-    assert_memory_equal(dense.in[1].data, sparse.in[2].data, (size_t)(n * d) * sizeof(sg_real));
+    transpose(gc_add(&dense, "w_out", 2, (int64_t[]){d, n}, 1, 1), sparse.in[2].data, n, d);
+    assert_memory_equal(dense.in[1].data, sparse.in[1].data, (size_t)(n * d) * sizeof(sg_real));
     sg_real *a = room(rows * d), *b = room(rows * d), *turned = room(n * d);
     gc_forward(&sparse, a, rows * d);
     gc_forward(&dense, b, rows * d);
@@ -348,9 +360,9 @@ static void check_dense(sg_activation activation)
     gc_run(&sparse, &p);
     gc_run(&dense, &q);
     expect_close("all neurons, dx", p.grads[0], q.grads[0], rows * d);
-    expect_close("all neurons, dw_in", p.grads[2], q.grads[1], n * d);
+    expect_close("all neurons, dw_in", p.grads[1], q.grads[1], n * d);
     transpose(turned, q.grads[2], d, n);
-    expect_close("all neurons, dw_out", p.grads[3], turned, n * d);
+    expect_close("all neurons, dw_out", p.grads[2], turned, n * d);
     gc_pass_free(&sparse, &p);
     gc_pass_free(&dense, &q);
     sg_free(a);
@@ -485,8 +497,8 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     router_user u = *(const router_user *)c->user;
     u.query = in[1];
     u.keys = in[2];
-    sg_builder b = {tape, &u.config, "", router_parameter, &u};
-    return u.router->build(&b, in[0]).scores;
+    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL};
+    return u.router->build(u.router, &b, in[0]).scores;
 }
 
 // product_key_value is key_value with the keys of neuron i n + j joined from key i of part 0 and key
