@@ -155,7 +155,7 @@ CASES = {
         experts(ffn_renormalise=1, ffn_balance_loss=0.2, ffn_z_loss=0.05, num_hidden_layers=2),
         2,
     ),
-    "moe_capacity": (experts(ffn_capacity_factor=1.25, ffn_balance_loss=0.1), 2),
+    "moe_capacity": (experts(ffn_capacity_factor=1.0, ffn_balance_loss=0.1), 2),
     "moe_sigmoid": (
         experts(
             ffn_score="sigmoid",
