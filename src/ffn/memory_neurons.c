@@ -43,6 +43,7 @@ static int64_t neurons_hits(const neurons_attributes *a)
 
 static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
+    if (table == NULL) return NULL; // w_in of a memory of values
     return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
 }
 
@@ -52,10 +53,22 @@ static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes 
     return sg_ints(node->in[1]) + (row * a->channels + c) * a->k;
 }
 
+// The dot products of channel c from row `first` on; NULL where there are none.
+static sg_real *neurons_dots(const sg_node *node, const neurons_attributes *a, int64_t first,
+                             int64_t c)
+{
+    if (node->n_saved == 0) return NULL;
+    return sg_values(node->saved[0]) + (c * a->rows + first) * a->k;
+}
+
 // z of `count` hits from their dot products and scores.
 static void neurons_gate(const sg_kernels *kernels, const neurons_attributes *a, sg_real *z,
                          const sg_real *dots, const sg_real *scores, int64_t count)
 {
+    if (a->gate == SG_GATE_VALUE) {
+        memcpy(z, scores, (size_t)count * sizeof *z);
+        return;
+    }
     if (a->gate == SG_GATE_BEFORE) {
         for (int64_t i = 0; i < count; i++)
             z[i] = dots[i] * scores[i];
@@ -74,6 +87,10 @@ static void neurons_gate_backward(const sg_kernels *kernels, const neurons_attri
                                   const sg_real *dots, const sg_real *scores, int64_t count,
                                   sg_real *work)
 {
+    if (a->gate == SG_GATE_VALUE) { // there is no da
+        memcpy(dscore, dz, (size_t)count * sizeof *dscore);
+        return;
+    }
     if (a->gate == SG_GATE_BEFORE) { // u = score a, z = act(u)
         for (int64_t i = 0; i < count; i++)
             work[i] = dots[i] * scores[i];
@@ -112,15 +129,15 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     const neurons_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
     int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
-    const sg_real *x = sg_values(l->node->in[0]) + first * a->d;
+    const sg_real *x = l->node->in[0] ? sg_values(l->node->in[0]) + first * a->d : NULL;
     sg_real *y = sg_values(l->node->out[0]) + first * a->d;
     sg_real *scores = sg_worker_scratch(l->run, worker), *z = scores + rows * a->k;
     memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = 0; c < a->channels; c++) {
-        sg_real *dots = sg_values(l->node->saved[0]) + (c * a->rows + first) * a->k;
+        sg_real *dots = neurons_dots(l->node, a, first, c);
         const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
         const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
-        for (int64_t r = 0; r < rows; r++)
+        for (int64_t r = 0; w_in != NULL && r < rows; r++)
             kernels->gather_dots(dots + r * a->k, x + r * a->d, w_in,
                                  neurons_ids(l->node, a, first + r, c), a->k, a->d);
         neurons_scores(l->node, a, first, rows, c, scores);
@@ -164,7 +181,7 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
     for (int64_t c = 0; c < a->channels; c++) {
         int64_t hit = (c * a->rows + first) * a->k;
-        const sg_real *dots = sg_values(l->node->saved[0]) + hit;
+        const sg_real *dots = neurons_dots(l->node, a, first, c);
         const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
         const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
@@ -225,7 +242,7 @@ static void neurons_sort_chunk(void *context, int64_t chunk, int worker)
                 int64_t to = p.base + p.offsets[ids[i]]++, from = (c * a->rows + r) * a->k + i;
                 l->row_sorted[to] = (int32_t)r;
                 l->z_sorted[to] = l->z[from];
-                l->da_sorted[to] = l->da[from];
+                if (l->dw_in != NULL) l->da_sorted[to] = l->da[from];
             }
         }
     // Filling moved each offset to the end of its neuron; move them back by one place.
@@ -287,11 +304,11 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, &l);
 }
 
-// Two dot products' worth of work a hit: 4 k C d a row (spec 5.9).
+// Two dot products' worth of work a hit, 4 k C d a row (spec 5.9); one where there is no w_in.
 static double neurons_flops(const sg_node *node)
 {
     const neurons_attributes *a = node->attributes;
-    return 4.0 * (double)neurons_hits(a) * (double)a->d;
+    return (node->in[3] ? 4.0 : 2.0) * (double)neurons_hits(a) * (double)a->d;
 }
 
 static const sg_op op_neurons = {
@@ -322,15 +339,19 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate)
 {
-    sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
-    if (!x || !ids || (!scores && gate != SG_GATE_NONE) || !w_in || !w_out) return NULL;
-    int64_t d = sg_columns(x), pools = w_in->shape[0];
-    if (w_in->rank != 3 || w_in->shape[2] != d || w_out->count != w_in->count ||
-        ids->count != sg_rows(x) * selection->channels * selection->k ||
-        (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
+    bool values = gate == SG_GATE_VALUE, gated = gate != SG_GATE_NONE;
+    sg_tensor *ids = selection->ids, *scores = gated ? selection->scores : NULL;
+    if (!ids || (gated && !scores) || !w_out || (!values && (!x || !w_in))) return NULL;
+    int64_t d = w_out->shape[2], pools = w_out->shape[0];
+    int64_t rows = ids->count / (selection->channels * selection->k);
+    if (w_out->rank != 3 || ids->count != rows * selection->channels * selection->k ||
+        (values && (x || w_in)) ||
+        (!values && (x->count != rows * d || sg_columns(x) != d || w_in->rank != 3 ||
+                     w_in->shape[2] != d || w_in->count != w_out->count)) ||
+        (gated && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
-        return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_in->name,
-                            x->name);
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_out->name,
+                            ids->name);
     sg_node *node =
         sg_tape_node(tape, &op_neurons, 5, (sg_tensor *[]){x, ids, scores, w_in, w_out});
     neurons_attributes *a = sg_tape_memory(tape, sizeof *a);
@@ -338,14 +359,14 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     *a = (neurons_attributes){.channels = selection->channels,
                               .k = selection->k,
                               .pools = pools,
-                              .n = w_in->shape[1],
+                              .n = w_out->shape[1],
                               .d = d,
-                              .rows = sg_rows(x),
+                              .rows = rows,
                               .activation = activation,
                               .gate = gate};
     neurons_cut(a);
     node->attributes = a;
-    sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)});
+    if (!values) sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)}); // dots
     node->worker_scratch_bytes = (size_t)(4 * sg_min(a->tile, a->rows) * a->k) * sizeof(sg_real);
     node->scratch_bytes = (size_t)neurons_hits(a) * (4 * sizeof(sg_real) + sizeof(int32_t)) +
                           (size_t)(a->pools * a->spans * (a->n + 1)) * sizeof(int32_t);

@@ -23,6 +23,14 @@ sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
 // Root mean square norm with a learned scale: x (rows, d), w (d).
 sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
 
+// Layer norm with a learned scale and no shift: x (rows, d), w (d).
+sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
+// Batch norm: x (rows, d); scale, shift (d); mean, variance (d) are running averages. In training the
+// statistics are the batch's, and a backward pass leaves them where the gradients of the averages
+// would be (SG_BUFFER_AVERAGE in ffn/params.h); otherwise they are the averages.
+sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor *shift,
+                        sg_tensor *mean, sg_tensor *variance, double eps, bool training);
+
 // Rotary positions. x (B*T, heads*head_dim); row r stands at position *start + r mod T. The table
 // of angles covers positions 0 … positions-1. start may be NULL (0).
 typedef struct sg_rope_table {
@@ -52,6 +60,8 @@ sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_ten
 
 // Elementwise activation.
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
+// 1 / (1 + exp(-x)), elementwise.
+sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x);
 // Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.
@@ -68,6 +78,11 @@ typedef struct sg_selection {
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+// Cells by their own keys: scores m = act(x keys^T), of which only those of the k / block blocks of
+// `block` neighbours with the largest mean m are kept, block by block, each in its order (block 1:
+// the k largest m). x (rows, d), keys (N, d).
+sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
+                         int64_t block, int64_t k);
 
 // A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
 // block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
