@@ -269,8 +269,8 @@ def check_cells_flops():
         "avgk": 16 * d * d + 2 * blocks * d,
         "vanillam": 8 * e * d * d + 8 * d * d,
         "lorkm": 2 * d * key + 2 * dm * key + 8 * d * d,
-        "pkm": selection + 2 * heads * k * d,
-        "pkm_ffn": selection + 4 * heads * k * d,
+        "pkm": selection + 2 * k * d,  # k of all heads together
+        "pkm_ffn": selection + 4 * k * d,
     }
     for family, flops in expected.items():
         assert ffn.token_flops(cfg | {"ffn": family}) == flops, family

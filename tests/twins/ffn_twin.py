@@ -62,7 +62,7 @@ def cells(cfg):
 
 
 def active_cells(cfg):
-    """k, the cells that a token reads (of a head)."""
+    """k, the cells that a token reads, with all heads together."""
     return cfg.get("ffn_active_neurons") or cfg["ffn_intermediate_size"]
 
 
@@ -93,9 +93,10 @@ def router_shapes(cfg):
 def query_norm_shapes(cfg, width):
     kind = cfg.get("ffn_query_norm", "none")
     out = {}
-    if kind != "none":
-        out["query_norm.weight"] = (width,)
+    if kind == "layernorm":  # of each query, or half of one, by itself
+        out["query_norm.weight"] = (cfg["ffn_key_size"],)
     if kind == "batchnorm":
+        out["query_norm.weight"] = (width,)
         out["query_norm.bias"] = (width,)
         out["query_norm.running_mean"] = (width,)
         out["query_norm.running_var"] = (width,)
@@ -224,9 +225,10 @@ def query_norm(p, cfg, q, run):
     if kind == "none":
         return q
     if kind == "layernorm":
-        centred = q - q.mean(-1, keepdim=True)
+        each = q.view(*q.shape[:2], -1, cfg["ffn_key_size"])
+        centred = each - each.mean(-1, keepdim=True)
         r = torch.rsqrt((centred * centred).mean(-1, keepdim=True) + NORM_EPS)
-        return centred * r * p["router.query_norm.weight"]
+        return (centred * r * p["router.query_norm.weight"]).view(q.shape)
     old = p["router.query_norm.running_mean"], p["router.query_norm.running_var"]
     mean, var = old
     if run.training:
@@ -286,7 +288,7 @@ def route_pkm(p, cfg, x, run):
         q = q + p["router.query.bias"]
     q = query_norm(p, cfg, q, run).view(*x.shape[:2], 2, heads, key)
     parts = torch.einsum("btphk,phnk->btphn", q, p["router.keys.weight"])
-    scores, ids = product_top_k(parts, active_cells(cfg), run)
+    scores, ids = product_top_k(parts, active_cells(cfg) // heads, run)
     run.selection.append((scores, ids))
     return normalise(cfg["ffn_normaliser"], scores, run), ids
 
@@ -506,7 +508,7 @@ def token_flops(cfg):
             return 2 * d * key + 2 * n * key + 2 * k * d
         if family in ("pkm", "pkm_ffn"):
             routing = heads * (4 * d * key + 4 * math.isqrt(n) * key)
-            return routing + (2 if family == "pkm" else 4) * heads * k * d
+            return routing + (2 if family == "pkm" else 4) * k * d
         scores = 0 if family == "randhash" else 2 * d * n // block_size(cfg)
         return scores + 4 * k * d
     n = math.isqrt(cfg["ffn_neurons"])

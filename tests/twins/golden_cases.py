@@ -74,7 +74,7 @@ def memory(family, activation="gelu", **more):
 
 def keyed(family, activation="gelu", **more):
     """Two heads over 36 cells, addressed by 2 x 6 keys of 4."""
-    sizes = {"ffn_intermediate_size": 9, "ffn_active_neurons": 4, "ffn_key_size": 4}
+    sizes = {"ffn_intermediate_size": 9, "ffn_active_neurons": 8, "ffn_key_size": 4}
     return memory(family, activation, ffn_channels=2, **(sizes | more))
 
 

@@ -36,7 +36,7 @@ def layer_config(cfg, i):
     if is_sparse(cfg, i):
         return cfg
     kind = cfg["ffn_dense"]
-    width = cfg.get("ffn_dense_size") or cfg["ffn_intermediate_size"]
+    width = cfg.get("ffn_dense_size") or cfg.get("ffn_intermediate_size") or 4 * cfg["hidden_size"]
     activation = {"mlp": "gelu", "glu": "clamped_swiglu"}[kind]
     return cfg | {"ffn": kind, "ffn_activation": activation, "ffn_intermediate_size": width}
 
