@@ -166,10 +166,11 @@ prepare() {
 
 # ---- runs ---------------------------------------------------------------------------------------
 
-# square AT_LEAST: the smallest multiple E >= AT_LEAST of F such that E F is a square number.
+# square AT_LEAST: the smallest multiple E >= AT_LEAST of F such that E F is the square of more than
+# the 32 cells that a head of product keys reads.
 square() {
     awk -v e="$1" -v f="$width" 'BEGIN {
-        while ((n = int(sqrt(e * f) + 0.5)) * n != e * f) e++
+        while ((n = int(sqrt(e * f) + 0.5)) * n != e * f || n <= 32) e++
         print e
     }'
 }
@@ -194,7 +195,7 @@ has_block() {
 method() {
     local memory=(--ffn-intermediate-size "$width" --ffn-layers every:2 --ffn-dense mlp)
     local cells=("${memory[@]}" --ffn-memory-factor "$factor")
-    local heads=(--ffn-channels 4 --ffn-active-neurons 32 --ffn-key-size $((hidden / 2)))
+    local heads=(--ffn-channels 4 --ffn-active-neurons 128 --ffn-key-size $((hidden / 2)))
     local block=(--ffn-block-size "$2")
     case $1 in
     mlp | glu) printf '%s\n' --ffn-intermediate-size "$width" ;;
@@ -249,7 +250,7 @@ mean_of() {
 }
 
 # measured: a line a finished run, in order:
-# family block perplexity loss flops_of_a_token parameters tokens seconds used gini
+# family block seed loss flops_of_a_sequence parameters tokens seconds used gini
 measured() {
     local family g seed at block tokens
     for family in $families; do
@@ -260,8 +261,7 @@ measured() {
                 at=$(folder_of "$family" "$g" "$seed")
                 [ -e "$at/eval.json" ] || continue
                 tokens=$(field "$at/summary.json" tokens)
-                echo "$family $block $(field "$at/eval.json" perplexity)" \
-                    "$(field "$at/eval.json" loss)" \
+                echo "$family $block $seed $(field "$at/eval.json" loss)" \
                     "$(field "$at/info.json" forward_flops_per_sequence)" \
                     "$(field "$at/info.json" parameters)" "$tokens" \
                     "$(field "$at/summary.json" seconds)" \
@@ -286,8 +286,26 @@ table() {
             if (!($1 in known)) { known[$1] = 1; family[++families] = $1 }
             if (!($2 in size)) size[$2] = 1
             n[key]++
-            for (i = 3; i <= 10; i++) sum[key, i] += $i
-            square[key] += $4 * $4
+            for (i = 4; i <= 10; i++) sum[key, i] += $i
+            loss[key, n[key]] = $4
+            seed[key, n[key]] = $3
+            if ($1 == "mlp") dense[$3] = $4
+        }
+        # " ± s" for the standard deviation of the first n of value; nothing for one.
+        function spread(  i, mean, squares) {
+            for (i = 1; i <= count; i++) mean += value[i] / count
+            for (i = 1; i <= count; i++) squares += (value[i] - mean) ^ 2
+            return count > 1 ? sprintf(" ± %.4f", sqrt(squares / (count - 1))) : ""
+        }
+        # Losses less those of the dense model with the same seed.
+        function against_dense(key,  i, sum) {
+            count = 0
+            for (i = 1; i <= n[key]; i++)
+                if (seed[key, i] in dense) {
+                    value[++count] = loss[key, i] - dense[seed[key, i]]
+                    sum += value[count]
+                }
+            return count ? sprintf("%+.4f", sum / count) spread() : ""
         }
         END {
             for (g in size) { # insertion sort, the largest first
@@ -308,19 +326,17 @@ table() {
                 }
                 printf "\n"
             }
-            printf "\n| method | g | perplexity | loss (nats) | FLOPs of a token | parameters |"
-            printf " training tokens | seconds | blocks used | Gini |\n"
-            printf "|---|---|---|---|---|---|---|---|---|---|\n"
+            printf "\n| method | g | perplexity | loss (nats) | less the dense loss |"
+            printf " FLOPs of a token | parameters | training tokens | seconds | blocks used | Gini |\n"
+            printf "|---|---|---|---|---|---|---|---|---|---|---|\n"
             for (r = 1; r <= runs; r++) {
                 key = order[r]
                 split(key, of, " ")
-                loss = sum[key, 4] / n[key]
-                spread = ""
-                if (n[key] > 1) {
-                    variance = (square[key] - n[key] * loss * loss) / (n[key] - 1)
-                    spread = sprintf(" ± %.4f", sqrt(variance > 0 ? variance : 0))
-                }
-                printf "| %s | %d | %.3f | %.4f%s |", of[1], of[2], exp(loss), loss, spread
+                mean = sum[key, 4] / n[key]
+                for (i = 1; i <= n[key]; i++) value[i] = loss[key, i]
+                count = n[key]
+                printf "| %s | %d | %.3f | %.4f%s |", of[1], of[2], exp(mean), mean, spread()
+                printf " %s |", of[1] == "mlp" ? "" : against_dense(key)
                 printf " %s |", short(sum[key, 5] / n[key] / length_)
                 printf " %s | %s |", short(sum[key, 6] / n[key]), short(sum[key, 7] / n[key])
                 printf " %.0f |", sum[key, 8] / n[key]
@@ -349,7 +365,7 @@ write_report() {
         echo
         echo "FLOPs of a token: forward, published count, whole model. Blocks used, Gini: mean of the" \
             "sparse layers over the validation split; 1 and 0 are even use of everything."
-        if [ "$seed_count" -gt 1 ]; then echo "±: standard deviation of the loss over seeds."; fi
+        if [ "$seed_count" -gt 1 ]; then echo "±: standard deviation over seeds."; fi
     } >"$report.tmp"
     mv "$report.tmp" "$report"
 }
