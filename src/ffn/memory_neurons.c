@@ -339,17 +339,16 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate)
 {
-    const bool values = gate == SG_GATE_VALUE;
-    sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
-    if (!ids || (!scores && gate != SG_GATE_NONE) || !w_out || (!values && (!x || !w_in)))
-        return NULL;
+    bool values = gate == SG_GATE_VALUE, gated = gate != SG_GATE_NONE;
+    sg_tensor *ids = selection->ids, *scores = gated ? selection->scores : NULL;
+    if (!ids || (gated && !scores) || !w_out || (!values && (!x || !w_in))) return NULL;
     int64_t d = w_out->shape[2], pools = w_out->shape[0];
     int64_t rows = ids->count / (selection->channels * selection->k);
     if (w_out->rank != 3 || ids->count != rows * selection->channels * selection->k ||
         (values && (x || w_in)) ||
         (!values && (x->count != rows * d || sg_columns(x) != d || w_in->rank != 3 ||
                      w_in->shape[2] != d || w_in->count != w_out->count)) ||
-        (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
+        (gated && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_out->name,
                             ids->name);
