@@ -368,6 +368,9 @@ typedef struct sg_config {
     int64_t ffn_active_neurons; // k; 0: F
     char ffn_gate[24];          // avgk: none, after
     int64_t ffn_hash_seed;      // randhash
+    char ffn_normaliser[24];    // of the selected scores of a channel: softmax, sigmoid, relu, gelu
+    char ffn_query_norm[24];    // none, layernorm, batchnorm
+    int64_t ffn_query_bias;     // 0, 1
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;

@@ -110,7 +110,7 @@ typedef struct sg_kernels {
                   const sg_adamw_args *args);
 } sg_kernels;
 
-enum { SG_TOPK_MAX = 512 };
+enum { SG_TOPK_MAX = 1 << 14 };
 
 // The plain C table (kernel/ref), always there: the definition of every result.
 const sg_kernels *sg_kernels_ref(void);

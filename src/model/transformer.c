@@ -90,7 +90,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
-        block_recorder r = {{tape, config, prefix, graph_parameter, g, g->ids},
+        block_recorder r = {{tape, config, prefix, graph_parameter, g, g->ids, o->gradient},
                             .options = o,
                             .rope = rope,
                             .layer = l};

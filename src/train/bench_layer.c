@@ -76,7 +76,7 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
     SG_TRY(sg_tape_new(&l->tape, err));
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
     sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
-    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids};
+    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids, backward};
     sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
                                 backward ? l->states + 2 * count : NULL, backward);
     sg_tensor *y = sg_ffn_build(&builder, x);

@@ -565,7 +565,7 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     router_user u = *(const router_user *)c->user;
     u.query = in[1];
     u.keys = in[2];
-    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL};
+    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL, false};
     return u.router->build(u.router, &b, in[0]).scores;
 }
 
@@ -577,7 +577,8 @@ static void test_product_is_key_value(void **state)
     (void)state;
     const int64_t rows = 25, d = 6, C = 3, n = 4, K = 5, k = 3;
     router_user product = {.router = &sg_router_product_key_value,
-                           .config = {.hidden_size = d,
+                           .config = {.ffn = "peer",
+                                      .hidden_size = d,
                                       .ffn_channels = C,
                                       .ffn_neurons = n * n,
                                       .ffn_key_size = K,

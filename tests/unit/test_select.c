@@ -112,7 +112,7 @@ static const int64_t counts[] = {1,  2,  3,  4,  7,  8,  9,  10,  15, 16,
 enum {
     width_count = sizeof widths / sizeof *widths,
     count_count = sizeof counts / sizeof *counts,
-    list_max = 1600
+    list_max = 20001
 };
 
 static void check_topk(const sg_kernels *table, int64_t n, int64_t k, int kind, uint64_t seed)
@@ -135,9 +135,15 @@ static void check_all_topk(const sg_kernels *table)
                 for (uint64_t seed = 0; seed < 2; seed++)
                     check_topk(table, widths[w], counts[c], kind, seed);
     for (int kind = 0; kind < kinds; kind++) {
-        check_topk(table, 1500, 700, kind, 1); // beyond SG_TOPK_MAX
-        check_topk(table, 600, 600, kind, 1);
+        for (uint64_t seed = 0; seed < 4; seed++) {
+            check_topk(table, 1500, 700, kind, seed);
+            check_topk(table, 1599, 1024, kind, seed);
+            check_topk(table, 600, 600, kind, seed);
+            check_topk(table, 512, 48, kind, seed);
+        }
     }
+    check_topk(table, 20000, SG_TOPK_MAX, 7, 1);
+    check_topk(table, 20000, SG_TOPK_MAX + 1, 0, 1);
     for (uint64_t seed = 0; seed < 300; seed++)
         check_topk(table, 16 + (int64_t)(seed % 50), 8, seed % 2 ? 0 : 7, seed);
 }
@@ -174,8 +180,10 @@ static void check_all_products(const sg_kernels *table)
             for (int kind = 0; kind < kinds; kind++)
                 for (uint64_t seed = 0; seed < 2; seed++)
                     check_product(table, widths[w], counts[c], kind, seed);
-    check_product(table, 600, SG_TOPK_MAX, 7, 1);
-    check_product(table, 512, SG_TOPK_MAX, 3, 1);
+    for (int kind = 0; kind < kinds; kind++) {
+        check_product(table, 600, 512, kind, 1);
+        check_product(table, 300, 300, kind, 2);
+    }
     for (uint64_t seed = 0; seed < 500; seed++)
         check_product(table, 16 + (int64_t)(seed % 50), 1 + (int64_t)(seed % 8), seed % 2 ? 0 : 1,
                       seed);
