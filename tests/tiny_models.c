@@ -17,6 +17,11 @@ static const char *const variants[] = {
     "switch ffn_block_size=16 ffn_active_neurons=16",
     "randhash ffn_block_size=1 ffn_hash_seed=7",
     "avgk ffn_block_size=16 ffn_active_neurons=32 ffn_gate=after",
+    "vanillam ffn_block_size=8 ffn_activation=relu",
+    "lorkm ffn_query_norm=layernorm",
+    "lorkm ffn_query_norm=batchnorm",
+    "pkm ffn_normaliser=relu ffn_query_norm=layernorm ffn_query_bias=1",
+    "pkm_ffn ffn_normaliser=sigmoid ffn_query_norm=batchnorm",
 };
 
 const char *tiny_kind(int index)
