@@ -7,13 +7,14 @@
 #include "cli/model_options.h"
 
 static struct {
-    const char *preset, *config, *data, *out, *resume, *schedule, *prompt;
+    const char *preset, *config, *data, *out, *resume, *schedule, *prompt, *table_dtype;
     int64_t seq_len, batch, accum, warmup, steps, tokens, seed;
     int64_t log_every, checkpoint_every, keep_last, eval_every, eval_sequences, sample_every;
     double flops, epochs, lr, decay, clip, beta1, beta2, eps, decay_fraction, spike;
     bool recompute;
 } train = {.preset = "demo",
            .prompt = "",
+           .table_dtype = "f32",
            .keep_last = 2,
            .spike = 3,
            .seed = 1,
@@ -195,6 +196,13 @@ static const cli_option options[] = {
      .help = "skip updates whose loss is X nats above the running mean; 0: never",
      .low = 0,
      .high = 1e9},
+    {.name = "table-dtype",
+     .kind = CLI_STRING,
+     .value = &train.table_dtype,
+     .argument = "TYPE",
+     .help = "f32 or bf16: what tables of neurons are read in; with bf16 the f32 ones stay and are "
+             "what is updated and saved",
+     .choices = "f32|bf16"},
     {.name = "recompute",
      .kind = CLI_FLAG,
      .value = &train.recompute,
@@ -384,6 +392,8 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     o->eps = train.eps;
     o->spike_limit = train.spike;
     o->recompute = train.recompute;
+    status = sg_weights_parse(train.table_dtype, "table-dtype", &o->table_dtype, err);
+    if (status != SG_OK) return status;
     o->steps = train.steps;
     o->tokens = train.tokens;
     o->flops = train.flops;

@@ -1,3 +1,5 @@
+// The fields of a configuration as options. A size that the chosen family does not have is refused
+// here, since the library would drop it without a word.
 #include "cli/model_options.h"
 
 #include <stdio.h>

@@ -13,10 +13,10 @@ typedef enum sg_gate {
     SG_GATE_VALUE   // z = score          values alone: what selects has computed the coefficients
 } sg_gate;
 
-// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x.
-// Without a gate scores are not read. x (rows, d); w_in, w_out (pools, N, d): pools is the selection's
-// channels (channel c reads pool c) or 1 (all channels read the same) -> (rows, d). With
-// SG_GATE_VALUE x and w_in are NULL.
+// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x. Scores are read unless there is
+// no gate.
+// x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
+// or 1 (all channels read the same) -> (rows, d). With SG_GATE_VALUE x and w_in are NULL.
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate);

@@ -41,10 +41,11 @@ static int64_t neurons_hits(const neurons_attributes *a)
     return a->channels * a->rows * a->k;
 }
 
-static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
+static sg_stored neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
-    if (table == NULL) return NULL; // w_in of a memory of values
-    return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
+    if (table == NULL) return (sg_stored){0}; // w_in of a memory of values
+    sg_stored all = sg_weights_of(table);
+    return sg_stored_at(&all, (a->pools == 1 ? 0 : c) * a->n, a->d);
 }
 
 static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes *a, int64_t row,
@@ -135,16 +136,16 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = 0; c < a->channels; c++) {
         sg_real *dots = neurons_dots(l->node, a, first, c);
-        const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
-        const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
-        for (int64_t r = 0; w_in != NULL && r < rows; r++)
-            kernels->gather_dots(dots + r * a->k, x + r * a->d, w_in,
-                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
+        const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
+        const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
+        for (int64_t r = 0; w_in.rows != NULL && r < rows; r++)
+            sg_gather_dots(kernels, dots + r * a->k, x + r * a->d, &w_in,
+                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, z, dots, scores, rows * a->k);
         for (int64_t r = 0; r < rows; r++)
-            kernels->gather_sum(y + r * a->d, z + r * a->k, w_out,
-                                neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum(kernels, y + r * a->d, z + r * a->k, &w_out,
+                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
     }
 }
 
@@ -182,18 +183,18 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
     for (int64_t c = 0; c < a->channels; c++) {
         int64_t hit = (c * a->rows + first) * a->k;
         const sg_real *dots = neurons_dots(l->node, a, first, c);
-        const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
-        const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
+        const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
+        const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
-            kernels->gather_dots(dz + r * a->k, dy + r * a->d, w_out,
-                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_dots(kernels, dz + r * a->k, dy + r * a->d, &w_out,
+                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, l->z + hit, dots, scores, count);
         neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
         if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
         for (int64_t r = 0; l->dx != NULL && r < rows; r++)
-            kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
-                                neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum(kernels, l->dx + (first + r) * a->d, l->da + hit + r * a->k, &w_in,
+                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
     }
 }
 
@@ -317,6 +318,8 @@ static const sg_op op_neurons = {
     .backward = neurons_backward,
     .flops = neurons_flops,
     .backward_reads_in = 31,
+    .forward_reads_narrow = 1 << 3 | 1 << 4,
+    .backward_reads_narrow = 1 << 3 | 1 << 4, // their gradients pass the rounding straight through
 };
 
 static int64_t neurons_between(int64_t value, int64_t least, int64_t most)
@@ -339,16 +342,17 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate)
 {
-    bool values = gate == SG_GATE_VALUE, gated = gate != SG_GATE_NONE;
-    sg_tensor *ids = selection->ids, *scores = gated ? selection->scores : NULL;
-    if (!ids || (gated && !scores) || !w_out || (!values && (!x || !w_in))) return NULL;
+    const bool values = gate == SG_GATE_VALUE;
+    sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
+    if (!ids || (!scores && gate != SG_GATE_NONE) || !w_out || (!values && (!x || !w_in)))
+        return NULL;
     int64_t d = w_out->shape[2], pools = w_out->shape[0];
     int64_t rows = ids->count / (selection->channels * selection->k);
     if (w_out->rank != 3 || ids->count != rows * selection->channels * selection->k ||
         (values && (x || w_in)) ||
         (!values && (x->count != rows * d || sg_columns(x) != d || w_in->rank != 3 ||
                      w_in->shape[2] != d || w_in->count != w_out->count)) ||
-        (gated && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
+        (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_out->name,
                             ids->name);

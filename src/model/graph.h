@@ -16,8 +16,11 @@ typedef struct sg_graph_options {
     sg_output output;
     bool gradient, recompute;
     int threads;
-    const sg_kv_cache *caches; // (layers), or NULL: no cache
-    const int64_t *start;      // position of the first token, with caches
+    const sg_kv_cache *caches; // (layers, batch), or NULL: none; filled in before each pass
+    const int64_t *start;      // (batch) position of the first token, with caches
+    // By parameter, or NULL: what is read in place of its values where the type is not
+    // SG_WEIGHTS_F32. Must outlive the graph. A parameter without values must be readable so.
+    const sg_stored *narrow;
 } sg_graph_options;
 
 typedef struct sg_graph {
@@ -33,6 +36,7 @@ typedef struct sg_graph {
     const sg_param_list *params; // while recording
     sg_real *const *values;
     sg_real *const *grads;
+    const sg_stored *narrow;
 } sg_graph;
 
 // values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not

@@ -18,11 +18,14 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
         const sg_param_spec *spec = &g->params->specs[i];
         if (strcmp(spec->name, full) != 0) continue;
         g->cursor = i;
-        if (g->leaves[i] == NULL)
-            g->leaves[i] =
-                sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                             g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
-        return g->leaves[i];
+        if (g->leaves[i] != NULL) return g->leaves[i];
+        sg_tensor *leaf =
+            sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                         g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
+        if (leaf != NULL && g->narrow != NULL && g->narrow[i].type != SG_WEIGHTS_F32)
+            leaf->narrow = &g->narrow[i];
+        g->leaves[i] = leaf;
+        return leaf;
     }
     return sg_tape_fail(g->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
 }
@@ -61,7 +64,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
     sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
     sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                                   &o->caches[r->layer], o->start)
+                                                   &o->caches[r->layer * o->batch], o->start)
                              : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
     return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
 }
@@ -108,6 +111,21 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
         g->logits = sg_linear(tape, h, embedding, NULL);
         sg_tape_keep(tape, g->logits);
     }
+}
+
+// A model opened with narrow weights has no others: all that is recorded must be able to read them.
+static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *err)
+{
+    for (size_t i = 0; g->values != NULL && i < g->n_leaves; i++) {
+        const sg_tensor *leaf = g->leaves[i];
+        if (leaf == NULL || g->values[i] != NULL) continue;
+        if (leaf->narrow != NULL && sg_tape_reads_narrow(g->tape, leaf, gradient)) continue;
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: found narrow weights, which serve generation alone, expected f32: open "
+                       "the model in f32",
+                       leaf->name);
+    }
+    return SG_OK;
 }
 
 // Sizes that no machine has are refused here, so that nothing behind this overflows.
@@ -157,6 +175,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->params = params;
     g->values = values;
     g->grads = grads;
+    g->narrow = options->narrow;
     sg_status status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
         graph_record(g, config, rope, options);
@@ -165,6 +184,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
                                         .threads = options->threads};
         status = sg_tape_finish(g->tape, &tape_options, err);
     }
+    if (status == SG_OK) status = graph_check_narrow(g, options->gradient, err);
     if (status == SG_OK && values != NULL) status = sg_tape_allocate(g->tape, err);
     if (status != SG_OK) {
         sg_graph_free(g);

@@ -31,8 +31,8 @@ sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
 sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor *shift,
                         sg_tensor *mean, sg_tensor *variance, double eps, bool training);
 
-// Rotary positions. x (B*T, heads*head_dim); row r stands at position *start + r mod T. The table
-// of angles covers positions 0 … positions-1. start may be NULL (0).
+// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. The
+// table of angles covers positions 0 … positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
     sg_real *cos, *sin; // (positions, half)
@@ -48,14 +48,13 @@ sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int6
 // (Dao 2023, FlashAttention-2); no T x T matrix is kept. q, k, v (B*T, heads*head_dim).
 sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
                         int64_t heads);
-// The same over a cache, without a gradient: k, v of the new rows are put into the cache at
-// positions *start …, and each row attends to all positions up to its own.
+// The same over caches, one a sequence, without a gradient: k, v of the new rows of sequence b are
+// put into caches[b] at positions start[b] …, and each row attends to all positions up to its own.
 typedef struct sg_kv_cache {
-    sg_real *k, *v; // (batch, capacity, heads*head_dim)
-    int64_t capacity;
+    sg_real *k, *v; // (positions, heads*head_dim); room for start + length of them
 } sg_kv_cache;
 sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
-                               int64_t length, int64_t heads, const sg_kv_cache *cache,
+                               int64_t length, int64_t heads, const sg_kv_cache *caches,
                                const int64_t *start);
 
 // Elementwise activation.
@@ -120,6 +119,12 @@ static inline int64_t sg_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
+// C = alpha A W^T + beta C on the pool, for the forward pass: W (args.n, args.k) the rows of w from
+// `row` on, read as they are stored; args.b, ldb and transpose_b are filled in. m rows of A take
+// sg_weights_scratch_bytes of each worker's scratch.
+void sg_weights_product(const sg_run *run, sg_gemm_args args, const sg_tensor *w, int64_t row);
+size_t sg_weights_scratch_bytes(const sg_tensor *w, int64_t m, int64_t n, int64_t k);
+
 // Writes or adds `n` values into a gradient.
 static inline void sg_grad_put(const sg_kernels *kernels, sg_real *grad, const sg_real *value,
                                int64_t n, bool add)

@@ -88,6 +88,16 @@ double sg_optimizer_norm(const sg_optimizer *o, sg_pool *pool)
     return sqrt(sum);
 }
 
+// Rounds the narrow copy of some values anew, where they have one: whatever writes weights after a
+// step calls this for what it wrote.
+static void optimizer_renew(const sg_optimizer *o, size_t parameter, int64_t first, int64_t count)
+{
+    const sg_stored *copy = o->options.narrow ? &o->options.narrow[parameter] : NULL;
+    if (copy != NULL && copy->type == SG_WEIGHTS_BF16)
+        sg_kernels_get()->to_bf16((sg_bf16 *)copy->rows + first, o->values[parameter] + first,
+                                  count);
+}
+
 typedef struct apply_loop {
     const sg_optimizer *o;
     sg_adamw_args args;
@@ -104,6 +114,7 @@ static void apply_chunk(void *context, int64_t chunk, int worker)
                             sg_optimizer_moment(l->o, c->parameter, 0) + c->first,
                             sg_optimizer_moment(l->o, c->parameter, 1) + c->first,
                             l->o->grads[c->parameter] + c->first, c->count, &args);
+    optimizer_renew(l->o, c->parameter, c->first, c->count);
 }
 
 void sg_optimizer_apply(sg_optimizer *o, sg_pool *pool, double lr, double norm)

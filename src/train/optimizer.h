@@ -3,11 +3,14 @@
 #define SG_TRAIN_OPTIMIZER_H
 
 #include "ffn/params.h"
+#include "kernel/stored.h"
 
 typedef struct sg_optimizer_options {
     double beta1, beta2, eps;
     double weight_decay; // lambda in p -= lr (... + lambda p); norm scales and biases have none
     double clip;         // largest global norm; 0: no clipping
+    // By parameter, or NULL: a bf16 copy (type SG_WEIGHTS_BF16; else none), kept the rounded values.
+    const sg_stored *narrow;
 } sg_optimizer_options;
 
 typedef struct sg_optimizer sg_optimizer;

@@ -38,11 +38,15 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     t->schedule.decay_fraction = o->decay_fraction;
     SG_TRY(sg_schedule_check(&t->schedule, err));
     SG_TRY(trainer_gradients(t, err));
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_TRAINING, NULL, o->table_dtype,
+                                  &t->tables, err));
+    sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->pool);
     sg_optimizer_options adamw = {.beta1 = o->beta1,
                                   .beta2 = o->beta2,
                                   .eps = o->eps,
                                   .weight_decay = o->weight_decay,
-                                  .clip = o->clip};
+                                  .clip = o->clip,
+                                  .narrow = t->tables.items};
     SG_TRY(sg_optimizer_new(&m->params, m->values, t->grads, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
@@ -54,7 +58,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .output = SG_OUTPUT_LOSS,
                               .gradient = true,
                               .recompute = o->recompute,
-                              .threads = t->context->threads};
+                              .threads = t->context->threads,
+                              .narrow = t->tables.items};
     return sg_graph_new(&m->config, &m->params, m->values, t->grads, &m->rope, &graph, &t->graph,
                         err);
 }
@@ -79,6 +84,7 @@ void sg_trainer_close(sg_trainer *t)
     sg_graph_free(t->graph);
     sg_batches_free(t->batches);
     sg_optimizer_free(t->optimizer);
+    sg_narrow_set_free(&t->tables);
     sg_free_big(t->gradients, t->gradient_bytes);
     sg_free(t->grads);
     sg_free(t->targets);

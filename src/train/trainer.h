@@ -33,7 +33,8 @@ typedef struct sg_trainer {
     sg_schedule schedule;
     sg_real *gradients;
     size_t gradient_bytes;
-    sg_real **grads; // by parameter
+    sg_real **grads;      // by parameter
+    sg_narrow_set tables; // bf16 copies that are read in place of tables (options->table_dtype)
     sg_optimizer *optimizer;
     sg_batches *batches;
     sg_graph *graph;  // of one micro-batch

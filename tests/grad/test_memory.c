@@ -38,6 +38,7 @@ typedef struct neurons_user {
     pattern pattern;
     bool tied; // w_in is w_out; with SG_GATE_VALUE there is neither x nor w_in
     int32_t *ids;
+    const sg_stored *narrow; // of w_in and w_out; NULL: none
 } neurons_user;
 
 // Where w_in stands among the inputs: behind x, and behind the scores where they are read.
@@ -54,6 +55,8 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     sg_selection selection = {.channels = u->channels, .k = u->k};
     if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
+    for (int i = 0; u->narrow != NULL && i < 2; i++)
+        in[keys + i]->narrow = &u->narrow[i];
     if (u->gate == SG_GATE_VALUE) {
         selection.scores = in[0];
         return sg_memory_neurons(tape, NULL, &selection, NULL, in[1], u->activation, u->gate);
@@ -93,6 +96,8 @@ static double plain_act(double x, sg_activation act)
         return x > 0 ? x : 0;
     case SG_ACT_SWISH:
         return x / (1 + exp(-x));
+    case SG_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
     default:
         return x;
     }
@@ -150,7 +155,7 @@ static void neurons_add(gc_case *c, const neurons_user *u, uint64_t seed)
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
@@ -209,7 +214,8 @@ static void test_neurons_shapes(void **state)
                       .activation = SG_ACT_SWISH,
                       .gate = SG_GATE_BEFORE};
     check_neurons(u, 0);
-    u = (neurons_user){9, 2, 1, 2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM, false, NULL};
+    u = (neurons_user){9,     2,    1,   2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM,
+                       false, NULL, NULL};
     check_neurons(u, 0); // k = 1
     u.k = 6, u.pattern = PATTERN_ALL;
     check_neurons(u, 0); // k = N
@@ -247,8 +253,8 @@ static void test_neurons_many(void **state)
     u.rows = 129;
     check_neurons(u, 6);
     // Neurons hit so often that the reverse index is cut into spans of rows.
-    u = (neurons_user){2100,           2,     2,   2, 9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
-                       PATTERN_RANDOM, false, NULL};
+    u = (neurons_user){2100,           2,     2,    2,   9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
+                       PATTERN_RANDOM, false, NULL, NULL};
     check_neurons(u, 4);
     u.pools = 1, u.tied = true;
     check_neurons(u, 4);
@@ -302,6 +308,45 @@ static void test_values_refuse(void **state)
                                       SG_ACT_IDENTITY, SG_GATE_VALUE));
         assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, &err), SG_ERR_INTERNAL);
         sg_tape_free(tape);
+    }
+}
+
+// Tables with a bf16 copy give the result, and every gradient, that tables of the rounded values give,
+// whatever their own values are: the rounding is passed straight through.
+static void test_neurons_bf16(void **state)
+{
+    (void)state;
+    enum { pools = 2, n = 40, d = 5, count = pools * n * d };
+    for (int gate = SG_GATE_NONE; gate <= SG_GATE_AFTER; gate++) {
+        sg_bf16 rounded[2][count];
+        const sg_stored narrow[2] = {{SG_WEIGHTS_BF16, rounded[0], NULL},
+                                     {SG_WEIGHTS_BF16, rounded[1], NULL}};
+        neurons_user u = {150,   2,    3,   pools, n, d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
+                          false, NULL, NULL};
+        gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};
+        u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
+        assert_non_null(u.ids);
+        neurons_select(&u);
+        neurons_add(&c, &u, 3);
+        const int keys = neurons_keys(&u);
+        for (int t = 0; t < 2; t++) {
+            sg_kernels_get()->to_bf16(rounded[t], c.in[keys + t].data, count);
+            sg_kernels_get()->from_bf16(c.in[keys + t].data, rounded[t], count);
+        }
+        gc_pass base = {.threads = 1};
+        gc_pass_new(&c, &base, NAN);
+        gc_run(&c, &base);
+        u.narrow = narrow;
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < count; i++)
+                c.in[keys + t].data[i] = NAN; // nobody may look
+        for (int threads = 1; threads <= 3; threads++)
+            gc_variant(&c, &base, (gc_pass){.threads = threads}, "a bf16 copy");
+        gc_variant(&c, &base, (gc_pass){.threads = 2, .recompute = true},
+                   "a bf16 copy, recomputed");
+        gc_pass_free(&c, &base);
+        sg_free(u.ids);
+        gc_free(&c);
     }
 }
 
@@ -629,6 +674,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_neurons_kinds),
+        cmocka_unit_test(test_neurons_bf16),
         cmocka_unit_test(test_neurons_shapes),
         cmocka_unit_test(test_neurons_many),
         cmocka_unit_test(test_values),

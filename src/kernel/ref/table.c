@@ -25,6 +25,15 @@ static const sg_kernels ref_table = {
     .product_topk = sg_ref_product_topk,
     .gather_dots = sg_ref_gather_dots,
     .gather_sum = sg_ref_gather_sum,
+    .to_bf16 = sg_ref_to_bf16,
+    .from_bf16 = sg_ref_from_bf16,
+    .from_int8 = sg_ref_from_int8,
+    .thin_product_bf16 = sg_ref_thin_product_bf16,
+    .thin_product_int8 = sg_ref_thin_product_int8,
+    .gather_dots_bf16 = sg_ref_gather_dots_bf16,
+    .gather_sum_bf16 = sg_ref_gather_sum_bf16,
+    .gather_dots_int8 = sg_ref_gather_dots_int8,
+    .gather_sum_int8 = sg_ref_gather_sum_int8,
     .adamw = sg_ref_adamw,
 };
 
