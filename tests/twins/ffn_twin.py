@@ -328,7 +328,7 @@ def keep_within_capacity(cfg, ids, experts, run):
     if not run.training or not factor:
         return keep
     rows = ids.shape[0] * ids.shape[1]
-    room = math.ceil(factor * math.ceil(rows * ids.shape[2] / experts))
+    room = max(1, math.floor(factor * math.ceil(rows * ids.shape[2] / experts)))
     taken = [0] * experts
     flags, counted = keep.view(rows, -1), run.counted.flatten().tolist()
     for row, blocks in enumerate(ids.flatten(0, 1).tolist()):

@@ -155,7 +155,7 @@ CASES = {
         experts(ffn_renormalise=1, ffn_balance_loss=0.2, ffn_z_loss=0.05, num_hidden_layers=2),
         2,
     ),
-    "moe_capacity": (experts(ffn_capacity_factor=1.0, ffn_balance_loss=0.1), 2),
+    "moe_capacity": (experts(ffn_capacity_factor=1.2, ffn_balance_loss=0.1), 2),
     "moe_sigmoid": (
         experts(
             ffn_score="sigmoid",
@@ -196,6 +196,7 @@ TRAIN_OF = {
     "sgatlin_odd": {"clip_norm": 3.5},
     "pkm_gelu": {"clip_norm": 1.5},
     "moe_balanced": {"clip_norm": 3.0},
+    "moe_capacity": {"clip_norm": 3.0},
     "layers_list": {"clip_norm": 2.5},
     "randhash": {"clip_norm": 3.0},
     "shared_experts": {"clip_norm": 4.0},

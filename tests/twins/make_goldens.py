@@ -114,7 +114,7 @@ def check_case(name, cfg, train, params, batches, result):
         for _, ids in first.selection:
             assert set(ids.flatten().tolist()) == set(range(cfg["ffn_experts"])), name
     if cfg.get("ffn_capacity_factor"):
-        assert all(p.dropped for p in result["passes"][1:]), name
+        assert sum(p.dropped > 0 for p in result["passes"]) > STEPS / 2, name
 
 
 def sensitivity(cfg, train, params, batches, exact):
