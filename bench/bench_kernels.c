@@ -11,7 +11,7 @@
 #include "base/cpu.h"
 #include "base/rng.h"
 #include "kernel/gemm.h"
-#include "kernel/kernel.h"
+#include "kernel/stored.h"
 
 static double seconds(void)
 {
@@ -363,7 +363,7 @@ static void bench_select(const sg_kernels *const tables[table_count])
 
 typedef struct gather_run {
     const sg_kernels *kernels;
-    const sg_real *table;
+    const sg_stored *table;
     const int32_t *rows;
     int64_t count, d, calls; // rows a call, width, calls
     sg_real *x, *a;
@@ -373,48 +373,65 @@ static void run_gather_dots(void *context)
 {
     gather_run *r = context;
     for (int64_t c = 0; c < r->calls; c++)
-        r->kernels->gather_dots(r->a, r->x, r->table, r->rows + c * r->count, r->count, r->d);
+        sg_gather_dots(r->kernels, r->a, r->x, r->table, r->rows + c * r->count, r->count, r->d);
 }
 
 static void run_gather_sum(void *context)
 {
     gather_run *r = context;
     for (int64_t c = 0; c < r->calls; c++)
-        r->kernels->gather_sum(r->x, r->a, r->table, r->rows + c * r->count, r->count, r->d);
+        sg_gather_sum(r->kernels, r->x, r->a, r->table, r->rows + c * r->count, r->count, r->d);
+}
+
+// The table in one type; its rows and scales are in one block.
+static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t rows, int64_t d)
+{
+    size_t bytes = (size_t)(rows * d) * sg_stored_size(type);
+    unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
+    if (memory == NULL) exit(1);
+    sg_stored table = {type, memory, (float *)(memory + bytes)};
+    sg_stored_write(NULL, &table, 0, rows, d, values);
+    return table;
 }
 
 static void bench_gather_case(const sg_kernels *const tables[table_count], int64_t d,
                               int64_t table_rows, int64_t count, int64_t calls)
 {
-    sg_real *table = random_array(table_rows * d, 1);
+    sg_real *values = random_array(table_rows * d, 1);
     sg_real *x = random_array(d, 2), *a = random_array(count, 3);
     int32_t *rows = malloc((size_t)(count * calls) * sizeof *rows);
     if (rows == NULL) exit(1);
     for (int64_t i = 0; i < count * calls; i++)
         rows[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, (uint64_t)table_rows);
-    for (int sum = 0; sum < 2; sum++) {
-        double ns[table_count] = {0};
-        for (int t = 0; t < table_count; t++) {
-            if (tables[t] == NULL) continue;
-            gather_run run = {tables[t], table, rows, count, d, calls, x, a};
-            double took = fastest(sum ? run_gather_sum : run_gather_dots, &run);
-            ns[t] = took * 1e9 / (double)(count * calls);
+    for (int type = SG_WEIGHTS_F32; type <= SG_WEIGHTS_INT8; type++) {
+        sg_stored table = stored_table((sg_weights)type, values, table_rows, d);
+        double bytes = (double)d * (double)sg_stored_size((sg_weights)type);
+        for (int sum = 0; sum < 2; sum++) {
+            double ns[table_count] = {0};
+            for (int t = 0; t < table_count; t++) {
+                if (tables[t] == NULL) continue;
+                gather_run run = {tables[t], &table, rows, count, d, calls, x, a};
+                double took = fastest(sum ? run_gather_sum : run_gather_dots, &run);
+                ns[t] = took * 1e9 / (double)(count * calls);
+            }
+            double best = ns[2] > 0 ? ns[2] : ns[1];
+            printf("%-12s %5s %5d %8d %6d %8.1f %8.1f %8.1f %8.1f\n",
+                   sum ? "gather_sum" : "gather_dots", sg_weights_name((sg_weights)type), (int)d,
+                   (int)table_rows, (int)count, ns[0], ns[1], ns[2], best > 0 ? bytes / best : 0);
         }
-        double best = ns[2] > 0 ? ns[2] : ns[1];
-        printf("%-12s %5d %8d %6d %8.1f %8.1f %8.1f %8.1f\n", sum ? "gather_sum" : "gather_dots",
-               (int)d, (int)table_rows, (int)count, ns[0], ns[1], ns[2],
-               best > 0 ? (double)d * sizeof *x / best : 0);
+        sg_free_big(table.rows, (size_t)(table_rows * d) * sg_stored_size((sg_weights)type) +
+                                    (size_t)table_rows * sizeof(float));
     }
     free(rows);
-    free_array(table, table_rows * d);
+    free_array(values, table_rows * d);
     free_array(x, d);
     free_array(a, count);
 }
 
 static void bench_gather(const sg_kernels *const tables[table_count])
 {
-    printf("sparse memory, ns per row, one thread\n%-12s %5s %8s %6s %8s %8s %8s %8s\n", "", "d",
-           "table", "count", "ref", "avx2", "avx512", "GB/s");
+    printf("sparse memory, ns per row, one thread\n%-12s %5s %5s %8s %6s %8s %8s %8s %8s\n", "",
+           "type", "d", "table", "count", "ref", "avx2", "avx512", "GB/s");
     bench_gather_case(tables, 256, 1024, 8, 1024);
     bench_gather_case(tables, 256, 1024, 64, 128);
     bench_gather_case(tables, 256, 8192, 4096, 8);

@@ -57,4 +57,18 @@ void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_r
 void sg_buffers_update(const sg_param_list *params, sg_real *const *values,
                        sg_real *const *statistics, int64_t micro_batches);
 
+// One block of memory for a number of every parameter (weights, gradients), each parameter at a
+// multiple of 64 bytes, so that two of them never share a cache line.
+typedef struct sg_param_block {
+    sg_real **parts; // by parameter
+    void *memory;
+    size_t bytes;
+} sg_param_block;
+
+// Zeroed. `what` is what an error calls it: "weights". A parameter where `skip` (by parameter, or
+// NULL) says so has no part.
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,
+                             sg_param_block *block, sg_error *err);
+void sg_param_block_free(sg_param_block *block);
+
 #endif

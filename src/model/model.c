@@ -50,24 +50,17 @@ static sg_status model_rope(sg_model *m, sg_error *err)
                              m->config.rope_theta, err);
 }
 
-// Writable memory for all parameters that are not narrow, each at a multiple of 64 bytes.
+// Writable memory for all parameters that are not narrow.
 static sg_status model_storage(sg_model *m, sg_error *err)
 {
-    size_t bytes = 0;
+    bool *narrow = sg_alloc_zero(m->params.count, sizeof *narrow);
+    if (narrow == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     for (size_t i = 0; i < m->params.count; i++)
-        if (!sg_narrow_has(&m->narrow, i))
-            bytes += ((size_t)m->params.specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
-    m->storage = sg_alloc_big(bytes);
-    if (m->storage == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory: the weights take %zu bytes", bytes);
-    m->storage_bytes = bytes;
-    unsigned char *at = (unsigned char *)m->storage;
-    for (size_t i = 0; i < m->params.count; i++) {
-        m->values[i] = NULL;
-        if (sg_narrow_has(&m->narrow, i)) continue;
-        m->values[i] = (sg_real *)at;
-        at += ((size_t)m->params.specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
-    }
+        narrow[i] = sg_narrow_has(&m->narrow, i);
+    sg_status status = sg_param_block_new(&m->params, "weights", narrow, &m->storage, err);
+    sg_free(narrow);
+    SG_TRY(status);
+    memcpy(m->values, m->storage.parts, m->params.count * sizeof *m->values);
     return SG_OK;
 }
 
@@ -90,7 +83,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
 void sg_model_free(sg_model *m)
 {
     if (m == NULL) return;
-    sg_free_big(m->storage, m->storage_bytes);
+    sg_param_block_free(&m->storage);
     sg_free(m->values);
     sg_narrow_set_free(&m->narrow);
     sg_param_list_free(&m->params);
@@ -323,8 +316,9 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
 {
     if (weights == SG_WEIGHTS_F32) return SG_OK;
     sg_narrow_set none = m->narrow;
-    sg_real **values = m->values, *storage = m->storage;
-    size_t bytes = m->storage_bytes, n = m->params.count;
+    sg_real **values = m->values;
+    sg_param_block storage = m->storage;
+    size_t n = m->params.count;
     SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, NULL, weights,
                                   &m->narrow, err));
     m->values = sg_alloc_zero(n, sizeof *m->values);
@@ -336,7 +330,6 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
         m->narrow = none;
         m->values = values;
         m->storage = storage;
-        m->storage_bytes = bytes;
         return status;
     }
     sg_narrow_set_write(&m->narrow, &m->params, values, m->context->pool);
@@ -344,7 +337,7 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
         if (m->values[i] != NULL)
             memcpy(m->values[i], values[i], (size_t)m->params.specs[i].count * sizeof(sg_real));
     sg_free(values);
-    sg_free_big(storage, bytes);
+    sg_param_block_free(&storage);
     return SG_OK;
 }
 
@@ -376,8 +369,8 @@ sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err
     return status;
 }
 
-sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, const char *folder,
-                        sg_error *err)
+sg_status sg_model_write(const sg_model *model, const char *tokenizer, size_t tokenizer_bytes,
+                         const char *folder, sg_error *err)
 {
     if (model->narrow.items != NULL)
         return sg_fail(
@@ -392,8 +385,7 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
     if (status == SG_OK) {
         sg_model_views(model, views);
         const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
-                                        {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
-                                         tokenizer ? tokenizer->json_bytes : 0}};
+                                        {"tokenizer.json", tokenizer, tokenizer_bytes}};
         const sg_key_value metadata[] = {{"format", "pt"}};
         status =
             sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1, err);
@@ -401,6 +393,13 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
     sg_free(views);
     sg_free(config);
     return status;
+}
+
+sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, const char *folder,
+                        sg_error *err)
+{
+    return sg_model_write(model, tokenizer ? tokenizer->json : NULL,
+                          tokenizer ? tokenizer->json_bytes : 0, folder, err);
 }
 
 size_t sg_model_tensor_count(const sg_model *model)

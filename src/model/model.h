@@ -12,12 +12,11 @@ struct sg_model {
     sg_context *context;
     sg_config config;
     sg_param_list params;
-    sg_real **values; // by parameter: into `storage`, or into the mapped file; NULL where narrow
-    sg_real *storage;
-    size_t storage_bytes;
-    sg_safetensors *file; // while values point into it; such a model is read-only
-    sg_rope_table rope;   // max_position_embeddings positions
-    sg_narrow_set narrow; // weights stored otherwise, for decoding
+    sg_real **values; // by parameter: of `storage`, or into the mapped file; NULL where narrow
+    sg_param_block storage; // without parts while values point into a file
+    sg_safetensors *file;   // while values point into it; such a model is read-only
+    sg_rope_table rope;     // max_position_embeddings positions
+    sg_narrow_set narrow;   // weights stored otherwise, for decoding
 };
 
 // A model whose weights are copied from an opened file into writable memory: training.
@@ -32,5 +31,8 @@ int64_t sg_model_weight_bytes(const sg_model *model);
 void sg_model_views(const sg_model *model, sg_tensor_view *views);
 // Text of config.json. *text: sg_free.
 sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err);
+// Writes the model folder, crash-safe. tokenizer: the bytes of a tokenizer.json, or NULL.
+sg_status sg_model_write(const sg_model *model, const char *tokenizer, size_t tokenizer_bytes,
+                         const char *folder, sg_error *err);
 
 #endif

@@ -74,16 +74,6 @@ typedef struct sg_bench_bytes {
 sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narrow_set *narrow,
                                      int64_t idle);
 
-// One block of memory for all parameters of a list, each at a multiple of 64 bytes.
-typedef struct sg_bench_block {
-    sg_real **parts; // by parameter
-    void *memory;
-    size_t bytes;
-} sg_bench_block;
-
-sg_status sg_bench_block_new(const sg_param_list *params, sg_bench_block *block, sg_error *err);
-void sg_bench_block_free(sg_bench_block *block);
-
 sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err);
 sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err);
 sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err);

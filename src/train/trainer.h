@@ -31,9 +31,7 @@ typedef struct sg_trainer {
     int64_t steps;   // n
     int64_t length;  // T
     sg_schedule schedule;
-    sg_real *gradients;
-    size_t gradient_bytes;
-    sg_real **grads;      // by parameter
+    sg_param_block gradients;
     sg_narrow_set tables; // bf16 copies that are read in place of tables (options->table_dtype)
     sg_optimizer *optimizer;
     sg_batches *batches;

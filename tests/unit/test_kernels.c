@@ -546,6 +546,24 @@ static void test_adamw(void **state)
 
 // ---- the choice of a table ----------------------------------------------------------------------
 
+// A table lists every kernel: one that was added to the others alone would be called as NULL.
+static void check_whole(const sg_kernels *table)
+{
+    void (*const *kernels)(void) = (void (*const *)(void))(const void *)&table->dot;
+    size_t count = (sizeof *table - offsetof(sg_kernels, dot)) / sizeof *kernels;
+    assert_true(count > 20);
+    for (size_t i = 0; i < count; i++)
+        if (kernels[i] == NULL)
+            fail_msg("%s: kernel %d of its table is missing", table->name, (int)i);
+}
+
+static void test_tables(void **state)
+{
+    (void)state;
+    check_whole(sg_kernels_ref());
+    check_fast(check_whole);
+}
+
 static void test_choice(void **state)
 {
     (void)state;
@@ -572,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_ref_adamw),
         cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_tables),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
