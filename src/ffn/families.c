@@ -423,7 +423,7 @@ static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
 {
     const char *by = b->config->ffn_normaliser;
     if (strcmp(by, "softmax") == 0) return sg_softmax(b->tape, s->scores, s->k);
-    if (strcmp(by, "sigmoid") == 0) return sg_sigmoid(b->tape, s->scores);
+    if (strcmp(by, "sigmoid") == 0) return sg_activate(b->tape, s->scores, SG_ACT_SIGMOID);
     if (strcmp(by, "relu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_RELU);
     if (strcmp(by, "gelu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_GELU);
     return s->scores;
