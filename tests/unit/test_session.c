@@ -210,7 +210,7 @@ static void test_batch_refused(void **state)
     sg_session *s[3];
     const float *logits;
     int32_t tokens[3] = {1, 2, vocab};
-    sg_model *m = make_model(&kind_sgatlin, 20), *other = make_model(&kind_sgatlin, 20);
+    sg_model *m = make_model("sgatlin", 20), *other = make_model("sgatlin", 20);
     assert_int_equal(sg_batch_new(m, 0, &batch, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message, "batch: found 0, expected 1 to 4096 sessions");
     assert_int_equal(sg_batch_new(m, SG_BATCH_MAX + 1, &batch, &err), SG_ERR_ARGUMENT);
@@ -258,7 +258,7 @@ static sg_status batch_alloc(void *user, sg_error *err)
 static void test_batch_alloc(void **state)
 {
     (void)state;
-    sg_model *m = make_model(&kind_sgatlin, 20);
+    sg_model *m = make_model("sgatlin", 20);
     assert_true(alloc_failure_loop(batch_alloc, m) > 10);
     sg_model_free(m);
 }
