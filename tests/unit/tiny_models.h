@@ -19,6 +19,10 @@ static const tiny_kind tiny_kinds[] = {
     {"sgatlin", "product_key_value", "gelu"},
     {"sgatlin", "dense", "relu"},
     {"sgatlin", "key_value", "swish"},
+    {"vanillam", "", ""},
+    {"lorkm", "", "relu"},
+    {"pkm", "", ""},
+    {"pkm_ffn", "", ""},
 };
 
 enum { TINY_KINDS = sizeof tiny_kinds / sizeof *tiny_kinds };
@@ -40,10 +44,15 @@ static inline sg_config tiny_config(const tiny_kind *kind, int64_t vocab, int64_
                    .ffn_channels = 2,
                    .ffn_neurons = 25,
                    .ffn_key_size = 6,
-                   .ffn_top_k = 3};
+                   .ffn_top_k = 3,
+                   .ffn_block_size = 3,
+                   .ffn_memory_factor = 6, // 144 cells, a square
+                   .ffn_active_neurons = 12,
+                   .ffn_query_bias = 1};
     strcpy(c.ffn, kind->ffn);
     strcpy(c.ffn_router, kind->router);
     strcpy(c.ffn_activation, kind->activation);
+    strcpy(c.ffn_query_norm, "batchnorm");
     return c;
 }
 
