@@ -32,6 +32,8 @@ static const state_slot state_slots[] = {
     STATE(STATE_INT, skipped_in_a_row),
     STATE(STATE_NUMBER, running_loss),
     STATE(STATE_NUMBER, tail_sum),
+    STATE(STATE_NUMBER, tail_balance),
+    STATE(STATE_NUMBER, tail_z),
     STATE(STATE_INT, tail_count),
     STATE(STATE_NUMBER, best_loss),
     STATE(STATE_INT, best_step),
@@ -40,7 +42,8 @@ static const state_slot state_slots[] = {
 
 static const state_slot result_slots[] = {
     RESULT(STATE_INT, steps),           RESULT(STATE_INT, tokens),
-    RESULT(STATE_NUMBER, train_loss),   RESULT(STATE_NUMBER, seconds),
+    RESULT(STATE_NUMBER, train_loss),   RESULT(STATE_NUMBER, balance_loss),
+    RESULT(STATE_NUMBER, z_loss),       RESULT(STATE_NUMBER, seconds),
     RESULT(STATE_NUMBER, flops),        RESULT(STATE_NUMBER, flops_all_in),
     RESULT(STATE_INT, skipped_updates), EVAL(STATE_NUMBER, loss),
     EVAL(STATE_NUMBER, perplexity),     EVAL(STATE_NUMBER, perplexity_batch_mean),
