@@ -23,6 +23,9 @@ typedef struct sg_param_spec {
     sg_init init;
     double variance;
     bool decay; // weight decay applies: all but norm scales and biases
+    // Rows of the table that a token reads at most, where nothing but the selected rows of a memory
+    // is ever read of it; 0: any parameter that is read as a whole.
+    int64_t row_hits;
 } sg_param_spec;
 
 typedef struct sg_param_list {

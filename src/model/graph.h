@@ -18,6 +18,8 @@ typedef struct sg_graph_options {
     int threads;
     const sg_kv_cache *caches; // (layers), or NULL: no cache
     const int64_t *start;      // position of the first token, with caches
+    // By parameter, NULL where its gradient is whole; or NULL.
+    sg_row_grads *const *row_grads;
 } sg_graph_options;
 
 typedef struct sg_graph {

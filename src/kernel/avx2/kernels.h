@@ -42,5 +42,6 @@ void sg_avx2_gather_sum(float *y, const float *z, const float *table, const int3
 
 void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
                    const sg_adamw_args *args);
+void sg_avx2_adamw_idle(float *p, float *m, float *v, int64_t n, const sg_adamw_idle_args *args);
 
 #endif

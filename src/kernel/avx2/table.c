@@ -27,4 +27,5 @@ const sg_kernels sg_avx2_table = {
     .gather_dots = sg_avx2_gather_dots,
     .gather_sum = sg_avx2_gather_sum,
     .adamw = sg_avx2_adamw,
+    .adamw_idle = sg_avx2_adamw_idle,
 };

@@ -26,6 +26,7 @@ static const sg_kernels ref_table = {
     .gather_dots = sg_ref_gather_dots,
     .gather_sum = sg_ref_gather_sum,
     .adamw = sg_ref_adamw,
+    .adamw_idle = sg_ref_adamw_idle,
 };
 
 const sg_kernels *sg_kernels_ref(void)
