@@ -146,7 +146,7 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
     SG_TRY(family_check_sizes(c, family, err));
     const sg_router *router = family_router(c);
     if (router == NULL) return SG_OK;
-    return router->check(c, err);
+    return router->check(router, c, err);
 }
 
 // ---- parameters -------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
     const sg_family *family = sg_family_find(c->ffn);
     const sg_router *router = family_router(c);
     int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
-    if (router != NULL) router->params(c, prefix, list);
+    if (router != NULL) router->params(router, c, prefix, list);
     switch (family->block) {
     case SG_BLOCK_DENSE:
         sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
@@ -229,7 +229,7 @@ sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
     const sg_router *router = family_router(c);
     sg_selection selection = {0};
     if (router != NULL) {
-        selection = router->build(b, x);
+        selection = router->build(router, b, x);
         if (family->normaliser == SG_NORMALISE_SELECTED)
             selection.scores = sg_softmax(b->tape, selection.scores, selection.k);
     }
@@ -264,7 +264,7 @@ sg_ffn_count sg_ffn_counts(const sg_config *c)
     const sg_family *family = sg_family_find(c->ffn);
     const sg_router *router = family_router(c);
     double d = (double)c->hidden_size;
-    sg_ffn_count count = {.router_flops = router ? router->flops(c) : 0};
+    sg_ffn_count count = {.router_flops = router ? router->flops(router, c) : 0};
     int64_t F = c->ffn_intermediate_size, pools = family->shared_pool ? 1 : c->ffn_channels;
     int64_t idle = 0;
     switch (family->block) {

@@ -22,13 +22,17 @@ static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
     return b->parameter(b->user, b->prefix, name);
 }
 
-typedef struct sg_router {
+typedef struct sg_router sg_router;
+struct sg_router {
     const char *name;
-    sg_status (*check)(const sg_config *config, sg_error *err);
-    void (*params)(const sg_config *config, const char *prefix, sg_param_list *list);
-    sg_selection (*build)(const sg_builder *b, sg_tensor *x);
-    double (*flops)(const sg_config *config);
-} sg_router;
+    bool product; // scores are sums of two parts' scores (router_keys.c)
+    bool keyed;   // a query for each channel, not one for all
+    sg_status (*check)(const sg_router *self, const sg_config *config, sg_error *err);
+    void (*params)(const sg_router *self, const sg_config *config, const char *prefix,
+                   sg_param_list *list);
+    sg_selection (*build)(const sg_router *self, const sg_builder *b, sg_tensor *x);
+    double (*flops)(const sg_router *self, const sg_config *config);
+};
 
 extern const sg_router sg_router_product_dense;
 extern const sg_router sg_router_product_key_value;

@@ -46,6 +46,18 @@ void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int
     list->count++;
 }
 
+void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,
+                         const int64_t *shape, sg_init init, sg_buffer buffer, double rate)
+{
+    sg_param_add(list, prefix, name, rank, shape, init, 0);
+    if (list->status != SG_OK) return;
+    sg_param_spec *spec = &list->specs[list->count - 1];
+    spec->decay = false;
+    spec->buffer = buffer;
+    spec->rate = rate;
+    list->buffers += spec->count;
+}
+
 void sg_param_list_free(sg_param_list *list)
 {
     sg_free(list->specs);
@@ -96,4 +108,51 @@ void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_r
 {
     param_loop l = {spec, seed, sg_rng_stream(spec->name), values};
     sg_parallel_for(pool, (spec->count + param_chunk - 1) / param_chunk, param_init_chunk, &l);
+}
+
+void sg_buffers_update(const sg_param_list *params, sg_real *const *values,
+                       sg_real *const *statistics, int64_t micro_batches)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        for (int64_t j = 0; spec->buffer == SG_BUFFER_AVERAGE && j < spec->count; j++) {
+            double mean = (double)statistics[i][j] / (double)micro_batches;
+            values[i][j] += (sg_real)(spec->rate * (mean - (double)values[i][j]));
+        }
+    }
+}
+
+// ---- memory for all parameters ----------------------------------------------------------------
+
+static size_t param_bytes(const sg_param_spec *spec)
+{
+    return ((size_t)spec->count * sizeof(sg_real) + 63) & ~(size_t)63;
+}
+
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, sg_param_block *block,
+                             sg_error *err)
+{
+    *block = (sg_param_block){0};
+    for (size_t i = 0; i < params->count; i++)
+        block->bytes += param_bytes(&params->specs[i]);
+    block->parts = sg_alloc_array(params->count, sizeof *block->parts);
+    block->memory = sg_alloc_big(block->bytes);
+    if (block->parts == NULL || block->memory == NULL) {
+        sg_fail(err, SG_ERR_MEMORY, "out of memory: the %s take %zu bytes", what, block->bytes);
+        sg_param_block_free(block);
+        return SG_ERR_MEMORY;
+    }
+    unsigned char *at = block->memory;
+    for (size_t i = 0; i < params->count; i++) {
+        block->parts[i] = (sg_real *)at;
+        at += param_bytes(&params->specs[i]);
+    }
+    return SG_OK;
+}
+
+void sg_param_block_free(sg_param_block *block)
+{
+    sg_free_big(block->memory, block->bytes);
+    sg_free(block->parts);
+    *block = (sg_param_block){0};
 }

@@ -42,8 +42,9 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     sg_ffn_count ffn = sg_ffn_counts(&c);
     double T = (double)seq_len, L = (double)c.num_hidden_layers, d = (double)c.hidden_size;
     double width = (double)(c.num_attention_heads * c.head_dim);
-    cost->parameters = params.total;
-    cost->active_parameters_per_token = params.total - c.num_hidden_layers * ffn.idle_parameters;
+    cost->parameters = params.total - params.buffers;
+    cost->active_parameters_per_token =
+        cost->parameters - c.num_hidden_layers * ffn.idle_parameters;
     cost->ffn_neurons = c.num_hidden_layers * ffn.neurons;
     cost->ffn_active_neurons_per_token = c.num_hidden_layers * ffn.active_neurons;
     cost->attention_flops = L * (8 * T * d * width + 4 * T * T * width);

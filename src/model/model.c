@@ -47,21 +47,11 @@ static sg_status model_rope(sg_model *m, sg_error *err)
                              m->config.rope_theta, err);
 }
 
-// Writable memory for all parameters, each at a multiple of 64 bytes.
+// Writable memory for all parameters.
 static sg_status model_storage(sg_model *m, sg_error *err)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < m->params.count; i++)
-        bytes += ((size_t)m->params.specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
-    m->storage = sg_alloc_big(bytes);
-    if (m->storage == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory: the weights take %zu bytes", bytes);
-    m->storage_bytes = bytes;
-    unsigned char *at = (unsigned char *)m->storage;
-    for (size_t i = 0; i < m->params.count; i++) {
-        m->values[i] = (sg_real *)at;
-        at += ((size_t)m->params.specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
-    }
+    SG_TRY(sg_param_block_new(&m->params, "weights", &m->storage, err));
+    memcpy(m->values, m->storage.parts, m->params.count * sizeof *m->values);
     return SG_OK;
 }
 
@@ -84,7 +74,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
 void sg_model_free(sg_model *m)
 {
     if (m == NULL) return;
-    sg_free_big(m->storage, m->storage_bytes);
+    sg_param_block_free(&m->storage);
     sg_free(m->values);
     sg_param_list_free(&m->params);
     sg_rope_table_free(&m->rope);
@@ -236,8 +226,8 @@ sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err
     return status;
 }
 
-sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, const char *folder,
-                        sg_error *err)
+sg_status sg_model_write(const sg_model *model, const char *tokenizer, size_t tokenizer_bytes,
+                         const char *folder, sg_error *err)
 {
     size_t n = model->params.count;
     char *config = NULL;
@@ -247,8 +237,7 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
     if (status == SG_OK) {
         sg_model_views(model, views);
         const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
-                                        {"tokenizer.json", tokenizer ? tokenizer->json : NULL,
-                                         tokenizer ? tokenizer->json_bytes : 0}};
+                                        {"tokenizer.json", tokenizer, tokenizer_bytes}};
         const sg_key_value metadata[] = {{"format", "pt"}};
         status =
             sg_model_folder_save(folder, 0, views, n, metadata, 1, files, tokenizer ? 2 : 1, err);
@@ -256,6 +245,13 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
     sg_free(views);
     sg_free(config);
     return status;
+}
+
+sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, const char *folder,
+                        sg_error *err)
+{
+    return sg_model_write(model, tokenizer ? tokenizer->json : NULL,
+                          tokenizer ? tokenizer->json_bytes : 0, folder, err);
 }
 
 size_t sg_model_tensor_count(const sg_model *model)

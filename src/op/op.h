@@ -54,6 +54,8 @@ sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_ten
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
 // Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
+// 1 / (1 + exp(-x)).
+sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.
 sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 
@@ -68,6 +70,38 @@ typedef struct sg_selection {
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+
+// The k largest of x + bias, with the scores of x: the bias (n), a buffer, moves the choice alone
+// (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing"). Its statistic is how often each of the n
+// was selected in rows that count. x (rows, n).
+sg_selection sg_topk_biased(sg_tape *tape, sg_tensor *x, sg_tensor *bias, int64_t k,
+                            sg_tensor *counted);
+
+// Below, `counted` (rows) says which rows count: those where it is not negative, as the targets of a
+// loss; NULL: all.
+
+// Each group of `width` neighbours divided by its sum: x >= 0.
+sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width);
+#define SG_SHARE_LEAST ((sg_real)1e-20) // added to the sum, which may be 0
+// The scores of a selection of one channel; 0 from the `capacity`-th row on that selects a block, in
+// the order of rows. Rows that do not count keep theirs and take no place.
+sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
+                       int64_t capacity, sg_tensor *counted);
+// Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
+// at every forward pass; not when values are computed again. pools: 1 or the channels.
+void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
+                  int64_t *counts, sg_tensor *counted);
+
+// Scalars that a router may add to the loss, of a selection of one channel.
+// Balance: B sum_i f_i P_i, f_i the share of i in all selections (without a gradient), P_i the mean
+// of p (rows, B) or, when `share`, of p divided by its sum over the row. 1 when all are used alike, B
+// when all rows use one and p is sure of it.
+sg_tensor *sg_balance_loss(sg_tape *tape, sg_tensor *p, const sg_selection *selection, bool share,
+                           sg_tensor *counted);
+// z: mean over rows of the squared logarithm of the sum of exponentials. logits (rows, B).
+sg_tensor *sg_z_loss(sg_tape *tape, sg_tensor *logits, sg_tensor *counted);
+bool sg_is_balance_loss(const sg_node *node);
+bool sg_is_z_loss(const sg_node *node);
 
 // The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);

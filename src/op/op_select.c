@@ -1,4 +1,4 @@
-// Turning scores into a selection: plain top-k and product top-k. No gradient reaches what was not
+// Turning scores into a selection: plain, biased and product top-k. No gradient reaches what was not
 // selected; the ids carry none.
 #include <string.h>
 
@@ -18,9 +18,20 @@ typedef struct select_loop {
     bool add;
 } select_loop;
 
+// One channel: in[1] is the bias.
+static void select_biased(const select_loop *c, int32_t *ids, sg_real *scores, const sg_real *x,
+                          int worker)
+{
+    const select_attributes *a = c->a;
+    sg_real *sum = sg_worker_scratch(c->run, worker);
+    c->run->kernels->add(sum, x, sg_values(c->node->in[1]), a->n);
+    c->run->kernels->topk(ids, scores, sum, a->n, a->k);
+    for (int64_t i = 0; i < a->k; i++)
+        scores[i] = x[ids[i]];
+}
+
 static void select_forward_chunk(void *context, int64_t chunk, int worker)
 {
-    (void)worker;
     const select_loop *c = context;
     const select_attributes *a = c->a;
     int64_t width = sg_columns(c->node->in[0]), end = sg_min(c->rows, (chunk + 1) * c->chunk);
@@ -30,7 +41,9 @@ static void select_forward_chunk(void *context, int64_t chunk, int worker)
         sg_real *scores = sg_values(c->node->out[1]) + r * a->channels * a->k;
         for (int64_t ch = 0; ch < a->channels; ch++) {
             const sg_real *part = x + ch * a->n;
-            if (a->product)
+            if (c->node->n_in > 1)
+                select_biased(c, ids, scores, part, worker);
+            else if (a->product)
                 c->run->kernels->product_topk(ids + ch * a->k, scores + ch * a->k, part,
                                               part + a->channels * a->n, a->n, a->k);
             else
@@ -77,9 +90,23 @@ static void select_backward_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
+// The statistic of the bias: how often each was selected.
+static void select_count(const sg_run *run, const sg_node *node)
+{
+    const select_attributes *a = node->attributes;
+    bool add;
+    sg_real *counts = node->n_in > 1 ? sg_grad_in(run, node, 1, &add) : NULL;
+    if (counts == NULL) return;
+    if (!add) memset(counts, 0, (size_t)a->n * sizeof *counts);
+    for (int64_t h = 0; h < node->out[0]->count; h++)
+        if (node->in[2] == NULL || sg_ints(node->in[2])[h / a->k] >= 0)
+            counts[sg_ints(node->out[0])[h]] += 1;
+}
+
 static void select_backward(const sg_run *run, const sg_node *node)
 {
     select_loop c = select_make(run, node);
+    select_count(run, node);
     c.grad = sg_grad_in(run, node, 0, &c.add);
     if (c.grad != NULL)
         sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), select_backward_chunk, &c);
@@ -92,6 +119,14 @@ static const sg_op op_topk = {
     .backward_reads_out = 1,
 };
 
+static const sg_op op_topk_biased = {
+    .name = "topk_biased",
+    .forward = select_forward,
+    .backward = select_backward,
+    .backward_reads_in = 4,
+    .backward_reads_out = 1,
+};
+
 static const sg_op op_product_topk = {
     .name = "product_topk",
     .forward = select_forward,
@@ -99,11 +134,13 @@ static const sg_op op_product_topk = {
     .backward_reads_out = 1,
 };
 
-static sg_selection select_record(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k,
-                                  bool product)
+static sg_selection select_record(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *const *in,
+                                  int64_t channels, int64_t k)
 {
     sg_selection none = {0};
+    sg_tensor *x = in[0];
     if (x == NULL) return none;
+    bool product = op == &op_product_topk;
     int64_t parts = product ? 2 : 1;
     int64_t n = channels > 0 ? sg_columns(x) / (parts * channels) : 0;
     if (n < 1 || sg_columns(x) != parts * channels * n || k < 1 || k > n || k > SG_TOPK_MAX) {
@@ -111,12 +148,12 @@ static sg_selection select_record(sg_tape *tape, sg_tensor *x, int64_t channels,
                      x->name);
         return none;
     }
-    const sg_op *op = product ? &op_product_topk : &op_topk;
-    sg_node *node = sg_tape_node(tape, op, 1, (sg_tensor *[]){x});
+    sg_node *node = sg_tape_node(tape, op, n_in, in);
     select_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return none;
     *a = (select_attributes){channels, n, k, product};
     node->attributes = a;
+    if (n_in > 1) node->worker_scratch_bytes = (size_t)n * sizeof(sg_real);
     int64_t shape[] = {sg_rows(x), channels * k};
     sg_selection selection = {.channels = channels, .k = k};
     selection.ids = sg_node_output(tape, node, "ids", SG_KIND_INT, 2, shape);
@@ -126,10 +163,22 @@ static sg_selection select_record(sg_tape *tape, sg_tensor *x, int64_t channels,
 
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k)
 {
-    return select_record(tape, x, channels, k, false);
+    return select_record(tape, &op_topk, 1, (sg_tensor *[]){x}, channels, k);
 }
 
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k)
 {
-    return select_record(tape, x, channels, k, true);
+    return select_record(tape, &op_product_topk, 1, (sg_tensor *[]){x}, channels, k);
+}
+
+sg_selection sg_topk_biased(sg_tape *tape, sg_tensor *x, sg_tensor *bias, int64_t k,
+                            sg_tensor *counted)
+{
+    sg_selection none = {0};
+    if (x == NULL || bias == NULL) return none;
+    if (bias->count != sg_columns(x) || (counted != NULL && counted->count != sg_rows(x))) {
+        sg_tape_fail(tape, SG_ERR_INTERNAL, "top-k: %s does not fit %s", bias->name, x->name);
+        return none;
+    }
+    return select_record(tape, &op_topk_biased, 3, (sg_tensor *[]){x, bias, counted}, 1, k);
 }

@@ -57,40 +57,6 @@ static double sample_median(double *samples, int64_t count)
     return (samples[(count - 1) / 2] + samples[count / 2]) / 2;
 }
 
-// ---- memory for parameters ----------------------------------------------------------------------
-
-static size_t block_bytes(const sg_param_spec *spec)
-{
-    return ((size_t)spec->count * sizeof(sg_real) + 63) & ~(size_t)63;
-}
-
-sg_status sg_bench_block_new(const sg_param_list *params, sg_bench_block *block, sg_error *err)
-{
-    *block = (sg_bench_block){0};
-    for (size_t i = 0; i < params->count; i++)
-        block->bytes += block_bytes(&params->specs[i]);
-    block->parts = sg_alloc_array(params->count, sizeof *block->parts);
-    block->memory = sg_alloc_big(block->bytes);
-    if (block->parts == NULL || block->memory == NULL) {
-        sg_fail(err, SG_ERR_MEMORY, "out of memory: the parameters take %zu bytes", block->bytes);
-        sg_bench_block_free(block);
-        return SG_ERR_MEMORY;
-    }
-    unsigned char *at = block->memory;
-    for (size_t i = 0; i < params->count; i++) {
-        block->parts[i] = (sg_real *)at;
-        at += block_bytes(&params->specs[i]);
-    }
-    return SG_OK;
-}
-
-void sg_bench_block_free(sg_bench_block *block)
-{
-    sg_free_big(block->memory, block->bytes);
-    sg_free(block->parts);
-    *block = (sg_bench_block){0};
-}
-
 // ---- use of a memory ----------------------------------------------------------------------------
 
 // Both kinds of memory read (x, ids, scores, tables …); the tables' leading dimensions are blocks.

@@ -63,16 +63,6 @@ sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *e
 // Keeps the ids that sg_bench_count_use reads; before the tape is finished.
 void sg_bench_keep_ids(sg_tape *tape);
 
-// One block of memory for all parameters of a list, each at a multiple of 64 bytes.
-typedef struct sg_bench_block {
-    sg_real **parts; // by parameter
-    void *memory;
-    size_t bytes;
-} sg_bench_block;
-
-sg_status sg_bench_block_new(const sg_param_list *params, sg_bench_block *block, sg_error *err);
-void sg_bench_block_free(sg_bench_block *block);
-
 sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err);
 sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err);
 sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err);

@@ -15,7 +15,7 @@ static const char layer_prefix[] = "layer.";
 typedef struct layer {
     const sg_bench_run *b;
     sg_param_list params;
-    sg_bench_block values, grads;
+    sg_param_block values, grads;
     sg_tensor **leaves; // by parameter
     sg_real *states;    // x, then dy and dx where a gradient is wanted
     size_t state_bytes;
@@ -113,8 +113,8 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     if (l->params.status != SG_OK)
         return sg_fail(err, l->params.status, "the parameters of a layer: %s",
                        sg_status_name(l->params.status));
-    SG_TRY(sg_bench_block_new(&l->params, &l->values, err));
-    if (backward) SG_TRY(sg_bench_block_new(&l->params, &l->grads, err));
+    SG_TRY(sg_param_block_new(&l->params, "weights", &l->values, err));
+    if (backward) SG_TRY(sg_param_block_new(&l->params, "gradients", &l->grads, err));
     l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
     l->states = sg_alloc_big(l->state_bytes);
     l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
@@ -134,8 +134,8 @@ static void layer_close(layer *l)
     sg_free(l->seconds);
     sg_free(l->leaves);
     sg_free_big(l->states, l->state_bytes);
-    sg_bench_block_free(&l->grads);
-    sg_bench_block_free(&l->values);
+    sg_param_block_free(&l->grads);
+    sg_param_block_free(&l->values);
     sg_param_list_free(&l->params);
 }
 

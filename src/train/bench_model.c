@@ -41,7 +41,7 @@ static double model_flops(const sg_bench_run *b, double tokens, double pairs)
 typedef struct step {
     const sg_bench_run *b;
     sg_model *model;
-    sg_bench_block grads;
+    sg_param_block grads;
     sg_optimizer *optimizer;
     sg_graph *graph;
     int32_t *ids; // (tokens + 1): targets are the ids one further
@@ -62,7 +62,7 @@ static sg_status step_open(step *s, sg_error *err)
                               .output = SG_OUTPUT_LOSS,
                               .gradient = true,
                               .threads = b->context->threads};
-    SG_TRY(sg_bench_block_new(params, &s->grads, err));
+    SG_TRY(sg_param_block_new(params, "gradients", &s->grads, err));
     SG_TRY(sg_optimizer_new(params, values, s->grads.parts, &adamw, &s->optimizer, err));
     SG_TRY(sg_graph_new(&s->model->config, params, values, s->grads.parts, &s->model->rope, &graph,
                         &s->graph, err));
@@ -84,7 +84,7 @@ static void step_close(step *s)
     sg_free(s->ids);
     sg_graph_free(s->graph);
     sg_optimizer_free(s->optimizer);
-    sg_bench_block_free(&s->grads);
+    sg_param_block_free(&s->grads);
     sg_model_free(s->model);
 }
 

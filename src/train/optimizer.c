@@ -50,6 +50,7 @@ sg_status sg_optimizer_new(const sg_param_list *params, sg_real *const *values,
         int64_t count = params->specs[i].count;
         o->offsets[i] = offset;
         offset += count;
+        if (params->specs[i].buffer != SG_BUFFER_NONE) continue; // its moments stay 0
         for (int64_t first = 0; first < count; first += optimizer_piece) {
             int64_t left = count - first;
             o->chunks[o->n_chunks++] =

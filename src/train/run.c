@@ -11,34 +11,24 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "format/json.h"
 #include "format/jsonl_log.h"
-#include "format/shards.h"
 #include "format/tfevents.h"
 #include "kernel/gemm.h"
-#include "model/config.h"
-#include "text/unicode.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/run_options.h"
+#include "train/run_settings.h"
 #include "train/run_state.h"
 
-enum {
-    run_json_limit = 16 << 20,
-    run_manifest_limit = 1 << 28,
-    run_tokenizer_limit = 512 << 20,
-    run_sample_tokens = 64
-};
+enum { run_json_limit = 16 << 20, run_tokenizer_limit = 512 << 20, run_sample_tokens = 64 };
 
 typedef struct run {
     sg_context *context;
     const char *folder;
     const sg_train_hooks *hooks;
-    sg_train_options options;
-    char data_folder[SG_PATH_MAX];
-    char data_hash[24]; // of the manifest, and so of every row
+    sg_run_settings settings;
     sg_data *data;
     sg_cost cost;
     int64_t steps;
@@ -59,172 +49,40 @@ typedef struct run {
     bool stop;
 } run;
 
-// ---- small files ------------------------------------------------------------------------------
-
-static sg_status run_has(const run *r, const char *name, bool *there, sg_error *err)
-{
-    char path[SG_PATH_MAX];
-    sg_fs_info info;
-    SG_TRY(sg_path_join(path, sizeof path, r->folder, name, err));
-    sg_status status = sg_path_info(path, &info, err);
-    *there = status == SG_OK;
-    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
-}
-
-// Takes the object; NULL: out of memory.
-static sg_status run_write_json(const run *r, const char *name, json_t *object, sg_error *err)
-{
-    char path[SG_PATH_MAX], *text = NULL;
-    if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
-    sg_status status = sg_path_join(path, sizeof path, r->folder, name, err);
-    if (status == SG_OK) status = sg_json_text(object, true, &text, err);
-    if (status == SG_OK) status = sg_file_write_atomic(path, text, strlen(text), err);
-    sg_free(text);
-    json_decref(object);
-    return status;
-}
-
-// A checksum of what the data are: their manifest, which has the checksum of every shard, without
-// the names of the files they were packed from.
-static sg_status run_hash_data(run *r, sg_error *err)
-{
-    char path[SG_PATH_MAX], *text;
-    json_t *manifest;
-    SG_TRY(sg_path_join(path, sizeof path, r->data_folder, SG_DATA_MANIFEST, err));
-    SG_TRY(sg_json_read(path, run_manifest_limit, &manifest, err));
-    json_object_del(manifest, "sources");
-    sg_status status = sg_json_text(manifest, false, &text, err);
-    json_decref(manifest);
-    SG_TRY(status);
-    snprintf(r->data_hash, sizeof r->data_hash, "%016llx",
-             (unsigned long long)sg_hash(text, strlen(text)));
-    sg_free(text);
-    return SG_OK;
-}
-
-static sg_status run_write_settings(const run *r, sg_error *err)
-{
-    const sg_data_info *info = sg_data_get_info(r->data);
-    const char *text = r->hooks && r->hooks->command ? r->hooks->command : "";
-    sg_bytes command = {0}; // for people to read, and need not be UTF-8
-    if (!sg_utf8_repair(text, strlen(text), &command))
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for run.json");
-    sg_json_setup();
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s%, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin", sg_version(), "kernel",
-        r->context->kernel, "blas", sg_gemm_name(), "command", command.data ? command.data : "",
-        command.count, "total_steps", (json_int_t)r->steps, "data", "folder", r->data_folder,
-        "checksum", r->data_hash, "train_rows", (json_int_t)info->split[SG_SPLIT_TRAIN].rows,
-        "val_rows", (json_int_t)info->split[SG_SPLIT_VAL].rows);
-    sg_free(command.data);
-    json_t *options = sg_run_options_json(&r->options);
-    // This releases the options when it fails, too.
-    if (json_object_set_new(object, "options", options) != 0) {
-        json_decref(object);
-        object = NULL;
-    }
-    return run_write_json(r, "run.json", object, err);
-}
-
-static sg_status run_set_data(run *r, const char *folder, sg_error *err)
-{
-    if (strlen(folder) >= sizeof r->data_folder)
-        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", folder);
-    if (sg_utf8_valid_prefix(folder, strlen(folder)) != strlen(folder))
-        return sg_fail(err, SG_ERR_ARGUMENT, "%s: the path is not UTF-8, which run.json has to be",
-                       folder);
-    memcpy(r->data_folder, folder, strlen(folder) + 1);
-    return SG_OK;
-}
-
-// What run.json says besides the options.
-typedef struct run_settings {
-    char kernel[32], blas[64], data_hash[24];
-} run_settings;
-
-static sg_status settings_text(const json_t *object, const char *path, const char *key, char *out,
-                               size_t capacity, sg_error *err)
-{
-    const char *text = NULL;
-    SG_TRY(sg_json_get_string(object, path, key, true, &text, err));
-    snprintf(out, capacity, "%s", text);
-    return SG_OK;
-}
-
-static sg_status run_parse_settings(run *r, const json_t *object, const char *path,
-                                    run_settings *settings, sg_error *err)
-{
-    json_t *data, *options;
-    const char *folder = NULL;
-    SG_TRY(sg_json_get_object(object, path, "options", true, &options, err));
-    SG_TRY(sg_run_options_parse(options, path, &r->options, err));
-    SG_TRY(settings_text(object, path, "kernel", settings->kernel, sizeof settings->kernel, err));
-    SG_TRY(settings_text(object, path, "blas", settings->blas, sizeof settings->blas, err));
-    SG_TRY(sg_json_get_object(object, path, "data", true, &data, err));
-    SG_TRY(settings_text(data, path, "checksum", settings->data_hash, sizeof settings->data_hash,
-                         err));
-    if (r->data_folder[0] != '\0') return SG_OK; // the caller's goes before
-    SG_TRY(sg_json_get_string(data, path, "folder", true, &folder, err));
-    return run_set_data(r, folder, err);
-}
-
-static sg_status run_read_settings(run *r, run_settings *settings, sg_error *err)
-{
-    char path[SG_PATH_MAX];
-    json_t *object;
-    bool there;
-    SG_TRY(run_has(r, "run.json", &there, err));
-    if (!there)
-        return sg_fail(err, SG_ERR_NOT_FOUND, "%s: holds no run (there is no run.json)", r->folder);
-    SG_TRY(sg_path_join(path, sizeof path, r->folder, "run.json", err));
-    SG_TRY(sg_json_read(path, run_json_limit, &object, err));
-    sg_status status = run_parse_settings(r, object, path, settings, err);
-    json_decref(object);
-    return status;
-}
-
-sg_status sg_train_read_options(const char *folder, sg_train_options *options, sg_error *err)
-{
-    run r = {.folder = folder};
-    run_settings settings;
-    SG_TRY(run_read_settings(&r, &settings, err));
-    *options = r.options;
-    return SG_OK;
-}
-
 // ---- opening ----------------------------------------------------------------------------------
 
 // A prompt that does not fit is to be known now and not at the first sample.
 static sg_status run_check_prompt(const run *r, sg_error *err)
 {
-    const char *prompt = r->options.sample_prompt;
+    const char *prompt = r->settings.options.sample_prompt;
     int32_t *ids;
     size_t count;
     SG_TRY(sg_tokenizer_encode(r->tokenizer, prompt, strlen(prompt), NULL, &ids, &count, err));
     sg_buffer_free(ids);
-    int64_t most = r->options.config.max_position_embeddings - 2; // one to begin, one to say
+    int64_t most =
+        r->settings.options.config.max_position_embeddings - 2; // one to begin, one to say
     if ((int64_t)count <= most) return SG_OK;
     return sg_fail(err, SG_ERR_ARGUMENT,
                    "sample-prompt: found %zu tokens, expected at most %lld with sequences of %lld",
                    count, (long long)(most > 0 ? most : 0),
-                   (long long)r->options.config.max_position_embeddings);
+                   (long long)r->settings.options.config.max_position_embeddings);
 }
 
 static sg_status run_open_data(run *r, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    SG_TRY(sg_data_open(r->data_folder, SG_VERIFY_AUTO, &r->data, err));
-    SG_TRY(run_hash_data(r, err));
-    SG_TRY(sg_run_options_complete(&r->options, r->data, r->data_folder, err));
+    SG_TRY(sg_data_open(r->settings.data_folder, SG_VERIFY_AUTO, &r->data, err));
+    SG_TRY(sg_run_settings_hash_data(&r->settings, err));
+    SG_TRY(sg_run_options_complete(&r->settings.options, r->data, r->settings.data_folder, err));
     const sg_data_info *info = sg_data_get_info(r->data);
-    int64_t micro = r->options.batch_size / r->options.grad_accum;
-    SG_TRY(sg_config_cost(&r->options.config, info->seq_len, micro, r->options.recompute,
-                          r->context->threads, &r->cost, err));
-    SG_TRY(sg_run_options_steps(&r->options, info->seq_len, info->split[SG_SPLIT_TRAIN].rows,
-                                &r->cost, &r->steps, err));
-    SG_TRY(sg_path_join(path, sizeof path, r->data_folder, "tokenizer.json", err));
+    int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
+    SG_TRY(sg_config_cost(&r->settings.options.config, info->seq_len, micro,
+                          r->settings.options.recompute, r->context->threads, &r->cost, err));
+    SG_TRY(sg_run_options_steps(&r->settings.options, info->seq_len,
+                                info->split[SG_SPLIT_TRAIN].rows, &r->cost, &r->steps, err));
+    SG_TRY(sg_path_join(path, sizeof path, r->settings.data_folder, "tokenizer.json", err));
     SG_TRY(sg_file_read(path, run_tokenizer_limit, &r->tokenizer_text, &r->tokenizer_bytes, err));
-    if (r->options.sample_every == 0) return SG_OK;
+    if (r->settings.options.sample_every == 0) return SG_OK;
     SG_TRY(
         sg_tokenizer_from_memory(r->tokenizer_text, r->tokenizer_bytes, path, &r->tokenizer, err));
     return run_check_prompt(r, err);
@@ -270,13 +128,15 @@ static sg_status run_open_trainer(run *r, const sg_checkpoint *checkpoint, sg_er
 {
     sg_model *model;
     if (checkpoint == NULL) {
-        SG_TRY(sg_model_new(r->context, &r->options.config, r->options.seed, &model, err));
+        SG_TRY(sg_model_new(r->context, &r->settings.options.config, r->settings.options.seed,
+                            &model, err));
     } else {
         const sg_safetensors *weights;
         SG_TRY(sg_checkpoint_group(checkpoint, "model.safetensors", &weights, err));
-        SG_TRY(sg_model_from_file(r->context, &r->options.config, weights, &model, err));
+        SG_TRY(sg_model_from_file(r->context, &r->settings.options.config, weights, &model, err));
     }
-    SG_TRY(sg_trainer_open(&r->trainer, r->context, &r->options, r->steps, r->data, model, err));
+    SG_TRY(sg_trainer_open(&r->trainer, r->context, &r->settings.options, r->steps, r->data, model,
+                           err));
     r->trainer_open = true;
     return checkpoint ? run_restore(r, checkpoint, err) : SG_OK;
 }
@@ -354,7 +214,7 @@ static sg_status run_event(run *r, sg_train_event_kind kind, const char *text);
 
 static sg_status run_prune(const run *r, sg_error *err)
 {
-    return sg_checkpoint_prune(r->folder, r->saved_step, (int)r->options.keep_last,
+    return sg_checkpoint_prune(r->folder, r->saved_step, (int)r->settings.options.keep_last,
                                r->trainer.state.best_step, err);
 }
 
@@ -400,7 +260,7 @@ static void run_rate(run *r)
     if (span < 0.5 && r->tokens_per_second > 0) return;
     int64_t steps = r->trainer.state.step - r->rate_step;
     if (steps == 0 || span <= 0) return;
-    double tokens = (double)(r->trainer.length * r->options.batch_size * steps);
+    double tokens = (double)(r->trainer.length * r->settings.options.batch_size * steps);
     r->tokens_per_second = tokens / span;
     r->flops_per_second =
         3 * r->cost.forward_flops_per_sequence_all_in * tokens / (double)r->trainer.length / span;
@@ -436,10 +296,12 @@ static sg_status run_record(run *r, json_t *record, sg_error *err)
 static sg_status run_log(run *r, sg_error *err)
 {
     const sg_trainer *t = &r->trainer;
-    int64_t every = r->options.log_every ? r->options.log_every : r->steps > 200 ? 10 : 1;
+    int64_t every = r->settings.options.log_every ? r->settings.options.log_every
+                    : r->steps > 200              ? 10
+                                                  : 1;
     int64_t step = t->state.step;
     if (step % every != 0 && step != r->steps && step != 1) return SG_OK;
-    double flops = 3 * r->cost.forward_flops_per_sequence * (double)r->options.batch_size;
+    double flops = 3 * r->cost.forward_flops_per_sequence * (double)r->settings.options.batch_size;
     return run_record(
         r,
         json_pack("{s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f}", "step", (json_int_t)step, "loss",
@@ -453,9 +315,9 @@ static sg_status run_log(run *r, sg_error *err)
 
 static sg_status run_evaluate(run *r, int64_t sequences, sg_eval_result *result, sg_error *err)
 {
-    int64_t micro = r->options.batch_size / r->options.grad_accum;
+    int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     sg_eval_options options = sg_eval_options_default();
-    options.batch_size = r->options.batch_size;
+    options.batch_size = r->settings.options.batch_size;
     options.micro_batch = micro;
     if (sequences > 0)
         options.max_batches = (sequences + options.batch_size - 1) / options.batch_size;
@@ -471,7 +333,7 @@ static sg_status run_validate(run *r, bool *best, sg_error *err)
 {
     sg_eval_result val;
     sg_train_state *s = &r->trainer.state;
-    SG_TRY(run_evaluate(r, r->options.eval_sequences, &val, err));
+    SG_TRY(run_evaluate(r, r->settings.options.eval_sequences, &val, err));
     r->val_loss = val.loss;
     *best = !(val.loss >= s->best_loss);
     if (*best) {
@@ -506,15 +368,16 @@ static sg_status run_sample(run *r, sg_error *err)
 {
     text_buffer buffer = {.used = 0};
     int64_t step = r->trainer.state.step;
-    buffer_add(&buffer, r->options.sample_prompt, strlen(r->options.sample_prompt));
+    buffer_add(&buffer, r->settings.options.sample_prompt,
+               strlen(r->settings.options.sample_prompt));
     sg_generate_options options = sg_generate_options_default();
     options.max_tokens = run_sample_tokens;
     options.sample.temperature = 0.8;
-    options.sample.seed = r->options.seed;
+    options.sample.seed = r->settings.options.seed;
     options.text = buffer_add;
     options.text_user = &buffer;
-    SG_TRY(
-        sg_generate(r->trainer.model, r->tokenizer, r->options.sample_prompt, &options, NULL, err));
+    SG_TRY(sg_generate(r->trainer.model, r->tokenizer, r->settings.options.sample_prompt, &options,
+                       NULL, err));
     SG_TRY(run_record(r, json_pack("{s:I, s:s}", "step", (json_int_t)step, "sample", buffer.text),
                       err));
     SG_TRY(sg_tfevents_text(r->events, sg_clock_wall(), step, "sample", buffer.text, err));
@@ -530,7 +393,7 @@ static bool due(int64_t every, int64_t step)
 
 static sg_status run_loop(run *r, sg_error *err)
 {
-    const sg_train_options *o = &r->options;
+    const sg_train_options *o = &r->settings.options;
     const sg_train_state *s = &r->trainer.state;
     r->started = r->rate_time = sg_clock_seconds();
     r->seconds_before = s->seconds;
@@ -564,7 +427,7 @@ static sg_status run_loop(run *r, sg_error *err)
 static void run_result(const run *r, sg_train_result *result)
 {
     const sg_train_state *s = &r->trainer.state;
-    double sequences = (double)r->options.batch_size * (double)s->step;
+    double sequences = (double)r->settings.options.batch_size * (double)s->step;
     *result =
         (sg_train_result){.steps = s->step,
                           .tokens = s->tokens,
@@ -578,29 +441,13 @@ static void run_result(const run *r, sg_train_result *result)
 // The last evaluation, and the run folder as a model folder.
 static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 {
-    sg_model *m = r->trainer.model;
     run_result(r, result);
     if (run_has_validation(r)) {
         SG_TRY(run_evaluate(r, 0, &result->val, err));
         r->val_loss = result->val.loss;
     }
-    sg_tensor_view *views = sg_alloc_array(m->params.count, sizeof *views);
-    char *config = NULL;
-    sg_status status = views ? sg_model_config_text(m, &config, err)
-                             : sg_fail(err, SG_ERR_MEMORY, "out of memory for the model");
-    if (status == SG_OK) {
-        sg_model_views(m, views);
-        const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
-                                        {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
-        const sg_key_value metadata[] = {{"format", "pt"}};
-        status =
-            sg_model_folder_save(r->folder, 0, views, m->params.count, metadata, 1, files, 2, err);
-    }
-    sg_free(views);
-    sg_free(config);
-    if (status == SG_OK)
-        status = run_write_json(r, "summary.json", sg_train_result_json(result), err);
-    return status;
+    SG_TRY(sg_model_write(r->trainer.model, r->tokenizer_text, r->tokenizer_bytes, r->folder, err));
+    return sg_run_write_json(r->folder, "summary.json", sg_train_result_json(result), err);
 }
 
 // ---- the two ways in --------------------------------------------------------------------------
@@ -611,7 +458,7 @@ static sg_status run_refuse_old(const run *r, sg_error *err)
     static const char *const names[] = {"run.json", "summary.json", "checkpoints", "config.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         bool there;
-        SG_TRY(run_has(r, names[i], &there, err));
+        SG_TRY(sg_run_has(r->folder, names[i], &there, err));
         if (!there) continue;
         if (i == 0)
             return sg_fail(err, SG_ERR_ARGUMENT,
@@ -632,12 +479,14 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
     run r = {.context = context,
              .folder = folder,
              .hooks = hooks,
-             .options = *options,
+             .settings.options = *options,
              .resumed_from = -1,
              .saved_step = -1,
              .val_loss = NAN};
     *result = (sg_train_result){0};
-    SG_TRY(run_set_data(&r, data, err));
+    snprintf(r.settings.kernel, sizeof r.settings.kernel, "%s", context->kernel);
+    snprintf(r.settings.blas, sizeof r.settings.blas, "%s", sg_gemm_name());
+    SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
     SG_TRY(run_refuse_old(&r, err));
     sg_status status = run_open_data(&r, err);
     if (status == SG_OK) status = run_open_trainer(&r, NULL, err);
@@ -645,7 +494,9 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
     if (status == SG_OK) status = sg_run_lock_take(folder, &r.lock, err);
     // Another process may have been here since.
     if (status == SG_OK) status = run_refuse_old(&r, err);
-    if (status == SG_OK) status = run_write_settings(&r, err);
+    if (status == SG_OK)
+        status = sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
+                                       sg_data_get_info(r.data), err);
     if (status == SG_OK) status = run_logs(&r, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);
@@ -657,7 +508,7 @@ static sg_status run_summary(const run *r, sg_train_result *result, bool *there,
 {
     char path[SG_PATH_MAX];
     json_t *object;
-    SG_TRY(run_has(r, "summary.json", there, err));
+    SG_TRY(sg_run_has(r->folder, "summary.json", there, err));
     if (!*there) return SG_OK;
     SG_TRY(sg_path_join(path, sizeof path, r->folder, "summary.json", err));
     SG_TRY(sg_json_read(path, run_json_limit, &object, err));
@@ -667,18 +518,18 @@ static sg_status run_summary(const run *r, sg_train_result *result, bool *there,
 }
 
 // Other data, and the end would not be that of the run; other arithmetic, and not to the bit.
-static sg_status run_compare(const run *r, const run_settings *settings, sg_error *err)
+static sg_status run_compare(const run *r, const char *began_hash, sg_error *err)
 {
-    if (strcmp(r->data_hash, settings->data_hash) != 0)
+    const sg_run_settings *began = &r->settings;
+    if (strcmp(began->data_hash, began_hash) != 0)
         return sg_fail(err, SG_ERR_MISMATCH,
-                       "%s: its checksum is %s, but the run began with data of %s", r->data_folder,
-                       r->data_hash, settings->data_hash);
-    if (strcmp(r->context->kernel, settings->kernel) != 0 ||
-        strcmp(sg_gemm_name(), settings->blas) != 0)
+                       "%s: its checksum is %s, but the run began with data of %s",
+                       began->data_folder, began->data_hash, began_hash);
+    if (strcmp(r->context->kernel, began->kernel) != 0 || strcmp(sg_gemm_name(), began->blas) != 0)
         sg_log(r->context, SG_LOG_WARNING,
                "%s: began with %s kernels and %s products, goes on with %s and %s: the end will "
                "not be the same to the bit",
-               r->folder, settings->kernel, settings->blas, r->context->kernel, sg_gemm_name());
+               r->folder, began->kernel, began->blas, r->context->kernel, sg_gemm_name());
     return SG_OK;
 }
 
@@ -691,11 +542,12 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
              .resumed_from = -1,
              .saved_step = -1,
              .val_loss = NAN};
-    run_settings settings;
     bool finished = false;
+    char began_hash[sizeof r.settings.data_hash];
     *result = (sg_train_result){0};
-    if (data != NULL) SG_TRY(run_set_data(&r, data, err));
-    SG_TRY(run_read_settings(&r, &settings, err));
+    SG_TRY(sg_run_settings_read(folder, &r.settings, err));
+    memcpy(began_hash, r.settings.data_hash, sizeof began_hash);
+    if (data != NULL) SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
     SG_TRY(sg_run_lock_take(folder, &r.lock, err));
     sg_checkpoint *checkpoint = NULL;
     sg_status status = sg_model_folder_recover(folder, err);
@@ -705,7 +557,7 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
         return SG_OK;
     }
     if (status == SG_OK) status = run_open_data(&r, err);
-    if (status == SG_OK) status = run_compare(&r, &settings, err);
+    if (status == SG_OK) status = run_compare(&r, began_hash, err);
     if (status == SG_OK) {
         status = sg_checkpoint_find_latest(folder, context, &checkpoint, err);
         if (status == SG_ERR_NOT_FOUND) { // killed before the first one

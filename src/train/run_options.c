@@ -125,7 +125,7 @@ sg_status sg_run_options_steps(const sg_train_options *o, int64_t seq_len, int64
     return SG_OK;
 }
 
-// ---- run.json ---------------------------------------------------------------------------------
+// ---- as JSON -----------------------------------------------------------------------------------
 
 typedef enum option_kind { OPTION_INT, OPTION_NUMBER, OPTION_BOOL } option_kind;
 

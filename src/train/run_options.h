@@ -1,4 +1,4 @@
-// What decides a run: defaults, rules, number of steps, and RUN/run.json.
+// What decides a run: defaults, rules, number of steps, and the options as JSON.
 #ifndef SG_TRAIN_RUN_OPTIONS_H
 #define SG_TRAIN_RUN_OPTIONS_H
 

@@ -7,25 +7,6 @@
 
 enum { trainer_spikes = 10 }; // skipped updates in a row that end a run
 
-static sg_status trainer_gradients(sg_trainer *t, sg_error *err)
-{
-    const sg_param_list *params = &t->model->params;
-    size_t bytes = 0;
-    for (size_t i = 0; i < params->count; i++)
-        bytes += ((size_t)params->specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
-    t->grads = sg_alloc_array(params->count, sizeof *t->grads);
-    t->gradients = sg_alloc_big(bytes);
-    t->gradient_bytes = bytes;
-    if (t->grads == NULL || t->gradients == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory: the gradients take %zu bytes", bytes);
-    unsigned char *at = (unsigned char *)t->gradients;
-    for (size_t i = 0; i < params->count; i++) {
-        t->grads[i] = (sg_real *)at;
-        at += ((size_t)params->specs[i].count * sizeof(sg_real) + 63) & ~(size_t)63;
-    }
-    return SG_OK;
-}
-
 static sg_status trainer_parts(sg_trainer *t, sg_error *err)
 {
     const sg_train_options *o = t->options;
@@ -37,13 +18,13 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     t->schedule.steps = t->steps;
     t->schedule.decay_fraction = o->decay_fraction;
     SG_TRY(sg_schedule_check(&t->schedule, err));
-    SG_TRY(trainer_gradients(t, err));
+    SG_TRY(sg_param_block_new(&m->params, "gradients", &t->gradients, err));
     sg_optimizer_options adamw = {.beta1 = o->beta1,
                                   .beta2 = o->beta2,
                                   .eps = o->eps,
                                   .weight_decay = o->weight_decay,
                                   .clip = o->clip};
-    SG_TRY(sg_optimizer_new(&m->params, m->values, t->grads, &adamw, &t->optimizer, err));
+    SG_TRY(sg_optimizer_new(&m->params, m->values, t->gradients.parts, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
     SG_TRY(sg_batches_new(t->data, &batches, &t->batches, err));
@@ -55,8 +36,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .gradient = true,
                               .recompute = o->recompute,
                               .threads = t->context->threads};
-    return sg_graph_new(&m->config, &m->params, m->values, t->grads, &m->rope, &graph, &t->graph,
-                        err);
+    return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
+                        &t->graph, err);
 }
 
 sg_status sg_trainer_open(sg_trainer *t, sg_context *context, const sg_train_options *options,
@@ -79,8 +60,7 @@ void sg_trainer_close(sg_trainer *t)
     sg_graph_free(t->graph);
     sg_batches_free(t->batches);
     sg_optimizer_free(t->optimizer);
-    sg_free_big(t->gradients, t->gradient_bytes);
-    sg_free(t->grads);
+    sg_param_block_free(&t->gradients);
     sg_free(t->targets);
     sg_model_free(t->model);
     *t = (sg_trainer){0};
@@ -143,6 +123,8 @@ sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
                            s->running_loss, trainer_spikes + 1);
     } else {
         sg_optimizer_apply(t->optimizer, t->context->pool, t->lr, t->norm);
+        sg_buffers_update(&t->model->params, t->model->values, t->gradients.parts,
+                          t->options->grad_accum);
         s->skipped_in_a_row = 0;
         s->running_loss =
             isnan(s->running_loss) ? t->loss : 0.98 * s->running_loss + 0.02 * t->loss;

@@ -31,9 +31,7 @@ typedef struct sg_trainer {
     int64_t steps;   // n
     int64_t length;  // T
     sg_schedule schedule;
-    sg_real *gradients;
-    size_t gradient_bytes;
-    sg_real **grads; // by parameter
+    sg_param_block gradients;
     sg_optimizer *optimizer;
     sg_batches *batches;
     sg_graph *graph;  // of one micro-batch

@@ -486,7 +486,7 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     u.query = in[1];
     u.keys = in[2];
     sg_builder b = {tape, &u.config, "", router_parameter, &u};
-    return u.router->build(&b, in[0]).scores;
+    return u.router->build(u.router, &b, in[0]).scores;
 }
 
 // product_key_value is key_value with the keys of neuron i n + j joined from key i of part 0 and key

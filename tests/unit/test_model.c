@@ -87,7 +87,7 @@ static void test_save_open(void **state)
         if (sg_model_open(contexts[1], model_folder, &back, &err) != SG_OK)
             fail_msg("%s", err.message);
         assert_same(model, back);
-        assert_null(back->storage); // mapped, not copied
+        assert_null(back->storage.memory); // mapped, not copied
         // A mapped model can be saved over its own file.
         assert_int_equal(sg_model_save(back, NULL, model_folder, &err), SG_OK);
         assert_same(model, back);

@@ -197,7 +197,7 @@ static void run_router(const sg_router *router, int64_t key_size, sg_real *x, sg
                            (int64_t[]){2 * channels * key, router_d}, query, NULL, false);
     l.keys = sg_tape_leaf(tape, "keys", SG_KIND_REAL, rank, key_shape, keys, NULL, false);
     sg_builder b = {tape, &config, "", router_parameter, &l};
-    sg_selection s = router->build(&b, input);
+    sg_selection s = router->build(router, &b, input);
     sg_tape_keep(tape, s.ids);
     sg_tape_keep(tape, s.scores);
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);

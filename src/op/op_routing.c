@@ -1,0 +1,212 @@
+// What may happen to a selection between router and memory: scores divided by their sum, a limit of
+// rows a block takes, and counting. No gradient reaches the ids.
+#include <string.h>
+
+#include "op/op.h"
+
+// ---- sg_share ---------------------------------------------------------------------------------
+
+typedef struct share_loop {
+    const sg_run *run;
+    const sg_node *node;
+    int64_t groups, width, chunk;
+    sg_real *grad;
+    bool add;
+} share_loop;
+
+static sg_real share_sum(const sg_real *x, int64_t n)
+{
+    sg_real sum = SG_SHARE_LEAST;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+static share_loop share_make(const sg_run *run, const sg_node *node)
+{
+    int64_t width = *(const int64_t *)node->attributes;
+    return (share_loop){.run = run,
+                        .node = node,
+                        .groups = node->in[0]->count / width,
+                        .width = width,
+                        .chunk = sg_chunk_rows(width)};
+}
+
+static void share_forward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const share_loop *l = context;
+    for (int64_t g = chunk * l->chunk; g < sg_min(l->groups, (chunk + 1) * l->chunk); g++) {
+        const sg_real *x = sg_values(l->node->in[0]) + g * l->width;
+        sg_real *y = sg_values(l->node->out[0]) + g * l->width, sum = share_sum(x, l->width);
+        for (int64_t i = 0; i < l->width; i++)
+            y[i] = x[i] / sum;
+    }
+}
+
+static void share_forward(const sg_run *run, const sg_node *node)
+{
+    share_loop l = share_make(run, node);
+    sg_parallel_for(run->pool, sg_chunks(l.groups, l.chunk), share_forward_chunk, &l);
+}
+
+static void share_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const share_loop *l = context;
+    for (int64_t g = chunk * l->chunk; g < sg_min(l->groups, (chunk + 1) * l->chunk); g++) {
+        const sg_real *x = sg_values(l->node->in[0]) + g * l->width;
+        const sg_real *y = sg_values(l->node->out[0]) + g * l->width;
+        const sg_real *dy = l->node->out[0]->grad + g * l->width;
+        sg_real *dx = l->grad + g * l->width, sum = share_sum(x, l->width), mean = 0;
+        for (int64_t i = 0; i < l->width; i++)
+            mean += dy[i] * y[i];
+        for (int64_t i = 0; i < l->width; i++)
+            dx[i] = (l->add ? dx[i] : 0) + (dy[i] - mean) / sum;
+    }
+}
+
+static void share_backward(const sg_run *run, const sg_node *node)
+{
+    share_loop l = share_make(run, node);
+    l.grad = sg_grad_in(run, node, 0, &l.add);
+    if (l.grad != NULL)
+        sg_parallel_for(run->pool, sg_chunks(l.groups, l.chunk), share_backward_chunk, &l);
+}
+
+static const sg_op op_share = {
+    .name = "share",
+    .forward = share_forward,
+    .backward = share_backward,
+    .backward_reads_in = 1,
+    .backward_reads_out = 1,
+};
+
+sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width)
+{
+    if (x == NULL) return NULL;
+    if (width < 1 || sg_columns(x) % width != 0)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "share: width %lld does not divide %s",
+                            (long long)width, x->name);
+    sg_node *node = sg_tape_node(tape, &op_share, 1, (sg_tensor *[]){x});
+    int64_t *attribute = sg_tape_memory(tape, sizeof *attribute);
+    if (node == NULL || attribute == NULL) return NULL;
+    *attribute = width;
+    node->attributes = attribute;
+    return sg_node_output(tape, node, "share", SG_KIND_REAL, x->rank, x->shape);
+}
+
+// ---- sg_capacity ------------------------------------------------------------------------------
+
+typedef struct capacity_attributes {
+    int64_t k, blocks, capacity;
+} capacity_attributes;
+
+// saved[0]: 1 for every hit that has a place (rows, k).
+static void capacity_forward(const sg_run *run, const sg_node *node)
+{
+    const capacity_attributes *a = node->attributes;
+    const int32_t *ids = sg_ints(node->in[0]);
+    const sg_real *scores = sg_values(node->in[1]);
+    int32_t *taken = (int32_t *)run->scratch, *kept = sg_ints(node->saved[0]);
+    memset(taken, 0, (size_t)a->blocks * sizeof *taken);
+    for (int64_t h = 0; h < node->in[0]->count; h++) {
+        bool counts = node->in[2] == NULL || sg_ints(node->in[2])[h / a->k] >= 0;
+        kept[h] = !counts || taken[ids[h]] < a->capacity;
+        taken[ids[h]] += counts;
+        sg_values(node->out[0])[h] = kept[h] ? scores[h] : 0;
+    }
+}
+
+static void capacity_backward(const sg_run *run, const sg_node *node)
+{
+    bool add;
+    sg_real *grad = sg_grad_in(run, node, 1, &add);
+    const int32_t *kept = sg_ints(node->saved[0]);
+    const sg_real *dy = node->out[0]->grad;
+    for (int64_t h = 0; grad != NULL && h < node->in[0]->count; h++)
+        grad[h] = (add ? grad[h] : 0) + (kept[h] ? dy[h] : 0);
+}
+
+static const sg_op op_capacity = {
+    .name = "capacity",
+    .forward = capacity_forward,
+    .backward = capacity_backward,
+};
+
+sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
+                       int64_t capacity, sg_tensor *counted)
+{
+    sg_tensor *ids = selection->ids, *scores = selection->scores;
+    if (ids == NULL || scores == NULL) return NULL;
+    if (selection->channels != 1 || blocks < 1 || capacity < 1 || scores->count != ids->count ||
+        (counted != NULL && counted->count * selection->k != ids->count))
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "capacity: %s does not fit", ids->name);
+    // A row selects a block once at most.
+    if (capacity >= ids->count / selection->k) return scores;
+    sg_node *node = sg_tape_node(tape, &op_capacity, 3, (sg_tensor *[]){ids, scores, counted});
+    capacity_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return NULL;
+    *a = (capacity_attributes){selection->k, blocks, capacity};
+    node->attributes = a;
+    node->scratch_bytes = (size_t)blocks * sizeof(int32_t);
+    sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){ids->count});
+    return sg_node_output(tape, node, "capacity", SG_KIND_REAL, 2, ids->shape);
+}
+
+// ---- sg_count_use -----------------------------------------------------------------------------
+
+typedef struct use_attributes {
+    int64_t channels, k, pools, blocks;
+    int64_t *counts;
+} use_attributes;
+
+typedef struct use_loop {
+    const sg_node *node;
+    const use_attributes *a;
+} use_loop;
+
+// The channels that read one pool: nobody else counts in it.
+static void use_pool(void *context, int64_t pool, int worker)
+{
+    (void)worker;
+    const use_loop *l = context;
+    const use_attributes *a = l->a;
+    const sg_tensor *counted = l->node->in[1];
+    int64_t row_hits = a->channels * a->k, run = row_hits / a->pools;
+    int64_t *counts = a->counts + pool * a->blocks;
+    for (int64_t r = 0; r < l->node->in[0]->count / row_hits; r++) {
+        if (counted != NULL && sg_ints(counted)[r] < 0) continue;
+        const int32_t *ids = sg_ints(l->node->in[0]) + r * row_hits + pool * run;
+        for (int64_t i = 0; i < run; i++)
+            counts[ids[i]]++;
+    }
+}
+
+static void use_forward(const sg_run *run, const sg_node *node)
+{
+    use_loop l = {node, node->attributes};
+    sg_values(node->out[0])[0] = 0;
+    sg_parallel_for(run->pool, l.a->pools, use_pool, &l);
+}
+
+static const sg_op op_use = {.name = "count_use", .forward = use_forward};
+
+void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
+                  int64_t *counts, sg_tensor *counted)
+{
+    sg_tensor *ids = selection->ids;
+    if (ids == NULL) return;
+    if ((pools != 1 && pools != selection->channels) ||
+        (counted != NULL && counted->count * selection->channels * selection->k != ids->count)) {
+        sg_tape_fail(tape, SG_ERR_INTERNAL, "count_use: %s does not fit", ids->name);
+        return;
+    }
+    sg_node *node = sg_tape_node(tape, &op_use, 2, (sg_tensor *[]){ids, counted});
+    use_attributes *a = sg_tape_memory(tape, sizeof *a);
+    if (node == NULL || a == NULL) return;
+    *a = (use_attributes){selection->channels, selection->k, pools, blocks, counts};
+    node->attributes = a;
+    // Nobody reads it; a node has an output.
+    sg_node_output(tape, node, "count_use", SG_KIND_REAL, 1, (int64_t[]){1});
+}

@@ -1,0 +1,142 @@
+#include "train/run_settings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "format/json.h"
+#include "format/shards.h"
+#include "text/unicode.h"
+#include "train/run_options.h"
+
+enum { settings_limit = 16 << 20, settings_manifest_limit = 1 << 28 };
+
+sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    sg_fs_info info;
+    SG_TRY(sg_path_join(path, sizeof path, run_folder, name, err));
+    sg_status status = sg_path_info(path, &info, err);
+    *there = status == SG_OK;
+    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+}
+
+sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *object, sg_error *err)
+{
+    char path[SG_PATH_MAX], *text = NULL;
+    if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
+    sg_status status = sg_path_join(path, sizeof path, run_folder, name, err);
+    if (status == SG_OK) status = sg_json_text(object, true, &text, err);
+    if (status == SG_OK) status = sg_file_write_atomic(path, text, strlen(text), err);
+    sg_free(text);
+    json_decref(object);
+    return status;
+}
+
+// ---- data -------------------------------------------------------------------------------------
+
+sg_status sg_run_settings_set_data(sg_run_settings *s, const char *folder, sg_error *err)
+{
+    if (strlen(folder) >= sizeof s->data_folder)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", folder);
+    if (sg_utf8_valid_prefix(folder, strlen(folder)) != strlen(folder))
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s: the path is not UTF-8, which run.json has to be",
+                       folder);
+    memcpy(s->data_folder, folder, strlen(folder) + 1);
+    return SG_OK;
+}
+
+// A checksum of what the data are: their manifest, which has the checksum of every shard, without
+// the names of the files they were packed from.
+sg_status sg_run_settings_hash_data(sg_run_settings *s, sg_error *err)
+{
+    char path[SG_PATH_MAX], *text;
+    json_t *manifest;
+    SG_TRY(sg_path_join(path, sizeof path, s->data_folder, SG_DATA_MANIFEST, err));
+    SG_TRY(sg_json_read(path, settings_manifest_limit, &manifest, err));
+    json_object_del(manifest, "sources");
+    sg_status status = sg_json_text(manifest, false, &text, err);
+    json_decref(manifest);
+    SG_TRY(status);
+    snprintf(s->data_hash, sizeof s->data_hash, "%016llx",
+             (unsigned long long)sg_hash(text, strlen(text)));
+    sg_free(text);
+    return SG_OK;
+}
+
+// ---- run.json ---------------------------------------------------------------------------------
+
+sg_status sg_run_settings_write(const sg_run_settings *s, const char *run_folder,
+                                const char *command, int64_t steps, const sg_data_info *data,
+                                sg_error *err)
+{
+    const char *text = command ? command : "";
+    sg_bytes repaired = {0}; // for people to read, and need not be UTF-8
+    if (!sg_utf8_repair(text, strlen(text), &repaired))
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for run.json");
+    sg_json_setup();
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s%, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin", sg_version(), "kernel",
+        s->kernel, "blas", s->blas, "command", repaired.data ? repaired.data : "", repaired.count,
+        "total_steps", (json_int_t)steps, "data", "folder", s->data_folder, "checksum",
+        s->data_hash, "train_rows", (json_int_t)data->split[SG_SPLIT_TRAIN].rows, "val_rows",
+        (json_int_t)data->split[SG_SPLIT_VAL].rows);
+    sg_free(repaired.data);
+    json_t *options = sg_run_options_json(&s->options);
+    // This releases the options when it fails, too.
+    if (json_object_set_new(object, "options", options) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
+    return sg_run_write_json(run_folder, "run.json", object, err);
+}
+
+static sg_status settings_text(const json_t *object, const char *path, const char *key, char *out,
+                               size_t capacity, sg_error *err)
+{
+    const char *text = NULL;
+    SG_TRY(sg_json_get_string(object, path, key, true, &text, err));
+    snprintf(out, capacity, "%s", text);
+    return SG_OK;
+}
+
+static sg_status settings_parse(const json_t *object, const char *path, sg_run_settings *s,
+                                sg_error *err)
+{
+    json_t *data, *options;
+    const char *folder = NULL;
+    SG_TRY(sg_json_get_object(object, path, "options", true, &options, err));
+    SG_TRY(sg_run_options_parse(options, path, &s->options, err));
+    SG_TRY(settings_text(object, path, "kernel", s->kernel, sizeof s->kernel, err));
+    SG_TRY(settings_text(object, path, "blas", s->blas, sizeof s->blas, err));
+    SG_TRY(sg_json_get_object(object, path, "data", true, &data, err));
+    SG_TRY(settings_text(data, path, "checksum", s->data_hash, sizeof s->data_hash, err));
+    SG_TRY(sg_json_get_string(data, path, "folder", true, &folder, err));
+    return sg_run_settings_set_data(s, folder, err);
+}
+
+sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    json_t *object;
+    bool there;
+    *settings = (sg_run_settings){0};
+    SG_TRY(sg_run_has(run_folder, "run.json", &there, err));
+    if (!there)
+        return sg_fail(err, SG_ERR_NOT_FOUND, "%s: holds no run (there is no run.json)",
+                       run_folder);
+    SG_TRY(sg_path_join(path, sizeof path, run_folder, "run.json", err));
+    SG_TRY(sg_json_read(path, settings_limit, &object, err));
+    sg_status status = settings_parse(object, path, settings, err);
+    json_decref(object);
+    return status;
+}
+
+sg_status sg_train_read_options(const char *folder, sg_train_options *options, sg_error *err)
+{
+    sg_run_settings settings;
+    SG_TRY(sg_run_settings_read(folder, &settings, err));
+    *options = settings.options;
+    return SG_OK;
+}

@@ -1,0 +1,35 @@
+// RUN/run.json: what a run computes, on which data, with which arithmetic. Also the two things that
+// all small files of a run's folder have in common.
+#ifndef SG_TRAIN_RUN_SETTINGS_H
+#define SG_TRAIN_RUN_SETTINGS_H
+
+#include <jansson.h>
+
+#include "base/file.h"
+
+typedef struct sg_run_settings {
+    sg_train_options options;
+    char data_folder[SG_PATH_MAX];
+    char data_hash[24]; // of the manifest, and so of every row
+    char kernel[32], blas[64];
+} sg_run_settings;
+
+// The folder of the data; run.json must be able to hold its name.
+sg_status sg_run_settings_set_data(sg_run_settings *settings, const char *folder, sg_error *err);
+// Computes data_hash from the folder.
+sg_status sg_run_settings_hash_data(sg_run_settings *settings, sg_error *err);
+
+// steps: that the budget buys; command: the command line, may be NULL.
+sg_status sg_run_settings_write(const sg_run_settings *settings, const char *run_folder,
+                                const char *command, int64_t steps, const sg_data_info *data,
+                                sg_error *err);
+// SG_ERR_NOT_FOUND when the folder holds no run.
+sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings, sg_error *err);
+
+// Whether the run's folder has a file or folder of that name.
+sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_error *err);
+// Writes one of its small files, replacing it at once. Takes the object; NULL: out of memory.
+sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *object,
+                            sg_error *err);
+
+#endif
