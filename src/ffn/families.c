@@ -179,8 +179,10 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
     int skip = family->shared_pool ? 1 : 0;
     sg_param_add(list, prefix, "mlp.experts.w_in.weight", 3 - skip, shape + skip, SG_INIT_TRUNCATED,
                  variance);
+    sg_param_rows(list, c->ffn_channels * c->ffn_top_k);
     sg_param_add(list, prefix, "mlp.experts.w_out.weight", 3 - skip, shape + skip,
                  SG_INIT_TRUNCATED, variance);
+    sg_param_rows(list, c->ffn_channels * c->ffn_top_k);
 }
 
 void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)

@@ -2,10 +2,13 @@
 // channel at a time, so that a channel's table stays in cache; the weight gradients go through a
 // reverse index (a counting sort of the hits by neuron), so that each gradient row is summed by one
 // thread, in the order of rows. Where neurons are hit often the index is cut into tiles of rows
-// too, whose inputs then stay in cache while many neurons read them. Nothing of size rows x
-// channels x k x d is ever formed.
+// too, whose inputs then stay in cache while many neurons read them. Tables whose gradient is kept by
+// rows have far more neurons than hits: there the hits are sorted instead of counted (hits.h), in
+// the forward pass, which announces the rows that it will read. Nothing of size rows x channels x k
+// x d is ever formed.
 #include <string.h>
 
+#include "ffn/hits.h"
 #include "ffn/memory.h"
 
 // All by shape alone. Tiles of rows are long, as each channel's table is read into the cache anew
@@ -21,6 +24,8 @@ typedef struct neurons_attributes {
     int64_t block;                          // neurons of a chunk
     sg_activation activation;
     sg_gate gate;
+    bool by_row; // a table has its gradient by rows: saved[1] is the order of these hits
+    sg_hits hits;
 } neurons_attributes;
 
 // A hit is one selected neuron of one row; hits are laid out (channel, row, k).
@@ -44,6 +49,11 @@ static int64_t neurons_hits(const neurons_attributes *a)
 static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
     return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
+}
+
+static sg_row_grads *neurons_by_row(const sg_tensor *table)
+{
+    return table != NULL ? table->base->row_grads : NULL;
 }
 
 static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes *a, int64_t row,
@@ -130,9 +140,26 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
+// Which rows of the tables are read, to whoever may still have to bring them up to date.
+static void neurons_announce(const sg_run *run, const sg_node *node)
+{
+    const neurons_attributes *a = node->attributes;
+    int32_t *result = sg_ints(node->saved[1]);
+    sg_hits_sort(&a->hits, run->pool, sg_ints(node->in[1]), result,
+                 (int32_t *)(void *)run->scratch);
+    sg_hit_order order = sg_hits_view(&a->hits, result);
+    for (int i = 3; i < 5; i++) {
+        const sg_row_grads *rows = neurons_by_row(node->in[i]);
+        bool again = i == 4 && rows == neurons_by_row(node->in[3]);
+        if (rows != NULL && rows->before_read != NULL && !again)
+            rows->before_read(rows->user, run->pool, order.ids, *order.neurons);
+    }
+}
+
 static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
+    if (l.a->by_row) neurons_announce(run, node);
     sg_parallel_for(run->pool, sg_chunks(l.a->rows, l.a->tile), neurons_forward_chunk, &l);
 }
 
@@ -266,6 +293,64 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
                             l->node->out[0]->grad);
 }
 
+// ---- backward: weights by rows ------------------------------------------------------------------
+
+enum { neurons_sorted_chunk = 4096, neurons_row_chunk = 128 };
+
+// z, da and the row of each hit, in the order of neurons.
+static void neurons_sorted_chunk_put(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const neurons_loop *l = context;
+    const neurons_attributes *a = l->a;
+    const int32_t *order = sg_hits_view(&a->hits, sg_ints(l->node->saved[1])).order;
+    int64_t end = sg_min(a->hits.count, (chunk + 1) * neurons_sorted_chunk);
+    for (int64_t i = chunk * neurons_sorted_chunk; i < end; i++) {
+        l->row_sorted[i] = (int32_t)(order[i] / a->k % a->rows);
+        l->z_sorted[i] = l->z[order[i]];
+        l->da_sorted[i] = l->da[order[i]];
+    }
+}
+
+// The gradient of one table: values are those of the sorted hits.
+typedef struct neurons_rows {
+    const neurons_loop *l;
+    sg_row_grads *to;
+    sg_hit_order order;
+    const int32_t *slots; // of the neurons
+    int64_t fresh;        // slots from here on are to be written, not added to
+    const sg_real *values, *source;
+} neurons_rows;
+
+static void neurons_rows_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const neurons_rows *r = context;
+    const neurons_loop *l = r->l;
+    int64_t d = l->a->d, end = sg_min(*r->order.neurons, (chunk + 1) * neurons_row_chunk);
+    for (int64_t j = chunk * neurons_row_chunk; j < end; j++) {
+        int32_t hit = r->order.starts[j];
+        sg_real *dw = r->to->values + r->slots[j] * d;
+        if (r->slots[j] >= r->fresh) memset(dw, 0, (size_t)d * sizeof *dw);
+        l->run->kernels->gather_sum(dw, r->values + hit, r->source, l->row_sorted + hit,
+                                    r->order.starts[j + 1] - hit, d);
+    }
+}
+
+static void neurons_rows_add(const neurons_loop *l, int input, int32_t *slots)
+{
+    bool add = false;
+    const sg_node *node = l->node;
+    neurons_rows r = {.l = l, .to = sg_row_grads_in(l->run, node, input, &add), .slots = slots};
+    if (r.to == NULL) return;
+    r.order = sg_hits_view(&l->a->hits, sg_ints(node->saved[1]));
+    r.values = input == 3 ? l->da_sorted : l->z_sorted;
+    r.source = input == 3 ? sg_values(node->in[0]) : node->out[0]->grad;
+    r.fresh = sg_row_grads_open(r.to, r.order.ids, *r.order.neurons, add, slots);
+    sg_parallel_for(l->run->pool, sg_chunks(*r.order.neurons, neurons_row_chunk),
+                    neurons_rows_chunk, &r);
+}
+
 static void neurons_backward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
@@ -282,6 +367,12 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.row_sorted = (int32_t *)(l.da_sorted + hits);
     l.offsets = l.row_sorted + hits;
     sg_parallel_for(run->pool, sg_chunks(a->rows, a->tile), neurons_backward_chunk, &l);
+    if (a->by_row) {
+        sg_parallel_for(run->pool, sg_chunks(hits, neurons_sorted_chunk), neurons_sorted_chunk_put,
+                        &l);
+        neurons_rows_add(&l, 3, l.offsets);
+        neurons_rows_add(&l, 4, l.offsets);
+    }
     if (l.dw_in == NULL && l.dw_out == NULL) return;
     sg_parallel_for(run->pool, a->pools * a->spans, neurons_sort_chunk, &l);
     sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, &l);
@@ -300,11 +391,24 @@ static const sg_op op_neurons = {
     .backward = neurons_backward,
     .flops = neurons_flops,
     .backward_reads_in = 31,
+    .row_gradients = 1 << 3 | 1 << 4,
 };
 
 static int64_t neurons_between(int64_t value, int64_t least, int64_t most)
 {
     return value < least ? least : value > most ? most : value;
+}
+
+static size_t neurons_scratch(const sg_node *node, const neurons_attributes *a)
+{
+    // Behind the sorted hits: offsets for gradients that are whole, slots for those by rows.
+    int64_t offsets = a->pools * a->spans * (a->n + 1), hits = neurons_hits(a);
+    bool whole = neurons_by_row(node->in[3]) == NULL || neurons_by_row(node->in[4]) == NULL;
+    int64_t last = !whole ? hits : a->by_row && hits > offsets ? hits : offsets;
+    size_t backward =
+        (size_t)hits * (4 * sizeof(sg_real) + sizeof(int32_t)) + (size_t)last * sizeof(int32_t);
+    size_t sort = a->by_row ? (size_t)sg_hits_scratch(&a->hits) * sizeof(int32_t) : 0;
+    return sort > backward ? sort : backward;
 }
 
 static void neurons_cut(neurons_attributes *a)
@@ -344,11 +448,13 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                               .activation = activation,
                               .gate = gate};
     neurons_cut(a);
+    a->by_row = neurons_by_row(w_in) != NULL || neurons_by_row(w_out) != NULL;
+    a->hits = sg_hits_plan(a->channels, a->rows, a->k, a->pools, a->n);
     node->attributes = a;
     sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)});
+    if (a->by_row) sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){sg_hits_result(&a->hits)});
     node->worker_scratch_bytes = (size_t)(4 * sg_min(a->tile, a->rows) * a->k) * sizeof(sg_real);
-    node->scratch_bytes = (size_t)neurons_hits(a) * (4 * sizeof(sg_real) + sizeof(int32_t)) +
-                          (size_t)(a->pools * a->spans * (a->n + 1)) * sizeof(int32_t);
+    node->scratch_bytes = neurons_scratch(node, a);
     return sg_node_output(tape, node, "memory", SG_KIND_REAL, 2, (int64_t[]){a->rows, d});
 }
 

@@ -46,6 +46,11 @@ void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int
     list->count++;
 }
 
+void sg_param_rows(sg_param_list *list, int64_t hits)
+{
+    if (list->status == SG_OK) list->specs[list->count - 1].row_hits = hits;
+}
+
 void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,
                          const int64_t *shape, sg_init init, sg_buffer buffer, double rate)
 {
@@ -129,12 +134,12 @@ static size_t param_bytes(const sg_param_spec *spec)
     return ((size_t)spec->count * sizeof(sg_real) + 63) & ~(size_t)63;
 }
 
-sg_status sg_param_block_new(const sg_param_list *params, const char *what, sg_param_block *block,
-                             sg_error *err)
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *left_out,
+                             sg_param_block *block, sg_error *err)
 {
     *block = (sg_param_block){0};
     for (size_t i = 0; i < params->count; i++)
-        block->bytes += param_bytes(&params->specs[i]);
+        if (left_out == NULL || !left_out[i]) block->bytes += param_bytes(&params->specs[i]);
     block->parts = sg_alloc_array(params->count, sizeof *block->parts);
     block->memory = sg_alloc_big(block->bytes);
     if (block->parts == NULL || block->memory == NULL) {
@@ -144,8 +149,9 @@ sg_status sg_param_block_new(const sg_param_list *params, const char *what, sg_p
     }
     unsigned char *at = block->memory;
     for (size_t i = 0; i < params->count; i++) {
-        block->parts[i] = (sg_real *)at;
-        at += param_bytes(&params->specs[i]);
+        bool has = left_out == NULL || !left_out[i];
+        block->parts[i] = has ? (sg_real *)(void *)at : NULL;
+        if (has) at += param_bytes(&params->specs[i]);
     }
     return SG_OK;
 }

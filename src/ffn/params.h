@@ -51,6 +51,9 @@ typedef struct sg_param_list {
 // Adds prefix + name; failures are kept in the list.
 void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int rank,
                   const int64_t *shape, sg_init init, double variance);
+// The parameter added last is a table that only a memory reads, and only selected rows: of those
+// `hits` a token at most (sg_param_spec.row_hits).
+void sg_param_rows(sg_param_list *list, int64_t hits);
 void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,
                          const int64_t *shape, sg_init init, sg_buffer buffer, double rate);
 void sg_param_list_free(sg_param_list *list);
@@ -68,9 +71,10 @@ typedef struct sg_param_block {
     size_t bytes;
 } sg_param_block;
 
-// Zeroed. `what` is what an error calls it: "weights".
-sg_status sg_param_block_new(const sg_param_list *params, const char *what, sg_param_block *block,
-                             sg_error *err);
+// Zeroed. `what` is what an error calls it: "weights". left_out: by parameter, those that get no
+// memory and NULL; or NULL.
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *left_out,
+                             sg_param_block *block, sg_error *err);
 void sg_param_block_free(sg_param_block *block);
 
 #endif

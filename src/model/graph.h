@@ -35,6 +35,7 @@ typedef struct sg_graph {
     const sg_param_list *params; // while recording
     sg_real *const *values;
     sg_real *const *grads;
+    sg_row_grads *const *row_grads;
 } sg_graph;
 
 // values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not

@@ -50,7 +50,7 @@ static sg_status model_rope(sg_model *m, sg_error *err)
 // Writable memory for all parameters.
 static sg_status model_storage(sg_model *m, sg_error *err)
 {
-    SG_TRY(sg_param_block_new(&m->params, "weights", &m->storage, err));
+    SG_TRY(sg_param_block_new(&m->params, "weights", NULL, &m->storage, err));
     memcpy(m->values, m->storage.parts, m->params.count * sizeof *m->values);
     return SG_OK;
 }

@@ -18,10 +18,11 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
         const sg_param_spec *spec = &g->params->specs[i];
         if (strcmp(spec->name, full) != 0) continue;
         g->cursor = i;
-        if (g->leaves[i] == NULL)
-            g->leaves[i] =
-                sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                             g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
+        if (g->leaves[i] != NULL) return g->leaves[i];
+        g->leaves[i] =
+            sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                         g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
+        if (g->leaves[i] != NULL && g->row_grads != NULL) g->leaves[i]->row_grads = g->row_grads[i];
         return g->leaves[i];
     }
     return sg_tape_fail(g->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
@@ -153,6 +154,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->params = params;
     g->values = values;
     g->grads = grads;
+    g->row_grads = options->row_grads;
     sg_status status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
         graph_record(g, config, rope, options);

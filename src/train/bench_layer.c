@@ -15,7 +15,8 @@ static const char layer_prefix[] = "layer.";
 typedef struct layer {
     const sg_bench_run *b;
     sg_param_list params;
-    sg_param_block values, grads;
+    sg_param_block values;
+    sg_gradients grads;
     sg_tensor **leaves; // by parameter
     sg_real *states;    // x, then dy and dx where a gradient is wanted
     size_t state_bytes;
@@ -59,9 +60,11 @@ static sg_tensor *layer_parameter(void *user, const char *prefix, const char *na
         const sg_param_spec *spec = &l->params.specs[i];
         if (strcmp(spec->name, full) != 0) continue;
         sg_real *grad = l->grads.parts ? l->grads.parts[i] : NULL;
-        if (l->leaves[i] == NULL)
-            l->leaves[i] = sg_tape_leaf(l->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                                        l->values.parts[i], grad, grad != NULL);
+        if (l->leaves[i] != NULL) return l->leaves[i];
+        l->leaves[i] = sg_tape_leaf(l->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                                    l->values.parts[i], grad, l->grads.parts != NULL);
+        if (l->leaves[i] != NULL && l->grads.rows != NULL)
+            l->leaves[i]->row_grads = l->grads.rows[i];
         return l->leaves[i];
     }
     return sg_tape_fail(l->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
@@ -113,8 +116,8 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     if (l->params.status != SG_OK)
         return sg_fail(err, l->params.status, "the parameters of a layer: %s",
                        sg_status_name(l->params.status));
-    SG_TRY(sg_param_block_new(&l->params, "weights", &l->values, err));
-    if (backward) SG_TRY(sg_param_block_new(&l->params, "gradients", &l->grads, err));
+    SG_TRY(sg_param_block_new(&l->params, "weights", NULL, &l->values, err));
+    if (backward) SG_TRY(sg_gradients_new(&l->params, b->rows, b->tokens, &l->grads, err));
     l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
     l->states = sg_alloc_big(l->state_bytes);
     l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
@@ -134,7 +137,7 @@ static void layer_close(layer *l)
     sg_free(l->seconds);
     sg_free(l->leaves);
     sg_free_big(l->states, l->state_bytes);
-    sg_param_block_free(&l->grads);
+    sg_gradients_free(&l->grads);
     sg_param_block_free(&l->values);
     sg_param_list_free(&l->params);
 }
@@ -201,8 +204,8 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
         .flops = (backward ? 3 : 1) * flops,
         // Backward: weights and x once more and dy read, gradients of weights and x written.
         .bytes = (backward ? 3 : 1) * weights + (backward ? 5 : 2) * states,
-        .peak_bytes =
-            (int64_t)(l->values.bytes + l->grads.bytes + l->state_bytes + sg_tape_bytes(l->tape)),
+        .peak_bytes = (int64_t)(l->values.bytes + sg_gradients_bytes(&l->grads) + l->state_bytes +
+                                sg_tape_bytes(l->tape)),
         .reuse = use.reuse,
         .tape = l->tape,
         .seconds = l->seconds,
