@@ -372,7 +372,7 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     if (status == SG_OK) status = cli_config_apply(&preset, train.seq_len, err);
     if (status != SG_OK) return status;
     // The vocabulary is the data's unless it was asked for.
-    if (cli_config_values[0] == NULL) preset.config.vocab_size = 0;
+    if (cli_config_values[CLI_CONFIG_vocab_size] == NULL) preset.config.vocab_size = 0;
     *o = sg_train_options_from_preset(&preset);
     o->seed = (uint64_t)train.seed;
     if (train_given(args, "batch-size")) o->batch_size = train.batch;

@@ -1,3 +1,5 @@
+// The fields of a configuration as options. A size that the chosen family does not have is refused
+// here, since the library would drop it without a word.
 #include "cli/model_options.h"
 
 #include <stdio.h>
@@ -9,7 +11,7 @@ static sg_status apply_fail(sg_error *err, const char *field, const char *value,
 {
     err->code = SG_ERR_ARGUMENT;
     snprintf(err->message, sizeof err->message,
-             "%s: found \"%.40s\", expected none: family %s has no such size", field, value,
+             "%s: found \"%.40s\", expected none: family %s has no such field", field, value,
              family);
     return err->code;
 }
@@ -23,8 +25,7 @@ static sg_status apply_used(const sg_config *config, sg_error *err)
     for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++) {
         const sg_config_field *field = sg_config_field_at(i);
         const char *value = cli_config_values[i];
-        if (value == NULL || field->kind != SG_FIELD_INT || strncmp(field->name, "ffn_", 4) != 0)
-            continue;
+        if (value == NULL || strncmp(field->name, "ffn_", 4) != 0) continue;
         sg_config again = complete;
         status = sg_config_set(&again, field->name, value, err);
         if (status == SG_OK && memcmp(&again, &complete, sizeof again) != 0)
@@ -92,9 +93,14 @@ json_t *cli_config_json(const sg_config *c)
                  {"ffn_channels", c->ffn_channels},
                  {"ffn_neurons", c->ffn_neurons},
                  {"ffn_key_size", c->ffn_key_size},
-                 {"ffn_top_k", c->ffn_top_k}};
+                 {"ffn_top_k", c->ffn_top_k},
+                 {"ffn_block_size", c->ffn_block_size},
+                 {"ffn_memory_factor", c->ffn_memory_factor},
+                 {"ffn_active_neurons", c->ffn_active_neurons},
+                 {"ffn_hash_seed", c->ffn_hash_seed}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].value > 0)
             json_object_set_new(object, sizes[i].name, json_integer(sizes[i].value));
+    if (c->ffn_gate[0] != '\0') json_object_set_new(object, "ffn_gate", json_string(c->ffn_gate));
     return object;
 }

@@ -4,42 +4,54 @@
 
 #include "cli/cli.h"
 
-enum { CLI_CONFIG_FIELDS = 20 };
+// One line a field, in the order of sg_config_field_at; a test holds the two lists together.
+// X(field, option, a second name of the option or NULL, help)
+#define CLI_CONFIG_LIST(X)                                                                         \
+    X(vocab_size, "vocab-size", NULL, "tokens in the vocabulary")                                  \
+    X(hidden_size, "hidden-size", NULL, "model width d")                                           \
+    X(num_hidden_layers, "num-hidden-layers", NULL, "layers")                                      \
+    X(num_attention_heads, "num-attention-heads", NULL, "attention heads")                         \
+    X(head_dim, "head-dim", NULL, "width of a head")                                               \
+    X(max_position_embeddings, "max-position-embeddings", NULL,                                    \
+      "longest sequence; the same as --seq-len")                                                   \
+    X(rms_norm_eps, "rms-norm-eps", NULL, "epsilon of the norms")                                  \
+    X(rope_theta, "rope-theta", NULL, "base of the rotary positions")                              \
+    X(pad_token_id, "pad-token-id", NULL, "id of padding; train takes the data's")                 \
+    X(eos_token_id, "eos-token-id", NULL, "id that ends a document; train takes the data's")       \
+    X(bos_token_id, "bos-token-id", NULL, "id before a sequence; train takes the data's")          \
+    X(ffn, "ffn", NULL, "feed-forward family, see docs/MODEL.md")                                  \
+    X(ffn_router, "ffn-router", NULL, "product_dense, product_key_value, dense or key_value")      \
+    X(ffn_activation, "ffn-activation", NULL, "identity, gelu, relu or swish")                     \
+    X(ffn_intermediate_size, "ffn-intermediate-size", NULL, "width F of mlp, glu, one expert")     \
+    X(ffn_experts, "ffn-experts", NULL, "experts E of moe")                                        \
+    X(ffn_channels, "ffn-channels", NULL, "channels C of peer and sgatlin")                        \
+    X(ffn_neurons, "ffn-neurons", NULL, "neurons N of a pool")                                     \
+    X(ffn_key_size, "ffn-key-size", NULL, "router bottleneck K")                                   \
+    X(ffn_top_k, "ffn-top-k", NULL, "neurons a channel, or experts, that a token selects")         \
+    X(ffn_block_size, "ffn-block-size", "block-size", "cells g of a block; 0: F")                  \
+    X(ffn_memory_factor, "ffn-memory-factor", "memory-factor",                                     \
+      "cells of a memory, in multiples E of F")                                                    \
+    X(ffn_active_neurons, "ffn-active-neurons", "active-neurons",                                  \
+      "cells k that a token reads; 0: F")                                                          \
+    X(ffn_gate, "ffn-gate", "gate", "what the score does in avgk: none or after")                  \
+    X(ffn_hash_seed, "ffn-hash-seed", "hash-seed", "seed of the blocks of a token in randhash")
+
+#define CLI_CONFIG_INDEX(field, option, second, what) CLI_CONFIG_##field,
+enum { CLI_CONFIG_LIST(CLI_CONFIG_INDEX) CLI_CONFIG_FIELDS };
 
 // Where the options below put their text; NULL: not given.
 extern const char *cli_config_values[CLI_CONFIG_FIELDS];
 
-#define CLI_CONFIG_OPTION(index, option, what)                                                     \
+#define CLI_CONFIG_OPTION(field, option, second, what)                                             \
+    ,                                                                                              \
     {                                                                                              \
-        .name = option, .kind = CLI_STRING, .value = &cli_config_values[index], .argument = "X",   \
-        .shown = "", .help = what                                                                  \
+        .name = option, .also = second, .kind = CLI_STRING,                                        \
+        .value = &cli_config_values[CLI_CONFIG_##field], .argument = "X", .shown = "",             \
+        .help = what                                                                               \
     }
-
-// The fields in the order of sg_config_field_at; a test holds the two lists together.
 #define CLI_CONFIG_OPTIONS                                                                         \
-    {.name = "", .kind = CLI_HEADING, .help = "Model (defaults from the preset)"},                 \
-        CLI_CONFIG_OPTION(0, "vocab-size", "tokens in the vocabulary"),                            \
-        CLI_CONFIG_OPTION(1, "hidden-size", "model width d"),                                      \
-        CLI_CONFIG_OPTION(2, "num-hidden-layers", "layers"),                                       \
-        CLI_CONFIG_OPTION(3, "num-attention-heads", "attention heads"),                            \
-        CLI_CONFIG_OPTION(4, "head-dim", "width of a head"),                                       \
-        CLI_CONFIG_OPTION(5, "max-position-embeddings",                                            \
-                          "longest sequence; the same as --seq-len"),                              \
-        CLI_CONFIG_OPTION(6, "rms-norm-eps", "epsilon of the norms"),                              \
-        CLI_CONFIG_OPTION(7, "rope-theta", "base of the rotary positions"),                        \
-        CLI_CONFIG_OPTION(8, "pad-token-id", "id of padding; train takes the data's"),             \
-        CLI_CONFIG_OPTION(9, "eos-token-id", "id that ends a document; train takes the data's"),   \
-        CLI_CONFIG_OPTION(10, "bos-token-id", "id before a sequence; train takes the data's"),     \
-        CLI_CONFIG_OPTION(11, "ffn", "feed-forward family: mlp, glu, moe, peer, sgatlin"),         \
-        CLI_CONFIG_OPTION(12, "ffn-router",                                                        \
-                          "product_dense, product_key_value, dense or key_value"),                 \
-        CLI_CONFIG_OPTION(13, "ffn-activation", "identity, gelu, relu or swish"),                  \
-        CLI_CONFIG_OPTION(14, "ffn-intermediate-size", "width F of mlp, glu, one expert of moe"),  \
-        CLI_CONFIG_OPTION(15, "ffn-experts", "experts E of moe"),                                  \
-        CLI_CONFIG_OPTION(16, "ffn-channels", "channels C of peer and sgatlin"),                   \
-        CLI_CONFIG_OPTION(17, "ffn-neurons", "neurons N of a pool"),                               \
-        CLI_CONFIG_OPTION(18, "ffn-key-size", "router bottleneck K"),                              \
-        CLI_CONFIG_OPTION(19, "ffn-top-k", "neurons a channel, or experts, that a token selects")
+    {.name = "", .kind = CLI_HEADING, .help = "Model (defaults from the preset)"} CLI_CONFIG_LIST( \
+        CLI_CONFIG_OPTION)
 
 // Changes the preset's family when --ffn was given, then sets the other fields that were. seq_len:
 // of --seq-len, 0 when not given.

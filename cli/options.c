@@ -1,3 +1,5 @@
+// Reading the option table of a command: parsing, ranges, help, and the nearest name for what was
+// mistyped.
 #include "cli/options.h"
 
 #include <ctype.h>
@@ -198,13 +200,18 @@ typedef struct opt_parser {
     bool common_given[COMMON_COUNT];
 } opt_parser;
 
+static bool opt_is_name(const char *known, const char *name, size_t length)
+{
+    return known != NULL && strlen(known) == length && strncmp(known, name, length) == 0;
+}
+
 static const cli_option *opt_find(opt_parser *parser, const char *name, size_t length, bool **given)
 {
     for (int i = 0; i < parser->own_count + COMMON_COUNT; i++) {
         bool own = i < parser->own_count;
         const cli_option *option = own ? &parser->own[i] : &parser->common[i - parser->own_count];
-        if (option->kind == CLI_HEADING || strlen(option->name) != length ||
-            strncmp(option->name, name, length) != 0)
+        if (option->kind == CLI_HEADING ||
+            !(opt_is_name(option->name, name, length) || opt_is_name(option->also, name, length)))
             continue;
         *given = own ? &parser->args->given[i] : &parser->common_given[i - parser->own_count];
         return option;
@@ -491,6 +498,8 @@ static void opt_help_table(FILE *out, const cli_option *table)
         int used = snprintf(text, sizeof text, "%s", table->help);
         if (table->choices != NULL && table->argument != NULL && used < (int)sizeof text)
             used += snprintf(text + used, sizeof text - (size_t)used, ": %s", table->choices);
+        if (table->also != NULL && used < (int)sizeof text)
+            used += snprintf(text + used, sizeof text - (size_t)used, "; also --%s", table->also);
         opt_default(table, initial, sizeof initial);
         if (used < (int)sizeof text) {
             if (table->required)

@@ -35,6 +35,7 @@ typedef struct cli_option {
     const char *choices; // CLI_STRING: "concat|pad", NULL allows anything
     double low, high;    // range of a number, both included; both 0: none; INFINITY: no upper end
     bool required;
+    const char *also; // a second name; NULL: none
 } cli_option;
 
 typedef struct cli_command {

@@ -1,3 +1,5 @@
+// Drawing the progress bar. It asks the clock only, draws a few times a second at most, and counts
+// the columns of UTF-8 text, so that a line never wraps.
 #include "cli/progress.h"
 
 #include <math.h>

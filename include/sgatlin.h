@@ -352,16 +352,22 @@ typedef struct sg_config {
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
-    char ffn[24]; // family: mlp, glu, moe, peer, sgatlin
+    char ffn[24]; // family: mlp, glu, moe, peer, sgatlin, switch, randhash, avgk
     char ffn_router[24];
     char ffn_activation[24];
-    int64_t ffn_intermediate_size; // F: mlp, glu, one expert of moe
+    int64_t ffn_intermediate_size; // F: mlp, glu, one expert
     int64_t ffn_experts;           // E: moe
     int64_t ffn_channels;          // C: peer, sgatlin
     int64_t ffn_neurons;           // N, a channel (sgatlin) or in the one pool (peer); a square
                                    // for product routers
     int64_t ffn_key_size;          // K: router bottleneck
     int64_t ffn_top_k;             // k: selected a channel, or experts a token
+    // Memories of cells (switch, randhash, avgk): E F cells in blocks of g, of which a token reads k.
+    int64_t ffn_block_size;     // g; 0: F
+    int64_t ffn_memory_factor;  // E
+    int64_t ffn_active_neurons; // k; 0: F
+    char ffn_gate[24];          // avgk: none, after
+    int64_t ffn_hash_seed;      // randhash
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -451,6 +457,20 @@ SG_API int64_t sg_session_length(const sg_session *session);
 // until its next call.
 SG_API sg_status sg_session_feed(sg_session *session, const int32_t *tokens, int64_t count,
                                  const float **logits, sg_error *err);
+
+// A batch feeds one token to each of several sessions of a model in one pass, which reads each
+// weight once for all of them. Sessions may come and go between passes and be of any length.
+typedef struct sg_batch sg_batch;
+enum { SG_BATCH_MAX = 4096 };
+// most: sessions of one pass, at most SG_BATCH_MAX. Ownership: sg_batch_free; the model must outlive
+// it.
+SG_API sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **batch, sg_error *err);
+SG_API void sg_batch_free(sg_batch *batch);
+// tokens[i] goes to sessions[i], i < count; no session may be there twice. On failure none takes
+// any. *logits (count, V) belong to the batch until its next call; they are those of
+// sg_session_feed up to rounding.
+SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
+                               int64_t count, const float **logits, sg_error *err);
 
 typedef struct sg_sample_options {
     double temperature; // 0: the most likely token

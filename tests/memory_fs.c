@@ -4,8 +4,11 @@
 #include "memory_fs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/alloc.h"
 
 typedef struct fs_buffer {
     unsigned char *data;
@@ -58,6 +61,7 @@ struct memory_fs {
     size_t handle_count;
     int maps;
     int64_t operations, fail_at, cut_at, limit;
+    int64_t live; // library allocations when the test began
     int fail_error;
     bool fail_on;
 };
@@ -525,6 +529,27 @@ memory_fs *memory_fs_new(void)
     memory_fs *fs = fs_bare();
     fs_node_new(fs, true);
     return fs;
+}
+
+memory_fs *memory_fs_begin(void)
+{
+    int64_t live = sg_alloc_live();
+    memory_fs *fs = memory_fs_new();
+    fs->live = live;
+    sg_fs_set(memory_fs_table(fs));
+    return fs;
+}
+
+bool memory_fs_end(memory_fs *fs)
+{
+    int64_t memory = sg_alloc_live() - fs->live;
+    int handles = memory_fs_open_handles(fs), maps = memory_fs_open_maps(fs);
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
+    if (memory == 0 && handles == 0 && maps == 0) return false;
+    fprintf(stderr, "left behind: %lld allocations, %d handles, %d mappings\n", (long long)memory,
+            handles, maps);
+    return true;
 }
 
 memory_fs *memory_fs_clone(const memory_fs *fs)

@@ -12,6 +12,10 @@ memory_fs *memory_fs_new(void);
 // A copy of all files, durable or not, without handles, failures and limits.
 memory_fs *memory_fs_clone(const memory_fs *fs);
 void memory_fs_free(memory_fs *fs);
+// Around a test: a new one in the place of the real one; and its end, which is true, with a message,
+// when the test leaves library memory, handles or mappings behind.
+memory_fs *memory_fs_begin(void);
+bool memory_fs_end(memory_fs *fs);
 // For sg_fs_set; lives as long as fs.
 const sg_fs *memory_fs_table(memory_fs *fs);
 

@@ -1,3 +1,5 @@
+// Counting allocations and asking a hook before each. Large blocks come page-aligned from mmap with
+// huge pages advised: tables are read at random, and each small page would cost a lookup.
 #include "base/alloc.h"
 
 #include <stdatomic.h>

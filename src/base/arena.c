@@ -1,3 +1,5 @@
+// Pieces are cut from blocks of 64 KiB, or one of their own where they are larger; nothing is given
+// back alone.
 #include "base/arena.h"
 
 #include <stdint.h>

@@ -1,3 +1,5 @@
+// Asking through the compiler's built-in, which counts an instruction set only where the system
+// saves its registers too.
 #include "base/cpu.h"
 
 #include <sched.h>

@@ -1,3 +1,5 @@
+// Files above the seam. A file is replaced by writing beside it, syncing, renaming and syncing the
+// folder, in that order, so that after a power cut either the old or the new one is there, whole.
 #include "base/file.h"
 
 #include <errno.h>

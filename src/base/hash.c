@@ -1,3 +1,4 @@
+// XXH3 through xxHash, in one call and piece by piece.
 #include "base/hash.h"
 
 #define XXH_STATIC_LINKING_ONLY

@@ -1,3 +1,5 @@
+// Formatting a message into a fixed buffer before it goes to the caller, so that talking never
+// allocates and never fails.
 #include "base/log.h"
 
 #include <stdarg.h>

@@ -1,3 +1,5 @@
+// Threads take chunks from one counter and meet at the end of each loop; the caller is worker 0 and
+// takes chunks too, so a loop of one chunk wakes nobody.
 #include "base/parallel.h"
 
 #include <pthread.h>

@@ -1,3 +1,5 @@
+// Philox 4x32-10 and the laws on top of it. One number takes one block, with nothing kept between
+// numbers: wasteful by a factor of four and free of any state to save.
 #include "base/rng.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// Names of codes, and filling the caller's error.
 #include "base/status.h"
 
 #include <stdarg.h>

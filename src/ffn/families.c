@@ -37,13 +37,31 @@ static const sg_family families[] = {
      .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
      .block = SG_BLOCK_NEURONS,
      .gate = SG_GATE_BEFORE},
+    {.name = "switch",
+     .routers = {"linear"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_AFTER},
+    {.name = "randhash",
+     .routers = {"hash"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_HASH,
+     .block = SG_BLOCK_CELLS},
+    {.name = "avgk",
+     .routers = {"average"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .gates = {"none", "after"},
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK,
+     .block = SG_BLOCK_CELLS},
 };
 
 enum { family_count = sizeof families / sizeof *families };
 
 static const sg_router *const routers[] = {&sg_router_product_dense, &sg_router_product_key_value,
-                                           &sg_router_dense, &sg_router_key_value,
-                                           &sg_router_linear};
+                                           &sg_router_dense,         &sg_router_key_value,
+                                           &sg_router_linear,        &sg_router_hash,
+                                           &sg_router_average};
 
 const sg_family *sg_family_find(const char *name)
 {
@@ -82,11 +100,54 @@ static sg_activation family_activation(const sg_config *c)
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
 }
 
+static sg_gate family_gate(const sg_config *c)
+{
+    const sg_family *family = sg_family_find(c->ffn);
+    if (family->gates[0] == NULL) return family->gate;
+    return strcmp(c->ffn_gate, "after") == 0 ? SG_GATE_AFTER : SG_GATE_NONE;
+}
+
+sg_memory_shape sg_ffn_memory(const sg_config *c)
+{
+    const sg_family *family = sg_family_find(c->ffn);
+    const int64_t F = c->ffn_intermediate_size;
+    sg_memory_shape m = {.pools = 1, .channels = 1, .block = F, .blocks = 1, .selected = 1};
+    int64_t active;
+    switch (family->block) {
+    case SG_BLOCK_DENSE:
+    case SG_BLOCK_GLU:
+        break;
+    case SG_BLOCK_EXPERTS:
+        m.blocks = c->ffn_experts;
+        m.selected = c->ffn_top_k;
+        break;
+    case SG_BLOCK_NEURONS:
+        m.channels = c->ffn_channels;
+        m.pools = family->shared_pool ? 1 : m.channels;
+        m.block = 1;
+        m.blocks = c->ffn_neurons;
+        m.selected = c->ffn_top_k;
+        break;
+    case SG_BLOCK_CELLS:
+        active = c->ffn_active_neurons ? c->ffn_active_neurons : F;
+        if (c->ffn_block_size) m.block = c->ffn_block_size;
+        m.blocks = c->ffn_memory_factor * F / m.block;
+        m.selected = active / m.block;
+        break;
+    }
+    m.cells = m.block * m.blocks;
+    return m;
+}
+
 // ---- rules ------------------------------------------------------------------------------------
 
 static sg_status family_choice(char *value, size_t capacity, const char *const *choices,
                                const char *field, const char *family, sg_error *err)
 {
+    if (choices[0] == NULL) { // the family has no such field
+        memset(value, 0, capacity);
+        return SG_OK;
+    }
     if (value[0] == '\0') {
         snprintf(value, capacity, "%s", choices[0]);
         return SG_OK;
@@ -106,14 +167,18 @@ static const struct {
     unsigned has;
     const char *name;
     size_t offset;
-    int64_t most;
+    int64_t least, most;
 } family_sizes[] = {
-    {SG_HAS_WIDTH, "ffn_intermediate_size", offsetof(sg_config, ffn_intermediate_size), 1 << 24},
-    {SG_HAS_EXPERTS, "ffn_experts", offsetof(sg_config, ffn_experts), 1 << 16},
-    {SG_HAS_CHANNELS, "ffn_channels", offsetof(sg_config, ffn_channels), 1 << 12},
-    {SG_HAS_NEURONS, "ffn_neurons", offsetof(sg_config, ffn_neurons), 1 << 30},
-    {SG_HAS_KEY, "ffn_key_size", offsetof(sg_config, ffn_key_size), 1 << 16},
-    {SG_HAS_TOP_K, "ffn_top_k", offsetof(sg_config, ffn_top_k), SG_TOPK_MAX},
+    {SG_HAS_WIDTH, "ffn_intermediate_size", offsetof(sg_config, ffn_intermediate_size), 1, 1 << 24},
+    {SG_HAS_EXPERTS, "ffn_experts", offsetof(sg_config, ffn_experts), 1, 1 << 16},
+    {SG_HAS_CHANNELS, "ffn_channels", offsetof(sg_config, ffn_channels), 1, 1 << 12},
+    {SG_HAS_NEURONS, "ffn_neurons", offsetof(sg_config, ffn_neurons), 1, 1 << 30},
+    {SG_HAS_KEY, "ffn_key_size", offsetof(sg_config, ffn_key_size), 1, 1 << 16},
+    {SG_HAS_TOP_K, "ffn_top_k", offsetof(sg_config, ffn_top_k), 1, SG_TOPK_MAX},
+    {SG_HAS_BLOCK, "ffn_block_size", offsetof(sg_config, ffn_block_size), 0, 1 << 30},
+    {SG_HAS_FACTOR, "ffn_memory_factor", offsetof(sg_config, ffn_memory_factor), 1, 1 << 16},
+    {SG_HAS_ACTIVE, "ffn_active_neurons", offsetof(sg_config, ffn_active_neurons), 0, 1 << 30},
+    {SG_HAS_HASH, "ffn_hash_seed", offsetof(sg_config, ffn_hash_seed), 0, (int64_t)1 << 40},
 };
 
 // Sizes that a family does not have become 0, so that equal models have equal configurations.
@@ -123,13 +188,54 @@ static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_er
         int64_t *value = (int64_t *)((char *)c + family_sizes[i].offset);
         if (!(family->has & family_sizes[i].has)) {
             *value = 0;
-        } else if (*value < 1 || *value > family_sizes[i].most) {
-            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %lld, expected 1 to %lld for family %s",
-                           family_sizes[i].name, (long long)*value, (long long)family_sizes[i].most,
-                           family->name);
+        } else if (*value < family_sizes[i].least || *value > family_sizes[i].most) {
+            return sg_fail(
+                err, SG_ERR_ARGUMENT, "%s: found %lld, expected %lld to %lld for family %s",
+                family_sizes[i].name, (long long)*value, (long long)family_sizes[i].least,
+                (long long)family_sizes[i].most, family->name);
         }
     }
     return SG_OK;
+}
+
+// g divides both the memory and what a token reads of it.
+static sg_status family_check_cells(const sg_config *c, sg_error *err)
+{
+    const int64_t F = c->ffn_intermediate_size, cells = c->ffn_memory_factor * F;
+    const int64_t g = c->ffn_block_size ? c->ffn_block_size : F;
+    const int64_t k = c->ffn_active_neurons ? c->ffn_active_neurons : F;
+    if (cells > 1 << 30)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_memory_factor: found %lld, expected at most %lld, so that %lld times "
+                       "ffn_intermediate_size is at most 2^30 cells",
+                       (long long)c->ffn_memory_factor, (long long)((1 << 30) / F),
+                       (long long)c->ffn_memory_factor);
+    if (k > cells)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_active_neurons: found %lld, expected at most the %lld cells "
+                       "(ffn_memory_factor times ffn_intermediate_size)",
+                       (long long)k, (long long)cells);
+    if (cells % g != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_block_size: found %lld, expected a divisor of the %lld cells "
+                       "(ffn_memory_factor times ffn_intermediate_size)",
+                       (long long)g, (long long)cells);
+    if (k % g != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_block_size: found %lld, expected a divisor of the %lld active cells "
+                       "(ffn_active_neurons)",
+                       (long long)g, (long long)k);
+    return SG_OK;
+}
+
+sg_status sg_ffn_check_selected(const sg_config *c, sg_error *err)
+{
+    int64_t selected = sg_ffn_memory(c).selected;
+    if (selected <= SG_TOPK_MAX) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "ffn_block_size: found %lld, expected blocks of which a token reads at most %d, "
+                   "not %lld (ffn_active_neurons divided by ffn_block_size)",
+                   (long long)sg_ffn_memory(c).block, SG_TOPK_MAX, (long long)selected);
 }
 
 sg_status sg_ffn_complete(sg_config *c, sg_error *err)
@@ -143,7 +249,10 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
                          family->name, err));
     SG_TRY(family_choice(c->ffn_activation, sizeof c->ffn_activation, family->activations,
                          "ffn_activation", family->name, err));
+    SG_TRY(family_choice(c->ffn_gate, sizeof c->ffn_gate, family->gates, "ffn_gate", family->name,
+                         err));
     SG_TRY(family_check_sizes(c, family, err));
+    if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, err));
     const sg_router *router = family_router(c);
     if (router == NULL) return SG_OK;
     return router->check(router, c, err);
@@ -185,6 +294,18 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
     sg_param_rows(list, c->ffn_channels * c->ffn_top_k);
 }
 
+// Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
+// there are.
+static void family_cell_params(const sg_config *c, const char *prefix, sg_param_list *list)
+{
+    sg_memory_shape m = sg_ffn_memory(c);
+    int64_t shape[] = {m.cells, c->hidden_size};
+    sg_param_add(list, prefix, "mlp.experts.w_in.weight", 2, shape, SG_INIT_TRUNCATED,
+                 1.0 / (double)c->hidden_size);
+    sg_param_add(list, prefix, "mlp.experts.w_out.weight", 2, shape, SG_INIT_TRUNCATED,
+                 1.0 / (double)(m.selected * m.block));
+}
+
 void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
 {
     const sg_family *family = sg_family_find(c->ffn);
@@ -207,6 +328,9 @@ void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
     case SG_BLOCK_NEURONS:
         family_neuron_params(c, family, prefix, list);
         break;
+    case SG_BLOCK_CELLS:
+        family_cell_params(c, prefix, list);
+        break;
     }
 }
 
@@ -222,6 +346,17 @@ static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, s
     sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
     return sg_memory_neurons(b->tape, x, selection, w_in, w_out, family_activation(c),
                              family->gate);
+}
+
+static sg_tensor *family_cells(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
+{
+    const sg_config *c = b->config;
+    sg_memory_shape m = sg_ffn_memory(c);
+    int64_t shape[] = {1, m.cells, c->hidden_size};
+    sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
+    sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
+    return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, family_activation(c),
+                           family_gate(c));
 }
 
 sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
@@ -255,6 +390,8 @@ sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
                                  sg_build_param(b, "mlp.experts.down_proj.bias"));
     case SG_BLOCK_NEURONS:
         return family_neurons(b, family, x, &selection);
+    case SG_BLOCK_CELLS:
+        return family_cells(b, x, &selection);
     }
     return NULL;
 }
@@ -265,34 +402,17 @@ sg_ffn_count sg_ffn_counts(const sg_config *c)
 {
     const sg_family *family = sg_family_find(c->ffn);
     const sg_router *router = family_router(c);
-    double d = (double)c->hidden_size;
-    sg_ffn_count count = {.router_flops = router ? router->flops(router, c) : 0};
-    int64_t F = c->ffn_intermediate_size, pools = family->shared_pool ? 1 : c->ffn_channels;
-    int64_t idle = 0;
-    switch (family->block) {
-    case SG_BLOCK_DENSE:
-        count.neurons = count.active_neurons = F;
-        count.memory_flops = 4 * d * (double)F;
-        break;
-    case SG_BLOCK_GLU:
-        count.neurons = count.active_neurons = F;
-        count.memory_flops = 6 * d * (double)F;
-        break;
-    case SG_BLOCK_EXPERTS:
-        count.neurons = c->ffn_experts * F;
-        count.active_neurons = c->ffn_top_k * F;
-        count.memory_flops = 6 * d * (double)count.active_neurons;
-        idle = (c->ffn_experts - c->ffn_top_k) * (3 * c->hidden_size * F + 2 * F + c->hidden_size);
-        break;
-    case SG_BLOCK_NEURONS:
-        count.neurons = pools * c->ffn_neurons;
-        count.active_neurons = c->ffn_channels * c->ffn_top_k;
-        count.memory_flops = 4 * d * (double)count.active_neurons;
-        // Channels that share a pool may select a neuron twice; at most all are read.
-        if (count.active_neurons < count.neurons)
-            idle = 2 * c->hidden_size * (count.neurons - count.active_neurons);
-        break;
-    }
-    count.idle_parameters = idle;
-    return count;
+    const sg_memory_shape m = sg_ffn_memory(c);
+    const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
+    const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
+    const int64_t of_block = glu ? 3 * d * F + 2 * F + d : 2 * d * m.block;
+    const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
+    return (sg_ffn_count){
+        .router_flops = router ? router->flops(router, c) : 0,
+        .memory_flops = (glu ? 6 : 4) * (double)d * (double)(read * m.block),
+        .neurons = stored * m.block,
+        .active_neurons = read * m.block,
+        // Channels that share a pool may select a block twice; at most all are read.
+        .idle_parameters = read < stored ? (stored - read) * of_block : 0,
+    };
 }

@@ -15,6 +15,7 @@ typedef struct sg_builder {
     // The leaf of a parameter, made at the first request; NULL and a kept error when unknown.
     sg_tensor *(*parameter)(void *user, const char *prefix, const char *name);
     void *user;
+    sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
 } sg_builder;
 
 static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
@@ -39,13 +40,16 @@ extern const sg_router sg_router_product_key_value;
 extern const sg_router sg_router_dense;
 extern const sg_router sg_router_key_value;
 extern const sg_router sg_router_linear;
+extern const sg_router sg_router_hash;
+extern const sg_router sg_router_average;
 
 // What the selected blocks are.
 typedef enum sg_block {
     SG_BLOCK_DENSE,   // no selection: up, activation, down
     SG_BLOCK_GLU,     // no selection: clamped SwiGLU with biases
     SG_BLOCK_EXPERTS, // blocks of F neurons, clamped SwiGLU with biases
-    SG_BLOCK_NEURONS  // blocks of one neuron
+    SG_BLOCK_NEURONS, // blocks of one neuron
+    SG_BLOCK_CELLS    // blocks of g cells, rows of w_in and w_out
 } sg_block;
 
 // What happens to the scores between router and memory.
@@ -61,7 +65,13 @@ enum {
     SG_HAS_CHANNELS = 1 << 2, // ffn_channels
     SG_HAS_NEURONS = 1 << 3,  // ffn_neurons
     SG_HAS_KEY = 1 << 4,      // ffn_key_size
-    SG_HAS_TOP_K = 1 << 5     // ffn_top_k
+    SG_HAS_TOP_K = 1 << 5,    // ffn_top_k
+    SG_HAS_BLOCK = 1 << 6,    // ffn_block_size
+    SG_HAS_FACTOR = 1 << 7,   // ffn_memory_factor
+    SG_HAS_ACTIVE = 1 << 8,   // ffn_active_neurons
+    SG_HAS_HASH = 1 << 9,     // ffn_hash_seed
+    // A memory of E F cells, of which a token reads k (Liu et al. 2023).
+    SG_HAS_CELLS = SG_HAS_WIDTH | SG_HAS_FACTOR | SG_HAS_ACTIVE
 };
 
 enum { SG_FAMILY_CHOICES = 5 };
@@ -70,12 +80,23 @@ typedef struct sg_family {
     const char *name;
     const char *routers[SG_FAMILY_CHOICES];     // allowed; the first is the default
     const char *activations[SG_FAMILY_CHOICES]; // likewise
+    const char *gates[SG_FAMILY_CHOICES];       // likewise; none: `gate` it is
     unsigned has;                               // SG_HAS_…
     sg_block block;
     sg_gate gate;
     sg_normaliser normaliser;
     bool shared_pool; // all channels read one pool
 } sg_family;
+
+// A family's memory: `cells` of a pool in `blocks` of `block` cells; each channel of a token selects
+// `selected` blocks. Families without a selection are one block. Of a configuration that is complete.
+typedef struct sg_memory_shape {
+    int64_t pools, channels;
+    int64_t cells, block, blocks, selected;
+} sg_memory_shape;
+sg_memory_shape sg_ffn_memory(const sg_config *config);
+// For routers that score every block of cells: that a top-k can select as many as a token reads.
+sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);
 
 // NULL when there is none of that name.
 const sg_family *sg_family_find(const char *name);

@@ -179,10 +179,10 @@ static void hits_list(hits_loop *l, sg_pool *pool)
     sg_parallel_for(pool, parts, hits_list_chunk, l);
 }
 
-void sg_hits_sort(const sg_hits *h, sg_pool *pool, const int32_t *ids, int32_t *result,
+void sg_hits_sort(const sg_hits *h, sg_pool *pool, const int32_t *ids, const sg_hit_order *order,
                   int32_t *scratch)
 {
-    hits_loop l = {.h = h, .selection = ids, .order = sg_hits_view(h, result)};
+    hits_loop l = {.h = h, .selection = ids, .order = *order};
     int32_t *spare = scratch, *keys[] = {scratch + h->count, scratch + 2 * h->count};
     int64_t parts = h->pools * h->parts;
     l.counts = scratch + 3 * h->count;

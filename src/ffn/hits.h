@@ -30,7 +30,7 @@ int64_t sg_hits_result(const sg_hits *hits);
 int64_t sg_hits_scratch(const sg_hits *hits);
 sg_hit_order sg_hits_view(const sg_hits *hits, int32_t *result);
 // ids (rows, channels, k), each in [0, n).
-void sg_hits_sort(const sg_hits *hits, sg_pool *pool, const int32_t *ids, int32_t *result,
+void sg_hits_sort(const sg_hits *hits, sg_pool *pool, const int32_t *ids, const sg_hit_order *order,
                   int32_t *scratch);
 
 #endif

@@ -9,15 +9,24 @@
 typedef enum sg_gate {
     SG_GATE_NONE,   // z = act(a)
     SG_GATE_BEFORE, // z = act(score a)   sgatlin
-    SG_GATE_AFTER   // z = score act(a)   PEER, MoE
+    SG_GATE_AFTER,  // z = score act(a)   PEER, MoE
+    SG_GATE_VALUE   // z = score          values alone: what selects has computed the coefficients
 } sg_gate;
 
-// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x.
+// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x. Scores are read unless there is
+// no gate.
 // x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
-// or 1 (all channels read the same) -> (rows, d).
+// or 1 (all channels read the same) -> (rows, d). With SG_GATE_VALUE x and w_in are NULL.
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate);
+
+// y = sum over the selected blocks i of score_i sum over its cells act(w_in . x) w_out. Selection of
+// one channel; w_in, w_out (1, blocks*g, d), rows i g … of both are block i. Gate none (scores are
+// not read) or after.
+sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                           sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                           sg_gate gate);
 
 // y = sum over the selected experts e of score_e GLU_e(x), GLU the clamped SwiGLU of
 // kernel/kernel.h. x (rows, d), selection of one channel; up (E, 2F, d), up_bias (E, 2F),

@@ -330,6 +330,14 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
     return sg_node_output(tape, node, "experts", SG_KIND_REAL, 2, (int64_t[]){a->rows, a->d});
 }
 
+sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                           sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                           sg_gate gate)
+{
+    sg_selection cells = sg_expand_blocks(tape, selection, g);
+    return sg_memory_neurons(tape, x, &cells, w_in, w_out, activation, gate);
+}
+
 bool sg_is_memory_experts(const sg_node *node)
 {
     return node->op == &op_experts;

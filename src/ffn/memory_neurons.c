@@ -24,7 +24,7 @@ typedef struct neurons_attributes {
     int64_t block;                          // neurons of a chunk
     sg_activation activation;
     sg_gate gate;
-    bool by_row; // a table has its gradient by rows: saved[1] is the order of these hits
+    bool by_row; // a table has its gradient by rows: the last saved is the order of these hits
     sg_hits hits;
 } neurons_attributes;
 
@@ -48,6 +48,7 @@ static int64_t neurons_hits(const neurons_attributes *a)
 
 static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
+    if (table == NULL) return NULL; // w_in of a memory of values
     return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
 }
 
@@ -56,16 +57,33 @@ static sg_row_grads *neurons_by_row(const sg_tensor *table)
     return table != NULL ? table->base->row_grads : NULL;
 }
 
+static sg_hit_order neurons_order(const sg_node *node, const neurons_attributes *a)
+{
+    return sg_hits_view(&a->hits, sg_ints(node->saved[node->n_saved - 1]));
+}
+
 static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes *a, int64_t row,
                                   int64_t c)
 {
     return sg_ints(node->in[1]) + (row * a->channels + c) * a->k;
 }
 
+// The dot products of channel c from row `first` on; NULL where there are none.
+static sg_real *neurons_dots(const sg_node *node, const neurons_attributes *a, int64_t first,
+                             int64_t c)
+{
+    if (node->n_saved == 0) return NULL;
+    return sg_values(node->saved[0]) + (c * a->rows + first) * a->k;
+}
+
 // z of `count` hits from their dot products and scores.
 static void neurons_gate(const sg_kernels *kernels, const neurons_attributes *a, sg_real *z,
                          const sg_real *dots, const sg_real *scores, int64_t count)
 {
+    if (a->gate == SG_GATE_VALUE) {
+        memcpy(z, scores, (size_t)count * sizeof *z);
+        return;
+    }
     if (a->gate == SG_GATE_BEFORE) {
         for (int64_t i = 0; i < count; i++)
             z[i] = dots[i] * scores[i];
@@ -84,6 +102,10 @@ static void neurons_gate_backward(const sg_kernels *kernels, const neurons_attri
                                   const sg_real *dots, const sg_real *scores, int64_t count,
                                   sg_real *work)
 {
+    if (a->gate == SG_GATE_VALUE) { // there is no da
+        memcpy(dscore, dz, (size_t)count * sizeof *dscore);
+        return;
+    }
     if (a->gate == SG_GATE_BEFORE) { // u = score a, z = act(u)
         for (int64_t i = 0; i < count; i++)
             work[i] = dots[i] * scores[i];
@@ -107,6 +129,7 @@ static void neurons_gate_backward(const sg_kernels *kernels, const neurons_attri
 static void neurons_scores(const sg_node *node, const neurons_attributes *a, int64_t first,
                            int64_t rows, int64_t c, sg_real *out)
 {
+    if (a->gate == SG_GATE_NONE) return;
     const sg_real *scores = sg_values(node->in[2]);
     for (int64_t r = 0; r < rows; r++)
         memcpy(out + r * a->k, scores + ((first + r) * a->channels + c) * a->k,
@@ -121,15 +144,15 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     const neurons_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
     int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
-    const sg_real *x = sg_values(l->node->in[0]) + first * a->d;
+    const sg_real *x = l->node->in[0] ? sg_values(l->node->in[0]) + first * a->d : NULL;
     sg_real *y = sg_values(l->node->out[0]) + first * a->d;
     sg_real *scores = sg_worker_scratch(l->run, worker), *z = scores + rows * a->k;
     memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = 0; c < a->channels; c++) {
-        sg_real *dots = sg_values(l->node->saved[0]) + (c * a->rows + first) * a->k;
+        sg_real *dots = neurons_dots(l->node, a, first, c);
         const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
         const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
-        for (int64_t r = 0; r < rows; r++)
+        for (int64_t r = 0; w_in != NULL && r < rows; r++)
             kernels->gather_dots(dots + r * a->k, x + r * a->d, w_in,
                                  neurons_ids(l->node, a, first + r, c), a->k, a->d);
         neurons_scores(l->node, a, first, rows, c, scores);
@@ -144,10 +167,9 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
 static void neurons_announce(const sg_run *run, const sg_node *node)
 {
     const neurons_attributes *a = node->attributes;
-    int32_t *result = sg_ints(node->saved[1]);
-    sg_hits_sort(&a->hits, run->pool, sg_ints(node->in[1]), result,
+    sg_hit_order order = neurons_order(node, a);
+    sg_hits_sort(&a->hits, run->pool, sg_ints(node->in[1]), &order,
                  (int32_t *)(void *)run->scratch);
-    sg_hit_order order = sg_hits_view(&a->hits, result);
     for (int i = 3; i < 5; i++) {
         const sg_row_grads *rows = neurons_by_row(node->in[i]);
         bool again = i == 4 && rows == neurons_by_row(node->in[3]);
@@ -190,7 +212,7 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
     for (int64_t c = 0; c < a->channels; c++) {
         int64_t hit = (c * a->rows + first) * a->k;
-        const sg_real *dots = sg_values(l->node->saved[0]) + hit;
+        const sg_real *dots = neurons_dots(l->node, a, first, c);
         const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
         const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; r < rows; r++)
@@ -199,7 +221,6 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, l->z + hit, dots, scores, count);
         neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
-        if (a->gate == SG_GATE_NONE) memset(dscore, 0, (size_t)count * sizeof *dscore);
         if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
         for (int64_t r = 0; l->dx != NULL && r < rows; r++)
             kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
@@ -252,7 +273,7 @@ static void neurons_sort_chunk(void *context, int64_t chunk, int worker)
                 int64_t to = p.base + p.offsets[ids[i]]++, from = (c * a->rows + r) * a->k + i;
                 l->row_sorted[to] = (int32_t)r;
                 l->z_sorted[to] = l->z[from];
-                l->da_sorted[to] = l->da[from];
+                if (l->dw_in != NULL) l->da_sorted[to] = l->da[from];
             }
         }
     // Filling moved each offset to the end of its neuron; move them back by one place.
@@ -303,12 +324,12 @@ static void neurons_sorted_chunk_put(void *context, int64_t chunk, int worker)
     (void)worker;
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
-    const int32_t *order = sg_hits_view(&a->hits, sg_ints(l->node->saved[1])).order;
+    const int32_t *order = neurons_order(l->node, a).order;
     int64_t end = sg_min(a->hits.count, (chunk + 1) * neurons_sorted_chunk);
     for (int64_t i = chunk * neurons_sorted_chunk; i < end; i++) {
         l->row_sorted[i] = (int32_t)(order[i] / a->k % a->rows);
         l->z_sorted[i] = l->z[order[i]];
-        l->da_sorted[i] = l->da[order[i]];
+        if (l->node->in[3] != NULL) l->da_sorted[i] = l->da[order[i]];
     }
 }
 
@@ -343,7 +364,7 @@ static void neurons_rows_add(const neurons_loop *l, int input, int32_t *slots)
     const sg_node *node = l->node;
     neurons_rows r = {.l = l, .to = sg_row_grads_in(l->run, node, input, &add), .slots = slots};
     if (r.to == NULL) return;
-    r.order = sg_hits_view(&l->a->hits, sg_ints(node->saved[1]));
+    r.order = neurons_order(node, l->a);
     r.values = input == 3 ? l->da_sorted : l->z_sorted;
     r.source = input == 3 ? sg_values(node->in[0]) : node->out[0]->grad;
     r.fresh = sg_row_grads_open(r.to, r.order.ids, *r.order.neurons, add, slots);
@@ -378,11 +399,11 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, &l);
 }
 
-// Two dot products' worth of work a hit: 4 k C d a row (spec 5.9).
+// Two dot products' worth of work a hit, 4 k C d a row (spec 5.9); one where there is no w_in.
 static double neurons_flops(const sg_node *node)
 {
     const neurons_attributes *a = node->attributes;
-    return 4.0 * (double)neurons_hits(a) * (double)a->d;
+    return (node->in[3] ? 4.0 : 2.0) * (double)neurons_hits(a) * (double)a->d;
 }
 
 static const sg_op op_neurons = {
@@ -403,7 +424,8 @@ static size_t neurons_scratch(const sg_node *node, const neurons_attributes *a)
 {
     // Behind the sorted hits: offsets for gradients that are whole, slots for those by rows.
     int64_t offsets = a->pools * a->spans * (a->n + 1), hits = neurons_hits(a);
-    bool whole = neurons_by_row(node->in[3]) == NULL || neurons_by_row(node->in[4]) == NULL;
+    bool whole = neurons_by_row(node->in[4]) == NULL ||
+                 (node->in[3] != NULL && neurons_by_row(node->in[3]) == NULL);
     int64_t last = !whole ? hits : a->by_row && hits > offsets ? hits : offsets;
     size_t backward =
         (size_t)hits * (4 * sizeof(sg_real) + sizeof(int32_t)) + (size_t)last * sizeof(int32_t);
@@ -426,15 +448,20 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate)
 {
-    sg_tensor *ids = selection->ids, *scores = selection->scores;
-    if (!x || !ids || !scores || !w_in || !w_out) return NULL;
-    int64_t d = sg_columns(x), pools = w_in->shape[0];
-    if (w_in->rank != 3 || w_in->shape[2] != d || w_out->count != w_in->count ||
-        ids->count != sg_rows(x) * selection->channels * selection->k ||
-        scores->count != ids->count || (pools != 1 && pools != selection->channels) ||
+    const bool values = gate == SG_GATE_VALUE;
+    sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
+    if (!ids || (!scores && gate != SG_GATE_NONE) || !w_out || (!values && (!x || !w_in)))
+        return NULL;
+    int64_t d = w_out->shape[2], pools = w_out->shape[0];
+    int64_t rows = ids->count / (selection->channels * selection->k);
+    if (w_out->rank != 3 || ids->count != rows * selection->channels * selection->k ||
+        (values && (x || w_in)) ||
+        (!values && (x->count != rows * d || sg_columns(x) != d || w_in->rank != 3 ||
+                     w_in->shape[2] != d || w_in->count != w_out->count)) ||
+        (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||
         ids->count > INT32_MAX)
-        return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_in->name,
-                            x->name);
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_out->name,
+                            ids->name);
     sg_node *node =
         sg_tape_node(tape, &op_neurons, 5, (sg_tensor *[]){x, ids, scores, w_in, w_out});
     neurons_attributes *a = sg_tape_memory(tape, sizeof *a);
@@ -442,16 +469,16 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     *a = (neurons_attributes){.channels = selection->channels,
                               .k = selection->k,
                               .pools = pools,
-                              .n = w_in->shape[1],
+                              .n = w_out->shape[1],
                               .d = d,
-                              .rows = sg_rows(x),
+                              .rows = rows,
                               .activation = activation,
                               .gate = gate};
     neurons_cut(a);
     a->by_row = neurons_by_row(w_in) != NULL || neurons_by_row(w_out) != NULL;
     a->hits = sg_hits_plan(a->channels, a->rows, a->k, a->pools, a->n);
     node->attributes = a;
-    sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)});
+    if (!values) sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)}); // dots
     if (a->by_row) sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){sg_hits_result(&a->hits)});
     node->worker_scratch_bytes = (size_t)(4 * sg_min(a->tile, a->rows) * a->k) * sizeof(sg_real);
     node->scratch_bytes = neurons_scratch(node, a);

@@ -1,3 +1,5 @@
+// JSON over jansson. Its parser does not survive every failing allocation (2.14 reads past a buffer
+// that did not grow), so growth of strings is met from a reserve taken beforehand.
 #include "format/json.h"
 
 #include <pthread.h>

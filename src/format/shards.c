@@ -1,3 +1,5 @@
+// Opening packed data: the manifest says what must be there, and each shard is held against it
+// before a row is handed out; rows are read from the mapping, never copied.
 #include "format/shards.h"
 
 #include <stdio.h>

@@ -16,6 +16,7 @@ typedef enum sg_activation {
     SG_ACT_GELU = 1, // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
+    SG_ACT_SIGMOID = 4,
     SG_ACT_COUNT
 } sg_activation;
 

@@ -33,16 +33,21 @@ static const config_slot slots[] = {
     CONFIG_SLOT(SG_FIELD_INT, pad_token_id, "id of padding, -1: none"),
     CONFIG_SLOT(SG_FIELD_INT, eos_token_id, "id that ends a document, -1: none"),
     CONFIG_SLOT(SG_FIELD_INT, bos_token_id, "id put before a sequence, -1: none"),
-    CONFIG_SLOT(SG_FIELD_STRING, ffn, "feed-forward family: mlp, glu, moe, peer, sgatlin"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn, "feed-forward family"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_router,
                 "router: product_dense, product_key_value, dense, key_value"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_activation, "activation: identity, gelu, relu, swish"),
-    CONFIG_SLOT(SG_FIELD_INT, ffn_intermediate_size, "width F of mlp, glu or one expert of moe"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_intermediate_size, "width F of mlp, glu or one expert"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_experts, "experts E of moe"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_channels, "channels C of peer and sgatlin"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_neurons, "neurons N of a pool"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_key_size, "router bottleneck K"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_top_k, "neurons k selected a channel, or experts a token"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_block_size, "cells g of a block of switch, randhash, avgk; 0: F"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_memory_factor, "cells of the memory, in multiples E of F"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_active_neurons, "cells k that a token reads; 0: F"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn_gate, "what the score does in avgk: none, after"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_hash_seed, "seed of the blocks of a token in randhash"),
 };
 
 enum { slot_count = sizeof slots / sizeof *slots };
@@ -77,6 +82,8 @@ sg_status sg_config_set(sg_config *config, const char *name, const char *value, 
         if (strlen(value) >= slot->bytes)
             return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s…\", expected a short name",
                            name, value);
+        // The whole array, so that equal configurations are equal bytes.
+        memset(slot_at(config, slot), 0, slot->bytes);
         snprintf(slot_at(config, slot), slot->bytes, "%s", value);
         return SG_OK;
     }
@@ -234,7 +241,9 @@ json_t *sg_config_json(const sg_config *config)
         } else if (slots[i].field.kind == SG_FIELD_NUMBER) {
             failed = json_object_set_new(object, key, json_real(*(const double *)from));
         } else {
-            failed = json_object_set_new(object, key, json_string(from));
+            const char *text = from;
+            if (text[0] == '\0' && strncmp(key, "ffn_", 4) == 0) continue;
+            failed = json_object_set_new(object, key, json_string(text));
         }
     }
     if (failed) {

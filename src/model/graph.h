@@ -16,8 +16,8 @@ typedef struct sg_graph_options {
     sg_output output;
     bool gradient, recompute;
     int threads;
-    const sg_kv_cache *caches; // (layers), or NULL: no cache
-    const int64_t *start;      // position of the first token, with caches
+    const sg_kv_cache *caches; // (layers, batch), or NULL: none; filled in before each pass
+    const int64_t *start;      // (batch) position of the first token, with caches
     // By parameter, NULL where its gradient is whole; or NULL.
     sg_row_grads *const *row_grads;
 } sg_graph_options;

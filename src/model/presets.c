@@ -36,34 +36,40 @@ static int64_t square(int64_t n)
 }
 
 // Sizes of the feed-forward layer of one family at one scale; the rest of the configuration stays.
-static void preset_sizes(sg_preset *p, const char *base, int64_t s, const char *family)
+static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_family *family)
 {
     sg_config *c = &p->config;
-    bool ladder = strcmp(base, "slimpajama") == 0, moe = strcmp(family, "moe") == 0;
-    bool peer = strcmp(family, "peer") == 0, neurons = peer || strcmp(family, "sgatlin") == 0;
+    const unsigned has = family->has;
+    bool ladder = strcmp(base, "slimpajama") == 0;
+    int64_t d = c->hidden_size;
     // Whole arrays, so that equal configurations are equal bytes.
     memset(c->ffn, 0, sizeof c->ffn);
     memset(c->ffn_router, 0, sizeof c->ffn_router);
     memset(c->ffn_activation, 0, sizeof c->ffn_activation);
-    snprintf(c->ffn, sizeof c->ffn, "%s", family);
+    memset(c->ffn_gate, 0, sizeof c->ffn_gate);
+    snprintf(c->ffn, sizeof c->ffn, "%s", family->name);
     c->ffn_intermediate_size = c->ffn_experts = c->ffn_channels = 0;
     c->ffn_neurons = c->ffn_key_size = c->ffn_top_k = 0;
-    if (neurons) {
-        c->ffn_channels = ladder ? 16 : 8;
-        c->ffn_neurons = !ladder ? 1024 : peer ? square(32 + 24 * s) : square(16 + 12 * s);
-        c->ffn_key_size = 128;
-        c->ffn_top_k = 8;
-        return;
+    c->ffn_block_size = c->ffn_memory_factor = c->ffn_active_neurons = c->ffn_hash_seed = 0;
+    if (has & SG_HAS_WIDTH) {
+        int64_t wide = has & SG_HAS_EXPERTS ? d : 8 * d / 3 / 256 * 256;
+        c->ffn_intermediate_size = ladder ? wide : 4 * d;
     }
-    int64_t d = c->hidden_size;
-    if (ladder)
-        c->ffn_intermediate_size = moe ? d : 8 * d / 3 / 256 * 256;
-    else
-        c->ffn_intermediate_size = 4 * d;
-    if (moe) {
+    if (has & SG_HAS_EXPERTS) {
         c->ffn_experts = ladder ? 16 : 8;
         c->ffn_top_k = 2;
     }
+    if (has & SG_HAS_NEURONS) {
+        bool shared = family->shared_pool;
+        c->ffn_channels = ladder ? 16 : 8;
+        c->ffn_neurons = !ladder ? 1024 : shared ? square(32 + 24 * s) : square(16 + 12 * s);
+        c->ffn_key_size = 128;
+        c->ffn_top_k = 8;
+    }
+    // Active cells are those of the dense layer (0: F). A block of switch is a whole expert (0: F),
+    // as published; for the others blocks of 64, which divide every F here.
+    if (has & SG_HAS_FACTOR) c->ffn_memory_factor = ladder ? 16 : 8;
+    if (has & SG_HAS_BLOCK && strcmp(family->name, "switch") != 0) c->ffn_block_size = 64;
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)
@@ -130,7 +136,7 @@ static void preset_make(const char *name, sg_preset *p)
     preset_split(name, base, own, &s);
     *p = (sg_preset){.name = name};
     preset_base(p, base, s);
-    preset_sizes(p, base, s, own);
+    preset_sizes(p, base, s, sg_family_find(own));
 }
 
 sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
@@ -152,12 +158,13 @@ sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *
     char base[24], own[24];
     int64_t s;
     char list[SG_FAMILY_LIST];
-    if (sg_family_find(family) == NULL)
+    const sg_family *to = sg_family_find(family);
+    if (to == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%.60s\", expected one of %s", family,
                        sg_family_list(list, sizeof list));
     sg_preset known;
     SG_TRY(sg_preset_find(preset->name ? preset->name : "", &known, err));
     preset_split(known.name, base, own, &s);
-    preset_sizes(preset, base, s, family);
+    preset_sizes(preset, base, s, to);
     return sg_ffn_complete(&preset->config, err);
 }

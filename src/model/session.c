@@ -1,5 +1,6 @@
 // Decoding: one timeline of tokens on a model, with the keys and values of all of them kept. A
-// prompt goes through in pieces; then each token is one replay of a tape recorded once.
+// prompt goes through in pieces; then each token is one replay of a tape recorded once. A batch
+// replays one tape for the next token of several timelines, so that weights are read once for all.
 #include "model/session.h"
 
 #include "base/alloc.h"
@@ -9,7 +10,7 @@
 enum { session_piece = 256 };
 
 struct sg_session {
-    sg_model *model;
+    sg_model *model; // borrowed
     int64_t capacity, length;
     int64_t start; // position of the first token of the present pass
     sg_kv_cache *caches;
@@ -26,8 +27,7 @@ static void session_caches(sg_session *s)
     int64_t one = s->capacity * c->num_attention_heads * c->head_dim;
     for (int64_t l = 0; l < c->num_hidden_layers; l++)
         s->caches[l] = (sg_kv_cache){.k = s->cache_memory + 2 * l * one,
-                                     .v = s->cache_memory + (2 * l + 1) * one,
-                                     .capacity = s->capacity};
+                                     .v = s->cache_memory + (2 * l + 1) * one};
 }
 
 static sg_status session_graph(sg_session *s, int64_t tokens, sg_graph **graph, sg_error *err)
@@ -133,10 +133,10 @@ static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t coun
     return SG_OK;
 }
 
-sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, const float **logits,
-                          sg_error *err)
+// Everything that can be wrong with `count` tokens behind those a session has.
+static sg_status session_check(const sg_session *s, const int32_t *tokens, int64_t count,
+                               sg_error *err)
 {
-    if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "feed: found no token, expected some");
     if (count > s->capacity - s->length)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "the session holds %lld tokens and has %lld; %lld more do not fit",
@@ -145,6 +145,14 @@ sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, c
         if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
             return sg_fail(err, SG_ERR_ARGUMENT, "token %lld: found %d, expected 0 to %lld",
                            (long long)i, tokens[i], (long long)s->model->config.vocab_size - 1);
+    return SG_OK;
+}
+
+sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, const float **logits,
+                          sg_error *err)
+{
+    if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "feed: found no token, expected some");
+    SG_TRY(session_check(s, tokens, count, err));
     const int64_t before = s->length;
     for (int64_t i = 0; i < count; i += session_piece) {
         sg_status status = session_pass(s, tokens + i, sg_min(session_piece, count - i), err);
@@ -153,5 +161,130 @@ sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, c
         return status;
     }
     *logits = s->logits;
+    return SG_OK;
+}
+
+// ---- several sessions at once -----------------------------------------------------------------
+
+struct sg_batch {
+    sg_model *model; // borrowed
+    int64_t most;
+    int64_t recorded;    // sessions that `graph` is for; 0: there is none
+    sg_graph *graph;     // one token of each
+    sg_kv_cache *caches; // (layers, recorded)
+    int64_t *start;      // (recorded)
+    int32_t *ids;        // (recorded)
+    float *logits;       // (most, V)
+    double *seconds;     // of `graph` by node and direction, or NULL
+};
+
+sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *err)
+{
+    *out = NULL;
+    if (most < 1 || most > SG_BATCH_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld, expected 1 to %d sessions",
+                       (long long)most, SG_BATCH_MAX);
+    sg_batch *b = sg_alloc_zero(1, sizeof *b);
+    if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
+    b->model = model;
+    b->most = most;
+    b->caches = sg_alloc_zero((size_t)(model->config.num_hidden_layers * most), sizeof *b->caches);
+    b->start = sg_alloc_zero((size_t)most, sizeof *b->start);
+    b->ids = sg_alloc_zero((size_t)most, sizeof *b->ids);
+    b->logits = sg_alloc_array((size_t)(most * model->config.vocab_size), sizeof *b->logits);
+    if (!b->caches || !b->start || !b->ids || !b->logits) {
+        sg_batch_free(b);
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch of %lld sessions",
+                       (long long)most);
+    }
+    *out = b;
+    return SG_OK;
+}
+
+void sg_batch_free(sg_batch *b)
+{
+    if (b == NULL) return;
+    sg_graph_free(b->graph);
+    sg_free(b->caches);
+    sg_free(b->start);
+    sg_free(b->ids);
+    sg_free(b->logits);
+    sg_free(b);
+}
+
+const sg_tape *sg_batch_tape(const sg_batch *b)
+{
+    return b->graph->tape;
+}
+
+void sg_batch_profile(sg_batch *b, double *seconds)
+{
+    b->seconds = seconds;
+}
+
+size_t sg_batch_bytes(const sg_batch *b)
+{
+    return (b->graph ? sg_tape_bytes(b->graph->tape) : 0) +
+           (size_t)(b->most * b->model->config.vocab_size) * sizeof *b->logits;
+}
+
+// The tape for `count` sessions. Sessions end one by one, so a change is rare.
+static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
+{
+    if (b->recorded == count) return SG_OK;
+    sg_model *m = b->model;
+    sg_graph *graph;
+    sg_graph_options options = {.batch = count,
+                                .length = 1,
+                                .output = SG_OUTPUT_LAST,
+                                .threads = m->context->threads,
+                                .caches = b->caches,
+                                .start = b->start};
+    SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, err));
+    sg_graph_free(b->graph);
+    b->graph = graph;
+    b->recorded = count;
+    return SG_OK;
+}
+
+static sg_status batch_check(const sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
+                             int64_t count, sg_error *err)
+{
+    if (count < 1 || count > b->most)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld sessions, expected 1 to %lld",
+                       (long long)count, (long long)b->most);
+    for (int64_t i = 0; i < count; i++) {
+        if (sessions[i]->model != b->model)
+            return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found one of another model",
+                           (long long)i);
+        for (int64_t j = 0; j < i; j++)
+            if (sessions[j] == sessions[i])
+                return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found session %lld again",
+                               (long long)i, (long long)j);
+        SG_TRY(session_check(sessions[i], tokens + i, 1, err));
+    }
+    return SG_OK;
+}
+
+sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
+                        int64_t count, const float **logits, sg_error *err)
+{
+    SG_TRY(batch_check(b, sessions, tokens, count, err));
+    SG_TRY(batch_record(b, count, err));
+    const sg_config *c = &b->model->config;
+    for (int64_t i = 0; i < count; i++) {
+        for (int64_t l = 0; l < c->num_hidden_layers; l++)
+            b->caches[l * count + i] = sessions[i]->caches[l];
+        b->start[i] = sessions[i]->length++;
+        b->ids[i] = tokens[i];
+    }
+    b->graph->ids->data = b->ids;
+    sg_run run = {
+        .pool = b->model->context->pool, .kernels = sg_kernels_get(), .seconds = b->seconds};
+    sg_tape_forward(b->graph->tape, &run);
+    const sg_real *found = sg_values(b->graph->logits);
+    for (int64_t i = 0; i < count * c->vocab_size; i++)
+        b->logits[i] = (float)found[i];
+    *logits = b->logits;
     return SG_OK;
 }

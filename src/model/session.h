@@ -11,4 +11,10 @@ void sg_session_profile(sg_session *session, double *seconds);
 // Bytes of keys, values, activations of one token and logits.
 size_t sg_session_bytes(const sg_session *session);
 
+// The same of a batch, once it has been fed: its tape is that of the last feed.
+const sg_tape *sg_batch_tape(const sg_batch *batch);
+void sg_batch_profile(sg_batch *batch, double *seconds);
+// Activations and logits; keys and values are the sessions'.
+size_t sg_batch_bytes(const sg_batch *batch);
+
 #endif

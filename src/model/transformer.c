@@ -62,7 +62,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
     sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
     sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                                   &o->caches[r->layer], o->start)
+                                                   &o->caches[r->layer * o->batch], o->start)
                              : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
     return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
 }
@@ -91,8 +91,10 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
-        block_recorder r = {
-            {tape, config, prefix, graph_parameter, g}, .options = o, .rope = rope, .layer = l};
+        block_recorder r = {{tape, config, prefix, graph_parameter, g, g->ids},
+                            .options = o,
+                            .rope = rope,
+                            .layer = l};
         sg_tape_segment_begin(tape);
         h = block_record(&r, h);
         sg_tape_segment_end(tape);
@@ -113,8 +115,10 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
 static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_error *err)
 {
     int64_t rows = 0, selected = 0;
-    int64_t a_token = c->ffn_top_k > 0 ? c->ffn_top_k : 1;
-    if (c->ffn_channels > 0) a_token *= c->ffn_channels;
+    // Blocks of cells are selected cell by cell where they are small.
+    const sg_memory_shape m = sg_ffn_memory(c);
+    const int64_t cells = m.channels * m.selected * m.block;
+    int64_t a_token = c->ffn_memory_factor > 0 ? cells : m.channels * m.selected;
     if (o->batch < 1 || o->length < 1 || __builtin_mul_overflow(o->batch, o->length, &rows) ||
         __builtin_mul_overflow(rows, a_token, &selected) || selected > INT32_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -124,7 +128,7 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
     const double widths[] = {(double)c->hidden_size,
                              (double)(c->num_attention_heads * c->head_dim),
                              (double)c->vocab_size / (double)c->num_hidden_layers,
-                             2 * (double)c->ffn_intermediate_size * (double)a_token,
+                             2 * (double)cells,
                              (double)sg_ffn_counts(c).neurons,
                              (double)c->ffn_channels * (double)c->ffn_key_size};
     double bytes = 0;

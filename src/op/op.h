@@ -23,8 +23,16 @@ sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
 // Root mean square norm with a learned scale: x (rows, d), w (d).
 sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
 
-// Rotary positions. x (B*T, heads*head_dim); row r stands at position *start + r mod T. The table
-// of angles covers positions 0 … positions-1. start may be NULL (0).
+// Layer norm with a learned scale and no shift: x (rows, d), w (d).
+sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
+// Batch norm: x (rows, d); scale, shift (d); mean, variance (d) are running averages. In training the
+// statistics are the batch's, and a backward pass leaves them where the gradients of the averages
+// would be (SG_BUFFER_AVERAGE in ffn/params.h); otherwise they are the averages.
+sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor *shift,
+                        sg_tensor *mean, sg_tensor *variance, double eps, bool training);
+
+// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. The
+// table of angles covers positions 0 … positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
     sg_real *cos, *sin; // (positions, half)
@@ -40,14 +48,13 @@ sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int6
 // (Dao 2023, FlashAttention-2); no T x T matrix is kept. q, k, v (B*T, heads*head_dim).
 sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
                         int64_t heads);
-// The same over a cache, without a gradient: k, v of the new rows are put into the cache at
-// positions *start …, and each row attends to all positions up to its own.
+// The same over caches, one a sequence, without a gradient: k, v of the new rows of sequence b are
+// put into caches[b] at positions start[b] …, and each row attends to all positions up to its own.
 typedef struct sg_kv_cache {
-    sg_real *k, *v; // (batch, capacity, heads*head_dim)
-    int64_t capacity;
+    sg_real *k, *v; // (positions, heads*head_dim); room for start + length of them
 } sg_kv_cache;
 sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
-                               int64_t length, int64_t heads, const sg_kv_cache *cache,
+                               int64_t length, int64_t heads, const sg_kv_cache *caches,
                                const int64_t *start);
 
 // Elementwise activation.
@@ -62,7 +69,7 @@ sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 // A selection: for each row and channel, k ids (int32, descending score) and their scores.
 typedef struct sg_selection {
     sg_tensor *ids;    // (rows, channels*k)
-    sg_tensor *scores; // (rows, channels*k)
+    sg_tensor *scores; // (rows, channels*k); NULL: the router gives none
     int64_t channels, k;
 } sg_selection;
 
@@ -70,6 +77,15 @@ typedef struct sg_selection {
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
+// Cells by their own keys: scores m = act(x keys^T), of which only those of the k / block blocks of
+// `block` neighbours with the largest mean m are kept, block by block, each in its order (block 1:
+// the k largest m). x (rows, d), keys (N, d).
+sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
+                         int64_t block, int64_t k);
+
+// A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
+// block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
+sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g);
 
 // The k largest of x + bias, with the scores of x: the bias (n), a buffer, moves the choice alone
 // (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing"). Its statistic is how often each of the n

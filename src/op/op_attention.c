@@ -13,8 +13,8 @@ enum { attention_tile = 256, attention_block = 64, attention_small = 1 << 18 };
 
 typedef struct attention_attributes {
     int64_t length, heads, head_dim;
-    const sg_kv_cache *cache; // NULL: keys and values are this pass's own
-    const int64_t *start;
+    const sg_kv_cache *caches; // by sequence; NULL: keys and values are this pass's own
+    const int64_t *start;      // likewise
 } attention_attributes;
 
 typedef struct attention_loop {
@@ -160,36 +160,38 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
                          .scale = attention_scale(a)};
     t.top = sg_worker_scratch(c->run, worker);
     t.sum = t.top + attention_tile;
-    if (a->cache != NULL) {
-        t.k = a->cache->k + sequence * a->cache->capacity * width + column;
-        t.v = a->cache->v + sequence * a->cache->capacity * width + column;
-        t.position = *a->start + first;
+    if (a->caches != NULL) {
+        t.k = a->caches[sequence].k + column;
+        t.v = a->caches[sequence].v + column;
+        t.position = a->start[sequence] + first;
     } else {
         t.lse = sg_values(c->node->saved[0]) + row * a->heads + head;
     }
     attention_query_tile(c->run->kernels, &t, t.sum + attention_tile);
 }
 
-static void attention_fill_cache(const sg_node *node, const attention_attributes *a)
+static void attention_fill_caches(const sg_node *node, const attention_attributes *a)
 {
     int64_t width = attention_width(a), sequences = sg_rows(node->in[0]) / a->length;
     size_t bytes = (size_t)(a->length * width) * sizeof(sg_real);
     for (int64_t b = 0; b < sequences; b++) {
-        int64_t to = (b * a->cache->capacity + *a->start) * width, from = b * a->length * width;
-        memcpy(a->cache->k + to, sg_values(node->in[1]) + from, bytes);
-        memcpy(a->cache->v + to, sg_values(node->in[2]) + from, bytes);
+        int64_t to = a->start[b] * width, from = b * a->length * width;
+        memcpy(a->caches[b].k + to, sg_values(node->in[1]) + from, bytes);
+        memcpy(a->caches[b].v + to, sg_values(node->in[2]) + from, bytes);
     }
 }
 
 static void attention_forward(const sg_run *run, const sg_node *node)
 {
     const attention_attributes *a = node->attributes;
-    if (a->cache != NULL) attention_fill_cache(node, a);
+    if (a->caches != NULL) attention_fill_caches(node, a);
     attention_loop c = {
         .run = run, .node = node, .a = a, .tiles = sg_chunks(a->length, attention_tile)};
     int64_t sequences = sg_rows(node->in[0]) / a->length;
     // Waking threads takes longer than one token's attention to a short past.
-    int64_t keys = a->cache ? *a->start + a->length : a->length;
+    int64_t keys = a->length;
+    for (int64_t b = 0; a->caches != NULL && b < sequences; b++)
+        if (keys < a->start[b] + a->length) keys = a->start[b] + a->length;
     bool small = sg_rows(node->in[0]) * attention_width(a) * keys < attention_small;
     sg_parallel_for(small ? NULL : run->pool, sequences * a->heads * c.tiles,
                     attention_forward_chunk, &c);
@@ -395,10 +397,11 @@ sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
 }
 
 sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
-                               int64_t length, int64_t heads, const sg_kv_cache *cache,
+                               int64_t length, int64_t heads, const sg_kv_cache *caches,
                                const int64_t *start)
 {
     return attention_record(
         tape, (sg_tensor *[]){q, k, v}, &op_attention_cached,
-        &(attention_attributes){.length = length, .heads = heads, .cache = cache, .start = start});
+        &(attention_attributes){
+            .length = length, .heads = heads, .caches = caches, .start = start});
 }

@@ -52,9 +52,9 @@ static void rope_chunk(void *context, int64_t chunk, int worker)
 {
     const rope_loop *c = context;
     const sg_rope_table *t = c->a->table;
-    int64_t start = c->a->start ? *c->a->start : 0;
     int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
     for (int64_t r = chunk * c->chunk; r < end; r++) {
+        int64_t start = c->a->start ? c->a->start[r / c->a->length] : 0;
         int64_t position = start + r % c->a->length;
         sg_real *to = c->add ? sg_worker_scratch(c->run, worker) : c->y + r * c->width;
         c->run->kernels->rope(to, c->x + r * c->width, t->cos + position * t->half,

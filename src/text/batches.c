@@ -1,3 +1,5 @@
+// Rows in the order of a keyed permutation of the epoch, worked out row by row: no list of rows is
+// kept, so that the position alone says where a run stands.
 #include "text/batches.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+// Cutting a stream into documents, at separator lines or at JSON lines, with bad lines named by file
+// and number.
 #include "text/corpus.h"
 
 #include <stdio.h>

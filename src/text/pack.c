@@ -1,3 +1,5 @@
+// From documents to rows: a document is encoded and goes to the split that a number drawn for its
+// place says, the same for the same seed whatever the tokenizer.
 #include "text/pack.h"
 
 #include <string.h>

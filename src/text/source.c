@@ -1,3 +1,5 @@
+// Reading and undoing compression. What a file is, its first bytes say, not its name; a stream that
+// ends within a frame is an error, not an end.
 #include "text/source.h"
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+// Telling stories: facts, people and plots are drawn from numbers that belong to the story's index,
+// so that story i is the same however many are told and in whatever order.
 #include "text/storyworld.h"
 
 #include <ctype.h>

@@ -61,6 +61,7 @@ static double sample_median(double *samples, int64_t count)
 // ---- use of a memory ----------------------------------------------------------------------------
 
 // Both kinds of memory read (x, ids, scores, tables …); the tables' leading dimensions are blocks.
+// Of neurons, w_in (input 3) may be absent.
 static bool use_is_memory(const sg_node *node)
 {
     return sg_is_memory_neurons(node) || sg_is_memory_experts(node);
@@ -76,13 +77,13 @@ void sg_bench_keep_ids(sg_tape *tape)
 static sg_status use_of_node(const sg_node *node, sg_bench_use *use, sg_error *err)
 {
     bool neurons = sg_is_memory_neurons(node);
-    const sg_tensor *ids = node->in[1], *table = node->in[3];
+    const sg_tensor *ids = node->in[1], *table = node->in[neurons ? 4 : 3];
     // Neurons: tables (pools, N, d), ids within the pool of their channel. Experts: (E, …).
     int64_t pools = neurons ? table->shape[0] : 1;
     int64_t blocks = neurons ? table->shape[0] * table->shape[1] : table->shape[0];
     int64_t parameters = 0, different = 0, run = sg_columns(ids) / pools;
     for (int i = 3; i < node->n_in; i++)
-        parameters += node->in[i]->count / blocks;
+        if (node->in[i] != NULL) parameters += node->in[i]->count / blocks;
     unsigned char *seen = sg_alloc_zero((size_t)blocks, 1);
     if (seen == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting %lld blocks",

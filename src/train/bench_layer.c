@@ -20,6 +20,7 @@ typedef struct layer {
     sg_tensor **leaves; // by parameter
     sg_real *states;    // x, then dy and dx where a gradient is wanted
     size_t state_bytes;
+    int32_t *ids; // of tokens, for routers that want them
     sg_tape *tape;
     double *seconds;
 } layer;
@@ -77,7 +78,8 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
     const int64_t count = shape[0] * shape[1];
     SG_TRY(sg_tape_new(&l->tape, err));
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
-    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l};
+    sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
+    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids};
     sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
                                 backward ? l->states + 2 * count : NULL, backward);
     sg_tensor *y = sg_ffn_build(&builder, x);
@@ -121,11 +123,16 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
     l->states = sg_alloc_big(l->state_bytes);
     l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
-    if (l->states == NULL || l->leaves == NULL)
+    l->ids = sg_alloc_array((size_t)b->tokens, sizeof *l->ids);
+    if (l->states == NULL || l->leaves == NULL || l->ids == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for a layer of %lld rows",
                        (long long)b->tokens);
     for (size_t i = 0; i < l->params.count; i++)
         sg_param_init(&l->params.specs[i], b->options->seed, b->context->pool, l->values.parts[i]);
+    uint64_t words = (uint64_t)b->config.vocab_size;
+    for (int64_t i = 0; i < b->tokens; i++)
+        l->ids[i] =
+            (int32_t)sg_rng_below(b->options->seed, sg_rng_stream("bench.ids"), (uint64_t)i, words);
     int64_t chunks = ((int64_t)(2 * count) + layer_chunk - 1) / layer_chunk;
     sg_parallel_for(b->context->pool, chunks, layer_normal, l);
     return SG_OK;
@@ -136,6 +143,7 @@ static void layer_close(layer *l)
     sg_tape_free(l->tape);
     sg_free(l->seconds);
     sg_free(l->leaves);
+    sg_free(l->ids);
     sg_free_big(l->states, l->state_bytes);
     sg_gradients_free(&l->grads);
     sg_param_block_free(&l->values);

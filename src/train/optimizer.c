@@ -37,7 +37,7 @@ struct sg_optimizer {
     void *user;
 };
 
-static sg_real *optimizer_moment(const sg_optimizer *o, size_t parameter, int which)
+sg_real *sg_optimizer_moment(const sg_optimizer *o, size_t parameter, int which)
 {
     return o->moments + (which ? o->params->total : 0) + o->offsets[parameter];
 }
@@ -52,7 +52,7 @@ static void optimizer_cut(sg_optimizer *o)
         o->offsets[i] = offset;
         offset += count;
         if (o->params->specs[i].buffer != SG_BUFFER_NONE) continue; // its moments stay 0
-        if (o->gradients->rows[i] != NULL) continue;                // lazy
+        if (sg_gradients_rows(o->gradients, i) != NULL) continue;   // lazy
         for (int64_t first = 0; first < count; first += optimizer_piece) {
             int64_t left = count - first;
             o->chunks[o->n_chunks++] =
@@ -73,13 +73,13 @@ static sg_status optimizer_tables(sg_optimizer *o, sg_error *err)
     o->clock->decay = o->options.weight_decay; // which all tables have
     o->clock->built = -1;
     for (size_t i = 0; i < o->params->count; i++) {
-        if (o->gradients->rows[i] == NULL) continue;
+        if (sg_gradients_rows(o->gradients, i) == NULL) continue;
         sg_lazy_table *t = &o->lazy[o->n_lazy++];
         *t = (sg_lazy_table){.clock = o->clock,
-                             .grads = o->gradients->rows[i],
+                             .grads = sg_gradients_rows(o->gradients, i),
                              .p = o->values[i],
-                             .m = optimizer_moment(o, i, 0),
-                             .v = optimizer_moment(o, i, 1),
+                             .m = sg_optimizer_moment(o, i, 0),
+                             .v = sg_optimizer_moment(o, i, 1),
                              .parameter = i};
         SG_TRY(sg_lazy_table_open(t, err));
     }
@@ -107,7 +107,7 @@ static sg_status optimizer_state(sg_optimizer *o, sg_error *err)
         const sg_param_spec *spec = &o->params->specs[i / 2];
         state_add(o, i % 2 ? "v." : "m.", spec->name,
                   sizeof(sg_real) == 4 ? SG_DTYPE_F32 : SG_DTYPE_F64, spec->rank, spec->shape,
-                  optimizer_moment(o, i / 2, (int)(i % 2)));
+                  sg_optimizer_moment(o, i / 2, (int)(i % 2)));
     }
     for (size_t i = 0; i < o->n_lazy; i++)
         state_add(o, "rows.last.", o->params->specs[o->lazy[i].parameter].name, SG_DTYPE_I32, 1,
@@ -210,8 +210,8 @@ static void apply_chunk(void *context, int64_t chunk, int worker)
     sg_adamw_args args = l->args;
     if (!l->o->params->specs[c->parameter].decay) args.decay = 0;
     sg_kernels_get()->adamw(l->o->values[c->parameter] + c->first,
-                            optimizer_moment(l->o, c->parameter, 0) + c->first,
-                            optimizer_moment(l->o, c->parameter, 1) + c->first,
+                            sg_optimizer_moment(l->o, c->parameter, 0) + c->first,
+                            sg_optimizer_moment(l->o, c->parameter, 1) + c->first,
                             l->o->gradients->parts[c->parameter] + c->first, c->count, &args);
 }
 
@@ -238,7 +238,7 @@ void sg_optimizer_apply(sg_optimizer *o, sg_pool *pool, double lr, double norm)
     }
     if (o->changed == NULL) return;
     for (size_t i = 0; i < o->params->count; i++)
-        if (o->gradients->rows[i] == NULL)
+        if (sg_gradients_rows(o->gradients, i) == NULL)
             o->changed(o->user, pool, i, NULL, optimizer_rows(&o->params->specs[i]));
 }
 

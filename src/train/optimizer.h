@@ -39,6 +39,7 @@ void sg_optimizer_watch(sg_optimizer *optimizer, sg_optimizer_changed changed, v
 
 // State, for checkpoints: updates made, and all else as named tensors.
 int64_t sg_optimizer_updates(const sg_optimizer *optimizer);
+sg_real *sg_optimizer_moment(const sg_optimizer *optimizer, size_t parameter, int which);
 const sg_tensor_view *sg_optimizer_state(const sg_optimizer *optimizer, size_t *count);
 // Takes it back. On failure the optimiser is of no more use.
 sg_status sg_optimizer_restore(sg_optimizer *optimizer, const sg_safetensors *file, int64_t updates,

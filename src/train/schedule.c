@@ -1,3 +1,4 @@
+// Warm-up, plateau and decay, each step from its index alone: a resumed run has nothing to restore.
 #include "train/schedule.h"
 
 #include <math.h>

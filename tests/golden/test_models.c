@@ -225,8 +225,6 @@ static void check_training(golden *g)
     json_decref(train);
     sg_optimizer *optimizer;
     sg_gradients gradients = {.parts = g->grads, .count = g->params.count};
-    gradients.rows = sg_alloc_zero(gradients.count, sizeof(sg_row_grads *));
-    assert_non_null(gradients.rows);
     if (sg_optimizer_new(&g->params, g->values, &gradients, &options, &optimizer, &err) != SG_OK)
         fail_msg("%s", err.message);
     sg_graph *graph = golden_graph(g, SG_OUTPUT_LOSS, true);
@@ -252,7 +250,6 @@ static void check_training(golden *g)
         assert_true(fabs((double)found[2] / (double)norms[s] - 1) <= 10 * tolerance);
     }
     sg_optimizer_free(optimizer);
-    sg_free(gradients.rows);
     sg_graph_free(graph);
     sg_free(inputs);
     sg_free(targets);

@@ -36,18 +36,30 @@ typedef struct neurons_user {
     sg_activation activation;
     sg_gate gate;
     pattern pattern;
-    bool tied; // w_in is w_out
+    bool tied; // w_in is w_out; with SG_GATE_VALUE there is neither x nor w_in
     int32_t *ids;
 } neurons_user;
+
+// Where w_in stands among the inputs: behind x, and behind the scores where they are read.
+static int neurons_keys(const neurons_user *u)
+{
+    return u->gate == SG_GATE_NONE ? 1 : 2;
+}
 
 static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     const neurons_user *u = c->user;
     const int64_t shape[] = {u->rows, u->channels * u->k};
-    sg_selection selection = {.scores = in[1], .channels = u->channels, .k = u->k};
+    const int keys = neurons_keys(u);
+    sg_selection selection = {.channels = u->channels, .k = u->k};
+    if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
-    return sg_memory_neurons(tape, in[0], &selection, in[2], in[u->tied ? 2 : 3], u->activation,
-                             u->gate);
+    if (u->gate == SG_GATE_VALUE) {
+        selection.scores = in[0];
+        return sg_memory_neurons(tape, NULL, &selection, NULL, in[1], u->activation, u->gate);
+    }
+    return sg_memory_neurons(tape, in[0], &selection, in[keys], in[u->tied ? keys : keys + 1],
+                             u->activation, u->gate);
 }
 
 static void neurons_select(const neurons_user *u)
@@ -81,6 +93,8 @@ static double plain_act(double x, sg_activation act)
         return x > 0 ? x : 0;
     case SG_ACT_SWISH:
         return x / (1 + exp(-x));
+    case SG_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
     default:
         return x;
     }
@@ -90,8 +104,9 @@ static double plain_act(double x, sg_activation act)
 static double neurons_naive(const gc_case *c, sg_real *y)
 {
     const neurons_user *u = c->user;
-    const sg_real *x = c->in[0].data, *scores = c->in[1].data, *w_in = c->in[2].data;
-    const sg_real *w_out = c->in[u->tied ? 2 : 3].data;
+    const int keys = neurons_keys(u);
+    const sg_real *x = c->in[0].data, *scores = c->in[1].data, *w_in = c->in[keys].data;
+    const sg_real *w_out = c->in[u->tied ? keys : keys + 1].data;
     double margin = INFINITY;
     for (int64_t i = 0; i < u->rows * u->channels * u->k; i++) {
         int64_t row = i / (u->channels * u->k), channel = i / u->k % u->channels;
@@ -109,18 +124,36 @@ static double neurons_naive(const gc_case *c, sg_real *y)
     return margin;
 }
 
+static double values_naive(const gc_case *c, sg_real *y)
+{
+    const neurons_user *u = c->user;
+    for (int64_t i = 0; i < u->rows * u->channels * u->k; i++) {
+        int64_t row = i / (u->channels * u->k), channel = i / u->k % u->channels;
+        int64_t at = ((u->pools == 1 ? 0 : channel) * u->n + u->ids[i]) * u->d;
+        for (int64_t j = 0; j < u->d; j++)
+            y[row * u->d + j] += c->in[0].data[i] * c->in[1].data[at + j];
+    }
+    return 1;
+}
+
 static void neurons_add(gc_case *c, const neurons_user *u, uint64_t seed)
 {
+    if (u->gate == SG_GATE_VALUE) {
+        gc_add(c, "scores", 2, (int64_t[]){u->rows, u->channels * u->k}, 1, seed);
+        gc_add(c, "w_out", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
+        return;
+    }
     gc_add(c, "x", 2, (int64_t[]){u->rows, u->d}, 1, seed);
-    gc_add(c, "scores", 2, (int64_t[]){u->rows, u->channels * u->k}, 1, seed);
+    if (u->gate != SG_GATE_NONE)
+        gc_add(c, "scores", 2, (int64_t[]){u->rows, u->channels * u->k}, 1, seed);
     gc_add(c, "w_in", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
     if (!u->tied) gc_add(c, "w_out", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
 }
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish"};
-    const char *gates[] = {"none", "before", "after"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
+    const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
              (long long)u.rows, (long long)u.k, (long long)u.n, (long long)u.pools,
@@ -137,7 +170,7 @@ static void check_neurons(neurons_user u, int components)
         sg_free(expected);
         expected = room(u.rows * u.d);
         neurons_add(&c, &u, seed);
-        margin = neurons_naive(&c, expected);
+        margin = (u.gate == SG_GATE_VALUE ? values_naive : neurons_naive)(&c, expected);
         if (u.activation != SG_ACT_RELU) margin = 1;
     }
     gc_forward(&c, y, u.rows * u.d);
@@ -223,6 +256,55 @@ static void test_neurons_many(void **state)
     check_neurons(u, 4);
     u.pattern = PATTERN_ONE, u.k = 1;
     check_neurons(u, 4);
+}
+
+// Values alone, in all the shapes that matter to the others.
+static void test_values(void **state)
+{
+    (void)state;
+    neurons_user u = {.rows = 1,
+                      .channels = 1,
+                      .k = 1,
+                      .pools = 1,
+                      .n = 1,
+                      .d = 1,
+                      .activation = SG_ACT_RELU, // of no effect
+                      .gate = SG_GATE_VALUE};
+    check_neurons(u, 0);
+    u.rows = 9, u.channels = 3, u.k = 2, u.n = 6, u.d = 5;
+    check_neurons(u, 0);
+    u.pools = 3;
+    check_neurons(u, 0);
+    u.k = 6, u.pattern = PATTERN_ALL;
+    check_neurons(u, 0);
+    u.pools = 1, u.k = 3, u.pattern = PATTERN_SAME;
+    check_neurons(u, 0);
+    u.rows = 300, u.n = 70, u.pattern = PATTERN_RANDOM;
+    check_neurons(u, 6);
+    u.rows = 2100, u.n = 9, u.channels = 2, u.k = 2; // spans of rows
+    check_neurons(u, 4);
+}
+
+// Both tables or values alone: nothing in between.
+static void test_values_refuse(void **state)
+{
+    (void)state;
+    sg_tape *tape;
+    sg_error err = {0};
+    for (int bad = 0; bad < 3; bad++) {
+        assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+        const int64_t shape[] = {2, 3}, table[] = {1, 4, 3};
+        sg_tensor *x = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, shape, NULL, NULL, true);
+        sg_tensor *w = sg_tape_leaf(tape, "w", SG_KIND_REAL, 3, table, NULL, NULL, true);
+        sg_selection s = {.channels = 1, .k = 3};
+        s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, NULL, NULL, false);
+        s.scores = sg_tape_leaf(tape, "scores", SG_KIND_REAL, 2, shape, NULL, NULL, true);
+        if (bad == 1) s.scores = x = sg_tape_leaf(tape, "", SG_KIND_REAL, 2, table, 0, 0, true);
+        assert_null(sg_memory_neurons(tape, bad == 0 ? x : NULL, &s, bad == 2 ? w : NULL, w,
+                                      SG_ACT_IDENTITY, SG_GATE_VALUE));
+        assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, &err), SG_ERR_INTERNAL);
+        sg_tape_free(tape);
+    }
 }
 
 // ---- sgatlin, closed form ---------------------------------------------------------------------
@@ -336,8 +418,8 @@ static void check_dense(sg_activation activation)
     neurons_add(&sparse, &u, 1);
     gc_add(&dense, "x", 2, (int64_t[]){rows, d}, 1, 1);
     gc_add(&dense, "w_in", 2, (int64_t[]){n, d}, 0.7, 1);
-    transpose(gc_add(&dense, "w_out", 2, (int64_t[]){d, n}, 1, 1), sparse.in[3].data, n, d);
-    assert_memory_equal(dense.in[1].data, sparse.in[2].data, (size_t)(n * d) * sizeof(sg_real));
+    transpose(gc_add(&dense, "w_out", 2, (int64_t[]){d, n}, 1, 1), sparse.in[2].data, n, d);
+    assert_memory_equal(dense.in[1].data, sparse.in[1].data, (size_t)(n * d) * sizeof(sg_real));
     sg_real *a = room(rows * d), *b = room(rows * d), *turned = room(n * d);
     gc_forward(&sparse, a, rows * d);
     gc_forward(&dense, b, rows * d);
@@ -348,9 +430,9 @@ static void check_dense(sg_activation activation)
     gc_run(&sparse, &p);
     gc_run(&dense, &q);
     expect_close("all neurons, dx", p.grads[0], q.grads[0], rows * d);
-    expect_close("all neurons, dw_in", p.grads[2], q.grads[1], n * d);
+    expect_close("all neurons, dw_in", p.grads[1], q.grads[1], n * d);
     transpose(turned, q.grads[2], d, n);
-    expect_close("all neurons, dw_out", p.grads[3], turned, n * d);
+    expect_close("all neurons, dw_out", p.grads[2], turned, n * d);
     gc_pass_free(&sparse, &p);
     gc_pass_free(&dense, &q);
     sg_free(a);
@@ -485,7 +567,7 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     router_user u = *(const router_user *)c->user;
     u.query = in[1];
     u.keys = in[2];
-    sg_builder b = {tape, &u.config, "", router_parameter, &u};
+    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL};
     return u.router->build(u.router, &b, in[0]).scores;
 }
 
@@ -550,6 +632,8 @@ int main(void)
         cmocka_unit_test(test_neurons_kinds),
         cmocka_unit_test(test_neurons_shapes),
         cmocka_unit_test(test_neurons_many),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_values_refuse),
         cmocka_unit_test(test_sgatlin_closed_form),
         cmocka_unit_test(test_dense),
         cmocka_unit_test(test_experts),

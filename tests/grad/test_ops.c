@@ -192,19 +192,20 @@ static void test_rmsnorm(void **state)
 
 typedef struct rope_user {
     sg_rope_table table;
-    int64_t length, start;
+    int64_t length, start[3]; // by sequence; -1: none
 } rope_user;
 
 static sg_tensor *build_rope(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     const rope_user *u = c->user;
-    return sg_rope(tape, in[0], &u->table, u->length, u->start < 0 ? NULL : &u->start);
+    return sg_rope(tape, in[0], &u->table, u->length, u->start[0] < 0 ? NULL : u->start);
 }
 
 static void check_rope(int64_t batch, int64_t length, int64_t heads, int64_t head_dim,
                        int64_t start)
 {
-    rope_user u = {.length = length, .start = start};
+    // Sequences stand at positions of their own.
+    rope_user u = {.length = length, .start = {start, start + 2, start + 1}};
     const double theta = 10000;
     sg_error err;
     assert_int_equal(sg_rope_table_new(&u.table, 40, head_dim, theta, &err), SG_OK);
@@ -217,7 +218,7 @@ static void check_rope(int64_t batch, int64_t length, int64_t heads, int64_t hea
     for (int64_t r = 0; r < rows; r++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t i = 0; i < half; i++) {
-                double position = (double)(r % length + (start < 0 ? 0 : start));
+                double position = (double)(r % length + (start < 0 ? 0 : u.start[r / length]));
                 double angle = position / pow(theta, (double)i / (double)half);
                 const sg_real *from = x + r * width + h * head_dim + i;
                 sg_real *to = expected + r * width + h * head_dim + i;
@@ -385,15 +386,14 @@ static void test_attention_of_itself(void **state)
 }
 
 typedef struct cached_user {
-    int64_t length, heads, start;
-    sg_kv_cache cache;
+    int64_t length, heads, start[2];
+    sg_kv_cache caches[2];
 } cached_user;
 
 static sg_tensor *build_cached(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     const cached_user *u = c->user;
-    return sg_attention_cached(tape, in[0], in[1], in[2], u->length, u->heads, &u->cache,
-                               &u->start);
+    return sg_attention_cached(tape, in[0], in[1], in[2], u->length, u->heads, u->caches, u->start);
 }
 
 // Feeds `length` positions from `start` on of each sequence, and puts their results in place.
@@ -406,23 +406,23 @@ static void cached_part(const gc_case *full, cached_user *u, int64_t total, int6
         sg_real *data =
             gc_add(&c, full->in[i].name, 2, (int64_t[]){batches * u->length, width}, 0, 1);
         for (int64_t b = 0; b < batches; b++)
-            memcpy(data + b * part, full->in[i].data + (b * total + u->start) * width,
+            memcpy(data + b * part, full->in[i].data + (b * total + u->start[b]) * width,
                    (size_t)part * sizeof *data);
     }
     sg_real *here = room(batches * part);
     gc_forward(&c, here, batches * part);
     for (int64_t b = 0; b < batches; b++)
-        memcpy(y + (b * total + u->start) * width, here + b * part, (size_t)part * sizeof *y);
+        memcpy(y + (b * total + u->start[b]) * width, here + b * part, (size_t)part * sizeof *y);
     sg_free(here);
     gc_free(&c);
 }
 
-// In any cut into parts, down to single tokens, a cache gives what the whole sequence gives.
+// In any cut into parts, down to single tokens, caches give what the whole sequences give.
 static void test_attention_cached(void **state)
 {
     (void)state;
     const int64_t cuts[][4] = {{5, 1, 1, 1}, {131, 1, 1, 1}, {1, 7, 127, 128}, {128, 129, 6, 1}};
-    const int64_t heads = 3, width = 12, capacity = 300;
+    const int64_t heads = 3, width = 12;
     for (size_t n = 0; n < sizeof cuts / sizeof *cuts; n++) {
         int64_t total = cuts[n][0] + cuts[n][1] + cuts[n][2] + cuts[n][3];
         attention_user whole = {2, total, heads, 4, false};
@@ -432,17 +432,22 @@ static void test_attention_cached(void **state)
             gc_add(&c, names[i], 2, (int64_t[]){2 * total, width}, 1, i);
         sg_real *expected = room(2 * total * width), *y = room(2 * total * width);
         gc_forward(&c, expected, 2 * total * width);
-        cached_user u = {.heads = heads, .cache = {.capacity = capacity}};
-        u.cache.k = room(2 * capacity * width);
-        u.cache.v = room(2 * capacity * width);
+        cached_user u = {.heads = heads};
+        for (int b = 0; b < 2; b++) {
+            u.caches[b].k = room(total * width);
+            u.caches[b].v = room(total * width);
+        }
         for (int part = 0; part < 4; part++) {
             u.length = cuts[n][part];
             cached_part(&c, &u, total, width, y);
-            u.start += u.length;
+            u.start[0] += u.length;
+            u.start[1] += u.length;
         }
         expect_close("cached attention", y, expected, 2 * total * width);
-        sg_free(u.cache.k);
-        sg_free(u.cache.v);
+        for (int b = 0; b < 2; b++) {
+            sg_free(u.caches[b].k);
+            sg_free(u.caches[b].v);
+        }
         sg_free(expected);
         sg_free(y);
         gc_free(&c);

@@ -17,7 +17,6 @@
 #include "train/checkpoint.h"
 
 static memory_fs *fs;
-static int64_t live;
 static char log_text[4096];
 static int log_lines;
 
@@ -34,9 +33,7 @@ static sg_context context = {.log = take_log};
 static int setup(void **state)
 {
     (void)state;
-    live = sg_alloc_live();
-    fs = memory_fs_new();
-    sg_fs_set(memory_fs_table(fs));
+    fs = memory_fs_begin();
     log_text[0] = '\0';
     log_lines = 0;
     return sg_folder_make("run", NULL) != SG_OK;
@@ -45,12 +42,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    bool bad =
-        sg_alloc_live() != live || memory_fs_open_handles(fs) != 0 || memory_fs_open_maps(fs) != 0;
-    sg_fs_set(NULL);
-    memory_fs_free(fs);
-    if (bad) print_message("a leak\n");
-    return bad;
+    return memory_fs_end(fs);
 }
 
 static void must(sg_status status, const sg_error *err)

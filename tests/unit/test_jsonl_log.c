@@ -14,14 +14,11 @@
 #include "memory_fs.h"
 
 static memory_fs *fs;
-static int64_t live;
 
 static int setup(void **state)
 {
     (void)state;
-    live = sg_alloc_live();
-    fs = memory_fs_new();
-    sg_fs_set(memory_fs_table(fs));
+    fs = memory_fs_begin();
     sg_json_setup();
     return 0;
 }
@@ -29,12 +26,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    bool bad =
-        sg_alloc_live() != live || memory_fs_open_handles(fs) != 0 || memory_fs_open_maps(fs) != 0;
-    sg_fs_set(NULL);
-    memory_fs_free(fs);
-    if (bad) print_message("a leak\n");
-    return bad;
+    return memory_fs_end(fs);
 }
 
 static void must(sg_status status, const sg_error *err)

@@ -150,6 +150,121 @@ static void test_long_prompts(void **state)
     sg_model_free(m);
 }
 
+// ---- batches ----------------------------------------------------------------------------------
+
+// Sessions of different lengths, some of which end before the others, fed together: each token's
+// logits are those of its own full forward pass.
+static void test_batch(void **state)
+{
+    (void)state;
+    enum { count = 23, most = 5 };
+    const int64_t ends[most] = {23, 9, 23, 14, 10}, begins[most] = {0, 3, 7, 1, 9};
+    for (int k = 0; k < TINY_KINDS; k++) {
+        sg_model *m = make_model(&tiny_kinds[k], count);
+        sg_session *sessions[most];
+        sg_batch *batch;
+        int32_t tokens[most][count];
+        float *full[most];
+        const float *logits;
+        assert_int_equal(sg_batch_new(m, most, &batch, NULL), SG_OK);
+        for (int i = 0; i < most; i++) {
+            for (int t = 0; t < count; t++)
+                tokens[i][t] = (int32_t)((7 * i + 3 * t * (i + 1)) % vocab);
+            full[i] = full_forward(m, tokens[i], count);
+            assert_int_equal(sg_session_new(m, ends[i], &sessions[i], NULL), SG_OK);
+            if (begins[i] > 0)
+                assert_int_equal(sg_session_feed(sessions[i], tokens[i], begins[i], &logits, NULL),
+                                 SG_OK);
+        }
+        for (bool going = true; going;) {
+            sg_session *now[most];
+            int32_t next[most];
+            int who[most], n = 0;
+            for (int i = 0; i < most; i++) {
+                int64_t at = sg_session_length(sessions[i]);
+                if (at == ends[i]) continue;
+                now[n] = sessions[i];
+                next[n] = tokens[i][at];
+                who[n++] = i;
+            }
+            going = n > 0;
+            if (going) assert_int_equal(sg_batch_feed(batch, now, next, n, &logits, NULL), SG_OK);
+            for (int j = 0; j < n; j++) {
+                int64_t at = sg_session_length(now[j]) - 1;
+                expect_logits(logits + j * vocab, full[who[j]] + at * vocab, tiny_kinds[k].ffn, at);
+            }
+        }
+        for (int i = 0; i < most; i++) {
+            assert_int_equal(sg_session_length(sessions[i]), ends[i]);
+            sg_session_free(sessions[i]);
+            sg_free(full[i]);
+        }
+        sg_batch_free(batch);
+        sg_model_free(m);
+    }
+}
+
+static void test_batch_refused(void **state)
+{
+    (void)state;
+    sg_error err;
+    sg_batch *batch;
+    sg_session *s[3];
+    const float *logits;
+    int32_t tokens[3] = {1, 2, vocab};
+    sg_model *m = make_model(&kind_sgatlin, 20), *other = make_model(&kind_sgatlin, 20);
+    assert_int_equal(sg_batch_new(m, 0, &batch, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "batch: found 0, expected 1 to 4096 sessions");
+    assert_int_equal(sg_batch_new(m, SG_BATCH_MAX + 1, &batch, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_batch_new(m, 3, &batch, &err), SG_OK);
+    assert_int_equal(sg_session_new(m, 2, &s[0], NULL), SG_OK);
+    assert_int_equal(sg_session_new(m, 20, &s[1], NULL), SG_OK);
+    assert_int_equal(sg_session_new(other, 20, &s[2], NULL), SG_OK);
+    assert_int_equal(sg_batch_feed(batch, s, tokens, 0, &logits, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_batch_feed(batch, s, tokens, 4, &logits, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_batch_feed(batch, s, tokens, 3, &logits, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "session 2: found one of another model");
+    sg_session *twice[2] = {s[1], s[1]};
+    assert_int_equal(sg_batch_feed(batch, twice, tokens, 2, &logits, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "session 1: found session 0 again");
+    assert_int_equal(sg_batch_feed(batch, s, tokens + 1, 2, &logits, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "token 0: found 60, expected 0 to 59");
+    assert_int_equal(sg_session_length(s[0]) + sg_session_length(s[1]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(sg_batch_feed(batch, s, tokens, 2, &logits, &err), SG_OK);
+    assert_int_equal(sg_batch_feed(batch, s, tokens, 2, &logits, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_length(s[1]), 2);
+    for (int i = 0; i < 3; i++)
+        sg_session_free(s[i]);
+    sg_batch_free(batch);
+    sg_batch_free(NULL);
+    sg_model_free(m);
+    sg_model_free(other);
+}
+
+static sg_status batch_alloc(void *user, sg_error *err)
+{
+    sg_batch *batch = NULL;
+    sg_session *s = NULL;
+    const float *logits;
+    const int32_t token = 3;
+    sg_status status = sg_session_new(user, 4, &s, err);
+    if (status == SG_OK) status = sg_batch_new(user, 2, &batch, err);
+    if (status == SG_OK) status = sg_batch_feed(batch, &s, &token, 1, &logits, err);
+    if (s != NULL) assert_int_equal(sg_session_length(s), status == SG_OK);
+    sg_batch_free(batch);
+    sg_session_free(s);
+    return status;
+}
+
+static void test_batch_alloc(void **state)
+{
+    (void)state;
+    sg_model *m = make_model(&kind_sgatlin, 20);
+    assert_true(alloc_failure_loop(batch_alloc, m) > 10);
+    sg_model_free(m);
+}
+
 static void test_rewind(void **state)
 {
     (void)state;
@@ -579,6 +694,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decoding),
         cmocka_unit_test(test_long_prompts),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_batch_refused),
+        cmocka_unit_test(test_batch_alloc),
         cmocka_unit_test(test_rewind),
         cmocka_unit_test(test_session_limits),
         cmocka_unit_test(test_failing_allocations),
