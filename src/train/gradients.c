@@ -35,7 +35,10 @@ static sg_status gradients_fill(const sg_param_list *params, sg_optimizer_rows m
         const sg_param_spec *spec = &params->specs[i];
         int64_t width = spec->shape[spec->rank - 1];
         left_out[i] = gradients_lazy(spec, mode, tokens);
-        if (!left_out[i]) continue;
+        if (!left_out[i]) {
+            g->whole_bytes += (size_t)spec->count * sizeof(sg_real);
+            continue;
+        }
         SG_TRY(sg_row_grads_new(spec->count / width, width, &g->rows[i], err));
         g->lazy_tables++;
     }
@@ -69,7 +72,7 @@ void sg_gradients_free(sg_gradients *g)
 
 size_t sg_gradients_bytes(const sg_gradients *g)
 {
-    size_t bytes = g->whole.bytes;
+    size_t bytes = g->whole_bytes;
     for (size_t i = 0; i < g->count; i++)
         if (g->rows[i] != NULL)
             bytes += (size_t)g->rows[i]->count *
