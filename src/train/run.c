@@ -472,8 +472,9 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
     // Another process may have been here since.
     if (status == SG_OK) status = run_refuse_old(&r, err);
     if (status == SG_OK)
-        status = sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
-                                       sg_data_get_info(r.data), err);
+        status =
+            sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
+                                  r.trainer.gradients.lazy_tables, sg_data_get_info(r.data), err);
     if (status == SG_OK) status = run_logs(&r, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);
