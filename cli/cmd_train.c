@@ -194,7 +194,7 @@ static const cli_option options[] = {
      .value = &train.rows,
      .argument = "MODE",
      .help = "neurons that a step does not read: exact updates them at once, lazy when they are "
-             "read again, auto is lazy for tables far larger than a step",
+             "read again, auto is lazy for tables with as many rows as a step makes hits",
      .choices = "exact|lazy|auto"},
     {.name = "spike-limit",
      .kind = CLI_DOUBLE,

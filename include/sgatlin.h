@@ -545,7 +545,7 @@ typedef struct sg_train_options {
     double lr, weight_decay, clip, beta1, beta2, eps;
     // Rows of a memory's tables that a step does not read: "exact" updates them in every step;
     // "lazy" when they are read again, by all they have missed, so that a step costs what it reads;
-    // "auto" is lazy for tables with far more rows than a step can read. docs/MODEL.md has more.
+    // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has more.
     char optimizer_rows[16];
     char schedule[16]; // constant, sqrt, linear, cosine
     int64_t warmup_steps;

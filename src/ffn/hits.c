@@ -131,10 +131,10 @@ static void hits_move_chunk(void *context, int64_t part, int worker)
     }
 }
 
-// Whether another neuron begins at place i of the sorted hits.
-static bool hits_begins(const hits_loop *l, int64_t i)
+// The neuron in front of the first sorted hit of a part; -1: of another pool.
+static int32_t hits_before(const hits_loop *l, int64_t part, int64_t begin)
 {
-    return i % (l->h->count / l->h->pools) == 0 || l->keys[i] != l->keys[i - 1];
+    return part % l->h->parts == 0 || begin == 0 ? -1 : l->keys[begin - 1];
 }
 
 static void hits_different_chunk(void *context, int64_t part, int worker)
@@ -144,8 +144,9 @@ static void hits_different_chunk(void *context, int64_t part, int worker)
     int64_t begin, end;
     int32_t count = 0;
     hits_range(l->h, part, &begin, &end);
-    for (int64_t i = begin; i < end; i++)
-        count += hits_begins(l, i);
+    int32_t last = hits_before(l, part, begin);
+    for (int64_t i = begin; i < end; last = l->keys[i++])
+        count += l->keys[i] != last;
     l->counts[part] = count;
 }
 
@@ -156,8 +157,9 @@ static void hits_list_chunk(void *context, int64_t part, int worker)
     int64_t begin, end, at = l->counts[part];
     int64_t base = part / l->h->parts * l->h->n;
     hits_range(l->h, part, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        if (!hits_begins(l, i)) continue;
+    int32_t last = hits_before(l, part, begin);
+    for (int64_t i = begin; i < end; last = l->keys[i++]) {
+        if (l->keys[i] == last) continue;
         l->order.ids[at] = (int32_t)(base + l->keys[i]);
         l->order.starts[at++] = (int32_t)i;
     }

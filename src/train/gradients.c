@@ -4,10 +4,6 @@
 
 #include "base/alloc.h"
 
-// Rows that a step touches cost about twice what they cost in a sweep over the table, where they lie
-// side by side (docs/SPEED.md).
-enum { gradients_sweep = 2 };
-
 sg_status sg_optimizer_rows_parse(const char *name, sg_optimizer_rows *mode, sg_error *err)
 {
     static const char *const names[] = {"exact", "lazy", "auto"};
@@ -25,7 +21,9 @@ static bool gradients_lazy(const sg_param_spec *spec, sg_optimizer_rows mode, in
     int64_t rows = spec->count / spec->shape[spec->rank - 1], most;
     if (spec->row_hits == 0 || rows > INT32_MAX || mode == SG_ROWS_EXACT) return false;
     if (mode == SG_ROWS_LAZY) return true;
-    return !__builtin_mul_overflow(gradients_sweep * tokens, spec->row_hits, &most) && most <= rows;
+    // What a row costs that is found by a hit is about what some rows cost in a sweep over the table
+    // (docs/SPEED.md), and hits fall on rows more than once.
+    return !__builtin_mul_overflow(tokens, spec->row_hits, &most) && most <= rows;
 }
 
 static sg_status gradients_fill(const sg_param_list *params, sg_optimizer_rows mode, int64_t tokens,

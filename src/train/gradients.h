@@ -9,7 +9,7 @@
 typedef enum sg_optimizer_rows {
     SG_ROWS_EXACT, // the step, at once
     SG_ROWS_LAZY,  // the same step, when they are read again (train/row_clock.h)
-    SG_ROWS_AUTO   // lazy where a table has far more rows than a step can read
+    SG_ROWS_AUTO   // lazy where a table has at least as many rows as a step makes hits
 } sg_optimizer_rows;
 
 sg_status sg_optimizer_rows_parse(const char *name, sg_optimizer_rows *mode, sg_error *err);

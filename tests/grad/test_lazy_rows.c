@@ -332,11 +332,11 @@ static void test_choice(void **state)
     sg_param_add(&list, "", "whole", 2, (int64_t[]){1000, 3}, SG_INIT_ZERO, 0);
     sg_param_add(&list, "", "small", 2, (int64_t[]){40, 3}, SG_INIT_ZERO, 0);
     sg_param_rows(&list, 10);
-    // 10 rows a token; lazy while twice the rows of a step are not more than the table has.
-    for (int64_t tokens = 1; tokens < 100; tokens++) {
+    // 10 hits a token; lazy while the hits of a step are not more than the rows of the table.
+    for (int64_t tokens = 1; tokens < 130; tokens++) {
         assert_int_equal(sg_gradients_new(&list, SG_ROWS_AUTO, tokens, &g, &err), SG_OK);
-        assert_true((g.rows[0] != NULL) == (tokens <= 50) && g.rows[1] == NULL);
-        assert_true((g.rows[2] != NULL) == (tokens <= 2));
+        assert_true((g.rows[0] != NULL) == (tokens <= 100) && g.rows[1] == NULL);
+        assert_true((g.rows[2] != NULL) == (tokens <= 4));
         for (int i = 0; i < 3; i++)
             assert_true((g.parts[i] == NULL) == (g.rows[i] != NULL));
         sg_gradients_free(&g);

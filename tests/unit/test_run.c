@@ -196,7 +196,7 @@ static void test_lazy_is_exact(void **state)
         memory_fs *fs = tiny_disk();
         tiny_life life = {0};
         tiny_must(&life, "/run", &options);
-        // Two tables in each of two layers; 2 x 64 tokens x 4 hits are less than 2 x 1024 rows.
+        // Two tables in each of two layers; 64 tokens x 4 hits are less than 2 x 1024 rows.
         assert_int_equal(life.result.lazy_tables, i == 1 ? 0 : 4);
         assert_true((strstr(life.log, "4 tables when they are read") != NULL) == (i != 1));
         tiny_end end = tiny_end_of("/run");
