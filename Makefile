@@ -40,11 +40,16 @@ test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills an
 bench: build ## measure layers, training steps and decoding here (3 minutes; FLAGS="--profile …")
 	@$(BUILD)/sgatlin bench $(FLAGS)
 
-bench-kernels: tools-build ## build and run the benchmarks of the inner loops (bench/*.c)
+bench-kernels: tools-build ## build and run the benchmarks of the inner loops (bench/bench_*.c)
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS) --target bench
-	@for program in $(BUILD)/bench/*; do \
+	@for program in $(BUILD)/bench/bench_*; do \
 	    if [ -f $$program ] && [ -x $$program ]; then echo "== $$program"; $$program || exit 1; fi; done
+
+count-kernels: tools-bench ## count the kernels' instructions, compare with bench/kernel_counts.txt (RECORD=1: write it)
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target count_kernels
+	@tools/callgrind.sh $(BUILD) $(if $(RECORD),--record)
 
 fuzz: tools-dev ## run every fuzz target for SECONDS=60 each
 	@cmake -S . -B build-fuzz -G $(GENERATOR) -DCMAKE_C_COMPILER=clang -DSG_FUZZ=ON $(CMAKE_FLAGS) >/dev/null
@@ -80,6 +85,8 @@ tools-test:
 	@tools/deps build test
 tools-dev:
 	@tools/deps build test dev
+tools-bench:
+	@tools/deps build bench
 
-.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels fuzz format format-check coverage man install clean help tools-build tools-test tools-dev
+.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels count-kernels fuzz format format-check coverage man install clean help tools-build tools-test tools-dev tools-bench
 .DEFAULT_GOAL := build

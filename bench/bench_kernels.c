@@ -11,7 +11,7 @@
 #include "base/cpu.h"
 #include "base/rng.h"
 #include "kernel/gemm.h"
-#include "kernel/kernel.h"
+#include "kernel/stored.h"
 
 static double seconds(void)
 {
@@ -19,6 +19,8 @@ static double seconds(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
+
+enum { table_count = 3 }; // ref, avx2, avx512; NULL where the processor lacks one
 
 typedef void (*bench_fn)(void *context);
 
@@ -264,7 +266,7 @@ static void run_adamw(void *context)
     r->kernels->adamw(r->y, r->s, r->w, r->x, r->rows * r->d, &args);
 }
 
-static void bench_arrays(const sg_kernels *const tables[2])
+static void bench_arrays(const sg_kernels *const tables[table_count])
 {
     static const struct {
         const char *name;
@@ -287,10 +289,11 @@ static void bench_arrays(const sg_kernels *const tables[2])
     enum { count = 64, d = 256 };
     array_run run = {.rows = count, .d = d};
     sg_real **arrays[] = {&run.y, &run.x, &run.w, &run.dy, &run.s};
-    printf("kernels on (%d, %d), ns per element\n%-18s %8s %8s\n", count, d, "", "ref", "avx2");
+    printf("kernels on (%d, %d), ns per element\n%-18s %8s %8s %8s\n", count, d, "", "ref", "avx2",
+           "avx512");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        double ns[2] = {0, 0};
-        for (int t = 0; t < 2; t++) {
+        double ns[table_count] = {0};
+        for (int t = 0; t < table_count; t++) {
             if (tables[t] == NULL) continue;
             for (size_t a = 0; a < 5; a++)
                 *arrays[a] = random_array(count * d, a);
@@ -300,7 +303,7 @@ static void bench_arrays(const sg_kernels *const tables[2])
             for (size_t a = 0; a < 5; a++)
                 free_array(*arrays[a], count * d);
         }
-        printf("%-18s %8.3f %8.3f\n", rows[i].name, ns[0], ns[1]);
+        printf("%-18s %8.3f %8.3f %8.3f\n", rows[i].name, ns[0], ns[1], ns[2]);
     }
 }
 
@@ -331,25 +334,26 @@ static void run_product_topk(void *context)
                                  r->k);
 }
 
-static void bench_select(const sg_kernels *const tables[2])
+static void bench_select(const sg_kernels *const tables[table_count])
 {
     static const int shapes[][2] = {{16, 2}, {32, 8}, {128, 8}, {512, 8}, {512, 32}, {1024, 64}};
     sg_real *x = sg_alloc_big(128 * 1024 * sizeof *x);
     for (int i = 0; i < 128 * 1024; i++)
         x[i] = (sg_real)sg_rng_normal(1, 1, (uint64_t)i);
-    printf("selection, ns per call\n%-18s %6s %4s %8s %8s\n", "", "n", "k", "ref", "avx2");
+    printf("selection, ns per call\n%-18s %6s %4s %8s %8s %8s\n", "", "n", "k", "ref", "avx2",
+           "avx512");
     for (int product = 0; product < 2; product++) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-            double ns[2] = {0, 0};
-            for (int t = 0; t < 2; t++) {
+            double ns[table_count] = {0};
+            for (int t = 0; t < table_count; t++) {
                 if (tables[t] == NULL) continue;
                 select_run run = {.kernels = tables[t], .x = x};
                 run.n = shapes[s][0];
                 run.k = shapes[s][1];
                 ns[t] = fastest(product ? run_product_topk : run_topk, &run) * 1e9 / select_repeat;
             }
-            printf("%-18s %6d %4d %8.0f %8.0f\n", product ? "product_topk" : "topk", shapes[s][0],
-                   shapes[s][1], ns[0], ns[1]);
+            printf("%-18s %6d %4d %8.0f %8.0f %8.0f\n", product ? "product_topk" : "topk",
+                   shapes[s][0], shapes[s][1], ns[0], ns[1], ns[2]);
         }
     }
     sg_free_big(x, 128 * 1024 * sizeof *x);
@@ -359,7 +363,7 @@ static void bench_select(const sg_kernels *const tables[2])
 
 typedef struct gather_run {
     const sg_kernels *kernels;
-    const sg_real *table;
+    const sg_stored *table;
     const int32_t *rows;
     int64_t count, d, calls; // rows a call, width, calls
     sg_real *x, *a;
@@ -369,47 +373,65 @@ static void run_gather_dots(void *context)
 {
     gather_run *r = context;
     for (int64_t c = 0; c < r->calls; c++)
-        r->kernels->gather_dots(r->a, r->x, r->table, r->rows + c * r->count, r->count, r->d);
+        sg_gather_dots(r->kernels, r->a, r->x, r->table, r->rows + c * r->count, r->count, r->d);
 }
 
 static void run_gather_sum(void *context)
 {
     gather_run *r = context;
     for (int64_t c = 0; c < r->calls; c++)
-        r->kernels->gather_sum(r->x, r->a, r->table, r->rows + c * r->count, r->count, r->d);
+        sg_gather_sum(r->kernels, r->x, r->a, r->table, r->rows + c * r->count, r->count, r->d);
 }
 
-static void bench_gather_case(const sg_kernels *const tables[2], int64_t d, int64_t table_rows,
-                              int64_t count, int64_t calls)
+// The table in one type; its rows and scales are in one block.
+static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t rows, int64_t d)
 {
-    sg_real *table = random_array(table_rows * d, 1);
+    size_t bytes = (size_t)(rows * d) * sg_stored_size(type);
+    unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
+    if (memory == NULL) exit(1);
+    sg_stored table = {type, memory, (float *)(memory + bytes)};
+    sg_stored_write(NULL, &table, 0, rows, d, values);
+    return table;
+}
+
+static void bench_gather_case(const sg_kernels *const tables[table_count], int64_t d,
+                              int64_t table_rows, int64_t count, int64_t calls)
+{
+    sg_real *values = random_array(table_rows * d, 1);
     sg_real *x = random_array(d, 2), *a = random_array(count, 3);
     int32_t *rows = malloc((size_t)(count * calls) * sizeof *rows);
     if (rows == NULL) exit(1);
     for (int64_t i = 0; i < count * calls; i++)
         rows[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, (uint64_t)table_rows);
-    for (int sum = 0; sum < 2; sum++) {
-        double ns[2] = {0, 0};
-        for (int t = 0; t < 2; t++) {
-            if (tables[t] == NULL) continue;
-            gather_run run = {tables[t], table, rows, count, d, calls, x, a};
-            double took = fastest(sum ? run_gather_sum : run_gather_dots, &run);
-            ns[t] = took * 1e9 / (double)(count * calls);
+    for (int type = SG_WEIGHTS_F32; type <= SG_WEIGHTS_INT8; type++) {
+        sg_stored table = stored_table((sg_weights)type, values, table_rows, d);
+        double bytes = (double)d * (double)sg_stored_size((sg_weights)type);
+        for (int sum = 0; sum < 2; sum++) {
+            double ns[table_count] = {0};
+            for (int t = 0; t < table_count; t++) {
+                if (tables[t] == NULL) continue;
+                gather_run run = {tables[t], &table, rows, count, d, calls, x, a};
+                double took = fastest(sum ? run_gather_sum : run_gather_dots, &run);
+                ns[t] = took * 1e9 / (double)(count * calls);
+            }
+            double best = ns[2] > 0 ? ns[2] : ns[1];
+            printf("%-12s %5s %5d %8d %6d %8.1f %8.1f %8.1f %8.1f\n",
+                   sum ? "gather_sum" : "gather_dots", sg_weights_name((sg_weights)type), (int)d,
+                   (int)table_rows, (int)count, ns[0], ns[1], ns[2], best > 0 ? bytes / best : 0);
         }
-        printf("%-12s %5d %8d %6d %8.1f %8.1f %8.1f\n", sum ? "gather_sum" : "gather_dots", (int)d,
-               (int)table_rows, (int)count, ns[0], ns[1],
-               ns[1] > 0 ? (double)d * sizeof *x / ns[1] : 0);
+        sg_free_big(table.rows, (size_t)(table_rows * d) * sg_stored_size((sg_weights)type) +
+                                    (size_t)table_rows * sizeof(float));
     }
     free(rows);
-    free_array(table, table_rows * d);
+    free_array(values, table_rows * d);
     free_array(x, d);
     free_array(a, count);
 }
 
-static void bench_gather(const sg_kernels *const tables[2])
+static void bench_gather(const sg_kernels *const tables[table_count])
 {
-    printf("sparse memory, ns per row, one thread\n%-12s %5s %8s %6s %8s %8s %8s\n", "", "d",
-           "table", "count", "ref", "avx2", "GB/s");
+    printf("sparse memory, ns per row, one thread\n%-12s %5s %5s %8s %6s %8s %8s %8s %8s\n", "",
+           "type", "d", "table", "count", "ref", "avx2", "avx512", "GB/s");
     bench_gather_case(tables, 256, 1024, 8, 1024);
     bench_gather_case(tables, 256, 1024, 64, 128);
     bench_gather_case(tables, 256, 8192, 4096, 8);
@@ -429,7 +451,8 @@ static bool wanted(int argc, char **argv, const char *name)
 
 int main(int argc, char **argv)
 {
-    const sg_kernels *const tables[2] = {sg_kernels_ref(), sg_kernels_avx2()};
+    const sg_kernels *const tables[table_count] = {sg_kernels_ref(), sg_kernels_avx2(),
+                                                   sg_kernels_avx512()};
     sg_gemm_setup();
     if (wanted(argc, argv, "gemm")) bench_gemm();
     if (wanted(argc, argv, "stream")) bench_stream();

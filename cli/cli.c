@@ -116,12 +116,12 @@ static int cli_put_json(const cli_args *args, json_t *value, size_t layout)
     return CLI_DONE; // a failed write is seen by cli_finish
 }
 
-sg_status cli_model_open(sg_context *context, const char *path, sg_model **model,
-                         char folder[CLI_PATH], sg_error *err)
+sg_status cli_model_open(sg_context *context, const char *path, sg_weights weights,
+                         sg_model **model, char folder[CLI_PATH], sg_error *err)
 {
     *model = NULL;
     sg_status status = sg_train_model_folder(context, path, folder, CLI_PATH, err);
-    return status == SG_OK ? sg_model_open(context, folder, model, err) : status;
+    return status == SG_OK ? sg_model_open_narrow(context, folder, weights, model, err) : status;
 }
 
 int cli_print_json(const cli_args *args, json_t *value)

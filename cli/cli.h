@@ -31,8 +31,8 @@ sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *
 // Opens a model folder, or what a run has so far: its newest checkpoint. folder (CLI_PATH bytes) is
 // where the model was found, its tokenizer beside it.
 enum { CLI_PATH = 4096 };
-sg_status cli_model_open(sg_context *context, const char *path, sg_model **model,
-                         char folder[CLI_PATH], sg_error *err);
+sg_status cli_model_open(sg_context *context, const char *path, sg_weights weights,
+                         sg_model **model, char folder[CLI_PATH], sg_error *err);
 
 // Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives
 // it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.

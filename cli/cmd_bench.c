@@ -7,12 +7,14 @@
 
 static struct {
     cli_strings presets;
-    const char *families, *what, *rows;
+    const char *families, *what, *rows, *table_dtype, *weights;
     int64_t seq_len, batch, context, repeats, seed;
     double seconds;
     bool profile;
 } bench = {.what = "layer,train,decode",
            .rows = "auto",
+           .table_dtype = "f32",
+           .weights = "f32",
            .batch = 8,
            .repeats = 3,
            .seed = 1,
@@ -35,6 +37,19 @@ static const cli_option options[] = {{.name = "preset",
                                       .value = &bench.what,
                                       .argument = "LIST",
                                       .help = "of layer, train and decode"},
+                                     {.name = "table-dtype",
+                                      .kind = CLI_STRING,
+                                      .value = &bench.table_dtype,
+                                      .argument = "TYPE",
+                                      .help = "f32 or bf16: what a layer and a training step read "
+                                              "tables of neurons in",
+                                      .choices = "f32|bf16"},
+                                     {.name = "weights",
+                                      .kind = CLI_STRING,
+                                      .value = &bench.weights,
+                                      .argument = "TYPE",
+                                      .help = "f32, bf16 or int8: what decoding reads matrices in",
+                                      .choices = "f32|bf16|int8"},
                                      {.name = "batch-size",
                                       .kind = CLI_COUNT,
                                       .value = &bench.batch,
@@ -340,6 +355,10 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
     sg_status status = sg_measure_machine(context, &talk.gemm, &talk.stream, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     int code = bench_machine(&talk, sg_context_kernel(context));
+    sg_weights table_dtype = SG_WEIGHTS_F32, weights = SG_WEIGHTS_F32;
+    status = sg_weights_parse(bench.table_dtype, "table-dtype", &table_dtype, &err);
+    if (status == SG_OK) status = sg_weights_parse(bench.weights, "weights", &weights, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
     for (int i = 0; i < jobs->count && code == CLI_DONE; i++) {
         talk.job = &jobs->items[i];
         sg_bench_options o = sg_bench_options_default();
@@ -351,6 +370,8 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
         o.seconds = bench.seconds;
         o.repeats = bench.repeats;
         o.seed = (uint64_t)bench.seed;
+        o.table_dtype = table_dtype;
+        o.weights = weights;
         bench_title(&talk);
         status = sg_bench(context, &o, bench_result, &talk, &err);
         code = talk.code != CLI_DONE ? talk.code

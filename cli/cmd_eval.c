@@ -71,7 +71,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     o.progress = eval_progress;
     o.progress_user = &bar;
     char folder[CLI_PATH];
-    sg_status status = cli_model_open(context, eval.model, &model, folder, err);
+    sg_status status = cli_model_open(context, eval.model, SG_WEIGHTS_F32, &model, folder, err);
     if (status == SG_OK) status = sg_data_open(eval.data, SG_VERIFY_AUTO, &data, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "seq");

@@ -54,14 +54,14 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
                   "ffn_neurons", (json_int_t)c->ffn_neurons, "ffn_active_neurons_per_token",
                   (json_int_t)c->ffn_active_neurons_per_token);
     json_t *rest = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
         info_flops(c->forward_flops_per_sequence), "forward_flops_per_sequence_all_in",
         info_flops(c->forward_flops_per_sequence_all_in), "attention_flops",
         info_flops(c->attention_flops), "router_flops", info_flops(c->router_flops), "memory_flops",
         info_flops(c->memory_flops), "logits_flops", info_flops(c->logits_flops), "weight_bytes",
         (json_int_t)c->weight_bytes, "gradient_bytes", (json_int_t)c->gradient_bytes,
         "optimizer_bytes", (json_int_t)c->optimizer_bytes, "activation_bytes",
-        (json_int_t)c->activation_bytes);
+        (json_int_t)c->activation_bytes, "bf16_table_bytes", (json_int_t)c->bf16_table_bytes);
     if (object != NULL) {
         json_object_update(object, rest);
         json_object_set_new(object, "config", cli_config_json(config));
@@ -99,6 +99,8 @@ static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
     info_line("optimiser", (double)c->optimizer_bytes, "B");
     info_line(info.recompute ? "activations, recomputed" : "activations",
               (double)c->activation_bytes, "B");
+    if (c->bf16_table_bytes > 0)
+        info_line("copies, with --table-dtype bf16", (double)c->bf16_table_bytes, "B");
 }
 
 static sg_status info_of_preset(sg_preset *preset, sg_error *err)
@@ -113,7 +115,7 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
 {
     sg_model *model;
     char found[CLI_PATH];
-    sg_status status = cli_model_open(context, folder, &model, found, err);
+    sg_status status = cli_model_open(context, folder, SG_WEIGHTS_F32, &model, found, err);
     if (status != SG_OK) return status;
     *config = *sg_model_config(model);
     sg_model_free(model);

@@ -7,7 +7,7 @@
 #include "cli/model_options.h"
 
 static struct {
-    const char *preset, *config, *data, *out, *resume, *rows, *schedule, *prompt;
+    const char *preset, *config, *data, *out, *resume, *rows, *schedule, *prompt, *table_dtype;
     int64_t seq_len, batch, accum, warmup, steps, tokens, seed;
     int64_t log_every, checkpoint_every, keep_last, eval_every, eval_sequences, sample_every;
     double flops, epochs, lr, decay, clip, beta1, beta2, eps, decay_fraction, spike;
@@ -15,6 +15,7 @@ static struct {
 } train = {.preset = "demo",
            .rows = "auto",
            .prompt = "",
+           .table_dtype = "f32",
            .keep_last = 2,
            .spike = 3,
            .seed = 1,
@@ -203,6 +204,13 @@ static const cli_option options[] = {
      .help = "skip updates whose loss is X nats above the running mean; 0: never",
      .low = 0,
      .high = 1e9},
+    {.name = "table-dtype",
+     .kind = CLI_STRING,
+     .value = &train.table_dtype,
+     .argument = "TYPE",
+     .help = "f32 or bf16: what tables of neurons are read in; with bf16 the f32 ones stay and are "
+             "what is updated and saved",
+     .choices = "f32|bf16"},
     {.name = "recompute",
      .kind = CLI_FLAG,
      .value = &train.recompute,
@@ -393,6 +401,8 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "%s", train.rows);
     o->spike_limit = train.spike;
     o->recompute = train.recompute;
+    status = sg_weights_parse(train.table_dtype, "table-dtype", &o->table_dtype, err);
+    if (status != SG_OK) return status;
     o->steps = train.steps;
     o->tokens = train.tokens;
     o->flops = train.flops;

@@ -97,10 +97,18 @@ json_t *cli_config_json(const sg_config *c)
                  {"ffn_block_size", c->ffn_block_size},
                  {"ffn_memory_factor", c->ffn_memory_factor},
                  {"ffn_active_neurons", c->ffn_active_neurons},
-                 {"ffn_hash_seed", c->ffn_hash_seed}};
+                 {"ffn_hash_seed", c->ffn_hash_seed},
+                 {"ffn_query_bias", c->ffn_query_bias}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].value > 0)
             json_object_set_new(object, sizes[i].name, json_integer(sizes[i].value));
-    if (c->ffn_gate[0] != '\0') json_object_set_new(object, "ffn_gate", json_string(c->ffn_gate));
+    const struct {
+        const char *name, *value;
+    } names[] = {{"ffn_gate", c->ffn_gate},
+                 {"ffn_normaliser", c->ffn_normaliser},
+                 {"ffn_query_norm", c->ffn_query_norm}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].value[0] != '\0')
+            json_object_set_new(object, names[i].name, json_string(names[i].value));
     return object;
 }

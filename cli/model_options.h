@@ -34,7 +34,11 @@
     X(ffn_active_neurons, "ffn-active-neurons", "active-neurons",                                  \
       "cells k that a token reads; 0: F")                                                          \
     X(ffn_gate, "ffn-gate", "gate", "what the score does in avgk: none or after")                  \
-    X(ffn_hash_seed, "ffn-hash-seed", "hash-seed", "seed of the blocks of a token in randhash")
+    X(ffn_hash_seed, "ffn-hash-seed", "hash-seed", "seed of the blocks of a token in randhash")    \
+    X(ffn_normaliser, "ffn-normaliser", NULL,                                                      \
+      "gates from selected scores: softmax, sigmoid, relu or gelu")                                \
+    X(ffn_query_norm, "ffn-query-norm", NULL, "norm of queries: none, layernorm or batchnorm")     \
+    X(ffn_query_bias, "ffn-query-bias", NULL, "whether queries have a bias: 0 or 1")
 
 #define CLI_CONFIG_INDEX(field, option, second, what) CLI_CONFIG_##field,
 enum { CLI_CONFIG_LIST(CLI_CONFIG_INDEX) CLI_CONFIG_FIELDS };

@@ -165,7 +165,7 @@ static void opt_common(cli_args *args, cli_option table[COMMON_COUNT + 1])
          .value = &args->kernel,
          .argument = "NAME",
          .shown = "the fastest here",
-         .choices = "ref|avx2",
+         .choices = "ref|avx2|avx512",
          .help = "inner loops to use"},
         {.name = "quiet", .kind = CLI_FLAG, .value = &args->quiet, .help = "no talk on stderr"},
         {.name = "help", .kind = CLI_FLAG, .value = &args->help, .help = "this text"},

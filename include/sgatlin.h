@@ -67,7 +67,7 @@ typedef struct sg_context_options {
     int threads;   // 0: as many as the processor has cores
     sg_log_fn log; // NULL: silent
     void *log_user;
-    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2"
+    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2", "avx512"
 } sg_context_options;
 
 // Threads, kernels and the log callback. Models, tokenizers and runs are made inside a context and
@@ -80,7 +80,7 @@ SG_API sg_status sg_context_new(const sg_context_options *options, sg_context **
                                 sg_error *err);
 SG_API void sg_context_free(sg_context *context);
 SG_API int sg_context_threads(const sg_context *context);
-// The name of the kernels in use: "ref" or "avx2".
+// The name of the kernels in use: "ref", "avx2" or "avx512".
 SG_API const char *sg_context_kernel(const sg_context *context);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------
@@ -368,6 +368,9 @@ typedef struct sg_config {
     int64_t ffn_active_neurons; // k; 0: F
     char ffn_gate[24];          // avgk: none, after
     int64_t ffn_hash_seed;      // randhash
+    char ffn_normaliser[24];    // of the selected scores of a channel: softmax, sigmoid, relu, gelu
+    char ffn_query_norm[24];    // none, layernorm, batchnorm
+    int64_t ffn_query_bias;     // 0, 1
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -417,13 +420,26 @@ typedef struct sg_cost {
     double attention_flops, router_flops, memory_flops, logits_flops; // the parts
     int64_t weight_bytes, gradient_bytes, optimizer_bytes;
     int64_t activation_bytes; // of a training step on `batch` sequences
+    int64_t bf16_table_bytes; // of the copies that table_dtype SG_WEIGHTS_BF16 adds to training
 } sg_cost;
 
 // `batch` sequences in one micro-batch; recompute: activation checkpointing; threads: 0 counts as 1.
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
 
-// A model: configuration and weights (f32).
+// What weights are stored in where they are only read. Sums are f32 in any case.
+typedef enum sg_weights {
+    SG_WEIGHTS_F32 = 0,
+    SG_WEIGHTS_BF16 = 1, // the upper half of a float, to nearest, ties to even: 8 bits of precision
+    SG_WEIGHTS_INT8 = 2  // -127 to 127 times a scale (f32) of each row, its largest magnitude / 127
+} sg_weights;
+// "f32", "bf16", "int8"; NULL for no value of the enum.
+SG_API const char *sg_weights_name(sg_weights weights);
+// SG_ERR_ARGUMENT names `field`, what was found and expected.
+SG_API sg_status sg_weights_parse(const char *text, const char *field, sg_weights *weights,
+                                  sg_error *err);
+
+// A model: configuration and weights (f32, unless opened otherwise).
 typedef struct sg_model sg_model;
 
 // Fresh weights by the published laws from (seed). Ownership: sg_model_free.
@@ -432,12 +448,19 @@ SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint
 // Opens a model folder: config.json and model.safetensors or its shards. Weights stay memory-mapped.
 SG_API sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model,
                                sg_error *err);
+// The same for sessions and sg_generate alone, which then read fewer bytes a token: every matrix that
+// they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a file
+// are used where they lie); norms and biases stay f32. What was converted is no longer read: memory
+// holds the narrow weights only. Such a model cannot be evaluated or saved (SG_ERR_ARGUMENT).
+SG_API sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
+                                      sg_model **model, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
 // Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe.
 SG_API sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer,
                                const char *folder, sg_error *err);
-// Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32).
+// Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32; NULL where
+// the model stores them in another type).
 SG_API size_t sg_model_tensor_count(const sg_model *model);
 SG_API const char *sg_model_tensor_name(const sg_model *model, size_t index);
 SG_API const float *sg_model_tensor_values(const sg_model *model, size_t index, int *rank,
@@ -565,6 +588,10 @@ typedef struct sg_train_options {
     int64_t eval_sequences;   // of the validation split, for those; 0: all
     int64_t sample_every;     // steps between samples; 0: none
     char sample_prompt[256];
+    // What the tables of a sparse memory are read in, forward and for the gradient of the input:
+    // SG_WEIGHTS_BF16 keeps a bf16 copy, rounded anew after each update; gradients go straight
+    // through to the f32 weights, which are what is updated, saved and evaluated. Not int8.
+    sg_weights table_dtype;
 } sg_train_options;
 
 // The recipe of a preset; budget and data are the caller's.
@@ -654,6 +681,8 @@ typedef struct sg_bench_options {
     // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
     // figure, whose limits are their medians.
     double gemm_gflops, stream_gbs;
+    sg_weights table_dtype; // of a layer and a training step, as in sg_train_options
+    sg_weights weights;     // of decoding, as sg_model_open_narrow
 } sg_bench_options;
 
 SG_API sg_bench_options sg_bench_options_default(void);
@@ -671,7 +700,7 @@ typedef struct sg_bench_line {
 typedef struct sg_bench_result {
     const char *name;   // layer_forward, layer_forward_backward, train_step, decode
     const char *family; // options->config.ffn
-    const char *dtype;  // of weights and values: "f32"
+    const char *dtype;  // what narrow weights are stored in ("bf16", "int8"), or "f32" without any
     int64_t tokens;
     int64_t repeats;
     double seconds; // median

@@ -29,7 +29,7 @@ static const sg_family families[] = {
      .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
      .block = SG_BLOCK_NEURONS,
      .gate = SG_GATE_AFTER,
-     .normaliser = SG_NORMALISE_SELECTED,
+     .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
      .shared_pool = true},
     {.name = "sgatlin",
      .routers = {"product_dense", "product_key_value", "dense", "key_value"},
@@ -54,6 +54,39 @@ static const sg_family families[] = {
      .gates = {"none", "after"},
      .has = SG_HAS_CELLS | SG_HAS_BLOCK,
      .block = SG_BLOCK_CELLS},
+    {.name = "vanillam",
+     .routers = {"keys"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_VALUE},
+    {.name = "lorkm",
+     .routers = {"low_rank"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_KEY,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_VALUE,
+     .no_keys = true},
+    {.name = "pkm",
+     .routers = {"product_keys"},
+     .activations = {"identity"},
+     .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_VALUE,
+     .shared_pool = true,
+     .no_keys = true},
+    {.name = "pkm_ffn",
+     .routers = {"product_keys"},
+     .activations = {"gelu", "relu", "swish", "identity"},
+     .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
+     .block = SG_BLOCK_CELLS,
+     .gate = SG_GATE_AFTER,
+     .shared_pool = true},
 };
 
 enum { family_count = sizeof families / sizeof *families };
@@ -61,7 +94,8 @@ enum { family_count = sizeof families / sizeof *families };
 static const sg_router *const routers[] = {&sg_router_product_dense, &sg_router_product_key_value,
                                            &sg_router_dense,         &sg_router_key_value,
                                            &sg_router_linear,        &sg_router_hash,
-                                           &sg_router_average};
+                                           &sg_router_average,       &sg_router_product_keys,
+                                           &sg_router_keys,          &sg_router_low_rank};
 
 const sg_family *sg_family_find(const char *name)
 {
@@ -92,7 +126,7 @@ static const sg_router *family_router(const sg_config *c)
     return NULL;
 }
 
-static sg_activation family_activation(const sg_config *c)
+sg_activation sg_ffn_activation(const sg_config *c)
 {
     const char *names[SG_ACT_COUNT] = {"identity", "gelu", "relu", "swish"};
     for (int i = 0; i < SG_ACT_COUNT; i++)
@@ -105,6 +139,18 @@ static sg_gate family_gate(const sg_config *c)
     const sg_family *family = sg_family_find(c->ffn);
     if (family->gates[0] == NULL) return family->gate;
     return strcmp(c->ffn_gate, "after") == 0 ? SG_GATE_AFTER : SG_GATE_NONE;
+}
+
+// Cells of a block, and channels, of a memory of cells.
+static int64_t family_block_size(const sg_config *c, const sg_family *family)
+{
+    if (!(family->has & SG_HAS_BLOCK)) return 1;
+    return c->ffn_block_size ? c->ffn_block_size : c->ffn_intermediate_size;
+}
+
+static int64_t family_channels(const sg_config *c, const sg_family *family)
+{
+    return family->has & SG_HAS_CHANNELS ? c->ffn_channels : 1;
 }
 
 sg_memory_shape sg_ffn_memory(const sg_config *c)
@@ -130,9 +176,10 @@ sg_memory_shape sg_ffn_memory(const sg_config *c)
         break;
     case SG_BLOCK_CELLS:
         active = c->ffn_active_neurons ? c->ffn_active_neurons : F;
-        if (c->ffn_block_size) m.block = c->ffn_block_size;
+        m.block = family_block_size(c, family);
+        m.channels = family_channels(c, family);
         m.blocks = c->ffn_memory_factor * F / m.block;
-        m.selected = active / m.block;
+        m.selected = active / (m.block * m.channels);
         break;
     }
     m.cells = m.block * m.blocks;
@@ -179,6 +226,7 @@ static const struct {
     {SG_HAS_FACTOR, "ffn_memory_factor", offsetof(sg_config, ffn_memory_factor), 1, 1 << 16},
     {SG_HAS_ACTIVE, "ffn_active_neurons", offsetof(sg_config, ffn_active_neurons), 0, 1 << 30},
     {SG_HAS_HASH, "ffn_hash_seed", offsetof(sg_config, ffn_hash_seed), 0, (int64_t)1 << 40},
+    {SG_HAS_BIAS, "ffn_query_bias", offsetof(sg_config, ffn_query_bias), 0, 1},
 };
 
 // Sizes that a family does not have become 0, so that equal models have equal configurations.
@@ -198,11 +246,11 @@ static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_er
     return SG_OK;
 }
 
-// g divides both the memory and what a token reads of it.
-static sg_status family_check_cells(const sg_config *c, sg_error *err)
+// g divides both the memory and what a token reads of it, which channels share evenly.
+static sg_status family_check_cells(const sg_config *c, const sg_family *family, sg_error *err)
 {
     const int64_t F = c->ffn_intermediate_size, cells = c->ffn_memory_factor * F;
-    const int64_t g = c->ffn_block_size ? c->ffn_block_size : F;
+    const int64_t g = family_block_size(c, family), channels = family_channels(c, family);
     const int64_t k = c->ffn_active_neurons ? c->ffn_active_neurons : F;
     if (cells > 1 << 30)
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -225,6 +273,11 @@ static sg_status family_check_cells(const sg_config *c, sg_error *err)
                        "ffn_block_size: found %lld, expected a divisor of the %lld active cells "
                        "(ffn_active_neurons)",
                        (long long)g, (long long)k);
+    if (k % (g * channels) != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_channels: found %lld, expected a divisor of the %lld active cells "
+                       "(ffn_active_neurons)",
+                       (long long)channels, (long long)k);
     return SG_OK;
 }
 
@@ -251,8 +304,12 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
                          "ffn_activation", family->name, err));
     SG_TRY(family_choice(c->ffn_gate, sizeof c->ffn_gate, family->gates, "ffn_gate", family->name,
                          err));
+    SG_TRY(family_choice(c->ffn_normaliser, sizeof c->ffn_normaliser, family->normalisers,
+                         "ffn_normaliser", family->name, err));
+    SG_TRY(family_choice(c->ffn_query_norm, sizeof c->ffn_query_norm, family->query_norms,
+                         "ffn_query_norm", family->name, err));
     SG_TRY(family_check_sizes(c, family, err));
-    if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, err));
+    if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, family, err));
     const sg_router *router = family_router(c);
     if (router == NULL) return SG_OK;
     return router->check(router, c, err);
@@ -295,15 +352,18 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
 }
 
 // Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
-// there are.
-static void family_cell_params(const sg_config *c, const char *prefix, sg_param_list *list)
+// there are. A softmax has averaged already: there values are as large as those of PKM (Lample et al.).
+static void family_cell_params(const sg_config *c, const sg_family *family, const char *prefix,
+                               sg_param_list *list)
 {
     sg_memory_shape m = sg_ffn_memory(c);
-    int64_t shape[] = {m.cells, c->hidden_size};
-    sg_param_add(list, prefix, "mlp.experts.w_in.weight", 2, shape, SG_INIT_TRUNCATED,
-                 1.0 / (double)c->hidden_size);
+    int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
+    bool averaged = strcmp(c->ffn_normaliser, "softmax") == 0;
+    if (!family->no_keys)
+        sg_param_add(list, prefix, "mlp.experts.w_in.weight", 2, shape, SG_INIT_TRUNCATED,
+                     1.0 / (double)c->hidden_size);
     sg_param_add(list, prefix, "mlp.experts.w_out.weight", 2, shape, SG_INIT_TRUNCATED,
-                 1.0 / (double)(m.selected * m.block));
+                 1.0 / (double)(averaged ? c->hidden_size : read));
 }
 
 void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
@@ -329,7 +389,7 @@ void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
         family_neuron_params(c, family, prefix, list);
         break;
     case SG_BLOCK_CELLS:
-        family_cell_params(c, prefix, list);
+        family_cell_params(c, family, prefix, list);
         break;
     }
 }
@@ -344,7 +404,7 @@ static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, s
     int64_t shape[] = {pools, c->ffn_neurons, c->hidden_size};
     sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
     sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
-    return sg_memory_neurons(b->tape, x, selection, w_in, w_out, family_activation(c),
+    return sg_memory_neurons(b->tape, x, selection, w_in, w_out, sg_ffn_activation(c),
                              family->gate);
 }
 
@@ -352,11 +412,23 @@ static sg_tensor *family_cells(const sg_builder *b, sg_tensor *x, const sg_selec
 {
     const sg_config *c = b->config;
     sg_memory_shape m = sg_ffn_memory(c);
+    const sg_gate gate = family_gate(c);
     int64_t shape[] = {1, m.cells, c->hidden_size};
-    sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
     sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
-    return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, family_activation(c),
-                           family_gate(c));
+    if (gate == SG_GATE_VALUE) // the router has read the keys, and selects cells
+        return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY, gate);
+    sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
+    return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, sg_ffn_activation(c), gate);
+}
+
+static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
+{
+    const char *by = b->config->ffn_normaliser;
+    if (strcmp(by, "softmax") == 0) return sg_softmax(b->tape, s->scores, s->k);
+    if (strcmp(by, "sigmoid") == 0) return sg_sigmoid(b->tape, s->scores);
+    if (strcmp(by, "relu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_RELU);
+    if (strcmp(by, "gelu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_GELU);
+    return s->scores;
 }
 
 sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
@@ -367,13 +439,12 @@ sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
     sg_selection selection = {0};
     if (router != NULL) {
         selection = router->build(router, b, x);
-        if (family->normaliser == SG_NORMALISE_SELECTED)
-            selection.scores = sg_softmax(b->tape, selection.scores, selection.k);
+        selection.scores = family_normalise(b, &selection);
     }
     switch (family->block) {
     case SG_BLOCK_DENSE: {
         sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.up_proj.weight"), NULL);
-        sg_tensor *h = sg_activate(b->tape, u, family_activation(c));
+        sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(c));
         return sg_linear(b->tape, h, sg_build_param(b, "mlp.down_proj.weight"), NULL);
     }
     case SG_BLOCK_GLU: {
@@ -405,11 +476,13 @@ sg_ffn_count sg_ffn_counts(const sg_config *c)
     const sg_memory_shape m = sg_ffn_memory(c);
     const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
     const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
-    const int64_t of_block = glu ? 3 * d * F + 2 * F + d : 2 * d * m.block;
+    // Rows of d numbers a cell that are the memory's to read; a router has read the keys of others.
+    const int64_t rows = family->gate == SG_GATE_VALUE ? 1 : 2;
+    const int64_t of_block = glu ? 3 * d * F + 2 * F + d : rows * d * m.block;
     const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
     return (sg_ffn_count){
         .router_flops = router ? router->flops(router, c) : 0,
-        .memory_flops = (glu ? 6 : 4) * (double)d * (double)(read * m.block),
+        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)(read * m.block),
         .neurons = stored * m.block,
         .active_neurons = read * m.block,
         // Channels that share a pool may select a block twice; at most all are read.

@@ -16,6 +16,7 @@ typedef struct sg_builder {
     sg_tensor *(*parameter)(void *user, const char *prefix, const char *name);
     void *user;
     sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
+    bool training;  // norms of queries take their statistics from the batch
 } sg_builder;
 
 static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
@@ -26,8 +27,9 @@ static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
 typedef struct sg_router sg_router;
 struct sg_router {
     const char *name;
-    bool product; // scores are sums of two parts' scores (router_keys.c)
-    bool keyed;   // a query for each channel, not one for all
+    bool product;  // scores are sums of two parts' scores (router_keys.c)
+    bool keyed;    // a query for each channel, not one for all
+    bool unscaled; // of keyed ones: scores are the products themselves, and keys begin small
     sg_status (*check)(const sg_router *self, const sg_config *config, sg_error *err);
     void (*params)(const sg_router *self, const sg_config *config, const char *prefix,
                    sg_param_list *list);
@@ -39,6 +41,9 @@ extern const sg_router sg_router_product_dense;
 extern const sg_router sg_router_product_key_value;
 extern const sg_router sg_router_dense;
 extern const sg_router sg_router_key_value;
+extern const sg_router sg_router_product_keys;
+extern const sg_router sg_router_keys;
+extern const sg_router sg_router_low_rank;
 extern const sg_router sg_router_linear;
 extern const sg_router sg_router_hash;
 extern const sg_router sg_router_average;
@@ -52,12 +57,6 @@ typedef enum sg_block {
     SG_BLOCK_CELLS    // blocks of g cells, rows of w_in and w_out
 } sg_block;
 
-// What happens to the scores between router and memory.
-typedef enum sg_normaliser {
-    SG_NORMALISE_NONE,
-    SG_NORMALISE_SELECTED // softmax over the selected of each channel
-} sg_normaliser;
-
 // Fields of a configuration that a family may have; all others are cleared (sg_ffn_complete).
 enum {
     SG_HAS_WIDTH = 1 << 0,    // ffn_intermediate_size
@@ -70,6 +69,7 @@ enum {
     SG_HAS_FACTOR = 1 << 7,   // ffn_memory_factor
     SG_HAS_ACTIVE = 1 << 8,   // ffn_active_neurons
     SG_HAS_HASH = 1 << 9,     // ffn_hash_seed
+    SG_HAS_BIAS = 1 << 10,    // ffn_query_bias
     // A memory of E F cells, of which a token reads k (Liu et al. 2023).
     SG_HAS_CELLS = SG_HAS_WIDTH | SG_HAS_FACTOR | SG_HAS_ACTIVE
 };
@@ -81,11 +81,13 @@ typedef struct sg_family {
     const char *routers[SG_FAMILY_CHOICES];     // allowed; the first is the default
     const char *activations[SG_FAMILY_CHOICES]; // likewise
     const char *gates[SG_FAMILY_CHOICES];       // likewise; none: `gate` it is
+    const char *normalisers[SG_FAMILY_CHOICES]; // of the selected scores of a channel; likewise
+    const char *query_norms[SG_FAMILY_CHOICES]; // likewise
     unsigned has;                               // SG_HAS_…
     sg_block block;
     sg_gate gate;
-    sg_normaliser normaliser;
     bool shared_pool; // all channels read one pool
+    bool no_keys;     // a memory of cells has no w_in: its router has keys of its own
 } sg_family;
 
 // A family's memory: `cells` of a pool in `blocks` of `block` cells; each channel of a token selects
@@ -95,6 +97,7 @@ typedef struct sg_memory_shape {
     int64_t cells, block, blocks, selected;
 } sg_memory_shape;
 sg_memory_shape sg_ffn_memory(const sg_config *config);
+sg_activation sg_ffn_activation(const sg_config *config);
 // For routers that score every block of cells: that a top-k can select as many as a token reads.
 sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);
 

@@ -55,21 +55,29 @@ static void experts_gather_chunk(void *context, int64_t chunk, int worker)
         memcpy(l->xs + p * d, x + l->order[p] / l->a->k * d, (size_t)d * sizeof(sg_real));
 }
 
-// One dense product on the rows of one expert.
-static void experts_product(const sg_run *run, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                            const sg_real *a, const sg_real *b, sg_real beta, sg_real *c)
+// c = c + a W^T on the rows of one expert, W (n, k) its rows of w.
+static void experts_product(const sg_run *run, int64_t m, int64_t n, int64_t k, const sg_real *a,
+                            const sg_tensor *w, int64_t expert, sg_real *c)
 {
     if (m == 0) return;
-    sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = transpose_b,
-                                       .m = m,
+    sg_gemm_args args = {
+        .m = m, .n = n, .k = k, .alpha = 1, .a = a, .lda = k, .beta = 1, .c = c, .ldc = n};
+    sg_weights_product(run, args, w, expert * n);
+}
+
+// c = a B, B (k, n) the weights of one expert.
+static void experts_product_back(const sg_run *run, int64_t m, int64_t n, int64_t k,
+                                 const sg_real *a, const sg_real *b, sg_real *c)
+{
+    if (m == 0) return;
+    sg_gemm(run->pool, &(sg_gemm_args){.m = m,
                                        .n = n,
                                        .k = k,
                                        .alpha = 1,
                                        .a = a,
                                        .lda = k,
                                        .b = b,
-                                       .ldb = transpose_b ? k : n,
-                                       .beta = beta,
+                                       .ldb = n,
                                        .c = c,
                                        .ldc = n});
 }
@@ -149,15 +157,13 @@ static void experts_forward(const sg_run *run, const sg_node *node)
         experts_rows up = {
             .y = u, .x = sg_values(node->in[4]) + e * 2 * a->f, .rows = rows, .n = 2 * a->f};
         experts_each(run, &up, experts_bias_chunk);
-        experts_product(run, true, rows, 2 * a->f, a->d, l.xs + first * a->d,
-                        sg_values(node->in[3]) + e * 2 * a->f * a->d, 1, u);
+        experts_product(run, rows, 2 * a->f, a->d, l.xs + first * a->d, node->in[3], e, u);
         experts_rows act = {.y = h + first * a->f, .x = u, .rows = rows, .n = a->f};
         experts_each(run, &act, experts_swiglu_chunk);
         experts_rows down = {
             .y = o, .x = sg_values(node->in[6]) + e * a->d, .rows = rows, .n = a->d};
         experts_each(run, &down, experts_bias_chunk);
-        experts_product(run, true, rows, a->d, a->f, h + first * a->f,
-                        sg_values(node->in[5]) + e * a->d * a->f, 1, o);
+        experts_product(run, rows, a->d, a->f, h + first * a->f, node->in[5], e, o);
     }
     sg_parallel_for(run->pool, sg_chunks(a->rows, experts_chunk), experts_combine_chunk, &l);
 }
@@ -265,16 +271,16 @@ static void experts_backward(const sg_run *run, const sg_node *node)
         experts_each(run, &act, experts_swiglu_chunk);
         experts_weight(run, experts_part(grad[5], e * d * f), doe, d, he, f, rows, add[5]);
         experts_bias(run, experts_part(grad[6], e * d), doe, d, rows, add[6]);
-        experts_product(run, false, rows, f, d, doe, sg_values(node->in[5]) + e * d * f, 0,
-                        dh + first * f);
+        experts_product_back(run, rows, f, d, doe, sg_values(node->in[5]) + e * d * f,
+                             dh + first * f);
         experts_rows back = {.y = due, .x = u, .dy = dh + first * f, .rows = rows, .n = f};
         experts_each(run, &back, experts_swiglu_back_chunk);
         experts_weight(run, experts_part(grad[3], e * 2 * f * d), due, 2 * f, xs + first * d, d,
                        rows, add[3]);
         experts_bias(run, experts_part(grad[4], e * 2 * f), due, 2 * f, rows, add[4]);
         // The gathered rows of this expert are no longer needed: their gradient takes their place.
-        experts_product(run, false, rows, d, 2 * f, due, sg_values(node->in[3]) + e * 2 * f * d, 0,
-                        xs + first * d);
+        experts_product_back(run, rows, d, 2 * f, due, sg_values(node->in[3]) + e * 2 * f * d,
+                             xs + first * d);
     }
     if (grad[0] == NULL) return;
     l.out = grad[0];
@@ -295,6 +301,7 @@ static const sg_op op_experts = {
     .backward = experts_backward,
     .flops = experts_flops,
     .backward_reads_in = 127,
+    .forward_reads_narrow = 1 << 3 | 1 << 5,
 };
 
 sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
@@ -327,6 +334,9 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
     sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){2 * hits});
     sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){a->experts + 1});
     node->scratch_bytes = (size_t)(hits * (2 * a->d + 4 * a->f)) * sizeof(sg_real);
+    size_t wide_up = sg_weights_scratch_bytes(up, hits, 2 * a->f, a->d);
+    size_t wide_down = sg_weights_scratch_bytes(down, hits, a->d, a->f);
+    node->worker_scratch_bytes = wide_up > wide_down ? wide_up : wide_down;
     return sg_node_output(tape, node, "experts", SG_KIND_REAL, 2, (int64_t[]){a->rows, a->d});
 }
 

@@ -1,5 +1,6 @@
-// Reading a memory neuron by neuron. Forward and the input gradient go through tiles of rows, one
-// channel at a time, so that a channel's table stays in cache; the weight gradients go through a
+// Reading a memory neuron by neuron. Forward and the input gradient go through tiles of rows. Where
+// neurons are hit often all tiles read one table before any reads the next, so that the table stays in
+// the cache of each thread; else a tile reads all tables, and its own rows stay. The weight gradients go through a
 // reverse index (a counting sort of the hits by neuron), so that each gradient row is summed by one
 // thread, in the order of rows. Where neurons are hit often the index is cut into tiles of rows
 // too, whose inputs then stay in cache while many neurons read them. Tables whose gradient is kept by
@@ -11,10 +12,10 @@
 #include "ffn/hits.h"
 #include "ffn/memory.h"
 
-// All by shape alone. Tiles of rows are long, as each channel's table is read into the cache anew
-// for each, but there are neurons_chunks of them where the rows allow. A tile of the reverse index
-// should hold neurons_reuse hits a neuron, or summing into its row costs more than the tile saves.
-enum { neurons_chunks = 8, neurons_tile_min = 128, neurons_tile_max = 1024, neurons_reuse = 4 };
+// All by shape alone. A table is read by all tiles in turn where it is hit neurons_reuse times a
+// neuron. A tile of the reverse index should hold as many hits, or summing into its row costs more
+// than the tile saves.
+enum { neurons_chunks = 32, neurons_tile_min = 128, neurons_tile_max = 1024, neurons_reuse = 4 };
 enum { neurons_block_min = 32, neurons_blocks = 16 }; // neurons of a chunk of weight gradients
 
 typedef struct neurons_attributes {
@@ -22,6 +23,7 @@ typedef struct neurons_attributes {
     int64_t tile;                           // rows of a tile
     int64_t span, spans;                    // rows of a tile of the reverse index, and how many
     int64_t block;                          // neurons of a chunk
+    bool by_table;
     sg_activation activation;
     sg_gate gate;
     bool by_row; // a table has its gradient by rows: the last saved is the order of these hits
@@ -38,7 +40,9 @@ typedef struct neurons_loop {
     sg_real *z, *da;               // (channels, rows, k)
     sg_real *z_sorted, *da_sorted; // the same by pool, span, neuron, in the order of rows
     int32_t *row_sorted;
-    int32_t *offsets; // (pools, spans, n + 1) into the hits of a pool and span
+    int32_t *offsets;     // (pools, spans, n + 1) into the hits of a pool and span
+    int64_t channel, end; // of this pass
+    bool dots, sums;      // what this pass does: the first table it reads, the second
 } neurons_loop;
 
 static int64_t neurons_hits(const neurons_attributes *a)
@@ -46,10 +50,11 @@ static int64_t neurons_hits(const neurons_attributes *a)
     return a->channels * a->rows * a->k;
 }
 
-static const sg_real *neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
+static sg_stored neurons_pool(const neurons_attributes *a, const sg_tensor *table, int64_t c)
 {
-    if (table == NULL) return NULL; // w_in of a memory of values
-    return sg_values(table) + (a->pools == 1 ? 0 : c) * a->n * a->d;
+    if (table == NULL) return (sg_stored){0}; // w_in of a memory of values
+    sg_stored all = sg_weights_of(table);
+    return sg_stored_at(&all, (a->pools == 1 ? 0 : c) * a->n, a->d);
 }
 
 static sg_row_grads *neurons_by_row(const sg_tensor *table)
@@ -136,6 +141,24 @@ static void neurons_scores(const sg_node *node, const neurons_attributes *a, int
                (size_t)a->k * sizeof *out);
 }
 
+// Calls `chunk` for all tiles: once for everything, or table by table.
+static void neurons_passes(neurons_loop *l, sg_chunk_fn chunk)
+{
+    const neurons_attributes *a = l->a;
+    int64_t tiles = sg_chunks(a->rows, a->tile), pools = a->by_table ? a->pools : 1;
+    for (int64_t p = 0; p < pools; p++) {
+        l->channel = p * (a->channels / pools);
+        l->end = l->channel + a->channels / pools;
+        l->dots = true;
+        l->sums = !a->by_table;
+        sg_parallel_for(l->run->pool, tiles, chunk, l);
+        if (l->sums) continue;
+        l->dots = false;
+        l->sums = true;
+        sg_parallel_for(l->run->pool, tiles, chunk, l);
+    }
+}
+
 // ---- forward ----------------------------------------------------------------------------------
 
 static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
@@ -147,19 +170,20 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     const sg_real *x = l->node->in[0] ? sg_values(l->node->in[0]) + first * a->d : NULL;
     sg_real *y = sg_values(l->node->out[0]) + first * a->d;
     sg_real *scores = sg_worker_scratch(l->run, worker), *z = scores + rows * a->k;
-    memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
-    for (int64_t c = 0; c < a->channels; c++) {
+    if (l->sums && l->channel == 0) memset(y, 0, (size_t)(rows * a->d) * sizeof *y);
+    for (int64_t c = l->channel; c < l->end; c++) {
         sg_real *dots = neurons_dots(l->node, a, first, c);
-        const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
-        const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
-        for (int64_t r = 0; w_in != NULL && r < rows; r++)
-            kernels->gather_dots(dots + r * a->k, x + r * a->d, w_in,
-                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
+        const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
+        const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
+        for (int64_t r = 0; l->dots && w_in.rows != NULL && r < rows; r++)
+            sg_gather_dots(kernels, dots + r * a->k, x + r * a->d, &w_in,
+                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
+        if (!l->sums) continue;
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, z, dots, scores, rows * a->k);
         for (int64_t r = 0; r < rows; r++)
-            kernels->gather_sum(y + r * a->d, z + r * a->k, w_out,
-                                neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum(kernels, y + r * a->d, z + r * a->k, &w_out,
+                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
     }
 }
 
@@ -182,7 +206,7 @@ static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
     if (l.a->by_row) neurons_announce(run, node);
-    sg_parallel_for(run->pool, sg_chunks(l.a->rows, l.a->tile), neurons_forward_chunk, &l);
+    neurons_passes(&l, neurons_forward_chunk);
 }
 
 // ---- backward: input and scores ---------------------------------------------------------------
@@ -198,33 +222,42 @@ static void neurons_put_scores(const neurons_loop *l, int64_t first, int64_t row
     }
 }
 
+// From dz of a tile and channel, in scratch, its z, da and gradient of the scores.
+static void neurons_backward_gates(const neurons_loop *l, int64_t first, int64_t rows, int64_t c,
+                                   sg_real *dz)
+{
+    const neurons_attributes *a = l->a;
+    const sg_kernels *kernels = l->run->kernels;
+    int64_t hit = (c * a->rows + first) * a->k, count = rows * a->k;
+    sg_real *scores = dz + count, *work = scores + count, *dscore = work + count;
+    const sg_real *dots = neurons_dots(l->node, a, first, c);
+    neurons_scores(l->node, a, first, rows, c, scores);
+    neurons_gate(kernels, a, l->z + hit, dots, scores, count);
+    neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
+    if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
+}
+
 static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
 {
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
     int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
-    int64_t count = rows * a->k;
     const sg_real *dy = l->node->out[0]->grad + first * a->d;
-    sg_real *scores = sg_worker_scratch(l->run, worker), *dz = scores + count, *work = dz + count,
-            *dscore = work + count;
-    if (l->dx != NULL && !l->add_x)
+    sg_real *dz = sg_worker_scratch(l->run, worker);
+    if (l->sums && l->channel == 0 && l->dx != NULL && !l->add_x)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
-    for (int64_t c = 0; c < a->channels; c++) {
-        int64_t hit = (c * a->rows + first) * a->k;
-        const sg_real *dots = neurons_dots(l->node, a, first, c);
-        const sg_real *w_in = neurons_pool(a, l->node->in[3], c);
-        const sg_real *w_out = neurons_pool(a, l->node->in[4], c);
-        for (int64_t r = 0; r < rows; r++)
-            kernels->gather_dots(dz + r * a->k, dy + r * a->d, w_out,
-                                 neurons_ids(l->node, a, first + r, c), a->k, a->d);
-        neurons_scores(l->node, a, first, rows, c, scores);
-        neurons_gate(kernels, a, l->z + hit, dots, scores, count);
-        neurons_gate_backward(kernels, a, l->da + hit, dscore, dz, dots, scores, count, work);
-        if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
-        for (int64_t r = 0; l->dx != NULL && r < rows; r++)
-            kernels->gather_sum(l->dx + (first + r) * a->d, l->da + hit + r * a->k, w_in,
-                                neurons_ids(l->node, a, first + r, c), a->k, a->d);
+    for (int64_t c = l->channel; c < l->end; c++) {
+        const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
+        const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
+        for (int64_t r = 0; l->dots && r < rows; r++)
+            sg_gather_dots(kernels, dz + r * a->k, dy + r * a->d, &w_out,
+                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
+        if (l->dots) neurons_backward_gates(l, first, rows, c, dz);
+        const sg_real *da = l->da + (c * a->rows + first) * a->k;
+        for (int64_t r = 0; l->sums && l->dx != NULL && r < rows; r++)
+            sg_gather_sum(kernels, l->dx + (first + r) * a->d, da + r * a->k, &w_in,
+                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
     }
 }
 
@@ -388,7 +421,7 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.da_sorted = l.z_sorted + hits;
     l.row_sorted = (int32_t *)(l.da_sorted + hits);
     l.offsets = l.row_sorted + hits;
-    sg_parallel_for(run->pool, sg_chunks(a->rows, a->tile), neurons_backward_chunk, &l);
+    neurons_passes(&l, neurons_backward_chunk);
     if (a->by_row) {
         sg_parallel_for(run->pool, sg_chunks(hits, neurons_sorted_chunk), neurons_sorted_chunk_put,
                         &l);
@@ -414,6 +447,8 @@ static const sg_op op_neurons = {
     .flops = neurons_flops,
     .backward_reads_in = 31,
     .row_gradients = 1 << 3 | 1 << 4,
+    .forward_reads_narrow = 1 << 3 | 1 << 4,
+    .backward_reads_narrow = 1 << 3 | 1 << 4, // their gradients pass the rounding straight through
 };
 
 static int64_t neurons_between(int64_t value, int64_t least, int64_t most)
@@ -439,6 +474,7 @@ static void neurons_cut(neurons_attributes *a)
     a->tile =
         neurons_between(sg_chunks(a->rows, neurons_chunks), neurons_tile_min, neurons_tile_max);
     int64_t reuse = neurons_hits(a) / a->pools / a->n; // hits a neuron
+    a->by_table = reuse >= neurons_reuse;
     int64_t spans = neurons_between(reuse / neurons_reuse, 1, sg_chunks(a->rows, neurons_tile_max));
     a->span = sg_chunks(a->rows, spans);
     a->spans = sg_chunks(a->rows, a->span);

@@ -134,13 +134,13 @@ static size_t param_bytes(const sg_param_spec *spec)
     return ((size_t)spec->count * sizeof(sg_real) + 63) & ~(size_t)63;
 }
 
-sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *left_out,
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,
                              sg_param_block *block, sg_error *err)
 {
     *block = (sg_param_block){0};
     for (size_t i = 0; i < params->count; i++)
-        if (left_out == NULL || !left_out[i]) block->bytes += param_bytes(&params->specs[i]);
-    block->parts = sg_alloc_array(params->count, sizeof *block->parts);
+        if (skip == NULL || !skip[i]) block->bytes += param_bytes(&params->specs[i]);
+    block->parts = sg_alloc_zero(params->count, sizeof *block->parts);
     block->memory = sg_alloc_big(block->bytes);
     if (block->parts == NULL || block->memory == NULL) {
         sg_fail(err, SG_ERR_MEMORY, "out of memory: the %s take %zu bytes", what, block->bytes);
@@ -149,9 +149,9 @@ sg_status sg_param_block_new(const sg_param_list *params, const char *what, cons
     }
     unsigned char *at = block->memory;
     for (size_t i = 0; i < params->count; i++) {
-        bool has = left_out == NULL || !left_out[i];
-        block->parts[i] = has ? (sg_real *)(void *)at : NULL;
-        if (has) at += param_bytes(&params->specs[i]);
+        if (skip != NULL && skip[i]) continue;
+        block->parts[i] = (sg_real *)at;
+        at += param_bytes(&params->specs[i]);
     }
     return SG_OK;
 }

@@ -71,9 +71,9 @@ typedef struct sg_param_block {
     size_t bytes;
 } sg_param_block;
 
-// Zeroed. `what` is what an error calls it: "weights". left_out: by parameter, those that get no
-// memory and NULL; or NULL.
-sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *left_out,
+// Zeroed. `what` is what an error calls it: "weights". A parameter where `skip` (by parameter, or
+// NULL) says so has no part.
+sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,
                              sg_param_block *block, sg_error *err);
 void sg_param_block_free(sg_param_block *block);
 

@@ -93,8 +93,7 @@ static sg_selection average_build(const sg_router *self, const sg_builder *b, sg
     sg_selection s = sg_topk(b->tape, sg_linear(b->tape, x, means, NULL), 1, m.selected);
     // A raw score is about 1/sqrt(g) in size and of either sign: no weight of a block. Its sigmoid
     // is one, and does not depend on which other blocks were chosen.
-    if (strcmp(b->config->ffn_gate, "after") == 0)
-        s.scores = sg_activate(b->tape, s.scores, SG_ACT_SIGMOID);
+    if (strcmp(b->config->ffn_gate, "after") == 0) s.scores = sg_sigmoid(b->tape, s.scores);
     return s;
 }
 

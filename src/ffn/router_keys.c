@@ -1,10 +1,10 @@
 // Routers by keys: scores are products of queries with keys, and each channel selects its k best of
-// N neurons. Two choices make four of them. The query is one that all channels share, or one of each
+// N neurons. Two choices make most of them. The query is one that all channels share, or one of each
 // channel ("keyed"). The keys are one for every neuron, or product keys (Lample et al. 2019): N = n^2
 // neurons are addressed by pairs of n sub-keys, in two parts, so that scoring costs O(sqrt N).
 #include <math.h>
 
-#include "ffn/ffn.h"
+#include "ffn/query.h"
 
 // Parts of a score: each has its query and its keys.
 static int64_t keys_parts(const sg_router *self)
@@ -15,9 +15,10 @@ static int64_t keys_parts(const sg_router *self)
 // Keys of a part and channel; 0 where a product router finds no square.
 static int64_t keys_side(const sg_router *self, const sg_config *c)
 {
-    if (!self->product) return c->ffn_neurons;
-    int64_t n = (int64_t)llround(sqrt((double)c->ffn_neurons));
-    return n * n == c->ffn_neurons ? n : 0;
+    const int64_t N = sg_ffn_memory(c).cells;
+    if (!self->product) return N;
+    int64_t n = (int64_t)llround(sqrt((double)N));
+    return n * n == N ? n : 0;
 }
 
 // Width of all queries together.
@@ -26,33 +27,65 @@ static int64_t keys_queries(const sg_router *self, const sg_config *c)
     return c->ffn_key_size * (self->keyed ? keys_parts(self) * c->ffn_channels : 1);
 }
 
-static sg_status keys_check(const sg_router *self, const sg_config *c, sg_error *err)
+static sg_status keys_check_neurons(const sg_router *self, const sg_config *c, int64_t n,
+                                    sg_error *err)
 {
-    int64_t n = keys_side(self, c);
+    const int64_t k = c->ffn_top_k;
     if (n == 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "ffn_neurons: found %lld, expected a square for router %s",
                        (long long)c->ffn_neurons, c->ffn_router);
-    if (self->product && c->ffn_top_k >= n)
+    if (self->product && k >= n)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "ffn_top_k: found %lld, expected less than sqrt(ffn_neurons) = %lld",
-                       (long long)c->ffn_top_k, (long long)n);
-    if (c->ffn_top_k > n)
+                       (long long)k, (long long)n);
+    if (k > n)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn_top_k: found %lld, expected at most %lld neurons",
-                       (long long)c->ffn_top_k, (long long)n);
+                       (long long)k, (long long)n);
     return SG_OK;
+}
+
+// The same rules where the sizes are those of a memory of cells; all such routers are of products.
+static sg_status keys_check_cells(const sg_config *c, int64_t n, sg_error *err)
+{
+    const sg_memory_shape m = sg_ffn_memory(c);
+    if (n == 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_memory_factor: found %lld, which times ffn_intermediate_size makes "
+                       "%lld cells, expected a square for router %s",
+                       (long long)c->ffn_memory_factor, (long long)m.cells, c->ffn_router);
+    if (m.selected >= n)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_active_neurons: found %lld, which is %lld a channel, expected less "
+                       "than the square root of the cells, %lld",
+                       (long long)(m.selected * m.channels), (long long)m.selected, (long long)n);
+    if (m.selected > SG_TOPK_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_active_neurons: found %lld, which is %lld a channel, expected at most "
+                       "%d a channel",
+                       (long long)(m.selected * m.channels), (long long)m.selected, SG_TOPK_MAX);
+    return SG_OK;
+}
+
+static sg_status keys_check(const sg_router *self, const sg_config *c, sg_error *err)
+{
+    const int64_t n = keys_side(self, c);
+    return c->ffn_memory_factor > 0 ? keys_check_cells(c, n, err)
+                                    : keys_check_neurons(self, c, n, err);
 }
 
 static void keys_params(const sg_router *self, const sg_config *c, const char *prefix,
                         sg_param_list *list)
 {
-    int64_t K = c->ffn_key_size, d = c->hidden_size, C = c->ffn_channels;
+    int64_t K = c->ffn_key_size, C = c->ffn_channels;
     int64_t parts = keys_parts(self), n = keys_side(self, c);
-    sg_param_add(list, prefix, "mlp.router.query.weight", 2, (int64_t[]){keys_queries(self, c), d},
-                 SG_INIT_TRUNCATED, 1.0 / (double)d);
+    sg_query_params(c, prefix, keys_queries(self, c), list);
     int64_t keyed[] = {parts, C, n, K};
     int skip = self->product ? 0 : 1; // a single part is no dimension
-    if (self->keyed)
+    if (self->unscaled)               // the variance of a uniform law within ±1/sqrt(K)
+        sg_param_add(list, prefix, "mlp.router.keys.weight", 4, keyed, SG_INIT_TRUNCATED,
+                     1.0 / (3 * (double)K));
+    else if (self->keyed)
         sg_param_add(list, prefix, "mlp.router.keys.weight", 4 - skip, keyed + skip,
                      SG_INIT_TRUNCATED_RAW, 1);
     else
@@ -64,17 +97,17 @@ static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_te
 {
     const sg_config *c = b->config;
     int64_t K = c->ffn_key_size, C = c->ffn_channels, parts = keys_parts(self);
-    sg_tensor *q = sg_linear(b->tape, x, sg_build_param(b, "mlp.router.query.weight"), NULL);
+    int64_t k = sg_ffn_memory(c).selected;
+    sg_tensor *q = sg_query_build(b, x, keys_queries(self, c));
     sg_tensor *keys = sg_build_param(b, "mlp.router.keys.weight"), *s;
     if (self->keyed) {
         keys = sg_reshape(b->tape, keys, 3, (int64_t[]){parts * C, keys_side(self, c), K});
         // Parts score with q . key / sqrt(parts K), the usual scaling of the vectors joined.
-        s = sg_linear_groups(b->tape, q, keys, 1 / sqrt((double)(parts * K)));
+        s = sg_linear_groups(b->tape, q, keys, self->unscaled ? 1 : 1 / sqrt((double)(parts * K)));
     } else {
         s = sg_linear(b->tape, q, keys, NULL);
     }
-    return self->product ? sg_product_topk(b->tape, s, C, c->ffn_top_k)
-                         : sg_topk(b->tape, s, C, c->ffn_top_k);
+    return self->product ? sg_product_topk(b->tape, s, C, k) : sg_topk(b->tape, s, C, k);
 }
 
 // The queries and their scores. The published code has no counter for key_value; this counts its
@@ -82,8 +115,7 @@ static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_te
 static double keys_flops(const sg_router *self, const sg_config *c)
 {
     double scores = (double)(keys_parts(self) * c->ffn_channels) * (double)keys_side(self, c);
-    return 2 * (double)c->hidden_size * (double)keys_queries(self, c) +
-           2 * (double)c->ffn_key_size * scores;
+    return sg_query_flops(c, keys_queries(self, c)) + 2 * (double)c->ffn_key_size * scores;
 }
 
 #define KEYS_ROUTER                                                                                \
@@ -94,3 +126,6 @@ const sg_router sg_router_product_key_value = {
     .name = "product_key_value", .product = true, .keyed = true, KEYS_ROUTER};
 const sg_router sg_router_dense = {.name = "dense", KEYS_ROUTER};
 const sg_router sg_router_key_value = {.name = "key_value", .keyed = true, KEYS_ROUTER};
+// PKM as published by Lample et al.
+const sg_router sg_router_product_keys = {
+    .name = "product_keys", .product = true, .keyed = true, .unscaled = true, KEYS_ROUTER};

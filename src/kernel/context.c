@@ -21,7 +21,9 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
         return sg_fail(err, SG_ERR_ARGUMENT, "threads: found %d, expected 0 to 1024", threads);
     if (!sg_kernels_select(chosen.kernel))
         return sg_fail(err, SG_ERR_ARGUMENT, "kernel: found \"%s\", expected %s", chosen.kernel,
-                       sg_kernels_avx2() ? "\"ref\" or \"avx2\"" : "\"ref\" on this processor");
+                       sg_kernels_avx512() ? "\"ref\", \"avx2\" or \"avx512\""
+                       : sg_kernels_avx2() ? "\"ref\" or \"avx2\" on this processor"
+                                           : "\"ref\" on this processor");
     sg_gemm_setup();
     sg_context *context = sg_alloc_zero(1, sizeof *context);
     if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a context");

@@ -12,13 +12,24 @@ static _Atomic(const sg_kernels *) kernel_selected;
 
 #if defined(__x86_64__) && !defined(SG_REAL_DOUBLE)
 #include "kernel/avx2/avx2.h"
+#include "kernel/avx512/avx512.h"
 
 const sg_kernels *sg_kernels_avx2(void)
 {
     return sg_cpu_detect().avx2_fma ? &sg_avx2_table : NULL;
 }
+
+const sg_kernels *sg_kernels_avx512(void)
+{
+    return sg_cpu_detect().avx512 ? &sg_avx512_table : NULL;
+}
 #else
 const sg_kernels *sg_kernels_avx2(void)
+{
+    return NULL;
+}
+
+const sg_kernels *sg_kernels_avx512(void)
 {
     return NULL;
 }
@@ -26,8 +37,9 @@ const sg_kernels *sg_kernels_avx2(void)
 
 static const sg_kernels *kernel_fastest(void)
 {
-    const sg_kernels *avx2 = sg_kernels_avx2();
-    return avx2 != NULL ? avx2 : sg_kernels_ref();
+    const sg_kernels *table = sg_kernels_avx512();
+    if (table == NULL) table = sg_kernels_avx2();
+    return table != NULL ? table : sg_kernels_ref();
 }
 
 const sg_kernels *sg_kernels_get(void)
@@ -49,6 +61,8 @@ bool sg_kernels_select(const char *name)
         table = sg_kernels_ref();
     else if (strcmp(name, "avx2") == 0)
         table = sg_kernels_avx2();
+    else if (strcmp(name, "avx512") == 0)
+        table = sg_kernels_avx512();
     if (table == NULL) return false;
     atomic_store_explicit(&kernel_selected, table, memory_order_release);
     return true;

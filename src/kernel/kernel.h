@@ -1,5 +1,5 @@
 // The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines
-// the result, `avx2` is checked against it. Kernels run on one thread, take raw pointers and sizes,
+// the result, `avx2` and `avx512` are checked against it. Kernels run on one thread, take raw pointers and sizes,
 // outputs first, and allocate nothing. Arrays do not overlap unless a comment allows it. Results
 // depend on the arguments alone (never on alignment or on the thread), so that runs repeat bit for
 // bit; different tables may round differently.
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernel/bf16.h"
 #include "kernel/real.h"
 
 typedef enum sg_activation {
@@ -16,7 +17,6 @@ typedef enum sg_activation {
     SG_ACT_GELU = 1, // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
-    SG_ACT_SIGMOID = 4,
     SG_ACT_COUNT
 } sg_activation;
 
@@ -114,6 +114,29 @@ typedef struct sg_kernels {
     void (*gather_sum)(sg_real *y, const sg_real *z, const sg_real *table, const int32_t *rows,
                        int64_t count, int64_t d);
 
+    // ---- narrow weights: bf16, or int8 with one scale a row, w = scale q ----
+    // The same with weights of fewer bytes; each counts as the exact value that it stands for, and
+    // sums round as those of the wide kernels do. ldw and d count elements.
+    void (*to_bf16)(sg_bf16 *y, const sg_real *x, int64_t n);   // rounds as sg_bf16_round
+    void (*from_bf16)(sg_real *y, const sg_bf16 *x, int64_t n); // exact
+    void (*from_int8)(sg_real *y, const int8_t *q, float scale, int64_t n); // y = scale q
+    void (*thin_product_bf16)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                              const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);
+    // y[i][j] = scales[j] (x_i . w_j); scales (n)
+    void (*thin_product_int8)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                              const int8_t *w, int64_t ldw, const float *scales, int64_t n,
+                              int64_t d);
+    void (*gather_dots_bf16)(sg_real *a, const sg_real *x, const sg_bf16 *table,
+                             const int32_t *rows, int64_t count, int64_t d);
+    void (*gather_sum_bf16)(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
+                            int64_t count, int64_t d);
+    // a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the table
+    void (*gather_dots_int8)(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
+                             const int32_t *rows, int64_t count, int64_t d);
+    // y += sum_j (z[j] scales[rows[j]]) table[rows[j]]
+    void (*gather_sum_int8)(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
+                            const int32_t *rows, int64_t count, int64_t d);
+
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);
@@ -121,16 +144,18 @@ typedef struct sg_kernels {
                        const sg_adamw_idle_args *args);
 } sg_kernels;
 
-enum { SG_TOPK_MAX = 512 };
+enum { SG_TOPK_MAX = 1 << 14 };
 
 // The plain C table (kernel/ref), always there: the definition of every result.
 const sg_kernels *sg_kernels_ref(void);
 // The AVX2+FMA table; NULL where it is not compiled in or the processor lacks it.
 const sg_kernels *sg_kernels_avx2(void);
+// The AVX-512 table (F, BW, DQ, VL); NULL likewise.
+const sg_kernels *sg_kernels_avx512(void);
 
 // The table in use: the fastest for this processor unless sg_kernels_select chose another.
 const sg_kernels *sg_kernels_get(void);
-// name: "ref", "avx2", or NULL for the fastest. False when the name is unknown or the processor
+// name: "ref", "avx2", "avx512", or NULL for the fastest. False when the name is unknown or the processor
 // lacks it. Affects the whole process.
 bool sg_kernels_select(const char *name);
 

@@ -48,6 +48,10 @@ static const config_slot slots[] = {
     CONFIG_SLOT(SG_FIELD_INT, ffn_active_neurons, "cells k that a token reads; 0: F"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_gate, "what the score does in avgk: none, after"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_hash_seed, "seed of the blocks of a token in randhash"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn_normaliser,
+                "gates from selected scores: softmax, sigmoid, relu, gelu"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn_query_norm, "norm of queries: none, layernorm, batchnorm"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_query_bias, "whether queries have a bias: 0, 1"),
 };
 
 enum { slot_count = sizeof slots / sizeof *slots };

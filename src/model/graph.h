@@ -20,6 +20,9 @@ typedef struct sg_graph_options {
     const int64_t *start;      // (batch) position of the first token, with caches
     // By parameter, NULL where its gradient is whole; or NULL.
     sg_row_grads *const *row_grads;
+    // By parameter, or NULL: what is read in place of its values where the type is not
+    // SG_WEIGHTS_F32. Must outlive the graph. A parameter without values must be readable so.
+    const sg_stored *narrow;
 } sg_graph_options;
 
 typedef struct sg_graph {
@@ -36,6 +39,7 @@ typedef struct sg_graph {
     sg_real *const *values;
     sg_real *const *grads;
     sg_row_grads *const *row_grads;
+    const sg_stored *narrow;
 } sg_graph;
 
 // values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not

@@ -10,7 +10,10 @@
 #include "model/config.h"
 #include "text/tokenizer.h"
 
-enum { model_config_limit = 16 << 20 };
+enum {
+    model_config_limit = 16 << 20,
+    model_piece = 1 << 20 // weights that are widened at a time on their way to narrow ones
+};
 
 #ifdef SG_REAL_DOUBLE
 static const sg_dtype model_dtype = SG_DTYPE_F64;
@@ -47,10 +50,16 @@ static sg_status model_rope(sg_model *m, sg_error *err)
                              m->config.rope_theta, err);
 }
 
-// Writable memory for all parameters.
+// Writable memory for all parameters that are not narrow.
 static sg_status model_storage(sg_model *m, sg_error *err)
 {
-    SG_TRY(sg_param_block_new(&m->params, "weights", NULL, &m->storage, err));
+    bool *narrow = sg_alloc_zero(m->params.count, sizeof *narrow);
+    if (narrow == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    for (size_t i = 0; i < m->params.count; i++)
+        narrow[i] = sg_narrow_has(&m->narrow, i);
+    sg_status status = sg_param_block_new(&m->params, "weights", narrow, &m->storage, err);
+    sg_free(narrow);
+    SG_TRY(status);
     memcpy(m->values, m->storage.parts, m->params.count * sizeof *m->values);
     return SG_OK;
 }
@@ -76,6 +85,7 @@ void sg_model_free(sg_model *m)
     if (m == NULL) return;
     sg_param_block_free(&m->storage);
     sg_free(m->values);
+    sg_narrow_set_free(&m->narrow);
     sg_param_list_free(&m->params);
     sg_rope_table_free(&m->rope);
     sg_safetensors_close(m->file);
@@ -173,19 +183,25 @@ static sg_status model_read_config(const char *folder, sg_config *config, sg_err
     return status;
 }
 
-sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model, sg_error *err)
+static sg_status model_open_folder(const char *folder, sg_config *config, sg_safetensors **file,
+                                   sg_error *err)
 {
-    *model = NULL;
     sg_fs_info info;
     sg_status found = sg_path_info(folder, &info, err);
     if (found == SG_ERR_NOT_FOUND)
         return sg_fail(err, SG_ERR_NOT_FOUND, "%s: no such model folder", folder);
     SG_TRY(found);
     SG_TRY(sg_model_folder_recover(folder, err));
+    SG_TRY(model_read_config(folder, config, err));
+    return sg_safetensors_open(folder, file, err);
+}
+
+sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model, sg_error *err)
+{
+    *model = NULL;
     sg_config config;
-    SG_TRY(model_read_config(folder, &config, err));
     sg_safetensors *file;
-    SG_TRY(sg_safetensors_open(folder, &file, err));
+    SG_TRY(model_open_folder(folder, &config, &file, err));
     sg_model *m;
     sg_status status = model_make(context, &config, &m, err);
     if (status != SG_OK) {
@@ -204,6 +220,133 @@ sg_status sg_model_open(sg_context *context, const char *folder, sg_model **mode
     if (status == SG_OK) status = sg_model_from_file(context, &config, file, model, err);
     sg_safetensors_close(file);
     return status;
+}
+
+// ---- narrow weights ---------------------------------------------------------------------------
+
+// Rounds the weights of one parameter from the file, a piece at a time where they must be widened.
+static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_tensor_view *view,
+                                     sg_error *err)
+{
+    const sg_param_spec *spec = &m->params.specs[i];
+    sg_pool *pool = m->context->pool;
+    int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
+    if (view->dtype == model_dtype && sg_tensor_view_is_aligned(view)) {
+        sg_stored_write(pool, &m->narrow.items[i], 0, rows, d, view->data);
+        return SG_OK;
+    }
+    int64_t piece = d < model_piece ? model_piece / d : 1;
+    sg_real *wide = sg_alloc_array((size_t)(piece * d), sizeof *wide);
+    if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", view->name);
+    sg_status status = SG_OK;
+    for (int64_t first = 0; status == SG_OK && first < rows; first += piece) {
+        int64_t count = rows - first < piece ? rows - first : piece;
+        sg_tensor_view part = sg_tensor_view_make(
+            view->name, view->dtype, 2, (int64_t[]){count, d},
+            (const char *)view->data + (size_t)(first * d) * sg_dtype_bytes(view->dtype));
+        status = model_copy(&part, wide, err);
+        if (status == SG_OK) sg_stored_write(pool, &m->narrow.items[i], first, count, d, wide);
+    }
+    sg_free(wide);
+    return status;
+}
+
+// bf16 weights of the file are read where they lie; the file is let go where there are none.
+static sg_status model_narrow_file(sg_model *m, sg_weights weights, bool *mapped, sg_error *err)
+{
+    bool any = false;
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_tensor_view *view = sg_safetensors_find(m->file, m->params.specs[i].name);
+        mapped[i] = weights == SG_WEIGHTS_BF16 && view->dtype == SG_DTYPE_BF16 &&
+                    sg_tensor_view_is_aligned(view);
+    }
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, mapped, weights,
+                                  &m->narrow, err));
+    SG_TRY(model_storage(m, err));
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_tensor_view *view = sg_safetensors_find(m->file, m->params.specs[i].name);
+        if (!sg_narrow_has(&m->narrow, i)) {
+            SG_TRY(model_copy(view, m->values[i], err));
+        } else if (mapped[i]) {
+            m->narrow.items[i].rows = (void *)(uintptr_t)view->data;
+            any = true;
+        } else {
+            SG_TRY(model_narrow_tensor(m, i, view, err));
+        }
+    }
+    if (!any) {
+        sg_safetensors_close(m->file);
+        m->file = NULL;
+    }
+    return SG_OK;
+}
+
+sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
+                               sg_model **model, sg_error *err)
+{
+    *model = NULL;
+    if (sg_weights_name(weights) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected an sg_weights",
+                       (int)weights);
+    if (weights == SG_WEIGHTS_F32) return sg_model_open(context, folder, model, err);
+    sg_config config;
+    sg_safetensors *file;
+    SG_TRY(model_open_folder(folder, &config, &file, err));
+    sg_model *m;
+    sg_status status = model_make(context, &config, &m, err);
+    if (status != SG_OK) {
+        sg_safetensors_close(file);
+        return status;
+    }
+    m->file = file;
+    bool *mapped = sg_alloc_zero(m->params.count, sizeof *mapped);
+    if (mapped == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    if (status == SG_OK) status = model_check_file(m, file, err);
+    if (status == SG_OK) status = model_narrow_file(m, weights, mapped, err);
+    if (status == SG_OK) status = model_rope(m, err);
+    sg_free(mapped);
+    if (status == SG_OK)
+        *model = m;
+    else
+        sg_model_free(m);
+    return status;
+}
+
+sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
+{
+    if (weights == SG_WEIGHTS_F32) return SG_OK;
+    sg_narrow_set none = m->narrow;
+    sg_real **values = m->values;
+    sg_param_block storage = m->storage;
+    size_t n = m->params.count;
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, NULL, weights,
+                                  &m->narrow, err));
+    m->values = sg_alloc_zero(n, sizeof *m->values);
+    sg_status status = m->values != NULL ? model_storage(m, err)
+                                         : sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    if (status != SG_OK) {
+        sg_free(m->values);
+        sg_narrow_set_free(&m->narrow);
+        m->narrow = none;
+        m->values = values;
+        m->storage = storage;
+        return status;
+    }
+    sg_narrow_set_write(&m->narrow, &m->params, values, m->context->pool);
+    for (size_t i = 0; i < n; i++)
+        if (m->values[i] != NULL)
+            memcpy(m->values[i], values[i], (size_t)m->params.specs[i].count * sizeof(sg_real));
+    sg_free(values);
+    sg_param_block_free(&storage);
+    return SG_OK;
+}
+
+int64_t sg_model_weight_bytes(const sg_model *m)
+{
+    int64_t wide = m->params.total - m->narrow.elements;
+    return wide * (int64_t)sizeof(sg_real) +
+           m->narrow.elements * (int64_t)sg_stored_size(m->narrow.type) +
+           m->narrow.n_scales * (int64_t)sizeof(float);
 }
 
 // ---- saving and looking -----------------------------------------------------------------------
@@ -229,6 +372,11 @@ sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err
 sg_status sg_model_write(const sg_model *model, const char *tokenizer, size_t tokenizer_bytes,
                          const char *folder, sg_error *err)
 {
+    if (model->narrow.items != NULL)
+        return sg_fail(
+            err, SG_ERR_ARGUMENT,
+            "found a model with %s weights, expected f32 ones: open it in f32 to save it",
+            sg_weights_name(model->narrow.type));
     size_t n = model->params.count;
     char *config = NULL;
     sg_tensor_view *views = sg_alloc_array(n, sizeof *views);

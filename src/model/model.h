@@ -5,22 +5,29 @@
 #include "base/context.h"
 #include "ffn/params.h"
 #include "format/model_folder.h"
+#include "model/weights.h"
 #include "op/op.h"
 
 struct sg_model {
     sg_context *context;
     sg_config config;
     sg_param_list params;
-    sg_real **values;       // by parameter: of `storage`, or into the mapped file
+    sg_real **values; // by parameter: of `storage`, or into the mapped file; NULL where narrow
     sg_param_block storage; // without parts while values point into a file
     sg_safetensors *file;   // while values point into it; such a model is read-only
     sg_rope_table rope;     // max_position_embeddings positions
+    sg_narrow_set narrow;   // weights stored otherwise, for decoding
 };
 
 // A model whose weights are copied from an opened file into writable memory: training.
 sg_status sg_model_from_file(sg_context *context, const sg_config *config,
                              const sg_safetensors *file, sg_model **model, sg_error *err);
-// Views of all parameters, named as in files. views (params.count).
+// Stores the weights of a model in memory narrow and lets go of what that replaces; as
+// sg_model_open_narrow. The model is as it was on failure.
+sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);
+// Bytes of the weights as they are stored, in memory or mapped.
+int64_t sg_model_weight_bytes(const sg_model *model);
+// Views of all parameters of a model that is not narrow, named as in files. views (params.count).
 void sg_model_views(const sg_model *model, sg_tensor_view *views);
 // Text of config.json. *text: sg_free.
 sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err);

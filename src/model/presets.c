@@ -1,5 +1,6 @@
 // Named configurations with their training recipes, after Schug 2026 (arXiv 2606.07414) and its
 // released code (spec 5.9 to 5.11). All but the sizes of a family is one rule a scale.
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +36,22 @@ static int64_t square(int64_t n)
     return n * n;
 }
 
+// Product keys need a square of cells, larger than the square of what a channel reads. A memory of
+// values is twice as large as others, so that it has as many parameters. The queries of PKM have a
+// bias, as published (Lample et al. 2019); with keys beside it (pkm_ffn) there is none.
+static void preset_product_cells(sg_config *c, const sg_family *family, bool ladder)
+{
+    const int64_t F = c->ffn_intermediate_size;
+    c->ffn_channels = ladder ? 16 : 8;
+    c->ffn_key_size = 64;
+    c->ffn_query_bias = family->no_keys ? 1 : 0;
+    if (family->no_keys) c->ffn_memory_factor *= 2;
+    for (;; c->ffn_memory_factor++) {
+        int64_t side = llround(sqrt((double)(c->ffn_memory_factor * F)));
+        if (square(side) == c->ffn_memory_factor * F && side > F / c->ffn_channels) return;
+    }
+}
+
 // Sizes of the feed-forward layer of one family at one scale; the rest of the configuration stays.
 static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_family *family)
 {
@@ -47,10 +64,13 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
     memset(c->ffn_router, 0, sizeof c->ffn_router);
     memset(c->ffn_activation, 0, sizeof c->ffn_activation);
     memset(c->ffn_gate, 0, sizeof c->ffn_gate);
+    memset(c->ffn_normaliser, 0, sizeof c->ffn_normaliser);
+    memset(c->ffn_query_norm, 0, sizeof c->ffn_query_norm);
     snprintf(c->ffn, sizeof c->ffn, "%s", family->name);
     c->ffn_intermediate_size = c->ffn_experts = c->ffn_channels = 0;
     c->ffn_neurons = c->ffn_key_size = c->ffn_top_k = 0;
     c->ffn_block_size = c->ffn_memory_factor = c->ffn_active_neurons = c->ffn_hash_seed = 0;
+    c->ffn_query_bias = 0;
     if (has & SG_HAS_WIDTH) {
         int64_t wide = has & SG_HAS_EXPERTS ? d : 8 * d / 3 / 256 * 256;
         c->ffn_intermediate_size = ladder ? wide : 4 * d;
@@ -70,6 +90,8 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
     // as published; for the others blocks of 64, which divide every F here.
     if (has & SG_HAS_FACTOR) c->ffn_memory_factor = ladder ? 16 : 8;
     if (has & SG_HAS_BLOCK && strcmp(family->name, "switch") != 0) c->ffn_block_size = 64;
+    if (has & SG_HAS_KEY) c->ffn_key_size = 128;
+    if (has & SG_HAS_FACTOR && has & SG_HAS_CHANNELS) preset_product_cells(c, family, ladder);
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)

@@ -38,7 +38,8 @@ static sg_status session_graph(sg_session *s, int64_t tokens, sg_graph **graph, 
                                 .output = SG_OUTPUT_LAST,
                                 .threads = m->context->threads,
                                 .caches = s->caches,
-                                .start = &s->start};
+                                .start = &s->start,
+                                .narrow = m->narrow.items};
     return sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, graph, err);
 }
 
@@ -239,7 +240,8 @@ static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
                                 .output = SG_OUTPUT_LAST,
                                 .threads = m->context->threads,
                                 .caches = b->caches,
-                                .start = b->start};
+                                .start = b->start,
+                                .narrow = m->narrow.items};
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, err));
     sg_graph_free(b->graph);
     b->graph = graph;

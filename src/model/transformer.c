@@ -19,11 +19,14 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
         if (strcmp(spec->name, full) != 0) continue;
         g->cursor = i;
         if (g->leaves[i] != NULL) return g->leaves[i];
-        g->leaves[i] =
+        sg_tensor *leaf =
             sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
                          g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
-        if (g->leaves[i] != NULL && g->row_grads != NULL) g->leaves[i]->row_grads = g->row_grads[i];
-        return g->leaves[i];
+        if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
+        if (leaf != NULL && g->narrow != NULL && g->narrow[i].type != SG_WEIGHTS_F32)
+            leaf->narrow = &g->narrow[i];
+        g->leaves[i] = leaf;
+        return leaf;
     }
     return sg_tape_fail(g->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
 }
@@ -91,7 +94,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
-        block_recorder r = {{tape, config, prefix, graph_parameter, g, g->ids},
+        block_recorder r = {{tape, config, prefix, graph_parameter, g, g->ids, o->gradient},
                             .options = o,
                             .rope = rope,
                             .layer = l};
@@ -109,6 +112,21 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
         g->logits = sg_linear(tape, h, embedding, NULL);
         sg_tape_keep(tape, g->logits);
     }
+}
+
+// A model opened with narrow weights has no others: all that is recorded must be able to read them.
+static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *err)
+{
+    for (size_t i = 0; g->values != NULL && i < g->n_leaves; i++) {
+        const sg_tensor *leaf = g->leaves[i];
+        if (leaf == NULL || g->values[i] != NULL) continue;
+        if (leaf->narrow != NULL && sg_tape_reads_narrow(g->tape, leaf, gradient)) continue;
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: found narrow weights, which serve generation alone, expected f32: open "
+                       "the model in f32",
+                       leaf->name);
+    }
+    return SG_OK;
 }
 
 // Sizes that no machine has are refused here, so that nothing behind this overflows.
@@ -159,6 +177,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->values = values;
     g->grads = grads;
     g->row_grads = options->row_grads;
+    g->narrow = options->narrow;
     sg_status status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
         graph_record(g, config, rope, options);
@@ -167,6 +186,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
                                         .threads = options->threads};
         status = sg_tape_finish(g->tape, &tape_options, err);
     }
+    if (status == SG_OK) status = graph_check_narrow(g, options->gradient, err);
     if (status == SG_OK && values != NULL) status = sg_tape_allocate(g->tape, err);
     if (status != SG_OK) {
         sg_graph_free(g);

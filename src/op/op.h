@@ -61,8 +61,6 @@ sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_ten
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
 // Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
-// 1 / (1 + exp(-x)).
-sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.
 sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 
@@ -82,10 +80,6 @@ sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int6
 // the k largest m). x (rows, d), keys (N, d).
 sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
                          int64_t block, int64_t k);
-
-// A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
-// block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
-sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g);
 
 // The k largest of x + bias, with the scores of x: the bias (n), a buffer, moves the choice alone
 // (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing"). Its statistic is how often each of the n
@@ -119,6 +113,10 @@ sg_tensor *sg_z_loss(sg_tape *tape, sg_tensor *logits, sg_tensor *counted);
 bool sg_is_balance_loss(const sg_node *node);
 bool sg_is_z_loss(const sg_node *node);
 
+// A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
+// block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
+sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g);
+
 // The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);
 
@@ -151,6 +149,12 @@ static inline int64_t sg_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
+// C = alpha A W^T + beta C on the pool, for the forward pass: W (args.n, args.k) the rows of w from
+// `row` on, read as they are stored; args.b, ldb and transpose_b are filled in. m rows of A take
+// sg_weights_scratch_bytes of each worker's scratch.
+void sg_weights_product(const sg_run *run, sg_gemm_args args, const sg_tensor *w, int64_t row);
+size_t sg_weights_scratch_bytes(const sg_tensor *w, int64_t m, int64_t n, int64_t k);
+
 // Writes or adds `n` values into a gradient.
 static inline void sg_grad_put(const sg_kernels *kernels, sg_real *grad, const sg_real *value,
                                int64_t n, bool add)

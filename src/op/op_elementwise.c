@@ -1,6 +1,5 @@
-// Operations that treat every element, or every short group, alone: sum, activations, clamped SwiGLU,
+// Operations that treat every element, or every short group, alone: sum, activation, clamped SwiGLU,
 // softmax over groups. One loop shape serves them all.
-#include "kernel/real_math.h"
 #include "op/op.h"
 
 typedef struct rows_loop {
@@ -130,55 +129,6 @@ sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
     *kind = activation;
     node->attributes = kind;
     return sg_node_output(tape, node, "activate", SG_KIND_REAL, x->rank, x->shape);
-}
-
-// ---- sg_sigmoid -------------------------------------------------------------------------------
-
-static void sigmoid_chunk(void *context, int64_t chunk, int worker)
-{
-    (void)worker;
-    const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    for (int64_t i = at; i < at + n; i++)
-        sg_values(c->node->out[0])[i] = sg_real_sigmoid(sg_values(c->node->in[0])[i]);
-}
-
-static void sigmoid_forward(const sg_run *run, const sg_node *node)
-{
-    rows_run(run, node, sg_columns(node->out[0]), NULL, false, sigmoid_chunk);
-}
-
-static void sigmoid_backward_chunk(void *context, int64_t chunk, int worker)
-{
-    (void)worker;
-    const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    for (int64_t i = at; i < at + n; i++) {
-        sg_real y = sg_values(c->node->out[0])[i];
-        c->grad[i] = (c->add ? c->grad[i] : 0) + c->node->out[0]->grad[i] * y * (1 - y);
-    }
-}
-
-static void sigmoid_backward(const sg_run *run, const sg_node *node)
-{
-    bool add = false;
-    sg_real *grad = sg_grad_in(run, node, 0, &add);
-    if (grad != NULL)
-        rows_run(run, node, sg_columns(node->out[0]), grad, add, sigmoid_backward_chunk);
-}
-
-static const sg_op op_sigmoid = {
-    .name = "sigmoid",
-    .forward = sigmoid_forward,
-    .backward = sigmoid_backward,
-    .backward_reads_out = 1,
-};
-
-sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x)
-{
-    if (x == NULL) return NULL;
-    sg_node *node = sg_tape_node(tape, &op_sigmoid, 1, (sg_tensor *[]){x});
-    return sg_node_output(tape, node, "sigmoid", SG_KIND_REAL, x->rank, x->shape);
 }
 
 // ---- sg_swiglu --------------------------------------------------------------------------------

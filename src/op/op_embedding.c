@@ -8,8 +8,10 @@
 enum { embedding_columns = 64 };
 
 typedef struct embedding_loop {
+    const sg_kernels *kernels;
     const int32_t *ids;
-    const sg_real *in;
+    sg_stored table;   // forward
+    const sg_real *in; // backward
     sg_real *out;
     int64_t rows, vocab, d, chunk;
     bool add;
@@ -21,15 +23,16 @@ static void embedding_forward_chunk(void *context, int64_t chunk, int worker)
     const embedding_loop *c = context;
     int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
     for (int64_t r = chunk * c->chunk; r < end; r++)
-        memcpy(c->out + r * c->d, c->in + c->ids[r] * c->d, (size_t)c->d * sizeof(sg_real));
+        sg_stored_read(c->kernels, c->out + r * c->d, &c->table, c->ids[r], 1, c->d);
 }
 
 static void embedding_forward(const sg_run *run, const sg_node *node)
 {
     const sg_tensor *table = node->in[0], *ids = node->in[1], *y = node->out[0];
     int64_t d = sg_columns(y);
-    embedding_loop c = {.ids = sg_ints(ids),
-                        .in = sg_values(table),
+    embedding_loop c = {.kernels = run->kernels,
+                        .ids = sg_ints(ids),
+                        .table = sg_weights_of(table),
                         .out = sg_values(y),
                         .rows = ids->count,
                         .d = d,
@@ -73,6 +76,7 @@ static const sg_op op_embedding = {
     .forward = embedding_forward,
     .backward = embedding_backward,
     .backward_reads_in = 2,
+    .forward_reads_narrow = 1,
 };
 
 sg_tensor *sg_embedding(sg_tape *tape, sg_tensor *table, sg_tensor *ids)

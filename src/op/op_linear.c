@@ -4,6 +4,26 @@
 
 #include <string.h>
 
+// ---- weights as they are stored ---------------------------------------------------------------
+
+void sg_weights_product(const sg_run *run, sg_gemm_args args, const sg_tensor *w, int64_t row)
+{
+    sg_stored all = sg_weights_of(w), part = sg_stored_at(&all, row, args.k);
+    args.transpose_b = true;
+    if (w->narrow != NULL) {
+        sg_stored_product(run->pool, &args, &part, run->worker_scratch, run->worker_stride);
+        return;
+    }
+    args.b = part.rows;
+    args.ldb = args.k;
+    sg_gemm(run->pool, &args);
+}
+
+size_t sg_weights_scratch_bytes(const sg_tensor *w, int64_t m, int64_t n, int64_t k)
+{
+    return w->narrow != NULL ? sg_stored_scratch_bytes(m, n, k) : 0;
+}
+
 // ---- sg_linear --------------------------------------------------------------------------------
 
 typedef struct linear_rows {
@@ -30,18 +50,17 @@ static void linear_forward(const sg_run *run, const sg_node *node)
         linear_rows c = {run, sg_values(y), sg_values(bias), rows, n, sg_chunk_rows(n)};
         sg_parallel_for(run->pool, sg_chunks(rows, c.chunk), linear_bias_chunk, &c);
     }
-    sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
-                                       .m = rows,
-                                       .n = n,
-                                       .k = k,
-                                       .alpha = 1,
-                                       .a = sg_values(x),
-                                       .lda = k,
-                                       .b = sg_values(w),
-                                       .ldb = k,
-                                       .beta = bias != NULL ? 1 : 0,
-                                       .c = sg_values(y),
-                                       .ldc = n});
+    sg_weights_product(run,
+                       (sg_gemm_args){.m = rows,
+                                      .n = n,
+                                      .k = k,
+                                      .alpha = 1,
+                                      .a = sg_values(x),
+                                      .lda = k,
+                                      .beta = bias != NULL ? 1 : 0,
+                                      .c = sg_values(y),
+                                      .ldc = n},
+                       w, 0);
 }
 
 static void linear_bias_backward(const sg_run *run, sg_real *dbias, const sg_real *dy, int64_t rows,
@@ -101,6 +120,7 @@ static const sg_op op_linear = {
     .backward = linear_backward,
     .flops = linear_flops,
     .backward_reads_in = 3,
+    .forward_reads_narrow = 2,
 };
 
 sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
@@ -111,6 +131,7 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
     sg_node *node = sg_tape_node(tape, &op_linear, 3, (sg_tensor *[]){x, w, bias});
     if (node == NULL) return NULL;
     node->scratch_bytes = sg_gemm_scratch_bytes(w->shape[0], w->shape[1], sg_rows(x));
+    node->worker_scratch_bytes = sg_weights_scratch_bytes(w, sg_rows(x), w->shape[0], w->shape[1]);
     return sg_node_output(tape, node, "linear", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), w->shape[0]});
 }
@@ -127,17 +148,16 @@ static void groups_forward(const sg_run *run, const sg_node *node)
     const groups_attributes *a = node->attributes;
     const sg_tensor *x = node->in[0], *w = node->in[1], *y = node->out[0];
     for (int64_t g = 0; g < a->groups; g++)
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
-                                           .m = sg_rows(x),
-                                           .n = a->n,
-                                           .k = a->k,
-                                           .alpha = (sg_real)a->scale,
-                                           .a = sg_values(x) + g * a->k,
-                                           .lda = a->groups * a->k,
-                                           .b = sg_values(w) + g * a->n * a->k,
-                                           .ldb = a->k,
-                                           .c = sg_values(y) + g * a->n,
-                                           .ldc = a->groups * a->n});
+        sg_weights_product(run,
+                           (sg_gemm_args){.m = sg_rows(x),
+                                          .n = a->n,
+                                          .k = a->k,
+                                          .alpha = (sg_real)a->scale,
+                                          .a = sg_values(x) + g * a->k,
+                                          .lda = a->groups * a->k,
+                                          .c = sg_values(y) + g * a->n,
+                                          .ldc = a->groups * a->n},
+                           w, g * a->n);
 }
 
 static void groups_backward(const sg_run *run, const sg_node *node)
@@ -190,6 +210,7 @@ static const sg_op op_linear_groups = {
     .backward = groups_backward,
     .flops = groups_flops,
     .backward_reads_in = 3,
+    .forward_reads_narrow = 2,
 };
 
 sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale)
@@ -204,6 +225,7 @@ sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double sc
     *a = (groups_attributes){scale, w->shape[0], w->shape[1], w->shape[2]};
     node->attributes = a;
     node->scratch_bytes = sg_gemm_scratch_bytes(a->n, a->k, sg_rows(x));
+    node->worker_scratch_bytes = sg_weights_scratch_bytes(w, sg_rows(x), a->n, a->k);
     return sg_node_output(tape, node, "linear_groups", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), a->groups * a->n});
 }

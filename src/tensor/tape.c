@@ -103,6 +103,7 @@ sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t 
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "%s: reshape from %lld to %lld elements",
                             tensor->name, (long long)tensor->count, (long long)view->count);
     view->base = tensor->base;
+    view->narrow = tensor->narrow;
     view->leaf = tensor->leaf;
     view->wants_grad = tensor->wants_grad;
     return view;
@@ -189,6 +190,7 @@ static void tape_views(sg_tape *tape)
         if (t->base == t) continue;
         t->data = t->base->data;
         t->grad = t->base->grad;
+        t->narrow = t->base->narrow;
     }
 }
 
@@ -229,6 +231,20 @@ void sg_tape_backward(sg_tape *tape, sg_run *run)
             node->out[0]->grad[0] = (sg_real)node->loss_weight;
     }
     tape_steps(tape, run, tape->forward_steps, tape->n_steps);
+}
+
+bool sg_tape_reads_narrow(const sg_tape *tape, const sg_tensor *leaf, bool both)
+{
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        unsigned can = node->op->forward_reads_narrow;
+        if (both) can &= node->op->backward_reads_narrow;
+        for (int i = 0; i < node->n_in; i++)
+            if (node->in[i] != NULL && node->in[i]->base == leaf->base &&
+                (!(can >> i & 1) || sg_columns(node->in[i]) != sg_columns(leaf)))
+                return false;
+    }
+    return true;
 }
 
 double sg_tape_flops(const sg_tape *tape, bool (*only)(const sg_node *node))

@@ -16,7 +16,7 @@
 
 #include "base/arena.h"
 #include "base/parallel.h"
-#include "kernel/kernel.h"
+#include "kernel/stored.h"
 #include "tensor/row_grads.h"
 
 enum { SG_RANK_MAX = 4, SG_NODE_IN = 8, SG_NODE_OUT = 2, SG_NODE_SAVED = 4 };
@@ -33,8 +33,11 @@ typedef struct sg_tensor {
     void *data;              // sg_real or int32_t; valid once the tape has memory
     sg_real *grad;           // NULL: no gradient is wanted
     sg_row_grads *row_grads; // of a leaf, in place of grad: a gradient by rows; else NULL
-    struct sg_tensor *base;  // whose memory this is; itself unless a reshape
-    bool leaf;               // memory is the caller's: a parameter or an input
+    // Of a leaf, NULL or the same rows in fewer bytes: read in place of data by the operations that
+    // can (sg_op.forward_reads_narrow); if all can, data may be NULL. Set before it is used.
+    const sg_stored *narrow;
+    struct sg_tensor *base; // whose memory this is; itself unless a reshape
+    bool leaf;              // memory is the caller's: a parameter or an input
     bool wants_grad;
     int index; // in the tape
 } sg_tensor;
@@ -65,6 +68,8 @@ typedef struct sg_op {
     unsigned backward_reads_in;  // bit i: backward reads the value of input i
     unsigned backward_reads_out; // bit i: backward reads the value of output i
     unsigned row_gradients;      // bit i: reads and differentiates input i by announced rows
+    // bit i: that pass reads input i through sg_weights_of or sg_weights_product, narrow where it is
+    unsigned forward_reads_narrow, backward_reads_narrow;
     // The forward pass already writes the input gradients (a loss whose weight is known then); the
     // output must be a loss of the tape.
     bool gradient_in_forward;
@@ -134,6 +139,10 @@ void sg_tape_forward(sg_tape *tape, sg_run *run);
 // After a forward pass of a tape finished with `gradient`.
 void sg_tape_backward(sg_tape *tape, sg_run *run);
 
+// Whether all operations that read `leaf`, a parameter, can read it narrow (in the forward pass, or in
+// both passes), and see the same rows: a view of other columns has no scales.
+bool sg_tape_reads_narrow(const sg_tape *tape, const sg_tensor *leaf, bool both);
+
 // Sum over nodes of forward FLOPs; `only` restricts to operations for which it returns true.
 double sg_tape_flops(const sg_tape *tape, bool (*only)(const sg_node *node));
 int sg_tape_nodes(const sg_tape *tape);
@@ -144,6 +153,12 @@ const sg_node *sg_tape_node_at(const sg_tape *tape, int index);
 static inline sg_real *sg_values(const sg_tensor *tensor)
 {
     return (sg_real *)tensor->data;
+}
+// The rows of a matrix as an operation that may read it narrow finds them.
+static inline sg_stored sg_weights_of(const sg_tensor *tensor)
+{
+    return tensor->narrow ? *tensor->narrow
+                          : (sg_stored){.type = SG_WEIGHTS_F32, .rows = tensor->data};
 }
 static inline int32_t *sg_ints(const sg_tensor *tensor)
 {

@@ -111,6 +111,20 @@ sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *e
     return SG_OK;
 }
 
+// Where anything is narrow, memories are: what is idle lies in them.
+sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narrow_set *narrow,
+                                     int64_t idle)
+{
+    const double wide = sizeof(sg_real);
+    double total = (double)params->total, used = total - (double)idle, scales = 0;
+    double copied = narrow->elements > 0 ? (double)(narrow->elements - idle) : 0;
+    if (copied > 0) // as many for each weight in use as for all
+        scales = copied / (double)narrow->elements * (double)narrow->n_scales * sizeof(float);
+    double copies = copied * (double)sg_stored_size(narrow->type) + scales;
+    return (sg_bench_bytes){
+        .read = (used - copied) * wide + copies, .gradients = used * wide, .copies = copies};
+}
+
 // ---- reporting ----------------------------------------------------------------------------------
 
 static int line_slower(const void *a, const void *b)
@@ -164,7 +178,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     sg_bench_result r = {
         .name = f->name,
         .family = o->config.ffn,
-        .dtype = sizeof(sg_real) == sizeof(float) ? "f32" : "f64",
+        .dtype = sizeof(sg_real) == sizeof(float) ? sg_weights_name(f->dtype) : "f64",
         .tokens = f->tokens,
         .repeats = timer->count * per_sample,
         .seconds = middle / (double)per_sample,
@@ -194,6 +208,12 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
     if (o->what == 0 || (o->what & ~(unsigned)SG_BENCH_ALL) != 0)
         return sg_fail(err, SG_ERR_ARGUMENT, "what: found %u, expected a set of sg_bench_what",
                        o->what);
+    if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
+        return sg_fail(err, SG_ERR_ARGUMENT, "table_dtype: found %d, expected f32 or bf16",
+                       (int)o->table_dtype);
+    if (sg_weights_name(o->weights) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected an sg_weights",
+                       (int)o->weights);
     if (o->repeats < 1 || o->repeats > SG_BENCH_REPEATS)
         return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",
                        (long long)o->repeats, SG_BENCH_REPEATS);

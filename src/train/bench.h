@@ -7,6 +7,7 @@
 #include "ffn/ffn.h"
 #include "train/gradients.h"
 #include "kernel/measure.h"
+#include "model/weights.h"
 
 enum { SG_BENCH_REPEATS = 1000 };
 
@@ -40,6 +41,7 @@ void sg_bench_add(sg_bench_timer *timer, double seconds);
 // What a measurement knows and the report adds up.
 typedef struct sg_bench_figure {
     const char *name;
+    sg_weights dtype;   // of what is narrow; SG_WEIGHTS_F32 where nothing is
     int64_t tokens;     // of a repeat
     int64_t per_sample; // repeats in one sample of the timer; 0: one
     double flops_published, flops, bytes;
@@ -65,6 +67,15 @@ typedef struct sg_bench_use {
 sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *err);
 // Keeps the ids that sg_bench_count_use reads; before the tape is finished.
 void sg_bench_keep_ids(sg_tape *tape);
+
+// Bytes of a pass that reads each weight in use once, and of the gradients that it gives.
+typedef struct sg_bench_bytes {
+    double read, gradients;
+    double copies; // of the narrow weights among those in use
+} sg_bench_bytes;
+
+sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narrow_set *narrow,
+                                     int64_t idle);
 
 sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err);
 sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err);

@@ -17,8 +17,9 @@ typedef struct layer {
     sg_param_list params;
     sg_param_block values;
     sg_gradients grads;
-    sg_tensor **leaves; // by parameter
-    sg_real *states;    // x, then dy and dx where a gradient is wanted
+    sg_narrow_set tables; // read in place of values
+    sg_tensor **leaves;   // by parameter
+    sg_real *states;      // x, then dy and dx where a gradient is wanted
     size_t state_bytes;
     int32_t *ids; // of tokens, for routers that want them
     sg_tape *tape;
@@ -62,11 +63,12 @@ static sg_tensor *layer_parameter(void *user, const char *prefix, const char *na
         if (strcmp(spec->name, full) != 0) continue;
         sg_real *grad = l->grads.parts ? l->grads.parts[i] : NULL;
         if (l->leaves[i] != NULL) return l->leaves[i];
-        l->leaves[i] = sg_tape_leaf(l->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                                    l->values.parts[i], grad, l->grads.parts != NULL);
-        if (l->leaves[i] != NULL && l->grads.rows != NULL)
-            l->leaves[i]->row_grads = l->grads.rows[i];
-        return l->leaves[i];
+        sg_tensor *leaf = sg_tape_leaf(l->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                                       l->values.parts[i], grad, l->grads.parts != NULL);
+        if (leaf != NULL) leaf->row_grads = sg_gradients_rows(&l->grads, i);
+        if (leaf != NULL && sg_narrow_has(&l->tables, i)) leaf->narrow = &l->tables.items[i];
+        l->leaves[i] = leaf;
+        return leaf;
     }
     return sg_tape_fail(l->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
 }
@@ -79,7 +81,7 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
     SG_TRY(sg_tape_new(&l->tape, err));
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
     sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
-    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids};
+    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids, backward};
     sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
                                 backward ? l->states + 2 * count : NULL, backward);
     sg_tensor *y = sg_ffn_build(&builder, x);
@@ -138,9 +140,30 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     return SG_OK;
 }
 
+// Copies of the tables that both passes can read, as a training run with this option has them.
+static sg_status layer_tables(layer *l, sg_error *err)
+{
+    if (l->b->options->table_dtype == SG_WEIGHTS_F32) return SG_OK;
+    bool *mask = sg_alloc_array(l->params.count, sizeof *mask);
+    if (mask == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a layer");
+    sg_status status = layer_record(l, false, false, err);
+    for (size_t i = 0; status == SG_OK && i < l->params.count; i++)
+        mask[i] = l->leaves[i] != NULL && sg_tape_reads_narrow(l->tape, l->leaves[i], true);
+    sg_tape_free(l->tape);
+    l->tape = NULL;
+    if (status == SG_OK)
+        status =
+            sg_narrow_set_new(&l->params, mask, NULL, l->b->options->table_dtype, &l->tables, err);
+    if (status == SG_OK)
+        sg_narrow_set_write(&l->tables, &l->params, l->values.parts, l->b->context->pool);
+    sg_free(mask);
+    return status;
+}
+
 static void layer_close(layer *l)
 {
     sg_tape_free(l->tape);
+    sg_narrow_set_free(&l->tables);
     sg_free(l->seconds);
     sg_free(l->leaves);
     sg_free(l->ids);
@@ -203,17 +226,19 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
     layer_repeat(l, backward, &timer);
     sg_ffn_count count = sg_ffn_counts(&b->config);
     double flops = (double)b->tokens * (count.router_flops + count.memory_flops);
-    double weights = (double)(l->params.total - use.idle) * sizeof(sg_real);
+    sg_bench_bytes weights = sg_bench_weight_bytes(&l->params, &l->tables, use.idle);
     double states = (double)(b->tokens * b->config.hidden_size) * sizeof(sg_real);
     sg_bench_figure figure = {
         .name = backward ? "layer_forward_backward" : "layer_forward",
+        .dtype = l->tables.elements > 0 ? l->tables.type : SG_WEIGHTS_F32,
         .tokens = b->tokens,
         .flops_published = (backward ? 3 : 1) * flops,
         .flops = (backward ? 3 : 1) * flops,
         // Backward: weights and x once more and dy read, gradients of weights and x written.
-        .bytes = (backward ? 3 : 1) * weights + (backward ? 5 : 2) * states,
-        .peak_bytes = (int64_t)(l->values.bytes + sg_gradients_bytes(&l->grads) + l->state_bytes +
-                                sg_tape_bytes(l->tape)),
+        .bytes = backward ? 2 * weights.read + weights.gradients + 5 * states
+                          : weights.read + 2 * states,
+        .peak_bytes = (int64_t)(l->values.bytes + sg_gradients_bytes(&l->grads) + l->tables.bytes +
+                                l->state_bytes + sg_tape_bytes(l->tape)),
         .reuse = use.reuse,
         .tape = l->tape,
         .seconds = l->seconds,
@@ -227,6 +252,7 @@ sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err)
 {
     layer l = {.b = b};
     sg_status status = layer_open(&l, backward, err);
+    if (status == SG_OK) status = layer_tables(&l, err);
     if (status == SG_OK) status = layer_measure(&l, backward, err);
     layer_close(&l);
     return status;

@@ -12,9 +12,9 @@
 #include "train/optimizer.h"
 
 enum {
-    decode_tokens = 16,    // of one sample: single tokens are too short to time
-    decode_context = 512,  // tokens before them, at most, when not asked for
-    step_weight_moves = 10 // two passes, a gradient written; AdamW: 4 reads and 3 writes
+    decode_tokens = 16,   // of one sample: single tokens are too short to time
+    decode_context = 512, // tokens before them, at most, when not asked for
+    step_adamw_moves = 7  // of AdamW: 4 reads and 3 writes
 };
 
 // Token `index` of an endless text with few frequent and many rare words.
@@ -42,6 +42,7 @@ typedef struct step {
     const sg_bench_run *b;
     sg_model *model;
     sg_gradients grads;
+    sg_narrow_set tables;
     sg_optimizer *optimizer;
     sg_graph *graph;
     int32_t *ids;  // (tokens + 1): targets are the ids one further
@@ -56,13 +57,21 @@ static sg_status step_open(step *s, sg_error *err)
     SG_TRY(sg_model_new(b->context, &b->config, b->options->seed, &s->model, err));
     const sg_param_list *params = &s->model->params;
     sg_real *const *values = s->model->values;
-    sg_optimizer_options adamw = {
-        .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
+    SG_TRY(sg_narrow_set_of_model(&s->model->config, params, SG_NARROW_TRAINING, NULL,
+                                  b->options->table_dtype, &s->tables, err));
+    sg_narrow_set_write(&s->tables, params, values, b->context->pool);
+    sg_optimizer_options adamw = {.beta1 = 0.9,
+                                  .beta2 = 0.999,
+                                  .eps = 1e-8,
+                                  .weight_decay = 0.1,
+                                  .clip = 1,
+                                  .narrow = s->tables.items};
     sg_graph_options graph = {.batch = b->options->batch_size,
                               .length = b->length,
                               .output = SG_OUTPUT_LOSS,
                               .gradient = true,
-                              .threads = b->context->threads};
+                              .threads = b->context->threads,
+                              .narrow = s->tables.items};
     SG_TRY(sg_gradients_new(params, b->rows, b->tokens, &s->grads, err));
     graph.row_grads = s->grads.rows;
     SG_TRY(sg_optimizer_new(params, values, &s->grads, &adamw, &s->optimizer, err));
@@ -85,6 +94,7 @@ static void step_close(step *s)
     sg_graph_free(s->graph);
     sg_optimizer_free(s->optimizer);
     sg_gradients_free(&s->grads);
+    sg_narrow_set_free(&s->tables);
     sg_model_free(s->model);
 }
 
@@ -125,14 +135,17 @@ static sg_status step_measure(step *s, sg_error *err)
     sg_bench_use use;
     SG_TRY(step_repeat(s, &timer, &use, err));
     double batch = (double)b->options->batch_size, T = (double)b->length;
+    sg_bench_bytes weights = sg_bench_weight_bytes(&s->model->params, &s->tables, use.idle);
     sg_bench_figure figure = {
         .name = "train_step",
+        .dtype = s->tables.elements > 0 ? s->tables.type : SG_WEIGHTS_F32,
         .tokens = b->tokens,
         .flops_published = 3 * batch * cost->forward_flops_per_sequence,
         .flops = 3 * batch * model_flops(b, T, T * (T + 1) / 2),
-        .bytes = step_weight_moves * (double)(cost->parameters - use.idle) * sizeof(sg_real),
+        .bytes = 2 * weights.read + (1 + step_adamw_moves) * weights.gradients + weights.copies,
         .peak_bytes = cost->weight_bytes + (int64_t)sg_gradients_bytes(&s->grads) +
-                      cost->optimizer_bytes + (int64_t)sg_tape_bytes(s->graph->tape),
+                      cost->optimizer_bytes + (int64_t)sg_tape_bytes(s->graph->tape) +
+                      (int64_t)s->tables.bytes,
         .reuse = use.reuse,
         .optimizer_rows = s->grads.lazy_tables > 0 ? "lazy" : "exact",
         .tape = s->graph->tape,
@@ -215,14 +228,18 @@ static sg_status decode_measure(decode *d, sg_error *err)
     double cache = 2 * (double)c->num_hidden_layers * width * pairs;
     double flops = model_flops(b, 1, pairs);
     double logits = 2 * (double)c->hidden_size * (double)c->vocab_size;
+    sg_bench_bytes weights =
+        sg_bench_weight_bytes(&d->model->params, &d->model->narrow,
+                              b->cost.parameters - b->cost.active_parameters_per_token);
     sg_bench_figure figure = {
         .name = "decode",
+        .dtype = b->options->weights,
         .tokens = 1,
         .per_sample = d->tokens,
         .flops_published = flops - logits,
         .flops = flops,
-        .bytes = ((double)b->cost.active_parameters_per_token + cache) * sizeof(sg_real),
-        .peak_bytes = b->cost.weight_bytes + (int64_t)sg_session_bytes(d->session),
+        .bytes = weights.read + cache * sizeof(sg_real),
+        .peak_bytes = sg_model_weight_bytes(d->model) + (int64_t)sg_session_bytes(d->session),
         .tape = tape,
         .seconds = d->seconds,
         .optimizer = -1,
@@ -236,6 +253,7 @@ sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err)
     if (d.context < 0) d.context = sg_min(b->length / 2, decode_context);
     d.tokens = sg_min(decode_tokens, b->length - d.context);
     sg_status status = sg_model_new(b->context, &b->config, b->options->seed, &d.model, err);
+    if (status == SG_OK) status = sg_model_narrow(d.model, b->options->weights, err);
     if (status == SG_OK) status = sg_session_new(d.model, b->length, &d.session, err);
     if (status == SG_OK) status = decode_measure(&d, err);
     sg_session_free(d.session);

@@ -24,12 +24,21 @@ static void lazy_fetch(const sg_lazy_table *t, int32_t row)
             __builtin_prefetch((const char *)from[i] + byte, 1);
 }
 
+// Rounds the narrow copy of a row anew, where the table has one.
+static void lazy_renew(const sg_lazy_table *t, const sg_kernels *kernels, int64_t row)
+{
+    int64_t width = t->grads->width, at = row * width;
+    if (t->narrow != NULL && t->narrow->type == SG_WEIGHTS_BF16)
+        kernels->to_bf16((sg_bf16 *)t->narrow->rows + at, t->p + at, width);
+}
+
 static void lazy_catch_up(const sg_lazy_table *t, const sg_kernels *kernels, int64_t row)
 {
     const sg_row_clock *clock = t->clock;
     int64_t width = t->grads->width, at = row * width;
     if (t->last[row] == clock->updates) return;
     kernels->adamw_idle(t->p + at, t->m + at, t->v + at, width, &clock->idle[t->last[row]]);
+    lazy_renew(t, kernels, row);
     t->last[row] = (int32_t)clock->updates;
 }
 
@@ -51,11 +60,6 @@ static int64_t lazy_chunks(int64_t count)
     return (count + lazy_chunk - 1) / lazy_chunk;
 }
 
-static void lazy_changed(const sg_lazy_table *t, sg_pool *pool, const int32_t *ids, int64_t count)
-{
-    if (t->changed != NULL) t->changed(t->user, pool, t->parameter, ids, count);
-}
-
 static void lazy_before_read(void *user, sg_pool *pool, const int32_t *ids, int64_t count)
 {
     sg_lazy_table *t = user;
@@ -63,7 +67,6 @@ static void lazy_before_read(void *user, sg_pool *pool, const int32_t *ids, int6
     if (t->clock->updates == 0) return;
     sg_row_clock_build(t->clock);
     sg_parallel_for(pool, lazy_chunks(count), lazy_read_chunk, &l);
-    lazy_changed(t, pool, ids, count);
 }
 
 // ---- a step -------------------------------------------------------------------------------------
@@ -81,6 +84,7 @@ static void lazy_apply_chunk(void *context, int64_t chunk, int worker)
         lazy_catch_up(t, l->kernels, row); // it was read, and so is there already
         l->kernels->adamw(t->p + at, t->m + at, t->v + at, g->values + g->slots[i] * g->width,
                           g->width, l->args);
+        lazy_renew(t, l->kernels, row);
         t->last[row] = (int32_t)(t->clock->updates + 1);
     }
 }
@@ -90,7 +94,6 @@ void sg_lazy_table_apply(sg_lazy_table *t, sg_pool *pool, const sg_adamw_args *a
     lazy_loop l = {.t = t, .kernels = sg_kernels_get(), .args = args};
     sg_row_clock_build(t->clock);
     sg_parallel_for(pool, lazy_chunks(t->grads->count), lazy_apply_chunk, &l);
-    lazy_changed(t, pool, t->grads->ids, t->grads->count);
 }
 
 static void lazy_square_chunk(void *context, int64_t chunk, int worker)
@@ -134,7 +137,6 @@ void sg_lazy_table_settle(sg_lazy_table *t, sg_pool *pool)
     lazy_loop l = {.t = t, .kernels = sg_kernels_get(), .count = t->grads->rows};
     sg_row_clock_build(t->clock);
     sg_parallel_for(pool, lazy_chunks(l.count), lazy_settle_chunk, &l);
-    lazy_changed(t, pool, NULL, t->grads->rows);
 }
 
 // ---- opening ------------------------------------------------------------------------------------

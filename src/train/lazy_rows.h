@@ -3,18 +3,16 @@
 #ifndef SG_TRAIN_LAZY_ROWS_H
 #define SG_TRAIN_LAZY_ROWS_H
 
+#include "kernel/stored.h"
 #include "tensor/row_grads.h"
 #include "train/row_clock.h"
 
 typedef struct sg_lazy_table {
     sg_row_clock *clock;
     sg_row_grads *grads;
-    sg_real *p, *m, *v; // (grads->rows, grads->width)
-    int32_t *last;      // (rows): updates after clock->settled at which the row moved last
-    // Told of rows whose values have changed; NULL: all of them. May be NULL.
-    void (*changed)(void *user, sg_pool *pool, size_t parameter, const int32_t *rows,
-                    int64_t count);
-    void *user;
+    sg_real *p, *m, *v;      // (grads->rows, grads->width)
+    int32_t *last;           // (rows): updates after clock->settled at which the row moved last
+    const sg_stored *narrow; // a copy to be kept right, or NULL
     size_t parameter;
 } sg_lazy_table;
 

@@ -33,8 +33,6 @@ struct sg_optimizer {
     sg_tensor_view *state;
     char (*names)[SG_PARAM_NAME + 16]; // of the state
     size_t n_state;
-    sg_optimizer_changed changed;
-    void *user;
 };
 
 sg_real *sg_optimizer_moment(const sg_optimizer *o, size_t parameter, int which)
@@ -80,6 +78,7 @@ static sg_status optimizer_tables(sg_optimizer *o, sg_error *err)
                              .p = o->values[i],
                              .m = sg_optimizer_moment(o, i, 0),
                              .v = sg_optimizer_moment(o, i, 1),
+                             .narrow = o->options.narrow ? &o->options.narrow[i] : NULL,
                              .parameter = i};
         SG_TRY(sg_lazy_table_open(t, err));
     }
@@ -192,9 +191,14 @@ double sg_optimizer_norm(const sg_optimizer *o, sg_pool *pool)
     return sqrt(sum);
 }
 
-static int64_t optimizer_rows(const sg_param_spec *spec)
+// Rounds the narrow copy of some values anew, where they have one: whatever writes weights after a
+// step calls this for what it wrote.
+static void optimizer_renew(const sg_optimizer *o, size_t parameter, int64_t first, int64_t count)
 {
-    return spec->count / spec->shape[spec->rank - 1];
+    const sg_stored *copy = o->options.narrow ? &o->options.narrow[parameter] : NULL;
+    if (copy != NULL && copy->type == SG_WEIGHTS_BF16)
+        sg_kernels_get()->to_bf16((sg_bf16 *)copy->rows + first, o->values[parameter] + first,
+                                  count);
 }
 
 typedef struct apply_loop {
@@ -213,6 +217,7 @@ static void apply_chunk(void *context, int64_t chunk, int worker)
                             sg_optimizer_moment(l->o, c->parameter, 0) + c->first,
                             sg_optimizer_moment(l->o, c->parameter, 1) + c->first,
                             l->o->gradients->parts[c->parameter] + c->first, c->count, &args);
+    optimizer_renew(l->o, c->parameter, c->first, c->count);
 }
 
 void sg_optimizer_apply(sg_optimizer *o, sg_pool *pool, double lr, double norm)
@@ -236,10 +241,6 @@ void sg_optimizer_apply(sg_optimizer *o, sg_pool *pool, double lr, double norm)
         sg_row_clock_advance(o->clock, lr);
         if (o->clock->updates == SG_ROW_PERIOD) sg_optimizer_settle(o, pool);
     }
-    if (o->changed == NULL) return;
-    for (size_t i = 0; i < o->params->count; i++)
-        if (sg_gradients_rows(o->gradients, i) == NULL)
-            o->changed(o->user, pool, i, NULL, optimizer_rows(&o->params->specs[i]));
 }
 
 void sg_optimizer_settle(sg_optimizer *o, sg_pool *pool)
@@ -248,16 +249,6 @@ void sg_optimizer_settle(sg_optimizer *o, sg_pool *pool)
     for (size_t i = 0; i < o->n_lazy; i++)
         sg_lazy_table_settle(&o->lazy[i], pool);
     sg_row_clock_settle(o->clock);
-}
-
-void sg_optimizer_watch(sg_optimizer *o, sg_optimizer_changed changed, void *user)
-{
-    o->changed = changed;
-    o->user = user;
-    for (size_t i = 0; i < o->n_lazy; i++) {
-        o->lazy[i].changed = changed;
-        o->lazy[i].user = user;
-    }
 }
 
 // ---- state --------------------------------------------------------------------------------------

@@ -5,12 +5,15 @@
 #define SG_TRAIN_OPTIMIZER_H
 
 #include "format/safetensors.h"
+#include "kernel/stored.h"
 #include "train/gradients.h"
 
 typedef struct sg_optimizer_options {
     double beta1, beta2, eps;
     double weight_decay; // lambda in p -= lr (... + lambda p); norm scales and biases have none
     double clip;         // largest global norm; 0: no clipping
+    // By parameter, or NULL: a bf16 copy (type SG_WEIGHTS_BF16; else none), kept the rounded values.
+    const sg_stored *narrow;
 } sg_optimizer_options;
 
 typedef struct sg_optimizer sg_optimizer;
@@ -29,13 +32,6 @@ void sg_optimizer_apply(sg_optimizer *optimizer, sg_pool *pool, double lr, doubl
 // reads the weights that does not announce it. It rounds, so that a run that is to repeat must do it
 // at the same updates.
 void sg_optimizer_settle(sg_optimizer *optimizer, sg_pool *pool);
-
-// Tells of values that have changed, on the thread that runs the optimiser or the tape: of the rows
-// of a lazy table (ascending) before they are read and after a step on them, or, with rows NULL, of
-// all `count` rows of a parameter.
-typedef void (*sg_optimizer_changed)(void *user, sg_pool *pool, size_t parameter,
-                                     const int32_t *rows, int64_t count);
-void sg_optimizer_watch(sg_optimizer *optimizer, sg_optimizer_changed changed, void *user);
 
 // State, for checkpoints: updates made, and all else as named tensors.
 int64_t sg_optimizer_updates(const sg_optimizer *optimizer);

@@ -78,6 +78,11 @@ static sg_status run_open_data(run *r, sg_error *err)
     int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     SG_TRY(sg_config_cost(&r->settings.options.config, info->seq_len, micro,
                           r->settings.options.recompute, r->context->threads, &r->cost, err));
+    if (r->settings.options.table_dtype != SG_WEIGHTS_F32 && r->cost.bf16_table_bytes == 0)
+        return sg_fail(
+            err, SG_ERR_ARGUMENT,
+            "table-dtype: found %s, but family %s has no tables of neurons, expected f32",
+            sg_weights_name(r->settings.options.table_dtype), r->settings.options.config.ffn);
     SG_TRY(sg_run_options_steps(&r->settings.options, info->seq_len,
                                 info->split[SG_SPLIT_TRAIN].rows, &r->cost, &r->steps, err));
     SG_TRY(sg_path_join(path, sizeof path, r->settings.data_folder, "tokenizer.json", err));

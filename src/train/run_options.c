@@ -63,6 +63,10 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
     SG_TRY(options_range(o->eps, "eps", 1e-30, 1, err));
     SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
     SG_TRY(sg_schedule_parse(o->schedule, &kind, err));
+    if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
+        return sg_fail(err, SG_ERR_ARGUMENT, "table-dtype: found %s, expected f32 or bf16",
+                       sg_weights_name(o->table_dtype) ? sg_weights_name(o->table_dtype)
+                                                       : "no such type");
     SG_TRY(options_range(o->warmup_share, "warmup-share", 0, 1, err));
     SG_TRY(options_range(o->spike_limit, "spike-limit", 0, 1e9, err));
     SG_TRY(options_range((double)o->log_every, "log-every", 0, big, err));
@@ -178,9 +182,9 @@ json_t *sg_run_options_json(const sg_train_options *o)
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
     // A seed may need all 64 bits, which JSON integers do not have.
-    json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows", o->optimizer_rows,
-                  "schedule", o->schedule, "sample_prompt", o->sample_prompt);
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
+                               o->optimizer_rows, "schedule", o->schedule, "sample_prompt",
+                               o->sample_prompt, "table_dtype", sg_weights_name(o->table_dtype));
     int failed = object == NULL;
     for (int i = 0; i < option_slot_count && !failed; i++) {
         const option_slot *slot = &option_slots[i];
@@ -238,6 +242,9 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
     SG_TRY(options_text(object, name, "schedule", o->schedule, sizeof o->schedule, err));
     SG_TRY(options_text(object, name, "sample_prompt", o->sample_prompt, sizeof o->sample_prompt,
                         err));
+    const char *table = "f32"; // what runs had before they could choose
+    SG_TRY(sg_json_get_string(object, name, "table_dtype", false, &table, err));
+    SG_TRY(sg_weights_parse(table, "table_dtype", &o->table_dtype, err));
     for (int i = 0; i < option_slot_count; i++) {
         const option_slot *slot = &option_slots[i];
         void *to = (char *)o + slot->offset;

@@ -21,11 +21,15 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     sg_optimizer_rows rows;
     SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
     SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, &t->gradients, err));
+    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_TRAINING, NULL, o->table_dtype,
+                                  &t->tables, err));
+    sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->pool);
     sg_optimizer_options adamw = {.beta1 = o->beta1,
                                   .beta2 = o->beta2,
                                   .eps = o->eps,
                                   .weight_decay = o->weight_decay,
-                                  .clip = o->clip};
+                                  .clip = o->clip,
+                                  .narrow = t->tables.items};
     SG_TRY(sg_optimizer_new(&m->params, m->values, &t->gradients, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
@@ -38,7 +42,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .gradient = true,
                               .recompute = o->recompute,
                               .threads = t->context->threads,
-                              .row_grads = t->gradients.rows};
+                              .row_grads = t->gradients.rows,
+                              .narrow = t->tables.items};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
 }
@@ -63,6 +68,7 @@ void sg_trainer_close(sg_trainer *t)
     sg_graph_free(t->graph);
     sg_batches_free(t->batches);
     sg_optimizer_free(t->optimizer);
+    sg_narrow_set_free(&t->tables);
     sg_gradients_free(&t->gradients);
     sg_free(t->targets);
     sg_model_free(t->model);

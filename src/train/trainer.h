@@ -32,6 +32,7 @@ typedef struct sg_trainer {
     int64_t length;  // T
     sg_schedule schedule;
     sg_gradients gradients;
+    sg_narrow_set tables; // bf16 copies that are read in place of tables (options->table_dtype)
     sg_optimizer *optimizer;
     sg_batches *batches;
     sg_graph *graph;  // of one micro-batch

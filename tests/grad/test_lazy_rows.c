@@ -234,25 +234,6 @@ static void test_few_rows(void **state)
 
 // ---- two rows by hand ---------------------------------------------------------------------------
 
-typedef struct change {
-    size_t parameter;
-    int64_t count;
-    int32_t first; // -1: all
-} change;
-
-typedef struct changes {
-    change items[16];
-    int count;
-} changes;
-
-static void note(void *user, sg_pool *pool, size_t parameter, const int32_t *rows, int64_t count)
-{
-    (void)pool;
-    changes *c = user;
-    assert_true(c->count < 16);
-    c->items[c->count++] = (change){parameter, count, rows ? rows[0] : -1};
-}
-
 // Row 1 is read at updates 1 and 4, row 0 at update 2.
 static void test_two_rows(void **state)
 {
@@ -267,8 +248,6 @@ static void test_two_rows(void **state)
     assert_int_equal(sg_gradients_new(&list, SG_ROWS_LAZY, 1, &gradients, &err), SG_OK);
     sg_optimizer_options options = {.beta1 = 0.5, .beta2 = 0.75, .eps = 1e-30, .weight_decay = 0.5};
     assert_int_equal(sg_optimizer_new(&list, values, &gradients, &options, &o, &err), SG_OK);
-    changes seen = {.count = 0};
-    sg_optimizer_watch(o, note, &seen);
     sg_row_grads *g = gradients.rows[0];
     static const struct {
         int32_t row;
@@ -303,17 +282,6 @@ static void test_two_rows(void **state)
     sg_optimizer_settle(o, NULL);
     assert_true(fabs(table[0] - q) < 1e-15);
     assert_true(fabs(table[1] - p) < 1e-15);
-    // Announced: nothing can have changed before update 1, then each read and step, then all rows.
-    static const change expected[] = {{0, 1, 1}, {0, 1, 0}, {0, 1, 0},
-                                      {0, 1, 1}, {0, 1, 1}, {0, 2, -1}};
-    int at = 0;
-    for (int i = 0; i < seen.count; i++)
-        if (seen.items[i].count > 0) {
-            assert_true(at < 6);
-            assert_memory_equal(&seen.items[i], &expected[at], sizeof expected[at]);
-            at++;
-        }
-    assert_int_equal(at, 6);
     sg_optimizer_free(o);
     sg_gradients_free(&gradients);
     sg_param_list_free(&list);

@@ -38,6 +38,7 @@ typedef struct neurons_user {
     pattern pattern;
     bool tied; // w_in is w_out; with SG_GATE_VALUE there is neither x nor w_in
     int32_t *ids;
+    const sg_stored *narrow; // of w_in and w_out; NULL: none
 } neurons_user;
 
 // Where w_in stands among the inputs: behind x, and behind the scores where they are read.
@@ -54,6 +55,8 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     sg_selection selection = {.channels = u->channels, .k = u->k};
     if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
+    for (int i = 0; u->narrow != NULL && i < 2; i++)
+        in[keys + i]->narrow = &u->narrow[i];
     if (u->gate == SG_GATE_VALUE) {
         selection.scores = in[0];
         return sg_memory_neurons(tape, NULL, &selection, NULL, in[1], u->activation, u->gate);
@@ -317,7 +320,8 @@ static void test_neurons_shapes(void **state)
                       .activation = SG_ACT_SWISH,
                       .gate = SG_GATE_BEFORE};
     check_neurons(u, 0);
-    u = (neurons_user){9, 2, 1, 2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM, false, NULL};
+    u = (neurons_user){9,     2,    1,   2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM,
+                       false, NULL, NULL};
     check_neurons(u, 0); // k = 1
     u.k = 6, u.pattern = PATTERN_ALL;
     check_neurons(u, 0); // k = N
@@ -355,8 +359,8 @@ static void test_neurons_many(void **state)
     u.rows = 129;
     check_neurons(u, 6);
     // Neurons hit so often that the reverse index is cut into spans of rows.
-    u = (neurons_user){2100,           2,     2,   2, 9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
-                       PATTERN_RANDOM, false, NULL};
+    u = (neurons_user){2100,           2,     2,    2,   9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
+                       PATTERN_RANDOM, false, NULL, NULL};
     check_neurons(u, 4);
     u.pools = 1, u.tied = true;
     check_neurons(u, 4);
@@ -410,6 +414,45 @@ static void test_values_refuse(void **state)
                                       SG_ACT_IDENTITY, SG_GATE_VALUE));
         assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, &err), SG_ERR_INTERNAL);
         sg_tape_free(tape);
+    }
+}
+
+// Tables with a bf16 copy give the result, and every gradient, that tables of the rounded values give,
+// whatever their own values are: the rounding is passed straight through.
+static void test_neurons_bf16(void **state)
+{
+    (void)state;
+    enum { pools = 2, n = 40, d = 5, count = pools * n * d };
+    for (int gate = SG_GATE_NONE; gate <= SG_GATE_AFTER; gate++) {
+        sg_bf16 rounded[2][count];
+        const sg_stored narrow[2] = {{SG_WEIGHTS_BF16, rounded[0], NULL},
+                                     {SG_WEIGHTS_BF16, rounded[1], NULL}};
+        neurons_user u = {150,   2,    3,   pools, n, d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
+                          false, NULL, NULL};
+        gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};
+        u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
+        assert_non_null(u.ids);
+        neurons_select(&u);
+        neurons_add(&c, &u, 3);
+        const int keys = neurons_keys(&u);
+        for (int t = 0; t < 2; t++) {
+            sg_kernels_get()->to_bf16(rounded[t], c.in[keys + t].data, count);
+            sg_kernels_get()->from_bf16(c.in[keys + t].data, rounded[t], count);
+        }
+        gc_pass base = {.threads = 1};
+        gc_pass_new(&c, &base, NAN);
+        gc_run(&c, &base);
+        u.narrow = narrow;
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < count; i++)
+                c.in[keys + t].data[i] = NAN; // nobody may look
+        for (int threads = 1; threads <= 3; threads++)
+            gc_variant(&c, &base, (gc_pass){.threads = threads}, "a bf16 copy");
+        gc_variant(&c, &base, (gc_pass){.threads = 2, .recompute = true},
+                   "a bf16 copy, recomputed");
+        gc_pass_free(&c, &base);
+        sg_free(u.ids);
+        gc_free(&c);
     }
 }
 
@@ -673,7 +716,7 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     router_user u = *(const router_user *)c->user;
     u.query = in[1];
     u.keys = in[2];
-    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL};
+    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL, false};
     return u.router->build(u.router, &b, in[0]).scores;
 }
 
@@ -685,7 +728,8 @@ static void test_product_is_key_value(void **state)
     (void)state;
     const int64_t rows = 25, d = 6, C = 3, n = 4, K = 5, k = 3;
     router_user product = {.router = &sg_router_product_key_value,
-                           .config = {.hidden_size = d,
+                           .config = {.ffn = "peer",
+                                      .hidden_size = d,
                                       .ffn_channels = C,
                                       .ffn_neurons = n * n,
                                       .ffn_key_size = K,
@@ -737,6 +781,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_refused),
         cmocka_unit_test(test_neurons_kinds),
+        cmocka_unit_test(test_neurons_bf16),
         cmocka_unit_test(test_neurons_shapes),
         cmocka_unit_test(test_neurons_many),
         cmocka_unit_test(test_values),

@@ -1,5 +1,5 @@
 // What the kernel tests share: arrays of random numbers with a canary behind the end, comparisons
-// that name the place where they fail, and the two tables.
+// that name the place where they fail, and the tables.
 #ifndef SG_TESTS_KERNEL_CHECK_H
 #define SG_TESTS_KERNEL_CHECK_H
 
@@ -66,15 +66,25 @@ static inline void check_array(const char *what, const float *found, const float
     check_intact(found, n);
 }
 
-// The AVX2 table; where there is none the test is skipped, saying so.
-static inline const sg_kernels *check_avx2(void)
+// Calls `check` with each fast table that this processor can run; what it cannot run is skipped,
+// saying so.
+static inline void check_fast(void (*check)(const sg_kernels *table))
 {
-    const sg_kernels *table = sg_kernels_avx2();
-    if (table == NULL) {
+    if (sg_kernels_avx2() == NULL) {
         print_message("no AVX2 and FMA on this processor: only the plain kernels are tested\n");
         skip();
     }
-    return table;
+    check(sg_kernels_avx2());
+    if (sg_kernels_avx512() == NULL)
+        print_message("no AVX-512 on this processor: its kernels are not tested\n");
+    else
+        check(sg_kernels_avx512());
+}
+
+// The name of the table that is to be chosen here.
+static inline const char *check_fastest(void)
+{
+    return sg_kernels_avx512() ? "avx512" : sg_kernels_avx2() ? "avx2" : "ref";
 }
 
 #endif

@@ -25,9 +25,10 @@ static sg_config tiny(const char *ffn)
 
 // ---- fields -----------------------------------------------------------------------------------
 
-static const char *const field_values[] = {
-    "77",   "48", "3", "4", "12", "99", "1e-05", "50000.5", "3", "4", "5", "sgatlin", "dense",
-    "relu", "0",  "0", "5", "49", "7",  "6",     "0",       "0", "0", "",  "0"};
+static const char *const field_values[] = {"77",      "48", "3", "4",  "12",      "99",    "1e-05",
+                                           "50000.5", "3",  "4", "5",  "sgatlin", "dense", "relu",
+                                           "0",       "0",  "5", "49", "7",       "6",     "0",
+                                           "0",       "0",  "",  "0",  "gelu",    "",      "0"};
 
 // The text of a field in the JSON of a configuration.
 static void field_text(const json_t *object, const char *name, char out[64])
@@ -176,7 +177,7 @@ static void test_rules(void **state)
          "ffn_intermediate_size: found 0, expected 1 to 16777216 for family mlp"},
         {"glu", "ffn_intermediate_size", "-1", "ffn_intermediate_size: found -1"},
         {"moe", "ffn_experts", "0", "ffn_experts: found 0, expected 1 to 65536 for family moe"},
-        {"moe", "ffn_top_k", "0", "ffn_top_k: found 0, expected 1 to 512 for family moe"},
+        {"moe", "ffn_top_k", "0", "ffn_top_k: found 0, expected 1 to 16384 for family moe"},
         {"moe", "ffn_top_k", "5", "ffn_top_k: found 5, expected at most 4 experts"},
         {"peer", "ffn_channels", "0", "ffn_channels: found 0, expected 1 to 4096"},
         {"sgatlin", "ffn_channels", "4097", "ffn_channels: found 4097"},
@@ -189,7 +190,7 @@ static void test_rules(void **state)
         {"sgatlin", "ffn_key_size", "-1", "ffn_key_size: found -1, expected 1 to 65536"},
         {"sgatlin", "ffn_top_k", "5",
          "ffn_top_k: found 5, expected less than sqrt(ffn_neurons) = 5"},
-        {"peer", "ffn_top_k", "513", "ffn_top_k: found 513, expected 1 to 512"},
+        {"peer", "ffn_top_k", "16385", "ffn_top_k: found 16385, expected 1 to 16384"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         expect_rule(rules[i].ffn, rules[i].field, rules[i].value, rules[i].message);

@@ -1,4 +1,4 @@
-// Every AVX2 kernel against the plain one, and the plain ones against their formulas in double. The
+// Every AVX2 and AVX-512 kernel against the plain one, and the plain ones against their formulas in double. The
 // plain kernels sum from left to right, so their own rounding error sets the tolerance of long
 // sums.
 #include "unit/kernel_check.h"
@@ -60,15 +60,19 @@ static void test_ref_dot(void **state)
         check_dot(sg_kernels_ref(), 1, sizes[s]);
 }
 
+static void check_vectors(const sg_kernels *table)
+{
+    for (int s = 0; s < size_count; s++) {
+        check_dot(table, 32, sizes[s]);
+        check_elementwise(table, sizes[s]);
+    }
+    assert_true(table->dot(NULL, NULL, 0) == 0);
+}
+
 static void test_vectors(void **state)
 {
     (void)state;
-    const sg_kernels *avx2 = check_avx2();
-    for (int s = 0; s < size_count; s++) {
-        check_dot(avx2, 32, sizes[s]);
-        check_elementwise(avx2, sizes[s]);
-    }
-    assert_true(avx2->dot(NULL, NULL, 0) == 0);
+    check_fast(check_vectors);
 }
 
 // exp of every kind of input <= 0, against double: 2 ulp; among denormals one step, or 0.
@@ -112,7 +116,7 @@ static void test_exp(void **state)
 {
     (void)state;
     check_exp(sg_kernels_ref());
-    check_exp(check_avx2());
+    check_fast(check_exp);
 }
 
 // ---- rows -------------------------------------------------------------------------------------
@@ -248,18 +252,22 @@ static void check_attention_row(const sg_kernels *table, int64_t n, float lse)
     free(dp0);
 }
 
+static void check_rows(const sg_kernels *table)
+{
+    for (int s = 0; s < size_count; s++) {
+        check_rmsnorm(table, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
+        check_softmax(table, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
+        check_attention_row(table, sizes[s], s % 2 ? 6 : 95); // the latter near the smallest floats
+        if (sizes[s] < 300) check_rope(table, s % 5 + 1, sizes[s]);
+    }
+    check_rmsnorm(table, 3, 64, 1e-10); // eps decides
+    check_softmax(sg_kernels_ref(), 2, 50, 80);
+}
+
 static void test_rows(void **state)
 {
     (void)state;
-    const sg_kernels *avx2 = check_avx2();
-    for (int s = 0; s < size_count; s++) {
-        check_rmsnorm(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
-        check_softmax(avx2, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
-        check_attention_row(avx2, sizes[s], s % 2 ? 6 : 95); // the latter near the smallest floats
-        if (sizes[s] < 300) check_rope(avx2, s % 5 + 1, sizes[s]);
-    }
-    check_rmsnorm(avx2, 3, 64, 1e-10); // eps decides
-    check_softmax(sg_kernels_ref(), 2, 50, 80);
+    check_fast(check_rows);
 }
 
 // ---- activations ------------------------------------------------------------------------------
@@ -366,15 +374,19 @@ static void test_ref_activations(void **state)
     }
 }
 
+static void check_activations(const sg_kernels *table)
+{
+    for (int s = 0; s < size_count; s++) {
+        for (int act = 0; act < SG_ACT_COUNT; act++)
+            check_act(table, (sg_activation)act, sizes[s]);
+        check_swiglu(table, s % 3 + 1, sizes[s]);
+    }
+}
+
 static void test_activations(void **state)
 {
     (void)state;
-    const sg_kernels *avx2 = check_avx2();
-    for (int s = 0; s < size_count; s++) {
-        for (int act = 0; act < SG_ACT_COUNT; act++)
-            check_act(avx2, (sg_activation)act, sizes[s]);
-        check_swiglu(avx2, s % 3 + 1, sizes[s]);
-    }
+    check_fast(check_activations);
 }
 
 // ---- sparse memory and thin products ------------------------------------------------------------
@@ -426,19 +438,23 @@ static void check_thin(const sg_kernels *table, int64_t m, int64_t n, int64_t d)
     free(y0);
 }
 
+static void check_memory(const sg_kernels *table)
+{
+    for (int64_t count = 0; count <= 21; count++)
+        for (int s = 0; s < size_count; s += 2)
+            check_gather(table, count, sizes[(s + count) % size_count]);
+    check_gather(table, 3000, 256);
+    check_gather(table, 8, 768);
+    check_gather(table, 19, 767);
+    for (int64_t m = 1; m <= 4; m++)
+        for (int64_t n = 1; n < 14; n++)
+            check_thin(table, m, n, sizes[(m * 13 + n) % size_count]);
+}
+
 static void test_memory(void **state)
 {
     (void)state;
-    const sg_kernels *avx2 = check_avx2();
-    for (int64_t count = 0; count <= 21; count++)
-        for (int s = 0; s < size_count; s += 2)
-            check_gather(avx2, count, sizes[(s + count) % size_count]);
-    check_gather(avx2, 3000, 256);
-    check_gather(avx2, 8, 768);
-    check_gather(avx2, 19, 767);
-    for (int64_t m = 1; m <= 4; m++)
-        for (int64_t n = 1; n < 14; n++)
-            check_thin(avx2, m, n, sizes[(m * 13 + n) % size_count]);
+    check_fast(check_memory);
 }
 
 // ---- optimiser --------------------------------------------------------------------------------
@@ -515,16 +531,38 @@ static void test_ref_adamw(void **state)
     check_adamw(sg_kernels_ref(), 1000);
 }
 
+static void check_optimiser(const sg_kernels *table)
+{
+    check_adamw(table, 1001);
+    for (int s = 0; s < size_count; s++)
+        check_adamw_step(table, sizes[s]);
+}
+
 static void test_adamw(void **state)
 {
     (void)state;
-    const sg_kernels *avx2 = check_avx2();
-    check_adamw(avx2, 1001);
-    for (int s = 0; s < size_count; s++)
-        check_adamw_step(avx2, sizes[s]);
+    check_fast(check_optimiser);
 }
 
 // ---- the choice of a table ----------------------------------------------------------------------
+
+// A table lists every kernel: one that was added to the others alone would be called as NULL.
+static void check_whole(const sg_kernels *table)
+{
+    void (*const *kernels)(void) = (void (*const *)(void))(const void *)&table->dot;
+    size_t count = (sizeof *table - offsetof(sg_kernels, dot)) / sizeof *kernels;
+    assert_true(count > 20);
+    for (size_t i = 0; i < count; i++)
+        if (kernels[i] == NULL)
+            fail_msg("%s: kernel %d of its table is missing", table->name, (int)i);
+}
+
+static void test_tables(void **state)
+{
+    (void)state;
+    check_whole(sg_kernels_ref());
+    check_fast(check_whole);
+}
 
 static void test_choice(void **state)
 {
@@ -535,8 +573,9 @@ static void test_choice(void **state)
     assert_false(sg_kernels_select("neon"));
     assert_ptr_equal(sg_kernels_get(), sg_kernels_ref()); // a refused choice changes nothing
     assert_int_equal(sg_kernels_select("avx2"), sg_kernels_avx2() != NULL);
+    assert_int_equal(sg_kernels_select("avx512"), sg_kernels_avx512() != NULL);
     assert_true(sg_kernels_select(NULL));
-    assert_string_equal(sg_kernels_get()->name, sg_kernels_avx2() ? "avx2" : "ref");
+    assert_string_equal(sg_kernels_get()->name, check_fastest());
 }
 
 int main(void)
@@ -551,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_ref_adamw),
         cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_tables),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

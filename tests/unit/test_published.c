@@ -184,7 +184,8 @@ static void run_router(const sg_router *router, int64_t key_size, sg_real *x, sg
 {
     sg_error err = {0};
     sg_tape *tape;
-    sg_config config = {.hidden_size = router_d,
+    sg_config config = {.ffn = "peer",
+                        .hidden_size = router_d,
                         .ffn_channels = channels,
                         .ffn_neurons = side * side,
                         .ffn_key_size = key_size,
@@ -196,7 +197,7 @@ static void run_router(const sg_router *router, int64_t key_size, sg_real *x, sg
     l.query = sg_tape_leaf(tape, "query", SG_KIND_REAL, 2,
                            (int64_t[]){2 * channels * key, router_d}, query, NULL, false);
     l.keys = sg_tape_leaf(tape, "keys", SG_KIND_REAL, rank, key_shape, keys, NULL, false);
-    sg_builder b = {tape, &config, "", router_parameter, &l, NULL};
+    sg_builder b = {tape, &config, "", router_parameter, &l, NULL, false};
     sg_selection s = router->build(router, &b, input);
     sg_tape_keep(tape, s.ids);
     sg_tape_keep(tape, s.scores);

@@ -1,4 +1,4 @@
-// Top-k and product top-k: the plain ones against a sort and against their definition, the AVX2
+// Top-k and product top-k: the plain ones against a sort and against their definition, the fast
 // ones against the plain ones, which they must equal to the last bit and in every tie.
 #include "unit/kernel_check.h"
 
@@ -54,9 +54,10 @@ static void sorted_product(int32_t *ids, float *scores, const float *s0, const f
     free(all);
 }
 
-enum { kinds = 8 };
+enum { kinds = 10 };
 
-// Rows that are easy to get wrong: many ties, few or no finite numbers, sorted either way.
+// Rows that are easy to get wrong: many ties, few or no finite numbers, sorted either way, numbers
+// that differ in their last bits alone, by chance or the largest ones last.
 static void fill(float *x, int64_t n, int kind, uint64_t seed)
 {
     const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1, 1e-42f, -3e38f};
@@ -85,6 +86,14 @@ static void fill(float *x, int64_t n, int kind, uint64_t seed)
         case 6:
             x[i] = u % 7 ? smooth : NAN;
             break;
+        case 8: {
+            float step = (float)(u % 64) * FLT_EPSILON;
+            x[i] = seed % 2 ? -1 - step : 1 + step;
+            break;
+        }
+        case 9:
+            x[i] = 2 * i < n ? 1 : 1 + FLT_EPSILON;
+            break;
         default:
             x[i] = roundf(smooth * 8) / 8; // ties among random numbers
             break;
@@ -112,7 +121,7 @@ static const int64_t counts[] = {1,  2,  3,  4,  7,  8,  9,  10,  15, 16,
 enum {
     width_count = sizeof widths / sizeof *widths,
     count_count = sizeof counts / sizeof *counts,
-    list_max = 1600
+    list_max = 20001
 };
 
 static void check_topk(const sg_kernels *table, int64_t n, int64_t k, int kind, uint64_t seed)
@@ -135,9 +144,15 @@ static void check_all_topk(const sg_kernels *table)
                 for (uint64_t seed = 0; seed < 2; seed++)
                     check_topk(table, widths[w], counts[c], kind, seed);
     for (int kind = 0; kind < kinds; kind++) {
-        check_topk(table, 1500, 700, kind, 1); // beyond SG_TOPK_MAX
-        check_topk(table, 600, 600, kind, 1);
+        for (uint64_t seed = 0; seed < 4; seed++) {
+            check_topk(table, 1500, 700, kind, seed);
+            check_topk(table, 1599, 1024, kind, seed);
+            check_topk(table, 600, 600, kind, seed);
+            check_topk(table, 512, 48, kind, seed);
+        }
     }
+    check_topk(table, 20000, SG_TOPK_MAX, 7, 1);
+    check_topk(table, 20000, SG_TOPK_MAX + 1, 0, 1);
     for (uint64_t seed = 0; seed < 300; seed++)
         check_topk(table, 16 + (int64_t)(seed % 50), 8, seed % 2 ? 0 : 7, seed);
 }
@@ -151,7 +166,7 @@ static void test_ref_topk(void **state)
 static void test_topk(void **state)
 {
     (void)state;
-    check_all_topk(check_avx2());
+    check_fast(check_all_topk);
 }
 
 static void check_product(const sg_kernels *table, int64_t n, int64_t k, int kind, uint64_t seed)
@@ -174,8 +189,10 @@ static void check_all_products(const sg_kernels *table)
             for (int kind = 0; kind < kinds; kind++)
                 for (uint64_t seed = 0; seed < 2; seed++)
                     check_product(table, widths[w], counts[c], kind, seed);
-    check_product(table, 600, SG_TOPK_MAX, 7, 1);
-    check_product(table, 512, SG_TOPK_MAX, 3, 1);
+    for (int kind = 0; kind < kinds; kind++) {
+        check_product(table, 600, 512, kind, 1);
+        check_product(table, 300, 300, kind, 2);
+    }
     for (uint64_t seed = 0; seed < 500; seed++)
         check_product(table, 16 + (int64_t)(seed % 50), 1 + (int64_t)(seed % 8), seed % 2 ? 0 : 1,
                       seed);
@@ -190,7 +207,7 @@ static void test_ref_product(void **state)
 static void test_product(void **state)
 {
     (void)state;
-    check_all_products(check_avx2());
+    check_fast(check_all_products);
 }
 
 // Nothing is lost by looking at the k best of each part only: all n^2 sums of distinct numbers.
@@ -198,7 +215,7 @@ static void test_product_is_exact(void **state)
 {
     (void)state;
     enum { n = 40 };
-    const sg_kernels *tables[] = {sg_kernels_ref(), sg_kernels_avx2()};
+    const sg_kernels *tables[] = {sg_kernels_ref(), sg_kernels_avx2(), sg_kernels_avx512()};
     candidate *all = malloc(n * n * sizeof *all);
     assert_non_null(all);
     for (uint64_t seed = 0; seed < 60; seed++) {
@@ -212,7 +229,7 @@ static void test_product_is_exact(void **state)
         for (int i = 0; i < n * n; i++)
             all[i] = (candidate){s0[i / n] + s1[i % n], i, i};
         qsort(all, n * n, sizeof *all, by_score);
-        for (int t = 0; t < 2 && tables[t] != NULL; t++) {
+        for (int t = 0; t < 3 && tables[t] != NULL; t++) {
             tables[t]->product_topk(ids, scores, s0, s1, n, k);
             for (int64_t i = 0; i < k; i++) {
                 assert_true(scores[i] == all[i].score);

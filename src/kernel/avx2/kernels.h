@@ -40,6 +40,23 @@ void sg_avx2_gather_dots(float *a, const float *x, const float *table, const int
 void sg_avx2_gather_sum(float *y, const float *z, const float *table, const int32_t *rows,
                         int64_t count, int64_t d);
 
+void sg_avx2_to_bf16(sg_bf16 *y, const float *x, int64_t n);
+void sg_avx2_from_bf16(float *y, const sg_bf16 *x, int64_t n);
+void sg_avx2_from_int8(float *y, const int8_t *q, float scale, int64_t n);
+void sg_avx2_thin_product_bf16(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                               const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);
+void sg_avx2_thin_product_int8(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                               const int8_t *w, int64_t ldw, const float *scales, int64_t n,
+                               int64_t d);
+void sg_avx2_gather_dots_bf16(float *a, const float *x, const sg_bf16 *table, const int32_t *rows,
+                              int64_t count, int64_t d);
+void sg_avx2_gather_sum_bf16(float *y, const float *z, const sg_bf16 *table, const int32_t *rows,
+                             int64_t count, int64_t d);
+void sg_avx2_gather_dots_int8(float *a, const float *x, const int8_t *table, const float *scales,
+                              const int32_t *rows, int64_t count, int64_t d);
+void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,
+                             const int32_t *rows, int64_t count, int64_t d);
+
 void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
                    const sg_adamw_args *args);
 void sg_avx2_adamw_idle(float *p, float *m, float *v, int64_t n, const sg_adamw_idle_args *args);

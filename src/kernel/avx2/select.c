@@ -7,13 +7,12 @@
 // as the k largest maxima belong to k elements, nothing below the k-th of them is among the k best.
 // What is left, about 1.4 k elements of random numbers, is ranked.
 //
-// Otherwise the best so far are a sorted list in whole vectors, filled with -inf at first. Elements
-// are taken in order of their index; eight at a time are compared with the k-th best. One that
-// passes is inserted without a branch: a lane keeps its element when that is >= the new one (so
-// equal elements stay in order of arrival), else takes the new one when the element before it is
-// kept, else takes the element before it. NaN never passes a comparison; where the k-th best is
-// -inf in the end, some of the list was never filled, and the plain version decides which of the
-// -inf elements stand there.
+// Otherwise the k-th largest is found by halving the range of floats, counting at each step how many
+// elements reach the middle: two instructions for eight of them. What reaches it is taken in order
+// of index, of those equal to it only as many as there is room for, and sorted: up to 64 by ranking,
+// more by a radix sort, which keeps the order of equal ones. NaN reaches nothing; where fewer than k
+// elements are above -inf, the plain version decides which of the -inf ones stand there.
+#include <float.h>
 #include <string.h>
 
 #include "kernel/avx2/kernels.h"
@@ -167,66 +166,208 @@ static bool filter_topk(int32_t *ids, float *scores, const float *x, int64_t n, 
     return true;
 }
 
-// ---- a sorted list -----------------------------------------------------------------------------
+// ---- halving -----------------------------------------------------------------------------------
 
-// One vector of the list; `before` and `before_ids` are the elements one place earlier.
-static inline void select_shift(__m256 *scores, __m256i *ids, __m256 before, __m256i before_ids,
-                                __m256 value, __m256i id)
+static inline int32_t halve_key(float x)
 {
-    __m256 keep = _mm256_cmp_ps(*scores, value, _CMP_GE_OQ);
-    __m256 here = _mm256_cmp_ps(before, value, _CMP_GE_OQ);
-    __m256 moved = _mm256_blendv_ps(before, value, here);
-    __m256i moved_ids = _mm256_blendv_epi8(before_ids, id, _mm256_castps_si256(here));
-    *scores = _mm256_blendv_ps(moved, *scores, keep);
-    *ids = _mm256_blendv_epi8(moved_ids, *ids, _mm256_castps_si256(keep));
+    int32_t bits;
+    x += 0.0f; // one zero of the two
+    memcpy(&bits, &x, sizeof bits);
+    return bits ^ (int32_t)((uint32_t)(bits >> 31) >> 1);
 }
 
-// Entries -1 … k-1 (rounded up to whole vectors) start at `list_first`; entry -1 is +inf.
-enum { list_first = 8, list_size = list_first + SG_TOPK_MAX };
-
-typedef struct select_list {
-    float scores[list_size];
-    int32_t ids[list_size];
-} select_list;
-
-static void list_clear(select_list *list, int64_t k)
+static inline float halve_float(int32_t key)
 {
-    for (int64_t i = 0; i < list_first + k + 7 && i < list_size; i++) {
-        list->scores[i] = i < list_first ? INFINITY : -INFINITY;
-        list->ids[i] = 0;
+    int32_t bits = key ^ (int32_t)((uint32_t)(key >> 31) >> 1);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// How many elements are >= bound.
+static int64_t halve_count_row(const float *x, int64_t n, float bound)
+{
+    const __m256 least = _mm256_set1_ps(bound);
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a; // a compare that holds is -1
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256 pa = _mm256_cmp_ps(_mm256_loadu_ps(x + i), least, _CMP_GE_OQ);
+        __m256 pb = _mm256_cmp_ps(_mm256_loadu_ps(x + i + 8), least, _CMP_GE_OQ);
+        __m256 pc = _mm256_cmp_ps(_mm256_loadu_ps(x + i + 16), least, _CMP_GE_OQ);
+        __m256 pd = _mm256_cmp_ps(_mm256_loadu_ps(x + i + 24), least, _CMP_GE_OQ);
+        a = _mm256_sub_epi32(a, _mm256_castps_si256(pa));
+        b = _mm256_sub_epi32(b, _mm256_castps_si256(pb));
+        c = _mm256_sub_epi32(c, _mm256_castps_si256(pc));
+        d = _mm256_sub_epi32(d, _mm256_castps_si256(pd));
     }
-}
-
-// From the last vector to the first, so that the element before a vector is still the old one; ends
-// where a whole vector is kept, because all before it are then kept as well.
-static inline void list_insert(select_list *list, int64_t k, float score, int32_t index)
-{
-    const __m256 value = _mm256_set1_ps(score);
-    const __m256i id = _mm256_set1_epi32(index);
-    for (int64_t i = (k - 1) / 8 * 8 + list_first; i >= list_first; i -= 8) {
-        __m256 scores = _mm256_loadu_ps(list->scores + i);
-        if (_mm256_movemask_ps(_mm256_cmp_ps(scores, value, _CMP_GE_OQ)) == 0xff) return;
-        __m256i ids = _mm256_loadu_si256((const __m256i *)(list->ids + i));
-        __m256i before_ids = _mm256_loadu_si256((const __m256i *)(list->ids + i - 1));
-        select_shift(&scores, &ids, _mm256_loadu_ps(list->scores + i - 1), before_ids, value, id);
-        _mm256_storeu_ps(list->scores + i, scores);
-        _mm256_storeu_si256((__m256i *)(list->ids + i), ids);
+    for (; i < n; i += 8) {
+        __m256 pass = _mm256_cmp_ps(simd_load(x + i, n - i), least, _CMP_GE_OQ);
+        a = _mm256_sub_epi32(a, _mm256_castps_si256(simd_keep(pass, n - i)));
     }
+    int32_t lanes[8];
+    a = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
+    _mm256_storeu_si256((__m256i *)lanes, a);
+    int64_t count = 0;
+    for (int t = 0; t < 8; t++)
+        count += lanes[t];
+    return count;
 }
 
-static void list_scan(select_list *list, const float *x, int64_t n, int64_t k)
+// How many sums of two falling lists of k are >= bound; a row never has more than the one before.
+static int64_t halve_count_sums(const float *best0, const float *best1, int64_t k, float bound)
 {
-    list_clear(list, k);
-    const float *last = &list->scores[list_first + k - 1];
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256 block = simd_load(x + i, n - i), threshold = _mm256_set1_ps(*last);
-        unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(block, threshold, _CMP_GT_OQ));
-        if (n - i < 8) mask &= (1u << (n - i)) - 1;
-        for (; mask != 0; mask &= mask - 1) {
-            int64_t at = i + __builtin_ctz(mask);
-            if (x[at] > *last) list_insert(list, k, x[at], (int32_t)at);
+    int64_t count = 0, width = k;
+    for (int64_t r = 0; r < k && width > 0; r++) {
+        if (width > k / (r + 1)) width = k / (r + 1);
+        while (width > 0 && !(best0[r] + best1[width - 1] >= bound))
+            width--;
+        count += width;
+    }
+    return count;
+}
+
+// What is searched: n elements, or the sums of two falling lists of n where `other` is there.
+typedef struct halve_search {
+    const float *x, *other;
+    int64_t n;
+} halve_search;
+
+static int64_t halve_count(const halve_search *q, float bound)
+{
+    return q->other ? halve_count_sums(q->x, q->other, q->n, bound)
+                    : halve_count_row(q->x, q->n, bound);
+}
+
+// The largest float that at least k elements reach, and how many of those equal to it there is room
+// for (k where all that reach it are k). `low` is a float that k should reach, `high` one that all
+// are below or NaN; false where fewer than k reach low.
+static bool halve_bound(const halve_search *q, int64_t k, float low, float high, float *bound,
+                        int64_t *ties)
+{
+    int32_t low_key = halve_key(low), high_key = halve_key(high);
+    int64_t low_count = halve_count(q, low), high_count = 0;
+    if (low_count < k) return false;
+    while (low_count > k && (int64_t)high_key - low_key > 1) {
+        int32_t middle = (int32_t)(((int64_t)low_key + high_key) >> 1);
+        int64_t count = halve_count(q, halve_float(middle));
+        if (count >= k) {
+            low_key = middle;
+            low_count = count;
+        } else {
+            high_key = middle;
+            high_count = count;
         }
     }
+    *bound = halve_float(low_key);
+    *ties = low_count == k ? k : k - high_count;
+    return true;
+}
+
+// ---- sorting -----------------------------------------------------------------------------------
+
+// Descending, equal ones in the order in which they are. Four passes of eight bits, low ones first;
+// a pass that would move nothing is left out.
+static void sort_radix(int32_t *ids, float *scores, int64_t k)
+{
+    int32_t other_ids[SG_TOPK_MAX];
+    float other_scores[SG_TOPK_MAX];
+    int32_t counts[4][256] = {{0}};
+    for (int64_t i = 0; i < k; i++) {
+        uint32_t key = ~((uint32_t)halve_key(scores[i]) ^ 0x80000000u); // rises as scores fall
+        for (int pass = 0; pass < 4; pass++)
+            counts[pass][key >> 8 * pass & 255]++;
+    }
+    int32_t *from_ids = ids, *to_ids = other_ids;
+    float *from = scores, *to = other_scores;
+    for (int pass = 0; pass < 4; pass++) {
+        int32_t *at = counts[pass], before = 0, most = 0;
+        for (int b = 0; b < 256; b++) {
+            int32_t here = at[b];
+            if (here > most) most = here;
+            at[b] = before;
+            before += here;
+        }
+        if (most == k) continue;
+        for (int64_t i = 0; i < k; i++) {
+            uint32_t key = ~((uint32_t)halve_key(from[i]) ^ 0x80000000u);
+            int32_t place = at[key >> 8 * pass & 255]++;
+            to[place] = from[i];
+            to_ids[place] = from_ids[i];
+        }
+        int32_t *swap_ids = from_ids;
+        float *swap = from;
+        from_ids = to_ids, to_ids = swap_ids;
+        from = to, to = swap;
+    }
+    if (from == scores) return;
+    memcpy(scores, from, (size_t)k * sizeof *scores);
+    memcpy(ids, from_ids, (size_t)k * sizeof *ids);
+}
+
+static void sort_selected(int32_t *ids, float *scores, int64_t k)
+{
+    if (k > rank_max) {
+        sort_radix(ids, scores, k);
+        return;
+    }
+    float sorted[rank_max];
+    int32_t order[rank_max], sorted_ids[rank_max];
+    rank_topk(order, sorted, scores, k, k);
+    for (int64_t i = 0; i < k; i++)
+        sorted_ids[i] = ids[order[i]];
+    memcpy(scores, sorted, (size_t)k * sizeof *scores);
+    memcpy(ids, sorted_ids, (size_t)k * sizeof *ids);
+}
+
+// ---- any k up to the largest ---------------------------------------------------------------------
+
+static bool halve_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
+{
+    float bound;
+    int64_t ties, count = 0;
+    if (!halve_bound(&(halve_search){.x = x, .n = n}, k, -FLT_MAX, NAN, &bound, &ties))
+        return false;
+    const __m256 least = _mm256_set1_ps(bound);
+    for (int64_t i = 0; i < n && count < k; i += 8) {
+        __m256 pass = _mm256_cmp_ps(simd_load(x + i, n - i), least, _CMP_GE_OQ);
+        unsigned mask = (unsigned)_mm256_movemask_ps(simd_keep(pass, n - i));
+        for (; mask != 0; mask &= mask - 1) {
+            int64_t at = i + __builtin_ctz(mask);
+            if (x[at] == bound && ties-- <= 0) continue;
+            ids[count] = (int32_t)at;
+            scores[count++] = x[at];
+        }
+    }
+    sort_selected(ids, scores, k);
+    return true;
+}
+
+static bool halve_product(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
+                          int64_t k)
+{
+    int32_t ids0[SG_TOPK_MAX], ids1[SG_TOPK_MAX];
+    float best0[SG_TOPK_MAX], best1[SG_TOPK_MAX], bound;
+    int64_t ties, count = 0;
+    sg_avx2_topk(ids0, best0, s0, n, k);
+    sg_avx2_topk(ids1, best1, s1, n, k);
+    // The square of ranks up to the root of k holds k sums or more, its last one the smallest.
+    int64_t root = 1;
+    while (root * root < k)
+        root++;
+    float low = best0[root - 1] + best1[root - 1], high = best0[0] + best1[0];
+    if (!(low > -INFINITY && high < INFINITY)) return false;
+    high = halve_float(halve_key(high) + 1);
+    if (!halve_bound(&(halve_search){best0, best1, k}, k, low, high, &bound, &ties)) return false;
+    for (int64_t r = 0; r < k && count < k; r++)
+        for (int64_t s = 0; s < k / (r + 1); s++) {
+            float sum = best0[r] + best1[s];
+            if (!(sum >= bound)) break;
+            if (sum == bound && ties-- <= 0) continue;
+            ids[count] = (int32_t)(ids0[r] * n + ids1[s]);
+            scores[count++] = sum;
+        }
+    sort_selected(ids, scores, k);
+    return true;
 }
 
 // ---- the kernels -------------------------------------------------------------------------------
@@ -238,13 +379,7 @@ void sg_avx2_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_
         return;
     }
     if (k <= filter_max && filter_topk(ids, scores, x, n, k)) return;
-    if (k <= SG_TOPK_MAX) {
-        select_list list;
-        list_scan(&list, x, n, k);
-        memcpy(scores, list.scores + list_first, (size_t)k * sizeof *scores);
-        memcpy(ids, list.ids + list_first, (size_t)k * sizeof *ids);
-        if (scores[k - 1] > -INFINITY) return;
-    }
+    if (k <= SG_TOPK_MAX && halve_topk(ids, scores, x, n, k)) return;
     sg_ref_topk(ids, scores, x, n, k);
 }
 
@@ -282,36 +417,6 @@ static void product_rank(int32_t *ids, float *scores, const float *s0, const flo
         ids[r] = pairs[order[r]];
 }
 
-// Row 0 comes sorted and starts the list; within a row sums fall, and from row to row first sums
-// fall, so one that does not pass ends the row, and the first of a row ends the search.
-static void product_list(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
-                         int64_t k)
-{
-    int32_t ids0[SG_TOPK_MAX], ids1[SG_TOPK_MAX];
-    float best0[SG_TOPK_MAX], best1[SG_TOPK_MAX];
-    sg_avx2_topk(ids0, best0, s0, n, k);
-    sg_avx2_topk(ids1, best1, s1, n, k);
-    select_list list;
-    list_clear(&list, k);
-    for (int64_t s = 0; s < k; s++) {
-        list.scores[list_first + s] = best0[0] + best1[s];
-        list.ids[list_first + s] = (int32_t)(ids0[0] * n + ids1[s]);
-    }
-    const float *last = &list.scores[list_first + k - 1];
-    for (int64_t r = 1; r < k; r++) {
-        for (int64_t s = 0; s < k / (r + 1); s++) {
-            float sum = best0[r] + best1[s];
-            if (!(sum > *last)) {
-                if (s == 0) r = k;
-                break;
-            }
-            list_insert(&list, k, sum, (int32_t)(ids0[r] * n + ids1[s]));
-        }
-    }
-    memcpy(scores, list.scores + list_first, (size_t)k * sizeof *scores);
-    memcpy(ids, list.ids + list_first, (size_t)k * sizeof *ids);
-}
-
 void sg_avx2_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
                           int64_t k)
 {
@@ -319,7 +424,6 @@ void sg_avx2_product_topk(int32_t *ids, float *scores, const float *s0, const fl
         product_rank(ids, scores, s0, s1, n, k);
         return;
     }
-    product_list(ids, scores, s0, s1, n, k);
     // -inf, or NaN from inf - inf: the plain version orders those.
-    if (!(scores[k - 1] > -INFINITY)) sg_ref_product_topk(ids, scores, s0, s1, n, k);
+    if (!halve_product(ids, scores, s0, s1, n, k)) sg_ref_product_topk(ids, scores, s0, s1, n, k);
 }

@@ -43,6 +43,23 @@ void sg_ref_gather_dots(sg_real *a, const sg_real *x, const sg_real *table, cons
 void sg_ref_gather_sum(sg_real *y, const sg_real *z, const sg_real *table, const int32_t *rows,
                        int64_t count, int64_t d);
 
+void sg_ref_to_bf16(sg_bf16 *y, const sg_real *x, int64_t n);
+void sg_ref_from_bf16(sg_real *y, const sg_bf16 *x, int64_t n);
+void sg_ref_from_int8(sg_real *y, const int8_t *q, float scale, int64_t n);
+void sg_ref_thin_product_bf16(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                              const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);
+void sg_ref_thin_product_int8(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                              const int8_t *w, int64_t ldw, const float *scales, int64_t n,
+                              int64_t d);
+void sg_ref_gather_dots_bf16(sg_real *a, const sg_real *x, const sg_bf16 *table,
+                             const int32_t *rows, int64_t count, int64_t d);
+void sg_ref_gather_sum_bf16(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
+                            int64_t count, int64_t d);
+void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
+                             const int32_t *rows, int64_t count, int64_t d);
+void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
+                            const int32_t *rows, int64_t count, int64_t d);
+
 void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);
 void sg_ref_adamw_idle(sg_real *p, sg_real *m, sg_real *v, int64_t n,

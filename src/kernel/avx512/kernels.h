@@ -1,0 +1,61 @@
+// The AVX-512 kernels, listed for their table; see kernel/kernel.h for what each computes.
+#ifndef SG_KERNEL_AVX512_KERNELS_H
+#define SG_KERNEL_AVX512_KERNELS_H
+
+#include "kernel/kernel.h"
+
+float sg_avx512_dot(const float *a, const float *b, int64_t n);
+void sg_avx512_axpy(float *y, float alpha, const float *x, int64_t n);
+void sg_avx512_add(float *y, const float *a, const float *b, int64_t n);
+void sg_avx512_scale(float *y, float alpha, int64_t n);
+double sg_avx512_sum_squares(const float *x, int64_t n);
+float sg_avx512_max(const float *x, int64_t n);
+float sg_avx512_exp_sum(float *y, const float *x, float shift, int64_t n);
+void sg_avx512_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                            const float *w, int64_t ldw, int64_t n, int64_t d);
+
+void sg_avx512_rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, int64_t rows,
+                               int64_t d, double eps);
+void sg_avx512_rmsnorm_backward(float *dx, float *dw, const float *dy, const float *x,
+                                const float *w, const float *rstd, int64_t rows, int64_t d,
+                                bool accumulate);
+void sg_avx512_rope(float *y, const float *x, const float *cosines, const float *sines,
+                    int64_t heads, int64_t half, float s);
+void sg_avx512_softmax_forward(float *y, const float *x, int64_t rows, int64_t n);
+void sg_avx512_softmax_backward(float *dx, const float *dy, const float *y, int64_t rows, int64_t n,
+                                bool accumulate);
+void sg_avx512_attention_row(float *s, float *dp, float lse, float delta, int64_t n);
+
+void sg_avx512_act_forward(float *y, const float *x, sg_activation act, int64_t n);
+void sg_avx512_act_backward(float *dx, const float *dy, const float *x, sg_activation act,
+                            int64_t n, bool accumulate);
+void sg_avx512_swiglu_forward(float *y, const float *u, int64_t rows, int64_t f);
+void sg_avx512_swiglu_backward(float *du, const float *dy, const float *u, int64_t rows, int64_t f);
+
+void sg_avx512_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k);
+void sg_avx512_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1,
+                            int64_t n, int64_t k);
+
+void sg_avx512_gather_dots(float *a, const float *x, const float *table, const int32_t *rows,
+                           int64_t count, int64_t d);
+void sg_avx512_gather_sum(float *y, const float *z, const float *table, const int32_t *rows,
+                          int64_t count, int64_t d);
+
+void sg_avx512_to_bf16(sg_bf16 *y, const float *x, int64_t n);
+void sg_avx512_from_bf16(float *y, const sg_bf16 *x, int64_t n);
+void sg_avx512_from_int8(float *y, const int8_t *q, float scale, int64_t n);
+void sg_avx512_thin_product_bf16(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                                 const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);
+void sg_avx512_thin_product_int8(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                                 const int8_t *w, int64_t ldw, const float *scales, int64_t n,
+                                 int64_t d);
+void sg_avx512_gather_dots_bf16(float *a, const float *x, const sg_bf16 *table, const int32_t *rows,
+                                int64_t count, int64_t d);
+void sg_avx512_gather_sum_bf16(float *y, const float *z, const sg_bf16 *table, const int32_t *rows,
+                               int64_t count, int64_t d);
+void sg_avx512_gather_dots_int8(float *a, const float *x, const int8_t *table, const float *scales,
+                                const int32_t *rows, int64_t count, int64_t d);
+void sg_avx512_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,
+                               const int32_t *rows, int64_t count, int64_t d);
+
+#endif

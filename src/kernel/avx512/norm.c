@@ -1,0 +1,72 @@
+// RMSNorm and rotary positions: two passes over a row that stays in the first cache.
+#include "kernel/avx512/kernels.h"
+#include "kernel/avx512/simd.h"
+
+void sg_avx512_rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, int64_t rows,
+                               int64_t d, double eps)
+{
+    for (int64_t r = 0; r < rows; r++, x += d, y += d) {
+        float scale = 1 / sqrtf(sg_avx512_dot(x, x, d) / (float)d + (float)eps);
+        rstd[r] = scale;
+        const __m512 s = _mm512_set1_ps(scale);
+        for (int64_t i = 0; i < d; i += 16) {
+            __m512 weight = _mm512_mul_ps(s, simd_load(w + i, d - i));
+            simd_store(y + i, _mm512_mul_ps(simd_load(x + i, d - i), weight), d - i);
+        }
+    }
+}
+
+// sum of dy w x
+static float norm_dot3(const float *dy, const float *w, const float *x, int64_t d)
+{
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+    int64_t i = 0;
+    for (; i + 32 <= d; i += 32) {
+        __m512 h0 = _mm512_mul_ps(_mm512_loadu_ps(dy + i), _mm512_loadu_ps(w + i));
+        __m512 h1 = _mm512_mul_ps(_mm512_loadu_ps(dy + i + 16), _mm512_loadu_ps(w + i + 16));
+        s0 = _mm512_fmadd_ps(h0, _mm512_loadu_ps(x + i), s0);
+        s1 = _mm512_fmadd_ps(h1, _mm512_loadu_ps(x + i + 16), s1);
+    }
+    for (; i < d; i += 16) {
+        __m512 h = _mm512_mul_ps(simd_load(dy + i, d - i), simd_load(w + i, d - i));
+        s0 = _mm512_fmadd_ps(h, simd_load(x + i, d - i), s0);
+    }
+    return simd_sum(_mm512_add_ps(s0, s1));
+}
+
+// dx_i = rstd (dy_i w_i - n_i mean(dy w n)),  dw_i += dy_i n_i,  n_i = x_i rstd.
+void sg_avx512_rmsnorm_backward(float *dx, float *dw, const float *dy, const float *x,
+                                const float *w, const float *rstd, int64_t rows, int64_t d,
+                                bool accumulate)
+{
+    for (int64_t r = 0; r < rows; r++, x += d, dy += d, dx += d) {
+        const __m512 scale = _mm512_set1_ps(rstd[r]);
+        const __m512 mean = _mm512_set1_ps(norm_dot3(dy, w, x, d) * rstd[r] / (float)d);
+        for (int64_t i = 0; i < d; i += 16) {
+            int64_t left = d - i;
+            __m512 grad = simd_load(dy + i, left);
+            __m512 normed = _mm512_mul_ps(simd_load(x + i, left), scale);
+            simd_store(dw + i, _mm512_fmadd_ps(grad, normed, simd_load(dw + i, left)), left);
+            __m512 h = _mm512_mul_ps(grad, simd_load(w + i, left));
+            __m512 value = _mm512_mul_ps(scale, _mm512_fnmadd_ps(normed, mean, h));
+            if (accumulate) value = _mm512_add_ps(value, simd_load(dx + i, left));
+            simd_store(dx + i, value, left);
+        }
+    }
+}
+
+void sg_avx512_rope(float *y, const float *x, const float *cosines, const float *sines,
+                    int64_t heads, int64_t half, float s)
+{
+    const __m512 sign = _mm512_set1_ps(s);
+    for (int64_t h = 0; h < heads; h++, x += 2 * half, y += 2 * half) {
+        for (int64_t i = 0; i < half; i += 16) {
+            int64_t left = half - i;
+            __m512 x1 = simd_load(x + i, left), x2 = simd_load(x + half + i, left);
+            __m512 c = simd_load(cosines + i, left);
+            __m512 t = _mm512_mul_ps(sign, simd_load(sines + i, left));
+            simd_store(y + i, _mm512_fnmadd_ps(x2, t, _mm512_mul_ps(x1, c)), left);
+            simd_store(y + half + i, _mm512_fmadd_ps(x1, t, _mm512_mul_ps(x2, c)), left);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+// Products with rows of weights and sums of such rows, each loop written once for every type of
+// weight: f32, bf16, and int8 as whole numbers, without its scale. Up to eight rows go together, so that
+// many waits for memory are under way at a time, and each piece of the vector is loaded once for
+// all of them. What a row gives does not depend on how many go together.
+#ifndef SG_KERNEL_AVX512_ROWS_H
+#define SG_KERNEL_AVX512_ROWS_H
+
+#include <stdbool.h>
+
+#include "kernel/avx512/simd.h"
+#include "kernel/bf16.h"
+
+typedef enum rows_kind { ROWS_F32, ROWS_BF16, ROWS_INT8 } rows_kind;
+
+// The row that begins `elements` behind w.
+SIMD_INLINE const void *rows_at(const void *w, int64_t elements, rows_kind kind)
+{
+    return (const char *)w + elements * (kind == ROWS_F32 ? 4 : kind == ROWS_BF16 ? 2 : 1);
+}
+
+// 32 numbers in two vectors: the first and the last sixteen, but of a bf16 row, and of what it meets,
+// those at even and those at odd places, since 32 bits hold one of each: shifted up the one, the
+// other with the lower half cut off.
+typedef struct rows_piece {
+    __m512 a, b;
+} rows_piece;
+
+// Which of 32 places count: the next `left`.
+typedef struct rows_mask {
+    __mmask16 a, b;
+} rows_mask;
+
+SIMD_INLINE rows_mask rows_left(int64_t left)
+{
+    return (rows_mask){simd_lanes(left), left > 16 ? simd_lanes(left - 16) : 0};
+}
+
+// A piece of a vector of floats; zeros past the mask.
+SIMD_INLINE rows_piece rows_load_vector(const float *x, rows_mask m, rows_kind kind)
+{
+    rows_piece p = {_mm512_maskz_loadu_ps(m.a, x), _mm512_maskz_loadu_ps(m.b, x + 16)};
+    if (kind != ROWS_BF16) return p;
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    return (rows_piece){_mm512_permutex2var_ps(p.a, even, p.b),
+                        _mm512_permutex2var_ps(p.a, odd, p.b)};
+}
+
+SIMD_INLINE void rows_store_vector(float *y, rows_piece p, rows_mask m, rows_kind kind)
+{
+    if (kind == ROWS_BF16) {
+        const __m512i low =
+            _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+        p = (rows_piece){_mm512_permutex2var_ps(p.a, low, p.b),
+                         _mm512_permutex2var_ps(p.a, high, p.b)};
+    }
+    _mm512_mask_storeu_ps(y, m.a, p.a);
+    _mm512_mask_storeu_ps(y + 16, m.b, p.b);
+}
+
+// A piece of a row; zeros past the mask, and nothing is read there.
+SIMD_INLINE rows_piece rows_load(const void *row, int64_t i, rows_mask m, rows_kind kind)
+{
+    if (kind == ROWS_F32) {
+        const float *w = (const float *)row + i;
+        return (rows_piece){_mm512_maskz_loadu_ps(m.a, w), _mm512_maskz_loadu_ps(m.b, w + 16)};
+    }
+    if (kind == ROWS_BF16) {
+        __mmask32 both = _mm512_kunpackw(m.b, m.a);
+        __m512i bits = _mm512_maskz_loadu_epi16(both, (const sg_bf16 *)row + i);
+        __m512i odd = _mm512_and_si512(bits, _mm512_set1_epi32((int32_t)0xffff0000));
+        return (rows_piece){_mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)),
+                            _mm512_castsi512_ps(odd)};
+    }
+    const int8_t *q = (const int8_t *)row + i;
+    __m512i a = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m.a, q));
+    __m512i b = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m.b, q + 16));
+    return (rows_piece){_mm512_cvtepi32_ps(a), _mm512_cvtepi32_ps(b)};
+}
+
+// ---- products ----------------------------------------------------------------------------------
+
+// a[r] = sum of s[r] for r < count, a constant where it is used: 1, 4 or 8. The vectors of several
+// rows are folded together, each by the additions of simd_sum.
+SIMD_INLINE void rows_sums(float *a, const __m512 s[8], int count)
+{
+    if (count == 1) {
+        a[0] = simd_sum(s[0]);
+        return;
+    }
+    // Of each row four lanes: rows 0 1 2 3, then 4 5 6 7.
+    __m512 low = simd_fold4(simd_fold8(s[0], s[1]), simd_fold8(s[2], s[3])), high = low;
+    if (count == 8) high = simd_fold4(simd_fold8(s[4], s[5]), simd_fold8(s[6], s[7]));
+    __m512 two = simd_fold2(low, high);
+    two = _mm512_add_ps(two, _mm512_movehdup_ps(two)); // lanes 0, 2: rows 0, 4; lanes 4, 6: 1, 5 …
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m512 sums = _mm512_permutexvar_ps(order, two);
+    if (count == 8)
+        _mm256_storeu_ps(a, _mm512_castps512_ps256(sums));
+    else
+        _mm_storeu_ps(a, _mm512_castps512_ps128(sums));
+}
+
+// The lines of 32 numbers of a row that comes later.
+SIMD_INLINE void rows_prefetch(const void *row, int64_t i, rows_kind kind)
+{
+    const char *at = rows_at(row, i, kind);
+    if (kind != ROWS_INT8 || i % 64 == 0) _mm_prefetch(at, _MM_HINT_T0);
+    if (kind == ROWS_F32) _mm_prefetch(at + 64, _MM_HINT_T0);
+}
+
+// a[r] = x . row[r], r < count; next[r] is prefetched meanwhile where `ahead`. Count, ahead and kind
+// are constants where it is used.
+SIMD_INLINE void rows_dots(float *a, const float *x, const void *const row[8],
+                           const void *const next[8], int count, bool ahead, rows_kind kind,
+                           int64_t d)
+{
+    const rows_mask all = {0xffff, 0xffff};
+    __m512 s[8], t[8];
+    SIMD_UNROLL
+    for (int r = 0; r < count; r++)
+        s[r] = t[r] = _mm512_setzero_ps();
+    int64_t i = 0;
+    for (; i + 32 <= d; i += 32) {
+        const rows_piece part = rows_load_vector(x + i, all, kind);
+        SIMD_UNROLL
+        for (int r = 0; r < count; r++) {
+            if (ahead) rows_prefetch(next[r], i, kind);
+            const rows_piece w = rows_load(row[r], i, all, kind);
+            s[r] = _mm512_fmadd_ps(w.a, part.a, s[r]);
+            t[r] = _mm512_fmadd_ps(w.b, part.b, t[r]);
+        }
+    }
+    if (i < d) {
+        const rows_mask left = rows_left(d - i);
+        const rows_piece part = rows_load_vector(x + i, left, kind);
+        SIMD_UNROLL
+        for (int r = 0; r < count; r++) {
+            const rows_piece w = rows_load(row[r], i, left, kind);
+            s[r] = _mm512_fmadd_ps(w.a, part.a, s[r]);
+            t[r] = _mm512_fmadd_ps(w.b, part.b, t[r]);
+        }
+    }
+    SIMD_UNROLL
+    for (int r = 0; r < count; r++)
+        s[r] = _mm512_add_ps(s[r], t[r]);
+    rows_sums(a, s, count);
+}
+
+// y (m, n) = x (m, d) w^T, w (n, d) of row length ldw. Four rows of w at a time, which the second and
+// later rows of x find in the first cache.
+SIMD_INLINE void rows_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                                   const void *w, int64_t ldw, int64_t n, rows_kind kind, int64_t d)
+{
+    const void *row[8];
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        for (int r = 0; r < 4; r++)
+            row[r] = rows_at(w, (j + r) * ldw, kind);
+        for (int64_t i = 0; i < m; i++)
+            rows_dots(y + i * ldy + j, x + i * ldx, row, row, 4, false, kind, d);
+    }
+    for (; j < n; j++) {
+        row[0] = rows_at(w, j * ldw, kind);
+        for (int64_t i = 0; i < m; i++)
+            rows_dots(y + i * ldy + j, x + i * ldx, row, row, 1, false, kind, d);
+    }
+}
+
+// a[j] = x . table[rows[j]]. The next eight rows are prefetched where `ahead`.
+SIMD_INLINE void rows_gather_dots(float *a, const float *x, const void *table, const int32_t *rows,
+                                  int64_t count, bool ahead, rows_kind kind, int64_t d)
+{
+    const void *row[8], *next[8];
+    int64_t j = 0;
+    for (; j + 8 <= count; j += 8) {
+        SIMD_UNROLL
+        for (int r = 0; r < 8; r++)
+            row[r] = rows_at(table, rows[j + r] * d, kind);
+        if (ahead && j + 16 <= count) {
+            SIMD_UNROLL
+            for (int r = 0; r < 8; r++)
+                next[r] = rows_at(table, rows[j + 8 + r] * d, kind);
+            rows_dots(a + j, x, row, next, 8, true, kind, d);
+        } else {
+            rows_dots(a + j, x, row, row, 8, false, kind, d);
+        }
+    }
+    if (j + 4 <= count) {
+        SIMD_UNROLL
+        for (int r = 0; r < 4; r++)
+            row[r] = rows_at(table, rows[j + r] * d, kind);
+        rows_dots(a + j, x, row, row, 4, false, kind, d);
+        j += 4;
+    }
+    for (; j < count; j++) {
+        row[0] = rows_at(table, rows[j] * d, kind);
+        rows_dots(a + j, x, row, row, 1, false, kind, d);
+    }
+}
+
+// ---- sums --------------------------------------------------------------------------------------
+
+// y += sum of z[r] table[rows[r]] over `count` rows at once, a constant where it is used: y is read
+// and written once for all of them. Each element of y takes the rows in order whatever the grouping.
+SIMD_INLINE void rows_sum(float *y, const float *z, const void *table, const float *scales,
+                          const int32_t *rows, int count, rows_kind kind, int64_t d)
+{
+    const rows_mask all = {0xffff, 0xffff};
+    const void *row[8];
+    __m512 scale[8];
+    SIMD_UNROLL
+    for (int r = 0; r < count; r++) {
+        row[r] = rows_at(table, rows[r] * d, kind);
+        scale[r] = _mm512_set1_ps(kind == ROWS_INT8 ? z[r] * scales[rows[r]] : z[r]);
+    }
+    int64_t i = 0;
+    for (; i + 32 <= d; i += 32) {
+        rows_piece sum = rows_load_vector(y + i, all, kind);
+        SIMD_UNROLL
+        for (int r = 0; r < count; r++) {
+            const rows_piece w = rows_load(row[r], i, all, kind);
+            sum.a = _mm512_fmadd_ps(scale[r], w.a, sum.a);
+            sum.b = _mm512_fmadd_ps(scale[r], w.b, sum.b);
+        }
+        rows_store_vector(y + i, sum, all, kind);
+    }
+    if (i < d) {
+        const rows_mask left = rows_left(d - i);
+        rows_piece sum = rows_load_vector(y + i, left, kind);
+        SIMD_UNROLL
+        for (int r = 0; r < count; r++) {
+            const rows_piece w = rows_load(row[r], i, left, kind);
+            sum.a = _mm512_fmadd_ps(scale[r], w.a, sum.a);
+            sum.b = _mm512_fmadd_ps(scale[r], w.b, sum.b);
+        }
+        rows_store_vector(y + i, sum, left, kind);
+    }
+}
+
+SIMD_INLINE void rows_gather_sum(float *y, const float *z, const void *table, const float *scales,
+                                 const int32_t *rows, int64_t count, rows_kind kind, int64_t d)
+{
+    int64_t j = 0;
+    for (; j + 8 <= count; j += 8)
+        rows_sum(y, z + j, table, scales, rows + j, 8, kind, d);
+    if (j + 4 <= count) {
+        rows_sum(y, z + j, table, scales, rows + j, 4, kind, d);
+        j += 4;
+    }
+    for (; j < count; j++)
+        rows_sum(y, z + j, table, scales, rows + j, 1, kind, d);
+}
+
+#endif

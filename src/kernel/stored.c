@@ -1,0 +1,198 @@
+#include "kernel/stored.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    stored_thin = 4,        // rows of A that go through W together
+    stored_passes = 2,      // times that W is read as it is before widening it pays
+    stored_piece = 1 << 15, // weights that a chunk of a thin product or of a conversion takes
+    stored_tile = 256,      // rows of W that are widened at once
+    stored_columns = 64     // rows of W whose products wait on the stack
+};
+
+const char *sg_weights_name(sg_weights weights)
+{
+    const char *const names[] = {"f32", "bf16", "int8"};
+    return (unsigned)weights < 3 ? names[weights] : NULL;
+}
+
+sg_status sg_weights_parse(const char *text, const char *field, sg_weights *weights, sg_error *err)
+{
+    for (int i = 0; sg_weights_name((sg_weights)i) != NULL; i++)
+        if (strcmp(text, sg_weights_name((sg_weights)i)) == 0) {
+            *weights = (sg_weights)i;
+            return SG_OK;
+        }
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected f32, bf16 or int8", field,
+                   text);
+}
+
+// ---- conversion -------------------------------------------------------------------------------
+
+void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, int64_t first,
+                    int64_t count, int64_t d)
+{
+    sg_stored from = sg_stored_at(w, first, d);
+    if (w->type == SG_WEIGHTS_BF16) {
+        kernels->from_bf16(y, from.rows, count * d);
+    } else if (w->type == SG_WEIGHTS_INT8) {
+        for (int64_t i = 0; i < count; i++)
+            kernels->from_int8(y + i * d, (const int8_t *)from.rows + i * d, from.scales[i], d);
+    } else {
+        memcpy(y, from.rows, (size_t)(count * d) * sizeof *y);
+    }
+}
+
+static void stored_write_int8(int8_t *q, float *scale, const sg_real *x, int64_t d)
+{
+    float most = 0;
+    for (int64_t i = 0; i < d; i++) {
+        float size = fabsf((float)x[i]);
+        if (!(size <= most)) most = size; // takes a NaN and keeps it, as nothing is above it
+        if (isnan(most)) break;
+    }
+    *scale = most / 127;
+    if (*scale * 127 > FLT_MAX) *scale = nextafterf(*scale, 0);
+    if (!isfinite(most)) *scale = NAN;
+    if (!isfinite(most) || *scale == 0) {
+        memset(q, 0, (size_t)d);
+        return;
+    }
+    for (int64_t i = 0; i < d; i++) {
+        // A scale among denormals is inexact: then x / scale may lie beyond 127.
+        float value = (float)x[i] / *scale;
+        q[i] = (int8_t)lrintf(value > 127 ? 127 : value < -127 ? -127 : value);
+    }
+}
+
+typedef struct stored_writing {
+    sg_stored to;
+    const sg_kernels *kernels;
+    const sg_real *x;
+    int64_t count, d, rows; // of a chunk
+} stored_writing;
+
+static void stored_write_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const stored_writing *l = context;
+    int64_t first = chunk * l->rows, end = first + l->rows < l->count ? first + l->rows : l->count;
+    const sg_real *x = l->x + first * l->d;
+    sg_stored to = sg_stored_at(&l->to, first, l->d);
+    if (to.type == SG_WEIGHTS_BF16) {
+        l->kernels->to_bf16(to.rows, x, (end - first) * l->d);
+    } else if (to.type == SG_WEIGHTS_INT8) {
+        for (int64_t i = 0; i < end - first; i++)
+            stored_write_int8((int8_t *)to.rows + i * l->d, to.scales + i, x + i * l->d, l->d);
+    } else {
+        memcpy(to.rows, x, (size_t)((end - first) * l->d) * sizeof *x);
+    }
+}
+
+static int64_t stored_chunk_rows(int64_t d)
+{
+    return d < stored_piece ? stored_piece / d : 1;
+}
+
+void sg_stored_write(sg_pool *pool, const sg_stored *w, int64_t first, int64_t count, int64_t d,
+                     const sg_real *x)
+{
+    if (count <= 0 || d <= 0) return;
+    stored_writing l = {.to = sg_stored_at(w, first, d),
+                        .kernels = sg_kernels_get(),
+                        .x = x,
+                        .count = count,
+                        .d = d,
+                        .rows = stored_chunk_rows(d)};
+    sg_parallel_for(pool, (count + l.rows - 1) / l.rows, stored_write_chunk, &l);
+}
+
+// ---- products ---------------------------------------------------------------------------------
+
+typedef struct stored_loop {
+    const sg_gemm_args *args;
+    const sg_stored *w;
+    const sg_kernels *kernels;
+    unsigned char *scratch;
+    size_t stride;
+    int64_t rows; // of W in a chunk
+} stored_loop;
+
+static void stored_dots(const stored_loop *l, sg_real *y, const sg_real *x, int64_t m,
+                        int64_t first, int64_t n)
+{
+    const int64_t k = l->args->k;
+    sg_stored w = sg_stored_at(l->w, first, k);
+    if (w.type == SG_WEIGHTS_BF16)
+        l->kernels->thin_product_bf16(y, stored_columns, x, l->args->lda, m, w.rows, k, n, k);
+    else if (w.type == SG_WEIGHTS_INT8)
+        l->kernels->thin_product_int8(y, stored_columns, x, l->args->lda, m, w.rows, k, w.scales, n,
+                                      k);
+    else
+        l->kernels->thin_product(y, stored_columns, x, l->args->lda, m, w.rows, k, n, k);
+}
+
+static void stored_thin_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const stored_loop *l = context;
+    const sg_gemm_args *g = l->args;
+    sg_real dots[stored_thin * stored_columns];
+    int64_t end = (chunk + 1) * l->rows < g->n ? (chunk + 1) * l->rows : g->n;
+    for (int64_t j = chunk * l->rows; j < end; j += stored_columns) {
+        int64_t n = end - j < stored_columns ? end - j : stored_columns;
+        for (int64_t i = 0; i < g->m; i += stored_thin) {
+            int64_t m = g->m - i < stored_thin ? g->m - i : stored_thin;
+            stored_dots(l, dots, g->a + i * g->lda, m, j, n);
+            for (int64_t r = 0; r < m; r++) {
+                sg_real *c = g->c + (i + r) * g->ldc + j;
+                const sg_real *value = dots + r * stored_columns;
+                for (int64_t p = 0; p < n; p++)
+                    c[p] = g->alpha * value[p] + (g->beta == 0 ? 0 : g->beta * c[p]);
+            }
+        }
+    }
+}
+
+static void stored_tile_chunk(void *context, int64_t chunk, int worker)
+{
+    const stored_loop *l = context;
+    sg_gemm_args part = *l->args;
+    int64_t first = chunk * l->rows;
+    sg_real *wide = (sg_real *)(l->scratch + (size_t)worker * l->stride);
+    part.n = part.n - first < l->rows ? part.n - first : l->rows;
+    sg_stored_read(l->kernels, wide, l->w, first, part.n, part.k);
+    part.transpose_b = true;
+    part.b = wide;
+    part.ldb = part.k;
+    part.c += first;
+    sg_gemm_serial(&part);
+}
+
+static bool stored_is_thin(int64_t m)
+{
+    return m <= stored_thin * stored_passes;
+}
+
+size_t sg_stored_scratch_bytes(int64_t m, int64_t n, int64_t k)
+{
+    if (stored_is_thin(m)) return 0;
+    return (size_t)((n < stored_tile ? n : stored_tile) * k) * sizeof(sg_real);
+}
+
+void sg_stored_product(sg_pool *pool, const sg_gemm_args *args, const sg_stored *w,
+                       unsigned char *scratch, size_t stride)
+{
+    if (args->m <= 0 || args->n <= 0 || args->k <= 0) return;
+    bool thin = stored_is_thin(args->m);
+    stored_loop l = {.args = args,
+                     .w = w,
+                     .kernels = sg_kernels_get(),
+                     .scratch = scratch,
+                     .stride = stride,
+                     .rows = thin ? stored_chunk_rows(args->k) : stored_tile};
+    int64_t chunks = (args->n + l.rows - 1) / l.rows;
+    sg_parallel_for(pool, chunks, thin ? stored_thin_chunk : stored_tile_chunk, &l);
+}

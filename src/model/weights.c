@@ -1,0 +1,123 @@
+#include "model/weights.h"
+
+#include "base/alloc.h"
+#include "model/graph.h"
+
+// ---- which --------------------------------------------------------------------------------------
+
+// What reads a parameter does not depend on the number of rows: a graph of one token tells.
+static sg_status weights_mask(const sg_config *config, const sg_param_list *params,
+                              sg_narrow_use use, bool *mask, sg_error *err)
+{
+    bool training = use == SG_NARROW_TRAINING;
+    sg_rope_table rope = {.positions = 1, .half = config->head_dim / 2};
+    sg_graph_options options = {.batch = 1,
+                                .length = 1,
+                                .output = training ? SG_OUTPUT_LOSS : SG_OUTPUT_LAST,
+                                .gradient = training,
+                                .threads = 1};
+    sg_graph *graph;
+    SG_TRY(sg_graph_new(config, params, NULL, NULL, &rope, &options, &graph, err));
+    for (size_t i = 0; i < params->count; i++)
+        mask[i] = graph->leaves[i] != NULL &&
+                  sg_tape_reads_narrow(graph->tape, graph->leaves[i], training);
+    sg_graph_free(graph);
+    return SG_OK;
+}
+
+// ---- memory -------------------------------------------------------------------------------------
+
+static int64_t weights_rows(const sg_param_spec *spec)
+{
+    return spec->count / spec->shape[spec->rank - 1];
+}
+
+static size_t weights_align(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+static size_t weights_bytes(const sg_param_spec *spec, sg_weights type)
+{
+    size_t scales = type == SG_WEIGHTS_INT8 ? (size_t)weights_rows(spec) * sizeof(float) : 0;
+    return weights_align((size_t)spec->count * sg_stored_size(type)) + weights_align(scales);
+}
+
+static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, const bool *mask,
+                               const bool *mapped, sg_error *err)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        if (!mask[i]) continue;
+        set->items[i].type = set->type;
+        set->elements += params->specs[i].count;
+        if (set->type == SG_WEIGHTS_INT8) set->n_scales += weights_rows(&params->specs[i]);
+        if (mapped == NULL || !mapped[i]) set->bytes += weights_bytes(&params->specs[i], set->type);
+    }
+    if (set->bytes == 0) return SG_OK;
+    set->memory = sg_alloc_big(set->bytes);
+    if (set->memory == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: the %s weights take %zu bytes",
+                       sg_weights_name(set->type), set->bytes);
+    unsigned char *at = set->memory;
+    for (size_t i = 0; i < params->count; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        if (!mask[i] || (mapped != NULL && mapped[i])) continue;
+        set->items[i].rows = at;
+        if (set->type == SG_WEIGHTS_INT8)
+            set->items[i].scales =
+                (float *)(at + weights_align((size_t)spec->count * sg_stored_size(set->type)));
+        at += weights_bytes(spec, set->type);
+    }
+    return SG_OK;
+}
+
+sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
+                            sg_weights type, sg_narrow_set *set, sg_error *err)
+{
+    *set = (sg_narrow_set){.type = type, .count = params->count};
+    if (type == SG_WEIGHTS_F32) return SG_OK;
+    set->items = sg_alloc_zero(params->count, sizeof *set->items);
+    sg_status status = set->items != NULL
+                           ? weights_place(set, params, mask, mapped, err)
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
+    if (status != SG_OK) sg_narrow_set_free(set);
+    return status;
+}
+
+sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
+                                 sg_narrow_use use, const bool *mapped, sg_weights type,
+                                 sg_narrow_set *set, sg_error *err)
+{
+    *set = (sg_narrow_set){.type = type, .count = params->count};
+    if (type == SG_WEIGHTS_F32) return SG_OK;
+    bool *mask = sg_alloc_array(params->count, sizeof *mask);
+    sg_status status = mask != NULL
+                           ? weights_mask(config, params, use, mask, err)
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
+    if (status == SG_OK) status = sg_narrow_set_new(params, mask, mapped, type, set, err);
+    sg_free(mask);
+    return status;
+}
+
+void sg_narrow_set_free(sg_narrow_set *set)
+{
+    sg_free_big(set->memory, set->bytes);
+    sg_free(set->items);
+    *set = (sg_narrow_set){0};
+}
+
+bool sg_narrow_has(const sg_narrow_set *set, size_t i)
+{
+    return set->items != NULL && set->items[i].type != SG_WEIGHTS_F32;
+}
+
+void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,
+                         sg_real *const *values, sg_pool *pool)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        if (sg_narrow_has(set, i))
+            sg_stored_write(pool, &set->items[i], 0, weights_rows(spec),
+                            spec->shape[spec->rank - 1], values[i]);
+    }
+}

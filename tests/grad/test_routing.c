@@ -1,0 +1,426 @@
+// The operations between a router's scores and a memory, and the losses of a router: gradients in
+// double, values against sums written out here, and what they must be at the ends.
+#include "gradcheck.h"
+
+typedef struct routing_user {
+    int64_t rows, blocks, k, capacity;
+    bool share;
+    int32_t *ids, *counted; // (rows, k); (rows) or NULL
+} routing_user;
+
+static int32_t *ints(int64_t n)
+{
+    int32_t *p = sg_alloc_array((size_t)n, sizeof *p);
+    assert_non_null(p);
+    return p;
+}
+
+// Random ids, different ones in a row; every third row does not count when `masked`.
+static routing_user user_new(int64_t rows, int64_t blocks, int64_t k, bool masked, uint64_t seed)
+{
+    routing_user u = {.rows = rows, .blocks = blocks, .k = k, .ids = ints(rows * k)};
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < k; i++)
+            u.ids[r * k + i] =
+                (int32_t)sg_rng_permute(seed + (uint64_t)r, 3, (uint64_t)i, (uint64_t)blocks);
+    if (masked) {
+        u.counted = ints(rows);
+        for (int64_t r = 0; r < rows; r++)
+            u.counted[r] = r % 3 == 1 ? -1 : 7;
+    }
+    return u;
+}
+
+static void user_free(routing_user *u)
+{
+    sg_free(u->ids);
+    sg_free(u->counted);
+}
+
+static bool user_counts(const routing_user *u, int64_t row)
+{
+    return u->counted == NULL || u->counted[row] >= 0;
+}
+
+static sg_selection user_selection(const routing_user *u, sg_tape *tape, sg_tensor *scores)
+{
+    int64_t shape[] = {u->rows, u->k};
+    return (sg_selection){.ids =
+                              sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false),
+                          .scores = scores,
+                          .channels = 1,
+                          .k = u->k};
+}
+
+static sg_tensor *user_counted(const routing_user *u, sg_tape *tape)
+{
+    if (u->counted == NULL) return NULL;
+    return sg_tape_leaf(tape, "counted", SG_KIND_INT, 1, &u->rows, u->counted, NULL, false);
+}
+
+static void expect_near(const char *what, double found, double expected)
+{
+    if (!(fabs(found - expected) <= 1e-12 * (1 + fabs(expected))))
+        fail_msg("%s: found %.17g, expected %.17g", what, found, expected);
+}
+
+// ---- share --------------------------------------------------------------------------
+
+static sg_tensor *build_share(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const routing_user *u = c->user;
+    return sg_share(tape, in[0], u->k);
+}
+
+static void test_share(void **state)
+{
+    (void)state;
+    for (int64_t k = 1; k <= 4; k += 3) {
+        routing_user u = {.k = k};
+        gc_case c = {.name = "share", .build = build_share, .user = &u};
+        sg_real *x = gc_add(&c, "x", 2, (int64_t[]){10, 2 * k}, 1, 2), y[80];
+        for (int64_t i = 0; i < 20 * k; i++)
+            x[i] = 0.1 + fabs(x[i]);
+        gc_check(&c);
+        for (int64_t i = 0; i < k; i++)
+            x[i] = 0; // nothing to share
+        gc_forward(&c, y, 20 * k);
+        for (int64_t g = 0; g < 20; g++) {
+            double sum = 0;
+            for (int64_t i = 0; i < k; i++)
+                sum += y[g * k + i];
+            expect_near("the sum of shares", sum, g == 0 ? 0 : 1);
+        }
+        gc_free(&c);
+    }
+}
+
+// ---- capacity -----------------------------------------------------------------------------------
+
+static sg_tensor *build_capacity(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const routing_user *u = c->user;
+    sg_selection selection = user_selection(u, tape, in[0]);
+    return sg_capacity(tape, &selection, u->blocks, u->capacity, user_counted(u, tape));
+}
+
+static void check_capacity(routing_user u)
+{
+    gc_case c = {.name = "capacity", .build = build_capacity, .user = &u, .components = 60};
+    int64_t hits = u.rows * u.k, dropped = 0;
+    sg_real *scores = gc_add(&c, "scores", 2, (int64_t[]){u.rows, u.k}, 1, 3);
+    sg_real *y = sg_alloc_array((size_t)hits, sizeof *y);
+    assert_non_null(y);
+    // Where nothing is dropped the result is the leaf itself, which is not a result.
+    if (u.capacity < u.rows) {
+        gc_check(&c);
+        gc_forward(&c, y, hits);
+        for (int64_t h = 0; h < hits; h++) {
+            int64_t before = 0;
+            for (int64_t i = 0; i < h; i++)
+                before += user_counts(&u, i / u.k) && u.ids[i] == u.ids[h];
+            bool kept = before < u.capacity || !user_counts(&u, h / u.k);
+            dropped += !kept;
+            expect_near("a score under a capacity", y[h], kept ? scores[h] : 0);
+        }
+        assert_true(dropped > 0);
+    }
+    sg_free(y);
+    gc_free(&c);
+    user_free(&u);
+}
+
+static void test_capacity(void **state)
+{
+    (void)state;
+    for (int masked = 0; masked < 2; masked++) {
+        routing_user u = user_new(21, 4, 2, masked, 5);
+        u.capacity = 3;
+        check_capacity(u);
+        u = user_new(40, 3, 1, masked, 6);
+        u.capacity = 1;
+        check_capacity(u);
+    }
+    routing_user u = user_new(5, 3, 2, false, 6);
+    u.capacity = 5;
+    check_capacity(u);
+}
+
+// ---- balance ------------------------------------------------------------------------------------
+
+static sg_tensor *build_balance(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const routing_user *u = c->user;
+    sg_selection selection = user_selection(u, tape, NULL);
+    sg_tensor *p =
+        u->share ? sg_activate(tape, in[0], SG_ACT_SIGMOID) : sg_softmax(tape, in[0], u->blocks);
+    return sg_balance_loss(tape, p, &selection, u->share, user_counted(u, tape));
+}
+
+// B sum f P, each written out.
+static double balance_expected(const routing_user *u, const sg_real *x)
+{
+    double loss = 0, rows = 0;
+    for (int64_t r = 0; r < u->rows; r++)
+        rows += user_counts(u, r);
+    for (int64_t b = 0; b < u->blocks && rows > 0; b++) {
+        double f = 0, P = 0;
+        for (int64_t r = 0; r < u->rows; r++) {
+            const sg_real *row = x + r * u->blocks;
+            double sum = 0;
+            if (!user_counts(u, r)) continue;
+            for (int64_t i = 0; i < u->blocks; i++)
+                sum += u->share ? 1 / (1 + exp(-row[i])) : exp(row[i]);
+            P += (u->share ? 1 / (1 + exp(-row[b])) : exp(row[b])) / sum / rows;
+            for (int64_t i = 0; i < u->k; i++)
+                f += (u->ids[r * u->k + i] == b) / (rows * (double)u->k);
+        }
+        loss += (double)u->blocks * f * P;
+    }
+    return loss;
+}
+
+static void check_balance(routing_user u, bool share)
+{
+    u.share = share;
+    gc_case c = {.name = "balance_loss", .build = build_balance, .user = &u, .own_loss = true};
+    sg_real *x = gc_add(&c, "x", 2, (int64_t[]){u.rows, u.blocks}, 1, 4), loss;
+    gc_check(&c);
+    gc_forward(&c, &loss, 1);
+    expect_near("the balance loss", loss, balance_expected(&u, x));
+    gc_free(&c);
+    user_free(&u);
+}
+
+static void test_balance(void **state)
+{
+    (void)state;
+    for (int share = 0; share < 2; share++) {
+        check_balance(user_new(12, 5, 2, false, 1), share);
+        check_balance(user_new(30, 7, 3, true, 2), share);
+        check_balance(user_new(1, 1, 1, false, 3), share);
+        check_balance(user_new(6, 8192, 2, true, 4), share); // several chunks
+    }
+    routing_user none = user_new(4, 3, 1, true, 1);
+    for (int r = 0; r < 4; r++)
+        none.counted[r] = -1; // no row counts: no loss
+    check_balance(none, false);
+}
+
+static double balance_of(routing_user *u, sg_real (*logit)(int64_t row, int64_t block))
+{
+    gc_case c = {.name = "balance_loss", .build = build_balance, .user = u, .own_loss = true};
+    sg_real *x = gc_add(&c, "x", 2, (int64_t[]){u->rows, u->blocks}, 1, 4), loss;
+    for (int64_t i = 0; i < u->rows * u->blocks; i++)
+        x[i] = logit(i / u->blocks, i % u->blocks);
+    gc_forward(&c, &loss, 1);
+    gc_free(&c);
+    return loss;
+}
+
+static sg_real logit_random(int64_t row, int64_t block)
+{
+    return sg_rng_normal(8, 8, (uint64_t)(row * 100 + block));
+}
+static sg_real logit_first(int64_t row, int64_t block)
+{
+    (void)row;
+    return block == 0 ? 1000 : 0;
+}
+
+// 1 when the selections are spread evenly, whatever the probabilities; B when all rows take one
+// block and are sure of it.
+static void test_balance_ends(void **state)
+{
+    (void)state;
+    routing_user u = user_new(24, 6, 2, false, 9);
+    for (int64_t h = 0; h < 48; h++)
+        u.ids[h] = (int32_t)(h % 6);
+    expect_near("the balance loss of an even use", balance_of(&u, logit_random), 1);
+    user_free(&u);
+    u = user_new(24, 6, 1, false, 9);
+    memset(u.ids, 0, 24 * sizeof *u.ids);
+    expect_near("the balance loss of a collapse", balance_of(&u, logit_first), 6);
+    user_free(&u);
+}
+
+// ---- z ------------------------------------------------------------------------------------------
+
+static sg_tensor *build_z(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const routing_user *u = c->user;
+    return sg_z_loss(tape, in[0], user_counted(u, tape));
+}
+
+static void test_z(void **state)
+{
+    (void)state;
+    for (int masked = 0; masked < 2; masked++)
+        for (int64_t blocks = 1; blocks < 9000; blocks *= 90) { // one chunk, and several
+            routing_user u = user_new(blocks > 90 ? 6 : 20, blocks, 1, masked, 1);
+            gc_case c = {.name = "z_loss", .build = build_z, .user = &u, .own_loss = true};
+            sg_real *x = gc_add(&c, "x", 2, (int64_t[]){u.rows, blocks}, 1, 4), loss;
+            for (int64_t i = 0; i < u.rows * blocks; i++)
+                x[i] -= log((double)blocks); // or the loss is large and differences lose digits
+            gc_check(&c);
+            double expected = 0, rows = 0;
+            for (int64_t r = 0; r < u.rows; r++) {
+                double sum = 0;
+                for (int64_t b = 0; b < blocks; b++)
+                    sum += exp(x[r * blocks + b]);
+                rows += user_counts(&u, r);
+                if (user_counts(&u, r)) expected += log(sum) * log(sum);
+            }
+            gc_forward(&c, &loss, 1);
+            expect_near("the z loss", loss, expected / rows);
+            gc_free(&c);
+            user_free(&u);
+        }
+}
+
+// ---- a biased choice ----------------------------------------------------------------------------
+
+typedef struct biased {
+    sg_real x[24], bias[4], dx[24], statistic[4];
+    int32_t counted[6];
+} biased;
+
+// Two passes, the second of which adds; returns the tape with ids and scores of two of four.
+static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection *selection,
+                           int64_t *counts)
+{
+    sg_error err = {0};
+    sg_tape *tape;
+    int64_t rows = 6;
+    assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    sg_tensor *x = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, (int64_t[]){6, 4}, u->x, u->dx, true);
+    sg_tensor *bias =
+        sg_tape_leaf(tape, "bias", SG_KIND_REAL, 1, (int64_t[]){4}, u->bias, u->statistic, true);
+    sg_tensor *counted =
+        sg_tape_leaf(tape, "counted", SG_KIND_INT, 1, &rows, u->counted, NULL, false);
+    sg_tape_segment_begin(tape);
+    *selection = sg_topk_biased(tape, x, bias, 2, counted);
+    sg_count_use(tape, selection, 1, 4, counts, counted);
+    sg_tensor *y = sg_share(tape, sg_activate(tape, selection->scores, SG_ACT_SIGMOID), 2);
+    sg_tape_segment_end(tape);
+    sg_tape_keep(tape, selection->ids);
+    sg_tape_keep(tape, selection->scores);
+    gc_sum(tape, y, 1);
+    sg_tape_options options = {.gradient = true, .recompute = recompute, .threads = threads};
+    if (sg_tape_finish(tape, &options, &err) != SG_OK || sg_tape_allocate(tape, &err) != SG_OK)
+        fail_msg("%s", err.message);
+    gc_poison(tape);
+    sg_run run = {.pool = gc_pool(threads), .kernels = sg_kernels_get()};
+    for (int pass = 0; pass < 2; pass++) {
+        run.accumulate = pass > 0;
+        sg_tape_forward(tape, &run);
+        sg_tape_backward(tape, &run);
+    }
+    sg_pool_free(run.pool);
+    return tape;
+}
+
+static void check_biased(biased *u, int threads, bool recompute)
+{
+    sg_selection selection;
+    int64_t counts[4] = {100, 0, 0, 0}, expected[4] = {0};
+    sg_tape *tape = biased_run(u, threads, recompute, &selection, counts);
+    const int32_t *ids = sg_ints(selection.ids);
+    for (int64_t h = 0; h < 12; h++) {
+        const sg_real *row = u->x + h / 2 * 4;
+        expect_near("a score without its bias", sg_values(selection.scores)[h], row[ids[h]]);
+        for (int64_t i = 0; i < 4; i++) { // nothing that was left out is better
+            bool chosen = i == ids[h / 2 * 2] || i == ids[h / 2 * 2 + 1];
+            assert_true(chosen || row[i] + u->bias[i] <= row[ids[h]] + u->bias[ids[h]]);
+        }
+        assert_int_not_equal(ids[h / 2 * 2], ids[h / 2 * 2 + 1]);
+        expected[ids[h]] += u->counted[h / 2] >= 0;
+    }
+    for (int64_t i = 0; i < 4; i++) {
+        expect_near("the statistic of a bias", u->statistic[i], 2 * (double)expected[i]);
+        assert_int_equal(counts[i], (i == 0 ? 100 : 0) + 2 * expected[i]);
+    }
+    for (int64_t i = 0; i < 24; i++) {
+        bool chosen = i % 4 == ids[i / 4 * 2] || i % 4 == ids[i / 4 * 2 + 1];
+        assert_true((u->dx[i] != 0) == chosen);
+    }
+    sg_tape_free(tape);
+}
+
+static void test_biased(void **state)
+{
+    (void)state;
+    biased u = {.bias = {0, 3, -3, 0.5}, .counted = {0, 5, -1, 2, 9, -9}};
+    for (int64_t i = 0; i < 24; i++)
+        u.x[i] = sg_rng_normal(1, 1, (uint64_t)i);
+    for (int threads = 1; threads <= 3; threads++)
+        for (int recompute = 0; recompute < 2; recompute++)
+            check_biased(&u, threads, recompute);
+}
+
+// Without a bias, the plain selection.
+static void test_biased_by_nothing(void **state)
+{
+    (void)state;
+    biased u = {.counted = {0}};
+    for (int64_t i = 0; i < 24; i++)
+        u.x[i] = (sg_real)(i * 7 % 5); // ties
+    sg_selection selection;
+    int64_t counts[4] = {0};
+    sg_tape *tape = biased_run(&u, 1, false, &selection, counts);
+    for (int64_t r = 0; r < 6; r++) {
+        int32_t ids[2];
+        sg_real scores[2];
+        sg_kernels_get()->topk(ids, scores, u.x + 4 * r, 4, 2);
+        assert_memory_equal(ids, sg_ints(selection.ids) + 2 * r, sizeof ids);
+        assert_memory_equal(scores, sg_values(selection.scores) + 2 * r, sizeof scores);
+    }
+    sg_tape_free(tape);
+}
+
+// ---- counting -----------------------------------------------------------------------------------
+
+// Channels with a pool each, and channels that share one.
+static void test_count_use(void **state)
+{
+    (void)state;
+    enum { rows = 50, channels = 3, k = 2, blocks = 5 };
+    int32_t ids[rows * channels * k];
+    for (int64_t h = 0; h < rows * channels * k; h++)
+        ids[h] = (int32_t)sg_rng_below(1, 2, (uint64_t)h, blocks);
+    for (int64_t pools = 1; pools <= channels; pools += channels - 1) {
+        int64_t counts[channels * blocks] = {0}, expected[channels * blocks] = {0};
+        sg_error err = {0};
+        sg_tape *tape;
+        assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+        sg_selection selection = {.channels = channels, .k = k};
+        selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){rows, channels * k},
+                                     ids, NULL, false);
+        sg_count_use(tape, &selection, pools, blocks, counts, NULL);
+        sg_tape_options options = {.threads = 3};
+        assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
+        assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
+        sg_run run = {.pool = gc_pool(3), .kernels = sg_kernels_get()};
+        sg_tape_forward(tape, &run);
+        sg_pool_free(run.pool);
+        sg_tape_free(tape);
+        for (int64_t h = 0; h < rows * channels * k; h++)
+            expected[(pools > 1 ? h / k % channels : 0) * blocks + ids[h]]++;
+        assert_memory_equal(counts, expected, sizeof counts);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_share),
+        cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_balance),
+        cmocka_unit_test(test_balance_ends),
+        cmocka_unit_test(test_z),
+        cmocka_unit_test(test_biased),
+        cmocka_unit_test(test_biased_by_nothing),
+        cmocka_unit_test(test_count_use),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
