@@ -78,37 +78,18 @@ sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err)
 
 json_t *cli_config_json(const sg_config *c)
 {
-    json_t *object =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s}", "vocab_size",
-                  (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
-                  "num_hidden_layers", (json_int_t)c->num_hidden_layers, "num_attention_heads",
-                  (json_int_t)c->num_attention_heads, "head_dim", (json_int_t)c->head_dim,
-                  "max_position_embeddings", (json_int_t)c->max_position_embeddings, "ffn", c->ffn,
-                  "ffn_router", c->ffn_router, "ffn_activation", c->ffn_activation);
-    const struct {
-        const char *name;
-        int64_t value;
-    } sizes[] = {{"ffn_intermediate_size", c->ffn_intermediate_size},
-                 {"ffn_experts", c->ffn_experts},
-                 {"ffn_channels", c->ffn_channels},
-                 {"ffn_neurons", c->ffn_neurons},
-                 {"ffn_key_size", c->ffn_key_size},
-                 {"ffn_top_k", c->ffn_top_k},
-                 {"ffn_block_size", c->ffn_block_size},
-                 {"ffn_memory_factor", c->ffn_memory_factor},
-                 {"ffn_active_neurons", c->ffn_active_neurons},
-                 {"ffn_hash_seed", c->ffn_hash_seed},
-                 {"ffn_query_bias", c->ffn_query_bias}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (sizes[i].value > 0)
-            json_object_set_new(object, sizes[i].name, json_integer(sizes[i].value));
-    const struct {
-        const char *name, *value;
-    } names[] = {{"ffn_gate", c->ffn_gate},
-                 {"ffn_normaliser", c->ffn_normaliser},
-                 {"ffn_query_norm", c->ffn_query_norm}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (names[i].value[0] != '\0')
-            json_object_set_new(object, names[i].name, json_string(names[i].value));
+    json_t *object = json_object();
+    for (size_t i = 0; i < sg_config_field_count(); i++) {
+        const sg_config_field *field = sg_config_field_at(i);
+        const sg_config_value value = sg_config_get(c, i);
+        const bool ffn = strncmp(field->name, "ffn", 3) == 0;
+        if (strstr(field->name, "token_id") != NULL) continue;
+        if (field->kind == SG_FIELD_INT && (!ffn || value.integer > 0))
+            json_object_set_new(object, field->name, json_integer(value.integer));
+        if (field->kind == SG_FIELD_NUMBER && ffn && value.number > 0)
+            json_object_set_new(object, field->name, json_real(value.number));
+        if (field->kind == SG_FIELD_STRING && value.text[0] != '\0')
+            json_object_set_new(object, field->name, json_string(value.text));
+    }
     return object;
 }

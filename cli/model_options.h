@@ -38,7 +38,21 @@
     X(ffn_normaliser, "ffn-normaliser", NULL,                                                      \
       "gates from selected scores: softmax, sigmoid, relu or gelu")                                \
     X(ffn_query_norm, "ffn-query-norm", NULL, "norm of queries: none, layernorm or batchnorm")     \
-    X(ffn_query_bias, "ffn-query-bias", NULL, "whether queries have a bias: 0 or 1")
+    X(ffn_query_bias, "ffn-query-bias", NULL, "whether queries have a bias: 0 or 1")               \
+    X(ffn_layers, "ffn-layers", NULL, "sparse layers, from 1: all, every:N, or a list: 1,3-5")     \
+    X(ffn_dense, "ffn-dense", NULL, "family of the other layers: mlp or glu")                      \
+    X(ffn_dense_size, "ffn-dense-size", NULL, "their width; 0: F, or 4 d where there is no F")     \
+    X(ffn_share_pool, "ffn-share-pool", NULL, "1: one memory for all sparse layers")               \
+    X(ffn_score, "ffn-score", NULL, "scores of the router of moe: softmax or sigmoid")             \
+    X(ffn_renormalise, "ffn-renormalise", NULL,                                                    \
+      "1: scores of the selected are divided by their sum")                                        \
+    X(ffn_shared_experts, "ffn-shared-experts", NULL, "experts of moe that every token takes")     \
+    X(ffn_capacity_factor, "ffn-capacity-factor", NULL,                                            \
+      "a block takes that many times its share of tokens in training; 0: all")                     \
+    X(ffn_balance_loss, "ffn-balance-loss", NULL,                                                  \
+      "weight of the balance loss of moe, switch, avgk")                                           \
+    X(ffn_z_loss, "ffn-z-loss", NULL, "weight of the z loss of moe, switch")                       \
+    X(ffn_bias_rate, "ffn-bias-rate", NULL, "step of the bias that balances moe without a loss")
 
 #define CLI_CONFIG_INDEX(field, option, second, what) CLI_CONFIG_##field,
 enum { CLI_CONFIG_LIST(CLI_CONFIG_INDEX) CLI_CONFIG_FIELDS };

@@ -371,6 +371,19 @@ typedef struct sg_config {
     char ffn_normaliser[24];    // of the selected scores of a channel: softmax, sigmoid, relu, gelu
     char ffn_query_norm[24];    // none, layernorm, batchnorm
     int64_t ffn_query_bias;     // 0, 1
+    // Which layers are sparse, of all sparse families; the others are dense.
+    char ffn_layers[96];    // "all", "every:N" (layers N, 2N, …) or a list: "1,3", "2-4,6"
+    char ffn_dense[24];     // mlp, glu: the family of the others
+    int64_t ffn_dense_size; // their width; 0: ffn_intermediate_size where there is one, else 4 d
+    int64_t ffn_share_pool; // 1: one memory for all sparse layers, each with its own router
+    // Routers that score blocks: moe, switch, avgk.
+    char ffn_score[24];         // moe: softmax, sigmoid
+    int64_t ffn_renormalise;    // 1: the scores of the selected are divided by their sum
+    int64_t ffn_shared_experts; // moe: experts that every token takes
+    double ffn_capacity_factor; // in training, a block takes that many times its share; 0: all
+    double ffn_balance_loss;    // weights of the losses of the router; 0: none
+    double ffn_z_loss;
+    double ffn_bias_rate; // moe: step of the bias that balances the choice; 0: none
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -383,6 +396,13 @@ typedef struct sg_config_field {
 // The fields above in order, for programs that offer each as an option.
 SG_API size_t sg_config_field_count(void);
 SG_API const sg_config_field *sg_config_field_at(size_t index);
+// The value of a field, in the member of its kind; the others are 0 or "".
+typedef struct sg_config_value {
+    int64_t integer;
+    double number;
+    const char *text; // in the configuration
+} sg_config_value;
+SG_API sg_config_value sg_config_get(const sg_config *config, size_t index);
 // Sets one field from text; SG_ERR_ARGUMENT names the field, what was found and expected.
 SG_API sg_status sg_config_set(sg_config *config, const char *name, const char *value,
                                sg_error *err);
@@ -413,7 +433,10 @@ SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_
 typedef struct sg_cost {
     int64_t parameters;
     int64_t active_parameters_per_token; // all but the neurons that a token does not select
-    int64_t ffn_neurons;                 // of all layers
+    // The parts. The embedding is the classifier too; memory: experts, neurons, dense layers.
+    int64_t attention_parameters, router_parameters, memory_parameters, embedding_parameters,
+        norm_parameters;
+    int64_t ffn_neurons; // of all layers
     int64_t ffn_active_neurons_per_token;
     double forward_flops_per_sequence;        // published count: attention (full T x T) and FFN
     double forward_flops_per_sequence_all_in; // and the logits
@@ -508,11 +531,24 @@ SG_API sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_o
 
 // ---- 6. Evaluation and generation -----------------------------------------------------------
 
+// How evenly one sparse layer uses its memory. Counted are the selections of all tokens whose targets
+// count, exactly; the blocks (experts, neurons) of all pools of the layer are taken together.
+typedef struct sg_usage {
+    int64_t layer;      // from 1
+    int64_t blocks;     // B
+    int64_t selections; // of all tokens
+    double used;        // share of the blocks that were selected at all
+    double entropy;     // of the blocks' shares of the selections, over log B: 1 when all are alike
+    double gini;        // of the blocks' selections: 0 when all are alike, 1 - 1/B when one has all
+    double max_load;    // selections of the most selected block over the mean, 1 to B
+} sg_usage;
+
 typedef struct sg_eval_options {
     sg_split split;      // default SG_SPLIT_VAL
     int64_t batch_size;  // sequences of one batch of the batch mean; default 64
     int64_t micro_batch; // sequences computed at a time; default 8; changes no result but memory
     int64_t max_batches; // 0: the whole split
+    sg_usage *usage;     // room for every layer of the model; NULL: what is used is not counted
     sg_progress_fn progress; // in sequences; may be NULL
     void *progress_user;
 } sg_eval_options;
@@ -527,6 +563,7 @@ typedef struct sg_eval_result {
                                // targets; one that is not full counts if it is alone
     double accuracy;           // share of targets that are the likeliest token
     int64_t tokens, batches;
+    int64_t usage_count; // sparse layers, in order, that `usage` of the options tells of
 } sg_eval_result;
 
 // The data must have been packed with the model's vocabulary and for a sequence length it can take.
@@ -626,8 +663,10 @@ typedef struct sg_train_hooks {
 
 typedef struct sg_train_result {
     int64_t steps, tokens;
-    double train_loss;          // mean over the last tenth of the steps
-    double seconds;             // of training, all lives of the run together
+    double train_loss;   // mean over the last tenth of the steps
+    double balance_loss; // likewise, without their weights, mean of the layers; NaN: the model
+    double z_loss;       // has no such loss
+    double seconds;      // of training, all lives of the run together
     double flops, flops_all_in; // published count and with logits: 3 forward
     sg_eval_result val;         // of the final weights; tokens 0 without a validation split
     int64_t skipped_updates;

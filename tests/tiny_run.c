@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "format/json.h"
+#include "tiny_models.h"
 
 static void must(sg_status status, const sg_error *err)
 {
@@ -107,29 +108,13 @@ void tiny_disk_free(memory_fs *fs)
 
 // ---- runs -------------------------------------------------------------------------------------
 
-sg_train_options tiny_options(const char *family)
+sg_train_options tiny_options(const char *kind)
 {
     sg_preset preset;
     sg_error err;
     must(sg_preset_find("demo", &preset, &err), &err);
     sg_train_options o = sg_train_options_from_preset(&preset);
-    o.config = (sg_config){.hidden_size = 16,
-                           .num_hidden_layers = 2,
-                           .head_dim = 8,
-                           .max_position_embeddings = TINY_LENGTH,
-                           .ffn_top_k = 2};
-    snprintf(o.config.ffn, sizeof o.config.ffn, "%s", family);
-    if (strcmp(family, "sgatlin") == 0 || strcmp(family, "peer") == 0) {
-        o.config.ffn_channels = 2;
-        o.config.ffn_neurons = 16;
-        o.config.ffn_key_size = 4;
-    } else {
-        o.config.ffn_intermediate_size = 32;
-        if (strcmp(family, "moe") == 0)
-            o.config.ffn_experts = 4;
-        else
-            o.config.ffn_top_k = 0;
-    }
+    o.config = tiny_config(kind, 0, TINY_LENGTH);
     o.seed = 3;
     o.batch_size = 4;
     o.lr = 1e-2;

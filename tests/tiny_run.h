@@ -20,8 +20,8 @@ void tiny_disk_free(memory_fs *fs);
 void tiny_pack(const char *folder);
 
 // A run of TINY_STEPS steps with checkpoints, evaluations and samples.
-// family: mlp, glu, moe, peer or sgatlin.
-sg_train_options tiny_options(const char *family);
+// kind: a family, or a variant of one (tiny_models.h).
+sg_train_options tiny_options(const char *kind);
 
 // One life of a run, and how it went.
 typedef struct tiny_life {

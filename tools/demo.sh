@@ -7,6 +7,8 @@
 # The numbers below are made for two cores and six minutes in all. Each can be set from outside:
 #     SG_DEMO_FLOPS=2e13 make demo
 set -euo pipefail
+# shellcheck source=tools/common.sh
+. "$(dirname "$0")/common.sh"
 
 sgatlin=${1:-build/sgatlin}
 folder=${SG_DEMO_FOLDER:-demo}
@@ -24,33 +26,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 
 # run COMMAND…: shows what is typed, then does it.
 run() {
-    printf '$ sgatlin' >&2
-    printf ' %q' "$@" >&2
-    printf '\n' >&2
+    show "$@"
     "$sgatlin" "$@"
-}
-
-# field FILE NAME: the value of the first member of that name in a JSON file.
-field() {
-    local value
-    # shellcheck disable=SC2020 # three characters, one replacement each
-    value=$(tr ',{}' '\n\n\n' <"$1" | sed -n "s/^[[:space:]]*\"$2\"[[:space:]]*:[[:space:]]*//p" |
-        sed -n '1s/[[:space:]"]*$//;1s/^"//;1p')
-    if [ -z "$value" ]; then
-        echo "demo: $1: found no \"$2\"" >&2
-        return 1
-    fi
-    printf '%s\n' "$value"
-}
-
-# short NUMBER: 20318976 -> 20.3 M
-short() {
-    awk -v x="$1" 'BEGIN {
-        split("k M G T P", letter, " ")
-        for (i = 0; x >= 999.5 && i < 5; i++) x /= 1000
-        if (i == 0) printf "%d\n", x
-        else printf (x < 9.995 ? "%.2f %s\n" : x < 99.95 ? "%.1f %s\n" : "%.0f %s\n"), x, letter[i]
-    }'
 }
 
 mkdir -p "$folder"

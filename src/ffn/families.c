@@ -20,7 +20,9 @@ static const sg_family families[] = {
     {.name = "moe",
      .routers = {"linear"},
      .activations = {"clamped_swiglu"},
-     .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K,
+     .scores = {"softmax", "sigmoid"},
+     .has =
+         SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_SHARED | SG_HAS_BIAS,
      .block = SG_BLOCK_EXPERTS,
      .gate = SG_GATE_AFTER},
     {.name = "peer",
@@ -40,7 +42,7 @@ static const sg_family families[] = {
     {.name = "switch",
      .routers = {"linear"},
      .activations = {"gelu", "relu", "swish", "identity"},
-     .has = SG_HAS_CELLS | SG_HAS_BLOCK,
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_LINEAR,
      .block = SG_BLOCK_CELLS,
      .gate = SG_GATE_AFTER},
     {.name = "randhash",
@@ -52,7 +54,7 @@ static const sg_family families[] = {
      .routers = {"average"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .gates = {"none", "after"},
-     .has = SG_HAS_CELLS | SG_HAS_BLOCK,
+     .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_BALANCE,
      .block = SG_BLOCK_CELLS},
     {.name = "vanillam",
      .routers = {"keys"},
@@ -141,6 +143,11 @@ static sg_gate family_gate(const sg_config *c)
     return strcmp(c->ffn_gate, "after") == 0 ? SG_GATE_AFTER : SG_GATE_NONE;
 }
 
+bool sg_family_is_sparse(const sg_family *family)
+{
+    return family->block != SG_BLOCK_DENSE && family->block != SG_BLOCK_GLU;
+}
+
 // Cells of a block, and channels, of a memory of cells.
 static int64_t family_block_size(const sg_config *c, const sg_family *family)
 {
@@ -226,7 +233,22 @@ static const struct {
     {SG_HAS_FACTOR, "ffn_memory_factor", offsetof(sg_config, ffn_memory_factor), 1, 1 << 16},
     {SG_HAS_ACTIVE, "ffn_active_neurons", offsetof(sg_config, ffn_active_neurons), 0, 1 << 30},
     {SG_HAS_HASH, "ffn_hash_seed", offsetof(sg_config, ffn_hash_seed), 0, (int64_t)1 << 40},
+    {SG_HAS_RENORMALISE, "ffn_renormalise", offsetof(sg_config, ffn_renormalise), 0, 1},
+    {SG_HAS_SHARED, "ffn_shared_experts", offsetof(sg_config, ffn_shared_experts), 0, 1 << 10},
     {SG_HAS_BIAS, "ffn_query_bias", offsetof(sg_config, ffn_query_bias), 0, 1},
+};
+
+// Likewise the numbers, from 0.
+static const struct {
+    unsigned has;
+    const char *name;
+    size_t offset;
+    double most;
+} family_numbers[] = {
+    {SG_HAS_CAPACITY, "ffn_capacity_factor", offsetof(sg_config, ffn_capacity_factor), 1e6},
+    {SG_HAS_BALANCE, "ffn_balance_loss", offsetof(sg_config, ffn_balance_loss), 1e3},
+    {SG_HAS_Z, "ffn_z_loss", offsetof(sg_config, ffn_z_loss), 1e3},
+    {SG_HAS_BIAS_RATE, "ffn_bias_rate", offsetof(sg_config, ffn_bias_rate), 1},
 };
 
 // Sizes that a family does not have become 0, so that equal models have equal configurations.
@@ -242,6 +264,14 @@ static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_er
                 family_sizes[i].name, (long long)*value, (long long)family_sizes[i].least,
                 (long long)family_sizes[i].most, family->name);
         }
+    }
+    for (size_t i = 0; i < sizeof family_numbers / sizeof *family_numbers; i++) {
+        double *value = (double *)((char *)c + family_numbers[i].offset);
+        if (!(family->has & family_numbers[i].has))
+            *value = 0;
+        else if (!(*value >= 0 && *value <= family_numbers[i].most))
+            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected 0 to %g for family %s",
+                           family_numbers[i].name, *value, family_numbers[i].most, family->name);
     }
     return SG_OK;
 }
@@ -308,19 +338,21 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
                          "ffn_normaliser", family->name, err));
     SG_TRY(family_choice(c->ffn_query_norm, sizeof c->ffn_query_norm, family->query_norms,
                          "ffn_query_norm", family->name, err));
+    SG_TRY(family_choice(c->ffn_score, sizeof c->ffn_score, family->scores, "ffn_score",
+                         family->name, err));
     SG_TRY(family_check_sizes(c, family, err));
     if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, family, err));
     const sg_router *router = family_router(c);
-    if (router == NULL) return SG_OK;
-    return router->check(router, c, err);
+    if (router != NULL) SG_TRY(router->check(router, c, err));
+    return sg_ffn_complete_layers(c, err);
 }
 
 // ---- parameters -------------------------------------------------------------------------------
 
 static void family_glu_params(const sg_config *c, const char *prefix, const char *part,
-                              int64_t experts, sg_param_list *list)
+                              int64_t experts, int64_t F, sg_param_list *list)
 {
-    int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
+    int64_t d = c->hidden_size;
     int skip = experts == 0 ? 1 : 0; // one GLU has no leading dimension of experts
     char name[64];
     const double in = 1.0 / (double)d, out = 1.0 / (double)F;
@@ -336,62 +368,106 @@ static void family_glu_params(const sg_config *c, const char *prefix, const char
     sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
 }
 
+static void family_table(const char *prefix, const char *part, const char *name, int rank,
+                         const int64_t *shape, double variance, sg_param_list *list)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", part, name);
+    sg_param_add(list, prefix, full, rank, shape, SG_INIT_TRUNCATED, variance);
+}
+
+// The table added last is read by selected rows alone, `hits` a token in each layer that reads it.
+static void family_rows(const sg_config *c, int64_t hits, sg_param_list *list)
+{
+    int64_t layers = 0;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        layers += sg_ffn_is_sparse(c, l);
+    sg_param_rows(list, c->ffn_share_pool ? hits * layers : hits);
+}
+
 static void family_neuron_params(const sg_config *c, const sg_family *family, const char *prefix,
-                                 sg_param_list *list)
+                                 const char *part, sg_param_list *list)
 {
     // The published variance is 1/N, N the neurons of a pool (spec 5.6 and trap 5 of 4.7).
     double variance = 1.0 / (double)c->ffn_neurons;
     int64_t shape[] = {c->ffn_channels, c->ffn_neurons, c->hidden_size};
     int skip = family->shared_pool ? 1 : 0;
-    sg_param_add(list, prefix, "mlp.experts.w_in.weight", 3 - skip, shape + skip, SG_INIT_TRUNCATED,
-                 variance);
-    sg_param_rows(list, c->ffn_channels * c->ffn_top_k);
-    sg_param_add(list, prefix, "mlp.experts.w_out.weight", 3 - skip, shape + skip,
-                 SG_INIT_TRUNCATED, variance);
-    sg_param_rows(list, c->ffn_channels * c->ffn_top_k);
+    const int64_t hits = c->ffn_channels * c->ffn_top_k;
+    family_table(prefix, part, "w_in.weight", 3 - skip, shape + skip, variance, list);
+    family_rows(c, hits, list);
+    family_table(prefix, part, "w_out.weight", 3 - skip, shape + skip, variance, list);
+    family_rows(c, hits, list);
 }
 
 // Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
 // there are. A softmax has averaged already: there values are as large as those of PKM (Lample et al.).
 static void family_cell_params(const sg_config *c, const sg_family *family, const char *prefix,
-                               sg_param_list *list)
+                               const char *part, sg_param_list *list)
 {
     sg_memory_shape m = sg_ffn_memory(c);
     int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
     bool averaged = strcmp(c->ffn_normaliser, "softmax") == 0;
+    const bool values = family_gate(c) == SG_GATE_VALUE, single = m.block == 1;
     if (!family->no_keys)
-        sg_param_add(list, prefix, "mlp.experts.w_in.weight", 2, shape, SG_INIT_TRUNCATED,
-                     1.0 / (double)c->hidden_size);
-    sg_param_add(list, prefix, "mlp.experts.w_out.weight", 2, shape, SG_INIT_TRUNCATED,
-                 1.0 / (double)(averaged ? c->hidden_size : read));
+        family_table(prefix, part, "w_in.weight", 2, shape, 1.0 / (double)c->hidden_size, list);
+    if (!family->no_keys && !values && single && strcmp(c->ffn_router, "average") != 0)
+        family_rows(c, read, list); // no router reads them all, and no block of them
+    family_table(prefix, part, "w_out.weight", 2, shape,
+                 1.0 / (double)(averaged ? c->hidden_size : read), list);
+    if (values || single) family_rows(c, read, list);
 }
 
-void sg_ffn_params(const sg_config *c, const char *prefix, sg_param_list *list)
+// The tables of a selected memory.
+static void family_memory_params(const sg_config *c, const char *prefix, const char *part,
+                                 sg_param_list *list)
 {
     const sg_family *family = sg_family_find(c->ffn);
-    const sg_router *router = family_router(c);
-    int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
-    if (router != NULL) router->params(router, c, prefix, list);
     switch (family->block) {
     case SG_BLOCK_DENSE:
-        sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
-                     1.0 / (double)d);
-        sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F}, SG_INIT_TRUNCATED,
-                     1.0 / (double)F);
-        break;
     case SG_BLOCK_GLU:
-        family_glu_params(c, prefix, "mlp.", 0, list);
         break;
     case SG_BLOCK_EXPERTS:
-        family_glu_params(c, prefix, "mlp.experts.", c->ffn_experts, list);
+        family_glu_params(c, prefix, part, c->ffn_experts, c->ffn_intermediate_size, list);
         break;
     case SG_BLOCK_NEURONS:
-        family_neuron_params(c, family, prefix, list);
+        family_neuron_params(c, family, prefix, part, list);
         break;
     case SG_BLOCK_CELLS:
-        family_cell_params(c, family, prefix, list);
+        family_cell_params(c, family, prefix, part, list);
         break;
     }
+}
+
+static void family_dense_params(const sg_config *c, const char *prefix, sg_param_list *list)
+{
+    int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
+    if (sg_family_find(c->ffn)->block == SG_BLOCK_GLU) {
+        family_glu_params(c, prefix, "mlp.", 0, F, list);
+        return;
+    }
+    sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
+                 1.0 / (double)d);
+    sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F}, SG_INIT_TRUNCATED,
+                 1.0 / (double)F);
+}
+
+void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list)
+{
+    sg_config dense;
+    const sg_config *c = sg_ffn_of_layer(config, layer, &dense);
+    const sg_router *router = family_router(c);
+    if (router == NULL) {
+        family_dense_params(c, prefix, list);
+        return;
+    }
+    router->params(router, c, prefix, list);
+    if (!c->ffn_share_pool)
+        family_memory_params(c, prefix, "mlp.experts.", list);
+    else if (layer == sg_ffn_first_sparse(c))
+        family_memory_params(c, "model.shared_memory.", "experts.", list);
+    if (c->ffn_shared_experts > 0)
+        family_glu_params(c, prefix, "mlp.shared_experts.", 0,
+                          c->ffn_shared_experts * c->ffn_intermediate_size, list);
 }
 
 // ---- recording --------------------------------------------------------------------------------
@@ -402,8 +478,8 @@ static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, s
     const sg_config *c = b->config;
     int64_t pools = family->shared_pool ? 1 : c->ffn_channels;
     int64_t shape[] = {pools, c->ffn_neurons, c->hidden_size};
-    sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
-    sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
+    sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
+    sg_tensor *w_out = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_out.weight"), 3, shape);
     return sg_memory_neurons(b->tape, x, selection, w_in, w_out, sg_ffn_activation(c),
                              family->gate);
 }
@@ -414,10 +490,10 @@ static sg_tensor *family_cells(const sg_builder *b, sg_tensor *x, const sg_selec
     sg_memory_shape m = sg_ffn_memory(c);
     const sg_gate gate = family_gate(c);
     int64_t shape[] = {1, m.cells, c->hidden_size};
-    sg_tensor *w_out = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_out.weight"), 3, shape);
+    sg_tensor *w_out = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_out.weight"), 3, shape);
     if (gate == SG_GATE_VALUE) // the router has read the keys, and selects cells
         return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY, gate);
-    sg_tensor *w_in = sg_reshape(b->tape, sg_build_param(b, "mlp.experts.w_in.weight"), 3, shape);
+    sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
     return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, sg_ffn_activation(c), gate);
 }
 
@@ -425,66 +501,98 @@ static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
 {
     const char *by = b->config->ffn_normaliser;
     if (strcmp(by, "softmax") == 0) return sg_softmax(b->tape, s->scores, s->k);
-    if (strcmp(by, "sigmoid") == 0) return sg_sigmoid(b->tape, s->scores);
+    if (strcmp(by, "sigmoid") == 0) return sg_activate(b->tape, s->scores, SG_ACT_SIGMOID);
     if (strcmp(by, "relu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_RELU);
     if (strcmp(by, "gelu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_GELU);
     return s->scores;
 }
 
-sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x)
+static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part)
 {
-    const sg_config *c = b->config;
-    const sg_family *family = sg_family_find(c->ffn);
-    const sg_router *router = family_router(c);
-    sg_selection selection = {0};
-    if (router != NULL) {
-        selection = router->build(router, b, x);
-        selection.scores = family_normalise(b, &selection);
+    const char *names[] = {"gate_up_proj.weight", "gate_up_proj.bias", "down_proj.weight",
+                           "down_proj.bias"};
+    sg_tensor *w[4];
+    for (int i = 0; i < 4; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s", part, names[i]);
+        w[i] = sg_build_param(b, name);
     }
+    sg_tensor *u = sg_linear(b->tape, x, w[0], w[1]);
+    return sg_linear(b->tape, sg_swiglu(b->tape, u), w[2], w[3]);
+}
+
+static sg_tensor *family_dense(const sg_builder *b, sg_tensor *x)
+{
+    if (sg_family_find(b->config->ffn)->block == SG_BLOCK_GLU) return family_glu(b, x, "mlp.");
+    sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.up_proj.weight"), NULL);
+    sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
+    return sg_linear(b->tape, h, sg_build_param(b, "mlp.down_proj.weight"), NULL);
+}
+
+static sg_tensor *family_memory(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
+{
+    const sg_family *family = sg_family_find(b->config->ffn);
     switch (family->block) {
-    case SG_BLOCK_DENSE: {
-        sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.up_proj.weight"), NULL);
-        sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(c));
-        return sg_linear(b->tape, h, sg_build_param(b, "mlp.down_proj.weight"), NULL);
-    }
-    case SG_BLOCK_GLU: {
-        sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.gate_up_proj.weight"),
-                                 sg_build_param(b, "mlp.gate_up_proj.bias"));
-        return sg_linear(b->tape, sg_swiglu(b->tape, u), sg_build_param(b, "mlp.down_proj.weight"),
-                         sg_build_param(b, "mlp.down_proj.bias"));
-    }
+    case SG_BLOCK_DENSE:
+    case SG_BLOCK_GLU:
+        break;
     case SG_BLOCK_EXPERTS:
-        return sg_memory_experts(b->tape, x, &selection,
-                                 sg_build_param(b, "mlp.experts.gate_up_proj.weight"),
-                                 sg_build_param(b, "mlp.experts.gate_up_proj.bias"),
-                                 sg_build_param(b, "mlp.experts.down_proj.weight"),
-                                 sg_build_param(b, "mlp.experts.down_proj.bias"));
+        return sg_memory_experts(b->tape, x, selection,
+                                 sg_build_table(b, "mlp.experts.gate_up_proj.weight"),
+                                 sg_build_table(b, "mlp.experts.gate_up_proj.bias"),
+                                 sg_build_table(b, "mlp.experts.down_proj.weight"),
+                                 sg_build_table(b, "mlp.experts.down_proj.bias"));
     case SG_BLOCK_NEURONS:
-        return family_neurons(b, family, x, &selection);
+        return family_neurons(b, family, x, selection);
     case SG_BLOCK_CELLS:
-        return family_cells(b, x, &selection);
+        return family_cells(b, x, selection);
     }
     return NULL;
 }
 
+sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
+{
+    sg_config dense;
+    sg_builder of = *builder;
+    const sg_builder *b = &of;
+    of.config = sg_ffn_of_layer(builder->config, builder->layer, &dense);
+    const sg_router *router = family_router(b->config);
+    if (router == NULL) return family_dense(b, x);
+    sg_selection selection = router->build(router, b, x);
+    if (b->counts != NULL) {
+        const sg_memory_shape m = sg_ffn_memory(b->config);
+        // A router that has read the keys of blocks of cells selects cells.
+        sg_count_use(b->tape, &selection, m.pools, m.blocks, selection.k / m.selected, b->counts,
+                     b->counted);
+    }
+    selection.scores = family_normalise(b, &selection);
+    sg_tensor *y = family_memory(b, x, &selection);
+    if (b->config->ffn_shared_experts == 0) return y;
+    return sg_add(b->tape, y, family_glu(b, x, "mlp.shared_experts."));
+}
+
 // ---- counts -----------------------------------------------------------------------------------
 
-sg_ffn_count sg_ffn_counts(const sg_config *c)
+sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
 {
+    sg_config dense;
+    const sg_config *c = sg_ffn_of_layer(config, layer, &dense);
     const sg_family *family = sg_family_find(c->ffn);
     const sg_router *router = family_router(c);
     const sg_memory_shape m = sg_ffn_memory(c);
     const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
     const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
+    const int64_t always = c->ffn_shared_experts * F; // neurons that every token takes
     // Rows of d numbers a cell that are the memory's to read; a router has read the keys of others.
     const int64_t rows = family->gate == SG_GATE_VALUE ? 1 : 2;
     const int64_t of_block = glu ? 3 * d * F + 2 * F + d : rows * d * m.block;
     const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
+    const int64_t active = read * m.block + always;
     return (sg_ffn_count){
         .router_flops = router ? router->flops(router, c) : 0,
-        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)(read * m.block),
-        .neurons = stored * m.block,
-        .active_neurons = read * m.block,
+        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)active,
+        .neurons = stored * m.block + always,
+        .active_neurons = active,
         // Channels that share a pool may select a block twice; at most all are read.
         .idle_parameters = read < stored ? (stored - read) * of_block : 0,
     };

@@ -16,7 +16,13 @@ typedef struct sg_builder {
     sg_tensor *(*parameter)(void *user, const char *prefix, const char *name);
     void *user;
     sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
-    bool training;  // norms of queries take their statistics from the batch
+    int64_t layer;  // from 0
+    // Of training: losses of routers and capacities, statistics of the batch in norms of queries. Each loss has loss_share of its weight: a step
+    // may be several passes.
+    bool training;
+    double loss_share;
+    sg_tensor *counted; // (rows) which rows count for a router, as targets do (op/op.h); NULL: all
+    int64_t *counts;    // where the selections of this layer are counted, or NULL
 } sg_builder;
 
 static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
@@ -70,6 +76,14 @@ enum {
     SG_HAS_ACTIVE = 1 << 8,   // ffn_active_neurons
     SG_HAS_HASH = 1 << 9,     // ffn_hash_seed
     SG_HAS_BIAS = 1 << 10,    // ffn_query_bias
+    SG_HAS_RENORMALISE = 1 << 16,
+    SG_HAS_SHARED = 1 << 17, // ffn_shared_experts
+    SG_HAS_CAPACITY = 1 << 18,
+    SG_HAS_BALANCE = 1 << 19,
+    SG_HAS_Z = 1 << 20,
+    SG_HAS_BIAS_RATE = 1 << 21, // ffn_bias_rate
+    // What the router "linear" can do for any memory of blocks.
+    SG_HAS_LINEAR = SG_HAS_RENORMALISE | SG_HAS_CAPACITY | SG_HAS_BALANCE | SG_HAS_Z,
     // A memory of E F cells, of which a token reads k (Liu et al. 2023).
     SG_HAS_CELLS = SG_HAS_WIDTH | SG_HAS_FACTOR | SG_HAS_ACTIVE
 };
@@ -83,6 +97,7 @@ typedef struct sg_family {
     const char *gates[SG_FAMILY_CHOICES];       // likewise; none: `gate` it is
     const char *normalisers[SG_FAMILY_CHOICES]; // of the selected scores of a channel; likewise
     const char *query_norms[SG_FAMILY_CHOICES]; // likewise
+    const char *scores[SG_FAMILY_CHOICES];      // likewise; none: the router knows
     unsigned has;                               // SG_HAS_…
     sg_block block;
     sg_gate gate;
@@ -111,15 +126,44 @@ const char *sg_family_list(char *text, size_t capacity);
 
 // Fills in the defaults of the family and checks its rules.
 sg_status sg_ffn_complete(sg_config *config, sg_error *err);
-void sg_ffn_params(const sg_config *config, const char *prefix, sg_param_list *list);
+// Parameters of one layer, from 0. A memory that layers share comes with the first of them.
+void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list);
 // x (rows, d) -> (rows, d), after the norm.
 sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x);
+
+// ---- which layers are sparse (layers.c) -------------------------------------------------------
+
+// Completes and checks what a configuration says of that; all else of it is complete.
+sg_status sg_ffn_complete_layers(sg_config *config, sg_error *err);
+// Whether the family selects at all.
+bool sg_family_is_sparse(const sg_family *family);
+bool sg_ffn_is_sparse(const sg_config *config, int64_t layer);
+// The first sparse layer; 0 when there is none.
+int64_t sg_ffn_first_sparse(const sg_config *config);
+// The configuration that a layer is built by: `config` for a sparse layer; for a dense one among
+// sparse ones a model of nothing but such layers, written to *dense.
+const sg_config *sg_ffn_of_layer(const sg_config *config, int64_t layer, sg_config *dense);
+
+// A parameter of the memory, "mlp.experts.…": of the layer, or of the memory that all layers share.
+sg_tensor *sg_build_table(const sg_builder *b, const char *name);
+
+// ---- for routers of blocks (router_linear.c) --------------------------------------------------
+
+// The losses of a router, in training: of its logits (rows, B), the scores p made of them, and what
+// was selected by them. share: p does not sum to 1.
+void sg_build_losses(const sg_builder *b, sg_tensor *logits, sg_tensor *p, bool share,
+                     const sg_selection *selection);
+
+// ---- counts -----------------------------------------------------------------------------------
 
 typedef struct sg_ffn_count {
     double router_flops, memory_flops;
     int64_t neurons, active_neurons;
     int64_t idle_parameters; // of neurons that a token does not select
 } sg_ffn_count;
-sg_ffn_count sg_ffn_counts(const sg_config *config);
+// Of one layer, from 0.
+sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer);
+// Of all layers together, a memory that they share once.
+sg_ffn_count sg_ffn_total(const sg_config *config);
 
 #endif

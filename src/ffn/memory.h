@@ -21,22 +21,29 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate);
 
-// y = sum over the selected blocks i of score_i sum over its cells act(w_in . x) w_out. Selection of
-// one channel; w_in, w_out (1, blocks*g, d), rows i g … of both are block i. Gate none (scores are
-// not read) or after.
+// y = sum over the selected blocks i of score_i sum over their cells act(w_in . x) w_out; rows i g …
+// of w_in and w_out (1, blocks*g, d) are block i. Selection of one channel; gate none (scores are not
+// read) or after. No row is dropped or padded. sg_memory_blocks goes through dense products;
+// sg_memory_cells does, or reads small blocks cell by cell.
+sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                            sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                            sg_gate gate);
 sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                            sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
                            sg_gate gate);
 
-// y = sum over the selected experts e of score_e GLU_e(x), GLU the clamped SwiGLU of
-// kernel/kernel.h. x (rows, d), selection of one channel; up (E, 2F, d), up_bias (E, 2F),
-// down (E, d, F), down_bias (E, d) -> (rows, d). No row is dropped or padded.
+// The same with blocks that are experts, y = sum over the selected experts e of score_e GLU_e(x),
+// GLU the clamped SwiGLU of kernel/kernel.h. up (E, 2F, d), up_bias (E, 2F), down (E, d, F),
+// down_bias (E, d).
 sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
                              sg_tensor *down_bias);
 
-// Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables.
+// Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables
+// (NULL: absent).
 bool sg_is_memory_neurons(const sg_node *node);
-bool sg_is_memory_experts(const sg_node *node);
+bool sg_is_memory_blocks(const sg_node *node);
+// Of a node that reads block by block.
+int64_t sg_memory_block_count(const sg_node *node);
 
 #endif

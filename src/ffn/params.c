@@ -115,15 +115,35 @@ void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_r
     sg_parallel_for(pool, (spec->count + param_chunk - 1) / param_chunk, param_init_chunk, &l);
 }
 
+static void buffer_average(const sg_param_spec *spec, sg_real *values, const sg_real *statistic,
+                           int64_t micro_batches)
+{
+    for (int64_t j = 0; j < spec->count; j++) {
+        double mean = (double)statistic[j] / (double)micro_batches;
+        values[j] += (sg_real)(spec->rate * (mean - (double)values[j]));
+    }
+}
+
+static void buffer_balance(const sg_param_spec *spec, sg_real *values, const sg_real *statistic)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < spec->count; j++)
+        sum += (double)statistic[j];
+    // Compared as whole numbers, so that equal loads move nothing.
+    for (int64_t j = 0; j < spec->count; j++) {
+        double load = (double)statistic[j] * (double)spec->count;
+        values[j] += (sg_real)(spec->rate * ((sum > load) - (sum < load)));
+    }
+}
+
 void sg_buffers_update(const sg_param_list *params, sg_real *const *values,
                        sg_real *const *statistics, int64_t micro_batches)
 {
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
-        for (int64_t j = 0; spec->buffer == SG_BUFFER_AVERAGE && j < spec->count; j++) {
-            double mean = (double)statistics[i][j] / (double)micro_batches;
-            values[i][j] += (sg_real)(spec->rate * (mean - (double)values[i][j]));
-        }
+        if (spec->buffer == SG_BUFFER_AVERAGE)
+            buffer_average(spec, values[i], statistics[i], micro_batches);
+        if (spec->buffer == SG_BUFFER_BALANCE) buffer_balance(spec, values[i], statistics[i]);
     }
 }
 

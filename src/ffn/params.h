@@ -19,8 +19,11 @@ typedef enum sg_init {
 // gradients are), and an update moves the buffer once by its rule, s being the mean of the statistic
 // over the micro-batches. So neither recomputation nor accumulation counts anything twice.
 typedef enum sg_buffer {
-    SG_BUFFER_NONE,   // a parameter
-    SG_BUFFER_AVERAGE // v += rate (s - v)
+    SG_BUFFER_NONE,    // a parameter
+    SG_BUFFER_AVERAGE, // v += rate (s - v)
+    // v += rate sign(mean of s - s): what was selected less than the others becomes more likely
+    // (Wang et al. 2024; DeepSeek-V3).
+    SG_BUFFER_BALANCE
 } sg_buffer;
 
 enum { SG_PARAM_NAME = 128 };

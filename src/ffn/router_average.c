@@ -88,12 +88,16 @@ static sg_selection average_build(const sg_router *self, const sg_builder *b, sg
 {
     (void)self;
     const sg_memory_shape m = sg_ffn_memory(b->config);
-    sg_tensor *keys = sg_build_param(b, "mlp.experts.w_in.weight");
+    sg_tensor *keys = sg_build_table(b, "mlp.experts.w_in.weight");
     sg_tensor *means = m.block == 1 ? keys : average_means(b->tape, keys, m.blocks);
-    sg_selection s = sg_topk(b->tape, sg_linear(b->tape, x, means, NULL), 1, m.selected);
+    sg_tensor *scores = sg_linear(b->tape, x, means, NULL);
+    sg_selection s = sg_topk(b->tape, scores, 1, m.selected);
+    if (b->training && b->config->ffn_balance_loss > 0)
+        sg_build_losses(b, scores, sg_softmax(b->tape, scores, m.blocks), false, &s);
     // A raw score is about 1/sqrt(g) in size and of either sign: no weight of a block. Its sigmoid
     // is one, and does not depend on which other blocks were chosen.
-    if (strcmp(b->config->ffn_gate, "after") == 0) s.scores = sg_sigmoid(b->tape, s.scores);
+    if (strcmp(b->config->ffn_gate, "after") == 0)
+        s.scores = sg_activate(b->tape, s.scores, SG_ACT_SIGMOID);
     return s;
 }
 

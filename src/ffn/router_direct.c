@@ -23,7 +23,7 @@ static sg_selection own_keys_build(const sg_router *self, const sg_builder *b, s
 {
     (void)self;
     const sg_memory_shape m = sg_ffn_memory(b->config);
-    return sg_key_topk(b->tape, x, sg_build_param(b, "mlp.experts.w_in.weight"),
+    return sg_key_topk(b->tape, x, sg_build_table(b, "mlp.experts.w_in.weight"),
                        sg_ffn_activation(b->config), m.block, m.selected * m.block);
 }
 

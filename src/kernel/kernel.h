@@ -17,6 +17,7 @@ typedef enum sg_activation {
     SG_ACT_GELU = 1, // tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
+    SG_ACT_SIGMOID = 4,
     SG_ACT_COUNT
 } sg_activation;
 
@@ -127,15 +128,16 @@ typedef struct sg_kernels {
                               const int8_t *w, int64_t ldw, const float *scales, int64_t n,
                               int64_t d);
     void (*gather_dots_bf16)(sg_real *a, const sg_real *x, const sg_bf16 *table,
-                             const int32_t *rows, int64_t count, int64_t d);
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
     void (*gather_sum_bf16)(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
-                            int64_t count, int64_t d);
-    // a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the table
+                            const int32_t *next, int64_t count, int64_t d);
+    // next (count): rows that will be read soon, by the next call say, and are fetched meanwhile; NULL
+    // where unknown. a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the table
     void (*gather_dots_int8)(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
-                             const int32_t *rows, int64_t count, int64_t d);
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
     // y += sum_j (z[j] scales[rows[j]]) table[rows[j]]
     void (*gather_sum_int8)(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
-                            const int32_t *rows, int64_t count, int64_t d);
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,

@@ -32,29 +32,43 @@ static inline sg_stored sg_stored_at(const sg_stored *w, int64_t row, int64_t d)
     return part;
 }
 
-// sg_kernels.gather_dots and gather_sum.
+// sg_kernels.gather_dots and gather_sum. next (count), or NULL: rows that will be read soon.
+static inline void sg_gather_dots_next(const sg_kernels *kernels, sg_real *a, const sg_real *x,
+                                       const sg_stored *table, const int32_t *rows,
+                                       const int32_t *next, int64_t count, int64_t d)
+{
+    if (table->type == SG_WEIGHTS_BF16)
+        kernels->gather_dots_bf16(a, x, table->rows, rows, next, count, d);
+    else if (table->type == SG_WEIGHTS_INT8)
+        kernels->gather_dots_int8(a, x, table->rows, table->scales, rows, next, count, d);
+    else
+        kernels->gather_dots(a, x, table->rows, rows, count, d);
+}
+
+static inline void sg_gather_sum_next(const sg_kernels *kernels, sg_real *y, const sg_real *z,
+                                      const sg_stored *table, const int32_t *rows,
+                                      const int32_t *next, int64_t count, int64_t d)
+{
+    if (table->type == SG_WEIGHTS_BF16)
+        kernels->gather_sum_bf16(y, z, table->rows, rows, next, count, d);
+    else if (table->type == SG_WEIGHTS_INT8)
+        kernels->gather_sum_int8(y, z, table->rows, table->scales, rows, next, count, d);
+    else
+        kernels->gather_sum(y, z, table->rows, rows, count, d);
+}
+
 static inline void sg_gather_dots(const sg_kernels *kernels, sg_real *a, const sg_real *x,
                                   const sg_stored *table, const int32_t *rows, int64_t count,
                                   int64_t d)
 {
-    if (table->type == SG_WEIGHTS_BF16)
-        kernels->gather_dots_bf16(a, x, table->rows, rows, count, d);
-    else if (table->type == SG_WEIGHTS_INT8)
-        kernels->gather_dots_int8(a, x, table->rows, table->scales, rows, count, d);
-    else
-        kernels->gather_dots(a, x, table->rows, rows, count, d);
+    sg_gather_dots_next(kernels, a, x, table, rows, NULL, count, d);
 }
 
 static inline void sg_gather_sum(const sg_kernels *kernels, sg_real *y, const sg_real *z,
                                  const sg_stored *table, const int32_t *rows, int64_t count,
                                  int64_t d)
 {
-    if (table->type == SG_WEIGHTS_BF16)
-        kernels->gather_sum_bf16(y, z, table->rows, rows, count, d);
-    else if (table->type == SG_WEIGHTS_INT8)
-        kernels->gather_sum_int8(y, z, table->rows, table->scales, rows, count, d);
-    else
-        kernels->gather_sum(y, z, table->rows, rows, count, d);
+    sg_gather_sum_next(kernels, y, z, table, rows, NULL, count, d);
 }
 
 // Rows [first, first + count) as sg_real, contiguous in y.

@@ -52,6 +52,17 @@ static const config_slot slots[] = {
                 "gates from selected scores: softmax, sigmoid, relu, gelu"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_query_norm, "norm of queries: none, layernorm, batchnorm"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_query_bias, "whether queries have a bias: 0, 1"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn_layers, "sparse layers: all, every:N, or a list: 1,3"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn_dense, "family of the other layers: mlp, glu"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_dense_size, "their width"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_share_pool, "1: one memory for all sparse layers"),
+    CONFIG_SLOT(SG_FIELD_STRING, ffn_score, "scores of the router of moe: softmax, sigmoid"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_renormalise, "1: divide the selected scores by their sum"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_shared_experts, "experts of moe that every token takes"),
+    CONFIG_SLOT(SG_FIELD_NUMBER, ffn_capacity_factor, "limit of rows a block takes in training"),
+    CONFIG_SLOT(SG_FIELD_NUMBER, ffn_balance_loss, "weight of the balance loss"),
+    CONFIG_SLOT(SG_FIELD_NUMBER, ffn_z_loss, "weight of the z loss"),
+    CONFIG_SLOT(SG_FIELD_NUMBER, ffn_bias_rate, "step of the bias that balances moe"),
 };
 
 enum { slot_count = sizeof slots / sizeof *slots };
@@ -67,6 +78,17 @@ size_t sg_config_field_count(void)
 const sg_config_field *sg_config_field_at(size_t index)
 {
     return index < slot_count ? &slots[index].field : NULL;
+}
+
+sg_config_value sg_config_get(const sg_config *config, size_t index)
+{
+    sg_config_value value = {.text = ""};
+    if (index >= slot_count) return value;
+    const void *at = (const char *)config + slots[index].offset;
+    if (slots[index].field.kind == SG_FIELD_INT) value.integer = *(const int64_t *)at;
+    if (slots[index].field.kind == SG_FIELD_NUMBER) value.number = *(const double *)at;
+    if (slots[index].field.kind == SG_FIELD_STRING) value.text = at;
+    return value;
 }
 
 static void *slot_at(sg_config *config, const config_slot *slot)
@@ -243,7 +265,9 @@ json_t *sg_config_json(const sg_config *config)
             bool none = number < 0;
             failed = json_object_set_new(object, key, none ? json_null() : json_integer(number));
         } else if (slots[i].field.kind == SG_FIELD_NUMBER) {
-            failed = json_object_set_new(object, key, json_real(*(const double *)from));
+            double number = *(const double *)from;
+            if (number == 0 && strncmp(key, "ffn_", 4) == 0) continue;
+            failed = json_object_set_new(object, key, json_real(number));
         } else {
             const char *text = from;
             if (text[0] == '\0' && strncmp(key, "ffn_", 4) == 0) continue;
@@ -259,7 +283,8 @@ json_t *sg_config_json(const sg_config *config)
 
 // ---- parameters -------------------------------------------------------------------------------
 
-static void config_layer_params(const sg_config *c, const char *prefix, sg_param_list *list)
+static void config_layer_params(const sg_config *c, int64_t layer, const char *prefix,
+                                sg_param_list *list)
 {
     int64_t d = c->hidden_size, hd = c->head_dim, w = c->num_attention_heads * hd;
     const double in = 1.0 / (double)d, out = 1.0 / (double)w;
@@ -275,7 +300,7 @@ static void config_layer_params(const sg_config *c, const char *prefix, sg_param
     sg_param_add(list, prefix, "self_attn.q_norm.weight", 1, &hd, SG_INIT_ONE, 0);
     sg_param_add(list, prefix, "self_attn.k_norm.weight", 1, &hd, SG_INIT_ONE, 0);
     sg_param_add(list, prefix, "post_attention_layernorm.weight", 1, &d, SG_INIT_ONE, 0);
-    sg_ffn_params(c, prefix, list);
+    sg_ffn_params(c, layer, prefix, list);
 }
 
 sg_status sg_config_params(const sg_config *c, sg_param_list *list, sg_error *err)
@@ -287,7 +312,7 @@ sg_status sg_config_params(const sg_config *c, sg_param_list *list, sg_error *er
     for (int64_t l = 0; l < c->num_hidden_layers && list->status == SG_OK; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
-        config_layer_params(c, prefix, list);
+        config_layer_params(c, l, prefix, list);
     }
     sg_param_add(list, "", "model.norm.weight", 1, &c->hidden_size, SG_INIT_ONE, 0);
     sg_status status = list->status;

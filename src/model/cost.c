@@ -1,4 +1,6 @@
 // What a configuration costs, by the published formulas (spec 5.9) and by planning a step.
+#include <string.h>
+
 #include "model/config.h"
 #include "model/graph.h"
 
@@ -25,6 +27,29 @@ static sg_status cost_activations(const sg_config *config, const sg_param_list *
     return SG_OK;
 }
 
+// Every parameter is of the part that its name says; those without one are norm scales.
+static void cost_parameters(const sg_param_list *params, sg_cost *cost)
+{
+    const struct {
+        const char *in_name;
+        int64_t *part;
+    } parts[] = {{"embed_tokens.", &cost->embedding_parameters},
+                 {".self_attn.", &cost->attention_parameters},
+                 {".mlp.router.", &cost->router_parameters},
+                 {".mlp.", &cost->memory_parameters},
+                 {".shared_memory.", &cost->memory_parameters},
+                 {"", &cost->norm_parameters}};
+    for (size_t i = 0; i < params->count; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        size_t p = 0;
+        if (spec->buffer != SG_BUFFER_NONE) continue;
+        while (strstr(spec->name, parts[p].in_name) == NULL)
+            p++;
+        *parts[p].part += spec->count;
+        cost->parameters += spec->count;
+    }
+}
+
 sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch, bool recompute,
                          int threads, sg_cost *cost, sg_error *err)
 {
@@ -42,17 +67,16 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     SG_TRY(sg_config_complete(&c, err));
     sg_param_list params;
     SG_TRY(sg_config_params(&c, &params, err));
-    sg_ffn_count ffn = sg_ffn_counts(&c);
     double T = (double)seq_len, L = (double)c.num_hidden_layers, d = (double)c.hidden_size;
     double width = (double)(c.num_attention_heads * c.head_dim);
-    cost->parameters = params.total - params.buffers;
-    cost->active_parameters_per_token =
-        cost->parameters - c.num_hidden_layers * ffn.idle_parameters;
-    cost->ffn_neurons = c.num_hidden_layers * ffn.neurons;
-    cost->ffn_active_neurons_per_token = c.num_hidden_layers * ffn.active_neurons;
+    sg_ffn_count ffn = sg_ffn_total(&c);
+    cost_parameters(&params, cost);
+    cost->active_parameters_per_token = cost->parameters - ffn.idle_parameters;
+    cost->ffn_neurons = ffn.neurons;
+    cost->ffn_active_neurons_per_token = ffn.active_neurons;
     cost->attention_flops = L * (8 * T * d * width + 4 * T * T * width);
-    cost->router_flops = L * T * ffn.router_flops;
-    cost->memory_flops = L * T * ffn.memory_flops;
+    cost->router_flops = T * ffn.router_flops;
+    cost->memory_flops = T * ffn.memory_flops;
     cost->logits_flops = 2 * T * d * (double)c.vocab_size;
     cost->forward_flops_per_sequence =
         cost->attention_flops + cost->router_flops + cost->memory_flops;

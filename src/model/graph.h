@@ -14,7 +14,9 @@ typedef enum sg_output {
 typedef struct sg_graph_options {
     int64_t batch, length; // sequences, tokens each
     sg_output output;
-    bool gradient, recompute;
+    bool gradient, recompute; // with a gradient it is training: losses of routers, capacities
+    int64_t micro_batches;    // of a step, which share the weights of the routers' losses; 0: 1
+    int64_t *const *counts; // (layers): where selections are counted (sg_count_use); NULL: nowhere
     int threads;
     const sg_kv_cache *caches; // (layers, batch), or NULL: none; filled in before each pass
     const int64_t *start;      // (batch) position of the first token, with caches
@@ -48,5 +50,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
                        sg_real *const *grads, const sg_rope_table *rope,
                        const sg_graph_options *options, sg_graph **graph, sg_error *err);
 void sg_graph_free(sg_graph *graph);
+// After a forward pass: the mean of the losses of one kind, without their weights; NaN: there is none.
+double sg_graph_loss_mean(const sg_graph *graph, bool (*is)(const sg_node *node));
 
 #endif

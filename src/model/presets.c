@@ -1,6 +1,7 @@
 // Named configurations with their training recipes, after Schug 2026 (arXiv 2606.07414) and its
 // released code (spec 5.9 to 5.11). All but the sizes of a family is one rule a scale.
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,18 +60,9 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
     const unsigned has = family->has;
     bool ladder = strcmp(base, "slimpajama") == 0;
     int64_t d = c->hidden_size;
-    // Whole arrays, so that equal configurations are equal bytes.
-    memset(c->ffn, 0, sizeof c->ffn);
-    memset(c->ffn_router, 0, sizeof c->ffn_router);
-    memset(c->ffn_activation, 0, sizeof c->ffn_activation);
-    memset(c->ffn_gate, 0, sizeof c->ffn_gate);
-    memset(c->ffn_normaliser, 0, sizeof c->ffn_normaliser);
-    memset(c->ffn_query_norm, 0, sizeof c->ffn_query_norm);
+    // All of the feed-forward layer, the bytes behind strings too: equal configurations are equal.
+    memset((char *)c + offsetof(sg_config, ffn), 0, sizeof *c - offsetof(sg_config, ffn));
     snprintf(c->ffn, sizeof c->ffn, "%s", family->name);
-    c->ffn_intermediate_size = c->ffn_experts = c->ffn_channels = 0;
-    c->ffn_neurons = c->ffn_key_size = c->ffn_top_k = 0;
-    c->ffn_block_size = c->ffn_memory_factor = c->ffn_active_neurons = c->ffn_hash_seed = 0;
-    c->ffn_query_bias = 0;
     if (has & SG_HAS_WIDTH) {
         int64_t wide = has & SG_HAS_EXPERTS ? d : 8 * d / 3 / 256 * 256;
         c->ffn_intermediate_size = ladder ? wide : 4 * d;
@@ -92,6 +84,7 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
     if (has & SG_HAS_BLOCK && strcmp(family->name, "switch") != 0) c->ffn_block_size = 64;
     if (has & SG_HAS_KEY) c->ffn_key_size = 128;
     if (has & SG_HAS_FACTOR && has & SG_HAS_CHANNELS) preset_product_cells(c, family, ladder);
+    if (strcmp(family->name, "switch") == 0) c->ffn_balance_loss = 0.01; // as published
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)

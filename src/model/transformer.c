@@ -1,5 +1,6 @@
 // The transformer, forward only and once: pre-norm blocks, per-head norms of queries and keys,
 // rotary positions, causal attention, a feed-forward layer of any family, tied embedding (spec 5.2).
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,7 +38,6 @@ typedef struct block_recorder {
     sg_builder b;
     const sg_graph_options *options;
     const sg_rope_table *rope;
-    int64_t layer;
 } block_recorder;
 
 // Queries or keys: projection, norm of each head, rotation.
@@ -65,7 +65,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
     sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
     sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                                   &o->caches[r->layer * o->batch], o->start)
+                                                   &o->caches[r->b.layer * o->batch], o->start)
                              : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
     return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
 }
@@ -90,14 +90,26 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     sg_tape *tape = g->tape;
     sg_tensor *embedding = graph_parameter(g, "", "model.embed_tokens.weight");
     g->ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 1, &rows, NULL, NULL, false);
+    if (o->output == SG_OUTPUT_LOSS)
+        g->targets = sg_tape_leaf(tape, "targets", SG_KIND_INT, 1, &rows, NULL, NULL, false);
     sg_tensor *h = sg_embedding(tape, embedding, g->ids);
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
-        block_recorder r = {{tape, config, prefix, graph_parameter, g, g->ids, o->gradient},
-                            .options = o,
-                            .rope = rope,
-                            .layer = l};
+        block_recorder r = {
+            .b = {.tape = tape,
+                  .config = config,
+                  .prefix = prefix,
+                  .parameter = graph_parameter,
+                  .user = g,
+                  .ids = g->ids,
+                  .layer = l,
+                  .training = o->gradient,
+                  .loss_share = 1.0 / (double)(o->micro_batches ? o->micro_batches : 1),
+                  .counted = g->targets,
+                  .counts = o->counts ? o->counts[l] : NULL},
+            .options = o,
+            .rope = rope};
         sg_tape_segment_begin(tape);
         h = block_record(&r, h);
         sg_tape_segment_end(tape);
@@ -105,7 +117,6 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     if (o->output == SG_OUTPUT_LAST) h = sg_take_last(tape, h, o->length);
     h = sg_rmsnorm(tape, h, graph_parameter(g, "", "model.norm.weight"), config->rms_norm_eps);
     if (o->output == SG_OUTPUT_LOSS) {
-        g->targets = sg_tape_leaf(tape, "targets", SG_KIND_INT, 1, &rows, NULL, NULL, false);
         g->loss = sg_cross_entropy(tape, h, embedding, g->targets, &g->stats);
         sg_tape_add_loss(tape, g->loss, 1);
     } else {
@@ -143,12 +154,14 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
                        "%lld sequences of %lld tokens at a time, each token selecting %lld, "
                        "expected at most %d selections: use smaller micro-batches",
                        (long long)o->batch, (long long)o->length, (long long)a_token, INT32_MAX);
-    const double widths[] = {(double)c->hidden_size,
-                             (double)(c->num_attention_heads * c->head_dim),
-                             (double)c->vocab_size / (double)c->num_hidden_layers,
-                             2 * (double)cells,
-                             (double)sg_ffn_counts(c).neurons,
-                             (double)c->ffn_channels * (double)c->ffn_key_size};
+    const double widths[] = {
+        (double)c->hidden_size,
+        (double)(c->num_attention_heads * c->head_dim),
+        (double)c->vocab_size / (double)c->num_hidden_layers,
+        2 * ((double)cells + (double)(c->ffn_shared_experts * c->ffn_intermediate_size)),
+        2 * (double)c->ffn_dense_size,
+        (double)sg_ffn_counts(c, sg_ffn_first_sparse(c)).neurons,
+        (double)c->ffn_channels * (double)c->ffn_key_size};
     double bytes = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         bytes += widths[i];
@@ -202,4 +215,17 @@ void sg_graph_free(sg_graph *graph)
     sg_tape_free(graph->tape);
     sg_free(graph->leaves);
     sg_free(graph);
+}
+
+double sg_graph_loss_mean(const sg_graph *graph, bool (*is)(const sg_node *node))
+{
+    double sum = 0;
+    int count = 0;
+    for (int i = 0; i < sg_tape_nodes(graph->tape); i++) {
+        const sg_node *node = sg_tape_node_at(graph->tape, i);
+        if (!is(node)) continue;
+        sum += (double)sg_values(node->out[0])[0];
+        count++;
+    }
+    return count > 0 ? sum / count : NAN;
 }

@@ -59,6 +59,8 @@ sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_ten
 
 // Elementwise activation.
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
+// 1 / (1 + exp(-x)), elementwise.
+sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x);
 // Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.
@@ -98,9 +100,10 @@ sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width);
 sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
                        int64_t capacity, sg_tensor *counted);
 // Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
-// at every forward pass; not when values are computed again. pools: 1 or the channels.
+// at every forward pass; not when values are computed again. pools: 1 or the channels. g: the ids are
+// of cells, g of them after each other for a block; 1: of blocks.
 void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
-                  int64_t *counts, sg_tensor *counted);
+                  int64_t g, int64_t *counts, sg_tensor *counted);
 
 // Scalars that a router may add to the loss, of a selection of one channel.
 // Balance: B sum_i f_i P_i, f_i the share of i in all selections (without a gradient), P_i the mean

@@ -157,7 +157,7 @@ sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blo
 // ---- sg_count_use -----------------------------------------------------------------------------
 
 typedef struct use_attributes {
-    int64_t channels, k, pools, blocks;
+    int64_t channels, k, pools, blocks, g;
     int64_t *counts;
 } use_attributes;
 
@@ -178,8 +178,8 @@ static void use_pool(void *context, int64_t pool, int worker)
     for (int64_t r = 0; r < l->node->in[0]->count / row_hits; r++) {
         if (counted != NULL && sg_ints(counted)[r] < 0) continue;
         const int32_t *ids = sg_ints(l->node->in[0]) + r * row_hits + pool * run;
-        for (int64_t i = 0; i < run; i++)
-            counts[ids[i]]++;
+        for (int64_t i = 0; i < run; i += a->g)
+            counts[ids[i] / a->g]++;
     }
 }
 
@@ -193,11 +193,11 @@ static void use_forward(const sg_run *run, const sg_node *node)
 static const sg_op op_use = {.name = "count_use", .forward = use_forward};
 
 void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
-                  int64_t *counts, sg_tensor *counted)
+                  int64_t g, int64_t *counts, sg_tensor *counted)
 {
     sg_tensor *ids = selection->ids;
     if (ids == NULL) return;
-    if ((pools != 1 && pools != selection->channels) ||
+    if ((pools != 1 && pools != selection->channels) || g < 1 || selection->k % g != 0 ||
         (counted != NULL && counted->count * selection->channels * selection->k != ids->count)) {
         sg_tape_fail(tape, SG_ERR_INTERNAL, "count_use: %s does not fit", ids->name);
         return;
@@ -205,7 +205,7 @@ void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, i
     sg_node *node = sg_tape_node(tape, &op_use, 2, (sg_tensor *[]){ids, counted});
     use_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return;
-    *a = (use_attributes){selection->channels, selection->k, pools, blocks, counts};
+    *a = (use_attributes){selection->channels, selection->k, pools, blocks, g, counts};
     node->attributes = a;
     // Nobody reads it; a node has an output.
     sg_node_output(tape, node, "count_use", SG_KIND_REAL, 1, (int64_t[]){1});

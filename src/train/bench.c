@@ -60,11 +60,10 @@ static double sample_median(double *samples, int64_t count)
 
 // ---- use of a memory ----------------------------------------------------------------------------
 
-// Both kinds of memory read (x, ids, scores, tables …); the tables' leading dimensions are blocks.
-// Of neurons, w_in (input 3) may be absent.
+// Both kinds of memory read (x, ids, scores, tables …).
 static bool use_is_memory(const sg_node *node)
 {
-    return sg_is_memory_neurons(node) || sg_is_memory_experts(node);
+    return sg_is_memory_neurons(node) || sg_is_memory_blocks(node);
 }
 
 void sg_bench_keep_ids(sg_tape *tape)
@@ -77,10 +76,10 @@ void sg_bench_keep_ids(sg_tape *tape)
 static sg_status use_of_node(const sg_node *node, sg_bench_use *use, sg_error *err)
 {
     bool neurons = sg_is_memory_neurons(node);
-    const sg_tensor *ids = node->in[1], *table = node->in[neurons ? 4 : 3];
-    // Neurons: tables (pools, N, d), ids within the pool of their channel. Experts: (E, …).
-    int64_t pools = neurons ? table->shape[0] : 1;
-    int64_t blocks = neurons ? table->shape[0] * table->shape[1] : table->shape[0];
+    const sg_tensor *ids = node->in[1], *values = node->in[4];
+    // Neurons: w_out (pools, N, d), w_in alike or absent, ids within the pool of their channel.
+    int64_t pools = neurons ? values->shape[0] : 1;
+    int64_t blocks = neurons ? values->shape[0] * values->shape[1] : sg_memory_block_count(node);
     int64_t parameters = 0, different = 0, run = sg_columns(ids) / pools;
     for (int i = 3; i < node->n_in; i++)
         if (node->in[i] != NULL) parameters += node->in[i]->count / blocks;

@@ -81,7 +81,15 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
     SG_TRY(sg_tape_new(&l->tape, err));
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
     sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
-    sg_builder builder = {l->tape, config, layer_prefix, layer_parameter, l, ids, backward};
+    sg_builder builder = {.tape = l->tape,
+                          .config = config,
+                          .prefix = layer_prefix,
+                          .parameter = layer_parameter,
+                          .user = l,
+                          .ids = ids,
+                          .layer = sg_ffn_first_sparse(config),
+                          .training = backward,
+                          .loss_share = 1};
     sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
                                 backward ? l->states + 2 * count : NULL, backward);
     sg_tensor *y = sg_ffn_build(&builder, x);
@@ -116,7 +124,7 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
 {
     const sg_bench_run *b = l->b;
     size_t count = (size_t)(b->tokens * b->config.hidden_size);
-    sg_ffn_params(&b->config, layer_prefix, &l->params);
+    sg_ffn_params(&b->config, sg_ffn_first_sparse(&b->config), layer_prefix, &l->params);
     if (l->params.status != SG_OK)
         return sg_fail(err, l->params.status, "the parameters of a layer: %s",
                        sg_status_name(l->params.status));
@@ -224,7 +232,7 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
     l->seconds = sg_alloc_zero((size_t)sg_tape_nodes(l->tape), 2 * sizeof *l->seconds);
     if (l->seconds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a profile");
     layer_repeat(l, backward, &timer);
-    sg_ffn_count count = sg_ffn_counts(&b->config);
+    sg_ffn_count count = sg_ffn_counts(&b->config, sg_ffn_first_sparse(&b->config));
     double flops = (double)b->tokens * (count.router_flops + count.memory_flops);
     sg_bench_bytes weights = sg_bench_weight_bytes(&l->params, &l->tables, use.idle);
     double states = (double)(b->tokens * b->config.hidden_size) * sizeof(sg_real);

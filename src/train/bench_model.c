@@ -30,10 +30,10 @@ static double model_flops(const sg_bench_run *b, double tokens, double pairs)
 {
     const sg_config *c = &b->config;
     double d = (double)c->hidden_size, width = (double)(c->num_attention_heads * c->head_dim);
-    sg_ffn_count ffn = sg_ffn_counts(c);
-    double layer =
-        tokens * (8 * d * width + ffn.router_flops + ffn.memory_flops) + 4 * pairs * width;
-    return (double)c->num_hidden_layers * layer + 2 * tokens * d * (double)c->vocab_size;
+    sg_ffn_count ffn = sg_ffn_total(c);
+    double attention = tokens * 8 * d * width + 4 * pairs * width;
+    return (double)c->num_hidden_layers * attention +
+           tokens * (ffn.router_flops + ffn.memory_flops + 2 * d * (double)c->vocab_size);
 }
 
 // ---- a training step ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "model/graph.h"
 #include "text/batches.h"
+#include "train/usage.h"
 
 int64_t sg_mask_targets(const int32_t *targets, const float *weights, int64_t count,
                         int32_t *masked)
@@ -49,6 +50,7 @@ typedef struct evaluator {
     double loss_sum, batch_sum;
     int64_t tokens, correct, full_batches;
     double partial_loss; // of a last batch that is not full; NaN: none
+    sg_use_counts counts;
 } evaluator;
 
 // One micro-batch of `rows` sequences; rows that are missing get targets without weight.
@@ -123,10 +125,29 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
                               .output = SG_OUTPUT_LOSS,
                               .threads = e->model->context->threads};
     sg_model *m = e->model;
+    if (e->options->usage != NULL) {
+        SG_TRY(sg_use_counts_new(&m->config, &e->counts, err));
+        graph.counts = e->counts.layers;
+    }
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &graph, &e->graph, err));
     e->graph->ids->data = e->inputs;
     e->graph->targets->data = e->targets;
     return SG_OK;
+}
+
+static void evaluator_result(evaluator *e, sg_eval_result *result)
+{
+    result->tokens = e->tokens;
+    result->loss = e->loss_sum / (double)e->tokens;
+    result->perplexity = exp(result->loss);
+    result->accuracy = (double)e->correct / (double)e->tokens;
+    result->batches = e->full_batches > 0 ? e->full_batches : 1;
+    result->perplexity_batch_mean =
+        e->full_batches > 0 ? e->batch_sum / (double)e->full_batches : exp(e->partial_loss);
+    for (int64_t l = 0; l < e->counts.count; l++)
+        if (e->counts.layers[l] != NULL)
+            e->options->usage[result->usage_count++] =
+                sg_usage_of(l + 1, e->counts.layers[l], e->counts.blocks[l]);
 }
 
 sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
@@ -161,16 +182,9 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     if (status == SG_OK) status = evaluator_run(&e, options->max_batches, err);
     if (status == SG_OK && e.tokens == 0)
         status = sg_fail(err, SG_ERR_MISMATCH, "data: the split holds no target but padding");
-    if (status == SG_OK) {
-        result->tokens = e.tokens;
-        result->loss = e.loss_sum / (double)e.tokens;
-        result->perplexity = exp(result->loss);
-        result->accuracy = (double)e.correct / (double)e.tokens;
-        result->batches = e.full_batches > 0 ? e.full_batches : 1;
-        result->perplexity_batch_mean =
-            e.full_batches > 0 ? e.batch_sum / (double)e.full_batches : exp(e.partial_loss);
-    }
+    if (status == SG_OK) evaluator_result(&e, result);
     sg_graph_free(e.graph);
+    sg_use_counts_free(&e.counts);
     sg_batches_free(e.batches);
     sg_free(e.inputs);
     sg_free(e.targets);

@@ -13,11 +13,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "format/json.h"
-#include "format/jsonl_log.h"
-#include "format/tfevents.h"
 #include "kernel/gemm.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/run_log.h"
 #include "train/run_options.h"
 #include "train/run_settings.h"
 #include "train/run_state.h"
@@ -38,8 +37,8 @@ typedef struct run {
     sg_tokenizer *tokenizer; // for samples; NULL without
     sg_trainer trainer;
     bool trainer_open;
-    sg_jsonl_log *metrics;
-    sg_tfevents *events;
+    sg_run_log log;
+    sg_usage *usage;                // of the last evaluation, (layers)
     int64_t resumed_from;           // -1: this process began at step 0
     int64_t saved_step;             // of the newest checkpoint, -1: none
     double started, seconds_before; // of this life, and of those before
@@ -93,16 +92,6 @@ static sg_status run_open_data(run *r, sg_error *err)
     return run_check_prompt(r, err);
 }
 
-static sg_status run_logs(run *r, sg_error *err)
-{
-    char path[SG_PATH_MAX];
-    int64_t step = r->trainer.state.step;
-    SG_TRY(sg_path_join(path, sizeof path, r->folder, "metrics.jsonl", err));
-    SG_TRY(sg_jsonl_log_open(path, step > 0 ? step : -1, &r->metrics, err));
-    return sg_tfevents_open(r->folder, sg_clock_wall(), "sgatlin", step > 0 ? step + 1 : 0,
-                            &r->events, err);
-}
-
 static sg_status run_restore(run *r, const sg_checkpoint *checkpoint, sg_error *err)
 {
     const sg_safetensors *moments;
@@ -135,13 +124,16 @@ static sg_status run_open_trainer(run *r, const sg_checkpoint *checkpoint, sg_er
     SG_TRY(sg_trainer_open(&r->trainer, r->context, &r->settings.options, r->steps, r->data, model,
                            err));
     r->trainer_open = true;
+    r->usage =
+        sg_alloc_zero((size_t)r->settings.options.config.num_hidden_layers, sizeof *r->usage);
+    if (r->usage == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a run");
     return checkpoint ? run_restore(r, checkpoint, err) : SG_OK;
 }
 
 static void run_close(run *r)
 {
-    sg_jsonl_log_close(r->metrics, NULL);
-    sg_tfevents_close(r->events, NULL);
+    sg_run_log_close(&r->log);
+    sg_free(r->usage);
     if (r->trainer_open) sg_trainer_close(&r->trainer);
     sg_tokenizer_free(r->tokenizer);
     sg_free(r->tokenizer_text);
@@ -198,7 +190,7 @@ static sg_status run_save_checkpoint(run *r, sg_error *err)
     if (r->saved_step == s->step) return SG_OK;
     char *config;
     s->seconds = run_seconds(r);
-    SG_TRY(sg_jsonl_log_sync(r->metrics, NULL, err));
+    SG_TRY(sg_run_log_sync(&r->log, err));
     SG_TRY(sg_model_config_text(r->trainer.model, &config, err));
     sg_status status = run_checkpoint_files(r, config, err);
     sg_free(config);
@@ -242,31 +234,6 @@ static void run_rate(run *r)
     r->rate_step = r->trainer.state.step;
 }
 
-// JSON has no infinity and no NaN.
-static json_t *run_number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-// Puts a record into metrics.jsonl and its numbers into the TensorBoard file. Takes the record.
-static sg_status run_record(run *r, json_t *record, sg_error *err)
-{
-    if (record == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a record");
-    int64_t step = r->trainer.state.step;
-    double wall = sg_clock_wall();
-    sg_status status = sg_jsonl_log_put(r->metrics, record, err);
-    const char *key;
-    json_t *value;
-    json_object_foreach(record, key, value)
-    {
-        if (status != SG_OK || strcmp(key, "step") == 0 || !json_is_number(value)) continue;
-        status =
-            sg_tfevents_scalar(r->events, wall, step, key, (float)json_number_value(value), err);
-    }
-    json_decref(record);
-    return status == SG_OK ? sg_tfevents_flush(r->events, err) : status;
-}
-
 static sg_status run_log(run *r, sg_error *err)
 {
     const sg_trainer *t = &r->trainer;
@@ -276,13 +243,22 @@ static sg_status run_log(run *r, sg_error *err)
     int64_t step = t->state.step;
     if (step % every != 0 && step != r->steps && step != 1) return SG_OK;
     double flops = 3 * r->cost.forward_flops_per_sequence * (double)r->settings.options.batch_size;
-    return run_record(
-        r,
+    json_t *record =
         json_pack("{s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f}", "step", (json_int_t)step, "loss",
                   t->loss, "lr", t->lr, "grad_norm", t->norm, "tokens", (json_int_t)t->state.tokens,
                   "flops", flops * (double)step, "skipped_updates", (json_int_t)t->state.skipped,
-                  "tokens_per_second", r->tokens_per_second),
-        err);
+                  "tokens_per_second", r->tokens_per_second);
+    const struct {
+        const char *name;
+        double value;
+    } aux[] = {{"aux/balance", t->balance}, {"aux/z", t->z}};
+    for (int i = 0; i < 2 && record != NULL; i++)
+        if (!isnan(aux[i].value) &&
+            json_object_set_new(record, aux[i].name, sg_run_log_number(aux[i].value)) != 0) {
+            json_decref(record);
+            record = NULL;
+        }
+    return sg_run_log_record(&r->log, step, record, err);
 }
 
 // ---- evaluation and samples -------------------------------------------------------------------
@@ -294,6 +270,7 @@ static sg_status run_evaluate(run *r, int64_t sequences, sg_eval_result *result,
     sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
     options.batch_size = r->settings.options.batch_size;
     options.micro_batch = micro;
+    options.usage = r->usage;
     if (sequences > 0)
         options.max_batches = (sequences + options.batch_size - 1) / options.batch_size;
     return sg_evaluate(r->trainer.model, r->data, &options, result, err);
@@ -315,12 +292,13 @@ static sg_status run_validate(run *r, bool *best, sg_error *err)
         s->best_loss = val.loss;
         s->best_step = s->step;
     }
-    SG_TRY(run_record(r,
-                      json_pack("{s:I, s:f, s:o, s:o, s:f}", "step", (json_int_t)s->step,
-                                "val_loss", val.loss, "val_perplexity", run_number(val.perplexity),
-                                "val_perplexity_batch_mean", run_number(val.perplexity_batch_mean),
-                                "val_accuracy", val.accuracy),
-                      err));
+    SG_TRY(sg_run_log_record(
+        &r->log, s->step,
+        json_pack("{s:I, s:f, s:o, s:o, s:f}", "step", (json_int_t)s->step, "val_loss", val.loss,
+                  "val_perplexity", sg_run_log_number(val.perplexity), "val_perplexity_batch_mean",
+                  sg_run_log_number(val.perplexity_batch_mean), "val_accuracy", val.accuracy),
+        err));
+    SG_TRY(sg_run_log_usage(&r->log, s->step, r->usage, val.usage_count, err));
     return run_event(r, SG_EVENT_EVAL, NULL);
 }
 
@@ -354,9 +332,10 @@ static sg_status run_sample(run *r, sg_error *err)
     options.text_user = &buffer;
     SG_TRY(sg_generate(r->trainer.model, r->tokenizer, r->settings.options.sample_prompt, &options,
                        NULL, err));
-    SG_TRY(run_record(r, json_pack("{s:I, s:s}", "step", (json_int_t)step, "sample", buffer.text),
-                      err));
-    SG_TRY(sg_tfevents_text(r->events, sg_clock_wall(), step, "sample", buffer.text, err));
+    SG_TRY(sg_run_log_record(
+        &r->log, step, json_pack("{s:I, s:s}", "step", (json_int_t)step, "sample", buffer.text),
+        err));
+    SG_TRY(sg_tfevents_text(r->log.events, sg_clock_wall(), step, "sample", buffer.text, err));
     return run_event(r, SG_EVENT_SAMPLE, buffer.text);
 }
 
@@ -408,15 +387,17 @@ static void run_result(const run *r, sg_train_result *result)
 {
     const sg_train_state *s = &r->trainer.state;
     double sequences = (double)r->settings.options.batch_size * (double)s->step;
-    *result =
-        (sg_train_result){.steps = s->step,
-                          .tokens = s->tokens,
-                          .train_loss = s->tail_count ? s->tail_sum / (double)s->tail_count : NAN,
-                          .seconds = s->seconds,
-                          .flops = 3 * r->cost.forward_flops_per_sequence * sequences,
-                          .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
-                          .skipped_updates = s->skipped,
-                          .lazy_tables = r->trainer.gradients.lazy_tables};
+    *result = (sg_train_result){
+        .steps = s->step,
+        .tokens = s->tokens,
+        .train_loss = s->tail_count ? s->tail_sum / (double)s->tail_count : NAN,
+        .balance_loss = s->tail_count ? s->tail_balance / (double)s->tail_count : NAN,
+        .z_loss = s->tail_count ? s->tail_z / (double)s->tail_count : NAN,
+        .seconds = s->seconds,
+        .flops = 3 * r->cost.forward_flops_per_sequence * sequences,
+        .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
+        .skipped_updates = s->skipped,
+        .lazy_tables = r->trainer.gradients.lazy_tables};
 }
 
 // The last evaluation, and the run folder as a model folder.
@@ -427,9 +408,19 @@ static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
     if (run_has_validation(r)) {
         SG_TRY(run_evaluate(r, 0, &result->val, err));
         r->val_loss = result->val.loss;
+        SG_TRY(sg_run_log_usage_scalars(&r->log, result->steps, r->usage, result->val.usage_count,
+                                        err));
     }
     SG_TRY(sg_model_write(r->trainer.model, r->tokenizer_text, r->tokenizer_bytes, r->folder, err));
-    return sg_run_write_json(r->folder, "summary.json", sg_train_result_json(result), err);
+    json_t *summary = sg_train_result_json(result);
+    // This releases the usage when it fails, too.
+    if (result->val.usage_count > 0 &&
+        json_object_set_new(summary, "usage", sg_usage_json(r->usage, result->val.usage_count)) !=
+            0) {
+        json_decref(summary);
+        summary = NULL;
+    }
+    return sg_run_write_json(r->folder, "summary.json", summary, err);
 }
 
 // ---- the two ways in --------------------------------------------------------------------------
@@ -480,7 +471,7 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
         status =
             sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
                                   r.trainer.gradients.lazy_tables, sg_data_get_info(r.data), err);
-    if (status == SG_OK) status = run_logs(&r, err);
+    if (status == SG_OK) status = sg_run_log_open(folder, r.trainer.state.step, &r.log, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);
     run_close(&r);
@@ -553,7 +544,7 @@ sg_status sg_train_resume(sg_context *context, const char *folder, const char *d
     sg_checkpoint_close(checkpoint);
     // The last life may have been cut off between saving and tidying up.
     if (status == SG_OK && r.saved_step >= 0) status = run_prune(&r, err);
-    if (status == SG_OK) status = run_logs(&r, err);
+    if (status == SG_OK) status = sg_run_log_open(folder, r.trainer.state.step, &r.log, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);
     run_close(&r);

@@ -41,6 +41,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .output = SG_OUTPUT_LOSS,
                               .gradient = true,
                               .recompute = o->recompute,
+                              .micro_batches = o->grad_accum,
                               .threads = t->context->threads,
                               .row_grads = t->gradients.rows,
                               .narrow = t->tables.items};
@@ -83,11 +84,12 @@ sg_status sg_trainer_seek(sg_trainer *t, sg_error *err)
 // ---- one step ---------------------------------------------------------------------------------
 
 // Loss and gradients of the whole batch. Every micro-batch is divided by the targets of the whole
-// batch, so that accumulation gives what one large batch gives, with padding too.
+// batch, so that accumulation gives what one large batch gives, with padding too. The losses of
+// routers are of a micro-batch, and their mean over the micro-batches counts.
 static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t tokens)
 {
     int64_t micro = t->options->batch_size / t->options->grad_accum;
-    double loss = 0;
+    double loss = 0, balance = 0, z = 0;
     sg_run run = {.pool = t->context->pool, .kernels = sg_kernels_get()};
     t->graph->stats.normaliser = tokens > 0 ? (double)tokens : 1;
     for (int64_t first = 0; first < batch->rows; first += micro) {
@@ -97,8 +99,12 @@ static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t token
         sg_tape_forward(t->graph->tape, &run);
         sg_tape_backward(t->graph->tape, &run);
         loss += t->graph->stats.loss_sum;
+        balance += sg_graph_loss_mean(t->graph, sg_is_balance_loss);
+        z += sg_graph_loss_mean(t->graph, sg_is_z_loss);
     }
     t->loss = loss / t->graph->stats.normaliser;
+    t->balance = balance / (double)t->options->grad_accum;
+    t->z = z / (double)t->options->grad_accum;
     t->norm = sg_optimizer_norm(t->optimizer, t->context->pool);
 }
 
@@ -143,6 +149,8 @@ sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
     s->step++;
     if (s->step > t->steps - (t->steps + 9) / 10) {
         s->tail_sum += t->loss;
+        s->tail_balance += t->balance;
+        s->tail_z += t->z;
         s->tail_count++;
     }
     return SG_OK;

@@ -17,6 +17,8 @@ typedef struct sg_train_state {
     int64_t skipped, skipped_in_a_row;
     double running_loss; // moving mean for the spike guard; NaN before the first step
     double tail_sum;     // of losses over the last tenth of the steps
+    double tail_balance; // likewise of the losses of routers; NaN without
+    double tail_z;
     int64_t tail_count;
     double best_loss;  // of the evaluations; NaN before the first
     int64_t best_step; // -1: none
@@ -39,6 +41,7 @@ typedef struct sg_trainer {
     int32_t *targets; // (batch_size, T), padding masked
     sg_train_state state;
     double loss, lr, norm; // of the last step
+    double balance, z;     // losses of the routers: mean of micro-batches and layers; NaN: none
 } sg_trainer;
 
 // model is taken over, also on failure.

@@ -179,7 +179,7 @@ static void check_gradients(golden *g)
     sg_free(loss);
     for (size_t i = 0; i < g->params.count; i++) {
         char name[SG_PARAM_NAME + 8];
-        if (g->params.specs[i].buffer != SG_BUFFER_NONE) continue; // losses tell how they move
+        if (g->params.specs[i].buffer != SG_BUFFER_NONE) continue; // see check_buffers
         snprintf(name, sizeof name, "grad.%s", g->params.specs[i].name);
         sg_real *expected = golden_read(g, name, g->params.specs[i].count);
         golden_check(name, g->grads[i], expected, g->params.specs[i].count);
@@ -195,6 +195,20 @@ static double train_number(const json_t *train, const char *key)
     double value = NAN;
     assert_int_equal(sg_json_get_number(train, "train", key, true, &value, NULL), SG_OK);
     return value;
+}
+
+// Where they stand behind the last step.
+static void check_buffers(const golden *g)
+{
+    for (size_t i = 0; i < g->params.count; i++) {
+        const sg_param_spec *spec = &g->params.specs[i];
+        if (spec->buffer == SG_BUFFER_NONE) continue;
+        char name[SG_PARAM_NAME + 8];
+        snprintf(name, sizeof name, "final.%s", spec->name);
+        sg_real *expected = golden_read(g, name, spec->count);
+        golden_check(name, g->values[i], expected, spec->count);
+        sg_free(expected);
+    }
 }
 
 static void check_training(golden *g)
@@ -249,6 +263,7 @@ static void check_training(golden *g)
         // Norms of later steps carry the differences of all steps before.
         assert_true(fabs((double)found[2] / (double)norms[s] - 1) <= 10 * tolerance);
     }
+    check_buffers(g);
     sg_optimizer_free(optimizer);
     sg_graph_free(graph);
     sg_free(inputs);
@@ -281,7 +296,25 @@ int main(void)
                                         "sgatlin_gelu",
                                         "sgatlin_relu",
                                         "sgatlin_swish",
-                                        "sgatlin_odd"};
+                                        "sgatlin_odd",
+                                        "vanillam",
+                                        "vanillam_blocks",
+                                        "vanillam_relu",
+                                        "lorkm",
+                                        "lorkm_layernorm",
+                                        "lorkm_batchnorm",
+                                        "pkm",
+                                        "pkm_sigmoid",
+                                        "pkm_relu",
+                                        "pkm_gelu",
+                                        "pkm_ffn",
+                                        "pkm_ffn_sigmoid",
+                                        "randhash",
+                                        "randhash_cells",
+                                        "randhash_wide",
+                                        "avgk",
+                                        "avgk_wide",
+                                        "avgk_gate"};
     enum { count = sizeof names / sizeof *names };
     static char paths[count][4096];
     struct CMUnitTest tests[count];

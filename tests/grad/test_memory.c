@@ -96,8 +96,6 @@ static double plain_act(double x, sg_activation act)
         return x > 0 ? x : 0;
     case SG_ACT_SWISH:
         return x / (1 + exp(-x));
-    case SG_ACT_SIGMOID:
-        return 1 / (1 + exp(-x));
     default:
         return x;
     }
@@ -236,7 +234,7 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
@@ -716,7 +714,8 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     router_user u = *(const router_user *)c->user;
     u.query = in[1];
     u.keys = in[2];
-    sg_builder b = {tape, &u.config, "", router_parameter, &u, NULL, false};
+    sg_builder b = {
+        .tape = tape, .config = &u.config, .prefix = "", .parameter = router_parameter, .user = &u};
     return u.router->build(u.router, &b, in[0]).scores;
 }
 

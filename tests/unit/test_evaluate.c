@@ -20,13 +20,11 @@ static memory_fs *fs;
 static sg_context *context;
 static sg_model *model;
 static sg_data *concat, *padded; // both with val_rows in the validation split
-static const tiny_kind kind_sgatlin = {"sgatlin", "", ""};
-
 static sg_model *make_model(sg_context *in, int64_t vocab, int64_t positions)
 {
     sg_error err = {0};
     sg_model *made;
-    sg_config c = tiny_config(&kind_sgatlin, vocab, positions);
+    sg_config c = tiny_config("sgatlin", vocab, positions);
     if (sg_model_new(in, &c, 3, &made, &err) != SG_OK) fail_msg("%s", err.message);
     // Sharper than fresh weights, so that batches differ.
     for (int64_t i = 0; i < made->params.specs[0].count; i++)

@@ -133,22 +133,25 @@ static void check_gather(const sg_kernels *table, int64_t d, int64_t count)
     float *x = check_random(d, 1, 1), *a = check_random(count, 2, 1),
           *z = check_random(count, 3, 1);
     float *start = check_random(d, 4, 1);
-    int32_t rows[64];
-    for (int64_t j = 0; j < count; j++) // repeats, the first and the last row
+    int32_t rows[64], coming[64];
+    for (int64_t j = 0; j < count; j++) { // repeats, the first and the last row
         rows[j] = (int32_t)(j == 0 ? table_rows - 1 : j * 11 % table_rows);
+        coming[j] = (int32_t)(j * 7 % table_rows);
+    }
+    const int32_t *next = d % 2 ? coming : NULL;
     for (int int8 = 0; int8 < 2; int8++) {
         if (int8)
-            table->gather_dots_int8(a, x, w.int8, w.scales, rows, count, d);
+            table->gather_dots_int8(a, x, w.int8, w.scales, rows, next, count, d);
         else
-            table->gather_dots_bf16(a, x, w.bf16, rows, count, d);
+            table->gather_dots_bf16(a, x, w.bf16, rows, next, count, d);
         for (int64_t j = 0; j < count; j++)
             check_row_dot(&w, int8, rows[j], x, a[j]);
         check_intact(a, count);
         float *y = check_copy(start, d);
         if (int8)
-            table->gather_sum_int8(y, z, w.int8, w.scales, rows, count, d);
+            table->gather_sum_int8(y, z, w.int8, w.scales, rows, next, count, d);
         else
-            table->gather_sum_bf16(y, z, w.bf16, rows, count, d);
+            table->gather_sum_bf16(y, z, w.bf16, rows, next, count, d);
         for (int64_t i = 0; i < d; i++) {
             double exact = (double)start[i], size = fabs(exact);
             for (int64_t j = 0; j < count; j++) {
@@ -251,14 +254,14 @@ static void check_alone(const sg_kernels *table, int64_t d)
     int32_t rows[13];
     for (int j = 0; j < 13; j++)
         rows[j] = j * 5 % table_rows;
-    table->gather_dots_bf16(together, x, w.bf16, rows, 13, d);
+    table->gather_dots_bf16(together, x, w.bf16, rows, NULL, 13, d);
     for (int j = 0; j < 13; j++) {
-        table->gather_dots_bf16(&alone, x, w.bf16, rows + j, 1, d);
+        table->gather_dots_bf16(&alone, x, w.bf16, rows + j, NULL, 1, d);
         assert_true(alone == together[j]);
     }
-    table->gather_dots_int8(together, x, w.int8, w.scales, rows, 13, d);
+    table->gather_dots_int8(together, x, w.int8, w.scales, rows, NULL, 13, d);
     for (int j = 0; j < 13; j++) {
-        table->gather_dots_int8(&alone, x, w.int8, w.scales, rows + j, 1, d);
+        table->gather_dots_int8(&alone, x, w.int8, w.scales, rows + j, NULL, 1, d);
         assert_true(alone == together[j]);
     }
     free(x);

@@ -54,7 +54,7 @@ static counts count_config(const sg_config *c, const char *name, int64_t length)
     double all = sg_tape_flops(graph->tape, NULL);
     assert_true(all - found.flops ==
                 2.0 * (double)(length * c->hidden_size) * (double)c->vocab_size);
-    sg_ffn_count ffn = sg_ffn_counts(c);
+    sg_ffn_count ffn = sg_ffn_counts(c, 0);
     double T = (double)length, d = (double)c->hidden_size;
     double attention = 3 * T * 2 * d * d + 4 * T * T * d + T * 2 * d * d;
     found.formula =
@@ -197,7 +197,8 @@ static void run_router(const sg_router *router, int64_t key_size, sg_real *x, sg
     l.query = sg_tape_leaf(tape, "query", SG_KIND_REAL, 2,
                            (int64_t[]){2 * channels * key, router_d}, query, NULL, false);
     l.keys = sg_tape_leaf(tape, "keys", SG_KIND_REAL, rank, key_shape, keys, NULL, false);
-    sg_builder b = {tape, &config, "", router_parameter, &l, NULL, false};
+    sg_builder b = {
+        .tape = tape, .config = &config, .prefix = "", .parameter = router_parameter, .user = &l};
     sg_selection s = router->build(router, &b, input);
     sg_tape_keep(tape, s.ids);
     sg_tape_keep(tape, s.scores);

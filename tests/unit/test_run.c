@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "format/json.h"
+#include "tiny_models.h"
 #include "tiny_run.h"
 
 // ThreadSanitizer makes threads that outnumber the cores a hundred times slower: there less of all.
@@ -21,11 +22,27 @@
 #endif
 #if defined(__SANITIZE_THREAD__) || defined(SLOW_THREADS)
 enum { most_threads = 3, own_steps = 3 };
-static const char *const families[] = {"sgatlin", "moe", "sgatlin lazy"};
+static const char *const some_kinds[] = {"sgatlin", "moe", "sgatlin lazy", NULL};
+#define run_kind(index) some_kinds[index]
 #else
 enum { most_threads = 8, own_steps = TINY_STEPS };
-static const char *const families[] = {"sgatlin", "peer",         "moe",      "glu",
-                                       "mlp",     "sgatlin lazy", "peer lazy"};
+static const char *const lazy_kinds[] = {"sgatlin lazy",
+                                         "peer lazy",
+                                         "pkm lazy",
+                                         "pkm_ffn lazy",
+                                         "sgatlin ffn_share_pool=1 lazy",
+                                         "lorkm lazy",
+                                         "vanillam lazy",
+                                         "randhash ffn_block_size=1 lazy"};
+static const char *run_kind(int index)
+{
+    int kinds = 0;
+    while (tiny_kind(kinds) != NULL)
+        kinds++;
+    if (index < kinds) return tiny_kind(index);
+    index -= kinds;
+    return index < (int)(sizeof lazy_kinds / sizeof *lazy_kinds) ? lazy_kinds[index] : NULL;
+}
 #endif
 
 static void must(sg_status status, const sg_error *err)
@@ -33,14 +50,17 @@ static void must(sg_status status, const sg_error *err)
     if (status != SG_OK) fail_msg("%s: %s", sg_status_name(status), err->message);
 }
 
-// "FAMILY lazy": with far more neurons than a step reads, updated when they are read.
+// "KIND lazy": rows are updated when they are read, of more neurons than a step reads.
 static sg_train_options own_options(const char *name)
 {
-    char family[32];
-    snprintf(family, sizeof family, "%.*s", (int)strcspn(name, " "), name);
-    sg_train_options options = tiny_options(family);
-    if (strcmp(name, family) == 0) return options;
+    char kind[128];
+    snprintf(kind, sizeof kind, "%s", name);
+    char *lazy = strstr(kind, " lazy");
+    if (lazy != NULL) *lazy = '\0';
+    sg_train_options options = tiny_options(kind);
+    if (lazy == NULL) return options;
     options.config.ffn_neurons = 1024;
+    options.config.ffn_memory_factor = 24; // 24 x 24 cells
     snprintf(options.optimizer_rows, sizeof options.optimizer_rows, "lazy");
     return options;
 }
@@ -73,14 +93,14 @@ static void test_threads(void **state)
 {
     (void)state;
     static const int threads[] = {2, 3, 8};
-    for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
-        sg_train_options options = own_options(families[f]);
+    for (int k = 0; run_kind(k) != NULL; k++) {
+        sg_train_options options = own_options(run_kind(k));
         options.steps = own_steps;
         tiny_end one = end_of(&options);
         for (int i = 0; i < 3; i++) {
             if (threads[i] > most_threads) continue;
-            char where[64];
-            snprintf(where, sizeof where, "%s, %d threads", families[f], threads[i]);
+            char where[128];
+            snprintf(where, sizeof where, "%s, %d threads", run_kind(k), threads[i]);
             ends_as(&options, threads[i], &one, where);
         }
         tiny_end_free(&one);
@@ -90,11 +110,11 @@ static void test_threads(void **state)
 static void test_recompute(void **state)
 {
     (void)state;
-    for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
-        sg_train_options options = own_options(families[f]);
+    for (int k = 0; run_kind(k) != NULL; k++) {
+        sg_train_options options = own_options(run_kind(k));
         tiny_end kept = end_of(&options);
         options.recompute = true;
-        ends_as(&options, 2, &kept, families[f]);
+        ends_as(&options, 2, &kept, run_kind(k));
         tiny_end_free(&kept);
     }
 }
@@ -104,11 +124,11 @@ static void test_recompute(void **state)
 static void test_stop_and_resume(void **state)
 {
     (void)state;
-    for (size_t f = 0; f < sizeof families / sizeof *families; f++)
+    for (int k = 0; run_kind(k) != NULL; k++)
         for (int every = most_threads == 8 ? 1 : 5; every <= 5; every += 2) {
-            char where[64];
-            snprintf(where, sizeof where, "%s, stopped every %d steps", families[f], every);
-            sg_train_options options = own_options(families[f]);
+            char where[128];
+            snprintf(where, sizeof where, "%s, stopped every %d steps", run_kind(k), every);
+            sg_train_options options = own_options(run_kind(k));
             options.spike_limit = 0.05; // its running mean has to be saved too
             tiny_end expected = end_of(&options);
             memory_fs *fs = tiny_disk();
@@ -213,15 +233,15 @@ static void test_lazy_is_exact(void **state)
 static void test_learns(void **state)
 {
     (void)state;
-    for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
+    for (int k = 0; run_kind(k) != NULL; k++) {
         double losses[TINY_STEPS];
-        sg_train_options options = own_options(families[f]);
+        sg_train_options options = own_options(run_kind(k));
         tiny_end end = end_of(&options);
         assert_int_equal(losses_of(&end, losses), TINY_STEPS);
         // An untrained model knows nothing of 320 tokens, and the first update has rate 0.
         assert_true(fabs(losses[0] - log(320)) < 1 && fabs(losses[1] - losses[0]) < 0.5);
         if (!(losses[TINY_STEPS - 1] < losses[0] - 0.2))
-            fail_msg("%s: loss %g at first, %g at last", families[f], losses[0],
+            fail_msg("%s: loss %g at first, %g at last", run_kind(k), losses[0],
                      losses[TINY_STEPS - 1]);
         tiny_end_free(&end);
     }
@@ -403,9 +423,9 @@ static bool text_count(void *user, const char *text, size_t bytes)
 static void test_is_a_model(void **state)
 {
     (void)state;
-    for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
+    for (int k = 0; run_kind(k) != NULL; k++) {
         memory_fs *fs = tiny_disk();
-        sg_train_options options = own_options(families[f]);
+        sg_train_options options = own_options(run_kind(k));
         tiny_life life = {0};
         tiny_must(&life, "/run", &options);
         assert_int_equal(life.events[SG_EVENT_EVAL], 2);

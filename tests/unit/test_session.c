@@ -18,8 +18,6 @@
 enum { vocab = 60, positions = 600 };
 static sg_context *context;
 static sg_tokenizer *tokenizer;
-static const tiny_kind kind_sgatlin = {"sgatlin", "", ""};
-
 static sg_status source(void *user, const char **text, size_t *bytes, sg_error *err)
 {
     (void)err;
@@ -57,7 +55,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static sg_model *make_model(const tiny_kind *kind, int64_t longest)
+static sg_model *make_model(const char *kind, int64_t longest)
 {
     sg_error err = {0};
     sg_model *model;
@@ -124,12 +122,12 @@ static void test_decoding(void **state)
     enum { count = 41 };
     int32_t tokens[count];
     make_tokens(tokens, count);
-    for (int k = 0; k < TINY_KINDS; k++) {
-        sg_model *m = make_model(&tiny_kinds[k], count);
+    for (int k = 0; tiny_kind(k) != NULL; k++) {
+        sg_model *m = make_model(tiny_kind(k), count);
         float *full = full_forward(m, tokens, count);
         const int64_t pieces[] = {1, 2, 7, 40, count};
         for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++)
-            expect_decoding(m, tokens, count, pieces[p], full, tiny_kinds[k].ffn);
+            expect_decoding(m, tokens, count, pieces[p], full, tiny_kind(k));
         sg_free(full);
         sg_model_free(m);
     }
@@ -141,7 +139,7 @@ static void test_long_prompts(void **state)
     (void)state;
     static int32_t tokens[positions];
     make_tokens(tokens, positions);
-    sg_model *m = make_model(&kind_sgatlin, positions);
+    sg_model *m = make_model("sgatlin", positions);
     float *full = full_forward(m, tokens, positions);
     const int64_t pieces[] = {255, 256, 257, 512, 513, positions};
     for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++)
@@ -273,7 +271,7 @@ static void test_rewind(void **state)
     make_tokens(tokens, count);
     for (int i = 0; i < count; i++)
         other[i] = i < 9 ? tokens[i] : (tokens[i] + 1) % vocab;
-    sg_model *m = make_model(&kind_sgatlin, count);
+    sg_model *m = make_model("sgatlin", count);
     float *full = full_forward(m, tokens, count), *full_other = full_forward(m, other, count);
     sg_session *s;
     const float *logits;
@@ -302,7 +300,7 @@ static void test_session_limits(void **state)
 {
     (void)state;
     sg_error err = {0};
-    sg_model *m = make_model(&kind_sgatlin, 20);
+    sg_model *m = make_model("sgatlin", 20);
     sg_session *s;
     const float *logits = NULL;
     int32_t tokens[20] = {2, 3, 4, 5, 6, 7};
@@ -345,7 +343,7 @@ static sg_status feed_operation(void *user, sg_error *err)
 static void test_failing_allocations(void **state)
 {
     (void)state;
-    sg_model *m = make_model(&kind_sgatlin, 300);
+    sg_model *m = make_model("sgatlin", 300);
     assert_true(alloc_failure_loop(feed_operation, m) > 20);
     sg_model_free(m);
 }
@@ -597,7 +595,7 @@ static void test_generate(void **state)
 {
     (void)state;
     static heard h, again;
-    sg_model *m = make_model(&kind_sgatlin, positions);
+    sg_model *m = make_model("sgatlin", positions);
     int stopped = 0;
     for (uint64_t seed = 0; seed < 12; seed++) {
         sg_generate_options o = sg_generate_options_default();
@@ -621,7 +619,7 @@ static void test_generate_to_the_end(void **state)
 {
     (void)state;
     static heard h;
-    sg_model *m = make_model(&kind_sgatlin, 30);
+    sg_model *m = make_model("sgatlin", 30);
     sg_generate_options o = sg_generate_options_default();
     o.ignore_eos = true;
     o.max_tokens = INT64_MAX;
@@ -645,7 +643,7 @@ static void test_generate_refuses(void **state)
     (void)state;
     sg_error err = {0};
     sg_generate_options o = sg_generate_options_default();
-    sg_model *m = make_model(&kind_sgatlin, 8), *wrong, *no_bos;
+    sg_model *m = make_model("sgatlin", 8), *wrong, *no_bos;
     o.max_tokens = -1;
     assert_int_equal(sg_generate(m, tokenizer, "a", &o, NULL, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message, "max-tokens: found -1, expected at least 0");
@@ -656,12 +654,12 @@ static void test_generate_refuses(void **state)
     assert_int_equal(sg_generate(m, tokenizer, "sat on the mat and the dog", &o, NULL, &err),
                      SG_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "expected less than the model's 8 positions"));
-    sg_config c = tiny_config(&kind_sgatlin, vocab + 1, 8);
+    sg_config c = tiny_config("sgatlin", vocab + 1, 8);
     assert_int_equal(sg_model_new(context, &c, 3, &wrong, NULL), SG_OK);
     assert_int_equal(sg_generate(wrong, tokenizer, "a", &o, NULL, &err), SG_ERR_MISMATCH);
     assert_string_equal(err.message,
                         "the tokenizer has 60 tokens, expected the model's vocabulary of 61");
-    c = tiny_config(&kind_sgatlin, vocab, 8);
+    c = tiny_config("sgatlin", vocab, 8);
     c.bos_token_id = -1;
     assert_int_equal(sg_model_new(context, &c, 3, &no_bos, NULL), SG_OK);
     assert_int_equal(sg_generate(no_bos, tokenizer, "", &o, NULL, &err), SG_ERR_ARGUMENT);
@@ -684,7 +682,7 @@ static sg_status generate_operation(void *user, sg_error *err)
 static void test_failing_generation(void **state)
 {
     (void)state;
-    sg_model *m = make_model(&kind_sgatlin, 40);
+    sg_model *m = make_model("sgatlin", 40);
     assert_true(alloc_failure_loop(generate_operation, m) > 20);
     sg_model_free(m);
 }

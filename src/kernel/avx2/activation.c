@@ -19,6 +19,7 @@ static inline __m256 act_value(__m256 x, sg_activation act)
     }
     if (act == SG_ACT_RELU) return _mm256_max_ps(_mm256_setzero_ps(), x);
     if (act == SG_ACT_SWISH) return _mm256_mul_ps(x, simd_sigmoid(x));
+    if (act == SG_ACT_SIGMOID) return simd_sigmoid(x);
     return x;
 }
 
@@ -42,6 +43,10 @@ static inline __m256 act_slope(__m256 x, sg_activation act)
     if (act == SG_ACT_RELU)
         return _mm256_and_ps(one, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ));
     if (act == SG_ACT_SWISH) return act_gate_slope(x, simd_sigmoid(x), one);
+    if (act == SG_ACT_SIGMOID) {
+        __m256 s = simd_sigmoid(x);
+        return _mm256_fnmadd_ps(s, s, s);
+    }
     return one;
 }
 
@@ -74,6 +79,9 @@ void sg_avx2_act_forward(float *y, const float *x, sg_activation act, int64_t n)
     case SG_ACT_SWISH:
         act_forward(y, x, SG_ACT_SWISH, n);
         break;
+    case SG_ACT_SIGMOID:
+        act_forward(y, x, SG_ACT_SIGMOID, n);
+        break;
     default:
         act_forward(y, x, SG_ACT_IDENTITY, n);
         break;
@@ -92,6 +100,9 @@ void sg_avx2_act_backward(float *dx, const float *dy, const float *x, sg_activat
         break;
     case SG_ACT_SWISH:
         act_backward(dx, dy, x, SG_ACT_SWISH, n, accumulate);
+        break;
+    case SG_ACT_SIGMOID:
+        act_backward(dx, dy, x, SG_ACT_SIGMOID, n, accumulate);
         break;
     default:
         act_backward(dx, dy, x, SG_ACT_IDENTITY, n, accumulate);

@@ -49,13 +49,13 @@ void sg_avx2_thin_product_int8(float *y, int64_t ldy, const float *x, int64_t ld
                                const int8_t *w, int64_t ldw, const float *scales, int64_t n,
                                int64_t d);
 void sg_avx2_gather_dots_bf16(float *a, const float *x, const sg_bf16 *table, const int32_t *rows,
-                              int64_t count, int64_t d);
+                              const int32_t *next, int64_t count, int64_t d);
 void sg_avx2_gather_sum_bf16(float *y, const float *z, const sg_bf16 *table, const int32_t *rows,
-                             int64_t count, int64_t d);
+                             const int32_t *next, int64_t count, int64_t d);
 void sg_avx2_gather_dots_int8(float *a, const float *x, const int8_t *table, const float *scales,
-                              const int32_t *rows, int64_t count, int64_t d);
+                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,
-                             const int32_t *rows, int64_t count, int64_t d);
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 
 void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
                    const sg_adamw_args *args);

@@ -1,44 +1,90 @@
-// Weights in bf16 or int8: widened to eight floats in registers, then used as the wide kernels use
+// Weights in bf16 or int8: widened in registers, sixteen at a time, then used as the wide kernels use
 // theirs. What a weight is made of is a constant where these are used, so each pair of kernels is
-// one loop written once.
+// one loop written once. From memory these wait for the first lines of each row above all: the rows
+// that come next, in the same call or the next, are prefetched.
 #include <string.h>
 
 #include "kernel/avx2/kernels.h"
 #include "kernel/avx2/simd.h"
 
+// Always inlined, so that constants given to them are constants in them.
+#define NARROW_INLINE static inline __attribute__((always_inline))
+
 typedef enum narrow_kind { NARROW_BF16, NARROW_INT8 } narrow_kind;
 
-static inline __m256 narrow_widen_bf16(__m128i w)
+NARROW_INLINE __m256 narrow_widen_bf16(__m128i w)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(w), 16));
 }
 
-static inline __m256 narrow_widen_int8(__m128i q)
+NARROW_INLINE __m256 narrow_widen_int8(__m128i q)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
 }
 
-// Eight weights from element i on.
-static inline __m256 narrow_load(const void *w, int64_t i, narrow_kind kind)
-{
-    if (kind == NARROW_BF16)
-        return narrow_widen_bf16(_mm_loadu_si128((const __m128i *)((const sg_bf16 *)w + i)));
-    return narrow_widen_int8(_mm_loadl_epi64((const __m128i *)((const int8_t *)w + i)));
-}
+// Sixteen numbers: the first and the last eight, but of a bf16 row, and of what it meets, those at
+// even and those at odd places, since 32 bits hold one of each: the one shifted up, the other with
+// the lower half cut off.
+typedef struct narrow_piece {
+    __m256 a, b;
+} narrow_piece;
 
-// The `left` < 8 that remain, followed by zeros; nothing beyond them is read.
-static inline __m256 narrow_load_end(const void *w, int64_t i, int64_t left, narrow_kind kind)
+NARROW_INLINE narrow_piece narrow_weights(const void *w, narrow_kind kind)
 {
-    __m128i bytes = _mm_setzero_si128();
     if (kind == NARROW_BF16) {
-        memcpy(&bytes, (const sg_bf16 *)w + i, (size_t)left * sizeof(sg_bf16));
-        return narrow_widen_bf16(bytes);
+        const __m256i bits = _mm256_loadu_si256(w);
+        const __m256i odd = _mm256_and_si256(bits, _mm256_set1_epi32((int32_t)0xffff0000));
+        return (narrow_piece){_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)),
+                              _mm256_castsi256_ps(odd)};
     }
-    memcpy(&bytes, (const int8_t *)w + i, (size_t)left);
-    return narrow_widen_int8(bytes);
+    return (narrow_piece){
+        narrow_widen_int8(_mm_loadl_epi64(w)),
+        narrow_widen_int8(_mm_loadl_epi64((const __m128i *)((const char *)w + 8)))};
 }
 
-static inline const void *narrow_row(const void *table, int64_t row, int64_t stride,
+NARROW_INLINE narrow_piece narrow_vector(const float *x, narrow_kind kind)
+{
+    const __m256 x0 = _mm256_loadu_ps(x), x1 = _mm256_loadu_ps(x + 8);
+    if (kind != NARROW_BF16) return (narrow_piece){x0, x1};
+    const __m256 low = _mm256_permute2f128_ps(x0, x1, 0x20);  // 0-3, 8-11
+    const __m256 high = _mm256_permute2f128_ps(x0, x1, 0x31); // 4-7, 12-15
+    return (narrow_piece){_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xdd)};
+}
+
+NARROW_INLINE void narrow_store(float *y, narrow_piece p, narrow_kind kind)
+{
+    if (kind == NARROW_BF16) {
+        const __m256 low = _mm256_unpacklo_ps(p.a, p.b), high = _mm256_unpackhi_ps(p.a, p.b);
+        p = (narrow_piece){_mm256_permute2f128_ps(low, high, 0x20),
+                           _mm256_permute2f128_ps(low, high, 0x31)};
+    }
+    _mm256_storeu_ps(y, p.a);
+    _mm256_storeu_ps(y + 8, p.b);
+}
+
+// The `left` < 16 that remain, followed by zeros; nothing beyond them is read.
+NARROW_INLINE narrow_piece narrow_weights_end(const void *w, int64_t left, narrow_kind kind)
+{
+    char bytes[32] = {0};
+    memcpy(bytes, w, (size_t)left * (kind == NARROW_BF16 ? 2 : 1));
+    return narrow_weights(bytes, kind);
+}
+
+NARROW_INLINE narrow_piece narrow_vector_end(const float *x, int64_t left, narrow_kind kind)
+{
+    float padded[16] = {0};
+    memcpy(padded, x, (size_t)left * sizeof *x);
+    return narrow_vector(padded, kind);
+}
+
+NARROW_INLINE void narrow_store_end(float *y, narrow_piece p, int64_t left, narrow_kind kind)
+{
+    float padded[16];
+    narrow_store(padded, p, kind);
+    memcpy(y, padded, (size_t)left * sizeof *y);
+}
+
+NARROW_INLINE const void *narrow_row(const void *table, int64_t row, int64_t stride,
                                      narrow_kind kind)
 {
     return (const char *)table + row * stride * (kind == NARROW_BF16 ? 2 : 1);
@@ -71,7 +117,7 @@ void sg_avx2_from_bf16(float *y, const sg_bf16 *x, int64_t n)
 {
     int64_t i = 0;
     for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(y + i, narrow_load(x, i, NARROW_BF16));
+        _mm256_storeu_ps(y + i, narrow_widen_bf16(_mm_loadu_si128((const __m128i *)(x + i))));
     for (; i < n; i++)
         y[i] = sg_bf16_value(x[i]);
 }
@@ -81,56 +127,57 @@ void sg_avx2_from_int8(float *y, const int8_t *q, float scale, int64_t n)
     const __m256 factor = _mm256_set1_ps(scale);
     int64_t i = 0;
     for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(y + i, _mm256_mul_ps(factor, narrow_load(q, i, NARROW_INT8)));
+        _mm256_storeu_ps(
+            y + i,
+            _mm256_mul_ps(factor, narrow_widen_int8(_mm_loadl_epi64((const __m128i *)(q + i)))));
     for (; i < n; i++)
         y[i] = scale * q[i];
 }
 
 // ---- products ---------------------------------------------------------------------------------
 
+// A line of a row that comes later, once for each line.
+NARROW_INLINE void narrow_prefetch(const void *row, int64_t i, narrow_kind kind)
+{
+    if (i % (kind == NARROW_BF16 ? 32 : 64) == 0)
+        _mm_prefetch((const char *)narrow_row(row, i, 1, kind), _MM_HINT_T0);
+}
+
 // As simd_dots: up to four rows at once, two sums each; next[r] is prefetched where `ahead`.
-static inline void narrow_dots(float *a, const float *x, const void *const row[4],
+NARROW_INLINE void narrow_dots(float *a, const float *x, const void *const row[4],
                                const void *const next[4], int count, bool ahead, narrow_kind kind,
                                int64_t d)
 {
-    const int line = kind == NARROW_BF16 ? 32 : 64; // weights of a line of the cache
-    __m256 even[4], odd[4];
+    __m256 s[4], t[4];
     SIMD_UNROLL
     for (int r = 0; r < count; r++)
-        even[r] = odd[r] = _mm256_setzero_ps();
+        s[r] = t[r] = _mm256_setzero_ps();
     int64_t i = 0;
     for (; i + 16 <= d; i += 16) {
-        const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
-        if (ahead && i % line == 0) {
-            SIMD_UNROLL
-            for (int r = 0; r < count; r++)
-                _mm_prefetch((const char *)narrow_row(next[r], i, 1, kind), _MM_HINT_T0);
-        }
+        const narrow_piece part = narrow_vector(x + i, kind);
         SIMD_UNROLL
         for (int r = 0; r < count; r++) {
-            even[r] = _mm256_fmadd_ps(narrow_load(row[r], i, kind), x0, even[r]);
-            odd[r] = _mm256_fmadd_ps(narrow_load(row[r], i + 8, kind), x1, odd[r]);
+            if (ahead) narrow_prefetch(next[r], i, kind);
+            const narrow_piece w = narrow_weights(narrow_row(row[r], i, 1, kind), kind);
+            s[r] = _mm256_fmadd_ps(w.a, part.a, s[r]);
+            t[r] = _mm256_fmadd_ps(w.b, part.b, t[r]);
         }
     }
-    if (i + 8 <= d) {
-        const __m256 part = _mm256_loadu_ps(x + i);
-        SIMD_UNROLL
-        for (int r = 0; r < count; r++)
-            even[r] = _mm256_fmadd_ps(narrow_load(row[r], i, kind), part, even[r]);
-        i += 8;
-    }
     if (i < d) {
-        const __m256 part = simd_load(x + i, d - i);
+        const narrow_piece part = narrow_vector_end(x + i, d - i, kind);
         SIMD_UNROLL
-        for (int r = 0; r < count; r++)
-            odd[r] = _mm256_fmadd_ps(narrow_load_end(row[r], i, d - i, kind), part, odd[r]);
+        for (int r = 0; r < count; r++) {
+            const narrow_piece w = narrow_weights_end(narrow_row(row[r], i, 1, kind), d - i, kind);
+            s[r] = _mm256_fmadd_ps(w.a, part.a, s[r]);
+            t[r] = _mm256_fmadd_ps(w.b, part.b, t[r]);
+        }
     }
     SIMD_UNROLL
     for (int r = 0; r < count; r++)
-        a[r] = simd_sum(_mm256_add_ps(even[r], odd[r]));
+        a[r] = simd_sum(_mm256_add_ps(s[r], t[r]));
 }
 
-static inline void narrow_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx,
+NARROW_INLINE void narrow_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx,
                                        int64_t m, const void *w, int64_t ldw, const float *scales,
                                        int64_t n, narrow_kind kind, int64_t d)
 {
@@ -168,23 +215,34 @@ void sg_avx2_thin_product_int8(float *y, int64_t ldy, const float *x, int64_t ld
 
 // ---- rows by index ----------------------------------------------------------------------------
 
-static inline void narrow_gather_dots(float *a, const float *x, const void *table,
-                                      const float *scales, const int32_t *rows, int64_t count,
-                                      narrow_kind kind, int64_t d)
+// The rows that are read behind the `group` from j on: those of the list, then those of `next` (as
+// many as the list, or NULL). False where there are none to know of.
+NARROW_INLINE bool narrow_following(const void *following[8], const void *table,
+                                    const int32_t *rows, const int32_t *next, int64_t j, int group,
+                                    int64_t count, narrow_kind kind, int64_t d)
+{
+    const int32_t *from = j + 2 * group <= count ? rows + j + group : next;
+    if (from == NULL) return false;
+    SIMD_UNROLL
+    for (int r = 0; r < group; r++)
+        following[r] = narrow_row(table, from[r], d, kind);
+    return true;
+}
+
+NARROW_INLINE void narrow_gather_dots(float *a, const float *x, const void *table,
+                                      const float *scales, const int32_t *rows, const int32_t *next,
+                                      int64_t count, narrow_kind kind, int64_t d)
 {
     int64_t j = 0;
     for (; j + 4 <= count; j += 4) {
-        const void *row[4], *next[4];
-        bool ahead = j + 8 <= count;
+        const void *row[4], *following[8];
         SIMD_UNROLL
-        for (int r = 0; r < 4; r++) {
+        for (int r = 0; r < 4; r++)
             row[r] = narrow_row(table, rows[j + r], d, kind);
-            next[r] = ahead ? narrow_row(table, rows[j + 4 + r], d, kind) : NULL;
-        }
-        if (ahead)
-            narrow_dots(a + j, x, row, next, 4, true, kind, d);
+        if (narrow_following(following, table, rows, next, j, 4, count, kind, d))
+            narrow_dots(a + j, x, row, following, 4, true, kind, d);
         else
-            narrow_dots(a + j, x, row, next, 4, false, kind, d);
+            narrow_dots(a + j, x, row, row, 4, false, kind, d);
     }
     for (; j < count; j++) {
         const void *row[4] = {narrow_row(table, rows[j], d, kind)};
@@ -196,20 +254,21 @@ static inline void narrow_gather_dots(float *a, const float *x, const void *tabl
 }
 
 void sg_avx2_gather_dots_bf16(float *a, const float *x, const sg_bf16 *table, const int32_t *rows,
-                              int64_t count, int64_t d)
+                              const int32_t *next, int64_t count, int64_t d)
 {
-    narrow_gather_dots(a, x, table, NULL, rows, count, NARROW_BF16, d);
+    narrow_gather_dots(a, x, table, NULL, rows, next, count, NARROW_BF16, d);
 }
 
 void sg_avx2_gather_dots_int8(float *a, const float *x, const int8_t *table, const float *scales,
-                              const int32_t *rows, int64_t count, int64_t d)
+                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {
-    narrow_gather_dots(a, x, table, scales, rows, count, NARROW_INT8, d);
+    narrow_gather_dots(a, x, table, scales, rows, next, count, NARROW_INT8, d);
 }
 
 // As sum_rows of gather.c: y is read and written once for `count` rows.
-static inline void narrow_sum_rows(float *y, const float *z, const void *table, const float *scales,
-                                   const int32_t *rows, int count, narrow_kind kind, int64_t d)
+NARROW_INLINE void narrow_sum_rows(float *y, const float *z, const void *table, const float *scales,
+                                   const int32_t *rows, const void *const following[8], int count,
+                                   bool ahead, narrow_kind kind, int64_t d)
 {
     const void *row[8];
     __m256 scale[8];
@@ -220,55 +279,63 @@ static inline void narrow_sum_rows(float *y, const float *z, const void *table, 
     }
     int64_t i = 0;
     for (; i + 16 <= d; i += 16) {
-        __m256 s0 = _mm256_loadu_ps(y + i), s1 = _mm256_loadu_ps(y + i + 8);
+        narrow_piece sum = narrow_vector(y + i, kind);
         SIMD_UNROLL
         for (int r = 0; r < count; r++) {
-            s0 = _mm256_fmadd_ps(scale[r], narrow_load(row[r], i, kind), s0);
-            s1 = _mm256_fmadd_ps(scale[r], narrow_load(row[r], i + 8, kind), s1);
+            if (ahead) narrow_prefetch(following[r], i, kind);
+            const narrow_piece w = narrow_weights(narrow_row(row[r], i, 1, kind), kind);
+            sum.a = _mm256_fmadd_ps(scale[r], w.a, sum.a);
+            sum.b = _mm256_fmadd_ps(scale[r], w.b, sum.b);
         }
-        _mm256_storeu_ps(y + i, s0);
-        _mm256_storeu_ps(y + i + 8, s1);
-    }
-    if (i + 8 <= d) {
-        __m256 s = _mm256_loadu_ps(y + i);
-        SIMD_UNROLL
-        for (int r = 0; r < count; r++)
-            s = _mm256_fmadd_ps(scale[r], narrow_load(row[r], i, kind), s);
-        _mm256_storeu_ps(y + i, s);
-        i += 8;
+        narrow_store(y + i, sum, kind);
     }
     if (i < d) {
-        __m256 s = simd_load(y + i, d - i);
+        narrow_piece sum = narrow_vector_end(y + i, d - i, kind);
         SIMD_UNROLL
-        for (int r = 0; r < count; r++)
-            s = _mm256_fmadd_ps(scale[r], narrow_load_end(row[r], i, d - i, kind), s);
-        simd_store(y + i, s, d - i);
+        for (int r = 0; r < count; r++) {
+            const narrow_piece w = narrow_weights_end(narrow_row(row[r], i, 1, kind), d - i, kind);
+            sum.a = _mm256_fmadd_ps(scale[r], w.a, sum.a);
+            sum.b = _mm256_fmadd_ps(scale[r], w.b, sum.b);
+        }
+        narrow_store_end(y + i, sum, d - i, kind);
     }
 }
 
-static inline void narrow_gather_sum(float *y, const float *z, const void *table,
-                                     const float *scales, const int32_t *rows, int64_t count,
-                                     narrow_kind kind, int64_t d)
+NARROW_INLINE void narrow_sum_group(float *y, const float *z, const void *table,
+                                    const float *scales, const int32_t *rows, const int32_t *next,
+                                    int64_t j, int group, int64_t count, narrow_kind kind,
+                                    int64_t d)
+{
+    const void *following[8];
+    if (narrow_following(following, table, rows, next, j, group, count, kind, d))
+        narrow_sum_rows(y, z + j, table, scales, rows + j, following, group, true, kind, d);
+    else
+        narrow_sum_rows(y, z + j, table, scales, rows + j, NULL, group, false, kind, d);
+}
+
+NARROW_INLINE void narrow_gather_sum(float *y, const float *z, const void *table,
+                                     const float *scales, const int32_t *rows, const int32_t *next,
+                                     int64_t count, narrow_kind kind, int64_t d)
 {
     int64_t j = 0;
     for (; j + 8 <= count; j += 8)
-        narrow_sum_rows(y, z + j, table, scales, rows + j, 8, kind, d);
+        narrow_sum_group(y, z, table, scales, rows, next, j, 8, count, kind, d);
     if (j + 4 <= count) {
-        narrow_sum_rows(y, z + j, table, scales, rows + j, 4, kind, d);
+        narrow_sum_group(y, z, table, scales, rows, next, j, 4, count, kind, d);
         j += 4;
     }
     for (; j < count; j++)
-        narrow_sum_rows(y, z + j, table, scales, rows + j, 1, kind, d);
+        narrow_sum_rows(y, z + j, table, scales, rows + j, NULL, 1, false, kind, d);
 }
 
 void sg_avx2_gather_sum_bf16(float *y, const float *z, const sg_bf16 *table, const int32_t *rows,
-                             int64_t count, int64_t d)
+                             const int32_t *next, int64_t count, int64_t d)
 {
-    narrow_gather_sum(y, z, table, NULL, rows, count, NARROW_BF16, d);
+    narrow_gather_sum(y, z, table, NULL, rows, next, count, NARROW_BF16, d);
 }
 
 void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,
-                             const int32_t *rows, int64_t count, int64_t d)
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {
-    narrow_gather_sum(y, z, table, scales, rows, count, NARROW_INT8, d);
+    narrow_gather_sum(y, z, table, scales, rows, next, count, NARROW_INT8, d);
 }

@@ -169,36 +169,49 @@ SIMD_INLINE void rows_thin_product(float *y, int64_t ldy, const float *x, int64_
     }
 }
 
-// a[j] = x . table[rows[j]]. The next eight rows are prefetched where `ahead`.
-SIMD_INLINE void rows_gather_dots(float *a, const float *x, const void *table, const int32_t *rows,
-                                  int64_t count, bool ahead, rows_kind kind, int64_t d)
+// The rows that are read behind the `group` from j on: those of the list, then those of `next` (as
+// many as the list, or NULL). False where there are none to know of.
+SIMD_INLINE bool rows_following(const void *following[8], const void *table, const int32_t *rows,
+                                const int32_t *next, int64_t j, int group, int64_t count,
+                                rows_kind kind, int64_t d)
 {
-    const void *row[8], *next[8];
+    const int32_t *from = j + 2 * group <= count ? rows + j + group : next;
+    if (from == NULL) return false;
+    SIMD_UNROLL
+    for (int r = 0; r < group; r++)
+        following[r] = rows_at(table, from[r] * d, kind);
+    return true;
+}
+
+// `count` products from j on, a constant where it is used: 1, 4 or 8.
+SIMD_INLINE void rows_gather_group(float *a, const float *x, const void *table, const int32_t *rows,
+                                   const int32_t *next, int64_t j, int group, int64_t count,
+                                   bool ahead, rows_kind kind, int64_t d)
+{
+    const void *row[8], *following[8];
+    SIMD_UNROLL
+    for (int r = 0; r < group; r++)
+        row[r] = rows_at(table, rows[j + r] * d, kind);
+    if (ahead && rows_following(following, table, rows, next, j, group, count, kind, d))
+        rows_dots(a + j, x, row, following, group, true, kind, d);
+    else
+        rows_dots(a + j, x, row, row, group, false, kind, d);
+}
+
+// a[j] = x . table[rows[j]]. The rows that follow are prefetched where `ahead`.
+SIMD_INLINE void rows_gather_dots(float *a, const float *x, const void *table, const int32_t *rows,
+                                  const int32_t *next, int64_t count, bool ahead, rows_kind kind,
+                                  int64_t d)
+{
     int64_t j = 0;
-    for (; j + 8 <= count; j += 8) {
-        SIMD_UNROLL
-        for (int r = 0; r < 8; r++)
-            row[r] = rows_at(table, rows[j + r] * d, kind);
-        if (ahead && j + 16 <= count) {
-            SIMD_UNROLL
-            for (int r = 0; r < 8; r++)
-                next[r] = rows_at(table, rows[j + 8 + r] * d, kind);
-            rows_dots(a + j, x, row, next, 8, true, kind, d);
-        } else {
-            rows_dots(a + j, x, row, row, 8, false, kind, d);
-        }
-    }
+    for (; j + 8 <= count; j += 8)
+        rows_gather_group(a, x, table, rows, next, j, 8, count, ahead, kind, d);
     if (j + 4 <= count) {
-        SIMD_UNROLL
-        for (int r = 0; r < 4; r++)
-            row[r] = rows_at(table, rows[j + r] * d, kind);
-        rows_dots(a + j, x, row, row, 4, false, kind, d);
+        rows_gather_group(a, x, table, rows, next, j, 4, count, ahead, kind, d);
         j += 4;
     }
-    for (; j < count; j++) {
-        row[0] = rows_at(table, rows[j] * d, kind);
-        rows_dots(a + j, x, row, row, 1, false, kind, d);
-    }
+    for (; j < count; j++)
+        rows_gather_group(a, x, table, rows, next, j, 1, count, false, kind, d);
 }
 
 // ---- sums --------------------------------------------------------------------------------------
@@ -206,7 +219,8 @@ SIMD_INLINE void rows_gather_dots(float *a, const float *x, const void *table, c
 // y += sum of z[r] table[rows[r]] over `count` rows at once, a constant where it is used: y is read
 // and written once for all of them. Each element of y takes the rows in order whatever the grouping.
 SIMD_INLINE void rows_sum(float *y, const float *z, const void *table, const float *scales,
-                          const int32_t *rows, int count, rows_kind kind, int64_t d)
+                          const int32_t *rows, const void *const following[8], int count,
+                          bool ahead, rows_kind kind, int64_t d)
 {
     const rows_mask all = {0xffff, 0xffff};
     const void *row[8];
@@ -221,6 +235,7 @@ SIMD_INLINE void rows_sum(float *y, const float *z, const void *table, const flo
         rows_piece sum = rows_load_vector(y + i, all, kind);
         SIMD_UNROLL
         for (int r = 0; r < count; r++) {
+            if (ahead) rows_prefetch(following[r], i, kind);
             const rows_piece w = rows_load(row[r], i, all, kind);
             sum.a = _mm512_fmadd_ps(scale[r], w.a, sum.a);
             sum.b = _mm512_fmadd_ps(scale[r], w.b, sum.b);
@@ -240,18 +255,30 @@ SIMD_INLINE void rows_sum(float *y, const float *z, const void *table, const flo
     }
 }
 
+SIMD_INLINE void rows_sum_group(float *y, const float *z, const void *table, const float *scales,
+                                const int32_t *rows, const int32_t *next, int64_t j, int group,
+                                int64_t count, bool ahead, rows_kind kind, int64_t d)
+{
+    const void *following[8];
+    if (ahead && rows_following(following, table, rows, next, j, group, count, kind, d))
+        rows_sum(y, z + j, table, scales, rows + j, following, group, true, kind, d);
+    else
+        rows_sum(y, z + j, table, scales, rows + j, NULL, group, false, kind, d);
+}
+
 SIMD_INLINE void rows_gather_sum(float *y, const float *z, const void *table, const float *scales,
-                                 const int32_t *rows, int64_t count, rows_kind kind, int64_t d)
+                                 const int32_t *rows, const int32_t *next, int64_t count,
+                                 bool ahead, rows_kind kind, int64_t d)
 {
     int64_t j = 0;
     for (; j + 8 <= count; j += 8)
-        rows_sum(y, z + j, table, scales, rows + j, 8, kind, d);
+        rows_sum_group(y, z, table, scales, rows, next, j, 8, count, ahead, kind, d);
     if (j + 4 <= count) {
-        rows_sum(y, z + j, table, scales, rows + j, 4, kind, d);
+        rows_sum_group(y, z, table, scales, rows, next, j, 4, count, ahead, kind, d);
         j += 4;
     }
     for (; j < count; j++)
-        rows_sum(y, z + j, table, scales, rows + j, 1, kind, d);
+        rows_sum_group(y, z, table, scales, rows, next, j, 1, count, false, kind, d);
 }
 
 #endif

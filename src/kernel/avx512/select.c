@@ -22,7 +22,9 @@ enum { select_max = 16, select_width = 32, select_places = select_width - 1 };
 static inline __m512i select_keys(__m512 x)
 {
     __m512i bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_setzero_ps()));
-    return _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
+    // bits ^ (sign & 0x7fffffff)
+    return _mm512_ternarylogic_epi32(bits, _mm512_srai_epi32(bits, 31),
+                                     _mm512_set1_epi32(INT32_MAX), 0x78);
 }
 
 // The same backwards.
@@ -81,61 +83,65 @@ static inline __m512i sort_sixteen(__m512i a, unsigned turn)
 
 // ---- the best of up to 32 ----------------------------------------------------------------------
 
-// Up to 32 numbers without NaN, -inf behind them, and which places hold one.
-typedef struct select_numbers {
-    __m512 low, high;
-    __mmask16 in_low, in_high;
-} select_numbers;
-
 // Places and numbers in falling order; 16 of them, of which the first k are right.
 typedef struct select_best {
     __m512i places;
     __m512 scores;
 } select_best;
 
-// Its own place in the last five bits, the lowest largest; below everything where there is no number.
-static inline __m512i select_pack(__m512 x, __mmask16 in, int first)
+// Keys with a place in the last five bits, the lowest place largest.
+SIMD_INLINE __m512i select_pack(__m512 x, __m512i place)
 {
-    const __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i place = _mm512_sub_epi32(_mm512_set1_epi32(select_places - first), index);
-    __m512i kept = _mm512_andnot_si512(_mm512_set1_epi32(select_places), select_keys(x));
-    return _mm512_mask_or_epi32(_mm512_set1_epi32(INT32_MIN), in, kept, place);
+    const __m512i bits = _mm512_set1_epi32(select_places);
+    // (keys & ~bits) | (bits - place)
+    return _mm512_ternarylogic_epi32(select_keys(x), bits, _mm512_sub_epi32(bits, place), 0xba);
 }
 
-// False where the last five bits may decide the order of the first k <= 16.
-static inline bool select_sort(select_best *best, const select_numbers *x, int64_t k)
+// The 16 best of two sorted vectors, one falling and one rising. False where one that is left behind
+// differs from the last one taken, the k-th, in its last five bits alone.
+SIMD_INLINE bool select_merge(__m512i *keys, __m512i falling, __m512i rising, int64_t k)
 {
-    __m512i keys = select_pack(x->low, x->in_low, 0);
-    bool sure = true;
-    if (x->in_high == 0) {
-        keys = sort_sixteen(keys, 0);
-    } else {
-        __m512i falling = sort_sixteen(keys, 0);
-        __m512i rising = sort_sixteen(select_pack(x->high, x->in_high, 16), 0xffff);
-        keys = sort_bitonic(_mm512_max_epi32(falling, rising), 0);
-        // Those left behind must differ from the last one taken in more than five bits.
-        __m512i rest = _mm512_min_epi32(falling, rising);
-        __m512i last = _mm512_permutexvar_epi32(_mm512_set1_epi32((int32_t)k - 1), keys);
-        last = _mm512_andnot_si512(_mm512_set1_epi32(select_places), last);
-        sure = _mm512_cmpge_epi32_mask(rest, last) == 0;
-    }
-    best->places = _mm512_andnot_si512(keys, _mm512_set1_epi32(select_places));
-    best->scores = _mm512_permutex2var_ps(x->low, best->places, x->high);
-    __m512i bits = _mm512_castps_si512(best->scores);
+    *keys = sort_bitonic(_mm512_max_epi32(falling, rising), 0);
+    __m512i rest = _mm512_min_epi32(falling, rising);
+    __m512i last = _mm512_permutexvar_epi32(_mm512_set1_epi32((int32_t)k - 1), *keys);
+    last = _mm512_andnot_si512(_mm512_set1_epi32(select_places), last);
+    return _mm512_cmpge_epi32_mask(rest, last) == 0;
+}
+
+SIMD_INLINE __m512i select_unpack(__m512i keys)
+{
+    return _mm512_andnot_si512(keys, _mm512_set1_epi32(select_places));
+}
+
+// The last five bits may have brought sorted numbers into a wrong order.
+SIMD_INLINE bool select_falls(__m512 x)
+{
+    __m512i bits = _mm512_castps_si512(x);
     __m512 next = _mm512_castsi512_ps(_mm512_alignr_epi32(bits, bits, 1));
-    unsigned wrong = _mm512_cmp_ps_mask(best->scores, next, _CMP_LT_OQ);
-    return sure && (wrong & 0x7fff) == 0;
+    return ((unsigned)_mm512_cmp_ps_mask(x, next, _CMP_LT_OQ) & 0x7fff) == 0;
 }
 
-// The first 32 of x, or the n that there are.
-static inline select_numbers select_load(const float *x, int64_t n)
+// Of 32 numbers without NaN, -inf behind the n that there are; high is not read for n <= 16. False
+// where the last five bits may decide the order of the first k <= 16.
+SIMD_INLINE bool select_sort(select_best *best, __m512 low, __m512 high, int64_t n, int64_t k)
+{
+    const __m512i index = simd_index();
+    __m512i keys = sort_sixteen(select_pack(low, index), 0);
+    bool sure = true;
+    if (n > 16) {
+        __m512i place = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+        sure = select_merge(&keys, keys, sort_sixteen(select_pack(high, place), 0xffff), k);
+    }
+    best->places = select_unpack(keys);
+    best->scores = _mm512_permutex2var_ps(low, best->places, high);
+    return sure && select_falls(best->scores);
+}
+
+// The next sixteen of x or the n > 0 that there are; NaN gives way to -inf.
+SIMD_INLINE __m512 select_load(const float *x, int64_t n)
 {
     const __m512 none = _mm512_set1_ps(-INFINITY);
-    select_numbers r = {.in_low = simd_lanes(n), .in_high = n > 16 ? simd_lanes(n - 16) : 0};
-    r.low = _mm512_max_ps(_mm512_mask_loadu_ps(none, r.in_low, x), none); // NaN gives way to -inf
-    r.high = none;
-    if (n > 16) r.high = _mm512_max_ps(_mm512_mask_loadu_ps(none, r.in_high, x + 16), none);
-    return r;
+    return _mm512_max_ps(_mm512_mask_loadu_ps(none, simd_lanes(n), x), none);
 }
 
 // ---- filtering ---------------------------------------------------------------------------------
@@ -171,103 +177,132 @@ static inline float filter_bound(const float *x, int64_t n, int64_t k)
     return _mm512_cvtss_f32(select_floats(keys));
 }
 
-// What reaches the bound, at most 32; its places go to `places`, which has room for 16 more. False
-// where it is more than 32.
-static inline bool filter_numbers(select_numbers *out, int32_t *places, const float *x, int64_t n,
-                                  float bound)
+// The places, in `places` with room for 16 more, of what reaches the bound; more than 32 where there
+// is more.
+static inline int filter_places(int32_t *places, const float *x, int64_t n, float bound)
 {
     const __m512 least = _mm512_set1_ps(bound);
-    __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i step = _mm512_set1_epi32(16);
+    __m512i index = simd_index();
     int count = 0;
-    for (int64_t i = 0; i < n; i += 16) {
+    for (int64_t i = 0; i < n && count <= select_width; i += 16) {
         __mmask16 lanes = simd_lanes(n - i);
-        __mmask16 pass =
-            _mm512_mask_cmp_ps_mask(lanes, _mm512_maskz_loadu_ps(lanes, x + i), least, _CMP_GE_OQ);
+        __m512 part = _mm512_maskz_loadu_ps(lanes, x + i);
+        __mmask16 pass = _mm512_mask_cmp_ps_mask(lanes, part, least, _CMP_GE_OQ);
         _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(pass, index));
         count += __builtin_popcount(pass);
-        if (count > select_width) return false;
         index = _mm512_add_epi32(index, step);
     }
+    return count;
+}
+
+static bool filter_topk(select_best *best, const float *x, int64_t n, int64_t k)
+{
     const __m512 none = _mm512_set1_ps(-INFINITY);
-    out->in_low = simd_lanes(count);
-    out->in_high = count > 16 ? simd_lanes(count - 16) : 0;
-    out->low = _mm512_mask_i32gather_ps(none, out->in_low, _mm512_loadu_si512(places), x, 4);
-    out->high = none;
-    if (count > 16)
-        out->high =
-            _mm512_mask_i32gather_ps(none, out->in_high, _mm512_loadu_si512(places + 16), x, 4);
+    int32_t places[select_width + 32] = {0};
+    float bound = filter_bound(x, n, k);
+    if (bound == -INFINITY) return false;
+    int count = filter_places(places, x, n, bound);
+    if (count > select_width) return false;
+    const __m512i first = _mm512_loadu_si512(places), second = _mm512_loadu_si512(places + 16);
+    __m512 low = _mm512_mask_i32gather_ps(none, simd_lanes(count), first, x, 4), high = none;
+    if (count > 16) high = _mm512_mask_i32gather_ps(none, simd_lanes(count - 16), second, x, 4);
+    if (!select_sort(best, low, high, count, k)) return false;
+    best->places = _mm512_permutex2var_epi32(first, best->places, second);
     return true;
 }
 
 // ---- the kernels -------------------------------------------------------------------------------
 
 // The k <= 16 best; false where that takes another way.
-static inline bool select_topk(select_best *best, const float *x, int64_t n, int64_t k)
+SIMD_INLINE bool select_topk(select_best *best, const float *x, int64_t n, int64_t k)
 {
-    if (n <= select_width) {
-        select_numbers all = select_load(x, n);
-        return select_sort(best, &all, k);
-    }
-    float bound = filter_bound(x, n, k);
-    select_numbers passed;
-    int32_t places[select_width + 16];
-    if (bound == -INFINITY || !filter_numbers(&passed, places, x, n, bound)) return false;
-    if (!select_sort(best, &passed, k)) return false;
-    best->places = _mm512_permutex2var_epi32(_mm512_loadu_si512(places), best->places,
-                                             _mm512_loadu_si512(places + 16));
-    return true;
+    if (n > select_width) return filter_topk(best, x, n, k);
+    __m512 low = select_load(x, n), high = _mm512_set1_ps(-INFINITY);
+    if (n > 16) high = select_load(x + 16, n - 16);
+    return select_sort(best, low, high, n, k);
 }
 
-static inline void select_store(int32_t *ids, float *scores, __m512i places, __m512 values,
-                                int64_t k)
+static inline void select_store(int32_t *ids, float *scores, const select_best *best, int64_t k)
 {
-    _mm512_mask_storeu_epi32(ids, simd_lanes(k), places);
-    _mm512_mask_storeu_ps(scores, simd_lanes(k), values);
+    _mm512_mask_storeu_epi32(ids, simd_lanes(k), best->places);
+    _mm512_mask_storeu_ps(scores, simd_lanes(k), best->scores);
 }
 
 void sg_avx512_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
 {
     select_best best;
     if (k <= select_max && select_topk(&best, x, n, k))
-        select_store(ids, scores, best.places, best.scores, k);
+        select_store(ids, scores, &best, k);
     else
         sg_avx2_topk(ids, scores, x, n, k);
 }
 
-// Only pairs of ranks with (r + 1)(s + 1) <= k can be among the k best sums (see kernel/avx2/select.c),
-// 20 for k = 8. They are laid out row after row, so that the order of places breaks ties as asked.
+// ---- products ----------------------------------------------------------------------------------
+
+// Only pairs of ranks with (r + 1)(s + 1) <= k can be among the k best sums (see
+// kernel/avx2/select.c), 20 for k = 8. They are numbered row after row, so that of equal sums the one
+// asked for has the lowest number. Those of a larger k do no harm: they come after k others. Numbers
+// from 20 on stand for the two lowest of the sorted scores.
+enum { product_max = 8 };
+static const int32_t product_r[32] = {0, 0, 0, 0, 0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  3,  3,
+                                      4, 5, 6, 7, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15};
+static const int32_t product_s[32] = {0, 1, 2, 3, 4,  5,  6,  7,  0,  1,  2,  3,  0,  1,  0,  1,
+                                      0, 0, 0, 0, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15};
+
+// Sums fall along a row and along a column, so where the pairs stand spares most of the sorting. Row 0
+// falls, the lowest and row 1 rise:
+static const int32_t product_a[16] = {0, 1, 2, 3, 4, 5, 6, 7, 23, 22, 21, 20, 11, 10, 9, 8};
+// the lowest rise, the first of rows 4 to 7 fall, row 2 falls, row 3 rises.
+static const int32_t product_b[16] = {31, 30, 29, 28, 27, 26, 25, 24,
+                                      16, 17, 18, 19, 12, 13, 15, 14};
+
+SIMD_INLINE __m512 product_sums(__m512i pair, __m512 part0, __m512 part1, __m512i *r, __m512i *s)
+{
+    const __m512i *ranks0 = (const __m512i *)product_r, *ranks1 = (const __m512i *)product_s;
+    *r =
+        _mm512_permutex2var_epi32(_mm512_loadu_si512(ranks0), pair, _mm512_loadu_si512(ranks0 + 1));
+    *s =
+        _mm512_permutex2var_epi32(_mm512_loadu_si512(ranks1), pair, _mm512_loadu_si512(ranks1 + 1));
+    __m512 sum = _mm512_add_ps(_mm512_permutexvar_ps(*r, part0), _mm512_permutexvar_ps(*s, part1));
+    return _mm512_max_ps(sum, _mm512_set1_ps(-INFINITY)); // NaN from inf - inf counts as -inf
+}
+
+SIMD_INLINE __m512i product_keys(const int32_t pairs[16], const select_best *part0,
+                                 const select_best *part1)
+{
+    __m512i pair = _mm512_loadu_si512(pairs), r, s;
+    return select_pack(product_sums(pair, part0->scores, part1->scores, &r, &s), pair);
+}
+
+// False where that takes another way; k <= 8.
+SIMD_INLINE bool product_topk(select_best *best, const float *s0, const float *s1, int64_t n,
+                              int64_t k)
+{
+    select_best part0, part1;
+    if (!select_topk(&part0, s0, n, k) || !select_topk(&part1, s1, n, k)) return false;
+    __m512i falling = sort_bitonic(product_keys(product_a, &part0, &part1), 0);
+    __m512i rising = product_keys(product_b, &part0, &part1);
+    rising = sort_distance2(rising, 0xc3cc); // lanes 12 to 15 rise
+    rising = sort_distance1(rising, 0xa5aa);
+    rising = sort_distance4(rising, 0xf0f0); // all rise
+    rising = sort_distance2(rising, 0xcccc);
+    rising = sort_distance1(rising, 0xaaaa);
+    __m512i keys, r, s;
+    bool sure = select_merge(&keys, falling, rising, k);
+    best->scores = product_sums(select_unpack(keys), part0.scores, part1.scores, &r, &s);
+    __m512i row = _mm512_permutexvar_epi32(r, part0.places);
+    best->places = _mm512_add_epi32(_mm512_mullo_epi32(row, _mm512_set1_epi32((int32_t)n)),
+                                    _mm512_permutexvar_epi32(s, part1.places));
+    return sure && select_falls(best->scores);
+}
+
 void sg_avx512_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1,
                             int64_t n, int64_t k)
 {
-    enum { product_max = 8 };
-    const __m512i r_low = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3);
-    const __m512i s_low = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 0, 1, 0, 1);
-    const __m512i r_high = _mm512_setr_epi32(4, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8);
-    select_best part0, part1, best;
-    if (k > product_max || !select_topk(&part0, s0, n, k) || !select_topk(&part1, s1, n, k)) {
+    select_best best;
+    if (k <= product_max && product_topk(&best, s0, s1, n, k))
+        select_store(ids, scores, &best, k);
+    else
         sg_avx2_product_topk(ids, scores, s0, s1, n, k);
-        return;
-    }
-    const __m512i end = _mm512_set1_epi32((int32_t)k);
-    const __m512 none = _mm512_set1_ps(-INFINITY);
-    select_numbers sums;
-    sums.in_low = _mm512_cmplt_epi32_mask(_mm512_max_epi32(r_low, s_low), end);
-    sums.in_high = _mm512_cmplt_epi32_mask(r_high, end);
-    sums.low = _mm512_add_ps(_mm512_permutexvar_ps(r_low, part0.scores),
-                             _mm512_permutexvar_ps(s_low, part1.scores));
-    sums.high = _mm512_add_ps(_mm512_permutexvar_ps(r_high, part0.scores),
-                              _mm512_broadcastss_ps(_mm512_castps512_ps128(part1.scores)));
-    sums.low = _mm512_mask_max_ps(none, sums.in_low, sums.low, none); // NaN from inf - inf is -inf
-    sums.high = _mm512_mask_max_ps(none, sums.in_high, sums.high, none);
-    if (!select_sort(&best, &sums, k)) {
-        sg_avx2_product_topk(ids, scores, s0, s1, n, k);
-        return;
-    }
-    __m512i r = _mm512_permutex2var_epi32(r_low, best.places, r_high);
-    __m512i s = _mm512_permutex2var_epi32(s_low, best.places, _mm512_setzero_si512());
-    __m512i id = _mm512_mullo_epi32(_mm512_permutexvar_epi32(r, part0.places),
-                                    _mm512_set1_epi32((int32_t)n));
-    id = _mm512_add_epi32(id, _mm512_permutexvar_epi32(s, part1.places));
-    select_store(ids, scores, id, best.scores, k);
 }

@@ -19,6 +19,12 @@
 // a large function instead, with its arrays of registers in memory.
 #define SIMD_INLINE static inline __attribute__((always_inline))
 
+// 0, 1, … 15
+static inline __m512i simd_index(void)
+{
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
 // The first `left` of sixteen lanes; all of them where more are left.
 static inline __mmask16 simd_lanes(int64_t left)
 {

@@ -25,6 +25,8 @@ static sg_real act_value(sg_real x, sg_activation act)
         return x < 0 ? 0 : x;
     case SG_ACT_SWISH:
         return x * sg_real_sigmoid(x);
+    case SG_ACT_SIGMOID:
+        return sg_real_sigmoid(x);
     default:
         return x;
     }
@@ -46,6 +48,10 @@ static sg_real act_slope(sg_real x, sg_activation act)
     case SG_ACT_SWISH: {
         sg_real s = sg_real_sigmoid(x);
         return s + x * (s * (1 - s));
+    }
+    case SG_ACT_SIGMOID: {
+        sg_real s = sg_real_sigmoid(x);
+        return s * (1 - s);
     }
     default:
         return 1;

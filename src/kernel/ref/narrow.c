@@ -53,30 +53,34 @@ void sg_ref_thin_product_int8(sg_real *y, int64_t ldy, const sg_real *x, int64_t
 }
 
 void sg_ref_gather_dots_bf16(sg_real *a, const sg_real *x, const sg_bf16 *table,
-                             const int32_t *rows, int64_t count, int64_t d)
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {
+    (void)next;
     for (int64_t j = 0; j < count; j++)
         a[j] = ref_dot_bf16(x, table + rows[j] * d, d);
 }
 
 void sg_ref_gather_sum_bf16(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
-                            int64_t count, int64_t d)
+                            const int32_t *next, int64_t count, int64_t d)
 {
+    (void)next;
     for (int64_t j = 0; j < count; j++)
         for (int64_t i = 0; i < d; i++)
             y[i] += z[j] * sg_bf16_value(table[rows[j] * d + i]);
 }
 
 void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
-                             const int32_t *rows, int64_t count, int64_t d)
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {
+    (void)next;
     for (int64_t j = 0; j < count; j++)
         a[j] = ref_dot_int8(x, table + rows[j] * d, scales[rows[j]], d);
 }
 
 void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
-                            const int32_t *rows, int64_t count, int64_t d)
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {
+    (void)next;
     for (int64_t j = 0; j < count; j++)
         for (int64_t i = 0; i < d; i++)
             y[i] += z[j] * scales[rows[j]] * table[rows[j] * d + i];

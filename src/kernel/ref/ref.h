@@ -52,13 +52,13 @@ void sg_ref_thin_product_int8(sg_real *y, int64_t ldy, const sg_real *x, int64_t
                               const int8_t *w, int64_t ldw, const float *scales, int64_t n,
                               int64_t d);
 void sg_ref_gather_dots_bf16(sg_real *a, const sg_real *x, const sg_bf16 *table,
-                             const int32_t *rows, int64_t count, int64_t d);
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_ref_gather_sum_bf16(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
-                            int64_t count, int64_t d);
+                            const int32_t *next, int64_t count, int64_t d);
 void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
-                             const int32_t *rows, int64_t count, int64_t d);
+                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
-                            const int32_t *rows, int64_t count, int64_t d);
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 
 void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);

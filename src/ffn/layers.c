@@ -1,0 +1,161 @@
+// Which layers of a model are sparse, and what a layer is: of a configuration with some dense layers
+// each layer is one of a model of one kind, so that nothing else knows of placement.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ffn/ffn.h"
+
+// One item of a list, "3" or "3-7", from *text on; *text is behind it.
+static bool layers_item(const char **text, int64_t *first, int64_t *last)
+{
+    char *end;
+    if (**text < '0' || **text > '9') return false;
+    *first = *last = strtoll(*text, &end, 10);
+    if (*end == '-') {
+        *text = end + 1;
+        if (**text < '0' || **text > '9') return false;
+        *last = strtoll(*text, &end, 10);
+    }
+    *text = end;
+    return true;
+}
+
+// Whether layer `number` (from 1) is named by ffn_layers, which has been checked.
+static bool layers_named(const char *layers, int64_t number)
+{
+    if (layers[0] == '\0' || strcmp(layers, "all") == 0) return true;
+    if (strncmp(layers, "every:", 6) == 0) return number % strtoll(layers + 6, NULL, 10) == 0;
+    int64_t first, last;
+    for (const char *at = layers; layers_item(&at, &first, &last); at += *at == ',')
+        if (number >= first && number <= last) return true;
+    return false;
+}
+
+static sg_status layers_wrong(const sg_config *c, const char *why, sg_error *err)
+{
+    return sg_fail(
+        err, SG_ERR_ARGUMENT,
+        "ffn_layers: found \"%s\", expected all, every:N or a list such as 1,3 or 2-4,6, "
+        "ascending, of layers 1 to %lld: %s",
+        c->ffn_layers, (long long)c->num_hidden_layers, why);
+}
+
+static sg_status layers_check(const sg_config *c, sg_error *err)
+{
+    const char *at = c->ffn_layers;
+    int64_t first, last, before = 0;
+    if (strcmp(at, "all") == 0) return SG_OK;
+    if (strncmp(at, "every:", 6) == 0) {
+        char *end;
+        long long every = strtoll(at + 6, &end, 10);
+        if (at[6] < '0' || at[6] > '9' || *end != '\0')
+            return layers_wrong(c, "there is no number behind every:", err);
+        if (every < 1 || every > c->num_hidden_layers)
+            return layers_wrong(c, "N must be 1 to the number of layers", err);
+        return SG_OK;
+    }
+    do {
+        if (!layers_item(&at, &first, &last)) return layers_wrong(c, "an item is no number", err);
+        if (first <= before || last < first) return layers_wrong(c, "it does not ascend", err);
+        if (last > c->num_hidden_layers) return layers_wrong(c, "there is no such layer", err);
+        before = last;
+    } while (*at++ == ',');
+    return at[-1] == '\0' ? SG_OK : layers_wrong(c, "something follows a number", err);
+}
+
+sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
+{
+    if (!sg_family_is_sparse(sg_family_find(c->ffn))) {
+        memset(c->ffn_layers, 0, sizeof c->ffn_layers);
+        memset(c->ffn_dense, 0, sizeof c->ffn_dense);
+        c->ffn_dense_size = c->ffn_share_pool = 0;
+        return SG_OK;
+    }
+    if (c->ffn_layers[0] == '\0') snprintf(c->ffn_layers, sizeof c->ffn_layers, "all");
+    SG_TRY(layers_check(c, err));
+    if (c->ffn_share_pool < 0 || c->ffn_share_pool > 1)
+        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_share_pool: found %lld, expected 0 or 1",
+                       (long long)c->ffn_share_pool);
+    bool dense = false;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        dense = dense || !sg_ffn_is_sparse(c, l);
+    if (!dense) {
+        memset(c->ffn_dense, 0, sizeof c->ffn_dense);
+        c->ffn_dense_size = 0;
+        return SG_OK;
+    }
+    if (c->ffn_dense[0] == '\0') snprintf(c->ffn_dense, sizeof c->ffn_dense, "mlp");
+    const sg_family *family = sg_family_find(c->ffn_dense);
+    if (family == NULL || sg_family_is_sparse(family))
+        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense: found \"%s\", expected mlp or glu",
+                       c->ffn_dense);
+    const int64_t most = 1 << 24;
+    if (c->ffn_dense_size == 0)
+        c->ffn_dense_size =
+            c->ffn_intermediate_size ? c->ffn_intermediate_size : 4 * c->hidden_size;
+    if (c->ffn_dense_size < 1 || c->ffn_dense_size > most)
+        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense_size: found %lld, expected 1 to %lld",
+                       (long long)c->ffn_dense_size, (long long)most);
+    return SG_OK;
+}
+
+bool sg_ffn_is_sparse(const sg_config *c, int64_t layer)
+{
+    return sg_family_is_sparse(sg_family_find(c->ffn)) && layers_named(c->ffn_layers, layer + 1);
+}
+
+int64_t sg_ffn_first_sparse(const sg_config *c)
+{
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        if (sg_ffn_is_sparse(c, l)) return l;
+    return 0;
+}
+
+const sg_config *sg_ffn_of_layer(const sg_config *c, int64_t layer, sg_config *dense)
+{
+    if (sg_ffn_is_sparse(c, layer) || !sg_family_is_sparse(sg_family_find(c->ffn))) return c;
+    *dense = *c;
+    memcpy(dense->ffn, c->ffn_dense, sizeof dense->ffn);
+    memset(dense->ffn_router, 0, sizeof dense->ffn_router);
+    memset(dense->ffn_activation, 0, sizeof dense->ffn_activation);
+    dense->ffn_intermediate_size = c->ffn_dense_size;
+    // Nothing is left that could be wrong: the width has been checked.
+    (void)sg_ffn_complete(dense, NULL);
+    return dense;
+}
+
+sg_tensor *sg_build_table(const sg_builder *b, const char *name)
+{
+    const char *shared = b->config->ffn_share_pool ? "model.shared_memory." : NULL;
+    return shared ? b->parameter(b->user, shared, name + strlen("mlp.")) : sg_build_param(b, name);
+}
+
+// A shared memory is there once, and what its layers read of it together is at most all different.
+static void layers_share(const sg_config *c, int64_t layers, sg_ffn_count *total)
+{
+    const sg_ffn_count one = sg_ffn_counts(c, sg_ffn_first_sparse(c));
+    const sg_memory_shape m = sg_ffn_memory(c);
+    const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
+    total->neurons -= (layers - 1) * stored * m.block;
+    total->idle_parameters -= layers * one.idle_parameters;
+    if (layers * read < stored)
+        total->idle_parameters += one.idle_parameters / (stored - read) * (stored - layers * read);
+}
+
+sg_ffn_count sg_ffn_total(const sg_config *c)
+{
+    sg_ffn_count total = {0};
+    int64_t sparse = 0;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) {
+        sg_ffn_count of = sg_ffn_counts(c, l);
+        total.router_flops += of.router_flops;
+        total.memory_flops += of.memory_flops;
+        total.neurons += of.neurons;
+        total.active_neurons += of.active_neurons;
+        total.idle_parameters += of.idle_parameters;
+        sparse += sg_ffn_is_sparse(c, l);
+    }
+    if (c->ffn_share_pool) layers_share(c, sparse, &total);
+    return total;
+}

@@ -1,0 +1,89 @@
+#include "train/usage.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+
+sg_status sg_use_counts_new(const sg_config *config, sg_use_counts *counts, sg_error *err)
+{
+    const int64_t layers = config->num_hidden_layers;
+    *counts = (sg_use_counts){.count = layers};
+    counts->layers = sg_alloc_zero((size_t)layers, sizeof *counts->layers);
+    counts->blocks = sg_alloc_zero((size_t)layers, sizeof *counts->blocks);
+    bool enough = counts->layers != NULL && counts->blocks != NULL;
+    for (int64_t l = 0; l < layers && enough; l++) {
+        if (!sg_ffn_is_sparse(config, l)) continue;
+        sg_memory_shape m = sg_ffn_memory(config);
+        counts->blocks[l] = m.pools * m.blocks;
+        counts->layers[l] = sg_alloc_zero((size_t)counts->blocks[l], sizeof **counts->layers);
+        enough = counts->layers[l] != NULL;
+    }
+    if (enough) return SG_OK;
+    sg_use_counts_free(counts);
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting what is used");
+}
+
+void sg_use_counts_free(sg_use_counts *counts)
+{
+    for (int64_t l = 0; counts->layers != NULL && l < counts->count; l++)
+        sg_free(counts->layers[l]);
+    sg_free(counts->layers);
+    sg_free(counts->blocks);
+    *counts = (sg_use_counts){0};
+}
+
+static int usage_order(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+sg_usage sg_usage_of(int64_t layer, int64_t *counts, int64_t blocks)
+{
+    sg_usage u = {.layer = layer, .blocks = blocks};
+    int64_t used = 0;
+    for (int64_t i = 0; i < blocks; i++) {
+        u.selections += counts[i];
+        used += counts[i] > 0;
+    }
+    qsort(counts, (size_t)blocks, sizeof *counts, usage_order);
+    const double n = (double)blocks, all = (double)u.selections;
+    double entropy = 0, ranks = 0;
+    for (int64_t i = 0; i < blocks && all > 0; i++) {
+        double p = (double)counts[i] / all;
+        if (p > 0) entropy -= p * log(p);
+        ranks += (2 * (double)i + 1 - n) * p; // of the i-th smallest, from 0
+    }
+    u.used = (double)used / n;
+    u.entropy = blocks > 1 ? entropy / log(n) : 1;
+    u.gini = ranks / n;
+    u.max_load = all > 0 ? (double)counts[blocks - 1] / all * n : 0;
+    return u;
+}
+
+json_t *sg_usage_json(const sg_usage *usage, int64_t count)
+{
+    static const char *const names[] = {"layer",   "blocks", "selections", "used",
+                                        "entropy", "gini",   "max_load"};
+    enum { members = sizeof names / sizeof *names };
+    sg_json_setup();
+    json_t *object = json_object();
+    int failed = object == NULL;
+    for (int m = 0; m < members && !failed; m++) {
+        json_t *array = json_array();
+        for (int64_t i = 0; i < count && !failed; i++) {
+            const sg_usage *u = &usage[i];
+            const int64_t whole[] = {u->layer, u->blocks, u->selections};
+            const double share[] = {u->used, u->entropy, u->gini, u->max_load};
+            failed = json_array_append_new(array, m < 3 ? json_integer(whole[m])
+                                                        : json_real(share[m - 3]));
+        }
+        // This releases the array when it fails, too.
+        failed = json_object_set_new(object, names[m], array) || failed;
+    }
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}

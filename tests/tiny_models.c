@@ -1,0 +1,72 @@
+#include "tiny_models.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "ffn/ffn.h"
+
+static const char *const variants[] = {
+    "sgatlin ffn_router=product_key_value ffn_activation=gelu",
+    "sgatlin ffn_router=dense ffn_activation=relu",
+    "sgatlin ffn_router=key_value ffn_activation=swish",
+    "switch ffn_block_size=16 ffn_active_neurons=16",
+    "randhash ffn_block_size=1 ffn_hash_seed=7",
+    "avgk ffn_block_size=16 ffn_active_neurons=32 ffn_gate=after",
+    "vanillam ffn_block_size=8 ffn_activation=relu",
+    "lorkm ffn_query_norm=layernorm",
+    "lorkm ffn_query_norm=batchnorm",
+    "pkm ffn_normaliser=relu ffn_query_norm=layernorm ffn_query_bias=1",
+    "pkm_ffn ffn_normaliser=sigmoid ffn_query_norm=batchnorm",
+};
+
+const char *tiny_kind(int index)
+{
+    int families = 0;
+    while (sg_family_name((size_t)families) != NULL)
+        families++;
+    if (index < families) return sg_family_name((size_t)index);
+    index -= families;
+    return index < (int)(sizeof variants / sizeof *variants) ? variants[index] : NULL;
+}
+
+static void set(sg_config *c, const char *field, const char *value)
+{
+    sg_error err = {0};
+    if (sg_config_set(c, field, value, &err) != SG_OK) fail_msg("%s", err.message);
+}
+
+sg_config tiny_config(const char *kind, int64_t vocab, int64_t positions)
+{
+    // 6 x 24 cells are a square, as product keys want it.
+    static const char *const sizes[][2] = {
+        {"ffn_intermediate_size", "24"}, {"ffn_experts", "4"},    {"ffn_channels", "2"},
+        {"ffn_neurons", "25"},           {"ffn_key_size", "6"},   {"ffn_top_k", "3"},
+        {"ffn_memory_factor", "6"},      {"ffn_block_size", "2"}, {"ffn_active_neurons", "8"},
+    };
+    sg_config c = {.vocab_size = vocab,
+                   .hidden_size = 16,
+                   .num_hidden_layers = 2,
+                   .num_attention_heads = 2,
+                   .head_dim = 8,
+                   .max_position_embeddings = positions,
+                   .pad_token_id = 0,
+                   .eos_token_id = 1,
+                   .bos_token_id = 1};
+    char words[256], *rest = words;
+    snprintf(words, sizeof words, "%s", kind);
+    set(&c, "ffn", strsep(&rest, " "));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        set(&c, sizes[i][0], sizes[i][1]);
+    while (rest != NULL) {
+        char *word = strsep(&rest, " "), *value = strchr(word, '=');
+        if (value == NULL) fail_msg("%s: %s has no =", kind, word);
+        *value = '\0';
+        set(&c, word, value + 1);
+    }
+    return c;
+}
