@@ -96,6 +96,8 @@ static double plain_act(double x, sg_activation act)
         return x > 0 ? x : 0;
     case SG_ACT_SWISH:
         return x / (1 + exp(-x));
+    case SG_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
     default:
         return x;
     }
@@ -234,7 +236,7 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",

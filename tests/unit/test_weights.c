@@ -185,7 +185,7 @@ static void test_products(void **state)
 
 // ---- models -----------------------------------------------------------------------------------
 
-static sg_model *make_model(const tiny_kind *kind, sg_context *context)
+static sg_model *make_model(const char *kind, sg_context *context)
 {
     sg_error err = {0};
     sg_model *model;
@@ -196,7 +196,7 @@ static sg_model *make_model(const tiny_kind *kind, sg_context *context)
     return model;
 }
 
-static sg_model *make_narrow(const tiny_kind *kind, sg_context *context, sg_weights type)
+static sg_model *make_narrow(const char *kind, sg_context *context, sg_weights type)
 {
     sg_error err = {0};
     sg_model *model = make_model(kind, context);
@@ -205,7 +205,7 @@ static sg_model *make_narrow(const tiny_kind *kind, sg_context *context, sg_weig
 }
 
 // The f32 model of the weights that a narrow model stores.
-static sg_model *widened(const tiny_kind *kind, const sg_model *narrow)
+static sg_model *widened(const char *kind, const sg_model *narrow)
 {
     sg_model *m = make_model(kind, contexts[0]);
     for (size_t i = 0; i < m->params.count; i++) {
@@ -248,42 +248,62 @@ static double distance(const float *a, const float *b)
     return sqrt(difference / size);
 }
 
+// Norms and biases; and what a router reads by an operation that wants f32: the mean of blocks, or
+// keys searched one by one.
+static bool stays_wide(const char *kind, const char *name)
+{
+    bool means = strncmp(kind, "avgk", 4) == 0 || strncmp(kind, "vanillam", 8) == 0;
+    return strstr(name, "norm") != NULL || strstr(name, "bias") != NULL ||
+           (means && strstr(name, "w_in") != NULL) ||
+           (strncmp(kind, "lorkm", 5) == 0 && strstr(name, "router.keys") != NULL);
+}
+
 static void test_decoding(void **state)
 {
     (void)state;
     static float wide[steps * vocab], narrow[steps * vocab], exact[steps * vocab];
-    for (int k = 0; k < TINY_KINDS; k++) {
-        sg_model *m = make_model(&tiny_kinds[k], contexts[0]);
+    for (int k = 0; tiny_kind(k) != NULL; k++) {
+        sg_model *m = make_model(tiny_kind(k), contexts[0]);
         say(m, wide);
         int64_t bytes = sg_model_weight_bytes(m);
         sg_model_free(m);
         for (int t = 0; t < 2; t++) {
-            const char *what = tiny_kinds[k].ffn, *type = sg_weights_name(narrow_types[t]);
-            m = make_narrow(&tiny_kinds[k], contexts[0], narrow_types[t]);
+            const char *what = tiny_kind(k), *type = sg_weights_name(narrow_types[t]);
+            m = make_narrow(tiny_kind(k), contexts[0], narrow_types[t]);
             say(m, narrow);
-            // All matrices are narrow; what is not is norms and biases.
+            bool all = true;
             for (size_t i = 0; i < m->params.count; i++) {
                 const char *name = m->params.specs[i].name;
-                bool small = strstr(name, "norm") != NULL || strstr(name, "bias") != NULL;
-                if (sg_narrow_has(&m->narrow, i) == small)
+                bool wide_one = stays_wide(what, name);
+                if (sg_narrow_has(&m->narrow, i) == wide_one)
                     fail_msg("%s, %s: %s is narrow or not, expected the other", what, type, name);
-                assert_true((m->values[i] == NULL) == !small);
+                assert_true((m->values[i] == NULL) == !wide_one);
+                all = all && (!wide_one || m->params.specs[i].rank == 1);
             }
-            assert_true(sg_model_weight_bytes(m) < bytes * (t == 0 ? 6 : 4) / 10);
-            sg_model *same = widened(&tiny_kinds[k], m);
+            if (all) assert_true(sg_model_weight_bytes(m) < bytes * (t == 0 ? 6 : 4) / 10);
+            sg_model *same = widened(tiny_kind(k), m);
             say(same, exact);
             double rounding = distance(narrow, exact), whole = distance(narrow, wide);
             if (!(rounding < 1e-5))
                 fail_msg("%s in %s: logits are %.2g off those of the same weights in f32", what,
                          type, rounding);
-            // With 25 neurons and raw scores, one that is selected in place of another is seen.
-            double limit = tiny_kinds[k].router[0] != '\0' ? 0.3 : t == 0 ? 0.02 : 0.06;
+<<<<<<< HEAD
+            // Where one of a few neurons is selected in place of another, by raw scores say, it shows.
+            bool steady = strchr(what, ' ') == NULL && strcmp(what, "avgk") != 0 &&
+                          strcmp(what, "lorkm") != 0 && strncmp(what, "pkm", 3) != 0;
+            double limit = !steady ? 0.5 : t == 0 ? 0.02 : 0.06;
+=======
+            // With 25 neurons and raw scores, or a block of cells out of few, one that is selected
+            // in place of another is seen.
+            bool seen = tiny_kinds[k].router[0] != '\0' || m->config.ffn_memory_factor > 0;
+            double limit = seen ? 0.4 : t == 0 ? 0.02 : 0.06;
+>>>>>>> direct
             if (!(whole > 1e-4 && whole < limit))
                 fail_msg("%s in %s: logits are %.2g off those of the f32 model", what, type, whole);
             sg_model_free(same);
             sg_model_free(m);
             for (int threads = 1; threads < 3; threads++) {
-                m = make_narrow(&tiny_kinds[k], contexts[threads], narrow_types[t]);
+                m = make_narrow(tiny_kind(k), contexts[threads], narrow_types[t]);
                 say(m, exact);
                 assert_memory_equal(exact, narrow, sizeof narrow);
                 sg_model_free(m);
@@ -297,7 +317,7 @@ static void test_decoding(void **state)
 static const char folder[] = "/model";
 
 // A model folder on a disk in memory, its weights in the type named.
-static memory_fs *save(const tiny_kind *kind, sg_dtype dtype)
+static memory_fs *save(const char *kind, sg_dtype dtype)
 {
     memory_fs *fs = memory_fs_new();
     sg_fs_set(memory_fs_table(fs));
@@ -338,7 +358,7 @@ static void test_folders(void **state)
     (void)state;
     static float found[steps * vocab], expected[steps * vocab];
     static const sg_dtype dtypes[] = {SG_DTYPE_F32, SG_DTYPE_BF16};
-    const tiny_kind *kinds[] = {&tiny_kinds[2], &tiny_kinds[4]}; // moe, sgatlin
+    const char *const kinds[] = {"moe", "sgatlin"}; // moe, sgatlin
     for (int k = 0; k < 2; k++)
         for (int t = 0; t < 2; t++) {
             sg_model *m = make_narrow(kinds[k], contexts[0], narrow_types[t]);
@@ -357,7 +377,7 @@ static void test_folders(void **state)
                 else if (t == 0)
                     assert_memory_equal(found, expected, sizeof found); // norms are 1 in both
                 else if (!(distance(found, expected) < 0.06))           // rounded twice
-                    fail_msg("%s: %g", kinds[k]->ffn, distance(found, expected));
+                    fail_msg("%s: %g", kinds[k], distance(found, expected));
                 sg_model_free(m);
                 must(sg_model_open_narrow(contexts[1], folder, SG_WEIGHTS_F32, &m, &err), &err);
                 assert_null(m->narrow.items);
@@ -371,7 +391,7 @@ static void test_refused(void **state)
 {
     (void)state;
     sg_error err = {0};
-    memory_fs *fs = save(&tiny_kinds[4], SG_DTYPE_F32);
+    memory_fs *fs = save("sgatlin", SG_DTYPE_F32);
     sg_model *m;
     assert_int_equal(sg_model_open_narrow(contexts[0], folder, (sg_weights)7, &m, &err),
                      SG_ERR_ARGUMENT);
@@ -414,7 +434,7 @@ static sg_status act_open(void *user, sg_error *err)
 
 static sg_status act_narrow(void *user, sg_error *err)
 {
-    sg_config c = tiny_config(&tiny_kinds[4], vocab, positions);
+    sg_config c = tiny_config("sgatlin", vocab, positions);
     sg_model *m;
     sg_status status = sg_model_new(contexts[0], &c, 3, &m, err);
     if (status != SG_OK) return status;
@@ -432,7 +452,7 @@ static void test_failures(void **state)
 {
     (void)state;
     for (int f = 0; f < 2; f++) {
-        memory_fs *fs = save(&tiny_kinds[4], f ? SG_DTYPE_BF16 : SG_DTYPE_F32);
+        memory_fs *fs = save("sgatlin", f ? SG_DTYPE_BF16 : SG_DTYPE_F32);
         for (int t = 0; t < 2; t++) {
             sg_weights type = narrow_types[t];
             assert_true(alloc_failure_loop(act_open, &type) > 20);

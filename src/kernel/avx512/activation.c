@@ -19,6 +19,7 @@ static inline __m512 act_value(__m512 x, sg_activation act)
     }
     if (act == SG_ACT_RELU) return _mm512_max_ps(_mm512_setzero_ps(), x);
     if (act == SG_ACT_SWISH) return _mm512_mul_ps(x, simd_sigmoid(x));
+    if (act == SG_ACT_SIGMOID) return simd_sigmoid(x);
     return x;
 }
 
@@ -42,6 +43,10 @@ static inline __m512 act_slope(__m512 x, sg_activation act)
     if (act == SG_ACT_RELU)
         return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), one);
     if (act == SG_ACT_SWISH) return act_gate_slope(x, simd_sigmoid(x), one);
+    if (act == SG_ACT_SIGMOID) {
+        __m512 s = simd_sigmoid(x);
+        return _mm512_fnmadd_ps(s, s, s);
+    }
     return one;
 }
 
@@ -74,6 +79,9 @@ void sg_avx512_act_forward(float *y, const float *x, sg_activation act, int64_t 
     case SG_ACT_SWISH:
         act_forward(y, x, SG_ACT_SWISH, n);
         break;
+    case SG_ACT_SIGMOID:
+        act_forward(y, x, SG_ACT_SIGMOID, n);
+        break;
     default:
         act_forward(y, x, SG_ACT_IDENTITY, n);
         break;
@@ -92,6 +100,9 @@ void sg_avx512_act_backward(float *dx, const float *dy, const float *x, sg_activ
         break;
     case SG_ACT_SWISH:
         act_backward(dx, dy, x, SG_ACT_SWISH, n, accumulate);
+        break;
+    case SG_ACT_SIGMOID:
+        act_backward(dx, dy, x, SG_ACT_SIGMOID, n, accumulate);
         break;
     default:
         act_backward(dx, dy, x, SG_ACT_IDENTITY, n, accumulate);
