@@ -59,6 +59,7 @@ static sg_train_options own_options(const char *name)
     if (lazy != NULL) *lazy = '\0';
     sg_train_options options = tiny_options(kind);
     if (lazy == NULL) return options;
+    if (strcmp(name + strlen(kind), " lazy bf16") == 0) options.table_dtype = SG_WEIGHTS_BF16;
     options.config.ffn_neurons = 1024;
     options.config.ffn_memory_factor = 24; // 24 x 24 cells
     snprintf(options.optimizer_rows, sizeof options.optimizer_rows, "lazy");
