@@ -26,14 +26,10 @@ static const char *const some_kinds[] = {"sgatlin", "moe", "sgatlin lazy", NULL}
 #define run_kind(index) some_kinds[index]
 #else
 enum { most_threads = 8, own_steps = TINY_STEPS };
-static const char *const lazy_kinds[] = {"sgatlin lazy",
-                                         "peer lazy",
-                                         "pkm lazy",
-                                         "pkm_ffn lazy",
-                                         "sgatlin ffn_share_pool=1 lazy",
-                                         "lorkm lazy",
-                                         "vanillam lazy",
-                                         "randhash ffn_block_size=1 lazy"};
+static const char *const lazy_kinds[] = {
+    "sgatlin lazy", "sgatlin lazy bf16", "peer lazy",
+    "pkm lazy",     "pkm_ffn lazy",      "sgatlin ffn_share_pool=1 lazy",
+    "lorkm lazy",   "vanillam lazy",     "randhash ffn_block_size=1 lazy"};
 static const char *run_kind(int index)
 {
     int kinds = 0;
