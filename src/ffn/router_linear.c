@@ -66,7 +66,8 @@ static sg_selection linear_build(const sg_router *self, const sg_builder *b, sg_
     const sg_config *c = b->config;
     const sg_memory_shape m = sg_ffn_memory(c);
     sg_tensor *s = sg_linear(b->tape, x, sg_build_param(b, "mlp.router.weight"), NULL);
-    sg_tensor *p = linear_sigmoid(c) ? sg_sigmoid(b->tape, s) : sg_softmax(b->tape, s, m.blocks);
+    sg_tensor *p = linear_sigmoid(c) ? sg_activate(b->tape, s, SG_ACT_SIGMOID)
+                                     : sg_softmax(b->tape, s, m.blocks);
     sg_selection selection = c->ffn_bias_rate > 0
                                  ? sg_topk_biased(b->tape, p, sg_build_param(b, "mlp.router.bias"),
                                                   m.selected, b->counted)

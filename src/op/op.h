@@ -59,8 +59,6 @@ sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_ten
 
 // Elementwise activation.
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
-// 1 / (1 + exp(-x)), elementwise.
-sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x);
 // Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.

@@ -1,5 +1,5 @@
-// Operations that treat every element, or every short group, alone: sum, activation, sigmoid, clamped
-// SwiGLU, softmax over groups. One loop shape serves them all.
+// Operations that treat every element, or every short group, alone: sum, activation, clamped SwiGLU,
+// softmax over groups. One loop shape serves them all.
 #include "op/op.h"
 
 typedef struct rows_loop {
@@ -129,61 +129,6 @@ sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
     *kind = activation;
     node->attributes = kind;
     return sg_node_output(tape, node, "activate", SG_KIND_REAL, x->rank, x->shape);
-}
-
-// ---- sg_sigmoid -------------------------------------------------------------------------------
-
-// From e = exp(-|x|), which cannot overflow: 1/(1 + e), or e/(1 + e) left of 0.
-static void sigmoid_chunk(void *context, int64_t chunk, int worker)
-{
-    (void)worker;
-    const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    const sg_real *x = sg_values(c->node->in[0]) + at;
-    sg_real *y = sg_values(c->node->out[0]) + at;
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] > 0 ? -x[i] : x[i];
-    c->run->kernels->exp_sum(y, y, 0, n);
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (x[i] > 0 ? 1 : y[i]) / (1 + y[i]);
-}
-
-static void sigmoid_forward(const sg_run *run, const sg_node *node)
-{
-    rows_run(run, node, sg_columns(node->out[0]), NULL, false, sigmoid_chunk);
-}
-
-static void sigmoid_backward_chunk(void *context, int64_t chunk, int worker)
-{
-    (void)worker;
-    const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    const sg_real *y = sg_values(c->node->out[0]) + at, *dy = c->node->out[0]->grad + at;
-    sg_real *dx = c->grad + at;
-    for (int64_t i = 0; i < n; i++)
-        dx[i] = (c->add ? dx[i] : 0) + dy[i] * y[i] * (1 - y[i]);
-}
-
-static void sigmoid_backward(const sg_run *run, const sg_node *node)
-{
-    bool add = false;
-    sg_real *grad = sg_grad_in(run, node, 0, &add);
-    if (grad != NULL)
-        rows_run(run, node, sg_columns(node->out[0]), grad, add, sigmoid_backward_chunk);
-}
-
-static const sg_op op_sigmoid = {
-    .name = "sigmoid",
-    .forward = sigmoid_forward,
-    .backward = sigmoid_backward,
-    .backward_reads_out = 1,
-};
-
-sg_tensor *sg_sigmoid(sg_tape *tape, sg_tensor *x)
-{
-    if (x == NULL) return NULL;
-    sg_node *node = sg_tape_node(tape, &op_sigmoid, 1, (sg_tensor *[]){x});
-    return sg_node_output(tape, node, "sigmoid", SG_KIND_REAL, x->rank, x->shape);
 }
 
 // ---- sg_swiglu --------------------------------------------------------------------------------

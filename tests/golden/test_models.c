@@ -238,7 +238,8 @@ static void check_training(golden *g)
                                     .clip = train_number(train, "clip_norm")};
     json_decref(train);
     sg_optimizer *optimizer;
-    if (sg_optimizer_new(&g->params, g->values, g->grads, &options, &optimizer, &err) != SG_OK)
+    sg_gradients gradients = {.parts = g->grads, .count = g->params.count};
+    if (sg_optimizer_new(&g->params, g->values, &gradients, &options, &optimizer, &err) != SG_OK)
         fail_msg("%s", err.message);
     sg_graph *graph = golden_graph(g, SG_OUTPUT_LOSS, true);
     for (int64_t s = 0; s < steps; s++) {
@@ -308,12 +309,23 @@ int main(void)
                                         "pkm_gelu",
                                         "pkm_ffn",
                                         "pkm_ffn_sigmoid",
+                                        "switch",
+                                        "switch_blocks",
+                                        "switch_wide",
                                         "randhash",
                                         "randhash_cells",
                                         "randhash_wide",
                                         "avgk",
+                                        "avgk_cells",
                                         "avgk_wide",
-                                        "avgk_gate"};
+                                        "avgk_gate",
+                                        "moe_balanced",
+                                        "moe_capacity",
+                                        "moe_sigmoid",
+                                        "layers_every",
+                                        "layers_list",
+                                        "shared_pool",
+                                        "shared_experts"};
     enum { count = sizeof names / sizeof *names };
     static char paths[count][4096];
     struct CMUnitTest tests[count];

@@ -152,7 +152,8 @@ static sg_tensor *build_balance(const gc_case *c, sg_tape *tape, sg_tensor *cons
 {
     const routing_user *u = c->user;
     sg_selection selection = user_selection(u, tape, NULL);
-    sg_tensor *p = u->share ? sg_sigmoid(tape, in[0]) : sg_softmax(tape, in[0], u->blocks);
+    sg_tensor *p =
+        u->share ? sg_activate(tape, in[0], SG_ACT_SIGMOID) : sg_softmax(tape, in[0], u->blocks);
     return sg_balance_loss(tape, p, &selection, u->share, user_counted(u, tape));
 }
 
@@ -300,7 +301,7 @@ static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection 
     sg_tape_segment_begin(tape);
     *selection = sg_topk_biased(tape, x, bias, 2, counted);
     sg_count_use(tape, selection, 1, 4, 1, counts, counted);
-    sg_tensor *y = sg_share(tape, sg_sigmoid(tape, selection->scores), 2);
+    sg_tensor *y = sg_share(tape, sg_activate(tape, selection->scores, SG_ACT_SIGMOID), 2);
     sg_tape_segment_end(tape);
     sg_tape_keep(tape, selection->ids);
     sg_tape_keep(tape, selection->scores);

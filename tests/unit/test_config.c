@@ -23,9 +23,9 @@ static sg_config tiny(const char *ffn)
 // ---- fields -----------------------------------------------------------------------------------
 
 static const char *const field_values[] = {
-    "77",   "48", "3",   "4", "12", "99", "1e-05", "50000.5", "3", "4", "5", "sgatlin", "dense",
-    "relu", "0",  "0",   "5", "49", "7",  "6",     "0",       "0", "0", "",  "0",       "",
-    "",     "0",  "all", "",  "0",  "0",  "",      "0",       "0", "0", "0", "0",       "0"};
+    "77",   "48", "3",   "4",   "12", "99", "1e-05", "50000.5", "3", "4", "5", "sgatlin", "dense",
+    "relu", "0",  "0",   "5",   "49", "7",  "6",     "0",       "0", "0", "",  "0",       "",
+    "",     "0",  "1,3", "glu", "17", "1",  "",      "0",       "0", "0", "0", "0",       "0"};
 
 // The text of a field in the JSON of a configuration.
 static void field_text(const json_t *object, const char *name, char out[64])

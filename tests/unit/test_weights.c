@@ -248,14 +248,11 @@ static double distance(const float *a, const float *b)
     return sqrt(difference / size);
 }
 
-// Norms and biases; and what a router reads by an operation that wants f32: the mean of blocks, or
-// keys searched one by one.
+// Norms and biases; and what a router reads by an operation that wants f32: the mean of blocks.
 static bool stays_wide(const char *kind, const char *name)
 {
-    bool means = strncmp(kind, "avgk", 4) == 0 || strncmp(kind, "vanillam", 8) == 0;
     return strstr(name, "norm") != NULL || strstr(name, "bias") != NULL ||
-           (means && strstr(name, "w_in") != NULL) ||
-           (strncmp(kind, "lorkm", 5) == 0 && strstr(name, "router.keys") != NULL);
+           (strncmp(kind, "avgk", 4) == 0 && strstr(name, "w_in") != NULL);
 }
 
 static void test_decoding(void **state)
