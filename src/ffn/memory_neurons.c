@@ -66,6 +66,13 @@ static sg_real *neurons_dots(const sg_node *node, const neurons_attributes *a, i
     return sg_values(node->saved[0]) + (c * a->rows + first) * a->k;
 }
 
+// The ids of the row behind `row`, which are read next: NULL at the end of a tile.
+static const int32_t *neurons_next(const sg_node *node, const neurons_attributes *a, int64_t row,
+                                   int64_t end, int64_t c)
+{
+    return row + 1 < end ? neurons_ids(node, a, row + 1, c) : NULL;
+}
+
 // z of `count` hits from their dot products and scores.
 static void neurons_gate(const sg_kernels *kernels, const neurons_attributes *a, sg_real *z,
                          const sg_real *dots, const sg_real *scores, int64_t count)
@@ -161,14 +168,16 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
         const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
         const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; l->dots && w_in.rows != NULL && r < rows; r++)
-            sg_gather_dots(kernels, dots + r * a->k, x + r * a->d, &w_in,
-                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_dots_next(kernels, dots + r * a->k, x + r * a->d, &w_in,
+                                neurons_ids(l->node, a, first + r, c),
+                                neurons_next(l->node, a, first + r, first + rows, c), a->k, a->d);
         if (!l->sums) continue;
         neurons_scores(l->node, a, first, rows, c, scores);
         neurons_gate(kernels, a, z, dots, scores, rows * a->k);
         for (int64_t r = 0; r < rows; r++)
-            sg_gather_sum(kernels, y + r * a->d, z + r * a->k, &w_out,
-                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum_next(kernels, y + r * a->d, z + r * a->k, &w_out,
+                               neurons_ids(l->node, a, first + r, c),
+                               neurons_next(l->node, a, first + r, first + rows, c), a->k, a->d);
     }
 }
 
@@ -220,13 +229,15 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
         const sg_stored w_in = neurons_pool(a, l->node->in[3], c);
         const sg_stored w_out = neurons_pool(a, l->node->in[4], c);
         for (int64_t r = 0; l->dots && r < rows; r++)
-            sg_gather_dots(kernels, dz + r * a->k, dy + r * a->d, &w_out,
-                           neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_dots_next(kernels, dz + r * a->k, dy + r * a->d, &w_out,
+                                neurons_ids(l->node, a, first + r, c),
+                                neurons_next(l->node, a, first + r, first + rows, c), a->k, a->d);
         if (l->dots) neurons_backward_gates(l, first, rows, c, dz);
         const sg_real *da = l->da + (c * a->rows + first) * a->k;
         for (int64_t r = 0; l->sums && l->dx != NULL && r < rows; r++)
-            sg_gather_sum(kernels, l->dx + (first + r) * a->d, da + r * a->k, &w_in,
-                          neurons_ids(l->node, a, first + r, c), a->k, a->d);
+            sg_gather_sum_next(kernels, l->dx + (first + r) * a->d, da + r * a->k, &w_in,
+                               neurons_ids(l->node, a, first + r, c),
+                               neurons_next(l->node, a, first + r, first + rows, c), a->k, a->d);
     }
 }
 

@@ -83,17 +83,16 @@ static void key_forward(const sg_run *run, const sg_node *node)
     const key_attributes *a = l.a;
     for (; l.first < a->rows; l.first += a->tile) {
         int64_t rows = sg_min(a->tile, a->rows - l.first);
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
-                                           .m = rows,
-                                           .n = a->n,
-                                           .k = a->d,
-                                           .alpha = 1,
-                                           .a = sg_values(node->in[0]) + l.first * a->d,
-                                           .lda = a->d,
-                                           .b = sg_values(node->in[1]),
-                                           .ldb = a->d,
-                                           .c = l.cells,
-                                           .ldc = a->n});
+        sg_weights_product(run,
+                           (sg_gemm_args){.m = rows,
+                                          .n = a->n,
+                                          .k = a->d,
+                                          .alpha = 1,
+                                          .a = sg_values(node->in[0]) + l.first * a->d,
+                                          .lda = a->d,
+                                          .c = l.cells,
+                                          .ldc = a->n},
+                           node->in[1], 0);
         key_rows(&l, rows, key_forward_row);
     }
 }
@@ -116,7 +115,8 @@ static void key_backward_row(void *context, int64_t r, int worker)
     if (l->dx == NULL) return;
     sg_real *dx = l->dx + row * a->d;
     if (!l->add_x) memset(dx, 0, (size_t)a->d * sizeof *dx);
-    l->run->kernels->gather_sum(dx, du, sg_values(l->node->in[1]), ids, a->k, a->d);
+    const sg_stored keys = sg_weights_of(l->node->in[1]);
+    sg_gather_sum(l->run->kernels, dx, du, &keys, ids, a->k, a->d);
 }
 
 static void key_backward(const sg_run *run, const sg_node *node)
@@ -159,6 +159,8 @@ static const sg_op op_key_topk = {
     .flops = key_flops,
     .backward_reads_in = 3,
     .backward_reads_out = 1,
+    .forward_reads_narrow = 2,
+    .backward_reads_narrow = 2,
 };
 
 sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
@@ -182,8 +184,10 @@ sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activa
     a->tile = sg_min(a->rows, tile < key_tile_rows ? key_tile_rows : tile);
     node->attributes = a;
     node->scratch_bytes = (size_t)(a->tile * n) * sizeof(sg_real);
-    node->worker_scratch_bytes =
+    size_t select =
         (size_t)n * sizeof(sg_real) + (size_t)(n / block) * (2 * sizeof(sg_real) + sizeof(int32_t));
+    size_t product = sg_weights_scratch_bytes(keys, a->tile, n, d);
+    node->worker_scratch_bytes = select > product ? select : product;
     const int64_t shape[] = {a->rows, k};
     sg_node_save(tape, node, SG_KIND_REAL, 2, shape);
     selection.ids = sg_node_output(tape, node, "ids", SG_KIND_INT, 2, shape);
