@@ -1,4 +1,5 @@
 // sgatlin eval: loss and perplexity of a model on packed data.
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -6,6 +7,7 @@
 static struct {
     const char *model, *data, *split;
     int64_t batch_size, micro_batch, batches;
+    bool usage;
 } eval = {.split = "val", .batch_size = 64, .micro_batch = 8};
 
 static const cli_option options[] = {
@@ -49,6 +51,10 @@ static const cli_option options[] = {
      .help = "evaluate the first N batches only",
      .low = 1,
      .high = 1e15},
+    {.name = "usage",
+     .kind = CLI_FLAG,
+     .value = &eval.usage,
+     .help = "how evenly each sparse layer uses its memory; --json always says so"},
     {0}};
 
 static bool eval_progress(void *user, int64_t done, int64_t total)
@@ -57,8 +63,9 @@ static bool eval_progress(void *user, int64_t done, int64_t total)
     return !cli_stop_requested();
 }
 
+// *usage: free; NULL where nobody asks.
 static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_result *result,
-                            sg_error *err)
+                            sg_usage **usage, sg_error *err)
 {
     sg_model *model = NULL;
     sg_data *data = NULL;
@@ -72,6 +79,14 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     o.progress_user = &bar;
     char folder[CLI_PATH];
     sg_status status = cli_model_open(context, eval.model, SG_WEIGHTS_F32, &model, folder, err);
+    if (status == SG_OK && (eval.usage || args->json)) {
+        size_t layers = (size_t)sg_model_config(model)->num_hidden_layers;
+        o.usage = *usage = calloc(layers, sizeof **usage);
+        if (*usage == NULL) {
+            snprintf(err->message, sizeof err->message, "out of memory for the usage of layers");
+            status = err->code = SG_ERR_MEMORY;
+        }
+    }
     if (status == SG_OK) status = sg_data_open(eval.data, SG_VERIFY_AUTO, &data, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "seq");
@@ -83,31 +98,68 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     return status;
 }
 
-static int eval_run(const cli_args *args)
+static json_t *eval_usage_json(const sg_usage *usage, int64_t count)
 {
-    sg_error err = {0};
-    sg_context *context;
-    sg_eval_result r;
-    cli_catch_signals();
-    sg_status status = cli_context_new(args, &context, &err);
-    if (status != SG_OK) return cli_fail(args, status, &err);
-    status = eval_model(args, context, &r, &err);
-    sg_context_free(context);
-    if (status != SG_OK) return cli_fail(args, status, &err);
+    json_t *list = json_array();
+    for (int64_t i = 0; i < count; i++) {
+        const sg_usage *u = &usage[i];
+        json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "layer",
+                                              (json_int_t)u->layer, "blocks", (json_int_t)u->blocks,
+                                              "selections", (json_int_t)u->selections, "used",
+                                              u->used, "entropy", u->entropy, "gini", u->gini,
+                                              "max_load", u->max_load));
+    }
+    return list;
+}
+
+static void eval_usage_text(const sg_usage *usage, int64_t count)
+{
+    if (count == 0) {
+        printf("no layer selects: there is no usage to tell of\n");
+        return;
+    }
+    printf("layer      blocks    used  entropy    gini  max_load\n");
+    for (int64_t i = 0; i < count; i++) {
+        const sg_usage *u = &usage[i];
+        printf("%5lld  %10lld  %.4f   %.4f  %.4f  %8.2f\n", (long long)u->layer,
+               (long long)u->blocks, u->used, u->entropy, u->gini, u->max_load);
+    }
+}
+
+static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_usage *usage)
+{
     if (args->json)
         return cli_print_json(
             args,
-            json_pack("{s:s, s:f, s:o, s:o, s:f, s:I, s:I}", "split", eval.split, "loss", r.loss,
-                      "perplexity", cli_json_number(r.perplexity), "perplexity_batch_mean",
-                      cli_json_number(r.perplexity_batch_mean), "accuracy", r.accuracy, "tokens",
-                      (json_int_t)r.tokens, "batches", (json_int_t)r.batches));
+            json_pack("{s:s, s:f, s:o, s:o, s:f, s:I, s:I, s:o}", "split", eval.split, "loss",
+                      r->loss, "perplexity", cli_json_number(r->perplexity),
+                      "perplexity_batch_mean", cli_json_number(r->perplexity_batch_mean),
+                      "accuracy", r->accuracy, "tokens", (json_int_t)r->tokens, "batches",
+                      (json_int_t)r->batches, "usage", eval_usage_json(usage, r->usage_count)));
     printf("loss                   %.4f\n"
            "perplexity             %.4f\n"
            "perplexity_batch_mean  %.4f\n"
            "accuracy               %.4f\n"
            "tokens                 %lld\n",
-           r.loss, r.perplexity, r.perplexity_batch_mean, r.accuracy, (long long)r.tokens);
+           r->loss, r->perplexity, r->perplexity_batch_mean, r->accuracy, (long long)r->tokens);
+    if (eval.usage) eval_usage_text(usage, r->usage_count);
     return CLI_DONE;
+}
+
+static int eval_run(const cli_args *args)
+{
+    sg_error err = {0};
+    sg_usage *usage = NULL;
+    sg_context *context;
+    sg_eval_result r;
+    cli_catch_signals();
+    sg_status status = cli_context_new(args, &context, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    status = eval_model(args, context, &r, &usage, &err);
+    sg_context_free(context);
+    int code = status == SG_OK ? eval_report(args, &r, usage) : cli_fail(args, status, &err);
+    free(usage);
+    return code;
 }
 
 const cli_command cli_cmd_eval = {
@@ -117,7 +169,11 @@ const cli_command cli_cmd_eval = {
     .about =
         "perplexity is exp(mean loss over all tokens); perplexity_batch_mean is the mean over\n"
         "full batches of exp(batch loss), the published metric. Of the same tokens it is\n"
-        "never smaller; a last batch that is not full counts for perplexity only.",
+        "never smaller; a last batch that is not full counts for perplexity only.\n"
+        "\n"
+        "Of each sparse layer --usage tells how its blocks (experts, neurons) were selected: the\n"
+        "share used at all, the entropy of the selections over that of an even use, their Gini\n"
+        "coefficient, and the selections of the most used block over the mean.",
     .options = options,
     .example = "sgatlin eval --model runs/first --data data --split val --json",
     .run = eval_run,

@@ -53,6 +53,11 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
                   "active_parameters_per_token", (json_int_t)c->active_parameters_per_token,
                   "ffn_neurons", (json_int_t)c->ffn_neurons, "ffn_active_neurons_per_token",
                   (json_int_t)c->ffn_active_neurons_per_token);
+    json_t *parts = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}", "embedding_parameters", (json_int_t)c->embedding_parameters,
+        "attention_parameters", (json_int_t)c->attention_parameters, "router_parameters",
+        (json_int_t)c->router_parameters, "memory_parameters", (json_int_t)c->memory_parameters,
+        "norm_parameters", (json_int_t)c->norm_parameters);
     json_t *rest = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "forward_flops_per_sequence",
         info_flops(c->forward_flops_per_sequence), "forward_flops_per_sequence_all_in",
@@ -63,9 +68,11 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
         "optimizer_bytes", (json_int_t)c->optimizer_bytes, "activation_bytes",
         (json_int_t)c->activation_bytes, "bf16_table_bytes", (json_int_t)c->bf16_table_bytes);
     if (object != NULL) {
+        json_object_update(object, parts);
         json_object_update(object, rest);
         json_object_set_new(object, "config", cli_config_json(config));
     }
+    json_decref(parts);
     json_decref(rest);
     return cli_print_json(args, object);
 }
@@ -83,7 +90,16 @@ static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
     printf("  %lld layers of width %lld, %lld heads of %lld, vocabulary %lld\n",
            (long long)k->num_hidden_layers, (long long)k->hidden_size,
            (long long)k->num_attention_heads, (long long)k->head_dim, (long long)k->vocab_size);
+    if (k->ffn_dense[0] != '\0')
+        printf("  sparse layers %s; the others %s of width %lld\n", k->ffn_layers, k->ffn_dense,
+               (long long)k->ffn_dense_size);
+    if (k->ffn_share_pool) printf("  one memory for all sparse layers\n");
     info_line("parameters", (double)c->parameters, "");
+    info_line("  embedding, also for logits", (double)c->embedding_parameters, "");
+    info_line("  attention", (double)c->attention_parameters, "");
+    info_line("  router", (double)c->router_parameters, "");
+    info_line("  memory", (double)c->memory_parameters, "");
+    info_line("  norms", (double)c->norm_parameters, "");
     info_line("active parameters per token", (double)c->active_parameters_per_token, "");
     info_line("neurons", (double)c->ffn_neurons, "");
     info_line("active neurons per token", (double)c->ffn_active_neurons_per_token, "");
@@ -93,6 +109,7 @@ static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
     info_line("  router", c->router_flops, "FLOP");
     info_line("  memory", c->memory_flops, "FLOP");
     info_line("with logits", c->forward_flops_per_sequence_all_in, "FLOP");
+    info_line("  logits", c->logits_flops, "FLOP");
     printf("Memory of a training step, micro-batch of %lld (f32)\n", (long long)info.batch);
     info_line("weights", (double)c->weight_bytes, "B");
     info_line("gradients", (double)c->gradient_bytes, "B");

@@ -495,6 +495,10 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
             "seconds", r->seconds, "tokens_per_second",
             r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops, "flops_all_in",
             r->flops_all_in, "skipped_updates", (json_int_t)r->skipped_updates);
+        if (object != NULL && !isnan(r->balance_loss))
+            json_object_set_new(object, "balance_loss", cli_json_number(r->balance_loss));
+        if (object != NULL && !isnan(r->z_loss))
+            json_object_set_new(object, "z_loss", cli_json_number(r->z_loss));
         if (object != NULL && val) {
             json_object_set_new(object, "val_loss", cli_json_number(r->val.loss));
             json_object_set_new(object, "val_perplexity", cli_json_number(r->val.perplexity));
@@ -509,6 +513,8 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
         "seconds     %.1f\ntrain loss  %.4f\n",
         run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
         r->train_loss);
+    if (!isnan(r->balance_loss)) printf("balance     %.4f\n", r->balance_loss);
+    if (!isnan(r->z_loss)) printf("z           %.4f\n", r->z_loss);
     if (val)
         printf("val loss    %.4f\nval perplexity             %.4f\nval perplexity_batch_mean  "
                "%.4f\n",

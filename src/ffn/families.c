@@ -21,8 +21,8 @@ static const sg_family families[] = {
      .routers = {"linear"},
      .activations = {"clamped_swiglu"},
      .scores = {"softmax", "sigmoid"},
-     .has =
-         SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_SHARED | SG_HAS_BIAS,
+     .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_SHARED |
+            SG_HAS_BIAS_RATE,
      .block = SG_BLOCK_EXPERTS,
      .gate = SG_GATE_AFTER},
     {.name = "peer",
