@@ -161,7 +161,7 @@ prepare() {
     rm -rf "$folder/tokenizer" "$folder/data.tmp"
     run data tokenizer --vocab-size "$vocab" --out "$folder/tokenizer" "${input[@]}" >/dev/null
     run data pack --tokenizer "$folder/tokenizer" --seq-len "$length" --val-fraction "$val_fraction" \
-        --out "$folder/data.tmp" "${input[@]}"
+        --out "$folder/data.tmp" "${input[@]}" >&2
     mv "$folder/data.tmp" "$folder/data"
 }
 
