@@ -42,12 +42,12 @@ static void count_gather_sum_long(const sg_kernels *k, count_input *in)
 
 static void count_gather_dots_bf16(const sg_kernels *k, count_input *in)
 {
-    k->gather_dots_bf16(in->y, in->x, in->narrow, in->rows, 8, 256);
+    k->gather_dots_bf16(in->y, in->x, in->narrow, in->rows, NULL, 8, 256);
 }
 
 static void count_gather_sum_bf16(const sg_kernels *k, count_input *in)
 {
-    k->gather_sum_bf16(in->y, in->z, in->narrow, in->rows, 8, 256);
+    k->gather_sum_bf16(in->y, in->z, in->narrow, in->rows, NULL, 8, 256);
 }
 
 static void count_topk(const sg_kernels *k, count_input *in)

@@ -18,6 +18,7 @@ sg_bench_options sg_bench_options_default(void)
     return (sg_bench_options){.batch_size = 8,
                               .context = -1,
                               .what = SG_BENCH_ALL,
+                              .optimizer_rows = "auto",
                               .seconds = 1,
                               .repeats = 3,
                               .seed = 1};
@@ -189,6 +190,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
         .limit = compute >= move ? "gemm" : "stream",
         .peak_bytes = f->peak_bytes,
         .reuse = f->reuse,
+        .optimizer_rows = f->optimizer_rows,
         .lines = lines,
     };
     r.tokens_per_second = (double)r.tokens / r.seconds;
@@ -239,6 +241,7 @@ static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
         return sg_fail(err, SG_ERR_ARGUMENT, "seq_len: found %lld, expected 1 to %lld",
                        (long long)o->seq_len, (long long)b->config.max_position_embeddings);
     SG_TRY(bench_check(o, b->length, err));
+    SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows ? o->optimizer_rows : "", &b->rows, err));
     SG_TRY(sg_config_cost(&b->config, b->length, o->batch_size, false, b->context->threads,
                           &b->cost, err));
     b->tokens = o->batch_size * b->length;

@@ -248,10 +248,11 @@ static double distance(const float *a, const float *b)
     return sqrt(difference / size);
 }
 
-// Whether a kind of tiny_models.h selects.
-static bool chooses(const char *kind)
+// Norms and biases; and what a router reads by an operation that wants f32: the mean of blocks.
+static bool stays_wide(const char *kind, const char *name)
 {
-    return strncmp(kind, "mlp", 3) != 0 && strncmp(kind, "glu", 3) != 0;
+    return strstr(name, "norm") != NULL || strstr(name, "bias") != NULL ||
+           (strncmp(kind, "avgk", 4) == 0 && strstr(name, "w_in") != NULL);
 }
 
 static void test_decoding(void **state)
@@ -267,26 +268,26 @@ static void test_decoding(void **state)
             const char *what = tiny_kind(k), *type = sg_weights_name(narrow_types[t]);
             m = make_narrow(tiny_kind(k), contexts[0], narrow_types[t]);
             say(m, narrow);
-            // All matrices are narrow but keys whose means are scores; what else is not is norms and
-            // biases.
-            const bool keys = strncmp(what, "avgk", 4) == 0;
+            bool all = true;
             for (size_t i = 0; i < m->params.count; i++) {
                 const char *name = m->params.specs[i].name;
-                bool small = strstr(name, "norm") != NULL || strstr(name, "bias") != NULL;
-                small = small || (keys && strstr(name, "experts.w_in") != NULL);
-                if (sg_narrow_has(&m->narrow, i) == small)
+                bool wide_one = stays_wide(what, name);
+                if (sg_narrow_has(&m->narrow, i) == wide_one)
                     fail_msg("%s, %s: %s is narrow or not, expected the other", what, type, name);
-                assert_true((m->values[i] == NULL) == !small);
+                assert_true((m->values[i] == NULL) == !wide_one);
+                all = all && (!wide_one || m->params.specs[i].rank == 1);
             }
-            assert_true(sg_model_weight_bytes(m) < bytes * (keys ? 8 : t == 0 ? 6 : 4) / 10);
+            if (all) assert_true(sg_model_weight_bytes(m) < bytes * (t == 0 ? 6 : 4) / 10);
             sg_model *same = widened(tiny_kind(k), m);
             say(same, exact);
             double rounding = distance(narrow, exact), whole = distance(narrow, wide);
             if (!(rounding < 1e-5))
                 fail_msg("%s in %s: logits are %.2g off those of the same weights in f32", what,
                          type, rounding);
-            // With 25 neurons and raw scores, one that is selected in place of another is seen.
-            double limit = chooses(what) ? 0.5 : t == 0 ? 0.02 : 0.06;
+            // Where one of a few neurons is selected in place of another, by raw scores say, it shows.
+            bool steady = strchr(what, ' ') == NULL && strcmp(what, "avgk") != 0 &&
+                          strcmp(what, "lorkm") != 0 && strncmp(what, "pkm", 3) != 0;
+            double limit = !steady ? 0.5 : t == 0 ? 0.02 : 0.06;
             if (!(whole > 1e-4 && whole < limit))
                 fail_msg("%s in %s: logits are %.2g off those of the f32 model", what, type, whole);
             sg_model_free(same);
@@ -347,7 +348,7 @@ static void test_folders(void **state)
     (void)state;
     static float found[steps * vocab], expected[steps * vocab];
     static const sg_dtype dtypes[] = {SG_DTYPE_F32, SG_DTYPE_BF16};
-    const char *const kinds[] = {"moe", "sgatlin"};
+    const char *const kinds[] = {"moe", "sgatlin"}; // moe, sgatlin
     for (int k = 0; k < 2; k++)
         for (int t = 0; t < 2; t++) {
             sg_model *m = make_narrow(kinds[k], contexts[0], narrow_types[t]);
