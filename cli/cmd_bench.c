@@ -7,11 +7,12 @@
 
 static struct {
     cli_strings presets;
-    const char *families, *what, *table_dtype, *weights;
+    const char *families, *what, *rows, *table_dtype, *weights;
     int64_t seq_len, batch, context, repeats, seed;
     double seconds;
     bool profile;
 } bench = {.what = "layer,train,decode",
+           .rows = "auto",
            .table_dtype = "f32",
            .weights = "f32",
            .batch = 8,
@@ -72,6 +73,12 @@ static const cli_option options[] = {{.name = "preset",
                                       .help = "tokens before those that are decoded",
                                       .low = 0,
                                       .high = 1 << 24},
+                                     {.name = "optimizer-rows",
+                                      .kind = CLI_STRING,
+                                      .value = &bench.rows,
+                                      .argument = "MODE",
+                                      .help = "as of train: exact, lazy or auto",
+                                      .choices = "exact|lazy|auto"},
                                      {.name = "seconds",
                                       .kind = CLI_DOUBLE,
                                       .value = &bench.seconds,
@@ -259,6 +266,8 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
         "config", cli_config_json(&t->job->config));
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
+    if (r->optimizer_rows != NULL && object != NULL)
+        json_object_set_new(object, "optimizer_rows", json_string(r->optimizer_rows));
     if (bench.profile && object != NULL)
         json_object_set_new(object, "profile", bench_profile_json(r));
     return cli_print_json_line(t->args, object);
@@ -353,6 +362,7 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
     for (int i = 0; i < jobs->count && code == CLI_DONE; i++) {
         talk.job = &jobs->items[i];
         sg_bench_options o = sg_bench_options_default();
+        o.optimizer_rows = bench.rows;
         o.config = talk.job->config;
         o.batch_size = bench.batch;
         if (cli_given(args, "context")) o.context = bench.context;

@@ -7,12 +7,13 @@
 #include "cli/model_options.h"
 
 static struct {
-    const char *preset, *config, *data, *out, *resume, *schedule, *prompt, *table_dtype;
+    const char *preset, *config, *data, *out, *resume, *rows, *schedule, *prompt, *table_dtype;
     int64_t seq_len, batch, accum, warmup, steps, tokens, seed;
     int64_t log_every, checkpoint_every, keep_last, eval_every, eval_sequences, sample_every;
     double flops, epochs, lr, decay, clip, beta1, beta2, eps, decay_fraction, spike;
     bool recompute;
 } train = {.preset = "demo",
+           .rows = "auto",
            .prompt = "",
            .table_dtype = "f32",
            .keep_last = 2,
@@ -189,6 +190,13 @@ static const cli_option options[] = {
      .help = "AdamW's epsilon",
      .low = 1e-30,
      .high = 1},
+    {.name = "optimizer-rows",
+     .kind = CLI_STRING,
+     .value = &train.rows,
+     .argument = "MODE",
+     .help = "neurons that a step does not read: exact updates them at once, lazy when they are "
+             "read again, auto is lazy for tables with as many rows as a step makes hits",
+     .choices = "exact|lazy|auto"},
     {.name = "spike-limit",
      .kind = CLI_DOUBLE,
      .value = &train.spike,
@@ -390,6 +398,7 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     o->beta1 = train.beta1;
     o->beta2 = train.beta2;
     o->eps = train.eps;
+    snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "%s", train.rows);
     o->spike_limit = train.spike;
     o->recompute = train.recompute;
     status = sg_weights_parse(train.table_dtype, "table-dtype", &o->table_dtype, err);
@@ -489,12 +498,13 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
 {
     bool val = r->val.tokens > 0;
     if (args->json) {
-        json_t *object = json_pack(
-            "{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "run", run, "steps",
-            (json_int_t)r->steps, "tokens", (json_int_t)r->tokens, "train_loss", r->train_loss,
-            "seconds", r->seconds, "tokens_per_second",
-            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops, "flops_all_in",
-            r->flops_all_in, "skipped_updates", (json_int_t)r->skipped_updates);
+        json_t *object =
+            json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "run", run, "steps",
+                      (json_int_t)r->steps, "tokens", (json_int_t)r->tokens, "train_loss",
+                      r->train_loss, "seconds", r->seconds, "tokens_per_second",
+                      r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
+                      "flops_all_in", r->flops_all_in, "skipped_updates",
+                      (json_int_t)r->skipped_updates, "lazy_tables", (json_int_t)r->lazy_tables);
         if (object != NULL && !isnan(r->balance_loss))
             json_object_set_new(object, "balance_loss", cli_json_number(r->balance_loss));
         if (object != NULL && !isnan(r->z_loss))

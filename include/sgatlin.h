@@ -603,6 +603,10 @@ typedef struct sg_train_options {
     int64_t batch_size; // sequences of one step
     int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size
     double lr, weight_decay, clip, beta1, beta2, eps;
+    // Rows of a memory's tables that a step does not read: "exact" updates them in every step;
+    // "lazy" when they are read again, by all they have missed, so that a step costs what it reads;
+    // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has more.
+    char optimizer_rows[16];
     char schedule[16]; // constant, sqrt, linear, cosine
     int64_t warmup_steps;
     double warmup_share;      // the warm-up takes at most this share of all steps, 0 to 1
@@ -666,6 +670,7 @@ typedef struct sg_train_result {
     double flops, flops_all_in; // published count and with logits: 3 forward
     sg_eval_result val;         // of the final weights; tokens 0 without a validation split
     int64_t skipped_updates;
+    int64_t lazy_tables; // whose rows are updated when they are read (optimizer_rows)
 } sg_train_result;
 
 // Trains a new run in folder `run`, which must not hold one yet. At its end `run` is a model folder
@@ -708,9 +713,10 @@ typedef struct sg_bench_options {
     int64_t context;    // tokens a session holds before those that are measured; default -1:
                         // half of seq_len, at most 512
     unsigned what;      // set of sg_bench_what; default all
-    double seconds;     // spent on each figure, at least; default 1
-    int64_t repeats;    // of each figure, at least, 1 to 1000; default 3. One more warms up
-    uint64_t seed;      // of weights, tokens and hidden states; default 1
+    const char *optimizer_rows; // as of sg_train_options; default "auto"
+    double seconds;             // spent on each figure, at least; default 1
+    int64_t repeats;            // of each figure, at least, 1 to 1000; default 3. One more warms up
+    uint64_t seed;              // of weights, tokens and hidden states; default 1
     // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
     // figure, whose limits are their medians.
     double gemm_gflops, stream_gbs;
@@ -756,6 +762,8 @@ typedef struct sg_bench_result {
     // Sparse memories: selections of a repeat for each different block (neuron or expert) selected,
     // mean of the layers; 0 for other families, and for decode.
     double reuse;
+    const char
+        *optimizer_rows; // of a training step, "exact" or "lazy" (a table at least); else NULL
     const sg_bench_line *lines; // the slowest first; valid during the call
     size_t line_count;
 } sg_bench_result;

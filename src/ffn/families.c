@@ -376,6 +376,15 @@ static void family_table(const char *prefix, const char *part, const char *name,
     sg_param_add(list, prefix, full, rank, shape, SG_INIT_TRUNCATED, variance);
 }
 
+// The table added last is read by selected rows alone, `hits` a token in each layer that reads it.
+static void family_rows(const sg_config *c, int64_t hits, sg_param_list *list)
+{
+    int64_t layers = 0;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        layers += sg_ffn_is_sparse(c, l);
+    sg_param_rows(list, c->ffn_share_pool ? hits * layers : hits);
+}
+
 static void family_neuron_params(const sg_config *c, const sg_family *family, const char *prefix,
                                  const char *part, sg_param_list *list)
 {
@@ -383,8 +392,11 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
     double variance = 1.0 / (double)c->ffn_neurons;
     int64_t shape[] = {c->ffn_channels, c->ffn_neurons, c->hidden_size};
     int skip = family->shared_pool ? 1 : 0;
+    const int64_t hits = c->ffn_channels * c->ffn_top_k;
     family_table(prefix, part, "w_in.weight", 3 - skip, shape + skip, variance, list);
+    family_rows(c, hits, list);
     family_table(prefix, part, "w_out.weight", 3 - skip, shape + skip, variance, list);
+    family_rows(c, hits, list);
 }
 
 // Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
@@ -395,10 +407,14 @@ static void family_cell_params(const sg_config *c, const sg_family *family, cons
     sg_memory_shape m = sg_ffn_memory(c);
     int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
     bool averaged = strcmp(c->ffn_normaliser, "softmax") == 0;
+    const bool values = family_gate(c) == SG_GATE_VALUE, single = m.block == 1;
     if (!family->no_keys)
         family_table(prefix, part, "w_in.weight", 2, shape, 1.0 / (double)c->hidden_size, list);
+    if (!family->no_keys && !values && single && strcmp(c->ffn_router, "average") != 0)
+        family_rows(c, read, list); // no router reads them all, and no block of them
     family_table(prefix, part, "w_out.weight", 2, shape,
                  1.0 / (double)(averaged ? c->hidden_size : read), list);
+    if (values || single) family_rows(c, read, list);
 }
 
 // The tables of a selected memory.

@@ -3,10 +3,13 @@
 // the cache of each thread; else a tile reads all tables, and its own rows stay. The weight gradients go through a
 // reverse index (a counting sort of the hits by neuron), so that each gradient row is summed by one
 // thread, in the order of rows. Where neurons are hit often the index is cut into tiles of rows
-// too, whose inputs then stay in cache while many neurons read them. Nothing of size rows x
-// channels x k x d is ever formed.
+// too, whose inputs then stay in cache while many neurons read them. Tables whose gradient is kept by
+// rows have far more neurons than hits: there the hits are sorted instead of counted (hits.h), in
+// the forward pass, which announces the rows that it will read. Nothing of size rows x channels x k
+// x d is ever formed.
 #include <string.h>
 
+#include "ffn/hits.h"
 #include "ffn/memory.h"
 
 // All by shape alone. A table is read by all tiles in turn where it is hit neurons_reuse times a
@@ -23,6 +26,8 @@ typedef struct neurons_attributes {
     bool by_table;
     sg_activation activation;
     sg_gate gate;
+    bool by_row; // a table has its gradient by rows: the last saved is the order of these hits
+    sg_hits hits;
 } neurons_attributes;
 
 // A hit is one selected neuron of one row; hits are laid out (channel, row, k).
@@ -50,6 +55,16 @@ static sg_stored neurons_pool(const neurons_attributes *a, const sg_tensor *tabl
     if (table == NULL) return (sg_stored){0}; // w_in of a memory of values
     sg_stored all = sg_weights_of(table);
     return sg_stored_at(&all, (a->pools == 1 ? 0 : c) * a->n, a->d);
+}
+
+static sg_row_grads *neurons_by_row(const sg_tensor *table)
+{
+    return table != NULL ? table->base->row_grads : NULL;
+}
+
+static sg_hit_order neurons_order(const sg_node *node, const neurons_attributes *a)
+{
+    return sg_hits_view(&a->hits, sg_ints(node->saved[node->n_saved - 1]));
 }
 
 static const int32_t *neurons_ids(const sg_node *node, const neurons_attributes *a, int64_t row,
@@ -181,9 +196,25 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
+// Which rows of the tables are read, to whoever may still have to bring them up to date.
+static void neurons_announce(const sg_run *run, const sg_node *node)
+{
+    const neurons_attributes *a = node->attributes;
+    sg_hit_order order = neurons_order(node, a);
+    sg_hits_sort(&a->hits, run->pool, sg_ints(node->in[1]), &order,
+                 (int32_t *)(void *)run->scratch);
+    for (int i = 3; i < 5; i++) {
+        const sg_row_grads *rows = neurons_by_row(node->in[i]);
+        bool again = i == 4 && rows == neurons_by_row(node->in[3]);
+        if (rows != NULL && rows->before_read != NULL && !again)
+            rows->before_read(rows->user, run->pool, order.ids, *order.neurons);
+    }
+}
+
 static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
+    if (l.a->by_row) neurons_announce(run, node);
     neurons_passes(&l, neurons_forward_chunk);
 }
 
@@ -327,6 +358,65 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
                             l->node->out[0]->grad);
 }
 
+// ---- backward: weights by rows ------------------------------------------------------------------
+
+enum { neurons_sorted_chunk = 4096, neurons_row_chunk = 128 };
+
+// z, da and the row of each hit, in the order of neurons.
+static void neurons_sorted_chunk_put(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const neurons_loop *l = context;
+    const neurons_attributes *a = l->a;
+    const int32_t *order = neurons_order(l->node, a).order;
+    int64_t end = sg_min(a->hits.count, (chunk + 1) * neurons_sorted_chunk);
+    for (int64_t i = chunk * neurons_sorted_chunk; i < end; i++) {
+        // Hits fit in 31 bits, in which dividing is fast.
+        l->row_sorted[i] = (int32_t)((uint32_t)order[i] / (uint32_t)a->k % (uint32_t)a->rows);
+        l->z_sorted[i] = l->z[order[i]];
+        if (l->node->in[3] != NULL) l->da_sorted[i] = l->da[order[i]];
+    }
+}
+
+// The gradient of one table: values are those of the sorted hits.
+typedef struct neurons_rows {
+    const neurons_loop *l;
+    sg_row_grads *to;
+    sg_hit_order order;
+    const int32_t *slots; // of the neurons
+    int64_t fresh;        // slots from here on are to be written, not added to
+    const sg_real *values, *source;
+} neurons_rows;
+
+static void neurons_rows_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const neurons_rows *r = context;
+    const neurons_loop *l = r->l;
+    int64_t d = l->a->d, end = sg_min(*r->order.neurons, (chunk + 1) * neurons_row_chunk);
+    for (int64_t j = chunk * neurons_row_chunk; j < end; j++) {
+        int32_t hit = r->order.starts[j];
+        sg_real *dw = r->to->values + r->slots[j] * d;
+        if (r->slots[j] >= r->fresh) memset(dw, 0, (size_t)d * sizeof *dw);
+        l->run->kernels->gather_sum(dw, r->values + hit, r->source, l->row_sorted + hit,
+                                    r->order.starts[j + 1] - hit, d);
+    }
+}
+
+static void neurons_rows_add(const neurons_loop *l, int input, int32_t *slots)
+{
+    bool add = false;
+    const sg_node *node = l->node;
+    neurons_rows r = {.l = l, .to = sg_row_grads_in(l->run, node, input, &add), .slots = slots};
+    if (r.to == NULL) return;
+    r.order = neurons_order(node, l->a);
+    r.values = input == 3 ? l->da_sorted : l->z_sorted;
+    r.source = input == 3 ? sg_values(node->in[0]) : node->out[0]->grad;
+    r.fresh = sg_row_grads_open(r.to, r.order.ids, *r.order.neurons, add, slots);
+    sg_parallel_for(l->run->pool, sg_chunks(*r.order.neurons, neurons_row_chunk),
+                    neurons_rows_chunk, &r);
+}
+
 static void neurons_backward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
@@ -343,6 +433,12 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.row_sorted = (int32_t *)(l.da_sorted + hits);
     l.offsets = l.row_sorted + hits;
     neurons_passes(&l, neurons_backward_chunk);
+    if (a->by_row) {
+        sg_parallel_for(run->pool, sg_chunks(hits, neurons_sorted_chunk), neurons_sorted_chunk_put,
+                        &l);
+        neurons_rows_add(&l, 3, l.offsets);
+        neurons_rows_add(&l, 4, l.offsets);
+    }
     if (l.dw_in == NULL && l.dw_out == NULL) return;
     sg_parallel_for(run->pool, a->pools * a->spans, neurons_sort_chunk, &l);
     sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, &l);
@@ -361,6 +457,7 @@ static const sg_op op_neurons = {
     .backward = neurons_backward,
     .flops = neurons_flops,
     .backward_reads_in = 31,
+    .row_gradients = 1 << 3 | 1 << 4,
     .forward_reads_narrow = 1 << 3 | 1 << 4,
     .backward_reads_narrow = 1 << 3 | 1 << 4, // their gradients pass the rounding straight through
 };
@@ -368,6 +465,19 @@ static const sg_op op_neurons = {
 static int64_t neurons_between(int64_t value, int64_t least, int64_t most)
 {
     return value < least ? least : value > most ? most : value;
+}
+
+static size_t neurons_scratch(const sg_node *node, const neurons_attributes *a)
+{
+    // Behind the sorted hits: offsets for gradients that are whole, slots for those by rows.
+    int64_t offsets = a->pools * a->spans * (a->n + 1), hits = neurons_hits(a);
+    bool whole = neurons_by_row(node->in[4]) == NULL ||
+                 (node->in[3] != NULL && neurons_by_row(node->in[3]) == NULL);
+    int64_t last = !whole ? hits : a->by_row && hits > offsets ? hits : offsets;
+    size_t backward =
+        (size_t)hits * (4 * sizeof(sg_real) + sizeof(int32_t)) + (size_t)last * sizeof(int32_t);
+    size_t sort = a->by_row ? (size_t)sg_hits_scratch(&a->hits) * sizeof(int32_t) : 0;
+    return sort > backward ? sort : backward;
 }
 
 static void neurons_cut(neurons_attributes *a)
@@ -413,11 +523,13 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                               .activation = activation,
                               .gate = gate};
     neurons_cut(a);
+    a->by_row = neurons_by_row(w_in) != NULL || neurons_by_row(w_out) != NULL;
+    a->hits = sg_hits_plan(a->channels, a->rows, a->k, a->pools, a->n);
     node->attributes = a;
     if (!values) sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)}); // dots
+    if (a->by_row) sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){sg_hits_result(&a->hits)});
     node->worker_scratch_bytes = (size_t)(4 * sg_min(a->tile, a->rows) * a->k) * sizeof(sg_real);
-    node->scratch_bytes = (size_t)neurons_hits(a) * (4 * sizeof(sg_real) + sizeof(int32_t)) +
-                          (size_t)(a->pools * a->spans * (a->n + 1)) * sizeof(int32_t);
+    node->scratch_bytes = neurons_scratch(node, a);
     return sg_node_output(tape, node, "memory", SG_KIND_REAL, 2, (int64_t[]){a->rows, d});
 }
 

@@ -36,6 +36,9 @@ typedef struct sg_param_spec {
     sg_init init;
     double variance;
     bool decay; // weight decay applies: all but norm scales and biases
+    // Rows of the table that a token reads at most, where nothing but the selected rows of a memory
+    // is ever read of it; 0: any parameter that is read as a whole.
+    int64_t row_hits;
     sg_buffer buffer;
     double rate; // of a buffer's rule
 } sg_param_spec;
@@ -51,6 +54,9 @@ typedef struct sg_param_list {
 // Adds prefix + name; failures are kept in the list.
 void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int rank,
                   const int64_t *shape, sg_init init, double variance);
+// The parameter added last is a table that only a memory reads, and only selected rows: of those
+// `hits` a token at most (sg_param_spec.row_hits).
+void sg_param_rows(sg_param_list *list, int64_t hits);
 void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,
                          const int64_t *shape, sg_init init, sg_buffer buffer, double rate);
 void sg_param_list_free(sg_param_list *list);

@@ -32,6 +32,14 @@ typedef struct sg_adamw_args {
     double grad_scale;   // from gradient clipping
 } sg_adamw_args;
 
+// Steps of AdamW that a tensor without a gradient has waited for, all at once: m, v, p in place.
+//   p = keep p - move m / (root sqrt(v) + eps) ;  m = keep1 m ;  v = keep2 v
+// (train/row_clock.h has the derivation.)
+typedef struct sg_adamw_idle_args {
+    double keep, move, root, eps;
+    double keep1, keep2; // beta1 and beta2 to the number of steps
+} sg_adamw_idle_args;
+
 typedef struct sg_kernels {
     const char *name;
 
@@ -134,6 +142,8 @@ typedef struct sg_kernels {
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);
+    void (*adamw_idle)(sg_real *p, sg_real *m, sg_real *v, int64_t n,
+                       const sg_adamw_idle_args *args);
 } sg_kernels;
 
 enum { SG_TOPK_MAX = 1 << 14 };

@@ -20,6 +20,8 @@ typedef struct sg_graph_options {
     int threads;
     const sg_kv_cache *caches; // (layers, batch), or NULL: none; filled in before each pass
     const int64_t *start;      // (batch) position of the first token, with caches
+    // By parameter, NULL where its gradient is whole; or NULL.
+    sg_row_grads *const *row_grads;
     // By parameter, or NULL: what is read in place of its values where the type is not
     // SG_WEIGHTS_F32. Must outlive the graph. A parameter without values must be readable so.
     const sg_stored *narrow;
@@ -38,6 +40,7 @@ typedef struct sg_graph {
     const sg_param_list *params; // while recording
     sg_real *const *values;
     sg_real *const *grads;
+    sg_row_grads *const *row_grads;
     const sg_stored *narrow;
 } sg_graph;
 

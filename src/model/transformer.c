@@ -23,6 +23,7 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
         sg_tensor *leaf =
             sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
                          g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
+        if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
         if (leaf != NULL && g->narrow != NULL && g->narrow[i].type != SG_WEIGHTS_F32)
             leaf->narrow = &g->narrow[i];
         g->leaves[i] = leaf;
@@ -188,6 +189,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->params = params;
     g->values = values;
     g->grads = grads;
+    g->row_grads = options->row_grads;
     g->narrow = options->narrow;
     sg_status status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {

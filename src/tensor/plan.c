@@ -307,9 +307,24 @@ static sg_status plan_memory(sg_tape *tape, sg_error *err)
 
 // ---- the whole --------------------------------------------------------------------------------
 
+// A gradient by rows needs operations that know of it: any other would leave it out.
+static sg_status plan_row_gradients(const sg_tape *tape, sg_error *err)
+{
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        for (int i = 0; i < node->n_in; i++)
+            if (node->in[i] != NULL && node->in[i]->base->row_grads != NULL &&
+                !(node->op->row_gradients >> i & 1))
+                return sg_fail(err, SG_ERR_INTERNAL, "%s: %s cannot read it by rows",
+                               node->in[i]->name, node->op->name);
+    }
+    return SG_OK;
+}
+
 sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err)
 {
     if (tape->error.code != SG_OK) return sg_fail(err, tape->error.code, "%s", tape->error.message);
+    SG_TRY(plan_row_gradients(tape, err));
     tape->options = *options;
     if (tape->options.threads < 1) tape->options.threads = 1;
     if (!options->gradient)

@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/parallel.h"
 #include "kernel/stored.h"
+#include "tensor/row_grads.h"
 
 enum { SG_RANK_MAX = 4, SG_NODE_IN = 8, SG_NODE_OUT = 2, SG_NODE_SAVED = 4 };
 
@@ -28,9 +29,10 @@ typedef struct sg_tensor {
     sg_kind kind;
     int rank;
     int64_t shape[SG_RANK_MAX];
-    int64_t count; // elements
-    void *data;    // sg_real or int32_t; valid once the tape has memory
-    sg_real *grad; // NULL: no gradient is wanted
+    int64_t count;           // elements
+    void *data;              // sg_real or int32_t; valid once the tape has memory
+    sg_real *grad;           // NULL: no gradient is wanted
+    sg_row_grads *row_grads; // of a leaf, in place of grad: a gradient by rows; else NULL
     // Of a leaf, NULL or the same rows in fewer bytes: read in place of data by the operations that
     // can (sg_op.forward_reads_narrow); if all can, data may be NULL. Set before it is used.
     const sg_stored *narrow;
@@ -65,6 +67,7 @@ typedef struct sg_op {
     double (*flops)(const sg_node *node);
     unsigned backward_reads_in;  // bit i: backward reads the value of input i
     unsigned backward_reads_out; // bit i: backward reads the value of output i
+    unsigned row_gradients;      // bit i: reads and differentiates input i by announced rows
     // bit i: that pass reads input i through sg_weights_of or sg_weights_product, narrow where it is
     unsigned forward_reads_narrow, backward_reads_narrow;
     // The forward pass already writes the input gradients (a loss whose weight is known then); the
@@ -168,6 +171,15 @@ static inline sg_real *sg_grad_in(const sg_run *run, const sg_node *node, int i,
     if (t == NULL || !t->wants_grad || t->grad == NULL) return NULL;
     *add = !node->first[i] || (t->leaf && run->accumulate);
     return t->grad;
+}
+// The same for an input whose gradient is kept by rows (op->row_gradients).
+static inline sg_row_grads *sg_row_grads_in(const sg_run *run, const sg_node *node, int i,
+                                            bool *add)
+{
+    const sg_tensor *t = node->in[i];
+    if (t == NULL || !t->wants_grad) return NULL;
+    *add = !node->first[i] || run->accumulate;
+    return t->base->row_grads;
 }
 static inline void *sg_worker_scratch(const sg_run *run, int worker)
 {

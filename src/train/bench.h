@@ -5,6 +5,7 @@
 
 #include "base/context.h"
 #include "ffn/ffn.h"
+#include "train/gradients.h"
 #include "kernel/measure.h"
 #include "model/weights.h"
 
@@ -17,7 +18,8 @@ typedef struct sg_bench_run {
     sg_cost cost;     // of one micro-batch
     int64_t length;   // tokens of a sequence
     int64_t tokens;   // of a micro-batch
-    sg_probe *probe;  // NULL: the limits are given
+    sg_optimizer_rows rows;
+    sg_probe *probe; // NULL: the limits are given
     sg_bench_fn result;
     void *user;
 } sg_bench_run;
@@ -45,10 +47,11 @@ typedef struct sg_bench_figure {
     double flops_published, flops, bytes;
     int64_t peak_bytes;
     double reuse;
-    const sg_tape *tape;   // for the profile
-    const double *seconds; // by node and direction, sum of all repeats
-    const char *skip;      // an operation that is not part of the figure; may be NULL
-    double optimizer;      // seconds of the optimiser, sum of all repeats; < 0: none
+    const char *optimizer_rows; // of a training step; else NULL
+    const sg_tape *tape;        // for the profile
+    const double *seconds;      // by node and direction, sum of all repeats
+    const char *skip;           // an operation that is not part of the figure; may be NULL
+    double optimizer;           // seconds of the optimiser, sum of all repeats; < 0: none
 } sg_bench_figure;
 
 sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *figure,

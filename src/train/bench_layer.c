@@ -15,7 +15,8 @@ static const char layer_prefix[] = "layer.";
 typedef struct layer {
     const sg_bench_run *b;
     sg_param_list params;
-    sg_param_block values, grads;
+    sg_param_block values;
+    sg_gradients grads;
     sg_narrow_set tables; // read in place of values
     sg_tensor **leaves;   // by parameter
     sg_real *states;      // x, then dy and dx where a gradient is wanted
@@ -63,7 +64,8 @@ static sg_tensor *layer_parameter(void *user, const char *prefix, const char *na
         sg_real *grad = l->grads.parts ? l->grads.parts[i] : NULL;
         if (l->leaves[i] != NULL) return l->leaves[i];
         sg_tensor *leaf = sg_tape_leaf(l->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                                       l->values.parts[i], grad, grad != NULL);
+                                       l->values.parts[i], grad, l->grads.parts != NULL);
+        if (leaf != NULL) leaf->row_grads = sg_gradients_rows(&l->grads, i);
         if (leaf != NULL && sg_narrow_has(&l->tables, i)) leaf->narrow = &l->tables.items[i];
         l->leaves[i] = leaf;
         return leaf;
@@ -127,7 +129,7 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
         return sg_fail(err, l->params.status, "the parameters of a layer: %s",
                        sg_status_name(l->params.status));
     SG_TRY(sg_param_block_new(&l->params, "weights", NULL, &l->values, err));
-    if (backward) SG_TRY(sg_param_block_new(&l->params, "gradients", NULL, &l->grads, err));
+    if (backward) SG_TRY(sg_gradients_new(&l->params, b->rows, b->tokens, &l->grads, err));
     l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
     l->states = sg_alloc_big(l->state_bytes);
     l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
@@ -174,7 +176,7 @@ static void layer_close(layer *l)
     sg_free(l->leaves);
     sg_free(l->ids);
     sg_free_big(l->states, l->state_bytes);
-    sg_param_block_free(&l->grads);
+    sg_gradients_free(&l->grads);
     sg_param_block_free(&l->values);
     sg_param_list_free(&l->params);
 }
@@ -243,7 +245,7 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
         // Backward: weights and x once more and dy read, gradients of weights and x written.
         .bytes = backward ? 2 * weights.read + weights.gradients + 5 * states
                           : weights.read + 2 * states,
-        .peak_bytes = (int64_t)(l->values.bytes + l->grads.bytes + l->tables.bytes +
+        .peak_bytes = (int64_t)(l->values.bytes + sg_gradients_bytes(&l->grads) + l->tables.bytes +
                                 l->state_bytes + sg_tape_bytes(l->tape)),
         .reuse = use.reuse,
         .tape = l->tape,

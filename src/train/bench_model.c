@@ -41,11 +41,12 @@ static double model_flops(const sg_bench_run *b, double tokens, double pairs)
 typedef struct step {
     const sg_bench_run *b;
     sg_model *model;
-    sg_param_block grads;
+    sg_gradients grads;
     sg_narrow_set tables;
     sg_optimizer *optimizer;
     sg_graph *graph;
-    int32_t *ids; // (tokens + 1): targets are the ids one further
+    int32_t *ids;  // (tokens + 1): targets are the ids one further
+    int64_t first; // token of the next batch
     double *seconds;
     double optimizer_seconds;
 } step;
@@ -71,16 +72,15 @@ static sg_status step_open(step *s, sg_error *err)
                               .gradient = true,
                               .threads = b->context->threads,
                               .narrow = s->tables.items};
-    SG_TRY(sg_param_block_new(params, "gradients", NULL, &s->grads, err));
-    SG_TRY(sg_optimizer_new(params, values, s->grads.parts, &adamw, &s->optimizer, err));
+    SG_TRY(sg_gradients_new(params, b->rows, b->tokens, &s->grads, err));
+    graph.row_grads = s->grads.rows;
+    SG_TRY(sg_optimizer_new(params, values, &s->grads, &adamw, &s->optimizer, err));
     SG_TRY(sg_graph_new(&s->model->config, params, values, s->grads.parts, &s->model->rope, &graph,
                         &s->graph, err));
     s->ids = sg_alloc_array((size_t)b->tokens + 1, sizeof *s->ids);
     s->seconds = sg_alloc_zero((size_t)sg_tape_nodes(s->graph->tape), 2 * sizeof *s->seconds);
     if (s->ids == NULL || s->seconds == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
-    for (int64_t i = 0; i <= b->tokens; i++)
-        s->ids[i] = model_token(b, i);
     s->graph->ids->data = s->ids;
     s->graph->targets->data = s->ids + 1;
     s->graph->stats.normaliser = (double)b->tokens;
@@ -93,9 +93,17 @@ static void step_close(step *s)
     sg_free(s->ids);
     sg_graph_free(s->graph);
     sg_optimizer_free(s->optimizer);
-    sg_param_block_free(&s->grads);
+    sg_gradients_free(&s->grads);
     sg_narrow_set_free(&s->tables);
     sg_model_free(s->model);
+}
+
+// Other tokens each time, as in training: the same ones would read the same neurons.
+static void step_tokens(step *s)
+{
+    for (int64_t i = 0; i <= s->b->tokens; i++)
+        s->ids[i] = model_token(s->b, s->first + i);
+    s->first += s->b->tokens;
 }
 
 static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_bench_use *use, sg_error *err)
@@ -104,6 +112,7 @@ static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_bench_use *use, 
     for (bool warm = false; !warm || sg_bench_more(s->b, timer); warm = true) {
         sg_run run = {
             .pool = pool, .kernels = sg_kernels_get(), .seconds = warm ? s->seconds : NULL};
+        step_tokens(s);
         double start = sg_clock_seconds();
         sg_tape_forward(s->graph->tape, &run);
         if (!warm) SG_TRY(sg_bench_count_use(s->graph->tape, use, err));
@@ -134,9 +143,11 @@ static sg_status step_measure(step *s, sg_error *err)
         .flops_published = 3 * batch * cost->forward_flops_per_sequence,
         .flops = 3 * batch * model_flops(b, T, T * (T + 1) / 2),
         .bytes = 2 * weights.read + (1 + step_adamw_moves) * weights.gradients + weights.copies,
-        .peak_bytes = cost->weight_bytes + cost->gradient_bytes + cost->optimizer_bytes +
-                      cost->activation_bytes + (int64_t)s->tables.bytes,
+        .peak_bytes = cost->weight_bytes + (int64_t)sg_gradients_bytes(&s->grads) +
+                      cost->optimizer_bytes + (int64_t)sg_tape_bytes(s->graph->tape) +
+                      (int64_t)s->tables.bytes,
         .reuse = use.reuse,
+        .optimizer_rows = s->grads.lazy_tables > 0 ? "lazy" : "exact",
         .tape = s->graph->tape,
         .seconds = s->seconds,
         .optimizer = s->optimizer_seconds,

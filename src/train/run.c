@@ -95,7 +95,6 @@ static sg_status run_open_data(run *r, sg_error *err)
 static sg_status run_restore(run *r, const sg_checkpoint *checkpoint, sg_error *err)
 {
     const sg_safetensors *moments;
-    const sg_param_list *params = &r->trainer.model->params;
     SG_TRY(sg_train_state_parse(sg_checkpoint_state(checkpoint), sg_checkpoint_folder(checkpoint),
                                 &r->trainer.state, err));
     if (r->trainer.state.step > r->steps)
@@ -103,17 +102,10 @@ static sg_status run_restore(run *r, const sg_checkpoint *checkpoint, sg_error *
                        sg_checkpoint_folder(checkpoint), (long long)r->trainer.state.step,
                        (long long)r->steps);
     SG_TRY(sg_checkpoint_group(checkpoint, "optimizer.safetensors", &moments, err));
-    for (size_t i = 0; i < params->count; i++)
-        for (int which = 0; which < 2; which++) {
-            const sg_param_spec *spec = &params->specs[i];
-            char name[SG_PARAM_NAME + 4];
-            const sg_tensor_view *view;
-            snprintf(name, sizeof name, "%c.%s", which ? 'v' : 'm', spec->name);
-            SG_TRY(sg_safetensors_get(moments, name,
-                                      sizeof(sg_real) == 4 ? SG_DTYPE_F32 : SG_DTYPE_F64,
-                                      spec->rank, spec->shape, &view, err));
-            memcpy(sg_optimizer_moment(r->trainer.optimizer, i, which), view->data, view->bytes);
-        }
+    sg_status status =
+        sg_optimizer_restore(r->trainer.optimizer, moments, r->trainer.state.updates, err);
+    if (status != SG_OK)
+        return sg_fail_context(err, status, "%s", sg_checkpoint_folder(checkpoint));
     return sg_trainer_seek(&r->trainer, err);
 }
 
@@ -151,27 +143,6 @@ static void run_close(run *r)
 
 // ---- saving -----------------------------------------------------------------------------------
 
-static sg_status run_views(const run *r, sg_tensor_view **out, char **names, sg_error *err)
-{
-    const sg_param_list *params = &r->trainer.model->params;
-    size_t n = params->count;
-    enum { name_size = SG_PARAM_NAME + 4 };
-    *out = sg_alloc_array(3 * n, sizeof **out);
-    *names = sg_alloc_array(2 * n, name_size);
-    if (*out == NULL || *names == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
-    sg_model_views(r->trainer.model, *out);
-    for (size_t i = 0; i < 2 * n; i++) {
-        const sg_param_spec *spec = &params->specs[i / 2];
-        char *name = *names + i * name_size;
-        snprintf(name, name_size, "%c.%s", i % 2 ? 'v' : 'm', spec->name);
-        (*out)[n + i] = sg_tensor_view_make(
-            name, sizeof(sg_real) == 4 ? SG_DTYPE_F32 : SG_DTYPE_F64, spec->rank, spec->shape,
-            sg_optimizer_moment(r->trainer.optimizer, i / 2, (int)(i % 2)));
-    }
-    return SG_OK;
-}
-
 static double run_seconds(const run *r)
 {
     return r->seconds_before + sg_clock_seconds() - r->started;
@@ -179,18 +150,17 @@ static double run_seconds(const run *r)
 
 static sg_status run_checkpoint_files(run *r, const char *config, sg_error *err)
 {
-    size_t n = r->trainer.model->params.count;
-    sg_tensor_view *views = NULL;
-    char *names = NULL;
-    json_t *state = NULL;
-    sg_status status = run_views(r, &views, &names, err);
+    size_t n = r->trainer.model->params.count, states;
+    const sg_tensor_view *optimizer = sg_optimizer_state(r->trainer.optimizer, &states);
+    sg_tensor_view *views = sg_alloc_array(n, sizeof *views);
+    json_t *state = sg_train_state_json(&r->trainer.state);
+    sg_status status = views != NULL && state != NULL
+                           ? SG_OK
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
     if (status == SG_OK) {
-        state = sg_train_state_json(&r->trainer.state);
-        if (state == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
-    }
-    if (status == SG_OK) {
+        sg_model_views(r->trainer.model, views);
         const sg_tensor_group groups[] = {{"model.safetensors", views, n},
-                                          {"optimizer.safetensors", views + n, 2 * n}};
+                                          {"optimizer.safetensors", optimizer, states}};
         const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
                                         {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
         sg_checkpoint_content content = {.step = r->trainer.state.step,
@@ -203,7 +173,6 @@ static sg_status run_checkpoint_files(run *r, const char *config, sg_error *err)
     }
     json_decref(state);
     sg_free(views);
-    sg_free(names);
     return status;
 }
 
@@ -298,6 +267,7 @@ static sg_status run_evaluate(run *r, int64_t sequences, sg_eval_result *result,
 {
     int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     sg_eval_options options = sg_eval_options_default();
+    sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
     options.batch_size = r->settings.options.batch_size;
     options.micro_batch = micro;
     options.usage = r->usage;
@@ -350,6 +320,7 @@ static bool buffer_add(void *user, const char *text, size_t bytes)
 static sg_status run_sample(run *r, sg_error *err)
 {
     text_buffer buffer = {.used = 0};
+    sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
     int64_t step = r->trainer.state.step;
     buffer_add(&buffer, r->settings.options.sample_prompt,
                strlen(r->settings.options.sample_prompt));
@@ -382,6 +353,10 @@ static sg_status run_loop(run *r, sg_error *err)
     r->started = r->rate_time = sg_clock_seconds();
     r->seconds_before = s->seconds;
     r->rate_step = s->step;
+    if (r->trainer.gradients.lazy_tables > 0)
+        sg_log(r->context, SG_LOG_INFO,
+               "the optimiser updates rows of %lld tables when they are read",
+               (long long)r->trainer.gradients.lazy_tables);
     SG_TRY(run_event(r, SG_EVENT_START, NULL));
     while (s->step < r->steps && !r->stop) {
         int64_t skipped = s->skipped;
@@ -421,13 +396,15 @@ static void run_result(const run *r, sg_train_result *result)
         .seconds = s->seconds,
         .flops = 3 * r->cost.forward_flops_per_sequence * sequences,
         .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
-        .skipped_updates = s->skipped};
+        .skipped_updates = s->skipped,
+        .lazy_tables = r->trainer.gradients.lazy_tables};
 }
 
 // The last evaluation, and the run folder as a model folder.
 static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 {
     run_result(r, result);
+    sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
     if (run_has_validation(r)) {
         SG_TRY(run_evaluate(r, 0, &result->val, err));
         r->val_loss = result->val.loss;
@@ -491,8 +468,9 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
     // Another process may have been here since.
     if (status == SG_OK) status = run_refuse_old(&r, err);
     if (status == SG_OK)
-        status = sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
-                                       sg_data_get_info(r.data), err);
+        status =
+            sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
+                                  r.trainer.gradients.lazy_tables, sg_data_get_info(r.data), err);
     if (status == SG_OK) status = sg_run_log_open(folder, r.trainer.state.step, &r.log, err);
     if (status == SG_OK) status = run_loop(&r, err);
     if (status == SG_OK) status = run_finish(&r, result, err);

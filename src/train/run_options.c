@@ -10,6 +10,7 @@
 #include "model/config.h"
 #include "text/unicode.h"
 #include "train/evaluate.h"
+#include "train/gradients.h"
 #include "train/schedule.h"
 
 sg_train_options sg_train_options_from_preset(const sg_preset *preset)
@@ -24,6 +25,7 @@ sg_train_options sg_train_options_from_preset(const sg_preset *preset)
                           .beta1 = 0.9,
                           .beta2 = 0.999,
                           .eps = 1e-8,
+                          .optimizer_rows = "auto",
                           .schedule = "sqrt",
                           .warmup_steps = preset->warmup_steps,
                           .warmup_share = 0.5,
@@ -46,6 +48,7 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
 {
     const double big = 1e15;
     sg_schedule_kind kind;
+    sg_optimizer_rows rows;
     SG_TRY(options_range((double)o->batch_size, "batch-size", 1, 1 << 20, err));
     SG_TRY(options_range((double)o->grad_accum, "grad-accum", 1, (double)o->batch_size, err));
     if (o->batch_size % o->grad_accum != 0)
@@ -58,6 +61,7 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
     SG_TRY(options_range(o->beta1, "beta1", 0, 0.999999, err));
     SG_TRY(options_range(o->beta2, "beta2", 0, 0.99999999, err));
     SG_TRY(options_range(o->eps, "eps", 1e-30, 1, err));
+    SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
     SG_TRY(sg_schedule_parse(o->schedule, &kind, err));
     if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
         return sg_fail(err, SG_ERR_ARGUMENT, "table-dtype: found %s, expected f32 or bf16",
@@ -178,9 +182,9 @@ json_t *sg_run_options_json(const sg_train_options *o)
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
     // A seed may need all 64 bits, which JSON integers do not have.
-    json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s}", "seed", seed, "schedule", o->schedule, "sample_prompt",
-                  o->sample_prompt, "table_dtype", sg_weights_name(o->table_dtype));
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
+                               o->optimizer_rows, "schedule", o->schedule, "sample_prompt",
+                               o->sample_prompt, "table_dtype", sg_weights_name(o->table_dtype));
     int failed = object == NULL;
     for (int i = 0; i < option_slot_count && !failed; i++) {
         const option_slot *slot = &option_slots[i];
@@ -230,6 +234,11 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
     if (end == seed || *end != '\0')
         return sg_fail(err, SG_ERR_FORMAT, "%s: \"seed\": found \"%s\", expected a number", name,
                        seed);
+    // Runs from before there was a choice.
+    snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "exact");
+    if (json_object_get(object, "optimizer_rows") != NULL)
+        SG_TRY(options_text(object, name, "optimizer_rows", o->optimizer_rows,
+                            sizeof o->optimizer_rows, err));
     SG_TRY(options_text(object, name, "schedule", o->schedule, sizeof o->schedule, err));
     SG_TRY(options_text(object, name, "sample_prompt", o->sample_prompt, sizeof o->sample_prompt,
                         err));

@@ -68,20 +68,21 @@ sg_status sg_run_settings_hash_data(sg_run_settings *s, sg_error *err)
 // ---- run.json ---------------------------------------------------------------------------------
 
 sg_status sg_run_settings_write(const sg_run_settings *s, const char *run_folder,
-                                const char *command, int64_t steps, const sg_data_info *data,
-                                sg_error *err)
+                                const char *command, int64_t steps, int64_t lazy_tables,
+                                const sg_data_info *data, sg_error *err)
 {
     const char *text = command ? command : "";
     sg_bytes repaired = {0}; // for people to read, and need not be UTF-8
     if (!sg_utf8_repair(text, strlen(text), &repaired))
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for run.json");
     sg_json_setup();
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s%, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin", sg_version(), "kernel",
-        s->kernel, "blas", s->blas, "command", repaired.data ? repaired.data : "", repaired.count,
-        "total_steps", (json_int_t)steps, "data", "folder", s->data_folder, "checksum",
-        s->data_hash, "train_rows", (json_int_t)data->split[SG_SPLIT_TRAIN].rows, "val_rows",
-        (json_int_t)data->split[SG_SPLIT_VAL].rows);
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s%, s:I, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin",
+                               sg_version(), "kernel", s->kernel, "blas", s->blas, "command",
+                               repaired.data ? repaired.data : "", repaired.count, "total_steps",
+                               (json_int_t)steps, "lazy_tables", (json_int_t)lazy_tables, "data",
+                               "folder", s->data_folder, "checksum", s->data_hash, "train_rows",
+                               (json_int_t)data->split[SG_SPLIT_TRAIN].rows, "val_rows",
+                               (json_int_t)data->split[SG_SPLIT_VAL].rows);
     sg_free(repaired.data);
     json_t *options = sg_run_options_json(&s->options);
     // This releases the options when it fails, too.

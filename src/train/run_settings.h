@@ -19,10 +19,11 @@ sg_status sg_run_settings_set_data(sg_run_settings *settings, const char *folder
 // Computes data_hash from the folder.
 sg_status sg_run_settings_hash_data(sg_run_settings *settings, sg_error *err);
 
-// steps: that the budget buys; command: the command line, may be NULL.
+// steps: that the budget buys; lazy_tables: what optimizer_rows came to (sg_train_result); command:
+// the command line, may be NULL.
 sg_status sg_run_settings_write(const sg_run_settings *settings, const char *run_folder,
-                                const char *command, int64_t steps, const sg_data_info *data,
-                                sg_error *err);
+                                const char *command, int64_t steps, int64_t lazy_tables,
+                                const sg_data_info *data, sg_error *err);
 // SG_ERR_NOT_FOUND when the folder holds no run.
 sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings, sg_error *err);
 

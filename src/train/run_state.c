@@ -4,7 +4,8 @@
 
 #include "format/json.h"
 
-typedef enum state_kind { STATE_INT, STATE_NUMBER } state_kind;
+// STATE_LATER: a whole number that older files do not have; 0 then.
+typedef enum state_kind { STATE_INT, STATE_LATER, STATE_NUMBER } state_kind;
 
 typedef struct state_slot {
     const char *name;
@@ -41,13 +42,21 @@ static const state_slot state_slots[] = {
 };
 
 static const state_slot result_slots[] = {
-    RESULT(STATE_INT, steps),           RESULT(STATE_INT, tokens),
-    RESULT(STATE_NUMBER, train_loss),   RESULT(STATE_NUMBER, balance_loss),
-    RESULT(STATE_NUMBER, z_loss),       RESULT(STATE_NUMBER, seconds),
-    RESULT(STATE_NUMBER, flops),        RESULT(STATE_NUMBER, flops_all_in),
-    RESULT(STATE_INT, skipped_updates), EVAL(STATE_NUMBER, loss),
-    EVAL(STATE_NUMBER, perplexity),     EVAL(STATE_NUMBER, perplexity_batch_mean),
-    EVAL(STATE_NUMBER, accuracy),       EVAL(STATE_INT, tokens),
+    RESULT(STATE_INT, steps),
+    RESULT(STATE_INT, tokens),
+    RESULT(STATE_NUMBER, train_loss),
+    RESULT(STATE_NUMBER, balance_loss),
+    RESULT(STATE_NUMBER, z_loss),
+    RESULT(STATE_NUMBER, seconds),
+    RESULT(STATE_NUMBER, flops),
+    RESULT(STATE_NUMBER, flops_all_in),
+    RESULT(STATE_INT, skipped_updates),
+    RESULT(STATE_LATER, lazy_tables),
+    EVAL(STATE_NUMBER, loss),
+    EVAL(STATE_NUMBER, perplexity),
+    EVAL(STATE_NUMBER, perplexity_batch_mean),
+    EVAL(STATE_NUMBER, accuracy),
+    EVAL(STATE_INT, tokens),
     EVAL(STATE_INT, batches),
 };
 
@@ -64,7 +73,7 @@ static json_t *slots_json(const void *from, const state_slot *slots, int count)
     for (int i = 0; i < count && !failed; i++) {
         const void *at = (const char *)from + slots[i].offset;
         json_t *value;
-        if (slots[i].kind == STATE_INT)
+        if (slots[i].kind != STATE_NUMBER)
             value = json_integer(*(const int64_t *)at);
         else // JSON has no NaN and no infinity; 17 digits bring every other double back exactly
             value = isfinite(*(const double *)at) ? json_real(*(const double *)at) : json_null();
@@ -80,8 +89,9 @@ static sg_status slots_parse(const json_t *object, const char *name, void *to,
 {
     for (int i = 0; i < count; i++) {
         void *at = (char *)to + slots[i].offset;
-        if (slots[i].kind == STATE_INT) {
-            SG_TRY(sg_json_get_int(object, name, slots[i].name, true, -1, INT64_MAX, at, err));
+        if (slots[i].kind != STATE_NUMBER) {
+            bool required = slots[i].kind == STATE_INT;
+            SG_TRY(sg_json_get_int(object, name, slots[i].name, required, -1, INT64_MAX, at, err));
         } else {
             *(double *)at = NAN;
             SG_TRY(sg_json_get_number(object, name, slots[i].name, false, at, err));

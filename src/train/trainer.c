@@ -18,7 +18,9 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     t->schedule.steps = t->steps;
     t->schedule.decay_fraction = o->decay_fraction;
     SG_TRY(sg_schedule_check(&t->schedule, err));
-    SG_TRY(sg_param_block_new(&m->params, "gradients", NULL, &t->gradients, err));
+    sg_optimizer_rows rows;
+    SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
+    SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, &t->gradients, err));
     SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_TRAINING, NULL, o->table_dtype,
                                   &t->tables, err));
     sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->pool);
@@ -28,7 +30,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                                   .weight_decay = o->weight_decay,
                                   .clip = o->clip,
                                   .narrow = t->tables.items};
-    SG_TRY(sg_optimizer_new(&m->params, m->values, t->gradients.parts, &adamw, &t->optimizer, err));
+    SG_TRY(sg_optimizer_new(&m->params, m->values, &t->gradients, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
     SG_TRY(sg_batches_new(t->data, &batches, &t->batches, err));
@@ -41,6 +43,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .recompute = o->recompute,
                               .micro_batches = o->grad_accum,
                               .threads = t->context->threads,
+                              .row_grads = t->gradients.rows,
                               .narrow = t->tables.items};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
@@ -67,7 +70,7 @@ void sg_trainer_close(sg_trainer *t)
     sg_batches_free(t->batches);
     sg_optimizer_free(t->optimizer);
     sg_narrow_set_free(&t->tables);
-    sg_param_block_free(&t->gradients);
+    sg_gradients_free(&t->gradients);
     sg_free(t->targets);
     sg_model_free(t->model);
     *t = (sg_trainer){0};
@@ -75,7 +78,6 @@ void sg_trainer_close(sg_trainer *t)
 
 sg_status sg_trainer_seek(sg_trainer *t, sg_error *err)
 {
-    sg_optimizer_set_updates(t->optimizer, t->state.updates);
     return sg_batches_seek(t->batches, t->state.position, err);
 }
 

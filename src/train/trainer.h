@@ -33,7 +33,7 @@ typedef struct sg_trainer {
     int64_t steps;   // n
     int64_t length;  // T
     sg_schedule schedule;
-    sg_param_block gradients;
+    sg_gradients gradients;
     sg_narrow_set tables; // bf16 copies that are read in place of tables (options->table_dtype)
     sg_optimizer *optimizer;
     sg_batches *batches;
@@ -51,7 +51,7 @@ void sg_trainer_close(sg_trainer *trainer);
 // One step: a batch in micro-batches, clipping, an update. SG_ERR_NUMERIC when loss or gradient are
 // not finite or the loss stays above the spike limit; the weights are then those before the step.
 sg_status sg_trainer_step(sg_trainer *trainer, sg_error *err);
-// Puts the data cursor and the optimiser where trainer->state says.
+// Puts the data cursor where trainer->state says.
 sg_status sg_trainer_seek(sg_trainer *trainer, sg_error *err);
 
 #endif

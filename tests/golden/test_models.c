@@ -238,7 +238,8 @@ static void check_training(golden *g)
                                     .clip = train_number(train, "clip_norm")};
     json_decref(train);
     sg_optimizer *optimizer;
-    if (sg_optimizer_new(&g->params, g->values, g->grads, &options, &optimizer, &err) != SG_OK)
+    sg_gradients gradients = {.parts = g->grads, .count = g->params.count};
+    if (sg_optimizer_new(&g->params, g->values, &gradients, &options, &optimizer, &err) != SG_OK)
         fail_msg("%s", err.message);
     sg_graph *graph = golden_graph(g, SG_OUTPUT_LOSS, true);
     for (int64_t s = 0; s < steps; s++) {

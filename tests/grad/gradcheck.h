@@ -130,6 +130,7 @@ typedef struct gc_pass {
     unsigned unwanted; // bit i: no gradient for input i
     bool no_place;     // these are wanted, but have no place
     sg_real *grads[GC_INPUTS];
+    sg_row_grads *rows[GC_INPUTS]; // in place of grads where not NULL
     double loss;
 } gc_pass;
 
@@ -159,6 +160,10 @@ static inline sg_tape *gc_record(const gc_case *c, const gc_pass *p, bool gradie
         in[i] = sg_tape_leaf(
             tape, c->in[i].name, SG_KIND_REAL, c->in[i].rank, c->in[i].shape, c->in[i].data,
             gradient && (wanted || !p->no_place) ? p->grads[i] : NULL, wanted || p->no_place);
+        if (gradient && p->rows[i] != NULL) {
+            in[i]->grad = NULL;
+            in[i]->row_grads = p->rows[i];
+        }
     }
     for (int i = 0; i <= p->twice; i++) {
         sg_tape_segment_begin(tape);

@@ -153,6 +153,87 @@ static void neurons_add(gc_case *c, const neurons_user *u, uint64_t seed)
     if (!u->tied) gc_add(c, "w_out", 3, (int64_t[]){u->pools, u->n, u->d}, 0.7, seed);
 }
 
+// ---- gradients by rows --------------------------------------------------------------------------
+
+// Rows that were announced to the owner of a table must be those of the selection, in order.
+static void announced(void *user, sg_pool *pool, const int32_t *ids, int64_t count)
+{
+    (void)pool;
+    const neurons_user *u = user;
+    int64_t hits = u->rows * u->channels * u->k;
+    int32_t last = -1;
+    for (int64_t i = 0; i < count; last = ids[i++]) {
+        assert_true(ids[i] > last && ids[i] < u->pools * u->n);
+        bool found = false;
+        for (int64_t h = 0; h < hits && !found; h++)
+            found = (u->pools == 1 ? 0 : h / u->k % u->channels * u->n) + u->ids[h] == ids[i];
+        assert_true(found);
+    }
+    for (int64_t h = 0; h < hits; h++) {
+        int32_t row = (int32_t)((u->pools == 1 ? 0 : h / u->k % u->channels * u->n) + u->ids[h]);
+        int64_t low = 0, high = count; // the first that is not below row
+        while (low < high) {
+            int64_t middle = (low + high) / 2;
+            if (ids[middle] < row)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        assert_true(low < count && ids[low] == row);
+    }
+}
+
+static void expect_rows(const char *name, const sg_row_grads *rows, const sg_real *whole, bool bits)
+{
+    sg_real *found = room(rows->rows * rows->width);
+    for (int64_t i = 0; i < rows->count; i++) {
+        assert_true(i == 0 || rows->ids[i] > rows->ids[i - 1]);
+        assert_true(rows->slots[i] >= 0 && rows->slots[i] < rows->count);
+        memcpy(found + rows->ids[i] * rows->width, rows->values + rows->slots[i] * rows->width,
+               (size_t)rows->width * sizeof *found);
+    }
+    if (bits)
+        for (int64_t i = 0; i < rows->rows * rows->width; i++)
+            assert_true(found[i] == whole[i]);
+    expect_close(name, found, whole, rows->rows * rows->width);
+    sg_free(found);
+}
+
+// The same pass twice, with whole gradients and by rows; then a later micro-batch, and one that
+// selects other neurons. Sums are in the same order unless channels share a pool, so bits agree.
+static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, int threads)
+{
+    gc_pass whole = {.threads = 1, .recompute = recompute, .twice = twice};
+    gc_pass rows = {.threads = threads, .recompute = recompute, .twice = twice};
+    gc_pass_new(c, &whole, 0);
+    gc_pass_new(c, &rows, 0);
+    sg_error err;
+    for (int i = 0; i < c->n_in; i++) {
+        if (strncmp(c->in[i].name, "w_", 2) != 0) continue;
+        assert_int_equal(sg_row_grads_new(u->pools * u->n, u->d, &rows.rows[i], &err), SG_OK);
+        rows.rows[i]->before_read = announced;
+        rows.rows[i]->user = u;
+    }
+    for (int pass = 0; pass < 4; pass++) {
+        whole.accumulate = rows.accumulate = pass > 0 && pass < 3; // the last begins anew
+        for (int64_t h = 0; pass == 2 && h < u->rows * u->channels * u->k; h++)
+            u->ids[h] = (int32_t)((u->ids[h] + 1) % u->n);
+        gc_run(c, &whole);
+        gc_run(c, &rows);
+        for (int i = 0; i < c->n_in; i++) {
+            if (rows.rows[i] == NULL)
+                expect_close(c->name, rows.grads[i], whole.grads[i], c->in[i].count);
+            else
+                expect_rows(c->name, rows.rows[i], whole.grads[i],
+                            u->pools == u->channels && !u->tied);
+        }
+    }
+    for (int i = 0; i < c->n_in; i++)
+        sg_row_grads_free(rows.rows[i]);
+    gc_pass_free(c, &whole);
+    gc_pass_free(c, &rows);
+}
+
 static void check_neurons(neurons_user u, int components)
 {
     const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
@@ -179,10 +260,35 @@ static void check_neurons(neurons_user u, int components)
     gc_forward(&c, y, u.rows * u.d);
     expect_close(name, y, expected, u.rows * u.d);
     gc_check(&c);
+    for (int threads = 1; threads < 4; threads++)
+        check_rows(&c, &u, threads == 2, threads == 3, threads);
     sg_free(expected);
     sg_free(y);
     sg_free(u.ids);
     gc_free(&c);
+}
+
+// An operation that does not know of gradients by rows would leave its part out.
+static void test_rows_refused(void **state)
+{
+    (void)state;
+    sg_tape *tape;
+    sg_error err = {0};
+    sg_row_grads *rows;
+    const int64_t shape[] = {4, 3};
+    assert_int_equal(sg_row_grads_new(4, 3, &rows, &err), SG_OK);
+    assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    sg_tensor *x = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, shape, NULL, NULL, true);
+    sg_tensor *w = sg_tape_leaf(tape, "w", SG_KIND_REAL, 2, shape, NULL, NULL, true);
+    w->row_grads = rows;
+    assert_non_null(sg_linear(tape, x, w, NULL));
+    assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.gradient = true}, &err),
+                     SG_ERR_INTERNAL);
+    assert_string_equal(err.message, "w: linear cannot read it by rows");
+    sg_tape_free(tape);
+    sg_row_grads_free(rows);
+    assert_int_equal(sg_row_grads_new((int64_t)INT32_MAX + 1, 1, &rows, &err), SG_ERR_ARGUMENT);
+    assert_null(rows);
 }
 
 static void test_neurons_kinds(void **state)
@@ -674,6 +780,7 @@ static void test_product_is_key_value(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_refused),
         cmocka_unit_test(test_neurons_kinds),
         cmocka_unit_test(test_neurons_bf16),
         cmocka_unit_test(test_neurons_shapes),

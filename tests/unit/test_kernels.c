@@ -525,10 +525,38 @@ static void check_adamw_step(const sg_kernels *table, int64_t n)
     free(v0);
 }
 
+// Steps that waited, all at once, against double; moments that are zero move nothing.
+static void check_adamw_idle(const sg_kernels *table, int64_t n)
+{
+    const sg_adamw_idle_args args = {0.97, 2.5e-3, 1.7, 1e-8, 0.3, 0.98};
+    float *p = check_random(n, 1, 1), *m = check_random(n, 2, 1e-3), *v = check_random(n, 3, 1e-6);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = fabsf(v[i]);
+    if (n > 9) m[9] = v[9] = 0;
+    float *p0 = check_copy(p, n), *m0 = check_copy(m, n), *v0 = check_copy(v, n);
+    table->adamw_idle(p, m, v, n, &args);
+    for (int64_t i = 0; i < n; i++) {
+        double step = (double)m0[i] / (args.root * sqrt((double)v0[i]) + args.eps);
+        check_close("idle p", i, (double)p[i], args.keep * (double)p0[i] - args.move * step, 1,
+                    1e-6);
+        check_close("idle m", i, (double)m[i], args.keep1 * (double)m0[i], 0, 1e-6);
+        check_close("idle v", i, (double)v[i], args.keep2 * (double)v0[i], 0, 1e-6);
+    }
+    check_intact(p, n);
+    check_intact(m, n);
+    check_intact(v, n);
+    free(p);
+    free(m);
+    free(v);
+    free(p0);
+    free(m0);
+    free(v0);
+}
 static void test_ref_adamw(void **state)
 {
     (void)state;
     check_adamw(sg_kernels_ref(), 1000);
+    check_adamw_idle(sg_kernels_ref(), 1000);
 }
 
 static void check_optimiser(const sg_kernels *table)
@@ -536,6 +564,8 @@ static void check_optimiser(const sg_kernels *table)
     check_adamw(table, 1001);
     for (int s = 0; s < size_count; s++)
         check_adamw_step(table, sizes[s]);
+    for (int s = 0; s < size_count; s++)
+        check_adamw_idle(table, sizes[s]);
 }
 
 static void test_adamw(void **state)

@@ -56,7 +56,9 @@ static void test_optimiser_and_rule(void **state)
         .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
     sg_optimizer *optimizer;
     sg_error err = {0};
-    assert_int_equal(sg_optimizer_new(&list, values, grads, &options, &optimizer, &err), SG_OK);
+    const sg_gradients gradients = {.parts = grads, .count = 3};
+    assert_int_equal(sg_optimizer_new(&list, values, &gradients, &options, &optimizer, &err),
+                     SG_OK);
     double norm = sg_optimizer_norm(optimizer, NULL);
     assert_true(fabs(norm - 5) < 1e-6);
     sg_optimizer_apply(optimizer, NULL, 0.5, norm);

@@ -22,16 +22,44 @@
 #endif
 #if defined(__SANITIZE_THREAD__) || defined(SLOW_THREADS)
 enum { most_threads = 3, own_steps = 3 };
-static const char *const some_kinds[] = {"sgatlin", "moe", NULL};
+static const char *const some_kinds[] = {"sgatlin", "moe", "sgatlin lazy", NULL};
 #define run_kind(index) some_kinds[index]
 #else
 enum { most_threads = 8, own_steps = TINY_STEPS };
-#define run_kind(index) tiny_kind(index)
+static const char *const lazy_kinds[] = {
+    "sgatlin lazy", "sgatlin lazy bf16", "peer lazy",
+    "pkm lazy",     "pkm_ffn lazy",      "sgatlin ffn_share_pool=1 lazy",
+    "lorkm lazy",   "vanillam lazy",     "randhash ffn_block_size=1 lazy"};
+static const char *run_kind(int index)
+{
+    int kinds = 0;
+    while (tiny_kind(kinds) != NULL)
+        kinds++;
+    if (index < kinds) return tiny_kind(index);
+    index -= kinds;
+    return index < (int)(sizeof lazy_kinds / sizeof *lazy_kinds) ? lazy_kinds[index] : NULL;
+}
 #endif
 
 static void must(sg_status status, const sg_error *err)
 {
     if (status != SG_OK) fail_msg("%s: %s", sg_status_name(status), err->message);
+}
+
+// "KIND lazy": rows are updated when they are read, of more neurons than a step reads.
+static sg_train_options own_options(const char *name)
+{
+    char kind[128];
+    snprintf(kind, sizeof kind, "%s", name);
+    char *lazy = strstr(kind, " lazy");
+    if (lazy != NULL) *lazy = '\0';
+    sg_train_options options = tiny_options(kind);
+    if (lazy == NULL) return options;
+    if (strcmp(name + strlen(kind), " lazy bf16") == 0) options.table_dtype = SG_WEIGHTS_BF16;
+    options.config.ffn_neurons = 1024;
+    options.config.ffn_memory_factor = 24; // 24 x 24 cells
+    snprintf(options.optimizer_rows, sizeof options.optimizer_rows, "lazy");
+    return options;
 }
 
 // The end of an uninterrupted run with one thread.
@@ -63,7 +91,7 @@ static void test_threads(void **state)
     (void)state;
     static const int threads[] = {2, 3, 8};
     for (int k = 0; run_kind(k) != NULL; k++) {
-        sg_train_options options = tiny_options(run_kind(k));
+        sg_train_options options = own_options(run_kind(k));
         options.steps = own_steps;
         tiny_end one = end_of(&options);
         for (int i = 0; i < 3; i++) {
@@ -80,7 +108,7 @@ static void test_recompute(void **state)
 {
     (void)state;
     for (int k = 0; run_kind(k) != NULL; k++) {
-        sg_train_options options = tiny_options(run_kind(k));
+        sg_train_options options = own_options(run_kind(k));
         tiny_end kept = end_of(&options);
         options.recompute = true;
         ends_as(&options, 2, &kept, run_kind(k));
@@ -97,7 +125,7 @@ static void test_stop_and_resume(void **state)
         for (int every = most_threads == 8 ? 1 : 5; every <= 5; every += 2) {
             char where[128];
             snprintf(where, sizeof where, "%s, stopped every %d steps", run_kind(k), every);
-            sg_train_options options = tiny_options(run_kind(k));
+            sg_train_options options = own_options(run_kind(k));
             options.spike_limit = 0.05; // its running mean has to be saved too
             tiny_end expected = end_of(&options);
             memory_fs *fs = tiny_disk();
@@ -140,16 +168,16 @@ static int losses_of(const tiny_end *end, double losses[TINY_STEPS])
 static void test_accumulation(void **state)
 {
     (void)state;
-    for (int pad = 0; pad <= 1; pad++) {
+    for (int pad = 0; pad <= 2; pad++) { // 2: no padding, lazy rows
         double losses[3][TINY_STEPS];
         for (int i = 0; i < 3; i++) {
-            sg_train_options options = tiny_options("sgatlin");
+            sg_train_options options = own_options(pad == 2 ? "sgatlin lazy" : "sgatlin");
             options.grad_accum = 1 << i;
             options.lr = 1e-3; // selections must not tip over by rounding
             memory_fs *fs = tiny_disk();
-            tiny_life life = {.data = pad ? TINY_PAD : TINY_CONCAT};
+            tiny_life life = {.data = pad == 1 ? TINY_PAD : TINY_CONCAT};
             tiny_must(&life, "/run", &options);
-            if (pad)
+            if (pad == 1)
                 assert_true(life.result.tokens < TINY_STEPS * 4 * TINY_LENGTH);
             else
                 assert_int_equal(life.result.tokens, TINY_STEPS * 4 * TINY_LENGTH);
@@ -159,15 +187,43 @@ static void test_accumulation(void **state)
             tiny_end_free(&end);
             tiny_disk_free(fs);
             // A mean over the targets that count, so padding does not make it smaller.
-            if (pad) assert_true(share < 0.85);
+            if (pad == 1) assert_true(share < 0.85);
             if (!(losses[i][0] > log(320) - 0.1 && losses[i][0] < log(320) + 1))
-                fail_msg("%s: loss %g at first", pad ? "pad" : "concat", losses[i][0]);
+                fail_msg("%s: loss %g at first", pad == 1 ? "pad" : "concat", losses[i][0]);
             for (int step = 0; step < TINY_STEPS; step++)
                 if (!(fabs(losses[i][step] - losses[0][step]) < 1e-5))
                     fail_msg("%s, %d micro-batches: step %d: %.9g, expected %.9g",
-                             pad ? "pad" : "concat", 1 << i, step, losses[i][step],
+                             pad == 1 ? "pad" : "concat", 1 << i, step, losses[i][step],
                              losses[0][step]);
         }
+    }
+}
+
+// Lazy rows are AdamW, taken later: the losses are those of a run that updates every row in every
+// step, but for rounding. A run that says nothing, from before there was a choice, is exact.
+static void test_lazy_is_exact(void **state)
+{
+    (void)state;
+    double losses[3][TINY_STEPS];
+    for (int i = 0; i < 3; i++) {
+        static const char *const modes[] = {"lazy", "exact", "auto"};
+        sg_train_options options = own_options("sgatlin lazy");
+        snprintf(options.optimizer_rows, sizeof options.optimizer_rows, "%s", modes[i]);
+        options.lr = 1e-3; // selections must not tip over by rounding
+        memory_fs *fs = tiny_disk();
+        tiny_life life = {0};
+        tiny_must(&life, "/run", &options);
+        // Two tables in each of two layers; 64 tokens x 4 hits are less than 2 x 1024 rows.
+        assert_int_equal(life.result.lazy_tables, i == 1 ? 0 : 4);
+        assert_true((strstr(life.log, "4 tables when they are read") != NULL) == (i != 1));
+        tiny_end end = tiny_end_of("/run");
+        assert_int_equal(losses_of(&end, losses[i]), TINY_STEPS);
+        tiny_end_free(&end);
+        tiny_disk_free(fs);
+        for (int step = 0; step < TINY_STEPS; step++)
+            if (!(fabs(losses[i][step] - losses[0][step]) <= (i == 1 ? 1e-5 : 0)))
+                fail_msg("%s: step %d: %.9g, expected %.9g", modes[i], step, losses[i][step],
+                         losses[0][step]);
     }
 }
 
@@ -176,7 +232,7 @@ static void test_learns(void **state)
     (void)state;
     for (int k = 0; run_kind(k) != NULL; k++) {
         double losses[TINY_STEPS];
-        sg_train_options options = tiny_options(run_kind(k));
+        sg_train_options options = own_options(run_kind(k));
         tiny_end end = end_of(&options);
         assert_int_equal(losses_of(&end, losses), TINY_STEPS);
         // An untrained model knows nothing of 320 tokens, and the first update has rate 0.
@@ -366,7 +422,7 @@ static void test_is_a_model(void **state)
     (void)state;
     for (int k = 0; run_kind(k) != NULL; k++) {
         memory_fs *fs = tiny_disk();
-        sg_train_options options = tiny_options(run_kind(k));
+        sg_train_options options = own_options(run_kind(k));
         tiny_life life = {0};
         tiny_must(&life, "/run", &options);
         assert_int_equal(life.events[SG_EVENT_EVAL], 2);
@@ -423,11 +479,12 @@ static void test_is_a_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),          cmocka_unit_test(test_recompute),
-        cmocka_unit_test(test_stop_and_resume),  cmocka_unit_test(test_accumulation),
-        cmocka_unit_test(test_learns),           cmocka_unit_test(test_no_checkpoint_yet),
-        cmocka_unit_test(test_stop_at_events),   cmocka_unit_test(test_budgets),
-        cmocka_unit_test(test_checkpoints_kept), cmocka_unit_test(test_is_a_model),
+        cmocka_unit_test(test_threads),           cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_stop_and_resume),   cmocka_unit_test(test_accumulation),
+        cmocka_unit_test(test_lazy_is_exact),     cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_no_checkpoint_yet), cmocka_unit_test(test_stop_at_events),
+        cmocka_unit_test(test_budgets),           cmocka_unit_test(test_checkpoints_kept),
+        cmocka_unit_test(test_is_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

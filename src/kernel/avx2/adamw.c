@@ -30,3 +30,23 @@ void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
         simd_store(p + i, _mm256_fnmadd_ps(lr, step, value), left);
     }
 }
+
+void sg_avx2_adamw_idle(float *p, float *m, float *v, int64_t n, const sg_adamw_idle_args *args)
+{
+    const __m256 keep = _mm256_set1_ps((float)args->keep);
+    const __m256 move = _mm256_set1_ps((float)args->move);
+    const __m256 root = _mm256_set1_ps((float)args->root);
+    const __m256 eps = _mm256_set1_ps((float)args->eps);
+    const __m256 keep1 = _mm256_set1_ps((float)args->keep1);
+    const __m256 keep2 = _mm256_set1_ps((float)args->keep2);
+    for (int64_t i = 0; i < n; i += 8) {
+        int64_t left = n - i;
+        __m256 first = simd_load(m + i, left), second = simd_load(v + i, left);
+        __m256 below = _mm256_fmadd_ps(root, _mm256_sqrt_ps(second), eps);
+        __m256 step = _mm256_div_ps(first, below);
+        __m256 value = _mm256_mul_ps(keep, simd_load(p + i, left));
+        simd_store(p + i, _mm256_fnmadd_ps(move, step, value), left);
+        simd_store(m + i, _mm256_mul_ps(first, keep1), left);
+        simd_store(v + i, _mm256_mul_ps(second, keep2), left);
+    }
+}

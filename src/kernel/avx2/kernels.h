@@ -59,5 +59,6 @@ void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, cons
 
 void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
                    const sg_adamw_args *args);
+void sg_avx2_adamw_idle(float *p, float *m, float *v, int64_t n, const sg_adamw_idle_args *args);
 
 #endif

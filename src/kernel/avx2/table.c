@@ -36,4 +36,5 @@ const sg_kernels sg_avx2_table = {
     .gather_dots_int8 = sg_avx2_gather_dots_int8,
     .gather_sum_int8 = sg_avx2_gather_sum_int8,
     .adamw = sg_avx2_adamw,
+    .adamw_idle = sg_avx2_adamw_idle,
 };

@@ -38,4 +38,5 @@ const sg_kernels sg_avx512_table = {
     .gather_dots_int8 = sg_avx512_gather_dots_int8,
     .gather_sum_int8 = sg_avx512_gather_sum_int8,
     .adamw = sg_avx2_adamw,
+    .adamw_idle = sg_avx2_adamw_idle,
 };

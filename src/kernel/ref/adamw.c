@@ -18,3 +18,16 @@ void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t 
         p[i] -= lr * (step + decay * p[i]);
     }
 }
+
+void sg_ref_adamw_idle(sg_real *p, sg_real *m, sg_real *v, int64_t n,
+                       const sg_adamw_idle_args *args)
+{
+    const sg_real keep = (sg_real)args->keep, move = (sg_real)args->move;
+    const sg_real root = (sg_real)args->root, eps = (sg_real)args->eps;
+    const sg_real keep1 = (sg_real)args->keep1, keep2 = (sg_real)args->keep2;
+    for (int64_t i = 0; i < n; i++) {
+        p[i] = keep * p[i] - move * (m[i] / (root * sg_real_sqrt(v[i]) + eps));
+        m[i] *= keep1;
+        v[i] *= keep2;
+    }
+}

@@ -62,5 +62,7 @@ void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, c
 
 void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);
+void sg_ref_adamw_idle(sg_real *p, sg_real *m, sg_real *v, int64_t n,
+                       const sg_adamw_idle_args *args);
 
 #endif

@@ -35,6 +35,7 @@ static const sg_kernels ref_table = {
     .gather_dots_int8 = sg_ref_gather_dots_int8,
     .gather_sum_int8 = sg_ref_gather_sum_int8,
     .adamw = sg_ref_adamw,
+    .adamw_idle = sg_ref_adamw_idle,
 };
 
 const sg_kernels *sg_kernels_ref(void)

@@ -1,0 +1,204 @@
+#include "ffn/hits.h"
+
+#include <string.h>
+
+enum { hits_part = 1 << 13, hits_parts = 16, hits_bits = 11 };
+
+typedef struct hits_loop {
+    const sg_hits *h;
+    const int32_t *selection;
+    int digit;
+    const int32_t *from_keys, *from; // NULL in the first pass: the selection itself
+    int32_t *keys, *hits;
+    int32_t *counts; // (pools, parts, buckets), then of the different neurons (pools, parts)
+    sg_hit_order order;
+} hits_loop;
+
+static int64_t hits_buckets(const sg_hits *h)
+{
+    return (int64_t)1 << h->bits;
+}
+
+sg_hits sg_hits_plan(int64_t channels, int64_t rows, int64_t k, int64_t pools, int64_t n)
+{
+    sg_hits h = {.channels = channels, .rows = rows, .k = k, .pools = pools, .n = n};
+    h.count = channels * rows * k;
+    int64_t of_pool = h.count / pools;
+    h.parts = of_pool / hits_part;
+    h.parts = h.parts < 1 ? 1 : h.parts > hits_parts ? hits_parts : h.parts;
+    int bits = 1, most = 4; // more buckets than hits would cost more than one more pass
+    while (n > (int64_t)1 << bits)
+        bits++;
+    while (most < hits_bits && of_pool / h.parts > (int64_t)1 << most)
+        most++;
+    h.digits = (bits + most - 1) / most;
+    h.bits = (bits + h.digits - 1) / h.digits;
+    return h;
+}
+
+int64_t sg_hits_result(const sg_hits *h)
+{
+    return 3 * h->count + 2;
+}
+
+int64_t sg_hits_scratch(const sg_hits *h)
+{
+    return 3 * h->count + h->pools * h->parts * hits_buckets(h);
+}
+
+sg_hit_order sg_hits_view(const sg_hits *h, int32_t *result)
+{
+    return (sg_hit_order){.neurons = result,
+                          .order = result + 1,
+                          .ids = result + 1 + h->count,
+                          .starts = result + 1 + 2 * h->count};
+}
+
+// The hits of one part: [begin, end).
+static void hits_range(const sg_hits *h, int64_t part, int64_t *begin, int64_t *end)
+{
+    int64_t of_pool = h->count / h->pools, piece = (of_pool + h->parts - 1) / h->parts;
+    int64_t first = part / h->parts * of_pool, at = part % h->parts * piece;
+    *begin = first + (at < of_pool ? at : of_pool);
+    *end = first + (at + piece < of_pool ? at + piece : of_pool);
+}
+
+// The neurons of hits [begin, end) in the order of hits.
+static void hits_take(const hits_loop *l, int64_t begin, int64_t end)
+{
+    const sg_hits *h = l->h;
+    for (int64_t i = begin; i < end;) {
+        int64_t row = i / h->k % h->rows, channel = i / h->k / h->rows, first = i % h->k;
+        const int32_t *ids = l->selection + (row * h->channels + channel) * h->k;
+        for (int64_t j = first; j < h->k && i < end; j++)
+            l->keys[i++] = ids[j];
+    }
+}
+
+static void hits_take_chunk(void *context, int64_t part, int worker)
+{
+    (void)worker;
+    const hits_loop *l = context;
+    int64_t begin, end;
+    hits_range(l->h, part, &begin, &end);
+    hits_take(l, begin, end);
+}
+
+static int64_t hits_bucket(const hits_loop *l, int32_t key)
+{
+    return key >> (l->digit * l->h->bits) & (hits_buckets(l->h) - 1);
+}
+
+static void hits_count_chunk(void *context, int64_t part, int worker)
+{
+    (void)worker;
+    const hits_loop *l = context;
+    int64_t begin, end;
+    hits_range(l->h, part, &begin, &end);
+    int32_t *counts = l->counts + part * hits_buckets(l->h);
+    memset(counts, 0, (size_t)hits_buckets(l->h) * sizeof *counts);
+    for (int64_t i = begin; i < end; i++)
+        counts[hits_bucket(l, l->from_keys[i])]++;
+}
+
+// Counts become places: bucket by bucket, and in a bucket part by part.
+static void hits_place_chunk(void *context, int64_t pool, int worker)
+{
+    (void)worker;
+    const hits_loop *l = context;
+    const sg_hits *h = l->h;
+    int64_t buckets = hits_buckets(h);
+    int32_t place = (int32_t)(pool * (h->count / h->pools));
+    for (int64_t b = 0; b < buckets; b++)
+        for (int64_t part = pool * h->parts; part < (pool + 1) * h->parts; part++) {
+            int32_t count = l->counts[part * buckets + b];
+            l->counts[part * buckets + b] = place;
+            place += count;
+        }
+}
+
+static void hits_move_chunk(void *context, int64_t part, int worker)
+{
+    (void)worker;
+    const hits_loop *l = context;
+    int64_t begin, end;
+    hits_range(l->h, part, &begin, &end);
+    int32_t *places = l->counts + part * hits_buckets(l->h);
+    for (int64_t i = begin; i < end; i++) {
+        int32_t to = places[hits_bucket(l, l->from_keys[i])]++;
+        l->keys[to] = l->from_keys[i];
+        l->hits[to] = l->from != NULL ? l->from[i] : (int32_t)i;
+    }
+}
+
+// The neuron in front of the first sorted hit of a part; -1: of another pool.
+static int32_t hits_before(const hits_loop *l, int64_t part, int64_t begin)
+{
+    return part % l->h->parts == 0 || begin == 0 ? -1 : l->keys[begin - 1];
+}
+
+static void hits_different_chunk(void *context, int64_t part, int worker)
+{
+    (void)worker;
+    const hits_loop *l = context;
+    int64_t begin, end;
+    int32_t count = 0;
+    hits_range(l->h, part, &begin, &end);
+    int32_t last = hits_before(l, part, begin);
+    for (int64_t i = begin; i < end; last = l->keys[i++])
+        count += l->keys[i] != last;
+    l->counts[part] = count;
+}
+
+static void hits_list_chunk(void *context, int64_t part, int worker)
+{
+    (void)worker;
+    const hits_loop *l = context;
+    int64_t begin, end, at = l->counts[part];
+    int64_t base = part / l->h->parts * l->h->n;
+    hits_range(l->h, part, &begin, &end);
+    int32_t last = hits_before(l, part, begin);
+    for (int64_t i = begin; i < end; last = l->keys[i++]) {
+        if (l->keys[i] == last) continue;
+        l->order.ids[at] = (int32_t)(base + l->keys[i]);
+        l->order.starts[at++] = (int32_t)i;
+    }
+}
+
+// Counts the different neurons of every part, then lists them.
+static void hits_list(hits_loop *l, sg_pool *pool)
+{
+    int64_t parts = l->h->pools * l->h->parts;
+    int32_t place = 0;
+    sg_parallel_for(pool, parts, hits_different_chunk, l);
+    for (int64_t part = 0; part < parts; part++) {
+        int32_t count = l->counts[part];
+        l->counts[part] = place;
+        place += count;
+    }
+    *l->order.neurons = place;
+    l->order.starts[place] = (int32_t)l->h->count;
+    sg_parallel_for(pool, parts, hits_list_chunk, l);
+}
+
+void sg_hits_sort(const sg_hits *h, sg_pool *pool, const int32_t *ids, const sg_hit_order *order,
+                  int32_t *scratch)
+{
+    hits_loop l = {.h = h, .selection = ids, .order = *order};
+    int32_t *spare = scratch, *keys[] = {scratch + h->count, scratch + 2 * h->count};
+    int64_t parts = h->pools * h->parts;
+    l.counts = scratch + 3 * h->count;
+    l.keys = keys[0];
+    sg_parallel_for(pool, parts, hits_take_chunk, &l);
+    for (l.digit = 0; l.digit < h->digits; l.digit++) {
+        bool ends_here = (h->digits - 1 - l.digit) % 2 == 0; // as the last pass does
+        l.from_keys = keys[l.digit % 2];
+        l.keys = keys[1 - l.digit % 2];
+        l.from = l.digit == 0 ? NULL : l.hits;
+        l.hits = ends_here ? l.order.order : spare;
+        sg_parallel_for(pool, parts, hits_count_chunk, &l);
+        sg_parallel_for(pool, h->pools, hits_place_chunk, &l);
+        sg_parallel_for(pool, parts, hits_move_chunk, &l);
+    }
+    hits_list(&l, pool);
+}
