@@ -309,12 +309,23 @@ int main(void)
                                         "pkm_gelu",
                                         "pkm_ffn",
                                         "pkm_ffn_sigmoid",
+                                        "switch",
+                                        "switch_blocks",
+                                        "switch_wide",
                                         "randhash",
                                         "randhash_cells",
                                         "randhash_wide",
                                         "avgk",
+                                        "avgk_cells",
                                         "avgk_wide",
-                                        "avgk_gate"};
+                                        "avgk_gate",
+                                        "moe_balanced",
+                                        "moe_capacity",
+                                        "moe_sigmoid",
+                                        "layers_every",
+                                        "layers_list",
+                                        "shared_pool",
+                                        "shared_experts"};
     enum { count = sizeof names / sizeof *names };
     static char paths[count][4096];
     struct CMUnitTest tests[count];
