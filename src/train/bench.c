@@ -73,39 +73,73 @@ void sg_bench_keep_ids(sg_tape *tape)
             sg_tape_keep(tape, sg_tape_node_at(tape, i)->in[1]);
 }
 
-static sg_status use_of_node(const sg_node *node, sg_bench_use *use, sg_error *err)
+// What is the same for two nodes that read one memory, and for no others.
+static const sg_tensor *use_table(const sg_node *node)
 {
+    int i = node->n_in - 1;
+    while (node->in[i] == NULL)
+        i--;
+    return node->in[i]->base;
+}
+
+// Marks what a node selects of its memory (pools, blocks of a pool).
+static void use_mark(const sg_node *node, int64_t pools, int64_t blocks, unsigned char *seen)
+{
+    const sg_tensor *ids = node->in[1];
+    const int64_t run = sg_columns(ids) / pools;
+    for (int64_t i = 0; i < ids->count; i++) {
+        int64_t pool = i % sg_columns(ids) / run;
+        seen[pool * (blocks / pools) + sg_ints(ids)[i]] = 1;
+    }
+}
+
+// The memory of a node, with all nodes from `first` on that read it.
+static sg_status use_of_memory(const sg_tape *tape, int first, sg_bench_use *use, sg_error *err)
+{
+    const sg_node *node = sg_tape_node_at(tape, first);
     bool neurons = sg_is_memory_neurons(node);
-    const sg_tensor *ids = node->in[1], *values = node->in[4];
     // Neurons: w_out (pools, N, d), w_in alike or absent, ids within the pool of their channel.
+    const sg_tensor *values = node->in[4];
     int64_t pools = neurons ? values->shape[0] : 1;
     int64_t blocks = neurons ? values->shape[0] * values->shape[1] : sg_memory_block_count(node);
-    int64_t parameters = 0, different = 0, run = sg_columns(ids) / pools;
+    int64_t parameters = 0, different = 0, selections = 0;
     for (int i = 3; i < node->n_in; i++)
         if (node->in[i] != NULL) parameters += node->in[i]->count / blocks;
     unsigned char *seen = sg_alloc_zero((size_t)blocks, 1);
     if (seen == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting %lld blocks",
                        (long long)blocks);
-    for (int64_t i = 0; i < ids->count; i++) {
-        int64_t pool = i % sg_columns(ids) / run;
-        seen[pool * (blocks / pools) + sg_ints(ids)[i]] = 1;
+    for (int i = first; i < sg_tape_nodes(tape); i++) {
+        const sg_node *other = sg_tape_node_at(tape, i);
+        if (!use_is_memory(other) || use_table(other) != use_table(node)) continue;
+        use_mark(other, pools, blocks, seen);
+        selections += other->in[1]->count;
     }
     for (int64_t i = 0; i < blocks; i++)
         different += seen[i];
     sg_free(seen);
-    use->reuse += (double)ids->count / (double)different;
+    use->reuse += (double)selections / (double)different;
     use->idle += (blocks - different) * parameters;
     use->memories++;
     return SG_OK;
+}
+
+// Whether an earlier node reads the memory of this one: layers may share one.
+static bool use_is_known(const sg_tape *tape, int node)
+{
+    for (int i = 0; i < node; i++)
+        if (use_is_memory(sg_tape_node_at(tape, i)) &&
+            use_table(sg_tape_node_at(tape, i)) == use_table(sg_tape_node_at(tape, node)))
+            return true;
+    return false;
 }
 
 sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *err)
 {
     *use = (sg_bench_use){0};
     for (int i = 0; i < sg_tape_nodes(tape); i++)
-        if (use_is_memory(sg_tape_node_at(tape, i)))
-            SG_TRY(use_of_node(sg_tape_node_at(tape, i), use, err));
+        if (use_is_memory(sg_tape_node_at(tape, i)) && !use_is_known(tape, i))
+            SG_TRY(use_of_memory(tape, i, use, err));
     if (use->memories > 0) use->reuse /= use->memories;
     return SG_OK;
 }
