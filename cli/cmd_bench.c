@@ -266,6 +266,8 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
         "config", cli_config_json(&t->job->config));
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
+    if (r->memory_order != NULL && object != NULL)
+        json_object_set_new(object, "memory_order", json_string(r->memory_order));
     if (r->optimizer_rows != NULL && object != NULL)
         json_object_set_new(object, "optimizer_rows", json_string(r->optimizer_rows));
     if (bench.profile && object != NULL)

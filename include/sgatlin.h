@@ -762,8 +762,12 @@ typedef struct sg_bench_result {
     // Sparse memories: selections of a repeat for each different block (neuron or expert) selected,
     // mean of the layers; 0 for other families, and for decode.
     double reuse;
-    const char
-        *optimizer_rows; // of a training step, "exact" or "lazy" (a table at least); else NULL
+    // Memories read neuron by neuron, by the reuse of their passes: "tables" where all tiles of rows
+    // read one table before the next, "rows" where each tile reads all; "mixed" where layers differ;
+    // NULL for other families.
+    const char *memory_order;
+    // Of a training step, "exact" or "lazy" (a table at least); else NULL.
+    const char *optimizer_rows;
     const sg_bench_line *lines; // the slowest first; valid during the call
     size_t line_count;
 } sg_bench_result;

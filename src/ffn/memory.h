@@ -13,9 +13,8 @@ typedef enum sg_gate {
     SG_GATE_VALUE   // z = score          values alone: what selects has computed the coefficients
 } sg_gate;
 
-// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x. Scores are read unless there is
-// no gate.
-// x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
+// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x. Scores are read unless there
+// is no gate. x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
 // or 1 (all channels read the same) -> (rows, d). With SG_GATE_VALUE x and w_in are NULL.
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
@@ -45,5 +44,14 @@ bool sg_is_memory_neurons(const sg_node *node);
 bool sg_is_memory_blocks(const sg_node *node);
 // Of a node that reads block by block.
 int64_t sg_memory_block_count(const sg_node *node);
+
+// The order in which a node that reads neuron by neuron did so in its last forward pass: table by
+// table, or each tile of rows through all tables; and the hits of each neuron that is hit at all that
+// decided it (measured now and then; 0: not measured).
+typedef struct sg_memory_order {
+    bool by_table;
+    double reuse;
+} sg_memory_order;
+sg_memory_order sg_memory_neurons_order(const sg_node *node);
 
 #endif

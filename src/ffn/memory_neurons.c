@@ -1,29 +1,32 @@
 // Reading a memory neuron by neuron. Forward and the input gradient go through tiles of rows. Where
-// neurons are hit often all tiles read one table before any reads the next, so that the table stays in
-// the cache of each thread; else a tile reads all tables, and its own rows stay. The weight gradients go through a
-// reverse index (a counting sort of the hits by neuron), so that each gradient row is summed by one
-// thread, in the order of rows. Where neurons are hit often the index is cut into tiles of rows
-// too, whose inputs then stay in cache while many neurons read them. Tables whose gradient is kept by
-// rows have far more neurons than hits: there the hits are sorted instead of counted (hits.h), in
-// the forward pass, which announces the rows that it will read. Nothing of size rows x channels x k
-// x d is ever formed.
+// neurons are hit often, which is measured, all tiles read one table before any reads the next, so
+// that the table stays in the cache of each thread; else a tile reads all tables, and its own rows
+// stay. Results are the same. The weight gradients go through a reverse index (a counting sort of the
+// hits by neuron), so that each gradient row is summed by one thread, in the order of rows. Where
+// neurons are hit often the index is cut into tiles of rows too, whose inputs then stay in cache
+// while many neurons read them. Tables whose gradient is kept by rows have far more neurons than
+// hits: there the hits are sorted instead of counted (hits.h), in the forward pass, which announces
+// the rows that it will read. Nothing of size rows x channels x k x d is ever formed.
 #include <string.h>
 
 #include "ffn/hits.h"
 #include "ffn/memory.h"
 
-// All by shape alone. A table is read by all tiles in turn where it is hit neurons_reuse times a
-// neuron. A tile of the reverse index should hold as many hits, or summing into its row costs more
-// than the tile saves.
+// Cut by shape alone. A table is read by all tiles in turn where each neuron that is hit at all is hit
+// neurons_reuse times. A tile of the reverse index should hold as many hits a neuron, or summing into
+// its row costs more than the tile saves.
 enum { neurons_chunks = 32, neurons_tile_min = 128, neurons_tile_max = 1024, neurons_reuse = 4 };
 enum { neurons_block_min = 32, neurons_blocks = 16 }; // neurons of a chunk of weight gradients
+enum { neurons_measure = 64 };                        // passes from one measurement to the next
 
 typedef struct neurons_attributes {
     int64_t channels, k, pools, n, d, rows; // n: neurons of a pool
     int64_t tile;                           // rows of a tile
     int64_t span, spans;                    // rows of a tile of the reverse index, and how many
     int64_t block;                          // neurons of a chunk
-    bool by_table;
+    sg_memory_order order;                  // of the last forward pass
+    unsigned char *seen; // (pools, n) while measuring; NULL: one row, or hits are sorted
+    int64_t passes;
     sg_activation activation;
     sg_gate gate;
     bool by_row; // a table has its gradient by rows: the last saved is the order of these hits
@@ -152,12 +155,13 @@ static void neurons_scores(const sg_node *node, const neurons_attributes *a, int
 static void neurons_passes(neurons_loop *l, sg_chunk_fn chunk)
 {
     const neurons_attributes *a = l->a;
-    int64_t tiles = sg_chunks(a->rows, a->tile), pools = a->by_table ? a->pools : 1;
+    const bool by_table = a->order.by_table;
+    int64_t tiles = sg_chunks(a->rows, a->tile), pools = by_table ? a->pools : 1;
     for (int64_t p = 0; p < pools; p++) {
         l->channel = p * (a->channels / pools);
         l->end = l->channel + a->channels / pools;
         l->dots = true;
-        l->sums = !a->by_table;
+        l->sums = !by_table;
         sg_parallel_for(l->run->pool, tiles, chunk, l);
         if (l->sums) continue;
         l->dots = false;
@@ -211,10 +215,37 @@ static void neurons_announce(const sg_run *run, const sg_node *node)
     }
 }
 
+static int64_t neurons_different(const sg_node *node, const neurons_attributes *a)
+{
+    int64_t different = 0;
+    const int32_t *ids = sg_ints(node->in[1]);
+    memset(a->seen, 0, (size_t)(a->pools * a->n));
+    for (int64_t r = 0; r < a->rows; r++)
+        for (int64_t c = 0; c < a->channels; c++)
+            for (int64_t i = 0; i < a->k; i++) {
+                unsigned char *seen = a->seen + (a->pools == 1 ? 0 : c) * a->n + *ids++;
+                different += !*seen;
+                *seen = 1;
+            }
+    return different;
+}
+
+// What is measured follows from the ids, never from time; selections change slowly, so not each pass
+// is looked at.
+static void neurons_choose_order(const sg_node *node, neurons_attributes *a)
+{
+    if (a->by_row)
+        a->order.reuse = (double)neurons_hits(a) / (double)*neurons_order(node, a).neurons;
+    else if (a->seen != NULL && a->passes++ % neurons_measure == 0)
+        a->order.reuse = (double)neurons_hits(a) / (double)neurons_different(node, a);
+    a->order.by_table = a->order.reuse >= neurons_reuse;
+}
+
 static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     neurons_loop l = {.run = run, .node = node, .a = node->attributes};
     if (l.a->by_row) neurons_announce(run, node);
+    neurons_choose_order(node, node->attributes);
     neurons_passes(&l, neurons_forward_chunk);
 }
 
@@ -485,7 +516,6 @@ static void neurons_cut(neurons_attributes *a)
     a->tile =
         neurons_between(sg_chunks(a->rows, neurons_chunks), neurons_tile_min, neurons_tile_max);
     int64_t reuse = neurons_hits(a) / a->pools / a->n; // hits a neuron
-    a->by_table = reuse >= neurons_reuse;
     int64_t spans = neurons_between(reuse / neurons_reuse, 1, sg_chunks(a->rows, neurons_tile_max));
     a->span = sg_chunks(a->rows, spans);
     a->spans = sg_chunks(a->rows, a->span);
@@ -525,6 +555,8 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     neurons_cut(a);
     a->by_row = neurons_by_row(w_in) != NULL || neurons_by_row(w_out) != NULL;
     a->hits = sg_hits_plan(a->channels, a->rows, a->k, a->pools, a->n);
+    if (!a->by_row && rows > 1 && (a->seen = sg_tape_memory(tape, (size_t)(pools * a->n))) == NULL)
+        return NULL;
     node->attributes = a;
     if (!values) sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){neurons_hits(a)}); // dots
     if (a->by_row) sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){sg_hits_result(&a->hits)});
@@ -536,4 +568,9 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
 bool sg_is_memory_neurons(const sg_node *node)
 {
     return node->op == &op_neurons;
+}
+
+sg_memory_order sg_memory_neurons_order(const sg_node *node)
+{
+    return ((const neurons_attributes *)node->attributes)->order;
 }

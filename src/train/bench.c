@@ -196,6 +196,17 @@ static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backw
     return n;
 }
 
+// The order in which the memories of a tape were read; see sg_bench_result.
+static const char *bench_memory_order(const sg_tape *tape)
+{
+    int by[2] = {0, 0};
+    for (int i = 0; i < sg_tape_nodes(tape); i++)
+        if (sg_is_memory_neurons(sg_tape_node_at(tape, i)))
+            by[sg_memory_neurons_order(sg_tape_node_at(tape, i)).by_table]++;
+    if (by[0] + by[1] == 0) return NULL;
+    return by[0] == 0 ? "tables" : by[1] == 0 ? "rows" : "mixed";
+}
+
 sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_bench_timer *timer,
                           sg_error *err)
 {
@@ -224,6 +235,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
         .limit = compute >= move ? "gemm" : "stream",
         .peak_bytes = f->peak_bytes,
         .reuse = f->reuse,
+        .memory_order = bench_memory_order(f->tape),
         .optimizer_rows = f->optimizer_rows,
         .lines = lines,
     };

@@ -346,10 +346,24 @@ static bool due(int64_t every, int64_t step)
     return every > 0 && step % every == 0;
 }
 
+// How the first memory of neurons was read, which depends on what was selected.
+static void run_say_order(const run *r)
+{
+    const sg_tape *tape = r->trainer.graph->tape;
+    for (int i = 0; i < sg_tape_nodes(tape); i++) {
+        if (!sg_is_memory_neurons(sg_tape_node_at(tape, i))) continue;
+        sg_memory_order order = sg_memory_neurons_order(sg_tape_node_at(tape, i));
+        sg_log(r->context, SG_LOG_INFO, "neurons are read %s: each is selected %.3g times a pass",
+               order.by_table ? "table by table" : "row by row", order.reuse);
+        return;
+    }
+}
+
 static sg_status run_loop(run *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;
     const sg_train_state *s = &r->trainer.state;
+    const int64_t first = s->step;
     r->started = r->rate_time = sg_clock_seconds();
     r->seconds_before = s->seconds;
     r->rate_step = s->step;
@@ -365,6 +379,7 @@ static sg_status run_loop(run *r, sg_error *err)
             sg_log(r->context, SG_LOG_WARNING,
                    "step %lld: the loss jumped to %.4f from about %.4f; this update is skipped",
                    (long long)s->step, r->trainer.loss, s->running_loss);
+        if (s->step == first + 1) run_say_order(r);
         run_rate(r);
         SG_TRY(run_log(r, err));
         SG_TRY(run_event(r, SG_EVENT_STEP, NULL));
