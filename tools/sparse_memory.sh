@@ -2,6 +2,7 @@
 # Block size and selection of sparse feed-forward memories at equal FLOPs: trains the dense model and
 # every method with several block sizes on one text, and writes a table of their perplexities.
 set -euo pipefail
+shopt -s inherit_errexit
 # shellcheck source=tools/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -26,7 +27,7 @@ Experiment:
   --flops X            published FLOPs of each run, forward and backward (default: 4e12)
   --memory-factor E    cells of a memory, in multiples of F (default: 8)
 Model:
-  --hidden-size D      (default: 128); F is 4 D, and a token reads F cells of a memory
+  --hidden-size D      (default: 128), a multiple of 64; F is 4 D, and a token reads F cells
   --layers L           (default: 4)
   --seq-len T          (default: 128)
   --batch-size B       sequences (default: 16)
@@ -160,7 +161,7 @@ prepare() {
     rm -rf "$folder/tokenizer" "$folder/data.tmp"
     run data tokenizer --vocab-size "$vocab" --out "$folder/tokenizer" "${input[@]}" >/dev/null
     run data pack --tokenizer "$folder/tokenizer" --seq-len "$length" --val-fraction "$val_fraction" \
-        --out "$folder/data.tmp" "${input[@]}"
+        --out "$folder/data.tmp" "${input[@]}" >&2
     mv "$folder/data.tmp" "$folder/data"
 }
 
@@ -236,23 +237,36 @@ one() {
         fi
     fi
     "$sgatlin" info "$at" --json >"$at/info.json"
-    "$sgatlin" eval --model "$at" --data "$folder/data" --usage --json --quiet >"$at/eval.tmp"
+    "$sgatlin" eval --model "$at" --data "$folder/data" --json --quiet >"$at/eval.tmp"
     mv "$at/eval.tmp" "$at/eval.json"
     rm -rf "$at/checkpoints" # the model itself is kept
 }
 
 # ---- the table ----------------------------------------------------------------------------------
 
-# mean_of FILE NAME: mean of an array of numbers of a JSON file; nothing when there is none.
+# mean_of FILE NAME: mean of all members of that name; an error when there is none.
 mean_of() {
-    tr -d ' \n' <"$1" | sed -n "s/.*\"$2\":\[\([^]]*\)\].*/\1/p" |
-        awk -F, 'NF { for (i = 1; i <= NF; i++) sum += $i; printf "%.3f\n", sum / NF }'
+    # shellcheck disable=SC2020 # three characters, one replacement each
+    tr ',{}' '\n\n\n' <"$1" | sed -n "s/^[[:space:]]*\"$2\"[[:space:]]*:[[:space:]]*//p" |
+        awk -v what="$1: $2" '{ sum += $1 }
+            END {
+                if (NR == 0) { print "sparse_memory: " what ": found none" >"/dev/stderr"; exit 1 }
+                printf "%.4f\n", sum / NR
+            }'
+}
+
+# usage FAMILY EVAL_FILE: share of the blocks used, and Gini; "- -" for a family without blocks.
+usage() {
+    case $1 in
+    mlp | glu) echo "- -" ;;
+    *) mean_of "$2" used && mean_of "$2" gini ;;
+    esac | paste -sd ' '
 }
 
 # measured: a line a finished run, in order:
 # family block seed loss flops_of_a_sequence parameters tokens seconds used gini
 measured() {
-    local family g seed at block tokens
+    local family g seed at block line
     for family in $families; do
         for g in $(block_sizes "$family"); do
             block=$g
@@ -260,13 +274,14 @@ measured() {
             for seed in $seeds; do
                 at=$(folder_of "$family" "$g" "$seed")
                 [ -e "$at/eval.json" ] || continue
-                tokens=$(field "$at/summary.json" tokens)
-                echo "$family $block $seed $(field "$at/eval.json" loss)" \
-                    "$(field "$at/info.json" forward_flops_per_sequence)" \
-                    "$(field "$at/info.json" parameters)" "$tokens" \
-                    "$(field "$at/summary.json" seconds)" \
-                    "$(mean_of "$at/eval.json" used | grep . || echo 1)" \
-                    "$(mean_of "$at/eval.json" gini | grep . || echo 0)"
+                line="$family $block $seed"
+                line+=" $(field "$at/eval.json" loss)"
+                line+=" $(field "$at/info.json" forward_flops_per_sequence)"
+                line+=" $(field "$at/info.json" parameters)"
+                line+=" $(field "$at/summary.json" tokens)"
+                line+=" $(field "$at/summary.json" seconds)"
+                line+=" $(usage "$family" "$at/eval.json")"
+                echo "$line"
             done
         done
     done
@@ -289,6 +304,7 @@ table() {
             for (i = 4; i <= 10; i++) sum[key, i] += $i
             loss[key, n[key]] = $4
             seed[key, n[key]] = $3
+            if ($9 != "-") sparse[key] = 1
             if ($1 == "mlp") dense[$3] = $4
         }
         # " ± s" for the standard deviation of the first n of value; nothing for one.
@@ -340,8 +356,8 @@ table() {
                 printf " %s |", short(sum[key, 5] / n[key] / length_)
                 printf " %s | %s |", short(sum[key, 6] / n[key]), short(sum[key, 7] / n[key])
                 printf " %.0f |", sum[key, 8] / n[key]
-                if (of[1] == "mlp" || of[1] == "glu") printf " | |\n"
-                else printf " %.3f | %.3f |\n", sum[key, 9] / n[key], sum[key, 10] / n[key]
+                if (key in sparse) printf " %.3f | %.3f |\n", sum[key, 9] / n[key], sum[key, 10] / n[key]
+                else printf " | |\n"
             }
         }'
 }

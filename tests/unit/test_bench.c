@@ -238,6 +238,32 @@ static void test_only_what_is_asked(void **state)
     }
 }
 
+// The optimiser is that of training: lazy by choice or by size, and then a step of a pool with many
+// more neurons takes memory for those that it reads.
+static void test_optimizer_rows(void **state)
+{
+    (void)state;
+    static const char *const modes[] = {"auto", "exact", "lazy"};
+    int64_t peak[3];
+    for (int i = 0; i < 3; i++) {
+        sg_bench_options o = tiny("sgatlin");
+        figures got = {.count = 0};
+        o.config.ffn_neurons = 1 << 14;
+        o.what = SG_BENCH_TRAIN_STEP | SG_BENCH_LAYER_FORWARD_BACKWARD;
+        o.repeats = 1;
+        o.optimizer_rows = modes[i];
+        assert_int_equal(sg_bench(context, &o, take, &got, NULL), SG_OK);
+        assert_null(got.items[0].optimizer_rows);
+        assert_string_equal(got.items[1].optimizer_rows, i == 1 ? "exact" : "lazy");
+        peak[i] = got.items[1].peak_bytes;
+    }
+    assert_true(peak[0] == peak[2] && peak[0] < peak[1]);
+    sg_bench_options o = tiny("sgatlin");
+    o.optimizer_rows = "";
+    sg_error err;
+    assert_int_equal(sg_bench(context, &o, take, &(figures){.count = 0}, &err), SG_ERR_ARGUMENT);
+}
+
 // One token, one sequence: nothing before it, no half of a sequence.
 static void test_smallest(void **state)
 {
@@ -341,10 +367,10 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_figure), cmocka_unit_test(test_only_what_is_asked),
-        cmocka_unit_test(test_smallest),     cmocka_unit_test(test_bytes_of_one_row),
-        cmocka_unit_test(test_stops),        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_every_figure),     cmocka_unit_test(test_only_what_is_asked),
+        cmocka_unit_test(test_optimizer_rows),   cmocka_unit_test(test_smallest),
+        cmocka_unit_test(test_bytes_of_one_row), cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_refuses),          cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

@@ -188,6 +188,23 @@ static void test_rules(void **state)
         {"sgatlin", "ffn_top_k", "5",
          "ffn_top_k: found 5, expected less than sqrt(ffn_neurons) = 5"},
         {"peer", "ffn_top_k", "16385", "ffn_top_k: found 16385, expected 1 to 16384"},
+        // Memories of cells: 6 x 24 cells in blocks of 2, of which 8 are read.
+        {"avgk", "ffn_memory_factor", "0", "ffn_memory_factor: found 0, expected 1 to 65536"},
+        {"switch", "ffn_block_size", "-1", "ffn_block_size: found -1, expected 0 to 1073741824"},
+        {"randhash", "ffn_hash_seed", "-1", "ffn_hash_seed: found -1, expected 0 to 1099511627776"},
+        {"avgk", "ffn_active_neurons", "146",
+         "ffn_active_neurons: found 146, expected at most the 144 cells (ffn_memory_factor times "
+         "ffn_intermediate_size)"},
+        {"avgk", "ffn_block_size", "5",
+         "ffn_block_size: found 5, expected a divisor of the 144 cells"},
+        {"switch", "ffn_block_size", "288",
+         "ffn_block_size: found 288, expected a divisor of the 144 cells"},
+        {"randhash", "ffn_block_size", "6",
+         "ffn_block_size: found 6, expected a divisor of the 8 active cells (ffn_active_neurons)"},
+        {"avgk", "ffn_gate", "before",
+         "ffn_gate: found \"before\", expected one of none, after for family avgk"},
+        {"avgk", "ffn_router", "hash",
+         "ffn_router: found \"hash\", expected one of average for family avgk"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         expect_rule(rules[i].ffn, rules[i].field, rules[i].value, rules[i].message);
@@ -200,6 +217,24 @@ static void test_rules(void **state)
     c.ffn_top_k = 8;
     assert_int_equal(sg_config_complete(&c, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message, "ffn_top_k: found 8, expected at most 7 neurons");
+    c = tiny("randhash");
+    c.ffn_intermediate_size = 1 << 24;
+    c.ffn_memory_factor = 65;
+    assert_int_equal(sg_config_complete(&c, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "ffn_memory_factor: found 65, expected at most 64"));
+    c.ffn_memory_factor = 64;
+    assert_int_equal(sg_config_complete(&c, &err), SG_OK);
+    // A hash draws any number of blocks; what is found by a top-k has a limit.
+    c = tiny("randhash");
+    c.ffn_intermediate_size = c.ffn_active_neurons = SG_TOPK_MAX + 1;
+    c.ffn_block_size = 1;
+    assert_int_equal(sg_config_complete(&c, &err), SG_OK);
+    strcpy(c.ffn, "avgk");
+    c.ffn_router[0] = '\0';
+    assert_int_equal(sg_config_complete(&c, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message,
+                        "ffn_block_size: found 1, expected blocks of which a token reads at most "
+                        "16384, not 16385 (ffn_active_neurons divided by ffn_block_size)");
 }
 
 static void test_defaults(void **state)

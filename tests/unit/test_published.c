@@ -162,6 +162,37 @@ static void test_router_counts(void **state)
     }
 }
 
+// The TinyStories scale with memories of cells: d = 256, L = 4, F = k = 1024, E = 8; spec 6.3 of the
+// sparse feed-forward layers: a dense layer's FLOPs, and 2 B d where blocks are scored.
+static void test_cell_counts(void **state)
+{
+    (void)state;
+    const struct {
+        const char *ffn;
+        int64_t g, scored, routed; // blocks with a score, blocks with a row of a router
+    } expected[] = {
+        {"switch", 0, 8, 8},   {"switch", 64, 128, 128}, {"switch", 8, 1024, 1024},
+        {"randhash", 0, 0, 0}, {"randhash", 64, 0, 0},   {"randhash", 1, 0, 0},
+        {"avgk", 64, 128, 0},  {"avgk", 1024, 8, 0},     {"avgk", 1, 8192, 0},
+        {"avgk", 16, 512, 0},
+    };
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        sg_preset preset;
+        sg_error err = {0};
+        assert_int_equal(sg_preset_find("tinystories-mlp", &preset, &err), SG_OK);
+        assert_int_equal(sg_preset_set_family(&preset, expected[i].ffn, &err), SG_OK);
+        preset.config.ffn_block_size = expected[i].g;
+        counts found = count_config(&preset.config, expected[i].ffn, 1024);
+        const double attention = 4. * 2 * 256 * 256 + 4. * 1024 * 256, dense = 4. * 1024 * 256;
+        assert_true(found.flops ==
+                    4 * 1024 * (attention + dense + 2. * 256 * (double)expected[i].scored));
+        assert_true(found.flops == found.formula);
+        const int64_t rest = 8192 * 256 + 256 + 4 * (4 * 256 * 256 + 2 * 64 + 2 * 256);
+        assert_int_equal(found.parameters,
+                         rest + 4 * (2 * 8 * 1024 * 256 + 256 * expected[i].routed));
+    }
+}
+
 // ---- routers ----------------------------------------------------------------------------------
 
 enum { router_rows = 25, router_d = 6, channels = 3, side = 4, key = 5, top = 3 };
@@ -249,9 +280,8 @@ static void test_product_is_key_value(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tinystories),
-        cmocka_unit_test(test_ladder),
-        cmocka_unit_test(test_router_counts),
+        cmocka_unit_test(test_tinystories),          cmocka_unit_test(test_ladder),
+        cmocka_unit_test(test_router_counts),        cmocka_unit_test(test_cell_counts),
         cmocka_unit_test(test_product_is_key_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
