@@ -125,8 +125,8 @@ static size_t find(const whole *w, const char *name)
 
 static const char *const models[] = {
     "ffn=moe;ffn_balance_loss=0.3;ffn_z_loss=0.2;ffn_layers=every:2",
-    "ffn=moe;ffn_score=sigmoid;ffn_renormalise=1;ffn_shared_experts=2;ffn_bias_rate=0.1;"
-    "ffn_balance_loss=0.4;ffn_layers=2-3;ffn_dense=glu",
+    ("ffn=moe;ffn_score=sigmoid;ffn_renormalise=1;ffn_shared_experts=2;ffn_bias_rate=0.1;"
+     "ffn_balance_loss=0.4;ffn_layers=2-3;ffn_dense=glu"),
     "ffn=moe;ffn_capacity_factor=0.7;ffn_share_pool=1;ffn_renormalise=1",
     "ffn=switch;ffn_block_size=5;ffn_balance_loss=0.5;ffn_z_loss=0.1;ffn_renormalise=1",
     "ffn=avgk;ffn_block_size=2;ffn_balance_loss=0.5;ffn_share_pool=1;ffn_layers=1,3",
