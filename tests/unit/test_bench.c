@@ -332,7 +332,7 @@ static void test_sessions(void **state)
         assert_int_equal(b->tokens, 3);
         assert_true(fabs(b->flops / a->flops - 3) < 1e-12);
         assert_true(b->bytes > a->bytes && b->bytes < 3 * a->bytes);
-        assert_true(b->peak_bytes > a->peak_bytes && b->peak_bytes < 3 * a->peak_bytes);
+        assert_true(b->peak_bytes > a->peak_bytes);
     }
 }
 
