@@ -84,7 +84,7 @@ static float *floats(size_t count)
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-enum { DOT_ROWS = 8, SUM_ROWS = 8, SUM_TERMS = 4, BLOCK = 64 };
+enum { DOT_ROWS = 8, SUM_ROWS = 8, SUM_TERMS = 4, BLOCK = 64, SHORT = 16 };
 
 // y[r] (o) = x[r] . w[o]
 static inline __attribute__((always_inline)) void dot_tile(const size_t rows, float *restrict y,
@@ -141,12 +141,13 @@ sum_tile(const size_t rows, const size_t terms, float *restrict c, const float *
 }
 
 // c (rows, n) += a (rows, terms) b (terms, n); the steps of a say whether it is read transposed.
+// Short blocks of rows: a small weight has too few for many threads otherwise.
 static void add_product(float *c, const float *a, size_t a_row, size_t a_term, const float *b,
                         size_t rows, size_t terms, size_t n)
 {
 #pragma omp parallel for
-    for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
-        size_t r1 = r0 + BLOCK < rows ? r0 + BLOCK : rows;
+    for (size_t r0 = 0; r0 < rows; r0 += SHORT) {
+        size_t r1 = r0 + SHORT < rows ? r0 + SHORT : rows;
         for (size_t t0 = 0; t0 < terms; t0 += BLOCK) {
             size_t t1 = t0 + BLOCK < terms ? t0 + BLOCK : terms, r = r0, t;
             for (; r + SUM_ROWS <= r1; r += SUM_ROWS) {
