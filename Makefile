@@ -37,8 +37,8 @@ test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills an
 	@cmake --build $(BUILD) -j $(JOBS)
 	@SG_CRASH_ROUNDS=$${SG_CRASH_ROUNDS:-50} ctest --test-dir $(BUILD) -L crash -V
 
-bench: build ## measure layers, training steps and decoding here (3 minutes; FLAGS="--profile …")
-	@$(BUILD)/sgatlin bench $(FLAGS)
+bench: build ## measure layers, training steps and decoding here, against goals (5 minutes)
+	@tools/bench.sh $(BUILD)/sgatlin
 
 bench-kernels: tools-build ## build and run the benchmarks of the inner loops (bench/bench_*.c)
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null

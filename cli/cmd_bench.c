@@ -8,7 +8,7 @@
 static struct {
     cli_strings presets;
     const char *families, *what, *rows, *table_dtype, *weights;
-    int64_t seq_len, batch, context, repeats, seed;
+    int64_t seq_len, batch, context, sessions, repeats, seed;
     double seconds;
     bool profile;
 } bench = {.what = "layer,train,decode",
@@ -16,6 +16,7 @@ static struct {
            .table_dtype = "f32",
            .weights = "f32",
            .batch = 8,
+           .sessions = 1,
            .repeats = 3,
            .seed = 1,
            .seconds = 1};
@@ -73,6 +74,13 @@ static const cli_option options[] = {{.name = "preset",
                                       .help = "tokens before those that are decoded",
                                       .low = 0,
                                       .high = 1 << 24},
+                                     {.name = "sessions",
+                                      .kind = CLI_COUNT,
+                                      .value = &bench.sessions,
+                                      .argument = "N",
+                                      .help = "decoded at once, a token of each in one pass",
+                                      .low = 1,
+                                      .high = SG_BATCH_MAX},
                                      {.name = "optimizer-rows",
                                       .kind = CLI_STRING,
                                       .value = &bench.rows,
@@ -254,7 +262,7 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
     json_t *object = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:f, s:f, s:f}", "name", r->name, "preset",
         t->job->name, "family", r->family, "dtype", r->dtype, "batch_size",
-        (json_int_t)(strcmp(r->name, "decode") == 0 ? 1 : bench.batch), "seq_len",
+        (json_int_t)(strcmp(r->name, "decode") == 0 ? bench.sessions : bench.batch), "seq_len",
         (json_int_t)t->job->config.max_position_embeddings, "threads", t->threads, "tokens",
         (json_int_t)r->tokens, "repeats", (json_int_t)r->repeats, "seconds", r->seconds,
         "fastest_seconds", r->fastest, "tokens_per_second", r->tokens_per_second);
@@ -368,6 +376,7 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
         o.config = talk.job->config;
         o.batch_size = bench.batch;
         if (cli_given(args, "context")) o.context = bench.context;
+        o.sessions = bench.sessions;
         o.what = what;
         o.seconds = bench.seconds;
         o.repeats = bench.repeats;

@@ -712,6 +712,7 @@ typedef struct sg_bench_options {
     int64_t seq_len;    // tokens of each; default 0: max_position_embeddings
     int64_t context;    // tokens a session holds before those that are measured; default -1:
                         // half of seq_len, at most 512
+    int64_t sessions;   // that decode at once, as sg_batch_feed does; default 1
     unsigned what;      // set of sg_bench_what; default all
     const char *optimizer_rows; // as of sg_train_options; default "auto"
     double seconds;             // spent on each figure, at least; default 1

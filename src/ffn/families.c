@@ -130,8 +130,8 @@ static const sg_router *family_router(const sg_config *c)
 
 sg_activation sg_ffn_activation(const sg_config *c)
 {
-    const char *names[SG_ACT_COUNT] = {"identity", "gelu", "relu", "swish"};
-    for (int i = 0; i < SG_ACT_COUNT; i++)
+    static const char *const names[] = {"identity", "gelu", "relu", "swish"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], c->ffn_activation) == 0) return (sg_activation)i;
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
 }

@@ -17,6 +17,7 @@ sg_bench_options sg_bench_options_default(void)
 {
     return (sg_bench_options){.batch_size = 8,
                               .context = -1,
+                              .sessions = 1,
                               .what = SG_BENCH_ALL,
                               .optimizer_rows = "auto",
                               .seconds = 1,
@@ -270,6 +271,9 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "limits: found %g and %g, expected both above 0 or both 0", o->gemm_gflops,
                        o->stream_gbs);
+    if (o->sessions < 1 || o->sessions > SG_BATCH_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "sessions: found %lld, expected 1 to %d",
+                       (long long)o->sessions, SG_BATCH_MAX);
     if (o->context < -1 || o->context >= length)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "context: found %lld, expected less than the %lld tokens of a sequence",

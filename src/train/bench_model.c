@@ -169,32 +169,55 @@ sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err)
 typedef struct decode {
     const sg_bench_run *b;
     sg_model *model;
-    sg_session *session;
+    sg_session **sessions; // (count)
+    sg_batch *batch;       // with more than one session
+    int32_t *ids;          // of prompts, and of one pass
+    int64_t count;
     int64_t context, tokens; // before and in one sample
     double *seconds;
 } decode;
 
-static sg_status decode_feed(const decode *d, int64_t first, int64_t count, sg_error *err)
+// Passes first … first + passes - 1: one token for each session, others for each.
+static sg_status decode_feed(const decode *d, int64_t first, int64_t passes, sg_error *err)
 {
     const float *logits;
-    for (int64_t i = first; i < first + count; i++) {
-        int32_t token = model_token(d->b, i);
-        SG_TRY(sg_session_feed(d->session, &token, 1, &logits, err));
+    for (int64_t i = first; i < first + passes; i++) {
+        for (int64_t s = 0; s < d->count; s++)
+            d->ids[s] = model_token(d->b, i * d->count + s);
+        if (d->batch != NULL)
+            SG_TRY(sg_batch_feed(d->batch, d->sessions, d->ids, d->count, &logits, err));
+        else
+            SG_TRY(sg_session_feed(d->sessions[0], d->ids, 1, &logits, err));
     }
     return SG_OK;
 }
 
+static sg_status decode_rewind(const decode *d, sg_error *err)
+{
+    for (int64_t s = 0; s < d->count; s++)
+        SG_TRY(sg_session_rewind(d->sessions[s], d->context, err));
+    return SG_OK;
+}
+
+// Prompts, and one pass, so that the tape of a batch is there.
 static sg_status decode_prompt(const decode *d, sg_error *err)
 {
     const float *logits;
-    if (d->context == 0) return SG_OK;
-    int32_t *ids = sg_alloc_array((size_t)d->context, sizeof *ids);
-    if (ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a prompt");
-    for (int64_t i = 0; i < d->context; i++)
-        ids[i] = model_token(d->b, i);
-    sg_status status = sg_session_feed(d->session, ids, d->context, &logits, err);
-    sg_free(ids);
-    return status;
+    for (int64_t s = 0; s < d->count && d->context > 0; s++) {
+        for (int64_t i = 0; i < d->context; i++)
+            d->ids[i] = model_token(d->b, i);
+        SG_TRY(sg_session_feed(d->sessions[s], d->ids, d->context, &logits, err));
+    }
+    SG_TRY(decode_feed(d, d->context, 1, err));
+    return decode_rewind(d, err);
+}
+
+static void decode_profile(const decode *d, double *seconds)
+{
+    if (d->batch != NULL)
+        sg_batch_profile(d->batch, seconds);
+    else
+        sg_session_profile(d->sessions[0], seconds);
 }
 
 // Other tokens each time: the same ones would find their neurons still in the cache.
@@ -202,8 +225,8 @@ static sg_status decode_repeat(const decode *d, sg_bench_timer *timer, sg_error 
 {
     int64_t next = d->context;
     for (bool warm = false; !warm || sg_bench_more(d->b, timer); warm = true) {
-        sg_session_profile(d->session, warm ? d->seconds : NULL);
-        SG_TRY(sg_session_rewind(d->session, d->context, err));
+        decode_profile(d, warm ? d->seconds : NULL);
+        SG_TRY(decode_rewind(d, err));
         double start = sg_clock_seconds();
         SG_TRY(decode_feed(d, next, d->tokens, err));
         if (warm) sg_bench_add(timer, sg_clock_seconds() - start);
@@ -212,34 +235,52 @@ static sg_status decode_repeat(const decode *d, sg_bench_timer *timer, sg_error 
     return SG_OK;
 }
 
+// Parameters that no session reads, if no two of them select the same.
+static int64_t decode_idle(const decode *d)
+{
+    const sg_cost *cost = &d->b->cost;
+    double idle = (double)(cost->parameters - cost->active_parameters_per_token);
+    double stored = (double)cost->ffn_neurons, read = (double)cost->ffn_active_neurons_per_token;
+    if (idle <= 0 || stored <= read) return 0;
+    double left = stored - (double)d->count * read;
+    return left > 0 ? (int64_t)(idle * left / (stored - read)) : 0;
+}
+
+static int64_t decode_bytes(const decode *d)
+{
+    int64_t bytes = sg_model_weight_bytes(d->model);
+    for (int64_t s = 0; s < d->count; s++)
+        bytes += (int64_t)sg_session_bytes(d->sessions[s]);
+    return bytes + (d->batch ? (int64_t)sg_batch_bytes(d->batch) : 0);
+}
+
 static sg_status decode_measure(decode *d, sg_error *err)
 {
     const sg_bench_run *b = d->b;
     const sg_config *c = &b->config;
-    const sg_tape *tape = sg_session_tape(d->session);
     sg_bench_timer timer = {.count = 0};
+    SG_TRY(decode_prompt(d, err));
+    const sg_tape *tape = d->batch ? sg_batch_tape(d->batch) : sg_session_tape(d->sessions[0]);
     d->seconds = sg_alloc_zero((size_t)sg_tape_nodes(tape), 2 * sizeof *d->seconds);
     if (d->seconds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a profile");
-    SG_TRY(decode_prompt(d, err));
     SG_TRY(decode_repeat(d, &timer, err));
     // Position p attends to p + 1; the mean over a sample.
-    double pairs = (double)d->context + (double)(d->tokens + 1) / 2;
+    double pairs = (double)d->context + (double)(d->tokens + 1) / 2, count = (double)d->count;
     double width = (double)(c->num_attention_heads * c->head_dim);
     double cache = 2 * (double)c->num_hidden_layers * width * pairs;
-    double flops = model_flops(b, 1, pairs);
-    double logits = 2 * (double)c->hidden_size * (double)c->vocab_size;
+    double flops = count * model_flops(b, 1, pairs);
+    double logits = 2 * count * (double)c->hidden_size * (double)c->vocab_size;
     sg_bench_bytes weights =
-        sg_bench_weight_bytes(&d->model->params, &d->model->narrow,
-                              b->cost.parameters - b->cost.active_parameters_per_token);
+        sg_bench_weight_bytes(&d->model->params, &d->model->narrow, decode_idle(d));
     sg_bench_figure figure = {
         .name = "decode",
         .dtype = b->options->weights,
-        .tokens = 1,
+        .tokens = d->count,
         .per_sample = d->tokens,
         .flops_published = flops - logits,
         .flops = flops,
-        .bytes = weights.read + cache * sizeof(sg_real),
-        .peak_bytes = sg_model_weight_bytes(d->model) + (int64_t)sg_session_bytes(d->session),
+        .bytes = weights.read + count * cache * sizeof(sg_real),
+        .peak_bytes = decode_bytes(d),
         .tape = tape,
         .seconds = d->seconds,
         .optimizer = -1,
@@ -247,17 +288,39 @@ static sg_status decode_measure(decode *d, sg_error *err)
     return sg_bench_report(b, &figure, &timer, err);
 }
 
+static sg_status decode_open(decode *d, sg_error *err)
+{
+    const sg_bench_run *b = d->b;
+    SG_TRY(sg_model_new(b->context, &b->config, b->options->seed, &d->model, err));
+    SG_TRY(sg_model_narrow(d->model, b->options->weights, err));
+    int64_t ids = d->context > d->count ? d->context : d->count;
+    d->ids = sg_alloc_array((size_t)ids, sizeof *d->ids);
+    d->sessions = sg_alloc_zero((size_t)d->count, sizeof(sg_session *));
+    if (d->ids == NULL || d->sessions == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for %lld sessions", (long long)d->count);
+    for (int64_t s = 0; s < d->count; s++)
+        SG_TRY(sg_session_new(d->model, b->length, &d->sessions[s], err));
+    return d->count > 1 ? sg_batch_new(d->model, d->count, &d->batch, err) : SG_OK;
+}
+
+static void decode_close(decode *d)
+{
+    sg_batch_free(d->batch);
+    for (int64_t s = 0; d->sessions != NULL && s < d->count; s++)
+        sg_session_free(d->sessions[s]);
+    sg_free(d->sessions);
+    sg_free(d->ids);
+    sg_free(d->seconds);
+    sg_model_free(d->model);
+}
+
 sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err)
 {
-    decode d = {.b = b, .context = b->options->context};
+    decode d = {.b = b, .context = b->options->context, .count = b->options->sessions};
     if (d.context < 0) d.context = sg_min(b->length / 2, decode_context);
     d.tokens = sg_min(decode_tokens, b->length - d.context);
-    sg_status status = sg_model_new(b->context, &b->config, b->options->seed, &d.model, err);
-    if (status == SG_OK) status = sg_model_narrow(d.model, b->options->weights, err);
-    if (status == SG_OK) status = sg_session_new(d.model, b->length, &d.session, err);
+    sg_status status = decode_open(&d, err);
     if (status == SG_OK) status = decode_measure(&d, err);
-    sg_session_free(d.session);
-    sg_free(d.seconds);
-    sg_model_free(d.model);
+    decode_close(&d);
     return status;
 }

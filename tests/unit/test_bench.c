@@ -315,6 +315,27 @@ static void refuse(const sg_bench_options *o, const char *word)
     assert_int_equal(got.count, 0);
 }
 
+// Several sessions in one pass do the work of each, and read what they share once.
+static void test_sessions(void **state)
+{
+    (void)state;
+    for (int f = 0; f < n_families; f++) {
+        sg_bench_options o = tiny(families[f]);
+        o.what = SG_BENCH_DECODE;
+        figures one = {.count = 0}, three = {.count = 0};
+        assert_int_equal(sg_bench(context, &o, take, &one, NULL), SG_OK);
+        o.sessions = 3;
+        int64_t live = sg_alloc_live();
+        assert_int_equal(sg_bench(context, &o, take, &three, NULL), SG_OK);
+        assert_int_equal(sg_alloc_live(), live);
+        const sg_bench_result *a = &one.items[0], *b = &three.items[0];
+        assert_int_equal(b->tokens, 3);
+        assert_true(fabs(b->flops / a->flops - 3) < 1e-12);
+        assert_true(b->bytes > a->bytes && b->bytes < 3 * a->bytes);
+        assert_true(b->peak_bytes > a->peak_bytes && b->peak_bytes < 3 * a->peak_bytes);
+    }
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -335,6 +356,8 @@ static void test_refuses(void **state)
     REFUSE(stream_gbs, INFINITY, "limits");
     REFUSE(context, 12, "context");
     REFUSE(context, -2, "context");
+    REFUSE(sessions, 0, "sessions");
+    REFUSE(sessions, SG_BATCH_MAX + 1, "sessions");
     REFUSE(seq_len, 13, "seq_len");
     REFUSE(seq_len, -1, "seq_len");
     REFUSE(batch_size, 0, "batch");
@@ -370,7 +393,8 @@ int main(void)
         cmocka_unit_test(test_every_figure),     cmocka_unit_test(test_only_what_is_asked),
         cmocka_unit_test(test_optimizer_rows),   cmocka_unit_test(test_smallest),
         cmocka_unit_test(test_bytes_of_one_row), cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_refuses),          cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_sessions),         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

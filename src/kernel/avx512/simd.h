@@ -28,7 +28,7 @@ static inline __m512i simd_index(void)
 // The first `left` of sixteen lanes; all of them where more are left.
 static inline __mmask16 simd_lanes(int64_t left)
 {
-    return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+    return _cvtu32_mask16(left >= 16 ? 0xffffu : (1u << left) - 1);
 }
 
 // Sixteen floats, or the `left` < 16 that remain followed by zeros.
