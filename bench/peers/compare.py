@@ -1,6 +1,7 @@
-"""Runs `sgatlin bench` and every formulation of torch_step.py, one after the other on the same
-shapes and threads, and prints one table. Started by bench/peers/run.
+"""Runs `sgatlin bench`, the plain C of plain_step.c and every formulation of torch_step.py, one after
+the other on the same shapes and threads, and prints one table. Started by bench/peers/run.
 
+plain_step.c is compiled here (by $CC, or cc) and held against a golden model before it is timed.
 Each line is a process of its own; its memory is the most that was resident. For PyTorch that
 includes interpreter and library, whose share is measured first and printed. A formulation that
 fails is shown with its error.
@@ -9,13 +10,16 @@ fails is shown with its error.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+GOLDEN = os.path.join(HERE, "..", "..", "tests", "golden", "models", "mlp.safetensors")
+PLAIN = "plain C"
 PEERS = {
-    "tinystories-mlp": [["--gather", "index"], ["--gather", "index", "--compile"]],
+    "tinystories-mlp": [PLAIN, ["--gather", "index"], ["--gather", "index", "--compile"]],
     "tinystories-sgatlin": [
         ["--gather", "index"],
         ["--gather", "embedding"],
@@ -67,6 +71,45 @@ def ours(args, model):
     }
 
 
+def compiled(folder):
+    """The program of plain_step.c in folder, and why there is none (None: there is)."""
+    cc, program = os.environ.get("CC", "cc"), os.path.join(folder, "plain_step")
+    if shutil.which(cc) is None:
+        return None, f"no C compiler {cc}"
+    command = [cc, "-O3", "-march=native", "-ffast-math", "-fopenmp", "-o", program]
+    command += [os.path.join(HERE, "plain_step.c"), "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0:
+        return program, None
+    said = [line.strip() for line in done.stderr.splitlines() if "error" in line]
+    return None, f"{cc} -fopenmp: {said[0] if said else 'failed'}"
+
+
+def plain(args, model):
+    row = {"who": PLAIN, "model": model}
+    with tempfile.TemporaryDirectory() as folder:
+        program, problem = compiled(folder)
+        if problem is None:
+            _, _, problem = measured([program, "--check", GOLDEN], args.limit)
+        if problem is not None:
+            return row | {"error": problem}
+        command = [program, "--batch", args.batch, "--tokens", args.tokens, "--warmup", 1]
+        command += ["--threads", args.threads, "--steps", args.steps]
+        lines, peak, problem = measured([str(word) for word in command], args.limit)
+    return timed(args, row, lines, peak, problem)
+
+
+def timed(args, row, lines, peak, problem):
+    if problem is not None or not lines:
+        return row | {"error": problem or "printed nothing"}
+    seconds = lines[0]["step_s"]
+    return row | {
+        "seconds": seconds,
+        "tokens_per_second": args.batch * args.tokens / seconds,
+        "peak_bytes": peak,
+    }
+
+
 def peer(args, model, how):
     command = [sys.executable, os.path.join(HERE, "torch_step.py"), "--model", model, *how]
     command += ["--batch", args.batch, "--tokens", args.tokens, "--threads", args.threads]
@@ -74,15 +117,9 @@ def peer(args, model, how):
     lines, peak, problem = measured([str(word) for word in command], args.limit)
     name = "torch" if model.endswith("mlp") else "torch " + how[1]
     row = {"who": name + (" compiled" if "--compile" in how else ""), "model": model}
-    if problem is not None or not lines:
-        return row | {"error": problem or "printed nothing"}
-    row["who"] = row["who"].replace("torch", lines[0]["peer"].split("+")[0], 1)
-    seconds = lines[0]["step_s"]
-    return row | {
-        "seconds": seconds,
-        "tokens_per_second": args.batch * args.tokens / seconds,
-        "peak_bytes": peak,
-    }
+    if lines:
+        row["who"] = row["who"].replace("torch", lines[0]["peer"].split("+")[0], 1)
+    return timed(args, row, lines, peak, problem)
 
 
 def idle(args):
@@ -133,7 +170,10 @@ def main():
         else:
             print(json.dumps(machine), flush=True)
         for how in [None, *PEERS[model]]:
-            row = base if how is None else peer(args, model, how)
+            if how is None:
+                row = base
+            else:
+                row = plain(args, model) if how == PLAIN else peer(args, model, how)
             print(json.dumps(row) if args.json else show(row, base, gemm), flush=True)
 
 
