@@ -1,4 +1,4 @@
-"""Runs `sgatlin bench`, the plain C of plain_step.c and every formulation of torch_step.py, one after
+"""Runs `sgatlin bench`, plain_step.c and every formulation of torch_step.py, one after
 the other on the same shapes and threads, and prints one table. Started by bench/peers/run.
 
 plain_step.c is compiled here (by $CC, or cc) and held against a golden model before it is timed.

@@ -76,7 +76,7 @@ static float *floats(size_t count)
     return get(count, sizeof(float));
 }
 
-// Products. A tile's sizes are constants where it is called, so the compiler unrolls them, before it
+// Products. Sizes of a tile are constants where it is called, so the compiler unrolls it before it
 // looks for a loop to make vectors of.
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
