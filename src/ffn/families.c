@@ -9,7 +9,7 @@
 static const sg_family families[] = {
     {.name = "mlp",
      .routers = {"all"},
-     .activations = {"gelu", "relu", "swish", "identity"},
+     .activations = {"gelu", "relu", "swish", "identity", "gelu_erf"},
      .has = SG_HAS_WIDTH,
      .block = SG_BLOCK_DENSE},
     {.name = "glu",
@@ -130,9 +130,16 @@ static const sg_router *family_router(const sg_config *c)
 
 sg_activation sg_ffn_activation(const sg_config *c)
 {
-    static const char *const names[] = {"identity", "gelu", "relu", "swish"};
+    static const struct {
+        const char *name;
+        sg_activation activation;
+    } names[] = {{"identity", SG_ACT_IDENTITY},
+                 {"gelu", SG_ACT_GELU},
+                 {"gelu_erf", SG_ACT_GELU_ERF},
+                 {"relu", SG_ACT_RELU},
+                 {"swish", SG_ACT_SWISH}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], c->ffn_activation) == 0) return (sg_activation)i;
+        if (strcmp(names[i].name, c->ffn_activation) == 0) return names[i].activation;
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
 }
 
@@ -507,6 +514,8 @@ static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
     return s->scores;
 }
 
+static const sg_glu_form family_form = {.kind = SG_GLU_CLAMPED};
+
 static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part)
 {
     const char *names[] = {"gate_up_proj.weight", "gate_up_proj.bias", "down_proj.weight",
@@ -518,7 +527,7 @@ static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part
         w[i] = sg_build_param(b, name);
     }
     sg_tensor *u = sg_linear(b->tape, x, w[0], w[1]);
-    return sg_linear(b->tape, sg_swiglu(b->tape, u), w[2], w[3]);
+    return sg_linear(b->tape, sg_glu(b->tape, u, &family_form), w[2], w[3]);
 }
 
 static sg_tensor *family_dense(const sg_builder *b, sg_tensor *x)
@@ -541,7 +550,7 @@ static sg_tensor *family_memory(const sg_builder *b, sg_tensor *x, const sg_sele
                                  sg_build_table(b, "mlp.experts.gate_up_proj.weight"),
                                  sg_build_table(b, "mlp.experts.gate_up_proj.bias"),
                                  sg_build_table(b, "mlp.experts.down_proj.weight"),
-                                 sg_build_table(b, "mlp.experts.down_proj.bias"));
+                                 sg_build_table(b, "mlp.experts.down_proj.bias"), &family_form);
     case SG_BLOCK_NEURONS:
         return family_neurons(b, family, x, selection);
     case SG_BLOCK_CELLS:

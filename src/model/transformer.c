@@ -53,7 +53,7 @@ static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, const cha
         sg_reshape(tape, y, 2, (int64_t[]){rows * c->num_attention_heads, c->head_dim});
     sg_tensor *normed = sg_rmsnorm(tape, heads, sg_build_param(&r->b, norm), c->rms_norm_eps);
     return sg_rope(tape, sg_reshape(tape, normed, 2, (int64_t[]){rows, width}), r->rope,
-                   r->options->length, r->options->caches ? r->options->start : NULL);
+                   c->head_dim, r->options->length, r->options->caches ? r->options->start : NULL);
 }
 
 static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
@@ -64,9 +64,12 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     sg_tensor *q = block_rotated(r, x, "self_attn.q_proj.weight", "self_attn.q_norm.weight");
     sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
     sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
-    sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                                   &o->caches[r->b.layer * o->batch], o->start)
-                             : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
+    sg_attention_options attention = {.length = o->length, .heads = c->num_attention_heads};
+    if (o->caches != NULL) {
+        attention.caches = &o->caches[r->b.layer * o->batch];
+        attention.start = o->start;
+    }
+    sg_tensor *y = sg_attention(tape, q, k, v, &attention);
     return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
 }
 
