@@ -471,10 +471,10 @@ SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint
 // Opens a model folder: config.json and model.safetensors or its shards. Weights stay memory-mapped.
 SG_API sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model,
                                sg_error *err);
-// The same for sessions and sg_generate alone, which then read fewer bytes a token: every matrix that
-// they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a file
-// are used where they lie); norms and biases stay f32. What was converted is no longer read: memory
-// holds the narrow weights only. Such a model cannot be evaluated or saved (SG_ERR_ARGUMENT).
+// The same for sessions, sg_generate and sg_evaluate, which then read fewer bytes a token: every matrix
+// that they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a
+// file are used where they lie); norms and biases stay f32. What was converted is no longer read:
+// memory holds the narrow weights only. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
 SG_API sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
                                       sg_model **model, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
