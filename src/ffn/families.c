@@ -9,7 +9,7 @@
 static const sg_family families[] = {
     {.name = "mlp",
      .routers = {"all"},
-     .activations = {"gelu", "relu", "swish", "identity"},
+     .activations = {"gelu", "relu", "swish", "identity", "gelu_erf"},
      .has = SG_HAS_WIDTH | SG_HAS_LAYER_BIAS,
      .block = SG_BLOCK_DENSE},
     {.name = "glu",
@@ -130,9 +130,16 @@ static const sg_router *family_router(const sg_config *c)
 
 sg_activation sg_ffn_activation(const sg_config *c)
 {
-    static const char *const names[] = {"identity", "gelu", "relu", "swish"};
+    static const struct {
+        const char *name;
+        sg_activation activation;
+    } names[] = {{"identity", SG_ACT_IDENTITY},
+                 {"gelu", SG_ACT_GELU},
+                 {"gelu_erf", SG_ACT_GELU_ERF},
+                 {"relu", SG_ACT_RELU},
+                 {"swish", SG_ACT_SWISH}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], c->ffn_activation) == 0) return (sg_activation)i;
+        if (strcmp(names[i].name, c->ffn_activation) == 0) return names[i].activation;
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
 }
 
