@@ -347,9 +347,32 @@ typedef struct sg_config {
     int64_t num_attention_heads;                      // H
     int64_t head_dim;                                 // even; 64 in all published models
     int64_t max_position_embeddings;                  // longest sequence
-    double rms_norm_eps;                              // 1e-6
+    double rms_norm_eps;                              // of all norms of the block; 1e-6
     double rope_theta;                                // 10000
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
+    // What the transformer around the layers is. Our own models keep the defaults, which are named
+    // first; other checkpoints are opened by these (docs/CHECKPOINTS.md).
+    int64_t untied_classifier;   // 0: the embedding is the classifier; 1: it has weights of its own
+    char norm[16];               // rmsnorm, layernorm (with a shift)
+    int64_t parallel_residual;   // 0; 1: attention and feed-forward layer read the same h
+    int64_t num_key_value_heads; // heads of keys and values, a divisor of num_attention_heads; 0: all
+    char qk_norm[16];            // norm of queries and keys: head, full (before the split), none
+    double clip_qkv;             // 0: none; queries, keys and values are cut at this magnitude
+    int64_t attention_bias;      // 1: projections to queries, keys and values have biases
+    int64_t attention_out_bias;  // 1: the projection behind attention has one
+    int64_t attention_sinks;     // 1: a learned logit a head that takes weight and gives nothing
+    int64_t sliding_window;      // 0: all; a token sees itself and those before, so many in all
+    char sliding_layers[192];    // layers with the window, as ffn_layers
+    char positions[16];          // rotary, learned
+    int64_t position_offset;     // learned: row of the first position; 0
+    int64_t rotary_dim;          // numbers of a head that turn; 0: all
+    char rope_scaling[16];       // none, linear, llama3, yarn
+    double rope_factor;          // of a scaling
+    double rope_low_freq_factor, rope_high_freq_factor; // llama3
+    double rope_beta_fast, rope_beta_slow;              // yarn: 32, 1
+    double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1
+    int64_t rope_original_positions;                    // llama3, yarn
+    int64_t rope_exact_borders;                         // yarn: 0; 1: borders are not rounded
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
     char ffn[24]; // family: mlp, glu, moe, peer, sgatlin, switch, randhash, avgk
@@ -384,6 +407,12 @@ typedef struct sg_config {
     double ffn_balance_loss;    // weights of the losses of the router; 0: none
     double ffn_z_loss;
     double ffn_bias_rate; // moe: step of the bias that balances the choice; 0: none
+    // Forms of other checkpoints.
+    int64_t ffn_bias;            // mlp, glu, moe: 1: the layers have biases (clamped_swiglu always)
+    int64_t ffn_glu_interleaved; // glu, moe: 1: gates and values in turns, 0: one half each
+    int64_t ffn_router_bias;     // moe: 1: the router has a learned bias
+    int64_t ffn_shared_size;     // moe: width of the shared experts together; 0: that of as many
+    int64_t ffn_shared_gate;     // moe: 1: they are scaled by a sigmoid of their own
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;

@@ -46,9 +46,9 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
 // The angles of all positions: last, after a file has been found to fit, since it takes time.
 static sg_status model_rope(sg_model *m, sg_error *err)
 {
-    return sg_rope_table_new(
-        &m->rope, m->config.max_position_embeddings,
-        &(sg_rope_options){.dim = m->config.head_dim, .theta = m->config.rope_theta}, err);
+    if (!sg_config_is_rotary(&m->config)) return SG_OK;
+    const sg_rope_options options = sg_config_rope(&m->config);
+    return sg_rope_table_new(&m->rope, m->config.max_position_embeddings, &options, err);
 }
 
 // Writable memory for all parameters that are not narrow.
