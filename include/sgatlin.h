@@ -352,22 +352,24 @@ typedef struct sg_config {
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
     // What the transformer around the layers is. Our own models keep the defaults, which are named
     // first; other checkpoints are opened by these (docs/CHECKPOINTS.md).
-    int64_t untied_classifier;   // 0: the embedding is the classifier; 1: it has weights of its own
-    char norm[16];               // rmsnorm, layernorm (with a shift)
-    int64_t parallel_residual;   // 0; 1: attention and feed-forward layer read the same h
-    int64_t num_key_value_heads; // heads of keys and values, a divisor of num_attention_heads; 0: all
-    char qk_norm[16];            // norm of queries and keys: head, full (before the split), none
-    double clip_qkv;             // 0: none; queries, keys and values are cut at this magnitude
-    int64_t attention_bias;      // 1: projections to queries, keys and values have biases
-    int64_t attention_out_bias;  // 1: the projection behind attention has one
-    int64_t attention_sinks;     // 1: a learned logit a head that takes weight and gives nothing
-    int64_t sliding_window;      // 0: all; a token sees itself and those before, so many in all
-    char sliding_layers[192];    // layers with the window, as ffn_layers
-    char positions[16];          // rotary, learned
-    int64_t position_offset;     // learned: row of the first position; 0
-    int64_t rotary_dim;          // numbers of a head that turn; 0: all
-    char rope_scaling[16];       // none, linear, llama3, yarn
-    double rope_factor;          // of a scaling
+    int64_t untied_classifier; // 0: the embedding is the classifier; 1: it has weights of its own
+    char norm[16];             // rmsnorm, layernorm (with a shift)
+    int64_t parallel_residual; // 0; 1: attention and feed-forward layer read the same h
+    int64_t
+        num_key_value_heads; // heads of keys and values, a divisor of num_attention_heads; 0: all
+    char qk_norm[16];        // norm of queries and keys: head, full (before the split), none
+    double clip_qkv;         // 0: none; queries, keys and values are cut at this magnitude
+    int64_t attention_bias;  // 1: projections to queries, keys and values have biases
+    int64_t attention_out_bias; // 1: the projection behind attention has one
+    int64_t attention_sinks;    // 1: a learned logit a head that takes weight and gives nothing
+    int64_t sliding_window;     // 0: all; a token sees itself and those before, so many in all
+    char sliding_layers[192];   // layers with the window, as ffn_layers
+    char positions[16];         // rotary, learned
+    int64_t position_offset;    // learned: row of the first position; 0
+    int64_t rotary_dim;         // numbers of a head that turn; 0: all
+    int64_t rope_interleaved;   // 1: neighbours turn together, 0: the halves of what turns
+    char rope_scaling[16];      // none, linear, llama3, yarn
+    double rope_factor;         // of a scaling
     double rope_low_freq_factor, rope_high_freq_factor; // llama3
     double rope_beta_fast, rope_beta_slow;              // yarn: 32, 1
     double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1

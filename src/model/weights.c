@@ -1,3 +1,4 @@
+#include "model/config.h"
 #include "model/weights.h"
 
 #include "base/alloc.h"
@@ -10,7 +11,7 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
                               sg_narrow_use use, bool *mask, sg_error *err)
 {
     bool training = use == SG_NARROW_TRAINING;
-    sg_rope_table rope = {.positions = 1, .half = config->rotary_dim / 2};
+    sg_rope_table rope = {.positions = 1, .half = sg_config_rotary_dim(config) / 2};
     sg_graph_options options = {.batch = 1,
                                 .length = 1,
                                 .output = training ? SG_OUTPUT_LOSS : SG_OUTPUT_LAST,
