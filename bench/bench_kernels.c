@@ -402,10 +402,10 @@ static void run_gather_sum(void *context)
 // The table in one type; its rows and scales are in one block.
 static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t rows, int64_t d)
 {
-    size_t bytes = (size_t)(rows * d) * sg_stored_size(type);
+    size_t bytes = sg_stored_row_bytes(type, rows * d);
     unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
     if (memory == NULL) exit(1);
-    sg_stored table = {type, memory, (float *)(memory + bytes)};
+    sg_stored table = {type, memory, memory + bytes};
     sg_stored_write(NULL, &table, 0, rows, d, values);
     return table;
 }
@@ -421,7 +421,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
         rows[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, (uint64_t)table_rows);
     for (int type = SG_WEIGHTS_F32; type <= SG_WEIGHTS_INT8; type++) {
         sg_stored table = stored_table((sg_weights)type, values, table_rows, d);
-        double bytes = (double)d * (double)sg_stored_size((sg_weights)type);
+        double bytes = (double)sg_stored_row_bytes((sg_weights)type, d);
         for (int sum = 0; sum < 2; sum++) {
             double ns[table_count] = {0};
             for (int t = 0; t < table_count; t++) {
@@ -435,7 +435,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
                    sum ? "gather_sum" : "gather_dots", sg_weights_name((sg_weights)type), (int)d,
                    (int)table_rows, (int)count, ns[0], ns[1], ns[2], best > 0 ? bytes / best : 0);
         }
-        sg_free_big(table.rows, (size_t)(table_rows * d) * sg_stored_size((sg_weights)type) +
+        sg_free_big(table.rows, sg_stored_row_bytes((sg_weights)type, table_rows * d) +
                                     (size_t)table_rows * sizeof(float));
     }
     free(rows);

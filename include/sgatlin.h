@@ -481,15 +481,27 @@ typedef struct sg_cost {
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
 
-// What weights are stored in where they are only read. Sums are f32 in any case.
+// What weights are stored in where they are only read. Sums are f32 in any case. The first three can
+// be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md, "Stored
+// weights").
 typedef enum sg_weights {
     SG_WEIGHTS_F32 = 0,
     SG_WEIGHTS_BF16 = 1, // the upper half of a float, to nearest, ties to even: 8 bits of precision
-    SG_WEIGHTS_INT8 = 2  // -127 to 127 times a scale (f32) of each row, its largest magnitude / 127
+    SG_WEIGHTS_INT8 = 2, // -127 to 127 times a scale (f32) of each row, its largest magnitude / 127
+    SG_WEIGHTS_F16 = 3,  // IEEE half precision
+    SG_WEIGHTS_Q8_0 = 4, // GGUF: blocks of 32 or 256 neighbours in a row with a common scale
+    SG_WEIGHTS_Q4_0 = 5,
+    SG_WEIGHTS_Q4_1 = 6,
+    SG_WEIGHTS_Q5_0 = 7,
+    SG_WEIGHTS_Q5_1 = 8,
+    SG_WEIGHTS_Q4_K = 9,
+    SG_WEIGHTS_Q5_K = 10,
+    SG_WEIGHTS_Q6_K = 11,
+    SG_WEIGHTS_MXFP4 = 12 // GPT-OSS: 4-bit floats, 32 neighbours with a common power of two
 } sg_weights;
-// "f32", "bf16", "int8"; NULL for no value of the enum.
+// "f32", "bf16", "q4_k", …; NULL for no value of the enum.
 SG_API const char *sg_weights_name(sg_weights weights);
-// SG_ERR_ARGUMENT names `field`, what was found and expected.
+// One that can be chosen. SG_ERR_ARGUMENT names `field`, what was found and expected.
 SG_API sg_status sg_weights_parse(const char *text, const char *field, sg_weights *weights,
                                   sg_error *err);
 

@@ -286,8 +286,8 @@ sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weigh
                                sg_model **model, sg_error *err)
 {
     *model = NULL;
-    if (sg_weights_name(weights) == NULL)
-        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected an sg_weights",
+    if (!sg_stored_is_choice(weights))
+        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected f32, bf16 or int8",
                        (int)weights);
     if (weights == SG_WEIGHTS_F32) return sg_model_open(context, folder, model, err);
     sg_config config;
@@ -346,7 +346,7 @@ int64_t sg_model_weight_bytes(const sg_model *m)
 {
     int64_t wide = m->params.total - m->narrow.elements;
     return wide * (int64_t)sizeof(sg_real) +
-           m->narrow.elements * (int64_t)sg_stored_size(m->narrow.type) +
+           (int64_t)sg_stored_row_bytes(m->narrow.type, m->narrow.elements) +
            m->narrow.n_scales * (int64_t)sizeof(float);
 }
 

@@ -40,8 +40,9 @@ static size_t weights_align(size_t bytes)
 
 static size_t weights_bytes(const sg_param_spec *spec, sg_weights type)
 {
-    size_t scales = type == SG_WEIGHTS_INT8 ? (size_t)weights_rows(spec) * sizeof(float) : 0;
-    return weights_align((size_t)spec->count * sg_stored_size(type)) + weights_align(scales);
+    int64_t d = spec->shape[spec->rank - 1];
+    size_t scales = (size_t)weights_rows(spec) * sg_stored_scale_bytes(type, d);
+    return weights_align(sg_stored_row_bytes(type, spec->count)) + weights_align(scales);
 }
 
 static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, const bool *mask,
@@ -65,8 +66,7 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
         if (!mask[i] || (mapped != NULL && mapped[i])) continue;
         set->items[i].rows = at;
         if (set->type == SG_WEIGHTS_INT8)
-            set->items[i].scales =
-                (float *)(at + weights_align((size_t)spec->count * sg_stored_size(set->type)));
+            set->items[i].scales = at + weights_align(sg_stored_row_bytes(set->type, spec->count));
         at += weights_bytes(spec, set->type);
     }
     return SG_OK;
