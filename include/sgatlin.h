@@ -511,14 +511,21 @@ typedef struct sg_model sg_model;
 // Fresh weights by the published laws from (seed). Ownership: sg_model_free.
 SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
                               sg_model **model, sg_error *err);
-// Opens a model folder: config.json and model.safetensors or its shards. Weights stay memory-mapped.
-SG_API sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model,
+// Opens a model: a folder with config.json and model.safetensors or its shards, of ours or of a model
+// type of the Hugging Face library that docs/CHECKPOINTS.md lists; a GGUF file; or a model of llama2.c.
+// All weights are f32 then: memory-mapped where the file has them so, and converted otherwise.
+SG_API sg_status sg_model_open(sg_context *context, const char *path, sg_model **model,
                                sg_error *err);
-// The same for sessions and sg_generate alone, which then read fewer bytes a token: every matrix that
-// they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a file
-// are used where they lie); norms and biases stay f32. What was converted is no longer read: memory
-// holds the narrow weights only. Such a model cannot be evaluated or saved (SG_ERR_ARGUMENT).
-SG_API sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
+// The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are stored
+// (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs nothing and a
+// model may be larger than memory. Vectors, and matrices that are stored turned (GPT-2), are f32 in
+// memory. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
+SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_model **model,
+                                      sg_error *err);
+// The same with every matrix that such passes multiply with or take rows of stored as `weights` says
+// (f32, bf16, int8), once, here (bf16 weights of a file are used where they lie); norms and biases
+// stay f32. What was converted is no longer read: memory holds the narrow weights only.
+SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
                                       sg_model **model, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);

@@ -383,6 +383,7 @@ sg_rope_options sg_config_rope(const sg_config *c)
 static sg_status config_read(const json_t *object, const char *name, sg_config *c, sg_error *err)
 {
     const char *text = NULL;
+    bool tied;
     SG_TRY(sg_json_get_string(object, name, "model_type", true, &text, err));
     if (strcmp(text, "sgatlin") != 0)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
@@ -408,6 +409,9 @@ static sg_status config_read(const json_t *object, const char *name, sg_config *
             break;
         }
     }
+    tied = !c->untied_classifier;
+    SG_TRY(sg_json_get_bool(object, name, "tie_word_embeddings", false, &tied, err));
+    c->untied_classifier = !tied;
     return SG_OK;
 }
 

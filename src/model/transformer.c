@@ -26,7 +26,7 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
             sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
                          g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
         if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
-        if (leaf != NULL && g->narrow != NULL && g->narrow[i].type != SG_WEIGHTS_F32)
+        if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
             leaf->narrow = &g->narrow[i];
         g->leaves[i] = leaf;
         return leaf;

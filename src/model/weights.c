@@ -26,6 +26,12 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
     return SG_OK;
 }
 
+sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,
+                             sg_error *err)
+{
+    return weights_mask(config, params, SG_NARROW_DECODING, mask, err);
+}
+
 // ---- memory -------------------------------------------------------------------------------------
 
 static int64_t weights_rows(const sg_param_spec *spec)
@@ -103,13 +109,14 @@ sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *p
 void sg_narrow_set_free(sg_narrow_set *set)
 {
     sg_free_big(set->memory, set->bytes);
+    sg_free((void *)set->parts);
     sg_free(set->items);
     *set = (sg_narrow_set){0};
 }
 
 bool sg_narrow_has(const sg_narrow_set *set, size_t i)
 {
-    return set->items != NULL && set->items[i].type != SG_WEIGHTS_F32;
+    return set->items != NULL && sg_stored_is_narrow(&set->items[i]);
 }
 
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,
