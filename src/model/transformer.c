@@ -196,8 +196,8 @@ static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *
         if (leaf == NULL || g->values[i] != NULL) continue;
         if (leaf->narrow != NULL && sg_tape_reads_narrow(g->tape, leaf, gradient)) continue;
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "%s: found narrow weights, which serve generation alone, expected f32: open "
-                       "the model in f32",
+                       "%s: found narrow weights, which cannot be trained, expected f32: open the "
+                       "model in f32",
                        leaf->name);
     }
     return SG_OK;

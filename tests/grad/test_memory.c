@@ -203,7 +203,7 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid", "gelu_erf"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
