@@ -78,7 +78,8 @@ QUANT_INLINE void quant_weights(__m256 w[4], sg_weights type, const unsigned cha
             w[i] = _mm256_mul_ps(w[i], _mm256_set1_ps(0.5f));
         const float a = type == SG_WEIGHTS_Q6_K ? s->a[2 * g + i / 2] : s->a[g];
         w[i] = _mm256_mul_ps(w[i], _mm256_set1_ps(a));
-        if (quant_has_offset(type)) w[i] = _mm256_add_ps(w[i], _mm256_set1_ps(s->b[g]));
+        if (quant_has_offset(type))
+            w[i] = _mm256_add_ps(w[i], _mm256_set1_ps(quant_offset(type, s, g)));
     }
 }
 
@@ -104,23 +105,26 @@ QUANT_INLINE void quant_from(float *y, sg_weights type, const unsigned char *blo
 
 // ---- products ---------------------------------------------------------------------------------
 
-// y[t][r] = x_t . row r, of `rows` rows and `tokens` vectors, constants where it is used; one of them is
-// 1. Each product is summed alike whatever they are.
+// y[t][r] = x_t . row r, of `rows` rows and `tokens` vectors, constants where it is used. Each product
+// is summed alike whatever they are. The rows `next` will be read soon.
 QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
                              const unsigned char *const row[4],
-                             const unsigned char *const exponent[4], int rows, int tokens,
+                             const unsigned char *const exponent[4],
+                             const unsigned char *const next[4], int rows, int tokens,
                              sg_weights type, int64_t d)
 {
     const int groups = quant_is_super(type) ? 8 : 1;
-    __m256 even[4], odd[4], w[4];
+    __m256 sum[8], w[4];
     quant_scales s[4];
     SIMD_UNROLL
     for (int i = 0; i < rows * tokens; i++)
-        even[i] = odd[i] = _mm256_setzero_ps();
+        sum[i] = _mm256_setzero_ps();
     for (int64_t b = 0; b < d / (32 * groups); b++) {
         SIMD_UNROLL
-        for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++) {
+            quant_prefetch(next[r] + b * quant_bytes(type), type);
             quant_prepare(&s[r], type, row[r] + b * quant_bytes(type), exponent[r] + b);
+        }
         for (int g = 0; g < groups; g++) {
             const float *part = x + (b * groups + g) * 32;
             SIMD_UNROLL
@@ -130,10 +134,9 @@ QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
                 for (int t = 0; t < tokens; t++) {
                     const float *xt = part + t * ldx;
                     const int i = r * tokens + t;
-                    even[i] = _mm256_fmadd_ps(w[0], _mm256_loadu_ps(xt), even[i]);
-                    odd[i] = _mm256_fmadd_ps(w[1], _mm256_loadu_ps(xt + 8), odd[i]);
-                    even[i] = _mm256_fmadd_ps(w[2], _mm256_loadu_ps(xt + 16), even[i]);
-                    odd[i] = _mm256_fmadd_ps(w[3], _mm256_loadu_ps(xt + 24), odd[i]);
+                    SIMD_UNROLL
+                    for (int v = 0; v < 4; v++)
+                        sum[i] = _mm256_fmadd_ps(w[v], _mm256_loadu_ps(xt + 8 * v), sum[i]);
                 }
             }
         }
@@ -141,8 +144,10 @@ QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
     SIMD_UNROLL
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < tokens; t++)
-            y[t * ldy + r] = simd_sum(_mm256_add_ps(even[r * tokens + t], odd[r * tokens + t]));
+            y[t * ldy + r] = simd_sum(sum[r * tokens + t]);
 }
+
+enum { quant_batch_rows = 2 }; // that fit in the registers with four vectors
 
 #include "kernel/avx2/quant_dots.h"
 

@@ -83,7 +83,7 @@ QUANT_INLINE void quant_weights(__m512 w[2], sg_weights type, const unsigned cha
                                 const quant_scales *s, int g)
 {
     const bool offset = quant_has_offset(type);
-    const float a = s->a[g], b = offset ? s->b[g] : 0;
+    const float a = s->a[g], b = quant_offset(type, s, g);
     __m256i bytes;
     switch (type) {
     case SG_WEIGHTS_Q8_0:
@@ -141,23 +141,26 @@ QUANT_INLINE void quant_from(float *y, sg_weights type, const unsigned char *blo
 
 // ---- products ---------------------------------------------------------------------------------
 
-// y[t][r] = x_t . row r, of `rows` rows and `tokens` vectors, constants where it is used; one of them is
-// 1. Each product is summed alike whatever they are.
+// y[t][r] = x_t . row r, of `rows` rows and `tokens` vectors, constants where it is used. Each product
+// is summed alike whatever they are. The rows `next` will be read soon.
 QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
                              const unsigned char *const row[4],
-                             const unsigned char *const exponent[4], int rows, int tokens,
+                             const unsigned char *const exponent[4],
+                             const unsigned char *const next[4], int rows, int tokens,
                              sg_weights type, int64_t d)
 {
     const int groups = quant_is_super(type) ? 8 : 1;
-    __m512 low[4], high[4], w[2];
+    __m512 sum[16], w[2];
     quant_scales s[4];
     SIMD_UNROLL
     for (int i = 0; i < rows * tokens; i++)
-        low[i] = high[i] = _mm512_setzero_ps();
+        sum[i] = _mm512_setzero_ps();
     for (int64_t b = 0; b < d / (32 * groups); b++) {
         SIMD_UNROLL
-        for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++) {
+            quant_prefetch(next[r] + b * quant_bytes(type), type);
             quant_prepare(&s[r], type, row[r] + b * quant_bytes(type), exponent[r] + b);
+        }
         SIMD_UNROLL
         for (int g = 0; g < groups; g++) {
             const float *part = x + (b * groups + g) * 32;
@@ -168,8 +171,8 @@ QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
                 for (int t = 0; t < tokens; t++) {
                     const float *xt = part + t * ldx;
                     const int i = r * tokens + t;
-                    low[i] = _mm512_fmadd_ps(w[0], _mm512_loadu_ps(xt), low[i]);
-                    high[i] = _mm512_fmadd_ps(w[1], _mm512_loadu_ps(xt + 16), high[i]);
+                    sum[i] = _mm512_fmadd_ps(w[0], _mm512_loadu_ps(xt), sum[i]);
+                    sum[i] = _mm512_fmadd_ps(w[1], _mm512_loadu_ps(xt + 16), sum[i]);
                 }
             }
         }
@@ -177,8 +180,10 @@ QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
     SIMD_UNROLL
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < tokens; t++)
-            y[t * ldy + r] = simd_sum(_mm512_add_ps(low[r * tokens + t], high[r * tokens + t]));
+            y[t * ldy + r] = simd_sum(sum[r * tokens + t]);
 }
+
+enum { quant_batch_rows = 4 }; // that fit in the registers with four vectors
 
 #include "kernel/avx2/quant_dots.h"
 
