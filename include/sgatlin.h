@@ -516,7 +516,6 @@ SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint
 // All weights are f32 then: memory-mapped where the file has them so, and converted otherwise.
 SG_API sg_status sg_model_open(sg_context *context, const char *path, sg_model **model,
                                sg_error *err);
-<<<<<<< HEAD
 // The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are stored
 // (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs nothing and a
 // model may be larger than memory. Vectors, and matrices that are stored turned (GPT-2), are f32 in
@@ -527,13 +526,6 @@ SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_
 // (f32, bf16, int8), once, here (bf16 weights of a file are used where they lie); norms and biases
 // stay f32. What was converted is no longer read: memory holds the narrow weights only.
 SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
-=======
-// The same for sessions, sg_generate and sg_evaluate, which then read fewer bytes a token: every matrix
-// that they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a
-// file are used where they lie); norms and biases stay f32. What was converted is no longer read:
-// memory holds the narrow weights only. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
-SG_API sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
->>>>>>> ops
                                       sg_model **model, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
