@@ -85,19 +85,23 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
-// Byte-level BPE as in a Hugging Face tokenizer.json: the ids are those of the Hugging Face library.
+// BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes: the
+// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin.
 // A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
 
-// Reads a tokenizer.json; `path` is the file or the folder it lies in. SG_ERR_UNSUPPORTED names the
-// field when the file is of a kind this library does not do.
+// Reads a tokenizer.json, or a tokenizer.bin of llama2.c; `path` is the file or the folder in which a
+// tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
+// not do.
 SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
-// The same from the bytes of a tokenizer.json; `name` is what errors call it.
-SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
+// The same from the bytes of the file; `name` is what errors call it.
+SG_API sg_status sg_tokenizer_from_memory(const void *data, size_t bytes, const char *name,
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
-// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from.
+// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from, or, of a
+// tokenizer.bin, a file that means the same. SG_ERR_UNSUPPORTED where no such file could (tokens that
+// merge with equal scores).
 SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder,
                                    sg_error *err);
 
@@ -137,14 +141,15 @@ typedef struct sg_decode_options {
 } sg_decode_options;
 
 SG_API sg_decode_options sg_decode_options_default(void);
-// Ids to text, with a NUL behind it. An id outside the vocabulary is SG_ERR_ARGUMENT.
+// Ids to text, with a NUL behind it, as the library's decoder steps have it. An id outside the vocabulary is SG_ERR_ARGUMENT.
 // *text: sg_buffer_free.
 SG_API sg_status sg_tokenizer_decode(const sg_tokenizer *tokenizer, const int32_t *ids,
                                      size_t count, const sg_decode_options *options, char **text,
                                      size_t *bytes, sg_error *err);
 
-// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole.
-// The pieces joined are the text of sg_tokenizer_decode.
+// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole; a
+// run of fallback tokens for bytes once it ends, for only then is it known whether it is UTF-8. The
+// pieces joined are the text of sg_tokenizer_decode.
 typedef struct sg_decoder sg_decoder;
 
 SG_API sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options *options,
