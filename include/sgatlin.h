@@ -120,6 +120,10 @@ SG_API int32_t sg_tokenizer_eos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_bos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_pad(const sg_tokenizer *tokenizer);
 
+// The ids that the file's template puts in front of a text. False when it has no template; *count may
+// be 0 when it has.
+SG_API bool sg_tokenizer_begin(const sg_tokenizer *tokenizer, const int32_t **ids, size_t *count);
+
 typedef struct sg_encode_options {
     bool add_special;   // put the post-processor's special tokens around the text; default false
     bool parse_special; // special tokens written in the text become their ids; default true. Added
@@ -523,11 +527,17 @@ SG_API void sg_batch_free(sg_batch *batch);
 SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
                                int64_t count, const float **logits, sg_error *err);
 
+// The steps of Hugging Face's generate, in its order: penalty, temperature, top-k, top-p, min-p.
 typedef struct sg_sample_options {
     double temperature; // 0: the most likely token
-    int64_t top_k;      // 0: off
-    double top_p;       // 1: off
+    int64_t top_k;      // 0: off; tokens as likely as the k-th stay with it
+    double top_p;       // the likeliest tokens that together reach this probability; 1: off
     uint64_t seed;
+    double min_p;              // tokens at least this share as likely as the likeliest; 0: off
+    double repetition_penalty; // logits of tokens in the history are divided by it, negative ones
+                               // multiplied; 1 or 0: off
+    const int32_t *history;    // (history_count) prompt and what followed; sg_generate sets it
+    int64_t history_count;
 } sg_sample_options;
 SG_API sg_sample_options sg_sample_options_default(void);
 // Draws a token from logits (vocab); `index` counts the draws of this seed.
@@ -581,7 +591,12 @@ typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);
 typedef struct sg_generate_options {
     int64_t max_tokens; // default 200; less where the model's positions end
     sg_sample_options sample;
-    bool ignore_eos; // go on behind the end of a document
+    bool ignore_eos;  // go on behind the end of a document
+    bool plain_start; // nothing is put in front of the prompt, for it says itself how it begins
+    const char *const *stops; // (stop_count) strings, none empty, that end the text when they come;
+    size_t stop_count;        // neither they nor what is behind them is told
+    const int32_t *ends;      // (end_count) more ids that end a document
+    size_t end_count;
     sg_text_fn text; // may be NULL
     void *text_user;
 } sg_generate_options;
@@ -592,11 +607,20 @@ typedef struct sg_generate_result {
     double prompt_seconds, seconds;
 } sg_generate_result;
 
-// Continues a prompt (may be empty): BOS and the prompt go in, tokens come out until the end of the
-// document or max_tokens. The same seed gives the same text. result may be NULL.
+// Continues a prompt (may be empty): the ids that the tokenizer's template puts in front of a text (or,
+// without a template, the model's BOS) and the prompt go in, tokens come out until the end of the
+// document, a stop or max_tokens. The same seed gives the same text. The tokenizer may have fewer tokens
+// than the model, whose vocabulary often is padded; those say nothing. result may be NULL.
 SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
                              const sg_generate_options *options, sg_generate_result *result,
                              sg_error *err);
+// The same for several prompts, a few dozen at a time in one pass over the weights (sg_batch): each gives
+// what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i are told with users[i]
+// (count), `false` ends that text only; options->text_user is not used. results (count) may be NULL.
+SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer,
+                                  const char *const *prompts, size_t count,
+                                  const sg_generate_options *options, void *const *users,
+                                  sg_generate_result *results, sg_error *err);
 
 // ---- 7. Training ----------------------------------------------------------------------------
 

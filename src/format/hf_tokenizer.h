@@ -114,6 +114,7 @@ typedef struct sg_hf_tokenizer {
     size_t pre_count;
     int32_t *prefix, *suffix; // ids put around a text when special tokens are wanted
     size_t prefix_count, suffix_count;
+    bool has_template; // both may be empty
     int32_t unk; // -1: none, what is unknown vanishes
     bool fuse_unk, ignore_merges;
     bool

@@ -314,6 +314,7 @@ static sg_status steps_template(sg_hf_reader *r, const json_t *step, const char 
 static sg_status steps_post(sg_hf_reader *r, const json_t *step, const char *name, const char *type)
 {
     if (strcmp(type, "ByteLevel") == 0) return SG_OK; // changes offsets only
+    r->hf->has_template = true;
     if (strcmp(type, "TemplateProcessing") == 0) return steps_template(r, step, name);
     if (strcmp(type, "RobertaProcessing") != 0 && strcmp(type, "BertProcessing") != 0)
         return steps_unsupported(r, name, "type", type);

@@ -301,3 +301,10 @@ int32_t sg_tokenizer_pad(const sg_tokenizer *t)
 {
     return t->pad;
 }
+
+bool sg_tokenizer_begin(const sg_tokenizer *t, const int32_t **ids, size_t *count)
+{
+    *ids = t->hf->prefix;
+    *count = t->hf->prefix_count;
+    return t->hf->has_template;
+}

@@ -105,6 +105,7 @@ static sg_status vocab_roles(vocab_reader *r)
     SG_TRY(vocab_role(r, "id of the padding token", v->pad, false));
     SG_TRY(vocab_role(r, "id of the unknown token", v->unk, false));
     hf->unk = v->unk;
+    hf->has_template = true;
     hf->prefix = vocab_array(r, 2, sizeof *hf->prefix);
     if (hf->prefix == NULL) return vocab_no_memory(r);
     hf->suffix = hf->prefix + 1;

@@ -143,7 +143,7 @@ static sg_tokenizer *through_json(const sg_tokenizer *t)
     char folder[] = "/tmp/sg_vocab_XXXXXX", path[64];
     assert_non_null(mkdtemp(folder));
     sg_error err;
-    sg_tokenizer *again;
+    sg_tokenizer *again = NULL;
     if (sg_tokenizer_save(t, folder, &err) != SG_OK ||
         sg_tokenizer_open(folder, &again, &err) != SG_OK)
         fail_msg("%s", err.message);
@@ -376,8 +376,7 @@ static void arrays_of(json_t *root, sg_vocab *v, char **merges)
 static const char *const nasty[] = {
     "Hello  world's   12345 times\n\n  x=1;\t\r\n end ",
     "don't I'LL we\u2019re na\u00efve \u0416\u0443\u043a 3.14159 $5+3<=8^2~|",
-    "\u5c0f\u732b\u5728\u82b1\u56ed\u91cc 2026\u5e74 \U0001F600\U0001F469\u200D\U0001F467 "
-    "<|im_end|>tail",
+    "\u5c0f\u732b\u5728\u82b1\u56ed 2026\u5e74 \U0001F600\U0001F469\u200D\U0001F467 <|im_end|>t",
     " \u00a0\u3000 a\u0301e\u0301 ...!!! \u0661\u0662\u0663 ___ #tag @me (x) [y] {z}",
     "'s'S'll 'LL' can't  \n \n\n\t",
     "qzx zzzz the the The fox."};
@@ -585,11 +584,10 @@ static void test_stories260k(void **state)
         pieces_add(&p, text, score, p.vocab.count < 259 ? SG_TOKEN_CONTROL : SG_TOKEN_NORMAL);
     }
     fclose(file);
-    static const char *const texts[] = {"Once upon a time, there was a little girl named Lily.",
-                                        "She loved to play outside in the park.  One day,\nshe saw "
-                                        "a \"big\", red ball \u00e9\U0001F600!",
-                                        " leading", "ssssssss   tttt   eeee",
-                                        "the the thethe  n't I'm"};
+    static const char *const texts[] = {
+        "Once upon a time, there was a little girl named Lily.",
+        "She loved to play.  One day,\nshe saw a \"big\", ball \u00e9\U0001F600!", " leading",
+        "ssssssss   tttt   eeee", "the the thethe  n't I'm"};
     sg_tokenizer *again = through_json(t);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char spaced[256];
