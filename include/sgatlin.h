@@ -166,6 +166,38 @@ SG_API sg_status sg_decoder_push(sg_decoder *decoder, int32_t id, const char **t
 SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_t *bytes,
                                    sg_error *err);
 
+// Chat templates: the Jinja that comes with a model and makes the prompt of a chat. Known are text, {{ }},
+// {# #}, if/elif/else, for over lists, set of names and of attributes of a namespace(), with strings,
+// integers, lists, + - * // % ~, comparisons, in, and/or/not, ... if ... else ..., attributes, indices,
+// slices of lists, loop.first/last/index/index0/length, the filters trim, length, string, upper and
+// lower, the tests defined, undefined, none, string, mapping, iterable, number, boolean, the methods
+// strip, lstrip, rstrip, startswith and endswith, namespace() and raise_exception(). White space is that
+// of trim_blocks and lstrip_blocks. Statements beyond these are SG_ERR_UNSUPPORTED when the template is
+// read, all else when a chat comes to it: named, with the line.
+typedef struct sg_chat sg_chat;
+
+// Reads the template of a model folder: chat_template.jinja, else "chat_template" of
+// tokenizer_config.json (of several the one named "default"), with the texts of its bos_token and
+// eos_token. SG_ERR_NOT_FOUND when it has none.
+SG_API sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err);
+// From the text of a template; bos, eos: what the template calls bos_token and eos_token, or NULL.
+SG_API sg_status sg_chat_new(const char *source, size_t bytes, const char *name, const char *bos,
+                             const char *eos, sg_chat **chat, sg_error *err);
+SG_API void sg_chat_free(sg_chat *chat);
+// The text of the token that ends what the model says, or NULL when the folder does not tell.
+SG_API const char *sg_chat_eos(const sg_chat *chat);
+
+typedef struct sg_chat_message {
+    const char *role;    // "system", "user", "assistant"
+    const char *content; // UTF-8
+} sg_chat_message;
+
+// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). answer: end it with
+// what begins the assistant's turn. *text (*bytes, NUL behind it): sg_buffer_free. A template that
+// raises an exception is SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
+SG_API sg_status sg_chat_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,
+                                bool answer, char **text, size_t *bytes, sg_error *err);
+
 // Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
 typedef struct sg_tokenizer_train_options {
     int32_t vocab_size;          // default 8192; special tokens and bytes are counted
