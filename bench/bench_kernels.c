@@ -219,7 +219,7 @@ static void run_rope(void *context)
 {
     array_run *r = context;
     for (int64_t i = 0; i < r->rows; i++)
-        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 32, 1);
+        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 64, 32, 1);
 }
 
 static void run_softmax_forward(void *context)
@@ -246,16 +246,30 @@ static void run_gelu_backward(void *context)
     r->kernels->act_backward(r->y, r->dy, r->x, SG_ACT_GELU, r->rows * r->d, false);
 }
 
-static void run_swiglu_forward(void *context)
+static void run_gelu_erf_forward(void *context)
 {
     array_run *r = context;
-    r->kernels->swiglu_forward(r->y, r->x, r->rows, r->d / 2);
+    r->kernels->act_forward(r->y, r->x, SG_ACT_GELU_ERF, r->rows * r->d);
 }
 
-static void run_swiglu_backward(void *context)
+static void run_gelu_erf_backward(void *context)
 {
     array_run *r = context;
-    r->kernels->swiglu_backward(r->y, r->dy, r->x, r->rows, r->d / 2);
+    r->kernels->act_backward(r->y, r->dy, r->x, SG_ACT_GELU_ERF, r->rows * r->d, false);
+}
+
+static const sg_glu_form bench_form = {.kind = SG_GLU_CLAMPED};
+
+static void run_glu_forward(void *context)
+{
+    array_run *r = context;
+    r->kernels->glu_forward(r->y, r->x, r->rows, r->d / 2, &bench_form);
+}
+
+static void run_glu_backward(void *context)
+{
+    array_run *r = context;
+    r->kernels->glu_backward(r->y, r->dy, r->x, r->rows, r->d / 2, &bench_form);
 }
 
 static void run_adamw(void *context)
@@ -282,8 +296,10 @@ static void bench_arrays(const sg_kernels *const tables[table_count])
         {"softmax_backward", run_softmax_backward},
         {"gelu_forward", run_gelu_forward},
         {"gelu_backward", run_gelu_backward},
-        {"swiglu_forward", run_swiglu_forward},
-        {"swiglu_backward", run_swiglu_backward},
+        {"gelu_erf_forward", run_gelu_erf_forward},
+        {"gelu_erf_backward", run_gelu_erf_backward},
+        {"glu_forward", run_glu_forward},
+        {"glu_backward", run_glu_backward},
         {"adamw", run_adamw},
     };
     enum { count = 64, d = 256 };
@@ -386,10 +402,10 @@ static void run_gather_sum(void *context)
 // The table in one type; its rows and scales are in one block.
 static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t rows, int64_t d)
 {
-    size_t bytes = (size_t)(rows * d) * sg_stored_size(type);
+    size_t bytes = sg_stored_row_bytes(type, rows * d);
     unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
     if (memory == NULL) exit(1);
-    sg_stored table = {type, memory, (float *)(memory + bytes)};
+    sg_stored table = {type, memory, memory + bytes};
     sg_stored_write(NULL, &table, 0, rows, d, values);
     return table;
 }
@@ -405,7 +421,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
         rows[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, (uint64_t)table_rows);
     for (int type = SG_WEIGHTS_F32; type <= SG_WEIGHTS_INT8; type++) {
         sg_stored table = stored_table((sg_weights)type, values, table_rows, d);
-        double bytes = (double)d * (double)sg_stored_size((sg_weights)type);
+        double bytes = (double)sg_stored_row_bytes((sg_weights)type, d);
         for (int sum = 0; sum < 2; sum++) {
             double ns[table_count] = {0};
             for (int t = 0; t < table_count; t++) {
@@ -419,7 +435,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
                    sum ? "gather_sum" : "gather_dots", sg_weights_name((sg_weights)type), (int)d,
                    (int)table_rows, (int)count, ns[0], ns[1], ns[2], best > 0 ? bytes / best : 0);
         }
-        sg_free_big(table.rows, (size_t)(table_rows * d) * sg_stored_size((sg_weights)type) +
+        sg_free_big(table.rows, sg_stored_row_bytes((sg_weights)type, table_rows * d) +
                                     (size_t)table_rows * sizeof(float));
     }
     free(rows);
