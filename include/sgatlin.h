@@ -85,19 +85,23 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
-// Byte-level BPE as in a Hugging Face tokenizer.json: the ids are those of the Hugging Face library.
+// BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes: the
+// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin.
 // A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
 
-// Reads a tokenizer.json; `path` is the file or the folder it lies in. SG_ERR_UNSUPPORTED names the
-// field when the file is of a kind this library does not do.
+// Reads a tokenizer.json, or a tokenizer.bin of llama2.c; `path` is the file or the folder in which a
+// tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
+// not do.
 SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
-// The same from the bytes of a tokenizer.json; `name` is what errors call it.
-SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
+// The same from the bytes of the file; `name` is what errors call it.
+SG_API sg_status sg_tokenizer_from_memory(const void *data, size_t bytes, const char *name,
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
-// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from.
+// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from, or, of a
+// tokenizer.bin, a file that means the same. SG_ERR_UNSUPPORTED where no such file could (tokens that
+// merge with equal scores).
 SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder,
                                    sg_error *err);
 
@@ -115,6 +119,10 @@ SG_API bool sg_tokenizer_is_special(const sg_tokenizer *tokenizer, int32_t id);
 SG_API int32_t sg_tokenizer_eos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_bos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_pad(const sg_tokenizer *tokenizer);
+
+// The ids that the file's template puts in front of a text. False when it has no template; *count may
+// be 0 when it has.
+SG_API bool sg_tokenizer_begin(const sg_tokenizer *tokenizer, const int32_t **ids, size_t *count);
 
 typedef struct sg_encode_options {
     bool add_special;   // put the post-processor's special tokens around the text; default false
@@ -137,14 +145,15 @@ typedef struct sg_decode_options {
 } sg_decode_options;
 
 SG_API sg_decode_options sg_decode_options_default(void);
-// Ids to text, with a NUL behind it. An id outside the vocabulary is SG_ERR_ARGUMENT.
+// Ids to text, with a NUL behind it, as the library's decoder steps have it. An id outside the vocabulary is SG_ERR_ARGUMENT.
 // *text: sg_buffer_free.
 SG_API sg_status sg_tokenizer_decode(const sg_tokenizer *tokenizer, const int32_t *ids,
                                      size_t count, const sg_decode_options *options, char **text,
                                      size_t *bytes, sg_error *err);
 
-// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole.
-// The pieces joined are the text of sg_tokenizer_decode.
+// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole; a
+// run of fallback tokens for bytes once it ends, for only then is it known whether it is UTF-8. The
+// pieces joined are the text of sg_tokenizer_decode.
 typedef struct sg_decoder sg_decoder;
 
 SG_API sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options *options,
@@ -156,6 +165,38 @@ SG_API sg_status sg_decoder_push(sg_decoder *decoder, int32_t id, const char **t
 // What is left of an unfinished character; the decoder can then be used for another text.
 SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_t *bytes,
                                    sg_error *err);
+
+// Chat templates: the Jinja that comes with a model and makes the prompt of a chat. Known are text, {{ }},
+// {# #}, if/elif/else, for over lists, set of names and of attributes of a namespace(), with strings,
+// integers, lists, + - * // % ~, comparisons, in, and/or/not, ... if ... else ..., attributes, indices,
+// slices of lists, loop.first/last/index/index0/length, the filters trim, length, string, upper and
+// lower, the tests defined, undefined, none, string, mapping, iterable, number, boolean, the methods
+// strip, lstrip, rstrip, startswith and endswith, namespace() and raise_exception(). White space is that
+// of trim_blocks and lstrip_blocks. Statements beyond these are SG_ERR_UNSUPPORTED when the template is
+// read, all else when a chat comes to it: named, with the line.
+typedef struct sg_chat sg_chat;
+
+// Reads the template of a model folder: chat_template.jinja, else "chat_template" of
+// tokenizer_config.json (of several the one named "default"), with the texts of its bos_token and
+// eos_token. SG_ERR_NOT_FOUND when it has none.
+SG_API sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err);
+// From the text of a template; bos, eos: what the template calls bos_token and eos_token, or NULL.
+SG_API sg_status sg_chat_new(const char *source, size_t bytes, const char *name, const char *bos,
+                             const char *eos, sg_chat **chat, sg_error *err);
+SG_API void sg_chat_free(sg_chat *chat);
+// The text of the token that ends what the model says, or NULL when the folder does not tell.
+SG_API const char *sg_chat_eos(const sg_chat *chat);
+
+typedef struct sg_chat_message {
+    const char *role;    // "system", "user", "assistant"
+    const char *content; // UTF-8
+} sg_chat_message;
+
+// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). answer: end it with
+// what begins the assistant's turn. *text (*bytes, NUL behind it): sg_buffer_free. A template that
+// raises an exception is SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
+SG_API sg_status sg_chat_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,
+                                bool answer, char **text, size_t *bytes, sg_error *err);
 
 // Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
 typedef struct sg_tokenizer_train_options {
@@ -568,11 +609,17 @@ SG_API void sg_batch_free(sg_batch *batch);
 SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
                                int64_t count, const float **logits, sg_error *err);
 
+// The steps of Hugging Face's generate, in its order: penalty, temperature, top-k, top-p, min-p.
 typedef struct sg_sample_options {
     double temperature; // 0: the most likely token
-    int64_t top_k;      // 0: off
-    double top_p;       // 1: off
+    int64_t top_k;      // 0: off; tokens as likely as the k-th stay with it
+    double top_p;       // the likeliest tokens that together reach this probability; 1: off
     uint64_t seed;
+    double min_p;              // tokens at least this share as likely as the likeliest; 0: off
+    double repetition_penalty; // logits of tokens in the history are divided by it, negative ones
+                               // multiplied; 1 or 0: off
+    const int32_t *history;    // (history_count) prompt and what followed; sg_generate sets it
+    int64_t history_count;
 } sg_sample_options;
 SG_API sg_sample_options sg_sample_options_default(void);
 // Draws a token from logits (vocab); `index` counts the draws of this seed.
@@ -626,7 +673,12 @@ typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);
 typedef struct sg_generate_options {
     int64_t max_tokens; // default 200; less where the model's positions end
     sg_sample_options sample;
-    bool ignore_eos; // go on behind the end of a document
+    bool ignore_eos;  // go on behind the end of a document
+    bool plain_start; // nothing is put in front of the prompt, for it says itself how it begins
+    const char *const *stops; // (stop_count) strings, none empty, that end the text when they come;
+    size_t stop_count;        // neither they nor what is behind them is told
+    const int32_t *ends;      // (end_count) more ids that end a document
+    size_t end_count;
     sg_text_fn text; // may be NULL
     void *text_user;
 } sg_generate_options;
@@ -637,11 +689,20 @@ typedef struct sg_generate_result {
     double prompt_seconds, seconds;
 } sg_generate_result;
 
-// Continues a prompt (may be empty): BOS and the prompt go in, tokens come out until the end of the
-// document or max_tokens. The same seed gives the same text. result may be NULL.
+// Continues a prompt (may be empty): the ids that the tokenizer's template puts in front of a text (or,
+// without a template, the model's BOS) and the prompt go in, tokens come out until the end of the
+// document, a stop or max_tokens. The same seed gives the same text. The tokenizer may have fewer tokens
+// than the model, whose vocabulary often is padded; those say nothing. result may be NULL.
 SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
                              const sg_generate_options *options, sg_generate_result *result,
                              sg_error *err);
+// The same for several prompts, a few dozen at a time in one pass over the weights (sg_batch): each gives
+// what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i are told with users[i]
+// (count), `false` ends that text only; options->text_user is not used. results (count) may be NULL.
+SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer,
+                                  const char *const *prompts, size_t count,
+                                  const sg_generate_options *options, void *const *users,
+                                  sg_generate_result *results, sg_error *err);
 
 // ---- 7. Training ----------------------------------------------------------------------------
 
