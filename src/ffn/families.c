@@ -337,12 +337,13 @@ sg_status sg_ffn_check_selected(const sg_config *c, sg_error *err)
 static sg_status family_check_forms(sg_config *c, sg_error *err)
 {
     if (strcmp(c->ffn_activation, "clamped_swiglu") == 0) c->ffn_bias = 1;
-    if (c->ffn_shared_experts > 0 && c->ffn_shared_size == 0)
-        c->ffn_shared_size = c->ffn_shared_experts * c->ffn_intermediate_size;
+    if (c->ffn_shared_size == c->ffn_shared_experts * c->ffn_intermediate_size)
+        c->ffn_shared_size = 0;
     if (c->ffn_shared_experts == 0) c->ffn_shared_size = c->ffn_shared_gate = 0;
     if (c->ffn_router_bias && c->ffn_bias_rate > 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_router_bias: found 1, expected 0 where ffn_bias_rate balances by a bias");
+        return sg_fail(
+            err, SG_ERR_ARGUMENT,
+            "ffn_router_bias: found 1, expected 0 where ffn_bias_rate balances by a bias");
     return SG_OK;
 }
 
@@ -371,6 +372,12 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
     const sg_router *router = family_router(c);
     if (router != NULL) SG_TRY(router->check(router, c, err));
     return sg_ffn_complete_layers(c, err);
+}
+
+int64_t sg_ffn_shared_width(const sg_config *c)
+{
+    return c->ffn_shared_size ? c->ffn_shared_size
+                              : c->ffn_shared_experts * c->ffn_intermediate_size;
 }
 
 // ---- parameters -------------------------------------------------------------------------------
@@ -495,7 +502,7 @@ void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, s
     else if (layer == sg_ffn_first_sparse(c))
         family_memory_params(c, "model.shared_memory.", "experts.", list);
     if (c->ffn_shared_experts > 0)
-        family_glu_params(c, prefix, "mlp.shared_experts.", 0, c->ffn_shared_size, list);
+        family_glu_params(c, prefix, "mlp.shared_experts.", 0, sg_ffn_shared_width(c), list);
     if (c->ffn_shared_gate)
         sg_param_add(list, prefix, "mlp.shared_expert_gate.weight", 2,
                      (int64_t[]){1, c->hidden_size}, SG_INIT_TRUNCATED,
@@ -651,7 +658,7 @@ sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
     const sg_memory_shape m = sg_ffn_memory(c);
     const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
     const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
-    const int64_t always = c->ffn_shared_size; // neurons that every token takes
+    const int64_t always = sg_ffn_shared_width(c); // neurons that every token takes
     // Rows of d numbers a cell that are the memory's to read; a router has read the keys of others.
     const int64_t rows = family->gate == SG_GATE_VALUE ? 1 : 2;
     const int64_t biases = c->ffn_bias ? 2 * F + d : 0;

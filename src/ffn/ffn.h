@@ -65,17 +65,17 @@ typedef enum sg_block {
 
 // Fields of a configuration that a family may have; all others are cleared (sg_ffn_complete).
 enum {
-    SG_HAS_WIDTH = 1 << 0,    // ffn_intermediate_size
-    SG_HAS_EXPERTS = 1 << 1,  // ffn_experts
-    SG_HAS_CHANNELS = 1 << 2, // ffn_channels
-    SG_HAS_NEURONS = 1 << 3,  // ffn_neurons
-    SG_HAS_KEY = 1 << 4,      // ffn_key_size
-    SG_HAS_TOP_K = 1 << 5,    // ffn_top_k
-    SG_HAS_BLOCK = 1 << 6,    // ffn_block_size
-    SG_HAS_FACTOR = 1 << 7,   // ffn_memory_factor
-    SG_HAS_ACTIVE = 1 << 8,   // ffn_active_neurons
-    SG_HAS_HASH = 1 << 9,     // ffn_hash_seed
-    SG_HAS_BIAS = 1 << 10,    // ffn_query_bias
+    SG_HAS_WIDTH = 1 << 0,       // ffn_intermediate_size
+    SG_HAS_EXPERTS = 1 << 1,     // ffn_experts
+    SG_HAS_CHANNELS = 1 << 2,    // ffn_channels
+    SG_HAS_NEURONS = 1 << 3,     // ffn_neurons
+    SG_HAS_KEY = 1 << 4,         // ffn_key_size
+    SG_HAS_TOP_K = 1 << 5,       // ffn_top_k
+    SG_HAS_BLOCK = 1 << 6,       // ffn_block_size
+    SG_HAS_FACTOR = 1 << 7,      // ffn_memory_factor
+    SG_HAS_ACTIVE = 1 << 8,      // ffn_active_neurons
+    SG_HAS_HASH = 1 << 9,        // ffn_hash_seed
+    SG_HAS_BIAS = 1 << 10,       // ffn_query_bias
     SG_HAS_LAYER_BIAS = 1 << 11, // ffn_bias
     SG_HAS_PAIRS = 1 << 12,      // ffn_glu_interleaved
     SG_HAS_RENORMALISE = 1 << 16,
@@ -115,6 +115,8 @@ typedef struct sg_memory_shape {
 } sg_memory_shape;
 sg_memory_shape sg_ffn_memory(const sg_config *config);
 sg_activation sg_ffn_activation(const sg_config *config);
+// Of the experts that every token takes, together.
+int64_t sg_ffn_shared_width(const sg_config *config);
 // For routers that score every block of cells: that a top-k can select as many as a token reads.
 sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);
 

@@ -33,8 +33,7 @@ static void linear_params(const sg_router *self, const sg_config *c, const char 
     const int64_t B = sg_ffn_memory(c).blocks;
     sg_param_add(list, prefix, "mlp.router.weight", 2, (int64_t[]){B, c->hidden_size},
                  SG_INIT_TRUNCATED, 1.0 / (double)c->hidden_size);
-    if (c->ffn_router_bias)
-        sg_param_add(list, prefix, "mlp.router.bias", 1, &B, SG_INIT_ZERO, 0);
+    if (c->ffn_router_bias) sg_param_add(list, prefix, "mlp.router.bias", 1, &B, SG_INIT_ZERO, 0);
     if (c->ffn_bias_rate > 0)
         sg_param_add_buffer(list, prefix, "mlp.router.bias", 1, &B, SG_INIT_ZERO, SG_BUFFER_BALANCE,
                             c->ffn_bias_rate);

@@ -68,9 +68,9 @@ static sg_status hf_must(const hf_reading *r, const char *key, bool expected)
 {
     bool found = expected;
     SG_TRY(hf_bool(r, key, &found));
-    return found == expected ? SG_OK
-                             : hf_refuse(r, key, found ? "true" : "false",
-                                         expected ? "true" : "false");
+    return found == expected
+               ? SG_OK
+               : hf_refuse(r, key, found ? "true" : "false", expected ? "true" : "false");
 }
 
 static sg_status hf_must_be(const hf_reading *r, const char *key, const char *expected)
@@ -164,8 +164,8 @@ static sg_status hf_rope(const hf_reading *r, double fraction)
         SG_TRY(hf_number(&rope, "partial_rotary_factor", &fraction));
         SG_TRY(sg_json_get_string(object, r->name, "type", false, &type, r->err));
         SG_TRY(sg_json_get_string(object, r->name, "rope_type", false, &type, r->err));
-        const bool known = strcmp(type, "linear") == 0 || strcmp(type, "llama3") == 0 ||
-                           strcmp(type, "yarn") == 0;
+        const bool known =
+            strcmp(type, "linear") == 0 || strcmp(type, "llama3") == 0 || strcmp(type, "yarn") == 0;
         if (!known && strcmp(type, "default") != 0)
             return hf_refuse(&rope, "rope_type", type, "default, linear, llama3 or yarn");
         if (known) {
@@ -180,8 +180,9 @@ static sg_status hf_rope(const hf_reading *r, double fraction)
 }
 
 // A list of layers (from 1), runs as a range: "1,3" or "2-28".
-static sg_status hf_put_layers(const hf_reading *r, const char *key, bool (*has)(const void *, int64_t),
-                               const void *of, char *text, size_t capacity)
+static sg_status hf_put_layers(const hf_reading *r, const char *key,
+                               bool (*has)(const void *, int64_t), const void *of, char *text,
+                               size_t capacity)
 {
     const int64_t layers = r->c->num_hidden_layers;
     size_t used = 0;

@@ -11,6 +11,7 @@
 
 #include "kernel/bf16.h"
 #include "kernel/real.h"
+#include "sgatlin.h"
 
 typedef enum sg_activation {
     SG_ACT_IDENTITY = 0,
@@ -167,6 +168,27 @@ typedef struct sg_kernels {
     // y += sum_j (z[j] scales[rows[j]]) table[rows[j]]
     void (*gather_sum_int8)(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+
+    // The same with halves (kernel/quant.h, base/half.h).
+    void (*from_f16)(sg_real *y, const uint16_t *x, int64_t n);
+    void (*thin_product_f16)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                             const uint16_t *w, int64_t ldw, int64_t n, int64_t d);
+    void (*gather_dots_f16)(sg_real *a, const sg_real *x, const uint16_t *table,
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+    void (*gather_sum_f16)(sg_real *y, const sg_real *z, const uint16_t *table, const int32_t *rows,
+                           const int32_t *next, int64_t count, int64_t d);
+
+    // ---- weights in blocks (kernel/quant.h): the types from SG_WEIGHTS_Q8_0 on ----
+    // The n weights of n / sg_stored_block(type) blocks, the same bits in every table; scales: of
+    // MXFP4, one a block.
+    void (*from_blocks)(sg_real *y, sg_weights type, const void *blocks, const void *scales,
+                        int64_t n);
+    // y[i][j] = x_i . row_j for i < m, j < n: rows of d weights, d a multiple of the block, those of
+    // the table that `rows` (n) names, or the first n where it is NULL. Weights count as from_blocks
+    // gives them, sums are sg_real.
+    void (*dots_blocks)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                        sg_weights type, const void *table, const void *scales, const int32_t *rows,
+                        int64_t n, int64_t d);
 
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,

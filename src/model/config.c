@@ -47,6 +47,7 @@ static const config_slot slots[] = {
     CONFIG_SLOT(SG_FIELD_STRING, positions, "positions: rotary, learned"),
     CONFIG_SLOT(SG_FIELD_INT, position_offset, "row of the first learned position"),
     CONFIG_SLOT(SG_FIELD_INT, rotary_dim, "numbers of a head that turn; 0: all"),
+    CONFIG_SLOT(SG_FIELD_INT, rope_interleaved, "1: neighbours turn together, not halves"),
     CONFIG_SLOT(SG_FIELD_STRING, rope_scaling, "none, linear, llama3, yarn"),
     CONFIG_SLOT(SG_FIELD_NUMBER, rope_factor, "factor of that scaling"),
     CONFIG_SLOT(SG_FIELD_NUMBER, rope_low_freq_factor, "of llama3"),
@@ -272,13 +273,14 @@ static sg_status config_rotary(sg_config *c, sg_error *err)
     SG_TRY(config_choice(c->positions, sizeof c->positions, "positions", positions, err));
     if (strcmp(c->positions, "learned") == 0) {
         memset(c->rope_scaling, 0, sizeof c->rope_scaling);
-        c->rotary_dim = 0;
+        c->rotary_dim = c->rope_interleaved = 0;
         SG_TRY(config_range(c->position_offset, "position_offset", 0, 1 << 10, err));
         return config_scaling(c, err);
     }
     c->position_offset = 0;
-    if (c->rotary_dim == 0) c->rotary_dim = c->head_dim;
-    SG_TRY(config_range(c->rotary_dim, "rotary_dim", 2, c->head_dim, err));
+    SG_TRY(config_range(c->rotary_dim, "rotary_dim", 0, c->head_dim, err));
+    if (c->rotary_dim == c->head_dim) c->rotary_dim = 0;
+    SG_TRY(config_range(c->rope_interleaved, "rope_interleaved", 0, 1, err));
     if (c->rotary_dim % 2 != 0)
         return sg_fail(err, SG_ERR_ARGUMENT, "rotary_dim: found %lld, expected an even number",
                        (long long)c->rotary_dim);
@@ -289,9 +291,9 @@ static sg_status config_attention(sg_config *c, sg_error *err)
 {
     static const char *const qk_norms[] = {"head", "full", "none", NULL};
     int64_t *groups = &c->num_key_value_heads;
-    if (*groups == 0) *groups = c->num_attention_heads;
-    SG_TRY(config_range(*groups, "num_key_value_heads", 1, c->num_attention_heads, err));
-    if (c->num_attention_heads % *groups != 0)
+    SG_TRY(config_range(*groups, "num_key_value_heads", 0, c->num_attention_heads, err));
+    if (*groups == c->num_attention_heads) *groups = 0; // equal models have equal configurations
+    if (*groups > 0 && c->num_attention_heads % *groups != 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "num_key_value_heads: found %lld, expected a divisor of the %lld heads",
                        (long long)*groups, (long long)c->num_attention_heads);
@@ -306,8 +308,7 @@ static sg_status config_attention(sg_config *c, sg_error *err)
         memset(c->sliding_layers, 0, sizeof c->sliding_layers);
         return SG_OK;
     }
-    if (c->sliding_layers[0] == '\0')
-        snprintf(c->sliding_layers, sizeof c->sliding_layers, "all");
+    if (c->sliding_layers[0] == '\0') snprintf(c->sliding_layers, sizeof c->sliding_layers, "all");
     return sg_layers_check(c->sliding_layers, "sliding_layers", c->num_hidden_layers, err);
 }
 
@@ -343,6 +344,16 @@ bool sg_config_norm_shifts(const sg_config *c)
     return strcmp(c->norm, "layernorm") == 0;
 }
 
+int64_t sg_config_kv_heads(const sg_config *c)
+{
+    return c->num_key_value_heads ? c->num_key_value_heads : c->num_attention_heads;
+}
+
+int64_t sg_config_rotary_dim(const sg_config *c)
+{
+    return c->rotary_dim ? c->rotary_dim : c->head_dim;
+}
+
 bool sg_config_is_rotary(const sg_config *c)
 {
     return strcmp(c->positions, "rotary") == 0;
@@ -351,7 +362,7 @@ bool sg_config_is_rotary(const sg_config *c)
 sg_rope_options sg_config_rope(const sg_config *c)
 {
     static const char *const scalings[] = {"none", "linear", "llama3", "yarn"};
-    sg_rope_options o = {.dim = c->rotary_dim,
+    sg_rope_options o = {.dim = sg_config_rotary_dim(c),
                          .theta = c->rope_theta,
                          .factor = c->rope_factor,
                          .low_freq_factor = c->rope_low_freq_factor,
@@ -360,7 +371,8 @@ sg_rope_options sg_config_rope(const sg_config *c)
                          .beta_slow = c->rope_beta_slow,
                          .attention_factor = c->rope_attention_factor,
                          .original_positions = c->rope_original_positions,
-                         .truncate = c->rope_exact_borders == 0};
+                         .truncate = c->rope_exact_borders == 0,
+                         .interleaved = c->rope_interleaved != 0};
     for (int i = 0; i < 4; i++)
         if (strcmp(c->rope_scaling, scalings[i]) == 0) o.kind = (sg_rope_scaling)i;
     return o;
@@ -371,6 +383,7 @@ sg_rope_options sg_config_rope(const sg_config *c)
 static sg_status config_read(const json_t *object, const char *name, sg_config *c, sg_error *err)
 {
     const char *text = NULL;
+    bool tied;
     SG_TRY(sg_json_get_string(object, name, "model_type", true, &text, err));
     if (strcmp(text, "sgatlin") != 0)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
@@ -396,6 +409,9 @@ static sg_status config_read(const json_t *object, const char *name, sg_config *
             break;
         }
     }
+    tied = !c->untied_classifier;
+    SG_TRY(sg_json_get_bool(object, name, "tie_word_embeddings", false, &tied, err));
+    c->untied_classifier = !tied;
     return SG_OK;
 }
 
@@ -471,7 +487,7 @@ static void config_layer_params(const sg_config *c, int64_t layer, const char *p
                                 sg_param_list *list)
 {
     const int64_t d = c->hidden_size, hd = c->head_dim;
-    const int64_t w = c->num_attention_heads * hd, kv = c->num_key_value_heads * hd;
+    const int64_t w = c->num_attention_heads * hd, kv = sg_config_kv_heads(c) * hd;
     config_norm_params(c, prefix, "input_layernorm", list);
     config_projection(prefix, "q_proj", w, d, c->attention_bias, list);
     config_projection(prefix, "k_proj", kv, d, c->attention_bias, list);
@@ -495,10 +511,9 @@ sg_status sg_config_params(const sg_config *c, sg_param_list *list, sg_error *er
     *list = (sg_param_list){0};
     sg_param_add(list, "", "model.embed_tokens.weight", 2, table, SG_INIT_NORMAL, variance);
     if (!sg_config_is_rotary(c))
-        sg_param_add(
-            list, "", "model.embed_positions.weight", 2,
-            (int64_t[]){c->position_offset + c->max_position_embeddings, c->hidden_size},
-            SG_INIT_NORMAL, variance);
+        sg_param_add(list, "", "model.embed_positions.weight", 2,
+                     (int64_t[]){c->position_offset + c->max_position_embeddings, c->hidden_size},
+                     SG_INIT_NORMAL, variance);
     for (int64_t l = 0; l < c->num_hidden_layers && list->status == SG_OK; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);

@@ -10,7 +10,7 @@ static sg_status cost_activations(const sg_config *config, const sg_param_list *
                                   int64_t seq_len, int64_t batch, bool recompute, int threads,
                                   sg_cost *cost, sg_error *err)
 {
-    sg_rope_table rope = {.positions = seq_len, .half = config->rotary_dim / 2};
+    sg_rope_table rope = {.positions = seq_len, .half = sg_config_rotary_dim(config) / 2};
     sg_graph_options options = {.batch = batch,
                                 .length = seq_len,
                                 .output = SG_OUTPUT_LOSS,
@@ -70,7 +70,7 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     SG_TRY(sg_config_params(&c, &params, err));
     double T = (double)seq_len, L = (double)c.num_hidden_layers, d = (double)c.hidden_size;
     double width = (double)(c.num_attention_heads * c.head_dim);
-    double kv_width = (double)(c.num_key_value_heads * c.head_dim);
+    double kv_width = (double)(sg_config_kv_heads(&c) * c.head_dim);
     sg_ffn_count ffn = sg_ffn_total(&c);
     cost_parameters(&params, cost);
     cost->active_parameters_per_token = cost->parameters - ffn.idle_parameters;

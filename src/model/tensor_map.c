@@ -30,10 +30,11 @@ typedef struct map_rule {
 
 struct sg_tensor_map {
     const char *type;
-    const map_rule *rules[4]; // lists looked through in turn, each ended by a NULL; NULL: same names
-    const char *prefixes[3];  // what may stand before their names, the first when writing
-    const char *probe;        // a tensor that tells which prefix it is
-    const char *skips[6];     // ends of names of buffers
+    const map_rule
+        *rules[4];           // lists looked through in turn, each ended by a NULL; NULL: same names
+    const char *prefixes[3]; // what may stand before their names, the first when writing
+    const char *probe;       // a tensor that tells which prefix it is
+    const char *skips[6];    // ends of names of buffers
 };
 
 #define LAYER  "model.layers.{l}."
@@ -217,7 +218,7 @@ static const map_rule llama2c_rules[] = {
 
 #define LLAMA_MAP(type_, ...)                                                                      \
     {                                                                                              \
-        .type = type_, .rules = {__VA_ARGS__}, .skips = {".rotary_emb.inv_freq"}                   \
+        .type = type_, .rules = {__VA_ARGS__}, .skips = { ".rotary_emb.inv_freq" }                 \
     }
 
 static const sg_tensor_map maps[] = {

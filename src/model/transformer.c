@@ -26,7 +26,7 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
             sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
                          g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
         if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
-        if (leaf != NULL && g->narrow != NULL && g->narrow[i].type != SG_WEIGHTS_F32)
+        if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
             leaf->narrow = &g->narrow[i];
         g->leaves[i] = leaf;
         return leaf;
@@ -112,7 +112,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     const sg_attention_options options = {
         .length = o->length,
         .heads = c->num_attention_heads,
-        .kv_heads = c->num_key_value_heads,
+        .kv_heads = sg_config_kv_heads(c),
         .window = slides ? c->sliding_window : 0,
         .sinks = c->attention_sinks ? sg_build_param(&r->b, "self_attn.sinks") : NULL,
         .caches = o->caches ? &o->caches[r->b.layer * o->batch] : NULL,
@@ -217,14 +217,13 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
                        "%lld sequences of %lld tokens at a time, each token selecting %lld, "
                        "expected at most %d selections: use smaller micro-batches",
                        (long long)o->batch, (long long)o->length, (long long)a_token, INT32_MAX);
-    const double widths[] = {
-        (double)c->hidden_size,
-        (double)(c->num_attention_heads * c->head_dim),
-        (double)c->vocab_size / (double)c->num_hidden_layers,
-        2 * ((double)cells + (double)c->ffn_shared_size),
-        2 * (double)c->ffn_dense_size,
-        (double)sg_ffn_counts(c, sg_ffn_first_sparse(c)).neurons,
-        (double)c->ffn_channels * (double)c->ffn_key_size};
+    const double widths[] = {(double)c->hidden_size,
+                             (double)(c->num_attention_heads * c->head_dim),
+                             (double)c->vocab_size / (double)c->num_hidden_layers,
+                             2 * ((double)cells + (double)sg_ffn_shared_width(c)),
+                             2 * (double)c->ffn_dense_size,
+                             (double)sg_ffn_counts(c, sg_ffn_first_sparse(c)).neurons,
+                             (double)c->ffn_channels * (double)c->ffn_key_size};
     double bytes = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         bytes += widths[i];

@@ -1,5 +1,6 @@
-// Rotary positions (Su et al. 2021) in the half-split layout: the first numbers of each head turn by the
-// angles of a table (rope_table.c), the others pass.
+// Rotary positions (Su et al. 2021): the first numbers of each head turn by the angles of a table
+// (rope_table.c), the others pass. The kernel has the half-split layout of the Hugging Face library;
+// pairs of neighbours, as Llama was published and GGUF and llama2.c keep it, turn in a plain loop.
 #include "op/op.h"
 
 typedef struct rope_attributes {
@@ -18,6 +19,22 @@ typedef struct rope_loop {
     bool add;
 } rope_loop;
 
+// One row of heads; y may not be x.
+static void rope_neighbours(sg_real *y, const sg_real *x, const sg_real *cosines,
+                            const sg_real *sines, int64_t heads, int64_t head_dim, int64_t half,
+                            sg_real sign)
+{
+    for (int64_t h = 0; h < heads; h++, x += head_dim, y += head_dim) {
+        for (int64_t i = 0; i < half; i++) {
+            const sg_real a = x[2 * i], b = x[2 * i + 1];
+            y[2 * i] = a * cosines[i] - sign * b * sines[i];
+            y[2 * i + 1] = b * cosines[i] + sign * a * sines[i];
+        }
+        for (int64_t i = 2 * half; i < head_dim; i++)
+            y[i] = x[i];
+    }
+}
+
 static void rope_chunk(void *context, int64_t chunk, int worker)
 {
     const rope_loop *c = context;
@@ -27,9 +44,9 @@ static void rope_chunk(void *context, int64_t chunk, int worker)
         int64_t start = c->a->start ? c->a->start[r / c->a->length] : 0;
         int64_t position = start + r % c->a->length;
         sg_real *to = c->add ? sg_worker_scratch(c->run, worker) : c->y + r * c->width;
-        c->run->kernels->rope(to, c->x + r * c->width, t->cos + position * t->half,
-                              t->sin + position * t->half, c->width / c->a->head_dim,
-                              c->a->head_dim, t->half, c->sign);
+        (t->interleaved ? rope_neighbours : c->run->kernels->rope)(
+            to, c->x + r * c->width, t->cos + position * t->half, t->sin + position * t->half,
+            c->width / c->a->head_dim, c->a->head_dim, t->half, c->sign);
         if (c->add) c->run->kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
     }
 }

@@ -392,8 +392,8 @@ static void test_neurons_bf16(void **state)
     enum { pools = 2, n = 40, d = 5, count = pools * n * d };
     for (int gate = SG_GATE_NONE; gate <= SG_GATE_AFTER; gate++) {
         sg_bf16 rounded[2][count];
-        const sg_stored narrow[2] = {{SG_WEIGHTS_BF16, rounded[0], NULL},
-                                     {SG_WEIGHTS_BF16, rounded[1], NULL}};
+        const sg_stored narrow[2] = {{.type = SG_WEIGHTS_BF16, .rows = rounded[0]},
+                                     {.type = SG_WEIGHTS_BF16, .rows = rounded[1]}};
         neurons_user u = {150,   2,    3,   pools, n, d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
                           false, NULL, NULL};
         gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};

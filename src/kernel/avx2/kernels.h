@@ -61,6 +61,19 @@ void sg_avx2_gather_dots_int8(float *a, const float *x, const int8_t *table, con
 void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 
+void sg_avx2_from_f16(float *y, const uint16_t *x, int64_t n);
+void sg_avx2_thin_product_f16(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                              const uint16_t *w, int64_t ldw, int64_t n, int64_t d);
+void sg_avx2_gather_dots_f16(float *a, const float *x, const uint16_t *table, const int32_t *rows,
+                             const int32_t *next, int64_t count, int64_t d);
+void sg_avx2_gather_sum_f16(float *y, const float *z, const uint16_t *table, const int32_t *rows,
+                            const int32_t *next, int64_t count, int64_t d);
+void sg_avx2_from_blocks(float *y, sg_weights type, const void *blocks, const void *scales,
+                         int64_t n);
+void sg_avx2_dots_blocks(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                         sg_weights type, const void *table, const void *scales,
+                         const int32_t *rows, int64_t n, int64_t d);
+
 void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
                    const sg_adamw_args *args);
 void sg_avx2_adamw_idle(float *p, float *m, float *v, int64_t n, const sg_adamw_idle_args *args);

@@ -36,6 +36,12 @@ const sg_kernels sg_avx2_table = {
     .gather_sum_bf16 = sg_avx2_gather_sum_bf16,
     .gather_dots_int8 = sg_avx2_gather_dots_int8,
     .gather_sum_int8 = sg_avx2_gather_sum_int8,
+    .from_f16 = sg_avx2_from_f16,
+    .thin_product_f16 = sg_avx2_thin_product_f16,
+    .gather_dots_f16 = sg_avx2_gather_dots_f16,
+    .gather_sum_f16 = sg_avx2_gather_sum_f16,
+    .from_blocks = sg_avx2_from_blocks,
+    .dots_blocks = sg_avx2_dots_blocks,
     .adamw = sg_avx2_adamw,
     .adamw_idle = sg_avx2_adamw_idle,
 };

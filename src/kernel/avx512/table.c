@@ -38,6 +38,12 @@ const sg_kernels sg_avx512_table = {
     .gather_sum_bf16 = sg_avx512_gather_sum_bf16,
     .gather_dots_int8 = sg_avx512_gather_dots_int8,
     .gather_sum_int8 = sg_avx512_gather_sum_int8,
+    .from_f16 = sg_avx512_from_f16,
+    .thin_product_f16 = sg_avx512_thin_product_f16,
+    .gather_dots_f16 = sg_avx512_gather_dots_f16,
+    .gather_sum_f16 = sg_avx512_gather_sum_f16,
+    .from_blocks = sg_avx512_from_blocks,
+    .dots_blocks = sg_avx512_dots_blocks,
     .adamw = sg_avx2_adamw,
     .adamw_idle = sg_avx2_adamw_idle,
 };

@@ -66,6 +66,19 @@ void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, 
 void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 
+void sg_ref_from_f16(sg_real *y, const uint16_t *x, int64_t n);
+void sg_ref_thin_product_f16(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                             const uint16_t *w, int64_t ldw, int64_t n, int64_t d);
+void sg_ref_gather_dots_f16(sg_real *a, const sg_real *x, const uint16_t *table,
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+void sg_ref_gather_sum_f16(sg_real *y, const sg_real *z, const uint16_t *table, const int32_t *rows,
+                           const int32_t *next, int64_t count, int64_t d);
+void sg_ref_from_blocks(sg_real *y, sg_weights type, const void *blocks, const void *scales,
+                        int64_t n);
+void sg_ref_dots_blocks(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                        sg_weights type, const void *table, const void *scales, const int32_t *rows,
+                        int64_t n, int64_t d);
+
 void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);
 void sg_ref_adamw_idle(sg_real *p, sg_real *m, sg_real *v, int64_t n,

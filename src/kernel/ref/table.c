@@ -35,6 +35,12 @@ static const sg_kernels ref_table = {
     .gather_sum_bf16 = sg_ref_gather_sum_bf16,
     .gather_dots_int8 = sg_ref_gather_dots_int8,
     .gather_sum_int8 = sg_ref_gather_sum_int8,
+    .from_f16 = sg_ref_from_f16,
+    .thin_product_f16 = sg_ref_thin_product_f16,
+    .gather_dots_f16 = sg_ref_gather_dots_f16,
+    .gather_sum_f16 = sg_ref_gather_sum_f16,
+    .from_blocks = sg_ref_from_blocks,
+    .dots_blocks = sg_ref_dots_blocks,
     .adamw = sg_ref_adamw,
     .adamw_idle = sg_ref_adamw_idle,
 };
