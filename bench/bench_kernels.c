@@ -219,7 +219,7 @@ static void run_rope(void *context)
 {
     array_run *r = context;
     for (int64_t i = 0; i < r->rows; i++)
-        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 32, 1);
+        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 64, 32, 1);
 }
 
 static void run_softmax_forward(void *context)
@@ -246,16 +246,30 @@ static void run_gelu_backward(void *context)
     r->kernels->act_backward(r->y, r->dy, r->x, SG_ACT_GELU, r->rows * r->d, false);
 }
 
-static void run_swiglu_forward(void *context)
+static void run_gelu_erf_forward(void *context)
 {
     array_run *r = context;
-    r->kernels->swiglu_forward(r->y, r->x, r->rows, r->d / 2);
+    r->kernels->act_forward(r->y, r->x, SG_ACT_GELU_ERF, r->rows * r->d);
 }
 
-static void run_swiglu_backward(void *context)
+static void run_gelu_erf_backward(void *context)
 {
     array_run *r = context;
-    r->kernels->swiglu_backward(r->y, r->dy, r->x, r->rows, r->d / 2);
+    r->kernels->act_backward(r->y, r->dy, r->x, SG_ACT_GELU_ERF, r->rows * r->d, false);
+}
+
+static const sg_glu_form bench_form = {.kind = SG_GLU_CLAMPED};
+
+static void run_glu_forward(void *context)
+{
+    array_run *r = context;
+    r->kernels->glu_forward(r->y, r->x, r->rows, r->d / 2, &bench_form);
+}
+
+static void run_glu_backward(void *context)
+{
+    array_run *r = context;
+    r->kernels->glu_backward(r->y, r->dy, r->x, r->rows, r->d / 2, &bench_form);
 }
 
 static void run_adamw(void *context)
@@ -282,8 +296,10 @@ static void bench_arrays(const sg_kernels *const tables[table_count])
         {"softmax_backward", run_softmax_backward},
         {"gelu_forward", run_gelu_forward},
         {"gelu_backward", run_gelu_backward},
-        {"swiglu_forward", run_swiglu_forward},
-        {"swiglu_backward", run_swiglu_backward},
+        {"gelu_erf_forward", run_gelu_erf_forward},
+        {"gelu_erf_backward", run_gelu_erf_backward},
+        {"glu_forward", run_glu_forward},
+        {"glu_backward", run_glu_backward},
         {"adamw", run_adamw},
     };
     enum { count = 64, d = 256 };

@@ -3,14 +3,17 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/prompts.h"
 
 static struct {
-    const char *model, *tokenizer, *prompt, *weights;
+    const char *model, *tokenizer, *weights;
+    cli_prompt_options prompts;
+    cli_strings stops;
     int64_t max_tokens, top_k, seed;
-    double temperature, top_p;
+    double temperature, top_p, min_p, repetition_penalty;
     bool ignore_eos;
-} generate = {.prompt = "",
-              .weights = "f32",
+} generate = {.weights = "f32",
+              .repetition_penalty = 1,
               .max_tokens = 200,
               .temperature = 0.8,
               .top_k = 0,
@@ -29,7 +32,7 @@ static const cli_option options[] = {
      .value = &generate.tokenizer,
      .argument = "DIR",
      .shown = "the model's",
-     .help = "tokenizer.json, or the folder it lies in"},
+     .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin"},
     {.name = "weights",
      .kind = CLI_STRING,
      .value = &generate.weights,
@@ -38,11 +41,33 @@ static const cli_option options[] = {
              "are read faster",
      .choices = "f32|bf16|int8"},
     {.name = "prompt",
-     .kind = CLI_STRING,
-     .value = &generate.prompt,
+     .kind = CLI_STRINGS,
+     .value = &generate.prompts.given,
      .argument = "TEXT",
      .shown = "none",
-     .help = "text to continue"},
+     .help = "text to continue; may be given again and again"},
+    {.name = "prompts",
+     .kind = CLI_STRING,
+     .value = &generate.prompts.lines,
+     .argument = "FILE",
+     .shown = "",
+     .help = "more of them, one a line; - is standard input"},
+    {.name = "chat",
+     .kind = CLI_FLAG,
+     .value = &generate.prompts.chat,
+     .help = "each prompt is what a user says: the model's chat template makes its text"},
+    {.name = "system",
+     .kind = CLI_STRING,
+     .value = &generate.prompts.system,
+     .argument = "TEXT",
+     .shown = "",
+     .help = "the system message in front of a chat; implies --chat"},
+    {.name = "messages",
+     .kind = CLI_STRING,
+     .value = &generate.prompts.messages,
+     .argument = "FILE",
+     .shown = "",
+     .help = "a chat so far: JSON, a list of {\"role\", \"content\"}; implies --chat"},
     {.name = "max-tokens",
      .kind = CLI_COUNT,
      .value = &generate.max_tokens,
@@ -61,7 +86,7 @@ static const cli_option options[] = {
      .kind = CLI_COUNT,
      .value = &generate.top_k,
      .argument = "N",
-     .help = "draw from the N likeliest tokens only; 0: from all",
+     .help = "draw from the N likeliest tokens (and those as likely) only; 0: from all",
      .low = 0,
      .high = 1e9},
     {.name = "top-p",
@@ -71,6 +96,26 @@ static const cli_option options[] = {
      .help = "draw from the likeliest tokens that together have probability P",
      .low = 1e-9,
      .high = 1},
+    {.name = "min-p",
+     .kind = CLI_DOUBLE,
+     .value = &generate.min_p,
+     .argument = "P",
+     .help = "draw from tokens at least P times as likely as the likeliest; 0: from all",
+     .low = 0,
+     .high = 1},
+    {.name = "repetition-penalty",
+     .kind = CLI_DOUBLE,
+     .value = &generate.repetition_penalty,
+     .argument = "X",
+     .help = "above 1 makes tokens that were there rarer; 1: off",
+     .low = 1e-3,
+     .high = 1e3},
+    {.name = "stop",
+     .kind = CLI_STRINGS,
+     .value = &generate.stops,
+     .argument = "TEXT",
+     .shown = "none",
+     .help = "ends the text, which does not show it; may be given again and again"},
     {.name = "seed",
      .kind = CLI_INT,
      .value = &generate.seed,
@@ -84,72 +129,125 @@ static const cli_option options[] = {
      .help = "go on behind the end of a document"},
     {0}};
 
-// The text said so far, for --json; printed at once otherwise.
-typedef struct collected {
+// A text on its way: kept for later, or printed at once.
+typedef struct generated {
     bool keep, failed, begun;
+    const char *prompt; // printed in front of the text; NULL: nothing is
     char *text;
     size_t used, capacity;
-} collected;
+} generated;
 
 // The prompt, once, in front of the first piece: nothing is printed when the model refuses it.
-static void generate_begin(collected *c)
+static void generate_begin(generated *g)
 {
-    if (!c->keep && !c->begun) fputs(generate.prompt, stdout);
-    c->begun = true;
+    if (!g->begun && g->prompt != NULL) fputs(g->prompt, stdout);
+    g->begun = true;
 }
 
 static bool generate_text(void *user, const char *text, size_t bytes)
 {
-    collected *c = user;
-    if (!c->keep) {
-        generate_begin(c);
+    generated *g = user;
+    if (!g->keep) {
+        generate_begin(g);
         fwrite(text, 1, bytes, stdout);
         fflush(stdout);
         return !cli_stop_requested() && !ferror(stdout);
     }
-    if (c->capacity - c->used <= bytes) {
-        size_t capacity = 2 * (c->capacity + bytes) + 1;
-        char *grown = realloc(c->text, capacity);
+    if (g->capacity - g->used <= bytes) {
+        size_t capacity = 2 * (g->capacity + bytes) + 1;
+        char *grown = realloc(g->text, capacity);
         if (grown == NULL) {
-            c->failed = true;
+            g->failed = true;
             return false;
         }
-        c->text = grown;
-        c->capacity = capacity;
+        g->text = grown;
+        g->capacity = capacity;
     }
-    memcpy(c->text + c->used, text, bytes);
-    c->used += bytes;
+    memcpy(g->text + g->used, text, bytes);
+    g->used += bytes;
     return !cli_stop_requested();
 }
 
-static sg_status generate_model(sg_context *context, collected *out, sg_generate_result *result,
-                                sg_error *err)
+// What the command works on.
+typedef struct generation {
+    const cli_args *args;
+    sg_context *context;
+    sg_model *model;
+    sg_tokenizer *tokenizer;
+    cli_prompts prompts;
+    generated *texts;            // (prompts.count)
+    void **users;                // (prompts.count) into texts
+    sg_generate_result *results; // (prompts.count)
+} generation;
+
+static void generation_clear(generation *g)
 {
-    sg_model *model = NULL;
-    sg_tokenizer *tokenizer = NULL;
+    for (size_t i = 0; g->texts != NULL && i < g->prompts.count; i++)
+        free(g->texts[i].text);
+    free(g->texts);
+    free(g->users);
+    free(g->results);
+    cli_prompts_clear(&g->prompts);
+    sg_tokenizer_free(g->tokenizer);
+    sg_model_free(g->model);
+    sg_context_free(g->context);
+}
+
+static sg_status generate_no_memory(sg_error *err)
+{
+    snprintf(err->message, sizeof err->message, "out of memory for the text");
+    return err->code = SG_ERR_MEMORY;
+}
+
+static sg_status generate_open(generation *g, sg_error *err)
+{
+    char folder[CLI_PATH];
+    sg_weights weights = SG_WEIGHTS_F32;
+    sg_status status = cli_context_new(g->args, &g->context, err);
+    if (status == SG_OK) status = sg_weights_parse(generate.weights, "weights", &weights, err);
+    if (status == SG_OK)
+        status = cli_model_open(g->context, generate.model, weights, &g->model, folder, err);
+    if (status == SG_OK)
+        status =
+            sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &g->tokenizer, err);
+    if (status == SG_OK) status = cli_prompts_read(&generate.prompts, folder, &g->prompts, err);
+    if (status != SG_OK) return status;
+    size_t count = g->prompts.count;
+    g->texts = calloc(count, sizeof *g->texts);
+    g->users = calloc(count, sizeof *g->users);
+    g->results = calloc(count, sizeof *g->results);
+    if (g->texts == NULL || g->users == NULL || g->results == NULL) return generate_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        g->texts[i].keep = g->args->json || count > 1;
+        g->texts[i].prompt = g->prompts.chat ? NULL : g->prompts.said[i];
+        g->users[i] = &g->texts[i];
+    }
+    return SG_OK;
+}
+
+static sg_status generate_texts(generation *g, sg_error *err)
+{
     sg_generate_options o = sg_generate_options_default();
     o.max_tokens = generate.max_tokens;
     o.sample = (sg_sample_options){.temperature = generate.temperature,
                                    .top_k = generate.top_k,
                                    .top_p = generate.top_p,
+                                   .min_p = generate.min_p,
+                                   .repetition_penalty = generate.repetition_penalty,
                                    .seed = (uint64_t)generate.seed};
     o.ignore_eos = generate.ignore_eos;
+    o.plain_start = g->prompts.chat;
+    o.stops = generate.stops.items;
+    o.stop_count = (size_t)generate.stops.count;
+    int32_t end = g->prompts.end == NULL ? -1 : sg_tokenizer_token_id(g->tokenizer, g->prompts.end);
+    o.ends = &end;
+    o.end_count = end >= 0 ? 1 : 0;
     o.text = generate_text;
-    o.text_user = out;
-    char folder[CLI_PATH];
-    sg_weights weights = SG_WEIGHTS_F32;
-    sg_status status = sg_weights_parse(generate.weights, "weights", &weights, err);
-    if (status == SG_OK)
-        status = cli_model_open(context, generate.model, weights, &model, folder, err);
-    if (status == SG_OK)
-        status =
-            sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &tokenizer, err);
-    if (status == SG_OK) status = sg_generate(model, tokenizer, generate.prompt, &o, result, err);
-    if (status == SG_OK) generate_begin(out);
-    if (out->begun && !out->keep) fputc('\n', stdout);
-    fflush(stdout); // before the talk on stderr
-    sg_tokenizer_free(tokenizer);
-    sg_model_free(model);
+    sg_status status =
+        sg_generate_many(g->model, g->tokenizer, (const char *const *)g->prompts.text,
+                         g->prompts.count, &o, g->users, g->results, err);
+    for (size_t i = 0; i < g->prompts.count && status == SG_OK; i++)
+        if (g->texts[i].failed) status = generate_no_memory(err);
     return status;
 }
 
@@ -158,36 +256,68 @@ static double generate_rate(int64_t tokens, double seconds)
     return seconds > 0 ? (double)tokens / seconds : 0;
 }
 
+static json_t *generate_json_one(const generation *g, size_t i)
+{
+    const sg_generate_result *r = &g->results[i];
+    const generated *text = &g->texts[i];
+    return json_pack("{s:s, s:s#, s:s, s:I, s:I, s:f, s:f}", "prompt", g->prompts.said[i], "text",
+                     text->text ? text->text : "", (size_t)text->used, "weights", generate.weights,
+                     "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens", (json_int_t)r->tokens,
+                     "prompt_tokens_per_second", generate_rate(r->prompt_tokens, r->prompt_seconds),
+                     "tokens_per_second", generate_rate(r->tokens, r->seconds));
+}
+
+static int generate_json(const generation *g)
+{
+    if (g->prompts.count == 1) return cli_print_json(g->args, generate_json_one(g, 0));
+    json_t *list = json_array();
+    for (size_t i = 0; i < g->prompts.count; i++)
+        if (json_array_append_new(list, generate_json_one(g, i)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return cli_print_json(g->args, json_pack("{s:o}", "texts", list));
+}
+
+// Several texts one after the other, an empty line between them.
+static void generate_print(generation *g)
+{
+    for (size_t i = 0; i < g->prompts.count; i++) {
+        generated *text = &g->texts[i];
+        if (i > 0) fputs("\n", stdout);
+        generate_begin(text);
+        if (text->used > 0) fwrite(text->text, 1, text->used, stdout);
+        fputs("\n", stdout);
+    }
+    fflush(stdout); // before the talk on stderr
+}
+
 static int generate_run(const cli_args *args)
 {
     sg_error err = {0};
-    sg_context *context;
-    sg_generate_result r = {0};
-    collected out = {.keep = args->json};
+    generation g = {.args = args};
     cli_catch_signals();
-    sg_status status = cli_context_new(args, &context, &err);
-    if (status != SG_OK) return cli_fail(args, status, &err);
-    status = generate_model(context, &out, &r, &err);
-    sg_context_free(context);
-    if (status == SG_OK && out.failed) {
-        status = SG_ERR_MEMORY;
-        snprintf(err.message, sizeof err.message, "out of memory for the text");
-    }
+    sg_status status = generate_open(&g, &err);
+    if (status == SG_OK) status = generate_texts(&g, &err);
     int code = CLI_DONE;
-    if (status != SG_OK)
+    int64_t tokens = 0;
+    double seconds = 0; // those of the text that took longest: they went on together
+    for (size_t i = 0; status == SG_OK && i < g.prompts.count; i++) {
+        tokens += g.results[i].tokens;
+        if (g.results[i].seconds > seconds) seconds = g.results[i].seconds;
+    }
+    if (status != SG_OK) {
+        if (g.texts != NULL && g.texts[0].begun) fputc('\n', stdout);
+        fflush(stdout);
         code = cli_fail(args, status, &err);
-    else if (args->json)
-        code = cli_print_json(
-            args,
-            json_pack("{s:s, s:s#, s:s, s:I, s:I, s:f, s:f}", "prompt", generate.prompt, "text",
-                      out.text ? out.text : "", (size_t)out.used, "weights", generate.weights,
-                      "prompt_tokens", (json_int_t)r.prompt_tokens, "tokens", (json_int_t)r.tokens,
-                      "prompt_tokens_per_second", generate_rate(r.prompt_tokens, r.prompt_seconds),
-                      "tokens_per_second", generate_rate(r.tokens, r.seconds)));
-    else
-        cli_note(args, "%lld tokens, %.1f a second", (long long)r.tokens,
-                 generate_rate(r.tokens, r.seconds));
-    free(out.text);
+    } else if (args->json) {
+        code = generate_json(&g);
+    } else {
+        generate_print(&g);
+        cli_note(args, "%lld tokens, %.1f a second", (long long)tokens,
+                 generate_rate(tokens, seconds));
+    }
+    generation_clear(&g);
     if (code == CLI_DONE && cli_stop_requested()) {
         cli_note(args, "stopped");
         code = CLI_FAILED;
@@ -198,9 +328,19 @@ static int generate_run(const cli_args *args)
 const cli_command cli_cmd_generate = {
     .name = "generate",
     .summary = "continue a prompt with a model",
-    .usage = "--model DIR [--prompt TEXT] [options]",
-    .about = "Text goes to stdout as it is decided, until the document ends, --max-tokens are "
-             "reached, or the model's longest sequence is full.",
+    .usage = "--model DIR [--prompt TEXT ...] [--chat] [options]",
+    .about =
+        "Text goes to stdout as it is decided, until the document ends, --max-tokens are\n"
+        "reached, a --stop comes, or the model's longest sequence is full. Several prompts go\n"
+        "through the model together and are printed one after the other, an empty line between\n"
+        "them; each text is what the prompt gives alone.\n"
+        "\n"
+        "The options of sampling are those of Hugging Face's generate, in its order: penalty,\n"
+        "temperature, top-k, top-p, min-p.\n"
+        "\n"
+        "--chat takes the template from the model's folder: chat_template.jinja, or\n"
+        "chat_template in tokenizer_config.json. It may use the part of Jinja that sgatlin.h\n"
+        "names; other things are refused, named, when the chat comes to them.",
     .options = options,
     .example = "sgatlin generate --model runs/first --prompt \"Once upon a time\" --seed 7",
     .run = generate_run,

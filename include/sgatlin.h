@@ -85,19 +85,23 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
-// Byte-level BPE as in a Hugging Face tokenizer.json: the ids are those of the Hugging Face library.
+// BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes: the
+// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin.
 // A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
 
-// Reads a tokenizer.json; `path` is the file or the folder it lies in. SG_ERR_UNSUPPORTED names the
-// field when the file is of a kind this library does not do.
+// Reads a tokenizer.json, or a tokenizer.bin of llama2.c; `path` is the file or the folder in which a
+// tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
+// not do.
 SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
-// The same from the bytes of a tokenizer.json; `name` is what errors call it.
-SG_API sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
+// The same from the bytes of the file; `name` is what errors call it.
+SG_API sg_status sg_tokenizer_from_memory(const void *data, size_t bytes, const char *name,
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
-// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from.
+// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from, or, of a
+// tokenizer.bin, a file that means the same. SG_ERR_UNSUPPORTED where no such file could (tokens that
+// merge with equal scores).
 SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder,
                                    sg_error *err);
 
@@ -115,6 +119,10 @@ SG_API bool sg_tokenizer_is_special(const sg_tokenizer *tokenizer, int32_t id);
 SG_API int32_t sg_tokenizer_eos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_bos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_pad(const sg_tokenizer *tokenizer);
+
+// The ids that the file's template puts in front of a text. False when it has no template; *count may
+// be 0 when it has.
+SG_API bool sg_tokenizer_begin(const sg_tokenizer *tokenizer, const int32_t **ids, size_t *count);
 
 typedef struct sg_encode_options {
     bool add_special;   // put the post-processor's special tokens around the text; default false
@@ -137,14 +145,15 @@ typedef struct sg_decode_options {
 } sg_decode_options;
 
 SG_API sg_decode_options sg_decode_options_default(void);
-// Ids to text, with a NUL behind it. An id outside the vocabulary is SG_ERR_ARGUMENT.
+// Ids to text, with a NUL behind it, as the library's decoder steps have it. An id outside the vocabulary is SG_ERR_ARGUMENT.
 // *text: sg_buffer_free.
 SG_API sg_status sg_tokenizer_decode(const sg_tokenizer *tokenizer, const int32_t *ids,
                                      size_t count, const sg_decode_options *options, char **text,
                                      size_t *bytes, sg_error *err);
 
-// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole.
-// The pieces joined are the text of sg_tokenizer_decode.
+// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole; a
+// run of fallback tokens for bytes once it ends, for only then is it known whether it is UTF-8. The
+// pieces joined are the text of sg_tokenizer_decode.
 typedef struct sg_decoder sg_decoder;
 
 SG_API sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options *options,
@@ -156,6 +165,38 @@ SG_API sg_status sg_decoder_push(sg_decoder *decoder, int32_t id, const char **t
 // What is left of an unfinished character; the decoder can then be used for another text.
 SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_t *bytes,
                                    sg_error *err);
+
+// Chat templates: the Jinja that comes with a model and makes the prompt of a chat. Known are text, {{ }},
+// {# #}, if/elif/else, for over lists, set of names and of attributes of a namespace(), with strings,
+// integers, lists, + - * // % ~, comparisons, in, and/or/not, ... if ... else ..., attributes, indices,
+// slices of lists, loop.first/last/index/index0/length, the filters trim, length, string, upper and
+// lower, the tests defined, undefined, none, string, mapping, iterable, number, boolean, the methods
+// strip, lstrip, rstrip, startswith and endswith, namespace() and raise_exception(). White space is that
+// of trim_blocks and lstrip_blocks. Statements beyond these are SG_ERR_UNSUPPORTED when the template is
+// read, all else when a chat comes to it: named, with the line.
+typedef struct sg_chat sg_chat;
+
+// Reads the template of a model folder: chat_template.jinja, else "chat_template" of
+// tokenizer_config.json (of several the one named "default"), with the texts of its bos_token and
+// eos_token. SG_ERR_NOT_FOUND when it has none.
+SG_API sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err);
+// From the text of a template; bos, eos: what the template calls bos_token and eos_token, or NULL.
+SG_API sg_status sg_chat_new(const char *source, size_t bytes, const char *name, const char *bos,
+                             const char *eos, sg_chat **chat, sg_error *err);
+SG_API void sg_chat_free(sg_chat *chat);
+// The text of the token that ends what the model says, or NULL when the folder does not tell.
+SG_API const char *sg_chat_eos(const sg_chat *chat);
+
+typedef struct sg_chat_message {
+    const char *role;    // "system", "user", "assistant"
+    const char *content; // UTF-8
+} sg_chat_message;
+
+// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). answer: end it with
+// what begins the assistant's turn. *text (*bytes, NUL behind it): sg_buffer_free. A template that
+// raises an exception is SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
+SG_API sg_status sg_chat_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,
+                                bool answer, char **text, size_t *bytes, sg_error *err);
 
 // Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
 typedef struct sg_tokenizer_train_options {
@@ -347,9 +388,34 @@ typedef struct sg_config {
     int64_t num_attention_heads;                      // H
     int64_t head_dim;                                 // even; 64 in all published models
     int64_t max_position_embeddings;                  // longest sequence
-    double rms_norm_eps;                              // 1e-6
+    double rms_norm_eps;                              // of all norms of the block; 1e-6
     double rope_theta;                                // 10000
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
+    // What the transformer around the layers is. Our own models keep the defaults, which are named
+    // first; other checkpoints are opened by these (docs/CHECKPOINTS.md).
+    int64_t untied_classifier; // 0: the embedding is the classifier; 1: it has weights of its own
+    char norm[16];             // rmsnorm, layernorm (with a shift)
+    int64_t parallel_residual; // 0; 1: attention and feed-forward layer read the same h
+    int64_t
+        num_key_value_heads; // heads of keys and values, a divisor of num_attention_heads; 0: all
+    char qk_norm[16];        // norm of queries and keys: head, full (before the split), none
+    double clip_qkv;         // 0: none; queries, keys and values are cut at this magnitude
+    int64_t attention_bias;  // 1: projections to queries, keys and values have biases
+    int64_t attention_out_bias; // 1: the projection behind attention has one
+    int64_t attention_sinks;    // 1: a learned logit a head that takes weight and gives nothing
+    int64_t sliding_window;     // 0: all; a token sees itself and those before, so many in all
+    char sliding_layers[192];   // layers with the window, as ffn_layers
+    char positions[16];         // rotary, learned
+    int64_t position_offset;    // learned: row of the first position; 0
+    int64_t rotary_dim;         // numbers of a head that turn; 0: all
+    int64_t rope_interleaved;   // 1: neighbours turn together, 0: the halves of what turns
+    char rope_scaling[16];      // none, linear, llama3, yarn
+    double rope_factor;         // of a scaling
+    double rope_low_freq_factor, rope_high_freq_factor; // llama3
+    double rope_beta_fast, rope_beta_slow;              // yarn: 32, 1
+    double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1
+    int64_t rope_original_positions;                    // llama3, yarn
+    int64_t rope_exact_borders;                         // yarn: 0; 1: borders are not rounded
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
     char ffn[24]; // family: mlp, glu, moe, peer, sgatlin, switch, randhash, avgk
@@ -384,6 +450,12 @@ typedef struct sg_config {
     double ffn_balance_loss;    // weights of the losses of the router; 0: none
     double ffn_z_loss;
     double ffn_bias_rate; // moe: step of the bias that balances the choice; 0: none
+    // Forms of other checkpoints.
+    int64_t ffn_bias;            // mlp, glu, moe: 1: the layers have biases (clamped_swiglu always)
+    int64_t ffn_glu_interleaved; // glu, moe: 1: gates and values in turns, 0: one half each
+    int64_t ffn_router_bias;     // moe: 1: the router has a learned bias
+    int64_t ffn_shared_size;     // moe: width of the shared experts together; 0: that of as many
+    int64_t ffn_shared_gate;     // moe: 1: they are scaled by a sigmoid of their own
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -480,14 +552,21 @@ typedef struct sg_model sg_model;
 // Fresh weights by the published laws from (seed). Ownership: sg_model_free.
 SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
                               sg_model **model, sg_error *err);
-// Opens a model folder: config.json and model.safetensors or its shards. Weights stay memory-mapped.
-SG_API sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model,
+// Opens a model: a folder with config.json and model.safetensors or its shards, of ours or of a model
+// type of the Hugging Face library that docs/CHECKPOINTS.md lists; a GGUF file; or a model of llama2.c.
+// All weights are f32 then: memory-mapped where the file has them so, and converted otherwise.
+SG_API sg_status sg_model_open(sg_context *context, const char *path, sg_model **model,
                                sg_error *err);
-// The same for sessions and sg_generate alone, which then read fewer bytes a token: every matrix that
-// they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a file
-// are used where they lie); norms and biases stay f32. What was converted is no longer read: memory
-// holds the narrow weights only. Such a model cannot be evaluated or saved (SG_ERR_ARGUMENT).
-SG_API sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
+// The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are stored
+// (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs nothing and a
+// model may be larger than memory. Vectors, and matrices that are stored turned (GPT-2), are f32 in
+// memory. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
+SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_model **model,
+                                      sg_error *err);
+// The same with every matrix that such passes multiply with or take rows of stored as `weights` says
+// (f32, bf16, int8), once, here (bf16 weights of a file are used where they lie); norms and biases
+// stay f32. What was converted is no longer read: memory holds the narrow weights only.
+SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
                                       sg_model **model, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
@@ -530,11 +609,17 @@ SG_API void sg_batch_free(sg_batch *batch);
 SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
                                int64_t count, const float **logits, sg_error *err);
 
+// The steps of Hugging Face's generate, in its order: penalty, temperature, top-k, top-p, min-p.
 typedef struct sg_sample_options {
     double temperature; // 0: the most likely token
-    int64_t top_k;      // 0: off
-    double top_p;       // 1: off
+    int64_t top_k;      // 0: off; tokens as likely as the k-th stay with it
+    double top_p;       // the likeliest tokens that together reach this probability; 1: off
     uint64_t seed;
+    double min_p;              // tokens at least this share as likely as the likeliest; 0: off
+    double repetition_penalty; // logits of tokens in the history are divided by it, negative ones
+                               // multiplied; 1 or 0: off
+    const int32_t *history;    // (history_count) prompt and what followed; sg_generate sets it
+    int64_t history_count;
 } sg_sample_options;
 SG_API sg_sample_options sg_sample_options_default(void);
 // Draws a token from logits (vocab); `index` counts the draws of this seed.
@@ -588,7 +673,12 @@ typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);
 typedef struct sg_generate_options {
     int64_t max_tokens; // default 200; less where the model's positions end
     sg_sample_options sample;
-    bool ignore_eos; // go on behind the end of a document
+    bool ignore_eos;  // go on behind the end of a document
+    bool plain_start; // nothing is put in front of the prompt, for it says itself how it begins
+    const char *const *stops; // (stop_count) strings, none empty, that end the text when they come;
+    size_t stop_count;        // neither they nor what is behind them is told
+    const int32_t *ends;      // (end_count) more ids that end a document
+    size_t end_count;
     sg_text_fn text; // may be NULL
     void *text_user;
 } sg_generate_options;
@@ -599,11 +689,20 @@ typedef struct sg_generate_result {
     double prompt_seconds, seconds;
 } sg_generate_result;
 
-// Continues a prompt (may be empty): BOS and the prompt go in, tokens come out until the end of the
-// document or max_tokens. The same seed gives the same text. result may be NULL.
+// Continues a prompt (may be empty): the ids that the tokenizer's template puts in front of a text (or,
+// without a template, the model's BOS) and the prompt go in, tokens come out until the end of the
+// document, a stop or max_tokens. The same seed gives the same text. The tokenizer may have fewer tokens
+// than the model, whose vocabulary often is padded; those say nothing. result may be NULL.
 SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
                              const sg_generate_options *options, sg_generate_result *result,
                              sg_error *err);
+// The same for several prompts, a few dozen at a time in one pass over the weights (sg_batch): each gives
+// what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i are told with users[i]
+// (count), `false` ends that text only; options->text_user is not used. results (count) may be NULL.
+SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer,
+                                  const char *const *prompts, size_t count,
+                                  const sg_generate_options *options, void *const *users,
+                                  sg_generate_result *results, sg_error *err);
 
 // ---- 7. Training ----------------------------------------------------------------------------
 

@@ -151,7 +151,8 @@ static sg_status hf_read_merges(sg_hf_reader *r, const json_t *vocab, const json
                                  "%s: \"model.merges[%zu]\": \"%.60s\" is not in the vocabulary",
                                  r->name, rank, names[i]);
         }
-        if (status == SG_OK) hf->merges[rank] = (sg_hf_merge){ids[0], ids[1], ids[2]};
+        if (status == SG_OK)
+            hf->merges[rank] = (sg_hf_merge){ids[0], ids[1], ids[2], (uint32_t)rank};
     }
     sg_free(scratch);
     hf->merge_count = count;
@@ -187,11 +188,7 @@ static sg_status hf_read_model(sg_hf_reader *r, const json_t *root)
                        "%s: \"model.dropout\": found %g, only null is supported", r->name, dropout);
     SG_TRY(hf_want_empty(r, model, "continuing_subword_prefix"));
     SG_TRY(hf_want_empty(r, model, "end_of_word_suffix"));
-    bool byte_fallback = false;
-    SG_TRY(sg_json_get_bool(model, r->name, "byte_fallback", false, &byte_fallback, r->err));
-    if (byte_fallback)
-        return sg_fail(r->err, SG_ERR_UNSUPPORTED,
-                       "%s: \"model.byte_fallback\": found true, only false is supported", r->name);
+    SG_TRY(sg_json_get_bool(model, r->name, "byte_fallback", false, &r->hf->byte_fallback, r->err));
     SG_TRY(sg_json_get_bool(model, r->name, "fuse_unk", false, &r->hf->fuse_unk, r->err));
     SG_TRY(sg_json_get_bool(model, r->name, "ignore_merges", false, &r->hf->ignore_merges, r->err));
     SG_TRY(sg_json_get_object(model, r->name, "vocab", true, &vocab, r->err));
@@ -331,6 +328,28 @@ sg_status sg_hf_tokenizer_parse(const char *text, size_t bytes, const char *name
     else
         *hf = made;
     return status;
+}
+
+const sg_hf_pre *sg_hf_byte_level(const sg_hf_tokenizer *hf)
+{
+    for (size_t i = 0; i < hf->pre_count; i++)
+        if (hf->pre[i].kind == SG_HF_BYTE_LEVEL) return &hf->pre[i];
+    return NULL;
+}
+
+static int hf_hex(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int sg_hf_fallback_byte(const char *text, size_t bytes)
+{
+    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') return -1;
+    // The library reads the digits as Rust does, which takes a plus sign too.
+    int high = text[3] == '+' ? 0 : hf_hex(text[3]), low = hf_hex(text[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 void sg_hf_tokenizer_free(sg_hf_tokenizer *hf)

@@ -60,6 +60,43 @@ static sg_status steps_string(sg_hf_reader *r, const json_t *object, const char 
     return sg_hf_copy_string(r, json_object_get(object, key), out);
 }
 
+// A required member of one character.
+static sg_status steps_character(sg_hf_reader *r, const json_t *object, const char *name,
+                                 const char *key, sg_hf_string *out)
+{
+    SG_TRY(steps_string(r, object, name, key, out));
+    unsigned char first = (unsigned char)out->text[0];
+    size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4; // JSON is UTF-8
+    if (first != 0 && out->bytes == length) return SG_OK;
+    return sg_fail(r->err, SG_ERR_FORMAT, "%s: \"%s\": found \"%.60s\", expected one character",
+                   name, key, out->text);
+}
+
+// The members of Metaspace, as pre-tokenizer and as decoder. Older files have add_prefix_space in
+// place of, or besides, prepend_scheme.
+static sg_status steps_metaspace(sg_hf_reader *r, const json_t *step, const char *name,
+                                 sg_hf_string *replacement, sg_hf_prepend *prepend, bool *split)
+{
+    static const char *const schemes[] = {"never", "first", "always"};
+    const char *scheme = "always";
+    bool prefix = true;
+    *split = true;
+    SG_TRY(steps_character(r, step, name, "replacement", replacement));
+    SG_TRY(sg_json_get_string(step, name, "prepend_scheme", false, &scheme, r->err));
+    SG_TRY(sg_json_get_bool(step, name, "add_prefix_space", false, &prefix, r->err));
+    SG_TRY(sg_json_get_bool(step, name, "split", false, split, r->err));
+    for (int s = 0; s < 3; s++) {
+        if (strcmp(scheme, schemes[s]) != 0) continue;
+        *prepend = (sg_hf_prepend)s;
+        if (prefix || s == SG_HF_NEVER) return SG_OK;
+        return sg_fail(r->err, SG_ERR_FORMAT,
+                       "%s: \"add_prefix_space\": found false, which contradicts "
+                       "\"prepend_scheme\" \"%s\"",
+                       name, scheme);
+    }
+    return steps_unsupported(r, name, "prepend_scheme", scheme);
+}
+
 // {"String": "…"} or {"Regex": "…"}
 static sg_status steps_pattern(sg_hf_reader *r, const json_t *step, const char *name,
                                sg_hf_string *out, bool *is_regex)
@@ -156,22 +193,21 @@ static sg_status steps_split(sg_hf_reader *r, const json_t *step, const char *na
     return steps_behavior(r, step, name, true, &made->behavior);
 }
 
-// How many byte-level steps there are.
-static int steps_levels(const sg_hf_tokenizer *hf)
-{
-    int levels = 0;
-    for (size_t i = 0; i < hf->pre_count; i++)
-        levels += hf->pre[i].kind == SG_HF_BYTE_LEVEL;
-    return levels;
-}
-
 static sg_status steps_pre(sg_hf_reader *r, const json_t *step, const char *name, const char *type)
 {
     sg_hf_tokenizer *hf = r->hf;
     if (hf->pre_count == SG_HF_STEPS_MAX) return steps_full(r, name);
     sg_hf_pre *made = &hf->pre[hf->pre_count];
     if (strcmp(type, "ByteLevel") == 0) {
+        if (sg_hf_byte_level(hf) != NULL)
+            return sg_fail(r->err, SG_ERR_UNSUPPORTED, "%s: more than one \"ByteLevel\"", name);
         SG_TRY(steps_byte_level(r, step, name, made));
+    } else if (strcmp(type, "Metaspace") == 0) {
+        if (sg_hf_byte_level(hf) != NULL) // whose marks have no spelling in its alphabet
+            return sg_fail(r->err, SG_ERR_UNSUPPORTED,
+                           "%s: \"Metaspace\" behind \"ByteLevel\" is not supported", name);
+        made->kind = SG_HF_METASPACE;
+        SG_TRY(steps_metaspace(r, step, name, &made->pattern, &made->prepend, &made->split));
     } else if (strcmp(type, "Split") == 0) {
         SG_TRY(steps_split(r, step, name, made));
     } else if (strcmp(type, "Digits") == 0) {
@@ -192,12 +228,7 @@ sg_status sg_hf_read_pre(sg_hf_reader *r, const json_t *root)
     sg_hf_tokenizer *hf = r->hf;
     hf->pre = sg_hf_array(r, SG_HF_STEPS_MAX, sizeof *hf->pre);
     if (hf->pre == NULL) return sg_hf_no_memory(r);
-    SG_TRY(steps_member(r, root, "pre_tokenizer", "pretokenizers", steps_pre));
-    if (steps_levels(hf) == 1) return SG_OK;
-    return sg_fail(r->err, SG_ERR_UNSUPPORTED,
-                   "%s: \"pre_tokenizer\": found %d \"ByteLevel\" steps, expected one; only "
-                   "byte-level tokenizers are supported",
-                   r->name, steps_levels(hf));
+    return steps_member(r, root, "pre_tokenizer", "pretokenizers", steps_pre);
 }
 
 // ---- post-processor ---------------------------------------------------------------------------
@@ -283,6 +314,7 @@ static sg_status steps_template(sg_hf_reader *r, const json_t *step, const char 
 static sg_status steps_post(sg_hf_reader *r, const json_t *step, const char *name, const char *type)
 {
     if (strcmp(type, "ByteLevel") == 0) return SG_OK; // changes offsets only
+    r->hf->has_template = true;
     if (strcmp(type, "TemplateProcessing") == 0) return steps_template(r, step, name);
     if (strcmp(type, "RobertaProcessing") != 0 && strcmp(type, "BertProcessing") != 0)
         return steps_unsupported(r, name, "type", type);
@@ -303,18 +335,69 @@ sg_status sg_hf_read_post(sg_hf_reader *r, const json_t *root)
 
 // ---- decoder ----------------------------------------------------------------------------------
 
+static sg_status steps_decoder_strip(sg_hf_reader *r, const json_t *step, const char *name,
+                                     sg_hf_decoder *made)
+{
+    made->kind = SG_HF_DECODE_STRIP;
+    SG_TRY(steps_character(r, step, name, "content", &made->pattern));
+    SG_TRY(sg_json_get_int(step, name, "start", true, 0, INT32_MAX, &made->start, r->err));
+    return sg_json_get_int(step, name, "stop", true, 0, INT32_MAX, &made->stop, r->err);
+}
+
+static sg_status steps_decoder_replace(sg_hf_reader *r, const json_t *step, const char *name,
+                                       sg_hf_decoder *made)
+{
+    bool is_regex;
+    made->kind = SG_HF_DECODE_REPLACE;
+    SG_TRY(steps_pattern(r, step, name, &made->pattern, &is_regex));
+    if (is_regex) return steps_unsupported(r, name, "pattern.Regex", made->pattern.text);
+    return steps_string(r, step, name, "content", &made->content);
+}
+
+// Once all is joined to one string, only what can be done piece by piece is accepted.
 static sg_status steps_decoder(sg_hf_reader *r, const json_t *step, const char *name,
                                const char *type)
 {
-    (void)step;
-    if (strcmp(type, "ByteLevel") != 0) return steps_unsupported(r, name, "type", type);
-    if (r->hf->byte_decoder)
-        return sg_fail(r->err, SG_ERR_UNSUPPORTED, "%s: more than one \"ByteLevel\"", name);
-    r->hf->byte_decoder = true;
+    sg_hf_tokenizer *hf = r->hf;
+    if (hf->decoder_count == SG_HF_STEPS_MAX) return steps_full(r, name);
+    sg_hf_decoder *made = &hf->decoders[hf->decoder_count];
+    bool fused = false, bytes = false;
+    for (size_t i = 0; i < hf->decoder_count; i++) {
+        bytes = bytes || hf->decoders[i].kind == SG_HF_DECODE_BYTE_LEVEL;
+        fused = fused || bytes || hf->decoders[i].kind == SG_HF_DECODE_FUSE;
+    }
+    if (strcmp(type, "Fuse") == 0) {
+        made->kind = SG_HF_DECODE_FUSE;
+    } else if (strcmp(type, "Strip") == 0 && !bytes) {
+        SG_TRY(steps_decoder_strip(r, step, name, made));
+    } else if (fused) {
+        return sg_fail(
+            r->err, SG_ERR_UNSUPPORTED,
+            "%s: \"type\": found \"%.60s\" behind a step that joins the tokens, which is "
+            "not supported",
+            name, type);
+    } else if (strcmp(type, "ByteLevel") == 0) {
+        made->kind = SG_HF_DECODE_BYTE_LEVEL;
+    } else if (strcmp(type, "Metaspace") == 0) {
+        made->kind = SG_HF_DECODE_METASPACE;
+        SG_TRY(steps_metaspace(r, step, name, &made->pattern, &made->prepend, &made->split));
+    } else if (strcmp(type, "Replace") == 0) {
+        SG_TRY(steps_decoder_replace(r, step, name, made));
+    } else if (strcmp(type, "ByteFallback") == 0) {
+        made->kind = SG_HF_DECODE_BYTE_FALLBACK;
+    } else {
+        return steps_unsupported(r, name, "type", type);
+    }
+    hf->decoder_count++;
     return SG_OK;
 }
 
 sg_status sg_hf_read_decoder(sg_hf_reader *r, const json_t *root)
 {
-    return steps_member(r, root, "decoder", "decoders", steps_decoder);
+    sg_hf_tokenizer *hf = r->hf;
+    hf->decoders = sg_hf_array(r, SG_HF_STEPS_MAX, sizeof *hf->decoders);
+    if (hf->decoders == NULL) return sg_hf_no_memory(r);
+    SG_TRY(steps_member(r, root, "decoder", "decoders", steps_decoder));
+    hf->has_decoder = json_is_object(json_object_get(root, "decoder"));
+    return SG_OK;
 }

@@ -57,6 +57,13 @@ static json_t *write_normalizer(const sg_hf_normalizer *step)
     return NULL;
 }
 
+static json_t *write_metaspace(sg_hf_string replacement, sg_hf_prepend prepend, bool split)
+{
+    static const char *const schemes[] = {"never", "first", "always"};
+    return json_pack("{s:s, s:o, s:s, s:b}", "type", "Metaspace", "replacement",
+                     write_string(replacement), "prepend_scheme", schemes[prepend], "split", split);
+}
+
 static json_t *write_pre(const sg_hf_pre *step)
 {
     static const char *const behaviors[] = {"Removed", "Isolated", "MergedWithPrevious",
@@ -73,6 +80,30 @@ static json_t *write_pre(const sg_hf_pre *step)
                          behaviors[step->behavior]);
     case SG_HF_DIGITS:
         return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", step->individual);
+    case SG_HF_METASPACE:
+        return write_metaspace(step->pattern, step->prepend, step->split);
+    }
+    return NULL;
+}
+
+static json_t *write_decoder(const sg_hf_decoder *step)
+{
+    switch (step->kind) {
+    case SG_HF_DECODE_BYTE_LEVEL:
+        return write_byte_level(true, true, true);
+    case SG_HF_DECODE_METASPACE:
+        return write_metaspace(step->pattern, step->prepend, step->split);
+    case SG_HF_DECODE_REPLACE:
+        return json_pack("{s:s, s:{s:o}, s:o}", "type", "Replace", "pattern", "String",
+                         write_string(step->pattern), "content", write_string(step->content));
+    case SG_HF_DECODE_BYTE_FALLBACK:
+        return json_pack("{s:s}", "type", "ByteFallback");
+    case SG_HF_DECODE_FUSE:
+        return json_pack("{s:s}", "type", "Fuse");
+    case SG_HF_DECODE_STRIP:
+        return json_pack("{s:s, s:o, s:I, s:I}", "type", "Strip", "content",
+                         write_string(step->pattern), "start", (json_int_t)step->start, "stop",
+                         (json_int_t)step->stop);
     }
     return NULL;
 }
@@ -133,32 +164,100 @@ static json_t *write_model(const sg_hf_tokenizer *hf)
     json_t *unk = hf->unk < 0 ? json_null() : write_string(hf->tokens[hf->unk]);
     return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
                      "unk_token", unk, "continuing_subword_prefix", "end_of_word_suffix",
-                     "fuse_unk", hf->fuse_unk, "byte_fallback", false, "ignore_merges",
+                     "fuse_unk", hf->fuse_unk, "byte_fallback", hf->byte_fallback, "ignore_merges",
                      hf->ignore_merges, "vocab", write_vocab(hf), "merges", write_merges(hf));
+}
+
+// ---- the template -----------------------------------------------------------------------------
+
+static sg_hf_string write_spelling(const sg_hf_tokenizer *hf, int32_t id)
+{
+    for (size_t i = 0; i < hf->added_count; i++)
+        if (hf->added[i].id == id) return hf->added[i].content;
+    return hf->tokens[id];
+}
+
+static bool write_template_specials(const sg_hf_tokenizer *hf, const int32_t *ids, size_t count,
+                                    int type_id, json_t *list, json_t *table)
+{
+    for (size_t i = 0; i < count; i++) {
+        sg_hf_string token = write_spelling(hf, ids[i]);
+        json_t *piece = json_pack("{s:{s:o, s:i}}", "SpecialToken", "id", write_string(token),
+                                  "type_id", type_id);
+        json_t *entry = json_pack("{s:o, s:[i], s:[o]}", "id", write_string(token), "ids",
+                                  (int)ids[i], "tokens", write_string(token));
+        bool fine = json_array_append_new(list, piece) == 0;
+        if (json_object_set_new_nocheck(table, token.text, entry) != 0 || !fine) return false;
+    }
+    return true;
+}
+
+static bool write_template_text(const sg_hf_tokenizer *hf, const char *id, int type_id,
+                                json_t *list, json_t *table)
+{
+    return write_template_specials(hf, hf->prefix, hf->prefix_count, type_id, list, table) &&
+           json_array_append_new(
+               list, json_pack("{s:{s:s, s:i}}", "Sequence", "id", id, "type_id", type_id)) == 0 &&
+           write_template_specials(hf, hf->suffix, hf->suffix_count, type_id, list, table);
+}
+
+static json_t *write_post(const sg_hf_tokenizer *hf)
+{
+    const sg_hf_pre *level = sg_hf_byte_level(hf);
+    if (hf->prefix_count == 0 && hf->suffix_count == 0)
+        return level == NULL ? json_null() : write_byte_level(level->add_prefix_space, true, true);
+    json_t *single = json_array(), *pair = json_array(), *table = json_object();
+    if (single == NULL || pair == NULL || table == NULL ||
+        !write_template_text(hf, "A", 0, single, table) ||
+        !write_template_text(hf, "A", 0, pair, table) ||
+        !write_template_text(hf, "B", 1, pair, table)) {
+        json_decref(single);
+        json_decref(pair);
+        json_decref(table);
+        return NULL;
+    }
+    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair",
+                     pair, "special_tokens", table);
+}
+
+// ---- the whole --------------------------------------------------------------------------------
+
+// What the file has no words for.
+static sg_status write_check(const sg_hf_tokenizer *hf, sg_error *err)
+{
+    for (size_t i = 1; i < hf->merge_count; i++) {
+        const sg_hf_merge *a = &hf->merges[i - 1], *b = &hf->merges[i];
+        if (a->rank < b->rank) continue;
+        return sg_fail(
+            err, SG_ERR_UNSUPPORTED,
+            "tokenizer.json: the tokens \"%.60s\" (%d) and \"%.60s\" (%d) merge with the "
+            "same score, which the file cannot say",
+            hf->tokens[a->result].text, a->result, hf->tokens[b->result].text, b->result);
+    }
+    return SG_OK;
 }
 
 sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *bytes, sg_error *err)
 {
     *text = NULL;
-    if (hf->prefix_count > 0 || hf->suffix_count > 0)
-        return sg_fail(err, SG_ERR_UNSUPPORTED, "tokenizer.json: a template cannot be written");
+    SG_TRY(write_check(hf, err));
     sg_json_setup();
-    json_t *normalizers[SG_HF_STEPS_MAX], *pre[SG_HF_STEPS_MAX];
+    json_t *normalizers[SG_HF_STEPS_MAX], *pre[SG_HF_STEPS_MAX], *decoders[SG_HF_STEPS_MAX];
     for (size_t i = 0; i < hf->normalizer_count; i++)
         normalizers[i] = write_normalizer(&hf->normalizers[i]);
     for (size_t i = 0; i < hf->pre_count; i++)
         pre[i] = write_pre(&hf->pre[i]);
-    const sg_hf_pre *level = hf->pre;
-    while (level->kind != SG_HF_BYTE_LEVEL)
-        level++;
-    json_t *decoder = hf->byte_decoder ? write_byte_level(true, true, true) : json_null();
-    json_t *root =
-        json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",
-                  "padding", "added_tokens", write_added(hf), "normalizer",
-                  write_steps(normalizers, hf->normalizer_count, "normalizers"), "pre_tokenizer",
-                  write_steps(pre, hf->pre_count, "pretokenizers"), "post_processor",
-                  write_byte_level(level->add_prefix_space, true, true), "decoder", decoder,
-                  "model", write_model(hf));
+    sg_hf_decoder fuse = {.kind = SG_HF_DECODE_FUSE}; // what no step at all comes to
+    bool only_fuse = hf->has_decoder && hf->decoder_count == 0;
+    size_t decoder_count = only_fuse ? 1 : hf->decoder_count;
+    for (size_t i = 0; i < decoder_count; i++)
+        decoders[i] = write_decoder(only_fuse ? &fuse : &hf->decoders[i]);
+    json_t *root = json_pack(
+        "{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+        "added_tokens", write_added(hf), "normalizer",
+        write_steps(normalizers, hf->normalizer_count, "normalizers"), "pre_tokenizer",
+        write_steps(pre, hf->pre_count, "pretokenizers"), "post_processor", write_post(hf),
+        "decoder", write_steps(decoders, decoder_count, "decoders"), "model", write_model(hf));
     if (root == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory while writing JSON");
     sg_status status = sg_json_text(root, true, text, err);
     json_decref(root);

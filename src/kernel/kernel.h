@@ -19,8 +19,33 @@ typedef enum sg_activation {
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
     SG_ACT_SIGMOID = 4,
+    SG_ACT_GELU_ERF = 5, // x/2 (1 + erf(x / sqrt 2)), which the tanh form is near
     SG_ACT_COUNT
 } sg_activation;
+
+// Gated linear units (Shazeer 2020), y_j = act(g_j) l_j of gates g and linear parts l.
+typedef enum sg_glu_kind {
+    // Of GPT-OSS (spec 5.3): g' = min(g, 7), l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' + 1).
+    // The gradient through a value that was cut is 0 (at exactly 7 the value counts as not cut).
+    SG_GLU_CLAMPED = 0,
+    SG_GLU_SILU, // act is swish
+    SG_GLU_GELU, // in its tanh form
+    SG_GLU_GELU_ERF,
+    SG_GLU_RELU,
+    SG_GLU_COUNT
+} sg_glu_kind;
+typedef struct sg_glu_form {
+    sg_glu_kind kind;
+    bool interleaved; // a row of 2f numbers is g_0 l_0 g_1 l_1 …, else all g, then all l
+} sg_glu_form;
+// Of the kinds that are not clamped.
+static inline sg_activation sg_glu_activation(sg_glu_kind kind)
+{
+    return kind == SG_GLU_SILU       ? SG_ACT_SWISH
+           : kind == SG_GLU_GELU     ? SG_ACT_GELU
+           : kind == SG_GLU_GELU_ERF ? SG_ACT_GELU_ERF
+                                     : SG_ACT_RELU;
+}
 
 // One step of AdamW on one tensor: m, v, p in place.
 //   g' = g * grad_scale
@@ -70,10 +95,11 @@ typedef struct sg_kernels {
                              const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
                              bool accumulate);
     // Rotary positions (Su et al. 2021), half-split layout, over `heads` heads of one token:
-    // y1 = x1 cos - s x2 sin, y2 = x2 cos + s x1 sin, x = [x1; x2] per head; s = +1 rotates,
-    // s = -1 rotates back (the backward pass). x, y (heads, 2 half), cos, sin (half). y may be x.
+    // y1 = x1 cos - s x2 sin, y2 = x2 cos + s x1 sin, x = [x1; x2; rest] per head; s = +1 rotates,
+    // s = -1 rotates back (the backward pass); what is behind the first 2 half numbers of a head is
+    // copied. x, y (heads, head_dim), cos, sin (half), 2 half <= head_dim. y may be x.
     void (*rope)(sg_real *y, const sg_real *x, const sg_real *cos, const sg_real *sin,
-                 int64_t heads, int64_t half, sg_real s);
+                 int64_t heads, int64_t head_dim, int64_t half, sg_real s);
     // Softmax of each row; y may be x. x, y (rows, n). A row that holds a NaN or nothing but -inf
     // becomes NaN throughout.
     void (*softmax_forward)(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
@@ -91,12 +117,11 @@ typedef struct sg_kernels {
     // dx = dy act'(x), written or added; dx may be dy when not accumulating.
     void (*act_backward)(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
                          int64_t n, bool accumulate);
-    // Clamped SwiGLU of GPT-OSS (spec 5.3): u = [g; l] (rows, 2f): g' = min(g, 7),
-    // l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' + 1), y (rows, f). The gradient through a
-    // value that was cut is 0 (at exactly 7 the value counts as not cut).
-    void (*swiglu_forward)(sg_real *y, const sg_real *u, int64_t rows, int64_t f);
-    void (*swiglu_backward)(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
-                            int64_t f); // du (rows, 2f) is written
+    // Gated linear units: u (rows, 2f), y (rows, f).
+    void (*glu_forward)(sg_real *y, const sg_real *u, int64_t rows, int64_t f,
+                        const sg_glu_form *form);
+    void (*glu_backward)(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows, int64_t f,
+                         const sg_glu_form *form); // du (rows, 2f) is written
 
     // ---- selection ----
     // The k largest of n scores in descending order, ties to the lower index; NaN counts as -inf.

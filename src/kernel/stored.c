@@ -69,12 +69,12 @@ size_t sg_stored_scale_bytes(sg_weights type, int64_t d)
 
 // ---- conversion -------------------------------------------------------------------------------
 
-void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, int64_t first,
-                    int64_t count, int64_t d)
+// Rows that lie behind each other.
+static void stored_widen(const sg_kernels *kernels, sg_real *y, sg_stored from, int64_t count,
+                         int64_t d)
 {
-    sg_stored from = sg_stored_at(w, first, d);
     const float *scales = from.scales;
-    switch (w->type) {
+    switch (from.type) {
     case SG_WEIGHTS_F32:
         memcpy(y, from.rows, (size_t)(count * d) * sizeof *y);
         return;
@@ -89,7 +89,18 @@ void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, i
             kernels->from_int8(y + i * d, (const int8_t *)from.rows + i * d, scales[i], d);
         return;
     default:
-        kernels->from_blocks(y, w->type, from.rows, from.scales, count * d);
+        kernels->from_blocks(y, from.type, from.rows, from.scales, count * d);
+    }
+}
+
+void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, int64_t first,
+                    int64_t count, int64_t d)
+{
+    for (int64_t i = 0; i < count;) {
+        const sg_stored from = sg_stored_at(w, first + i, d);
+        const int64_t run = sg_stored_run(&from, count - i);
+        stored_widen(kernels, y + i * d, from, run, d);
+        i += run;
     }
 }
 
@@ -250,8 +261,9 @@ static void stored_thin_chunk(void *context, int64_t chunk, int worker)
     const sg_gemm_args *g = l->args;
     sg_real dots[stored_thin * stored_columns];
     int64_t end = (chunk + 1) * l->rows < g->n ? (chunk + 1) * l->rows : g->n;
-    for (int64_t j = chunk * l->rows; j < end; j += stored_columns) {
-        int64_t n = end - j < stored_columns ? end - j : stored_columns;
+    for (int64_t j = chunk * l->rows, n; j < end; j += n) {
+        const sg_stored here = sg_stored_at(l->w, j, g->k);
+        n = sg_stored_run(&here, end - j < stored_columns ? end - j : stored_columns);
         for (int64_t i = 0; i < g->m; i += stored_thin) {
             int64_t m = g->m - i < stored_thin ? g->m - i : stored_thin;
             stored_dots(l, dots, g->a + i * g->lda, m, j, n);

@@ -12,6 +12,10 @@ typedef struct sg_stored {
     sg_weights type; // SG_WEIGHTS_F32: sg_real
     void *rows;      // (rows, d), each row contiguous: sg_stored_row_bytes
     void *scales;    // int8: float, one a row; MXFP4: bytes, one a block; else NULL
+    // Rows in several places, `part_rows` in each, as files keep matrices that are one here; rows is
+    // where row 0 lies, of which `part_first` come before it in its part. NULL: all in one place.
+    const void *const *parts;
+    int64_t part_rows, part_first;
 } sg_stored;
 
 // Weights that a row must be a multiple of: 1, or those of a block (kernel/quant.h).
@@ -29,6 +33,13 @@ static inline bool sg_stored_is_choice(sg_weights type)
 static inline sg_stored sg_stored_at(const sg_stored *w, int64_t row, int64_t d)
 {
     sg_stored part = *w;
+    if (part.parts != NULL) {
+        part.parts += (w->part_first + row) / w->part_rows;
+        part.part_first = (w->part_first + row) % w->part_rows;
+        part.rows = (unsigned char *)(uintptr_t)part.parts[0] +
+                    (size_t)part.part_first * sg_stored_row_bytes(w->type, d);
+        return part;
+    }
     if (part.rows != NULL)
         part.rows = (unsigned char *)part.rows + (size_t)row * sg_stored_row_bytes(w->type, d);
     if (part.scales != NULL)
@@ -37,7 +48,21 @@ static inline sg_stored sg_stored_at(const sg_stored *w, int64_t row, int64_t d)
     return part;
 }
 
-// sg_kernels.gather_dots and gather_sum. next (count), or NULL: rows that will be read soon.
+// Whether rows are anything but sg_real behind each other.
+static inline bool sg_stored_is_narrow(const sg_stored *w)
+{
+    return w->type != SG_WEIGHTS_F32 || w->parts != NULL;
+}
+
+// How many of `count` rows lie behind each other from row 0 on.
+static inline int64_t sg_stored_run(const sg_stored *w, int64_t count)
+{
+    if (w->parts == NULL || w->part_rows - w->part_first >= count) return count;
+    return w->part_rows - w->part_first;
+}
+
+// sg_kernels.gather_dots and gather_sum, of rows in one place. next (count), or NULL: rows that will
+// be read soon.
 static inline void sg_gather_dots_next(const sg_kernels *kernels, sg_real *a, const sg_real *x,
                                        const sg_stored *table, const int32_t *rows,
                                        const int32_t *next, int64_t count, int64_t d)

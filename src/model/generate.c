@@ -1,112 +1,284 @@
-// Text from a model: prompt in, pieces of text out as they are decided.
+// Text from a model: prompts in, pieces of text out as they are decided. One prompt goes through its
+// session alone; several take turns in passes over all of them.
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "model/model.h"
+#include "text/stop_text.h"
+
+enum { generate_at_once = 32 }; // prompts whose sessions are open together
 
 sg_generate_options sg_generate_options_default(void)
 {
     return (sg_generate_options){.max_tokens = 200, .sample = sg_sample_options_default()};
 }
 
+// One text on its way.
 typedef struct generator {
     sg_model *model;
+    const sg_tokenizer *tokenizer;
     const sg_generate_options *options;
+    void *user;
     sg_session *session;
     sg_decoder *decoder;
-    int32_t *prompt;
-    int64_t prompt_count;
-    int32_t eos;
+    sg_stop_text stop;
+    int32_t *tokens;     // (room) prompt, then what came
+    int64_t count, most; // most: tokens to add
+    size_t index;        // of the prompt
+    bool going;          // its last token is to be fed
+    bool hushed;         // the listener wants no more
+    double began;        // to decode
+    sg_generate_result result;
 } generator;
 
-// BOS, then the ids of the prompt.
-static sg_status generator_prompt(generator *g, const sg_tokenizer *tokenizer, const char *prompt,
-                                  sg_error *err)
+static void generator_close(generator *g)
+{
+    sg_session_free(g->session);
+    sg_decoder_free(g->decoder);
+    sg_stop_text_close(&g->stop);
+    sg_free(g->tokens);
+    *g = (generator){0};
+}
+
+static sg_status generator_check_prompt(const generator *g, int64_t count, sg_error *err)
 {
     const sg_config *c = &g->model->config;
-    int32_t *ids;
-    size_t count;
-    SG_TRY(sg_tokenizer_encode(tokenizer, prompt, strlen(prompt), NULL, &ids, &count, err));
-    int64_t bos = c->bos_token_id >= 0 ? 1 : 0;
-    g->prompt_count = bos + (int64_t)count;
-    g->prompt = sg_alloc_array((size_t)g->prompt_count + 1, sizeof *g->prompt);
-    if (g->prompt != NULL) {
-        if (bos) g->prompt[0] = (int32_t)c->bos_token_id;
-        memcpy(g->prompt + bos, ids, count * sizeof *ids);
-    }
-    sg_buffer_free(ids);
-    if (g->prompt == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for the prompt");
-    if (g->prompt_count == 0)
+    if (count == 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "prompt: found an empty one, expected text: the model has no BOS");
-    if (g->prompt_count >= c->max_position_embeddings)
+    if (count >= c->max_position_embeddings)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "prompt: found %lld tokens, expected less than the model's %lld positions",
-                       (long long)g->prompt_count, (long long)c->max_position_embeddings);
+                       (long long)count, (long long)c->max_position_embeddings);
     return SG_OK;
 }
 
-static bool generator_say(const generator *g, const char *text, size_t bytes)
-{
-    return bytes == 0 || g->options->text == NULL ||
-           g->options->text(g->options->text_user, text, bytes);
-}
-
-static sg_status generator_run(generator *g, sg_generate_result *result, sg_error *err)
+// What begins a text, then the ids of the prompt; room for what will come.
+static sg_status generator_prompt(generator *g, const char *prompt, sg_error *err)
 {
     const sg_config *c = &g->model->config;
-    int64_t most = c->max_position_embeddings - g->prompt_count;
-    if (g->options->max_tokens < most) most = g->options->max_tokens;
+    int32_t *ids, bos = (int32_t)c->bos_token_id;
+    const int32_t *begin;
+    size_t count, begin_count;
+    if (!sg_tokenizer_begin(g->tokenizer, &begin, &begin_count)) {
+        begin = &bos;
+        begin_count = bos >= 0 ? 1 : 0;
+    }
+    if (g->options->plain_start) begin_count = 0;
+    SG_TRY(sg_tokenizer_encode(g->tokenizer, prompt, strlen(prompt), NULL, &ids, &count, err));
+    g->count = (int64_t)(begin_count + count);
+    sg_status status = generator_check_prompt(g, g->count, err);
+    if (status == SG_OK) {
+        g->most = sg_min(g->options->max_tokens, c->max_position_embeddings - g->count);
+        g->tokens = sg_alloc_array((size_t)(g->count + g->most + 1), sizeof *g->tokens);
+        if (g->tokens == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for the prompt");
+    }
+    if (status == SG_OK && begin_count > 0) memcpy(g->tokens, begin, begin_count * sizeof *ids);
+    if (status == SG_OK) memcpy(g->tokens + begin_count, ids, count * sizeof *ids);
+    sg_buffer_free(ids);
+    return status;
+}
+
+static sg_status generator_no_memory(sg_error *err)
+{
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory while generating");
+}
+
+// Tells what the stops let through.
+static void generator_say(generator *g)
+{
+    const sg_bytes *ready = &g->stop.ready;
+    if (ready->count > 0 && g->options->text != NULL && !g->hushed)
+        g->hushed = !g->options->text(g->user, ready->data, ready->count);
+    if (g->hushed || g->stop.found) g->going = false;
+}
+
+static bool generator_ends(const generator *g, int32_t token)
+{
+    if (g->options->ignore_eos) return false;
+    if (token == g->model->config.eos_token_id) return true;
+    for (size_t i = 0; i < g->options->end_count; i++)
+        if (token == g->options->ends[i]) return true;
+    return false;
+}
+
+// Draws the next token and tells what it says. Afterwards `going` is whether it must be fed.
+static sg_status generator_draw(generator *g, const float *logits, sg_error *err)
+{
+    g->going = g->result.tokens < g->most;
+    if (!g->going) return SG_OK;
+    sg_sample_options sample = g->options->sample;
+    sample.history = g->tokens;
+    sample.history_count = g->count;
+    int32_t token = 0;
+    SG_TRY(sg_sample(logits, g->model->config.vocab_size, &sample, (uint64_t)g->result.tokens,
+                     &token, err));
+    g->going = !generator_ends(g, token);
+    if (!g->going) return SG_OK;
+    g->tokens[g->count++] = token;
+    g->result.tokens++;
+    if (token < sg_tokenizer_vocab_size(g->tokenizer)) {
+        const char *text;
+        size_t bytes;
+        SG_TRY(sg_decoder_push(g->decoder, token, &text, &bytes, err));
+        if (!sg_stop_text_push(&g->stop, text, bytes)) return generator_no_memory(err);
+        generator_say(g);
+    }
+    if (g->result.tokens == g->most) g->going = false;
+    return SG_OK;
+}
+
+// Opens a text: all its prompt goes in, the first token comes out.
+static sg_status generator_open(generator *g, const char *prompt, sg_error *err)
+{
+    g->stop = (sg_stop_text){.stops = g->options->stops, .count = g->options->stop_count};
+    SG_TRY(generator_prompt(g, prompt, err));
+    SG_TRY(sg_session_new(g->model, g->count + g->most, &g->session, err));
+    SG_TRY(sg_decoder_new(g->tokenizer, NULL, &g->decoder, err));
     const float *logits;
+    g->result.prompt_tokens = g->count;
+    double start = sg_clock_seconds();
+    SG_TRY(sg_session_feed(g->session, g->tokens, g->count, &logits, err));
+    g->began = sg_clock_seconds();
+    g->result.prompt_seconds = g->began - start;
+    return generator_draw(g, logits, err);
+}
+
+// Tells what decoder and stops held back.
+static sg_status generator_finish(generator *g, sg_error *err)
+{
     const char *text;
     size_t bytes;
-    double start = sg_clock_seconds();
-    SG_TRY(sg_session_feed(g->session, g->prompt, g->prompt_count, &logits, err));
-    double decoding = sg_clock_seconds();
-    result->prompt_tokens = g->prompt_count;
-    result->prompt_seconds = decoding - start;
-    bool going = true;
-    while (going && result->tokens < most) {
-        int32_t token = 0;
-        SG_TRY(sg_sample(logits, c->vocab_size, &g->options->sample, (uint64_t)result->tokens,
-                         &token, err));
-        if (token == g->eos && !g->options->ignore_eos) break;
-        result->tokens++;
-        SG_TRY(sg_decoder_push(g->decoder, token, &text, &bytes, err));
-        going = generator_say(g, text, bytes);
-        if (going && result->tokens < most)
-            SG_TRY(sg_session_feed(g->session, &token, 1, &logits, err));
-    }
     SG_TRY(sg_decoder_finish(g->decoder, &text, &bytes, err));
-    if (going) generator_say(g, text, bytes);
-    result->seconds = sg_clock_seconds() - decoding;
+    if (!sg_stop_text_push(&g->stop, text, bytes)) return generator_no_memory(err);
+    generator_say(g);
+    if (!g->stop.found) {
+        if (!sg_stop_text_finish(&g->stop)) return generator_no_memory(err);
+        generator_say(g);
+    }
+    g->result.seconds = sg_clock_seconds() - g->began;
     return SG_OK;
+}
+
+// ---- several texts ----------------------------------------------------------------------------
+
+typedef struct generation {
+    sg_model *model;
+    const sg_tokenizer *tokenizer;
+    const sg_generate_options *options;
+    const char *const *prompts;
+    size_t count, next; // prompts, and those begun
+    void *const *users;
+    sg_generate_result *results;
+    generator texts[generate_at_once]; // (active)
+    size_t active;
+    sg_batch *batch;
+} generation;
+
+static sg_status generation_end(generation *all, size_t at, sg_error *err)
+{
+    generator *g = &all->texts[at];
+    SG_TRY(generator_finish(g, err));
+    if (all->results != NULL) all->results[g->index] = g->result;
+    generator_close(g);
+    *g = all->texts[--all->active];
+    all->texts[all->active] = (generator){0};
+    return SG_OK;
+}
+
+// Begins texts until there is no room or no prompt left.
+static sg_status generation_begin(generation *all, sg_error *err)
+{
+    while (all->active < generate_at_once && all->next < all->count) {
+        generator *g = &all->texts[all->active++];
+        size_t index = all->next++;
+        *g = (generator){.model = all->model,
+                         .tokenizer = all->tokenizer,
+                         .options = all->options,
+                         .user = all->users[index],
+                         .index = index};
+        sg_status status = generator_open(g, all->prompts[index], err);
+        if (status != SG_OK && all->count > 1)
+            return sg_fail_context(err, status, "prompt %zu", index + 1);
+        SG_TRY(status);
+        if (!g->going) SG_TRY(generation_end(all, all->active - 1, err));
+    }
+    return SG_OK;
+}
+
+// One more token of every text.
+static sg_status generation_step(generation *all, sg_error *err)
+{
+    sg_session *sessions[generate_at_once];
+    int32_t tokens[generate_at_once];
+    const float *logits;
+    for (size_t i = 0; i < all->active; i++) {
+        sessions[i] = all->texts[i].session;
+        tokens[i] = all->texts[i].tokens[all->texts[i].count - 1];
+    }
+    if (all->active == 1) {
+        SG_TRY(sg_session_feed(sessions[0], tokens, 1, &logits, err));
+    } else {
+        if (all->batch == NULL)
+            SG_TRY(sg_batch_new(all->model, generate_at_once, &all->batch, err));
+        SG_TRY(sg_batch_feed(all->batch, sessions, tokens, (int64_t)all->active, &logits, err));
+    }
+    for (size_t i = 0; i < all->active; i++)
+        SG_TRY(generator_draw(&all->texts[i], logits + (int64_t)i * all->model->config.vocab_size,
+                              err));
+    for (size_t i = all->active; i-- > 0;)
+        if (!all->texts[i].going) SG_TRY(generation_end(all, i, err));
+    return SG_OK;
+}
+
+static sg_status generation_check(const generation *all, sg_error *err)
+{
+    const sg_generate_options *o = all->options;
+    if (o->max_tokens < 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "max-tokens: found %lld, expected at least 0",
+                       (long long)o->max_tokens);
+    for (size_t i = 0; i < o->stop_count; i++)
+        if (o->stops[i][0] == '\0')
+            return sg_fail(err, SG_ERR_ARGUMENT, "stop %zu: found an empty one, expected text",
+                           i + 1);
+    if (sg_tokenizer_vocab_size(all->tokenizer) > all->model->config.vocab_size)
+        return sg_fail(
+            err, SG_ERR_MISMATCH,
+            "the tokenizer has %d tokens, expected at most the model's vocabulary of %lld",
+            sg_tokenizer_vocab_size(all->tokenizer), (long long)all->model->config.vocab_size);
+    return SG_OK;
+}
+
+sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer,
+                           const char *const *prompts, size_t count,
+                           const sg_generate_options *options, void *const *users,
+                           sg_generate_result *results, sg_error *err)
+{
+    generation all = {.model = model,
+                      .tokenizer = tokenizer,
+                      .options = options,
+                      .prompts = prompts,
+                      .count = count,
+                      .users = users,
+                      .results = results};
+    for (size_t i = 0; results != NULL && i < count; i++)
+        results[i] = (sg_generate_result){0};
+    sg_status status = generation_check(&all, err);
+    if (status == SG_OK) status = generation_begin(&all, err);
+    while (status == SG_OK && all.active > 0) {
+        status = generation_step(&all, err);
+        if (status == SG_OK) status = generation_begin(&all, err);
+    }
+    for (size_t i = 0; i < generate_at_once; i++)
+        generator_close(&all.texts[i]);
+    sg_batch_free(all.batch);
+    return status;
 }
 
 sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
                       const sg_generate_options *options, sg_generate_result *result, sg_error *err)
 {
-    sg_generate_result own = {0};
-    if (options->max_tokens < 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "max-tokens: found %lld, expected at least 0",
-                       (long long)options->max_tokens);
-    if (sg_tokenizer_vocab_size(tokenizer) != model->config.vocab_size)
-        return sg_fail(err, SG_ERR_MISMATCH,
-                       "the tokenizer has %d tokens, expected the model's vocabulary of %lld",
-                       sg_tokenizer_vocab_size(tokenizer), (long long)model->config.vocab_size);
-    generator g = {.model = model, .options = options, .eos = (int32_t)model->config.eos_token_id};
-    sg_status status = generator_prompt(&g, tokenizer, prompt, err);
-    if (status == SG_OK) {
-        int64_t room = model->config.max_position_embeddings - g.prompt_count;
-        status = sg_session_new(model, g.prompt_count + sg_min(options->max_tokens, room),
-                                &g.session, err);
-    }
-    if (status == SG_OK) status = sg_decoder_new(tokenizer, NULL, &g.decoder, err);
-    if (status == SG_OK) status = generator_run(&g, &own, err);
-    sg_decoder_free(g.decoder);
-    sg_session_free(g.session);
-    sg_free(g.prompt);
-    if (result != NULL) *result = own;
-    return status;
+    void *user = options->text_user;
+    return sg_generate_many(model, tokenizer, &prompt, 1, options, &user, result, err);
 }

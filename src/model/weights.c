@@ -1,3 +1,4 @@
+#include "model/config.h"
 #include "model/weights.h"
 
 #include "base/alloc.h"
@@ -10,7 +11,7 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
                               sg_narrow_use use, bool *mask, sg_error *err)
 {
     bool training = use == SG_NARROW_TRAINING;
-    sg_rope_table rope = {.positions = 1, .half = config->head_dim / 2};
+    sg_rope_table rope = {.positions = 1, .half = sg_config_rotary_dim(config) / 2};
     sg_graph_options options = {.batch = 1,
                                 .length = 1,
                                 .output = training ? SG_OUTPUT_LOSS : SG_OUTPUT_LAST,
@@ -23,6 +24,12 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
                   sg_tape_reads_narrow(graph->tape, graph->leaves[i], training);
     sg_graph_free(graph);
     return SG_OK;
+}
+
+sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,
+                             sg_error *err)
+{
+    return weights_mask(config, params, SG_NARROW_DECODING, mask, err);
 }
 
 // ---- memory -------------------------------------------------------------------------------------
@@ -102,13 +109,14 @@ sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *p
 void sg_narrow_set_free(sg_narrow_set *set)
 {
     sg_free_big(set->memory, set->bytes);
+    sg_free((void *)set->parts);
     sg_free(set->items);
     *set = (sg_narrow_set){0};
 }
 
 bool sg_narrow_has(const sg_narrow_set *set, size_t i)
 {
-    return set->items != NULL && set->items[i].type != SG_WEIGHTS_F32;
+    return set->items != NULL && sg_stored_is_narrow(&set->items[i]);
 }
 
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,

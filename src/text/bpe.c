@@ -2,6 +2,7 @@
 // list. Words of a text repeat, so results go into a direct-mapped cache.
 #include "text/bpe.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -70,8 +71,12 @@ typedef struct bpe_merge {
 struct sg_bpe {
     bpe_merge *merges;
     size_t mask;
-    int32_t symbols[256]; // id of each byte, -1: not in the vocabulary
-    int32_t unk;          // -1: bytes without a symbol vanish
+    bool byte_level;      // the symbols are bytes, spelled in the byte alphabet; else characters
+    int32_t symbols[256]; // id of each byte, or of each ASCII character; -1: not in the vocabulary
+    sg_token_map characters; // the other characters
+    int32_t bytes[256];      // ids of <0xHH>
+    bool byte_fallback;
+    int32_t unk; // -1: what has no symbol vanishes
     bool fuse_unk, ignore_merges;
     sg_bytes plain;     // the tokens as bytes, for ignore_merges
     sg_token_map words; // those bytes to ids
@@ -111,7 +116,7 @@ static bool bpe_build_merges(sg_bpe *bpe, const sg_hf_tokenizer *hf)
     for (size_t rank = 0; rank < hf->merge_count; rank++) {
         const sg_hf_merge *merge = &hf->merges[rank];
         bpe_merge *slot = (bpe_merge *)bpe_find(bpe, merge->left, merge->right);
-        *slot = (bpe_merge){bpe_pair(merge->left, merge->right), (uint32_t)rank, merge->result};
+        *slot = (bpe_merge){bpe_pair(merge->left, merge->right), merge->rank, merge->result};
     }
     return true;
 }
@@ -127,8 +132,10 @@ static bool bpe_build_words(sg_bpe *bpe, const sg_hf_tokenizer *hf)
     if (!sg_token_map_open(&bpe->words, (size_t)hf->vocab_size)) return false;
     for (int32_t id = 0; id < hf->vocab_size; id++) {
         size_t begin = bpe->plain.count;
-        bool whole;
-        if (!sg_bytes_unspell(hf->tokens[id].text, hf->tokens[id].bytes, &bpe->plain, &whole))
+        bool whole = true;
+        if (!(bpe->byte_level
+                  ? sg_bytes_unspell(hf->tokens[id].text, hf->tokens[id].bytes, &bpe->plain, &whole)
+                  : sg_bytes_add(&bpe->plain, hf->tokens[id].text, hf->tokens[id].bytes)))
             return false;
         if (whole)
             sg_token_map_put(&bpe->words, bpe->plain.data + begin, bpe->plain.count - begin, id);
@@ -136,19 +143,39 @@ static bool bpe_build_words(sg_bpe *bpe, const sg_hf_tokenizer *hf)
     return true;
 }
 
-static void bpe_build_symbols(sg_bpe *bpe, const sg_hf_tokenizer *hf)
+static bool bpe_build_symbols(sg_bpe *bpe, const sg_hf_tokenizer *hf)
 {
     for (int b = 0; b < 256; b++)
-        bpe->symbols[b] = -1;
-    for (int32_t id = 0; id < hf->vocab_size; id++) {
-        uint32_t code;
-        sg_hf_string token = hf->tokens[id];
-        if (token.bytes == 0 ||
-            (size_t)sg_utf8_decode(token.text, token.bytes, &code) != token.bytes)
-            continue;
-        int byte = sg_char_to_byte(code);
-        if (byte >= 0) bpe->symbols[byte] = id;
+        bpe->symbols[b] = bpe->bytes[b] = -1;
+    size_t others = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1 && !sg_token_map_open(&bpe->characters, others)) return false;
+        for (int32_t id = 0; id < hf->vocab_size; id++) {
+            uint32_t code;
+            sg_hf_string token = hf->tokens[id];
+            int byte = sg_hf_fallback_byte(token.text, token.bytes);
+            char name[8];
+            // Only the spelling with capitals is looked for.
+            snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte & 0xFFU);
+            if (byte >= 0 && memcmp(name, token.text, 6) == 0) bpe->bytes[byte] = id;
+            if (token.bytes == 0 ||
+                (size_t)sg_utf8_decode(token.text, token.bytes, &code) != token.bytes)
+                continue;
+            if (bpe->byte_level)
+                byte = sg_char_to_byte(code);
+            else
+                byte = code < 0x80 ? (int)code : -1;
+            if (byte >= 0) {
+                bpe->symbols[byte] = id;
+            } else if (!bpe->byte_level) {
+                if (pass == 0)
+                    others++;
+                else
+                    sg_token_map_put(&bpe->characters, token.text, token.bytes, id);
+            }
+        }
     }
+    return true;
 }
 
 sg_status sg_bpe_new(const sg_hf_tokenizer *hf, sg_bpe **bpe, sg_error *err)
@@ -159,8 +186,10 @@ sg_status sg_bpe_new(const sg_hf_tokenizer *hf, sg_bpe **bpe, sg_error *err)
     made->unk = hf->unk;
     made->fuse_unk = hf->fuse_unk;
     made->ignore_merges = hf->ignore_merges;
-    bpe_build_symbols(made, hf);
-    if (!bpe_build_merges(made, hf) || (hf->ignore_merges && !bpe_build_words(made, hf))) {
+    made->byte_level = sg_hf_byte_level(hf) != NULL;
+    made->byte_fallback = hf->byte_fallback;
+    if (!bpe_build_symbols(made, hf) || !bpe_build_merges(made, hf) ||
+        (hf->ignore_merges && !bpe_build_words(made, hf))) {
         sg_bpe_free(made);
         return sg_fail(err, SG_ERR_MEMORY, "out of memory");
     }
@@ -173,6 +202,7 @@ void sg_bpe_free(sg_bpe *bpe)
     if (bpe == NULL) return;
     sg_free(bpe->merges);
     sg_free(bpe->plain.data);
+    sg_token_map_close(&bpe->characters);
     sg_token_map_close(&bpe->words);
     sg_free(bpe);
 }
@@ -234,28 +264,60 @@ void sg_bpe_scratch_free(sg_bpe_scratch *scratch)
     sg_free(scratch);
 }
 
-// The symbols of the bytes, before any merge.
-static bool bpe_spell(const sg_bpe *bpe, const char *word, size_t bytes, sg_ids *out)
+// The symbol of word[0..*length), -1 for none; sets *length.
+static int32_t bpe_symbol_at(const sg_bpe *bpe, const char *word, size_t *length)
 {
-    out->count = 0;
-    if (!sg_grow((void **)&out->data, &out->capacity, bytes + 1, sizeof *out->data)) return false;
-    bool after_unk = false;
-    for (size_t i = 0; i < bytes; i++) {
-        int32_t id = bpe->symbols[(unsigned char)word[i]];
-        if (id < 0) {
-            bool drop = bpe->unk < 0 || (after_unk && bpe->fuse_unk);
-            after_unk = true;
-            if (drop) continue;
-            id = bpe->unk;
-        } else {
-            after_unk = false;
-        }
-        out->data[out->count++] = id;
+    unsigned char first = (unsigned char)word[0];
+    uint32_t code;
+    *length = 1;
+    if (bpe->byte_level || first < 0x80) return bpe->symbols[first];
+    *length = (size_t)sg_utf8_decode_valid(word, &code);
+    return sg_token_map_get(&bpe->characters, word, *length);
+}
+
+// Appends the tokens of the bytes of a character; false when one is missing.
+static bool bpe_fall_back(const sg_bpe *bpe, const char *text, size_t length, sg_ids *out)
+{
+    char spelled[4];
+    if (!bpe->byte_fallback) return false;
+    if (bpe->byte_level) { // the character is the one that spells the byte
+        length = (size_t)sg_utf8_encode(sg_byte_to_char((uint8_t)text[0]), spelled);
+        text = spelled;
     }
+    for (size_t i = 0; i < length; i++)
+        if (bpe->bytes[(unsigned char)text[i]] < 0) return false;
+    for (size_t i = 0; i < length; i++)
+        out->data[out->count++] = bpe->bytes[(unsigned char)text[i]];
     return true;
 }
 
-static void bpe_merge_short(const sg_bpe *bpe, int32_t *ids, size_t *count)
+// The symbols of a word, before any merge. As in the library an unknown token is put down when the
+// next known symbol comes, which is behind the tokens of bytes in between.
+static bool bpe_spell(const sg_bpe *bpe, const char *word, size_t bytes, sg_ids *out)
+{
+    out->count = 0;
+    // A byte of the alphabet is spelled in two bytes at most.
+    if (!sg_grow((void **)&out->data, &out->capacity, 2 * bytes + 1, sizeof *out->data))
+        return false;
+    bool pending = false;
+    size_t length;
+    for (size_t i = 0; i < bytes; i += length) {
+        int32_t id = bpe_symbol_at(bpe, word + i, &length);
+        if (id >= 0) {
+            if (pending) out->data[out->count++] = bpe->unk;
+            pending = false;
+            out->data[out->count++] = id;
+        } else if (!bpe_fall_back(bpe, word + i, length, out) && bpe->unk >= 0) {
+            if (pending && !bpe->fuse_unk) out->data[out->count++] = bpe->unk;
+            pending = true;
+        }
+    }
+    if (pending) out->data[out->count++] = bpe->unk;
+    return true;
+}
+
+// Merges until nothing can be, or `least` symbols are left.
+static void bpe_merge_short(const sg_bpe *bpe, int32_t *ids, size_t *count, size_t least)
 {
     uint32_t ranks[bpe_short];
     int32_t results[bpe_short];
@@ -265,7 +327,7 @@ static void bpe_merge_short(const sg_bpe *bpe, int32_t *ids, size_t *count)
         ranks[i] = merge->rank;
         results[i] = merge->result;
     }
-    while (n > 1) {
+    while (n > least) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
             if (ranks[i] < ranks[best]) best = i;
@@ -331,7 +393,8 @@ static bpe_candidate bpe_pop(sg_bpe_scratch *s)
     return top;
 }
 
-static bool bpe_merge_long(const sg_bpe *bpe, sg_bpe_scratch *s, int32_t *ids, size_t *count)
+static bool bpe_merge_long(const sg_bpe *bpe, sg_bpe_scratch *s, int32_t *ids, size_t *count,
+                           size_t least)
 {
     if (*count >= UINT32_MAX) return false;
     uint32_t n = (uint32_t)*count;
@@ -341,7 +404,7 @@ static bool bpe_merge_long(const sg_bpe *bpe, sg_bpe_scratch *s, int32_t *ids, s
     s->heap_count = 0;
     for (uint32_t i = 0; i < n; i++)
         if (!bpe_push(bpe, s, i, n)) return false;
-    while (s->heap_count > 0) {
+    for (size_t left_over = n; s->heap_count > 0 && left_over > least;) {
         bpe_candidate top = bpe_pop(s);
         bpe_symbol *left = &s->symbols[top.at];
         if (left->id < 0 || left->next == n) continue;
@@ -349,6 +412,7 @@ static bool bpe_merge_long(const sg_bpe *bpe, sg_bpe_scratch *s, int32_t *ids, s
         // Entries are not taken off the heap when their pair changes; they are found out here.
         const bpe_merge *merge = bpe_find(bpe, left->id, right->id);
         if (merge->rank == BPE_NO_RANK || merge->result != top.result) continue;
+        left_over--;
         left->id = top.result;
         right->id = -1;
         left->next = right->next;
@@ -379,8 +443,8 @@ bool sg_bpe_word(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, s
     sg_ids *ids = &scratch->first;
     if (!bpe_spell(bpe, word, bytes, ids)) return false;
     if (ids->count <= bpe_short)
-        bpe_merge_short(bpe, ids->data, &ids->count);
-    else if (!bpe_merge_long(bpe, scratch, ids->data, &ids->count))
+        bpe_merge_short(bpe, ids->data, &ids->count, 1);
+    else if (!bpe_merge_long(bpe, scratch, ids->data, &ids->count, 1))
         return false;
     if (cached != NULL && ids->count <= bpe_cache_ids) {
         cached->bytes = (uint8_t)bytes;
@@ -389,4 +453,20 @@ bool sg_bpe_word(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, s
         memcpy(cached->ids, ids->data, ids->count * sizeof *cached->ids);
     }
     return sg_ids_add(out, ids->data, ids->count);
+}
+
+bool sg_bpe_last_pair(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, size_t bytes,
+                      bool *found, int32_t pair[2])
+{
+    sg_ids *ids = &scratch->first;
+    *found = false;
+    if (!bpe_spell(bpe, word, bytes, ids)) return false;
+    if (ids->count <= bpe_short)
+        bpe_merge_short(bpe, ids->data, &ids->count, 2);
+    else if (!bpe_merge_long(bpe, scratch, ids->data, &ids->count, 2))
+        return false;
+    if (ids->count != 2) return true;
+    memcpy(pair, ids->data, 2 * sizeof *pair);
+    *found = bpe_find(bpe, pair[0], pair[1])->rank != BPE_NO_RANK;
+    return true;
 }

@@ -1,6 +1,6 @@
-// Byte-pair encoding of one word (Sennrich et al. 2016, in the byte-level form of Radford et al. 2019):
-// bytes become their symbols, then the adjacent pair of lowest rank, leftmost first, is joined until
-// no pair of the merge list is left.
+// Byte-pair encoding of one word (Sennrich et al. 2016): its characters become symbols, or its bytes in
+// the byte-level form of Radford et al. 2019; then the adjacent pair of lowest rank, leftmost first, is
+// joined until no pair of the merge list is left.
 #ifndef SG_TEXT_BPE_H
 #define SG_TEXT_BPE_H
 
@@ -47,5 +47,10 @@ void sg_bpe_scratch_free(sg_bpe_scratch *scratch);
 // n log n in the length of the word.
 bool sg_bpe_word(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, size_t bytes,
                  sg_ids *out);
+
+// The last two symbols before a word is one: pair[2], and *found whether it ever is. False when out of
+// memory.
+bool sg_bpe_last_pair(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, size_t bytes,
+                      bool *found, int32_t pair[2]);
 
 #endif

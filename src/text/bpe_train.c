@@ -341,7 +341,8 @@ static bool train_add_merge(train_state *s, uint64_t key, int32_t *made)
     if (*made < 0 || !sg_grow((void **)&learned->merges, &learned->merge_capacity,
                               learned->merge_count + 1, sizeof *learned->merges))
         return false;
-    learned->merges[learned->merge_count++] = (sg_hf_merge){left, right, *made};
+    uint32_t rank = (uint32_t)learned->merge_count;
+    learned->merges[learned->merge_count++] = (sg_hf_merge){left, right, *made, rank};
     return true;
 }
 

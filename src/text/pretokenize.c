@@ -1,5 +1,5 @@
-// The pre-tokenizers ByteLevel, Split, Digits and Punctuation. GPT-2's regular expression, which nearly every file
-// uses, is a hand-written scanner; other patterns go to PCRE2.
+// The pre-tokenizers ByteLevel, Split, Digits, Punctuation and Metaspace. GPT-2's regular expression,
+// which nearly every file uses, is a hand-written scanner; other patterns go to PCRE2.
 #include "text/pretokenize.h"
 
 #include <string.h>
@@ -319,6 +319,9 @@ static sg_status cut_split(const cut_step *step, sg_matcher *matcher, sg_cutting
         SG_TRY(cut_find_class(c, sg_char_is_numeric, span, err));
     } else if (step->hf.kind == SG_HF_PUNCTUATION) {
         SG_TRY(cut_find_class(c, sg_char_is_punctuation, span, err));
+    } else if (step->hf.kind == SG_HF_METASPACE) {
+        behavior = SG_HF_MERGED_WITH_NEXT;
+        SG_TRY(cut_find_literal(c, step->hf.pattern, span, err));
     } else if (step->gpt2) {
         SG_TRY(cut_find_gpt2(c, span, err));
     } else if (matcher != NULL) {
@@ -332,14 +335,26 @@ static sg_status cut_split(const cut_step *step, sg_matcher *matcher, sg_cutting
     return cut_apply(c, behavior) ? SG_OK : cut_no_memory(err);
 }
 
-typedef enum cut_rewriting { CUT_ADD_SPACE, CUT_SPELL, CUT_UNSPELL } cut_rewriting;
+typedef enum cut_rewriting { CUT_ADD_SPACE, CUT_SPELL, CUT_UNSPELL, CUT_METASPACE } cut_rewriting;
+
+static bool cut_put_metaspace(const cut_step *step, const char *text, size_t bytes, bool leads,
+                              sg_bytes *out)
+{
+    sg_hf_string mark = step->hf.pattern;
+    bool marked =
+        text[0] == ' ' || (bytes >= mark.bytes && memcmp(text, mark.text, mark.bytes) == 0);
+    bool prepend = step->hf.prepend == SG_HF_ALWAYS || (step->hf.prepend == SG_HF_FIRST && leads);
+    if (prepend && !marked && !sg_bytes_add(out, mark.text, mark.bytes)) return false;
+    return sg_bytes_add_replaced(out, text, bytes, " ", 1, mark.text, mark.bytes);
+}
 
 // Rebuilds the text word by word: with a space in front of every one that has none, or with bytes
-// spelled in the byte alphabet, or back.
-static bool cut_rewrite(sg_cutting *c, cut_rewriting how)
+// spelled in the byte alphabet, or back, or with marks for spaces.
+static bool cut_rewrite(sg_cutting *c, const cut_step *step, cut_rewriting how)
 {
     sg_bytes made = {0};
     bool fine = true, whole;
+    c->leads = c->leads && c->count > 0 && c->words[0].begin == 0;
     for (size_t i = 0; i < c->count && fine; i++) {
         sg_span *word = &c->words[i];
         const char *text = c->text + word->begin;
@@ -348,6 +363,8 @@ static bool cut_rewrite(sg_cutting *c, cut_rewriting how)
             fine = sg_bytes_spell(text, bytes, &made);
         else if (how == CUT_UNSPELL)
             fine = sg_bytes_unspell(text, bytes, &made, &whole);
+        else if (how == CUT_METASPACE)
+            fine = cut_put_metaspace(step, text, bytes, c->leads && i == 0, &made);
         else
             fine =
                 (text[0] == ' ' || sg_bytes_add(&made, " ", 1)) && sg_bytes_add(&made, text, bytes);
@@ -363,10 +380,9 @@ static bool cut_rewrite(sg_cutting *c, cut_rewriting how)
     return true;
 }
 
-static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *err)
+// Makes the words the pieces of the next step, in c->other; returns their number.
+static size_t cut_next(sg_cutting *c)
 {
-    if (step->hf.add_prefix_space && !cut_rewrite(c, CUT_ADD_SPACE)) return cut_no_memory(err);
-    if (!step->hf.use_regex) return SG_OK;
     sg_span *pieces = c->words;
     size_t count = c->count, capacity = c->capacity;
     c->words = c->other;
@@ -374,6 +390,15 @@ static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *e
     c->count = 0;
     c->other = pieces;
     c->other_capacity = capacity;
+    return count;
+}
+
+static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *err)
+{
+    if (step->hf.add_prefix_space && !cut_rewrite(c, step, CUT_ADD_SPACE))
+        return cut_no_memory(err);
+    if (!step->hf.use_regex) return SG_OK;
+    size_t count = cut_next(c);
     for (size_t i = 0; i < count; i++) {
         for (size_t at = c->other[i].begin; at < c->other[i].end;) {
             size_t end = sg_gpt2_word_end(c->text, c->other[i].end, at);
@@ -385,10 +410,11 @@ static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *e
 }
 
 sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text, size_t bytes,
-                        sg_error *err)
+                        bool leads, sg_error *err)
 {
     c->text = text;
     c->count = 0;
+    c->leads = leads;
     bool spelled = false;
     if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);
     for (size_t s = 0; s < cutter->count; s++) {
@@ -397,19 +423,17 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
             SG_TRY(cut_byte_level(step, c, err));
             // What comes behind sees the spelling of the bytes.
             spelled = s + 1 < cutter->count;
-            if (spelled && !cut_rewrite(c, CUT_SPELL)) return cut_no_memory(err);
+            if (spelled && !cut_rewrite(c, step, CUT_SPELL)) return cut_no_memory(err);
             continue;
         }
-        sg_span *pieces = c->words;
-        size_t count = c->count, capacity = c->capacity;
-        c->words = c->other;
-        c->capacity = c->other_capacity;
-        c->count = 0;
-        c->other = pieces;
-        c->other_capacity = capacity;
+        if (step->hf.kind == SG_HF_METASPACE) {
+            if (!cut_rewrite(c, step, CUT_METASPACE)) return cut_no_memory(err);
+            if (!step->hf.split) continue;
+        }
+        size_t count = cut_next(c);
         for (size_t i = 0; i < count; i++)
             SG_TRY(cut_split(step, c->matchers[s], c, c->other[i], err));
     }
-    if (spelled && !cut_rewrite(c, CUT_UNSPELL)) return cut_no_memory(err);
+    if (spelled && !cut_rewrite(c, NULL, CUT_UNSPELL)) return cut_no_memory(err);
     return SG_OK;
 }

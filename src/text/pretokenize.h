@@ -32,6 +32,7 @@ typedef struct sg_cutting {
     bool *is_match;
     size_t match_count, match_capacity, flag_capacity;
     sg_bytes rewritten;
+    bool leads; // whether words[0], if it begins at 0, does so at the beginning of all text
     sg_matcher **matchers; // (steps), NULL where a step needs none
     size_t matcher_count;
 } sg_cutting;
@@ -39,8 +40,9 @@ typedef struct sg_cutting {
 // Fails only for lack of memory. A zeroed sg_cutting may be closed.
 sg_status sg_cutting_open(const sg_cutter *cutter, sg_cutting *cutting, sg_error *err);
 void sg_cutting_close(sg_cutting *cutting);
-// Cuts text[0..bytes), valid UTF-8, not empty: words are cutting->text[begin..end) in order.
+// Cuts text[0..bytes), valid UTF-8, not empty: words are cutting->text[begin..end) in order. `leads`
+// tells that nothing came before this text, no added token either.
 sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *cutting, const char *text,
-                        size_t bytes, sg_error *err);
+                        size_t bytes, bool leads, sg_error *err);
 
 #endif

@@ -6,19 +6,12 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "text/decode_steps.h"
+#include "text/vocab.h"
 
 static sg_status tokenizer_no_memory(const char *name, sg_error *err)
 {
     return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
-}
-
-// The library decodes a token that is all byte alphabet to those bytes, any other to its own text.
-static bool tokenizer_add_plain(sg_tokenizer *t, sg_hf_string token)
-{
-    bool whole = false;
-    if (t->hf->byte_decoder && !sg_bytes_unspell(token.text, token.bytes, &t->plain, &whole))
-        return false;
-    return whole || sg_bytes_add(&t->plain, token.text, token.bytes);
 }
 
 static sg_status tokenizer_build_ids(sg_tokenizer *t, const char *name, sg_error *err)
@@ -41,7 +34,8 @@ static sg_status tokenizer_build_ids(sg_tokenizer *t, const char *name, sg_error
     }
     for (size_t id = 0; id < size; id++) {
         t->plain_at[id] = t->plain.count;
-        if (!tokenizer_add_plain(t, t->texts[id])) return tokenizer_no_memory(name, err);
+        if (!sg_decode_plain(hf, t->texts[id].text, t->texts[id].bytes, &t->plain))
+            return tokenizer_no_memory(name, err);
         sg_token_map_put(&t->ids, t->texts[id].text, t->texts[id].bytes, (int32_t)id);
     }
     t->plain_at[size] = t->plain.count;
@@ -114,19 +108,20 @@ static void tokenizer_find_roles(sg_tokenizer *t)
     if (t->bos < 0) t->bos = t->eos;
 }
 
-static sg_status tokenizer_build(sg_tokenizer *t, const void *json, size_t bytes, const char *name,
-                                 sg_error *err)
+static sg_status tokenizer_new(const char *name, sg_tokenizer **made, sg_error *err)
 {
-    if (bytes > SG_HF_FILE_MAX)
-        return sg_fail(err, SG_ERR_FORMAT, "%s: found %zu bytes, expected at most %zu", name, bytes,
-                       SG_HF_FILE_MAX);
-    if (pthread_mutex_init(&t->lock, NULL) != 0) return tokenizer_no_memory(name, err);
-    t->has_lock = true;
-    t->json = sg_strndup(json, bytes);
-    if (t->json == NULL) return tokenizer_no_memory(name, err);
-    t->json_bytes = bytes;
-    t->hash = sg_hash(json, bytes);
-    SG_TRY(sg_hf_tokenizer_parse(t->json, bytes, name, &t->hf, err));
+    *made = sg_alloc_zero(1, sizeof **made);
+    if (*made == NULL) return tokenizer_no_memory(name, err);
+    (*made)->has_lock = pthread_mutex_init(&(*made)->lock, NULL) == 0;
+    if ((*made)->has_lock) return SG_OK;
+    sg_free(*made);
+    *made = NULL;
+    return tokenizer_no_memory(name, err);
+}
+
+// From t->hf, all the rest.
+static sg_status tokenizer_build(sg_tokenizer *t, const char *name, sg_error *err)
+{
     SG_TRY(tokenizer_build_ids(t, name, err));
     SG_TRY(sg_bpe_new(t->hf, &t->bpe, err));
     SG_TRY(sg_cutter_new(t->hf->pre, t->hf->pre_count, name, &t->cutter, err));
@@ -136,13 +131,78 @@ static sg_status tokenizer_build(sg_tokenizer *t, const void *json, size_t bytes
     return SG_OK;
 }
 
-sg_status sg_tokenizer_from_memory(const void *json, size_t bytes, const char *name,
+static sg_status tokenizer_read_json(sg_tokenizer *t, const void *json, size_t bytes,
+                                     const char *name, sg_error *err)
+{
+    if (bytes > SG_HF_FILE_MAX)
+        return sg_fail(err, SG_ERR_FORMAT, "%s: found %zu bytes, expected at most %zu", name, bytes,
+                       SG_HF_FILE_MAX);
+    t->json = sg_strndup(json, bytes);
+    if (t->json == NULL) return tokenizer_no_memory(name, err);
+    t->json_bytes = bytes;
+    t->hash = sg_hash(json, bytes);
+    SG_TRY(sg_hf_tokenizer_parse(t->json, bytes, name, &t->hf, err));
+    return tokenizer_build(t, name, err);
+}
+
+// What stands for the tokenizer.json of one that has none.
+static uint64_t tokenizer_hash_steps(const sg_hf_tokenizer *hf)
+{
+    uint64_t hash = sg_hash(hf->merges, hf->merge_count * sizeof *hf->merges);
+    for (int32_t id = 0; id < hf->vocab_size; id++)
+        hash = hash * 0x9E3779B97F4A7C15ULL ^ sg_hash(hf->tokens[id].text, hf->tokens[id].bytes);
+    return hash;
+}
+
+// The text is made at once, so that what is packed with this tokenizer is known as packed with the
+// tokenizer.json that goes along.
+static sg_status tokenizer_make_json(sg_tokenizer *t, sg_error *err)
+{
+    sg_status status = sg_hf_tokenizer_text(t->hf, &t->json, &t->json_bytes, err);
+    if (status == SG_ERR_UNSUPPORTED) {
+        t->hash = tokenizer_hash_steps(t->hf);
+        return SG_OK;
+    }
+    if (status == SG_OK) t->hash = sg_hash(t->json, t->json_bytes);
+    return status;
+}
+
+sg_status sg_tokenizer_from_steps(sg_hf_tokenizer *hf, const char *name, sg_tokenizer **tokenizer,
+                                  sg_error *err)
+{
+    *tokenizer = NULL;
+    sg_tokenizer *made;
+    sg_status status = tokenizer_new(name, &made, err);
+    if (status != SG_OK) {
+        sg_hf_tokenizer_free(hf);
+        return status;
+    }
+    made->hf = hf;
+    status = tokenizer_build(made, name, err);
+    if (status == SG_OK) status = tokenizer_make_json(made, err);
+    if (status != SG_OK)
+        sg_tokenizer_free(made);
+    else
+        *tokenizer = made;
+    return status;
+}
+
+// A tokenizer.bin begins with a small number in four bytes, and JSON has no NUL.
+static bool tokenizer_is_llama2c(const void *data, size_t bytes)
+{
+    const char *at = data;
+    return bytes >= 4 && at[2] == '\0' && at[3] == '\0';
+}
+
+sg_status sg_tokenizer_from_memory(const void *data, size_t bytes, const char *name,
                                    sg_tokenizer **tokenizer, sg_error *err)
 {
     *tokenizer = NULL;
-    sg_tokenizer *made = sg_alloc_zero(1, sizeof *made);
-    if (made == NULL) return tokenizer_no_memory(name, err);
-    sg_status status = tokenizer_build(made, json, bytes, name, err);
+    if (tokenizer_is_llama2c(data, bytes))
+        return sg_tokenizer_from_llama2c(data, bytes, name, tokenizer, err);
+    sg_tokenizer *made;
+    SG_TRY(tokenizer_new(name, &made, err));
+    sg_status status = tokenizer_read_json(made, data, bytes, name, err);
     if (status != SG_OK)
         sg_tokenizer_free(made);
     else
@@ -158,11 +218,11 @@ sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error
         SG_TRY(sg_path_join(file, sizeof file, path, "tokenizer.json", err));
         path = file;
     }
-    char *json;
+    char *data;
     size_t bytes;
-    SG_TRY(sg_file_read(path, SG_HF_FILE_MAX, &json, &bytes, err));
-    sg_status status = sg_tokenizer_from_memory(json, bytes, path, tokenizer, err);
-    sg_free(json);
+    SG_TRY(sg_file_read(path, SG_HF_FILE_MAX, &data, &bytes, err));
+    sg_status status = sg_tokenizer_from_memory(data, bytes, path, tokenizer, err);
+    sg_free(data);
     return status;
 }
 
@@ -191,10 +251,15 @@ void sg_tokenizer_free(sg_tokenizer *t)
 
 sg_status sg_tokenizer_save(const sg_tokenizer *t, const char *folder, sg_error *err)
 {
-    char path[SG_PATH_MAX];
-    SG_TRY(sg_folder_make(folder, err));
-    SG_TRY(sg_path_join(path, sizeof path, folder, "tokenizer.json", err));
-    return sg_file_write_atomic(path, t->json, t->json_bytes, err);
+    char path[SG_PATH_MAX], *made = NULL;
+    size_t bytes = t->json_bytes;
+    if (t->json == NULL) SG_TRY(sg_hf_tokenizer_text(t->hf, &made, &bytes, err)); // says why not
+    sg_status status = sg_folder_make(folder, err);
+    if (status == SG_OK) status = sg_path_join(path, sizeof path, folder, "tokenizer.json", err);
+    if (status == SG_OK)
+        status = sg_file_write_atomic(path, made != NULL ? made : t->json, bytes, err);
+    sg_free(made);
+    return status;
 }
 
 int32_t sg_tokenizer_vocab_size(const sg_tokenizer *t)
@@ -235,4 +300,11 @@ int32_t sg_tokenizer_bos(const sg_tokenizer *t)
 int32_t sg_tokenizer_pad(const sg_tokenizer *t)
 {
     return t->pad;
+}
+
+bool sg_tokenizer_begin(const sg_tokenizer *t, const int32_t **ids, size_t *count)
+{
+    *ids = t->hf->prefix;
+    *count = t->hf->prefix_count;
+    return t->hf->has_template;
 }

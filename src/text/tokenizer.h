@@ -21,7 +21,7 @@ typedef struct sg_encoder {
 
 struct sg_tokenizer {
     sg_hf_tokenizer *hf;
-    char *json; // the file, as read
+    char *json; // its tokenizer.json, as read or made; NULL where it cannot be written as one
     size_t json_bytes;
     uint64_t hash;
     int32_t size;              // ids, added tokens included
@@ -39,6 +39,10 @@ struct sg_tokenizer {
     bool has_lock;
     sg_encoder *encoders; // idle ones
 };
+
+// Makes a tokenizer that did not come from a tokenizer.json. Takes `hf`, also on failure.
+sg_status sg_tokenizer_from_steps(sg_hf_tokenizer *hf, const char *name, sg_tokenizer **tokenizer,
+                                  sg_error *err);
 
 // Runs text through the normalisers. *out is the text itself or one of the two buffers.
 sg_status sg_normalize_steps(const sg_hf_tokenizer *hf, sg_bytes buffers[2], const char *text,

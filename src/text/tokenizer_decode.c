@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "text/decode_steps.h"
 #include "text/tokenizer.h"
 
 sg_decode_options sg_decode_options_default(void)
@@ -9,19 +10,19 @@ sg_decode_options sg_decode_options_default(void)
     return (sg_decode_options){.skip_special = true, .raw = false};
 }
 
-// Appends what a token stands for. Without a decoder the library joins spellings with spaces.
+// Hands one more token to the steps. Without a decoder the library joins spellings with spaces.
 static sg_status decode_one(const sg_tokenizer *t, int32_t id, bool skip_special, bool *first,
-                            sg_bytes *out, sg_error *err)
+                            sg_decoding *steps, sg_error *err)
 {
     if (id < 0 || id >= t->size)
         return sg_fail(err, SG_ERR_ARGUMENT, "token id: found %d, expected 0 to %d", id,
                        t->size - 1);
     if (skip_special && sg_tokenizer_is_special(t, id)) return SG_OK;
-    bool space = !t->hf->byte_decoder && !*first;
+    bool space = !t->hf->has_decoder && !*first;
     *first = false;
     size_t begin = t->plain_at[id], end = t->plain_at[id + 1];
-    if ((space && !sg_bytes_add(out, " ", 1)) ||
-        !sg_bytes_add(out, t->plain.data + begin, end - begin))
+    if ((space && !sg_decoding_push(steps, " ", 1)) ||
+        !sg_decoding_push(steps, t->plain.data + begin, end - begin))
         return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
     return SG_OK;
 }
@@ -36,10 +37,14 @@ sg_status sg_tokenizer_decode(const sg_tokenizer *t, const int32_t *ids, size_t 
     if (options == NULL) options = &plain;
     sg_bytes out = {0}, repaired = {0};
     bool first = true;
+    sg_decoding steps;
+    bool fine = sg_decoding_open(&steps, t->hf, options->raw, &out);
     sg_status status = SG_OK;
-    for (size_t i = 0; i < count && status == SG_OK; i++)
-        status = decode_one(t, ids[i], options->skip_special, &first, &out, err);
-    bool fine = status == SG_OK && sg_bytes_add(&out, "", 1); // the NUL
+    for (size_t i = 0; i < count && status == SG_OK && fine; i++)
+        status = decode_one(t, ids[i], options->skip_special, &first, &steps, err);
+    fine = fine && status == SG_OK && sg_decoding_finish(&steps) &&
+           sg_bytes_add(&out, "", 1); // the NUL
+    sg_decoding_close(&steps);
     if (fine && !options->raw && sg_utf8_valid_prefix(out.data, out.count) != out.count) {
         fine = sg_utf8_repair(out.data, out.count, &repaired);
         sg_free(out.data);
@@ -60,7 +65,8 @@ struct sg_decoder {
     const sg_tokenizer *tokenizer;
     sg_decode_options options;
     bool first;
-    sg_bytes pending; // the beginning of a character
+    sg_decoding steps;
+    sg_bytes pending; // what the steps gave: the beginning of a character
     sg_bytes out;     // what the last call handed out
 };
 
@@ -72,12 +78,17 @@ sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options 
     (*decoder)->tokenizer = tokenizer;
     (*decoder)->options = options != NULL ? *options : sg_decode_options_default();
     (*decoder)->first = true;
-    return SG_OK;
+    sg_decoder *d = *decoder;
+    if (sg_decoding_open(&d->steps, tokenizer->hf, d->options.raw, &d->pending)) return SG_OK;
+    sg_decoder_free(d);
+    *decoder = NULL;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory");
 }
 
 void sg_decoder_free(sg_decoder *decoder)
 {
     if (decoder == NULL) return;
+    sg_decoding_close(&decoder->steps);
     sg_free(decoder->pending.data);
     sg_free(decoder->out.data);
     sg_free(decoder);
@@ -118,7 +129,7 @@ sg_status sg_decoder_push(sg_decoder *d, int32_t id, const char **text, size_t *
     *bytes = 0;
     if (!sg_bytes_add(&d->pending, "", 0)) // never NULL below
         return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
-    SG_TRY(decode_one(d->tokenizer, id, d->options.skip_special, &d->first, &d->pending, err));
+    SG_TRY(decode_one(d->tokenizer, id, d->options.skip_special, &d->first, &d->steps, err));
     size_t ready =
         d->options.raw ? d->pending.count : decode_ready(d->pending.data, d->pending.count);
     return decode_hand_out(d, ready, text, bytes, err);
@@ -129,6 +140,8 @@ sg_status sg_decoder_finish(sg_decoder *d, const char **text, size_t *bytes, sg_
     *text = "";
     *bytes = 0;
     d->first = true;
+    if (!sg_decoding_finish(&d->steps))
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
     if (d->pending.count == 0) return SG_OK;
     return decode_hand_out(d, d->pending.count, text, bytes, err);
 }

@@ -26,21 +26,6 @@ static bool encode_lower(const char *text, size_t bytes, sg_bytes *out)
     return true;
 }
 
-static bool encode_replace(const sg_hf_normalizer *step, const char *text, size_t bytes,
-                           sg_bytes *out)
-{
-    size_t at = 0;
-    while (at < bytes) {
-        const char *hit = memmem(text + at, bytes - at, step->pattern.text, step->pattern.bytes);
-        size_t end = hit == NULL ? bytes : (size_t)(hit - text);
-        if (!sg_bytes_add(out, text + at, end - at)) return false;
-        if (hit == NULL) break;
-        if (!sg_bytes_add(out, step->content.text, step->content.bytes)) return false;
-        at = end + step->pattern.bytes;
-    }
-    return true;
-}
-
 static bool encode_strip(const sg_hf_normalizer *step, const char *text, size_t bytes,
                          sg_bytes *out)
 {
@@ -80,7 +65,8 @@ static bool encode_normalize_step(const sg_hf_normalizer *step, const char *text
         return (bytes == 0 || sg_bytes_add(out, step->content.text, step->content.bytes)) &&
                sg_bytes_add(out, text, bytes);
     case SG_HF_REPLACE:
-        return encode_replace(step, text, bytes, out);
+        return sg_bytes_add_replaced(out, text, bytes, step->pattern.text, step->pattern.bytes,
+                                     step->content.text, step->content.bytes);
     case SG_HF_STRIP:
         return encode_strip(step, text, bytes, out);
     }
@@ -164,10 +150,10 @@ static void encode_give_back(sg_tokenizer *t, sg_encoder *encoder)
 // ---- the way of a text ------------------------------------------------------------------------
 
 static sg_status encode_words(const sg_tokenizer *t, sg_encoder *e, const char *text, size_t bytes,
-                              sg_ids *out, sg_error *err)
+                              bool leads, sg_ids *out, sg_error *err)
 {
     if (bytes == 0) return SG_OK;
-    SG_TRY(sg_cutter_run(t->cutter, &e->cutting, text, bytes, err));
+    SG_TRY(sg_cutter_run(t->cutter, &e->cutting, text, bytes, leads, err));
     const sg_cutting *c = &e->cutting;
     for (size_t i = 0; i < c->count; i++) {
         const sg_span *word = &c->words[i];
@@ -178,12 +164,14 @@ static sg_status encode_words(const sg_tokenizer *t, sg_encoder *e, const char *
 }
 
 // A piece without raw added tokens: normalise it, take out the other added tokens, encode the rest.
+// `leads`: the text begins with it.
 static sg_status encode_piece(const sg_tokenizer *t, sg_encoder *e, const char *text, size_t bytes,
-                              bool skip_special, sg_ids *out, sg_error *err)
+                              bool leads, bool skip_special, sg_ids *out, sg_error *err)
 {
     sg_hf_string normal;
     SG_TRY(sg_normalize_steps(t->hf, e->normal, text, bytes, &normal, err));
-    if (t->normalized_set == NULL) return encode_words(t, e, normal.text, normal.bytes, out, err);
+    if (t->normalized_set == NULL)
+        return encode_words(t, e, normal.text, normal.bytes, leads, out, err);
     e->normalized.count = 0;
     if (!sg_added_set_split(t->normalized_set, normal.text, normal.bytes, skip_special,
                             &e->normalized))
@@ -191,8 +179,8 @@ static sg_status encode_piece(const sg_tokenizer *t, sg_encoder *e, const char *
     for (size_t i = 0; i < e->normalized.count; i++) {
         sg_added_piece piece = e->normalized.data[i];
         if (piece.token == NULL)
-            SG_TRY(
-                encode_words(t, e, normal.text + piece.begin, piece.end - piece.begin, out, err));
+            SG_TRY(encode_words(t, e, normal.text + piece.begin, piece.end - piece.begin,
+                                leads && piece.begin == 0, out, err));
         else if (!sg_ids_add(out, &piece.token->id, 1))
             return encode_no_memory(err);
     }
@@ -207,7 +195,7 @@ static sg_status encode_text(const sg_tokenizer *t, sg_encoder *e, const char *t
     if (options->add_special && !sg_ids_add(out, hf->prefix, hf->prefix_count))
         return encode_no_memory(err);
     if (t->raw_set == NULL) {
-        SG_TRY(encode_piece(t, e, text, bytes, skip_special, out, err));
+        SG_TRY(encode_piece(t, e, text, bytes, true, skip_special, out, err));
     } else {
         e->raw.count = 0;
         if (!sg_added_set_split(t->raw_set, text, bytes, skip_special, &e->raw))
@@ -215,8 +203,8 @@ static sg_status encode_text(const sg_tokenizer *t, sg_encoder *e, const char *t
         for (size_t i = 0; i < e->raw.count; i++) {
             sg_added_piece piece = e->raw.data[i];
             if (piece.token == NULL)
-                SG_TRY(encode_piece(t, e, text + piece.begin, piece.end - piece.begin, skip_special,
-                                    out, err));
+                SG_TRY(encode_piece(t, e, text + piece.begin, piece.end - piece.begin,
+                                    piece.begin == 0, skip_special, out, err));
             else if (!sg_ids_add(out, &piece.token->id, 1))
                 return encode_no_memory(err);
         }

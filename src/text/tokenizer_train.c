@@ -76,6 +76,7 @@ static sg_status train_finish(const sg_tokenizer_train_options *options, const s
                        .add_prefix_space = options->prefix_space,
                        .use_regex = true,
                        .trim_offsets = true};
+    sg_hf_decoder spelled = {.kind = SG_HF_DECODE_BYTE_LEVEL};
     sg_hf_added *added = sg_alloc_zero(options->special_count + 1, sizeof *added);
     if (added == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
     sg_hf_tokenizer hf = {.tokens = learned->tokens,
@@ -88,7 +89,9 @@ static sg_status train_finish(const sg_tokenizer_train_options *options, const s
                           .pre = &level,
                           .pre_count = 1,
                           .unk = -1,
-                          .byte_decoder = true};
+                          .has_decoder = true,
+                          .decoders = &spelled,
+                          .decoder_count = 1};
     for (size_t i = 0; i < options->special_count; i++) // ids 0, 1, …
         added[hf.added_count++] =
             (sg_hf_added){.content = learned->tokens[i], .id = (int32_t)i, .special = true};

@@ -17,6 +17,20 @@ bool sg_bytes_add(sg_bytes *bytes, const void *data, size_t count)
     return true;
 }
 
+bool sg_bytes_add_replaced(sg_bytes *bytes, const char *text, size_t count, const char *pattern,
+                           size_t pattern_bytes, const char *content, size_t content_bytes)
+{
+    for (;;) {
+        const char *hit = memmem(text, count, pattern, pattern_bytes);
+        size_t before = hit == NULL ? count : (size_t)(hit - text);
+        if (!sg_bytes_add(bytes, text, before)) return false;
+        if (hit == NULL) return true;
+        if (!sg_bytes_add(bytes, content, content_bytes)) return false;
+        text = hit + pattern_bytes;
+        count -= before + pattern_bytes;
+    }
+}
+
 // Length that a first byte announces and the allowed range of the second byte (Unicode 15, table 3-7).
 static int utf8_shape(unsigned char first, unsigned char *low, unsigned char *high)
 {

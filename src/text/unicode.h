@@ -16,6 +16,10 @@ typedef struct sg_bytes {
 // Appends; false when out of memory, the buffer is then unchanged.
 bool sg_bytes_add(sg_bytes *bytes, const void *data, size_t count);
 
+// Appends text with every `pattern` (not empty; leftmost first, not overlapping) replaced by `content`.
+bool sg_bytes_add_replaced(sg_bytes *bytes, const char *text, size_t count, const char *pattern,
+                           size_t pattern_bytes, const char *content, size_t content_bytes);
+
 // ---- UTF-8 ------------------------------------------------------------------------------------
 
 // Length of the well-formed character at text[0..bytes), 1 to 4, with *code set; or 0 when there is

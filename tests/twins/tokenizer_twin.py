@@ -9,8 +9,8 @@ DATA_DIR (a folder with tokenizers/gpt2 and tokenizers/gpt-neox) also gpt2.ids.g
 
 strings.gz: a string a line, bytes as they are, except that backslash and line feed are \\\\ and \\n.
 NAME.ids.gz: lines "INDEX MODE CRC ID ID …".  MODE: 0 plain, 1 with the post-processor's special tokens,
-2 with special tokens in the text taken as text.  CRC: zlib.crc32 of the ids decoded with special tokens
-left out, a NUL, and decoded with them.
+2 with special tokens in the text taken as text, 3 no text but ids drawn at random, to be decoded.  CRC:
+zlib.crc32 of the ids decoded with special tokens left out, a NUL, and decoded with them.
 Made with tokenizers 0.22.2; see also --check-train below.
 
     python3 tests/twins/tokenizer_twin.py --check-train TEXT TOKENIZER.json VOCAB
@@ -152,6 +152,101 @@ def make_tokenizers(documents):
     return made
 
 
+# ---- characters and bytes -----------------------------------------------------------------------
+
+BYTES = [f"<0x{b:02X}>" for b in range(256)]
+MARK = "\u2581"
+LLAMA2_DECODER = decoders.Sequence([decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(),
+                                    decoders.Strip(" ", 1, 0)])
+# DeepSeek's way: line ends, words of some scripts, punctuation, spaces at the end, Chinese and Korean.
+DEEPSEEK = [r"[\r\n]",
+            "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u0370-\u0373\u038e-\u03a1\u03a3-\u03f5"
+            "\u0400-\u0481\u048a-\u052f\u10a0-\u10c5\u1e00-\u1f15]+",
+            "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$",
+            "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
+DEEPSEEK3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+             r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"]
+O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
+         r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def over_characters(documents, size, byte_tokens, normalizer, pre, decoder, special_pieces=True, **model):
+    """BPE over characters, trained on words that begin with the mark; the bytes are tokens 3, 4, …"""
+    t = Tokenizer(models.BPE(unk_token="<unk>", **model))
+    t.pre_tokenizer = P.Metaspace(MARK, "always")
+    specials = ["<unk>", "<s>", "</s>"] + byte_tokens
+    t.train_from_iterator(documents, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=specials, show_progress=False, limit_alphabet=120))
+    t.normalizer, t.pre_tokenizer, t.decoder = normalizer, pre, decoder
+    data = json.loads(t.to_str())
+    data["added_tokens"] = data["added_tokens"][:3]
+    return data
+
+
+def make_character_tokenizers(documents):
+    made = {}
+    bos = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    # Llama 2, Mistral, Mixtral: no pre-tokenizer, so that the whole text is one word.
+    data = over_characters(documents, 700, BYTES, N.Sequence([N.Prepend(MARK), N.Replace(" ", MARK)]), None,
+                           LLAMA2_DECODER, byte_fallback=True, fuse_unk=True)
+    t = Tokenizer.from_str(json.dumps(data))
+    t.post_processor = bos
+    made["llama2"] = t
+    # The newer spelling of the same.
+    data = over_characters(documents, 640, BYTES, None, P.Metaspace(MARK, "first", split=False), LLAMA2_DECODER,
+                           byte_fallback=True, fuse_unk=True)
+    data["added_tokens"][1]["normalized"] = True
+    t = Tokenizer.from_str(json.dumps(data))
+    t.post_processor = bos
+    t.add_tokens([AddedToken("fox", normalized=True), AddedToken("[INST]", normalized=False),
+                  AddedToken("  ", normalized=False)])
+    made["mistral"] = t
+    # Characters without a fallback: runs of them are one unknown token.
+    data = over_characters(documents, 420, [], N.NFKC(), P.Metaspace(MARK, "always"),
+                           decoders.Metaspace(MARK, "always"), fuse_unk=True)
+    made["metaspace"] = Tokenizer.from_str(json.dumps(data))
+    # Some of the bytes only, every unknown one by itself; a mark that texts have too; steps before it.
+    data = over_characters(documents, 500, BYTES[0x40:0xE6], None,
+                           P.Sequence([P.Split(Regex("[0-9]q?"), "removed"), P.Digits(individual_digits=True),
+                                       P.Metaspace("_", "first", split=True)]),
+                           decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace("_", "first"),
+                                              decoders.Strip("e", 1, 0), decoders.Fuse(), decoders.Strip("a", 2, 3),
+                                              decoders.Strip(" ", 0, 2)]),
+                           byte_fallback=True, fuse_unk=False, ignore_merges=True)
+    rename = lambda token: token.replace(MARK, "_") if token != "_" else MARK
+    data["model"]["vocab"] = {rename(k): v for k, v in data["model"]["vocab"].items()}
+    data["model"]["merges"] = [[rename(m) for m in pair] for pair in data["model"]["merges"]]
+    # ignore_merges sees words that no merge makes.
+    for word in ["_qzx", "zzzz", "<0x+F>", "<0xe9>"]:
+        data["model"]["vocab"][word] = len(data["model"]["vocab"])
+    del data["pre_tokenizer"]["pretokenizers"][2]["prepend_scheme"]  # an older file
+    data["pre_tokenizer"]["pretokenizers"][2]["add_prefix_space"] = True
+    made["partial"] = Tokenizer.from_str(json.dumps(data))
+    data = over_characters(documents, 450, BYTES, N.Sequence([N.Replace(" ", MARK)]), P.Metaspace(MARK, "never"),
+                           decoders.Sequence([decoders.Strip(MARK, 1, 0), decoders.Replace(MARK, " "),
+                                              decoders.ByteFallback(), decoders.Replace("e", "EE")]),
+                           byte_fallback=True)
+    made["never"] = Tokenizer.from_str(json.dumps(data))
+    made["deepseek"] = trained(documents, 520, True, ["<|begin\u2581of|>", "<|end|>"], N.Sequence([]),
+                               P.Sequence([*[P.Split(Regex(p), "isolated") for p in DEEPSEEK],
+                                           P.Digits(individual_digits=True), P.ByteLevel(False, use_regex=False)]))
+    made["deepseek3"] = trained(documents, 500, True, ["<|end|>"], None,
+                                P.Sequence([*[P.Split(Regex(p), "isolated") for p in DEEPSEEK3],
+                                            P.ByteLevel(False, use_regex=False)]))
+    data = json.loads(trained(documents, 500, False, ["<|startoftext|>", "<|endoftext|>", *BYTES], None,
+                              P.Sequence([P.Split(Regex(O200K), "isolated"), P.ByteLevel(False, use_regex=False)])
+                              ).to_str())
+    data["added_tokens"] = data["added_tokens"][:2]
+    data["model"]["byte_fallback"] = True  # bytes that never occurred are spelled, and fall back
+    made["o200k"] = Tokenizer.from_str(json.dumps(data))
+    made["smollm"] = trained(documents, 480, True, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], None,
+                             P.Sequence([P.Digits(individual_digits=True), P.ByteLevel(False, use_regex=True)]))
+    return made
+
+
 # ---- nasty strings ------------------------------------------------------------------------------
 
 SPACES = [chr(c) for c in [9, 10, 11, 12, 13, 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028,
@@ -236,16 +331,31 @@ def pack(path, data):
             g.write(data)
 
 
-def write_ids(path, tokenizer, strings, chosen):
+def both_texts(tokenizer, ids):
+    """None where the library breaks down: its Strip on texts shorter than what it may drop."""
+    try:
+        return zlib.crc32((tokenizer.decode(ids, skip_special_tokens=True) + "\0" +
+                           tokenizer.decode(ids, skip_special_tokens=False)).encode())
+    except BaseException as broken:
+        if type(broken).__name__ != "PanicException":
+            raise
+        return None
+
+
+def write_ids(path, tokenizer, strings, chosen, draws=0):
     lines = []
+    rng = random.Random(7)
+    for i in range(draws):
+        # Long runs from the first tokens, where the bytes are.
+        size = tokenizer.get_vocab_size()
+        ids = [rng.randrange(size if rng.random() < 0.4 else min(size, 262)) for _ in range(rng.randint(0, 9))]
+        lines.append([i, 3, both_texts(tokenizer, ids), *ids])
     for i, mode in chosen:
         text = strings[i].decode("utf-8", "replace")
         tokenizer.encode_special_tokens = mode == 2
         ids = tokenizer.encode(text, add_special_tokens=mode == 1).ids
-        both = tokenizer.decode(ids, skip_special_tokens=True) + "\0" + \
-            tokenizer.decode(ids, skip_special_tokens=False)
-        lines.append(" ".join([str(i), str(mode), str(zlib.crc32(both.encode())), *map(str, ids)]))
-    pack(path, ("\n".join(lines) + "\n").encode())
+        lines.append([i, mode, both_texts(tokenizer, ids), *ids])
+    pack(path, "".join(" ".join(map(str, line)) + "\n" for line in lines if line[2] is not None).encode())
 
 
 def make_golden(folder, data):
@@ -255,10 +365,20 @@ def make_golden(folder, data):
     strings = make_strings(6000)
     pack(folder + "/strings.gz", b"".join(s.replace(b"\\", b"\\\\").replace(b"\n", b"\\n") + b"\n"
                                           for s in strings))
-    made = make_tokenizers(documents)
+    write_tokenizers(folder, make_tokenizers(documents), strings, 0)
+    write_tokenizers(folder, make_character_tokenizers(documents), strings, 500)
+    if data is None:
+        return
+    for name, step in (("gpt2", 1), ("gpt-neox", 2)):
+        t = Tokenizer.from_file(f"{data}/tokenizers/{name}/tokenizer.json")
+        write_ids(f"{folder}/{name}.ids.gz", t, strings,
+                  [(i, i % 5 if i % 5 < 3 else 0) for i in range(0, len(strings), step)])
+
+
+def write_tokenizers(folder, made, strings, draws):
     for k, (name, t) in enumerate(made.items()):
         text = json.loads(t.to_str())
-        if name in ("flags", "qwen2"):  # the older spelling of merges
+        if name in ("flags", "qwen2", "llama2"):  # the older spelling of merges
             text["model"]["merges"] = [" ".join(m) for m in text["model"]["merges"]]
         with open(f"{folder}/{name}.json", "w", encoding="utf-8") as f:
             json.dump(text, f, ensure_ascii=False, separators=(",", ":"))
@@ -266,13 +386,7 @@ def make_golden(folder, data):
         n = len(made)
         chosen = [(i, (i // n) % 3) for i in range(len(strings)) if i % n == k or (i + i // n + 1) % n == k]
         write_ids(f"{folder}/{name}.ids.gz", Tokenizer.from_file(f"{folder}/{name}.json"), strings,
-                  chosen)
-    if data is None:
-        return
-    for name, step in (("gpt2", 1), ("gpt-neox", 2)):
-        t = Tokenizer.from_file(f"{data}/tokenizers/{name}/tokenizer.json")
-        write_ids(f"{folder}/{name}.ids.gz", t, strings,
-                  [(i, i % 5 if i % 5 < 3 else 0) for i in range(0, len(strings), step)])
+                  chosen, draws)
 
 
 def check_train(text, path, size):

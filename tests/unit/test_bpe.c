@@ -153,7 +153,7 @@ static void test_refused_models(void **state)
     check_refused(&(file_parts){.merges = "[[\"a\\u0000\",\"b\"]]"}, format, "merges[0]");
     check_refused(&(file_parts){.merges = "{}"}, format, "merges");
     check_refused(&(file_parts){.model = "\"dropout\":0.1,"}, unsupported, "dropout");
-    check_refused(&(file_parts){.model = "\"byte_fallback\":true,"}, unsupported, "byte_fallback");
+    check_refused(&(file_parts){.model = "\"byte_fallback\":1,"}, format, "byte_fallback");
     check_refused(&(file_parts){.model = "\"unk_token\":\"?\","}, format, "unk_token");
     check_refused(&(file_parts){.model = "\"end_of_word_suffix\":\"</w>\","}, unsupported,
                   "end_of_word_suffix");
@@ -169,6 +169,8 @@ static void test_refused_models(void **state)
     check_refused(&(file_parts){.added = "[7]"}, format, "added_tokens[0]");
 }
 
+#define LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true}"
+
 static void test_refused_steps(void **state)
 {
     (void)state;
@@ -180,8 +182,22 @@ static void test_refused_steps(void **state)
                                               "\"content\":\"\"}"},
                   unsupported, "pattern");
     check_refused(&(file_parts){.normalizer = "{\"type\":\"Strip\"}"}, format, "strip_left");
-    check_refused(&(file_parts){.pre = "null"}, unsupported, "ByteLevel");
-    check_refused(&(file_parts){.pre = "{\"type\":\"Metaspace\"}"}, unsupported, "Metaspace");
+    check_refused(&(file_parts){.pre = "{\"type\":\"Whitespace\"}"}, unsupported, "Whitespace");
+    check_refused(&(file_parts){.pre = "{\"type\":\"Metaspace\"}"}, format, "replacement");
+    check_refused(&(file_parts){.pre = "{\"type\":\"Metaspace\",\"replacement\":\"__\"}"}, format,
+                  "one character");
+    check_refused(&(file_parts){.pre = "{\"type\":\"Metaspace\",\"replacement\":\"_\","
+                                       "\"add_prefix_space\":false}"},
+                  format, "contradicts");
+    check_refused(&(file_parts){.pre = "{\"type\":\"Metaspace\",\"replacement\":\"_\","
+                                       "\"prepend_scheme\":\"last\"}"},
+                  unsupported, "last");
+    check_refused(
+        &(file_parts){.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[" LEVEL "," LEVEL "]}"},
+        unsupported, "more than one");
+    check_refused(&(file_parts){.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[" LEVEL
+                                       ",{\"type\":\"Metaspace\",\"replacement\":\"_\"}]}"},
+                  unsupported, "behind");
     check_refused(&(file_parts){.pre = "{\"type\":\"ByteLevel\"}"}, format, "add_prefix_space");
     check_refused(&(file_parts){.post = "{\"type\":\"X\"}"}, unsupported, "X");
     check_refused(&(file_parts){.post = "{\"type\":\"BertProcessing\",\"cls\":[\"a\",99],"
@@ -189,7 +205,17 @@ static void test_refused_steps(void **state)
                   format, "post_processor");
     check_refused(&(file_parts){.post = "{\"type\":\"TemplateProcessing\",\"single\":[]}"}, format,
                   "Sequence");
-    check_refused(&(file_parts){.decoder = "{\"type\":\"Metaspace\"}"}, unsupported, "decoder");
+    check_refused(&(file_parts){.decoder = "{\"type\":\"WordPiece\"}"}, unsupported, "WordPiece");
+    check_refused(&(file_parts){.decoder = "{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,"
+                                           "\"stop\":0}"},
+                  format, "start");
+    check_refused(&(file_parts){.decoder = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x\"},"
+                                           "\"content\":\"\"}"},
+                  unsupported, "Regex");
+    check_refused(&(file_parts){.decoder =
+                                    "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},"
+                                    "{\"type\":\"ByteFallback\"}]}"},
+                  unsupported, "joins");
     // Sequences in sequences without end, and steps without end.
     char deep[4096] = "", wide[8192] = "";
     for (int i = 0; i < 40; i++)
@@ -543,7 +569,7 @@ static sg_status open_encode_decode(void *user, sg_error *err)
     sg_status status = sg_tokenizer_from_memory(text, strlen(text), "test", &t, err);
     if (status != SG_OK) return status;
     int32_t *ids = NULL;
-    size_t count, bytes;
+    size_t count = 0, bytes;
     char *back = NULL;
     const char input[] = "abc \xC3\xA9 ab\xFF -1 <e>ca e\xCC\x81";
     sg_encode_options options = {.add_special = true, .parse_special = true};
@@ -552,7 +578,9 @@ static sg_status open_encode_decode(void *user, sg_error *err)
     sg_decoder *decoder = NULL;
     const char *piece;
     if (status == SG_OK) status = sg_decoder_new(t, NULL, &decoder, err);
-    if (status == SG_OK) status = sg_decoder_push(decoder, ids[0], &piece, &bytes, err);
+    for (size_t i = 0; i < count && status == SG_OK; i++)
+        status = sg_decoder_push(decoder, ids[i], &piece, &bytes, err);
+    if (status == SG_OK) status = sg_decoder_finish(decoder, &piece, &bytes, err);
     sg_decoder_free(decoder);
     sg_buffer_free(ids);
     sg_buffer_free(back);
@@ -573,6 +601,25 @@ static void test_no_memory_open(void **state)
                "\"Regex\":\"-|e+\"},\"behavior\":\"MergedWithNext\",\"invert\":false},{\"type\":"
                "\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true},{\"type\":"
                "\"Digits\",\"individual_digits\":true}]}"}));
+    assert_true(alloc_failure_loop(open_encode_decode, text) > 40);
+    free(text);
+}
+
+// The same for a tokenizer over characters, whose decoder holds text back.
+static void test_no_memory_characters(void **state)
+{
+    (void)state;
+    char *text = strdup(file_text(&(file_parts){
+        .added = "[" TOKEN("6", "<e>", "true") "," TOKEN("9", "ca", "false") "]",
+        .normalizer = "{\"type\":\"Prepend\",\"prepend\":\"_\"}",
+        .model = "\"byte_fallback\":true,\"ignore_merges\":true,",
+        .vocab = "{\"a\":0,\"b\":1,\"c\":2,\"_\":3,\"ab\":4,\"abc\":5,\"<e>\":6,\"<0xC3>\":7,"
+                 "\"<0xA9>\":8}",
+        .pre = "{\"type\":\"Metaspace\",\"replacement\":\"_\"}",
+        .decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{"
+                   "\"String\":\"c\"},\"content\":\"cc\"},{\"type\":\"Metaspace\",\"replacement\":"
+                   "\"_\"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\","
+                   "\"content\":\" \",\"start\":1,\"stop\":2}]}"}));
     assert_true(alloc_failure_loop(open_encode_decode, text) > 40);
     free(text);
 }
@@ -613,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_no_memory_open),
+        cmocka_unit_test(test_no_memory_characters),
         cmocka_unit_test(test_no_memory_train),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,7 +158,9 @@ static void test_mxfp4(void **state)
                 // Low nibble before high: 0x21 is .5, 1.
                 for (int i = 0; i < 16; i++)
                     block[i] = (unsigned char)((first + i) % 16 | (15 - i) << 4);
-                sg_stored w = {SG_WEIGHTS_MXFP4, block, (void *)(uintptr_t)&exponents[e]};
+                sg_stored w = {.type = SG_WEIGHTS_MXFP4,
+                               .rows = block,
+                               .scales = (void *)(uintptr_t)&exponents[e]};
                 sg_stored_read(table_at(t), found, &w, 0, 1, 32);
                 for (int i = 0; i < 32; i++) {
                     float value = values[i % 2 == 0 ? (first + i / 2) % 16 : 15 - i / 2];

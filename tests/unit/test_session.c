@@ -376,8 +376,8 @@ static void test_greedy(void **state)
         o.temperature = 0;
         assert_int_equal(sample(logits, vocab, o, round), best);
         o.temperature = 1;
-        o.top_k = 1;
-        assert_int_equal(sample(logits, vocab, o, round), best);
+        o.top_k = 1; // keeps all that are as likely
+        assert_true(logits[sample(logits, vocab, o, round)] == logits[best]);
         o.top_k = 0;
         o.top_p = 1e-9;
         assert_int_equal(sample(logits, vocab, o, round), best);
@@ -446,6 +446,83 @@ static void test_distribution(void **state)
     }
 }
 
+// The rules of the library written down once more, over all tokens and with sorting: what each step sets
+// to minus infinity.
+static void expected_distribution(const float *logits, int n, const sg_sample_options *o, double *p)
+{
+    double l[16], sorted[16];
+    for (int v = 0; v < n; v++)
+        l[v] = (double)logits[v];
+    for (int v = 0; v < n; v++) {
+        bool there = false;
+        for (int64_t i = 0; i < o->history_count; i++)
+            there = there || o->history[i] == v;
+        if (there) l[v] = l[v] < 0 ? l[v] * o->repetition_penalty : l[v] / o->repetition_penalty;
+        l[v] /= o->temperature;
+    }
+    if (o->top_k > 0 && o->top_k < n) {
+        memcpy(sorted, l, sizeof sorted);
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j + 1 < n; j++)
+                if (sorted[j] < sorted[j + 1]) {
+                    double swap = sorted[j];
+                    sorted[j] = sorted[j + 1];
+                    sorted[j + 1] = swap;
+                }
+        for (int v = 0; v < n; v++)
+            if (l[v] < sorted[o->top_k - 1]) l[v] = -INFINITY;
+    }
+    for (int step = 0; step < 2; step++) { // top-p, then min-p
+        double total = 0, best = 0;
+        for (int v = 0; v < n; v++)
+            total += p[v] = exp(l[v]);
+        for (int v = 0; v < n; v++) {
+            p[v] /= total;
+            if (p[v] > best) best = p[v];
+        }
+        for (int v = 0; v < n; v++) {
+            double before = 0; // of those that come first
+            for (int w = 0; w < n; w++)
+                if (p[w] > p[v] || (p[w] == p[v] && w < v)) before += p[w];
+            if (step == 0 ? before >= o->top_p : p[v] < o->min_p * best) l[v] = -INFINITY;
+        }
+    }
+    double total = 0;
+    for (int v = 0; v < n; v++)
+        total += p[v] = exp(l[v]);
+    for (int v = 0; v < n; v++)
+        p[v] /= total;
+}
+
+static void test_sample_steps(void **state)
+{
+    (void)state;
+    enum { n = 10 };
+    const float logits[n] = {0.5f, 2, -1, 1.25f, 2, -INFINITY, 0, -3, 1.5f, 0.5f};
+    static const int32_t history[] = {1, 2, 1, 8, 5};
+    for (uint64_t round = 0; round < 24; round++) {
+        sg_sample_options o = sg_sample_options_default();
+        o.seed = round;
+        o.temperature = round % 2 == 0 ? 1.1 : 0.7;
+        o.top_k = (int64_t[]){0, 2, 5, 6}[round % 4]; // 5 and 6 cut between tokens alike
+        o.top_p = (double[]){1, 0.83, 0.4}[round % 3];
+        o.min_p = (double[]){0, 0.2, 0.05, 1}[round / 3 % 4];
+        o.repetition_penalty = (double[]){1, 1.7, 0.6, 0}[round / 2 % 4];
+        o.history = history;
+        o.history_count = o.repetition_penalty > 0 ? 5 : 0;
+        double p[n];
+        expected_distribution(logits, n, &o, p);
+        expect_distribution(logits, p, n, o);
+    }
+    // The penalty counts without chance too.
+    sg_sample_options o = sg_sample_options_default();
+    o.temperature = 0;
+    o.repetition_penalty = 1.2;
+    o.history = history;
+    o.history_count = 1;
+    assert_int_equal(sample(logits, n, o, 0), 4);
+}
+
 static void test_sample_is_pure(void **state)
 {
     (void)state;
@@ -499,6 +576,17 @@ static void test_sample_refuses(void **state)
         o.top_p = shares[i];
         expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "top-p: found");
     }
+    o = good;
+    o.min_p = 1.5;
+    expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "min-p: found 1.5, expected 0 to 1");
+    o = good;
+    o.repetition_penalty = -1;
+    expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "repetition-penalty: found -1");
+    o = good;
+    const int32_t far = 3;
+    o.history = &far;
+    o.history_count = 1;
+    expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "history: token 0: found 3, expected 0 to 2");
     o = good;
     o.top_k = -1;
     expect_refused(logits, 3, o, SG_ERR_ARGUMENT, "top-k: found -1, expected at least 0");
@@ -571,8 +659,10 @@ static void expect_by_hand(sg_model *m, const char *prompt, const sg_generate_op
     assert_int_equal(sg_session_feed(s, tokens, n, &logits, NULL), SG_OK);
     while (generated < o->max_tokens) {
         int32_t token;
-        assert_int_equal(sg_sample(logits, vocab, &o->sample, (uint64_t)generated, &token, NULL),
-                         SG_OK);
+        sg_sample_options how = o->sample;
+        how.history = tokens;
+        how.history_count = n;
+        assert_int_equal(sg_sample(logits, vocab, &how, (uint64_t)generated, &token, NULL), SG_OK);
         if (token == 1 && !o->ignore_eos) break;
         tokens[n++] = token;
         generated++;
@@ -601,6 +691,7 @@ static void test_generate(void **state)
         sg_generate_options o = sg_generate_options_default();
         o.sample.seed = seed;
         o.sample.temperature = seed == 0 ? 0 : 1.5;
+        o.sample.repetition_penalty = seed % 3 == 0 ? 1.3 : 1;
         o.ignore_eos = seed >= 6;
         o.max_tokens = 150;
         sg_generate_result result = generate(m, "the cat \342\202\254", o, &h);
@@ -612,6 +703,101 @@ static void test_generate(void **state)
         assert_string_equal(again.text, h.text);
     }
     assert_true(stopped > 0); // some document ended
+    sg_model_free(m);
+}
+
+// Stops, cut anywhere: for every place in a text, what stands there as a stop ends the text there.
+static void test_generate_stops(void **state)
+{
+    (void)state;
+    static heard h, cut;
+    sg_model *m = make_model("sgatlin", positions);
+    sg_generate_options o = sg_generate_options_default();
+    o.sample.temperature = 1.5;
+    o.ignore_eos = true;
+    o.max_tokens = 60;
+    generate(m, "the cat", o, &h);
+    assert_true(h.bytes > 40);
+    for (size_t at = 0; at + 8 < h.bytes; at += 3) {
+        for (size_t length = 1; length < 8; length += 3) {
+            // A string with the end of a character it does not begin is none a user would type.
+            if (!is_utf8((const unsigned char *)h.text + at, length)) continue;
+            char word[16] = "", never[] = "\x01 never", longer[20];
+            memcpy(word, h.text + at, length);
+            snprintf(longer, sizeof longer, "%s\x01", word);
+            const char *stops[] = {never, longer, word};
+            o.stops = stops;
+            o.stop_count = 3;
+            sg_generate_result result = generate(m, "the cat", o, &cut);
+            assert_int_equal(cut.bytes, strstr(h.text, word) - h.text);
+            assert_memory_equal(cut.text, h.text, cut.bytes);
+            assert_true(result.tokens <= 60);
+        }
+    }
+    // Of stops that end together the longer one counts; of others the one that ends first.
+    char both[16] = "", tail[16] = "";
+    memcpy(both, h.text + 20, 6);
+    memcpy(tail, h.text + 23, 3);
+    if (is_utf8((unsigned char *)both, 6) && is_utf8((unsigned char *)tail, 3) &&
+        strstr(h.text, tail) == h.text + 23) {
+        const char *stops[] = {tail, both};
+        o.stops = stops;
+        o.stop_count = 2;
+        generate(m, "the cat", o, &cut);
+        assert_int_equal(cut.bytes, 20);
+    }
+    sg_model_free(m);
+}
+
+// More prompts than go at once, of different lengths and ends: each as if it were alone.
+static void test_generate_many(void **state)
+{
+    (void)state;
+    enum { prompts = 40 };
+    static heard alone[prompts], together[prompts];
+    char text[prompts][48];
+    const char *list[prompts];
+    void *users[prompts];
+    sg_generate_result results[prompts];
+    sg_model *m = make_model("sgatlin", positions);
+    sg_generate_options o = sg_generate_options_default();
+    o.sample.temperature = 1.2;
+    o.sample.repetition_penalty = 1.1;
+    o.max_tokens = 25;
+    const int32_t ends[] = {7, 9};
+    o.ends = ends;
+    o.end_count = 2;
+    for (int i = 0; i < prompts; i++) {
+        snprintf(text[i], sizeof text[i], "%.*sthe %d cat", i % 7, "on a mat", i);
+        list[i] = text[i];
+        users[i] = &together[i];
+        together[i] = (heard){.stop_at = i == 11 ? 3 : 0};
+        alone[i].stop_at = together[i].stop_at;
+        o.sample.seed = 4;
+    }
+    o.text = hear;
+    sg_error err;
+    int64_t live = sg_alloc_live();
+    if (sg_generate_many(m, tokenizer, list, prompts, &o, users, results, &err) != SG_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(sg_alloc_live(), live);
+    int64_t shortest = 1000;
+    for (int i = 0; i < prompts; i++) {
+        sg_generate_result result = generate(m, list[i], o, &alone[i]);
+        together[i].text[together[i].bytes] = '\0';
+        assert_string_equal(together[i].text, alone[i].text);
+        assert_int_equal(results[i].tokens, result.tokens);
+        assert_int_equal(results[i].prompt_tokens, result.prompt_tokens);
+        if (result.tokens < shortest) shortest = result.tokens;
+    }
+    assert_true(shortest < 25); // texts ended at different times
+    list[5] =
+        "sat on the mat and the dog sat on the mat and the dog sat on the mat and the dog sat on";
+    sg_model *small = make_model("sgatlin", 16);
+    assert_int_equal(sg_generate_many(small, tokenizer, list, 8, &o, users, NULL, &err),
+                     SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "prompt 6"));
+    sg_model_free(small);
     sg_model_free(m);
 }
 
@@ -654,11 +840,17 @@ static void test_generate_refuses(void **state)
     assert_int_equal(sg_generate(m, tokenizer, "sat on the mat and the dog", &o, NULL, &err),
                      SG_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "expected less than the model's 8 positions"));
-    sg_config c = tiny_config("sgatlin", vocab + 1, 8);
+    sg_config c = tiny_config("sgatlin", vocab - 1, 8);
     assert_int_equal(sg_model_new(context, &c, 3, &wrong, NULL), SG_OK);
     assert_int_equal(sg_generate(wrong, tokenizer, "a", &o, NULL, &err), SG_ERR_MISMATCH);
-    assert_string_equal(err.message,
-                        "the tokenizer has 60 tokens, expected the model's vocabulary of 61");
+    assert_string_equal(
+        err.message, "the tokenizer has 60 tokens, expected at most the model's vocabulary of 59");
+    const char *empty = "";
+    o.stops = &empty;
+    o.stop_count = 1;
+    assert_int_equal(sg_generate(m, tokenizer, "a", &o, NULL, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "stop 1: found an empty one, expected text");
+    o.stop_count = 0;
     c = tiny_config("sgatlin", vocab, 8);
     c.bos_token_id = -1;
     assert_int_equal(sg_model_new(context, &c, 3, &no_bos, NULL), SG_OK);
@@ -700,9 +892,12 @@ int main(void)
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_distribution),
+        cmocka_unit_test(test_sample_steps),
         cmocka_unit_test(test_sample_is_pure),
         cmocka_unit_test(test_sample_refuses),
         cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_generate_stops),
+        cmocka_unit_test(test_generate_many),
         cmocka_unit_test(test_generate_to_the_end),
         cmocka_unit_test(test_generate_refuses),
         cmocka_unit_test(test_failing_generation),

@@ -20,7 +20,7 @@ void sg_avx512_rmsnorm_backward(float *dx, float *dw, const float *dy, const flo
                                 const float *w, const float *rstd, int64_t rows, int64_t d,
                                 bool accumulate);
 void sg_avx512_rope(float *y, const float *x, const float *cosines, const float *sines,
-                    int64_t heads, int64_t half, float s);
+                    int64_t heads, int64_t head_dim, int64_t half, float s);
 void sg_avx512_softmax_forward(float *y, const float *x, int64_t rows, int64_t n);
 void sg_avx512_softmax_backward(float *dx, const float *dy, const float *y, int64_t rows, int64_t n,
                                 bool accumulate);
@@ -29,8 +29,10 @@ void sg_avx512_attention_row(float *s, float *dp, float lse, float delta, int64_
 void sg_avx512_act_forward(float *y, const float *x, sg_activation act, int64_t n);
 void sg_avx512_act_backward(float *dx, const float *dy, const float *x, sg_activation act,
                             int64_t n, bool accumulate);
-void sg_avx512_swiglu_forward(float *y, const float *u, int64_t rows, int64_t f);
-void sg_avx512_swiglu_backward(float *du, const float *dy, const float *u, int64_t rows, int64_t f);
+void sg_avx512_glu_forward(float *y, const float *u, int64_t rows, int64_t f,
+                           const sg_glu_form *form);
+void sg_avx512_glu_backward(float *du, const float *dy, const float *u, int64_t rows, int64_t f,
+                            const sg_glu_form *form);
 
 void sg_avx512_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k);
 void sg_avx512_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1,

@@ -21,18 +21,22 @@ void sg_ref_rmsnorm_backward(sg_real *dx, sg_real *dw, const sg_real *dy, const 
                              const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
                              bool accumulate);
 void sg_ref_rope(sg_real *y, const sg_real *x, const sg_real *cosines, const sg_real *sines,
-                 int64_t heads, int64_t half, sg_real s);
+                 int64_t heads, int64_t head_dim, int64_t half, sg_real s);
 void sg_ref_softmax_forward(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
 void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
 void sg_ref_attention_row(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
 
+// One number; slope: the derivative.
+sg_real sg_ref_act_value(sg_real x, sg_activation act);
+sg_real sg_ref_act_slope(sg_real x, sg_activation act);
 void sg_ref_act_forward(sg_real *y, const sg_real *x, sg_activation act, int64_t n);
 void sg_ref_act_backward(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
                          int64_t n, bool accumulate);
-void sg_ref_swiglu_forward(sg_real *y, const sg_real *u, int64_t rows, int64_t f);
-void sg_ref_swiglu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
-                            int64_t f);
+void sg_ref_glu_forward(sg_real *y, const sg_real *u, int64_t rows, int64_t f,
+                        const sg_glu_form *form);
+void sg_ref_glu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows, int64_t f,
+                         const sg_glu_form *form);
 
 void sg_ref_topk(int32_t *ids, sg_real *scores, const sg_real *x, int64_t n, int64_t k);
 void sg_ref_product_topk(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,

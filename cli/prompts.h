@@ -1,0 +1,29 @@
+// Where `generate` gets its prompts from: the command line, a file of lines, or a chat, whose messages a
+// model's template turns into one.
+#ifndef SGATLIN_CLI_PROMPTS_H
+#define SGATLIN_CLI_PROMPTS_H
+
+#include "cli/cli.h"
+
+typedef struct cli_prompt_options {
+    cli_strings given;    // --prompt
+    const char *lines;    // --prompts: a file, a prompt a line; NULL: none
+    bool chat;            // each prompt is what a user says
+    const char *system;   // --system; NULL: no such message
+    const char *messages; // --messages: a JSON file; NULL: none
+} cli_prompt_options;
+
+typedef struct cli_prompts {
+    char **said; // (count) as the user wrote them
+    char **text; // (count) as the model gets them; the same pointers without a chat
+    size_t count;
+    bool chat;
+    char *end; // the text of the token that ends an answer; NULL: none known
+} cli_prompts;
+
+// One empty prompt when there is none. folder: of the model, for its template. Fills in err.
+sg_status cli_prompts_read(const cli_prompt_options *options, const char *folder,
+                           cli_prompts *prompts, sg_error *err);
+void cli_prompts_clear(cli_prompts *prompts); // a zeroed one is allowed
+
+#endif

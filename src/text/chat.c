@@ -1,0 +1,119 @@
+// Finding the chat template of a model folder.
+#include "text/chat.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "format/json.h"
+
+enum { chat_config_max = 64 << 20 };
+
+static bool chat_copy(sg_chat *chat, const char *text, const char **out)
+{
+    *out = text == NULL ? NULL : sg_arena_strndup(&chat->arena, text, strlen(text));
+    return text == NULL || *out != NULL;
+}
+
+sg_status sg_chat_new(const char *source, size_t bytes, const char *name, const char *bos,
+                      const char *eos, sg_chat **chat, sg_error *err)
+{
+    *chat = NULL;
+    sg_chat *made = sg_alloc_zero(1, sizeof *made);
+    if (made == NULL || !chat_copy(made, name, &made->name) || !chat_copy(made, bos, &made->bos) ||
+        !chat_copy(made, eos, &made->eos)) {
+        sg_chat_free(made);
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
+    }
+    sg_status status = sg_chat_parse(source, bytes, made->name, &made->arena, &made->steps, err);
+    if (status != SG_OK)
+        sg_chat_free(made);
+    else
+        *chat = made;
+    return status;
+}
+
+void sg_chat_free(sg_chat *chat)
+{
+    if (chat == NULL) return;
+    sg_arena_free(&chat->arena);
+    sg_free(chat);
+}
+
+const char *sg_chat_eos(const sg_chat *chat)
+{
+    return chat->eos;
+}
+
+// The text of a special token: a string, or an object with "content"; NULL when there is none.
+static sg_status chat_token(const json_t *config, const char *name, const char *key,
+                            const char **text, sg_error *err)
+{
+    const json_t *value = json_object_get(config, key);
+    *text = NULL;
+    if (json_is_object(value)) return sg_json_get_string(value, name, "content", true, text, err);
+    return sg_json_get_string(config, name, key, false, text, err);
+}
+
+// "chat_template": a string, or a list of {"name", "template"}; NULL when there is none.
+static sg_status chat_choose(const json_t *config, const char *name, const char **text,
+                             sg_error *err)
+{
+    const json_t *value = json_object_get(config, "chat_template");
+    *text = NULL;
+    if (!json_is_array(value))
+        return sg_json_get_string(config, name, "chat_template", false, text, err);
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *entry = json_array_get(value, i);
+        const char *called;
+        SG_TRY(sg_json_get_string(entry, name, "name", true, &called, err));
+        if (strcmp(called, "default") == 0)
+            return sg_json_get_string(entry, name, "template", true, text, err);
+    }
+    return SG_OK;
+}
+
+static sg_status chat_open(const char *folder, const json_t *config, const char *config_path,
+                           sg_chat **chat, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    const char *bos, *eos, *text;
+    SG_TRY(chat_token(config, config_path, "bos_token", &bos, err));
+    SG_TRY(chat_token(config, config_path, "eos_token", &eos, err));
+    SG_TRY(sg_path_join(path, sizeof path, folder, "chat_template.jinja", err));
+    char *file;
+    size_t bytes;
+    sg_status status = sg_file_read(path, SG_CHAT_SOURCE_MAX, &file, &bytes, err);
+    if (status == SG_OK) {
+        status = sg_chat_new(file, bytes, path, bos, eos, chat, err);
+        sg_free(file);
+        return status;
+    }
+    if (status != SG_ERR_NOT_FOUND) return status;
+    SG_TRY(chat_choose(config, config_path, &text, err));
+    if (text == NULL)
+        return sg_fail(err, SG_ERR_NOT_FOUND,
+                       "%s: found no chat template: neither chat_template.jinja nor "
+                       "\"chat_template\" in tokenizer_config.json",
+                       folder);
+    return sg_chat_new(text, strlen(text), config_path, bos, eos, chat, err);
+}
+
+sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err)
+{
+    *chat = NULL;
+    char path[SG_PATH_MAX];
+    json_t *config = NULL;
+    SG_TRY(sg_path_join(path, sizeof path, folder, "tokenizer_config.json", err));
+    sg_status status = sg_json_read(path, chat_config_max, &config, err);
+    // A template in a file of its own does without.
+    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
+    if (status == SG_ERR_NOT_FOUND) {
+        sg_json_setup();
+        config = json_object();
+        if (config == NULL) return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
+    }
+    status = chat_open(folder, config, path, chat, err);
+    json_decref(config);
+    return status;
+}
