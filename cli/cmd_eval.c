@@ -15,7 +15,7 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &eval.model,
      .argument = "DIR",
-     .help = "model folder, or a run, finished or not",
+     .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not",
      .required = true},
     {.name = "data",
      .kind = CLI_STRING,
@@ -78,7 +78,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     o.progress = eval_progress;
     o.progress_user = &bar;
     char folder[CLI_PATH];
-    sg_status status = cli_model_open(context, eval.model, SG_WEIGHTS_F32, &model, folder, err);
+    sg_status status = cli_model_open(context, eval.model, "stored", &model, folder, err);
     if (status == SG_OK && (eval.usage || args->json)) {
         size_t layers = (size_t)sg_model_config(model)->num_hidden_layers;
         o.usage = *usage = calloc(layers, sizeof **usage);
