@@ -1,5 +1,5 @@
 // The machine's two limits, dense products and memory reads, and the kernels against them:
-//   build/bench/bench_kernels [gemm] [stream] [kernels] [gather]
+//   build/bench/bench_kernels [gemm] [stream] [kernels] [gather] [stored]
 // Without an argument all are run. Each figure is the fastest of many repetitions, because what
 // else runs on a machine only ever adds time.
 #include <stdio.h>
@@ -219,7 +219,7 @@ static void run_rope(void *context)
 {
     array_run *r = context;
     for (int64_t i = 0; i < r->rows; i++)
-        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 32, 1);
+        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 64, 32, 1);
 }
 
 static void run_softmax_forward(void *context)
@@ -246,16 +246,30 @@ static void run_gelu_backward(void *context)
     r->kernels->act_backward(r->y, r->dy, r->x, SG_ACT_GELU, r->rows * r->d, false);
 }
 
-static void run_swiglu_forward(void *context)
+static void run_gelu_erf_forward(void *context)
 {
     array_run *r = context;
-    r->kernels->swiglu_forward(r->y, r->x, r->rows, r->d / 2);
+    r->kernels->act_forward(r->y, r->x, SG_ACT_GELU_ERF, r->rows * r->d);
 }
 
-static void run_swiglu_backward(void *context)
+static void run_gelu_erf_backward(void *context)
 {
     array_run *r = context;
-    r->kernels->swiglu_backward(r->y, r->dy, r->x, r->rows, r->d / 2);
+    r->kernels->act_backward(r->y, r->dy, r->x, SG_ACT_GELU_ERF, r->rows * r->d, false);
+}
+
+static const sg_glu_form bench_form = {.kind = SG_GLU_CLAMPED};
+
+static void run_glu_forward(void *context)
+{
+    array_run *r = context;
+    r->kernels->glu_forward(r->y, r->x, r->rows, r->d / 2, &bench_form);
+}
+
+static void run_glu_backward(void *context)
+{
+    array_run *r = context;
+    r->kernels->glu_backward(r->y, r->dy, r->x, r->rows, r->d / 2, &bench_form);
 }
 
 static void run_adamw(void *context)
@@ -282,8 +296,10 @@ static void bench_arrays(const sg_kernels *const tables[table_count])
         {"softmax_backward", run_softmax_backward},
         {"gelu_forward", run_gelu_forward},
         {"gelu_backward", run_gelu_backward},
-        {"swiglu_forward", run_swiglu_forward},
-        {"swiglu_backward", run_swiglu_backward},
+        {"gelu_erf_forward", run_gelu_erf_forward},
+        {"gelu_erf_backward", run_gelu_erf_backward},
+        {"glu_forward", run_glu_forward},
+        {"glu_backward", run_glu_backward},
         {"adamw", run_adamw},
     };
     enum { count = 64, d = 256 };
@@ -386,10 +402,10 @@ static void run_gather_sum(void *context)
 // The table in one type; its rows and scales are in one block.
 static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t rows, int64_t d)
 {
-    size_t bytes = (size_t)(rows * d) * sg_stored_size(type);
+    size_t bytes = sg_stored_row_bytes(type, rows * d);
     unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
     if (memory == NULL) exit(1);
-    sg_stored table = {type, memory, (float *)(memory + bytes)};
+    sg_stored table = {type, memory, memory + bytes};
     sg_stored_write(NULL, &table, 0, rows, d, values);
     return table;
 }
@@ -405,7 +421,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
         rows[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, (uint64_t)table_rows);
     for (int type = SG_WEIGHTS_F32; type <= SG_WEIGHTS_INT8; type++) {
         sg_stored table = stored_table((sg_weights)type, values, table_rows, d);
-        double bytes = (double)d * (double)sg_stored_size((sg_weights)type);
+        double bytes = (double)sg_stored_row_bytes((sg_weights)type, d);
         for (int sum = 0; sum < 2; sum++) {
             double ns[table_count] = {0};
             for (int t = 0; t < table_count; t++) {
@@ -419,7 +435,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
                    sum ? "gather_sum" : "gather_dots", sg_weights_name((sg_weights)type), (int)d,
                    (int)table_rows, (int)count, ns[0], ns[1], ns[2], best > 0 ? bytes / best : 0);
         }
-        sg_free_big(table.rows, (size_t)(table_rows * d) * sg_stored_size((sg_weights)type) +
+        sg_free_big(table.rows, sg_stored_row_bytes((sg_weights)type, table_rows * d) +
                                     (size_t)table_rows * sizeof(float));
     }
     free(rows);
@@ -439,6 +455,72 @@ static void bench_gather(const sg_kernels *const tables[table_count])
     bench_gather_case(tables, 768, 262144, 8, 8192);
     bench_gather_case(tables, 768, 262144, 128, 512);
     bench_gather_case(tables, 768, 8192, 4096, 8);
+}
+
+// ---- decoding: one or a few vectors against rows as they are stored ----------------------------
+
+typedef struct stored_run {
+    sg_pool *pool;
+    sg_gemm_args args;
+    const sg_stored *w;
+} stored_run;
+
+static void run_stored(void *context)
+{
+    stored_run *run = context;
+    sg_stored_product(run->pool, &run->args, run->w, NULL, 0);
+}
+
+// Rows of 4,096 weights that fill 256 MiB, more than caches hold. Every half is 0.065: a type's speed
+// does not depend on its numbers.
+static void bench_stored(const sg_kernels *const tables[table_count])
+{
+    enum { k = 4096, most = 4 };
+    const size_t bytes = (size_t)256 << 20;
+    unsigned char *memory = sg_alloc_big(bytes), *scales = sg_alloc_big(bytes / 16);
+    if (memory == NULL || scales == NULL) exit(1);
+    memset(memory, 0x2c, bytes);
+    memset(scales, 0x2c, bytes / 16);
+    sg_pool *pool;
+    if (sg_pool_new(2, &pool, NULL) != SG_OK) exit(1);
+    stream_run stream = {
+        .x = (sg_real *)(void *)memory, .n = (int64_t)(bytes / sizeof(sg_real)), .pool = pool};
+    double peak = 1e-9 * (double)bytes / fastest(run_stream, &stream);
+    printf("rows as stored times m vectors, 2 threads, GB/s (reading alone %.1f)\n%-8s %8s %8s %8s "
+           "%8s %12s\n",
+           peak, "", "avx2 m=1", "m=4", "512 m=1", "m=4", "of reading");
+    for (int type = 0; sg_weights_name((sg_weights)type) != NULL; type++) {
+        const size_t row = sg_stored_row_bytes((sg_weights)type, k);
+        const int64_t n = (int64_t)(bytes / row);
+        sg_stored w = {(sg_weights)type, memory, scales};
+        sg_real *x = random_array(most * k, 1), *y = random_array(most * n, 2);
+        double rate[4] = {0};
+        for (int t = 1; t < table_count; t++) {
+            if (tables[t] == NULL || !sg_kernels_select(tables[t]->name)) continue;
+            for (int i = 0; i < 2; i++) {
+                stored_run run = {pool,
+                                  {.m = i ? most : 1,
+                                   .n = n,
+                                   .k = k,
+                                   .alpha = 1,
+                                   .a = x,
+                                   .lda = k,
+                                   .c = y,
+                                   .ldc = n},
+                                  &w};
+                rate[2 * (t - 1) + i] = 1e-9 * (double)n * (double)row / fastest(run_stored, &run);
+            }
+        }
+        double best = rate[2] > 0 ? rate[2] : rate[0];
+        printf("%-8s %8.1f %8.1f %8.1f %8.1f %11.0f%%\n", sg_weights_name((sg_weights)type),
+               rate[0], rate[1], rate[2], rate[3], 100 * best / peak);
+        free_array(x, most * k);
+        free_array(y, most * n);
+    }
+    sg_kernels_select(NULL);
+    sg_pool_free(pool);
+    sg_free_big(memory, bytes);
+    sg_free_big(scales, bytes / 16);
 }
 
 static bool wanted(int argc, char **argv, const char *name)
@@ -461,5 +543,6 @@ int main(int argc, char **argv)
         bench_select(tables);
     }
     if (wanted(argc, argv, "gather")) bench_gather(tables);
+    if (wanted(argc, argv, "stored")) bench_stored(tables);
     return 0;
 }

@@ -19,6 +19,31 @@
     X(pad_token_id, "pad-token-id", NULL, "id of padding; train takes the data's")                 \
     X(eos_token_id, "eos-token-id", NULL, "id that ends a document; train takes the data's")       \
     X(bos_token_id, "bos-token-id", NULL, "id before a sequence; train takes the data's")          \
+    X(untied_classifier, "untied-classifier", NULL, "1: the classifier is not the embedding")      \
+    X(norm, "norm", NULL, "norms: rmsnorm, layernorm")                                             \
+    X(parallel_residual, "parallel-residual", NULL, "1: attention and FFN read the same")          \
+    X(num_key_value_heads, "num-key-value-heads", NULL, "heads of keys and values; 0: all")        \
+    X(qk_norm, "qk-norm", NULL, "norm of queries and keys: head, full, none")                      \
+    X(clip_qkv, "clip-qkv", NULL, "limit of queries, keys and values; 0: none")                    \
+    X(attention_bias, "attention-bias", NULL, "1: queries, keys and values have biases")           \
+    X(attention_out_bias, "attention-out-bias", NULL,                                              \
+      "1: the projection behind attention has one")                                                \
+    X(attention_sinks, "attention-sinks", NULL, "1: each head has a sink")                         \
+    X(sliding_window, "sliding-window", NULL, "tokens that a token sees; 0: all")                  \
+    X(sliding_layers, "sliding-layers", NULL, "layers with that window, as --ffn-layers")          \
+    X(positions, "positions", NULL, "positions: rotary, learned")                                  \
+    X(position_offset, "position-offset", NULL, "row of the first learned position")               \
+    X(rotary_dim, "rotary-dim", NULL, "numbers of a head that turn; 0: all")                       \
+    X(rope_interleaved, "rope-interleaved", NULL, "1: neighbours turn together, not halves")       \
+    X(rope_scaling, "rope-scaling", NULL, "none, linear, llama3, yarn")                            \
+    X(rope_factor, "rope-factor", NULL, "factor of that scaling")                                  \
+    X(rope_low_freq_factor, "rope-low-freq-factor", NULL, "of llama3")                             \
+    X(rope_high_freq_factor, "rope-high-freq-factor", NULL, "of llama3")                           \
+    X(rope_beta_fast, "rope-beta-fast", NULL, "of yarn")                                           \
+    X(rope_beta_slow, "rope-beta-slow", NULL, "of yarn")                                           \
+    X(rope_attention_factor, "rope-attention-factor", NULL, "of yarn; 0: by the factor")           \
+    X(rope_original_positions, "rope-original-positions", NULL, "of llama3 and yarn")              \
+    X(rope_exact_borders, "rope-exact-borders", NULL, "of yarn: 1: borders are not rounded")       \
     X(ffn, "ffn", NULL, "feed-forward family, see docs/MODEL.md")                                  \
     X(ffn_router, "ffn-router", NULL, "product_dense, product_key_value, dense or key_value")      \
     X(ffn_activation, "ffn-activation", NULL, "identity, gelu, relu or swish")                     \
@@ -52,7 +77,12 @@
     X(ffn_balance_loss, "ffn-balance-loss", NULL,                                                  \
       "weight of the balance loss of moe, switch, avgk")                                           \
     X(ffn_z_loss, "ffn-z-loss", NULL, "weight of the z loss of moe, switch")                       \
-    X(ffn_bias_rate, "ffn-bias-rate", NULL, "step of the bias that balances moe without a loss")
+    X(ffn_bias_rate, "ffn-bias-rate", NULL, "step of the bias that balances moe without a loss")   \
+    X(ffn_bias, "ffn-bias", NULL, "1: mlp, glu or experts have biases")                            \
+    X(ffn_glu_interleaved, "ffn-glu-interleaved", NULL, "1: gates and values lie in turns")        \
+    X(ffn_router_bias, "ffn-router-bias", NULL, "1: the router of moe has a bias")                 \
+    X(ffn_shared_size, "ffn-shared-size", NULL, "width of shared experts; 0: that of as many")     \
+    X(ffn_shared_gate, "ffn-shared-gate", NULL, "1: shared experts have a gate")
 
 #define CLI_CONFIG_INDEX(field, option, second, what) CLI_CONFIG_##field,
 enum { CLI_CONFIG_LIST(CLI_CONFIG_INDEX) CLI_CONFIG_FIELDS };

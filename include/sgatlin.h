@@ -388,9 +388,34 @@ typedef struct sg_config {
     int64_t num_attention_heads;                      // H
     int64_t head_dim;                                 // even; 64 in all published models
     int64_t max_position_embeddings;                  // longest sequence
-    double rms_norm_eps;                              // 1e-6
+    double rms_norm_eps;                              // of all norms of the block; 1e-6
     double rope_theta;                                // 10000
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
+    // What the transformer around the layers is. Our own models keep the defaults, which are named
+    // first; other checkpoints are opened by these (docs/CHECKPOINTS.md).
+    int64_t untied_classifier; // 0: the embedding is the classifier; 1: it has weights of its own
+    char norm[16];             // rmsnorm, layernorm (with a shift)
+    int64_t parallel_residual; // 0; 1: attention and feed-forward layer read the same h
+    int64_t
+        num_key_value_heads; // heads of keys and values, a divisor of num_attention_heads; 0: all
+    char qk_norm[16];        // norm of queries and keys: head, full (before the split), none
+    double clip_qkv;         // 0: none; queries, keys and values are cut at this magnitude
+    int64_t attention_bias;  // 1: projections to queries, keys and values have biases
+    int64_t attention_out_bias; // 1: the projection behind attention has one
+    int64_t attention_sinks;    // 1: a learned logit a head that takes weight and gives nothing
+    int64_t sliding_window;     // 0: all; a token sees itself and those before, so many in all
+    char sliding_layers[192];   // layers with the window, as ffn_layers
+    char positions[16];         // rotary, learned
+    int64_t position_offset;    // learned: row of the first position; 0
+    int64_t rotary_dim;         // numbers of a head that turn; 0: all
+    int64_t rope_interleaved;   // 1: neighbours turn together, 0: the halves of what turns
+    char rope_scaling[16];      // none, linear, llama3, yarn
+    double rope_factor;         // of a scaling
+    double rope_low_freq_factor, rope_high_freq_factor; // llama3
+    double rope_beta_fast, rope_beta_slow;              // yarn: 32, 1
+    double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1
+    int64_t rope_original_positions;                    // llama3, yarn
+    int64_t rope_exact_borders;                         // yarn: 0; 1: borders are not rounded
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
     char ffn[24]; // family: mlp, glu, moe, peer, sgatlin, switch, randhash, avgk
@@ -425,6 +450,12 @@ typedef struct sg_config {
     double ffn_balance_loss;    // weights of the losses of the router; 0: none
     double ffn_z_loss;
     double ffn_bias_rate; // moe: step of the bias that balances the choice; 0: none
+    // Forms of other checkpoints.
+    int64_t ffn_bias;            // mlp, glu, moe: 1: the layers have biases (clamped_swiglu always)
+    int64_t ffn_glu_interleaved; // glu, moe: 1: gates and values in turns, 0: one half each
+    int64_t ffn_router_bias;     // moe: 1: the router has a learned bias
+    int64_t ffn_shared_size;     // moe: width of the shared experts together; 0: that of as many
+    int64_t ffn_shared_gate;     // moe: 1: they are scaled by a sigmoid of their own
 } sg_config;
 
 typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
@@ -491,15 +522,27 @@ typedef struct sg_cost {
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
 
-// What weights are stored in where they are only read. Sums are f32 in any case.
+// What weights are stored in where they are only read. Sums are f32 in any case. The first three can
+// be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md, "Stored
+// weights").
 typedef enum sg_weights {
     SG_WEIGHTS_F32 = 0,
     SG_WEIGHTS_BF16 = 1, // the upper half of a float, to nearest, ties to even: 8 bits of precision
-    SG_WEIGHTS_INT8 = 2  // -127 to 127 times a scale (f32) of each row, its largest magnitude / 127
+    SG_WEIGHTS_INT8 = 2, // -127 to 127 times a scale (f32) of each row, its largest magnitude / 127
+    SG_WEIGHTS_F16 = 3,  // IEEE half precision
+    SG_WEIGHTS_Q8_0 = 4, // GGUF: blocks of 32 or 256 neighbours in a row with a common scale
+    SG_WEIGHTS_Q4_0 = 5,
+    SG_WEIGHTS_Q4_1 = 6,
+    SG_WEIGHTS_Q5_0 = 7,
+    SG_WEIGHTS_Q5_1 = 8,
+    SG_WEIGHTS_Q4_K = 9,
+    SG_WEIGHTS_Q5_K = 10,
+    SG_WEIGHTS_Q6_K = 11,
+    SG_WEIGHTS_MXFP4 = 12 // GPT-OSS: 4-bit floats, 32 neighbours with a common power of two
 } sg_weights;
-// "f32", "bf16", "int8"; NULL for no value of the enum.
+// "f32", "bf16", "q4_k", …; NULL for no value of the enum.
 SG_API const char *sg_weights_name(sg_weights weights);
-// SG_ERR_ARGUMENT names `field`, what was found and expected.
+// One that can be chosen. SG_ERR_ARGUMENT names `field`, what was found and expected.
 SG_API sg_status sg_weights_parse(const char *text, const char *field, sg_weights *weights,
                                   sg_error *err);
 
@@ -509,14 +552,21 @@ typedef struct sg_model sg_model;
 // Fresh weights by the published laws from (seed). Ownership: sg_model_free.
 SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
                               sg_model **model, sg_error *err);
-// Opens a model folder: config.json and model.safetensors or its shards. Weights stay memory-mapped.
-SG_API sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model,
+// Opens a model: a folder with config.json and model.safetensors or its shards, of ours or of a model
+// type of the Hugging Face library that docs/CHECKPOINTS.md lists; a GGUF file; or a model of llama2.c.
+// All weights are f32 then: memory-mapped where the file has them so, and converted otherwise.
+SG_API sg_status sg_model_open(sg_context *context, const char *path, sg_model **model,
                                sg_error *err);
-// The same for sessions and sg_generate alone, which then read fewer bytes a token: every matrix that
-// they multiply with or take rows of is stored as `weights` says, once, here (bf16 weights of a file
-// are used where they lie); norms and biases stay f32. What was converted is no longer read: memory
-// holds the narrow weights only. Such a model cannot be evaluated or saved (SG_ERR_ARGUMENT).
-SG_API sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
+// The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are stored
+// (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs nothing and a
+// model may be larger than memory. Vectors, and matrices that are stored turned (GPT-2), are f32 in
+// memory. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
+SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_model **model,
+                                      sg_error *err);
+// The same with every matrix that such passes multiply with or take rows of stored as `weights` says
+// (f32, bf16, int8), once, here (bf16 weights of a file are used where they lie); norms and biases
+// stay f32. What was converted is no longer read: memory holds the narrow weights only.
+SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
                                       sg_model **model, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);

@@ -294,23 +294,35 @@ void sg_writer_abandon(sg_writer *writer)
     sg_free(writer);
 }
 
-sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err)
+sg_status sg_writer_open_beside(const char *path, sg_writer **writer, sg_error *err)
 {
+    *writer = NULL;
     char temporary[SG_PATH_MAX];
     if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
         return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
-    sg_writer *writer;
-    SG_TRY(sg_writer_open(temporary, SG_FS_CREATE, &writer, err));
-    sg_writer_put(writer, data, bytes);
+    return sg_writer_open(temporary, SG_FS_CREATE, writer, err);
+}
+
+sg_status sg_writer_replace(sg_writer *writer, const char *path, sg_error *err)
+{
+    char temporary[SG_PATH_MAX], folder[SG_PATH_MAX];
+    memcpy(temporary, writer->path, strlen(writer->path) + 1);
     sg_status status = sg_writer_close(writer, true, err);
     if (status == SG_OK) status = sg_path_rename(temporary, path, err);
     if (status != SG_OK) {
         sg_path_remove(temporary, NULL);
         return status;
     }
-    char folder[SG_PATH_MAX];
     sg_path_folder(folder, sizeof folder, path);
     return sg_folder_sync(folder, err);
+}
+
+sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err)
+{
+    sg_writer *writer;
+    SG_TRY(sg_writer_open_beside(path, &writer, err));
+    sg_writer_put(writer, data, bytes);
+    return sg_writer_replace(writer, path, err);
 }
 
 // ---- names and folders ------------------------------------------------------------------------

@@ -99,8 +99,12 @@ sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err);
 // Closes and frees without a report, for error paths. NULL is allowed.
 void sg_writer_abandon(sg_writer *writer);
 
-// Replaces `path` by `data` so that after a crash it holds the old or the new bytes, never a mix:
-// write path.tmp, sync, rename, sync the folder.
+// A writer to path.tmp, and what puts its file in the place of `path`: syncs and closes it, renames,
+// syncs the folder. A crash leaves the old bytes or the new; a failure the old.
+sg_status sg_writer_open_beside(const char *path, sg_writer **writer, sg_error *err);
+sg_status sg_writer_replace(sg_writer *writer, const char *path, sg_error *err);
+
+// Replaces `path` by `data` so that after a crash it holds the old or the new bytes, never a mix.
 sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err);
 
 // ---- names and folders ------------------------------------------------------------------------

@@ -9,20 +9,20 @@
 static const sg_family families[] = {
     {.name = "mlp",
      .routers = {"all"},
-     .activations = {"gelu", "relu", "swish", "identity"},
-     .has = SG_HAS_WIDTH,
+     .activations = {"gelu", "relu", "swish", "identity", "gelu_erf"},
+     .has = SG_HAS_WIDTH | SG_HAS_LAYER_BIAS,
      .block = SG_BLOCK_DENSE},
     {.name = "glu",
      .routers = {"all"},
-     .activations = {"clamped_swiglu"},
-     .has = SG_HAS_WIDTH,
+     .activations = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"},
+     .has = SG_HAS_WIDTH | SG_HAS_LAYER_BIAS | SG_HAS_PAIRS,
      .block = SG_BLOCK_GLU},
     {.name = "moe",
      .routers = {"linear"},
-     .activations = {"clamped_swiglu"},
+     .activations = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"},
      .scores = {"softmax", "sigmoid"},
      .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_SHARED |
-            SG_HAS_BIAS_RATE,
+            SG_HAS_BIAS_RATE | SG_HAS_LAYER_BIAS | SG_HAS_PAIRS,
      .block = SG_BLOCK_EXPERTS,
      .gate = SG_GATE_AFTER},
     {.name = "peer",
@@ -130,9 +130,16 @@ static const sg_router *family_router(const sg_config *c)
 
 sg_activation sg_ffn_activation(const sg_config *c)
 {
-    static const char *const names[] = {"identity", "gelu", "relu", "swish"};
+    static const struct {
+        const char *name;
+        sg_activation activation;
+    } names[] = {{"identity", SG_ACT_IDENTITY},
+                 {"gelu", SG_ACT_GELU},
+                 {"gelu_erf", SG_ACT_GELU_ERF},
+                 {"relu", SG_ACT_RELU},
+                 {"swish", SG_ACT_SWISH}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], c->ffn_activation) == 0) return (sg_activation)i;
+        if (strcmp(names[i].name, c->ffn_activation) == 0) return names[i].activation;
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
 }
 
@@ -236,6 +243,11 @@ static const struct {
     {SG_HAS_RENORMALISE, "ffn_renormalise", offsetof(sg_config, ffn_renormalise), 0, 1},
     {SG_HAS_SHARED, "ffn_shared_experts", offsetof(sg_config, ffn_shared_experts), 0, 1 << 10},
     {SG_HAS_BIAS, "ffn_query_bias", offsetof(sg_config, ffn_query_bias), 0, 1},
+    {SG_HAS_LAYER_BIAS, "ffn_bias", offsetof(sg_config, ffn_bias), 0, 1},
+    {SG_HAS_PAIRS, "ffn_glu_interleaved", offsetof(sg_config, ffn_glu_interleaved), 0, 1},
+    {SG_HAS_SHARED, "ffn_router_bias", offsetof(sg_config, ffn_router_bias), 0, 1},
+    {SG_HAS_SHARED, "ffn_shared_size", offsetof(sg_config, ffn_shared_size), 0, 1 << 24},
+    {SG_HAS_SHARED, "ffn_shared_gate", offsetof(sg_config, ffn_shared_gate), 0, 1},
 };
 
 // Likewise the numbers, from 0.
@@ -321,6 +333,20 @@ sg_status sg_ffn_check_selected(const sg_config *c, sg_error *err)
                    (long long)sg_ffn_memory(c).block, SG_TOPK_MAX, (long long)selected);
 }
 
+// The published clamped SwiGLU has biases. Shared experts are as wide as so many, unless said.
+static sg_status family_check_forms(sg_config *c, sg_error *err)
+{
+    if (strcmp(c->ffn_activation, "clamped_swiglu") == 0) c->ffn_bias = 1;
+    if (c->ffn_shared_size == c->ffn_shared_experts * c->ffn_intermediate_size)
+        c->ffn_shared_size = 0;
+    if (c->ffn_shared_experts == 0) c->ffn_shared_size = c->ffn_shared_gate = 0;
+    if (c->ffn_router_bias && c->ffn_bias_rate > 0)
+        return sg_fail(
+            err, SG_ERR_ARGUMENT,
+            "ffn_router_bias: found 1, expected 0 where ffn_bias_rate balances by a bias");
+    return SG_OK;
+}
+
 sg_status sg_ffn_complete(sg_config *c, sg_error *err)
 {
     const sg_family *family = sg_family_find(c->ffn);
@@ -341,14 +367,22 @@ sg_status sg_ffn_complete(sg_config *c, sg_error *err)
     SG_TRY(family_choice(c->ffn_score, sizeof c->ffn_score, family->scores, "ffn_score",
                          family->name, err));
     SG_TRY(family_check_sizes(c, family, err));
+    SG_TRY(family_check_forms(c, err));
     if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, family, err));
     const sg_router *router = family_router(c);
     if (router != NULL) SG_TRY(router->check(router, c, err));
     return sg_ffn_complete_layers(c, err);
 }
 
+int64_t sg_ffn_shared_width(const sg_config *c)
+{
+    return c->ffn_shared_size ? c->ffn_shared_size
+                              : c->ffn_shared_experts * c->ffn_intermediate_size;
+}
+
 // ---- parameters -------------------------------------------------------------------------------
 
+// Gated layers of width F, one (experts 0) or a table of experts.
 static void family_glu_params(const sg_config *c, const char *prefix, const char *part,
                               int64_t experts, int64_t F, sg_param_list *list)
 {
@@ -361,11 +395,11 @@ static void family_glu_params(const sg_config *c, const char *prefix, const char
     snprintf(name, sizeof name, "%sgate_up_proj.weight", part);
     sg_param_add(list, prefix, name, 3 - skip, up + skip, SG_INIT_TRUNCATED, in);
     snprintf(name, sizeof name, "%sgate_up_proj.bias", part);
-    sg_param_add(list, prefix, name, 2 - skip, up_bias + skip, SG_INIT_ZERO, 0);
+    if (c->ffn_bias) sg_param_add(list, prefix, name, 2 - skip, up_bias + skip, SG_INIT_ZERO, 0);
     snprintf(name, sizeof name, "%sdown_proj.weight", part);
     sg_param_add(list, prefix, name, 3 - skip, down + skip, SG_INIT_TRUNCATED, out);
     snprintf(name, sizeof name, "%sdown_proj.bias", part);
-    sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
+    if (c->ffn_bias) sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
 }
 
 static void family_table(const char *prefix, const char *part, const char *name, int rank,
@@ -447,8 +481,10 @@ static void family_dense_params(const sg_config *c, const char *prefix, sg_param
     }
     sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
                  1.0 / (double)d);
+    if (c->ffn_bias) sg_param_add(list, prefix, "mlp.up_proj.bias", 1, &F, SG_INIT_ZERO, 0);
     sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F}, SG_INIT_TRUNCATED,
                  1.0 / (double)F);
+    if (c->ffn_bias) sg_param_add(list, prefix, "mlp.down_proj.bias", 1, &d, SG_INIT_ZERO, 0);
 }
 
 void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list)
@@ -466,8 +502,11 @@ void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, s
     else if (layer == sg_ffn_first_sparse(c))
         family_memory_params(c, "model.shared_memory.", "experts.", list);
     if (c->ffn_shared_experts > 0)
-        family_glu_params(c, prefix, "mlp.shared_experts.", 0,
-                          c->ffn_shared_experts * c->ffn_intermediate_size, list);
+        family_glu_params(c, prefix, "mlp.shared_experts.", 0, sg_ffn_shared_width(c), list);
+    if (c->ffn_shared_gate)
+        sg_param_add(list, prefix, "mlp.shared_expert_gate.weight", 2,
+                     (int64_t[]){1, c->hidden_size}, SG_INIT_TRUNCATED,
+                     1.0 / (double)c->hidden_size);
 }
 
 // ---- recording --------------------------------------------------------------------------------
@@ -507,26 +546,67 @@ static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
     return s->scores;
 }
 
+static sg_glu_form family_form(const sg_config *c)
+{
+    static const char *const names[] = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"};
+    static const sg_glu_kind kinds[] = {SG_GLU_CLAMPED, SG_GLU_SILU, SG_GLU_GELU, SG_GLU_GELU_ERF,
+                                        SG_GLU_RELU};
+    sg_glu_form form = {.kind = SG_GLU_CLAMPED, .interleaved = c->ffn_glu_interleaved != 0};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(c->ffn_activation, names[i]) == 0) form.kind = kinds[i];
+    return form;
+}
+
+// A weight of the layer, or its bias where it has one.
+static sg_tensor *family_param(const sg_builder *b, const char *part, const char *name)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", part, name);
+    return sg_build_param(b, full);
+}
+
+static sg_tensor *family_linear(const sg_builder *b, sg_tensor *x, const char *part,
+                                const char *name)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.weight", name);
+    sg_tensor *w = family_param(b, part, full);
+    snprintf(full, sizeof full, "%s.bias", name);
+    return sg_linear(b->tape, x, w, b->config->ffn_bias ? family_param(b, part, full) : NULL);
+}
+
 static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part)
 {
-    const char *names[] = {"gate_up_proj.weight", "gate_up_proj.bias", "down_proj.weight",
-                           "down_proj.bias"};
-    sg_tensor *w[4];
-    for (int i = 0; i < 4; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s%s", part, names[i]);
-        w[i] = sg_build_param(b, name);
-    }
-    sg_tensor *u = sg_linear(b->tape, x, w[0], w[1]);
-    return sg_linear(b->tape, sg_swiglu(b->tape, u), w[2], w[3]);
+    const sg_glu_form form = family_form(b->config);
+    sg_tensor *u = family_linear(b, x, part, "gate_up_proj");
+    return family_linear(b, sg_glu(b->tape, u, &form), part, "down_proj");
 }
 
 static sg_tensor *family_dense(const sg_builder *b, sg_tensor *x)
 {
     if (sg_family_find(b->config->ffn)->block == SG_BLOCK_GLU) return family_glu(b, x, "mlp.");
-    sg_tensor *u = sg_linear(b->tape, x, sg_build_param(b, "mlp.up_proj.weight"), NULL);
+    sg_tensor *u = family_linear(b, x, "mlp.", "up_proj");
     sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
-    return sg_linear(b->tape, h, sg_build_param(b, "mlp.down_proj.weight"), NULL);
+    return family_linear(b, h, "mlp.", "down_proj");
+}
+
+static sg_tensor *family_experts(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
+{
+    const sg_glu_form form = family_form(b->config);
+    sg_tensor *up = sg_build_table(b, "mlp.experts.gate_up_proj.weight"), *up_bias = NULL;
+    if (b->config->ffn_bias) up_bias = sg_build_table(b, "mlp.experts.gate_up_proj.bias");
+    sg_tensor *down = sg_build_table(b, "mlp.experts.down_proj.weight"), *down_bias = NULL;
+    if (b->config->ffn_bias) down_bias = sg_build_table(b, "mlp.experts.down_proj.bias");
+    return sg_memory_experts(b->tape, x, selection, up, up_bias, down, down_bias, &form);
+}
+
+// What every token takes, scaled by a sigmoid of its own where there is one (Qwen2-MoE).
+static sg_tensor *family_shared(const sg_builder *b, sg_tensor *x)
+{
+    sg_tensor *y = family_glu(b, x, "mlp.shared_experts.");
+    if (!b->config->ffn_shared_gate) return y;
+    sg_tensor *s = sg_linear(b->tape, x, sg_build_param(b, "mlp.shared_expert_gate.weight"), NULL);
+    return sg_scale_rows(b->tape, y, sg_activate(b->tape, s, SG_ACT_SIGMOID));
 }
 
 static sg_tensor *family_memory(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
@@ -537,11 +617,7 @@ static sg_tensor *family_memory(const sg_builder *b, sg_tensor *x, const sg_sele
     case SG_BLOCK_GLU:
         break;
     case SG_BLOCK_EXPERTS:
-        return sg_memory_experts(b->tape, x, selection,
-                                 sg_build_table(b, "mlp.experts.gate_up_proj.weight"),
-                                 sg_build_table(b, "mlp.experts.gate_up_proj.bias"),
-                                 sg_build_table(b, "mlp.experts.down_proj.weight"),
-                                 sg_build_table(b, "mlp.experts.down_proj.bias"));
+        return family_experts(b, x, selection);
     case SG_BLOCK_NEURONS:
         return family_neurons(b, family, x, selection);
     case SG_BLOCK_CELLS:
@@ -568,7 +644,7 @@ sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
     selection.scores = family_normalise(b, &selection);
     sg_tensor *y = family_memory(b, x, &selection);
     if (b->config->ffn_shared_experts == 0) return y;
-    return sg_add(b->tape, y, family_glu(b, x, "mlp.shared_experts."));
+    return sg_add(b->tape, y, family_shared(b, x));
 }
 
 // ---- counts -----------------------------------------------------------------------------------
@@ -582,15 +658,17 @@ sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
     const sg_memory_shape m = sg_ffn_memory(c);
     const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
     const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
-    const int64_t always = c->ffn_shared_experts * F; // neurons that every token takes
+    const int64_t always = sg_ffn_shared_width(c); // neurons that every token takes
     // Rows of d numbers a cell that are the memory's to read; a router has read the keys of others.
     const int64_t rows = family->gate == SG_GATE_VALUE ? 1 : 2;
-    const int64_t of_block = glu ? 3 * d * F + 2 * F + d : rows * d * m.block;
+    const int64_t biases = c->ffn_bias ? 2 * F + d : 0;
+    const int64_t of_block = glu ? 3 * d * F + biases : rows * d * m.block;
     const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
     const int64_t active = read * m.block + always;
     return (sg_ffn_count){
         .router_flops = router ? router->flops(router, c) : 0,
-        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)active,
+        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)active +
+                        (c->ffn_shared_gate ? 2 * (double)d : 0),
         .neurons = stored * m.block + always,
         .active_neurons = active,
         // Channels that share a pool may select a block twice; at most all are read.

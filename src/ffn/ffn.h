@@ -65,19 +65,21 @@ typedef enum sg_block {
 
 // Fields of a configuration that a family may have; all others are cleared (sg_ffn_complete).
 enum {
-    SG_HAS_WIDTH = 1 << 0,    // ffn_intermediate_size
-    SG_HAS_EXPERTS = 1 << 1,  // ffn_experts
-    SG_HAS_CHANNELS = 1 << 2, // ffn_channels
-    SG_HAS_NEURONS = 1 << 3,  // ffn_neurons
-    SG_HAS_KEY = 1 << 4,      // ffn_key_size
-    SG_HAS_TOP_K = 1 << 5,    // ffn_top_k
-    SG_HAS_BLOCK = 1 << 6,    // ffn_block_size
-    SG_HAS_FACTOR = 1 << 7,   // ffn_memory_factor
-    SG_HAS_ACTIVE = 1 << 8,   // ffn_active_neurons
-    SG_HAS_HASH = 1 << 9,     // ffn_hash_seed
-    SG_HAS_BIAS = 1 << 10,    // ffn_query_bias
+    SG_HAS_WIDTH = 1 << 0,       // ffn_intermediate_size
+    SG_HAS_EXPERTS = 1 << 1,     // ffn_experts
+    SG_HAS_CHANNELS = 1 << 2,    // ffn_channels
+    SG_HAS_NEURONS = 1 << 3,     // ffn_neurons
+    SG_HAS_KEY = 1 << 4,         // ffn_key_size
+    SG_HAS_TOP_K = 1 << 5,       // ffn_top_k
+    SG_HAS_BLOCK = 1 << 6,       // ffn_block_size
+    SG_HAS_FACTOR = 1 << 7,      // ffn_memory_factor
+    SG_HAS_ACTIVE = 1 << 8,      // ffn_active_neurons
+    SG_HAS_HASH = 1 << 9,        // ffn_hash_seed
+    SG_HAS_BIAS = 1 << 10,       // ffn_query_bias
+    SG_HAS_LAYER_BIAS = 1 << 11, // ffn_bias
+    SG_HAS_PAIRS = 1 << 12,      // ffn_glu_interleaved
     SG_HAS_RENORMALISE = 1 << 16,
-    SG_HAS_SHARED = 1 << 17, // ffn_shared_experts
+    SG_HAS_SHARED = 1 << 17, // ffn_shared_experts, and what else only moe has
     SG_HAS_CAPACITY = 1 << 18,
     SG_HAS_BALANCE = 1 << 19,
     SG_HAS_Z = 1 << 20,
@@ -113,6 +115,8 @@ typedef struct sg_memory_shape {
 } sg_memory_shape;
 sg_memory_shape sg_ffn_memory(const sg_config *config);
 sg_activation sg_ffn_activation(const sg_config *config);
+// Of the experts that every token takes, together.
+int64_t sg_ffn_shared_width(const sg_config *config);
 // For routers that score every block of cells: that a top-k can select as many as a token reads.
 sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);
 
@@ -132,6 +136,11 @@ void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, s
 sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x);
 
 // ---- which layers are sparse (layers.c) -------------------------------------------------------
+
+// Lists of layers, as ffn_layers of a configuration has them: "all", "every:N", "1,3", "2-4,6", from 1.
+// `field` is what errors call it; layer: from 0, of a list that was checked.
+sg_status sg_layers_check(const char *layers, const char *field, int64_t count, sg_error *err);
+bool sg_layers_have(const char *layers, int64_t layer);
 
 // Completes and checks what a configuration says of that; all else of it is complete.
 sg_status sg_ffn_complete_layers(sg_config *config, sg_error *err);

@@ -21,9 +21,9 @@ static bool layers_item(const char **text, int64_t *first, int64_t *last)
     return true;
 }
 
-// Whether layer `number` (from 1) is named by ffn_layers, which has been checked.
-static bool layers_named(const char *layers, int64_t number)
+bool sg_layers_have(const char *layers, int64_t layer)
 {
+    const int64_t number = layer + 1;
     if (layers[0] == '\0' || strcmp(layers, "all") == 0) return true;
     if (strncmp(layers, "every:", 6) == 0) return number % strtoll(layers + 6, NULL, 10) == 0;
     int64_t first, last;
@@ -32,36 +32,41 @@ static bool layers_named(const char *layers, int64_t number)
     return false;
 }
 
-static sg_status layers_wrong(const sg_config *c, const char *why, sg_error *err)
+static sg_status layers_wrong(const char *layers, const char *field, int64_t count, const char *why,
+                              sg_error *err)
 {
-    return sg_fail(
-        err, SG_ERR_ARGUMENT,
-        "ffn_layers: found \"%s\", expected all, every:N or a list such as 1,3 or 2-4,6, "
-        "ascending, of layers 1 to %lld: %s",
-        c->ffn_layers, (long long)c->num_hidden_layers, why);
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "%s: found \"%s\", expected all, every:N or a list such as 1,3 or 2-4,6, "
+                   "ascending, of layers 1 to %lld: %s",
+                   field, layers, (long long)count, why);
 }
 
-static sg_status layers_check(const sg_config *c, sg_error *err)
+sg_status sg_layers_check(const char *layers, const char *field, int64_t count, sg_error *err)
 {
-    const char *at = c->ffn_layers;
+    const char *at = layers, *why = NULL;
     int64_t first, last, before = 0;
     if (strcmp(at, "all") == 0) return SG_OK;
     if (strncmp(at, "every:", 6) == 0) {
         char *end;
         long long every = strtoll(at + 6, &end, 10);
         if (at[6] < '0' || at[6] > '9' || *end != '\0')
-            return layers_wrong(c, "there is no number behind every:", err);
-        if (every < 1 || every > c->num_hidden_layers)
-            return layers_wrong(c, "N must be 1 to the number of layers", err);
-        return SG_OK;
+            why = "there is no number behind every:";
+        else if (every < 1 || every > count)
+            why = "N must be 1 to the number of layers";
+        return why == NULL ? SG_OK : layers_wrong(layers, field, count, why, err);
     }
     do {
-        if (!layers_item(&at, &first, &last)) return layers_wrong(c, "an item is no number", err);
-        if (first <= before || last < first) return layers_wrong(c, "it does not ascend", err);
-        if (last > c->num_hidden_layers) return layers_wrong(c, "there is no such layer", err);
+        if (!layers_item(&at, &first, &last))
+            why = "an item is no number";
+        else if (first <= before || last < first)
+            why = "it does not ascend";
+        else if (last > count)
+            why = "there is no such layer";
+        if (why != NULL) return layers_wrong(layers, field, count, why, err);
         before = last;
     } while (*at++ == ',');
-    return at[-1] == '\0' ? SG_OK : layers_wrong(c, "something follows a number", err);
+    if (at[-1] == '\0') return SG_OK;
+    return layers_wrong(layers, field, count, "something follows a number", err);
 }
 
 sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
@@ -73,7 +78,7 @@ sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
         return SG_OK;
     }
     if (c->ffn_layers[0] == '\0') snprintf(c->ffn_layers, sizeof c->ffn_layers, "all");
-    SG_TRY(layers_check(c, err));
+    SG_TRY(sg_layers_check(c->ffn_layers, "ffn_layers", c->num_hidden_layers, err));
     if (c->ffn_share_pool < 0 || c->ffn_share_pool > 1)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn_share_pool: found %lld, expected 0 or 1",
                        (long long)c->ffn_share_pool);
@@ -102,7 +107,7 @@ sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
 
 bool sg_ffn_is_sparse(const sg_config *c, int64_t layer)
 {
-    return sg_family_is_sparse(sg_family_find(c->ffn)) && layers_named(c->ffn_layers, layer + 1);
+    return sg_family_is_sparse(sg_family_find(c->ffn)) && sg_layers_have(c->ffn_layers, layer);
 }
 
 int64_t sg_ffn_first_sparse(const sg_config *c)
@@ -118,7 +123,10 @@ const sg_config *sg_ffn_of_layer(const sg_config *c, int64_t layer, sg_config *d
     *dense = *c;
     memcpy(dense->ffn, c->ffn_dense, sizeof dense->ffn);
     memset(dense->ffn_router, 0, sizeof dense->ffn_router);
-    memset(dense->ffn_activation, 0, sizeof dense->ffn_activation);
+    // A gated layer beside gated experts is as they are.
+    if (sg_family_find(dense->ffn)->block != SG_BLOCK_GLU ||
+        sg_family_find(c->ffn)->block != SG_BLOCK_EXPERTS)
+        memset(dense->ffn_activation, 0, sizeof dense->ffn_activation);
     dense->ffn_intermediate_size = c->ffn_dense_size;
     // Nothing is left that could be wrong: the width has been checked.
     (void)sg_ffn_complete(dense, NULL);

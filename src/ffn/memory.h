@@ -32,11 +32,11 @@ sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *sele
                            sg_gate gate);
 
 // The same with blocks that are experts, y = sum over the selected experts e of score_e GLU_e(x),
-// GLU the clamped SwiGLU of kernel/kernel.h. up (E, 2F, d), up_bias (E, 2F), down (E, d, F),
-// down_bias (E, d).
+// GLU(x) = glu(up x + up_bias) down^T + down_bias, glu as `form` says. up (E, 2F, d), up_bias (E, 2F),
+// down (E, d, F), down_bias (E, d); both biases may be NULL.
 sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
-                             sg_tensor *down_bias);
+                             sg_tensor *down_bias, const sg_glu_form *form);
 
 // Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables
 // (NULL: absent).

@@ -1,6 +1,6 @@
 // Reading a memory block by block, through dense products: the rows that selected a block are
 // gathered behind each other and meet it in one product, however many they are: nothing is padded,
-// nothing dropped. A block is g cells, rows of w_in and w_out, or a clamped SwiGLU of width g.
+// nothing dropped. A block is g cells, rows of w_in and w_out, or a gated linear unit of width g.
 //
 // Forward and the input gradient go through tiles of rows, each the work of one thread, which owns
 // the results of its rows and adds up the blocks in their order; so no array of hits x d is formed.
@@ -25,11 +25,12 @@ enum { in_x, in_ids, in_scores, in_up, in_up_bias, in_down, in_down_bias };
 
 typedef struct blocks_attributes {
     int64_t rows, k, blocks, g, d;
-    int64_t width; // of what comes out of the first table: g, or 2g of a SwiGLU
+    int64_t width; // of what comes out of the first table: g, or 2g of a gated linear unit
     int64_t tile, tiles;
     int64_t piece; // rows that are gathered at once
     int64_t slab, slabs;
     bool glu;
+    sg_glu_form form; // of a gated linear unit
     sg_activation activation;
     sg_gate gate;
     size_t wide;          // bytes at the start of each worker's scratch, for narrow weights
@@ -205,39 +206,68 @@ static sg_stored blocks_cells(const blocks_part *p, int input)
     return sg_stored_at(&all, p->block * a->g, a->d);
 }
 
+static bool blocks_few(const blocks_part *p)
+{
+    return p->m <= blocks_thin;
+}
+
+// c (m, g) = rows . cells, `from` (rows, d) the rows that are gathered, in `room` where many.
+static void cells_dots(const blocks_part *p, sg_real *c, const sg_real *from, int input,
+                       sg_real *room)
+{
+    const blocks_attributes *a = p->l->a;
+    const sg_stored cells = blocks_cells(p, input);
+    if (!blocks_few(p)) {
+        blocks_gather(p, room, from);
+        blocks_product(p, c, room, p->l->node->in[input], a->g, a->d, 0);
+        return;
+    }
+    for (int64_t i = 0; i < p->m; i++)
+        sg_gather_dots(p->l->run->kernels, c + i * a->g, from + blocks_row(p, i) * a->d, &cells,
+                       a->cells, a->g, a->d);
+}
+
+// The rows of `to` (rows, d) += c (m, g) times cells, made in `room` where there are many.
+static void cells_sums(const blocks_part *p, sg_real *to, const sg_real *c, int input,
+                       sg_real *room)
+{
+    const blocks_attributes *a = p->l->a;
+    const sg_stored cells = blocks_cells(p, input);
+    if (!blocks_few(p)) {
+        blocks_product_rows(p, room, c, p->l->node->in[input], a->d, a->g);
+        blocks_scatter(p, to, room);
+        return;
+    }
+    for (int64_t i = 0; i < p->m; i++)
+        sg_gather_sum(p->l->run->kernels, to + blocks_row(p, i) * a->d, c + i * a->g, &cells,
+                      a->cells, a->g, a->d);
+}
+
 // u = x w_in^T, z = gate act(u), y += z w_out
 static void cells_forward(const blocks_part *p)
 {
     const blocks_attributes *a = p->l->a;
     const sg_kernels *kernels = p->l->run->kernels;
     const sg_node *node = p->l->node;
-    const sg_real *x = sg_values(node->in[in_x]);
-    sg_real *y = sg_values(node->out[0]), *u = p->l->u + p->at * a->g;
+    sg_real *u = p->l->u + p->at * a->g;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
-    const bool thin = p->m <= blocks_thin;
-    const sg_stored w_in = blocks_cells(p, in_up), w_out = blocks_cells(p, in_down);
-    if (thin) {
-        for (int64_t i = 0; i < p->m; i++)
-            sg_gather_dots(kernels, u + i * a->g, x + blocks_row(p, i) * a->d, &w_in, a->cells,
-                           a->g, a->d);
-    } else {
-        blocks_gather(p, xs, x);
-        blocks_product(p, u, xs, node->in[in_up], a->g, a->d, 0);
-    }
+    cells_dots(p, u, sg_values(node->in[in_x]), in_up, xs);
     kernels->act_forward(z, u, a->activation, p->m * a->g);
     for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++)
         kernels->scale(z + i * a->g, blocks_score(p, i), a->g);
-    if (thin) {
-        for (int64_t i = 0; i < p->m; i++)
-            sg_gather_sum(kernels, y + blocks_row(p, i) * a->d, z + i * a->g, &w_out, a->cells,
-                          a->g, a->d);
-    } else {
-        blocks_product_rows(p, out, z, node->in[in_down], a->d, a->g);
-        blocks_scatter(p, y, out);
-    }
+    cells_sums(p, sg_values(node->out[0]), z, in_down, out);
 }
 
-// u = x up^T + b, z = swiglu(u), y += gate (z down^T + b)
+// c (m, n) = the block's n numbers of a bias in each row, or nothing; the beta of what follows.
+static sg_real glu_bias(const blocks_part *p, sg_real *c, int input, int64_t n)
+{
+    const sg_tensor *bias = p->l->node->in[input];
+    if (bias == NULL) return 0;
+    blocks_copies(c, sg_values(bias) + p->block * n, p->m, n);
+    return 1;
+}
+
+// u = x up^T + b, z = glu(u), y += gate (z down^T + b)
 static void glu_forward(const blocks_part *p)
 {
     const blocks_attributes *a = p->l->a;
@@ -246,11 +276,11 @@ static void glu_forward(const blocks_part *p)
     sg_real *y = sg_values(node->out[0]), *u = p->l->u + p->at * a->width;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
     blocks_gather(p, xs, sg_values(node->in[in_x]));
-    blocks_copies(u, sg_values(node->in[in_up_bias]) + p->block * a->width, p->m, a->width);
-    blocks_product(p, u, xs, node->in[in_up], a->width, a->d, 1);
-    kernels->swiglu_forward(z, u, p->m, a->g);
-    blocks_copies(out, sg_values(node->in[in_down_bias]) + p->block * a->d, p->m, a->d);
-    blocks_product(p, out, z, node->in[in_down], a->d, a->g, 1);
+    sg_real beta = glu_bias(p, u, in_up_bias, a->width);
+    blocks_product(p, u, xs, node->in[in_up], a->width, a->d, beta);
+    kernels->glu_forward(z, u, p->m, a->g, &a->form);
+    beta = glu_bias(p, out, in_down_bias, a->d);
+    blocks_product(p, out, z, node->in[in_down], a->d, a->g, beta);
     for (int64_t i = 0; i < p->m; i++)
         kernels->axpy(y + blocks_row(p, i) * a->d, blocks_score(p, i), out + i * a->d, a->d);
 }
@@ -323,20 +353,10 @@ static void cells_backward(const blocks_part *p)
     const blocks_loop *l = p->l;
     const blocks_attributes *a = l->a;
     const sg_kernels *kernels = l->run->kernels;
-    const sg_node *node = l->node;
-    const sg_real *dy = node->out[0]->grad, *u = l->u + p->at * a->g;
-    sg_real *z = l->z + p->at * a->g, *da = l->da + p->at * a->g, *dx = l->grad[in_x];
+    const sg_real *u = l->u + p->at * a->g;
+    sg_real *z = l->z + p->at * a->g, *da = l->da + p->at * a->g;
     sg_real *dys = p->room, *dxs = dys + p->m * a->d;
-    const bool thin = p->m <= blocks_thin;
-    const sg_stored w_in = blocks_cells(p, in_up), w_out = blocks_cells(p, in_down);
-    if (thin) {
-        for (int64_t i = 0; i < p->m; i++)
-            sg_gather_dots(kernels, da + i * a->g, dy + blocks_row(p, i) * a->d, &w_out, a->cells,
-                           a->g, a->d);
-    } else {
-        blocks_gather(p, dys, dy);
-        blocks_product(p, da, dys, node->in[in_down], a->g, a->d, 0);
-    }
+    cells_dots(p, da, l->node->out[0]->grad, in_down, dys);
     kernels->act_forward(z, u, a->activation, p->m * a->g);
     for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++) {
         blocks_put_score(p, i, kernels->dot(z + i * a->g, da + i * a->g, a->g));
@@ -344,18 +364,10 @@ static void cells_backward(const blocks_part *p)
         kernels->scale(da + i * a->g, blocks_score(p, i), a->g);
     }
     kernels->act_backward(da, da, u, a->activation, p->m * a->g, false);
-    if (dx == NULL) return;
-    if (thin) {
-        for (int64_t i = 0; i < p->m; i++)
-            sg_gather_sum(kernels, dx + blocks_row(p, i) * a->d, da + i * a->g, &w_in, a->cells,
-                          a->g, a->d);
-    } else {
-        blocks_product_rows(p, dxs, da, node->in[in_up], a->d, a->g);
-        blocks_scatter(p, dx, dxs);
-    }
+    if (l->grad[in_x] != NULL) cells_sums(p, l->grad[in_x], da, in_up, dxs);
 }
 
-// dz = dy down, dscore = z . dz + bias . dy, du = swiglu'(u) score dz, dx += du up
+// dz = dy down, dscore = z . dz + bias . dy, du = glu'(u) score dz, dx += du up
 static void glu_backward(const blocks_part *p)
 {
     const blocks_loop *l = p->l;
@@ -363,20 +375,21 @@ static void glu_backward(const blocks_part *p)
     const sg_kernels *kernels = l->run->kernels;
     const sg_node *node = l->node;
     const sg_real *u = l->u + p->at * a->width;
-    const sg_real *bias = sg_values(node->in[in_down_bias]) + p->block * a->d;
+    const sg_tensor *biases = node->in[in_down_bias];
+    const sg_real *bias = biases ? sg_values(biases) + p->block * a->d : NULL;
     sg_real *z = l->z + p->at * a->g, *da = l->da + p->at * a->width;
     sg_real *dys = p->room, *dxs = dys + p->m * a->d, *dz = dxs + p->m * a->d;
     blocks_gather(p, dys, node->out[0]->grad);
     blocks_product_rows(p, dz, dys, node->in[in_down], a->g, a->d);
-    kernels->swiglu_forward(z, u, p->m, a->g);
+    kernels->glu_forward(z, u, p->m, a->g, &a->form);
     for (int64_t i = 0; i < p->m; i++) {
-        blocks_put_score(p, i,
-                         kernels->dot(z + i * a->g, dz + i * a->g, a->g) +
-                             kernels->dot(bias, dys + i * a->d, a->d));
+        sg_real dscore = kernels->dot(z + i * a->g, dz + i * a->g, a->g);
+        if (bias != NULL) dscore += kernels->dot(bias, dys + i * a->d, a->d);
+        blocks_put_score(p, i, dscore);
         kernels->scale(z + i * a->g, blocks_score(p, i), a->g);
         kernels->scale(dz + i * a->g, blocks_score(p, i), a->g);
     }
-    kernels->swiglu_backward(da, dz, u, p->m, a->g);
+    kernels->glu_backward(da, dz, u, p->m, a->g, &a->form);
     if (l->grad[in_x] == NULL) return;
     blocks_product_rows(p, dxs, da, node->in[in_up], a->d, a->width);
     blocks_scatter(p, l->grad[in_x], dxs);
@@ -440,21 +453,36 @@ static void cells_slab(const blocks_slab *s, const blocks_part *p, const sg_real
                      a->d, p->m);
 }
 
-// The rows of cell j in the first table are j (gate) and g + j (linear part); in the second cell j
-// is column j.
+// The rows of a slab in the first table: cell j has two, j (gate) and g + j (linear part) or, where they
+// are interleaved, 2j and 2j + 1. Run `i` of `count` rows from `from` on.
+enum { glu_runs = 2 };
+
+static void glu_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
+{
+    const blocks_attributes *a = s->l->a;
+    *from = i * a->g + s->from;
+    *count = s->count;
+    if (!a->form.interleaved) return;
+    *from = 2 * s->from;
+    *count = i == 0 ? 2 * s->count : 0;
+}
+
+// In the second table cell j is column j.
 static void glu_slab(const blocks_slab *s, const blocks_part *p, const sg_real *xs,
                      const sg_real *dys)
 {
     const blocks_loop *l = s->l;
     const blocks_attributes *a = l->a;
-    for (int64_t half = 0; half < 2; half++) {
-        int64_t row = s->block * a->width + half * a->g + s->from;
-        const sg_real *da = l->da + p->at * a->width + half * a->g + s->from;
+    for (int i = 0; i < glu_runs; i++) {
+        int64_t from, count;
+        glu_run(s, i, &from, &count);
+        const int64_t row = s->block * a->width + from;
+        const sg_real *da = l->da + p->at * a->width + from;
         if (l->grad[in_up] != NULL)
-            slab_product(s, in_up, l->grad[in_up] + row * a->d, s->count, a->d, a->d, da, a->width,
-                         xs, a->d, p->m);
+            slab_product(s, in_up, l->grad[in_up] + row * a->d, count, a->d, a->d, da, a->width, xs,
+                         a->d, p->m);
         if (l->grad[in_up_bias] != NULL)
-            slab_bias(s, in_up_bias, l->grad[in_up_bias] + row, s->count, da, a->width, p->m);
+            slab_bias(s, in_up_bias, l->grad[in_up_bias] + row, count, da, a->width, p->m);
     }
     if (l->grad[in_down] != NULL)
         slab_product(s, in_down, l->grad[in_down] + s->block * a->d * a->g + s->from, a->d,
@@ -485,10 +513,12 @@ static void blocks_slab_empty(const blocks_slab *s)
         slab_zero(s, in_down, cell * a->d, s->count, a->d, a->d);
         return;
     }
-    for (int64_t half = 0; half < 2; half++) {
-        int64_t row = s->block * a->width + half * a->g + s->from;
-        slab_zero(s, in_up, row * a->d, s->count, a->d, a->d);
-        slab_zero(s, in_up_bias, row, 1, s->count, 0);
+    for (int i = 0; i < glu_runs; i++) {
+        int64_t from, count;
+        glu_run(s, i, &from, &count);
+        const int64_t row = s->block * a->width + from;
+        slab_zero(s, in_up, row * a->d, count, a->d, a->d);
+        slab_zero(s, in_up_bias, row, 1, count, 0);
     }
     slab_zero(s, in_down, s->block * a->d * a->g + s->from, a->d, s->count, a->g);
     if (s->from == 0) slab_zero(s, in_down_bias, s->block * a->d, 1, a->d, 0);
@@ -604,10 +634,10 @@ static sg_tensor *blocks_record(sg_tape *tape, sg_tensor *const in[in_down_bias 
 
 sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
-                             sg_tensor *down_bias)
+                             sg_tensor *down_bias, const sg_glu_form *form)
 {
     sg_tensor *ids = selection->ids, *scores = selection->scores;
-    if (!x || !ids || !scores || !up || !up_bias || !down || !down_bias) return NULL;
+    if (!x || !ids || !scores || !up || !down) return NULL;
     blocks_attributes a = {.rows = sg_rows(x),
                            .k = selection->k,
                            .blocks = up->shape[0],
@@ -615,11 +645,13 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
                            .d = sg_columns(x),
                            .width = up->shape[1],
                            .glu = true,
+                           .form = *form,
                            .gate = SG_GATE_AFTER};
     if (up->rank != 3 || down->rank != 3 || up->shape[2] != a.d || selection->channels != 1 ||
-        up->shape[1] % 2 != 0 || down->count * 2 != up->count ||
-        up_bias->count != a.blocks * a.width || down_bias->count != a.blocks * a.d ||
-        ids->count != a.rows * a.k || scores->count != ids->count || ids->count > INT32_MAX)
+        up->shape[1] % 2 != 0 || down->count * 2 != up->count || !up_bias != !down_bias ||
+        (up_bias && up_bias->count != a.blocks * a.width) ||
+        (down_bias && down_bias->count != a.blocks * a.d) || ids->count != a.rows * a.k ||
+        scores->count != ids->count || ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "experts: %s does not fit %s", up->name,
                             x->name);
     return blocks_record(tape, (sg_tensor *[]){x, ids, scores, up, up_bias, down, down_bias}, &a);

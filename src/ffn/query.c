@@ -37,7 +37,7 @@ sg_tensor *sg_query_build(const sg_builder *b, sg_tensor *x, int64_t width)
     if (query_has(c, "layernorm")) { // each query, or half of one, by itself
         int64_t each[] = {rows * width / c->ffn_key_size, c->ffn_key_size};
         sg_tensor *w = sg_build_param(b, "mlp.router.query_norm.weight");
-        q = sg_layernorm(b->tape, sg_reshape(b->tape, q, 2, each), w, query_eps);
+        q = sg_layernorm(b->tape, sg_reshape(b->tape, q, 2, each), w, NULL, query_eps);
         return sg_reshape(b->tape, q, 2, (int64_t[]){rows, width});
     }
     if (!query_has(c, "batchnorm")) return q;

@@ -33,6 +33,7 @@ static void linear_params(const sg_router *self, const sg_config *c, const char 
     const int64_t B = sg_ffn_memory(c).blocks;
     sg_param_add(list, prefix, "mlp.router.weight", 2, (int64_t[]){B, c->hidden_size},
                  SG_INIT_TRUNCATED, 1.0 / (double)c->hidden_size);
+    if (c->ffn_router_bias) sg_param_add(list, prefix, "mlp.router.bias", 1, &B, SG_INIT_ZERO, 0);
     if (c->ffn_bias_rate > 0)
         sg_param_add_buffer(list, prefix, "mlp.router.bias", 1, &B, SG_INIT_ZERO, SG_BUFFER_BALANCE,
                             c->ffn_bias_rate);
@@ -65,7 +66,9 @@ static sg_selection linear_build(const sg_router *self, const sg_builder *b, sg_
     (void)self;
     const sg_config *c = b->config;
     const sg_memory_shape m = sg_ffn_memory(c);
-    sg_tensor *s = sg_linear(b->tape, x, sg_build_param(b, "mlp.router.weight"), NULL);
+    sg_tensor *w = sg_build_param(b, "mlp.router.weight");
+    sg_tensor *bias = c->ffn_router_bias ? sg_build_param(b, "mlp.router.bias") : NULL;
+    sg_tensor *s = sg_linear(b->tape, x, w, bias);
     sg_tensor *p = linear_sigmoid(c) ? sg_activate(b->tape, s, SG_ACT_SIGMOID)
                                      : sg_softmax(b->tape, s, m.blocks);
     sg_selection selection = c->ffn_bias_rate > 0

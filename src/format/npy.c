@@ -45,16 +45,6 @@ static size_t npy_header(const sg_tensor_view *view, const char *descr, unsigned
     return total;
 }
 
-static sg_status npy_write_file(const char *path, const sg_tensor_view *view,
-                                const unsigned char *header, size_t length, sg_error *err)
-{
-    sg_writer *writer;
-    SG_TRY(sg_writer_open(path, SG_FS_CREATE, &writer, err));
-    sg_writer_put(writer, header, length);
-    sg_writer_put(writer, view->data, view->bytes);
-    return sg_writer_close(writer, true, err);
-}
-
 sg_status sg_npy_write(const char *path, const sg_tensor_view *view, sg_error *err)
 {
     sg_tensor_view named = *view;
@@ -69,17 +59,11 @@ sg_status sg_npy_write(const char *path, const sg_tensor_view *view, sg_error *e
                        sg_dtype_name(view->dtype));
     unsigned char header[512];
     size_t length = npy_header(view, descr, header);
-    char temporary[SG_PATH_MAX], folder[SG_PATH_MAX];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
-    status = npy_write_file(temporary, view, header, length, err);
-    if (status == SG_OK) status = sg_path_rename(temporary, path, err);
-    if (status != SG_OK) {
-        sg_path_remove(temporary, NULL);
-        return status;
-    }
-    sg_path_folder(folder, sizeof folder, path);
-    return sg_folder_sync(folder, err);
+    sg_writer *writer;
+    SG_TRY(sg_writer_open_beside(path, &writer, err));
+    sg_writer_put(writer, header, length);
+    sg_writer_put(writer, view->data, view->bytes);
+    return sg_writer_replace(writer, path, err);
 }
 
 // ---- reading ----------------------------------------------------------------------------------
@@ -208,9 +192,9 @@ static sg_status npy_check(const char *name, const npy_dictionary *found, sg_ten
         return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: more than %d dimensions", name, SG_VIEW_DIMS);
     if (found->fortran && view->ndim > 1)
         return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: column-major order, expected row-major", name);
-    int64_t elements = sg_tensor_view_elements(view);
-    if (elements < 0) return sg_fail(err, SG_ERR_FORMAT, "%s: the shape is too large", name);
-    view->bytes = (size_t)elements * sg_dtype_bytes(view->dtype);
+    int64_t bytes = sg_shape_bytes(view->dtype, view->ndim, view->shape);
+    if (bytes < 0) return sg_fail(err, SG_ERR_FORMAT, "%s: the shape is too large", name);
+    view->bytes = (size_t)bytes;
     if (view->bytes != data_bytes)
         return sg_fail(err, SG_ERR_FORMAT,
                        "%s: found %zu bytes of data, its type and shape need %zu", name, data_bytes,

@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/file.h"
-#include "base/hash.h"
+#include "base/name_index.h"
 #include "format/json.h"
 
 enum { st_header_limit = 100000000, st_index_limit = 100000000 };
@@ -21,9 +21,8 @@ struct sg_safetensors {
     size_t map_count;
     sg_tensor_view *views;
     size_t count, capacity;
-    uint32_t *table; // open addressing: 1 + index of a view, 0 when free
-    size_t table_size;
-    sg_arena arena; // names and metadata
+    sg_name_index names; // of views
+    sg_arena arena;      // names and metadata
     sg_key_value *metadata;
     size_t metadata_count;
 };
@@ -62,9 +61,8 @@ static sg_status st_parse_view(const char *file, const char *name, const json_t 
                            "%s: tensor \"%.200s\": shape: expected integers >= 0", file, name);
         view->shape[i] = json_integer_value(dimension);
     }
-    size_t size = sg_dtype_bytes(view->dtype);
-    int64_t elements = sg_shape_elements(view->ndim, view->shape, size);
-    if (elements < 0)
+    int64_t bytes = sg_shape_bytes(view->dtype, view->ndim, view->shape);
+    if (bytes < 0)
         return sg_fail(err, SG_ERR_FORMAT, "%s: tensor \"%.200s\": the shape is too large", file,
                        name);
     json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
@@ -77,10 +75,10 @@ static sg_status st_parse_view(const char *file, const char *name, const json_t 
                        "%s: tensor \"%.200s\": data_offsets: found %lld to %lld, expected a range "
                        "in 0 to %llu",
                        file, name, (long long)from, (long long)to, (unsigned long long)data_bytes);
-    if (to - from != elements * (int64_t)size)
+    if (to - from != bytes)
         return sg_fail(err, SG_ERR_FORMAT,
                        "%s: tensor \"%.200s\": found %lld bytes, its type and shape need %lld",
-                       file, name, (long long)(to - from), (long long)(elements * (int64_t)size));
+                       file, name, (long long)(to - from), (long long)bytes);
     view->bytes = (size_t)(to - from);
     *begin = (uint64_t)from;
     return SG_OK;
@@ -115,16 +113,6 @@ static sg_status st_parse_metadata(sg_safetensors *st, const char *file, const j
     return SG_OK;
 }
 
-// By place in the file; an empty tensor before the one that starts where it lies.
-static int st_compare(const void *a, const void *b)
-{
-    const sg_tensor_view *x = a, *y = b;
-    uintptr_t at_x = (uintptr_t)x->data, at_y = (uintptr_t)y->data;
-    if (at_x != at_y) return at_x < at_y ? -1 : 1;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
-    return strcmp(x->name, y->name);
-}
-
 // Adds the tensors of one file to st.
 static sg_status st_parse_header(sg_safetensors *st, const char *file, const json_t *header,
                                  const unsigned char *data, uint64_t data_bytes, sg_error *err)
@@ -148,8 +136,7 @@ static sg_status st_parse_header(sg_safetensors *st, const char *file, const jso
             return st_memory(file, err);
         st->views[st->count++] = view;
     }
-    size_t added = st->count - first;
-    if (added > 1) qsort(st->views + first, added, sizeof *st->views, st_compare);
+    if (st->count > first) sg_tensor_views_sort(st->views + first, st->count - first);
     uint64_t expected = 0;
     for (size_t i = first; i < st->count; i++) {
         const sg_tensor_view *view = &st->views[i];
@@ -196,31 +183,14 @@ static sg_status st_parse_file(sg_safetensors *st, const char *file, const unsig
 
 // ---- names ------------------------------------------------------------------------------------
 
-// Where `name` is in the table, or the free place where it belongs.
-static size_t st_slot(const sg_safetensors *st, const char *name)
-{
-    size_t mask = st->table_size - 1, slot = (size_t)sg_hash(name, strlen(name)) & mask;
-    while (st->table[slot] != 0 && strcmp(st->views[st->table[slot] - 1].name, name) != 0)
-        slot = (slot + 1) & mask;
-    return slot;
-}
-
 static sg_status st_index_names(sg_safetensors *st, sg_error *err)
 {
-    size_t size = 16;
-    while (size < 2 * st->count)
-        size *= 2;
-    st->table = sg_alloc_zero(size, sizeof *st->table);
-    if (st->table == NULL) return st_memory(st->name, err);
-    st->table_size = size;
-    for (size_t i = 0; i < st->count; i++) {
-        size_t slot = st_slot(st, st->views[i].name);
-        if (st->table[slot] != 0)
-            return sg_fail(err, SG_ERR_FORMAT, "%s: tensor \"%.200s\" is in two shards", st->name,
-                           st->views[i].name);
-        st->table[slot] = (uint32_t)i + 1;
-    }
-    return SG_OK;
+    if (!sg_name_index_build(&st->names, st->views, sizeof *st->views, st->count))
+        return st_memory(st->name, err);
+    ptrdiff_t repeated = sg_name_index_repeated(&st->names);
+    if (repeated == SG_NAME_NONE) return SG_OK;
+    return sg_fail(err, SG_ERR_FORMAT, "%s: tensor \"%.200s\" is in two shards", st->name,
+                   st->views[repeated].name);
 }
 
 // ---- opening ----------------------------------------------------------------------------------
@@ -369,7 +339,7 @@ static sg_status st_open_folder(sg_safetensors *st, const char *folder, sg_error
 static sg_status st_finish(sg_safetensors *st, sg_status status, sg_safetensors **out,
                            sg_error *err)
 {
-    if (status == SG_OK && st->table == NULL) status = st_index_names(st, err);
+    if (status == SG_OK && st->names.entries == NULL) status = st_index_names(st, err);
     if (status == SG_OK)
         *out = st;
     else
@@ -405,7 +375,7 @@ void sg_safetensors_close(sg_safetensors *st)
         sg_map_close(&st->maps[i]);
     sg_free(st->maps);
     sg_free(st->views);
-    sg_free(st->table);
+    sg_name_index_free(&st->names);
     sg_arena_free(&st->arena);
     sg_free(st->name);
     sg_free(st);
@@ -430,8 +400,8 @@ const sg_tensor_view *sg_safetensors_at(const sg_safetensors *st, size_t i)
 
 const sg_tensor_view *sg_safetensors_find(const sg_safetensors *st, const char *name)
 {
-    uint32_t found = st->table[st_slot(st, name)];
-    return found ? &st->views[found - 1] : NULL;
+    ptrdiff_t found = sg_name_index_find(&st->names, name);
+    return found != SG_NAME_NONE ? &st->views[found] : NULL;
 }
 
 sg_status sg_safetensors_get(const sg_safetensors *st, const char *name, sg_dtype dtype, int ndim,

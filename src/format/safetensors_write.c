@@ -93,6 +93,10 @@ static sg_status stw_check(const char *path, const sg_tensor_view *tensors, size
     for (size_t i = 0; i < count; i++) {
         sg_status status = sg_tensor_view_check(&tensors[i], err);
         if (status != SG_OK) return sg_fail_context(err, status, "%s", path);
+        if (tensors[i].dtype >= SG_DTYPE_PLAIN)
+            return sg_fail(err, SG_ERR_UNSUPPORTED,
+                           "%s: tensor \"%.200s\": safetensors has no type %s", path,
+                           tensors[i].name, sg_dtype_name(tensors[i].dtype));
         SG_TRY(stw_check_string(path, tensors[i].name, err));
         if (strcmp(tensors[i].name, "__metadata__") == 0)
             return sg_fail(err, SG_ERR_ARGUMENT, "%s: a tensor may not be called __metadata__",

@@ -2,20 +2,39 @@
 #include "format/tensor_view.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/block_sizes.h"
+#include "base/half.h"
 
 static const struct {
     const char *name;
-    size_t bytes;
+    size_t bytes, block;
 } view_types[SG_DTYPE_COUNT] = {
-    [SG_DTYPE_BOOL] = {"BOOL", 1},       [SG_DTYPE_U8] = {"U8", 1},
-    [SG_DTYPE_I8] = {"I8", 1},           [SG_DTYPE_F8_E5M2] = {"F8_E5M2", 1},
-    [SG_DTYPE_F8_E4M3] = {"F8_E4M3", 1}, [SG_DTYPE_U16] = {"U16", 2},
-    [SG_DTYPE_I16] = {"I16", 2},         [SG_DTYPE_F16] = {"F16", 2},
-    [SG_DTYPE_BF16] = {"BF16", 2},       [SG_DTYPE_U32] = {"U32", 4},
-    [SG_DTYPE_I32] = {"I32", 4},         [SG_DTYPE_F32] = {"F32", 4},
-    [SG_DTYPE_U64] = {"U64", 8},         [SG_DTYPE_I64] = {"I64", 8},
-    [SG_DTYPE_F64] = {"F64", 8},
+    [SG_DTYPE_BOOL] = {"BOOL", 1, 1},
+    [SG_DTYPE_U8] = {"U8", 1, 1},
+    [SG_DTYPE_I8] = {"I8", 1, 1},
+    [SG_DTYPE_F8_E5M2] = {"F8_E5M2", 1, 1},
+    [SG_DTYPE_F8_E4M3] = {"F8_E4M3", 1, 1},
+    [SG_DTYPE_U16] = {"U16", 2, 1},
+    [SG_DTYPE_I16] = {"I16", 2, 1},
+    [SG_DTYPE_F16] = {"F16", 2, 1},
+    [SG_DTYPE_BF16] = {"BF16", 2, 1},
+    [SG_DTYPE_U32] = {"U32", 4, 1},
+    [SG_DTYPE_I32] = {"I32", 4, 1},
+    [SG_DTYPE_F32] = {"F32", 4, 1},
+    [SG_DTYPE_U64] = {"U64", 8, 1},
+    [SG_DTYPE_I64] = {"I64", 8, 1},
+    [SG_DTYPE_F64] = {"F64", 8, 1},
+    [SG_DTYPE_Q4_0] = {"Q4_0", SG_Q4_0_BYTES, SG_BLOCK_WEIGHTS},
+    [SG_DTYPE_Q4_1] = {"Q4_1", SG_Q4_1_BYTES, SG_BLOCK_WEIGHTS},
+    [SG_DTYPE_Q5_0] = {"Q5_0", SG_Q5_0_BYTES, SG_BLOCK_WEIGHTS},
+    [SG_DTYPE_Q5_1] = {"Q5_1", SG_Q5_1_BYTES, SG_BLOCK_WEIGHTS},
+    [SG_DTYPE_Q8_0] = {"Q8_0", SG_Q8_0_BYTES, SG_BLOCK_WEIGHTS},
+    [SG_DTYPE_Q4_K] = {"Q4_K", SG_Q4_K_BYTES, SG_SUPERBLOCK_WEIGHTS},
+    [SG_DTYPE_Q5_K] = {"Q5_K", SG_Q5_K_BYTES, SG_SUPERBLOCK_WEIGHTS},
+    [SG_DTYPE_Q6_K] = {"Q6_K", SG_Q6_K_BYTES, SG_SUPERBLOCK_WEIGHTS},
 };
 
 static bool view_type_known(sg_dtype dtype)
@@ -28,6 +47,11 @@ size_t sg_dtype_bytes(sg_dtype dtype)
     return view_type_known(dtype) ? view_types[dtype].bytes : 0;
 }
 
+size_t sg_dtype_block(sg_dtype dtype)
+{
+    return view_type_known(dtype) ? view_types[dtype].block : 1;
+}
+
 const char *sg_dtype_name(sg_dtype dtype)
 {
     return view_type_known(dtype) ? view_types[dtype].name : "unknown";
@@ -35,7 +59,7 @@ const char *sg_dtype_name(sg_dtype dtype)
 
 bool sg_dtype_parse(const char *name, sg_dtype *dtype)
 {
-    for (unsigned i = 0; i < SG_DTYPE_COUNT; i++)
+    for (unsigned i = 0; i < SG_DTYPE_PLAIN; i++)
         if (strcmp(name, view_types[i].name) == 0) {
             *dtype = (sg_dtype)i;
             return true;
@@ -60,6 +84,15 @@ int64_t sg_shape_elements(int ndim, const int64_t *shape, size_t element_bytes)
     return empty ? 0 : product;
 }
 
+int64_t sg_shape_bytes(sg_dtype dtype, int ndim, const int64_t *shape)
+{
+    size_t bytes = sg_dtype_bytes(dtype);
+    int64_t block = (int64_t)sg_dtype_block(dtype);
+    int64_t elements = sg_shape_elements(ndim, shape, bytes);
+    if (elements < 0 || (ndim > 0 ? shape[ndim - 1] : 1) % block != 0) return -1;
+    return elements / block * (int64_t)bytes;
+}
+
 int64_t sg_tensor_view_elements(const sg_tensor_view *view)
 {
     return sg_shape_elements(view->ndim, view->shape, sg_dtype_bytes(view->dtype));
@@ -72,14 +105,14 @@ sg_tensor_view sg_tensor_view_make(const char *name, sg_dtype dtype, int ndim, c
     if (ndim < 0 || ndim > SG_VIEW_DIMS) return view; // refused later by sg_tensor_view_check
     for (int i = 0; i < ndim; i++)
         view.shape[i] = shape[i];
-    int64_t elements = sg_tensor_view_elements(&view);
-    if (elements > 0) view.bytes = (size_t)elements * sg_dtype_bytes(dtype);
+    int64_t bytes = sg_shape_bytes(dtype, ndim, shape);
+    if (bytes > 0) view.bytes = (size_t)bytes;
     return view;
 }
 
 bool sg_tensor_view_is_aligned(const sg_tensor_view *view)
 {
-    size_t size = sg_dtype_bytes(view->dtype);
+    size_t size = view->dtype < SG_DTYPE_PLAIN ? sg_dtype_bytes(view->dtype) : 1; // blocks: bytes
     return size == 0 || (uintptr_t)view->data % size == 0;
 }
 
@@ -104,35 +137,31 @@ sg_status sg_tensor_view_check(const sg_tensor_view *view, sg_error *err)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "tensor \"%.200s\": found %d dimensions, expected 0 to %d", view->name,
                        view->ndim, SG_VIEW_DIMS);
-    int64_t elements = sg_tensor_view_elements(view);
-    if (elements < 0)
+    int64_t need = sg_shape_bytes(view->dtype, view->ndim, view->shape);
+    if (need < 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "tensor \"%.200s\": the shape is negative or too large", view->name);
-    size_t bytes = (size_t)elements * sg_dtype_bytes(view->dtype);
+                       "tensor \"%.200s\": the shape is negative, too large, or rows are no whole "
+                       "number of %s blocks",
+                       view->name, sg_dtype_name(view->dtype));
+    size_t bytes = (size_t)need;
     if (view->bytes != bytes || (bytes > 0 && view->data == NULL))
         return sg_fail(err, SG_ERR_ARGUMENT, "tensor \"%.200s\": found %zu bytes, expected %zu",
                        view->name, view->data ? view->bytes : 0, bytes);
     return SG_OK;
 }
 
-// IEEE 754 half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits.
-static float view_half(uint16_t half)
+static int view_compare(const void *a, const void *b)
 {
-    uint32_t sign = (uint32_t)(half >> 15) << 31, exponent = (half >> 10) & 31u;
-    uint32_t fraction = half & 1023u, bits;
-    if (exponent == 31) {
-        bits = sign | 0x7f800000u | fraction << 13;
-    } else if (exponent > 0) {
-        bits = sign | (exponent + 112) << 23 | fraction << 13;
-    } else {
-        // Subnormal: fraction * 2^-24, exact in f32.
-        float value = (float)fraction * 0x1p-24f;
-        memcpy(&bits, &value, sizeof bits);
-        bits |= sign;
-    }
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    const sg_tensor_view *x = a, *y = b;
+    uintptr_t at_x = (uintptr_t)x->data, at_y = (uintptr_t)y->data;
+    if (at_x != at_y) return at_x < at_y ? -1 : 1;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+void sg_tensor_views_sort(sg_tensor_view *views, size_t count)
+{
+    if (count > 1) qsort(views, count, sizeof *views, view_compare);
 }
 
 sg_status sg_tensor_view_read_f32(const sg_tensor_view *view, float *dst, sg_error *err)
@@ -155,7 +184,7 @@ sg_status sg_tensor_view_read_f32(const sg_tensor_view *view, float *dst, sg_err
         for (size_t i = 0; i < n; i++) {
             uint16_t half;
             memcpy(&half, source + 2 * i, sizeof half);
-            dst[i] = view_half(half);
+            dst[i] = sg_half_value(half);
         }
         return SG_OK;
     case SG_DTYPE_BF16:

@@ -11,6 +11,7 @@
 
 #include "kernel/bf16.h"
 #include "kernel/real.h"
+#include "sgatlin.h"
 
 typedef enum sg_activation {
     SG_ACT_IDENTITY = 0,
@@ -18,8 +19,33 @@ typedef enum sg_activation {
     SG_ACT_RELU = 2,
     SG_ACT_SWISH = 3, // x sigmoid(x)
     SG_ACT_SIGMOID = 4,
+    SG_ACT_GELU_ERF = 5, // x/2 (1 + erf(x / sqrt 2)), which the tanh form is near
     SG_ACT_COUNT
 } sg_activation;
+
+// Gated linear units (Shazeer 2020), y_j = act(g_j) l_j of gates g and linear parts l.
+typedef enum sg_glu_kind {
+    // Of GPT-OSS (spec 5.3): g' = min(g, 7), l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' + 1).
+    // The gradient through a value that was cut is 0 (at exactly 7 the value counts as not cut).
+    SG_GLU_CLAMPED = 0,
+    SG_GLU_SILU, // act is swish
+    SG_GLU_GELU, // in its tanh form
+    SG_GLU_GELU_ERF,
+    SG_GLU_RELU,
+    SG_GLU_COUNT
+} sg_glu_kind;
+typedef struct sg_glu_form {
+    sg_glu_kind kind;
+    bool interleaved; // a row of 2f numbers is g_0 l_0 g_1 l_1 …, else all g, then all l
+} sg_glu_form;
+// Of the kinds that are not clamped.
+static inline sg_activation sg_glu_activation(sg_glu_kind kind)
+{
+    return kind == SG_GLU_SILU       ? SG_ACT_SWISH
+           : kind == SG_GLU_GELU     ? SG_ACT_GELU
+           : kind == SG_GLU_GELU_ERF ? SG_ACT_GELU_ERF
+                                     : SG_ACT_RELU;
+}
 
 // One step of AdamW on one tensor: m, v, p in place.
 //   g' = g * grad_scale
@@ -69,10 +95,11 @@ typedef struct sg_kernels {
                              const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
                              bool accumulate);
     // Rotary positions (Su et al. 2021), half-split layout, over `heads` heads of one token:
-    // y1 = x1 cos - s x2 sin, y2 = x2 cos + s x1 sin, x = [x1; x2] per head; s = +1 rotates,
-    // s = -1 rotates back (the backward pass). x, y (heads, 2 half), cos, sin (half). y may be x.
+    // y1 = x1 cos - s x2 sin, y2 = x2 cos + s x1 sin, x = [x1; x2; rest] per head; s = +1 rotates,
+    // s = -1 rotates back (the backward pass); what is behind the first 2 half numbers of a head is
+    // copied. x, y (heads, head_dim), cos, sin (half), 2 half <= head_dim. y may be x.
     void (*rope)(sg_real *y, const sg_real *x, const sg_real *cos, const sg_real *sin,
-                 int64_t heads, int64_t half, sg_real s);
+                 int64_t heads, int64_t head_dim, int64_t half, sg_real s);
     // Softmax of each row; y may be x. x, y (rows, n). A row that holds a NaN or nothing but -inf
     // becomes NaN throughout.
     void (*softmax_forward)(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
@@ -90,12 +117,11 @@ typedef struct sg_kernels {
     // dx = dy act'(x), written or added; dx may be dy when not accumulating.
     void (*act_backward)(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
                          int64_t n, bool accumulate);
-    // Clamped SwiGLU of GPT-OSS (spec 5.3): u = [g; l] (rows, 2f): g' = min(g, 7),
-    // l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' + 1), y (rows, f). The gradient through a
-    // value that was cut is 0 (at exactly 7 the value counts as not cut).
-    void (*swiglu_forward)(sg_real *y, const sg_real *u, int64_t rows, int64_t f);
-    void (*swiglu_backward)(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
-                            int64_t f); // du (rows, 2f) is written
+    // Gated linear units: u (rows, 2f), y (rows, f).
+    void (*glu_forward)(sg_real *y, const sg_real *u, int64_t rows, int64_t f,
+                        const sg_glu_form *form);
+    void (*glu_backward)(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows, int64_t f,
+                         const sg_glu_form *form); // du (rows, 2f) is written
 
     // ---- selection ----
     // The k largest of n scores in descending order, ties to the lower index; NaN counts as -inf.
@@ -138,6 +164,27 @@ typedef struct sg_kernels {
     // y += sum_j (z[j] scales[rows[j]]) table[rows[j]]
     void (*gather_sum_int8)(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+
+    // The same with halves (kernel/quant.h, base/half.h).
+    void (*from_f16)(sg_real *y, const uint16_t *x, int64_t n);
+    void (*thin_product_f16)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                             const uint16_t *w, int64_t ldw, int64_t n, int64_t d);
+    void (*gather_dots_f16)(sg_real *a, const sg_real *x, const uint16_t *table,
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+    void (*gather_sum_f16)(sg_real *y, const sg_real *z, const uint16_t *table, const int32_t *rows,
+                           const int32_t *next, int64_t count, int64_t d);
+
+    // ---- weights in blocks (kernel/quant.h): the types from SG_WEIGHTS_Q8_0 on ----
+    // The n weights of n / sg_stored_block(type) blocks, the same bits in every table; scales: of
+    // MXFP4, one a block.
+    void (*from_blocks)(sg_real *y, sg_weights type, const void *blocks, const void *scales,
+                        int64_t n);
+    // y[i][j] = x_i . row_j for i < m, j < n: rows of d weights, d a multiple of the block, those of
+    // the table that `rows` (n) names, or the first n where it is NULL. Weights count as from_blocks
+    // gives them, sums are sg_real.
+    void (*dots_blocks)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                        sg_weights type, const void *table, const void *scales, const int32_t *rows,
+                        int64_t n, int64_t d);
 
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,

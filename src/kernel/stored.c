@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel/quant.h"
+
 enum {
     stored_thin = 4,        // rows of A that go through W together
     stored_passes = 2,      // times that W is read as it is before widening it pays
@@ -12,16 +14,36 @@ enum {
     stored_columns = 64     // rows of W whose products wait on the stack
 };
 
+static const struct {
+    const char *name;
+    int block; // weights of one block
+    size_t bytes;
+} stored_types[] = {
+    [SG_WEIGHTS_F32] = {"f32", 1, sizeof(sg_real)},
+    [SG_WEIGHTS_BF16] = {"bf16", 1, sizeof(sg_bf16)},
+    [SG_WEIGHTS_INT8] = {"int8", 1, 1},
+    [SG_WEIGHTS_F16] = {"f16", 1, 2},
+    [SG_WEIGHTS_Q8_0] = {"q8_0", SG_BLOCK_WEIGHTS, SG_Q8_0_BYTES},
+    [SG_WEIGHTS_Q4_0] = {"q4_0", SG_BLOCK_WEIGHTS, SG_Q4_0_BYTES},
+    [SG_WEIGHTS_Q4_1] = {"q4_1", SG_BLOCK_WEIGHTS, SG_Q4_1_BYTES},
+    [SG_WEIGHTS_Q5_0] = {"q5_0", SG_BLOCK_WEIGHTS, SG_Q5_0_BYTES},
+    [SG_WEIGHTS_Q5_1] = {"q5_1", SG_BLOCK_WEIGHTS, SG_Q5_1_BYTES},
+    [SG_WEIGHTS_Q4_K] = {"q4_k", SG_SUPERBLOCK_WEIGHTS, SG_Q4_K_BYTES},
+    [SG_WEIGHTS_Q5_K] = {"q5_k", SG_SUPERBLOCK_WEIGHTS, SG_Q5_K_BYTES},
+    [SG_WEIGHTS_Q6_K] = {"q6_k", SG_SUPERBLOCK_WEIGHTS, SG_Q6_K_BYTES},
+    [SG_WEIGHTS_MXFP4] = {"mxfp4", SG_BLOCK_WEIGHTS, SG_MXFP4_BYTES},
+};
+enum { stored_type_count = sizeof stored_types / sizeof *stored_types };
+
 const char *sg_weights_name(sg_weights weights)
 {
-    const char *const names[] = {"f32", "bf16", "int8"};
-    return (unsigned)weights < 3 ? names[weights] : NULL;
+    return (unsigned)weights < stored_type_count ? stored_types[weights].name : NULL;
 }
 
 sg_status sg_weights_parse(const char *text, const char *field, sg_weights *weights, sg_error *err)
 {
-    for (int i = 0; sg_weights_name((sg_weights)i) != NULL; i++)
-        if (strcmp(text, sg_weights_name((sg_weights)i)) == 0) {
+    for (int i = 0; i < stored_type_count; i++)
+        if (sg_stored_is_choice((sg_weights)i) && strcmp(text, stored_types[i].name) == 0) {
             *weights = (sg_weights)i;
             return SG_OK;
         }
@@ -29,19 +51,94 @@ sg_status sg_weights_parse(const char *text, const char *field, sg_weights *weig
                    text);
 }
 
+int64_t sg_stored_block(sg_weights type)
+{
+    return stored_types[type].block;
+}
+
+size_t sg_stored_row_bytes(sg_weights type, int64_t d)
+{
+    return (size_t)(d / stored_types[type].block) * stored_types[type].bytes;
+}
+
+size_t sg_stored_scale_bytes(sg_weights type, int64_t d)
+{
+    if (type == SG_WEIGHTS_INT8) return sizeof(float);
+    return type == SG_WEIGHTS_MXFP4 ? (size_t)(d / SG_BLOCK_WEIGHTS) : 0;
+}
+
 // ---- conversion -------------------------------------------------------------------------------
+
+// Rows that lie behind each other.
+static void stored_widen(const sg_kernels *kernels, sg_real *y, sg_stored from, int64_t count,
+                         int64_t d)
+{
+    const float *scales = from.scales;
+    switch (from.type) {
+    case SG_WEIGHTS_F32:
+        memcpy(y, from.rows, (size_t)(count * d) * sizeof *y);
+        return;
+    case SG_WEIGHTS_BF16:
+        kernels->from_bf16(y, from.rows, count * d);
+        return;
+    case SG_WEIGHTS_F16:
+        kernels->from_f16(y, from.rows, count * d);
+        return;
+    case SG_WEIGHTS_INT8:
+        for (int64_t i = 0; i < count; i++)
+            kernels->from_int8(y + i * d, (const int8_t *)from.rows + i * d, scales[i], d);
+        return;
+    default:
+        kernels->from_blocks(y, from.type, from.rows, from.scales, count * d);
+    }
+}
 
 void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, int64_t first,
                     int64_t count, int64_t d)
 {
-    sg_stored from = sg_stored_at(w, first, d);
-    if (w->type == SG_WEIGHTS_BF16) {
-        kernels->from_bf16(y, from.rows, count * d);
-    } else if (w->type == SG_WEIGHTS_INT8) {
-        for (int64_t i = 0; i < count; i++)
-            kernels->from_int8(y + i * d, (const int8_t *)from.rows + i * d, from.scales[i], d);
-    } else {
-        memcpy(y, from.rows, (size_t)(count * d) * sizeof *y);
+    for (int64_t i = 0; i < count;) {
+        const sg_stored from = sg_stored_at(w, first + i, d);
+        const int64_t run = sg_stored_run(&from, count - i);
+        stored_widen(kernels, y + i * d, from, run, d);
+        i += run;
+    }
+}
+
+void sg_gather_sum_blocks(const sg_kernels *kernels, sg_real *y, const sg_real *z,
+                          const sg_stored *table, const int32_t *rows, int64_t count, int64_t d)
+{
+    const int64_t block = sg_stored_block(table->type);
+    const size_t bytes = sg_stored_row_bytes(table->type, block);
+    sg_real wide[SG_SUPERBLOCK_WEIGHTS];
+    for (int64_t j = 0; j < count; j++) {
+        const sg_stored row = sg_stored_at(table, rows[j], d);
+        const unsigned char *at = row.rows, *exponent = row.scales;
+        for (int64_t i = 0; i < d; i += block, at += bytes) {
+            kernels->from_blocks(wide, table->type, at, exponent, block);
+            kernels->axpy(y + i, z[j], wide, block);
+            if (exponent != NULL) exponent++;
+        }
+    }
+}
+
+static void stored_write_q8_0(unsigned char *out, const sg_real *x, int64_t d)
+{
+    for (int64_t i = 0; i < d; i += SG_BLOCK_WEIGHTS, x += SG_BLOCK_WEIGHTS, out += SG_Q8_0_BYTES) {
+        float most = 0;
+        for (int j = 0; j < SG_BLOCK_WEIGHTS; j++) {
+            float size = fabsf((float)x[j]);
+            if (!(size <= most)) most = size; // takes a NaN and keeps it, as nothing is above it
+            if (isnan(most)) break;
+        }
+        float scale = isfinite(most) ? most / 127 : NAN, inverse = scale > 0 ? 1 / scale : 0;
+        uint16_t half = sg_half_round(scale);
+        out[0] = (unsigned char)half;
+        out[1] = (unsigned char)(half >> 8);
+        for (int j = 0; j < SG_BLOCK_WEIGHTS; j++) {
+            // 1 / scale is infinite where the scale is nearly so small that the half is 0.
+            float value = isfinite(inverse) ? (float)x[j] * inverse : 0;
+            out[2 + j] = (unsigned char)(int8_t)roundf(isfinite(value) ? value : 0);
+        }
     }
 }
 
@@ -80,14 +177,27 @@ static void stored_write_chunk(void *context, int64_t chunk, int worker)
     const stored_writing *l = context;
     int64_t first = chunk * l->rows, end = first + l->rows < l->count ? first + l->rows : l->count;
     const sg_real *x = l->x + first * l->d;
+    const int64_t count = (end - first) * l->d;
     sg_stored to = sg_stored_at(&l->to, first, l->d);
-    if (to.type == SG_WEIGHTS_BF16) {
-        l->kernels->to_bf16(to.rows, x, (end - first) * l->d);
-    } else if (to.type == SG_WEIGHTS_INT8) {
+    float *scales = to.scales;
+    uint16_t *halves = to.rows;
+    switch (to.type) {
+    case SG_WEIGHTS_BF16:
+        l->kernels->to_bf16(to.rows, x, count);
+        return;
+    case SG_WEIGHTS_INT8:
         for (int64_t i = 0; i < end - first; i++)
-            stored_write_int8((int8_t *)to.rows + i * l->d, to.scales + i, x + i * l->d, l->d);
-    } else {
-        memcpy(to.rows, x, (size_t)((end - first) * l->d) * sizeof *x);
+            stored_write_int8((int8_t *)to.rows + i * l->d, scales + i, x + i * l->d, l->d);
+        return;
+    case SG_WEIGHTS_F16:
+        for (int64_t i = 0; i < count; i++)
+            halves[i] = sg_half_round((float)x[i]);
+        return;
+    case SG_WEIGHTS_Q8_0:
+        stored_write_q8_0(to.rows, x, count);
+        return;
+    default:
+        memcpy(to.rows, x, (size_t)count * sizeof *x); // f32
     }
 }
 
@@ -125,13 +235,23 @@ static void stored_dots(const stored_loop *l, sg_real *y, const sg_real *x, int6
 {
     const int64_t k = l->args->k;
     sg_stored w = sg_stored_at(l->w, first, k);
-    if (w.type == SG_WEIGHTS_BF16)
-        l->kernels->thin_product_bf16(y, stored_columns, x, l->args->lda, m, w.rows, k, n, k);
-    else if (w.type == SG_WEIGHTS_INT8)
-        l->kernels->thin_product_int8(y, stored_columns, x, l->args->lda, m, w.rows, k, w.scales, n,
-                                      k);
-    else
-        l->kernels->thin_product(y, stored_columns, x, l->args->lda, m, w.rows, k, n, k);
+    const int64_t lda = l->args->lda;
+    switch (w.type) {
+    case SG_WEIGHTS_F32:
+        l->kernels->thin_product(y, stored_columns, x, lda, m, w.rows, k, n, k);
+        return;
+    case SG_WEIGHTS_BF16:
+        l->kernels->thin_product_bf16(y, stored_columns, x, lda, m, w.rows, k, n, k);
+        return;
+    case SG_WEIGHTS_F16:
+        l->kernels->thin_product_f16(y, stored_columns, x, lda, m, w.rows, k, n, k);
+        return;
+    case SG_WEIGHTS_INT8:
+        l->kernels->thin_product_int8(y, stored_columns, x, lda, m, w.rows, k, w.scales, n, k);
+        return;
+    default:
+        l->kernels->dots_blocks(y, stored_columns, x, lda, m, w.type, w.rows, w.scales, NULL, n, k);
+    }
 }
 
 static void stored_thin_chunk(void *context, int64_t chunk, int worker)
@@ -141,8 +261,9 @@ static void stored_thin_chunk(void *context, int64_t chunk, int worker)
     const sg_gemm_args *g = l->args;
     sg_real dots[stored_thin * stored_columns];
     int64_t end = (chunk + 1) * l->rows < g->n ? (chunk + 1) * l->rows : g->n;
-    for (int64_t j = chunk * l->rows; j < end; j += stored_columns) {
-        int64_t n = end - j < stored_columns ? end - j : stored_columns;
+    for (int64_t j = chunk * l->rows, n; j < end; j += n) {
+        const sg_stored here = sg_stored_at(l->w, j, g->k);
+        n = sg_stored_run(&here, end - j < stored_columns ? end - j : stored_columns);
         for (int64_t i = 0; i < g->m; i += stored_thin) {
             int64_t m = g->m - i < stored_thin ? g->m - i : stored_thin;
             stored_dots(l, dots, g->a + i * g->lda, m, j, n);

@@ -10,51 +10,106 @@
 
 typedef struct sg_stored {
     sg_weights type; // SG_WEIGHTS_F32: sg_real
-    void *rows;      // (rows, d) of sg_real, sg_bf16 or int8_t
-    float *scales;   // (rows); int8 only
+    void *rows;      // (rows, d), each row contiguous: sg_stored_row_bytes
+    void *scales;    // int8: float, one a row; MXFP4: bytes, one a block; else NULL
+    // Rows in several places, `part_rows` in each, as files keep matrices that are one here; rows is
+    // where row 0 lies, of which `part_first` come before it in its part. NULL: all in one place.
+    const void *const *parts;
+    int64_t part_rows, part_first;
 } sg_stored;
 
-// Bytes of one weight, scales not counted.
-static inline size_t sg_stored_size(sg_weights type)
+// Weights that a row must be a multiple of: 1, or those of a block (kernel/quant.h).
+int64_t sg_stored_block(sg_weights type);
+// Bytes of a row of d weights, and of its scales where those lie elsewhere.
+size_t sg_stored_row_bytes(sg_weights type, int64_t d);
+size_t sg_stored_scale_bytes(sg_weights type, int64_t d);
+// Whether rows of any length can be stored so: what sg_weights_parse knows.
+static inline bool sg_stored_is_choice(sg_weights type)
 {
-    return type == SG_WEIGHTS_BF16   ? sizeof(sg_bf16)
-           : type == SG_WEIGHTS_INT8 ? 1
-                                     : sizeof(sg_real);
+    return type == SG_WEIGHTS_F32 || type == SG_WEIGHTS_BF16 || type == SG_WEIGHTS_INT8;
 }
 
 // The same from row `row` on.
 static inline sg_stored sg_stored_at(const sg_stored *w, int64_t row, int64_t d)
 {
     sg_stored part = *w;
+    if (part.parts != NULL) {
+        part.parts += (w->part_first + row) / w->part_rows;
+        part.part_first = (w->part_first + row) % w->part_rows;
+        part.rows = (unsigned char *)(uintptr_t)part.parts[0] +
+                    (size_t)part.part_first * sg_stored_row_bytes(w->type, d);
+        return part;
+    }
     if (part.rows != NULL)
-        part.rows = (unsigned char *)part.rows + (size_t)(row * d) * sg_stored_size(w->type);
-    if (part.scales != NULL) part.scales += row;
+        part.rows = (unsigned char *)part.rows + (size_t)row * sg_stored_row_bytes(w->type, d);
+    if (part.scales != NULL)
+        part.scales =
+            (unsigned char *)part.scales + (size_t)row * sg_stored_scale_bytes(w->type, d);
     return part;
 }
 
-// sg_kernels.gather_dots and gather_sum. next (count), or NULL: rows that will be read soon.
+// Whether rows are anything but sg_real behind each other.
+static inline bool sg_stored_is_narrow(const sg_stored *w)
+{
+    return w->type != SG_WEIGHTS_F32 || w->parts != NULL;
+}
+
+// How many of `count` rows lie behind each other from row 0 on.
+static inline int64_t sg_stored_run(const sg_stored *w, int64_t count)
+{
+    if (w->parts == NULL || w->part_rows - w->part_first >= count) return count;
+    return w->part_rows - w->part_first;
+}
+
+// sg_kernels.gather_dots and gather_sum, of rows in one place. next (count), or NULL: rows that will
+// be read soon.
 static inline void sg_gather_dots_next(const sg_kernels *kernels, sg_real *a, const sg_real *x,
                                        const sg_stored *table, const int32_t *rows,
                                        const int32_t *next, int64_t count, int64_t d)
 {
-    if (table->type == SG_WEIGHTS_BF16)
-        kernels->gather_dots_bf16(a, x, table->rows, rows, next, count, d);
-    else if (table->type == SG_WEIGHTS_INT8)
-        kernels->gather_dots_int8(a, x, table->rows, table->scales, rows, next, count, d);
-    else
+    switch (table->type) {
+    case SG_WEIGHTS_F32:
         kernels->gather_dots(a, x, table->rows, rows, count, d);
+        return;
+    case SG_WEIGHTS_BF16:
+        kernels->gather_dots_bf16(a, x, table->rows, rows, next, count, d);
+        return;
+    case SG_WEIGHTS_F16:
+        kernels->gather_dots_f16(a, x, table->rows, rows, next, count, d);
+        return;
+    case SG_WEIGHTS_INT8:
+        kernels->gather_dots_int8(a, x, table->rows, table->scales, rows, next, count, d);
+        return;
+    default:
+        kernels->dots_blocks(a, count, x, d, 1, table->type, table->rows, table->scales, rows,
+                             count, d);
+    }
 }
+
+// Blocks are widened piece by piece.
+void sg_gather_sum_blocks(const sg_kernels *kernels, sg_real *y, const sg_real *z,
+                          const sg_stored *table, const int32_t *rows, int64_t count, int64_t d);
 
 static inline void sg_gather_sum_next(const sg_kernels *kernels, sg_real *y, const sg_real *z,
                                       const sg_stored *table, const int32_t *rows,
                                       const int32_t *next, int64_t count, int64_t d)
 {
-    if (table->type == SG_WEIGHTS_BF16)
-        kernels->gather_sum_bf16(y, z, table->rows, rows, next, count, d);
-    else if (table->type == SG_WEIGHTS_INT8)
-        kernels->gather_sum_int8(y, z, table->rows, table->scales, rows, next, count, d);
-    else
+    switch (table->type) {
+    case SG_WEIGHTS_F32:
         kernels->gather_sum(y, z, table->rows, rows, count, d);
+        return;
+    case SG_WEIGHTS_BF16:
+        kernels->gather_sum_bf16(y, z, table->rows, rows, next, count, d);
+        return;
+    case SG_WEIGHTS_F16:
+        kernels->gather_sum_f16(y, z, table->rows, rows, next, count, d);
+        return;
+    case SG_WEIGHTS_INT8:
+        kernels->gather_sum_int8(y, z, table->rows, table->scales, rows, next, count, d);
+        return;
+    default:
+        sg_gather_sum_blocks(kernels, y, z, table, rows, count, d);
+    }
 }
 
 static inline void sg_gather_dots(const sg_kernels *kernels, sg_real *a, const sg_real *x,
@@ -76,7 +131,10 @@ void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, i
                     int64_t count, int64_t d);
 // Rounds x (count, d) into the rows [first, first + count): bf16 as sg_bf16_round; int8 to the
 // nearest multiple of the row's scale, its largest magnitude / 127. A row of int8 that holds a NaN or
-// an infinity becomes NaN throughout, by its scale.
+// an infinity becomes NaN throughout, by its scale. f16 is rounded to nearest. Q8_0 takes d = largest
+// magnitude of the block / 127 and q = x / d to nearest, ties away from 0, d then rounded to a half
+// (a block with a NaN or an infinity becomes NaN, one beyond 127 times the largest half infinite):
+// the bytes that other programs write. Other types are not made here.
 void sg_stored_write(sg_pool *pool, const sg_stored *w, int64_t first, int64_t count, int64_t d,
                      const sg_real *x);
 

@@ -10,7 +10,7 @@ static sg_status cost_activations(const sg_config *config, const sg_param_list *
                                   int64_t seq_len, int64_t batch, bool recompute, int threads,
                                   sg_cost *cost, sg_error *err)
 {
-    sg_rope_table rope = {.positions = seq_len, .half = config->head_dim / 2};
+    sg_rope_table rope = {.positions = seq_len, .half = sg_config_rotary_dim(config) / 2};
     sg_graph_options options = {.batch = batch,
                                 .length = seq_len,
                                 .output = SG_OUTPUT_LOSS,
@@ -33,7 +33,8 @@ static void cost_parameters(const sg_param_list *params, sg_cost *cost)
     const struct {
         const char *in_name;
         int64_t *part;
-    } parts[] = {{"embed_tokens.", &cost->embedding_parameters},
+    } parts[] = {{".embed_", &cost->embedding_parameters},
+                 {"lm_head.", &cost->embedding_parameters},
                  {".self_attn.", &cost->attention_parameters},
                  {".mlp.router.", &cost->router_parameters},
                  {".mlp.", &cost->memory_parameters},
@@ -69,12 +70,13 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     SG_TRY(sg_config_params(&c, &params, err));
     double T = (double)seq_len, L = (double)c.num_hidden_layers, d = (double)c.hidden_size;
     double width = (double)(c.num_attention_heads * c.head_dim);
+    double kv_width = (double)(sg_config_kv_heads(&c) * c.head_dim);
     sg_ffn_count ffn = sg_ffn_total(&c);
     cost_parameters(&params, cost);
     cost->active_parameters_per_token = cost->parameters - ffn.idle_parameters;
     cost->ffn_neurons = ffn.neurons;
     cost->ffn_active_neurons_per_token = ffn.active_neurons;
-    cost->attention_flops = L * (8 * T * d * width + 4 * T * T * width);
+    cost->attention_flops = L * (4 * T * d * (width + kv_width) + 4 * T * T * width);
     cost->router_flops = T * ffn.router_flops;
     cost->memory_flops = T * ffn.memory_flops;
     cost->logits_flops = 2 * T * d * (double)c.vocab_size;

@@ -7,11 +7,12 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "format/json.h"
+#include "kernel/stored.h"
 #include "model/config.h"
+#include "model/tensor_read.h"
 #include "text/tokenizer.h"
 
 enum {
-    model_config_limit = 16 << 20,
     model_piece = 1 << 20 // weights that are widened at a time on their way to narrow ones
 };
 
@@ -46,8 +47,9 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
 // The angles of all positions: last, after a file has been found to fit, since it takes time.
 static sg_status model_rope(sg_model *m, sg_error *err)
 {
-    return sg_rope_table_new(&m->rope, m->config.max_position_embeddings, m->config.head_dim,
-                             m->config.rope_theta, err);
+    if (!sg_config_is_rotary(&m->config)) return SG_OK;
+    const sg_rope_options options = sg_config_rope(&m->config);
+    return sg_rope_table_new(&m->rope, m->config.max_position_embeddings, &options, err);
 }
 
 // Writable memory for all parameters that are not narrow.
@@ -88,7 +90,7 @@ void sg_model_free(sg_model *m)
     sg_narrow_set_free(&m->narrow);
     sg_param_list_free(&m->params);
     sg_rope_table_free(&m->rope);
-    sg_safetensors_close(m->file);
+    sg_model_file_close(m->file);
     sg_free(m);
 }
 
@@ -99,217 +101,300 @@ const sg_config *sg_model_config(const sg_model *model)
 
 // ---- opening ----------------------------------------------------------------------------------
 
-// Every parameter must be there with its shape, and nothing else.
-static sg_status model_check_file(const sg_model *m, const sg_safetensors *file, sg_error *err)
+// The values of one parameter, copied.
+static sg_status model_read(const sg_model *m, const sg_tensor_map *map, const sg_tensors *tensors,
+                            size_t i, sg_real *to, sg_error *err)
 {
-    for (size_t i = 0; i < m->params.count; i++) {
-        const sg_param_spec *spec = &m->params.specs[i];
-        const sg_tensor_view *view = sg_safetensors_find(file, spec->name);
-        if (view == NULL)
-            return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is missing",
-                           sg_safetensors_name(file), spec->name);
-        SG_TRY(
-            sg_safetensors_get(file, spec->name, view->dtype, spec->rank, spec->shape, &view, err));
-        if (view->dtype != SG_DTYPE_F32 && view->dtype != SG_DTYPE_F64 &&
-            view->dtype != SG_DTYPE_F16 && view->dtype != SG_DTYPE_BF16)
-            return sg_fail(err, SG_ERR_MISMATCH,
-                           "%s: tensor %s: found %s, expected floating-point weights",
-                           sg_safetensors_name(file), spec->name, sg_dtype_name(view->dtype));
-    }
-    if (sg_safetensors_count(file) == m->params.count) return SG_OK;
-    for (size_t i = 0; i < sg_safetensors_count(file); i++) {
-        const char *name = sg_safetensors_at(file, i)->name;
-        bool known = false;
-        for (size_t j = 0; j < m->params.count && !known; j++)
-            known = strcmp(m->params.specs[j].name, name) == 0;
-        if (!known)
-            return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is not part of this model",
-                           sg_safetensors_name(file), name);
-    }
-    return SG_OK;
+    sg_pieces pieces = {0};
+    const sg_param_spec *spec = &m->params.specs[i];
+    sg_status status = sg_tensor_map_pieces(map, &m->config, spec, tensors, &pieces, err);
+    if (status == SG_OK) status = sg_pieces_read(&pieces, spec, to, err);
+    sg_pieces_free(&pieces);
+    return status;
 }
 
-static sg_status model_copy(const sg_tensor_view *view, sg_real *to, sg_error *err)
+// Writable memory for what is not narrow, filled from the tensors.
+static sg_status model_read_all(sg_model *m, const sg_tensor_map *map, const sg_tensors *tensors,
+                                sg_error *err)
 {
-#ifdef SG_REAL_DOUBLE
-    int64_t count = sg_tensor_view_elements(view);
-    float *narrow = sg_alloc_array((size_t)count, sizeof *narrow);
-    if (narrow == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", view->name);
-    sg_status status = sg_tensor_view_read_f32(view, narrow, err);
-    for (int64_t i = 0; status == SG_OK && i < count; i++)
-        to[i] = narrow[i];
-    sg_free(narrow);
-    return status;
-#else
-    return sg_tensor_view_read_f32(view, to, err);
-#endif
+    SG_TRY(model_storage(m, err));
+    for (size_t i = 0; i < m->params.count; i++)
+        if (!sg_narrow_has(&m->narrow, i))
+            SG_TRY(model_read(m, map, tensors, i, m->values[i], err));
+    return SG_OK;
 }
 
 sg_status sg_model_from_file(sg_context *context, const sg_config *config,
                              const sg_safetensors *file, sg_model **model, sg_error *err)
 {
+    const sg_tensor_map *map = sg_tensor_map_find("sgatlin");
+    const sg_tensors tensors = sg_tensors_of_safetensors(file);
     SG_TRY(model_make(context, config, model, err));
     sg_model *m = *model;
-    sg_status status = model_check_file(m, file, err);
-    if (status == SG_OK) status = model_storage(m, err);
+    sg_status status = sg_model_file_check(map, &tensors, &m->config, &m->params, err);
+    if (status == SG_OK) status = model_read_all(m, map, &tensors, err);
     if (status == SG_OK) status = model_rope(m, err);
-    for (size_t i = 0; status == SG_OK && i < m->params.count; i++)
-        status = model_copy(sg_safetensors_find(file, m->params.specs[i].name), m->values[i], err);
     if (status == SG_OK) return SG_OK;
     sg_model_free(m);
     *model = NULL;
     return status;
 }
 
-// Points the weights into the mapped file where type and alignment allow all of them to stay there.
-static bool model_map(sg_model *m, const sg_safetensors *file)
+// Points the weights into the mapped file where all of them can stay there as values.
+static sg_status model_map(sg_model *m, bool *mapped, sg_error *err)
 {
-    for (size_t i = 0; i < m->params.count; i++) {
-        const sg_tensor_view *view = sg_safetensors_find(file, m->params.specs[i].name);
-        if (view->dtype != model_dtype || !sg_tensor_view_is_aligned(view)) return false;
-        m->values[i] = (sg_real *)(uintptr_t)view->data;
+    sg_pieces pieces = {0};
+    sg_status status = SG_OK;
+    *mapped = true;
+    for (size_t i = 0; i < m->params.count && *mapped && status == SG_OK; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        status =
+            sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
+        if (status != SG_OK) break;
+        const sg_piece *piece = &pieces.items[0];
+        *mapped = pieces.count == 1 && !piece->turned && piece->row == 0 &&
+                  piece->view->dtype == model_dtype && sg_tensor_view_is_aligned(piece->view);
+        if (*mapped) m->values[i] = (sg_real *)(uintptr_t)piece->view->data;
     }
-    return true;
-}
-
-static sg_status model_read_config(const char *folder, sg_config *config, sg_error *err)
-{
-    char path[SG_PATH_MAX], *text;
-    size_t bytes;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "config.json", err));
-    SG_TRY(sg_file_read(path, model_config_limit, &text, &bytes, err));
-    sg_status status = sg_config_parse(text, bytes, path, config, err);
-    sg_free(text);
+    sg_pieces_free(&pieces);
     return status;
 }
 
-static sg_status model_open_folder(const char *folder, sg_config *config, sg_safetensors **file,
-                                   sg_error *err)
+// Lets go of a file that nothing points into.
+static void model_close_file(sg_model *m)
 {
-    sg_fs_info info;
-    sg_status found = sg_path_info(folder, &info, err);
-    if (found == SG_ERR_NOT_FOUND)
-        return sg_fail(err, SG_ERR_NOT_FOUND, "%s: no such model folder", folder);
-    SG_TRY(found);
-    SG_TRY(sg_model_folder_recover(folder, err));
-    SG_TRY(model_read_config(folder, config, err));
-    return sg_safetensors_open(folder, file, err);
+    sg_model_file_close(m->file);
+    m->file = NULL;
 }
 
-sg_status sg_model_open(sg_context *context, const char *folder, sg_model **model, sg_error *err)
+static sg_status model_fill(sg_model *m, sg_error *err)
 {
+    bool mapped;
+    SG_TRY(model_map(m, &mapped, err));
+    if (mapped) return SG_OK;
+    SG_TRY(model_read_all(m, m->file->map, &m->file->tensors, err));
+    model_close_file(m);
+    return SG_OK;
+}
+
+// A model of an open file that fits it, still without weights; the file is the model's.
+static sg_status model_open_file(sg_context *context, const char *path, sg_model **model,
+                                 sg_error *err)
+{
+    sg_model_file *file;
     *model = NULL;
-    sg_config config;
-    sg_safetensors *file;
-    SG_TRY(model_open_folder(folder, &config, &file, err));
-    sg_model *m;
-    sg_status status = model_make(context, &config, &m, err);
+    SG_TRY(sg_model_file_open(path, &file, err));
+    sg_status status = model_make(context, &file->config, model, err);
     if (status != SG_OK) {
-        sg_safetensors_close(file);
+        sg_model_file_close(file);
         return status;
     }
-    status = model_check_file(m, file, err);
-    bool mapped = status == SG_OK && model_map(m, file);
-    if (mapped) status = model_rope(m, err);
-    if (mapped && status == SG_OK) {
-        m->file = file;
-        *model = m;
-        return SG_OK;
-    }
-    sg_model_free(m);
-    if (status == SG_OK) status = sg_model_from_file(context, &config, file, model, err);
-    sg_safetensors_close(file);
+    (*model)->file = file;
+    status =
+        sg_model_file_check(file->map, &file->tensors, &(*model)->config, &(*model)->params, err);
+    if (status == SG_OK) return SG_OK;
+    sg_model_free(*model);
+    *model = NULL;
     return status;
+}
+
+// The model, or nothing where `status` says so.
+static sg_status model_opened(sg_model **model, sg_status status, sg_error *err)
+{
+    if (status == SG_OK) status = model_rope(*model, err);
+    if (status == SG_OK) return SG_OK;
+    sg_model_free(*model);
+    *model = NULL;
+    return status;
+}
+
+sg_status sg_model_open(sg_context *context, const char *path, sg_model **model, sg_error *err)
+{
+    SG_TRY(model_open_file(context, path, model, err));
+    return model_opened(model, model_fill(*model, err), err);
+}
+
+// ---- weights as they are stored ---------------------------------------------------------------
+
+// One of as many as there are, with room for the parts of those in several.
+static sg_status model_stored_set(sg_model *m, sg_error *err)
+{
+    size_t n = m->params.count, parts = 0;
+    sg_pieces pieces = {0};
+    sg_status status = SG_OK;
+    m->narrow = (sg_narrow_set){.type = SG_WEIGHTS_F32, .count = n};
+    m->narrow.items = sg_alloc_zero(n, sizeof *m->narrow.items);
+    if (m->narrow.items == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    for (size_t i = 0; i < n && status == SG_OK; i++) {
+        status = sg_tensor_map_pieces(m->file->map, &m->config, &m->params.specs[i],
+                                      &m->file->tensors, &pieces, err);
+        parts += pieces.count;
+    }
+    sg_pieces_free(&pieces);
+    SG_TRY(status);
+    m->narrow.parts = sg_alloc_zero(parts, sizeof *m->narrow.parts);
+    return m->narrow.parts ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+}
+
+// Where a readable parameter can stay in the file it does; the others become values.
+static sg_status model_lie(sg_model *m, const bool *readable, sg_error *err)
+{
+    const void **parts = m->narrow.parts;
+    sg_pieces pieces = {0};
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < m->params.count && status == SG_OK; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        sg_stored stored;
+        status =
+            sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
+        if (status != SG_OK || !readable[i] || !sg_pieces_lie(&pieces, spec, parts, &stored))
+            continue;
+        if (!sg_stored_is_narrow(&stored)) continue; // values: below, if not all of them are
+        m->narrow.items[i] = stored;
+        m->narrow.elements += spec->count;
+        parts += pieces.count;
+    }
+    sg_pieces_free(&pieces);
+    if (status == SG_OK) status = model_storage(m, err);
+    return status;
+}
+
+// Values that can stay in the file as they are; all others are copied.
+static sg_status model_values(sg_model *m, sg_error *err)
+{
+    sg_pieces pieces = {0};
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < m->params.count && status == SG_OK; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        if (sg_narrow_has(&m->narrow, i)) continue;
+        status =
+            sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
+        if (status == SG_OK) status = sg_pieces_read(&pieces, spec, m->values[i], err);
+    }
+    sg_pieces_free(&pieces);
+    return status;
+}
+
+static sg_status model_fill_stored(sg_model *m, sg_error *err)
+{
+    bool mapped;
+    SG_TRY(model_map(m, &mapped, err));
+    if (mapped) return SG_OK;
+    bool *readable = sg_alloc_zero(m->params.count, sizeof *readable);
+    if (readable == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    sg_status status = sg_narrow_readable(&m->config, &m->params, readable, err);
+    if (status == SG_OK) status = model_stored_set(m, err);
+    if (status == SG_OK) status = model_lie(m, readable, err);
+    sg_free(readable);
+    return status == SG_OK ? model_values(m, err) : status;
+}
+
+sg_status sg_model_open_stored(sg_context *context, const char *path, sg_model **model,
+                               sg_error *err)
+{
+    SG_TRY(model_open_file(context, path, model, err));
+    return model_opened(model, model_fill_stored(*model, err), err);
 }
 
 // ---- narrow weights ---------------------------------------------------------------------------
 
-// Rounds the weights of one parameter from the file, a piece at a time where they must be widened.
-static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_tensor_view *view,
+// Rounds a parameter that is one tensor, a piece at a time, and any other as a whole.
+static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_pieces *pieces,
                                      sg_error *err)
 {
     const sg_param_spec *spec = &m->params.specs[i];
     sg_pool *pool = m->context->pool;
-    int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
-    if (view->dtype == model_dtype && sg_tensor_view_is_aligned(view)) {
-        sg_stored_write(pool, &m->narrow.items[i], 0, rows, d, view->data);
-        return SG_OK;
+    const int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
+    for (size_t p = 0; p < pieces->count; p++) {
+        const sg_piece *piece = &pieces->items[p];
+        if (piece->turned) continue;
+        const int64_t most = d < model_piece ? model_piece / d : 1;
+        sg_real *wide = sg_alloc_array((size_t)(sg_min(most, piece->count) * d), sizeof *wide);
+        if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
+        sg_status status = SG_OK;
+        for (int64_t first = 0; first < piece->count && status == SG_OK; first += most) {
+            sg_piece part = *piece;
+            part.first = 0;
+            part.row += first;
+            part.count = sg_min(most, piece->count - first);
+            status = sg_pieces_read(&(sg_pieces){.items = &part, .count = 1}, spec, wide, err);
+            if (status == SG_OK)
+                sg_stored_write(pool, &m->narrow.items[i], piece->first + first, part.count, d,
+                                wide);
+        }
+        sg_free(wide);
+        SG_TRY(status);
     }
-    int64_t piece = d < model_piece ? model_piece / d : 1;
-    sg_real *wide = sg_alloc_array((size_t)(piece * d), sizeof *wide);
-    if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", view->name);
-    sg_status status = SG_OK;
-    for (int64_t first = 0; status == SG_OK && first < rows; first += piece) {
-        int64_t count = rows - first < piece ? rows - first : piece;
-        sg_tensor_view part = sg_tensor_view_make(
-            view->name, view->dtype, 2, (int64_t[]){count, d},
-            (const char *)view->data + (size_t)(first * d) * sg_dtype_bytes(view->dtype));
-        status = model_copy(&part, wide, err);
-        if (status == SG_OK) sg_stored_write(pool, &m->narrow.items[i], first, count, d, wide);
-    }
+    if (!pieces->items[0].turned) return SG_OK;
+    sg_real *wide = sg_alloc_array((size_t)spec->count, sizeof *wide);
+    if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
+    sg_status status = sg_pieces_read(pieces, spec, wide, err);
+    if (status == SG_OK) sg_stored_write(pool, &m->narrow.items[i], 0, rows, d, wide);
     sg_free(wide);
     return status;
 }
 
-// bf16 weights of the file are read where they lie; the file is let go where there are none.
-static sg_status model_narrow_file(sg_model *m, sg_weights weights, bool *mapped, sg_error *err)
+// Whether a parameter's one tensor has the wanted type already.
+static bool model_has_type(const sg_pieces *pieces, const sg_param_spec *spec, sg_weights weights,
+                           sg_stored *stored)
 {
-    bool any = false;
-    for (size_t i = 0; i < m->params.count; i++) {
-        const sg_tensor_view *view = sg_safetensors_find(m->file, m->params.specs[i].name);
-        mapped[i] = weights == SG_WEIGHTS_BF16 && view->dtype == SG_DTYPE_BF16 &&
-                    sg_tensor_view_is_aligned(view);
-    }
-    SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, mapped, weights,
-                                  &m->narrow, err));
-    SG_TRY(model_storage(m, err));
-    for (size_t i = 0; i < m->params.count; i++) {
-        const sg_tensor_view *view = sg_safetensors_find(m->file, m->params.specs[i].name);
-        if (!sg_narrow_has(&m->narrow, i)) {
-            SG_TRY(model_copy(view, m->values[i], err));
-        } else if (mapped[i]) {
-            m->narrow.items[i].rows = (void *)(uintptr_t)view->data;
-            any = true;
-        } else {
-            SG_TRY(model_narrow_tensor(m, i, view, err));
-        }
-    }
-    if (!any) {
-        sg_safetensors_close(m->file);
-        m->file = NULL;
-    }
-    return SG_OK;
+    return pieces->count == 1 && sg_pieces_lie(pieces, spec, NULL, stored) &&
+           stored->type == weights && weights == SG_WEIGHTS_BF16;
 }
 
-sg_status sg_model_open_narrow(sg_context *context, const char *folder, sg_weights weights,
+// bf16 weights of the file are read where they lie; the file is let go where there are none.
+static sg_status model_fill_narrow(sg_model *m, sg_weights weights, bool *mapped, sg_error *err)
+{
+    const sg_param_list *params = &m->params;
+    sg_pieces pieces = {0};
+    sg_stored stored;
+    bool any = false;
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < params->count && status == SG_OK; i++) {
+        status = sg_tensor_map_pieces(m->file->map, &m->config, &params->specs[i],
+                                      &m->file->tensors, &pieces, err);
+        mapped[i] = status == SG_OK && model_has_type(&pieces, &params->specs[i], weights, &stored);
+    }
+    if (status == SG_OK)
+        status = sg_narrow_set_of_model(&m->config, params, SG_NARROW_DECODING, mapped, weights,
+                                        &m->narrow, err);
+    if (status == SG_OK) status = model_storage(m, err);
+    for (size_t i = 0; i < params->count && status == SG_OK; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        status =
+            sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
+        if (status != SG_OK) break;
+        if (!sg_narrow_has(&m->narrow, i)) {
+            status = sg_pieces_read(&pieces, spec, m->values[i], err);
+        } else if (mapped[i] && model_has_type(&pieces, spec, weights, &stored)) {
+            m->narrow.items[i].rows = stored.rows;
+            any = true;
+        } else {
+            status = model_narrow_tensor(m, i, &pieces, err);
+        }
+    }
+    sg_pieces_free(&pieces);
+    if (status == SG_OK && !any) model_close_file(m);
+    return status;
+}
+
+sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
                                sg_model **model, sg_error *err)
 {
     *model = NULL;
-    if (sg_weights_name(weights) == NULL)
-        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected an sg_weights",
+    if (sg_weights_name(weights) == NULL || !sg_stored_is_choice(weights))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "weights: found %d, expected SG_WEIGHTS_F32, SG_WEIGHTS_BF16 or "
+                       "SG_WEIGHTS_INT8",
                        (int)weights);
-    if (weights == SG_WEIGHTS_F32) return sg_model_open(context, folder, model, err);
-    sg_config config;
-    sg_safetensors *file;
-    SG_TRY(model_open_folder(folder, &config, &file, err));
-    sg_model *m;
-    sg_status status = model_make(context, &config, &m, err);
-    if (status != SG_OK) {
-        sg_safetensors_close(file);
-        return status;
-    }
-    m->file = file;
+    if (weights == SG_WEIGHTS_F32) return sg_model_open(context, path, model, err);
+    SG_TRY(model_open_file(context, path, model, err));
+    sg_model *m = *model;
     bool *mapped = sg_alloc_zero(m->params.count, sizeof *mapped);
-    if (mapped == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
-    if (status == SG_OK) status = model_check_file(m, file, err);
-    if (status == SG_OK) status = model_narrow_file(m, weights, mapped, err);
-    if (status == SG_OK) status = model_rope(m, err);
+    sg_status status = mapped != NULL ? model_fill_narrow(m, weights, mapped, err)
+                                      : sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     sg_free(mapped);
-    if (status == SG_OK)
-        *model = m;
-    else
-        sg_model_free(m);
-    return status;
+    return model_opened(model, status, err);
 }
 
 sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
@@ -345,7 +430,7 @@ int64_t sg_model_weight_bytes(const sg_model *m)
 {
     int64_t wide = m->params.total - m->narrow.elements;
     return wide * (int64_t)sizeof(sg_real) +
-           m->narrow.elements * (int64_t)sg_stored_size(m->narrow.type) +
+           (int64_t)sg_stored_row_bytes(m->narrow.type, m->narrow.elements) +
            m->narrow.n_scales * (int64_t)sizeof(float);
 }
 

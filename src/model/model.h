@@ -5,6 +5,7 @@
 #include "base/context.h"
 #include "ffn/params.h"
 #include "format/model_folder.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 #include "op/op.h"
 
@@ -14,7 +15,7 @@ struct sg_model {
     sg_param_list params;
     sg_real **values; // by parameter: of `storage`, or into the mapped file; NULL where narrow
     sg_param_block storage; // without parts while values point into a file
-    sg_safetensors *file;   // while values point into it; such a model is read-only
+    sg_model_file *file;    // while values point into it; such a model is read-only
     sg_rope_table rope;     // max_position_embeddings positions
     sg_narrow_set narrow;   // weights stored otherwise, for decoding
 };

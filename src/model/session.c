@@ -1,6 +1,7 @@
 // Decoding: one timeline of tokens on a model, with the keys and values of all of them kept. A
 // prompt goes through in pieces; then each token is one replay of a tape recorded once. A batch
 // replays one tape for the next token of several timelines, so that weights are read once for all.
+#include "model/config.h"
 #include "model/session.h"
 
 #include <math.h>
@@ -28,7 +29,7 @@ struct sg_session {
 static void session_caches(sg_session *s)
 {
     const sg_config *c = &s->model->config;
-    int64_t one = s->capacity * c->num_attention_heads * c->head_dim;
+    int64_t one = s->capacity * sg_config_kv_heads(c) * c->head_dim;
     for (int64_t l = 0; l < c->num_hidden_layers; l++)
         s->caches[l] = (sg_kv_cache){.k = s->cache_memory + 2 * l * one,
                                      .v = s->cache_memory + (2 * l + 1) * one};
@@ -60,7 +61,7 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
     s->capacity = capacity;
-    int64_t reals = 2 * c->num_hidden_layers * capacity * c->num_attention_heads * c->head_dim;
+    int64_t reals = 2 * c->num_hidden_layers * capacity * sg_config_kv_heads(c) * c->head_dim;
     s->cache_bytes = (size_t)reals * sizeof(sg_real);
     s->cache_memory = sg_alloc_big(s->cache_bytes);
     s->caches = sg_alloc_zero((size_t)c->num_hidden_layers, sizeof *s->caches);

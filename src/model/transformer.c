@@ -1,10 +1,12 @@
-// The transformer, forward only and once: pre-norm blocks, per-head norms of queries and keys,
-// rotary positions, causal attention, a feed-forward layer of any family, tied embedding (spec 5.2).
+// The transformer, forward only and once: pre-norm blocks, norms of queries and keys, positions,
+// causal attention, a feed-forward layer of any family, the classifier. Our own models are as spec 5.2
+// has them; what other checkpoints do otherwise are choices of the configuration.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "model/config.h"
 #include "model/graph.h"
 
 // ---- parameters as leaves ---------------------------------------------------------------------
@@ -24,7 +26,7 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
             sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
                          g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
         if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
-        if (leaf != NULL && g->narrow != NULL && g->narrow[i].type != SG_WEIGHTS_F32)
+        if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
             leaf->narrow = &g->narrow[i];
         g->leaves[i] = leaf;
         return leaf;
@@ -40,44 +42,95 @@ typedef struct block_recorder {
     const sg_rope_table *rope;
 } block_recorder;
 
-// Queries or keys: projection, norm of each head, rotation.
+// Parameters NAME.weight and, where it is there, NAME.bias.
+static sg_tensor *block_bias(const sg_builder *b, const char *name, bool there)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.bias", name);
+    return there ? sg_build_param(b, full) : NULL;
+}
+
+static sg_tensor *block_weight(const sg_builder *b, const char *name)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.weight", name);
+    return sg_build_param(b, full);
+}
+
+static sg_tensor *block_norm(const sg_builder *b, sg_tensor *x, const char *name)
+{
+    const sg_config *c = b->config;
+    sg_tensor *w = block_weight(b, name);
+    if (!sg_config_norm_shifts(c)) return sg_rmsnorm(b->tape, x, w, c->rms_norm_eps);
+    return sg_layernorm(b->tape, x, w, block_bias(b, name, true), c->rms_norm_eps);
+}
+
+static sg_tensor *block_projection(const sg_builder *b, sg_tensor *x, const char *name, bool bias)
+{
+    return sg_linear(b->tape, x, block_weight(b, name), block_bias(b, name, bias));
+}
+
+// The norm of queries or keys y (rows, heads*head_dim): of each head, or of all of them before they
+// are split (OLMoE), and then the limit of its model.
+static sg_tensor *block_qk_norm(const sg_builder *b, sg_tensor *y, const char *name)
+{
+    const sg_config *c = b->config;
+    if (y == NULL || strcmp(c->qk_norm, "none") == 0) return y;
+    sg_tensor *w = block_weight(b, name);
+    if (strcmp(c->qk_norm, "full") == 0) return sg_rmsnorm(b->tape, y, w, c->rms_norm_eps);
+    const int64_t rows = y->shape[0], width = y->shape[1], hd = c->head_dim;
+    sg_tensor *heads = sg_reshape(b->tape, y, 2, (int64_t[]){rows * (width / hd), hd});
+    sg_tensor *normed = sg_rmsnorm(b->tape, heads, w, c->rms_norm_eps);
+    return sg_reshape(b->tape, normed, 2, (int64_t[]){rows, width});
+}
+
+static sg_tensor *block_clip(const sg_builder *b, sg_tensor *y)
+{
+    return b->config->clip_qkv > 0 ? sg_clamp(b->tape, y, b->config->clip_qkv) : y;
+}
+
+// Queries or keys: projection, norm, rotation.
 static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, const char *projection,
                                 const char *norm)
 {
     const sg_config *c = r->b.config;
-    sg_tape *tape = r->b.tape;
-    sg_tensor *y = sg_linear(tape, x, sg_build_param(&r->b, projection), NULL);
-    if (y == NULL) return NULL;
-    int64_t rows = y->shape[0], width = y->shape[1];
-    sg_tensor *heads =
-        sg_reshape(tape, y, 2, (int64_t[]){rows * c->num_attention_heads, c->head_dim});
-    sg_tensor *normed = sg_rmsnorm(tape, heads, sg_build_param(&r->b, norm), c->rms_norm_eps);
-    return sg_rope(tape, sg_reshape(tape, normed, 2, (int64_t[]){rows, width}), r->rope,
-                   r->options->length, r->options->caches ? r->options->start : NULL);
+    sg_tensor *y = block_projection(&r->b, x, projection, c->attention_bias);
+    y = block_clip(&r->b, block_qk_norm(&r->b, y, norm));
+    if (!sg_config_is_rotary(c)) return y;
+    return sg_rope(r->b.tape, y, r->rope, c->head_dim, r->options->length,
+                   r->options->caches ? r->options->start : NULL);
 }
 
 static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
 {
     const sg_config *c = r->b.config;
     const sg_graph_options *o = r->options;
-    sg_tape *tape = r->b.tape;
-    sg_tensor *q = block_rotated(r, x, "self_attn.q_proj.weight", "self_attn.q_norm.weight");
-    sg_tensor *k = block_rotated(r, x, "self_attn.k_proj.weight", "self_attn.k_norm.weight");
-    sg_tensor *v = sg_linear(tape, x, sg_build_param(&r->b, "self_attn.v_proj.weight"), NULL);
-    sg_tensor *y = o->caches ? sg_attention_cached(tape, q, k, v, o->length, c->num_attention_heads,
-                                                   &o->caches[r->b.layer * o->batch], o->start)
-                             : sg_attention(tape, q, k, v, o->length, c->num_attention_heads);
-    return sg_linear(tape, y, sg_build_param(&r->b, "self_attn.o_proj.weight"), NULL);
+    const bool slides = c->sliding_window > 0 && sg_layers_have(c->sliding_layers, r->b.layer);
+    sg_tensor *q = block_rotated(r, x, "self_attn.q_proj", "self_attn.q_norm");
+    sg_tensor *k = block_rotated(r, x, "self_attn.k_proj", "self_attn.k_norm");
+    sg_tensor *v = block_projection(&r->b, x, "self_attn.v_proj", c->attention_bias);
+    const sg_attention_options options = {
+        .length = o->length,
+        .heads = c->num_attention_heads,
+        .kv_heads = sg_config_kv_heads(c),
+        .window = slides ? c->sliding_window : 0,
+        .sinks = c->attention_sinks ? sg_build_param(&r->b, "self_attn.sinks") : NULL,
+        .caches = o->caches ? &o->caches[r->b.layer * o->batch] : NULL,
+        .start = o->caches ? o->start : NULL};
+    sg_tensor *y = sg_attention(r->b.tape, q, k, block_clip(&r->b, v), &options);
+    return block_projection(&r->b, y, "self_attn.o_proj", c->attention_out_bias);
 }
 
 static sg_tensor *block_record(const block_recorder *r, sg_tensor *h)
 {
     sg_tape *tape = r->b.tape;
-    double eps = r->b.config->rms_norm_eps;
-    sg_tensor *a = sg_rmsnorm(tape, h, sg_build_param(&r->b, "input_layernorm.weight"), eps);
-    h = sg_add(tape, h, block_attention(r, a));
-    sg_tensor *f =
-        sg_rmsnorm(tape, h, sg_build_param(&r->b, "post_attention_layernorm.weight"), eps);
+    sg_tensor *a = block_attention(r, block_norm(&r->b, h, "input_layernorm"));
+    if (r->b.config->parallel_residual) {
+        sg_tensor *f = block_norm(&r->b, h, "post_attention_layernorm");
+        return sg_add(tape, sg_add(tape, h, a), sg_ffn_build(&r->b, f));
+    }
+    h = sg_add(tape, h, a);
+    sg_tensor *f = block_norm(&r->b, h, "post_attention_layernorm");
     return sg_add(tape, h, sg_ffn_build(&r->b, f));
 }
 
@@ -93,6 +146,14 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     if (o->output == SG_OUTPUT_LOSS)
         g->targets = sg_tape_leaf(tape, "targets", SG_KIND_INT, 1, &rows, NULL, NULL, false);
     sg_tensor *h = sg_embedding(tape, embedding, g->ids);
+    const sg_builder outside = {
+        .tape = tape, .config = config, .prefix = "", .parameter = graph_parameter, .user = g};
+    if (!sg_config_is_rotary(config)) {
+        sg_tensor *table = graph_parameter(g, "", "model.embed_positions.weight");
+        h = sg_add(tape, h,
+                   sg_position_rows(tape, table, rows, o->length, o->caches ? o->start : NULL,
+                                    config->position_offset));
+    }
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
@@ -115,12 +176,14 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
         sg_tape_segment_end(tape);
     }
     if (o->output == SG_OUTPUT_LAST) h = sg_take_last(tape, h, o->length);
-    h = sg_rmsnorm(tape, h, graph_parameter(g, "", "model.norm.weight"), config->rms_norm_eps);
+    h = block_norm(&outside, h, "model.norm");
+    sg_tensor *classifier =
+        config->untied_classifier ? graph_parameter(g, "", "lm_head.weight") : embedding;
     if (o->output == SG_OUTPUT_LOSS) {
-        g->loss = sg_cross_entropy(tape, h, embedding, g->targets, &g->stats);
+        g->loss = sg_cross_entropy(tape, h, classifier, g->targets, &g->stats);
         sg_tape_add_loss(tape, g->loss, 1);
     } else {
-        g->logits = sg_linear(tape, h, embedding, NULL);
+        g->logits = sg_linear(tape, h, classifier, NULL);
         sg_tape_keep(tape, g->logits);
     }
 }
@@ -133,8 +196,8 @@ static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *
         if (leaf == NULL || g->values[i] != NULL) continue;
         if (leaf->narrow != NULL && sg_tape_reads_narrow(g->tape, leaf, gradient)) continue;
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "%s: found narrow weights, which serve generation alone, expected f32: open "
-                       "the model in f32",
+                       "%s: found narrow weights, which cannot be trained, expected f32: open the "
+                       "model in f32",
                        leaf->name);
     }
     return SG_OK;
@@ -154,14 +217,13 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
                        "%lld sequences of %lld tokens at a time, each token selecting %lld, "
                        "expected at most %d selections: use smaller micro-batches",
                        (long long)o->batch, (long long)o->length, (long long)a_token, INT32_MAX);
-    const double widths[] = {
-        (double)c->hidden_size,
-        (double)(c->num_attention_heads * c->head_dim),
-        (double)c->vocab_size / (double)c->num_hidden_layers,
-        2 * ((double)cells + (double)(c->ffn_shared_experts * c->ffn_intermediate_size)),
-        2 * (double)c->ffn_dense_size,
-        (double)sg_ffn_counts(c, sg_ffn_first_sparse(c)).neurons,
-        (double)c->ffn_channels * (double)c->ffn_key_size};
+    const double widths[] = {(double)c->hidden_size,
+                             (double)(c->num_attention_heads * c->head_dim),
+                             (double)c->vocab_size / (double)c->num_hidden_layers,
+                             2 * ((double)cells + (double)sg_ffn_shared_width(c)),
+                             2 * (double)c->ffn_dense_size,
+                             (double)sg_ffn_counts(c, sg_ffn_first_sparse(c)).neurons,
+                             (double)c->ffn_channels * (double)c->ffn_key_size};
     double bytes = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         bytes += widths[i];

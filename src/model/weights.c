@@ -1,3 +1,4 @@
+#include "model/config.h"
 #include "model/weights.h"
 
 #include "base/alloc.h"
@@ -10,7 +11,7 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
                               sg_narrow_use use, bool *mask, sg_error *err)
 {
     bool training = use == SG_NARROW_TRAINING;
-    sg_rope_table rope = {.positions = 1, .half = config->head_dim / 2};
+    sg_rope_table rope = {.positions = 1, .half = sg_config_rotary_dim(config) / 2};
     sg_graph_options options = {.batch = 1,
                                 .length = 1,
                                 .output = training ? SG_OUTPUT_LOSS : SG_OUTPUT_LAST,
@@ -23,6 +24,12 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
                   sg_tape_reads_narrow(graph->tape, graph->leaves[i], training);
     sg_graph_free(graph);
     return SG_OK;
+}
+
+sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,
+                             sg_error *err)
+{
+    return weights_mask(config, params, SG_NARROW_DECODING, mask, err);
 }
 
 // ---- memory -------------------------------------------------------------------------------------
@@ -39,8 +46,9 @@ static size_t weights_align(size_t bytes)
 
 static size_t weights_bytes(const sg_param_spec *spec, sg_weights type)
 {
-    size_t scales = type == SG_WEIGHTS_INT8 ? (size_t)weights_rows(spec) * sizeof(float) : 0;
-    return weights_align((size_t)spec->count * sg_stored_size(type)) + weights_align(scales);
+    int64_t d = spec->shape[spec->rank - 1];
+    size_t scales = (size_t)weights_rows(spec) * sg_stored_scale_bytes(type, d);
+    return weights_align(sg_stored_row_bytes(type, spec->count)) + weights_align(scales);
 }
 
 static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, const bool *mask,
@@ -64,8 +72,7 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
         if (!mask[i] || (mapped != NULL && mapped[i])) continue;
         set->items[i].rows = at;
         if (set->type == SG_WEIGHTS_INT8)
-            set->items[i].scales =
-                (float *)(at + weights_align((size_t)spec->count * sg_stored_size(set->type)));
+            set->items[i].scales = at + weights_align(sg_stored_row_bytes(set->type, spec->count));
         at += weights_bytes(spec, set->type);
     }
     return SG_OK;
@@ -102,13 +109,14 @@ sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *p
 void sg_narrow_set_free(sg_narrow_set *set)
 {
     sg_free_big(set->memory, set->bytes);
+    sg_free((void *)set->parts);
     sg_free(set->items);
     *set = (sg_narrow_set){0};
 }
 
 bool sg_narrow_has(const sg_narrow_set *set, size_t i)
 {
-    return set->items != NULL && set->items[i].type != SG_WEIGHTS_F32;
+    return set->items != NULL && sg_stored_is_narrow(&set->items[i]);
 }
 
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,

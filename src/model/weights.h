@@ -5,6 +5,7 @@
 
 #include "ffn/params.h"
 
+// Narrow weights are those that are stored otherwise than as values of sg_real behind each other.
 typedef enum sg_narrow_use {
     SG_NARROW_DECODING, // all that the forward pass can read narrow, in place of its values
     SG_NARROW_TRAINING  // what both passes can, beside its values: tables of sparse memories
@@ -12,9 +13,10 @@ typedef enum sg_narrow_use {
 
 typedef struct sg_narrow_set {
     sg_weights type;
-    size_t count;     // parameters of the model
-    sg_stored *items; // (count); type SG_WEIGHTS_F32: this one stays sg_real. Empty set: NULL
-    int64_t elements; // weights that are narrow
+    size_t count;       // parameters of the model
+    sg_stored *items;   // (count); type SG_WEIGHTS_F32: this one stays sg_real. Empty set: NULL
+    const void **parts; // memory for sg_stored.parts of all items, or NULL
+    int64_t elements;   // weights that are narrow
     int64_t n_scales;
     void *memory;
     size_t bytes;
@@ -28,6 +30,10 @@ sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const
 sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
                                  sg_narrow_use use, const bool *mapped, sg_weights type,
                                  sg_narrow_set *set, sg_error *err);
+// Which parameters the forward passes of decoding and evaluation can read as they are stored: mask
+// (params->count).
+sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,
+                             sg_error *err);
 void sg_narrow_set_free(sg_narrow_set *set);
 // Whether parameter i is narrow.
 bool sg_narrow_has(const sg_narrow_set *set, size_t i);

@@ -9,6 +9,10 @@
 
 // Rows of a table: ids (rows), table (V, d) -> (rows, d).
 sg_tensor *sg_embedding(sg_tape *tape, sg_tensor *table, sg_tensor *ids);
+// Learned positions: row r is that of table (P, d) at offset + start[r / length] + r mod length, start
+// (rows / length) or NULL (all 0) -> (rows, d).
+sg_tensor *sg_position_rows(sg_tape *tape, sg_tensor *table, int64_t rows, int64_t length,
+                            const int64_t *start, int64_t offset);
 
 // y = x W^T + bias. x (rows, k), w (n, k), bias (n) or NULL -> (rows, n).
 sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias);
@@ -23,44 +27,76 @@ sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
 // Root mean square norm with a learned scale: x (rows, d), w (d).
 sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
 
-// Layer norm with a learned scale and no shift: x (rows, d), w (d).
-sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
+// Layer norm with a learned scale and shift: x (rows, d), w (d), shift (d) or NULL.
+sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *shift, double eps);
 // Batch norm: x (rows, d); scale, shift (d); mean, variance (d) are running averages. In training the
 // statistics are the batch's, and a backward pass leaves them where the gradients of the averages
 // would be (SG_BUFFER_AVERAGE in ffn/params.h); otherwise they are the averages.
 sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor *shift,
                         sg_tensor *mean, sg_tensor *variance, double eps, bool training);
 
-// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. The
-// table of angles covers positions 0 … positions-1. start (B) may be NULL (all 0).
+// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. Of each
+// head the first 2*half numbers turn, the rest passes. The table of angles covers positions 0 …
+// positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
     sg_real *cos, *sin; // (positions, half)
     size_t bytes;       // of the one block both are in
+    bool interleaved;   // numbers 2i and 2i + 1 of a head turn together; else i and half + i
 } sg_rope_table;
-sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, int64_t head_dim, double theta,
+typedef enum sg_rope_scaling {
+    SG_ROPE_NONE,
+    SG_ROPE_LINEAR, // all frequencies divided by the factor
+    SG_ROPE_LLAMA3, // the low ones: low_freq_factor, high_freq_factor, original_positions
+    SG_ROPE_YARN    // the low ones: beta_fast, beta_slow, original_positions, truncate
+} sg_rope_scaling;
+typedef struct sg_rope_options {
+    int64_t dim;  // of the numbers that turn, even
+    double theta; // frequency i is theta^(-2i/dim), before scaling
+    sg_rope_scaling kind;
+    double factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow;
+    double attention_factor; // of cosines and sines; 0: 0.1 ln(factor) + 1 with yarn, else 1
+    int64_t original_positions;
+    bool truncate;
+    bool interleaved; // see the table
+} sg_rope_options;
+sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_rope_options *options,
                             sg_error *err);
 void sg_rope_table_free(sg_rope_table *table);
-sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t length,
-                   const int64_t *start);
+sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t head_dim,
+                   int64_t length, const int64_t *start);
 
-// Causal softmax attention, softmax(q k^T / sqrt(head_dim)) v per head, tiled with running maxima
-// (Dao 2023, FlashAttention-2); no T x T matrix is kept. q, k, v (B*T, heads*head_dim).
-sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
-                        int64_t heads);
-// The same over caches, one a sequence, without a gradient: k, v of the new rows of sequence b are
-// put into caches[b] at positions start[b] …, and each row attends to all positions up to its own.
+// Causal softmax attention, softmax(scale q k^T) v per head, tiled with running maxima (Dao 2023,
+// FlashAttention-2); no T x T matrix is kept. q (B*T, heads*head_dim), k, v (B*T, kv_heads*head_dim)
+// -> as q.
 typedef struct sg_kv_cache {
-    sg_real *k, *v; // (positions, heads*head_dim); room for start + length of them
+    sg_real *k, *v; // (positions, kv_heads*head_dim); room for start + length of them
 } sg_kv_cache;
-sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
-                               int64_t length, int64_t heads, const sg_kv_cache *caches,
-                               const int64_t *start);
+typedef struct sg_attention_options {
+    int64_t length, heads; // T; of the queries
+    // Of keys and values, a divisor of heads (0: as many): head h reads the keys of head
+    // h / (heads / kv_heads) (Ainslie et al. 2023, grouped queries).
+    int64_t kv_heads;
+    int64_t window; // > 0: the query at p sees the keys p - window + 1 … p, else all up to p
+    // (heads), or NULL: a score of each head that is part of the softmax's sum and has no value.
+    sg_tensor *sinks;
+    double scale; // 0: 1 / sqrt(head_dim)
+    // Of each sequence, or NULL. With them there is no gradient: k, v of the new rows of sequence b
+    // are put into caches[b] at positions start[b] …, and each row attends to what is there.
+    const sg_kv_cache *caches;
+    const int64_t *start;
+} sg_attention_options;
+sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                        const sg_attention_options *options);
 
 // Elementwise activation.
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
-// Clamped SwiGLU (kernel/kernel.h): x (rows, 2f) -> (rows, f).
-sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x);
+// Gated linear unit (kernel/kernel.h): x (rows, 2f) -> (rows, f).
+sg_tensor *sg_glu(sg_tape *tape, sg_tensor *x, const sg_glu_form *form);
+// x cut to [-limit, limit]; no gradient passes where it is cut (at the limit it is not).
+sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit);
+// Each row times a number of its own: x (rows, d), s (rows, 1).
+sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s);
 // Softmax over groups of `width` neighbours in the last dimension.
 sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 

@@ -1,8 +1,9 @@
 // Causal softmax attention in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward
 // keeps one number a row and head, the logarithm of the softmax's denominator; backward computes the
 // probabilities again from it. The products inside a tile are the BLAS's. Tiles are as large as a
-// second cache allows, for the sake of the BLAS; on the diagonal they are worked on in blocks of
-// rows, each with the keys that its last row sees, so that little of the masked half is computed.
+// second cache allows, for the sake of the BLAS; on the diagonal, and where a window ends, they are
+// worked on in blocks of rows, each with the keys that any of its rows sees, so that little of what
+// is masked is computed.
 #include <math.h>
 #include <string.h>
 
@@ -10,19 +11,27 @@
 #include "op/op.h"
 
 enum { attention_tile = 256, attention_block = 64, attention_small = 1 << 18 };
+enum { attention_thin = 4 }; // rows of queries that a product takes without copying the keys
 
 typedef struct attention_attributes {
-    int64_t length, heads, head_dim;
+    int64_t length, heads, kv_heads, head_dim;
+    int64_t window; // keys that a query sees, its own among them; 0: all
+    sg_real scale;
     const sg_kv_cache *caches; // by sequence; NULL: keys and values are this pass's own
     const int64_t *start;      // likewise
 } attention_attributes;
+
+// Inputs.
+enum { in_q, in_k, in_v, in_sinks, attention_inputs };
 
 typedef struct attention_loop {
     const sg_run *run;
     const sg_node *node;
     const attention_attributes *a;
     int64_t tiles; // query tiles of one sequence
+    int64_t group; // heads of one chunk, which share their keys
     sg_real *dq, *dk, *dv;
+    double *dsinks; // (sequences, heads)
     bool add_q, add_k, add_v;
 } attention_loop;
 
@@ -31,72 +40,115 @@ static int64_t attention_width(const attention_attributes *a)
     return a->heads * a->head_dim;
 }
 
-static sg_real attention_scale(const attention_attributes *a)
+static int64_t attention_key_width(const attention_attributes *a)
 {
-    return (sg_real)(1.0 / sqrt((double)a->head_dim));
+    return a->kv_heads * a->head_dim;
+}
+
+static int64_t attention_shared(const attention_attributes *a)
+{
+    return a->heads / a->kv_heads;
+}
+
+static int64_t attention_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+// The first key that a query at `position` sees.
+static int64_t attention_first_key(int64_t window, int64_t position)
+{
+    return window > 0 ? attention_max(0, position - window + 1) : 0;
 }
 
 // ---- forward ----------------------------------------------------------------------------------
 
-// One tile of queries of one head against all keys up to their own positions.
+// A tile of queries against all keys that they see: rows of one head, at positions after each other;
+// or, decoding, one row of each of some heads that share their keys, at one position.
 typedef struct attention_query {
     const sg_real *q, *k, *v; // first query row of the tile, first key row
     sg_real *o, *lse;         // lse may be NULL
+    const sg_real *sinks;     // of the first row; may be NULL
     sg_real *top, *sum;       // of each row so far
     int64_t rows;             // queries here
-    int64_t position;         // of the first query; query r sees keys 0 … position + r
-    int64_t width, head_dim, lse_stride;
+    int64_t position, step;   // of the first query, from each to the next
+    int64_t width, key_width; // row strides of q and o, of k and v
+    int64_t head_dim, lse_stride, sink_stride, window;
     sg_real scale;
 } attention_query;
 
+static int64_t attention_position(const attention_query *t, int64_t r)
+{
+    return t->position + r * t->step;
+}
+
+// s (rows, keys) = scale q k^T. Heads at one position go through the keys a few at a time, as the
+// keys of a tile stay in the cache.
 static void attention_products(const attention_query *t, int64_t first_key, int64_t keys,
                                sg_real *s)
 {
-    sg_gemm_serial(&(sg_gemm_args){.transpose_b = true,
-                                   .m = t->rows,
-                                   .n = keys,
-                                   .k = t->head_dim,
-                                   .alpha = t->scale,
-                                   .a = t->q,
-                                   .lda = t->width,
-                                   .b = t->k + first_key * t->width,
-                                   .ldb = t->width,
-                                   .c = s,
-                                   .ldc = attention_tile});
+    const int64_t most = t->step == 0 ? attention_thin : t->rows;
+    for (int64_t r = 0; r < t->rows; r += most)
+        sg_gemm_serial(&(sg_gemm_args){.transpose_b = true,
+                                       .m = sg_min(most, t->rows - r),
+                                       .n = keys,
+                                       .k = t->head_dim,
+                                       .alpha = t->scale,
+                                       .a = t->q + r * t->width,
+                                       .lda = t->width,
+                                       .b = t->k + first_key * t->key_width,
+                                       .ldb = t->key_width,
+                                       .c = s + r * attention_tile,
+                                       .ldc = attention_tile});
 }
 
 // Scores of one row turned into weights of the values, with a new maximum where these keys have it.
+// `first`: o holds nothing yet.
 static void attention_query_row(const sg_kernels *kernels, const attention_query *t, int64_t r,
-                                int64_t first_key, int64_t keys, sg_real *row)
+                                int64_t first_key, int64_t keys, bool first, sg_real *row)
 {
-    int64_t seen = sg_min(keys, t->position + r + 1 - first_key);
+    const int64_t position = attention_position(t, r);
+    int64_t from = attention_max(0, attention_first_key(t->window, position) - first_key);
+    int64_t to = sg_min(keys, position + 1 - first_key), seen = to - from;
     if (seen <= 0) {
         memset(row, 0, (size_t)keys * sizeof *row);
         return;
     }
-    sg_real here_top = kernels->max(row, seen), old_top = t->top[r];
+    sg_real here_top = kernels->max(row + from, seen), old_top = t->top[r];
     sg_real top = here_top > old_top ? here_top : old_top;
-    sg_real here = kernels->exp_sum(row, row, top, seen);
-    memset(row + seen, 0, (size_t)(keys - seen) * sizeof *row);
-    if (first_key > 0 && top > old_top) {
+    sg_real here = kernels->exp_sum(row + from, row + from, top, seen);
+    memset(row, 0, (size_t)from * sizeof *row);
+    memset(row + to, 0, (size_t)(keys - to) * sizeof *row);
+    if (t->sum[r] != 0 && top > old_top) {
         sg_real shrink = (sg_real)exp((double)(old_top - top));
-        kernels->scale(t->o + r * t->width, shrink, t->head_dim);
+        if (!first) kernels->scale(t->o + r * t->width, shrink, t->head_dim);
         t->sum[r] *= shrink;
     }
     t->sum[r] += here;
     t->top[r] = top;
 }
 
+// o += s v, key by key: a BLAS would copy the values first.
+static void attention_few_values(const sg_kernels *kernels, const attention_query *t,
+                                 int64_t first_key, int64_t keys, bool first, const sg_real *s)
+{
+    for (int64_t r = 0; first && r < t->rows; r++)
+        memset(t->o + r * t->width, 0, (size_t)t->head_dim * sizeof *t->o);
+    for (int64_t i = 0; i < keys; i++)
+        for (int64_t r = 0; r < t->rows; r++)
+            kernels->axpy(t->o + r * t->width, s[r * attention_tile + i],
+                          t->v + (first_key + i) * t->key_width, t->head_dim);
+}
+
 static void attention_query_block(const sg_kernels *kernels, const attention_query *t,
                                   int64_t first_key, int64_t keys, sg_real *s)
 {
+    const bool first = first_key == attention_first_key(t->window, t->position);
     attention_products(t, first_key, keys, s);
     for (int64_t r = 0; r < t->rows; r++)
-        attention_query_row(kernels, t, r, first_key, keys, s + r * attention_tile);
-    if (t->rows == 1) { // decoding: a BLAS would copy the values first
-        if (first_key == 0) memset(t->o, 0, (size_t)t->head_dim * sizeof *t->o);
-        for (int64_t i = 0; i < keys; i++)
-            kernels->axpy(t->o, s[i], t->v + (first_key + i) * t->width, t->head_dim);
+        attention_query_row(kernels, t, r, first_key, keys, first, s + r * attention_tile);
+    if (t->step == 0 || t->rows == 1) {
+        attention_few_values(kernels, t, first_key, keys, first, s);
         return;
     }
     sg_gemm_serial(&(sg_gemm_args){.m = t->rows,
@@ -105,79 +157,108 @@ static void attention_query_block(const sg_kernels *kernels, const attention_que
                                    .alpha = 1,
                                    .a = s,
                                    .lda = attention_tile,
-                                   .b = t->v + first_key * t->width,
-                                   .ldb = t->width,
-                                   .beta = first_key > 0 ? 1 : 0,
+                                   .b = t->v + first_key * t->key_width,
+                                   .ldb = t->key_width,
+                                   .beta = first ? 0 : 1,
                                    .c = t->o,
                                    .ldc = t->width});
 }
 
+// The rows of a tile against the keys from `key` on: all at once where all see all of them.
+static void attention_query_keys(const sg_kernels *kernels, const attention_query *t, int64_t key,
+                                 sg_real *s)
+{
+    const int64_t last = attention_position(t, t->rows - 1);
+    const bool whole =
+        key + attention_tile <= t->position && key >= attention_first_key(t->window, last);
+    const int64_t step = whole ? attention_tile : attention_block;
+    for (int64_t r = 0; r < t->rows; r += step) {
+        attention_query block = *t;
+        block.q += r * t->width;
+        block.o += r * t->width;
+        block.top += r;
+        block.sum += r;
+        block.rows = sg_min(step, t->rows - r);
+        block.position = attention_position(t, r);
+        int64_t from = attention_max(key, attention_first_key(t->window, block.position));
+        int64_t to = sg_min(key + attention_tile, attention_position(&block, block.rows - 1) + 1);
+        if (to > from) attention_query_block(kernels, &block, from, to - from, s);
+    }
+}
+
 static void attention_query_tile(const sg_kernels *kernels, const attention_query *t, sg_real *s)
 {
-    int64_t last = t->position + t->rows; // keys seen by the last query
+    // A sink is a score that has been met before all keys.
     for (int64_t r = 0; r < t->rows; r++) {
-        t->top[r] = -INFINITY;
-        t->sum[r] = 0;
+        t->top[r] = t->sinks ? t->sinks[r * t->sink_stride] : -INFINITY;
+        t->sum[r] = t->sinks ? 1 : 0;
     }
-    for (int64_t key = 0; key < last; key += attention_tile) {
-        int64_t step = key + attention_tile <= t->position ? attention_tile : attention_block;
-        for (int64_t r = 0; r < t->rows; r += step) {
-            attention_query block = *t;
-            block.q += r * t->width;
-            block.o += r * t->width;
-            block.top += r;
-            block.sum += r;
-            block.rows = sg_min(step, t->rows - r);
-            block.position += r;
-            int64_t keys = sg_min(attention_tile, block.position + block.rows - key);
-            if (keys > 0) attention_query_block(kernels, &block, key, keys, s);
-        }
-    }
+    const int64_t end = attention_position(t, t->rows - 1) + 1;
+    for (int64_t key = attention_first_key(t->window, t->position); key < end;
+         key += attention_tile)
+        attention_query_keys(kernels, t, key, s);
     for (int64_t r = 0; r < t->rows; r++) {
         kernels->scale(t->o + r * t->width, 1 / t->sum[r], t->head_dim);
         if (t->lse != NULL) t->lse[r * t->lse_stride] = t->top[r] + (sg_real)log((double)t->sum[r]);
     }
 }
 
+// Heads that share their keys read them together where each has one query.
+static int64_t attention_together(const attention_attributes *a)
+{
+    const int64_t shared = attention_shared(a);
+    return a->length == 1 && shared <= attention_block ? shared : 1;
+}
+
 static void attention_forward_chunk(void *context, int64_t chunk, int worker)
 {
     const attention_loop *c = context;
     const attention_attributes *a = c->a;
+    const sg_node *node = c->node;
     // Later query tiles see more keys: they come first, so that the threads end together.
-    int64_t tile = c->tiles - 1 - chunk % c->tiles;
-    int64_t head = chunk / c->tiles % a->heads, sequence = chunk / c->tiles / a->heads;
-    int64_t width = attention_width(a), first = tile * attention_tile;
-    int64_t row = sequence * a->length + first, column = head * a->head_dim;
-    attention_query t = {.q = sg_values(c->node->in[0]) + row * width + column,
-                         .k = sg_values(c->node->in[1]) + sequence * a->length * width + column,
-                         .v = sg_values(c->node->in[2]) + sequence * a->length * width + column,
-                         .o = sg_values(c->node->out[0]) + row * width + column,
-                         .rows = sg_min(attention_tile, a->length - first),
+    int64_t tile = c->tiles - 1 - chunk % c->tiles, unit = chunk / c->tiles;
+    int64_t units = a->heads / c->group, head = unit % units * c->group, sequence = unit / units;
+    int64_t width = attention_width(a), key_width = attention_key_width(a);
+    int64_t first = tile * attention_tile, row = sequence * a->length + first;
+    int64_t at = row * width + head * a->head_dim;
+    int64_t key_column = head / attention_shared(a) * a->head_dim;
+    int64_t key_at = sequence * a->length * key_width + key_column;
+    const bool together = c->group > 1;
+    attention_query t = {.q = sg_values(node->in[in_q]) + at,
+                         .k = sg_values(node->in[in_k]) + key_at,
+                         .v = sg_values(node->in[in_v]) + key_at,
+                         .o = sg_values(node->out[0]) + at,
+                         .sinks = node->in[in_sinks] ? sg_values(node->in[in_sinks]) + head : NULL,
+                         .rows = together ? c->group : sg_min(attention_tile, a->length - first),
                          .position = first,
-                         .width = width,
+                         .step = together ? 0 : 1,
+                         .width = together ? a->head_dim : width,
+                         .key_width = key_width,
                          .head_dim = a->head_dim,
-                         .lse_stride = a->heads,
-                         .scale = attention_scale(a)};
+                         .lse_stride = together ? 1 : a->heads,
+                         .sink_stride = together ? 1 : 0,
+                         .window = a->window,
+                         .scale = a->scale};
     t.top = sg_worker_scratch(c->run, worker);
     t.sum = t.top + attention_tile;
     if (a->caches != NULL) {
-        t.k = a->caches[sequence].k + column;
-        t.v = a->caches[sequence].v + column;
+        t.k = a->caches[sequence].k + key_column;
+        t.v = a->caches[sequence].v + key_column;
         t.position = a->start[sequence] + first;
     } else {
-        t.lse = sg_values(c->node->saved[0]) + row * a->heads + head;
+        t.lse = sg_values(node->saved[0]) + row * a->heads + head;
     }
     attention_query_tile(c->run->kernels, &t, t.sum + attention_tile);
 }
 
 static void attention_fill_caches(const sg_node *node, const attention_attributes *a)
 {
-    int64_t width = attention_width(a), sequences = sg_rows(node->in[0]) / a->length;
+    int64_t width = attention_key_width(a), sequences = sg_rows(node->in[in_q]) / a->length;
     size_t bytes = (size_t)(a->length * width) * sizeof(sg_real);
     for (int64_t b = 0; b < sequences; b++) {
         int64_t to = a->start[b] * width, from = b * a->length * width;
-        memcpy(a->caches[b].k + to, sg_values(node->in[1]) + from, bytes);
-        memcpy(a->caches[b].v + to, sg_values(node->in[2]) + from, bytes);
+        memcpy(a->caches[b].k + to, sg_values(node->in[in_k]) + from, bytes);
+        memcpy(a->caches[b].v + to, sg_values(node->in[in_v]) + from, bytes);
     }
 }
 
@@ -185,32 +266,39 @@ static void attention_forward(const sg_run *run, const sg_node *node)
 {
     const attention_attributes *a = node->attributes;
     if (a->caches != NULL) attention_fill_caches(node, a);
-    attention_loop c = {
-        .run = run, .node = node, .a = a, .tiles = sg_chunks(a->length, attention_tile)};
-    int64_t sequences = sg_rows(node->in[0]) / a->length;
+    attention_loop c = {.run = run,
+                        .node = node,
+                        .a = a,
+                        .tiles = sg_chunks(a->length, attention_tile),
+                        .group = attention_together(a)};
+    int64_t sequences = sg_rows(node->in[in_q]) / a->length;
     // Waking threads takes longer than one token's attention to a short past.
     int64_t keys = a->length;
     for (int64_t b = 0; a->caches != NULL && b < sequences; b++)
-        if (keys < a->start[b] + a->length) keys = a->start[b] + a->length;
-    bool small = sg_rows(node->in[0]) * attention_width(a) * keys < attention_small;
-    sg_parallel_for(small ? NULL : run->pool, sequences * a->heads * c.tiles,
+        keys = attention_max(keys, a->start[b] + a->length);
+    if (a->window > 0) keys = sg_min(keys, a->window);
+    bool small = sg_rows(node->in[in_q]) * attention_width(a) * keys < attention_small;
+    sg_parallel_for(small ? NULL : run->pool, sequences * a->heads / c.group * c.tiles,
                     attention_forward_chunk, &c);
 }
 
 // ---- backward ---------------------------------------------------------------------------------
 
-// The pointers of one head of one sequence, each with row stride `width`.
+// The pointers of one head of one sequence.
 typedef struct attention_head {
     const sg_real *q, *k, *v, *o, *dout;
     const sg_real *lse; // stride heads
     sg_real *dq, *dk, *dv;
-    int64_t width, length, head_dim, heads;
+    int64_t width, key_width; // row strides of q, o and their gradients, of k, v and theirs
+    int64_t length, head_dim, heads, window;
+    bool fresh; // the keys have had no gradient from another head
     sg_real scale;
 } attention_head;
 
 // C = alpha op(A) op(B) + beta C with A a (rows x keys) tile.
 static void tile_gemm(bool transpose, int64_t m, int64_t n, int64_t k, sg_real alpha,
-                      const sg_real *tile, const sg_real *b, int64_t width, bool add, sg_real *c)
+                      const sg_real *tile, const sg_real *b, int64_t ldb, bool add, sg_real *c,
+                      int64_t ldc)
 {
     sg_gemm_serial(&(sg_gemm_args){.transpose_a = transpose,
                                    .m = m,
@@ -220,10 +308,10 @@ static void tile_gemm(bool transpose, int64_t m, int64_t n, int64_t k, sg_real a
                                    .a = tile,
                                    .lda = attention_tile,
                                    .b = b,
-                                   .ldb = width,
+                                   .ldb = ldb,
                                    .beta = add ? 1 : 0,
                                    .c = c,
-                                   .ldc = width});
+                                   .ldc = ldc});
 }
 
 // p = softmax probabilities, ds = p * (dP - delta), for queries i … and keys j ….
@@ -234,7 +322,9 @@ static void attention_tile_gradient(const sg_kernels *kernels, const attention_h
     attention_query t = {.q = h->q + i * h->width,
                          .k = h->k,
                          .rows = rows,
+                         .step = 1,
                          .width = h->width,
+                         .key_width = h->key_width,
                          .head_dim = h->head_dim,
                          .scale = h->scale};
     attention_products(&t, j, keys, p);
@@ -244,75 +334,118 @@ static void attention_tile_gradient(const sg_kernels *kernels, const attention_h
     attention_products(&t, j, keys, ds);
     for (int64_t r = 0; r < rows; r++) {
         sg_real *prow = p + r * attention_tile, *drow = ds + r * attention_tile;
-        int64_t seen = sg_min(keys, i + r + 1 - j);
-        if (seen < 0) seen = 0;
-        kernels->attention_row(prow, drow, h->lse[(i + r) * h->heads], delta[i + r], seen);
-        memset(prow + seen, 0, (size_t)(keys - seen) * sizeof *prow);
-        memset(drow + seen, 0, (size_t)(keys - seen) * sizeof *drow);
+        int64_t from = sg_min(keys, attention_max(0, attention_first_key(h->window, i + r) - j));
+        int64_t to = attention_max(from, sg_min(keys, i + r + 1 - j));
+        kernels->attention_row(prow + from, drow + from, h->lse[(i + r) * h->heads], delta[i + r],
+                               to - from);
+        memset(prow, 0, (size_t)from * sizeof *prow);
+        memset(drow, 0, (size_t)from * sizeof *drow);
+        memset(prow + to, 0, (size_t)(keys - to) * sizeof *prow);
+        memset(drow + to, 0, (size_t)(keys - to) * sizeof *drow);
     }
 }
 
-// What queries i … and keys j … give to the gradients; `first` where these keys have had none yet.
+// What queries i … and keys j … give to the gradients; `first` where these keys have had none yet
+// from this head.
 static void attention_block_gradient(const attention_loop *c, const attention_head *h, int64_t i,
                                      int64_t rows, int64_t j, int64_t keys, bool first,
                                      const sg_real *delta, sg_real *p)
 {
     sg_real *ds = p + attention_tile * attention_tile;
-    int64_t w = h->width, dim = h->head_dim;
+    const int64_t w = h->width, kw = h->key_width, dim = h->head_dim;
+    const bool write = first && h->fresh;
     attention_tile_gradient(c->run->kernels, h, i, rows, j, keys, delta, p, ds);
     if (h->dv != NULL)
-        tile_gemm(true, keys, dim, rows, 1, p, h->dout + i * w, w, !first || c->add_v,
-                  h->dv + j * w);
+        tile_gemm(true, keys, dim, rows, 1, p, h->dout + i * w, w, !write || c->add_v,
+                  h->dv + j * kw, kw);
     if (h->dk != NULL)
-        tile_gemm(true, keys, dim, rows, h->scale, ds, h->q + i * w, w, !first || c->add_k,
-                  h->dk + j * w);
+        tile_gemm(true, keys, dim, rows, h->scale, ds, h->q + i * w, w, !write || c->add_k,
+                  h->dk + j * kw, kw);
     if (h->dq != NULL)
-        tile_gemm(false, rows, dim, keys, h->scale, ds, h->k + j * w, w, j > 0 || c->add_q,
-                  h->dq + i * w);
+        tile_gemm(false, rows, dim, keys, h->scale, ds, h->k + j * kw, kw, j > 0 || c->add_q,
+                  h->dq + i * w, w);
 }
 
-static void attention_head_gradient(const attention_loop *c, const attention_head *h,
-                                    sg_real *scratch)
+// The queries behind a tile of keys [j, end): tiles of them, but blocks where the window ends.
+static void attention_later_queries(const attention_loop *c, const attention_head *h, int64_t j,
+                                    int64_t end, const sg_real *delta, sg_real *p)
 {
-    sg_real *delta = scratch, *p = delta + h->length; // delta: sum of dO * O, by row
-    for (int64_t r = 0; r < h->length; r++)
-        delta[r] = c->run->kernels->dot(h->dout + r * h->width, h->o + r * h->width, h->head_dim);
-    for (int64_t j = 0; j < h->length; j += attention_tile) {
-        int64_t end = sg_min(h->length, j + attention_tile);
-        // On the diagonal the last block comes first: it alone sees all keys of the tile.
-        for (int64_t i = j + (end - j - 1) / attention_block * attention_block; i >= j;
-             i -= attention_block) {
-            int64_t stop = sg_min(end, i + attention_block);
-            attention_block_gradient(c, h, i, stop - i, j, stop - j, stop == end, delta, p);
-        }
-        for (int64_t i = end; i < h->length; i += attention_tile)
-            attention_block_gradient(c, h, i, sg_min(attention_tile, h->length - i), j, end - j,
-                                     false, delta, p);
+    const int64_t stop = h->window > 0 ? sg_min(h->length, end + h->window - 1) : h->length;
+    for (int64_t i = end, rows; i < stop; i += rows) {
+        rows = sg_min(attention_tile, stop - i);
+        if (attention_first_key(h->window, i + rows - 1) > j) rows = sg_min(attention_block, rows);
+        int64_t from = attention_max(j, attention_first_key(h->window, i));
+        attention_block_gradient(c, h, i, rows, from, end - from, false, delta, p);
     }
 }
 
-static void attention_backward_chunk(void *context, int64_t chunk, int worker)
+static void attention_head_gradient(const attention_loop *c, const attention_head *h,
+                                    const sg_real *delta, sg_real *p)
 {
-    const attention_loop *c = context;
+    for (int64_t j = 0; j < h->length; j += attention_tile) {
+        int64_t end = sg_min(h->length, j + attention_tile);
+        // On the diagonal the last block comes first: without a window it alone sees all keys of
+        // the tile. With one, all blocks add.
+        for (int64_t i = j + (end - j - 1) / attention_block * attention_block; i >= j;
+             i -= attention_block) {
+            int64_t stop = sg_min(end, i + attention_block);
+            int64_t from = attention_max(j, attention_first_key(h->window, i));
+            attention_block_gradient(c, h, i, stop - i, from, stop - from, stop == end, delta, p);
+        }
+        attention_later_queries(c, h, j, end, delta, p);
+    }
+}
+
+// A sink has a score and no value: its gradient is the sum over rows of p (0 - delta).
+static double attention_sink_gradient(const attention_head *h, sg_real sink, const sg_real *delta)
+{
+    double sum = 0;
+    for (int64_t r = 0; r < h->length; r++)
+        sum -= exp((double)sink - (double)h->lse[r * h->heads]) * (double)delta[r];
+    return sum;
+}
+
+static void attention_one_head(const attention_loop *c, int64_t sequence, int64_t head,
+                               sg_real *scratch)
+{
     const attention_attributes *a = c->a;
-    int64_t head = chunk % a->heads, sequence = chunk / a->heads, width = attention_width(a);
-    int64_t at = sequence * a->length * width + head * a->head_dim;
-    attention_head h = {.q = sg_values(c->node->in[0]) + at,
-                        .k = sg_values(c->node->in[1]) + at,
-                        .v = sg_values(c->node->in[2]) + at,
-                        .o = sg_values(c->node->out[0]) + at,
-                        .dout = c->node->out[0]->grad + at,
-                        .lse =
-                            sg_values(c->node->saved[0]) + sequence * a->length * a->heads + head,
+    const sg_node *node = c->node;
+    const int64_t width = attention_width(a), key_width = attention_key_width(a);
+    const int64_t first = sequence * a->length, at = first * width + head * a->head_dim;
+    const int64_t key_at = first * key_width + head / attention_shared(a) * a->head_dim;
+    attention_head h = {.q = sg_values(node->in[in_q]) + at,
+                        .k = sg_values(node->in[in_k]) + key_at,
+                        .v = sg_values(node->in[in_v]) + key_at,
+                        .o = sg_values(node->out[0]) + at,
+                        .dout = node->out[0]->grad + at,
+                        .lse = sg_values(node->saved[0]) + first * a->heads + head,
                         .dq = c->dq ? c->dq + at : NULL,
-                        .dk = c->dk ? c->dk + at : NULL,
-                        .dv = c->dv ? c->dv + at : NULL,
+                        .dk = c->dk ? c->dk + key_at : NULL,
+                        .dv = c->dv ? c->dv + key_at : NULL,
                         .width = width,
+                        .key_width = key_width,
                         .length = a->length,
                         .head_dim = a->head_dim,
                         .heads = a->heads,
-                        .scale = attention_scale(a)};
-    attention_head_gradient(c, &h, sg_worker_scratch(c->run, worker));
+                        .window = a->window,
+                        .fresh = head % attention_shared(a) == 0,
+                        .scale = a->scale};
+    sg_real *delta = scratch; // sum of dO * O, by row
+    for (int64_t r = 0; r < h.length; r++)
+        delta[r] = c->run->kernels->dot(h.dout + r * width, h.o + r * width, h.head_dim);
+    if (h.dq || h.dk || h.dv) attention_head_gradient(c, &h, delta, delta + h.length);
+    if (c->dsinks != NULL)
+        c->dsinks[sequence * a->heads + head] =
+            attention_sink_gradient(&h, sg_values(node->in[in_sinks])[head], delta);
+}
+
+// The heads that share their keys are one thread's, which adds up what they give to them.
+static void attention_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    const attention_loop *c = context;
+    const int64_t kv_heads = c->a->kv_heads, first = chunk % kv_heads * c->group;
+    for (int64_t head = first; head < first + c->group; head++)
+        attention_one_head(c, chunk / kv_heads, head, sg_worker_scratch(c->run, worker));
 }
 
 // Where one tensor is two of query, key and value, its gradients meet in one place. They are written
@@ -329,22 +462,47 @@ static void attention_same_place(attention_loop *c, int64_t count)
         }
 }
 
+// With a window no block need see all keys of a tile, or the first ones: all add.
+static void attention_window_adds(attention_loop *c)
+{
+    sg_real *grad[] = {c->dq, c->dk, c->dv};
+    bool *add[] = {&c->add_q, &c->add_k, &c->add_v};
+    for (int i = 0; i < 3; i++) {
+        if (grad[i] != NULL && !*add[i])
+            memset(grad[i], 0, (size_t)c->node->in[i]->count * sizeof(sg_real));
+        *add[i] = true;
+    }
+}
+
 static void attention_backward(const sg_run *run, const sg_node *node)
 {
     attention_loop c = {.run = run, .node = node, .a = node->attributes};
-    c.dq = sg_grad_in(run, node, 0, &c.add_q);
-    c.dk = sg_grad_in(run, node, 1, &c.add_k);
-    c.dv = sg_grad_in(run, node, 2, &c.add_v);
-    attention_same_place(&c, node->in[0]->count);
-    int64_t sequences = sg_rows(node->in[0]) / c.a->length;
-    sg_parallel_for(run->pool, sequences * c.a->heads, attention_backward_chunk, &c);
+    bool add_sinks = false;
+    c.group = attention_shared(c.a);
+    c.dq = sg_grad_in(run, node, in_q, &c.add_q);
+    c.dk = sg_grad_in(run, node, in_k, &c.add_k);
+    c.dv = sg_grad_in(run, node, in_v, &c.add_v);
+    sg_real *dsinks = sg_grad_in(run, node, in_sinks, &add_sinks);
+    if (dsinks != NULL) c.dsinks = (double *)run->scratch;
+    attention_same_place(&c, node->in[in_k]->count);
+    if (c.a->window > 0) attention_window_adds(&c);
+    int64_t sequences = sg_rows(node->in[in_q]) / c.a->length;
+    sg_parallel_for(run->pool, sequences * c.a->kv_heads, attention_backward_chunk, &c);
+    for (int64_t h = 0; dsinks != NULL && h < c.a->heads; h++) {
+        double sum = 0;
+        for (int64_t b = 0; b < sequences; b++)
+            sum += c.dsinks[b * c.a->heads + h];
+        dsinks[h] = (add_sinks ? dsinks[h] : 0) + (sg_real)sum;
+    }
 }
 
-// Counted as published: the full T x T square, no causal halving (spec 5.9).
+// Counted as published: the full T x T square, no causal halving (spec 5.9); with a window as many
+// keys as it holds.
 static double attention_flops(const sg_node *node)
 {
     const attention_attributes *a = node->attributes;
-    return 4.0 * (double)node->in[0]->count * (double)a->length;
+    int64_t keys = a->window > 0 ? sg_min(a->window, a->length) : a->length;
+    return 4.0 * (double)node->in[in_q]->count * (double)keys;
 }
 
 static const sg_op op_attention = {
@@ -352,7 +510,7 @@ static const sg_op op_attention = {
     .forward = attention_forward,
     .backward = attention_backward,
     .flops = attention_flops,
-    .backward_reads_in = 7,
+    .backward_reads_in = (1 << attention_inputs) - 1,
     .backward_reads_out = 1,
 };
 
@@ -362,46 +520,51 @@ static const sg_op op_attention_cached = {
     .flops = attention_flops,
 };
 
-static sg_tensor *attention_record(sg_tape *tape, sg_tensor *const *qkv, const sg_op *op,
-                                   const attention_attributes *attributes)
+static bool attention_fits(const sg_tensor *q, const sg_tensor *k, const sg_tensor *v,
+                           const sg_attention_options *o, int64_t kv_heads)
 {
-    if (qkv[0] == NULL || qkv[1] == NULL || qkv[2] == NULL) return NULL;
-    int64_t rows = sg_rows(qkv[0]), width = sg_columns(qkv[0]);
-    const attention_attributes *from = attributes;
-    if (from->length < 1 || from->heads < 1 || rows % from->length != 0 ||
-        width % from->heads != 0 || qkv[1]->count != qkv[0]->count ||
-        qkv[2]->count != qkv[0]->count)
+    if (o->length < 1 || o->heads < 1 || kv_heads < 1 || o->window < 0 || !(o->scale >= 0))
+        return false;
+    if (sg_rows(q) % o->length != 0 || sg_columns(q) % o->heads != 0 || o->heads % kv_heads != 0)
+        return false;
+    const int64_t keys = q->count / o->heads * kv_heads;
+    return k->count == keys && v->count == keys &&
+           (o->sinks == NULL || o->sinks->count == o->heads) &&
+           (o->caches == NULL || o->start != NULL);
+}
+
+sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                        const sg_attention_options *options)
+{
+    if (q == NULL || k == NULL || v == NULL) return NULL;
+    const sg_attention_options *o = options;
+    const int64_t kv_heads = o->kv_heads ? o->kv_heads : o->heads;
+    if (!attention_fits(q, k, v, o, kv_heads))
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "attention: shapes do not fit");
-    sg_node *node = sg_tape_node(tape, op, 3, qkv);
+    const int64_t rows = sg_rows(q), head_dim = sg_columns(q) / o->heads;
+    const sg_op *op = o->caches ? &op_attention_cached : &op_attention;
+    sg_node *node = sg_tape_node(tape, op, attention_inputs, (sg_tensor *[]){q, k, v, o->sinks});
     attention_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return NULL;
-    *a = *from;
-    a->head_dim = width / a->heads;
+    *a = (attention_attributes){
+        .length = o->length,
+        .heads = o->heads,
+        .kv_heads = kv_heads,
+        .head_dim = head_dim,
+        .window = o->window,
+        .scale = (sg_real)(o->scale > 0 ? o->scale : 1.0 / sqrt((double)head_dim)),
+        .caches = o->caches,
+        .start = o->start};
     node->attributes = a;
     // Forward: two numbers a row and one tile of scores; backward: one number a row and two tiles.
-    int64_t tile = sg_min(attention_tile, a->length) * attention_tile, forward, backward = 0;
-    forward = 2 * attention_tile + tile;
-    if (op->backward != NULL) backward = a->length + attention_tile * attention_tile + tile;
-    node->worker_scratch_bytes =
-        (size_t)(forward > backward ? forward : backward) * sizeof(sg_real);
-    if (op->backward != NULL)
-        sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){rows, a->heads});
-    return sg_node_output(tape, node, op->name, SG_KIND_REAL, 2, (int64_t[]){rows, width});
-}
-
-sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v, int64_t length,
-                        int64_t heads)
-{
-    return attention_record(tape, (sg_tensor *[]){q, k, v}, &op_attention,
-                            &(attention_attributes){.length = length, .heads = heads});
-}
-
-sg_tensor *sg_attention_cached(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
-                               int64_t length, int64_t heads, const sg_kv_cache *caches,
-                               const int64_t *start)
-{
-    return attention_record(
-        tape, (sg_tensor *[]){q, k, v}, &op_attention_cached,
-        &(attention_attributes){
-            .length = length, .heads = heads, .caches = caches, .start = start});
+    const bool gradient = op->backward != NULL;
+    int64_t tile =
+        attention_max(sg_min(attention_tile, a->length), attention_together(a)) * attention_tile;
+    int64_t forward = 2 * attention_tile + tile;
+    int64_t backward = gradient ? a->length + attention_tile * attention_tile + tile : 0;
+    node->worker_scratch_bytes = (size_t)attention_max(forward, backward) * sizeof(sg_real);
+    if (gradient && o->sinks != NULL)
+        node->scratch_bytes = (size_t)(rows / a->length * a->heads) * sizeof(double);
+    if (gradient) sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){rows, a->heads});
+    return sg_node_output(tape, node, op->name, SG_KIND_REAL, 2, (int64_t[]){rows, sg_columns(q)});
 }

@@ -129,17 +129,16 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
     for (int64_t first = 0; first < rows; first += a->block) {
         c.rows = sg_min(a->block, rows - first);
         c.targets = sg_ints(node->in[2]) + first;
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
-                                           .m = c.rows,
-                                           .n = vocab,
-                                           .k = d,
-                                           .alpha = 1,
-                                           .a = sg_values(node->in[0]) + first * d,
-                                           .lda = d,
-                                           .b = sg_values(node->in[1]),
-                                           .ldb = d,
-                                           .c = c.logits,
-                                           .ldc = vocab});
+        sg_weights_product(run,
+                           (sg_gemm_args){.m = c.rows,
+                                          .n = vocab,
+                                          .k = d,
+                                          .alpha = 1,
+                                          .a = sg_values(node->in[0]) + first * d,
+                                          .lda = d,
+                                          .c = c.logits,
+                                          .ldc = vocab},
+                           node->in[1], 0);
         sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), entropy_chunk, &c);
         for (int64_t r = 0; r < c.rows; r++) {
             if (c.targets[r] < 0) continue;
@@ -162,6 +161,7 @@ static const sg_op op_cross_entropy = {
     .forward = entropy_forward,
     .flops = entropy_flops,
     .gradient_in_forward = true,
+    .forward_reads_narrow = 2, // its gradients, which count as of both passes, need them wide
 };
 
 bool sg_is_cross_entropy(const sg_node *node)
@@ -187,5 +187,6 @@ sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor
     node->scratch_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real)) +
                           entropy_align(sg_gemm_scratch_bytes(a->block, sg_columns(x), vocab)) +
                           (size_t)a->block * (sizeof(double) + sizeof(bool));
+    node->worker_scratch_bytes = sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x));
     return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
 }

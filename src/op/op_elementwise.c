@@ -1,5 +1,7 @@
-// Operations that treat every element, or every short group, alone: sum, activation, clamped SwiGLU,
-// softmax over groups. One loop shape serves them all.
+// Operations that treat every element, or every short group, alone: sum, activation, gated linear
+// unit, clamp, product with a number of the row, softmax over groups. One loop shape serves them all.
+#include <string.h>
+
 #include "op/op.h"
 
 typedef struct rows_loop {
@@ -131,58 +133,195 @@ sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
     return sg_node_output(tape, node, "activate", SG_KIND_REAL, x->rank, x->shape);
 }
 
-// ---- sg_swiglu --------------------------------------------------------------------------------
+// ---- sg_glu -----------------------------------------------------------------------------------
 
-static void swiglu_chunk(void *context, int64_t chunk, int worker)
+static void glu_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->swiglu_forward(sg_values(c->node->out[0]) + at,
-                                    sg_values(c->node->in[0]) + 2 * at, rows_here(c, chunk),
-                                    c->columns);
+    c->run->kernels->glu_forward(sg_values(c->node->out[0]) + at,
+                                 sg_values(c->node->in[0]) + 2 * at, rows_here(c, chunk),
+                                 c->columns, c->node->attributes);
 }
 
-static void swiglu_forward(const sg_run *run, const sg_node *node)
+static void glu_forward(const sg_run *run, const sg_node *node)
 {
-    rows_run(run, node, sg_columns(node->out[0]), NULL, false, swiglu_chunk);
+    rows_run(run, node, sg_columns(node->out[0]), NULL, false, glu_chunk);
 }
 
-static void swiglu_backward_chunk(void *context, int64_t chunk, int worker)
+static void glu_backward_chunk(void *context, int64_t chunk, int worker)
 {
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), rows = rows_here(c, chunk), n = 2 * rows * c->columns;
     sg_real *du = c->add ? sg_worker_scratch(c->run, worker) : c->grad + 2 * at;
-    c->run->kernels->swiglu_backward(du, c->node->out[0]->grad + at,
-                                     sg_values(c->node->in[0]) + 2 * at, rows, c->columns);
+    c->run->kernels->glu_backward(du, c->node->out[0]->grad + at,
+                                  sg_values(c->node->in[0]) + 2 * at, rows, c->columns,
+                                  c->node->attributes);
     if (c->add) c->run->kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, n);
 }
 
-static void swiglu_backward(const sg_run *run, const sg_node *node)
+static void glu_backward(const sg_run *run, const sg_node *node)
+{
+    bool add = false;
+    sg_real *grad = sg_grad_in(run, node, 0, &add);
+    if (grad != NULL) rows_run(run, node, sg_columns(node->out[0]), grad, add, glu_backward_chunk);
+}
+
+static const sg_op op_glu = {
+    .name = "glu",
+    .forward = glu_forward,
+    .backward = glu_backward,
+    .backward_reads_in = 1,
+};
+
+sg_tensor *sg_glu(sg_tape *tape, sg_tensor *x, const sg_glu_form *form)
+{
+    if (x == NULL) return NULL;
+    if (sg_columns(x) % 2 != 0)
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "glu: %s has an odd width", x->name);
+    int64_t f = sg_columns(x) / 2;
+    sg_node *node = sg_tape_node(tape, &op_glu, 1, (sg_tensor *[]){x});
+    sg_glu_form *attribute = sg_tape_memory(tape, sizeof *attribute);
+    if (node == NULL || attribute == NULL) return NULL;
+    *attribute = *form;
+    node->attributes = attribute;
+    node->worker_scratch_bytes = (size_t)(sg_chunk_rows(f) * 2 * f) * sizeof(sg_real);
+    return sg_node_output(tape, node, "glu", SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), f});
+}
+
+// ---- sg_clamp ---------------------------------------------------------------------------------
+
+static sg_real clamp_limit(const sg_node *node)
+{
+    return (sg_real) * (const double *)node->attributes;
+}
+
+static void clamp_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    const sg_real limit = clamp_limit(c->node);
+    int64_t at = rows_first(c, chunk), end = at + rows_here(c, chunk) * c->columns;
+    const sg_real *x = sg_values(c->node->in[0]);
+    sg_real *y = sg_values(c->node->out[0]);
+    for (int64_t i = at; i < end; i++)
+        y[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+static void clamp_forward(const sg_run *run, const sg_node *node)
+{
+    rows_run(run, node, sg_columns(node->out[0]), NULL, false, clamp_chunk);
+}
+
+static void clamp_backward_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    const sg_real limit = clamp_limit(c->node);
+    int64_t at = rows_first(c, chunk), end = at + rows_here(c, chunk) * c->columns;
+    const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
+    for (int64_t i = at; i < end; i++) {
+        sg_real value = x[i] > limit || x[i] < -limit ? 0 : dy[i];
+        c->grad[i] = c->add ? c->grad[i] + value : value;
+    }
+}
+
+static void clamp_backward(const sg_run *run, const sg_node *node)
 {
     bool add = false;
     sg_real *grad = sg_grad_in(run, node, 0, &add);
     if (grad != NULL)
-        rows_run(run, node, sg_columns(node->out[0]), grad, add, swiglu_backward_chunk);
+        rows_run(run, node, sg_columns(node->out[0]), grad, add, clamp_backward_chunk);
 }
 
-static const sg_op op_swiglu = {
-    .name = "swiglu",
-    .forward = swiglu_forward,
-    .backward = swiglu_backward,
+static const sg_op op_clamp = {
+    .name = "clamp",
+    .forward = clamp_forward,
+    .backward = clamp_backward,
     .backward_reads_in = 1,
 };
 
-sg_tensor *sg_swiglu(sg_tape *tape, sg_tensor *x)
+sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit)
 {
     if (x == NULL) return NULL;
-    if (sg_columns(x) % 2 != 0)
-        return sg_tape_fail(tape, SG_ERR_INTERNAL, "swiglu: %s has an odd width", x->name);
-    int64_t f = sg_columns(x) / 2;
-    sg_node *node = sg_tape_node(tape, &op_swiglu, 1, (sg_tensor *[]){x});
-    if (node == NULL) return NULL;
-    node->worker_scratch_bytes = (size_t)(sg_chunk_rows(f) * 2 * f) * sizeof(sg_real);
-    return sg_node_output(tape, node, "swiglu", SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), f});
+    if (!(limit >= 0))
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "clamp: %s to a limit of %g", x->name, limit);
+    sg_node *node = sg_tape_node(tape, &op_clamp, 1, (sg_tensor *[]){x});
+    double *attribute = sg_tape_memory(tape, sizeof *attribute);
+    if (node == NULL || attribute == NULL) return NULL;
+    *attribute = limit;
+    node->attributes = attribute;
+    return sg_node_output(tape, node, "clamp", SG_KIND_REAL, x->rank, x->shape);
+}
+
+// ---- sg_scale_rows ----------------------------------------------------------------------------
+
+static void scale_rows_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
+    const sg_real *s = sg_values(c->node->in[1]);
+    sg_real *y = sg_values(c->node->out[0]) + first * d;
+    memcpy(y, sg_values(c->node->in[0]) + first * d, (size_t)((end - first) * d) * sizeof *y);
+    for (int64_t r = first; r < end; r++, y += d)
+        c->run->kernels->scale(y, s[r], d);
+}
+
+static void scale_rows_forward(const sg_run *run, const sg_node *node)
+{
+    rows_run(run, node, sg_columns(node->out[0]), NULL, false, scale_rows_chunk);
+}
+
+// dx = s dy
+static void scale_rows_x_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
+    const sg_real *s = sg_values(c->node->in[1]), *dy = c->node->out[0]->grad;
+    if (!c->add) memset(c->grad + first * d, 0, (size_t)((end - first) * d) * sizeof(sg_real));
+    for (int64_t r = first; r < end; r++)
+        c->run->kernels->axpy(c->grad + r * d, s[r], dy + r * d, d);
+}
+
+// ds = x . dy
+static void scale_rows_s_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const rows_loop *c = context;
+    int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
+    const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
+    for (int64_t r = first; r < end; r++)
+        c->grad[r] = (c->add ? c->grad[r] : 0) + c->run->kernels->dot(x + r * d, dy + r * d, d);
+}
+
+static void scale_rows_backward(const sg_run *run, const sg_node *node)
+{
+    const sg_chunk_fn fns[] = {scale_rows_x_chunk, scale_rows_s_chunk};
+    for (int i = 0; i < 2; i++) {
+        bool add = false;
+        sg_real *grad = sg_grad_in(run, node, i, &add);
+        if (grad != NULL) rows_run(run, node, sg_columns(node->out[0]), grad, add, fns[i]);
+    }
+}
+
+static const sg_op op_scale_rows = {
+    .name = "scale_rows",
+    .forward = scale_rows_forward,
+    .backward = scale_rows_backward,
+    .backward_reads_in = 3,
+};
+
+sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s)
+{
+    if (x == NULL || s == NULL) return NULL;
+    if (s->count != sg_rows(x))
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "scale_rows: %s does not fit %s", s->name,
+                            x->name);
+    sg_node *node = sg_tape_node(tape, &op_scale_rows, 2, (sg_tensor *[]){x, s});
+    return sg_node_output(tape, node, "scale_rows", SG_KIND_REAL, x->rank, x->shape);
 }
 
 // ---- sg_softmax -------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// Layer norm with a learned scale and no shift (Ba et al. 2016):
-// y = (x - mean) rstd w, rstd = 1 / sqrt(var + eps), mean and variance of each row.
+// Layer norm with a learned scale and, if wanted, shift (Ba et al. 2016):
+// y = (x - mean) rstd w + shift, rstd = 1 / sqrt(var + eps), mean and variance of each row.
 #include <math.h>
 #include <string.h>
 
@@ -8,7 +8,8 @@
 typedef struct layernorm_loop {
     const sg_node *node;
     int64_t rows, d, chunk;
-    sg_real *dx, *dw_parts; // dw_parts (chunks, d): summed in the order of chunks afterwards
+    sg_real *dx;
+    sg_real *dw_parts, *dshift_parts; // (chunks, d): summed in the order of chunks afterwards
     bool add;
 } layernorm_loop;
 
@@ -25,6 +26,7 @@ static void layernorm_forward_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const layernorm_loop *l = context;
     const sg_real *w = sg_values(l->node->in[1]);
+    const sg_real *shift = l->node->in[2] ? sg_values(l->node->in[2]) : NULL;
     int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
     for (int64_t r = chunk * l->chunk; r < end; r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->d;
@@ -40,6 +42,8 @@ static void layernorm_forward_chunk(void *context, int64_t chunk, int worker)
         sg_real center = (sg_real)mean;
         for (int64_t i = 0; i < l->d; i++)
             y[i] = (x[i] - center) * rstd * w[i];
+        for (int64_t i = 0; shift != NULL && i < l->d; i++)
+            y[i] += shift[i];
         sg_values(l->node->saved[0])[2 * r] = center;
         sg_values(l->node->saved[0])[2 * r + 1] = rstd;
     }
@@ -51,7 +55,8 @@ static void layernorm_forward(const sg_run *run, const sg_node *node)
     sg_parallel_for(run->pool, sg_chunks(l.rows, l.chunk), layernorm_forward_chunk, &l);
 }
 
-// u = w dy, h = (x - mean) rstd: dx = rstd (u - mean(u) - h mean(u h)), dw = sum dy h.
+// u = w dy, h = (x - mean) rstd: dx = rstd (u - mean(u) - h mean(u h)), dw = sum dy h,
+// dshift = sum dy.
 static void layernorm_backward_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
@@ -59,10 +64,14 @@ static void layernorm_backward_chunk(void *context, int64_t chunk, int worker)
     const sg_real *w = sg_values(l->node->in[1]);
     sg_real *dw = l->dw_parts + chunk * l->d;
     int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
+    sg_real *dshift = l->dshift_parts ? l->dshift_parts + chunk * l->d : NULL;
     memset(dw, 0, (size_t)l->d * sizeof *dw);
+    if (dshift != NULL) memset(dshift, 0, (size_t)l->d * sizeof *dshift);
     for (int64_t r = chunk * l->chunk; r < end; r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->d;
         const sg_real *dy = l->node->out[0]->grad + r * l->d;
+        for (int64_t i = 0; dshift != NULL && i < l->d; i++)
+            dshift[i] += dy[i];
         sg_real mean = sg_values(l->node->saved[0])[2 * r];
         sg_real rstd = sg_values(l->node->saved[0])[2 * r + 1];
         double sum_u = 0, sum_uh = 0;
@@ -81,19 +90,27 @@ static void layernorm_backward_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
+// The gradient of input i from the parts of all chunks.
+static void layernorm_sum(const sg_run *run, const layernorm_loop *l, int i, const sg_real *parts)
+{
+    bool add = false;
+    sg_real *grad = sg_grad_in(run, l->node, i, &add);
+    if (grad == NULL) return;
+    if (!add) memset(grad, 0, (size_t)l->d * sizeof *grad);
+    for (int64_t chunk = 0; chunk < sg_chunks(l->rows, l->chunk); chunk++)
+        run->kernels->add(grad, grad, parts + chunk * l->d, l->d);
+}
+
 static void layernorm_backward(const sg_run *run, const sg_node *node)
 {
     layernorm_loop l = layernorm_make(node);
     int64_t chunks = sg_chunks(l.rows, l.chunk);
-    bool add_w = false;
-    sg_real *dw = sg_grad_in(run, node, 1, &add_w);
     l.dw_parts = (sg_real *)run->scratch;
+    if (node->in[2] != NULL) l.dshift_parts = l.dw_parts + chunks * l.d;
     l.dx = sg_grad_in(run, node, 0, &l.add);
     sg_parallel_for(run->pool, chunks, layernorm_backward_chunk, &l);
-    if (dw == NULL) return;
-    if (!add_w) memset(dw, 0, (size_t)l.d * sizeof *dw);
-    for (int64_t i = 0; i < chunks; i++)
-        run->kernels->add(dw, dw, l.dw_parts + i * l.d, l.d);
+    layernorm_sum(run, &l, 1, l.dw_parts);
+    layernorm_sum(run, &l, 2, l.dshift_parts);
 }
 
 static const sg_op op_layernorm = {
@@ -103,19 +120,20 @@ static const sg_op op_layernorm = {
     .backward_reads_in = 3,
 };
 
-sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps)
+sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *shift, double eps)
 {
     if (x == NULL || w == NULL) return NULL;
-    if (w->count != sg_columns(x))
+    if (w->count != sg_columns(x) || (shift != NULL && shift->count != w->count))
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "layernorm: %s does not fit %s", w->name,
                             x->name);
-    sg_node *node = sg_tape_node(tape, &op_layernorm, 2, (sg_tensor *[]){x, w});
+    sg_node *node = sg_tape_node(tape, &op_layernorm, 3, (sg_tensor *[]){x, w, shift});
     double *attribute = sg_tape_memory(tape, sizeof *attribute);
     if (node == NULL || attribute == NULL) return NULL;
     *attribute = eps;
     node->attributes = attribute;
     int64_t d = sg_columns(x);
     sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), 2});
-    node->scratch_bytes = (size_t)(sg_chunks(sg_rows(x), sg_chunk_rows(d)) * d) * sizeof(sg_real);
+    int64_t parts = sg_chunks(sg_rows(x), sg_chunk_rows(d)) * (shift ? 2 : 1);
+    node->scratch_bytes = (size_t)(parts * d) * sizeof(sg_real);
     return sg_node_output(tape, node, "layernorm", SG_KIND_REAL, x->rank, x->shape);
 }

@@ -1,40 +1,11 @@
-// Rotary positions (Su et al. 2021) in the half-split layout; the angles come from a table that a
-// model makes once.
+// Rotary positions (Su et al. 2021): the first numbers of each head turn by the angles of a table
+// (rope_table.c), the others pass. The kernel has the half-split layout of the Hugging Face library;
+// pairs of neighbours, as Llama was published and GGUF and llama2.c keep it, turn in a plain loop.
 #include "op/op.h"
-
-#include <math.h>
-
-#include "base/alloc.h"
-
-sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, int64_t head_dim, double theta,
-                            sg_error *err)
-{
-    *table = (sg_rope_table){.positions = positions, .half = head_dim / 2};
-    size_t count = (size_t)(positions * table->half);
-    table->bytes = 2 * count * sizeof(sg_real);
-    table->cos = sg_alloc_big(table->bytes);
-    if (table->cos == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for %lld positions",
-                       (long long)positions);
-    table->sin = table->cos + count;
-    for (int64_t p = 0; p < positions; p++)
-        for (int64_t i = 0; i < table->half; i++) {
-            double angle = (double)p * pow(theta, -2.0 * (double)i / (double)head_dim);
-            table->cos[p * table->half + i] = (sg_real)cos(angle);
-            table->sin[p * table->half + i] = (sg_real)sin(angle);
-        }
-    return SG_OK;
-}
-
-void sg_rope_table_free(sg_rope_table *table)
-{
-    sg_free_big(table->cos, table->bytes);
-    *table = (sg_rope_table){0};
-}
 
 typedef struct rope_attributes {
     const sg_rope_table *table;
-    int64_t length;
+    int64_t head_dim, length;
     const int64_t *start;
 } rope_attributes;
 
@@ -48,6 +19,22 @@ typedef struct rope_loop {
     bool add;
 } rope_loop;
 
+// One row of heads; y may not be x.
+static void rope_neighbours(sg_real *y, const sg_real *x, const sg_real *cosines,
+                            const sg_real *sines, int64_t heads, int64_t head_dim, int64_t half,
+                            sg_real sign)
+{
+    for (int64_t h = 0; h < heads; h++, x += head_dim, y += head_dim) {
+        for (int64_t i = 0; i < half; i++) {
+            const sg_real a = x[2 * i], b = x[2 * i + 1];
+            y[2 * i] = a * cosines[i] - sign * b * sines[i];
+            y[2 * i + 1] = b * cosines[i] + sign * a * sines[i];
+        }
+        for (int64_t i = 2 * half; i < head_dim; i++)
+            y[i] = x[i];
+    }
+}
+
 static void rope_chunk(void *context, int64_t chunk, int worker)
 {
     const rope_loop *c = context;
@@ -57,9 +44,9 @@ static void rope_chunk(void *context, int64_t chunk, int worker)
         int64_t start = c->a->start ? c->a->start[r / c->a->length] : 0;
         int64_t position = start + r % c->a->length;
         sg_real *to = c->add ? sg_worker_scratch(c->run, worker) : c->y + r * c->width;
-        c->run->kernels->rope(to, c->x + r * c->width, t->cos + position * t->half,
-                              t->sin + position * t->half, c->width / (2 * t->half), t->half,
-                              c->sign);
+        (t->interleaved ? rope_neighbours : c->run->kernels->rope)(
+            to, c->x + r * c->width, t->cos + position * t->half, t->sin + position * t->half,
+            c->width / c->a->head_dim, c->a->head_dim, t->half, c->sign);
         if (c->add) c->run->kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
     }
 }
@@ -78,7 +65,7 @@ static void rope_forward(const sg_run *run, const sg_node *node)
     rope_run(run, node, sg_values(node->out[0]), sg_values(node->in[0]), 1, false);
 }
 
-// A rotation's transpose is the rotation back.
+// A rotation's transpose is the rotation back, stretched by the same factor where there is one.
 static void rope_backward(const sg_run *run, const sg_node *node)
 {
     bool add = false;
@@ -88,16 +75,17 @@ static void rope_backward(const sg_run *run, const sg_node *node)
 
 static const sg_op op_rope = {.name = "rope", .forward = rope_forward, .backward = rope_backward};
 
-sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t length,
-                   const int64_t *start)
+sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t head_dim,
+                   int64_t length, const int64_t *start)
 {
     if (x == NULL) return NULL;
-    if (length > table->positions || sg_columns(x) % (2 * table->half) != 0)
+    if (length < 1 || length > table->positions || sg_rows(x) % length != 0 ||
+        head_dim < 2 * table->half || sg_columns(x) % head_dim != 0)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "rope: %s does not fit the table", x->name);
     sg_node *node = sg_tape_node(tape, &op_rope, 1, (sg_tensor *[]){x});
     rope_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return NULL;
-    *a = (rope_attributes){table, length, start};
+    *a = (rope_attributes){table, head_dim, length, start};
     node->attributes = a;
     node->worker_scratch_bytes = (size_t)sg_columns(x) * sizeof(sg_real);
     return sg_node_output(tape, node, "rope", SG_KIND_REAL, x->rank, x->shape);

@@ -154,7 +154,7 @@ sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narro
     double copied = narrow->elements > 0 ? (double)(narrow->elements - idle) : 0;
     if (copied > 0) // as many for each weight in use as for all
         scales = copied / (double)narrow->elements * (double)narrow->n_scales * sizeof(float);
-    double copies = copied * (double)sg_stored_size(narrow->type) + scales;
+    double copies = (double)sg_stored_row_bytes(narrow->type, (int64_t)copied) + scales;
     return (sg_bench_bytes){
         .read = (used - copied) * wide + copies, .gradients = used * wide, .copies = copies};
 }
@@ -257,8 +257,8 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
     if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
         return sg_fail(err, SG_ERR_ARGUMENT, "table_dtype: found %d, expected f32 or bf16",
                        (int)o->table_dtype);
-    if (sg_weights_name(o->weights) == NULL)
-        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected an sg_weights",
+    if (!sg_stored_is_choice(o->weights))
+        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected f32, bf16 or int8",
                        (int)o->weights);
     if (o->repeats < 1 || o->repeats > SG_BENCH_REPEATS)
         return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "model/config.h"
 #include "model/graph.h"
 #include "model/model.h"
 #include "model/session.h"
@@ -30,8 +31,9 @@ static double model_flops(const sg_bench_run *b, double tokens, double pairs)
 {
     const sg_config *c = &b->config;
     double d = (double)c->hidden_size, width = (double)(c->num_attention_heads * c->head_dim);
+    double kv_width = (double)(sg_config_kv_heads(c) * c->head_dim);
     sg_ffn_count ffn = sg_ffn_total(c);
-    double attention = tokens * 8 * d * width + 4 * pairs * width;
+    double attention = tokens * 4 * d * (width + kv_width) + 4 * pairs * width;
     return (double)c->num_hidden_layers * attention +
            tokens * (ffn.router_flops + ffn.memory_flops + 2 * d * (double)c->vocab_size);
 }
@@ -266,8 +268,8 @@ static sg_status decode_measure(decode *d, sg_error *err)
     SG_TRY(decode_repeat(d, &timer, err));
     // Position p attends to p + 1; the mean over a sample.
     double pairs = (double)d->context + (double)(d->tokens + 1) / 2, count = (double)d->count;
-    double width = (double)(c->num_attention_heads * c->head_dim);
-    double cache = 2 * (double)c->num_hidden_layers * width * pairs;
+    double kv_width = (double)(sg_config_kv_heads(c) * c->head_dim);
+    double cache = 2 * (double)c->num_hidden_layers * kv_width * pairs;
     double flops = count * model_flops(b, 1, pairs);
     double logits = 2 * count * (double)c->hidden_size * (double)c->vocab_size;
     sg_bench_bytes weights =

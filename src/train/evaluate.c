@@ -123,7 +123,8 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
     sg_graph_options graph = {.batch = e->micro,
                               .length = e->length,
                               .output = SG_OUTPUT_LOSS,
-                              .threads = e->model->context->threads};
+                              .threads = e->model->context->threads,
+                              .narrow = e->model->narrow.items};
     sg_model *m = e->model;
     if (e->options->usage != NULL) {
         SG_TRY(sg_use_counts_new(&m->config, &e->counts, err));

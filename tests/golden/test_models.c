@@ -90,9 +90,11 @@ static void golden_open(golden *g, const char *path)
     assert_non_null(inputs);
     g->batch = inputs->shape[0];
     g->length = inputs->shape[1];
-    assert_int_equal(
-        sg_rope_table_new(&g->rope, g->length, g->config.head_dim, g->config.rope_theta, &err),
-        SG_OK);
+    assert_int_equal(sg_rope_table_new(&g->rope, g->length,
+                                       &(sg_rope_options){.dim = g->config.head_dim,
+                                                          .theta = g->config.rope_theta},
+                                       &err),
+                     SG_OK);
 }
 
 static void golden_close(golden *g)

@@ -229,12 +229,57 @@ static inline void gc_pass_free(const gc_case *c, gc_pass *p)
 
 // ---- the checks -------------------------------------------------------------------------------
 
+// Zeros.
+static inline sg_real *gc_room(int64_t count)
+{
+    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
+    assert_non_null(values);
+    return values;
+}
+
 static inline double gc_largest(const sg_real *x, int64_t n)
 {
     double top = 0;
     for (int64_t i = 0; i < n; i++)
         if (!(fabs(x[i]) <= top)) top = fabs(x[i]);
     return top;
+}
+
+static inline void gc_expect_close(const char *what, const sg_real *found, const sg_real *expected,
+                                   int64_t count)
+{
+    double largest = gc_largest(expected, count);
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(found[i] - expected[i]) <= 1e-11 * (1 + largest)))
+            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
+                     expected[i]);
+}
+
+// An activation, and a gated linear unit, by their formulas.
+static inline double gc_act(double x, sg_activation act)
+{
+    switch (act) {
+    case SG_ACT_GELU:
+        return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    case SG_ACT_GELU_ERF:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case SG_ACT_RELU:
+        return x > 0 ? x : 0;
+    case SG_ACT_SWISH:
+        return x / (1 + exp(-x));
+    case SG_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
+    default:
+        return x;
+    }
+}
+
+static inline double gc_glu(double gate, double linear, sg_glu_kind kind)
+{
+    if (kind != SG_GLU_CLAMPED) return gc_act(gate, sg_glu_activation(kind)) * linear;
+    gate = fmin(gate, 7);
+    linear = fmax(fmin(linear, 7), -7);
+    return gate / (1 + exp(-1.702 * gate)) * (linear + 1);
 }
 
 // |found - expected| over max(|found|, |expected|) + 1e-3 * (largest gradient of the input) + 1e-6:

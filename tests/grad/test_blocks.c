@@ -7,39 +7,6 @@
 #include "ffn/ffn.h"
 #include "grad/gradcheck.h"
 
-static sg_real *room(int64_t count)
-{
-    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
-    assert_non_null(values);
-    return values;
-}
-
-static void expect_close(const char *what, const sg_real *found, const sg_real *expected,
-                         int64_t count)
-{
-    double largest = gc_largest(expected, count);
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(found[i] - expected[i]) <= 1e-12 * (1 + largest)))
-            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
-                     expected[i]);
-}
-
-static double plain_act(double x, sg_activation act)
-{
-    switch (act) {
-    case SG_ACT_GELU:
-        return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
-    case SG_ACT_RELU:
-        return x > 0 ? x : 0;
-    case SG_ACT_SWISH:
-        return x / (1 + exp(-x));
-    case SG_ACT_SIGMOID:
-        return 1 / (1 + exp(-x));
-    default:
-        return x;
-    }
-}
-
 // ---- the memory -------------------------------------------------------------------------------
 
 typedef enum pattern {
@@ -90,7 +57,7 @@ static double blocks_naive(const gc_case *c, sg_real *y)
             for (int64_t j = 0; j < u->d; j++)
                 a += x[row * u->d + j] * w_in[cell * u->d + j];
             margin = fmin(margin, fabs(a));
-            double z = plain_act(a, u->activation);
+            double z = gc_act(a, u->activation);
             if (u->gate == SG_GATE_AFTER) z *= c->in[1].data[h];
             for (int64_t j = 0; j < u->d; j++)
                 y[row * u->d + j] += z * w_out[cell * u->d + j];
@@ -121,13 +88,13 @@ static void check_blocks(blocks_user u, int components)
     assert_non_null(u.ids);
     blocks_select(&u);
     const int64_t table[] = {1, u.blocks * u.g, u.d};
-    sg_real *expected = NULL, *y = room(u.rows * u.d);
+    sg_real *expected = NULL, *y = gc_room(u.rows * u.d);
     double margin = 0;
     for (uint64_t seed = 1; margin < 1e-4; seed++) {
         if (seed == 500) fail_msg("%s: no seed of 500 stays off the kink", name);
         gc_free(&c);
         sg_free(expected);
-        expected = room(u.rows * u.d);
+        expected = gc_room(u.rows * u.d);
         gc_add(&c, "x", 2, (int64_t[]){u.rows, u.d}, 1, seed);
         if (u.gate != SG_GATE_NONE) gc_add(&c, "scores", 2, (int64_t[]){u.rows, u.k}, 1, seed);
         gc_add(&c, "w_in", 3, table, 0.7, seed);
@@ -136,7 +103,7 @@ static void check_blocks(blocks_user u, int components)
         if (u.activation != SG_ACT_RELU) margin = 1;
     }
     gc_forward(&c, y, u.rows * u.d);
-    expect_close(name, y, expected, u.rows * u.d);
+    gc_expect_close(name, y, expected, u.rows * u.d);
     gc_check(&c);
     sg_free(expected);
     sg_free(y);
@@ -319,7 +286,7 @@ static void expect_dense(layer_user u, double factor)
     gc_forward(&dense, b, count);
     for (int i = 0; i < count; i++)
         b[i] *= factor;
-    expect_close(u.config.ffn, a, b, count);
+    gc_expect_close(u.config.ffn, a, b, count);
     layer_close(&sparse, &u);
     layer_close(&dense, &v);
 }
@@ -358,7 +325,7 @@ static void check_avgk(int64_t g)
     layer_user u = {.config = layer_config("avgk", F, E, g, k)};
     gc_case c = layer_open(&u, "avgk");
     const sg_real *x = c.in[0].data, *w_in = c.in[1].data, *w_out = c.in[2].data;
-    sg_real *y = room(count), *expected = room(count);
+    sg_real *y = gc_room(count), *expected = gc_room(count);
     for (int64_t r = 0; r < layer_rows; r++) {
         cell_score all[F * E];
         double dots[F * E];
@@ -376,10 +343,10 @@ static void check_avgk(int64_t g)
             for (int64_t cell = all[i].cell * g; cell < (all[i].cell + 1) * g; cell++)
                 for (int64_t j = 0; j < layer_d; j++)
                     expected[r * layer_d + j] +=
-                        plain_act(dots[cell], SG_ACT_GELU) * w_out[cell * layer_d + j];
+                        gc_act(dots[cell], SG_ACT_GELU) * w_out[cell * layer_d + j];
     }
     gc_forward(&c, y, count);
-    expect_close("avgk", y, expected, count);
+    gc_expect_close("avgk", y, expected, count);
     sg_free(y);
     sg_free(expected);
     layer_close(&c, &u);

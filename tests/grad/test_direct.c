@@ -6,22 +6,11 @@
 
 #include "model/config.h"
 
-static sg_real *room(int64_t count)
-{
-    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
-    assert_non_null(values);
-    return values;
-}
-
 static void expect_close(const char *what, const sg_real *found, const sg_real *expected,
                          int64_t count)
 {
-    double largest = gc_largest(expected, count);
-    assert_true(largest > 1e-3);
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(found[i] - expected[i]) <= 1e-11 * (1 + largest)))
-            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
-                     expected[i]);
+    assert_true(gc_largest(expected, count) > 1e-3);
+    gc_expect_close(what, found, expected, count);
 }
 
 // ---- a layer as a case --------------------------------------------------------------------------
@@ -128,7 +117,7 @@ static void layer_inputs(layer *l, gc_case *c, int64_t rows, uint64_t seed)
             continue;
         }
         sg_free(l->buffers[i]);
-        l->buffers[i] = room(spec->count);
+        l->buffers[i] = gc_room(spec->count);
         for (int64_t j = 0; j < spec->count; j++) // a variance too: positive
             l->buffers[i][j] = 0.3 + fabs(sg_rng_normal(seed, 8, (uint64_t)j));
     }
@@ -141,7 +130,7 @@ static void layer_inputs(layer *l, gc_case *c, int64_t rows, uint64_t seed)
 static bool smooth(const gc_case *c, int64_t rows)
 {
     const double step = 1e-4;
-    sg_real *y[3] = {room(rows * layer_d), room(rows * layer_d), room(rows * layer_d)};
+    sg_real *y[3] = {gc_room(rows * layer_d), gc_room(rows * layer_d), gc_room(rows * layer_d)};
     bool good = true;
     gc_forward(c, y[0], rows * layer_d);
     for (int trial = 0; trial < 24 && good; trial++) {

@@ -4,23 +4,6 @@
 #include "ffn/ffn.h"
 #include "grad/gradcheck.h"
 
-static sg_real *room(int64_t count)
-{
-    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
-    assert_non_null(values);
-    return values;
-}
-
-static void expect_close(const char *what, const sg_real *found, const sg_real *expected,
-                         int64_t count)
-{
-    double largest = gc_largest(expected, count);
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(found[i] - expected[i]) <= 1e-12 * (1 + largest)))
-            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
-                     expected[i]);
-}
-
 typedef struct key_user {
     int64_t rows, d, n, block, k;
     sg_activation activation;
@@ -60,7 +43,7 @@ static double plain_scores(const gc_case *c, sg_real *scores)
 {
     const key_user *u = c->user;
     int64_t blocks = u->n / u->block, best = u->k / u->block;
-    sg_real *m = room(u->n), *means = room(blocks);
+    sg_real *m = gc_room(u->n), *means = gc_room(blocks);
     double margin = INFINITY;
     for (int64_t r = 0; r < u->rows; r++) {
         margin = fmin(margin, row_coefficients(c, r, m));
@@ -91,7 +74,7 @@ static double plain_scores(const gc_case *c, sg_real *scores)
 static void check_keys(key_user u, int components)
 {
     gc_case c = {.name = "key_topk", .build = build_keys, .user = &u, .components = components};
-    sg_real *expected = room(u.rows * u.k), *y = room(u.rows * u.k);
+    sg_real *expected = gc_room(u.rows * u.k), *y = gc_room(u.rows * u.k);
     double margin = 0;
     for (uint64_t seed = 1; margin < 2e-4; seed++) {
         if (seed == 500) fail_msg("key_topk: no seed of 500 keeps the selection");
@@ -101,7 +84,7 @@ static void check_keys(key_user u, int components)
         margin = plain_scores(&c, expected);
     }
     gc_forward(&c, y, u.rows * u.k);
-    expect_close("key_topk", y, expected, u.rows * u.k);
+    gc_expect_close("key_topk", y, expected, u.rows * u.k);
     gc_check(&c);
     sg_free(expected);
     sg_free(y);
@@ -153,7 +136,7 @@ static void test_tiles(void **state)
     gc_run(&c, &found);
     gc_run(&p, &expected);
     for (int i = 0; i < 2; i++)
-        expect_close(c.in[i].name, found.grads[i], expected.grads[i], c.in[i].count);
+        gc_expect_close(c.in[i].name, found.grads[i], expected.grads[i], c.in[i].count);
     gc_pass_free(&c, &found);
     gc_pass_free(&p, &expected);
     gc_free(&c);
@@ -169,21 +152,21 @@ static void test_is_plain_topk(void **state)
         u.activation = (sg_activation)act;
         gc_case c = {.name = "keys", .build = build_keys, .user = &u};
         gc_case p = {.name = "plain", .build = build_plain, .user = &u};
-        sg_real *y = room(u.rows * u.k), *expected = room(u.rows * u.k);
+        sg_real *y = gc_room(u.rows * u.k), *expected = gc_room(u.rows * u.k);
         for (int i = 0; i < 2; i++) {
             gc_add(i ? &p : &c, "x", 2, (int64_t[]){u.rows, u.d}, 1, 1);
             gc_add(i ? &p : &c, "keys", 2, (int64_t[]){u.n, u.d}, 1, 1);
         }
         gc_forward(&c, y, u.rows * u.k);
         gc_forward(&p, expected, u.rows * u.k);
-        expect_close("scores", y, expected, u.rows * u.k);
+        gc_expect_close("scores", y, expected, u.rows * u.k);
         gc_pass found = {.threads = 1}, plain = {.threads = 1};
         gc_pass_new(&c, &found, NAN);
         gc_pass_new(&p, &plain, NAN);
         gc_run(&c, &found);
         gc_run(&p, &plain);
         for (int i = 0; i < 2; i++)
-            expect_close(c.in[i].name, found.grads[i], plain.grads[i], c.in[i].count);
+            gc_expect_close(c.in[i].name, found.grads[i], plain.grads[i], c.in[i].count);
         gc_pass_free(&c, &found);
         gc_pass_free(&p, &plain);
         sg_free(expected);
@@ -227,20 +210,20 @@ static void test_all_is_dense(void **state)
         sg_real *down = gc_add(&b, "values", 2, (int64_t[]){u.d, u.n}, 0.5, 1);
         for (int64_t i = 0; i < u.n * u.d; i++)
             down[i % u.d * u.n + i / u.d] = values[i];
-        sg_real *y = room(u.rows * u.d), *expected = room(u.rows * u.d);
+        sg_real *y = gc_room(u.rows * u.d), *expected = gc_room(u.rows * u.d);
         gc_forward(&a, y, u.rows * u.d);
         gc_forward(&b, expected, u.rows * u.d);
-        expect_close("all cells", y, expected, u.rows * u.d);
+        gc_expect_close("all cells", y, expected, u.rows * u.d);
         gc_pass found = {.threads = 2}, dense = {.threads = 1};
         gc_pass_new(&a, &found, NAN);
         gc_pass_new(&b, &dense, NAN);
         gc_run(&a, &found);
         gc_run(&b, &dense);
-        expect_close("dx", found.grads[0], dense.grads[0], u.rows * u.d);
-        expect_close("dkeys", found.grads[1], dense.grads[1], u.n * u.d);
+        gc_expect_close("dx", found.grads[0], dense.grads[0], u.rows * u.d);
+        gc_expect_close("dkeys", found.grads[1], dense.grads[1], u.n * u.d);
         for (int64_t i = 0; i < u.n * u.d; i++)
             y[0] = dense.grads[2][i % u.d * u.n + i / u.d],
-            expect_close("dvalues", &found.grads[2][i], y, 1);
+            gc_expect_close("dvalues", &found.grads[2][i], y, 1);
         gc_pass_free(&a, &found);
         gc_pass_free(&b, &dense);
         sg_free(expected);

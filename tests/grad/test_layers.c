@@ -64,7 +64,9 @@ static void whole_open(whole *w, const char *text, int64_t rows, int64_t micro_b
     assert_int_equal(sg_config_params(&w->config, &w->params, &err), SG_OK);
     assert_int_equal(sg_param_block_new(&w->params, "weights", NULL, &w->values, &err), SG_OK);
     assert_int_equal(sg_param_block_new(&w->params, "gradients", NULL, &w->grads, &err), SG_OK);
-    assert_int_equal(sg_rope_table_new(&w->rope, length, 6, 10000, &err), SG_OK);
+    assert_int_equal(
+        sg_rope_table_new(&w->rope, length, &(sg_rope_options){.dim = 6, .theta = 10000}, &err),
+        SG_OK);
     for (size_t i = 0; i < w->params.count; i++)
         sg_param_init(&w->params.specs[i], 3, NULL, w->values.parts[i]);
     sg_graph_options options = {.batch = rows,

@@ -5,23 +5,6 @@
 #include "ffn/ffn.h"
 #include "grad/gradcheck.h"
 
-static sg_real *room(int64_t count)
-{
-    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
-    assert_non_null(values);
-    return values;
-}
-
-static void expect_close(const char *what, const sg_real *found, const sg_real *expected,
-                         int64_t count)
-{
-    double largest = gc_largest(expected, count);
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(found[i] - expected[i]) <= 1e-12 * (1 + largest)))
-            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
-                     expected[i]);
-}
-
 // ---- neurons ----------------------------------------------------------------------------------
 
 typedef enum pattern {
@@ -87,22 +70,6 @@ static void neurons_select(const neurons_user *u)
     }
 }
 
-static double plain_act(double x, sg_activation act)
-{
-    switch (act) {
-    case SG_ACT_GELU:
-        return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
-    case SG_ACT_RELU:
-        return x > 0 ? x : 0;
-    case SG_ACT_SWISH:
-        return x / (1 + exp(-x));
-    case SG_ACT_SIGMOID:
-        return 1 / (1 + exp(-x));
-    default:
-        return x;
-    }
-}
-
 // The result; also the smallest distance of a pre-activation from 0, where relu has its kink.
 static double neurons_naive(const gc_case *c, sg_real *y)
 {
@@ -119,7 +86,7 @@ static double neurons_naive(const gc_case *c, sg_real *y)
             a += x[row * u->d + j] * w_in[at + j];
         if (u->gate == SG_GATE_BEFORE) a *= scores[i];
         if (fabs(a) < margin) margin = fabs(a);
-        z = plain_act(a, u->activation);
+        z = gc_act(a, u->activation);
         if (u->gate == SG_GATE_AFTER) z *= scores[i];
         for (int64_t j = 0; j < u->d; j++)
             y[row * u->d + j] += z * w_out[at + j];
@@ -185,7 +152,7 @@ static void announced(void *user, sg_pool *pool, const int32_t *ids, int64_t cou
 
 static void expect_rows(const char *name, const sg_row_grads *rows, const sg_real *whole, bool bits)
 {
-    sg_real *found = room(rows->rows * rows->width);
+    sg_real *found = gc_room(rows->rows * rows->width);
     for (int64_t i = 0; i < rows->count; i++) {
         assert_true(i == 0 || rows->ids[i] > rows->ids[i - 1]);
         assert_true(rows->slots[i] >= 0 && rows->slots[i] < rows->count);
@@ -195,7 +162,7 @@ static void expect_rows(const char *name, const sg_row_grads *rows, const sg_rea
     if (bits)
         for (int64_t i = 0; i < rows->rows * rows->width; i++)
             assert_true(found[i] == whole[i]);
-    expect_close(name, found, whole, rows->rows * rows->width);
+    gc_expect_close(name, found, whole, rows->rows * rows->width);
     sg_free(found);
 }
 
@@ -222,7 +189,7 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
         gc_run(c, &rows);
         for (int i = 0; i < c->n_in; i++) {
             if (rows.rows[i] == NULL)
-                expect_close(c->name, rows.grads[i], whole.grads[i], c->in[i].count);
+                gc_expect_close(c->name, rows.grads[i], whole.grads[i], c->in[i].count);
             else
                 expect_rows(c->name, rows.rows[i], whole.grads[i],
                             u->pools == u->channels && !u->tied);
@@ -236,7 +203,7 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
 
 static void check_neurons(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid"};
+    const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid", "gelu_erf"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
     snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
@@ -246,19 +213,19 @@ static void check_neurons(neurons_user u, int components)
     u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
     assert_non_null(u.ids);
     neurons_select(&u);
-    sg_real *expected = NULL, *y = room(u.rows * u.d);
+    sg_real *expected = NULL, *y = gc_room(u.rows * u.d);
     double margin = 0;
     for (uint64_t seed = 1; margin < 3e-4; seed++) {
         if (seed == 500) fail_msg("%s: no seed of 500 stays off the kink", name);
         gc_free(&c);
         sg_free(expected);
-        expected = room(u.rows * u.d);
+        expected = gc_room(u.rows * u.d);
         neurons_add(&c, &u, seed);
         margin = (u.gate == SG_GATE_VALUE ? values_naive : neurons_naive)(&c, expected);
         if (u.activation != SG_ACT_RELU) margin = 1;
     }
     gc_forward(&c, y, u.rows * u.d);
-    expect_close(name, y, expected, u.rows * u.d);
+    gc_expect_close(name, y, expected, u.rows * u.d);
     gc_check(&c);
     for (int threads = 1; threads < 4; threads++)
         check_rows(&c, &u, threads == 2, threads == 3, threads);
@@ -425,8 +392,8 @@ static void test_neurons_bf16(void **state)
     enum { pools = 2, n = 40, d = 5, count = pools * n * d };
     for (int gate = SG_GATE_NONE; gate <= SG_GATE_AFTER; gate++) {
         sg_bf16 rounded[2][count];
-        const sg_stored narrow[2] = {{SG_WEIGHTS_BF16, rounded[0], NULL},
-                                     {SG_WEIGHTS_BF16, rounded[1], NULL}};
+        const sg_stored narrow[2] = {{.type = SG_WEIGHTS_BF16, .rows = rounded[0]},
+                                     {.type = SG_WEIGHTS_BF16, .rows = rounded[1]}};
         neurons_user u = {150,   2,    3,   pools, n, d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
                           false, NULL, NULL};
         gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};
@@ -523,7 +490,7 @@ static void test_sgatlin_closed_form(void **state)
     gc_run(&c, &found);
     sgatlin_closed_form(&c, side, &expected);
     for (int i = 0; i < 4; i++) {
-        expect_close(c.in[i].name, found.grads[i], expected.grads[i], c.in[i].count);
+        gc_expect_close(c.in[i].name, found.grads[i], expected.grads[i], c.in[i].count);
         assert_true(gc_largest(expected.grads[i], c.in[i].count) > 0.1);
     }
     gc_pass_free(&c, &found);
@@ -569,19 +536,19 @@ static void check_dense(sg_activation activation)
     gc_add(&dense, "w_in", 2, (int64_t[]){n, d}, 0.7, 1);
     transpose(gc_add(&dense, "w_out", 2, (int64_t[]){d, n}, 1, 1), sparse.in[2].data, n, d);
     assert_memory_equal(dense.in[1].data, sparse.in[1].data, (size_t)(n * d) * sizeof(sg_real));
-    sg_real *a = room(rows * d), *b = room(rows * d), *turned = room(n * d);
+    sg_real *a = gc_room(rows * d), *b = gc_room(rows * d), *turned = gc_room(n * d);
     gc_forward(&sparse, a, rows * d);
     gc_forward(&dense, b, rows * d);
-    expect_close("all neurons, result", a, b, rows * d);
+    gc_expect_close("all neurons, result", a, b, rows * d);
     gc_pass p = {.threads = 1}, q = {.threads = 1};
     gc_pass_new(&sparse, &p, NAN);
     gc_pass_new(&dense, &q, NAN);
     gc_run(&sparse, &p);
     gc_run(&dense, &q);
-    expect_close("all neurons, dx", p.grads[0], q.grads[0], rows * d);
-    expect_close("all neurons, dw_in", p.grads[1], q.grads[1], n * d);
+    gc_expect_close("all neurons, dx", p.grads[0], q.grads[0], rows * d);
+    gc_expect_close("all neurons, dw_in", p.grads[1], q.grads[1], n * d);
     transpose(turned, q.grads[2], d, n);
-    expect_close("all neurons, dw_out", p.grads[2], turned, n * d);
+    gc_expect_close("all neurons, dw_out", p.grads[2], turned, n * d);
     gc_pass_free(&sparse, &p);
     gc_pass_free(&dense, &q);
     sg_free(a);
@@ -604,6 +571,8 @@ static void test_dense(void **state)
 typedef struct experts_user {
     int64_t rows, k, experts, f, d;
     int32_t *ids;
+    sg_glu_form form;
+    bool bare; // no biases: inputs 3 and 4 are the tables
 } experts_user;
 
 static sg_tensor *build_experts(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
@@ -612,73 +581,115 @@ static sg_tensor *build_experts(const gc_case *c, sg_tape *tape, sg_tensor *cons
     sg_selection selection = {.scores = in[1], .channels = 1, .k = u->k};
     selection.ids =
         sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){u->rows, u->k}, u->ids, NULL, false);
-    return sg_memory_experts(tape, in[0], &selection, in[2], in[3], in[4], in[5]);
+    if (u->bare)
+        return sg_memory_experts(tape, in[0], &selection, in[2], NULL, in[3], NULL, &u->form);
+    return sg_memory_experts(tape, in[0], &selection, in[2], in[3], in[4], in[5], &u->form);
+}
+
+// The distance of a pair from a clamp or kink of its form.
+static double expert_margin(sg_glu_kind kind, double gate, double linear)
+{
+    if (kind == SG_GLU_CLAMPED) return fmin(fabs(gate - 7), fabs(fabs(linear) - 7));
+    return kind == SG_GLU_RELU ? fabs(gate) : INFINITY;
 }
 
 // The GLU of expert e on x, times score, added to y. Returns the smallest distance from a clamp.
 static double expert_naive(const gc_case *c, int64_t e, const sg_real *x, double score, sg_real *y)
 {
     const experts_user *u = c->user;
-    const sg_real *up = c->in[2].data + e * 2 * u->f * u->d, *ub = c->in[3].data + e * 2 * u->f;
-    const sg_real *down = c->in[4].data + e * u->d * u->f, *db = c->in[5].data + e * u->d;
+    const sg_real *up = c->in[2].data + e * 2 * u->f * u->d;
+    const sg_real *down = c->in[u->bare ? 3 : 4].data + e * u->d * u->f;
+    const sg_real *ub = u->bare ? NULL : c->in[3].data + e * 2 * u->f;
+    const sg_real *db = u->bare ? NULL : c->in[5].data + e * u->d;
     double margin = INFINITY;
-    for (int64_t j = 0; j < u->d; j++)
+    for (int64_t j = 0; db != NULL && j < u->d; j++)
         y[j] += score * db[j];
     for (int64_t i = 0; i < u->f; i++) {
-        double gate = ub[i], linear = ub[u->f + i];
+        int64_t at = u->form.interleaved ? 2 * i : i;
+        int64_t to = u->form.interleaved ? 2 * i + 1 : u->f + i;
+        double gate = ub ? ub[at] : 0, linear = ub ? ub[to] : 0;
         for (int64_t j = 0; j < u->d; j++) {
-            gate += up[i * u->d + j] * x[j];
-            linear += up[(u->f + i) * u->d + j] * x[j];
+            gate += up[at * u->d + j] * x[j];
+            linear += up[to * u->d + j] * x[j];
         }
-        margin = fmin(margin, fmin(fabs(gate - 7), fabs(fabs(linear) - 7)));
-        gate = fmin(gate, 7);
-        linear = fmax(fmin(linear, 7), -7);
-        double h = gate / (1 + exp(-1.702 * gate)) * (linear + 1);
+        double h = gc_glu(gate, linear, u->form.kind);
+        margin = fmin(margin, expert_margin(u->form.kind, gate, linear));
         for (int64_t j = 0; j < u->d; j++)
             y[j] += score * h * down[j * u->f + i];
     }
     return margin;
 }
 
-static void check_experts(int64_t rows, int64_t k, int64_t experts, int64_t first, int64_t used,
-                          double scale)
+// `u` has sizes, form and ids.
+static void check_experts_user(const experts_user *u, double scale)
 {
-    experts_user u = {.rows = rows, .k = k, .experts = experts, .f = 3, .d = 5};
-    int64_t f = u.f, d = u.d;
-    u.ids = sg_alloc_array((size_t)(rows * k), sizeof *u.ids);
-    assert_non_null(u.ids);
-    for (int64_t h = 0; h < rows * k; h++)
-        u.ids[h] = (int32_t)(first + (int64_t)sg_rng_permute(6, (uint32_t)(h / k),
-                                                             (uint64_t)(h % k), (uint64_t)used));
+    const int64_t rows = u->rows, k = u->k, experts = u->experts, f = u->f, d = u->d;
     gc_case c = {.name = "memory_experts",
                  .build = build_experts,
-                 .user = &u,
+                 .user = u,
                  .components = rows > 100 ? 5 : 0};
-    sg_real *expected = NULL, *y = room(rows * d);
+    sg_real *expected = NULL, *y = gc_room(rows * d);
     double margin = 0;
     for (uint64_t seed = 1; margin < 3e-4; seed++) {
         if (seed == 500) fail_msg("no seed of 500 stays off the clamps");
         gc_free(&c);
         sg_free(expected);
-        expected = room(rows * d);
+        expected = gc_room(rows * d);
         gc_add(&c, "x", 2, (int64_t[]){rows, d}, 1, seed);
         gc_add(&c, "scores", 2, (int64_t[]){rows, k}, 1, seed);
         gc_add(&c, "up", 3, (int64_t[]){experts, 2 * f, d}, scale, seed);
-        gc_add(&c, "up bias", 2, (int64_t[]){experts, 2 * f}, 1, seed);
+        if (!u->bare) gc_add(&c, "up bias", 2, (int64_t[]){experts, 2 * f}, 1, seed);
         gc_add(&c, "down", 3, (int64_t[]){experts, d, f}, 1, seed);
-        gc_add(&c, "down bias", 2, (int64_t[]){experts, d}, 1, seed);
+        if (!u->bare) gc_add(&c, "down bias", 2, (int64_t[]){experts, d}, 1, seed);
         margin = INFINITY;
         for (int64_t h = 0; h < rows * k; h++)
-            margin = fmin(margin, expert_naive(&c, u.ids[h], c.in[0].data + h / k * d,
+            margin = fmin(margin, expert_naive(&c, u->ids[h], c.in[0].data + h / k * d,
                                                c.in[1].data[h], expected + h / k * d));
     }
     gc_forward(&c, y, rows * d);
-    expect_close(c.name, y, expected, rows * d);
+    gc_expect_close(c.name, y, expected, rows * d);
     gc_check(&c);
     sg_free(expected);
     sg_free(y);
-    sg_free(u.ids);
     gc_free(&c);
+}
+
+static int32_t *expert_ids(int64_t rows, int64_t k, int64_t first, int64_t used)
+{
+    int32_t *ids = sg_alloc_array((size_t)(rows * k), sizeof *ids);
+    assert_non_null(ids);
+    for (int64_t h = 0; h < rows * k; h++)
+        ids[h] = (int32_t)(first + (int64_t)sg_rng_permute(6, (uint32_t)(h / k), (uint64_t)(h % k),
+                                                           (uint64_t)used));
+    return ids;
+}
+
+static void check_experts(int64_t rows, int64_t k, int64_t experts, int64_t first, int64_t used,
+                          double scale)
+{
+    experts_user u = {.rows = rows, .k = k, .experts = experts, .f = 3, .d = 5};
+    u.ids = expert_ids(rows, k, first, used);
+    check_experts_user(&u, scale);
+    sg_free(u.ids);
+}
+
+// Every form, with biases and without; experts of several slabs, and one that no row selects.
+static void test_expert_forms(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 4 * SG_GLU_COUNT; n++) {
+        experts_user u = {.rows = 9, .k = 2, .experts = 4, .f = 3, .d = 5};
+        u.form = (sg_glu_form){(sg_glu_kind)(n / 4), n % 2};
+        u.bare = n / 2 % 2;
+        u.ids = expert_ids(u.rows, u.k, 0, 3);
+        check_experts_user(&u, 0.7);
+        sg_free(u.ids);
+    }
+    experts_user wide = {.rows = 7, .k = 1, .experts = 3, .f = 150, .d = 3, .bare = true};
+    wide.form = (sg_glu_form){SG_GLU_SILU, true};
+    wide.ids = expert_ids(wide.rows, wide.k, 0, 2);
+    check_experts_user(&wide, 0.7);
+    sg_free(wide.ids);
 }
 
 static void test_experts(void **state)
@@ -755,20 +766,20 @@ static void test_product_is_key_value(void **state)
                        ka + ((part * C + c) * n + (part ? i % n : i / n)) * K,
                        (size_t)K * sizeof *kb);
         }
-    sg_real *ya = room(rows * C * k), *yb = room(rows * C * k);
+    sg_real *ya = gc_room(rows * C * k), *yb = gc_room(rows * C * k);
     gc_forward(&a, ya, rows * C * k);
     gc_forward(&b, yb, rows * C * k);
-    expect_close("product_key_value, scores", ya, yb, rows * C * k);
+    gc_expect_close("product_key_value, scores", ya, yb, rows * C * k);
     gc_pass p = {.threads = 1}, q = {.threads = 1};
     gc_pass_new(&a, &p, NAN);
     gc_pass_new(&b, &q, NAN);
     gc_run(&a, &p);
     gc_run(&b, &q);
-    expect_close("product_key_value, dx", p.grads[0], q.grads[0], rows * d);
+    gc_expect_close("product_key_value, dx", p.grads[0], q.grads[0], rows * d);
     for (int64_t c = 0; c < C; c++)
         for (int64_t part = 0; part < 2; part++)
-            expect_close("product_key_value, dquery", p.grads[1] + (part * C + c) * K * d,
-                         q.grads[1] + (c * 2 + part) * K * d, K * d);
+            gc_expect_close("product_key_value, dquery", p.grads[1] + (part * C + c) * K * d,
+                            q.grads[1] + (c * 2 + part) * K * d, K * d);
     gc_pass_free(&a, &p);
     gc_pass_free(&b, &q);
     sg_free(ya);
@@ -780,17 +791,12 @@ static void test_product_is_key_value(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_refused),
-        cmocka_unit_test(test_neurons_kinds),
-        cmocka_unit_test(test_neurons_bf16),
-        cmocka_unit_test(test_neurons_shapes),
-        cmocka_unit_test(test_neurons_many),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_values_refuse),
-        cmocka_unit_test(test_sgatlin_closed_form),
-        cmocka_unit_test(test_dense),
-        cmocka_unit_test(test_experts),
-        cmocka_unit_test(test_product_is_key_value),
+        cmocka_unit_test(test_rows_refused),  cmocka_unit_test(test_neurons_kinds),
+        cmocka_unit_test(test_neurons_bf16),  cmocka_unit_test(test_neurons_shapes),
+        cmocka_unit_test(test_neurons_many),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_values_refuse), cmocka_unit_test(test_sgatlin_closed_form),
+        cmocka_unit_test(test_dense),         cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_expert_forms),  cmocka_unit_test(test_product_is_key_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,7 +69,8 @@ static void model_new(model *m, const char *ffn, const char *router, const char 
     snprintf(m->config.ffn_activation, sizeof m->config.ffn_activation, "%s", activation);
     if (sg_config_complete(&m->config, &err) != SG_OK ||
         sg_config_params(&m->config, &m->params, &err) != SG_OK ||
-        sg_rope_table_new(&m->rope, length, 4, 10000, &err) != SG_OK)
+        sg_rope_table_new(&m->rope, length, &(sg_rope_options){.dim = 4, .theta = 10000}, &err) !=
+            SG_OK)
         fail_msg("%s: %s", m->name, err.message);
     m->values = model_arrays(m);
     m->grads = model_arrays(m);

@@ -4,23 +4,6 @@
 
 static const double eps = 0.1;
 
-static sg_real *room(int64_t count)
-{
-    sg_real *values = sg_alloc_zero((size_t)count, sizeof *values);
-    assert_non_null(values);
-    return values;
-}
-
-static void expect_close(const char *what, const sg_real *found, const sg_real *expected,
-                         int64_t count)
-{
-    double largest = gc_largest(expected, count);
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(found[i] - expected[i]) <= 1e-11 * (1 + largest)))
-            fail_msg("%s: element %lld is %.17g, expected %.17g", what, (long long)i, found[i],
-                     expected[i]);
-}
-
 // Mean and variance of n values `stride` apart.
 static void moments(const sg_real *x, int64_t n, int64_t stride, double *mean, double *variance)
 {
@@ -35,35 +18,42 @@ static void moments(const sg_real *x, int64_t n, int64_t stride, double *mean, d
 
 static sg_tensor *build_layernorm(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
-    (void)c;
-    return sg_layernorm(tape, in[0], in[1], eps);
+    return sg_layernorm(tape, in[0], in[1], c->n_in > 2 ? in[2] : NULL, eps);
 }
 
-static void test_layernorm(void **state)
+static void check_layernorm(bool shifted)
 {
-    (void)state;
     const int64_t shapes[][2] = {{1, 1}, {1, 7}, {9, 2}, {5, 24}, {4000, 9}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int64_t rows = shapes[s][0], d = shapes[s][1];
         gc_case c = {.name = "layernorm", .build = build_layernorm};
         sg_real *x = gc_add(&c, "x", 2, (int64_t[]){rows, d}, 2, 1);
         const sg_real *w = gc_add(&c, "w", 1, &d, 1, 2);
-        sg_real *y = room(rows * d), *expected = room(rows * d);
+        const sg_real *shift = shifted ? gc_add(&c, "shift", 1, &d, 1, 3) : NULL;
+        sg_real *y = gc_room(rows * d), *expected = gc_room(rows * d);
         for (int64_t i = 0; i < rows * d; i++)
             x[i] += 3; // the mean counts
         for (int64_t r = 0; r < rows; r++) {
             double mean, variance;
             moments(x + r * d, d, 1, &mean, &variance);
             for (int64_t i = 0; i < d; i++)
-                expected[r * d + i] = (x[r * d + i] - mean) / sqrt(variance + eps) * w[i];
+                expected[r * d + i] =
+                    (x[r * d + i] - mean) / sqrt(variance + eps) * w[i] + (shift ? shift[i] : 0);
         }
         gc_forward(&c, y, rows * d);
-        expect_close("layernorm", y, expected, rows * d);
+        gc_expect_close("layernorm", y, expected, rows * d);
         gc_check(&c);
         sg_free(y);
         sg_free(expected);
         gc_free(&c);
     }
+}
+
+static void test_layernorm(void **state)
+{
+    (void)state;
+    check_layernorm(false);
+    check_layernorm(true);
 }
 
 // ---- batch norm -------------------------------------------------------------------------------
@@ -85,12 +75,12 @@ static sg_tensor *build_batchnorm(const gc_case *c, sg_tape *tape, sg_tensor *co
 
 static void check_batchnorm(int64_t rows, int64_t d, bool training)
 {
-    bn_user u = {training, d, room(d), room(d)};
+    bn_user u = {training, d, gc_room(d), gc_room(d)};
     gc_case c = {.name = "batchnorm", .build = build_batchnorm, .user = &u};
     sg_real *x = gc_add(&c, "x", 2, (int64_t[]){rows, d}, 2, 1);
     const sg_real *scale = gc_add(&c, "scale", 1, &d, 1, 2);
     const sg_real *shift = gc_add(&c, "shift", 1, &d, 1, 3);
-    sg_real *y = room(rows * d), *expected = room(rows * d);
+    sg_real *y = gc_room(rows * d), *expected = gc_room(rows * d);
     for (int64_t j = 0; j < d; j++) {
         double mean, variance;
         u.mean[j] = sg_rng_normal(4, 4, (uint64_t)j);
@@ -104,7 +94,7 @@ static void check_batchnorm(int64_t rows, int64_t d, bool training)
                 (x[r * d + j] - mean) / sqrt(variance + eps) * scale[j] + shift[j];
     }
     gc_forward(&c, y, rows * d);
-    expect_close("batchnorm", y, expected, rows * d);
+    gc_expect_close("batchnorm", y, expected, rows * d);
     gc_check(&c);
     sg_free(y);
     sg_free(expected);
@@ -132,7 +122,7 @@ static void statistics(bool training, bool recompute, bool accumulate, sg_real *
 {
     sg_tape *tape;
     sg_error err = {0};
-    sg_real *averages = room(2 * d), *dscale = room(2 * d);
+    sg_real *averages = gc_room(2 * d), *dscale = gc_room(2 * d);
     assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
     sg_tensor *in = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, (int64_t[]){rows, d}, x, NULL, false);
     sg_tensor *scale = sg_tape_leaf(tape, "scale", SG_KIND_REAL, 1, &d, ones, dscale, true);
@@ -173,17 +163,17 @@ static void test_statistics(void **state)
         for (int i = 0; i < 4; i++)
             mean[i] = variance[i] = NAN;
         statistics(true, recompute, false, x, ones, rows, d, mean, variance);
-        expect_close("mean", mean, expected[0], d);
-        expect_close("variance", variance, expected[1], d);
+        gc_expect_close("mean", mean, expected[0], d);
+        gc_expect_close("variance", variance, expected[1], d);
         statistics(true, recompute, true, x, ones, rows, d, mean, variance); // a second micro-batch
         for (int i = 0; i < 4; i++)
             mean[i] /= 2, variance[i] /= 2;
-        expect_close("mean of two", mean, expected[0], d);
-        expect_close("variance of two", variance, expected[1], d);
+        gc_expect_close("mean of two", mean, expected[0], d);
+        gc_expect_close("variance of two", variance, expected[1], d);
     }
     // One row has no spread.
     statistics(true, false, false, x, ones, 1, d, mean, variance);
-    expect_close("mean of a row", mean, x, d);
+    gc_expect_close("mean of a row", mean, x, d);
     for (int i = 0; i < 4; i++)
         assert_true(variance[i] == 0);
 }
@@ -191,7 +181,7 @@ static void test_statistics(void **state)
 static void test_refuses(void **state)
 {
     (void)state;
-    for (int bad = 0; bad < 6; bad++) {
+    for (int bad = 0; bad < 7; bad++) {
         sg_tape *tape;
         sg_error err = {0};
         const int64_t shape[] = {3, 4}, four = 4, three = 3;
@@ -201,8 +191,10 @@ static void test_refuses(void **state)
         for (int i = 1; i < 5; i++)
             in[i] = sg_tape_leaf(tape, "w", SG_KIND_REAL, 1, i == bad ? &three : &four, NULL, NULL,
                                  true);
-        sg_tensor *y = bad == 5 ? sg_layernorm(tape, in[0], in[0], eps)
-                                : sg_batchnorm(tape, in[0], in[1], in[2], in[3], in[4], eps, true);
+        sg_tensor *y = bad == 5 ? sg_layernorm(tape, in[0], in[0], NULL, eps)
+                       : bad == 6
+                           ? sg_layernorm(tape, in[0], in[1], in[0], eps)
+                           : sg_batchnorm(tape, in[0], in[1], in[2], in[3], in[4], eps, true);
         assert_int_equal(y == NULL, bad > 0);
         assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, &err),
                          bad > 0 ? SG_ERR_INTERNAL : SG_OK);

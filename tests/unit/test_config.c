@@ -23,9 +23,13 @@ static sg_config tiny(const char *ffn)
 // ---- fields -----------------------------------------------------------------------------------
 
 static const char *const field_values[] = {
-    "77",   "48", "3",   "4",   "12", "99", "1e-05", "50000.5", "3", "4", "5", "sgatlin", "dense",
-    "relu", "0",  "0",   "5",   "49", "7",  "6",     "0",       "0", "0", "",  "0",       "",
-    "",     "0",  "1,3", "glu", "17", "1",  "",      "0",       "0", "0", "0", "0",       "0"};
+    "77", "48",  "3",         "4",   "12", "99",      "1e-05", "50000.5", "3", "4",
+    "5",  "1",   "layernorm", "1",   "2",  "none",    "8.5",   "1",       "1", "1",
+    "16", "2-3", "rotary",    "0",   "8",  "1",       "yarn",  "2",       "0", "0",
+    "16", "2",   "1.25",      "49",  "1",  "sgatlin", "dense", "relu",    "0", "0",
+    "5",  "49",  "7",         "6",   "0",  "0",       "0",     "",        "0", "",
+    "",   "0",   "1,3",       "glu", "17", "1",       "",      "0",       "0", "0",
+    "0",  "0",   "0",         "0",   "0",  "0",       "0",     "0"};
 
 // The text of a field in the JSON of a configuration.
 static void field_text(const json_t *object, const char *name, char out[64])
@@ -162,12 +166,26 @@ static void test_rules(void **state)
         {"mlp", "ffn_router", "dense",
          "ffn_router: found \"dense\", expected one of all for family mlp"},
         {"glu", "ffn_activation", "gelu",
-         "ffn_activation: found \"gelu\", expected one of clamped_swiglu for family glu"},
+         "ffn_activation: found \"gelu\", expected one of clamped_swiglu, swiglu, geglu, "
+         "geglu_erf, reglu for family glu"},
         {"moe", "ffn_router", "product_dense",
          "ffn_router: found \"product_dense\", expected one of linear for family moe"},
         {"sgatlin", "ffn_router", "all",
          "ffn_router: found \"all\", expected one of product_dense, product_key_value, dense, "
          "key_value for family sgatlin"},
+        {"mlp", "num_key_value_heads", "3", "num_key_value_heads: found 3, expected 0 to 2"},
+        {"mlp", "norm", "batchnorm",
+         "norm: found \"batchnorm\", expected one of rmsnorm, layernorm"},
+        {"mlp", "qk_norm", "all", "qk_norm: found \"all\", expected one of head, full, none"},
+        {"mlp", "positions", "alibi",
+         "positions: found \"alibi\", expected one of rotary, learned"},
+        {"mlp", "rotary_dim", "3", "rotary_dim: found 3, expected an even number"},
+        {"mlp", "rope_scaling", "longrope",
+         "rope_scaling: found \"longrope\", expected one of none, linear, llama3, yarn"},
+        {"mlp", "rope_scaling", "linear", "rope_factor: found 0, expected more than 0"},
+        {"mlp", "clip_qkv", "-1", "clip_qkv: found -1, expected 0 to 1e12"},
+        {"mlp", "attention_sinks", "2", "attention_sinks: found 2, expected 0 to 1"},
+        {"mlp", "untied_classifier", "2", "untied_classifier: found 2, expected 0 to 1"},
         {"peer", "ffn_activation", "clamped_swiglu",
          "ffn_activation: found \"clamped_swiglu\", expected one of gelu, relu, swish, identity"},
         {"mlp", "ffn_intermediate_size", "0",
@@ -323,8 +341,9 @@ static void test_parse(void **state)
     expect_parse("{}", SG_ERR_FORMAT, "\"model_type\"");
     expect_parse("{\"model_type\": \"llama\"}", SG_ERR_UNSUPPORTED,
                  "found \"llama\", expected \"sgatlin\"");
-    expect_parse("{" GOOD ", \"tie_word_embeddings\": false}", SG_ERR_UNSUPPORTED,
-                 "\"tie_word_embeddings\": found false");
+const char *untied = "{" GOOD ", \"ffn_intermediate_size\": 8, \"tie_word_embeddings\": false}";
+    assert_int_equal(sg_config_parse(untied, strlen(untied), "x", &c, NULL), SG_OK);
+    assert_int_equal(c.untied_classifier, 1);
     expect_parse("{" GOOD "}", SG_ERR_FORMAT, "ffn_intermediate_size: found 0");
     expect_parse("{" GOOD ", \"ffn_top_k\": \"8\"}", SG_ERR_FORMAT, "\"ffn_top_k\"");
     expect_parse("{" GOOD ", \"ffn_top_k\": 1e3}", SG_ERR_FORMAT, "\"ffn_top_k\"");

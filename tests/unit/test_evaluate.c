@@ -237,6 +237,45 @@ static void test_threads(void **state)
     }
 }
 
+// Narrow weights are evaluated as they are: like the f32 model of the very weights that they stand
+// for, with the same bits for any number of threads, and not like the model they were made of.
+static void test_narrow(void **state)
+{
+    (void)state;
+    const sg_weights types[] = {SG_WEIGHTS_BF16, SG_WEIGHTS_INT8};
+    const sg_eval_result wide = evaluate(model, padded, 4, 3, 0);
+    for (int t = 0; t < 2; t++) {
+        sg_error err = {0};
+        sg_model *same = make_model(context, BYTES_VOCAB, T);
+        sg_eval_result first = {0};
+        for (int threads = 1; threads <= 3; threads++) {
+            sg_context *own;
+            sg_context_options options = sg_context_options_default();
+            options.threads = threads;
+            assert_int_equal(sg_context_new(&options, &own, NULL), SG_OK);
+            sg_model *m = make_model(own, BYTES_VOCAB, T);
+            assert_int_equal(sg_model_narrow(m, types[t], &err), SG_OK);
+            assert_null(m->values[0]); // the classifier too
+            sg_eval_result r = evaluate(m, padded, 4, 3, 0);
+            if (threads == 1) first = r;
+            assert_memory_equal(&r, &first, sizeof r);
+            for (size_t i = 0; i < m->params.count; i++) {
+                int64_t d = m->params.specs[i].shape[m->params.specs[i].rank - 1];
+                if (sg_narrow_has(&m->narrow, i))
+                    sg_stored_read(sg_kernels_get(), same->values[i], &m->narrow.items[i], 0,
+                                   m->params.specs[i].count / d, d);
+            }
+            sg_model_free(m);
+            sg_context_free(own);
+        }
+        sg_eval_result exact = evaluate(same, padded, 4, 3, 0);
+        assert_int_equal(first.tokens, exact.tokens);
+        assert_true(fabs(first.loss / exact.loss - 1) < 1e-5);
+        assert_true(first.loss != wide.loss && fabs(first.loss / wide.loss - 1) < 0.1);
+        sg_model_free(same);
+    }
+}
+
 typedef struct watched {
     int calls, stop_at;
     int64_t done, total;
@@ -337,9 +376,13 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),  cmocka_unit_test(test_options),
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

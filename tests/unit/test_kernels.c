@@ -161,9 +161,9 @@ static void check_rmsnorm(const sg_kernels *table, int64_t rows, int64_t d, doub
     free(rstd0);
 }
 
-static void check_rope(const sg_kernels *table, int64_t heads, int64_t half)
+static void check_rope(const sg_kernels *table, int64_t heads, int64_t half, int64_t rest)
 {
-    const int64_t n = heads * 2 * half;
+    const int64_t head_dim = 2 * half + rest, n = heads * head_dim;
     float *x = check_random(n, 1, 1), *y = check_random(n, 2, 1), *y0 = check_copy(y, n);
     float *c = check_random(half, 3, 1), *s = check_copy(c, half);
     for (int64_t i = 0; i < half; i++) {
@@ -171,11 +171,13 @@ static void check_rope(const sg_kernels *table, int64_t heads, int64_t half)
         c[i] = (float)cos((double)i);
     }
     for (int back = 0; back < 2; back++) {
-        table->rope(y, x, c, s, heads, half, back ? -1 : 1);
-        sg_kernels_ref()->rope(y0, x, c, s, heads, half, back ? -1 : 1);
+        table->rope(y, x, c, s, heads, head_dim, half, back ? -1 : 1);
+        sg_kernels_ref()->rope(y0, x, c, s, heads, head_dim, half, back ? -1 : 1);
         check_array("rope", y, y0, n, 1, 2 * FLT_EPSILON);
+        for (int64_t i = 0; i < n; i++)
+            if (i % head_dim >= 2 * half) assert_true(y[i] == x[i] && y0[i] == x[i]);
     }
-    table->rope(y, y, c, s, heads, half, 1); // y holds the rotation back of x
+    table->rope(y, y, c, s, heads, head_dim, half, 1); // y holds the rotation back of x
     check_array("rope there and back", y, x, n, 1, 8 * FLT_EPSILON);
     free(x);
     free(y);
@@ -258,7 +260,7 @@ static void check_rows(const sg_kernels *table)
         check_rmsnorm(table, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
         check_softmax(table, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
         check_attention_row(table, sizes[s], s % 2 ? 6 : 95); // the latter near the smallest floats
-        if (sizes[s] < 300) check_rope(table, s % 5 + 1, sizes[s]);
+        if (sizes[s] < 300) check_rope(table, s % 5 + 1, sizes[s], s % 3 ? 0 : sizes[s] / 2 + 1);
     }
     check_rmsnorm(table, 3, 64, 1e-10); // eps decides
     check_softmax(sg_kernels_ref(), 2, 50, 80);
@@ -315,28 +317,61 @@ static void check_act(const sg_kernels *table, sg_activation act, int64_t n)
     free(dx);
 }
 
-static void check_swiglu(const sg_kernels *table, int64_t rows, int64_t f)
+// Rows of the same pairs in the order that a form has.
+static void glu_order(float *to, const float *from, int64_t rows, int64_t f, bool interleaved)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < f; i++) {
+            float *at = to + r * 2 * f;
+            at[interleaved ? 2 * i : i] = from[r * 2 * f + i];
+            at[interleaved ? 2 * i + 1 : f + i] = from[r * 2 * f + f + i];
+        }
+}
+
+// What was cut has no gradient, 7 itself has one.
+static void check_cuts(const float *u, const float *du, int64_t rows, int64_t f)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < f; i++) {
+            int64_t gate = r * 2 * f + i, linear = gate + f;
+            if (u[gate] > 7) assert_true(du[gate] == 0);
+            if (u[linear] > 7 || u[linear] < -7) assert_true(du[linear] == 0);
+            if (u[gate] == 7 && u[linear] > -1) assert_true(du[gate] != 0);
+        }
+}
+
+// The numbers of a form by halves, then those of its interleaved twin: the same bits.
+static void check_glu(const sg_kernels *table, sg_glu_kind kind, int64_t rows, int64_t f)
 {
     const sg_kernels *ref = sg_kernels_ref();
     const int64_t n = rows * f;
+    const sg_glu_form halves = {kind, false}, pairs = {kind, true};
     float *u = check_random(2 * n, 1, 9), *dy = check_random(n, 2, 1);
-    for (int64_t i = 0; i < special_count && 4 * i < 2 * n; i++)
+    // The others multiply numbers as large as they come.
+    const int64_t specials = kind == SG_GLU_CLAMPED ? special_count : 14;
+    for (int64_t i = 0; i < specials && 4 * i < 2 * n; i++)
         u[4 * i] = special[i];
     float *y = check_random(n, 3, 1), *y0 = check_copy(y, n);
-    table->swiglu_forward(y, u, rows, f);
-    ref->swiglu_forward(y0, u, rows, f);
-    check_array("swiglu", y, y0, n, 1, 4e-6);
+    table->glu_forward(y, u, rows, f, &halves);
+    ref->glu_forward(y0, u, rows, f, &halves);
+    check_array("glu", y, y0, n, 1, 4e-6);
     float *du = check_random(2 * n, 4, 1), *du0 = check_copy(du, 2 * n);
-    table->swiglu_backward(du, dy, u, rows, f);
-    ref->swiglu_backward(du0, dy, u, rows, f);
-    check_array("swiglu du", du, du0, 2 * n, 8, 4e-6);
-    for (int64_t r = 0; r < rows; r++) { // what was cut has no gradient, 7 itself has one
-        for (int64_t i = 0; i < f; i++) {
-            int64_t gate = r * 2 * f + i, linear = gate + f;
-            if (u[gate] > 7) assert_true(du[gate] == 0 && du0[gate] == 0);
-            if (u[linear] > 7 || u[linear] < -7) assert_true(du[linear] == 0 && du0[linear] == 0);
-            if (u[gate] == 7 && u[linear] > -1) assert_true(du[gate] != 0 && du0[gate] != 0);
-        }
+    table->glu_backward(du, dy, u, rows, f, &halves);
+    ref->glu_backward(du0, dy, u, rows, f, &halves);
+    check_array("glu du", du, du0, 2 * n, 8, 4e-6);
+    if (kind == SG_GLU_CLAMPED) {
+        check_cuts(u, du, rows, f);
+        check_cuts(u, du0, rows, f);
+    }
+    float *mixed = check_random(2 * n, 5, 1), *dmixed = check_copy(mixed, 2 * n);
+    const sg_kernels *const both[] = {table, ref};
+    for (int t = 0; t < 2; t++) {
+        glu_order(mixed, u, rows, f, true);
+        both[t]->glu_forward(t ? y : y0, mixed, rows, f, &pairs);
+        check_array("glu of pairs", t ? y : y0, t ? y0 : y, n, 1, 4e-6);
+        both[t]->glu_backward(dmixed, dy, mixed, rows, f, &pairs);
+        glu_order(mixed, t ? du0 : du, rows, f, true);
+        check_array("glu du of pairs", dmixed, mixed, 2 * n, 0, 0);
     }
     free(u);
     free(dy);
@@ -344,6 +379,8 @@ static void check_swiglu(const sg_kernels *table, int64_t rows, int64_t f)
     free(y0);
     free(du);
     free(du0);
+    free(mixed);
+    free(dmixed);
 }
 
 // The plain GELU against its formula with tanh, in double; slopes against differences.
@@ -365,8 +402,10 @@ static void test_ref_activations(void **state)
         double gate = z > 7 ? 7 : z, linear = 0.5, both;
         const float u[2] = {x, 0.5f};
         both = gate / (1 + exp(-1.702 * gate)) * (linear + 1);
-        ref->swiglu_forward(&y, u, 1, 1);
-        check_close("swiglu", i, (double)y, both, 1, 1e-6);
+        ref->glu_forward(&y, u, 1, 1, &(sg_glu_form){.kind = SG_GLU_CLAMPED});
+        check_close("clamped glu", i, (double)y, both, 1, 1e-6);
+        ref->glu_forward(&y, u, 1, 1, &(sg_glu_form){.kind = SG_GLU_SILU});
+        check_close("silu glu", i, (double)y, z / (1 + exp(-z)) * linear, 1, 1e-6);
         ref->act_forward(&y, &x, SG_ACT_SWISH, 1);
         check_close("swish", i, (double)y, z / (1 + exp(-z)), 1, 1e-6);
         ref->act_forward(&y, &x, SG_ACT_RELU, 1);
@@ -374,18 +413,55 @@ static void test_ref_activations(void **state)
     }
 }
 
+// GELU with erf, of which the tail is the hard part: against erf and erfc in double, relative to the
+// value itself as far as all that goes into it is a normal float, and the slope.
+static void check_gelu_erf(const sg_kernels *table)
+{
+    enum { n = 28001 };
+    float *x = check_random(n, 1, 1), *y = check_random(n, 2, 1);
+    float *one = check_random(n, 3, 1), *slope = check_random(n, 4, 1);
+    for (int i = 0; i < n; i++) {
+        x[i] = 14.0f * (2.0f * (float)i / (n - 1) - 1);
+        one[i] = 1;
+    }
+    table->act_forward(y, x, SG_ACT_GELU_ERF, n);
+    table->act_backward(slope, one, x, SG_ACT_GELU_ERF, n, false);
+    const double least = 0x1p-120;
+    double worst = 0, worst_erf = 0;
+    for (int i = 0; i < n; i++) {
+        double z = (double)x[i], below = erfc(-z / sqrt(2)) / 2, expected = z * below;
+        double bell = exp(-z * z / 2) / sqrt(2 * M_PI);
+        check_close("gelu_erf", i, (double)y[i], expected, least, 1e-6);
+        check_close("gelu_erf slope", i, (double)slope[i], below + z * bell, 0.1, 1e-6);
+        if (fabs(expected) < least) continue;
+        worst = fmax(worst, fabs((double)y[i] / expected - 1));
+        worst_erf = fmax(worst_erf, fabs(2 * (double)y[i] / z - 1 - erf(z / sqrt(2))));
+    }
+    print_message("%s: gelu_erf within %.1e of itself, erf within %.1e\n", table->name, worst,
+                  worst_erf);
+    check_intact(y, n);
+    check_intact(slope, n);
+    free(x);
+    free(y);
+    free(one);
+    free(slope);
+}
+
 static void check_activations(const sg_kernels *table)
 {
     for (int s = 0; s < size_count; s++) {
         for (int act = 0; act < SG_ACT_COUNT; act++)
             check_act(table, (sg_activation)act, sizes[s]);
-        check_swiglu(table, s % 3 + 1, sizes[s]);
+        for (int kind = 0; kind < SG_GLU_COUNT; kind++)
+            check_glu(table, (sg_glu_kind)kind, s % 3 + 1, sizes[s]);
     }
+    check_gelu_erf(table);
 }
 
 static void test_activations(void **state)
 {
     (void)state;
+    check_gelu_erf(sg_kernels_ref());
     check_fast(check_activations);
 }
 

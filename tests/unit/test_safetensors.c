@@ -195,11 +195,17 @@ static void test_shapes(void **state)
     assert_int_equal(sg_shape_elements(2, (int64_t[]){5, -1}, 8), -1);
     assert_int_equal(sg_shape_elements(2, (int64_t[]){0, -1}, 8), -1);
     sg_dtype dtype;
-    for (int i = 0; i < SG_DTYPE_COUNT; i++) {
+    for (int i = 0; i < SG_DTYPE_PLAIN; i++) {
         assert_true(sg_dtype_parse(sg_dtype_name((sg_dtype)i), &dtype));
         assert_int_equal(dtype, i);
     }
     assert_false(sg_dtype_parse("F4", &dtype));
+    assert_false(sg_dtype_parse("Q8_0", &dtype)); // a name, but none of safetensors
+    assert_int_equal(sg_shape_bytes(SG_DTYPE_Q8_0, 2, (int64_t[]){3, 64}), 3 * 2 * 34);
+    assert_int_equal(sg_shape_bytes(SG_DTYPE_Q8_0, 2, (int64_t[]){32, 33}), -1);
+    assert_int_equal(sg_shape_bytes(SG_DTYPE_Q6_K, 1, (int64_t[]){128}), -1);
+    assert_int_equal(sg_shape_bytes(SG_DTYPE_Q8_0, 0, NULL), -1);
+    assert_int_equal(sg_shape_bytes(SG_DTYPE_F32, 0, NULL), 4);
     assert_false(sg_dtype_parse("", &dtype));
 }
 

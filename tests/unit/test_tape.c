@@ -244,7 +244,8 @@ static sg_tensor *random_value(random_graph *g, sg_tape *tape, sg_tensor *const 
     case 4:
         return sg_softmax(tape, a, 4);
     case 5:
-        return sg_attention(tape, a, b, values[pick(g, count)], 3, 2);
+        return sg_attention(tape, a, b, values[pick(g, count)],
+                            &(sg_attention_options){.length = 3, .heads = 2});
     case 6:
         return sg_topk(tape, a, 2, 4).scores;
     case 7: {
@@ -374,7 +375,7 @@ static sg_status model_new(model *m, const char *family, int64_t layers, sg_erro
     snprintf(m->config.ffn, sizeof m->config.ffn, "%s", family);
     SG_TRY(sg_config_complete(&m->config, err));
     SG_TRY(sg_config_params(&m->config, &m->params, err));
-    SG_TRY(sg_rope_table_new(&m->rope, 12, 4, 10000, err));
+    SG_TRY(sg_rope_table_new(&m->rope, 12, &(sg_rope_options){.dim = 4, .theta = 10000}, err));
     m->values = sg_alloc_zero(m->params.count, sizeof *m->values);
     m->grads = sg_alloc_zero(m->params.count, sizeof *m->grads);
     if (m->values == NULL || m->grads == NULL) return sg_fail(err, SG_ERR_MEMORY, "no memory");

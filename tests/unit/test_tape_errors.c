@@ -61,6 +61,17 @@ static sg_tape *error_tape(sg_tensor **leaves)
     return tape;
 }
 
+static const sg_glu_form form = {.kind = SG_GLU_SILU};
+
+static sg_tensor *error_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                                  int64_t length, int64_t heads, int64_t kv_heads, sg_tensor *sinks)
+{
+    return sg_attention(
+        tape, q, k, v,
+        &(sg_attention_options){
+            .length = length, .heads = heads, .kv_heads = kv_heads, .sinks = sinks});
+}
+
 static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
 {
     sg_tensor *x = l[leaf_x], *w = l[leaf_w], *b = l[leaf_b], *cube = l[leaf_cube];
@@ -87,21 +98,21 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
     case 8:
         return sg_linear_groups(tape, x, cube, 1);
     case 9:
-        return sg_rope(tape, x, &rope, 3, NULL);
+        return sg_rope(tape, x, &rope, 4, 3, NULL);
     case 10:
-        return sg_rope(tape, x, &rope, 5, NULL);
+        return sg_rope(tape, x, &rope, 5, 6, NULL);
     case 11:
-        return sg_attention(tape, x, x, x, 4, 1);
+        return error_attention(tape, x, x, x, 4, 1, 0, NULL);
     case 12:
-        return sg_attention(tape, x, x, x, 6, 2);
+        return error_attention(tape, x, x, x, 6, 2, 0, NULL);
     case 13:
-        return sg_attention(tape, x, x, w, 6, 1);
+        return error_attention(tape, x, x, w, 6, 1, 0, NULL);
     case 14:
-        return sg_attention(tape, x, x, x, 0, 1);
+        return error_attention(tape, x, x, x, 0, 1, 0, NULL);
     case 15:
-        return sg_attention(tape, x, x, x, 6, 0);
+        return error_attention(tape, x, x, x, 6, 0, 0, NULL);
     case 16:
-        return sg_swiglu(tape, x);
+        return sg_glu(tape, x, &form);
     case 17:
         return sg_softmax(tape, x, 2);
     case 18:
@@ -127,15 +138,41 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
     case 28: // two pools, one channel
         return sg_memory_neurons(tape, x, &s, cube, cube, SG_ACT_GELU, SG_GATE_NONE);
     case 29:
-        return sg_memory_experts(tape, x, &s, cube, b, w, b);
+        return sg_memory_experts(tape, x, &s, cube, b, w, b, &form);
     case 30: // biases that are too long
-        return sg_memory_experts(tape, x, &s, l[leaf_up], b, l[leaf_down], b);
+        return sg_memory_experts(tape, x, &s, l[leaf_up], b, l[leaf_down], b, &form);
     case 31: // more hits than rows
         s.k = 1;
-        return sg_memory_experts(tape, x, &s, l[leaf_up], l[leaf_six], l[leaf_down], l[leaf_five]);
+        return sg_memory_experts(tape, x, &s, l[leaf_up], l[leaf_six], l[leaf_down], l[leaf_five],
+                                 &form);
     case 32:
         s.k = 1;
         return sg_memory_neurons(tape, x, &s, l[leaf_up], l[leaf_up], SG_ACT_GELU, SG_GATE_NONE);
+    case 33: // too few numbers in a head
+        return sg_rope(tape, x, &rope, 1, 3, NULL);
+    case 34: // as many key heads as do not divide the heads
+        return error_attention(tape, x, x, x, 6, 5, 3, NULL);
+    case 35: // keys of more heads than there are
+        return error_attention(tape, x, x, x, 6, 5, 1, NULL);
+    case 36: // a sink too many
+        return error_attention(tape, x, x, x, 6, 5, 5, l[leaf_six]);
+    case 37:
+        return sg_attention(tape, x, x, x,
+                            &(sg_attention_options){.length = 6, .heads = 1, .window = -1});
+    case 38: // one bias of two
+        return sg_memory_experts(tape, x, &s, l[leaf_up], l[leaf_six], l[leaf_down], NULL, &form);
+    case 39:
+        return sg_clamp(tape, x, -1);
+    case 40:
+        return sg_scale_rows(tape, x, l[leaf_five]);
+    case 41: // six positions of four
+        return sg_position_rows(tape, w, 6, 6, NULL, 0);
+    case 42:
+        return sg_position_rows(tape, w, 6, 3, NULL, 2);
+    case 43:
+        return sg_position_rows(tape, w, 6, 4, NULL, 0);
+    case 44:
+        return sg_position_rows(tape, b, 6, 3, NULL, 0);
     default:
         return x;
     }
@@ -144,7 +181,7 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
 static void test_wrong_shapes(void **state)
 {
     (void)state;
-    for (int n = 0; n <= 32; n++) {
+    for (int n = 0; n <= 44; n++) {
         sg_tensor *leaves[leaf_count];
         sg_tape *tape = error_tape(leaves);
         sg_tensor *result = wrong_shape(tape, leaves, n);
@@ -174,7 +211,9 @@ static void test_errors_are_kept(void **state)
     tape = error_tape(l);
     sg_selection two = {.ids = l[leaf_ids], .scores = l[leaf_ids], .channels = 1, .k = 2};
     assert_non_null(sg_memory_experts(tape, l[leaf_x], &two, l[leaf_up], l[leaf_six], l[leaf_down],
-                                      l[leaf_five]));
+                                      l[leaf_five], &form));
+    assert_non_null(
+        sg_memory_experts(tape, l[leaf_x], &two, l[leaf_up], NULL, l[leaf_down], NULL, &form));
     assert_non_null(sg_memory_neurons(tape, l[leaf_x], &two, l[leaf_up], l[leaf_up], SG_ACT_GELU,
                                       SG_GATE_NONE));
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, NULL), SG_OK);
@@ -194,10 +233,14 @@ static void test_null_inputs(void **state)
     assert_null(sg_embedding(tape, NULL, l[leaf_ids]));
     assert_null(sg_add(tape, NULL, l[leaf_x]));
     assert_null(sg_rmsnorm(tape, l[leaf_x], NULL, 1e-6));
-    assert_null(sg_rope(tape, NULL, NULL, 1, NULL));
-    assert_null(sg_attention(tape, l[leaf_x], NULL, l[leaf_x], 6, 1));
+    assert_null(sg_rope(tape, NULL, NULL, 2, 1, NULL));
+    assert_null(error_attention(tape, l[leaf_x], NULL, l[leaf_x], 6, 1, 0, NULL));
     assert_null(sg_activate(tape, NULL, SG_ACT_GELU));
-    assert_null(sg_swiglu(tape, NULL));
+    assert_null(sg_glu(tape, NULL, NULL));
+    assert_null(sg_clamp(tape, NULL, 1));
+    assert_null(sg_scale_rows(tape, NULL, l[leaf_x]));
+    assert_null(sg_scale_rows(tape, l[leaf_x], NULL));
+    assert_null(sg_position_rows(tape, NULL, 6, 6, NULL, 0));
     assert_null(sg_softmax(tape, NULL, 1));
     assert_null(sg_topk(tape, NULL, 1, 1).ids);
     assert_null(sg_product_topk(tape, NULL, 1, 1).ids);
@@ -206,7 +249,7 @@ static void test_null_inputs(void **state)
     assert_null(sg_reshape(tape, NULL, 1, NULL));
     assert_null(sg_memory_neurons(tape, l[leaf_x], &none, l[leaf_cube], l[leaf_cube], SG_ACT_GELU,
                                   SG_GATE_NONE));
-    assert_null(sg_memory_experts(tape, l[leaf_x], &none, NULL, NULL, NULL, NULL));
+    assert_null(sg_memory_experts(tape, l[leaf_x], &none, NULL, NULL, NULL, NULL, &form));
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, NULL), SG_OK);
     sg_tape_free(tape);
 }

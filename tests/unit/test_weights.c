@@ -399,15 +399,20 @@ static void test_refused(void **state)
         else
             with++;
     assert_true(with > 0 && without > 0);
-    // A loss reads the embedding in f32.
-    sg_graph_options options = {
-        .batch = 1, .length = 2, .output = SG_OUTPUT_LOSS, .threads = 1, .narrow = m->narrow.items};
+    // A gradient reads the embedding in f32.
+    sg_graph_options options = {.batch = 1,
+                                .length = 2,
+                                .output = SG_OUTPUT_LOSS,
+                                .gradient = true,
+                                .threads = 1,
+                                .narrow = m->narrow.items};
     sg_graph *graph;
     assert_int_equal(
         sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, &err),
         SG_ERR_ARGUMENT);
-    assert_string_equal(err.message, "model.embed_tokens.weight: found narrow weights, which serve "
-                                     "generation alone, expected f32: open the model in f32");
+    assert_string_equal(err.message,
+                        "model.embed_tokens.weight: found narrow weights, which cannot "
+                        "be trained, expected f32: open the model in f32");
     sg_model_free(m);
     forget(fs);
 }

@@ -1,63 +1,15 @@
-// Activations and the clamped SwiGLU; the formulas stand in kernel/ref/activation.c. Each loop is
-// compiled once per activation: `act` is a constant wherever the inline functions are used.
+// Activations of arrays. Each loop is compiled once per activation.
+#include "kernel/avx2/activation.h"
 #include "kernel/avx2/kernels.h"
-#include "kernel/avx2/simd.h"
 
-static const float gelu_scale = 1.5957691216057308f; // sqrt(8/pi)
-static const float gelu_cubic = 0.044715f;
-static const float gelu_limit = 20;
-
-static const float swiglu_limit = 7;
-static const float swiglu_alpha = 1.702f;
-
-static inline __m256 act_value(__m256 x, sg_activation act)
-{
-    if (act == SG_ACT_GELU) {
-        __m256 cubic = _mm256_mul_ps(_mm256_set1_ps(gelu_cubic), _mm256_mul_ps(x, x));
-        __m256 inner = _mm256_fmadd_ps(x, cubic, x);
-        return _mm256_mul_ps(x, simd_sigmoid(_mm256_mul_ps(_mm256_set1_ps(gelu_scale), inner)));
-    }
-    if (act == SG_ACT_RELU) return _mm256_max_ps(_mm256_setzero_ps(), x);
-    if (act == SG_ACT_SWISH) return _mm256_mul_ps(x, simd_sigmoid(x));
-    if (act == SG_ACT_SIGMOID) return simd_sigmoid(x);
-    return x;
-}
-
-// s + x s (1 - s) h', the slope of x sigmoid(h(x)).
-static inline __m256 act_gate_slope(__m256 x, __m256 s, __m256 inner_slope)
-{
-    __m256 bell = _mm256_fnmadd_ps(s, s, s);
-    return _mm256_fmadd_ps(_mm256_mul_ps(x, bell), inner_slope, s);
-}
-
-static inline __m256 act_slope(__m256 x, sg_activation act)
-{
-    const __m256 one = _mm256_set1_ps(1), scale = _mm256_set1_ps(gelu_scale);
-    if (act == SG_ACT_GELU) {
-        __m256 z = simd_clamp(x, -gelu_limit, gelu_limit);
-        __m256 square = _mm256_mul_ps(_mm256_set1_ps(gelu_cubic), _mm256_mul_ps(z, z));
-        __m256 s = simd_sigmoid(_mm256_mul_ps(scale, _mm256_fmadd_ps(z, square, z)));
-        __m256 inner = _mm256_mul_ps(scale, _mm256_fmadd_ps(_mm256_set1_ps(3), square, one));
-        return act_gate_slope(z, s, inner);
-    }
-    if (act == SG_ACT_RELU)
-        return _mm256_and_ps(one, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ));
-    if (act == SG_ACT_SWISH) return act_gate_slope(x, simd_sigmoid(x), one);
-    if (act == SG_ACT_SIGMOID) {
-        __m256 s = simd_sigmoid(x);
-        return _mm256_fnmadd_ps(s, s, s);
-    }
-    return one;
-}
-
-static inline void act_forward(float *y, const float *x, sg_activation act, int64_t n)
+SIMD_INLINE void act_forward(float *y, const float *x, sg_activation act, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 8)
         simd_store(y + i, act_value(simd_load(x + i, n - i), act), n - i);
 }
 
-static inline void act_backward(float *dx, const float *dy, const float *x, sg_activation act,
-                                int64_t n, bool accumulate)
+SIMD_INLINE void act_backward(float *dx, const float *dy, const float *x, sg_activation act,
+                              int64_t n, bool accumulate)
 {
     for (int64_t i = 0; i < n; i += 8) {
         __m256 slope = act_slope(simd_load(x + i, n - i), act);
@@ -82,6 +34,9 @@ void sg_avx2_act_forward(float *y, const float *x, sg_activation act, int64_t n)
     case SG_ACT_SIGMOID:
         act_forward(y, x, SG_ACT_SIGMOID, n);
         break;
+    case SG_ACT_GELU_ERF:
+        act_forward(y, x, SG_ACT_GELU_ERF, n);
+        break;
     default:
         act_forward(y, x, SG_ACT_IDENTITY, n);
         break;
@@ -104,50 +59,11 @@ void sg_avx2_act_backward(float *dx, const float *dy, const float *x, sg_activat
     case SG_ACT_SIGMOID:
         act_backward(dx, dy, x, SG_ACT_SIGMOID, n, accumulate);
         break;
+    case SG_ACT_GELU_ERF:
+        act_backward(dx, dy, x, SG_ACT_GELU_ERF, n, accumulate);
+        break;
     default:
         act_backward(dx, dy, x, SG_ACT_IDENTITY, n, accumulate);
         break;
-    }
-}
-
-// min returns its second operand when one is NaN, so that NaN passes.
-static inline __m256 swiglu_gate(__m256 x)
-{
-    return _mm256_min_ps(_mm256_set1_ps(swiglu_limit), x);
-}
-
-void sg_avx2_swiglu_forward(float *y, const float *u, int64_t rows, int64_t f)
-{
-    const __m256 one = _mm256_set1_ps(1), alpha = _mm256_set1_ps(swiglu_alpha);
-    for (int64_t r = 0; r < rows; r++, u += 2 * f, y += f) {
-        for (int64_t i = 0; i < f; i += 8) {
-            __m256 gate = swiglu_gate(simd_load(u + i, f - i));
-            __m256 linear = simd_clamp(simd_load(u + f + i, f - i), -swiglu_limit, swiglu_limit);
-            __m256 act = _mm256_mul_ps(gate, simd_sigmoid(_mm256_mul_ps(alpha, gate)));
-            simd_store(y + i, _mm256_mul_ps(act, _mm256_add_ps(linear, one)), f - i);
-        }
-    }
-}
-
-void sg_avx2_swiglu_backward(float *du, const float *dy, const float *u, int64_t rows, int64_t f)
-{
-    const __m256 one = _mm256_set1_ps(1), alpha = _mm256_set1_ps(swiglu_alpha);
-    for (int64_t r = 0; r < rows; r++, u += 2 * f, du += 2 * f, dy += f) {
-        for (int64_t i = 0; i < f; i += 8) {
-            int64_t left = f - i;
-            __m256 grad = simd_load(dy + i, left);
-            __m256 gate_in = simd_load(u + i, left), linear_in = simd_load(u + f + i, left);
-            __m256 gate = swiglu_gate(gate_in);
-            __m256 linear = simd_clamp(linear_in, -swiglu_limit, swiglu_limit);
-            __m256 s = simd_sigmoid(_mm256_mul_ps(alpha, gate));
-            __m256 slope = act_gate_slope(gate, s, alpha);
-            __m256 dgate = _mm256_mul_ps(_mm256_mul_ps(grad, _mm256_add_ps(linear, one)), slope);
-            __m256 dlinear = _mm256_mul_ps(grad, _mm256_mul_ps(gate, s));
-            // A value that was cut differs from what came in; NaN was not cut.
-            __m256 gate_cut = _mm256_cmp_ps(gate, gate_in, _CMP_NEQ_OQ);
-            __m256 linear_cut = _mm256_cmp_ps(linear, linear_in, _CMP_NEQ_OQ);
-            simd_store(du + i, _mm256_andnot_ps(gate_cut, dgate), left);
-            simd_store(du + f + i, _mm256_andnot_ps(linear_cut, dlinear), left);
-        }
     }
 }

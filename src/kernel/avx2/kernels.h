@@ -19,7 +19,7 @@ void sg_avx2_rmsnorm_forward(float *y, float *rstd, const float *x, const float 
 void sg_avx2_rmsnorm_backward(float *dx, float *dw, const float *dy, const float *x, const float *w,
                               const float *rstd, int64_t rows, int64_t d, bool accumulate);
 void sg_avx2_rope(float *y, const float *x, const float *cosines, const float *sines, int64_t heads,
-                  int64_t half, float s);
+                  int64_t head_dim, int64_t half, float s);
 void sg_avx2_softmax_forward(float *y, const float *x, int64_t rows, int64_t n);
 void sg_avx2_softmax_backward(float *dx, const float *dy, const float *y, int64_t rows, int64_t n,
                               bool accumulate);
@@ -28,8 +28,10 @@ void sg_avx2_attention_row(float *s, float *dp, float lse, float delta, int64_t 
 void sg_avx2_act_forward(float *y, const float *x, sg_activation act, int64_t n);
 void sg_avx2_act_backward(float *dx, const float *dy, const float *x, sg_activation act, int64_t n,
                           bool accumulate);
-void sg_avx2_swiglu_forward(float *y, const float *u, int64_t rows, int64_t f);
-void sg_avx2_swiglu_backward(float *du, const float *dy, const float *u, int64_t rows, int64_t f);
+void sg_avx2_glu_forward(float *y, const float *u, int64_t rows, int64_t f,
+                         const sg_glu_form *form);
+void sg_avx2_glu_backward(float *du, const float *dy, const float *u, int64_t rows, int64_t f,
+                          const sg_glu_form *form);
 
 void sg_avx2_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k);
 void sg_avx2_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
@@ -56,6 +58,19 @@ void sg_avx2_gather_dots_int8(float *a, const float *x, const int8_t *table, con
                               const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+
+void sg_avx2_from_f16(float *y, const uint16_t *x, int64_t n);
+void sg_avx2_thin_product_f16(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                              const uint16_t *w, int64_t ldw, int64_t n, int64_t d);
+void sg_avx2_gather_dots_f16(float *a, const float *x, const uint16_t *table, const int32_t *rows,
+                             const int32_t *next, int64_t count, int64_t d);
+void sg_avx2_gather_sum_f16(float *y, const float *z, const uint16_t *table, const int32_t *rows,
+                            const int32_t *next, int64_t count, int64_t d);
+void sg_avx2_from_blocks(float *y, sg_weights type, const void *blocks, const void *scales,
+                         int64_t n);
+void sg_avx2_dots_blocks(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                         sg_weights type, const void *table, const void *scales,
+                         const int32_t *rows, int64_t n, int64_t d);
 
 void sg_avx2_adamw(float *p, float *m, float *v, const float *g, int64_t n,
                    const sg_adamw_args *args);

@@ -1,4 +1,4 @@
-// Weights in bf16 or int8: widened in registers, sixteen at a time, then used as the wide kernels use
+// Weights in bf16, f16 or int8: widened in registers, sixteen at a time, then used as the wide kernels use
 // theirs. What a weight is made of is a constant where these are used, so each pair of kernels is
 // one loop written once. From memory these wait for the first lines of each row above all: the rows
 // that come next, in the same call or the next, are prefetched.
@@ -10,7 +10,12 @@
 // Always inlined, so that constants given to them are constants in them.
 #define NARROW_INLINE static inline __attribute__((always_inline))
 
-typedef enum narrow_kind { NARROW_BF16, NARROW_INT8 } narrow_kind;
+typedef enum narrow_kind { NARROW_BF16, NARROW_F16, NARROW_INT8 } narrow_kind;
+
+NARROW_INLINE int64_t narrow_bytes(narrow_kind kind)
+{
+    return kind == NARROW_INT8 ? 1 : 2;
+}
 
 NARROW_INLINE __m256 narrow_widen_bf16(__m128i w)
 {
@@ -37,6 +42,9 @@ NARROW_INLINE narrow_piece narrow_weights(const void *w, narrow_kind kind)
         return (narrow_piece){_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)),
                               _mm256_castsi256_ps(odd)};
     }
+    if (kind == NARROW_F16)
+        return (narrow_piece){_mm256_cvtph_ps(_mm_loadu_si128(w)),
+                              _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)w + 1))};
     return (narrow_piece){
         narrow_widen_int8(_mm_loadl_epi64(w)),
         narrow_widen_int8(_mm_loadl_epi64((const __m128i *)((const char *)w + 8)))};
@@ -66,7 +74,7 @@ NARROW_INLINE void narrow_store(float *y, narrow_piece p, narrow_kind kind)
 NARROW_INLINE narrow_piece narrow_weights_end(const void *w, int64_t left, narrow_kind kind)
 {
     char bytes[32] = {0};
-    memcpy(bytes, w, (size_t)left * (kind == NARROW_BF16 ? 2 : 1));
+    memcpy(bytes, w, (size_t)(left * narrow_bytes(kind)));
     return narrow_weights(bytes, kind);
 }
 
@@ -87,7 +95,7 @@ NARROW_INLINE void narrow_store_end(float *y, narrow_piece p, int64_t left, narr
 NARROW_INLINE const void *narrow_row(const void *table, int64_t row, int64_t stride,
                                      narrow_kind kind)
 {
-    return (const char *)table + row * stride * (kind == NARROW_BF16 ? 2 : 1);
+    return (const char *)table + row * stride * narrow_bytes(kind);
 }
 
 // ---- one by one -------------------------------------------------------------------------------
@@ -122,6 +130,15 @@ void sg_avx2_from_bf16(float *y, const sg_bf16 *x, int64_t n)
         y[i] = sg_bf16_value(x[i]);
 }
 
+void sg_avx2_from_f16(float *y, const uint16_t *x, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + i))));
+    for (; i < n; i++)
+        y[i] = _cvtsh_ss(x[i]);
+}
+
 void sg_avx2_from_int8(float *y, const int8_t *q, float scale, int64_t n)
 {
     const __m256 factor = _mm256_set1_ps(scale);
@@ -139,7 +156,7 @@ void sg_avx2_from_int8(float *y, const int8_t *q, float scale, int64_t n)
 // A line of a row that comes later, once for each line.
 NARROW_INLINE void narrow_prefetch(const void *row, int64_t i, narrow_kind kind)
 {
-    if (i % (kind == NARROW_BF16 ? 32 : 64) == 0)
+    if (i % (64 / narrow_bytes(kind)) == 0)
         _mm_prefetch((const char *)narrow_row(row, i, 1, kind), _MM_HINT_T0);
 }
 
@@ -206,6 +223,12 @@ void sg_avx2_thin_product_bf16(float *y, int64_t ldy, const float *x, int64_t ld
     narrow_thin_product(y, ldy, x, ldx, m, w, ldw, NULL, n, NARROW_BF16, d);
 }
 
+void sg_avx2_thin_product_f16(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                              const uint16_t *w, int64_t ldw, int64_t n, int64_t d)
+{
+    narrow_thin_product(y, ldy, x, ldx, m, w, ldw, NULL, n, NARROW_F16, d);
+}
+
 void sg_avx2_thin_product_int8(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                                const int8_t *w, int64_t ldw, const float *scales, int64_t n,
                                int64_t d)
@@ -257,6 +280,12 @@ void sg_avx2_gather_dots_bf16(float *a, const float *x, const sg_bf16 *table, co
                               const int32_t *next, int64_t count, int64_t d)
 {
     narrow_gather_dots(a, x, table, NULL, rows, next, count, NARROW_BF16, d);
+}
+
+void sg_avx2_gather_dots_f16(float *a, const float *x, const uint16_t *table, const int32_t *rows,
+                             const int32_t *next, int64_t count, int64_t d)
+{
+    narrow_gather_dots(a, x, table, NULL, rows, next, count, NARROW_F16, d);
 }
 
 void sg_avx2_gather_dots_int8(float *a, const float *x, const int8_t *table, const float *scales,
@@ -332,6 +361,12 @@ void sg_avx2_gather_sum_bf16(float *y, const float *z, const sg_bf16 *table, con
                              const int32_t *next, int64_t count, int64_t d)
 {
     narrow_gather_sum(y, z, table, NULL, rows, next, count, NARROW_BF16, d);
+}
+
+void sg_avx2_gather_sum_f16(float *y, const float *z, const uint16_t *table, const int32_t *rows,
+                            const int32_t *next, int64_t count, int64_t d)
+{
+    narrow_gather_sum(y, z, table, NULL, rows, next, count, NARROW_F16, d);
 }
 
 void sg_avx2_gather_sum_int8(float *y, const float *z, const int8_t *table, const float *scales,

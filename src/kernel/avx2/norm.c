@@ -55,10 +55,10 @@ void sg_avx2_rmsnorm_backward(float *dx, float *dw, const float *dy, const float
 }
 
 void sg_avx2_rope(float *y, const float *x, const float *cosines, const float *sines, int64_t heads,
-                  int64_t half, float s)
+                  int64_t head_dim, int64_t half, float s)
 {
     const __m256 sign = _mm256_set1_ps(s);
-    for (int64_t h = 0; h < heads; h++, x += 2 * half, y += 2 * half) {
+    for (int64_t h = 0; h < heads; h++, x += head_dim, y += head_dim) {
         for (int64_t i = 0; i < half; i += 8) {
             int64_t left = half - i;
             __m256 x1 = simd_load(x + i, left), x2 = simd_load(x + half + i, left);
@@ -67,5 +67,7 @@ void sg_avx2_rope(float *y, const float *x, const float *cosines, const float *s
             simd_store(y + i, _mm256_fnmadd_ps(x2, t, _mm256_mul_ps(x1, c)), left);
             simd_store(y + half + i, _mm256_fmadd_ps(x1, t, _mm256_mul_ps(x2, c)), left);
         }
+        for (int64_t i = 2 * half; i < head_dim; i += 8)
+            simd_store(y + i, simd_load(x + i, head_dim - i), head_dim - i);
     }
 }

@@ -33,6 +33,18 @@ void sg_avx512_gather_sum_bf16(float *y, const float *z, const sg_bf16 *table, c
     rows_gather_sum(y, z, table, NULL, rows, next, count, true, ROWS_BF16, d);
 }
 
+void sg_avx512_gather_dots_f16(float *a, const float *x, const uint16_t *table, const int32_t *rows,
+                               const int32_t *next, int64_t count, int64_t d)
+{
+    rows_gather_dots(a, x, table, rows, next, count, true, ROWS_F16, d);
+}
+
+void sg_avx512_gather_sum_f16(float *y, const float *z, const uint16_t *table, const int32_t *rows,
+                              const int32_t *next, int64_t count, int64_t d)
+{
+    rows_gather_sum(y, z, table, NULL, rows, next, count, true, ROWS_F16, d);
+}
+
 void sg_avx512_gather_dots_int8(float *a, const float *x, const int8_t *table, const float *scales,
                                 const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {

@@ -1,4 +1,4 @@
-// Weights in bf16 or int8: made, widened, and multiplied with few rows.
+// Weights in bf16, f16 or int8: made, widened, and multiplied with few rows.
 #include "kernel/avx512/kernels.h"
 #include "kernel/avx512/rows.h"
 
@@ -29,6 +29,15 @@ void sg_avx512_from_bf16(float *y, const sg_bf16 *x, int64_t n)
     }
 }
 
+void sg_avx512_from_f16(float *y, const uint16_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 lanes = simd_lanes(n - i);
+        __m512 wide = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x + i));
+        _mm512_mask_storeu_ps(y + i, lanes, wide);
+    }
+}
+
 void sg_avx512_from_int8(float *y, const int8_t *q, float scale, int64_t n)
 {
     const __m512 factor = _mm512_set1_ps(scale);
@@ -43,6 +52,12 @@ void sg_avx512_thin_product_bf16(float *y, int64_t ldy, const float *x, int64_t 
                                  const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d)
 {
     rows_thin_product(y, ldy, x, ldx, m, w, ldw, n, ROWS_BF16, d);
+}
+
+void sg_avx512_thin_product_f16(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                                const uint16_t *w, int64_t ldw, int64_t n, int64_t d)
+{
+    rows_thin_product(y, ldy, x, ldx, m, w, ldw, n, ROWS_F16, d);
 }
 
 void sg_avx512_thin_product_int8(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,

@@ -1,5 +1,5 @@
 // Products with rows of weights and sums of such rows, each loop written once for every type of
-// weight: f32, bf16, and int8 as whole numbers, without its scale. Up to eight rows go together, so that
+// weight: f32, bf16, f16, and int8 as whole numbers, without its scale. Up to eight rows go together, so that
 // many waits for memory are under way at a time, and each piece of the vector is loaded once for
 // all of them. What a row gives does not depend on how many go together.
 #ifndef SG_KERNEL_AVX512_ROWS_H
@@ -10,12 +10,12 @@
 #include "kernel/avx512/simd.h"
 #include "kernel/bf16.h"
 
-typedef enum rows_kind { ROWS_F32, ROWS_BF16, ROWS_INT8 } rows_kind;
+typedef enum rows_kind { ROWS_F32, ROWS_BF16, ROWS_F16, ROWS_INT8 } rows_kind;
 
 // The row that begins `elements` behind w.
 SIMD_INLINE const void *rows_at(const void *w, int64_t elements, rows_kind kind)
 {
-    return (const char *)w + elements * (kind == ROWS_F32 ? 4 : kind == ROWS_BF16 ? 2 : 1);
+    return (const char *)w + elements * (kind == ROWS_F32 ? 4 : kind == ROWS_INT8 ? 1 : 2);
 }
 
 // 32 numbers in two vectors: the first and the last sixteen, but of a bf16 row, and of what it meets,
@@ -73,6 +73,11 @@ SIMD_INLINE rows_piece rows_load(const void *row, int64_t i, rows_mask m, rows_k
         __m512i odd = _mm512_and_si512(bits, _mm512_set1_epi32((int32_t)0xffff0000));
         return (rows_piece){_mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)),
                             _mm512_castsi512_ps(odd)};
+    }
+    if (kind == ROWS_F16) {
+        const uint16_t *w = (const uint16_t *)row + i;
+        return (rows_piece){_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m.a, w)),
+                            _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m.b, w + 16))};
     }
     const int8_t *q = (const int8_t *)row + i;
     __m512i a = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m.a, q));

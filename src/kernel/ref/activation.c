@@ -1,4 +1,4 @@
-// Activations, and the clamped SwiGLU of GPT-OSS.
+// Activations.
 //
 // GELU in its tanh form (Hendrycks & Gimpel 2016) is computed through 1 + tanh(u) = 2 sigmoid(2u):
 // gelu(x) = x sigmoid(2u), 2u = sqrt(8/pi) (x + 0.044715 x^3), which keeps its relative accuracy
@@ -10,11 +10,16 @@ static const double gelu_scale = 1.5957691216057308; // sqrt(8/pi)
 static const double gelu_cubic = 0.044715;
 // Beyond it the sigmoid is 0 or 1 and its slope 0; without the cut x^2 could overflow.
 static const double gelu_limit = 20;
+static const double normal_density = 0.39894228040143268; // 1 / sqrt(2 pi)
 
-static const double swiglu_limit = 7;
-static const double swiglu_alpha = 1.702;
+// The normal distribution function. erfc keeps its relative accuracy for negative x, but only if its
+// argument is not rounded to float.
+static sg_real act_normal(sg_real x)
+{
+    return (sg_real)(erfc(-(double)x * M_SQRT1_2) / 2);
+}
 
-static sg_real act_value(sg_real x, sg_activation act)
+sg_real sg_ref_act_value(sg_real x, sg_activation act)
 {
     switch (act) {
     case SG_ACT_GELU: {
@@ -27,13 +32,15 @@ static sg_real act_value(sg_real x, sg_activation act)
         return x * sg_real_sigmoid(x);
     case SG_ACT_SIGMOID:
         return sg_real_sigmoid(x);
+    case SG_ACT_GELU_ERF:
+        return x * act_normal(x);
     default:
         return x;
     }
 }
 
 // d/dx x sigmoid(h(x)) = s + x s (1 - s) h'(x), s = sigmoid(h(x)).
-static sg_real act_slope(sg_real x, sg_activation act)
+sg_real sg_ref_act_slope(sg_real x, sg_activation act)
 {
     const sg_real limit = (sg_real)gelu_limit;
     switch (act) {
@@ -53,6 +60,8 @@ static sg_real act_slope(sg_real x, sg_activation act)
         sg_real s = sg_real_sigmoid(x);
         return s * (1 - s);
     }
+    case SG_ACT_GELU_ERF: // Phi(x) + x Phi'(x)
+        return act_normal(x) + x * ((sg_real)normal_density * sg_real_exp(-x * x / 2));
     default:
         return 1;
     }
@@ -61,45 +70,14 @@ static sg_real act_slope(sg_real x, sg_activation act)
 void sg_ref_act_forward(sg_real *y, const sg_real *x, sg_activation act, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = act_value(x[i], act);
+        y[i] = sg_ref_act_value(x[i], act);
 }
 
 void sg_ref_act_backward(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
                          int64_t n, bool accumulate)
 {
     for (int64_t i = 0; i < n; i++) {
-        sg_real value = dy[i] * act_slope(x[i], act);
+        sg_real value = dy[i] * sg_ref_act_slope(x[i], act);
         dx[i] = accumulate ? dx[i] + value : value;
-    }
-}
-
-void sg_ref_swiglu_forward(sg_real *y, const sg_real *u, int64_t rows, int64_t f)
-{
-    const sg_real limit = (sg_real)swiglu_limit, alpha = (sg_real)swiglu_alpha;
-    for (int64_t r = 0; r < rows; r++, u += 2 * f, y += f) {
-        for (int64_t i = 0; i < f; i++) {
-            sg_real gate = u[i] > limit ? limit : u[i];
-            sg_real linear = u[f + i];
-            linear = linear > limit ? limit : linear < -limit ? -limit : linear;
-            y[i] = gate * sg_real_sigmoid(alpha * gate) * (linear + 1);
-        }
-    }
-}
-
-void sg_ref_swiglu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
-                            int64_t f)
-{
-    const sg_real limit = (sg_real)swiglu_limit, alpha = (sg_real)swiglu_alpha;
-    for (int64_t r = 0; r < rows; r++, u += 2 * f, du += 2 * f, dy += f) {
-        for (int64_t i = 0; i < f; i++) {
-            sg_real gate = u[i] > limit ? limit : u[i];
-            sg_real linear = u[f + i];
-            bool linear_cut = linear > limit || linear < -limit;
-            linear = linear > limit ? limit : linear < -limit ? -limit : linear;
-            sg_real s = sg_real_sigmoid(alpha * gate);
-            sg_real slope = s + gate * (s * (1 - s)) * alpha;
-            du[i] = u[i] > limit ? 0 : dy[i] * (linear + 1) * slope;
-            du[f + i] = linear_cut ? 0 : dy[i] * (gate * s);
-        }
     }
 }

@@ -1,4 +1,5 @@
-// Weights in bf16 or int8: widened one by one and used as the wide kernels use theirs.
+// Weights in bf16, f16 or int8: widened one by one and used as the wide kernels use theirs.
+#include "base/half.h"
 #include "kernel/ref/ref.h"
 
 void sg_ref_to_bf16(sg_bf16 *y, const sg_real *x, int64_t n)
@@ -84,4 +85,45 @@ void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, c
     for (int64_t j = 0; j < count; j++)
         for (int64_t i = 0; i < d; i++)
             y[i] += z[j] * scales[rows[j]] * table[rows[j] * d + i];
+}
+
+// ---- halves -----------------------------------------------------------------------------------
+
+void sg_ref_from_f16(sg_real *y, const uint16_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = sg_half_value(x[i]);
+}
+
+static sg_real ref_dot_f16(const sg_real *x, const uint16_t *w, int64_t n)
+{
+    sg_real sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i] * sg_half_value(w[i]);
+    return sum;
+}
+
+void sg_ref_thin_product_f16(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                             const uint16_t *w, int64_t ldw, int64_t n, int64_t d)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            y[i * ldy + j] = ref_dot_f16(x + i * ldx, w + j * ldw, d);
+}
+
+void sg_ref_gather_dots_f16(sg_real *a, const sg_real *x, const uint16_t *table,
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
+{
+    (void)next;
+    for (int64_t j = 0; j < count; j++)
+        a[j] = ref_dot_f16(x, table + rows[j] * d, d);
+}
+
+void sg_ref_gather_sum_f16(sg_real *y, const sg_real *z, const uint16_t *table, const int32_t *rows,
+                           const int32_t *next, int64_t count, int64_t d)
+{
+    (void)next;
+    for (int64_t j = 0; j < count; j++)
+        for (int64_t i = 0; i < d; i++)
+            y[i] += z[j] * sg_half_value(table[rows[j] * d + i]);
 }

@@ -33,13 +33,15 @@ void sg_ref_rmsnorm_backward(sg_real *dx, sg_real *dw, const sg_real *dy, const 
 }
 
 void sg_ref_rope(sg_real *y, const sg_real *x, const sg_real *cosines, const sg_real *sines,
-                 int64_t heads, int64_t half, sg_real s)
+                 int64_t heads, int64_t head_dim, int64_t half, sg_real s)
 {
-    for (int64_t h = 0; h < heads; h++, x += 2 * half, y += 2 * half) {
+    for (int64_t h = 0; h < heads; h++, x += head_dim, y += head_dim) {
         for (int64_t i = 0; i < half; i++) {
             sg_real x1 = x[i], x2 = x[half + i], c = cosines[i], t = s * sines[i];
             y[i] = x1 * c - x2 * t;
             y[half + i] = x2 * c + x1 * t;
         }
+        for (int64_t i = 2 * half; i < head_dim; i++)
+            y[i] = x[i];
     }
 }

@@ -21,18 +21,22 @@ void sg_ref_rmsnorm_backward(sg_real *dx, sg_real *dw, const sg_real *dy, const 
                              const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
                              bool accumulate);
 void sg_ref_rope(sg_real *y, const sg_real *x, const sg_real *cosines, const sg_real *sines,
-                 int64_t heads, int64_t half, sg_real s);
+                 int64_t heads, int64_t head_dim, int64_t half, sg_real s);
 void sg_ref_softmax_forward(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
 void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
 void sg_ref_attention_row(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
 
+// One number; slope: the derivative.
+sg_real sg_ref_act_value(sg_real x, sg_activation act);
+sg_real sg_ref_act_slope(sg_real x, sg_activation act);
 void sg_ref_act_forward(sg_real *y, const sg_real *x, sg_activation act, int64_t n);
 void sg_ref_act_backward(sg_real *dx, const sg_real *dy, const sg_real *x, sg_activation act,
                          int64_t n, bool accumulate);
-void sg_ref_swiglu_forward(sg_real *y, const sg_real *u, int64_t rows, int64_t f);
-void sg_ref_swiglu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows,
-                            int64_t f);
+void sg_ref_glu_forward(sg_real *y, const sg_real *u, int64_t rows, int64_t f,
+                        const sg_glu_form *form);
+void sg_ref_glu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64_t rows, int64_t f,
+                         const sg_glu_form *form);
 
 void sg_ref_topk(int32_t *ids, sg_real *scores, const sg_real *x, int64_t n, int64_t k);
 void sg_ref_product_topk(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
@@ -59,6 +63,19 @@ void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, 
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,
                             const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+
+void sg_ref_from_f16(sg_real *y, const uint16_t *x, int64_t n);
+void sg_ref_thin_product_f16(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                             const uint16_t *w, int64_t ldw, int64_t n, int64_t d);
+void sg_ref_gather_dots_f16(sg_real *a, const sg_real *x, const uint16_t *table,
+                            const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+void sg_ref_gather_sum_f16(sg_real *y, const sg_real *z, const uint16_t *table, const int32_t *rows,
+                           const int32_t *next, int64_t count, int64_t d);
+void sg_ref_from_blocks(sg_real *y, sg_weights type, const void *blocks, const void *scales,
+                        int64_t n);
+void sg_ref_dots_blocks(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
+                        sg_weights type, const void *table, const void *scales, const int32_t *rows,
+                        int64_t n, int64_t d);
 
 void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);

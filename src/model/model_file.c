@@ -1,0 +1,249 @@
+// Telling the kinds of models apart, and what each says of itself.
+#include "model/model_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "format/gguf_config.h"
+#include "format/hf_config.h"
+#include "format/json.h"
+#include "format/model_folder.h"
+#include "model/config.h"
+#include "model/tensor_read.h"
+
+enum { file_config_limit = 16 << 20 };
+
+// ---- tensors by format ------------------------------------------------------------------------
+
+static size_t safetensors_count(const void *file)
+{
+    return sg_safetensors_count(file);
+}
+
+static const sg_tensor_view *safetensors_at(const void *file, size_t i)
+{
+    return sg_safetensors_at(file, i);
+}
+
+static const sg_tensor_view *safetensors_find(const void *file, const char *name)
+{
+    return sg_safetensors_find(file, name);
+}
+
+sg_tensors sg_tensors_of_safetensors(const sg_safetensors *file)
+{
+    return (sg_tensors){file, sg_safetensors_name(file), safetensors_count, safetensors_at,
+                        safetensors_find};
+}
+
+static size_t gguf_count(const void *file)
+{
+    return sg_gguf_count(file);
+}
+
+static const sg_tensor_view *gguf_at(const void *file, size_t i)
+{
+    return sg_gguf_at(file, i);
+}
+
+static const sg_tensor_view *gguf_find(const void *file, const char *name)
+{
+    return sg_gguf_find(file, name);
+}
+
+static size_t llama2c_count(const void *file)
+{
+    return sg_llama2c_count(file);
+}
+
+static const sg_tensor_view *llama2c_at(const void *file, size_t i)
+{
+    return sg_llama2c_at(file, i);
+}
+
+static const sg_tensor_view *llama2c_find(const void *file, const char *name)
+{
+    return sg_llama2c_find(file, name);
+}
+
+// ---- opening ------------------------------------------------------------------------------------
+
+static sg_status file_read_config(sg_model_file *f, const char *folder, sg_error *err)
+{
+    char path[SG_PATH_MAX], *text;
+    size_t bytes;
+    json_t *object;
+    SG_TRY(sg_path_join(path, sizeof path, folder, "config.json", err));
+    SG_TRY(sg_file_read(path, file_config_limit, &text, &bytes, err));
+    sg_status status = sg_json_parse(text, bytes, path, &object, err);
+    const char *type = NULL;
+    if (status == SG_OK) {
+        status = sg_json_get_string(object, path, "model_type", true, &type, err);
+        if (status == SG_OK) snprintf(f->type, sizeof f->type, "%.31s", type);
+        if (status == SG_OK && strcmp(type, "sgatlin") == 0) {
+            status = sg_config_parse(text, bytes, path, &f->config, err);
+        } else if (status == SG_OK) {
+            status = sg_hf_config_read(object, path, &f->config, err);
+            if (status == SG_OK && sg_config_complete(&f->config, err) != SG_OK)
+                status = sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
+        }
+        json_decref(object);
+    }
+    sg_free(text);
+    return status;
+}
+
+static sg_status file_open_folder(sg_model_file *f, const char *folder, sg_error *err)
+{
+    SG_TRY(sg_model_folder_recover(folder, err));
+    SG_TRY(file_read_config(f, folder, err));
+    SG_TRY(sg_safetensors_open(folder, &f->safetensors, err));
+    f->tensors = sg_tensors_of_safetensors(f->safetensors);
+    return SG_OK;
+}
+
+static sg_status file_open_gguf(sg_model_file *f, const char *path, sg_error *err)
+{
+    SG_TRY(sg_gguf_open(path, &f->gguf, err));
+    f->tensors = (sg_tensors){f->gguf, sg_gguf_name(f->gguf), gguf_count, gguf_at, gguf_find};
+    snprintf(f->type, sizeof f->type, "gguf");
+    SG_TRY(sg_gguf_config_read(f->gguf, &f->config, err));
+    if (sg_config_complete(&f->config, err) == SG_OK) return SG_OK;
+    return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
+}
+
+static sg_status file_open_llama2c(sg_model_file *f, const char *path, sg_error *err)
+{
+    SG_TRY(sg_llama2c_open(path, &f->llama2c, err));
+    f->tensors = (sg_tensors){f->llama2c, sg_llama2c_name(f->llama2c), llama2c_count, llama2c_at,
+                              llama2c_find};
+    snprintf(f->type, sizeof f->type, "llama2c");
+    const sg_llama2c_sizes *s = sg_llama2c_get_sizes(f->llama2c);
+    f->config = (sg_config){.vocab_size = s->vocab_size,
+                            .hidden_size = s->dim,
+                            .num_hidden_layers = s->n_layers,
+                            .num_attention_heads = s->n_heads,
+                            .num_key_value_heads = s->n_kv_heads,
+                            .head_dim = s->dim / s->n_heads,
+                            .max_position_embeddings = s->seq_len,
+                            .rms_norm_eps = 1e-5,
+                            .rope_theta = 10000,
+                            .rope_interleaved = 1,
+                            .pad_token_id = -1,
+                            .bos_token_id = s->vocab_size > 2 ? 1 : -1,
+                            .eos_token_id = s->vocab_size > 2 ? 2 : -1,
+                            .untied_classifier = !s->tied,
+                            .qk_norm = "none",
+                            .ffn = "glu",
+                            .ffn_activation = "swiglu",
+                            .ffn_intermediate_size = s->hidden_dim};
+    if (sg_config_complete(&f->config, err) == SG_OK) return SG_OK;
+    return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
+}
+
+static sg_status file_is_gguf(const char *path, bool *is, sg_error *err)
+{
+    sg_map map;
+    SG_TRY(sg_map_open(path, &map, err));
+    *is = map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0;
+    sg_map_close(&map);
+    return SG_OK;
+}
+
+static sg_status file_open(sg_model_file *f, const char *path, sg_error *err)
+{
+    sg_fs_info info;
+    bool gguf = false;
+    sg_status found = sg_path_info(path, &info, err);
+    if (found == SG_ERR_NOT_FOUND) return sg_fail(err, SG_ERR_NOT_FOUND, "%s: no such model", path);
+    SG_TRY(found);
+    if (info.is_folder) {
+        SG_TRY(file_open_folder(f, path, err));
+    } else {
+        SG_TRY(file_is_gguf(path, &gguf, err));
+        SG_TRY(gguf ? file_open_gguf(f, path, err) : file_open_llama2c(f, path, err));
+    }
+    f->map = sg_tensor_map_find(f->type);
+    if (f->map != NULL) return SG_OK;
+    return sg_fail(err, SG_ERR_INTERNAL, "%s: no rules for the tensors of %s", path, f->type);
+}
+
+sg_status sg_model_file_open(const char *path, sg_model_file **out, sg_error *err)
+{
+    *out = NULL;
+    sg_model_file *f = sg_alloc_zero(1, sizeof *f);
+    if (f == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+    sg_status status = file_open(f, path, err);
+    if (status != SG_OK) {
+        sg_model_file_close(f);
+        return status;
+    }
+    *out = f;
+    return SG_OK;
+}
+
+void sg_model_file_close(sg_model_file *f)
+{
+    if (f == NULL) return;
+    sg_safetensors_close(f->safetensors);
+    sg_gguf_close(f->gguf);
+    sg_llama2c_close(f->llama2c);
+    sg_free(f);
+}
+
+// ---- checking -----------------------------------------------------------------------------------
+
+static int file_compare(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// Marks by name: the tensors that parameters are made of, sorted.
+static sg_status file_check_rest(const sg_tensor_map *map, const sg_tensors *tensors,
+                                 const sg_config *config, const char **used, size_t n_used,
+                                 sg_error *err)
+{
+    qsort(used, n_used, sizeof *used, file_compare);
+    for (size_t i = 0; i < tensors->count(tensors->file); i++) {
+        const char *name = tensors->at(tensors->file, i)->name;
+        if (n_used > 0 && bsearch(&name, used, n_used, sizeof *used, file_compare)) continue;
+        if (!sg_tensor_map_skips(map, config, name))
+            return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is not part of this model",
+                           tensors->name, name);
+    }
+    return SG_OK;
+}
+
+sg_status sg_model_file_check(const sg_tensor_map *map, const sg_tensors *tensors,
+                              const sg_config *config, const sg_param_list *params, sg_error *err)
+{
+    sg_pieces pieces = {0};
+    const char **used = NULL;
+    size_t n_used = 0, capacity = 0;
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < params->count && status == SG_OK; i++) {
+        status = sg_tensor_map_pieces(map, config, &params->specs[i], tensors, &pieces, err);
+        if (status == SG_OK && n_used + pieces.count > capacity) {
+            capacity = 2 * (n_used + pieces.count);
+            const char **more = sg_realloc((void *)used, capacity * sizeof *used);
+            if (more == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
+            if (more != NULL) used = more;
+        }
+        for (size_t p = 0; p < pieces.count && status == SG_OK; p++) {
+            const sg_tensor_view *view = pieces.items[p].view;
+            sg_weights type;
+            if (view->dtype != SG_DTYPE_F64 && !sg_weights_of_dtype(view->dtype, &type))
+                status = sg_fail(err, SG_ERR_MISMATCH,
+                                 "%s: tensor %s: found %s, expected floating-point weights",
+                                 tensors->name, view->name, sg_dtype_name(view->dtype));
+            used[n_used++] = view->name;
+        }
+    }
+    sg_pieces_free(&pieces);
+    if (status == SG_OK) status = file_check_rest(map, tensors, config, used, n_used, err);
+    sg_free((void *)used);
+    return status;
+}

@@ -1,0 +1,210 @@
+// Checkpoints of other programs' model types against what the Hugging Face library computes from them
+// (tests/twins/checkpoint_twin.py): logits with weights copied, as stored, and token by token from
+// caches; loss and every gradient.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "format/safetensors.h"
+#include "model/graph.h"
+#include "model/model.h"
+#include "model/tensor_read.h"
+
+static const double tolerance = 2e-5;
+// Of all gradients together the largest are near 1. That of a bias of keys is 0 where nothing rotates
+// them, and nothing but rounding on both sides.
+static const double small = 0.01;
+
+typedef struct checkpoint {
+    char folder[512];
+    sg_context *context;
+    sg_safetensors *expected;
+    int32_t *ids;
+    int64_t count;
+    float *logits;
+} checkpoint;
+
+static void must(sg_status status, const sg_error *err)
+{
+    if (status != SG_OK) fail_msg("%s", err->message);
+}
+
+static float *read_floats(const sg_safetensors *file, const char *name, int64_t *count)
+{
+    sg_error err = {0};
+    const sg_tensor_view *view = sg_safetensors_find(file, name);
+    if (view == NULL) fail_msg("the golden file has no %s", name);
+    *count = sg_tensor_view_elements(view);
+    float *values = sg_alloc_array((size_t)*count, sizeof *values);
+    assert_non_null(values);
+    must(sg_tensor_view_read_f32(view, values, &err), &err);
+    return values;
+}
+
+static void checkpoint_open(checkpoint *c, const char *name)
+{
+    sg_error err = {0};
+    char path[600];
+    int64_t logits;
+    *c = (checkpoint){0};
+    snprintf(c->folder, sizeof c->folder, "%s/golden/checkpoints/%s", SG_TEST_DIR, name);
+    snprintf(path, sizeof path, "%s/expected.safetensors", c->folder);
+    must(sg_context_new(&(sg_context_options){.threads = 2}, &c->context, &err), &err);
+    must(sg_safetensors_open(path, &c->expected, &err), &err);
+    const sg_tensor_view *ids = sg_safetensors_find(c->expected, "ids");
+    assert_non_null(ids);
+    c->count = sg_tensor_view_elements(ids);
+    c->ids = sg_alloc_array((size_t)c->count, sizeof *c->ids);
+    assert_non_null(c->ids);
+    memcpy(c->ids, ids->data, ids->bytes);
+    c->logits = read_floats(c->expected, "logits", &logits);
+}
+
+static void checkpoint_close(checkpoint *c)
+{
+    sg_free(c->ids);
+    sg_free(c->logits);
+    sg_safetensors_close(c->expected);
+    sg_context_free(c->context);
+}
+
+static void expect_close(const char *what, const float *found, const float *expected, int64_t count)
+{
+    double worst = 0, size = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double difference = fabs((double)found[i] - (double)expected[i]);
+        if (difference > worst || isnan(difference)) worst = difference;
+        if (fabs((double)expected[i]) > size) size = fabs((double)expected[i]);
+    }
+    if (size < small) size = small;
+    if (!(worst <= tolerance * size))
+        fail_msg("%s: relative error %.3g, expected at most %g", what, worst / size, tolerance);
+}
+
+static sg_graph *make_graph(const checkpoint *c, const sg_model *m, sg_real *const *grads,
+                            sg_output output)
+{
+    sg_error err = {0};
+    sg_graph *graph;
+    sg_graph_options options = {.batch = 1,
+                                .length = c->count,
+                                .output = output,
+                                .gradient = grads != NULL,
+                                .threads = 1,
+                                .narrow = m->narrow.items};
+    must(sg_graph_new(&m->config, &m->params, m->values, grads, &m->rope, &options, &graph, &err),
+         &err);
+    return graph;
+}
+
+static void check_logits(const checkpoint *c, const sg_model *m, const char *what)
+{
+    sg_graph *graph = make_graph(c, m, NULL, SG_OUTPUT_LOGITS);
+    graph->ids->data = c->ids;
+    sg_run run = {.kernels = sg_kernels_get()};
+    sg_tape_forward(graph->tape, &run);
+    expect_close(what, sg_values(graph->logits), c->logits, c->count * m->config.vocab_size);
+    sg_graph_free(graph);
+}
+
+// A few tokens at once, then one by one.
+static void check_session(const checkpoint *c, sg_model *m, const char *what)
+{
+    sg_error err = {0};
+    sg_session *session;
+    const float *logits;
+    const int64_t prompt = 5, V = m->config.vocab_size;
+    must(sg_session_new(m, 0, &session, &err), &err);
+    must(sg_session_feed(session, c->ids, prompt, &logits, &err), &err);
+    expect_close(what, logits, c->logits + (prompt - 1) * V, V);
+    for (int64_t i = prompt; i < c->count; i++) {
+        must(sg_session_feed(session, c->ids + i, 1, &logits, &err), &err);
+        expect_close(what, logits, c->logits + i * V, V);
+    }
+    sg_session_free(session);
+}
+
+// Targets are the ids one further; the last row has none.
+static void check_gradients(const checkpoint *c, const sg_model *m, const sg_tensor_map *map)
+{
+    sg_error err = {0};
+    char path[600];
+    sg_safetensors *file;
+    sg_param_block grads;
+    snprintf(path, sizeof path, "%s/grads.safetensors", c->folder);
+    must(sg_safetensors_open(path, &file, &err), &err);
+    const sg_tensors tensors = sg_tensors_of_safetensors(file);
+    must(sg_param_block_new(&m->params, "gradients", NULL, &grads, &err), &err);
+    sg_graph *graph = make_graph(c, m, grads.parts, SG_OUTPUT_LOSS);
+    int32_t *targets = sg_alloc_array((size_t)c->count, sizeof *targets);
+    assert_non_null(targets);
+    for (int64_t i = 0; i < c->count; i++)
+        targets[i] = i + 1 < c->count ? c->ids[i + 1] : -1;
+    graph->ids->data = c->ids;
+    graph->targets->data = targets;
+    graph->stats.normaliser = (double)(c->count - 1);
+    sg_run run = {.kernels = sg_kernels_get()};
+    sg_tape_forward(graph->tape, &run);
+    sg_tape_backward(graph->tape, &run);
+    int64_t one;
+    float *loss = read_floats(c->expected, "loss", &one);
+    expect_close("loss", sg_values(graph->loss), loss, 1);
+    sg_pieces pieces = {0};
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        float *expected = sg_alloc_array((size_t)spec->count, sizeof *expected);
+        assert_non_null(expected);
+        must(sg_tensor_map_pieces(map, &m->config, spec, &tensors, &pieces, &err), &err);
+        must(sg_pieces_read(&pieces, spec, expected, &err), &err);
+        expect_close(spec->name, grads.parts[i], expected, spec->count);
+        sg_free(expected);
+    }
+    sg_pieces_free(&pieces);
+    sg_free(loss);
+    sg_free(targets);
+    sg_graph_free(graph);
+    sg_param_block_free(&grads);
+    sg_safetensors_close(file);
+}
+
+static void test_checkpoint(void **state)
+{
+    sg_error err = {0};
+    checkpoint c;
+    sg_model *m;
+    sg_model_file *file;
+    checkpoint_open(&c, *state);
+    must(sg_model_file_open(c.folder, &file, &err), &err);
+    const sg_tensor_map *map = file->map;
+    sg_model_file_close(file);
+    must(sg_model_open(c.context, c.folder, &m, &err), &err);
+    check_logits(&c, m, "logits");
+    check_session(&c, m, "cached logits");
+    check_gradients(&c, m, map);
+    sg_model_free(m);
+    must(sg_model_open_stored(c.context, c.folder, &m, &err), &err);
+    check_logits(&c, m, "logits of stored weights");
+    check_session(&c, m, "cached logits of stored weights");
+    sg_model_free(m);
+    checkpoint_close(&c);
+}
+
+int main(void)
+{
+    static const char *const names[] = {
+        "llama",     "llama_biases", "mistral",  "qwen2",
+        "qwen3",     "gpt2",         "gpt_neox", "gpt_neox_sequential",
+        "opt",       "mixtral",      "olmoe",    "qwen2_moe",
+        "qwen3_moe", "gpt_oss",      "deepseek"};
+    enum { count = sizeof names / sizeof *names };
+    struct CMUnitTest tests[count];
+    for (int i = 0; i < count; i++)
+        tests[i] =
+            (struct CMUnitTest){names[i], test_checkpoint, NULL, NULL, (void *)(uintptr_t)names[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,219 @@
+"""Makes tests/golden/checkpoints/NAME: tiny random checkpoints of the model types that are opened, as the
+Hugging Face library writes them, with what its models compute from them.
+
+Run from anywhere: python3 tests/twins/checkpoint_twin.py [NAME ...]. Needs torch and transformers 5
+(CPU). tests/golden/README.md says what the files hold. DeepSeekMoE, whose code is not in the library,
+is a Llama of the library with experts written here.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "golden" / "checkpoints"
+LENGTH = 12
+MARGIN = 1e-3  # between the last expert that a token takes and the first that it does not
+
+BASE = dict(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, intermediate_size=24, max_position_embeddings=64,
+            bos_token_id=1, eos_token_id=2, pad_token_id=None)
+EXPERTS = dict(num_experts_per_tok=2, num_experts=4)
+
+
+def rope(kind="default", theta=10000.0, **more):
+    return dict(rope_parameters=dict(rope_type=kind, rope_theta=theta, **more))
+
+
+def config(name):
+    t = transformers
+    without = {k: v for k, v in BASE.items() if k != "num_key_value_heads"}
+    llama3 = rope("llama3", 500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                  original_max_position_embeddings=16)
+    yarn = rope("yarn", 700.0, factor=4.0, original_max_position_embeddings=16)
+    return {
+        "llama": lambda: t.LlamaConfig(**BASE, **llama3, rms_norm_eps=1e-5),
+        "llama_biases": lambda: t.LlamaConfig(**BASE, attention_bias=True, mlp_bias=True,
+                                              tie_word_embeddings=True, head_dim=6),
+        "mistral": lambda: t.MistralConfig(**BASE, **rope("linear", 900.0, factor=2.0),
+                                           sliding_window=5),
+        "qwen2": lambda: t.Qwen2Config(**BASE, **yarn, use_sliding_window=True, sliding_window=4,
+                                       max_window_layers=1),
+        "qwen3": lambda: t.Qwen3Config(**BASE, head_dim=6, tie_word_embeddings=True),
+        "gpt2": lambda: t.GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=4, n_positions=32,
+                                     n_inner=None, bos_token_id=1, eos_token_id=2),
+        "gpt_neox": lambda: t.GPTNeoXConfig(**without, hidden_act="gelu",
+                                            **rope(theta=3000.0, partial_rotary_factor=0.5)),
+        "gpt_neox_sequential": lambda: t.GPTNeoXConfig(**{**without, "num_attention_heads": 2},
+                                                       use_parallel_residual=False,
+                                                       hidden_act="relu"),
+        "opt": lambda: t.OPTConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, ffn_dim=24,
+                                   num_attention_heads=4, max_position_embeddings=32,
+                                   word_embed_proj_dim=16, bos_token_id=2, eos_token_id=2,
+                                   pad_token_id=1),
+        "mixtral": lambda: t.MixtralConfig(**BASE, num_local_experts=4, num_experts_per_tok=2,
+                                           sliding_window=7),
+        "olmoe": lambda: t.OlmoeConfig(**BASE, **EXPERTS, clip_qkv=1.5),
+        "qwen2_moe": lambda: t.Qwen2MoeConfig(**BASE, **EXPERTS, moe_intermediate_size=10,
+                                              shared_expert_intermediate_size=14,
+                                              decoder_sparse_step=1, mlp_only_layers=[0]),
+        "qwen3_moe": lambda: t.Qwen3MoeConfig(**BASE, **EXPERTS, head_dim=6, norm_topk_prob=True,
+                                              moe_intermediate_size=10),
+        "gpt_oss": lambda: t.GptOssConfig(**BASE, head_dim=6, num_local_experts=4,
+                                          num_experts_per_tok=2, sliding_window=4,
+                                          **rope("yarn", 1500.0, factor=8.0, beta_fast=32.0,
+                                                 beta_slow=1.0, truncate=False,
+                                                 original_max_position_embeddings=32)),
+        "deepseek": lambda: t.LlamaConfig(**{**BASE, "num_hidden_layers": 3}),
+    }[name]()
+
+
+NAMES = ["llama", "llama_biases", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox",
+         "gpt_neox_sequential", "opt", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss",
+         "deepseek"]
+STORED = {"llama": torch.bfloat16, "gpt_neox": torch.float16, "qwen3_moe": torch.bfloat16}
+
+
+class Gated(nn.Module):
+    def __init__(self, d, f):
+        super().__init__()
+        self.gate_proj = nn.Linear(d, f, bias=False)
+        self.up_proj = nn.Linear(d, f, bias=False)
+        self.down_proj = nn.Linear(f, d, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DeepSeekLayer(nn.Module):
+    """Softmax over all experts, the best k by their own probabilities, and experts for every token."""
+
+    def __init__(self, d, f, experts, k, shared):
+        super().__init__()
+        self.gate = nn.Linear(d, experts, bias=False)
+        self.experts = nn.ModuleList(Gated(d, f) for _ in range(experts))
+        self.shared_experts = Gated(d, f * shared)
+        self.k = k
+
+    def forward(self, x):
+        p = torch.softmax(self.gate(x), -1)
+        weights, ids = torch.topk(p, self.k, -1)
+        best = torch.sort(p, -1, descending=True).values
+        self.margin = float((best[..., self.k - 1] - best[..., self.k]).min())
+        every = torch.stack([e(x) for e in self.experts], -2)
+        chosen = torch.gather(every, -2, ids[..., None].expand(*ids.shape, x.shape[-1]))
+        return (weights[..., None] * chosen).sum(-2) + self.shared_experts(x)
+
+
+def build(name):
+    cfg = config(name)
+    if name == "deepseek":
+        model = transformers.LlamaForCausalLM(cfg)
+        for i, layer in enumerate(model.model.layers):
+            layer.mlp = DeepSeekLayer(16, 10, 6, 3, 2) if i >= 1 else Gated(16, 24)
+        return model
+    cfg._attn_implementation = "eager"
+    if hasattr(cfg, "_experts_implementation"):
+        cfg._experts_implementation = "eager"
+    return transformers.AutoModelForCausalLM.from_config(cfg, attn_implementation="eager")
+
+
+def draw(model, seed, dtype):
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters()):
+            noise = torch.randn(p.shape, generator=g)
+            norm = "norm" in name or "ln_" in name
+            scale = 0.2 if p.dim() < 2 else 0.35
+            value = scale * noise + (1.0 if norm and name.endswith("weight") else 0.0)
+            p.copy_(value.to(dtype).to(torch.float32))
+    return torch.randint(3, 40, (1, LENGTH), generator=g)
+
+
+class Watch:
+    """The narrowest choice that any router makes."""
+
+    def __init__(self, model, k):
+        self.least, self.k = 1.0, k
+        for name, module in model.named_modules():
+            if name.endswith(("mlp.gate", "mlp.router", "block_sparse_moe.gate")):
+                module.register_forward_hook(self.look)
+
+    def look(self, _module, _inputs, output):
+        logits = output[0] if isinstance(output, tuple) else output
+        best = torch.sort(logits.detach().float(), -1, descending=True).values
+        if best.shape[-1] > self.k:
+            self.least = min(self.least, float((best[..., self.k - 1] - best[..., self.k]).min()))
+
+
+def compute(model, ids):
+    model.train(False)
+    logits = model(ids, use_cache=False).logits
+    loss = nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
+    model.zero_grad()
+    loss.backward()
+    return logits.detach(), loss.detach()
+
+
+def deepseek_config(cfg):
+    return dict(model_type="deepseek", architectures=["DeepseekForCausalLM"], vocab_size=40,
+                hidden_size=16, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                intermediate_size=24, moe_intermediate_size=10, n_routed_experts=6,
+                n_shared_experts=2, num_experts_per_tok=3, first_k_dense_replace=1,
+                moe_layer_freq=1, scoring_func="softmax", norm_topk_prob=False, hidden_act="silu",
+                max_position_embeddings=64, rms_norm_eps=cfg.rms_norm_eps, rope_theta=10000,
+                rope_scaling=None, attention_bias=False, tie_word_embeddings=False, bos_token_id=1,
+                eos_token_id=2, torch_dtype="float32")
+
+
+def make(name):
+    dtype = STORED.get(name, torch.float32)
+    for seed in range(1, 50):
+        torch.manual_seed(seed)
+        model = build(name).to(torch.float32)
+        ids = draw(model, seed, dtype)
+        watch = Watch(model, 3 if name == "deepseek" else 2)
+        logits, loss = compute(model, ids)
+        if watch.least > MARGIN:
+            break
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # Gradients are laid out as the weights are, so that the same rules cut them.
+    for what in ["grads", "weights"]:
+        if what == "grads":
+            values = {n: p.detach().clone() for n, p in model.named_parameters()}
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.copy_(p.grad)
+        if name == "deepseek":
+            state = {n: t.detach().to(dtype if what == "weights" else torch.float32).contiguous()
+                     for n, t in model.state_dict().items()}
+            save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        else:
+            model.to(dtype if what == "weights" else torch.float32).save_pretrained(folder)
+        if what == "grads":
+            shutil.move(folder / "model.safetensors", folder / "grads.safetensors")
+            with torch.no_grad():
+                for n, p in model.named_parameters():
+                    p.copy_(values[n])
+    if name == "deepseek":
+        (folder / "config.json").write_text(json.dumps(deepseek_config(model.config), indent=2))
+    for extra in folder.glob("generation_config.json"):
+        extra.unlink()
+    save_file({"ids": ids[0].to(torch.int32), "logits": logits[0].contiguous(), "loss": loss[None]},
+              folder / "expected.safetensors")
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    names = load_file(folder / "model.safetensors")
+    print(f"{name}: seed {seed}, {len(names)} tensors, {size} bytes, loss {float(loss):.4f}, "
+          f"margin {watch.least:.4f}")
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or NAMES:
+        make(each)
