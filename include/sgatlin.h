@@ -86,13 +86,13 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
 // BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes: the
-// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin.
+// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin and those of GGUF files.
 // A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
 
-// Reads a tokenizer.json, or a tokenizer.bin of llama2.c; `path` is the file or the folder in which a
-// tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
+// Reads a tokenizer.json, a tokenizer.bin of llama2.c, or what a GGUF file has of one; `path` is the file
+// or the folder in which a tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
 // not do.
 SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
 // The same from the bytes of the file; `name` is what errors call it.
@@ -688,7 +688,7 @@ typedef struct sg_eval_text_result {
     double perplexity; // exp(loss)
     double accuracy;   // share of tokens that were the likeliest
     double bits_per_byte;
-    int64_t tokens, windows, bytes; // tokens: predicted; bytes: of the text they are
+    int64_t tokens, windows, bytes; // tokens: predicted; bytes: of the text read
     int64_t context, stride;        // as used
 } sg_eval_text_result;
 

@@ -144,15 +144,6 @@ static sg_status file_open_llama2c(sg_model_file *f, const char *path, sg_error 
     return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
 }
 
-static sg_status file_is_gguf(const char *path, bool *is, sg_error *err)
-{
-    sg_map map;
-    SG_TRY(sg_map_open(path, &map, err));
-    *is = map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0;
-    sg_map_close(&map);
-    return SG_OK;
-}
-
 static sg_status file_open(sg_model_file *f, const char *path, sg_error *err)
 {
     sg_fs_info info;
@@ -163,7 +154,7 @@ static sg_status file_open(sg_model_file *f, const char *path, sg_error *err)
     if (info.is_folder) {
         SG_TRY(file_open_folder(f, path, err));
     } else {
-        SG_TRY(file_is_gguf(path, &gguf, err));
+        SG_TRY(sg_gguf_detect(path, &gguf, err));
         SG_TRY(gguf ? file_open_gguf(f, path, err) : file_open_llama2c(f, path, err));
     }
     f->map = sg_tensor_map_find(f->type);

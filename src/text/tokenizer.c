@@ -218,6 +218,15 @@ sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error
         SG_TRY(sg_path_join(file, sizeof file, path, "tokenizer.json", err));
         path = file;
     }
+    bool gguf; // which may be far larger than what is read of it
+    SG_TRY(sg_gguf_detect(path, &gguf, err));
+    if (gguf) {
+        sg_gguf *model;
+        SG_TRY(sg_gguf_open(path, &model, err));
+        sg_status status = sg_tokenizer_from_gguf(model, tokenizer, err);
+        sg_gguf_close(model);
+        return status;
+    }
     char *data;
     size_t bytes;
     SG_TRY(sg_file_read(path, SG_HF_FILE_MAX, &data, &bytes, err));

@@ -18,6 +18,7 @@ typedef struct text_evaluator {
     int64_t context, stride;
     int32_t *ids; // (count)
     int64_t count;
+    bool cut; // not all of the text is read
     sg_session *session;
     int32_t *targets; // (context)
     double *nll;      // (context)
@@ -74,7 +75,8 @@ static sg_status text_ids(text_evaluator *e, const sg_tokenizer *tokenizer, cons
     sg_buffer_free(ids);
     if (e->ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for the text");
     e->count = (int64_t)(begin_count + count);
-    if (e->options->max_tokens > 0) e->count = sg_min(e->count, e->options->max_tokens);
+    e->cut = e->options->max_tokens > 0 && e->options->max_tokens < e->count;
+    if (e->cut) e->count = e->options->max_tokens;
     if (e->count >= 2) return SG_OK;
     return sg_fail(err, SG_ERR_ARGUMENT, "text: found %lld tokens, expected at least 2",
                    (long long)e->count);
@@ -121,18 +123,14 @@ static sg_status text_run(text_evaluator *e, sg_error *err)
     return SG_OK;
 }
 
-// Bytes that the predicted ids stand for.
+// Bytes of the text that was read: all of it, or what its first ids stand for.
 static sg_status text_bytes(const text_evaluator *e, const sg_tokenizer *tokenizer, size_t *bytes,
                             sg_error *err)
 {
-    sg_decode_options raw = {.skip_special = false, .raw = true};
-    char *all, *first;
-    size_t all_bytes, first_bytes;
-    SG_TRY(sg_tokenizer_decode(tokenizer, e->ids, (size_t)e->count, &raw, &all, &all_bytes, err));
-    sg_buffer_free(all);
-    SG_TRY(sg_tokenizer_decode(tokenizer, e->ids, 1, &raw, &first, &first_bytes, err));
-    sg_buffer_free(first);
-    *bytes = first_bytes < all_bytes ? all_bytes - first_bytes : 0;
+    char *said;
+    if (!e->cut) return SG_OK;
+    SG_TRY(sg_tokenizer_decode(tokenizer, e->ids, (size_t)e->count, NULL, &said, bytes, err));
+    sg_buffer_free(said);
     return SG_OK;
 }
 
@@ -142,7 +140,7 @@ sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer, const
 {
     *result = (sg_eval_text_result){0};
     text_evaluator e = {.model = model, .options = options};
-    size_t said = 0;
+    size_t said = bytes;
     sg_status status = text_check(&e, err);
     if (status == SG_OK) status = text_ids(&e, tokenizer, text, bytes, err);
     if (status == SG_OK) status = text_run(&e, err);
