@@ -1,14 +1,15 @@
-// sgatlin eval: loss and perplexity of a model on packed data.
+// sgatlin eval: loss and perplexity of a model on packed data, or on a text.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
 
 static struct {
-    const char *model, *data, *split;
-    int64_t batch_size, micro_batch, batches;
+    const char *model, *data, *split, *text, *tokenizer, *weights;
+    int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage;
-} eval = {.split = "val", .batch_size = 64, .micro_batch = 8};
+} eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
 
 static const cli_option options[] = {
     {.name = "model",
@@ -21,8 +22,15 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &eval.data,
      .argument = "DIR",
-     .help = "packed data",
-     .required = true},
+     .shown = "",
+     .help = "packed data"},
+    {.name = "text",
+     .kind = CLI_STRING,
+     .value = &eval.text,
+     .argument = "FILE",
+     .shown = "",
+     .help = "in place of --data a text, read by a sliding window; - is standard input"},
+    {.name = "", .kind = CLI_HEADING, .help = "With --data"},
     {.name = "split",
      .kind = CLI_STRING,
      .value = &eval.split,
@@ -55,6 +63,44 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .value = &eval.usage,
      .help = "how evenly each sparse layer uses its memory; --json always says so"},
+    {.name = "", .kind = CLI_HEADING, .help = "With --text"},
+    {.name = "context",
+     .kind = CLI_COUNT,
+     .value = &eval.context,
+     .argument = "N",
+     .shown = "the model's longest sequence, at most 2048",
+     .help = "tokens of a window",
+     .low = 2,
+     .high = 1e9},
+    {.name = "stride",
+     .kind = CLI_COUNT,
+     .value = &eval.stride,
+     .argument = "N",
+     .shown = "half of --context",
+     .help = "tokens from one window to the next; fewer show the model more of what came before",
+     .low = 1,
+     .high = 1e9},
+    {.name = "max-tokens",
+     .kind = CLI_COUNT,
+     .value = &eval.max_tokens,
+     .argument = "N",
+     .shown = "all",
+     .help = "read the first N tokens only",
+     .low = 2,
+     .high = 1e15},
+    {.name = "tokenizer",
+     .kind = CLI_STRING,
+     .value = &eval.tokenizer,
+     .argument = "DIR",
+     .shown = "the model's",
+     .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin"},
+    {.name = "weights",
+     .kind = CLI_STRING,
+     .value = &eval.weights,
+     .argument = "TYPE",
+     .help = "what matrices are stored in once the model is open: as in its file, or converted to "
+             "f32, bf16 or int8",
+     .choices = "stored|f32|bf16|int8"},
     {0}};
 
 static bool eval_progress(void *user, int64_t done, int64_t total)
@@ -146,26 +192,132 @@ static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_u
     return CLI_DONE;
 }
 
+// ---- a text -----------------------------------------------------------------------------------
+
+// The whole of a file; *text: free.
+static sg_status eval_read(const char *path, char **text, size_t *bytes, sg_error *err)
+{
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    size_t capacity = 1 << 16;
+    sg_status status = SG_OK;
+    *text = NULL;
+    *bytes = 0;
+    if (file == NULL) {
+        snprintf(err->message, sizeof err->message, "%.200s: %s", path, strerror(errno));
+        return err->code = errno == ENOENT ? SG_ERR_NOT_FOUND : SG_ERR_IO;
+    }
+    do {
+        char *grown = realloc(*text, capacity *= 2);
+        if (grown == NULL) {
+            snprintf(err->message, sizeof err->message, "%.200s: out of memory", path);
+            status = SG_ERR_MEMORY;
+            break;
+        }
+        *text = grown;
+        *bytes += fread(*text + *bytes, 1, capacity - *bytes, file);
+    } while (*bytes == capacity);
+    if (status == SG_OK && ferror(file)) {
+        snprintf(err->message, sizeof err->message, "%.200s: %s", path, strerror(errno));
+        status = SG_ERR_IO;
+    }
+    if (!standard) fclose(file);
+    return err->code = status;
+}
+
+static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_text_result *result,
+                           sg_error *err)
+{
+    sg_model *model = NULL;
+    sg_tokenizer *tokenizer = NULL;
+    cli_progress bar;
+    char folder[CLI_PATH], *text = NULL;
+    size_t bytes;
+    sg_eval_text_options o = sg_eval_text_options_default();
+    o.context = eval.context;
+    o.stride = eval.stride;
+    o.max_tokens = eval.max_tokens;
+    o.progress = eval_progress;
+    o.progress_user = &bar;
+    sg_status status = eval_read(eval.text, &text, &bytes, err);
+    if (status == SG_OK)
+        status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
+    if (status == SG_OK)
+        status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
+    if (status == SG_OK) {
+        cli_progress_begin(&bar, args, "eval", "tok");
+        status = sg_evaluate_text(model, tokenizer, text, bytes, &o, result, err);
+        cli_progress_end(&bar);
+    }
+    free(text);
+    sg_tokenizer_free(tokenizer);
+    sg_model_free(model);
+    return status;
+}
+
+static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
+{
+    if (args->json)
+        return cli_print_json(
+            args, json_pack("{s:s, s:f, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I}", "text", eval.text,
+                            "loss", r->loss, "perplexity", cli_json_number(r->perplexity),
+                            "accuracy", r->accuracy, "bits_per_byte", r->bits_per_byte, "tokens",
+                            (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "bytes",
+                            (json_int_t)r->bytes, "context", (json_int_t)r->context, "stride",
+                            (json_int_t)r->stride));
+    printf("loss           %.4f\n"
+           "perplexity     %.4f\n"
+           "accuracy       %.4f\n"
+           "bits_per_byte  %.4f\n"
+           "tokens         %lld in %lld windows of %lld, %lld apart\n",
+           r->loss, r->perplexity, r->accuracy, r->bits_per_byte, (long long)r->tokens,
+           (long long)r->windows, (long long)r->context, (long long)r->stride);
+    return CLI_DONE;
+}
+
+// An option given that the other kind of evaluation has; NULL: none.
+static const char *eval_stray(const cli_args *args)
+{
+    static const char *const of_data[] = {"split",   "batch-size", "micro-batch",
+                                          "batches", "usage",      NULL};
+    static const char *const of_text[] = {"context",   "stride",  "max-tokens",
+                                          "tokenizer", "weights", NULL};
+    const char *const *name = eval.text != NULL ? of_data : of_text;
+    while (*name != NULL && !cli_given(args, *name))
+        name++;
+    return *name;
+}
+
 static int eval_run(const cli_args *args)
 {
     sg_error err = {0};
     sg_usage *usage = NULL;
     sg_context *context;
     sg_eval_result r;
+    sg_eval_text_result of_text;
+    if ((eval.data == NULL) == (eval.text == NULL))
+        return cli_wrong(args, "found %s, expected one of --data and --text",
+                         eval.data == NULL ? "none" : "both");
+    if (eval_stray(args) != NULL)
+        return cli_wrong(args, "--%s: goes with --%s only", eval_stray(args),
+                         eval.text != NULL ? "data" : "text");
     cli_catch_signals();
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    status = eval_model(args, context, &r, &usage, &err);
+    status = eval.text != NULL ? eval_text(args, context, &of_text, &err)
+                               : eval_model(args, context, &r, &usage, &err);
     sg_context_free(context);
-    int code = status == SG_OK ? eval_report(args, &r, usage) : cli_fail(args, status, &err);
+    int code = status != SG_OK     ? cli_fail(args, status, &err)
+               : eval.text != NULL ? eval_text_report(args, &of_text)
+                                   : eval_report(args, &r, usage);
     free(usage);
     return code;
 }
 
 const cli_command cli_cmd_eval = {
     .name = "eval",
-    .summary = "loss and perplexity of a model on packed data",
-    .usage = "--model DIR --data DIR [options]",
+    .summary = "loss and perplexity of a model on packed data or a text",
+    .usage = "--model DIR (--data DIR | --text FILE) [options]",
     .about =
         "perplexity is exp(mean loss over all tokens); perplexity_batch_mean is the mean over\n"
         "full batches of exp(batch loss), the published metric. Of the same tokens it is\n"
@@ -173,8 +325,13 @@ const cli_command cli_cmd_eval = {
         "\n"
         "Of each sparse layer --usage tells how its blocks (experts, neurons) were selected: the\n"
         "share used at all, the entropy of the selections over that of an even use, their Gini\n"
-        "coefficient, and the selections of the most used block over the mean.",
+        "coefficient, and the selections of the most used block over the mean.\n"
+        "\n"
+        "--text reads windows of --context tokens that begin --stride tokens apart and counts, of\n"
+        "each, the tokens that no window before it had: Hugging Face's way for models of a fixed\n"
+        "length. Perplexities compare between models of one tokenizer, bits_per_byte between all.",
     .options = options,
-    .example = "sgatlin eval --model runs/first --data data --split val --json",
+    .example = "sgatlin eval --model runs/first --data data --split val --json\n"
+               "sgatlin eval --model runs/first --text book.txt --context 1024 --stride 512",
     .run = eval_run,
 };

@@ -86,13 +86,13 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
 // BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes: the
-// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin.
+// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin and those of GGUF files.
 // A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
 
-// Reads a tokenizer.json, or a tokenizer.bin of llama2.c; `path` is the file or the folder in which a
-// tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
+// Reads a tokenizer.json, a tokenizer.bin of llama2.c, or what a GGUF file has of one; `path` is the file
+// or the folder in which a tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
 // not do.
 SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
 // The same from the bytes of the file; `name` is what errors call it.
@@ -595,6 +595,13 @@ SG_API int64_t sg_session_length(const sg_session *session);
 SG_API sg_status sg_session_feed(sg_session *session, const int32_t *tokens, int64_t count,
                                  const float **logits, sg_error *err);
 
+// Feeds tokens like sg_session_feed and tells how likely what follows each was: nll[i] (count) is
+// -log p(targets[i]) behind tokens[i], in nats, likeliest[i] whether no token was likelier; for a target
+// below 0 they are 0 and false.
+SG_API sg_status sg_session_score(sg_session *session, const int32_t *tokens,
+                                  const int32_t *targets, int64_t count, double *nll,
+                                  bool *likeliest, sg_error *err);
+
 // A batch feeds one token to each of several sessions of a model in one pass, which reads each
 // weight once for all of them. Sessions may come and go between passes and be of any length.
 typedef struct sg_batch sg_batch;
@@ -666,6 +673,33 @@ typedef struct sg_eval_result {
 // The data must have been packed with the model's vocabulary and for a sequence length it can take.
 SG_API sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
                              sg_eval_result *result, sg_error *err);
+
+typedef struct sg_eval_text_options {
+    int64_t context; // tokens of a window; default 0: the model's longest sequence, at most 2,048
+    int64_t stride;  // how far a window moves on; default 0: half of context
+    int64_t max_tokens;      // 0: the whole text
+    sg_progress_fn progress; // in tokens; may be NULL
+    void *progress_user;
+} sg_eval_text_options;
+SG_API sg_eval_text_options sg_eval_text_options_default(void);
+
+typedef struct sg_eval_text_result {
+    double loss;       // mean over all tokens predicted, in nats
+    double perplexity; // exp(loss)
+    double accuracy;   // share of tokens that were the likeliest
+    double bits_per_byte;
+    int64_t tokens, windows, bytes; // tokens: predicted; bytes: of the text read
+    int64_t context, stride;        // as used
+} sg_eval_text_result;
+
+// Perplexity of a text by a sliding window, as in Hugging Face's guide "Perplexity of fixed-length
+// models": windows of `context` tokens begin every `stride` tokens, each forgets all before it, and of
+// each only tokens count that no window before it has seen; the first token of all is not predicted.
+// Every token counts alike (the guide's own mean takes one token of each window for granted). The text
+// begins as for sg_generate. Any model that sg_generate takes will do.
+SG_API sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer, const char *text,
+                                  size_t bytes, const sg_eval_text_options *options,
+                                  sg_eval_text_result *result, sg_error *err);
 
 // Called with each piece of text as it is decided (UTF-8, not NUL-terminated); false stops.
 typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);

@@ -4,6 +4,8 @@
 #include "model/config.h"
 #include "model/session.h"
 
+#include <math.h>
+
 #include "base/alloc.h"
 #include "model/graph.h"
 #include "model/model.h"
@@ -18,8 +20,10 @@ struct sg_session {
     sg_real *cache_memory;
     size_t cache_bytes;
     sg_graph *single; // one token
-    float *logits;    // (V)
-    double *seconds;  // of `single` by node and direction, or NULL
+    sg_graph *scorer; // `scored` tokens with the logits of each; NULL: none yet
+    int64_t scored;
+    float *logits;   // (V)
+    double *seconds; // of `single` by node and direction, or NULL
 };
 
 static void session_caches(sg_session *s)
@@ -31,12 +35,13 @@ static void session_caches(sg_session *s)
                                      .v = s->cache_memory + (2 * l + 1) * one};
 }
 
-static sg_status session_graph(sg_session *s, int64_t tokens, sg_graph **graph, sg_error *err)
+static sg_status session_graph(sg_session *s, int64_t tokens, sg_output output, sg_graph **graph,
+                               sg_error *err)
 {
     sg_model *m = s->model;
     sg_graph_options options = {.batch = 1,
                                 .length = tokens,
-                                .output = SG_OUTPUT_LAST,
+                                .output = output,
                                 .threads = m->context->threads,
                                 .caches = s->caches,
                                 .start = &s->start,
@@ -67,7 +72,7 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
                          (long long)capacity);
     } else {
         session_caches(s);
-        status = session_graph(s, 1, &s->single, err);
+        status = session_graph(s, 1, SG_OUTPUT_LAST, &s->single, err);
     }
     if (status != SG_OK) {
         sg_session_free(s);
@@ -81,6 +86,7 @@ void sg_session_free(sg_session *s)
 {
     if (s == NULL) return;
     sg_graph_free(s->single);
+    sg_graph_free(s->scorer);
     sg_free_big(s->cache_memory, s->cache_bytes);
     sg_free(s->caches);
     sg_free(s->logits);
@@ -120,7 +126,7 @@ size_t sg_session_bytes(const sg_session *s)
 static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
 {
     sg_graph *graph = s->single;
-    if (count > 1) SG_TRY(session_graph(s, count, &graph, err));
+    if (count > 1) SG_TRY(session_graph(s, count, SG_OUTPUT_LAST, &graph, err));
     s->start = s->length;
     graph->ids->data = (void *)(uintptr_t)tokens;
     sg_run run = {.pool = s->model->context->pool,
@@ -163,6 +169,88 @@ sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, c
         return status;
     }
     *logits = s->logits;
+    return SG_OK;
+}
+
+// ---- how likely tokens are --------------------------------------------------------------------
+
+enum {
+    score_piece = 256,
+    score_bytes = 64 << 20 // of logits at a time
+};
+
+typedef struct score_loop {
+    const sg_run *run;
+    sg_real *logits; // (rows, V), used up
+    const int32_t *targets;
+    int64_t vocab;
+    double *nll;
+    bool *likeliest;
+} score_loop;
+
+static void score_row(void *context, int64_t row, int worker)
+{
+    (void)worker;
+    const score_loop *c = context;
+    sg_real *logits = c->logits + row * c->vocab;
+    int32_t target = c->targets[row];
+    c->nll[row] = 0;
+    c->likeliest[row] = false;
+    if (target < 0) return;
+    sg_real top = c->run->kernels->max(logits, c->vocab), own = logits[target];
+    int64_t first = 0;
+    while (own == top && logits[first] != top)
+        first++;
+    c->likeliest[row] = own == top && first == target;
+    sg_real sum = c->run->kernels->exp_sum(logits, logits, top, c->vocab);
+    double nll = log((double)sum) + (double)top - (double)own;
+    c->nll[row] = nll > 0 || isnan(nll) ? nll : 0;
+}
+
+static sg_status score_pass(sg_session *s, const int32_t *tokens, const int32_t *targets,
+                            int64_t count, double *nll, bool *likeliest, sg_error *err)
+{
+    if (s->scored != count) {
+        sg_graph_free(s->scorer);
+        s->scorer = NULL;
+        s->scored = 0;
+        SG_TRY(session_graph(s, count, SG_OUTPUT_LOGITS, &s->scorer, err));
+        s->scored = count;
+    }
+    s->start = s->length;
+    s->scorer->ids->data = (void *)(uintptr_t)tokens;
+    sg_run run = {.pool = s->model->context->pool, .kernels = sg_kernels_get()};
+    sg_tape_forward(s->scorer->tape, &run);
+    score_loop loop = {.run = &run,
+                       .logits = sg_values(s->scorer->logits),
+                       .targets = targets,
+                       .vocab = s->model->config.vocab_size,
+                       .nll = nll,
+                       .likeliest = likeliest};
+    sg_parallel_for(run.pool, count, score_row, &loop);
+    s->length += count;
+    return SG_OK;
+}
+
+sg_status sg_session_score(sg_session *s, const int32_t *tokens, const int32_t *targets,
+                           int64_t count, double *nll, bool *likeliest, sg_error *err)
+{
+    if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "score: found no token, expected some");
+    SG_TRY(session_check(s, tokens, count, err));
+    const int64_t vocab = s->model->config.vocab_size, before = s->length;
+    for (int64_t i = 0; i < count; i++)
+        if (targets[i] >= vocab)
+            return sg_fail(err, SG_ERR_ARGUMENT, "target %lld: found %d, expected less than %lld",
+                           (long long)i, targets[i], (long long)vocab);
+    int64_t piece = sg_min(score_piece, score_bytes / (vocab * (int64_t)sizeof(sg_real)));
+    if (piece < 1) piece = 1;
+    for (int64_t i = 0; i < count; i += piece) {
+        sg_status status = score_pass(s, tokens + i, targets + i, sg_min(piece, count - i), nll + i,
+                                      likeliest + i, err);
+        if (status == SG_OK) continue;
+        s->length = before; // all tokens or none
+        return status;
+    }
     return SG_OK;
 }
 

@@ -801,6 +801,124 @@ static void test_generate_many(void **state)
     sg_model_free(m);
 }
 
+// The sliding window by hand: each window from nothing, token by token, its new tokens summed up.
+static void text_by_hand(sg_model *m, const char *text, int64_t width, int64_t stride, double *loss,
+                         int64_t *tokens, int64_t *correct)
+{
+    int32_t *ids, all[512];
+    size_t count;
+    assert_int_equal(sg_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids, &count, NULL),
+                     SG_OK);
+    assert_true(count < 511);
+    all[0] = 1;
+    memcpy(all + 1, ids, count * sizeof *ids);
+    sg_buffer_free(ids);
+    int64_t n = (int64_t)count + 1, seen = 0;
+    *loss = 0;
+    *tokens = *correct = 0;
+    for (int64_t begin = 0; begin < n; begin += stride) {
+        int64_t end = begin + width < n ? begin + width : n;
+        sg_session *s;
+        const float *logits;
+        assert_int_equal(sg_session_new(m, width, &s, NULL), SG_OK);
+        for (int64_t i = begin; i + 1 < end; i++) {
+            assert_int_equal(sg_session_feed(s, &all[i], 1, &logits, NULL), SG_OK);
+            if (i + 1 < seen) continue;
+            double sum = 0;
+            int32_t best = 0;
+            for (int v = 0; v < vocab; v++) {
+                sum += exp((double)logits[v]);
+                if (logits[v] > logits[best]) best = v;
+            }
+            *loss += log(sum) - (double)logits[all[i + 1]];
+            *correct += best == all[i + 1];
+            ++*tokens;
+        }
+        sg_session_free(s);
+        seen = end;
+        if (end == n) break;
+    }
+    *loss /= (double)*tokens;
+}
+
+static void test_evaluate_text(void **state)
+{
+    (void)state;
+    char text[1200] = "";
+    for (int i = 0; strlen(text) < 900; i++)
+        sprintf(text + strlen(text), "the cat %d sat on %s mat. ", i * i, i % 3 ? "the" : "a");
+    static const int64_t shapes[][2] = {{32, 16}, {32, 31}, {32, 1},
+                                        {17, 5},  {2, 1},   {positions, 7}};
+    sg_model *m = make_model("sgatlin", positions);
+    sg_error err;
+    sg_eval_text_result r;
+    sg_eval_text_options o = sg_eval_text_options_default();
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        double loss;
+        int64_t tokens, correct;
+        o.context = shapes[i][0];
+        o.stride = shapes[i][1];
+        int64_t live = sg_alloc_live();
+        if (sg_evaluate_text(m, tokenizer, text, strlen(text), &o, &r, &err) != SG_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(sg_alloc_live(), live);
+        text_by_hand(m, text, o.context, o.stride, &loss, &tokens, &correct);
+        assert_int_equal(r.tokens, tokens);
+        assert_true(fabs(r.loss - loss) <= 1e-5);
+        assert_true(fabs(r.perplexity - exp(loss)) <= 1e-4 * exp(loss));
+        assert_true(fabs(r.accuracy - (double)correct / (double)tokens) <= 1e-12);
+        assert_int_equal(r.bytes, strlen(text));
+        double bits = loss / log(2) * (double)tokens / (double)r.bytes;
+        assert_true(fabs(r.bits_per_byte - bits) <= 1e-5);
+        assert_int_equal(r.context, o.context);
+        assert_int_equal(r.stride, o.stride);
+    }
+    o = sg_eval_text_options_default();
+    assert_int_equal(sg_evaluate_text(m, tokenizer, text, strlen(text), &o, &r, &err), SG_OK);
+    assert_true(r.context == positions && r.stride == positions / 2);
+    o.max_tokens = 20;
+    assert_int_equal(sg_evaluate_text(m, tokenizer, text, strlen(text), &o, &r, &err), SG_OK);
+    assert_true(r.tokens == 19 && r.windows == 1);
+    const int64_t wrong[][2] = {{1, 0}, {positions + 1, 0}, {-1, 0}, {16, 16}, {16, -1}};
+    for (size_t i = 0; i < 5; i++) {
+        o.context = wrong[i][0];
+        o.stride = wrong[i][1];
+        assert_int_equal(sg_evaluate_text(m, tokenizer, text, 9, &o, &r, &err), SG_ERR_ARGUMENT);
+        assert_non_null(strstr(err.message, i < 3 ? "context: found" : "stride: found"));
+    }
+    o = sg_eval_text_options_default();
+    assert_int_equal(sg_evaluate_text(m, tokenizer, "", 0, &o, &r, &err), SG_ERR_ARGUMENT);
+    sg_session *s;
+    double nll;
+    bool likeliest;
+    const int32_t tokens[] = {1, vocab};
+    assert_int_equal(sg_session_new(m, 1, &s, &err), SG_OK);
+    assert_int_equal(sg_session_score(s, tokens, tokens + 1, 1, &nll, &likeliest, &err),
+                     SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_score(s, tokens, tokens, 0, &nll, &likeliest, &err),
+                     SG_ERR_ARGUMENT);
+    assert_int_equal(sg_session_score(s, tokens, tokens, 1, &nll, &likeliest, &err), SG_OK);
+    assert_int_equal(sg_session_score(s, tokens, tokens, 1, &nll, &likeliest, &err),
+                     SG_ERR_ARGUMENT); // it is full
+    sg_session_free(s);
+    sg_model_free(m);
+}
+
+static sg_status evaluate_operation(void *user, sg_error *err)
+{
+    sg_eval_text_options o = {.context = 8, .stride = 4};
+    sg_eval_text_result r;
+    return sg_evaluate_text(user, tokenizer, "the cat sat on", 14, &o, &r, err);
+}
+
+static void test_failing_evaluation(void **state)
+{
+    (void)state;
+    sg_model *m = make_model("sgatlin", 40);
+    assert_true(alloc_failure_loop(evaluate_operation, m) > 20);
+    sg_model_free(m);
+}
+
 static void test_generate_to_the_end(void **state)
 {
     (void)state;
@@ -898,6 +1016,8 @@ int main(void)
         cmocka_unit_test(test_generate),
         cmocka_unit_test(test_generate_stops),
         cmocka_unit_test(test_generate_many),
+        cmocka_unit_test(test_evaluate_text),
+        cmocka_unit_test(test_failing_evaluation),
         cmocka_unit_test(test_generate_to_the_end),
         cmocka_unit_test(test_generate_refuses),
         cmocka_unit_test(test_failing_generation),

@@ -456,6 +456,103 @@ static void test_byte_level(void **state)
     }
 }
 
+// ---- GGUF -------------------------------------------------------------------------------------
+
+static sg_gguf_string gguf_string(sg_hf_string s)
+{
+    return (sg_gguf_string){s.text, s.bytes};
+}
+
+// A vocabulary as a GGUF file, then as a tokenizer. With `plain` only what has no default is written.
+static sg_status through_gguf(const sg_vocab *v, bool plain, size_t scores, sg_tokenizer **t,
+                              sg_error *err)
+{
+    static sg_gguf_string tokens[most_tokens], merges[4 * most_tokens];
+    char folder[] = "/tmp/sg_vocab_XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/v.gguf", folder);
+    sg_gguf_metadata *m = sg_gguf_metadata_new();
+    sg_gguf_put_string(m, "general.architecture", "llama");
+    sg_gguf_put_string(m, "tokenizer.ggml.model", v->model);
+    assert_true(v->count <= most_tokens && v->merge_count <= 4 * most_tokens);
+    for (size_t i = 0; i < v->count; i++)
+        tokens[i] = gguf_string(v->tokens[i]);
+    for (size_t i = 0; i < v->merge_count; i++)
+        merges[i] = gguf_string(v->merges[i]);
+    sg_gguf_put_strings(m, "tokenizer.ggml.tokens", tokens, v->count);
+    if (scores > 0) sg_gguf_put_floats(m, "tokenizer.ggml.scores", v->scores, scores);
+    if (v->types != NULL) sg_gguf_put_ints(m, "tokenizer.ggml.token_type", v->types, v->count);
+    if (v->merges != NULL) sg_gguf_put_strings(m, "tokenizer.ggml.merges", merges, v->merge_count);
+    if (v->pre != NULL) sg_gguf_put_string(m, "tokenizer.ggml.pre", v->pre);
+    if (!plain) {
+        sg_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
+        sg_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
+        sg_gguf_put_bool(m, "tokenizer.ggml.add_bos_token", v->add_bos);
+        sg_gguf_put_bool(m, "tokenizer.ggml.add_eos_token", v->add_eos);
+        sg_gguf_put_bool(m, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
+    }
+    if (sg_gguf_write(path, m, NULL, 0, err) != SG_OK) fail_msg("%s", err->message);
+    sg_gguf_metadata_free(m);
+    int64_t live = sg_alloc_live();
+    sg_status status = sg_tokenizer_open(path, t, err);
+    if (status != SG_OK) assert_int_equal(sg_alloc_live(), live);
+    remove(path);
+    remove(folder);
+    return status;
+}
+
+static void test_gguf(void **state)
+{
+    (void)state;
+    static pieces p;
+    pieces_begin(&p, alphabet);
+    pieces_add(&p, "ab", -1, SG_TOKEN_NORMAL);
+    pieces_add(&p, "\u2581ab", -2, SG_TOKEN_NORMAL);
+    pieces_add(&p, "<tool>", -1, SG_TOKEN_USER);
+    for (int plain = 0; plain < 2; plain++) {
+        p.vocab.add_eos = plain == 0;
+        p.vocab.add_space_prefix = plain == 1; // what a file means that does not say
+        sg_tokenizer *ours = make(&p.vocab), *theirs;
+        sg_error err;
+        if (through_gguf(&p.vocab, plain == 1, p.vocab.count, &theirs, &err) != SG_OK)
+            fail_msg("%s", err.message);
+        assert_true(sg_tokenizer_hash(ours) ==
+                    sg_tokenizer_hash(theirs)); // the same tokenizer.json
+        assert_int_equal(sg_tokenizer_bos(theirs), 1);
+        assert_int_equal(sg_tokenizer_eos(theirs), 2);
+        check_same(ours, theirs);
+        sg_tokenizer_free(ours);
+        sg_tokenizer_free(theirs);
+    }
+    json_t *root = load_golden("smollm");
+    char *merges;
+    sg_vocab v;
+    arrays_of(root, &v, &merges);
+    v.pre = "smollm";
+    v.bos = v.eos = 0;
+    sg_tokenizer *ours = make(&v), *theirs;
+    sg_error err;
+    if (through_gguf(&v, false, 0, &theirs, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_true(sg_tokenizer_hash(ours) == sg_tokenizer_hash(theirs));
+    check_same(ours, theirs);
+    sg_tokenizer_free(ours);
+    sg_tokenizer_free(theirs);
+    v.pre = "other-words";
+    assert_int_equal(through_gguf(&v, false, 0, &theirs, &err), SG_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "other-words"));
+    free((void *)v.tokens);
+    free((void *)v.types);
+    free((void *)v.merges);
+    free(merges);
+    json_decref(root);
+    assert_int_equal(through_gguf(&p.vocab, false, 5, &theirs, &err), SG_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "\"tokenizer.ggml.scores\": found 5 entries"));
+    assert_int_equal(through_gguf(&p.vocab, false, 0, &theirs, &err), SG_ERR_FORMAT);
+    p.types[20] = -1;
+    assert_int_equal(through_gguf(&p.vocab, false, p.vocab.count, &theirs, &err), SG_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "type of token 20"));
+}
+
 // ---- llama2.c ---------------------------------------------------------------------------------
 
 typedef struct binary {
@@ -604,9 +701,10 @@ static void test_stories260k(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_score_rule), cmocka_unit_test(test_roles),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_byte_level),
-        cmocka_unit_test(test_llama2c),    cmocka_unit_test(test_stories260k),
+        cmocka_unit_test(test_score_rule),  cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_byte_level),
+        cmocka_unit_test(test_gguf),        cmocka_unit_test(test_llama2c),
+        cmocka_unit_test(test_stories260k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

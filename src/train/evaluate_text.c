@@ -1,0 +1,167 @@
+// Perplexity of a text by a sliding window.
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "model/model.h"
+
+enum { eval_text_context = 2048 }; // unless told otherwise
+
+sg_eval_text_options sg_eval_text_options_default(void)
+{
+    return (sg_eval_text_options){0};
+}
+
+typedef struct text_evaluator {
+    sg_model *model;
+    const sg_eval_text_options *options;
+    int64_t context, stride;
+    int32_t *ids; // (count)
+    int64_t count;
+    bool cut; // not all of the text is read
+    sg_session *session;
+    int32_t *targets; // (context)
+    double *nll;      // (context)
+    bool *likeliest;  // (context)
+    double loss_sum;
+    int64_t tokens, correct, windows;
+} text_evaluator;
+
+static sg_status text_check(text_evaluator *e, sg_error *err)
+{
+    const int64_t longest = e->model->config.max_position_embeddings;
+    e->context = e->options->context;
+    if (e->context == 0) e->context = sg_min(longest, eval_text_context);
+    if (e->context < 2 || e->context > longest)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "context: found %lld, expected 2 to the model's %lld positions",
+                       (long long)e->context, (long long)longest);
+    e->stride = e->options->stride == 0 ? e->context / 2 : e->options->stride;
+    // With the stride of the context and one window behind the other, the first token of each has
+    // nothing to be predicted from: it would be left out.
+    if (e->stride < 1 || e->stride >= e->context)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "stride: found %lld, expected 1 to %lld, less than "
+                       "the context",
+                       (long long)e->stride, (long long)e->context - 1);
+    if (e->options->max_tokens < 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "max-tokens: found %lld, expected at least 0",
+                       (long long)e->options->max_tokens);
+    return SG_OK;
+}
+
+// What begins a text, then its ids.
+static sg_status text_ids(text_evaluator *e, const sg_tokenizer *tokenizer, const char *text,
+                          size_t bytes, sg_error *err)
+{
+    int32_t *ids, bos = (int32_t)e->model->config.bos_token_id;
+    const int32_t *begin;
+    size_t count, begin_count;
+    if (sg_tokenizer_vocab_size(tokenizer) > e->model->config.vocab_size)
+        return sg_fail(
+            err, SG_ERR_MISMATCH,
+            "the tokenizer has %d tokens, expected at most the model's vocabulary of %lld",
+            sg_tokenizer_vocab_size(tokenizer), (long long)e->model->config.vocab_size);
+    if (!sg_tokenizer_begin(tokenizer, &begin, &begin_count)) {
+        begin = &bos;
+        begin_count = bos >= 0 ? 1 : 0;
+    }
+    SG_TRY(sg_tokenizer_encode(tokenizer, text, bytes, NULL, &ids, &count, err));
+    e->ids = sg_alloc_array(begin_count + count + 1, sizeof *e->ids);
+    if (e->ids != NULL) {
+        if (begin_count > 0) memcpy(e->ids, begin, begin_count * sizeof *ids);
+        memcpy(e->ids + begin_count, ids, count * sizeof *ids);
+    }
+    sg_buffer_free(ids);
+    if (e->ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for the text");
+    e->count = (int64_t)(begin_count + count);
+    e->cut = e->options->max_tokens > 0 && e->options->max_tokens < e->count;
+    if (e->cut) e->count = e->options->max_tokens;
+    if (e->count >= 2) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT, "text: found %lld tokens, expected at least 2",
+                   (long long)e->count);
+}
+
+// The window of ids [begin, end), of which those from `seen` on are new.
+static sg_status text_window(text_evaluator *e, int64_t begin, int64_t end, int64_t seen,
+                             sg_error *err)
+{
+    int64_t count = end - begin - 1; // the last token is predicted, and predicts nothing
+    SG_TRY(sg_session_rewind(e->session, 0, err));
+    for (int64_t i = 0; i < count; i++)
+        e->targets[i] = begin + i + 1 >= seen ? e->ids[begin + i + 1] : -1;
+    SG_TRY(
+        sg_session_score(e->session, e->ids + begin, e->targets, count, e->nll, e->likeliest, err));
+    for (int64_t i = 0; i < count; i++) {
+        e->loss_sum += e->nll[i];
+        e->correct += e->likeliest[i];
+        e->tokens += e->targets[i] >= 0;
+    }
+    e->windows++;
+    if (!isfinite(e->loss_sum))
+        return sg_fail(err, SG_ERR_NUMERIC, "evaluation: the loss is %g: the weights are spoiled",
+                       e->loss_sum);
+    if (e->options->progress && !e->options->progress(e->options->progress_user, end, e->count))
+        return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld tokens", (long long)end);
+    return SG_OK;
+}
+
+static sg_status text_run(text_evaluator *e, sg_error *err)
+{
+    SG_TRY(sg_session_new(e->model, e->context, &e->session, err));
+    e->targets = sg_alloc_array((size_t)e->context, sizeof *e->targets);
+    e->nll = sg_alloc_array((size_t)e->context, sizeof *e->nll);
+    e->likeliest = sg_alloc_array((size_t)e->context, sizeof *e->likeliest);
+    if (e->targets == NULL || e->nll == NULL || e->likeliest == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    int64_t seen = 1; // the first token of all is predicted from nothing
+    for (int64_t begin = 0; seen < e->count; begin += e->stride) {
+        int64_t end = sg_min(begin + e->context, e->count);
+        SG_TRY(text_window(e, begin, end, seen, err));
+        seen = end;
+    }
+    return SG_OK;
+}
+
+// Bytes of the text that was read: all of it, or what its first ids stand for.
+static sg_status text_bytes(const text_evaluator *e, const sg_tokenizer *tokenizer, size_t *bytes,
+                            sg_error *err)
+{
+    char *said;
+    if (!e->cut) return SG_OK;
+    SG_TRY(sg_tokenizer_decode(tokenizer, e->ids, (size_t)e->count, NULL, &said, bytes, err));
+    sg_buffer_free(said);
+    return SG_OK;
+}
+
+sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer, const char *text,
+                           size_t bytes, const sg_eval_text_options *options,
+                           sg_eval_text_result *result, sg_error *err)
+{
+    *result = (sg_eval_text_result){0};
+    text_evaluator e = {.model = model, .options = options};
+    size_t said = bytes;
+    sg_status status = text_check(&e, err);
+    if (status == SG_OK) status = text_ids(&e, tokenizer, text, bytes, err);
+    if (status == SG_OK) status = text_run(&e, err);
+    if (status == SG_OK) status = text_bytes(&e, tokenizer, &said, err);
+    if (status == SG_OK) {
+        double loss = e.loss_sum / (double)e.tokens;
+        *result = (sg_eval_text_result){.loss = loss,
+                                        .perplexity = exp(loss),
+                                        .accuracy = (double)e.correct / (double)e.tokens,
+                                        .bits_per_byte =
+                                            said > 0 ? e.loss_sum / log(2) / (double)said : 0,
+                                        .tokens = e.tokens,
+                                        .windows = e.windows,
+                                        .bytes = (int64_t)said,
+                                        .context = e.context,
+                                        .stride = e.stride};
+    }
+    sg_session_free(e.session);
+    sg_free(e.ids);
+    sg_free(e.targets);
+    sg_free(e.nll);
+    sg_free(e.likeliest);
+    return status;
+}
