@@ -116,12 +116,17 @@ static int cli_put_json(const cli_args *args, json_t *value, size_t layout)
     return CLI_DONE; // a failed write is seen by cli_finish
 }
 
-sg_status cli_model_open(sg_context *context, const char *path, sg_weights weights,
+sg_status cli_model_open(sg_context *context, const char *path, const char *weights,
                          sg_model **model, char folder[CLI_PATH], sg_error *err)
 {
+    const bool stored = strcmp(weights, "stored") == 0;
+    sg_weights type = SG_WEIGHTS_F32;
     *model = NULL;
-    sg_status status = sg_train_model_folder(context, path, folder, CLI_PATH, err);
-    return status == SG_OK ? sg_model_open_narrow(context, folder, weights, model, err) : status;
+    sg_status status = stored ? SG_OK : sg_weights_parse(weights, "weights", &type, err);
+    if (status == SG_OK) status = sg_train_model_folder(context, path, folder, CLI_PATH, err);
+    if (status != SG_OK) return status;
+    return stored ? sg_model_open_stored(context, folder, model, err)
+                  : sg_model_open_narrow(context, folder, type, model, err);
 }
 
 int cli_print_json(const cli_args *args, json_t *value)

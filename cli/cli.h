@@ -28,10 +28,11 @@ void cli_warn(const cli_args *args, const char *format, ...) SG_PRINTF(2, 3);
 // must outlive it.
 sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *err);
 
-// Opens a model folder, or what a run has so far: its newest checkpoint. folder (CLI_PATH bytes) is
-// where the model was found, its tokenizer beside it.
+// Opens a model, or what a run has so far: its newest checkpoint. weights: a name of sg_weights_parse,
+// or "stored": as they lie in the file. folder (CLI_PATH bytes) is where the model was found: a folder
+// with the tokenizer in it, or a file.
 enum { CLI_PATH = 4096 };
-sg_status cli_model_open(sg_context *context, const char *path, sg_weights weights,
+sg_status cli_model_open(sg_context *context, const char *path, const char *weights,
                          sg_model **model, char folder[CLI_PATH], sg_error *err);
 
 // Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives

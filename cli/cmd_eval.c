@@ -9,14 +9,14 @@ static struct {
     const char *model, *data, *split, *text, *tokenizer, *weights;
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage;
-} eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "f32"};
+} eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
 
 static const cli_option options[] = {
     {.name = "model",
      .kind = CLI_STRING,
      .value = &eval.model,
      .argument = "DIR",
-     .help = "model folder, or a run, finished or not",
+     .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not",
      .required = true},
     {.name = "data",
      .kind = CLI_STRING,
@@ -98,8 +98,9 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &eval.weights,
      .argument = "TYPE",
-     .help = "f32, bf16 or int8: what matrices are stored in once the model is open",
-     .choices = "f32|bf16|int8"},
+     .help = "what matrices are stored in once the model is open: as in its file, or converted to "
+             "f32, bf16 or int8; narrower ones are read faster",
+     .choices = "stored|f32|bf16|int8"},
     {0}};
 
 static bool eval_progress(void *user, int64_t done, int64_t total)
@@ -123,7 +124,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     o.progress = eval_progress;
     o.progress_user = &bar;
     char folder[CLI_PATH];
-    sg_status status = cli_model_open(context, eval.model, SG_WEIGHTS_F32, &model, folder, err);
+    sg_status status = cli_model_open(context, eval.model, "stored", &model, folder, err);
     if (status == SG_OK && (eval.usage || args->json)) {
         size_t layers = (size_t)sg_model_config(model)->num_hidden_layers;
         o.usage = *usage = calloc(layers, sizeof **usage);
@@ -232,16 +233,15 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
     cli_progress bar;
     char folder[CLI_PATH], *text = NULL;
     size_t bytes;
-    sg_weights weights = SG_WEIGHTS_F32;
     sg_eval_text_options o = sg_eval_text_options_default();
     o.context = eval.context;
     o.stride = eval.stride;
     o.max_tokens = eval.max_tokens;
     o.progress = eval_progress;
     o.progress_user = &bar;
-    sg_status status = sg_weights_parse(eval.weights, "weights", &weights, err);
-    if (status == SG_OK) status = eval_read(eval.text, &text, &bytes, err);
-    if (status == SG_OK) status = cli_model_open(context, eval.model, weights, &model, folder, err);
+    sg_status status = eval_read(eval.text, &text, &bytes, err);
+    if (status == SG_OK)
+        status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
     if (status == SG_OK)
         status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
     if (status == SG_OK) {

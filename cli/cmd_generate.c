@@ -12,7 +12,7 @@ static struct {
     int64_t max_tokens, top_k, seed;
     double temperature, top_p, min_p, repetition_penalty;
     bool ignore_eos;
-} generate = {.weights = "f32",
+} generate = {.weights = "stored",
               .repetition_penalty = 1,
               .max_tokens = 200,
               .temperature = 0.8,
@@ -25,7 +25,7 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &generate.model,
      .argument = "DIR",
-     .help = "model folder, or a run, finished or not",
+     .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not",
      .required = true},
     {.name = "tokenizer",
      .kind = CLI_STRING,
@@ -37,9 +37,9 @@ static const cli_option options[] = {
      .kind = CLI_STRING,
      .value = &generate.weights,
      .argument = "TYPE",
-     .help = "f32, bf16 or int8: what matrices are stored in once the model is open; narrower ones "
-             "are read faster",
-     .choices = "f32|bf16|int8"},
+     .help = "what matrices are stored in once the model is open: as in its file, or converted to "
+             "f32, bf16 or int8; narrower ones are read faster",
+     .choices = "stored|f32|bf16|int8"},
     {.name = "prompt",
      .kind = CLI_STRINGS,
      .value = &generate.prompts.given,
@@ -202,11 +202,10 @@ static sg_status generate_no_memory(sg_error *err)
 static sg_status generate_open(generation *g, sg_error *err)
 {
     char folder[CLI_PATH];
-    sg_weights weights = SG_WEIGHTS_F32;
     sg_status status = cli_context_new(g->args, &g->context, err);
-    if (status == SG_OK) status = sg_weights_parse(generate.weights, "weights", &weights, err);
     if (status == SG_OK)
-        status = cli_model_open(g->context, generate.model, weights, &g->model, folder, err);
+        status =
+            cli_model_open(g->context, generate.model, generate.weights, &g->model, folder, err);
     if (status == SG_OK)
         status =
             sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &g->tokenizer, err);

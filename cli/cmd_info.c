@@ -132,7 +132,7 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
 {
     sg_model *model;
     char found[CLI_PATH];
-    sg_status status = cli_model_open(context, folder, SG_WEIGHTS_F32, &model, found, err);
+    sg_status status = cli_model_open(context, folder, "stored", &model, found, err);
     if (status != SG_OK) return status;
     *config = *sg_model_config(model);
     sg_model_free(model);

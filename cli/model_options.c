@@ -84,7 +84,7 @@ json_t *cli_config_json(const sg_config *c)
         const sg_config_value value = sg_config_get(c, i);
         const bool ffn = strncmp(field->name, "ffn", 3) == 0;
         if (strstr(field->name, "token_id") != NULL) continue;
-        if (field->kind == SG_FIELD_INT && (!ffn || value.integer > 0))
+        if (field->kind == SG_FIELD_INT && value.integer > 0)
             json_object_set_new(object, field->name, json_integer(value.integer));
         if (field->kind == SG_FIELD_NUMBER && ffn && value.number > 0)
             json_object_set_new(object, field->name, json_real(value.number));

@@ -46,7 +46,7 @@
     X(rope_exact_borders, "rope-exact-borders", NULL, "of yarn: 1: borders are not rounded")       \
     X(ffn, "ffn", NULL, "feed-forward family, see docs/MODEL.md")                                  \
     X(ffn_router, "ffn-router", NULL, "product_dense, product_key_value, dense or key_value")      \
-    X(ffn_activation, "ffn-activation", NULL, "identity, gelu, relu or swish")                     \
+    X(ffn_activation, "ffn-activation", NULL, "identity, gelu, gelu_erf, relu, swish")             \
     X(ffn_intermediate_size, "ffn-intermediate-size", NULL, "width F of mlp, glu, one expert")     \
     X(ffn_experts, "ffn-experts", NULL, "experts E of moe")                                        \
     X(ffn_channels, "ffn-channels", NULL, "channels C of peer and sgatlin")                        \

@@ -84,6 +84,10 @@ typedef struct sg_kernels {
     // token or four), so the cost is reading w once. y (m, n), x (m, d), w (n, d) with row strides.
     void (*thin_product)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                          const sg_real *w, int64_t ldw, int64_t n, int64_t d);
+    // The other way: y_i += sum_j s[i][j] v_j in the order of j, with the bits of axpy after axpy. Few
+    // rows of sums read v once. y (m, d), s (m, n), v (n, d) with row strides.
+    void (*thin_sum)(sg_real *y, int64_t ldy, const sg_real *s, int64_t lds, int64_t m,
+                     const sg_real *v, int64_t ldv, int64_t n, int64_t d);
 
     // ---- rows ----
     // RMSNorm (Zhang & Sennrich 2019): rstd[r] = 1/sqrt(mean(x_r^2) + eps), y = x * (rstd * w).

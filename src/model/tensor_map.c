@@ -48,7 +48,7 @@ static const map_rule llama_rules[] = {
     {LAYER "mlp.gate_up_proj.weight", LAYER "mlp.up_proj.weight", MAP_HALF, 1},
     {LAYER "mlp.gate_up_proj.bias", LAYER "mlp.gate_proj.bias", MAP_HALF, 0},
     {LAYER "mlp.gate_up_proj.bias", LAYER "mlp.up_proj.bias", MAP_HALF, 1},
-    {NULL}};
+    {0}};
 
 // Experts one by one, or in the form that version 5 of the library holds them in.
 #define MAP_EXPERTS(gate, up, down, part)                                                          \
@@ -71,20 +71,20 @@ static const map_rule experts_rules[] = {
     {SHARED "gate_up_proj.weight", LAYER "mlp.shared_expert.up_proj.weight", MAP_HALF, 1},
     {SHARED "down_proj.weight", SHARED "down_proj.weight", MAP_SAME, 0},
     {SHARED "down_proj.weight", LAYER "mlp.shared_expert.down_proj.weight", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 static const map_rule mixtral_rules[] = {
     {LAYER "mlp.router.weight", LAYER "block_sparse_moe.gate.weight", MAP_SAME, 0},
     {LAYER "mlp.router.weight", LAYER "mlp.gate.weight", MAP_SAME, 0},
     MAP_EXPERTS("w1.weight", "w3.weight", "w2.weight", LAYER "block_sparse_moe.experts.{e}."),
-    {NULL}};
+    {0}};
 
 static const map_rule gpt_oss_rules[] = {
     {EXPERT "gate_up_proj.weight", EXPERT "gate_up_proj", MAP_EXPERT_TURNED, 0},
     {EXPERT "gate_up_proj.bias", EXPERT "gate_up_proj_bias", MAP_SAME, 0},
     {EXPERT "down_proj.weight", EXPERT "down_proj", MAP_EXPERT_TURNED, 0},
     {EXPERT "down_proj.bias", EXPERT "down_proj_bias", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 static const map_rule gpt2_rules[] = {
     {"model.embed_tokens.weight", "wte.weight", MAP_SAME, 0},
@@ -107,7 +107,7 @@ static const map_rule gpt2_rules[] = {
     {LAYER "mlp.down_proj.bias", "h.{l}.mlp.c_proj.bias", MAP_SAME, 0},
     {"model.norm.weight", "ln_f.weight", MAP_SAME, 0},
     {"model.norm.bias", "ln_f.bias", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 #define NEOX "gpt_neox.layers.{l}."
 
@@ -132,7 +132,7 @@ static const map_rule neox_rules[] = {
     {"model.norm.weight", "gpt_neox.final_layer_norm.weight", MAP_SAME, 0},
     {"model.norm.bias", "gpt_neox.final_layer_norm.bias", MAP_SAME, 0},
     {"lm_head.weight", "embed_out.weight", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 #define OPT "decoder.layers.{l}."
 
@@ -157,7 +157,7 @@ static const map_rule opt_rules[] = {
     {LAYER "mlp.down_proj.bias", OPT "fc2.bias", MAP_SAME, 0},
     {"model.norm.weight", "decoder.final_layer_norm.weight", MAP_SAME, 0},
     {"model.norm.bias", "decoder.final_layer_norm.bias", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 // ---- GGUF and llama2.c ----------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ static const map_rule gguf_rules[] = {
     {"model.norm.weight", "output_norm.weight", MAP_SAME, 0},
     {"model.norm.bias", "output_norm.bias", MAP_SAME, 0},
     {"lm_head.weight", "output.weight", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 #define L2C "layers.{l}."
 
@@ -212,7 +212,7 @@ static const map_rule llama2c_rules[] = {
     {LAYER "mlp.down_proj.weight", L2C "feed_forward.w2.weight", MAP_SAME, 0},
     {"model.norm.weight", "norm.weight", MAP_SAME, 0},
     {"lm_head.weight", "output.weight", MAP_SAME, 0},
-    {NULL}};
+    {0}};
 
 // ---- kinds --------------------------------------------------------------------------------------
 

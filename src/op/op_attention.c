@@ -128,16 +128,14 @@ static void attention_query_row(const sg_kernels *kernels, const attention_query
     t->top[r] = top;
 }
 
-// o += s v, key by key: a BLAS would copy the values first.
+// o += s v of few rows: a BLAS would copy the values first.
 static void attention_few_values(const sg_kernels *kernels, const attention_query *t,
                                  int64_t first_key, int64_t keys, bool first, const sg_real *s)
 {
     for (int64_t r = 0; first && r < t->rows; r++)
         memset(t->o + r * t->width, 0, (size_t)t->head_dim * sizeof *t->o);
-    for (int64_t i = 0; i < keys; i++)
-        for (int64_t r = 0; r < t->rows; r++)
-            kernels->axpy(t->o + r * t->width, s[r * attention_tile + i],
-                          t->v + (first_key + i) * t->key_width, t->head_dim);
+    kernels->thin_sum(t->o, t->width, s, attention_tile, t->rows, t->v + first_key * t->key_width,
+                      t->key_width, keys, t->head_dim);
 }
 
 static void attention_query_block(const sg_kernels *kernels, const attention_query *t,

@@ -514,6 +514,27 @@ static void check_thin(const sg_kernels *table, int64_t m, int64_t n, int64_t d)
     free(y0);
 }
 
+// The bits of one axpy after the other, and nothing between the rows is touched.
+static void check_thin_sum(const sg_kernels *table, int64_t m, int64_t n, int64_t d)
+{
+    const int64_t ldy = d + 3, lds = n + 5, ldv = d + 2;
+    float *s = check_random(m * lds, 1, 1), *v = check_random(n * ldv + 1, 2, 1);
+    float *y = check_random(m * ldy, 3, 1), *y0 = check_copy(y, m * ldy);
+    float *y1 = check_copy(y, m * ldy);
+    table->thin_sum(y, ldy, s, lds, m, v, ldv, n, d);
+    sg_kernels_ref()->thin_sum(y1, ldy, s, lds, m, v, ldv, n, d);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            table->axpy(y0 + i * ldy, s[i * lds + j], v + j * ldv, d);
+    check_array("thin_sum", y, y0, m * ldy, 0, 0);
+    check_array("thin_sum", y, y1, m * ldy, 1 + sqrt((double)n), (double)(n + 1) * FLT_EPSILON);
+    free(s);
+    free(v);
+    free(y);
+    free(y0);
+    free(y1);
+}
+
 static void check_memory(const sg_kernels *table)
 {
     for (int64_t count = 0; count <= 21; count++)
@@ -525,6 +546,9 @@ static void check_memory(const sg_kernels *table)
     for (int64_t m = 1; m <= 4; m++)
         for (int64_t n = 1; n < 14; n++)
             check_thin(table, m, n, sizes[(m * 13 + n) % size_count]);
+    for (int64_t m = 1; m <= 11; m++)
+        for (int s = 0; s < size_count; s++)
+            check_thin_sum(table, m, (m * 5 + s) % 19, sizes[s] < 600 ? sizes[s] : 96);
 }
 
 static void test_memory(void **state)

@@ -12,6 +12,7 @@ const sg_kernels sg_avx2_table = {
     .max = sg_avx2_max,
     .exp_sum = sg_avx2_exp_sum,
     .thin_product = sg_avx2_thin_product,
+    .thin_sum = sg_avx2_thin_sum,
     .rmsnorm_forward = sg_avx2_rmsnorm_forward,
     .rmsnorm_backward = sg_avx2_rmsnorm_backward,
     .rope = sg_avx2_rope,

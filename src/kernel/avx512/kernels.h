@@ -13,6 +13,8 @@ float sg_avx512_max(const float *x, int64_t n);
 float sg_avx512_exp_sum(float *y, const float *x, float shift, int64_t n);
 void sg_avx512_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                             const float *w, int64_t ldw, int64_t n, int64_t d);
+void sg_avx512_thin_sum(float *y, int64_t ldy, const float *s, int64_t lds, int64_t m,
+                        const float *v, int64_t ldv, int64_t n, int64_t d);
 
 void sg_avx512_rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, int64_t rows,
                                int64_t d, double eps);

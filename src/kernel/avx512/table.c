@@ -14,6 +14,7 @@ const sg_kernels sg_avx512_table = {
     .max = sg_avx512_max,
     .exp_sum = sg_avx512_exp_sum,
     .thin_product = sg_avx512_thin_product,
+    .thin_sum = sg_avx512_thin_sum,
     .rmsnorm_forward = sg_avx512_rmsnorm_forward,
     .rmsnorm_backward = sg_avx512_rmsnorm_backward,
     .rope = sg_avx512_rope,

@@ -14,6 +14,8 @@ sg_real sg_ref_max(const sg_real *x, int64_t n);
 sg_real sg_ref_exp_sum(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
 void sg_ref_thin_product(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                          const sg_real *w, int64_t ldw, int64_t n, int64_t d);
+void sg_ref_thin_sum(sg_real *y, int64_t ldy, const sg_real *s, int64_t lds, int64_t m,
+                     const sg_real *v, int64_t ldv, int64_t n, int64_t d);
 
 void sg_ref_rmsnorm_forward(sg_real *y, sg_real *rstd, const sg_real *x, const sg_real *w,
                             int64_t rows, int64_t d, double eps);

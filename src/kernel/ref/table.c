@@ -11,6 +11,7 @@ static const sg_kernels ref_table = {
     .max = sg_ref_max,
     .exp_sum = sg_ref_exp_sum,
     .thin_product = sg_ref_thin_product,
+    .thin_sum = sg_ref_thin_sum,
     .rmsnorm_forward = sg_ref_rmsnorm_forward,
     .rmsnorm_backward = sg_ref_rmsnorm_backward,
     .rope = sg_ref_rope,
