@@ -405,7 +405,7 @@ static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t ro
     size_t bytes = sg_stored_row_bytes(type, rows * d);
     unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
     if (memory == NULL) exit(1);
-    sg_stored table = {type, memory, memory + bytes};
+    sg_stored table = {.type = type, .rows = memory, .scales = memory + bytes};
     sg_stored_write(NULL, &table, 0, rows, d, values);
     return table;
 }
@@ -492,7 +492,7 @@ static void bench_stored(const sg_kernels *const tables[table_count])
     for (int type = 0; sg_weights_name((sg_weights)type) != NULL; type++) {
         const size_t row = sg_stored_row_bytes((sg_weights)type, k);
         const int64_t n = (int64_t)(bytes / row);
-        sg_stored w = {(sg_weights)type, memory, scales};
+        sg_stored w = {.type = (sg_weights)type, .rows = memory, .scales = scales};
         sg_real *x = random_array(most * k, 1), *y = random_array(most * n, 2);
         double rate[4] = {0};
         for (int t = 1; t < table_count; t++) {

@@ -172,6 +172,30 @@ static void check_gradients(const checkpoint *c, const sg_model *m, const sg_ten
     sg_safetensors_close(file);
 }
 
+// One file, in which each tensor has a type of its own.
+static void test_gguf(void **state)
+{
+    sg_error err = {0};
+    checkpoint c;
+    sg_model *m;
+    checkpoint_open(&c, *state);
+    strcat(c.folder, "/model.gguf");
+    must(sg_model_open(c.context, c.folder, &m, &err), &err);
+    check_logits(&c, m, "logits");
+    check_session(&c, m, "cached logits");
+    sg_model_free(m);
+    must(sg_model_open_stored(c.context, c.folder, &m, &err), &err);
+    assert_true(m->narrow.elements > m->params.total / 2);
+    check_logits(&c, m, "logits of stored weights");
+    check_session(&c, m, "cached logits of stored weights");
+    sg_model_free(m);
+    for (sg_weights type = SG_WEIGHTS_BF16; type <= SG_WEIGHTS_INT8; type++) {
+        must(sg_model_open_narrow(c.context, c.folder, type, &m, &err), &err);
+        sg_model_free(m);
+    }
+    checkpoint_close(&c);
+}
+
 static void test_checkpoint(void **state)
 {
     sg_error err = {0};
@@ -201,10 +225,13 @@ int main(void)
         "qwen3",     "gpt2",         "gpt_neox", "gpt_neox_sequential",
         "opt",       "mixtral",      "olmoe",    "qwen2_moe",
         "qwen3_moe", "gpt_oss",      "deepseek"};
-    enum { count = sizeof names / sizeof *names };
-    struct CMUnitTest tests[count];
-    for (int i = 0; i < count; i++)
-        tests[i] =
-            (struct CMUnitTest){names[i], test_checkpoint, NULL, NULL, (void *)(uintptr_t)names[i]};
+    static const char *const ggufs[] = {"gguf_llama", "gguf_qwen3", "gguf_gpt2"};
+    enum { count = sizeof names / sizeof *names, all = count + sizeof ggufs / sizeof *ggufs };
+    struct CMUnitTest tests[all];
+    for (int i = 0; i < all; i++) {
+        const char *name = i < count ? names[i] : ggufs[i - count];
+        tests[i] = (struct CMUnitTest){name, i < count ? test_checkpoint : test_gguf, NULL, NULL,
+                                       (void *)(uintptr_t)name};
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

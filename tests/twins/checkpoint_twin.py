@@ -1,8 +1,8 @@
 """Makes tests/golden/checkpoints/NAME: tiny random checkpoints of the model types that are opened, as the
 Hugging Face library writes them, with what its models compute from them.
 
-Run from anywhere: python3 tests/twins/checkpoint_twin.py [NAME ...]. Needs torch and transformers 5
-(CPU). tests/golden/README.md says what the files hold. DeepSeekMoE, whose code is not in the library,
+Run from anywhere: python3 tests/twins/checkpoint_twin.py [NAME ...]. Needs torch, transformers 5 and
+gguf (CPU). tests/golden/README.md says what the files hold. DeepSeekMoE, whose code is not in the library,
 is a Llama of the library with experts written here.
 """
 
@@ -11,6 +11,8 @@ import pathlib
 import shutil
 import sys
 
+import gguf
+import numpy
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -214,6 +216,115 @@ def make(name):
           f"margin {watch.least:.4f}")
 
 
+# ---- GGUF: every tensor in a type of its own, what the types stand for in the model ----------------
+
+GGUF = ["gguf_llama", "gguf_qwen3", "gguf_gpt2"]
+LLAMA_TENSORS = {"self_attn.q_proj": ("attn_q", "Q4_0"), "self_attn.k_proj": ("attn_k", "Q4_1"),
+                 "self_attn.v_proj": ("attn_v", "F16"), "self_attn.o_proj": ("attn_output", "Q5_0"),
+                 "self_attn.q_norm": ("attn_q_norm", "F32"),
+                 "self_attn.k_norm": ("attn_k_norm", "F32"),
+                 "mlp.gate_proj": ("ffn_gate", "Q8_0"), "mlp.up_proj": ("ffn_up", "Q8_0"),
+                 "mlp.down_proj": ("ffn_down", "Q5_1"), "input_layernorm": ("attn_norm", "F32"),
+                 "post_attention_layernorm": ("ffn_norm", "F32")}
+GPT2_TENSORS = {"attn.c_attn": ("attn_qkv", "Q8_0"), "attn.c_proj": ("attn_output", "F16"),
+                "mlp.c_fc": ("ffn_up", "F32"), "mlp.c_proj": ("ffn_down", "Q4_1"),
+                "ln_1": ("attn_norm", "F32"), "ln_2": ("ffn_norm", "F32")}
+OUTSIDE = {"model.embed_tokens.weight": ("token_embd.weight", "Q8_0"),
+           "model.norm.weight": ("output_norm.weight", "F32"),
+           "lm_head.weight": ("output.weight", "F16"),
+           "transformer.wte.weight": ("token_embd.weight", "Q8_0"),
+           "transformer.wpe.weight": ("position_embd.weight", "F32"),
+           "transformer.ln_f.weight": ("output_norm.weight", "F32"),
+           "transformer.ln_f.bias": ("output_norm.bias", "F32")}
+WIDE = {**BASE, "hidden_size": 32, "intermediate_size": 64}
+
+
+def gguf_model(name):
+    t = transformers
+    cfg = {"gguf_llama": lambda: t.LlamaConfig(**WIDE, **rope(theta=900.0), rms_norm_eps=1e-5),
+           "gguf_qwen3": lambda: t.Qwen3Config(**WIDE, head_dim=16, tie_word_embeddings=True),
+           "gguf_gpt2": lambda: t.GPT2Config(vocab_size=40, n_embd=32, n_layer=2, n_head=4,
+                                             n_positions=32, bos_token_id=1, eos_token_id=2)}[name]()
+    return transformers.AutoModelForCausalLM.from_config(cfg, attn_implementation="eager")
+
+
+def gguf_place(name):
+    """The name and the type of a tensor in the file."""
+    if name in OUTSIDE:
+        return OUTSIDE[name]
+    layer, rest = name.split("layers." if "layers." in name else ".h.", 1)[1].split(".", 1)
+    rest, kind = rest.rsplit(".", 1)
+    place, dtype = {**LLAMA_TENSORS, **GPT2_TENSORS}[rest]
+    return f"blk.{layer}.{place}.{kind}", "F32" if kind == "bias" else dtype
+
+
+def neighbours(array, heads):
+    rows = array.shape[0] // heads
+    return array.reshape(heads, 2, rows // 2, -1).swapaxes(1, 2).reshape(array.shape)
+
+
+def make_gguf(name):
+    torch.manual_seed(1)
+    model = gguf_model(name).to(torch.float32)
+    ids = draw(model, 1, torch.float32)
+    cfg, kind = model.config, name.split("_")[1]
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    out = gguf.GGUFWriter(str(folder / "model.gguf"), kind)
+    out.add_context_length(cfg.n_positions if kind == "gpt2" else cfg.max_position_embeddings)
+    out.add_embedding_length(cfg.hidden_size)
+    out.add_block_count(cfg.num_hidden_layers)
+    out.add_feed_forward_length(128 if kind == "gpt2" else cfg.intermediate_size)
+    out.add_head_count(cfg.num_attention_heads)
+    if kind == "gpt2":
+        out.add_layer_norm_eps(cfg.layer_norm_epsilon)
+    else:
+        out.add_head_count_kv(cfg.num_key_value_heads)
+        out.add_layer_norm_rms_eps(cfg.rms_norm_eps)
+        out.add_rope_freq_base(cfg.rope_parameters["rope_theta"])
+        out.add_key_length(cfg.head_dim)
+        out.add_value_length(cfg.head_dim)
+        out.add_rope_dimension_count(cfg.head_dim)
+    letters = [f"<{i}>" for i in range(3)] + [chr(97 + i) for i in range(26)]
+    letters += [chr(65 + i) for i in range(40 - len(letters))]
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("gpt-2")
+    out.add_token_list(letters)
+    out.add_token_types([3] * 3 + [1] * 37)
+    out.add_token_merges([])
+    out.add_bos_token_id(1)
+    out.add_eos_token_id(2)
+    tied = cfg.tie_word_embeddings
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if n == "lm_head.weight" and tied:
+                continue
+            place, dtype = gguf_place(n)
+            turned = kind == "gpt2" and p.dim() == 2 and ".h." in n
+            rows = p.detach().numpy().T.copy() if turned else p.detach().numpy().copy()
+            heads = {"attn_q": cfg.num_attention_heads,
+                     "attn_k": getattr(cfg, "num_key_value_heads", 0)}.get(place.split(".")[-2], 0)
+            if kind == "llama" and heads:
+                rows = neighbours(rows, heads)
+            quant = gguf.GGMLQuantizationType[dtype]
+            data = gguf.quants.quantize(rows, quant)
+            value = gguf.quants.dequantize(data, quant).astype(numpy.float32).reshape(rows.shape)
+            out.add_tensor(place, data, raw_dtype=quant)
+            if kind == "llama" and heads:
+                value = value.reshape(heads, rows.shape[0] // heads // 2, 2, -1).swapaxes(1, 2)
+                value = value.reshape(rows.shape)
+            p.copy_(torch.from_numpy((value.T if turned else value).copy()))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    logits, loss = compute(model, ids)
+    save_file({"ids": ids[0].to(torch.int32), "logits": logits[0].contiguous(), "loss": loss[None]},
+              folder / "expected.safetensors")
+    print(f"{name}: {(folder / 'model.gguf').stat().st_size} bytes, loss {float(loss):.4f}")
+
+
 if __name__ == "__main__":
-    for each in sys.argv[1:] or NAMES:
-        make(each)
+    for each in sys.argv[1:] or NAMES + GGUF:
+        (make_gguf if each in GGUF else make)(each)

@@ -105,10 +105,13 @@ static void test_names(void **state)
     sg_weights type = SG_WEIGHTS_INT8;
     sg_error err = {0};
     assert_string_equal(sg_weights_name(SG_WEIGHTS_F32), "f32");
-    assert_null(sg_weights_name((sg_weights)13));
+    assert_string_equal(sg_weights_name(SG_WEIGHTS_MXFP4), "mxfp4");
+    assert_null(sg_weights_name((sg_weights)(SG_WEIGHTS_MXFP4 + 1)));
     assert_null(sg_weights_name((sg_weights)-1));
     must(sg_weights_parse("bf16", "weights", &type, &err), &err);
     assert_int_equal(type, SG_WEIGHTS_BF16);
+    // A type that files have, and none that a model can be stored in by choice.
+    assert_int_equal(sg_weights_parse("q8_0", "weights", &type, &err), SG_ERR_ARGUMENT);
     assert_int_equal(sg_weights_parse("fp4", "weights", &type, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message, "weights: found \"fp4\", expected f32, bf16 or int8");
 }
