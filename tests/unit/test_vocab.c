@@ -121,7 +121,7 @@ static void check_ids(const sg_tokenizer *t, const char *text, const int32_t *ex
     int32_t *ids;
     size_t count;
     assert_int_equal(sg_tokenizer_encode(t, text, strlen(text), NULL, &ids, &count, NULL), SG_OK);
-    if (count != expected_count || memcmp(ids, expected, count * sizeof *ids) != 0) {
+    if (count != expected_count || (count > 0 && memcmp(ids, expected, count * sizeof *ids) != 0)) {
         for (size_t i = 0; i < count; i++)
             fprintf(stderr, " %s", sg_tokenizer_token_text(t, ids[i]));
         fprintf(stderr, "\nexpected");
@@ -484,9 +484,10 @@ static sg_status through_gguf(const sg_vocab *v, bool plain, size_t scores, sg_t
     if (v->types != NULL) sg_gguf_put_ints(m, "tokenizer.ggml.token_type", v->types, v->count);
     if (v->merges != NULL) sg_gguf_put_strings(m, "tokenizer.ggml.merges", merges, v->merge_count);
     if (v->pre != NULL) sg_gguf_put_string(m, "tokenizer.ggml.pre", v->pre);
+    sg_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
+    sg_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
+    if (v->unk >= 0) sg_gguf_put_u32(m, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unk);
     if (!plain) {
-        sg_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
-        sg_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_bos_token", v->add_bos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_eos_token", v->add_eos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
@@ -546,11 +547,11 @@ static void test_gguf(void **state)
     free(merges);
     json_decref(root);
     assert_int_equal(through_gguf(&p.vocab, false, 5, &theirs, &err), SG_ERR_FORMAT);
-    assert_non_null(strstr(err.message, "\"tokenizer.ggml.scores\": found 5 entries"));
+    assert_non_null(strstr(err.message, "tokenizer.ggml.scores: found 5 entries"));
     assert_int_equal(through_gguf(&p.vocab, false, 0, &theirs, &err), SG_ERR_FORMAT);
     p.types[20] = -1;
     assert_int_equal(through_gguf(&p.vocab, false, p.vocab.count, &theirs, &err), SG_ERR_FORMAT);
-    assert_non_null(strstr(err.message, "type of token 20"));
+    assert_non_null(strstr(err.message, "entry 20: found -1"));
 }
 
 // ---- llama2.c ---------------------------------------------------------------------------------
