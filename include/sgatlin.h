@@ -178,7 +178,7 @@ typedef struct sg_chat sg_chat;
 
 // Reads the template of a model folder: chat_template.jinja, else "chat_template" of
 // tokenizer_config.json (of several the one named "default"), with the texts of its bos_token and
-// eos_token. SG_ERR_NOT_FOUND when it has none.
+// eos_token; or of a GGUF file. SG_ERR_NOT_FOUND when it has none.
 SG_API sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err);
 // From the text of a template; bos, eos: what the template calls bos_token and eos_token, or NULL.
 SG_API sg_status sg_chat_new(const char *source, size_t bytes, const char *name, const char *bos,

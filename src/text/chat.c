@@ -1,13 +1,17 @@
-// Finding the chat template of a model folder.
+// Finding the chat template of a model folder or a GGUF file.
 #include "text/chat.h"
 
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "format/gguf.h"
 #include "format/json.h"
 
-enum { chat_config_max = 64 << 20 };
+enum {
+    chat_config_max = 64 << 20,
+    chat_token_max = 256 // bytes of a token that a template names
+};
 
 static bool chat_copy(sg_chat *chat, const char *text, const char **out)
 {
@@ -99,9 +103,55 @@ static sg_status chat_open(const char *folder, const json_t *config, const char 
     return sg_chat_new(text, strlen(text), config_path, bos, eos, chat, err);
 }
 
+static sg_status gguf_token_text(const sg_gguf *file, const sg_gguf_string *tokens, size_t count,
+                                 const char *key, char text[chat_token_max], sg_error *err)
+{
+    int64_t id = -1;
+    text[0] = '\0';
+    SG_TRY(sg_gguf_get_int(file, key, false, -1, (int64_t)count - 1, &id, err));
+    if (id >= 0 && tokens[id].bytes < chat_token_max) {
+        memcpy(text, tokens[id].data, tokens[id].bytes);
+        text[tokens[id].bytes] = '\0';
+    }
+    return SG_OK;
+}
+
+static sg_status chat_of_gguf(const sg_gguf *file, sg_chat **chat, sg_error *err)
+{
+    const char *text = NULL;
+    char bos[chat_token_max], eos[chat_token_max];
+    sg_gguf_string *tokens = NULL;
+    size_t count;
+    SG_TRY(sg_gguf_get_string(file, "tokenizer.chat_template", false, &text, err));
+    if (text == NULL)
+        return sg_fail(err, SG_ERR_NOT_FOUND,
+                       "%s: found no chat template: no key tokenizer.chat_template",
+                       sg_gguf_name(file));
+    SG_TRY(sg_gguf_get_strings(file, "tokenizer.ggml.tokens", true, &tokens, &count, err));
+    sg_status status =
+        gguf_token_text(file, tokens, count, "tokenizer.ggml.bos_token_id", bos, err);
+    if (status == SG_OK)
+        status = gguf_token_text(file, tokens, count, "tokenizer.ggml.eos_token_id", eos, err);
+    if (status == SG_OK)
+        status = sg_chat_new(text, strlen(text), sg_gguf_name(file), bos, eos, chat, err);
+    sg_free(tokens);
+    return status;
+}
+
+static sg_status chat_open_file(const char *path, sg_chat **chat, sg_error *err)
+{
+    sg_gguf *file;
+    SG_TRY(sg_gguf_open(path, &file, err));
+    sg_status status = chat_of_gguf(file, chat, err);
+    sg_gguf_close(file);
+    return status;
+}
+
 sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err)
 {
     *chat = NULL;
+    if (sg_path_exists(folder) && !sg_path_is_folder(folder))
+        return chat_open_file(folder, chat, err);
     char path[SG_PATH_MAX];
     json_t *config = NULL;
     SG_TRY(sg_path_join(path, sizeof path, folder, "tokenizer_config.json", err));
