@@ -99,7 +99,7 @@ static const cli_option options[] = {
      .value = &eval.weights,
      .argument = "TYPE",
      .help = "what matrices are stored in once the model is open: as in its file, or converted to "
-             "f32, bf16 or int8; narrower ones are read faster",
+             "f32, bf16 or int8",
      .choices = "stored|f32|bf16|int8"},
     {0}};
 

@@ -440,15 +440,6 @@ sg_status sg_gguf_open_memory(const void *data, size_t bytes, const char *name, 
     return gguf_finish(out, gguf_parse(*out, data, bytes, err));
 }
 
-sg_status sg_gguf_is(const char *path, bool *is, sg_error *err)
-{
-    sg_map map;
-    SG_TRY(sg_map_open(path, &map, err));
-    *is = map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0;
-    sg_map_close(&map);
-    return SG_OK;
-}
-
 void sg_gguf_close(sg_gguf *g)
 {
     if (g == NULL) return;
@@ -486,4 +477,13 @@ const sg_tensor_view *sg_gguf_find(const sg_gguf *g, const char *name)
 {
     ptrdiff_t found = sg_name_index_find(&g->names, name);
     return found != SG_NAME_NONE ? &g->views[found] : NULL;
+}
+
+sg_status sg_gguf_detect(const char *path, bool *is, sg_error *err)
+{
+    sg_map map;
+    SG_TRY(sg_map_open(path, &map, err));
+    *is = map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0;
+    sg_map_close(&map);
+    return SG_OK;
 }

@@ -58,8 +58,8 @@ sg_status sg_gguf_open(const char *path, sg_gguf **out, sg_error *err);
 sg_status sg_gguf_open_memory(const void *data, size_t bytes, const char *name, sg_gguf **out,
                               sg_error *err);
 void sg_gguf_close(sg_gguf *file); // NULL is allowed
-// Whether a file begins as GGUF does.
-sg_status sg_gguf_is(const char *path, bool *is, sg_error *err);
+// Whether a file says that it is one.
+sg_status sg_gguf_detect(const char *path, bool *is, sg_error *err);
 
 // What errors should call it: the path it was opened by.
 const char *sg_gguf_name(const sg_gguf *file);

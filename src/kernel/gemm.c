@@ -115,6 +115,11 @@ static void gemm_blas(const sg_gemm_args *args)
 // copy W into its own order first, which costs more than the product.
 enum { thin_rows = 4, thin_columns = 128 };
 
+static bool gemm_is_thin(const sg_gemm_args *args)
+{
+    return args->m <= thin_rows && args->transpose_b && !args->transpose_a;
+}
+
 static void gemm_thin(const sg_gemm_args *args)
 {
     const sg_kernels *kernels = sg_kernels_get();
@@ -139,7 +144,7 @@ void sg_gemm_serial(const sg_gemm_args *args)
         gemm_scale(args);
         return;
     }
-    if (args->m <= thin_rows && args->transpose_b && !args->transpose_a) {
+    if (gemm_is_thin(args)) {
         gemm_thin(args);
         return;
     }
@@ -165,7 +170,8 @@ enum {
     gemm_tile_max = 512,      // beyond it, packing costs nothing any more
     gemm_tile_good = 256,     // packing costs 5-15 %: down to here for the sake of 16 tiles
     gemm_tile_min = 128,      // packing costs 30 %: down to here only to have 8 tiles at all
-    gemm_small = 64 * 64 * 64 // products up to here are not worth waking a thread
+    gemm_small = 64 * 64 * 64, // products up to here are not worth waking a thread
+    gemm_thin_piece = 1 << 14  // elements of B that a chunk of a thin product reads
 };
 
 static int64_t gemm_ceil(int64_t a, int64_t b)
@@ -176,6 +182,7 @@ static int64_t gemm_ceil(int64_t a, int64_t b)
 // Equal pieces of at most `limit`, in whole vectors.
 static int64_t gemm_even(int64_t size, int64_t limit)
 {
+    if (limit < 1) limit = 1;
     int64_t piece = gemm_ceil(size, gemm_ceil(size, limit));
     return gemm_ceil(piece, 16) * 16;
 }
@@ -198,6 +205,12 @@ static gemm_tiles gemm_cut(const sg_gemm_args *args)
 {
     int64_t m = args->m, n = args->n;
     gemm_tiles tiles = {.args = args, .tile_m = m, .tile_n = n, .across = 1};
+    if (gemm_is_thin(args)) { // reads B once, and takes the time of that
+        if (n * args->k < 2 * gemm_thin_piece) return tiles;
+        tiles.tile_n = gemm_even(n, gemm_thin_piece / args->k);
+        tiles.across = gemm_ceil(n, tiles.tile_n);
+        return tiles;
+    }
     if ((double)m * (double)n * (double)args->k <= gemm_small) return tiles;
     int64_t limit_m = gemm_tile_max, limit_n = gemm_tile_max;
     gemm_halve(m, n, &limit_m, &limit_n, gemm_tile_good, 16);

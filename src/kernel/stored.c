@@ -9,7 +9,7 @@
 enum {
     stored_thin = 4,        // rows of A that go through W together
     stored_passes = 2,      // times that W is read as it is before widening it pays
-    stored_piece = 1 << 15, // weights that a chunk of a thin product or of a conversion takes
+    stored_piece = 1 << 14, // weights that a chunk of a thin product or of a conversion takes
     stored_tile = 256,      // rows of W that are widened at once
     stored_columns = 64     // rows of W whose products wait on the stack
 };

@@ -154,7 +154,7 @@ static sg_status file_open(sg_model_file *f, const char *path, sg_error *err)
     if (info.is_folder) {
         SG_TRY(file_open_folder(f, path, err));
     } else {
-        SG_TRY(sg_gguf_is(path, &gguf, err));
+        SG_TRY(sg_gguf_detect(path, &gguf, err));
         SG_TRY(gguf ? file_open_gguf(f, path, err) : file_open_llama2c(f, path, err));
     }
     f->map = sg_tensor_map_find(f->type);

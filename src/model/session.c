@@ -32,7 +32,8 @@ static void session_caches(sg_session *s)
     int64_t one = s->capacity * sg_config_kv_heads(c) * c->head_dim;
     for (int64_t l = 0; l < c->num_hidden_layers; l++)
         s->caches[l] = (sg_kv_cache){.k = s->cache_memory + 2 * l * one,
-                                     .v = s->cache_memory + (2 * l + 1) * one};
+                                     .v = s->cache_memory + (2 * l + 1) * one,
+                                     .capacity = s->capacity};
 }
 
 static sg_status session_graph(sg_session *s, int64_t tokens, sg_output output, sg_graph **graph,

@@ -70,7 +70,10 @@ sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int6
 // FlashAttention-2); no T x T matrix is kept. q (B*T, heads*head_dim), k, v (B*T, kv_heads*head_dim)
 // -> as q.
 typedef struct sg_kv_cache {
-    sg_real *k, *v; // (positions, kv_heads*head_dim); room for start + length of them
+    // (kv_heads, capacity, head_dim): what one head has lies together, as it is read. Room for
+    // start + length positions.
+    sg_real *k, *v;
+    int64_t capacity;
 } sg_kv_cache;
 typedef struct sg_attention_options {
     int64_t length, heads; // T; of the queries

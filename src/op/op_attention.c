@@ -240,8 +240,10 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
     t.top = sg_worker_scratch(c->run, worker);
     t.sum = t.top + attention_tile;
     if (a->caches != NULL) {
-        t.k = a->caches[sequence].k + key_column;
-        t.v = a->caches[sequence].v + key_column;
+        const sg_kv_cache *cache = &a->caches[sequence];
+        t.k = cache->k + key_column * cache->capacity;
+        t.v = cache->v + key_column * cache->capacity;
+        t.key_width = a->head_dim;
         t.position = a->start[sequence] + first;
     } else {
         t.lse = sg_values(node->saved[0]) + row * a->heads + head;
@@ -249,14 +251,27 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
     attention_query_tile(c->run->kernels, &t, t.sum + attention_tile);
 }
 
+// Rows of all heads into runs of one head each.
+static void attention_fill_cache(sg_real *to, const sg_real *from, const attention_attributes *a,
+                                 int64_t start, int64_t capacity)
+{
+    const int64_t hd = a->head_dim, width = attention_key_width(a);
+    for (int64_t h = 0; h < width / hd; h++)
+        for (int64_t r = 0; r < a->length; r++)
+            memcpy(to + (h * capacity + start + r) * hd, from + r * width + h * hd,
+                   (size_t)hd * sizeof *to);
+}
+
 static void attention_fill_caches(const sg_node *node, const attention_attributes *a)
 {
-    int64_t width = attention_key_width(a), sequences = sg_rows(node->in[in_q]) / a->length;
-    size_t bytes = (size_t)(a->length * width) * sizeof(sg_real);
+    const int64_t width = attention_key_width(a), sequences = sg_rows(node->in[in_q]) / a->length;
     for (int64_t b = 0; b < sequences; b++) {
-        int64_t to = a->start[b] * width, from = b * a->length * width;
-        memcpy(a->caches[b].k + to, sg_values(node->in[in_k]) + from, bytes);
-        memcpy(a->caches[b].v + to, sg_values(node->in[in_v]) + from, bytes);
+        const sg_kv_cache *cache = &a->caches[b];
+        const int64_t from = b * a->length * width;
+        attention_fill_cache(cache->k, sg_values(node->in[in_k]) + from, a, a->start[b],
+                             cache->capacity);
+        attention_fill_cache(cache->v, sg_values(node->in[in_v]) + from, a, a->start[b],
+                             cache->capacity);
     }
 }
 

@@ -1,122 +1,122 @@
-// The tokenizer that a GGUF file carries in its metadata (github.com/ggml-org/ggml, docs/gguf.md,
-// tokenizer.ggml.*), as arrays for vocab.c.
+// The tokenizer inside a GGUF file: its keys as the arrays of vocab.h.
 #include <string.h>
 
 #include "base/alloc.h"
 #include "format/gguf.h"
 #include "text/vocab.h"
 
-typedef struct gguf_arrays {
-    sg_gguf_string *tokens, *merges;
-    size_t count, merge_count, n_scores, n_types;
+typedef struct gguf_reader {
+    const sg_gguf *file;
+    sg_error *err;
+    sg_vocab vocab;
+    sg_hf_string *tokens, *merges;
     float *scores;
+    int32_t *types;
+} gguf_reader;
+
+static sg_status gguf_no_memory(const gguf_reader *r)
+{
+    return sg_fail(r->err, SG_ERR_MEMORY, "%s: out of memory", sg_gguf_name(r->file));
+}
+
+static sg_status gguf_lengths(const gguf_reader *r, const char *key, size_t count)
+{
+    if (count == r->vocab.count) return SG_OK;
+    return sg_fail(r->err, SG_ERR_FORMAT,
+                   "%s: \"%s\": found %zu entries, expected one for each of %zu tokens",
+                   sg_gguf_name(r->file), key, count, r->vocab.count);
+}
+
+// A list of texts, which stay in the file.
+static sg_status gguf_texts(const gguf_reader *r, const char *key, bool required,
+                            sg_hf_string **out, size_t *count)
+{
+    sg_gguf_string *texts;
+    SG_TRY(sg_gguf_get_strings(r->file, key, required, &texts, count, r->err));
+    *out = *count == 0 ? NULL : sg_alloc_array(*count, sizeof **out);
+    for (size_t i = 0; *out != NULL && i < *count; i++)
+        (*out)[i] = (sg_hf_string){texts[i].data, texts[i].bytes};
+    sg_free(texts);
+    return *count > 0 && *out == NULL ? gguf_no_memory(r) : SG_OK;
+}
+
+static sg_status gguf_types(gguf_reader *r)
+{
+    static const char key[] = "tokenizer.ggml.token_type";
     int64_t *types;
-    sg_hf_string *texts, *pairs;
-    int32_t *kinds;
-} gguf_arrays;
-
-static void arrays_free(gguf_arrays *a)
-{
-    sg_free(a->tokens);
-    sg_free(a->merges);
-    sg_free(a->scores);
-    sg_free(a->types);
-    sg_free(a->texts);
-    sg_free(a->pairs);
-    sg_free(a->kinds);
-}
-
-static sg_status arrays_mismatch(const sg_gguf *file, const char *key, size_t found,
-                                 size_t expected, sg_error *err)
-{
-    return sg_fail(err, SG_ERR_FORMAT,
-                   "%s: key %s: found %zu entries, expected %zu as there are tokens",
-                   sg_gguf_name(file), key, found, expected);
-}
-
-static sg_hf_string *arrays_texts(const sg_gguf_string *from, size_t count)
-{
-    sg_hf_string *texts = sg_alloc_array(count ? count : 1, sizeof *texts);
-    for (size_t i = 0; texts != NULL && i < count; i++)
-        texts[i] = (sg_hf_string){from[i].data, from[i].bytes};
-    return texts;
-}
-
-static sg_status arrays_read(const sg_gguf *file, gguf_arrays *a, sg_error *err)
-{
-    SG_TRY(sg_gguf_get_strings(file, "tokenizer.ggml.tokens", true, &a->tokens, &a->count, err));
-    SG_TRY(sg_gguf_get_floats(file, "tokenizer.ggml.scores", false, &a->scores, &a->n_scores, err));
-    SG_TRY(sg_gguf_get_ints(file, "tokenizer.ggml.token_type", false, &a->types, &a->n_types, err));
-    SG_TRY(sg_gguf_get_strings(file, "tokenizer.ggml.merges", false, &a->merges, &a->merge_count,
-                               err));
-    if (a->count > SG_HF_VOCAB_MAX || a->merge_count > SG_HF_VOCAB_MAX)
-        return sg_fail(err, SG_ERR_FORMAT,
-                       "%s: key tokenizer.ggml.tokens: found %zu, expected at "
-                       "most %d",
-                       sg_gguf_name(file), a->count, SG_HF_VOCAB_MAX);
-    if (a->scores != NULL && a->n_scores != a->count)
-        return arrays_mismatch(file, "tokenizer.ggml.scores", a->n_scores, a->count, err);
-    if (a->types != NULL && a->n_types != a->count)
-        return arrays_mismatch(file, "tokenizer.ggml.token_type", a->n_types, a->count, err);
-    a->texts = arrays_texts(a->tokens, a->count);
-    a->pairs = arrays_texts(a->merges, a->merge_count);
-    a->kinds = sg_alloc_zero(a->count ? a->count : 1, sizeof *a->kinds);
-    if (a->texts == NULL || a->pairs == NULL || a->kinds == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a tokenizer");
-    for (size_t i = 0; i < a->count; i++) {
-        const int64_t type = a->types ? a->types[i] : SG_TOKEN_NORMAL;
-        if (type < SG_TOKEN_NORMAL || type > SG_TOKEN_BYTE)
-            return sg_fail(
-                err, SG_ERR_FORMAT,
-                "%s: key tokenizer.ggml.token_type: entry %zu: found %lld, expected 1 to "
-                "6",
-                sg_gguf_name(file), i, (long long)type);
-        a->kinds[i] = (int32_t)type;
+    size_t count;
+    SG_TRY(sg_gguf_get_ints(r->file, key, false, &types, &count, r->err));
+    if (types == NULL) return SG_OK;
+    sg_status status = gguf_lengths(r, key, count);
+    if (status == SG_OK) {
+        r->types = sg_alloc_array(count, sizeof *r->types);
+        if (r->types == NULL) status = gguf_no_memory(r);
     }
+    for (size_t i = 0; i < count && status == SG_OK; i++)
+        r->types[i] = types[i] < 0 || types[i] > INT32_MAX ? 0 : (int32_t)types[i]; // 0: refused
+    r->vocab.types = r->types;
+    sg_free(types);
+    return status;
+}
+
+static sg_status gguf_role(gguf_reader *r, const char *key, int32_t *out)
+{
+    int64_t id = -1;
+    SG_TRY(sg_gguf_get_int(r->file, key, false, 0, INT32_MAX, &id, r->err));
+    *out = (int32_t)id;
     return SG_OK;
 }
 
-static sg_status gguf_id(const sg_gguf *file, const char *key, size_t count, int32_t *id,
-                         sg_error *err)
+// What a file does not say is as llama.cpp has it: with scores a text gets a space and a begin token,
+// with merges the words of llama-bpe do.
+static sg_status gguf_roles(gguf_reader *r)
 {
-    int64_t value = -1;
-    SG_TRY(sg_gguf_get_int(file, key, false, -1, (int64_t)count - 1, &value, err));
-    *id = (int32_t)value;
-    return SG_OK;
+    sg_vocab *v = &r->vocab;
+    bool scores = strcmp(v->model, "llama") == 0;
+    SG_TRY(sg_gguf_get_string(r->file, "tokenizer.ggml.pre", false, &v->pre, r->err));
+    SG_TRY(gguf_role(r, "tokenizer.ggml.bos_token_id", &v->bos));
+    SG_TRY(gguf_role(r, "tokenizer.ggml.eos_token_id", &v->eos));
+    SG_TRY(gguf_role(r, "tokenizer.ggml.padding_token_id", &v->pad));
+    SG_TRY(gguf_role(r, "tokenizer.ggml.unknown_token_id", &v->unk));
+    if (scores && v->bos < 0) v->bos = 1;
+    if (scores && v->eos < 0) v->eos = 2;
+    if (scores && v->unk < 0) v->unk = 0;
+    v->add_space_prefix = scores;
+    v->add_bos = v->bos >= 0 && (scores || (v->pre != NULL && strcmp(v->pre, "llama-bpe") == 0));
+    SG_TRY(sg_gguf_get_bool(r->file, "tokenizer.ggml.add_space_prefix", false, &v->add_space_prefix,
+                            r->err));
+    SG_TRY(sg_gguf_get_bool(r->file, "tokenizer.ggml.add_bos_token", false, &v->add_bos, r->err));
+    return sg_gguf_get_bool(r->file, "tokenizer.ggml.add_eos_token", false, &v->add_eos, r->err);
 }
 
-static sg_status gguf_make(const sg_gguf *file, const gguf_arrays *a, sg_tokenizer **tokenizer,
-                           sg_error *err)
+static sg_status gguf_read(gguf_reader *r)
 {
-    sg_vocab v = {.tokens = a->texts,
-                  .count = a->count,
-                  .types = a->kinds,
-                  .scores = a->scores,
-                  .space = "\xe2\x96\x81",
-                  .add_space_prefix = true,
-                  .merges = a->pairs,
-                  .merge_count = a->merge_count};
-    SG_TRY(sg_gguf_get_string(file, "tokenizer.ggml.model", true, &v.model, err));
-    SG_TRY(sg_gguf_get_string(file, "tokenizer.ggml.pre", false, &v.pre, err));
-    // What readers do where the file does not say.
-    v.add_bos = strcmp(v.model, "llama") == 0 || (v.pre && strcmp(v.pre, "llama-bpe") == 0);
-    SG_TRY(sg_gguf_get_bool(file, "tokenizer.ggml.add_bos_token", false, &v.add_bos, err));
-    SG_TRY(sg_gguf_get_bool(file, "tokenizer.ggml.add_eos_token", false, &v.add_eos, err));
-    SG_TRY(
-        sg_gguf_get_bool(file, "tokenizer.ggml.add_space_prefix", false, &v.add_space_prefix, err));
-    SG_TRY(gguf_id(file, "tokenizer.ggml.bos_token_id", a->count, &v.bos, err));
-    SG_TRY(gguf_id(file, "tokenizer.ggml.eos_token_id", a->count, &v.eos, err));
-    SG_TRY(gguf_id(file, "tokenizer.ggml.padding_token_id", a->count, &v.pad, err));
-    SG_TRY(gguf_id(file, "tokenizer.ggml.unknown_token_id", a->count, &v.unk, err));
-    return sg_tokenizer_from_vocab(&v, sg_gguf_name(file), tokenizer, err);
+    sg_vocab *v = &r->vocab;
+    size_t count;
+    SG_TRY(sg_gguf_get_string(r->file, "tokenizer.ggml.model", true, &v->model, r->err));
+    SG_TRY(gguf_texts(r, "tokenizer.ggml.tokens", true, &r->tokens, &v->count));
+    SG_TRY(gguf_types(r));
+    SG_TRY(sg_gguf_get_floats(r->file, "tokenizer.ggml.scores", false, &r->scores, &count, r->err));
+    if (r->scores != NULL) SG_TRY(gguf_lengths(r, "tokenizer.ggml.scores", count));
+    SG_TRY(gguf_texts(r, "tokenizer.ggml.merges", false, &r->merges, &v->merge_count));
+    SG_TRY(gguf_roles(r));
+    v->tokens = r->tokens;
+    v->scores = r->scores;
+    v->merges = r->merges;
+    v->space = "\xE2\x96\x81"; // U+2581
+    return SG_OK;
 }
 
 sg_status sg_tokenizer_from_gguf(const sg_gguf *file, sg_tokenizer **tokenizer, sg_error *err)
 {
-    gguf_arrays a = {0};
     *tokenizer = NULL;
-    sg_status status = arrays_read(file, &a, err);
-    if (status == SG_OK) status = gguf_make(file, &a, tokenizer, err);
-    arrays_free(&a);
+    gguf_reader reader = {.file = file, .err = err};
+    sg_status status = gguf_read(&reader);
+    if (status == SG_OK)
+        status = sg_tokenizer_from_vocab(&reader.vocab, sg_gguf_name(file), tokenizer, err);
+    sg_free(reader.tokens);
+    sg_free(reader.merges);
+    sg_free(reader.scores);
+    sg_free(reader.types);
     return status;
 }

@@ -210,15 +210,6 @@ sg_status sg_tokenizer_from_memory(const void *data, size_t bytes, const char *n
     return status;
 }
 
-static sg_status tokenizer_open_gguf(const char *path, sg_tokenizer **tokenizer, sg_error *err)
-{
-    sg_gguf *file;
-    SG_TRY(sg_gguf_open(path, &file, err));
-    sg_status status = sg_tokenizer_from_gguf(file, tokenizer, err);
-    sg_gguf_close(file);
-    return status;
-}
-
 sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err)
 {
     *tokenizer = NULL;
@@ -227,9 +218,15 @@ sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error
         SG_TRY(sg_path_join(file, sizeof file, path, "tokenizer.json", err));
         path = file;
     }
-    bool gguf;
-    SG_TRY(sg_gguf_is(path, &gguf, err));
-    if (gguf) return tokenizer_open_gguf(path, tokenizer, err);
+    bool gguf; // which may be far larger than what is read of it
+    SG_TRY(sg_gguf_detect(path, &gguf, err));
+    if (gguf) {
+        sg_gguf *model;
+        SG_TRY(sg_gguf_open(path, &model, err));
+        sg_status status = sg_tokenizer_from_gguf(model, tokenizer, err);
+        sg_gguf_close(model);
+        return status;
+    }
     char *data;
     size_t bytes;
     SG_TRY(sg_file_read(path, SG_HF_FILE_MAX, &data, &bytes, err));

@@ -46,7 +46,8 @@ sg_status sg_tokenizer_from_vocab(const sg_vocab *vocab, const char *name, sg_to
 sg_status sg_tokenizer_from_llama2c(const void *data, size_t bytes, const char *name,
                                     sg_tokenizer **tokenizer, sg_error *err);
 
-// The tokenizer of a GGUF file: its metadata tokenizer.ggml.*, models llama and gpt2.
+// The tokenizer of an open GGUF file: tokenizer.ggml.model, tokens, token_type, scores, merges, pre, the
+// ids of its roles, add_bos_token, add_eos_token and add_space_prefix.
 sg_status sg_tokenizer_from_gguf(const sg_gguf *file, sg_tokenizer **tokenizer, sg_error *err);
 
 // Sets hf->merges, in the arena, to those that scores imply. tokens are hf's, each there once; types

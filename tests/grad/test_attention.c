@@ -326,6 +326,7 @@ static void check_cached(attention_user whole, const int64_t cut[4])
     for (int b = 0; b < 2; b++) {
         u.caches[b].k = gc_room(total * user_key_width(&whole));
         u.caches[b].v = gc_room(total * user_key_width(&whole));
+        u.caches[b].capacity = total;
     }
     for (int part = 0; part < 4; part++) {
         u.part.length = cut[part];

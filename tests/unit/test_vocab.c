@@ -484,10 +484,9 @@ static sg_status through_gguf(const sg_vocab *v, bool plain, size_t scores, sg_t
     if (v->types != NULL) sg_gguf_put_ints(m, "tokenizer.ggml.token_type", v->types, v->count);
     if (v->merges != NULL) sg_gguf_put_strings(m, "tokenizer.ggml.merges", merges, v->merge_count);
     if (v->pre != NULL) sg_gguf_put_string(m, "tokenizer.ggml.pre", v->pre);
-    sg_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
-    sg_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
-    if (v->unk >= 0) sg_gguf_put_u32(m, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unk);
     if (!plain) {
+        sg_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
+        sg_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_bos_token", v->add_bos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_eos_token", v->add_eos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
@@ -547,11 +546,11 @@ static void test_gguf(void **state)
     free(merges);
     json_decref(root);
     assert_int_equal(through_gguf(&p.vocab, false, 5, &theirs, &err), SG_ERR_FORMAT);
-    assert_non_null(strstr(err.message, "tokenizer.ggml.scores: found 5 entries"));
+    assert_non_null(strstr(err.message, "\"tokenizer.ggml.scores\": found 5 entries"));
     assert_int_equal(through_gguf(&p.vocab, false, 0, &theirs, &err), SG_ERR_FORMAT);
     p.types[20] = -1;
     assert_int_equal(through_gguf(&p.vocab, false, p.vocab.count, &theirs, &err), SG_ERR_FORMAT);
-    assert_non_null(strstr(err.message, "entry 20: found -1"));
+    assert_non_null(strstr(err.message, "type of token 20"));
 }
 
 // ---- llama2.c ---------------------------------------------------------------------------------
