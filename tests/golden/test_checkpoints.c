@@ -73,6 +73,9 @@ static void checkpoint_close(checkpoint *c)
     sg_context_free(c->context);
 }
 
+// Relative errors seen last, for the table in docs/CHECKPOINTS.md.
+static double seen_worst;
+
 static void expect_close(const char *what, const float *found, const float *expected, int64_t count)
 {
     double worst = 0, size = 0;
@@ -82,6 +85,7 @@ static void expect_close(const char *what, const float *found, const float *expe
         if (fabs((double)expected[i]) > size) size = fabs((double)expected[i]);
     }
     if (size < small) size = small;
+    if (worst / size > seen_worst) seen_worst = worst / size;
     if (!(worst <= tolerance * size))
         fail_msg("%s: relative error %.3g, expected at most %g", what, worst / size, tolerance);
 }
@@ -180,14 +184,19 @@ static void test_gguf(void **state)
     sg_model *m;
     checkpoint_open(&c, *state);
     strcat(c.folder, "/model.gguf");
+    double errors[1];
+    seen_worst = 0;
     must(sg_model_open(c.context, c.folder, &m, &err), &err);
     check_logits(&c, m, "logits");
     check_session(&c, m, "cached logits");
     sg_model_free(m);
     must(sg_model_open_stored(c.context, c.folder, &m, &err), &err);
     assert_true(m->narrow.elements > m->params.total / 2);
+    errors[0] = seen_worst;
+    seen_worst = 0;
     check_logits(&c, m, "logits of stored weights");
     check_session(&c, m, "cached logits of stored weights");
+    print_message("| %s | %.1e | %.1e | |\n", (const char *)*state, errors[0], seen_worst);
     sg_model_free(m);
     for (sg_weights type = SG_WEIGHTS_BF16; type <= SG_WEIGHTS_INT8; type++) {
         must(sg_model_open_narrow(c.context, c.folder, type, &m, &err), &err);
@@ -207,13 +216,22 @@ static void test_checkpoint(void **state)
     const sg_tensor_map *map = file->map;
     sg_model_file_close(file);
     must(sg_model_open(c.context, c.folder, &m, &err), &err);
+    double errors[3];
+    seen_worst = 0;
     check_logits(&c, m, "logits");
     check_session(&c, m, "cached logits");
+    errors[0] = seen_worst;
+    seen_worst = 0;
     check_gradients(&c, m, map);
+    errors[1] = seen_worst;
     sg_model_free(m);
     must(sg_model_open_stored(c.context, c.folder, &m, &err), &err);
+    seen_worst = 0;
     check_logits(&c, m, "logits of stored weights");
     check_session(&c, m, "cached logits of stored weights");
+    errors[2] = seen_worst;
+    print_message("| %s | %.1e | %.1e | %.1e |\n", (const char *)*state, errors[0], errors[2],
+                  errors[1]);
     sg_model_free(m);
     checkpoint_close(&c);
 }
