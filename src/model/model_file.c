@@ -217,8 +217,8 @@ sg_status sg_model_file_check(const sg_tensor_map *map, const sg_tensors *tensor
     sg_status status = SG_OK;
     for (size_t i = 0; i < params->count && status == SG_OK; i++) {
         status = sg_tensor_map_pieces(map, config, &params->specs[i], tensors, &pieces, err);
-        if (status == SG_OK && n_used + pieces.count > capacity) {
-            capacity = 2 * (n_used + pieces.count);
+        if (status == SG_OK && n_used + 2 * pieces.count > capacity) {
+            capacity = 2 * (n_used + 2 * pieces.count);
             const char **more = sg_realloc((void *)used, capacity * sizeof *used);
             if (more == NULL) status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
             if (more != NULL) used = more;
@@ -226,11 +226,13 @@ sg_status sg_model_file_check(const sg_tensor_map *map, const sg_tensors *tensor
         for (size_t p = 0; p < pieces.count && status == SG_OK; p++) {
             const sg_tensor_view *view = pieces.items[p].view;
             sg_weights type;
-            if (view->dtype != SG_DTYPE_F64 && !sg_weights_of_dtype(view->dtype, &type))
+            if (pieces.items[p].scales == NULL && view->dtype != SG_DTYPE_F64 &&
+                !sg_weights_of_dtype(view->dtype, &type))
                 status = sg_fail(err, SG_ERR_MISMATCH,
                                  "%s: tensor %s: found %s, expected floating-point weights",
                                  tensors->name, view->name, sg_dtype_name(view->dtype));
             used[n_used++] = view->name;
+            if (pieces.items[p].scales != NULL) used[n_used++] = pieces.items[p].scales->name;
         }
     }
     sg_pieces_free(&pieces);

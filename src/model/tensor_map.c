@@ -11,15 +11,16 @@
 #include "base/alloc.h"
 
 typedef enum map_how {
-    MAP_SAME,         // as it is
-    MAP_TURNED,       // (in, out) for (out, in)
-    MAP_THIRD,        // ours is the part-th of three runs of rows: q, k, v
-    MAP_THIRD_TURNED, // of three runs of columns
-    MAP_HEAD_THIRD,   // the same for each head on its own
-    MAP_HALF,         // theirs is the part-th half of ours: gates, values
-    MAP_EXPERT,       // a tensor for each expert
-    MAP_EXPERT_HALF,  // two of them, each the part-th half of an expert
-    MAP_EXPERT_TURNED // one tensor (E, in, out) for (E, out, in)
+    MAP_SAME,          // as it is
+    MAP_TURNED,        // (in, out) for (out, in)
+    MAP_THIRD,         // ours is the part-th of three runs of rows: q, k, v
+    MAP_THIRD_TURNED,  // of three runs of columns
+    MAP_HEAD_THIRD,    // the same for each head on its own
+    MAP_HALF,          // theirs is the part-th half of ours: gates, values
+    MAP_EXPERT,        // a tensor for each expert
+    MAP_EXPERT_HALF,   // two of them, each the part-th half of an expert
+    MAP_EXPERT_TURNED, // one tensor (E, in, out) for (E, out, in)
+    MAP_MXFP4          // NAME_blocks (…, in/32, 16) and NAME_scales (…, in/32) of bytes
 } map_how;
 
 typedef struct map_rule {
@@ -79,10 +80,13 @@ static const map_rule mixtral_rules[] = {
     MAP_EXPERTS("w1.weight", "w3.weight", "w2.weight", LAYER "block_sparse_moe.experts.{e}."),
     {0}};
 
+// As published, in blocks; or saved again in bf16.
 static const map_rule gpt_oss_rules[] = {
     {EXPERT "gate_up_proj.weight", EXPERT "gate_up_proj", MAP_EXPERT_TURNED, 0},
+    {EXPERT "gate_up_proj.weight", EXPERT "gate_up_proj_blocks", MAP_MXFP4, 0},
     {EXPERT "gate_up_proj.bias", EXPERT "gate_up_proj_bias", MAP_SAME, 0},
     {EXPERT "down_proj.weight", EXPERT "down_proj", MAP_EXPERT_TURNED, 0},
+    {EXPERT "down_proj.weight", EXPERT "down_proj_blocks", MAP_MXFP4, 0},
     {EXPERT "down_proj.bias", EXPERT "down_proj_bias", MAP_SAME, 0},
     {0}};
 
@@ -409,6 +413,33 @@ static sg_status map_experts_turned(const map_work *w, const map_rule *rule)
     return SG_OK;
 }
 
+// A table (E, out, in) in blocks of 32; the scales lie in a tensor of the same name but its end.
+static sg_status map_mxfp4(const map_work *w, const map_rule *rule)
+{
+    const int64_t blocks = w->width / 32;
+    char name[SG_PARAM_NAME];
+    sg_piece piece = {
+        .count = w->rows, .ndim = 4, .shape = {w->spec->shape[0], w->spec->shape[1], blocks, 16}};
+    if (w->width % 32 != 0)
+        return sg_fail(w->err, SG_ERR_MISMATCH, "%s: found rows of %lld, expected a multiple of 32",
+                       w->spec->name, (long long)w->width);
+    SG_TRY(map_named(w, rule, 0, piece));
+    sg_piece *added = &w->pieces->items[w->pieces->count - 1];
+    if (w->tensors == NULL) return SG_OK;
+    snprintf(name, sizeof name, "%.*s_scales", (int)(strlen(added->tensor) - strlen("_blocks")),
+             added->tensor);
+    added->scales = w->tensors->find(w->tensors->file, name);
+    if (added->scales == NULL)
+        return sg_fail(w->err, SG_ERR_MISMATCH, "%s: tensor %s is missing", w->tensors->name, name);
+    const sg_tensor_view *s = added->scales;
+    if (s->ndim != 3 || s->shape[0] != piece.shape[0] || s->shape[1] != piece.shape[1] ||
+        s->shape[2] != blocks || s->dtype != SG_DTYPE_U8 || added->view->dtype != SG_DTYPE_U8)
+        return sg_fail(w->err, SG_ERR_MISMATCH,
+                       "%s: tensor %s: expected bytes, one for each block of %s", w->tensors->name,
+                       name, added->tensor);
+    return SG_OK;
+}
+
 static sg_status map_apply(const map_work *w, const map_rule *rule)
 {
     const int64_t R = w->rows, k = w->width;
@@ -441,6 +472,8 @@ static sg_status map_apply(const map_work *w, const map_rule *rule)
         return map_experts(w, rule, 2);
     case MAP_EXPERT_TURNED:
         return map_experts_turned(w, rule);
+    case MAP_MXFP4:
+        return map_mxfp4(w, rule);
     }
     return SG_OK;
 }

@@ -26,7 +26,8 @@ const sg_tensor_map *sg_tensor_map_find(const char *type);
 // Rows of a parameter as a tensor has them. Parameters are rows of their last dimension (vectors: rows
 // of one number), tensors likewise.
 typedef struct sg_piece {
-    const sg_tensor_view *view; // NULL while there is no file
+    const sg_tensor_view *view;   // NULL while there is no file
+    const sg_tensor_view *scales; // of MXFP4, whose view are bytes of two weights each; else NULL
     char tensor[SG_PARAM_NAME];
     int ndim; // the shape that the tensor must have
     int64_t shape[SG_VIEW_DIMS];

@@ -90,7 +90,12 @@ sg_status sg_pieces_read(const sg_pieces *pieces, const sg_param_spec *spec, sg_
     for (size_t i = 0; i < pieces->count; i++) {
         const sg_piece *piece = &pieces->items[i];
         sg_real *rows = to + piece->first * k;
-        if (piece->turned)
+        if (piece->scales != NULL) {
+            const int64_t block = 32, at = piece->row * (k / block);
+            sg_kernels_get()->from_blocks(
+                rows, SG_WEIGHTS_MXFP4, (const unsigned char *)piece->view->data + at * 16,
+                (const unsigned char *)piece->scales->data + at, piece->count * k);
+        } else if (piece->turned)
             SG_TRY(read_turned(piece, k, rows, err));
         else
             SG_TRY(read_values(piece->view, piece->row * k, piece->count * k, rows, err));
@@ -113,6 +118,12 @@ bool sg_pieces_lie(const sg_pieces *pieces, const sg_param_spec *spec, const voi
     const int64_t k = spec->shape[spec->rank - 1];
     const sg_piece *one = &pieces->items[0];
     *stored = (sg_stored){0};
+    if (one->scales != NULL) {
+        *stored = (sg_stored){.type = SG_WEIGHTS_MXFP4,
+                              .rows = (void *)(uintptr_t)one->view->data,
+                              .scales = (void *)(uintptr_t)one->scales->data};
+        return true;
+    }
     if (spec->rank < 2 || !sg_weights_of_dtype(one->view->dtype, &stored->type)) return false;
 #ifdef SG_REAL_DOUBLE
     if (stored->type == SG_WEIGHTS_F32) return false;

@@ -239,10 +239,10 @@ static void test_checkpoint(void **state)
 int main(void)
 {
     static const char *const names[] = {
-        "llama",     "llama_biases", "mistral",  "qwen2",
-        "qwen3",     "gpt2",         "gpt_neox", "gpt_neox_sequential",
-        "opt",       "mixtral",      "olmoe",    "qwen2_moe",
-        "qwen3_moe", "gpt_oss",      "deepseek"};
+        "llama",     "llama_biases", "mistral",       "qwen2",
+        "qwen3",     "gpt2",         "gpt_neox",      "gpt_neox_sequential",
+        "opt",       "mixtral",      "olmoe",         "qwen2_moe",
+        "qwen3_moe", "gpt_oss",      "gpt_oss_mxfp4", "deepseek"};
     static const char *const ggufs[] = {"gguf_llama", "gguf_qwen3", "gguf_gpt2"};
     enum { count = sizeof names / sizeof *names, all = count + sizeof ggufs / sizeof *ggufs };
     struct CMUnitTest tests[all];

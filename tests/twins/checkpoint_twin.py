@@ -71,13 +71,17 @@ def config(name):
                                           **rope("yarn", 1500.0, factor=8.0, beta_fast=32.0,
                                                  beta_slow=1.0, truncate=False,
                                                  original_max_position_embeddings=32)),
+        "gpt_oss_mxfp4": lambda: t.GptOssConfig(**{**BASE, "hidden_size": 32,
+                                                   "intermediate_size": 32}, head_dim=6,
+                                                num_local_experts=4, num_experts_per_tok=2,
+                                                sliding_window=4, **rope(theta=1500.0)),
         "deepseek": lambda: t.LlamaConfig(**{**BASE, "num_hidden_layers": 3}),
     }[name]()
 
 
 NAMES = ["llama", "llama_biases", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox",
          "gpt_neox_sequential", "opt", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss",
-         "deepseek"]
+         "gpt_oss_mxfp4", "deepseek"]
 STORED = {"llama": torch.bfloat16, "gpt_neox": torch.float16, "qwen3_moe": torch.bfloat16}
 
 
@@ -137,6 +141,28 @@ def draw(model, seed, dtype):
     return torch.randint(3, 40, (1, LENGTH), generator=g)
 
 
+FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+
+def draw_mxfp4(model, seed):
+    """Experts that blocks stand for exactly, and those blocks: (E, out, in/32, 16), scales beside."""
+    g = torch.Generator().manual_seed(seed)
+    blocks = {}
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+                continue
+            experts, inner, outer = p.shape
+            nibbles = torch.randint(0, 16, (experts, outer, inner // 32, 32), generator=g)
+            scales = torch.randint(123, 127, (experts, outer, inner // 32), generator=g)
+            values = FP4[nibbles] * torch.exp2(scales - 127.0)[..., None]
+            p.copy_(values.reshape(experts, outer, inner).transpose(1, 2))
+            pairs = nibbles.reshape(experts, outer, inner // 32, 16, 2)
+            blocks[name + "_blocks"] = (pairs[..., 0] + 16 * pairs[..., 1]).to(torch.uint8)
+            blocks[name + "_scales"] = scales.to(torch.uint8)
+    return blocks
+
+
 class Watch:
     """The narrowest choice that any router makes."""
 
@@ -179,6 +205,7 @@ def make(name):
         torch.manual_seed(seed)
         model = build(name).to(torch.float32)
         ids = draw(model, seed, dtype)
+        blocks = draw_mxfp4(model, seed) if name.endswith("mxfp4") else {}
         watch = Watch(model, 3 if name == "deepseek" else 2)
         logits, loss = compute(model, ids)
         if watch.least > MARGIN:
@@ -204,6 +231,10 @@ def make(name):
             with torch.no_grad():
                 for n, p in model.named_parameters():
                     p.copy_(values[n])
+    if blocks:
+        state = load_file(folder / "model.safetensors")
+        state = {n: t for n, t in state.items() if n + "_blocks" not in blocks} | blocks
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     if name == "deepseek":
         (folder / "config.json").write_text(json.dumps(deepseek_config(model.config), indent=2))
     for extra in folder.glob("generation_config.json"):
