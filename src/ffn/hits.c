@@ -1,3 +1,5 @@
+// Sorting hits by neuron, digit by digit of the neuron's number. Pieces are cut by shape alone and
+// each digit keeps the order of the one before, so that the order is the same for any threads.
 #include "ffn/hits.h"
 
 #include <string.h>

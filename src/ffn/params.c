@@ -1,3 +1,5 @@
+// Adding, initialising and laying out parameters, and moving buffers. A parameter's initial values
+// depend on seed, name and index alone, so that adding one elsewhere changes no other.
 #include "ffn/params.h"
 
 #include <math.h>

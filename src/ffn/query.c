@@ -1,3 +1,4 @@
+// The same query for every router that has one: parameters, recording and cost side by side.
 #include "ffn/query.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+// Rounding to and from narrow rows, and products with them: a few rows of A read narrow weights as
+// they are; for many, pieces are widened once and go through the BLAS.
 #include "kernel/stored.h"
 
 #include <float.h>

@@ -1,3 +1,5 @@
+// Asks a tape of one token which parameters all their readers can read narrow, and gives those a
+// place behind each other in one block.
 #include "model/config.h"
 #include "model/weights.h"
 

@@ -1,3 +1,5 @@
+// Merging the rows that a pass touches into those already there. Memory is reserved as addresses
+// for all rows there can be; pages come with the rows that are written.
 #include "tensor/row_grads.h"
 
 #include <string.h>
