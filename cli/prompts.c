@@ -1,3 +1,4 @@
+// What is to be said, from options, lines of a file or a list of messages.
 #include "cli/prompts.h"
 
 #include <errno.h>

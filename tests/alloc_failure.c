@@ -1,3 +1,4 @@
+// The loop of alloc_failure.h, by the allocation hook.
 #include "alloc_failure.h"
 
 #include <setjmp.h>

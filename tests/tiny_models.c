@@ -1,3 +1,4 @@
+// One list of words, "FAMILY FIELD=VALUE …", behind the names of the families themselves.
 #include "tiny_models.h"
 
 #include <stdio.h>

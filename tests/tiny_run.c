@@ -1,3 +1,4 @@
+// Data, options and folders of a training run that takes a fraction of a second.
 #include "tiny_run.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// Names sorted once, found by halving.
 #include "base/name_index.h"
 
 #include <stdlib.h>

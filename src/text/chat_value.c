@@ -1,3 +1,4 @@
+// Values of templates: truth, equality, text and sums of them as Jinja has them.
 #include "text/chat_value.h"
 
 #include <string.h>

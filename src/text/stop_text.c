@@ -1,3 +1,4 @@
+// Text that may be the beginning of a stop is held back until it is decided.
 #include "text/stop_text.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+// Passes over a split in micro-batches. Losses are added by sequence in the order of the data, so
+// that neither threads nor the size of a micro-batch changes the result.
 #include "train/evaluate.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+// Which tables get their gradient by rows, and memory for the others. The choice follows from
+// shapes alone: a resumed run, on any number of threads, makes the same.
 #include "train/gradients.h"
 
 #include <string.h>

@@ -1,3 +1,6 @@
+// Rows are brought up to date where a pass announces that it reads them, take their step when their
+// gradient is there, and all of them are settled now and then, before the list of missed steps
+// grows long.
 #include "train/lazy_rows.h"
 
 #include "base/alloc.h"

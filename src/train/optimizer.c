@@ -1,3 +1,5 @@
+// Whole parameters in pieces cut by shape alone, then tables by rows; the norm is summed over
+// pieces in their order, so that it has the same bits for any threads.
 #include "train/optimizer.h"
 
 #include <math.h>

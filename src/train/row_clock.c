@@ -1,3 +1,5 @@
+// The sums of row_clock.h for every number of missed steps, made once an update from the last step
+// backwards.
 #include "train/row_clock.h"
 
 #include <math.h>

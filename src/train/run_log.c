@@ -1,3 +1,4 @@
+// Opens the logs of a run where a resumed run goes on: records of later steps are dropped there.
 #include "train/run_log.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// One place for each option's default, rule and name in run.json.
 #include "train/run_options.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// Reading and writing run.json. The data are named by a hash too: a run must not go on with others.
 #include "train/run_settings.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// State and results to JSON and back. Numbers that may be absent (NaN here) are null there.
 #include "train/run_state.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+// One training step, and what it needs: memory for gradients, optimiser, batches and one recorded
+// graph, which is replayed for every micro-batch.
 #include "train/trainer.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// Statistics from counts: share of blocks used, normalised entropy, Gini and the largest load.
 #include "train/usage.h"
 
 #include <math.h>
