@@ -105,6 +105,9 @@ typedef struct sg_family {
     sg_gate gate;
     bool shared_pool; // all channels read one pool
     bool no_keys;     // a memory of cells has no w_in: its router has keys of its own
+    // For presets, as published: blocks that are whole experts, and the weight of a balance loss.
+    bool whole_blocks;
+    double balance_loss;
 } sg_family;
 
 // A family's memory: `cells` of a pool in `blocks` of `block` cells; each channel of a token selects

@@ -78,13 +78,13 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
         c->ffn_key_size = 128;
         c->ffn_top_k = 8;
     }
-    // Active cells are those of the dense layer (0: F). A block of switch is a whole expert (0: F),
-    // as published; for the others blocks of 64, which divide every F here.
+    // Active cells are those of the dense layer (0: F). Blocks are whole experts (0: F) where they were
+    // published so; for the others blocks of 64, which divide every F here.
     if (has & SG_HAS_FACTOR) c->ffn_memory_factor = ladder ? 16 : 8;
-    if (has & SG_HAS_BLOCK && strcmp(family->name, "switch") != 0) c->ffn_block_size = 64;
+    if (has & SG_HAS_BLOCK && !family->whole_blocks) c->ffn_block_size = 64;
     if (has & SG_HAS_KEY) c->ffn_key_size = 128;
     if (has & SG_HAS_FACTOR && has & SG_HAS_CHANNELS) preset_product_cells(c, family, ladder);
-    if (strcmp(family->name, "switch") == 0) c->ffn_balance_loss = 0.01; // as published
+    c->ffn_balance_loss = family->balance_loss;
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)
