@@ -115,7 +115,7 @@ typedef struct sg_hf_tokenizer {
     int32_t *prefix, *suffix; // ids put around a text when special tokens are wanted
     size_t prefix_count, suffix_count;
     bool has_template; // both may be empty
-    int32_t unk; // -1: none, what is unknown vanishes
+    int32_t unk;       // -1: none, what is unknown vanishes
     bool fuse_unk, ignore_merges;
     bool
         byte_fallback; // unknown characters become the tokens <0xHH> of their bytes, if all are there

@@ -167,9 +167,9 @@ typedef struct gemm_tiles {
 } gemm_tiles;
 
 enum {
-    gemm_tile_max = 512,      // beyond it, packing costs nothing any more
-    gemm_tile_good = 256,     // packing costs 5-15 %: down to here for the sake of 16 tiles
-    gemm_tile_min = 128,      // packing costs 30 %: down to here only to have 8 tiles at all
+    gemm_tile_max = 512,       // beyond it, packing costs nothing any more
+    gemm_tile_good = 256,      // packing costs 5-15 %: down to here for the sake of 16 tiles
+    gemm_tile_min = 128,       // packing costs 30 %: down to here only to have 8 tiles at all
     gemm_small = 64 * 64 * 64, // products up to here are not worth waking a thread
     gemm_thin_piece = 1 << 14  // elements of B that a chunk of a thin product reads
 };

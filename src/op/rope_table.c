@@ -115,9 +115,8 @@ static void rope_fill(const sg_rope_table *table, const double *frequency, doubl
 sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_rope_options *options,
                             sg_error *err)
 {
-    *table = (sg_rope_table){.positions = positions,
-                             .half = options->dim / 2,
-                             .interleaved = options->interleaved};
+    *table = (sg_rope_table){
+        .positions = positions, .half = options->dim / 2, .interleaved = options->interleaved};
     SG_TRY(rope_check(options, err));
     size_t count = (size_t)(positions * table->half);
     double *frequency = sg_alloc_array((size_t)table->half, sizeof *frequency);

@@ -341,7 +341,7 @@ static void test_parse(void **state)
     expect_parse("{}", SG_ERR_FORMAT, "\"model_type\"");
     expect_parse("{\"model_type\": \"llama\"}", SG_ERR_UNSUPPORTED,
                  "found \"llama\", expected \"sgatlin\"");
-const char *untied = "{" GOOD ", \"ffn_intermediate_size\": 8, \"tie_word_embeddings\": false}";
+    const char *untied = "{" GOOD ", \"ffn_intermediate_size\": 8, \"tie_word_embeddings\": false}";
     assert_int_equal(sg_config_parse(untied, strlen(untied), "x", &c, NULL), SG_OK);
     assert_int_equal(c.untied_classifier, 1);
     expect_parse("{" GOOD "}", SG_ERR_FORMAT, "ffn_intermediate_size: found 0");
