@@ -7,12 +7,15 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/alloc.h"
 #include "format/safetensors.h"
+#include "model/config.h"
 #include "model/graph.h"
 #include "model/model.h"
+#include "alloc_failure.h"
 #include "model/tensor_read.h"
 
 static const double tolerance = 2e-5;
@@ -236,6 +239,110 @@ static void test_checkpoint(void **state)
     checkpoint_close(&c);
 }
 
+// ---- what is wrong ------------------------------------------------------------------------------
+
+typedef struct opening {
+    checkpoint c;
+    sg_status (*open)(sg_context *context, const char *path, sg_model **model, sg_error *err);
+} opening;
+
+static sg_status open_and_close(void *user, sg_error *err)
+{
+    const opening *o = user;
+    sg_model *m;
+    sg_status status = o->open(o->c.context, o->c.folder, &m, err);
+    if (status == SG_OK)
+        sg_model_free(m);
+    else
+        assert_null(m);
+    return status;
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gpt2", "gpt_neox", "qwen2_moe", "gguf_llama"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        opening o = {.open = sg_model_open_stored};
+        checkpoint_open(&o.c, names[i]);
+        if (strncmp(names[i], "gguf", 4) == 0) strcat(o.c.folder, "/model.gguf");
+        assert_true(alloc_failure_loop(open_and_close, &o) > 20);
+        o.open = sg_model_open;
+        assert_true(alloc_failure_loop(open_and_close, &o) > 20);
+        checkpoint_close(&o.c);
+    }
+}
+
+// Tensors that do not fit the configuration of their folder, made of those that do.
+typedef struct changed {
+    sg_tensor_view views[80];
+    size_t count;
+} changed;
+
+static sg_status check_changed(const sg_model_file *file, const changed *set, sg_error *err)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/sgatlin-test-%ld.safetensors", (long)getpid());
+    sg_safetensors *other;
+    sg_param_list params;
+    must(sg_safetensors_write(path, set->views, set->count, NULL, 0, NULL, err), err);
+    must(sg_safetensors_open(path, &other, err), err);
+    must(sg_config_params(&file->config, &params, err), err);
+    const sg_tensors tensors = sg_tensors_of_safetensors(other);
+    sg_status status = sg_model_file_check(file->map, &tensors, &file->config, &params, err);
+    sg_param_list_free(&params);
+    sg_safetensors_close(other);
+    remove(path);
+    return status;
+}
+
+static void expect_wrong(const sg_model_file *file, const changed *set, const char *message)
+{
+    sg_error err = {0};
+    if (check_changed(file, set, &err) != SG_ERR_MISMATCH) fail_msg("taken: %s", message);
+    if (strstr(err.message, message) == NULL)
+        fail_msg("found \"%s\", expected \"%s\"", err.message, message);
+}
+
+static void test_wrong_tensors(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    checkpoint c;
+    sg_model_file *file;
+    changed set = {0};
+    size_t fused = 0;
+    checkpoint_open(&c, "gpt_neox");
+    must(sg_model_file_open(c.folder, &file, &err), &err);
+    const sg_tensors *t = &file->tensors;
+    for (size_t i = 0; i < t->count(t->file); i++) {
+        if (strstr(t->at(t->file, i)->name, "layers.1.attention.query_key_value.weight")) fused = i;
+        set.views[set.count++] = *t->at(t->file, i);
+    }
+    must(check_changed(file, &set, &err), &err);
+    // Buffers that old writers left in are passed over; anything else is not.
+    set.views[set.count] = sg_tensor_view_make("gpt_neox.layers.0.attention.rotary_emb.inv_freq",
+                                               SG_DTYPE_F16, 1, (int64_t[]){4}, set.views[0].data);
+    set.count++;
+    must(check_changed(file, &set, &err), &err);
+    set.views[set.count - 1].name = "gpt_neox.layers.0.attention.extra";
+    expect_wrong(file, &set, "tensor gpt_neox.layers.0.attention.extra is not part of this model");
+    set.count--;
+    const sg_tensor_view kept = set.views[fused];
+    set.views[fused] =
+        sg_tensor_view_make(kept.name, kept.dtype, 2, (int64_t[]){16, 48}, kept.data);
+    expect_wrong(file, &set, "query_key_value.weight: found shape [16, 48], expected [48, 16]");
+    set.views[fused] = sg_tensor_view_make(kept.name, kept.dtype, 1, (int64_t[]){768}, kept.data);
+    expect_wrong(file, &set, "query_key_value.weight: found shape [768], expected [48, 16]");
+    set.views[fused] = sg_tensor_view_make(kept.name, SG_DTYPE_I16, 2, kept.shape, kept.data);
+    expect_wrong(file, &set, "query_key_value.weight: found I16, expected floating-point weights");
+    set.views[fused] = set.views[set.count - 1];
+    set.count--;
+    expect_wrong(file, &set, "query_key_value.weight is missing");
+    sg_model_file_close(file);
+    checkpoint_close(&c);
+}
+
 int main(void)
 {
     static const char *const names[] = {
@@ -245,11 +352,13 @@ int main(void)
         "qwen3_moe", "gpt_oss",      "gpt_oss_mxfp4", "deepseek"};
     static const char *const ggufs[] = {"gguf_llama", "gguf_qwen3", "gguf_gpt2"};
     enum { count = sizeof names / sizeof *names, all = count + sizeof ggufs / sizeof *ggufs };
-    struct CMUnitTest tests[all];
+    struct CMUnitTest tests[all + 2];
     for (int i = 0; i < all; i++) {
         const char *name = i < count ? names[i] : ggufs[i - count];
         tests[i] = (struct CMUnitTest){name, i < count ? test_checkpoint : test_gguf, NULL, NULL,
                                        (void *)(uintptr_t)name};
     }
+    tests[all] = (struct CMUnitTest)cmocka_unit_test(test_failures);
+    tests[all + 1] = (struct CMUnitTest)cmocka_unit_test(test_wrong_tensors);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
