@@ -7,7 +7,7 @@
 
 static struct {
     cli_strings presets;
-    const char *families, *what, *rows, *table_dtype, *weights;
+    const char *families, *what, *rows, *table_dtype, *weights, *model;
     int64_t seq_len, batch, context, sessions, repeats, seed;
     double seconds;
     bool profile;
@@ -33,11 +33,20 @@ static const cli_option options[] = {{.name = "preset",
                                       .argument = "LIST",
                                       .shown = "the preset's",
                                       .help = "each preset in these families: mlp,sgatlin"},
+                                     {.name = "model",
+                                      .kind = CLI_STRING,
+                                      .value = &bench.model,
+                                      .argument = "PATH",
+                                      .shown = "none",
+                                      .help = "in place of presets a model that opens: prefill and "
+                                              "decoding at 128, 512 and 2,048 tokens, or "
+                                              "--context, with its weights as they are stored"},
                                      {.name = "what",
                                       .kind = CLI_STRING,
                                       .value = &bench.what,
                                       .argument = "LIST",
-                                      .help = "of layer, train and decode"},
+                                      .shown = "layer,train,decode; of a model prefill,decode",
+                                      .help = "of layer, train, decode and prefill"},
                                      {.name = "table-dtype",
                                       .kind = CLI_STRING,
                                       .value = &bench.table_dtype,
@@ -119,9 +128,16 @@ static const cli_option options[] = {{.name = "preset",
 
 enum { BENCH_JOBS = 64, BENCH_FAMILIES = 8 };
 
+// Tokens of a model's session behind its prompt.
+static int64_t bench_room(int64_t positions)
+{
+    return positions < 512 ? (positions + 3) / 4 : 128;
+}
+
 typedef struct bench_job {
     char name[64];
     sg_config config;
+    int64_t context; // of a model: tokens of its prompt; 0: no model
 } bench_job;
 
 typedef struct bench_jobs {
@@ -160,9 +176,11 @@ static int bench_take_what(void *user, const char *word)
         w->set |= SG_BENCH_TRAIN_STEP;
     else if (strcmp(word, "decode") == 0)
         w->set |= SG_BENCH_DECODE;
+    else if (strcmp(word, "prefill") == 0)
+        w->set |= SG_BENCH_PREFILL;
     else
-        return cli_wrong(w->args, "--what: found '%s', expected a list of layer, train, decode",
-                         word);
+        return cli_wrong(
+            w->args, "--what: found '%s', expected a list of layer, train, decode, prefill", word);
     return CLI_DONE;
 }
 
@@ -210,6 +228,34 @@ static int bench_take_family(void *user, const char *family)
     else
         snprintf(job->name, sizeof job->name, "%.*s-%s%s", (int)(at - m->preset), m->preset,
                  p.config.ffn, at + 1 + strlen(own));
+    return CLI_DONE;
+}
+
+// A model at several contexts that it can hold.
+static int bench_model_jobs(const cli_args *args, sg_context *context, bench_jobs *jobs)
+{
+    const int64_t usual[] = {128, 512, 2048};
+    const char *slash = strrchr(bench.model, '/');
+    sg_error err = {0};
+    sg_model *model;
+    sg_status status = sg_model_open_stored(context, bench.model, &model, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    const sg_config config = *sg_model_config(model);
+    sg_model_free(model);
+    // Behind the prompt there is room for the tokens that are measured.
+    const int64_t positions = config.max_position_embeddings, room = bench_room(positions);
+    const int64_t most = positions - room;
+    const bool given = cli_given(args, "context");
+    if (given && (bench.context < 1 || bench.context > most))
+        return cli_wrong(args, "--context: found %lld, expected 1 to %lld for this model",
+                         (long long)bench.context, (long long)most);
+    for (int i = 0; i < (given ? 1 : 3); i++) {
+        const int64_t tokens = given ? bench.context : usual[i] < most ? usual[i] : most;
+        bench_job *job = &jobs->items[jobs->count++];
+        *job = (bench_job){.config = config, .context = tokens};
+        snprintf(job->name, sizeof job->name, "%s", slash ? slash + 1 : bench.model);
+        if (tokens == most) break;
+    }
     return CLI_DONE;
 }
 
@@ -349,6 +395,13 @@ static void bench_title(const bench_talk *t)
         cli_note(t->args, "measuring %s (%s)", t->job->name, c->ffn);
         return;
     }
+    if (t->job->context > 0) {
+        printf("%s (%s): %lld tokens of context, width %lld, %lld layers, vocabulary %lld\n",
+               t->job->name, c->ffn, (long long)t->job->context, (long long)c->hidden_size,
+               (long long)c->num_hidden_layers, (long long)c->vocab_size);
+        fflush(stdout);
+        return;
+    }
     printf("%s (%s): %lld x %lld tokens, width %lld, %lld layers, vocabulary %lld\n", t->job->name,
            c->ffn, (long long)bench.batch, (long long)c->max_position_embeddings,
            (long long)c->hidden_size, (long long)c->num_hidden_layers, (long long)c->vocab_size);
@@ -376,6 +429,12 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
         o.config = talk.job->config;
         o.batch_size = bench.batch;
         if (cli_given(args, "context")) o.context = bench.context;
+        if (talk.job->context > 0) {
+            o.model = bench.model;
+            o.context = talk.job->context;
+            o.seq_len = o.context + bench_room(o.config.max_position_embeddings);
+            o.batch_size = 1;
+        }
         o.sessions = bench.sessions;
         o.what = what;
         o.seconds = bench.seconds;
@@ -399,12 +458,18 @@ static int bench_run(const cli_args *args)
     sg_error err = {0};
     sg_context *context;
     cli_catch_signals();
+    if (bench.model != NULL && !cli_given(args, "what")) bench.what = "prefill,decode";
     int code = bench_words(bench.what, bench_take_what, &what);
-    if (code == CLI_DONE) code = bench_make_jobs(args, &jobs);
+    if (code == CLI_DONE && bench.model != NULL &&
+        what.set & ~(unsigned)(SG_BENCH_PREFILL | SG_BENCH_DECODE))
+        return cli_wrong(args, "--what: found '%s', expected a list of prefill, decode for a model",
+                         bench.what);
+    if (code == CLI_DONE && bench.model == NULL) code = bench_make_jobs(args, &jobs);
     if (code != CLI_DONE) return code;
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    code = bench_go(args, context, &jobs, what.set);
+    if (bench.model != NULL) code = bench_model_jobs(args, context, &jobs);
+    if (code == CLI_DONE) code = bench_go(args, context, &jobs, what.set);
     sg_context_free(context);
     return code;
 }

@@ -848,11 +848,15 @@ typedef enum sg_bench_what {
     SG_BENCH_LAYER_FORWARD_BACKWARD = 2, // the same with gradients of its input and weights
     SG_BENCH_TRAIN_STEP = 4,             // forward, backward, clipping and AdamW on one micro-batch
     SG_BENCH_DECODE = 8,                 // one token through a session
-    SG_BENCH_ALL = 15
+    SG_BENCH_ALL = 15,
+    SG_BENCH_PREFILL = 16 // `context` tokens into an empty session; not in SG_BENCH_ALL
 } sg_bench_what;
 
 typedef struct sg_bench_options {
-    sg_config config;   // vocab_size > 0
+    sg_config config; // vocab_size > 0; random weights
+    // In place of it a model (sg_model_open_stored) whose prefill and decoding are measured, with its
+    // weights as they are stored; config is ignored then. Default NULL.
+    const char *model;
     int64_t batch_size; // sequences; default 8
     int64_t seq_len;    // tokens of each; default 0: max_position_embeddings
     int64_t context;    // tokens a session holds before those that are measured; default -1:
@@ -883,9 +887,10 @@ typedef struct sg_bench_line {
 
 // One figure. Everything is of one repeat: a pass over, or a step on, `tokens` tokens.
 typedef struct sg_bench_result {
-    const char *name;   // layer_forward, layer_forward_backward, train_step, decode
+    const char *name;   // layer_forward, layer_forward_backward, train_step, decode, prefill
     const char *family; // options->config.ffn
-    const char *dtype;  // what narrow weights are stored in ("bf16", "int8"), or "f32" without any
+    const char
+        *dtype; // what most narrow weights are stored in ("bf16", "q4_1"), or "f32" without any
     int64_t tokens;
     int64_t repeats;
     double seconds; // median

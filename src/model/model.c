@@ -428,10 +428,10 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
 
 int64_t sg_model_weight_bytes(const sg_model *m)
 {
-    int64_t wide = m->params.total - m->narrow.elements;
-    return wide * (int64_t)sizeof(sg_real) +
-           (int64_t)sg_stored_row_bytes(m->narrow.type, m->narrow.elements) +
-           m->narrow.n_scales * (int64_t)sizeof(float);
+    int64_t bytes = (m->params.total - m->narrow.elements) * (int64_t)sizeof(sg_real);
+    for (size_t i = 0; i < m->params.count; i++)
+        if (sg_narrow_has(&m->narrow, i)) bytes += sg_narrow_bytes(&m->narrow, &m->params, i);
+    return bytes;
 }
 
 // ---- saving and looking -----------------------------------------------------------------------

@@ -10,8 +10,6 @@
 #include "model/graph.h"
 #include "model/model.h"
 
-enum { session_piece = 256 };
-
 struct sg_session {
     sg_model *model; // borrowed
     int64_t capacity, length;
@@ -163,8 +161,8 @@ sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, c
     if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "feed: found no token, expected some");
     SG_TRY(session_check(s, tokens, count, err));
     const int64_t before = s->length;
-    for (int64_t i = 0; i < count; i += session_piece) {
-        sg_status status = session_pass(s, tokens + i, sg_min(session_piece, count - i), err);
+    for (int64_t i = 0; i < count; i += SG_SESSION_PIECE) {
+        sg_status status = session_pass(s, tokens + i, sg_min(SG_SESSION_PIECE, count - i), err);
         if (status == SG_OK) continue;
         s->length = before; // all tokens or none
         return status;

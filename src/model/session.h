@@ -4,6 +4,9 @@
 
 #include "tensor/tape.h"
 
+// Tokens of a prompt that go through together.
+enum { SG_SESSION_PIECE = 256 };
+
 // The tape that each token after the prompt goes through.
 const sg_tape *sg_session_tape(const sg_session *session);
 // Passes of one token add their seconds by node and direction (sg_run.seconds); NULL: they do not.

@@ -121,6 +121,30 @@ bool sg_narrow_has(const sg_narrow_set *set, size_t i)
     return set->items != NULL && sg_stored_is_narrow(&set->items[i]);
 }
 
+int64_t sg_narrow_bytes(const sg_narrow_set *set, const sg_param_list *params, size_t i)
+{
+    const sg_param_spec *spec = &params->specs[i];
+    const sg_weights type = set->items[i].type;
+    const int64_t d = spec->shape[spec->rank - 1];
+    return weights_rows(spec) *
+           (int64_t)(sg_stored_row_bytes(type, d) + sg_stored_scale_bytes(type, d));
+}
+
+sg_weights sg_narrow_most(const sg_narrow_set *set, const sg_param_list *params)
+{
+    int64_t most = 0;
+    sg_weights found = SG_WEIGHTS_F32;
+    for (int type = 0; sg_weights_name((sg_weights)type) != NULL; type++) {
+        int64_t elements = 0;
+        for (size_t i = 0; set->items != NULL && i < params->count; i++)
+            if (sg_narrow_has(set, i) && set->items[i].type == (sg_weights)type)
+                elements += params->specs[i].count;
+        if (elements > most) found = (sg_weights)type;
+        if (elements > most) most = elements;
+    }
+    return found;
+}
+
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,
                          sg_real *const *values, sg_pool *pool)
 {

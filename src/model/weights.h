@@ -37,6 +37,9 @@ sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *param
 void sg_narrow_set_free(sg_narrow_set *set);
 // Whether parameter i is narrow.
 bool sg_narrow_has(const sg_narrow_set *set, size_t i);
+// Bytes of narrow parameter i as it is stored, scales and all; the type of most narrow weights.
+int64_t sg_narrow_bytes(const sg_narrow_set *set, const sg_param_list *params, size_t i);
+sg_weights sg_narrow_most(const sg_narrow_set *set, const sg_param_list *params);
 // Rounds the values of every narrow parameter. values (count).
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,
                          sg_real *const *values, sg_pool *pool);

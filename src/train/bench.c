@@ -150,11 +150,12 @@ sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narro
                                      int64_t idle)
 {
     const double wide = sizeof(sg_real);
-    double total = (double)params->total, used = total - (double)idle, scales = 0;
+    double total = (double)params->total, used = total - (double)idle, all_copies = 0;
+    for (size_t i = 0; i < params->count; i++)
+        if (sg_narrow_has(narrow, i)) all_copies += (double)sg_narrow_bytes(narrow, params, i);
+    // As many bytes for each weight in use as for all.
     double copied = narrow->elements > 0 ? (double)(narrow->elements - idle) : 0;
-    if (copied > 0) // as many for each weight in use as for all
-        scales = copied / (double)narrow->elements * (double)narrow->n_scales * sizeof(float);
-    double copies = (double)sg_stored_row_bytes(narrow->type, (int64_t)copied) + scales;
+    double copies = copied > 0 ? copied / (double)narrow->elements * all_copies : 0;
     return (sg_bench_bytes){
         .read = (used - copied) * wide + copies, .gradients = used * wide, .copies = copies};
 }
@@ -173,7 +174,7 @@ static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backw
 {
     size_t n = 0;
     double all = 0;
-    for (int i = 0; i < sg_tape_nodes(f->tape); i++) {
+    for (int i = 0; f->tape != NULL && i < sg_tape_nodes(f->tape); i++) {
         const sg_node *node = sg_tape_node_at(f->tape, i);
         if (f->skip != NULL && strcmp(node->op->name, f->skip) == 0) continue;
         size_t at = 0;
@@ -201,7 +202,7 @@ static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backw
 static const char *bench_memory_order(const sg_tape *tape)
 {
     int by[2] = {0, 0};
-    for (int i = 0; i < sg_tape_nodes(tape); i++)
+    for (int i = 0; tape != NULL && i < sg_tape_nodes(tape); i++)
         if (sg_is_memory_neurons(sg_tape_node_at(tape, i)))
             by[sg_memory_neurons_order(sg_tape_node_at(tape, i)).by_table]++;
     if (by[0] + by[1] == 0) return NULL;
@@ -222,7 +223,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream;
     sg_bench_result r = {
         .name = f->name,
-        .family = o->config.ffn,
+        .family = b->config.ffn,
         .dtype = sizeof(sg_real) == sizeof(float) ? sg_weights_name(f->dtype) : "f64",
         .tokens = f->tokens,
         .repeats = timer->count * per_sample,
@@ -251,7 +252,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
 
 static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error *err)
 {
-    if (o->what == 0 || (o->what & ~(unsigned)SG_BENCH_ALL) != 0)
+    if (o->what == 0 || (o->what & ~(unsigned)(SG_BENCH_ALL | SG_BENCH_PREFILL)) != 0)
         return sg_fail(err, SG_ERR_ARGUMENT, "what: found %u, expected a set of sg_bench_what",
                        o->what);
     if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
@@ -274,6 +275,9 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
     if (o->sessions < 1 || o->sessions > SG_BATCH_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT, "sessions: found %lld, expected 1 to %d",
                        (long long)o->sessions, SG_BATCH_MAX);
+    if (o->model != NULL && (o->what & ~(unsigned)(SG_BENCH_DECODE | SG_BENCH_PREFILL)) != 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "what: found %u, expected prefill and decoding for a model", o->what);
     if (o->context < -1 || o->context >= length)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "context: found %lld, expected less than the %lld tokens of a sequence",
@@ -284,8 +288,13 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
 static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
 {
     const sg_bench_options *o = b->options;
-    b->config = o->config;
-    SG_TRY(sg_config_complete(&b->config, err));
+    if (o->model != NULL) {
+        SG_TRY(sg_model_open_stored(b->context, o->model, &b->model, err));
+        b->config = b->model->config;
+    } else {
+        b->config = o->config;
+        SG_TRY(sg_config_complete(&b->config, err));
+    }
     b->length = o->seq_len > 0 ? o->seq_len : b->config.max_position_embeddings;
     if (b->length > b->config.max_position_embeddings || o->seq_len < 0)
         return sg_fail(err, SG_ERR_ARGUMENT, "seq_len: found %lld, expected 1 to %lld",
@@ -308,7 +317,9 @@ sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_benc
     if (status == SG_OK && what & SG_BENCH_LAYER_FORWARD_BACKWARD)
         status = sg_bench_layer(&b, true, err);
     if (status == SG_OK && what & SG_BENCH_TRAIN_STEP) status = sg_bench_train_step(&b, err);
+    if (status == SG_OK && what & SG_BENCH_PREFILL) status = sg_bench_prefill(&b, err);
     if (status == SG_OK && what & SG_BENCH_DECODE) status = sg_bench_decode(&b, err);
+    sg_model_free(b.model);
     sg_probe_free(b.probe);
     return status;
 }

@@ -7,6 +7,7 @@
 #include "ffn/ffn.h"
 #include "train/gradients.h"
 #include "kernel/measure.h"
+#include "model/model.h"
 #include "model/weights.h"
 
 enum { SG_BENCH_REPEATS = 1000 };
@@ -14,6 +15,7 @@ enum { SG_BENCH_REPEATS = 1000 };
 typedef struct sg_bench_run {
     sg_context *context;
     const sg_bench_options *options;
+    sg_model *model;  // of options->model, or NULL
     sg_config config; // complete
     sg_cost cost;     // of one micro-batch
     int64_t length;   // tokens of a sequence
@@ -48,7 +50,7 @@ typedef struct sg_bench_figure {
     int64_t peak_bytes;
     double reuse;
     const char *optimizer_rows; // of a training step; else NULL
-    const sg_tape *tape;        // for the profile
+    const sg_tape *tape;        // for the profile; NULL: none
     const double *seconds;      // by node and direction, sum of all repeats
     const char *skip;           // an operation that is not part of the figure; may be NULL
     double optimizer;           // seconds of the optimiser, sum of all repeats; < 0: none
@@ -80,5 +82,6 @@ sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narro
 sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err);
 sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err);
 sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err);
+sg_status sg_bench_prefill(const sg_bench_run *b, sg_error *err);
 
 #endif

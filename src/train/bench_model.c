@@ -276,7 +276,7 @@ static sg_status decode_measure(decode *d, sg_error *err)
         sg_bench_weight_bytes(&d->model->params, &d->model->narrow, decode_idle(d));
     sg_bench_figure figure = {
         .name = "decode",
-        .dtype = b->options->weights,
+        .dtype = sg_narrow_most(&d->model->narrow, &d->model->params),
         .tokens = d->count,
         .per_sample = d->tokens,
         .flops_published = flops - logits,
@@ -293,8 +293,12 @@ static sg_status decode_measure(decode *d, sg_error *err)
 static sg_status decode_open(decode *d, sg_error *err)
 {
     const sg_bench_run *b = d->b;
-    SG_TRY(sg_model_new(b->context, &b->config, b->options->seed, &d->model, err));
-    SG_TRY(sg_model_narrow(d->model, b->options->weights, err));
+    if (b->model != NULL) {
+        d->model = b->model;
+    } else {
+        SG_TRY(sg_model_new(b->context, &b->config, b->options->seed, &d->model, err));
+        SG_TRY(sg_model_narrow(d->model, b->options->weights, err));
+    }
     int64_t ids = d->context > d->count ? d->context : d->count;
     d->ids = sg_alloc_array((size_t)ids, sizeof *d->ids);
     d->sessions = sg_alloc_zero((size_t)d->count, sizeof(sg_session *));
@@ -313,7 +317,51 @@ static void decode_close(decode *d)
     sg_free(d->sessions);
     sg_free(d->ids);
     sg_free(d->seconds);
-    sg_model_free(d->model);
+    if (d->model != d->b->model) sg_model_free(d->model);
+}
+
+// A prompt into an empty session, which goes in pieces and gives logits for the last token of each.
+static sg_status prefill_measure(decode *d, sg_error *err)
+{
+    const sg_bench_run *b = d->b;
+    const sg_config *c = &b->config;
+    sg_bench_timer timer = {.count = 0};
+    const float *logits;
+    for (bool warm = false; !warm || sg_bench_more(b, &timer); warm = true) {
+        for (int64_t i = 0; i < d->context; i++)
+            d->ids[i] = model_token(b, timer.count * d->context + i);
+        SG_TRY(sg_session_rewind(d->sessions[0], 0, err));
+        double start = sg_clock_seconds();
+        SG_TRY(sg_session_feed(d->sessions[0], d->ids, d->context, &logits, err));
+        if (warm) sg_bench_add(&timer, sg_clock_seconds() - start);
+    }
+    const double n = (double)d->context, pieces = ceil(n / SG_SESSION_PIECE);
+    const double logit = 2 * (double)c->hidden_size * (double)c->vocab_size;
+    const double flops = n * (model_flops(b, 1, (n + 1) / 2) - logit);
+    const double kv_width = (double)(sg_config_kv_heads(c) * c->head_dim);
+    const sg_bench_bytes weights = sg_bench_weight_bytes(&d->model->params, &d->model->narrow, 0);
+    sg_bench_figure figure = {
+        .name = "prefill",
+        .dtype = sg_narrow_most(&d->model->narrow, &d->model->params),
+        .tokens = d->context,
+        .flops_published = flops,
+        .flops = flops + pieces * logit,
+        .bytes = pieces * weights.read +
+                 2 * (double)c->num_hidden_layers * kv_width * n * sizeof(sg_real),
+        .peak_bytes = decode_bytes(d),
+        .optimizer = -1,
+    };
+    return sg_bench_report(b, &figure, &timer, err);
+}
+
+sg_status sg_bench_prefill(const sg_bench_run *b, sg_error *err)
+{
+    decode d = {.b = b, .context = b->options->context, .count = 1};
+    if (d.context < 1) d.context = sg_min(b->length / 2, decode_context);
+    sg_status status = decode_open(&d, err);
+    if (status == SG_OK) status = prefill_measure(&d, err);
+    decode_close(&d);
+    return status;
 }
 
 sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err)
