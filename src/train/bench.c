@@ -223,7 +223,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream;
     sg_bench_result r = {
         .name = f->name,
-        .family = b->config.ffn,
+        .family = sg_family_find(b->config.ffn)->name,
         .dtype = sizeof(sg_real) == sizeof(float) ? sg_weights_name(f->dtype) : "f64",
         .tokens = f->tokens,
         .repeats = timer->count * per_sample,

@@ -347,7 +347,7 @@ static void test_refuses(void **state)
         refuse(&o, word);                                                                          \
     } while (0)
     REFUSE(what, 0, "what");
-    REFUSE(what, 16, "what");
+    REFUSE(what, 32, "what");
     REFUSE(repeats, 0, "repeats");
     REFUSE(repeats, 1001, "repeats");
     REFUSE(seconds, -1, "seconds");
