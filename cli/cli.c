@@ -129,6 +129,14 @@ sg_status cli_model_open(sg_context *context, const char *path, const char *weig
                   : sg_model_open_narrow(context, folder, type, model, err);
 }
 
+sg_status cli_model_adapt(sg_context *context, const char *path, sg_model *model, sg_error *err)
+{
+    char folder[CLI_PATH];
+    if (path == NULL) return SG_OK;
+    sg_status status = sg_train_adapter_folder(context, path, folder, sizeof folder, err);
+    return status == SG_OK ? sg_model_adapt(model, folder, err) : status;
+}
+
 int cli_print_json(const cli_args *args, json_t *value)
 {
     return cli_put_json(args, value, JSON_INDENT(2));

@@ -34,6 +34,8 @@ sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *
 enum { CLI_PATH = 4096 };
 sg_status cli_model_open(sg_context *context, const char *path, const char *weights,
                          sg_model **model, char folder[CLI_PATH], sg_error *err);
+// Adds adapters to it: a folder of them, or a run that trains some; path NULL: none.
+sg_status cli_model_adapt(sg_context *context, const char *path, sg_model *model, sg_error *err);
 
 // Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives
 // it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 static struct {
-    const char *model, *data, *split, *text, *tokenizer, *weights;
+    const char *model, *adapter, *data, *split, *text, *tokenizer, *weights;
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage;
 } eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
@@ -18,6 +18,12 @@ static const cli_option options[] = {
      .argument = "DIR",
      .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not",
      .required = true},
+    {.name = "adapter",
+     .kind = CLI_STRING,
+     .value = &eval.adapter,
+     .argument = "DIR",
+     .shown = "",
+     .help = "low-rank adapters on top of the model: a folder in PEFT's layout, or a run"},
     {.name = "data",
      .kind = CLI_STRING,
      .value = &eval.data,
@@ -125,6 +131,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     o.progress_user = &bar;
     char folder[CLI_PATH];
     sg_status status = cli_model_open(context, eval.model, "stored", &model, folder, err);
+    if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
     if (status == SG_OK && (eval.usage || args->json)) {
         size_t layers = (size_t)sg_model_config(model)->num_hidden_layers;
         o.usage = *usage = calloc(layers, sizeof **usage);
@@ -242,6 +249,7 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
     sg_status status = eval_read(eval.text, &text, &bytes, err);
     if (status == SG_OK)
         status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
+    if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
     if (status == SG_OK)
         status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
     if (status == SG_OK) {

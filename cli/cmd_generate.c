@@ -6,7 +6,7 @@
 #include "cli/prompts.h"
 
 static struct {
-    const char *model, *tokenizer, *weights;
+    const char *model, *adapter, *tokenizer, *weights;
     cli_prompt_options prompts;
     cli_strings stops;
     int64_t max_tokens, top_k, seed;
@@ -27,6 +27,12 @@ static const cli_option options[] = {
      .argument = "DIR",
      .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not",
      .required = true},
+    {.name = "adapter",
+     .kind = CLI_STRING,
+     .value = &generate.adapter,
+     .argument = "DIR",
+     .shown = "",
+     .help = "low-rank adapters on top of the model: a folder in PEFT's layout, or a run"},
     {.name = "tokenizer",
      .kind = CLI_STRING,
      .value = &generate.tokenizer,
@@ -206,6 +212,7 @@ static sg_status generate_open(generation *g, sg_error *err)
     if (status == SG_OK)
         status =
             cli_model_open(g->context, generate.model, generate.weights, &g->model, folder, err);
+    if (status == SG_OK) status = cli_model_adapt(g->context, generate.adapter, g->model, err);
     if (status == SG_OK)
         status =
             sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &g->tokenizer, err);

@@ -7,14 +7,20 @@
 #include "cli/model_options.h"
 
 static struct {
-    const char *preset, *config, *data, *out, *resume, *rows, *schedule, *prompt, *table_dtype;
+    const char *preset, *init, *config, *data, *out, *resume, *rows, *schedule, *prompt,
+        *table_dtype;
     int64_t seq_len, batch, accum, warmup, steps, tokens, seed;
     int64_t log_every, checkpoint_every, keep_last, eval_every, eval_sequences, sample_every;
     double flops, epochs, lr, decay, clip, beta1, beta2, eps, decay_fraction, spike;
-    bool recompute;
+    const char *only, *targets;
+    int64_t rank;
+    double alpha;
+    bool recompute, merge;
 } train = {.preset = "demo",
            .rows = "auto",
            .prompt = "",
+           .only = "",
+           .targets = "",
            .table_dtype = "f32",
            .keep_last = 2,
            .spike = 3,
@@ -52,6 +58,12 @@ static const cli_option options[] = {
      .value = &train.preset,
      .argument = "NAME",
      .help = "demo, tinystories-FAMILY, slimpajama-FAMILY-sN"},
+    {.name = "init",
+     .kind = CLI_STRING,
+     .value = &train.init,
+     .argument = "MODEL",
+     .shown = "",
+     .help = "go on from a model in place of fresh weights: any that opens, or a run"},
     {.name = "config",
      .kind = CLI_STRING,
      .value = &train.config,
@@ -215,6 +227,42 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .value = &train.recompute,
      .help = "compute activations twice instead of keeping them"},
+    {.name = "", .kind = CLI_HEADING, .help = "Parts of a model"},
+    {.name = "train-only",
+     .kind = CLI_STRING,
+     .value = &train.only,
+     .argument = "NAMES",
+     .shown = "all",
+     .help =
+         "patterns of parameters, joined by commas, * for any text: all others stay bit for bit "
+         "and take no memory for gradients and moments"},
+    {.name = "lora-rank",
+     .kind = CLI_COUNT,
+     .value = &train.rank,
+     .argument = "R",
+     .shown = "none",
+     .help = "train low-rank adapters beside the weights of --init, which stay as they are",
+     .low = 1,
+     .high = 1 << 16},
+    {.name = "lora-alpha",
+     .kind = CLI_DOUBLE,
+     .value = &train.alpha,
+     .argument = "A",
+     .shown = "R",
+     .help = "the adapters' products count A / R",
+     .low = 1e-9,
+     .high = 1e6},
+    {.name = "lora-targets",
+     .kind = CLI_STRING,
+     .value = &train.targets,
+     .argument = "NAMES",
+     .shown = "none",
+     .help = "matrices that get one, by the checkpoint's names: ends such as q_proj,v_proj, or "
+             "patterns with *"},
+    {.name = "lora-merge",
+     .kind = CLI_FLAG,
+     .value = &train.merge,
+     .help = "save the model with the adapters added to its weights too"},
     {.name = "", .kind = CLI_HEADING, .help = "Watching and saving"},
     {.name = "log-every",
      .kind = CLI_COUNT,
@@ -373,7 +421,7 @@ static bool train_given(const cli_args *args, const char *name)
 
 // ---- options of the library -------------------------------------------------------------------
 
-static sg_status train_options(const cli_args *args, sg_train_options *o, sg_error *err)
+static sg_status train_from_preset(sg_train_options *o, sg_error *err)
 {
     sg_preset preset;
     sg_status status = sg_preset_find(train.preset, &preset, err);
@@ -382,9 +430,45 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     // The vocabulary is the data's unless it was asked for.
     if (cli_config_values[CLI_CONFIG_vocab_size] == NULL) preset.config.vocab_size = 0;
     *o = sg_train_options_from_preset(&preset);
+    return SG_OK;
+}
+
+// The run remembers its model by a path that holds from anywhere.
+static sg_status train_from_model(sg_context *context, sg_train_options *o, sg_error *err)
+{
+    char folder[CLI_PATH], path[PATH_MAX];
+    sg_preset preset = {0};
+    sg_status status = sg_train_model_folder(context, train.init, folder, sizeof folder, err);
+    if (status == SG_OK)
+        status = sg_train_options_from_model(realpath(folder, path) ? path : folder, o, err);
+    if (status != SG_OK) return status;
+    preset.config = o->config;
+    status = cli_config_apply(&preset, 0, err);
+    o->config = preset.config;
+    return status;
+}
+
+static sg_status train_text(const char *text, const char *name, char *out, size_t capacity,
+                            sg_error *err)
+{
+    if (strlen(text) >= capacity) {
+        snprintf(err->message, sizeof err->message, "%s: found %zu bytes, expected less than %zu",
+                 name, strlen(text), capacity);
+        return err->code = SG_ERR_ARGUMENT;
+    }
+    snprintf(out, capacity, "%s", text);
+    return SG_OK;
+}
+
+static sg_status train_options(const cli_args *args, sg_context *context, sg_train_options *o,
+                               sg_error *err)
+{
+    sg_status status = train.init ? train_from_model(context, o, err) : train_from_preset(o, err);
+    if (status != SG_OK) return status;
     o->seed = (uint64_t)train.seed;
     if (train_given(args, "batch-size")) o->batch_size = train.batch;
     o->grad_accum = train.accum;
+    if (train.rank > 0) o->lr = 2e-4; // adapters begin at nothing
     if (train_given(args, "lr")) o->lr = train.lr;
     if (train_given(args, "weight-decay")) o->weight_decay = train.decay;
     if (train_given(args, "clip")) o->clip = train.clip;
@@ -401,6 +485,14 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "%s", train.rows);
     o->spike_limit = train.spike;
     o->recompute = train.recompute;
+    o->lora_rank = train.rank;
+    o->lora_alpha = train.alpha;
+    o->lora_merge = train.merge;
+    status = train_text(train.only, "train-only", o->train_only, sizeof o->train_only, err);
+    if (status != SG_OK) return status;
+    status =
+        train_text(train.targets, "lora-targets", o->lora_targets, sizeof o->lora_targets, err);
+    if (status != SG_OK) return status;
     status = sg_weights_parse(train.table_dtype, "table-dtype", &o->table_dtype, err);
     if (status != SG_OK) return status;
     o->steps = train.steps;
@@ -412,14 +504,8 @@ static sg_status train_options(const cli_args *args, sg_train_options *o, sg_err
     o->eval_every = train.eval_every;
     o->eval_sequences = train.eval_sequences;
     o->sample_every = train.sample_every;
-    if (strlen(train.prompt) >= sizeof o->sample_prompt) {
-        snprintf(err->message, sizeof err->message,
-                 "sample-prompt: found %zu bytes, expected less than %zu", strlen(train.prompt),
-                 sizeof o->sample_prompt);
-        return err->code = SG_ERR_ARGUMENT;
-    }
-    snprintf(o->sample_prompt, sizeof o->sample_prompt, "%s", train.prompt);
-    return SG_OK;
+    return train_text(train.prompt, "sample-prompt", o->sample_prompt, sizeof o->sample_prompt,
+                      err);
 }
 
 // ---- talking ----------------------------------------------------------------------------------
@@ -505,6 +591,10 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
                       r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
                       "flops_all_in", r->flops_all_in, "skipped_updates",
                       (json_int_t)r->skipped_updates, "lazy_tables", (json_int_t)r->lazy_tables);
+        if (object != NULL && r->trained < r->parameters) {
+            json_object_set_new(object, "trained_weights", json_integer(r->trained));
+            json_object_set_new(object, "weights", json_integer(r->parameters));
+        }
         if (object != NULL && !isnan(r->balance_loss))
             json_object_set_new(object, "balance_loss", cli_json_number(r->balance_loss));
         if (object != NULL && !isnan(r->z_loss))
@@ -523,6 +613,9 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
         "seconds     %.1f\ntrain loss  %.4f\n",
         run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
         r->train_loss);
+    if (r->trained < r->parameters)
+        printf("trained     %lld of %lld weights\n", (long long)r->trained,
+               (long long)r->parameters);
     if (!isnan(r->balance_loss)) printf("balance     %.4f\n", r->balance_loss);
     if (!isnan(r->z_loss)) printf("z           %.4f\n", r->z_loss);
     if (val)
@@ -534,6 +627,26 @@ static int train_report(const cli_args *args, const char *run, const sg_train_re
 
 // ---- the verb ---------------------------------------------------------------------------------
 
+// What a model has settled cannot be chosen.
+static int train_check_init(const cli_args *args)
+{
+    const char **const allowed[] = {&cli_config_values[CLI_CONFIG_ffn_balance_loss],
+                                    &cli_config_values[CLI_CONFIG_ffn_z_loss],
+                                    &cli_config_values[CLI_CONFIG_ffn_capacity_factor]};
+    for (int i = 0; options[i].name != NULL; i++) {
+        const char **value = options[i].value;
+        bool settled = value == &train.preset || options[i].value == &train.seq_len;
+        for (size_t f = 0; f < CLI_CONFIG_FIELDS; f++)
+            settled = settled || value == &cli_config_values[f];
+        for (size_t f = 0; f < sizeof allowed / sizeof *allowed; f++)
+            settled = settled && value != allowed[f];
+        if (settled && train_given(args, options[i].name))
+            return cli_wrong(args, "--%s cannot be given with --init: the model and the data say",
+                             options[i].name);
+    }
+    return CLI_DONE;
+}
+
 static int train_check(const cli_args *args)
 {
     static const char *const ids[] = {"pad-token-id", "eos-token-id", "bos-token-id"};
@@ -544,7 +657,7 @@ static int train_check(const cli_args *args)
         if (train.data == NULL || train.out == NULL)
             return cli_wrong(args, "--%s is missing (or use --resume RUN)",
                              train.data ? "out" : "data");
-        return CLI_DONE;
+        return train.init ? train_check_init(args) : CLI_DONE;
     }
     for (int i = 0; options[i].name != NULL; i++)
         if (args->given[i] && strcmp(options[i].name, "resume") != 0 &&
@@ -569,7 +682,7 @@ static sg_status train_go(const cli_args *args, sg_context *context, train_talk 
     char data[PATH_MAX];
     sg_status status = SG_OK;
     sg_train_options o;
-    if (train.resume == NULL) status = train_options(args, &o, err);
+    if (train.resume == NULL) status = train_options(args, context, &o, err);
     if (status == SG_OK) status = train_measure(context, talk, err);
     if (status != SG_OK) return status;
     // The run remembers its data by a path that holds from anywhere.
@@ -609,10 +722,18 @@ static int train_run(const cli_args *args)
 const cli_command cli_cmd_train = {
     .name = "train",
     .summary = "train a model, or go on with a run",
-    .usage = "--data DIR --out RUN [--preset NAME] BUDGET [options] | --resume RUN",
-    .about = "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at "
-             "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is "
-             "the same bits as if the run had never stopped, for any number of threads.",
+    .usage = "--data DIR --out RUN [--preset NAME | --init MODEL] BUDGET [options] | --resume RUN",
+    .about =
+        "A run is a folder: options, checkpoints, metrics.jsonl, TensorBoard events, and at "
+        "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is "
+        "the same bits as if the run had never stopped, for any number of threads.\n"
+        "\n"
+        "--init goes on from a model, whose sizes cannot be changed then. The data must be\n"
+        "packed with its tokenizer, for sequences no longer than it has positions. Its recipe\n"
+        "is 8 sequences a step, --lr 2e-5, --schedule cosine, no weight decay, and a warm-up\n"
+        "of 100 steps, at most a tenth of all. --lora-rank trains adapters on it (Hu et al.\n"
+        "2021; --lr 2e-4), which end up in RUN/adapter in PEFT's layout: generate and eval take\n"
+        "them by --adapter. FLOPs are counted as if all weights were trained.",
     .options = options,
     .example = "sgatlin train --data data --out runs/first --batch-size 8 --steps 300",
     .run = train_run,

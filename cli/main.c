@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 extern const cli_command cli_cmd_bench;
+extern const cli_command cli_cmd_convert;
 extern const cli_command cli_cmd_data_pack;
 extern const cli_command cli_cmd_data_synth;
 extern const cli_command cli_cmd_data_tokenizer;
@@ -19,7 +20,7 @@ extern const cli_command cli_cmd_version;
 static const cli_command *const commands[] = {
     &cli_cmd_data_synth, &cli_cmd_data_tokenizer, &cli_cmd_data_pack, &cli_cmd_train,
     &cli_cmd_eval,       &cli_cmd_generate,       &cli_cmd_tokenize,  &cli_cmd_info,
-    &cli_cmd_bench,      &cli_cmd_version,
+    &cli_cmd_convert,    &cli_cmd_bench,          &cli_cmd_version,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

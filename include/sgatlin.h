@@ -73,7 +73,6 @@ typedef struct sg_context_options {
 // Threads, kernels and the log callback. Models, tokenizers and runs are made inside a context and
 // must be freed before it.
 typedef struct sg_context sg_context;
-
 SG_API sg_context_options sg_context_options_default(void);
 // options may be NULL for the defaults.
 SG_API sg_status sg_context_new(const sg_context_options *options, sg_context **context,
@@ -90,7 +89,6 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 // A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
-
 // Reads a tokenizer.json, a tokenizer.bin of llama2.c, or what a GGUF file has of one; `path` is the file
 // or the folder in which a tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
 // not do.
@@ -129,7 +127,6 @@ typedef struct sg_encode_options {
     bool parse_special; // special tokens written in the text become their ids; default true. Added
                         // tokens that are not special always do.
 } sg_encode_options;
-
 SG_API sg_encode_options sg_encode_options_default(void);
 // Text to ids; options may be NULL for the defaults. Bytes that are not UTF-8 become U+FFFD, one for
 // each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. Bytes the vocabulary
@@ -143,7 +140,6 @@ typedef struct sg_decode_options {
     bool raw;          // hand out the bytes as they are; default false: what is not UTF-8 becomes
                        // U+FFFD as above
 } sg_decode_options;
-
 SG_API sg_decode_options sg_decode_options_default(void);
 // Ids to text, with a NUL behind it, as the library's decoder steps have it. An id outside the vocabulary is SG_ERR_ARGUMENT.
 // *text: sg_buffer_free.
@@ -155,7 +151,6 @@ SG_API sg_status sg_tokenizer_decode(const sg_tokenizer *tokenizer, const int32_
 // run of fallback tokens for bytes once it ends, for only then is it known whether it is UTF-8. The
 // pieces joined are the text of sg_tokenizer_decode.
 typedef struct sg_decoder sg_decoder;
-
 SG_API sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options *options,
                                 sg_decoder **decoder, sg_error *err);
 SG_API void sg_decoder_free(sg_decoder *decoder);
@@ -175,7 +170,6 @@ SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_
 // of trim_blocks and lstrip_blocks. Statements beyond these are SG_ERR_UNSUPPORTED when the template is
 // read, all else when a chat comes to it: named, with the line.
 typedef struct sg_chat sg_chat;
-
 // Reads the template of a model folder: chat_template.jinja, else "chat_template" of
 // tokenizer_config.json (of several the one named "default"), with the texts of its bos_token and
 // eos_token; or of a GGUF file. SG_ERR_NOT_FOUND when it has none.
@@ -212,7 +206,6 @@ typedef struct sg_tokenizer_train_options {
     bool (*progress)(void *user, int32_t vocab_size, int32_t target);
     void *progress_user;
 } sg_tokenizer_train_options;
-
 SG_API sg_tokenizer_train_options sg_tokenizer_train_options_default(void);
 
 // Hands out one document a call, valid until the next; *text = NULL at the end. A status other than
@@ -256,7 +249,6 @@ SG_API sg_corpus_options sg_corpus_options_default(void);
 // without a separator it is the file as it is. Documents of nothing but white space are left out. A
 // byte order mark at the start of a file is dropped. Text is not checked to be UTF-8; JSON must be.
 typedef struct sg_corpus sg_corpus;
-
 typedef struct sg_document {
     const char *text; // no NUL behind it; valid until the next call; NULL after the last document
     size_t bytes;
@@ -278,7 +270,6 @@ SG_API sg_status sg_corpus_text(void *corpus, const char **text, size_t *bytes, 
 SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total);
 
 typedef enum sg_split { SG_SPLIT_TRAIN = 0, SG_SPLIT_VAL = 1 } sg_split;
-
 typedef enum sg_pack_mode {
     SG_PACK_CONCAT = 0, // documents joined, each closed by the end-of-text id, cut every T ids
     SG_PACK_PAD = 1     // a document a row: cut to T ids or filled up with the padding id
@@ -311,7 +302,6 @@ typedef enum sg_data_verify {
 
 // A folder of packed data, memory-mapped. The folder must not change while it is open.
 typedef struct sg_data sg_data;
-
 SG_API sg_status sg_data_open(const char *folder, sg_data_verify verify, sg_data **data,
                               sg_error *err);
 SG_API void sg_data_free(sg_data *data);
@@ -353,7 +343,6 @@ SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer
 // noun has one adjective for good ("The lake was deep."), which stories tell and come back to.
 // Story `index` depends on the seed and the index alone.
 typedef struct sg_story_world sg_story_world;
-
 typedef struct sg_story_fact {
     const char *noun;      // a lower-case word; each noun once
     const char *kind;      // "water", "land", "building", "animal", "person" …
@@ -393,24 +382,23 @@ typedef struct sg_config {
     int64_t pad_token_id, eos_token_id, bos_token_id; // -1: none
     // What the transformer around the layers is. Our own models keep the defaults, which are named
     // first; other checkpoints are opened by these (docs/CHECKPOINTS.md).
-    int64_t untied_classifier; // 0: the embedding is the classifier; 1: it has weights of its own
-    char norm[16];             // rmsnorm, layernorm (with a shift)
-    int64_t parallel_residual; // 0; 1: attention and feed-forward layer read the same h
-    int64_t
-        num_key_value_heads; // heads of keys and values, a divisor of num_attention_heads; 0: all
-    char qk_norm[16];        // norm of queries and keys: head, full (before the split), none
-    double clip_qkv;         // 0: none; queries, keys and values are cut at this magnitude
-    int64_t attention_bias;  // 1: projections to queries, keys and values have biases
-    int64_t attention_out_bias; // 1: the projection behind attention has one
-    int64_t attention_sinks;    // 1: a learned logit a head that takes weight and gives nothing
-    int64_t sliding_window;     // 0: all; a token sees itself and those before, so many in all
-    char sliding_layers[192];   // layers with the window, as ffn_layers
-    char positions[16];         // rotary, learned
-    int64_t position_offset;    // learned: row of the first position; 0
-    int64_t rotary_dim;         // numbers of a head that turn; 0: all
-    int64_t rope_interleaved;   // 1: neighbours turn together, 0: the halves of what turns
-    char rope_scaling[16];      // none, linear, llama3, yarn
-    double rope_factor;         // of a scaling
+    int64_t untied_classifier;   // 0: the embedding is the classifier; 1: it has weights of its own
+    char norm[16];               // rmsnorm, layernorm (with a shift)
+    int64_t parallel_residual;   // 0; 1: attention and feed-forward layer read the same h
+    int64_t num_key_value_heads; // of keys and values, a divisor of num_attention_heads; 0: all
+    char qk_norm[16];            // norm of queries and keys: head, full (before the split), none
+    double clip_qkv;             // 0: none; queries, keys and values are cut at this magnitude
+    int64_t attention_bias;      // 1: projections to queries, keys and values have biases
+    int64_t attention_out_bias;  // 1: the projection behind attention has one
+    int64_t attention_sinks;     // 1: a learned logit a head that takes weight and gives nothing
+    int64_t sliding_window;      // 0: all; a token sees itself and those before, so many in all
+    char sliding_layers[192];    // layers with the window, as ffn_layers
+    char positions[16];          // rotary, learned
+    int64_t position_offset;     // learned: row of the first position; 0
+    int64_t rotary_dim;          // numbers of a head that turn; 0: all
+    int64_t rope_interleaved;    // 1: neighbours turn together, 0: the halves of what turns
+    char rope_scaling[16];       // none, linear, llama3, yarn
+    double rope_factor;          // of a scaling
     double rope_low_freq_factor, rope_high_freq_factor; // llama3
     double rope_beta_fast, rope_beta_slow;              // yarn: 32, 1
     double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1
@@ -548,7 +536,6 @@ SG_API sg_status sg_weights_parse(const char *text, const char *field, sg_weight
 
 // A model: configuration and weights (f32, unless opened otherwise).
 typedef struct sg_model sg_model;
-
 // Fresh weights by the published laws from (seed). Ownership: sg_model_free.
 SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
                               sg_model **model, sg_error *err);
@@ -568,6 +555,11 @@ SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_
 // stay f32. What was converted is no longer read: memory holds the narrow weights only.
 SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
                                       sg_model **model, sg_error *err);
+// Adds low-rank adapters to an open model, whatever its weights are stored in: those of a folder in the
+// layout of the library PEFT (adapter_config.json, adapter_model.safetensors). What is more than W +
+// scale B A of plain matrices is SG_ERR_UNSUPPORTED, adapters of another model SG_ERR_MISMATCH; the
+// model then is as it was. One set a model, before its first session.
+SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
 // Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe.
@@ -670,7 +662,8 @@ typedef struct sg_eval_result {
     int64_t usage_count; // sparse layers, in order, that `usage` of the options tells of
 } sg_eval_result;
 
-// The data must have been packed with the model's vocabulary and for a sequence length it can take.
+// The data must have been packed with a vocabulary that the model has (it may have more tokens: many
+// are padded) and for a sequence length it can take.
 SG_API sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
                              sg_eval_result *result, sg_error *err);
 
@@ -743,7 +736,11 @@ SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer
 // All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
 // and epochs is above 0: it sets the number of steps n.
 typedef struct sg_train_options {
-    sg_config config;   // vocab_size 0: the data's
+    sg_config config; // vocab_size 0: the data's
+    // The model to go on from, as sg_model_open takes it; "": fresh weights. `config` is the model's
+    // then, but for the ids of tokens, which are the data's, and ffn_balance_loss, ffn_z_loss and
+    // ffn_capacity_factor; the data may have fewer tokens in its vocabulary and shorter sequences.
+    char init[4096];
     uint64_t seed;      // of weights and data order
     int64_t batch_size; // sequences of one step
     int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size
@@ -774,10 +771,24 @@ typedef struct sg_train_options {
     // SG_WEIGHTS_BF16 keeps a bf16 copy, rounded anew after each update; gradients go straight
     // through to the f32 weights, which are what is updated, saved and evaluated. Not int8.
     sg_weights table_dtype;
+    // Patterns of names of parameters, joined by commas, * standing for any text: all others keep
+    // every bit, and have no gradients and no moments. "": all are trained.
+    char train_only[512];
+    // Low-rank adapters (Hu et al. 2021) on matrices of `init`, which itself stays as it is: rank
+    // above 0, alpha (0: the rank; the products count alpha / rank), and patterns of the
+    // checkpoint's names of matrices: one without * is a name or its end ("q_proj").
+    int64_t lora_rank;
+    double lora_alpha;
+    char lora_targets[512];
+    bool lora_merge; // add them to the weights in the end, and save a model too
 } sg_train_options;
 
 // The recipe of a preset; budget and data are the caller's.
 SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
+// A recipe for going on from the model at `path`, with its configuration; budget and data are the
+// caller's.
+SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options *options,
+                                             sg_error *err);
 
 typedef enum sg_train_event_kind {
     SG_EVENT_START,     // steps is known
@@ -815,16 +826,19 @@ typedef struct sg_train_result {
     double flops, flops_all_in; // published count and with logits: 3 forward
     sg_eval_result val;         // of the final weights; tokens 0 without a validation split
     int64_t skipped_updates;
-    int64_t lazy_tables; // whose rows are updated when they are read (optimizer_rows)
+    int64_t lazy_tables;         // whose rows are updated when they are read (optimizer_rows)
+    int64_t trained, parameters; // weights that were trained, of so many, adapters included
 } sg_train_result;
 
-// Trains a new run in folder `run`, which must not hold one yet. At its end `run` is a model folder
-// and holds summary.json.
+// Trains a new run in folder `run`, which must not hold one yet. At its end `run` holds summary.json
+// and is a model folder; with adapters they are in RUN/adapter, in PEFT's layout, and `run` is a model
+// folder only with lora_merge.
 SG_API sg_status sg_train(sg_context *context, const char *run, const char *data,
                           const sg_train_options *options, const sg_train_hooks *hooks,
                           sg_train_result *result, sg_error *err);
-// Goes on with a run from its newest intact checkpoint, or from the start when it has none. data:
-// NULL for the folder the run began with. A finished run only reports its result.
+// Goes on with a run from its newest intact checkpoint, or from the start when it has none: a model
+// that it began from must then still have the same weights (SG_ERR_MISMATCH). data: NULL for the
+// folder the run began with. A finished run only reports its result.
 SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
                                  const sg_train_hooks *hooks, sg_train_result *result,
                                  sg_error *err);
@@ -832,10 +846,60 @@ SG_API sg_status sg_train_resume(sg_context *context, const char *run, const cha
 // intact checkpoint. folder has room for `capacity` bytes.
 SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
                                        size_t capacity, sg_error *err);
+// The folder to give to sg_model_adapt: `path` itself, or of a run with adapters RUN/adapter, and while
+// it is under way its newest intact checkpoint.
+SG_API sg_status sg_train_adapter_folder(sg_context *context, const char *path, char *folder,
+                                         size_t capacity, sg_error *err);
 // Reads the options of a run.
 SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
 
-// ---- 8. Measuring ---------------------------------------------------------------------------
+// ---- 8. Other forms -------------------------------------------------------------------------
+
+typedef enum sg_convert_form {
+    // A folder that the Hugging Face library loads: of a model type of its own that computes the same,
+    // where there is one; else of model_type "sgatlin" with modeling_sgatlin.py, one file of PyTorch
+    // that AutoModelForCausalLM loads with trust_remote_code=True.
+    SG_CONVERT_HF,
+    SG_CONVERT_GGUF,   // one file; architectures llama, qwen2, qwen3 and gpt2
+    SG_CONVERT_SGATLIN // a folder as sg_model_save writes it
+} sg_convert_form;
+
+typedef struct sg_convert_options {
+    sg_convert_form form; // default SG_CONVERT_HF
+    const char *dtype;    // "f32", "bf16", "f16", and of GGUF "q8_0" (whose vectors, and learned
+        // positions, are f32 in any case). NULL, the default: each tensor as it is
+        // stored, f32 where it is stored in blocks
+    const char
+        *model_type; // of a Hugging Face folder; NULL: that which the model came in, else the
+                     // first that computes the same
+    const char
+        *tokenizer;    // as sg_tokenizer_open; NULL: that in the model's folder, if there is one
+    bool no_tokenizer; // none goes along
+    sg_progress_fn progress; // in bytes; may be NULL
+    void *progress_user;
+} sg_convert_options;
+SG_API sg_convert_options sg_convert_options_default(void);
+
+typedef struct sg_convert_result {
+    char type[32]; // model_type or architecture
+    int64_t tensors, bytes;
+    bool tokenizer; // whether one went along
+} sg_convert_result;
+
+// Writes a model that sg_model_open can open in another form, crash-safe, one tensor in memory at a
+// time. `path` must not exist, or be an empty folder. What computes something else there is
+// SG_ERR_UNSUPPORTED, naming the field of the configuration, what was found and expected; what only
+// training knows (losses and capacity of a router) is left out without a word. With the weights go
+// tokenizer.json and, of a folder, the other small files of its tokenizer. result may be NULL.
+SG_API sg_status sg_convert(sg_context *context, const char *model,
+                            const sg_convert_options *options, const char *path,
+                            sg_convert_result *result, sg_error *err);
+// Writes one tensor of a model as a .npy file: a parameter by our name (f32), or a tensor by the name it
+// has in the file (in its type there; f32 where NumPy has none such).
+SG_API sg_status sg_export_npy(const char *model, const char *tensor, const char *path,
+                               sg_error *err);
+
+// ---- 9. Measuring ---------------------------------------------------------------------------
 
 // Measures this machine for a moment with all threads of the context: dense products (f32), and
 // reading memory.
@@ -873,7 +937,6 @@ typedef struct sg_bench_options {
     sg_weights table_dtype; // of a layer and a training step, as in sg_train_options
     sg_weights weights;     // of decoding, as sg_model_open_narrow
 } sg_bench_options;
-
 SG_API sg_bench_options sg_bench_options_default(void);
 
 // Where the time of one operation goes, summed over its places in the model.
@@ -934,5 +997,4 @@ SG_API sg_status sg_bench(sg_context *context, const sg_bench_options *options, 
 #ifdef __cplusplus
 }
 #endif
-
 #endif

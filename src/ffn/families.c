@@ -574,7 +574,7 @@ static sg_tensor *family_linear(const sg_builder *b, sg_tensor *x, const char *p
     snprintf(full, sizeof full, "%s.weight", name);
     sg_tensor *w = family_param(b, part, full);
     snprintf(full, sizeof full, "%s.bias", name);
-    return sg_linear(b->tape, x, w, b->config->ffn_bias ? family_param(b, part, full) : NULL);
+    return sg_build_linear(b, x, w, b->config->ffn_bias ? family_param(b, part, full) : NULL);
 }
 
 static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part)
@@ -607,7 +607,7 @@ static sg_tensor *family_shared(const sg_builder *b, sg_tensor *x)
 {
     sg_tensor *y = family_glu(b, x, "mlp.shared_experts.");
     if (!b->config->ffn_shared_gate) return y;
-    sg_tensor *s = sg_linear(b->tape, x, sg_build_param(b, "mlp.shared_expert_gate.weight"), NULL);
+    sg_tensor *s = sg_build_linear(b, x, sg_build_param(b, "mlp.shared_expert_gate.weight"), NULL);
     return sg_scale_rows(b->tape, y, sg_activate(b->tape, s, SG_ACT_SIGMOID));
 }
 

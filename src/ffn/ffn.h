@@ -14,6 +14,8 @@ typedef struct sg_builder {
     const char *prefix; // "model.layers.3."
     // The leaf of a parameter, made at the first request; NULL and a kept error when unknown.
     sg_tensor *(*parameter)(void *user, const char *prefix, const char *name);
+    // What is added to a plain product y = x W^T + bias: y itself where nothing is; NULL: nothing ever.
+    sg_tensor *(*adapt)(void *user, sg_tensor *x, sg_tensor *w, sg_tensor *y);
     void *user;
     sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
     int64_t layer;  // from 0
@@ -28,6 +30,15 @@ typedef struct sg_builder {
 static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
 {
     return b->parameter(b->user, b->prefix, name);
+}
+
+// y = x W^T + bias, the way every matrix that is a parameter is multiplied with: where it has an
+// adapter, that has its place here.
+static inline sg_tensor *sg_build_linear(const sg_builder *b, sg_tensor *x, sg_tensor *w,
+                                         sg_tensor *bias)
+{
+    sg_tensor *y = sg_linear(b->tape, x, w, bias);
+    return b->adapt != NULL && y != NULL ? b->adapt(b->user, x, w, y) : y;
 }
 
 typedef struct sg_router sg_router;

@@ -97,6 +97,8 @@ static double param_value(const param_loop *l, uint64_t i)
                sg_rng_truncated_normal(l->seed, l->stream, i);
     case SG_INIT_TRUNCATED_RAW:
         return sg_rng_truncated_normal(l->seed, l->stream, i);
+    case SG_INIT_UNIFORM:
+        return sqrt(3 * l->spec->variance) * (2 * sg_rng_uniform(l->seed, l->stream, i) - 1);
     }
     return 0;
 }
@@ -143,6 +145,7 @@ void sg_buffers_update(const sg_param_list *params, sg_real *const *values,
 {
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
+        if (spec->frozen) continue;
         if (spec->buffer == SG_BUFFER_AVERAGE)
             buffer_average(spec, values[i], statistics[i], micro_batches);
         if (spec->buffer == SG_BUFFER_BALANCE) buffer_balance(spec, values[i], statistics[i]);

@@ -8,9 +8,10 @@
 typedef enum sg_init {
     SG_INIT_ZERO,
     SG_INIT_ONE,
-    SG_INIT_NORMAL,       // normal, variance as given
-    SG_INIT_TRUNCATED,    // normal cut at two deviations, rescaled to the variance given
-    SG_INIT_TRUNCATED_RAW // standard normal cut at ±2, not rescaled
+    SG_INIT_NORMAL,        // normal, variance as given
+    SG_INIT_TRUNCATED,     // normal cut at two deviations, rescaled to the variance given
+    SG_INIT_TRUNCATED_RAW, // standard normal cut at ±2, not rescaled
+    SG_INIT_UNIFORM        // around 0, variance as given
 } sg_init;
 
 // What moves a value. Gradients move a parameter. A buffer is initialised, saved and loaded like one,
@@ -41,6 +42,7 @@ typedef struct sg_param_spec {
     int64_t row_hits;
     sg_buffer buffer;
     double rate; // of a buffer's rule
+    bool frozen; // training leaves it as it is: no gradient, no moments
 } sg_param_spec;
 
 typedef struct sg_param_list {

@@ -32,7 +32,7 @@ sg_tensor *sg_query_build(const sg_builder *b, sg_tensor *x, int64_t width)
 {
     const sg_config *c = b->config;
     sg_tensor *bias = c->ffn_query_bias ? sg_build_param(b, "mlp.router.query.bias") : NULL;
-    sg_tensor *q = sg_linear(b->tape, x, sg_build_param(b, "mlp.router.query.weight"), bias);
+    sg_tensor *q = sg_build_linear(b, x, sg_build_param(b, "mlp.router.query.weight"), bias);
     if (q == NULL) return NULL;
     const int64_t rows = q->shape[0];
     if (query_has(c, "layernorm")) { // each query, or half of one, by itself

@@ -105,7 +105,7 @@ static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_te
         // Parts score with q . key / sqrt(parts K), the usual scaling of the vectors joined.
         s = sg_linear_groups(b->tape, q, keys, self->unscaled ? 1 : 1 / sqrt((double)(parts * K)));
     } else {
-        s = sg_linear(b->tape, q, keys, NULL);
+        s = sg_build_linear(b, q, keys, NULL);
     }
     return self->product ? sg_product_topk(b->tape, s, C, k) : sg_topk(b->tape, s, C, k);
 }

@@ -68,7 +68,7 @@ static sg_selection linear_build(const sg_router *self, const sg_builder *b, sg_
     const sg_memory_shape m = sg_ffn_memory(c);
     sg_tensor *w = sg_build_param(b, "mlp.router.weight");
     sg_tensor *bias = c->ffn_router_bias ? sg_build_param(b, "mlp.router.bias") : NULL;
-    sg_tensor *s = sg_linear(b->tape, x, w, bias);
+    sg_tensor *s = sg_build_linear(b, x, w, bias);
     sg_tensor *p = linear_sigmoid(c) ? sg_activate(b->tape, s, SG_ACT_SIGMOID)
                                      : sg_softmax(b->tape, s, m.blocks);
     sg_selection selection = c->ffn_bias_rate > 0

@@ -268,7 +268,13 @@ sg_status sg_gguf_write(const char *path, const sg_gguf_metadata *metadata,
     }
     ggufw_pad(writer);
     for (size_t i = 0; i < count; i++) {
-        sg_writer_put(writer, tensors[i].data, tensors[i].bytes);
+        const void *data;
+        sg_status status = sg_tensor_view_data(&tensors[i], &data, err);
+        if (status != SG_OK) {
+            sg_writer_abandon(writer);
+            return status;
+        }
+        sg_writer_put(writer, data, tensors[i].bytes);
         ggufw_pad(writer);
     }
     return sg_writer_replace(writer, path, err);

@@ -211,25 +211,44 @@ static bool hf_is_sliding(const void *list, int64_t layer)
     return type != NULL && strcmp(type, "sliding_attention") == 0;
 }
 
-static bool hf_is_from(const void *first, int64_t layer)
+// Layers that slide where the file does not list them.
+typedef struct hf_slides {
+    int64_t first, end;
+    bool in_turns; // every other one, beginning with the first
+} hf_slides;
+
+static bool hf_is_slide(const void *of, int64_t layer)
 {
-    return layer >= *(const int64_t *)first;
+    const hf_slides *s = of;
+    return layer >= s->first && layer < s->end && (!s->in_turns || layer % 2 == 0);
 }
 
-// "layer_types" says which layers slide; without it all do, or those from a number on (Qwen2).
+// By the classes' defaults for "layer_types".
+static sg_status hf_slides_of(const hf_reading *r, hf_slides *s)
+{
+    const char *type = r->type->model_type;
+    const bool qwen2_moe = strcmp(type, "qwen2_moe") == 0;
+    int64_t border = 28;
+    *s = (hf_slides){.end = hf_most, .in_turns = qwen2_moe || strcmp(type, "gpt_oss") == 0};
+    SG_TRY(hf_int(r, "max_window_layers", false, 0, &border));
+    if (strcmp(type, "qwen2") == 0 || strcmp(type, "qwen3") == 0) s->first = border;
+    if (qwen2_moe) s->end = border;
+    return SG_OK;
+}
+
+// "layer_types" says which layers slide.
 static sg_status hf_sliding(const hf_reading *r, int64_t window)
 {
     sg_config *c = r->c;
     json_t *types = NULL;
-    int64_t first = 0;
+    hf_slides slides;
+    if (json_is_null(json_object_get(r->object, "sliding_window"))) window = 0;
     SG_TRY(hf_int(r, "sliding_window", false, 0, &window));
-    bool used = hf_find(r, "sliding_window") != NULL || window > 0;
+    bool used = window > 0;
     SG_TRY(hf_bool(r, "use_sliding_window", &used));
-    if (strncmp(r->type->model_type, "qwen", 4) == 0) {
-        if (hf_find(r, "use_sliding_window") == NULL) used = false;
-        first = 28;
-        SG_TRY(hf_int(r, "max_window_layers", false, 0, &first));
-    }
+    if (strncmp(r->type->model_type, "qwen", 4) == 0 && hf_find(r, "use_sliding_window") == NULL)
+        used = false;
+    SG_TRY(hf_slides_of(r, &slides));
     if (!used || window == 0) return SG_OK;
     SG_TRY(sg_json_get_array(r->object, r->name, "layer_types", false, &types, r->err));
     if (types != NULL && json_array_size(types) != (size_t)c->num_hidden_layers)
@@ -248,7 +267,7 @@ static sg_status hf_sliding(const hf_reading *r, int64_t window)
         SG_TRY(hf_put_layers(r, "layer_types", hf_is_sliding, types, c->sliding_layers,
                              sizeof c->sliding_layers));
     else
-        SG_TRY(hf_put_layers(r, "max_window_layers", hf_is_from, &first, c->sliding_layers,
+        SG_TRY(hf_put_layers(r, "max_window_layers", hf_is_slide, &slides, c->sliding_layers,
                              sizeof c->sliding_layers));
     c->sliding_window = c->sliding_layers[0] != '\0' ? window : 0;
     return SG_OK;

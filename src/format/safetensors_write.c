@@ -153,8 +153,15 @@ static sg_status stw_write_file(const char *path, const stw_text *header,
         length[i] = (unsigned char)((uint64_t)header->used >> 8 * i);
     sg_writer_put(writer, length, sizeof length);
     sg_writer_put(writer, header->data, header->used);
-    for (size_t i = 0; i < count; i++)
-        sg_writer_put(writer, tensors[i].data, tensors[i].bytes);
+    for (size_t i = 0; i < count; i++) {
+        const void *data;
+        sg_status status = sg_tensor_view_data(&tensors[i], &data, err);
+        if (status != SG_OK) {
+            sg_writer_abandon(writer);
+            return status;
+        }
+        sg_writer_put(writer, data, tensors[i].bytes);
+    }
     if (seal != NULL) *seal = (sg_file_seal){sg_writer_bytes(writer), sg_writer_hash(writer)};
     return sg_writer_close(writer, true, err);
 }

@@ -144,10 +144,18 @@ sg_status sg_tensor_view_check(const sg_tensor_view *view, sg_error *err)
                        "number of %s blocks",
                        view->name, sg_dtype_name(view->dtype));
     size_t bytes = (size_t)need;
-    if (view->bytes != bytes || (bytes > 0 && view->data == NULL))
+    const bool has = view->data != NULL || view->source != NULL;
+    if (view->bytes != bytes || (bytes > 0 && !has))
         return sg_fail(err, SG_ERR_ARGUMENT, "tensor \"%.200s\": found %zu bytes, expected %zu",
-                       view->name, view->data ? view->bytes : 0, bytes);
+                       view->name, has ? view->bytes : 0, bytes);
     return SG_OK;
+}
+
+sg_status sg_tensor_view_data(const sg_tensor_view *view, const void **data, sg_error *err)
+{
+    *data = view->data;
+    if (view->data != NULL || view->source == NULL) return SG_OK;
+    return view->source->make(view->source->user, view, data, err);
 }
 
 static int view_compare(const void *a, const void *b)

@@ -38,15 +38,26 @@ typedef enum sg_dtype {
 
 enum { SG_VIEW_DIMS = 8 };
 
-// Row-major and dense; `shape` counts elements. A scalar has ndim 0. `data` may be NULL when `bytes` is 0.
-typedef struct sg_tensor_view {
+typedef struct sg_tensor_view sg_tensor_view;
+
+// Makes the bytes of tensors when they are written, so that never more than one of them is held.
+typedef struct sg_tensor_source {
+    // view: an element of the array that the writer was given. *data is valid until the next call.
+    sg_status (*make)(void *user, const sg_tensor_view *view, const void **data, sg_error *err);
+    void *user;
+} sg_tensor_source;
+
+// Row-major and dense; `shape` counts elements. A scalar has ndim 0. `data` may be NULL when `bytes` is
+// 0, and in what is to be written where `source` makes it.
+struct sg_tensor_view {
     const char *name;
     sg_dtype dtype;
     int ndim;
     int64_t shape[SG_VIEW_DIMS];
     const void *data; // possibly unaligned when it comes from a file: see sg_tensor_view_is_aligned
     size_t bytes;
-} sg_tensor_view;
+    const sg_tensor_source *source; // of writers alone; else NULL
+};
 
 // Bytes of one element or block, elements in it, and the name ("F32", as in safetensors headers).
 size_t sg_dtype_bytes(sg_dtype dtype);
@@ -70,6 +81,8 @@ bool sg_tensor_view_is_aligned(const sg_tensor_view *view);
 const char *sg_tensor_view_shape_text(const sg_tensor_view *view, char *out, size_t capacity);
 // Checks a view that a caller made: a name, a type, a shape, and bytes that fit both.
 sg_status sg_tensor_view_check(const sg_tensor_view *view, sg_error *err);
+// The bytes of a view that is written: those it has, or those that its source makes.
+sg_status sg_tensor_view_data(const sg_tensor_view *view, const void **data, sg_error *err);
 // Sorts views of one memory by where they lie; an empty one before that which starts there.
 void sg_tensor_views_sort(sg_tensor_view *views, size_t count);
 

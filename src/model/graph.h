@@ -4,6 +4,7 @@
 #define SG_MODEL_GRAPH_H
 
 #include "ffn/ffn.h"
+#include "model/adapters.h"
 
 typedef enum sg_output {
     SG_OUTPUT_LOSS,   // cross-entropy against targets
@@ -25,6 +26,8 @@ typedef struct sg_graph_options {
     // By parameter, or NULL: what is read in place of its values where the type is not
     // SG_WEIGHTS_F32. Must outlive the graph. A parameter without values must be readable so.
     const sg_stored *narrow;
+    const sg_adapters *adapters; // whose parameters are among `params`; NULL: none
+    bool *plain; // (params) or NULL: where it is marked which of them a plain product reads
 } sg_graph_options;
 
 typedef struct sg_graph {
@@ -42,6 +45,8 @@ typedef struct sg_graph {
     sg_real *const *grads;
     sg_row_grads *const *row_grads;
     const sg_stored *narrow;
+    const sg_adapters *adapters;
+    bool *plain;
 } sg_graph;
 
 // values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not

@@ -85,6 +85,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
 void sg_model_free(sg_model *m)
 {
     if (m == NULL) return;
+    sg_model_drop_adapters(m);
     sg_param_block_free(&m->storage);
     sg_free(m->values);
     sg_narrow_set_free(&m->narrow);
@@ -167,35 +168,42 @@ static void model_close_file(sg_model *m)
     m->file = NULL;
 }
 
-static sg_status model_fill(sg_model *m, sg_error *err)
+static sg_status model_fill(sg_model *m, bool copy, sg_error *err)
 {
-    bool mapped;
-    SG_TRY(model_map(m, &mapped, err));
+    bool mapped = false;
+    if (!copy) SG_TRY(model_map(m, &mapped, err));
     if (mapped) return SG_OK;
     SG_TRY(model_read_all(m, m->file->map, &m->file->tensors, err));
     model_close_file(m);
     return SG_OK;
 }
 
-// A model of an open file that fits it, still without weights; the file is the model's.
-static sg_status model_open_file(sg_context *context, const char *path, sg_model **model,
-                                 sg_error *err)
+// A model that its file fits, still without weights; the file is the model's.
+static sg_status model_of_file(sg_context *context, sg_model_file *file, sg_model **model,
+                               sg_error *err)
 {
-    sg_model_file *file;
-    *model = NULL;
-    SG_TRY(sg_model_file_open(path, &file, err));
     sg_status status = model_make(context, &file->config, model, err);
     if (status != SG_OK) {
         sg_model_file_close(file);
         return status;
     }
     (*model)->file = file;
+    (*model)->map = file->map;
     status =
         sg_model_file_check(file->map, &file->tensors, &(*model)->config, &(*model)->params, err);
     if (status == SG_OK) return SG_OK;
     sg_model_free(*model);
     *model = NULL;
     return status;
+}
+
+static sg_status model_open_file(sg_context *context, const char *path, sg_model **model,
+                                 sg_error *err)
+{
+    sg_model_file *file;
+    *model = NULL;
+    SG_TRY(sg_model_file_open(path, &file, err));
+    return model_of_file(context, file, model, err);
 }
 
 // The model, or nothing where `status` says so.
@@ -211,7 +219,14 @@ static sg_status model_opened(sg_model **model, sg_status status, sg_error *err)
 sg_status sg_model_open(sg_context *context, const char *path, sg_model **model, sg_error *err)
 {
     SG_TRY(model_open_file(context, path, model, err));
-    return model_opened(model, model_fill(*model, err), err);
+    return model_opened(model, model_fill(*model, false, err), err);
+}
+
+sg_status sg_model_take_file(sg_context *context, sg_model_file *file, bool copy, sg_model **model,
+                             sg_error *err)
+{
+    SG_TRY(model_of_file(context, file, model, err));
+    return model_opened(model, model_fill(*model, copy, err), err);
 }
 
 // ---- weights as they are stored ---------------------------------------------------------------
@@ -457,6 +472,9 @@ sg_status sg_model_config_text(const sg_model *model, char **text, sg_error *err
 sg_status sg_model_write(const sg_model *model, const char *tokenizer, size_t tokenizer_bytes,
                          const char *folder, sg_error *err)
 {
+    if (model->adapters != NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "found a model with adapters, expected one without: merge them to save it");
     if (model->narrow.items != NULL)
         return sg_fail(
             err, SG_ERR_ARGUMENT,

@@ -5,6 +5,7 @@
 #include "base/context.h"
 #include "ffn/params.h"
 #include "format/model_folder.h"
+#include "model/adapters.h"
 #include "model/model_file.h"
 #include "model/weights.h"
 #include "op/op.h"
@@ -14,15 +15,21 @@ struct sg_model {
     sg_config config;
     sg_param_list params;
     sg_real **values; // by parameter: of `storage`, or into the mapped file; NULL where narrow
-    sg_param_block storage; // without parts while values point into a file
-    sg_model_file *file;    // while values point into it; such a model is read-only
-    sg_rope_table rope;     // max_position_embeddings positions
-    sg_narrow_set narrow;   // weights stored otherwise, for decoding
+    sg_param_block storage;   // without parts while values point into a file
+    sg_model_file *file;      // while values point into it; such a model is read-only
+    sg_rope_table rope;       // max_position_embeddings positions
+    sg_narrow_set narrow;     // weights stored otherwise, for decoding
+    const sg_tensor_map *map; // of the file it came from; NULL: names are ours
+    sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
 };
 
 // A model whose weights are copied from an opened file into writable memory: training.
 sg_status sg_model_from_file(sg_context *context, const sg_config *config,
                              const sg_safetensors *file, sg_model **model, sg_error *err);
+// A model of an open file, which becomes the model's or is closed, also on failure. copy: all weights
+// in writable memory; otherwise as sg_model_open.
+sg_status sg_model_take_file(sg_context *context, sg_model_file *file, bool copy, sg_model **model,
+                             sg_error *err);
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as
 // sg_model_open_narrow. The model is as it was on failure.
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "format/gguf_config.h"
 #include "format/hf_config.h"
 #include "format/json.h"
@@ -239,4 +240,22 @@ sg_status sg_model_file_check(const sg_tensor_map *map, const sg_tensors *tensor
     if (status == SG_OK) status = file_check_rest(map, tensors, config, used, n_used, err);
     sg_free((void *)used);
     return status;
+}
+
+sg_status sg_tensors_hash(const sg_tensors *tensors, uint64_t *hash, sg_error *err)
+{
+    sg_hasher *hasher = sg_hasher_new();
+    if (hasher == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for its checksum", tensors->name);
+    for (size_t i = 0; i < tensors->count(tensors->file); i++) {
+        const sg_tensor_view *view = tensors->at(tensors->file, i);
+        const char *type = sg_dtype_name(view->dtype);
+        sg_hasher_add(hasher, view->name, strlen(view->name) + 1);
+        sg_hasher_add(hasher, type, strlen(type) + 1);
+        sg_hasher_add(hasher, view->shape, (size_t)view->ndim * sizeof *view->shape);
+        sg_hasher_add(hasher, view->data, view->bytes);
+    }
+    *hash = sg_hasher_value(hasher);
+    sg_hasher_free(hasher);
+    return SG_OK;
 }

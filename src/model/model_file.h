@@ -30,4 +30,7 @@ sg_tensors sg_tensors_of_safetensors(const sg_safetensors *file);
 sg_status sg_model_file_check(const sg_tensor_map *map, const sg_tensors *tensors,
                               const sg_config *config, const sg_param_list *params, sg_error *err);
 
+// A checksum of all weights: names, types, shapes and values of the tensors.
+sg_status sg_tensors_hash(const sg_tensors *tensors, uint64_t *hash, sg_error *err);
+
 #endif

@@ -44,7 +44,8 @@ static sg_status session_graph(sg_session *s, int64_t tokens, sg_output output, 
                                 .threads = m->context->threads,
                                 .caches = s->caches,
                                 .start = &s->start,
-                                .narrow = m->narrow.items};
+                                .narrow = m->narrow.items,
+                                .adapters = m->adapters};
     return sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, graph, err);
 }
 
@@ -329,7 +330,8 @@ static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
                                 .threads = m->context->threads,
                                 .caches = b->caches,
                                 .start = b->start,
-                                .narrow = m->narrow.items};
+                                .narrow = m->narrow.items,
+                                .adapters = m->adapters};
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, err));
     sg_graph_free(b->graph);
     b->graph = graph;

@@ -68,10 +68,15 @@ static const map_rule experts_rules[] = {
     MAP_EXPERTS("gate_proj.weight", "up_proj.weight", "down_proj.weight", EXPERT "{e}."),
     {SHARED "gate_up_proj.weight", SHARED "gate_proj.weight", MAP_HALF, 0},
     {SHARED "gate_up_proj.weight", SHARED "up_proj.weight", MAP_HALF, 1},
-    {SHARED "gate_up_proj.weight", LAYER "mlp.shared_expert.gate_proj.weight", MAP_HALF, 0},
-    {SHARED "gate_up_proj.weight", LAYER "mlp.shared_expert.up_proj.weight", MAP_HALF, 1},
     {SHARED "down_proj.weight", SHARED "down_proj.weight", MAP_SAME, 0},
-    {SHARED "down_proj.weight", LAYER "mlp.shared_expert.down_proj.weight", MAP_SAME, 0},
+    {0}};
+
+#define ONE LAYER "mlp.shared_expert."
+
+static const map_rule one_shared_rules[] = {
+    {SHARED "gate_up_proj.weight", ONE "gate_proj.weight", MAP_HALF, 0},
+    {SHARED "gate_up_proj.weight", ONE "up_proj.weight", MAP_HALF, 1},
+    {SHARED "down_proj.weight", ONE "down_proj.weight", MAP_SAME, 0},
     {0}};
 
 static const map_rule mixtral_rules[] = {
@@ -167,6 +172,15 @@ static const map_rule opt_rules[] = {
 
 #define BLK "blk.{l}."
 
+static const map_rule gguf_fused_rules[] = {
+    {ATTN "q_proj.weight", BLK "attn_qkv.weight", MAP_THIRD, 0},
+    {ATTN "k_proj.weight", BLK "attn_qkv.weight", MAP_THIRD, 1},
+    {ATTN "v_proj.weight", BLK "attn_qkv.weight", MAP_THIRD, 2},
+    {ATTN "q_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 0},
+    {ATTN "k_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 1},
+    {ATTN "v_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 2},
+    {0}};
+
 static const map_rule gguf_rules[] = {
     {"model.embed_tokens.weight", "token_embd.weight", MAP_SAME, 0},
     {"model.embed_positions.weight", "position_embd.weight", MAP_SAME, 0},
@@ -175,15 +189,9 @@ static const map_rule gguf_rules[] = {
     {ATTN "q_proj.weight", BLK "attn_q.weight", MAP_SAME, 0},
     {ATTN "k_proj.weight", BLK "attn_k.weight", MAP_SAME, 0},
     {ATTN "v_proj.weight", BLK "attn_v.weight", MAP_SAME, 0},
-    {ATTN "q_proj.weight", BLK "attn_qkv.weight", MAP_THIRD, 0},
-    {ATTN "k_proj.weight", BLK "attn_qkv.weight", MAP_THIRD, 1},
-    {ATTN "v_proj.weight", BLK "attn_qkv.weight", MAP_THIRD, 2},
     {ATTN "q_proj.bias", BLK "attn_q.bias", MAP_SAME, 0},
     {ATTN "k_proj.bias", BLK "attn_k.bias", MAP_SAME, 0},
     {ATTN "v_proj.bias", BLK "attn_v.bias", MAP_SAME, 0},
-    {ATTN "q_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 0},
-    {ATTN "k_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 1},
-    {ATTN "v_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 2},
     {ATTN "q_norm.weight", BLK "attn_q_norm.weight", MAP_SAME, 0},
     {ATTN "k_norm.weight", BLK "attn_k_norm.weight", MAP_SAME, 0},
     {ATTN "o_proj.weight", BLK "attn_output.weight", MAP_SAME, 0},
@@ -233,7 +241,7 @@ static const sg_tensor_map maps[] = {
     LLAMA_MAP("qwen3", llama_rules),
     LLAMA_MAP("mixtral", mixtral_rules),
     LLAMA_MAP("olmoe", experts_rules),
-    LLAMA_MAP("qwen2_moe", llama_rules, experts_rules),
+    LLAMA_MAP("qwen2_moe", llama_rules, one_shared_rules, experts_rules),
     LLAMA_MAP("qwen3_moe", llama_rules, experts_rules),
     LLAMA_MAP("deepseek", llama_rules, experts_rules),
     LLAMA_MAP("gpt_oss", gpt_oss_rules),
@@ -249,7 +257,8 @@ static const sg_tensor_map maps[] = {
      .rules = {opt_rules},
      .prefixes = {"model.", ""},
      .probe = "decoder.embed_tokens.weight"},
-    {.type = "gguf", .rules = {gguf_rules}, .skips = {"rope_freqs.weight"}},
+    {.type = "gguf", .rules = {gguf_rules, gguf_fused_rules}, .skips = {"rope_freqs.weight"}},
+    {.type = "gguf.gpt2", .rules = {gguf_fused_rules, gguf_rules}}, // as it is written
     {.type = "llama2c", .rules = {llama2c_rules}},
 };
 
@@ -258,6 +267,13 @@ const sg_tensor_map *sg_tensor_map_find(const char *type)
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
         if (strcmp(maps[i].type, type) == 0) return &maps[i];
     return NULL;
+}
+
+const sg_tensor_map *sg_tensor_map_of_modules(const sg_tensor_map *map)
+{
+    const bool own =
+        map == NULL || strcmp(map->type, "gguf") == 0 || strcmp(map->type, "llama2c") == 0;
+    return own ? &maps[0] : map;
 }
 
 // ---- names ----------------------------------------------------------------------------------------
@@ -518,8 +534,11 @@ sg_status sg_tensor_map_pieces(const sg_tensor_map *map, const sg_config *config
     pieces->count = 0;
     map_pattern(spec->name, pattern, &w.layer);
     const map_rule *rule = map_rule_of(&w, pattern);
-    // What no rule names is named alike.
-    if (rule == NULL) return map_same(&w, &(map_rule){.theirs = pattern});
+    // What no rule names is named alike, without a prefix.
+    if (rule == NULL) {
+        w.prefix = "";
+        return map_same(&w, &(map_rule){.theirs = pattern});
+    }
     return map_apply(&w, rule);
 }
 

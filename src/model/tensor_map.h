@@ -20,8 +20,12 @@ typedef struct sg_tensors {
 } sg_tensors;
 
 // The rules of a model_type of the Hugging Face library, "sgatlin" (each tensor is named as its
-// parameter), "gguf.llama", "gguf.gpt2" …, or "llama2c"; NULL when there are none.
+// parameter), "gguf" ("gguf.gpt2" to write that architecture), or "llama2c"; NULL when there are none.
 const sg_tensor_map *sg_tensor_map_find(const char *type);
+
+// The rules whose names are those of a model's matrices for other programs: of a type of the Hugging
+// Face library its own; else ("gguf", "llama2c", NULL) those of "sgatlin".
+const sg_tensor_map *sg_tensor_map_of_modules(const sg_tensor_map *map);
 
 // Rows of a parameter as a tensor has them. Parameters are rows of their last dimension (vectors: rows
 // of one number), tensors likewise.

@@ -65,8 +65,10 @@ static sg_status read_values(const sg_tensor_view *view, int64_t first, int64_t 
 #endif
 }
 
-// Columns of the tensor as our rows: a block of its rows is converted at a time.
-static sg_status read_turned(const sg_piece *piece, int64_t k, sg_real *to, sg_error *err)
+// Columns of the tensor as our rows, `count` from `first` of the piece on: a block of its rows is
+// converted at a time.
+static sg_status read_turned(const sg_piece *piece, int64_t first, int64_t count, int64_t k,
+                             sg_real *to, sg_error *err)
 {
     const int64_t width = read_width(piece->view);
     const int64_t most = width < read_piece ? read_piece / width : 1;
@@ -76,32 +78,51 @@ static sg_status read_turned(const sg_piece *piece, int64_t k, sg_real *to, sg_e
     for (int64_t i = 0; i < k && status == SG_OK; i += most) {
         const int64_t n = k - i < most ? k - i : most;
         status = read_values(piece->view, (piece->row + i) * width, n * width, wide, err);
-        for (int64_t r = 0; r < piece->count && status == SG_OK; r++)
+        for (int64_t r = 0; r < count && status == SG_OK; r++)
             for (int64_t j = 0; j < n; j++)
-                to[r * k + i + j] = wide[j * width + piece->column + r];
+                to[r * k + i + j] = wide[j * width + piece->column + first + r];
     }
     sg_free(wide);
     return status;
+}
+
+// Rows of bytes of two weights each, with scales elsewhere.
+static void read_mxfp4(const sg_piece *piece, int64_t first, int64_t count, int64_t k, sg_real *to)
+{
+    const int64_t block = 32, at = (piece->row + first) * (k / block);
+    sg_kernels_get()->from_blocks(to, SG_WEIGHTS_MXFP4,
+                                  (const unsigned char *)piece->view->data + at * 16,
+                                  (const unsigned char *)piece->scales->data + at, count * k);
+}
+
+sg_status sg_pieces_read_rows(const sg_pieces *pieces, const sg_param_spec *spec, int64_t first,
+                              int64_t count, sg_real *to, sg_error *err)
+{
+    const int64_t k = spec->rank > 1 ? spec->shape[spec->rank - 1] : 1;
+    for (size_t i = 0; i < pieces->count; i++) {
+        const sg_piece *piece = &pieces->items[i];
+        const int64_t last = first + count, piece_last = piece->first + piece->count;
+        const int64_t from = first > piece->first ? first : piece->first;
+        const int64_t end = last < piece_last ? last : piece_last;
+        if (from >= end) continue;
+        sg_real *rows = to + (from - first) * k;
+        const int64_t skipped = from - piece->first;
+        if (piece->scales != NULL)
+            read_mxfp4(piece, skipped, end - from, k, rows);
+        else if (piece->turned)
+            SG_TRY(read_turned(piece, skipped, end - from, k, rows, err));
+        else
+            SG_TRY(
+                read_values(piece->view, (piece->row + skipped) * k, (end - from) * k, rows, err));
+    }
+    return SG_OK;
 }
 
 sg_status sg_pieces_read(const sg_pieces *pieces, const sg_param_spec *spec, sg_real *to,
                          sg_error *err)
 {
     const int64_t k = spec->rank > 1 ? spec->shape[spec->rank - 1] : 1;
-    for (size_t i = 0; i < pieces->count; i++) {
-        const sg_piece *piece = &pieces->items[i];
-        sg_real *rows = to + piece->first * k;
-        if (piece->scales != NULL) {
-            const int64_t block = 32, at = piece->row * (k / block);
-            sg_kernels_get()->from_blocks(
-                rows, SG_WEIGHTS_MXFP4, (const unsigned char *)piece->view->data + at * 16,
-                (const unsigned char *)piece->scales->data + at, piece->count * k);
-        } else if (piece->turned)
-            SG_TRY(read_turned(piece, k, rows, err));
-        else
-            SG_TRY(read_values(piece->view, piece->row * k, piece->count * k, rows, err));
-    }
-    return SG_OK;
+    return sg_pieces_read_rows(pieces, spec, 0, spec->count / k, to, err);
 }
 
 // ---- in place -----------------------------------------------------------------------------------

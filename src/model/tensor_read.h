@@ -12,6 +12,11 @@ bool sg_weights_of_dtype(sg_dtype dtype, sg_weights *weights);
 sg_status sg_pieces_read(const sg_pieces *pieces, const sg_param_spec *spec, sg_real *to,
                          sg_error *err);
 
+// Writes the values of `count` rows from `first` on, rows being those of the last dimension (of one
+// number where it is a vector). to (count, k).
+sg_status sg_pieces_read_rows(const sg_pieces *pieces, const sg_param_spec *spec, int64_t first,
+                              int64_t count, sg_real *to, sg_error *err);
+
 // Whether a parameter can be read where it lies, as rows of one type behind each other or in parts of
 // as many rows each. *stored then says how; with more than one piece its `parts` are to be
 // pieces->count pointers, which the caller provides: parts (count) is filled in, or NULL only to ask.

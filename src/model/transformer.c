@@ -11,6 +11,20 @@
 
 // ---- parameters as leaves ---------------------------------------------------------------------
 
+static sg_tensor *graph_leaf(sg_graph *g, size_t i)
+{
+    const sg_param_spec *spec = &g->params->specs[i];
+    if (g->leaves[i] != NULL) return g->leaves[i];
+    sg_tensor *leaf =
+        sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                     g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, !spec->frozen);
+    if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
+    if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
+        leaf->narrow = &g->narrow[i];
+    g->leaves[i] = leaf;
+    return leaf;
+}
+
 static sg_tensor *graph_parameter(void *user, const char *prefix, const char *name)
 {
     sg_graph *g = user;
@@ -21,17 +35,30 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
         const sg_param_spec *spec = &g->params->specs[i];
         if (strcmp(spec->name, full) != 0) continue;
         g->cursor = i;
-        if (g->leaves[i] != NULL) return g->leaves[i];
-        sg_tensor *leaf =
-            sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                         g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, true);
-        if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
-        if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
-            leaf->narrow = &g->narrow[i];
-        g->leaves[i] = leaf;
-        return leaf;
+        return graph_leaf(g, i);
     }
     return sg_tape_fail(g->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
+}
+
+// y = x W^T and what the adapters of W add to it: scale (x A^T) B^T. A matrix that is made of something
+// is no parameter and has none.
+static sg_tensor *graph_adapt(void *user, sg_tensor *x, sg_tensor *w, sg_tensor *y)
+{
+    sg_graph *g = user;
+    size_t i = 0;
+    while (i < g->n_leaves && g->leaves[i] != w)
+        i++;
+    if (i == g->n_leaves) return y;
+    if (g->plain != NULL) g->plain[i] = true;
+    for (size_t n = 0; g->adapters != NULL && n < g->adapters->use_count; n++) {
+        const sg_adapter_use *use = &g->adapters->uses[n];
+        if (use->parameter != i) continue;
+        const sg_adapter *adapter = &g->adapters->items[use->adapter];
+        sg_tensor *u = sg_linear(g->tape, x, graph_leaf(g, adapter->a), NULL);
+        y = sg_add_low_rank(g->tape, y, u, graph_leaf(g, adapter->b), adapter->scale,
+                            g->adapters->spans + use->first_span, use->span_count);
+    }
+    return y;
 }
 
 // ---- one block --------------------------------------------------------------------------------
@@ -67,7 +94,7 @@ static sg_tensor *block_norm(const sg_builder *b, sg_tensor *x, const char *name
 
 static sg_tensor *block_projection(const sg_builder *b, sg_tensor *x, const char *name, bool bias)
 {
-    return sg_linear(b->tape, x, block_weight(b, name), block_bias(b, name, bias));
+    return sg_build_linear(b, x, block_weight(b, name), block_bias(b, name, bias));
 }
 
 // The norm of queries or keys y (rows, heads*head_dim): of each head, or of all of them before they
@@ -162,6 +189,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
                   .config = config,
                   .prefix = prefix,
                   .parameter = graph_parameter,
+                  .adapt = graph_adapt,
                   .user = g,
                   .ids = g->ids,
                   .layer = l,
@@ -253,6 +281,8 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->grads = grads;
     g->row_grads = options->row_grads;
     g->narrow = options->narrow;
+    g->adapters = options->adapters;
+    g->plain = options->plain;
     sg_status status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
         graph_record(g, config, rope, options);

@@ -8,22 +8,39 @@
 
 // ---- which --------------------------------------------------------------------------------------
 
-// What reads a parameter does not depend on the number of rows: a graph of one token tells.
-static sg_status weights_mask(const sg_config *config, const sg_param_list *params,
-                              sg_narrow_use use, bool *mask, sg_error *err)
+// What reads a parameter does not depend on the number of rows: a graph of one token tells. plain: as of
+// sg_graph_options.
+static sg_status weights_graph(const sg_config *config, const sg_param_list *params, bool training,
+                               bool *plain, sg_graph **graph, sg_error *err)
 {
-    bool training = use == SG_NARROW_TRAINING;
     sg_rope_table rope = {.positions = 1, .half = sg_config_rotary_dim(config) / 2};
     sg_graph_options options = {.batch = 1,
                                 .length = 1,
                                 .output = training ? SG_OUTPUT_LOSS : SG_OUTPUT_LAST,
                                 .gradient = training,
-                                .threads = 1};
+                                .threads = 1,
+                                .plain = plain};
+    return sg_graph_new(config, params, NULL, NULL, &rope, &options, graph, err);
+}
+
+static sg_status weights_mask(const sg_config *config, const sg_param_list *params,
+                              sg_narrow_use use, bool *mask, sg_error *err)
+{
+    const bool training = use == SG_NARROW_TRAINING;
     sg_graph *graph;
-    SG_TRY(sg_graph_new(config, params, NULL, NULL, &rope, &options, &graph, err));
+    SG_TRY(weights_graph(config, params, training, NULL, &graph, err));
     for (size_t i = 0; i < params->count; i++)
         mask[i] = graph->leaves[i] != NULL &&
                   sg_tape_reads_narrow(graph->tape, graph->leaves[i], training);
+    sg_graph_free(graph);
+    return SG_OK;
+}
+
+sg_status sg_weights_plain(const sg_config *config, const sg_param_list *params, bool *mask,
+                           sg_error *err)
+{
+    sg_graph *graph;
+    SG_TRY(weights_graph(config, params, false, mask, &graph, err));
     sg_graph_free(graph);
     return SG_OK;
 }

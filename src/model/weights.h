@@ -34,6 +34,9 @@ sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *p
 // (params->count).
 sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,
                              sg_error *err);
+// Which parameters are matrices of plain products (sg_build_linear), at least: mask (params->count).
+sg_status sg_weights_plain(const sg_config *config, const sg_param_list *params, bool *mask,
+                           sg_error *err);
 void sg_narrow_set_free(sg_narrow_set *set);
 // Whether parameter i is narrow.
 bool sg_narrow_has(const sg_narrow_set *set, size_t i);

@@ -21,6 +21,16 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
 // -> (rows, G*n).
 sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale);
 
+// y + scale u B^T on some of y's columns: those first … first + count - 1 of a span get the products
+// with the rows row … row + count - 1 of B. y (rows, n), u (rows, r), B (m, r); spans do not overlap
+// in y.
+typedef struct sg_low_rank_span {
+    int64_t first, count; // columns of y
+    int64_t row;          // of B
+} sg_low_rank_span;
+sg_tensor *sg_add_low_rank(sg_tape *tape, sg_tensor *y, sg_tensor *u, sg_tensor *b, double scale,
+                           const sg_low_rank_span *spans, size_t count);
+
 // a + b, of the same shape.
 sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
 

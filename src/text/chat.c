@@ -77,30 +77,65 @@ static sg_status chat_choose(const json_t *config, const char *name, const char 
     return SG_OK;
 }
 
-static sg_status chat_open(const char *folder, const json_t *config, const char *config_path,
-                           sg_chat **chat, sg_error *err)
+// tokenizer_config.json of a folder, an empty object where there is none.
+static sg_status chat_config(const char *folder, char path[SG_PATH_MAX], json_t **config,
+                             sg_error *err)
+{
+    SG_TRY(sg_path_join(path, SG_PATH_MAX, folder, "tokenizer_config.json", err));
+    sg_status status = sg_json_read(path, chat_config_max, config, err);
+    if (status != SG_ERR_NOT_FOUND) return status;
+    sg_json_setup();
+    *config = json_object();
+    return *config ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
+}
+
+// The template: that of chat_template.jinja, else of the configuration (name: its path). *text:
+// sg_free; NULL when there is none. name becomes the path of the file it is from.
+static sg_status chat_text(const char *folder, const json_t *config, char name[SG_PATH_MAX],
+                           char **text, size_t *bytes, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    const char *bos, *eos, *text;
-    SG_TRY(chat_token(config, config_path, "bos_token", &bos, err));
-    SG_TRY(chat_token(config, config_path, "eos_token", &eos, err));
+    const char *inside;
+    *text = NULL;
     SG_TRY(sg_path_join(path, sizeof path, folder, "chat_template.jinja", err));
-    char *file;
-    size_t bytes;
-    sg_status status = sg_file_read(path, SG_CHAT_SOURCE_MAX, &file, &bytes, err);
-    if (status == SG_OK) {
-        status = sg_chat_new(file, bytes, path, bos, eos, chat, err);
-        sg_free(file);
-        return status;
-    }
+    sg_status status = sg_file_read(path, SG_CHAT_SOURCE_MAX, text, bytes, err);
+    if (status == SG_OK) memcpy(name, path, SG_PATH_MAX);
     if (status != SG_ERR_NOT_FOUND) return status;
-    SG_TRY(chat_choose(config, config_path, &text, err));
+    SG_TRY(chat_choose(config, name, &inside, err));
+    if (inside == NULL) return SG_OK;
+    *bytes = strlen(inside);
+    *text = sg_strndup(inside, *bytes);
+    return *text ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
+}
+
+sg_status sg_chat_template_text(const char *folder, char **text, size_t *bytes, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    json_t *config;
+    *text = NULL;
+    SG_TRY(chat_config(folder, path, &config, err));
+    sg_status status = chat_text(folder, config, path, text, bytes, err);
+    json_decref(config);
+    return status;
+}
+
+static sg_status chat_open(const char *folder, const json_t *config, char path[SG_PATH_MAX],
+                           sg_chat **chat, sg_error *err)
+{
+    const char *bos, *eos;
+    char *text;
+    size_t bytes;
+    SG_TRY(chat_token(config, path, "bos_token", &bos, err));
+    SG_TRY(chat_token(config, path, "eos_token", &eos, err));
+    SG_TRY(chat_text(folder, config, path, &text, &bytes, err));
     if (text == NULL)
         return sg_fail(err, SG_ERR_NOT_FOUND,
                        "%s: found no chat template: neither chat_template.jinja nor "
                        "\"chat_template\" in tokenizer_config.json",
                        folder);
-    return sg_chat_new(text, strlen(text), config_path, bos, eos, chat, err);
+    sg_status status = sg_chat_new(text, bytes, path, bos, eos, chat, err);
+    sg_free(text);
+    return status;
 }
 
 static sg_status gguf_token_text(const sg_gguf *file, const sg_gguf_string *tokens, size_t count,
@@ -153,17 +188,9 @@ sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err)
     if (sg_path_exists(folder) && !sg_path_is_folder(folder))
         return chat_open_file(folder, chat, err);
     char path[SG_PATH_MAX];
-    json_t *config = NULL;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "tokenizer_config.json", err));
-    sg_status status = sg_json_read(path, chat_config_max, &config, err);
-    // A template in a file of its own does without.
-    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
-    if (status == SG_ERR_NOT_FOUND) {
-        sg_json_setup();
-        config = json_object();
-        if (config == NULL) return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
-    }
-    status = chat_open(folder, config, path, chat, err);
+    json_t *config;
+    SG_TRY(chat_config(folder, path, &config, err));
+    sg_status status = chat_open(folder, config, path, chat, err);
     json_decref(config);
     return status;
 }

@@ -173,30 +173,63 @@ static const struct {
     {.name = "qwen2", .splits = {VOCAB_ENDINGS VOCAB_LETTERS "|\\p{N}|" VOCAB_REST}},
 };
 
+enum { vocab_cut_count = sizeof vocab_cuts / sizeof *vocab_cuts };
+
+// The steps of a way; returns their number.
+static size_t vocab_cut_steps(size_t way, sg_hf_pre pre[vocab_steps])
+{
+    size_t n = 0;
+    for (int i = 0; i < 4 && vocab_cuts[way].splits[i] != NULL; i++)
+        pre[n++] =
+            (sg_hf_pre){.kind = SG_HF_SPLIT,
+                        .pattern = {vocab_cuts[way].splits[i], strlen(vocab_cuts[way].splits[i])},
+                        .is_regex = true,
+                        .behavior = SG_HF_ISOLATED};
+    if (vocab_cuts[way].digits) pre[n++] = (sg_hf_pre){.kind = SG_HF_DIGITS, .individual = true};
+    pre[n++] = (sg_hf_pre){
+        .kind = SG_HF_BYTE_LEVEL, .use_regex = vocab_cuts[way].gpt2, .trim_offsets = true};
+    return n;
+}
+
 static sg_status vocab_cut(vocab_reader *r)
 {
     sg_hf_tokenizer *hf = r->hf;
     const char *pre = r->vocab->pre == NULL ? "default" : r->vocab->pre;
-    size_t k = 0, known = sizeof vocab_cuts / sizeof *vocab_cuts;
-    while (k < known && strcmp(vocab_cuts[k].name, pre) != 0)
+    size_t k = 0;
+    while (k < vocab_cut_count && strcmp(vocab_cuts[k].name, pre) != 0)
         k++;
-    if (k == known)
+    if (k == vocab_cut_count)
         return sg_fail(r->err, SG_ERR_UNSUPPORTED,
                        "%s: way to cut words: found \"%.60s\", expected default, gpt-2, smollm, "
                        "llama-bpe or qwen2",
                        r->name, pre);
-    for (int i = 0; i < 4 && vocab_cuts[k].splits[i] != NULL; i++)
-        hf->pre[hf->pre_count++] =
-            (sg_hf_pre){.kind = SG_HF_SPLIT,
-                        .pattern = {vocab_cuts[k].splits[i], strlen(vocab_cuts[k].splits[i])},
-                        .is_regex = true,
-                        .behavior = SG_HF_ISOLATED};
-    if (vocab_cuts[k].digits)
-        hf->pre[hf->pre_count++] = (sg_hf_pre){.kind = SG_HF_DIGITS, .individual = true};
-    hf->pre[hf->pre_count++] = (sg_hf_pre){
-        .kind = SG_HF_BYTE_LEVEL, .use_regex = vocab_cuts[k].gpt2, .trim_offsets = true};
+    hf->pre_count = vocab_cut_steps(k, hf->pre);
     hf->ignore_merges = vocab_cuts[k].whole_words;
     return SG_OK;
+}
+
+static bool vocab_same_step(const sg_hf_pre *a, const sg_hf_pre *b)
+{
+    if (a->kind != b->kind) return false;
+    if (a->kind == SG_HF_BYTE_LEVEL)
+        return a->use_regex == b->use_regex && a->add_prefix_space == b->add_prefix_space;
+    if (a->kind == SG_HF_DIGITS) return a->individual == b->individual;
+    return a->kind == SG_HF_SPLIT && a->is_regex == b->is_regex && a->invert == b->invert &&
+           a->behavior == b->behavior && a->pattern.bytes == b->pattern.bytes &&
+           memcmp(a->pattern.text, b->pattern.text, a->pattern.bytes) == 0;
+}
+
+const char *sg_vocab_pre_of(const sg_hf_tokenizer *hf)
+{
+    for (size_t k = 0; k < vocab_cut_count; k++) {
+        sg_hf_pre steps[vocab_steps];
+        const size_t n = vocab_cut_steps(k, steps);
+        bool same = n == hf->pre_count && hf->ignore_merges == vocab_cuts[k].whole_words;
+        for (size_t i = 0; i < n && same; i++)
+            same = vocab_same_step(&steps[i], &hf->pre[i]);
+        if (same) return vocab_cuts[k].name;
+    }
+    return NULL;
 }
 
 static sg_status vocab_merge(vocab_reader *r, size_t rank, sg_bytes *joined, sg_hf_merge *merge)

@@ -26,10 +26,10 @@ sg_status sg_data_fits(const sg_data *data, const sg_config *config, const char 
                        sg_error *err)
 {
     const sg_data_info *info = sg_data_get_info(data);
-    if (info->vocab_size != config->vocab_size)
+    if (info->vocab_size > config->vocab_size)
         return sg_fail(err, SG_ERR_MISMATCH,
-                       "%s: packed with a vocabulary of %lld, expected the model's %lld", name,
-                       (long long)info->vocab_size, (long long)config->vocab_size);
+                       "%s: packed with a vocabulary of %lld, expected at most the model's %lld",
+                       name, (long long)info->vocab_size, (long long)config->vocab_size);
     if (info->seq_len > config->max_position_embeddings)
         return sg_fail(err, SG_ERR_MISMATCH,
                        "%s: packed for sequences of %lld, expected at most the model's %lld", name,
@@ -126,7 +126,8 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
                               .length = e->length,
                               .output = SG_OUTPUT_LOSS,
                               .threads = e->model->context->threads,
-                              .narrow = e->model->narrow.items};
+                              .narrow = e->model->narrow.items,
+                              .adapters = e->model->adapters};
     sg_model *m = e->model;
     if (e->options->usage != NULL) {
         SG_TRY(sg_use_counts_new(&m->config, &e->counts, err));

@@ -34,11 +34,10 @@ static sg_status gradients_fill(const sg_param_list *params, sg_optimizer_rows m
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
         int64_t width = spec->shape[spec->rank - 1];
-        left_out[i] = gradients_lazy(spec, mode, tokens);
-        if (!left_out[i]) {
-            g->whole_bytes += (size_t)spec->count * sizeof(sg_real);
-            continue;
-        }
+        const bool lazy = !spec->frozen && gradients_lazy(spec, mode, tokens);
+        left_out[i] = lazy || spec->frozen;
+        if (!left_out[i]) g->whole_bytes += (size_t)spec->count * sizeof(sg_real);
+        if (!lazy) continue;
         SG_TRY(sg_row_grads_new(spec->count / width, width, &g->rows[i], err));
         g->lazy_tables++;
     }

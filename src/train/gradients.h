@@ -16,7 +16,7 @@ sg_status sg_optimizer_rows_parse(const char *name, sg_optimizer_rows *mode, sg_
 
 typedef struct sg_gradients {
     sg_param_block whole;
-    sg_real **parts;           // by parameter; NULL where the gradient is by rows
+    sg_real **parts;           // by parameter; NULL where it is by rows, or frozen
     sg_row_grads **rows;       // by parameter, NULL where it is whole; or NULL when all are
     size_t count, whole_bytes; // parameters; of whole gradients, without what aligns them
     int64_t lazy_tables;       // that have gradients by rows

@@ -24,7 +24,8 @@ struct sg_optimizer {
     sg_optimizer_options options;
     sg_real *moments; // all first moments, then all second moments
     size_t moment_bytes;
-    int64_t *offsets; // of each parameter in one half of the moments
+    int64_t half;     // of either kind
+    int64_t *offsets; // of each parameter that is not frozen in one half of the moments
     optimizer_chunk *chunks;
     double *sums; // a chunk
     int64_t n_chunks;
@@ -39,7 +40,7 @@ struct sg_optimizer {
 
 sg_real *sg_optimizer_moment(const sg_optimizer *o, size_t parameter, int which)
 {
-    return o->moments + (which ? o->params->total : 0) + o->offsets[parameter];
+    return o->moments + (which ? o->half : 0) + o->offsets[parameter];
 }
 
 // ---- opening ------------------------------------------------------------------------------------
@@ -49,6 +50,7 @@ static void optimizer_cut(sg_optimizer *o)
     int64_t offset = 0;
     for (size_t i = 0; i < o->params->count; i++) {
         int64_t count = o->params->specs[i].count;
+        if (o->params->specs[i].frozen) continue;
         o->offsets[i] = offset;
         offset += count;
         if (o->params->specs[i].buffer != SG_BUFFER_NONE) continue; // its moments stay 0
@@ -106,6 +108,7 @@ static sg_status optimizer_state(sg_optimizer *o, sg_error *err)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for the optimiser");
     for (size_t i = 0; i < 2 * o->params->count; i++) {
         const sg_param_spec *spec = &o->params->specs[i / 2];
+        if (spec->frozen) continue;
         state_add(o, i % 2 ? "v." : "m.", spec->name,
                   sizeof(sg_real) == 4 ? SG_DTYPE_F32 : SG_DTYPE_F64, spec->rank, spec->shape,
                   sg_optimizer_moment(o, i / 2, (int)(i % 2)));
@@ -123,11 +126,13 @@ static sg_status optimizer_open(sg_optimizer *o, sg_error *err)
 {
     const sg_param_list *params = o->params;
     int64_t chunks = 0;
-    for (size_t i = 0; i < params->count; i++)
+    for (size_t i = 0; i < params->count; i++) {
         chunks += (params->specs[i].count + optimizer_piece - 1) / optimizer_piece;
-    o->moment_bytes = 2 * (size_t)params->total * sizeof(sg_real);
+        if (!params->specs[i].frozen) o->half += params->specs[i].count;
+    }
+    o->moment_bytes = 2 * (size_t)o->half * sizeof(sg_real);
     o->moments = sg_alloc_big(o->moment_bytes);
-    o->offsets = sg_alloc_array(params->count, sizeof *o->offsets);
+    o->offsets = sg_alloc_zero(params->count, sizeof *o->offsets);
     o->chunks = sg_alloc_array((size_t)chunks, sizeof *o->chunks);
     o->sums = sg_alloc_array((size_t)chunks, sizeof *o->sums);
     if (!o->moments || !o->offsets || !o->chunks || !o->sums)
@@ -258,6 +263,11 @@ void sg_optimizer_settle(sg_optimizer *o, sg_pool *pool)
 int64_t sg_optimizer_updates(const sg_optimizer *o)
 {
     return o->updates;
+}
+
+size_t sg_optimizer_moment_bytes(const sg_optimizer *o)
+{
+    return o->moment_bytes;
 }
 
 const sg_tensor_view *sg_optimizer_state(const sg_optimizer *o, size_t *count)

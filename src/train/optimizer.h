@@ -18,7 +18,8 @@ typedef struct sg_optimizer_options {
 
 typedef struct sg_optimizer sg_optimizer;
 
-// values: one pointer a parameter; both are borrowed. Moments start at zero.
+// values: one pointer a parameter; both are borrowed. Moments start at zero; frozen parameters have
+// none and are never written.
 sg_status sg_optimizer_new(const sg_param_list *params, sg_real *const *values,
                            const sg_gradients *gradients, const sg_optimizer_options *options,
                            sg_optimizer **optimizer, sg_error *err);
@@ -35,6 +36,7 @@ void sg_optimizer_settle(sg_optimizer *optimizer, sg_pool *pool);
 
 // State, for checkpoints: updates made, and all else as named tensors.
 int64_t sg_optimizer_updates(const sg_optimizer *optimizer);
+size_t sg_optimizer_moment_bytes(const sg_optimizer *optimizer);
 sg_real *sg_optimizer_moment(const sg_optimizer *optimizer, size_t parameter, int which);
 const sg_tensor_view *sg_optimizer_state(const sg_optimizer *optimizer, size_t *count);
 // Takes it back. On failure the optimiser is of no more use.

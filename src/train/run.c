@@ -2,7 +2,7 @@
 //   run.json          options, data, command, versions: enough to repeat the run
 //   checkpoints/      step-N/ (checkpoint.h)
 //   metrics.jsonl     one record a line; events.out.tfevents.*: the same for TensorBoard
-//   summary.json, config.json, model.safetensors, tokenizer.json: at the end
+//   summary.json, config.json, model.safetensors, tokenizer.json, adapter/: at the end
 // A run goes on from its newest intact checkpoint, and ends with the same bits as if it had never
 // stopped.
 #include <math.h>
@@ -16,10 +16,12 @@
 #include "kernel/gemm.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/run_init.h"
 #include "train/run_log.h"
 #include "train/run_options.h"
 #include "train/run_settings.h"
 #include "train/run_state.h"
+#include "train/trained.h"
 
 enum { run_json_limit = 16 << 20, run_tokenizer_limit = 512 << 20, run_sample_tokens = 64 };
 
@@ -31,6 +33,7 @@ typedef struct run {
     sg_data *data;
     sg_cost cost;
     int64_t steps;
+    int64_t trained, parameters; // weights
     sg_run_lock *lock;
     char *tokenizer_text;
     size_t tokenizer_bytes;
@@ -109,21 +112,46 @@ static sg_status run_restore(run *r, const sg_checkpoint *checkpoint, sg_error *
     return sg_trainer_seek(&r->trainer, err);
 }
 
-// The trainer, from a checkpoint or (NULL) from fresh weights.
+static sg_status run_open_model(run *r, const sg_checkpoint *checkpoint, sg_model **model,
+                                sg_error *err)
+{
+    const sg_train_options *o = &r->settings.options;
+    const sg_safetensors *weights;
+    // With adapters the model is read only, unless they are to be added to it.
+    if (o->lora_rank > 0)
+        return sg_run_init_open(r->context, &r->settings, o->lora_merge, model, err);
+    if (checkpoint == NULL && o->init[0] != '\0')
+        return sg_run_init_open(r->context, &r->settings, true, model, err);
+    if (checkpoint == NULL) return sg_model_new(r->context, &o->config, o->seed, model, err);
+    SG_TRY(sg_checkpoint_group(checkpoint, "model.safetensors", &weights, err));
+    return sg_model_from_file(r->context, &o->config, weights, model, err);
+}
+
+static sg_status run_choose(const run *r, const sg_checkpoint *checkpoint, sg_model *model,
+                            sg_error *err)
+{
+    const sg_safetensors *weights;
+    SG_TRY(sg_trained_choose(&r->settings.options, model, err));
+    if (checkpoint == NULL || model->adapters == NULL) return SG_OK;
+    SG_TRY(sg_checkpoint_group(checkpoint, SG_ADAPTER_WEIGHTS, &weights, err));
+    return sg_adapter_read(model, weights, err);
+}
+
+// The trainer, from a checkpoint or (NULL) from what the run begins with.
 static sg_status run_open_trainer(run *r, const sg_checkpoint *checkpoint, sg_error *err)
 {
     sg_model *model;
-    if (checkpoint == NULL) {
-        SG_TRY(sg_model_new(r->context, &r->settings.options.config, r->settings.options.seed,
-                            &model, err));
-    } else {
-        const sg_safetensors *weights;
-        SG_TRY(sg_checkpoint_group(checkpoint, "model.safetensors", &weights, err));
-        SG_TRY(sg_model_from_file(r->context, &r->settings.options.config, weights, &model, err));
+    SG_TRY(run_open_model(r, checkpoint, &model, err));
+    sg_status status = run_choose(r, checkpoint, model, err);
+    if (status != SG_OK) {
+        sg_model_free(model);
+        return status;
     }
     SG_TRY(sg_trainer_open(&r->trainer, r->context, &r->settings.options, r->steps, r->data, model,
                            err));
     r->trainer_open = true;
+    r->trained = sg_trained_count(&model->params);
+    r->parameters = model->params.total - model->params.buffers;
     r->usage =
         sg_alloc_zero((size_t)r->settings.options.config.num_hidden_layers, sizeof *r->usage);
     if (r->usage == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a run");
@@ -148,31 +176,50 @@ static double run_seconds(const run *r)
     return r->seconds_before + sg_clock_seconds() - r->started;
 }
 
-static sg_status run_checkpoint_files(run *r, const char *config, sg_error *err)
+// What a checkpoint has of the model: all of it, or its adapters.
+typedef struct run_model_part {
+    const char *weights_file, *config_file;
+    size_t count;
+    sg_tensor_view *views;
+    char *config;
+} run_model_part;
+
+static sg_status run_model_part_of(const run *r, run_model_part *part, sg_error *err)
 {
-    size_t n = r->trainer.model->params.count, states;
-    const sg_tensor_view *optimizer = sg_optimizer_state(r->trainer.optimizer, &states);
-    sg_tensor_view *views = sg_alloc_array(n, sizeof *views);
-    json_t *state = sg_train_state_json(&r->trainer.state);
-    sg_status status = views != NULL && state != NULL
-                           ? SG_OK
-                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
-    if (status == SG_OK) {
-        sg_model_views(r->trainer.model, views);
-        const sg_tensor_group groups[] = {{"model.safetensors", views, n},
-                                          {"optimizer.safetensors", optimizer, states}};
-        const sg_named_bytes files[] = {{"config.json", config, strlen(config)},
-                                        {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
-        sg_checkpoint_content content = {.step = r->trainer.state.step,
-                                         .groups = groups,
-                                         .group_count = 2,
-                                         .files = files,
-                                         .file_count = 2,
-                                         .state = state};
-        status = sg_checkpoint_save(r->folder, &content, err);
+    const sg_model *m = r->trainer.model;
+    const bool adapters = m->adapters != NULL;
+    const sg_adapter_form form = sg_trained_form(&r->settings.options);
+    *part = (run_model_part){.weights_file = adapters ? SG_ADAPTER_WEIGHTS : "model.safetensors",
+                             .config_file = adapters ? SG_ADAPTER_CONFIG : "config.json",
+                             .count = adapters ? sg_adapter_tensors(m) : m->params.count};
+    part->views = sg_alloc_array(part->count, sizeof *part->views);
+    if (part->views == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
+    if (adapters) {
+        sg_adapter_views(m, part->views);
+        return sg_adapter_config_text(m, &form, &part->config, err);
     }
+    sg_model_views(m, part->views);
+    return sg_model_config_text(m, &part->config, err);
+}
+
+static sg_status run_checkpoint_files(run *r, const run_model_part *part, sg_error *err)
+{
+    size_t states;
+    const sg_tensor_view *optimizer = sg_optimizer_state(r->trainer.optimizer, &states);
+    json_t *state = sg_train_state_json(&r->trainer.state);
+    if (state == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
+    const sg_tensor_group groups[] = {{part->weights_file, part->views, part->count},
+                                      {"optimizer.safetensors", optimizer, states}};
+    const sg_named_bytes files[] = {{part->config_file, part->config, strlen(part->config)},
+                                    {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
+    sg_checkpoint_content content = {.step = r->trainer.state.step,
+                                     .groups = groups,
+                                     .group_count = 2,
+                                     .files = files,
+                                     .file_count = 2,
+                                     .state = state};
+    sg_status status = sg_checkpoint_save(r->folder, &content, err);
     json_decref(state);
-    sg_free(views);
     return status;
 }
 
@@ -188,12 +235,13 @@ static sg_status run_save_checkpoint(run *r, sg_error *err)
 {
     sg_train_state *s = &r->trainer.state;
     if (r->saved_step == s->step) return SG_OK;
-    char *config;
+    run_model_part part;
     s->seconds = run_seconds(r);
     SG_TRY(sg_run_log_sync(&r->log, err));
-    SG_TRY(sg_model_config_text(r->trainer.model, &config, err));
-    sg_status status = run_checkpoint_files(r, config, err);
-    sg_free(config);
+    sg_status status = run_model_part_of(r, &part, err);
+    if (status == SG_OK) status = run_checkpoint_files(r, &part, err);
+    sg_free(part.views);
+    sg_free(part.config);
     if (status != SG_OK) return status;
     r->saved_step = s->step;
     SG_TRY(run_prune(r, err));
@@ -359,6 +407,22 @@ static void run_say_order(const run *r)
     }
 }
 
+// What is trained where not everything is, and what that takes.
+static void run_say_trained(const run *r)
+{
+    const sg_param_list *params = &r->trainer.model->params;
+    size_t tensors = 0;
+    for (size_t i = 0; i < params->count; i++)
+        tensors += !params->specs[i].frozen;
+    if (tensors == params->count) return;
+    sg_log(
+        r->context, SG_LOG_INFO,
+        "training %lld of %lld weights, in %zu of %zu tensors: gradients take %zu bytes, moments "
+        "%zu",
+        (long long)r->trained, (long long)r->parameters, tensors, params->count,
+        sg_gradients_bytes(&r->trainer.gradients), sg_optimizer_moment_bytes(r->trainer.optimizer));
+}
+
 static sg_status run_loop(run *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;
@@ -371,6 +435,7 @@ static sg_status run_loop(run *r, sg_error *err)
         sg_log(r->context, SG_LOG_INFO,
                "the optimiser updates rows of %lld tables when they are read",
                (long long)r->trainer.gradients.lazy_tables);
+    run_say_trained(r);
     SG_TRY(run_event(r, SG_EVENT_START, NULL));
     while (s->step < r->steps && !r->stop) {
         int64_t skipped = s->skipped;
@@ -412,10 +477,26 @@ static void run_result(const run *r, sg_train_result *result)
         .flops = 3 * r->cost.forward_flops_per_sequence * sequences,
         .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
         .skipped_updates = s->skipped,
-        .lazy_tables = r->trainer.gradients.lazy_tables};
+        .lazy_tables = r->trainer.gradients.lazy_tables,
+        .trained = r->trained,
+        .parameters = r->parameters};
 }
 
-// The last evaluation, and the run folder as a model folder.
+static sg_status run_save_model(run *r, sg_error *err)
+{
+    sg_model *m = r->trainer.model;
+    if (m->adapters != NULL) {
+        char folder[SG_PATH_MAX];
+        const sg_adapter_form form = sg_trained_form(&r->settings.options);
+        SG_TRY(sg_path_join(folder, sizeof folder, r->folder, "adapter", err));
+        SG_TRY(sg_adapter_save(m, &form, folder, err));
+        if (!r->settings.options.lora_merge) return SG_OK;
+        SG_TRY(sg_model_merge_adapters(m, err));
+    }
+    return sg_model_write(m, r->tokenizer_text, r->tokenizer_bytes, r->folder, err);
+}
+
+// The last evaluation, and the run folder as a model folder, or with adapters in one of their own.
 static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 {
     run_result(r, result);
@@ -426,7 +507,7 @@ static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
         SG_TRY(sg_run_log_usage_scalars(&r->log, result->steps, r->usage, result->val.usage_count,
                                         err));
     }
-    SG_TRY(sg_model_write(r->trainer.model, r->tokenizer_text, r->tokenizer_bytes, r->folder, err));
+    SG_TRY(run_save_model(r, err));
     json_t *summary = sg_train_result_json(result);
     // This releases the usage when it fails, too.
     if (result->val.usage_count > 0 &&
@@ -443,7 +524,8 @@ static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 // The folder of a new run may hold other things, but nothing that a run or a model would replace.
 static sg_status run_refuse_old(const run *r, sg_error *err)
 {
-    static const char *const names[] = {"run.json", "summary.json", "checkpoints", "config.json"};
+    static const char *const names[] = {"run.json", "summary.json", "checkpoints", "config.json",
+                                        "adapter"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         bool there;
         SG_TRY(sg_run_has(r->folder, names[i], &there, err));

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "model/adapter_files.h"
 #include "train/checkpoint.h"
+#include "train/run_settings.h"
 
 // A finished run, or any model folder; a save that a crash interrupted counts.
 static sg_status run_is_model(const char *path, bool *is, sg_error *err)
@@ -17,25 +19,69 @@ static sg_status run_is_model(const char *path, bool *is, sg_error *err)
     return SG_OK;
 }
 
+// The newest intact checkpoint of a run; NULL where `path` is none.
+static sg_status run_newest(sg_context *context, const char *path, sg_checkpoint **checkpoint,
+                            sg_error *err)
+{
+    char settings[SG_PATH_MAX];
+    *checkpoint = NULL;
+    SG_TRY(sg_path_join(settings, sizeof settings, path, "run.json", err));
+    if (!sg_path_exists(settings)) return SG_OK;
+    sg_status status = sg_checkpoint_find_latest(path, context, checkpoint, err);
+    if (status == SG_ERR_NOT_FOUND)
+        return sg_fail(err, status, "%s: the run has no checkpoint yet", path);
+    return status;
+}
+
+static sg_status run_give(const char *found, char *folder, size_t capacity, sg_error *err)
+{
+    size_t length = strlen(found);
+    if (length >= capacity) return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", found);
+    memcpy(folder, found, length + 1);
+    return SG_OK;
+}
+
 sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
                                 size_t capacity, sg_error *err)
 {
-    char settings[SG_PATH_MAX];
     const char *found = path;
-    bool is_model;
+    bool is_model, whole = true;
     sg_checkpoint *checkpoint = NULL;
     SG_TRY(run_is_model(path, &is_model, err));
-    SG_TRY(sg_path_join(settings, sizeof settings, path, "run.json", err));
-    if (!is_model && sg_path_exists(settings)) {
-        sg_status status = sg_checkpoint_find_latest(path, context, &checkpoint, err);
-        if (status == SG_ERR_NOT_FOUND)
-            return sg_fail(err, status, "%s: the run has no checkpoint yet", path);
-        if (status != SG_OK) return status;
-        found = sg_checkpoint_folder(checkpoint);
-    }
-    size_t length = strlen(found);
-    bool fits = length < capacity;
-    if (fits) memcpy(folder, found, length + 1);
+    if (!is_model) SG_TRY(run_newest(context, path, &checkpoint, err));
+    if (checkpoint != NULL) found = sg_checkpoint_folder(checkpoint);
+    sg_status status = SG_OK;
+    if (checkpoint != NULL) status = sg_run_has(found, "config.json", &whole, err);
+    if (status == SG_OK && !whole)
+        status =
+            sg_fail(err, SG_ERR_MISMATCH,
+                    "%s: the run trains adapters and holds no model: open the model it goes on "
+                    "from, with this folder as its adapter",
+                    path);
+    if (status == SG_OK) status = run_give(found, folder, capacity, err);
     sg_checkpoint_close(checkpoint);
-    return fits ? SG_OK : sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
+    return status;
+}
+
+sg_status sg_train_adapter_folder(sg_context *context, const char *path, char *folder,
+                                  size_t capacity, sg_error *err)
+{
+    char inside[SG_PATH_MAX];
+    bool there;
+    sg_checkpoint *checkpoint = NULL;
+    SG_TRY(sg_run_has(path, SG_ADAPTER_CONFIG, &there, err));
+    if (there) return run_give(path, folder, capacity, err);
+    SG_TRY(sg_path_join(inside, sizeof inside, path, "adapter", err));
+    SG_TRY(sg_run_has(inside, SG_ADAPTER_CONFIG, &there, err));
+    if (there) return run_give(inside, folder, capacity, err);
+    SG_TRY(run_newest(context, path, &checkpoint, err));
+    sg_status status = SG_OK;
+    const char *found = checkpoint ? sg_checkpoint_folder(checkpoint) : path;
+    if (checkpoint != NULL) status = sg_run_has(found, SG_ADAPTER_CONFIG, &there, err);
+    if (status == SG_OK && !there)
+        status = sg_fail(err, SG_ERR_NOT_FOUND, "%s: holds no adapter (there is no %s)", found,
+                         SG_ADAPTER_CONFIG);
+    if (status == SG_OK) status = run_give(found, folder, capacity, err);
+    sg_checkpoint_close(checkpoint);
+    return status;
 }

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "model/config.h"
+#include "model/model_file.h"
 #include "text/unicode.h"
 #include "train/evaluate.h"
 #include "train/gradients.h"
@@ -36,6 +37,23 @@ sg_train_options sg_train_options_from_preset(const sg_preset *preset)
     return o;
 }
 
+sg_status sg_train_options_from_model(const char *path, sg_train_options *options, sg_error *err)
+{
+    sg_model_file *file;
+    // Rates of fine-tuning are a tenth and less of those from fresh weights.
+    sg_preset recipe = {.batch_size = 8, .lr = 2e-5, .clip = 1, .warmup_steps = 100};
+    if (strlen(path) >= sizeof options->init)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
+    SG_TRY(sg_model_file_open(path, &file, err));
+    recipe.config = file->config;
+    sg_model_file_close(file);
+    *options = sg_train_options_from_preset(&recipe);
+    options->warmup_share = 0.1;
+    snprintf(options->schedule, sizeof options->schedule, "cosine");
+    memcpy(options->init, path, strlen(path) + 1);
+    return SG_OK;
+}
+
 // ---- rules ------------------------------------------------------------------------------------
 
 static sg_status options_range(double value, const char *name, double low, double high,
@@ -43,6 +61,39 @@ static sg_status options_range(double value, const char *name, double low, doubl
 {
     if (value >= low && value <= high) return SG_OK;
     return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected %g to %g", name, value, low, high);
+}
+
+// What run.json is to hold.
+static sg_status options_utf8(const char *text, size_t capacity, const char *name, sg_error *err)
+{
+    size_t bytes = strnlen(text, capacity);
+    if (bytes < capacity && sg_utf8_valid_prefix(text, bytes) == bytes) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: expected UTF-8 of less than %zu bytes", name,
+                   capacity);
+}
+
+static sg_status options_adapters(const sg_train_options *o, sg_error *err)
+{
+    SG_TRY(options_range((double)o->lora_rank, "lora-rank", 0, 1 << 16, err));
+    SG_TRY(options_range(o->lora_alpha, "lora-alpha", 0, 1e6, err));
+    const char *without = o->lora_alpha > 0            ? "lora-alpha"
+                          : o->lora_targets[0] != '\0' ? "lora-targets"
+                          : o->lora_merge              ? "lora-merge"
+                                                       : NULL;
+    if (o->lora_rank == 0 && without != NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s: given, but there is no lora-rank", without);
+    if (o->lora_rank == 0) return SG_OK;
+    if (o->init[0] == '\0')
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "lora-rank: given, but there is no model to go on from (init)");
+    if (o->lora_targets[0] == '\0')
+        return sg_fail(
+            err, SG_ERR_ARGUMENT,
+            "lora-targets: found none, expected names of matrices such as q_proj,v_proj");
+    if (o->train_only[0] != '\0')
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "train-only: given with lora-rank, which trains nothing but its adapters");
+    return SG_OK;
 }
 
 static sg_status options_check(const sg_train_options *o, sg_error *err)
@@ -76,11 +127,11 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
     SG_TRY(options_range((double)o->eval_every, "eval-every", 0, big, err));
     SG_TRY(options_range((double)o->eval_sequences, "eval-sequences", 0, big, err));
     SG_TRY(options_range((double)o->sample_every, "sample-every", 0, big, err));
-    size_t prompt = strnlen(o->sample_prompt, sizeof o->sample_prompt);
-    if (prompt == sizeof o->sample_prompt ||
-        sg_utf8_valid_prefix(o->sample_prompt, prompt) != prompt)
-        return sg_fail(err, SG_ERR_ARGUMENT, "sample-prompt: expected UTF-8 of less than %zu bytes",
-                       sizeof o->sample_prompt);
+    SG_TRY(options_utf8(o->sample_prompt, sizeof o->sample_prompt, "sample-prompt", err));
+    SG_TRY(options_utf8(o->init, sizeof o->init, "init", err));
+    SG_TRY(options_utf8(o->train_only, sizeof o->train_only, "train-only", err));
+    SG_TRY(options_utf8(o->lora_targets, sizeof o->lora_targets, "lora-targets", err));
+    SG_TRY(options_adapters(o, err));
     int budgets = (o->steps > 0) + (o->tokens > 0) + (o->flops > 0) + (o->epochs > 0);
     if (budgets != 1 || o->steps < 0 || o->tokens < 0 || o->flops < 0 || o->epochs < 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -94,6 +145,13 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
 {
     const sg_data_info *info = sg_data_get_info(data);
     sg_config *c = &o->config;
+    if (o->init[0] != '\0') {
+        SG_TRY(sg_data_fits(data, c, data_name, err));
+        c->eos_token_id = info->eos_id;
+        c->pad_token_id = info->pad_id;
+        SG_TRY(sg_config_complete(c, err));
+        return options_check(o, err);
+    }
     if (c->vocab_size == 0) c->vocab_size = info->vocab_size;
     if (c->vocab_size != info->vocab_size)
         return sg_fail(err, SG_ERR_MISMATCH,
@@ -142,11 +200,16 @@ typedef struct option_slot {
     const char *name;
     option_kind kind;
     size_t offset;
+    bool later; // older runs do not have it: 0 then
 } option_slot;
 
 #define OPTION_SLOT(kind, name)                                                                    \
     {                                                                                              \
-#name, kind, offsetof(sg_train_options, name)                                              \
+#name, kind, offsetof(sg_train_options, name), false                                       \
+    }
+#define OPTION_LATER(kind, name)                                                                   \
+    {                                                                                              \
+#name, kind, offsetof(sg_train_options, name), true                                        \
     }
 
 static const option_slot option_slots[] = {
@@ -173,6 +236,9 @@ static const option_slot option_slots[] = {
     OPTION_SLOT(OPTION_INT, eval_every),
     OPTION_SLOT(OPTION_INT, eval_sequences),
     OPTION_SLOT(OPTION_INT, sample_every),
+    OPTION_LATER(OPTION_INT, lora_rank),
+    OPTION_LATER(OPTION_NUMBER, lora_alpha),
+    OPTION_LATER(OPTION_BOOL, lora_merge),
 };
 
 enum { option_slot_count = sizeof option_slots / sizeof *option_slots };
@@ -183,9 +249,11 @@ json_t *sg_run_options_json(const sg_train_options *o)
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
     // A seed may need all 64 bits, which JSON integers do not have.
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
-                               o->optimizer_rows, "schedule", o->schedule, "sample_prompt",
-                               o->sample_prompt, "table_dtype", sg_weights_name(o->table_dtype));
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
+                  o->optimizer_rows, "schedule", o->schedule, "sample_prompt", o->sample_prompt,
+                  "table_dtype", sg_weights_name(o->table_dtype), "init", o->init, "train_only",
+                  o->train_only, "lora_targets", o->lora_targets);
     int failed = object == NULL;
     for (int i = 0; i < option_slot_count && !failed; i++) {
         const option_slot *slot = &option_slots[i];
@@ -213,6 +281,14 @@ static sg_status options_text(const json_t *object, const char *name, const char
     return SG_OK;
 }
 
+// What older runs do not have.
+static sg_status options_later(const json_t *object, const char *name, const char *key, char *out,
+                               size_t capacity, sg_error *err)
+{
+    if (json_object_get(object, key) == NULL) return SG_OK;
+    return options_text(object, name, key, out, capacity, err);
+}
+
 static sg_status options_config(const json_t *object, const char *name, sg_config *config,
                                 sg_error *err)
 {
@@ -237,9 +313,12 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
                        seed);
     // Runs from before there was a choice.
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "exact");
-    if (json_object_get(object, "optimizer_rows") != NULL)
-        SG_TRY(options_text(object, name, "optimizer_rows", o->optimizer_rows,
-                            sizeof o->optimizer_rows, err));
+    SG_TRY(options_later(object, name, "optimizer_rows", o->optimizer_rows,
+                         sizeof o->optimizer_rows, err));
+    SG_TRY(options_later(object, name, "init", o->init, sizeof o->init, err));
+    SG_TRY(options_later(object, name, "train_only", o->train_only, sizeof o->train_only, err));
+    SG_TRY(
+        options_later(object, name, "lora_targets", o->lora_targets, sizeof o->lora_targets, err));
     SG_TRY(options_text(object, name, "schedule", o->schedule, sizeof o->schedule, err));
     SG_TRY(options_text(object, name, "sample_prompt", o->sample_prompt, sizeof o->sample_prompt,
                         err));
@@ -249,12 +328,13 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
     for (int i = 0; i < option_slot_count; i++) {
         const option_slot *slot = &option_slots[i];
         void *to = (char *)o + slot->offset;
+        const bool must = !slot->later;
         if (slot->kind == OPTION_INT)
-            SG_TRY(sg_json_get_int(object, name, slot->name, true, 0, INT64_MAX, to, err));
+            SG_TRY(sg_json_get_int(object, name, slot->name, must, 0, INT64_MAX, to, err));
         else if (slot->kind == OPTION_NUMBER)
-            SG_TRY(sg_json_get_number(object, name, slot->name, true, to, err));
+            SG_TRY(sg_json_get_number(object, name, slot->name, must, to, err));
         else
-            SG_TRY(sg_json_get_bool(object, name, slot->name, true, to, err));
+            SG_TRY(sg_json_get_bool(object, name, slot->name, must, to, err));
     }
     SG_TRY(options_config(object, name, &o->config, err));
     return options_check(o, err);

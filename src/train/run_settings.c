@@ -85,6 +85,11 @@ sg_status sg_run_settings_write(const sg_run_settings *s, const char *run_folder
                                (json_int_t)data->split[SG_SPLIT_TRAIN].rows, "val_rows",
                                (json_int_t)data->split[SG_SPLIT_VAL].rows);
     sg_free(repaired.data);
+    if (object != NULL && s->init_hash[0] != '\0' &&
+        json_object_set_new(object, "init_checksum", json_string(s->init_hash)) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
     json_t *options = sg_run_options_json(&s->options);
     // This releases the options when it fails, too.
     if (json_object_set_new(object, "options", options) != 0) {
@@ -112,6 +117,9 @@ static sg_status settings_parse(const json_t *object, const char *path, sg_run_s
     SG_TRY(sg_run_options_parse(options, path, &s->options, err));
     SG_TRY(settings_text(object, path, "kernel", s->kernel, sizeof s->kernel, err));
     SG_TRY(settings_text(object, path, "blas", s->blas, sizeof s->blas, err));
+    if (s->options.init[0] != '\0')
+        SG_TRY(
+            settings_text(object, path, "init_checksum", s->init_hash, sizeof s->init_hash, err));
     SG_TRY(sg_json_get_object(object, path, "data", true, &data, err));
     SG_TRY(settings_text(data, path, "checksum", s->data_hash, sizeof s->data_hash, err));
     SG_TRY(sg_json_get_string(data, path, "folder", true, &folder, err));

@@ -11,6 +11,7 @@ typedef struct sg_run_settings {
     sg_train_options options;
     char data_folder[SG_PATH_MAX];
     char data_hash[24]; // of the manifest, and so of every row
+    char init_hash[24]; // of the weights of options.init; "": not known yet, or there is none
     char kernel[32], blas[64];
 } sg_run_settings;
 

@@ -53,6 +53,8 @@ static const state_slot result_slots[] = {
     RESULT(STATE_NUMBER, flops_all_in),
     RESULT(STATE_INT, skipped_updates),
     RESULT(STATE_LATER, lazy_tables),
+    RESULT(STATE_LATER, trained),
+    RESULT(STATE_LATER, parameters),
     EVAL(STATE_NUMBER, loss),
     EVAL(STATE_NUMBER, perplexity),
     EVAL(STATE_NUMBER, perplexity_batch_mean),

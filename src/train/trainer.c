@@ -46,7 +46,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .micro_batches = o->grad_accum,
                               .threads = t->context->threads,
                               .row_grads = t->gradients.rows,
-                              .narrow = t->tables.items};
+                              .narrow = t->tables.items,
+                              .adapters = m->adapters};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
 }
@@ -59,7 +60,7 @@ sg_status sg_trainer_open(sg_trainer *t, sg_context *context, const sg_train_opt
                       .data = data,
                       .model = model,
                       .steps = steps,
-                      .length = model->config.max_position_embeddings};
+                      .length = sg_data_get_info(data)->seq_len};
     t->state = (sg_train_state){.running_loss = NAN, .best_loss = NAN, .best_step = -1};
     sg_status status = trainer_parts(t, err);
     if (status != SG_OK) sg_trainer_close(t);

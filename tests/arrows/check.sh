@@ -28,6 +28,7 @@ BEGIN {
     may["text"] = " base format "
     may["model"] = " base kernel tensor op ffn format text "
     may["probe"] = " base kernel tensor op ffn format text model "
+    may["convert"] = " base kernel tensor op ffn format text model "
     may["train"] = " base kernel tensor op ffn format text model probe "
     may["cli"] = " "
     limit = 1000

@@ -1,10 +1,13 @@
 // Any bytes as config.json of any model type: what is taken is complete, is the same after writing it
-// as ours and reading it again, and the rules of its type cut every parameter from tensors.
+// as ours and reading it again, some model type writes it, and the rules of its type cut every parameter
+// from tensors.
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "convert/hf_form.h"
 #include "format/hf_config.h"
 #include "format/json.h"
 #include "model/config.h"
@@ -57,9 +60,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *type = json_string_value(json_object_get(object, "model_type"));
     const sg_tensor_map *map = status == SG_OK ? sg_tensor_map_find(type) : NULL;
     if (status == SG_OK && map == NULL) abort(); // a type that is read has rules
+    char map_type[32] = "";
+    if (map != NULL) snprintf(map_type, sizeof map_type, "%s", type);
     json_decref(object);
     if (status != SG_OK) return 0;
     again(&config);
+    sg_hf_form form;
+    if (sg_hf_form_find(&config, NULL, map_type, &form, NULL) != SG_OK) abort();
+    json_decref(form.object);
     const double pieces = (double)config.num_hidden_layers *
                           (double)(config.ffn_experts + config.num_attention_heads);
     if (pieces > 1e4 || sg_config_params(&config, &params, &err) != SG_OK) return 0;

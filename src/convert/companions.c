@@ -1,0 +1,161 @@
+// What stands beside the weights: read from the model that is converted, or made where the Hugging Face
+// library would guess wrong without it.
+#include "convert/companions.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "format/json.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+static const size_t companions_limit = (size_t)64 << 20;
+
+void sg_companions_add(sg_companions *w, const char *name, const void *data, size_t bytes)
+{
+    w->files[w->count++] = (sg_named_bytes){name, data, bytes};
+}
+
+// A file beside the weights; *data NULL where there is none.
+static sg_status companions_beside(const sg_companions *w, const char *name, char **data,
+                                   size_t *bytes, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    *data = NULL;
+    if (w->file->safetensors == NULL) return SG_OK; // no folder
+    SG_TRY(sg_path_join(path, sizeof path, w->model, name, err));
+    if (!sg_path_exists(path)) return SG_OK;
+    return sg_file_read(path, companions_limit, data, bytes, err);
+}
+
+// One that is no tokenizer.json in the model's folder: of another place, or inside the model.
+static sg_status companions_open_tokenizer(sg_companions *w, const char *path, sg_error *err)
+{
+    SG_TRY(sg_tokenizer_open(path, &w->opened, err));
+    if (w->opened->json == NULL && w->options->form != SG_CONVERT_GGUF)
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "%s: found a tokenizer in which tokens of equal scores merge, which no "
+                       "tokenizer.json can say",
+                       path);
+    if (w->opened->json == NULL) return SG_OK;
+    w->tokenizer = sg_strndup(w->opened->json, w->opened->json_bytes);
+    w->tokenizer_bytes = w->opened->json_bytes;
+    return w->tokenizer ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
+}
+
+static sg_status companions_read_tokenizer(sg_companions *w, sg_error *err)
+{
+    const sg_gguf *gguf = w->file->gguf;
+    if (w->options->no_tokenizer) return SG_OK;
+    if (w->options->tokenizer != NULL)
+        return companions_open_tokenizer(w, w->options->tokenizer, err);
+    if (gguf != NULL && sg_gguf_value_find(gguf, "tokenizer.ggml.tokens") != NULL)
+        return companions_open_tokenizer(w, w->model, err);
+    SG_TRY(companions_beside(w, "tokenizer.json", &w->tokenizer, &w->tokenizer_bytes, err));
+    if (w->tokenizer == NULL) return SG_OK;
+    sg_status status = sg_tokenizer_from_memory(w->tokenizer, w->tokenizer_bytes, "tokenizer.json",
+                                                &w->opened, err);
+    // A folder gets the file as it is, whatever its kind; of GGUF it is to be understood.
+    const bool copied = w->options->form != SG_CONVERT_GGUF;
+    return copied && status == SG_ERR_UNSUPPORTED ? SG_OK : status;
+}
+
+sg_status sg_companions_chat(const sg_companions *w, char **text, size_t *bytes, sg_error *err)
+{
+    const char *inside = NULL;
+    *text = NULL;
+    if (w->opened == NULL || w->options->tokenizer != NULL) return SG_OK;
+    if (w->file->safetensors != NULL) return sg_chat_template_text(w->model, text, bytes, err);
+    if (w->file->gguf == NULL) return SG_OK;
+    SG_TRY(sg_gguf_get_string(w->file->gguf, "tokenizer.chat_template", false, &inside, err));
+    if (inside == NULL) return SG_OK;
+    *bytes = strlen(inside);
+    *text = sg_strndup(inside, *bytes);
+    return *text ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", w->model);
+}
+
+// Takes data, also on failure.
+static sg_status companions_add_owned(sg_companions *w, const char *name, char *data, size_t bytes,
+                                      sg_error *err)
+{
+    if (data == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
+    w->owned[w->count] = data;
+    sg_companions_add(w, name, data, bytes);
+    return SG_OK;
+}
+
+sg_status sg_companions_add_json(sg_companions *w, const char *name, const json_t *object,
+                                 sg_error *err)
+{
+    char *text = NULL;
+    if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
+    SG_TRY(sg_json_text(object, true, &text, err));
+    return companions_add_owned(w, name, text, strlen(text), err);
+}
+
+static bool companions_put_token(json_t *object, const sg_tokenizer *t, const char *key, int64_t id)
+{
+    const char *text = t != NULL ? sg_tokenizer_token_text(t, (int32_t)id) : NULL;
+    return text == NULL || json_object_set_new(object, key, json_string(text)) == 0;
+}
+
+// Without this file the library guesses a tokenizer's class by the type of the model.
+static sg_status companions_tokenizer_config(sg_companions *w, sg_error *err)
+{
+    const sg_config *c = &w->file->config;
+    json_t *object = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast",
+                               "clean_up_tokenization_spaces", 0, "model_max_length",
+                               (json_int_t)c->max_position_embeddings);
+    const bool whole = object != NULL &&
+                       companions_put_token(object, w->opened, "bos_token", c->bos_token_id) &&
+                       companions_put_token(object, w->opened, "eos_token", c->eos_token_id) &&
+                       companions_put_token(object, w->opened, "pad_token", c->pad_token_id);
+    sg_status status =
+        sg_companions_add_json(w, "tokenizer_config.json", whole ? object : NULL, err);
+    json_decref(object);
+    return status;
+}
+
+sg_status sg_companions_add_all(sg_companions *w, sg_error *err)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                        "chat_template.jinja", "generation_config.json"};
+    bool configured = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *data;
+        size_t bytes;
+        const bool of_tokenizer = i < 3;
+        if (of_tokenizer && (w->tokenizer == NULL || w->options->tokenizer != NULL)) continue;
+        SG_TRY(companions_beside(w, names[i], &data, &bytes, err));
+        if (data == NULL) continue;
+        configured = configured || i == 0;
+        SG_TRY(companions_add_owned(w, names[i], data, bytes, err));
+    }
+    if (w->tokenizer == NULL) return SG_OK;
+    sg_companions_add(w, "tokenizer.json", w->tokenizer, w->tokenizer_bytes);
+    if (w->file->gguf != NULL) {
+        char *chat;
+        size_t bytes;
+        SG_TRY(sg_companions_chat(w, &chat, &bytes, err));
+        if (chat != NULL) SG_TRY(companions_add_owned(w, "chat_template.jinja", chat, bytes, err));
+    }
+    return configured || w->options->form != SG_CONVERT_HF ? SG_OK
+                                                           : companions_tokenizer_config(w, err);
+}
+
+sg_status sg_companions_open(const sg_convert_options *options, const sg_model_file *file,
+                             const char *model, sg_companions *out, sg_error *err)
+{
+    *out = (sg_companions){.options = options, .file = file, .model = model};
+    return companions_read_tokenizer(out, err);
+}
+
+void sg_companions_free(sg_companions *w)
+{
+    for (size_t i = 0; i < SG_COMPANIONS_MOST; i++)
+        sg_free(w->owned[i]);
+    sg_tokenizer_free(w->opened);
+    sg_free(w->tokenizer);
+    *w = (sg_companions){0};
+}

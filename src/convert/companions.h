@@ -1,0 +1,39 @@
+// The small files that go along with the weights of a converted model, and its tokenizer.
+#ifndef SG_CONVERT_COMPANIONS_H
+#define SG_CONVERT_COMPANIONS_H
+
+#include <jansson.h>
+
+#include "format/model_folder.h"
+#include "model/model_file.h"
+
+enum { SG_COMPANIONS_MOST = 8 };
+
+typedef struct sg_companions {
+    const sg_convert_options *options;
+    const sg_model_file *file;
+    const char *model; // its path
+    char *tokenizer;   // the bytes of tokenizer.json; NULL where there is none
+    size_t tokenizer_bytes;
+    sg_tokenizer *opened; // the same, where this library knows its kind
+    sg_named_bytes files[SG_COMPANIONS_MOST];
+    char *owned[SG_COMPANIONS_MOST]; // bytes of theirs
+    size_t count;
+} sg_companions;
+
+// Reads the tokenizer that the options ask for. Release with sg_companions_free, also on failure.
+sg_status sg_companions_open(const sg_convert_options *options, const sg_model_file *file,
+                             const char *model, sg_companions *out, sg_error *err);
+void sg_companions_free(sg_companions *companions);
+
+// Adds a file: bytes that outlive this, and the text of a value (NULL: out of memory).
+void sg_companions_add(sg_companions *companions, const char *name, const void *data, size_t bytes);
+sg_status sg_companions_add_json(sg_companions *companions, const char *name, const json_t *object,
+                                 sg_error *err);
+// Adds what the model has of tokenizer, chat template and generation_config.json.
+sg_status sg_companions_add_all(sg_companions *companions, sg_error *err);
+// The chat template that came with the tokenizer of the model. *text: sg_free; NULL when it has none.
+sg_status sg_companions_chat(const sg_companions *companions, char **text, size_t *bytes,
+                             sg_error *err);
+
+#endif

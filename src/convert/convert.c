@@ -1,0 +1,241 @@
+// A model in another form: which configuration the form has, its tensors (outgoing.c), and the files
+// around them.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/context.h"
+#include "base/file.h"
+#include "convert/companions.h"
+#include "convert/hf_form.h"
+#include "convert/modeling.h"
+#include "convert/outgoing.h"
+#include "format/gguf_config_write.h"
+#include "format/model_folder.h"
+#include "text/vocab.h"
+
+typedef struct convert_work {
+    const sg_convert_options *options;
+    const char *path;
+    sg_pool *pool;
+    sg_model_file *file;
+    sg_dtype dtype; // SG_DTYPE_COUNT: as stored
+    sg_outgoing out;
+    char type[32];
+    sg_companions along;
+    sg_error *err;
+} convert_work;
+
+sg_convert_options sg_convert_options_default(void)
+{
+    return (sg_convert_options){.form = SG_CONVERT_HF};
+}
+
+// ---- options ------------------------------------------------------------------------------------
+
+static sg_status convert_dtype(convert_work *w)
+{
+    static const struct {
+        const char *name;
+        sg_dtype dtype;
+    } names[] = {{"f32", SG_DTYPE_F32},
+                 {"bf16", SG_DTYPE_BF16},
+                 {"f16", SG_DTYPE_F16},
+                 {"q8_0", SG_DTYPE_Q8_0}};
+    const bool gguf = w->options->form == SG_CONVERT_GGUF;
+    w->dtype = SG_DTYPE_COUNT;
+    if (w->options->dtype == NULL) return SG_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i].name, w->options->dtype) == 0) w->dtype = names[i].dtype;
+    if (w->dtype != SG_DTYPE_COUNT && (gguf || w->dtype != SG_DTYPE_Q8_0)) return SG_OK;
+    return sg_fail(w->err, SG_ERR_ARGUMENT, "dtype: found \"%.40s\", expected f32, bf16%s",
+                   w->options->dtype, gguf ? ", f16 or q8_0" : " or f16");
+}
+
+// Nothing is overwritten: what is converted may be what lies there.
+static sg_status convert_check_path(const convert_work *w)
+{
+    sg_fs_info info;
+    char **names;
+    size_t count;
+    sg_status status = sg_path_info(w->path, &info, w->err);
+    if (status == SG_ERR_NOT_FOUND) return SG_OK;
+    SG_TRY(status);
+    if (!info.is_folder || w->options->form == SG_CONVERT_GGUF)
+        return sg_fail(w->err, SG_ERR_ARGUMENT, "%s: is there already", w->path);
+    SG_TRY(sg_folder_list(w->path, &names, &count, w->err));
+    sg_names_free(names, count);
+    if (count == 0) return SG_OK;
+    return sg_fail(w->err, SG_ERR_ARGUMENT, "%s: found a folder with files, expected none",
+                   w->path);
+}
+
+// ---- folders ------------------------------------------------------------------------------------
+
+// What most of the weights are: the type of the largest tensor.
+static sg_dtype convert_main_dtype(const convert_work *w)
+{
+    const sg_tensor_view *most = &w->out.views[0];
+    for (size_t i = 1; i < w->out.count; i++)
+        if (sg_tensor_view_elements(&w->out.views[i]) > sg_tensor_view_elements(most))
+            most = &w->out.views[i];
+    return most->dtype;
+}
+
+static const char *convert_dtype_name(sg_dtype dtype)
+{
+    return dtype == SG_DTYPE_BF16 ? "bfloat16" : dtype == SG_DTYPE_F16 ? "float16" : "float32";
+}
+
+static sg_status convert_outgoing(convert_work *w, const char *map, const sg_outgoing_types *types,
+                                  sg_pairing pairing)
+{
+    const sg_tensor_map *rules = sg_tensor_map_find(map);
+    if (rules == NULL)
+        return sg_fail(w->err, SG_ERR_INTERNAL, "no rules for the tensors of %s", map);
+    SG_TRY(sg_outgoing_new(w->file, rules, types, pairing, w->pool, &w->out, w->err));
+    w->out.progress = w->options->progress;
+    w->out.progress_user = w->options->progress_user;
+    return SG_OK;
+}
+
+// The model code of our own type, and where the library is to look for it.
+static sg_status convert_add_modeling(convert_work *w, json_t *config)
+{
+    json_t *map = json_pack("{s:s, s:s}", "AutoConfig", "modeling_sgatlin.SgatlinConfig",
+                            "AutoModelForCausalLM", "modeling_sgatlin.SgatlinForCausalLM");
+    if (json_object_set_new(config, "auto_map", map) != 0)
+        return sg_fail(w->err, SG_ERR_MEMORY, "out of memory for config.json");
+    // The library expects an object of that name where it reads the file without our code, for the
+    // tokenizer alone.
+    if (strcmp(w->file->config.rope_scaling, "none") == 0) json_object_del(config, "rope_scaling");
+    sg_companions_add(&w->along, "modeling_sgatlin.py", sg_modeling_text, sg_modeling_bytes);
+    return SG_OK;
+}
+
+// The rest of config.json, which is given up.
+static sg_status convert_config(convert_work *w, json_t *config)
+{
+    const bool hf = w->options->form == SG_CONVERT_HF, ours = strcmp(w->type, "sgatlin") == 0;
+    const char *dtype = convert_dtype_name(convert_main_dtype(w));
+    sg_status status = SG_OK;
+    // Version 4 of the library knows the older name only.
+    if (json_object_set_new(config, ours ? "dtype" : "torch_dtype", json_string(dtype)) != 0)
+        status = sg_fail(w->err, SG_ERR_MEMORY, "out of memory for config.json");
+    if (status == SG_OK && hf && ours) status = convert_add_modeling(w, config);
+    if (status == SG_OK) status = sg_companions_add_json(&w->along, "config.json", config, w->err);
+    json_decref(config);
+    return status;
+}
+
+static sg_status convert_folder(convert_work *w)
+{
+    const bool hf = w->options->form == SG_CONVERT_HF;
+    const sg_outgoing_types types = {.matrices = w->dtype, .vectors = w->dtype};
+    const sg_key_value metadata[] = {{"format", "pt"}};
+    sg_hf_form form;
+    SG_TRY(sg_hf_form_find(&w->file->config, hf ? w->options->model_type : "sgatlin", w->file->type,
+                           &form, w->err));
+    memcpy(w->type, form.type, sizeof w->type);
+    const bool turned = w->file->config.rope_interleaved && !form.config.rope_interleaved;
+    sg_status status =
+        convert_outgoing(w, form.type, &types, turned ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
+    if (status != SG_OK) {
+        json_decref(form.object);
+        return status;
+    }
+    SG_TRY(convert_config(w, form.object));
+    SG_TRY(sg_companions_add_all(&w->along, w->err));
+    return sg_model_folder_save(w->path, 0, w->out.views, w->out.count, metadata, 1, w->along.files,
+                                w->along.count, w->err);
+}
+
+// ---- GGUF ---------------------------------------------------------------------------------------
+
+// The configuration as the file will say it; anything that gets lost is refused by name.
+static sg_status convert_gguf_config(convert_work *w, sg_config *said)
+{
+    char found[200], expected[200];
+    size_t field;
+    sg_config c = w->file->config;
+    const char *architecture = sg_gguf_config_architecture(&c);
+    snprintf(w->type, sizeof w->type, "%s", architecture);
+    SG_TRY(sg_gguf_config_say(&c, architecture, said, w->err));
+    SG_TRY(sg_config_complete(said, w->err));
+    c.rope_interleaved = said->rope_interleaved; // rows move
+    if (!sg_config_differ(&c, said, &field)) return SG_OK;
+    return sg_fail(w->err, SG_ERR_UNSUPPORTED, "%s: found %s, expected %s for GGUF's %s",
+                   sg_config_field_at(field)->name,
+                   sg_config_field_text(&c, field, found, sizeof found),
+                   sg_config_field_text(said, field, expected, sizeof expected), architecture);
+}
+
+static sg_status convert_gguf_tokenizer(convert_work *w, const sg_config *said,
+                                        sg_gguf_metadata *metadata)
+{
+    char *chat;
+    size_t bytes;
+    if (w->along.opened == NULL) return SG_OK;
+    SG_TRY(sg_gguf_vocab_put(w->along.opened, said, metadata, w->err));
+    SG_TRY(sg_companions_chat(&w->along, &chat, &bytes, w->err));
+    if (chat != NULL) sg_gguf_put_string(metadata, "tokenizer.chat_template", chat);
+    sg_free(chat);
+    return SG_OK;
+}
+
+static sg_status convert_gguf(convert_work *w)
+{
+    sg_config said;
+    SG_TRY(convert_gguf_config(w, &said));
+    const sg_outgoing_types types = {
+        .matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = "position_embd.weight"};
+    const bool from = w->file->config.rope_interleaved != 0, to = said.rope_interleaved != 0;
+    SG_TRY(convert_outgoing(w, strcmp(w->type, "gpt2") == 0 ? "gguf.gpt2" : "gguf", &types,
+                            from == to ? SG_PAIRING_KEPT
+                            : to       ? SG_PAIRING_TO_NEIGHBOURS
+                                       : SG_PAIRING_TO_HALVES));
+    sg_gguf_metadata *metadata = sg_gguf_metadata_new();
+    if (metadata == NULL)
+        return sg_fail(w->err, SG_ERR_MEMORY, "%s: out of memory for metadata", w->path);
+    sg_gguf_config_put(&said, w->type, convert_main_dtype(w), metadata);
+    sg_status status = convert_gguf_tokenizer(w, &said, metadata);
+    if (status == SG_OK)
+        status = sg_gguf_write(w->path, metadata, w->out.views, w->out.count, w->err);
+    sg_gguf_metadata_free(metadata);
+    return status;
+}
+
+// ---- the whole ----------------------------------------------------------------------------------
+
+static sg_status convert_run(convert_work *w, const char *model)
+{
+    SG_TRY(convert_dtype(w));
+    if (w->options->model_type != NULL && w->options->form != SG_CONVERT_HF)
+        return sg_fail(w->err, SG_ERR_ARGUMENT,
+                       "model type: found \"%.40s\", expected none but for a Hugging Face folder",
+                       w->options->model_type);
+    SG_TRY(sg_model_file_open(model, &w->file, w->err));
+    SG_TRY(convert_check_path(w));
+    SG_TRY(sg_companions_open(w->options, w->file, model, &w->along, w->err));
+    return w->options->form == SG_CONVERT_GGUF ? convert_gguf(w) : convert_folder(w);
+}
+
+sg_status sg_convert(sg_context *context, const char *model, const sg_convert_options *options,
+                     const char *path, sg_convert_result *result, sg_error *err)
+{
+    const sg_convert_options standard = sg_convert_options_default();
+    convert_work w = {
+        .options = options ? options : &standard, .path = path, .pool = context->pool, .err = err};
+    sg_status status = convert_run(&w, model);
+    if (status == SG_OK && result != NULL) {
+        *result =
+            (sg_convert_result){.tensors = (int64_t)w.out.count,
+                                .bytes = w.out.bytes,
+                                .tokenizer = w.along.tokenizer != NULL || w.along.opened != NULL};
+        memcpy(result->type, w.type, sizeof result->type);
+    }
+    sg_companions_free(&w.along);
+    sg_outgoing_free(&w.out);
+    sg_model_file_close(w.file);
+    return status;
+}

@@ -1,0 +1,55 @@
+// The tensors of a file that is to be written, made one after the other from the parameters of an open
+// model: the rules of model/tensor_map.h the other way.
+#ifndef SG_CONVERT_OUTGOING_H
+#define SG_CONVERT_OUTGOING_H
+
+#include "base/parallel.h"
+#include "model/model_file.h"
+
+// How pairs of rotary positions move on the way: files differ in which numbers of a head turn together.
+typedef enum sg_pairing {
+    SG_PAIRING_KEPT,
+    SG_PAIRING_TO_HALVES,    // neighbours become i and i + half
+    SG_PAIRING_TO_NEIGHBOURS // the other way
+} sg_pairing;
+
+// SG_DTYPE_COUNT: as stored, if that is elements of a floating type, else F32.
+typedef struct sg_outgoing_types {
+    sg_dtype matrices, vectors;
+    const char *f32; // a tensor that is F32 in any case, or NULL
+} sg_outgoing_types;
+
+typedef struct sg_outgoing_part {
+    size_t param;
+    sg_piece piece;
+} sg_outgoing_part;
+
+typedef struct sg_outgoing {
+    sg_tensor_view *views; // (count) what writers take: their source is this
+    size_t count;
+    int64_t bytes; // of all tensors
+    sg_progress_fn progress;
+    void *progress_user;
+    // Inside:
+    const sg_model_file *file;
+    sg_param_list params;
+    sg_pool *pool;
+    sg_pairing pairing;
+    sg_tensor_source source;
+    sg_outgoing_part *parts;                       // by tensor
+    size_t part_count, part_capacity, *first_part; // (count + 1)
+    sg_pieces pieces;                              // of parameter `pieces_of` in the open file
+    size_t pieces_of;
+    sg_real *wide, *rows; // values of one tensor; of one part
+    void *narrow;         // one tensor in its type
+    int64_t done;
+} sg_outgoing;
+
+// map: rules of what is written. The file must have been opened and stays open; it is checked here.
+// `out` is not moved while it is used. Release with sg_outgoing_free, also on failure.
+sg_status sg_outgoing_new(const sg_model_file *file, const sg_tensor_map *map,
+                          const sg_outgoing_types *types, sg_pairing pairing, sg_pool *pool,
+                          sg_outgoing *out, sg_error *err);
+void sg_outgoing_free(sg_outgoing *out);
+
+#endif

@@ -1,0 +1,75 @@
+// A run that goes on from a model must begin with the same weights whenever it begins anew: run.json
+// has their checksum.
+#include "train/run_init.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// What is the data's or of training, and changes no weight.
+static bool init_may_differ(const char *field)
+{
+    static const char *const names[] = {"pad_token_id", "eos_token_id",     "bos_token_id",
+                                        "ffn_z_loss",   "ffn_balance_loss", "ffn_capacity_factor"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(field, names[i]) == 0) return true;
+    return false;
+}
+
+static bool init_same(const sg_config_value *a, const sg_config_value *b)
+{
+    return a->integer == b->integer && !(a->number < b->number) && !(a->number > b->number) &&
+           strcmp(a->text ? a->text : "", b->text ? b->text : "") == 0;
+}
+
+static void init_text(char *out, size_t capacity, sg_field_kind kind, const sg_config_value *value)
+{
+    if (kind == SG_FIELD_INT) snprintf(out, capacity, "%lld", (long long)value->integer);
+    if (kind == SG_FIELD_NUMBER) snprintf(out, capacity, "%g", value->number);
+    if (kind == SG_FIELD_STRING) snprintf(out, capacity, "\"%s\"", value->text);
+}
+
+static sg_status init_compare(const char *path, const sg_config *asked, const sg_config *model,
+                              sg_error *err)
+{
+    for (size_t i = 0; i < sg_config_field_count(); i++) {
+        const sg_config_field *field = sg_config_field_at(i);
+        const sg_config_value a = sg_config_get(asked, i), b = sg_config_get(model, i);
+        char found[256], expected[256];
+        if (init_may_differ(field->name) || init_same(&a, &b)) continue;
+        init_text(found, sizeof found, field->kind, &a);
+        init_text(expected, sizeof expected, field->kind, &b);
+        return sg_fail(err, SG_ERR_MISMATCH, "%s: found %s, expected %s as %s has it", field->name,
+                       found, expected, path);
+    }
+    return SG_OK;
+}
+
+static sg_status init_check(const sg_model_file *file, sg_run_settings *s, sg_error *err)
+{
+    char hash[sizeof s->init_hash];
+    uint64_t value;
+    SG_TRY(init_compare(s->options.init, &s->options.config, &file->config, err));
+    SG_TRY(sg_tensors_hash(&file->tensors, &value, err));
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)value);
+    if (s->init_hash[0] == '\0') memcpy(s->init_hash, hash, sizeof hash);
+    if (strcmp(s->init_hash, hash) == 0) return SG_OK;
+    return sg_fail(err, SG_ERR_MISMATCH,
+                   "%s: the checksum of its weights is %s, but the run began with those of %s",
+                   s->options.init, hash, s->init_hash);
+}
+
+sg_status sg_run_init_open(sg_context *context, sg_run_settings *s, bool copy, sg_model **model,
+                           sg_error *err)
+{
+    sg_model_file *file;
+    *model = NULL;
+    SG_TRY(sg_model_file_open(s->options.init, &file, err));
+    sg_status status = init_check(file, s, err);
+    if (status != SG_OK) {
+        sg_model_file_close(file);
+        return status;
+    }
+    SG_TRY(sg_model_take_file(context, file, copy, model, err));
+    (*model)->config = s->options.config;
+    return SG_OK;
+}

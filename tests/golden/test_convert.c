@@ -1,0 +1,747 @@
+// Models written in the forms of other programs and opened again: the same weights, bit for bit, and so
+// the same logits. What those programs make of the files is for tests/twins/convert_twin.py.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "alloc_failure.h"
+#include "base/alloc.h"
+#include "base/file.h"
+#include "convert/hf_form.h"
+#include "convert/modeling.h"
+#include "format/gguf.h"
+#include "format/npy.h"
+#include "memory_fs.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+#include "tiny_models.h"
+
+static sg_context *context;
+static memory_fs *disk;
+static char golden[512]; // a golden checkpoint, copied to the disk in memory
+
+static void must(sg_status status, const sg_error *err)
+{
+    if (status != SG_OK) fail_msg("%s", err->message);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    disk = memory_fs_begin();
+    return disk ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    sg_context_free(context);
+    context = NULL;
+    return memory_fs_end(disk) ? -1 : 0;
+}
+
+static void make_context(void)
+{
+    sg_error err;
+    must(sg_context_new(&(sg_context_options){.threads = 2}, &context, &err), &err);
+}
+
+// Copies a file of the system to the disk in memory.
+static void bring(const char *from, const char *to)
+{
+    sg_error err = {0};
+    char *data;
+    size_t bytes;
+    sg_fs_set(sg_fs_system());
+    sg_status status = sg_file_read(from, (size_t)1 << 26, &data, &bytes, &err);
+    sg_fs_set(memory_fs_table(disk));
+    must(status, &err);
+    must(sg_file_write_atomic(to, data, bytes, &err), &err);
+    sg_free(data);
+}
+
+static const char *bring_checkpoint(const char *name)
+{
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    sg_error err = {0};
+    make_context();
+    snprintf(golden, sizeof golden, "/%s", name);
+    must(sg_folder_make(golden, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        char from[800], to[800];
+        snprintf(from, sizeof from, "%s/golden/checkpoints/%s/%s", SG_TEST_DIR, name, files[i]);
+        snprintf(to, sizeof to, "/%s/%s", name, files[i]);
+        bring(from, to);
+    }
+    return golden;
+}
+
+static sg_convert_result convert(const char *from, sg_convert_form form, const char *type,
+                                 const char *to)
+{
+    sg_error err = {0};
+    sg_convert_result result;
+    sg_convert_options o = sg_convert_options_default();
+    o.form = form;
+    o.model_type = type;
+    must(sg_convert(context, from, &o, to, &result, &err), &err);
+    return result;
+}
+
+static void refuse(const char *from, const sg_convert_options *o, const char *to,
+                   sg_status expected, const char *words)
+{
+    sg_error err = {0};
+    assert_int_equal(sg_convert(context, from, o, to, NULL, &err), expected);
+    if (strstr(err.message, words) == NULL)
+        fail_msg("found \"%s\", expected \"%s\" in it", err.message, words);
+    assert_false(sg_path_exists(to));
+}
+
+// ---- comparing ------------------------------------------------------------------------------------
+
+// Weights and logits of the two, bit by bit.
+static void expect_same(const char *one, const char *other)
+{
+    sg_error err = {0};
+    sg_model *a, *b;
+    sg_session *s, *t;
+    const float *x, *y;
+    const int32_t ids[] = {3, 7, 5, 9, 11, 4, 3, 8, 6};
+    must(sg_model_open(context, one, &a, &err), &err);
+    must(sg_model_open(context, other, &b, &err), &err);
+    size_t field;
+    sg_config c = a->config;
+    c.rope_interleaved = b->config.rope_interleaved;
+    // A float of GGUF is half as long as one of JSON.
+    if (fabs(c.rms_norm_eps - b->config.rms_norm_eps) < 1e-12)
+        c.rms_norm_eps = b->config.rms_norm_eps;
+    if (sg_config_differ(&c, &b->config, &field))
+        fail_msg("%s: %s differs", other, sg_config_field_at(field)->name);
+    assert_int_equal(a->params.count, b->params.count);
+    const bool turned = a->config.rope_interleaved != b->config.rope_interleaved;
+    for (size_t i = 0; i < a->params.count && !turned; i++) {
+        assert_string_equal(a->params.specs[i].name, b->params.specs[i].name);
+        assert_int_equal(a->params.specs[i].count, b->params.specs[i].count);
+        if (memcmp(a->values[i], b->values[i],
+                   (size_t)a->params.specs[i].count * sizeof(sg_real)) != 0)
+            fail_msg("%s: %s differs", other, a->params.specs[i].name);
+    }
+    must(sg_session_new(a, 0, &s, &err), &err);
+    must(sg_session_new(b, 0, &t, &err), &err);
+    for (int i = 0; i < 9; i++) {
+        must(sg_session_feed(s, &ids[i], 1, &x, &err), &err);
+        must(sg_session_feed(t, &ids[i], 1, &y, &err), &err);
+        for (int64_t v = 0; v < a->config.vocab_size; v++)
+            if (turned ? fabsf(x[v] - y[v]) > 5e-5f : memcmp(&x[v], &y[v], sizeof *x) != 0)
+                fail_msg("%s: logit %lld of token %d: found %.9g, expected %.9g", other,
+                         (long long)v, i, (double)y[v], (double)x[v]);
+    }
+    sg_session_free(s);
+    sg_session_free(t);
+    sg_model_free(a);
+    sg_model_free(b);
+}
+
+// Every tensor of a file in another, by the same name, in type, shape and bytes.
+static void expect_tensors(const char *one, const char *other)
+{
+    sg_error err = {0};
+    sg_safetensors *a, *b;
+    must(sg_safetensors_open(one, &a, &err), &err);
+    must(sg_safetensors_open(other, &b, &err), &err);
+    for (size_t i = 0; i < sg_safetensors_count(a); i++) {
+        const sg_tensor_view *x = sg_safetensors_at(a, i), *y = sg_safetensors_find(b, x->name);
+        if (y == NULL) fail_msg("%s: tensor %s is missing", other, x->name);
+        assert_int_equal(x->dtype, y->dtype);
+        assert_int_equal(x->ndim, y->ndim);
+        assert_memory_equal(x->shape, y->shape, (size_t)x->ndim * sizeof *x->shape);
+        if (memcmp(x->data, y->data, x->bytes) != 0) fail_msg("%s: %s differs", other, x->name);
+    }
+    assert_int_equal(sg_safetensors_count(a), sg_safetensors_count(b));
+    sg_safetensors_close(a);
+    sg_safetensors_close(b);
+}
+
+// ---- golden checkpoints -----------------------------------------------------------------------------
+
+static void test_checkpoint(void **state)
+{
+    const char *name = *state, *from = bring_checkpoint(name);
+    sg_error err = {0};
+    sg_model_file *file;
+    char type[32];
+    must(sg_model_file_open(from, &file, &err), &err);
+    memcpy(type, file->type, sizeof type);
+    sg_model_file_close(file);
+    sg_convert_result result = convert(from, SG_CONVERT_HF, NULL, "/hf");
+    // Deepseek is no type of the library.
+    assert_string_equal(result.type, strcmp(type, "deepseek") == 0 ? "sgatlin" : type);
+    expect_same(from, "/hf");
+    result = convert(from, SG_CONVERT_SGATLIN, NULL, "/ours");
+    assert_string_equal(result.type, "sgatlin");
+    assert_false(sg_path_exists("/ours/modeling_sgatlin.py"));
+    expect_same(from, "/ours");
+    convert("/ours", SG_CONVERT_HF, type, "/back");
+    expect_tensors(from, "/back");
+    expect_same(from, "/back");
+}
+
+// Experts in MXFP4, and GGUF's blocks: f32 where they go.
+static void test_blocks(void **state)
+{
+    static const char *const names[] = {"gguf_llama", "gguf_qwen3", "gguf_gpt2"};
+    static const char *const types[] = {"llama", "qwen3", "gpt2"};
+    (void)state;
+    const char *from = bring_checkpoint("gpt_oss_mxfp4");
+    assert_string_equal(convert(from, SG_CONVERT_HF, NULL, "/oss").type, "gpt_oss");
+    expect_same(from, "/oss");
+    for (int i = 0; i < 3; i++) {
+        char path[800], file[64], to[64], again[64];
+        snprintf(path, sizeof path, "%s/golden/checkpoints/%s/model.gguf", SG_TEST_DIR, names[i]);
+        snprintf(file, sizeof file, "/%s.gguf", names[i]);
+        snprintf(to, sizeof to, "/%s", names[i]);
+        snprintf(again, sizeof again, "/again%d.gguf", i);
+        bring(path, file);
+        assert_string_equal(convert(file, SG_CONVERT_HF, NULL, to).type, types[i]);
+        expect_same(file, to);
+        convert(to, SG_CONVERT_GGUF, NULL, again);
+        expect_same(file, again);
+    }
+}
+
+// ---- our families -----------------------------------------------------------------------------------
+
+static void make_tiny(const char *kind, const char *folder)
+{
+    sg_error err = {0};
+    sg_model *m;
+    sg_config c = tiny_config(kind, 40, 16);
+    must(sg_model_new(context, &c, 5, &m, &err), &err);
+    must(sg_model_save(m, NULL, folder, &err), &err);
+    sg_model_free(m);
+}
+
+static void test_families(void **state)
+{
+    (void)state;
+    make_context();
+    for (int i = 0; tiny_kind(i) != NULL; i++) {
+        char from[32], to[32], code[64];
+        size_t bytes;
+        snprintf(from, sizeof from, "/ours%d", i);
+        snprintf(to, sizeof to, "/hf%d", i);
+        snprintf(code, sizeof code, "/hf%d/modeling_sgatlin.py", i);
+        make_tiny(tiny_kind(i), from);
+        sg_convert_result result = convert(from, SG_CONVERT_HF, NULL, to);
+        assert_string_equal(result.type, "sgatlin");
+        expect_same(from, to);
+        const unsigned char *text = memory_fs_bytes(disk, code, &bytes);
+        assert_int_equal(bytes, sg_modeling_bytes);
+        assert_memory_equal(text, sg_modeling_text, bytes);
+    }
+}
+
+// Which type a configuration is, and what is said of others.
+static void test_types(void **state)
+{
+    static const struct {
+        const char *kind, *type, *other, *refusal;
+    } cases[] = {
+        {"glu ffn_activation=swiglu qk_norm=none", "llama", "qwen3",
+         "qk_norm: found \"none\", expected \"head\" for model type qwen3"},
+        {"glu ffn_activation=geglu qk_norm=none ffn_bias=1", "llama", "mistral",
+         "ffn_bias: found 1"},
+        {"glu ffn_activation=swiglu qk_norm=none sliding_window=5", "mistral", "llama",
+         "sliding_window: found 5, expected 0"},
+        {"glu ffn_activation=swiglu qk_norm=none attention_bias=1", "qwen2", "llama",
+         "attention_out_bias: found 0, expected 1"},
+        {"glu ffn_activation=swiglu", "qwen3", "llama", "qk_norm"},
+        {"glu ffn_activation=swiglu sliding_window=5 sliding_layers=2", "qwen3", "mistral",
+         "qk_norm"},
+        {"glu ffn_activation=swiglu qk_norm=none rotary_dim=4", "sgatlin", "llama",
+         "rotary_dim: found 4"},
+        {"glu", "sgatlin", "llama", "qk_norm"},
+        {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
+         "rotary_dim=4 parallel_residual=1",
+         "gpt_neox", "gpt2", "parallel_residual: found 1"},
+        {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
+         "positions=learned",
+         "gpt2", "opt", "rms_norm_eps: found 1e-06, expected 1e-05"},
+        {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
+         "positions=learned position_offset=2 rms_norm_eps=1e-5 ffn_activation=relu",
+         "opt", "gpt2", "position_offset: found 2"},
+        {"moe ffn_activation=swiglu qk_norm=none ffn_renormalise=1 ffn_balance_loss=0.1", "mixtral",
+         "olmoe", "qk_norm"},
+        {"moe ffn_activation=swiglu qk_norm=full", "olmoe", "mixtral", "qk_norm: found \"full\""},
+        {"moe ffn_activation=swiglu", "qwen3_moe", "mixtral", "qk_norm: found \"head\""},
+        {"moe ffn_activation=swiglu ffn_score=sigmoid", "sgatlin", "qwen3_moe",
+         "ffn_score: found \"sigmoid\", expected \"softmax\""},
+        {"sgatlin", "sgatlin", "llama", "ffn"},
+    };
+    (void)state;
+    make_context();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[32], to[32];
+        snprintf(from, sizeof from, "/ours%zu", i);
+        snprintf(to, sizeof to, "/hf%zu", i);
+        make_tiny(cases[i].kind, from);
+        sg_convert_options o = sg_convert_options_default();
+        o.model_type = cases[i].other;
+        refuse(from, &o, to, SG_ERR_UNSUPPORTED, cases[i].refusal);
+        const sg_convert_result result = convert(from, SG_CONVERT_HF, NULL, to);
+        if (strcmp(result.type, cases[i].type) != 0)
+            fail_msg("%s: became %s, expected %s", cases[i].kind, result.type, cases[i].type);
+        expect_same(from, to);
+    }
+}
+
+// A class that divides the width by its heads is not taken for one whose heads do not divide it.
+static void test_heads(void **state)
+{
+    (void)state;
+    make_context();
+    make_tiny("glu ffn_activation=swiglu qk_norm=none num_attention_heads=3", "/ours");
+    sg_convert_options o = sg_convert_options_default();
+    o.model_type = "llama";
+    refuse("/ours", &o, "/hf", SG_ERR_UNSUPPORTED, "num_attention_heads: found 3");
+    assert_string_equal(convert("/ours", SG_CONVERT_HF, NULL, "/hf").type, "mistral");
+}
+
+// ---- GGUF ---------------------------------------------------------------------------------------
+
+static void test_gguf(void **state)
+{
+    static const char *const kinds[][2] = {
+        {"glu ffn_activation=swiglu qk_norm=none num_key_value_heads=1 untied_classifier=1",
+         "llama"},
+        {"glu ffn_activation=swiglu qk_norm=none attention_bias=1 attention_out_bias=1 "
+         "rope_scaling=linear rope_factor=2",
+         "llama"},
+        {"glu ffn_activation=swiglu qk_norm=none rotary_dim=4", "llama"},
+        {"glu ffn_activation=swiglu qk_norm=none attention_bias=1 rope_scaling=yarn rope_factor=4",
+         "qwen2"},
+        {"glu ffn_activation=swiglu rope_theta=5000", "qwen3"},
+        {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
+         "positions=learned",
+         "gpt2"}};
+    (void)state;
+    make_context();
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char from[32], to[32], back[32];
+        snprintf(from, sizeof from, "/ours%zu", i);
+        snprintf(to, sizeof to, "/out%zu.gguf", i);
+        snprintf(back, sizeof back, "/back%zu", i);
+        make_tiny(kinds[i][0], from);
+        assert_string_equal(convert(from, SG_CONVERT_GGUF, NULL, to).type, kinds[i][1]);
+        expect_same(from, to);
+        // Pairs that were moved are moved back.
+        convert(to, SG_CONVERT_HF, NULL, back);
+        if (i != 2) expect_same(from, back); // our own type keeps neighbours
+    }
+}
+
+static void test_gguf_types(void **state)
+{
+    static const char *const names[] = {"f32", "bf16", "f16", "q8_0"};
+    static const sg_dtype types[] = {SG_DTYPE_F32, SG_DTYPE_BF16, SG_DTYPE_F16, SG_DTYPE_Q8_0};
+    static const double limits[] = {0, 0x1p-8, 0x1p-10, 0.01};
+    sg_error err = {0};
+    (void)state;
+    make_context();
+    sg_config c = tiny_config(
+        "glu ffn_activation=swiglu ffn_intermediate_size=64 hidden_size=32 head_dim=16", 40, 16);
+    sg_model *m, *n;
+    must(sg_model_new(context, &c, 5, &m, &err), &err);
+    must(sg_model_save(m, NULL, "/ours", &err), &err);
+    for (int i = 0; i < 4; i++) {
+        char to[32];
+        sg_gguf *file;
+        snprintf(to, sizeof to, "/%s.gguf", names[i]);
+        sg_convert_options o = sg_convert_options_default();
+        o.form = SG_CONVERT_GGUF;
+        o.dtype = names[i];
+        must(sg_convert(context, "/ours", &o, to, NULL, &err), &err);
+        must(sg_gguf_open(to, &file, &err), &err);
+        for (size_t t = 0; t < sg_gguf_count(file); t++) {
+            const sg_tensor_view *view = sg_gguf_at(file, t);
+            assert_int_equal(view->dtype, view->ndim == 1 ? SG_DTYPE_F32 : types[i]);
+        }
+        sg_gguf_close(file);
+        must(sg_model_open(context, to, &n, &err), &err);
+        for (size_t p = 0; p < m->params.count; p++) {
+            const sg_param_spec *spec = &m->params.specs[p];
+            const int64_t k = spec->shape[spec->rank - 1];
+            for (int64_t j = 0; j < spec->count; j++) {
+                double size = fabs((double)m->values[p][j]);
+                for (int64_t b = j / 32 * 32; i == 3 && b < j / 32 * 32 + 32 && k % 32 == 0; b++)
+                    size = fmax(size, fabs((double)m->values[p][b]));
+                const double off = fabs((double)n->values[p][j] - (double)m->values[p][j]);
+                if (off > limits[i] * size) fail_msg("%s: %s is off", names[i], spec->name);
+            }
+        }
+        sg_model_free(n);
+    }
+    sg_model_free(m);
+}
+
+static void test_gguf_refusals(void **state)
+{
+    static const char *const cases[][2] = {
+        {"sgatlin", "ffn: found \"sgatlin\""},
+        {"glu", "ffn_activation: found \"clamped_swiglu\", expected \"swiglu\" for GGUF's qwen3"},
+        {"glu ffn_activation=swiglu sliding_window=5", "sliding_window"},
+        {"glu ffn_activation=swiglu ffn_bias=1", "ffn_bias"},
+        {"glu ffn_activation=swiglu rope_scaling=llama3 rope_factor=8", "rope_scaling"},
+        {"mlp norm=layernorm qk_norm=none", "attention_bias: found 0, expected 1"},
+        {"mlp norm=layernorm", "qk_norm: found \"head\""},
+    };
+    (void)state;
+    make_context();
+    sg_convert_options o = sg_convert_options_default();
+    o.form = SG_CONVERT_GGUF;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[32];
+        snprintf(from, sizeof from, "/ours%zu", i);
+        make_tiny(cases[i][0], from);
+        refuse(from, &o, "/out.gguf", SG_ERR_UNSUPPORTED, cases[i][1]);
+    }
+    make_tiny("glu ffn_activation=swiglu", "/ours");
+    o.dtype = "q8_0";
+    refuse("/ours", &o, "/out.gguf", SG_ERR_UNSUPPORTED, "expected a multiple of 32 for Q8_0");
+}
+
+// ---- tokenizers in GGUF ---------------------------------------------------------------------------
+
+static const char sample[] =
+    "The cat's 1234 mats don't sleep,\n\n  naïve Ωmega 日本語 … <0x41> it'll 99 \tgo!  ";
+
+static void expect_ids(const char *name, const sg_tokenizer *a, const sg_tokenizer *b)
+{
+    sg_error err = {0};
+    const sg_encode_options options = {.add_special = true, .parse_special = true};
+    int32_t *x, *y;
+    size_t n, m;
+    must(sg_tokenizer_encode(a, sample, sizeof sample - 1, &options, &x, &n, &err), &err);
+    must(sg_tokenizer_encode(b, sample, sizeof sample - 1, &options, &y, &m, &err), &err);
+    for (size_t i = 0; i < n || i < m; i++)
+        if (i >= n || i >= m || x[i] != y[i])
+            fail_msg("%s: id %zu: found %d, expected %d", name, i, i < m ? y[i] : -1,
+                     i < n ? x[i] : -1);
+    sg_buffer_free(x);
+    sg_buffer_free(y);
+}
+
+// NULL: it is written; else what is refused.
+static void check_tokenizer(const char *name, const char *refusal)
+{
+    char path[800], from[64], to[64], json[64];
+    sg_error err = {0};
+    sg_tokenizer *t, *u;
+    sg_model *m;
+    snprintf(path, sizeof path, "%s/golden/tokenizer/%s.json", SG_TEST_DIR, name);
+    snprintf(from, sizeof from, "/%s", name);
+    snprintf(json, sizeof json, "/%s.json", name);
+    snprintf(to, sizeof to, "/%s.gguf", name);
+    bring(path, json);
+    must(sg_tokenizer_open(json, &t, &err), &err);
+    sg_config c = tiny_config("glu ffn_activation=swiglu", sg_tokenizer_vocab_size(t) + 3, 16);
+    const sg_encode_options around = {.add_special = true};
+    int32_t *ids;
+    size_t count;
+    must(sg_tokenizer_encode(t, "", 0, &around, &ids, &count, &err), &err);
+    c.bos_token_id = count > 0 ? ids[0] : -1;
+    c.eos_token_id = count > 1 ? ids[1] : -1;
+    c.pad_token_id = -1;
+    sg_buffer_free(ids);
+    must(sg_model_new(context, &c, 5, &m, &err), &err);
+    must(sg_model_save(m, t, from, &err), &err);
+    sg_model_free(m);
+    if (refusal != NULL) {
+        sg_convert_options o = sg_convert_options_default();
+        o.form = SG_CONVERT_GGUF;
+        refuse(from, &o, to, SG_ERR_UNSUPPORTED, refusal);
+        o.no_tokenizer = true;
+        must(sg_convert(context, from, &o, to, NULL, &err), &err);
+    } else {
+        assert_true(convert(from, SG_CONVERT_GGUF, NULL, to).tokenizer);
+        must(sg_tokenizer_open(to, &u, &err), &err);
+        expect_ids(name, t, u);
+        sg_tokenizer_free(u);
+    }
+    sg_tokenizer_free(t);
+}
+
+// The template goes from folder to file and back.
+static void test_chat(void **state)
+{
+    static const char words[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+    const sg_chat_message hello[] = {{"user", "hi"}};
+    sg_error err = {0};
+    sg_chat *chat;
+    char *text;
+    size_t bytes;
+    (void)state;
+    make_context();
+    check_tokenizer("llama3", NULL);
+    must(sg_file_write_atomic("/llama3/chat_template.jinja", words, sizeof words - 1, &err), &err);
+    convert("/llama3", SG_CONVERT_GGUF, NULL, "/chat.gguf");
+    convert("/chat.gguf", SG_CONVERT_HF, NULL, "/chat");
+    convert("/llama3", SG_CONVERT_HF, NULL, "/same");
+    static const char *const paths[] = {"/chat.gguf", "/chat", "/same"};
+    for (int i = 0; i < 3; i++) {
+        must(sg_chat_open(paths[i], &chat, &err), &err);
+        must(sg_chat_render(chat, hello, 1, false, &text, &bytes, &err), &err);
+        assert_string_equal(text, "<user>hi");
+        sg_buffer_free(text);
+        sg_chat_free(chat);
+    }
+    sg_tokenizer *t, *u;
+    must(sg_tokenizer_open("/llama3", &t, &err), &err);
+    must(sg_tokenizer_open("/chat", &u, &err), &err);
+    expect_ids("chat", t, u);
+    sg_tokenizer_free(t);
+    sg_tokenizer_free(u);
+}
+
+static void test_gguf_tokenizers(void **state)
+{
+    (void)state;
+    make_context();
+    check_tokenizer("smollm", NULL);
+    check_tokenizer("qwen2", NULL);
+    check_tokenizer("llama3", NULL);
+    check_tokenizer("llama2", NULL);
+    check_tokenizer("nfkc", "\"normalizer\"");
+    check_tokenizer("falcon", "\"pre_tokenizer\"");
+    check_tokenizer("deepseek", "\"pre_tokenizer\"");
+}
+
+// A vocabulary with scores goes out and comes back as one.
+static void test_gguf_scores(void **state)
+{
+    sg_error err = {0};
+    sg_tokenizer *t, *u;
+    char path[800];
+    (void)state;
+    make_context();
+    snprintf(path, sizeof path, "%s/models/stories260K/tok512.bin", SG_DATA_DIR);
+    sg_fs_set(sg_fs_system());
+    const bool there = sg_path_exists(path);
+    sg_fs_set(memory_fs_table(disk));
+    if (!there) {
+        print_message("skipped: no %s\n", path);
+        skip();
+    }
+    bring(path, "/tok512.bin");
+    snprintf(path, sizeof path, "%s/models/stories260K/stories260K.bin", SG_DATA_DIR);
+    bring(path, "/stories260K.bin");
+    sg_convert_options o = sg_convert_options_default();
+    o.form = SG_CONVERT_GGUF;
+    o.tokenizer = "/tok512.bin";
+    must(sg_convert(context, "/stories260K.bin", &o, "/stories.gguf", NULL, &err), &err);
+    expect_same("/stories260K.bin", "/stories.gguf");
+    must(sg_tokenizer_open("/tok512.bin", &t, &err), &err);
+    must(sg_tokenizer_open("/stories.gguf", &u, &err), &err);
+    expect_ids("stories", t, u);
+    sg_tokenizer_free(t);
+    sg_tokenizer_free(u);
+    // To halves and the library's type.
+    o = sg_convert_options_default();
+    sg_convert_result result;
+    must(sg_convert(context, "/stories260K.bin", &o, "/stories", &result, &err), &err);
+    assert_string_equal(result.type, "llama");
+    expect_same("/stories260K.bin", "/stories");
+}
+
+// ---- options and failures -------------------------------------------------------------------------
+
+static void test_dtypes(void **state)
+{
+    sg_error err = {0};
+    sg_safetensors *file;
+    const char *from = bring_checkpoint("llama"); // bf16
+    (void)state;
+    sg_convert_options o = sg_convert_options_default();
+    o.dtype = "f32";
+    must(sg_convert(context, from, &o, "/f32", NULL, &err), &err);
+    must(sg_safetensors_open("/f32", &file, &err), &err);
+    for (size_t i = 0; i < sg_safetensors_count(file); i++)
+        assert_int_equal(sg_safetensors_at(file, i)->dtype, SG_DTYPE_F32);
+    sg_safetensors_close(file);
+    expect_same(from, "/f32");
+    o.dtype = "bf16";
+    must(sg_convert(context, "/f32", &o, "/bf16", NULL, &err), &err);
+    expect_tensors(from, "/bf16");
+    o.dtype = "q8_0";
+    refuse(from, &o, "/no", SG_ERR_ARGUMENT, "dtype: found \"q8_0\", expected f32, bf16 or f16");
+    o.dtype = NULL;
+    o.model_type = "bert";
+    refuse(from, &o, "/no", SG_ERR_UNSUPPORTED, "found \"bert\", expected sgatlin or one of llama");
+    o.form = SG_CONVERT_GGUF;
+    refuse(from, &o, "/no", SG_ERR_ARGUMENT, "model type");
+}
+
+// What a half has no room for is not made infinite.
+static void test_overflow(void **state)
+{
+    sg_error err = {0};
+    sg_model *m;
+    (void)state;
+    make_context();
+    sg_config c = tiny_config("glu ffn_activation=swiglu", 40, 16);
+    must(sg_model_new(context, &c, 5, &m, &err), &err);
+    m->values[0][7] = 7e4f;
+    must(sg_model_save(m, NULL, "/ours", &err), &err);
+    sg_model_free(m);
+    sg_convert_options o = sg_convert_options_default();
+    o.form = SG_CONVERT_GGUF;
+    o.dtype = "f16";
+    refuse("/ours", &o, "/no", SG_ERR_UNSUPPORTED,
+           "tensor token_embd.weight: found 70000, expected at most 65504 in F16");
+    o.dtype = "bf16";
+    must(sg_convert(context, "/ours", &o, "/yes", NULL, &err), &err);
+}
+
+static void test_path(void **state)
+{
+    sg_error err = {0};
+    const char *from = bring_checkpoint("qwen3");
+    (void)state;
+    sg_convert_options o = sg_convert_options_default();
+    assert_int_equal(sg_convert(context, from, &o, from, NULL, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "/qwen3: found a folder with files, expected none"));
+    must(sg_folder_make("/empty", &err), &err);
+    must(sg_convert(context, from, &o, "/empty", NULL, &err), &err);
+    o.form = SG_CONVERT_GGUF;
+    must(sg_convert(context, from, &o, "/out.gguf", NULL, &err), &err);
+    assert_int_equal(sg_convert(context, from, &o, "/out.gguf", NULL, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "/out.gguf: is there already"));
+    assert_int_equal(sg_convert(context, "/none", &o, "/no", NULL, &err), SG_ERR_NOT_FOUND);
+}
+
+static bool stop_soon(void *user, int64_t done, int64_t total)
+{
+    assert_true(done > 0 && done <= total);
+    return --*(int *)user > 0;
+}
+
+static void test_stop(void **state)
+{
+    int left = 3;
+    const char *from = bring_checkpoint("qwen3");
+    (void)state;
+    sg_convert_options o = sg_convert_options_default();
+    o.progress = stop_soon;
+    o.progress_user = &left;
+    o.form = SG_CONVERT_GGUF;
+    refuse(from, &o, "/out.gguf", SG_ERR_STOPPED, "stopped");
+    left = 3;
+    o.form = SG_CONVERT_HF;
+    sg_error err = {0};
+    assert_int_equal(sg_convert(context, from, &o, "/hf", NULL, &err), SG_ERR_STOPPED);
+    assert_false(sg_path_exists("/hf/config.json"));
+    assert_false(sg_path_exists("/hf/model.safetensors"));
+}
+
+static sg_status convert_once(void *user, sg_error *err)
+{
+    static int times;
+    const sg_convert_options *o = user;
+    char to[32], config[64], weights[64];
+    snprintf(to, sizeof to, "/out%d", times++);
+    snprintf(config, sizeof config, "%s/config.json", to);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", to);
+    sg_status status = sg_convert(context, "/qwen3", o, to, NULL, err);
+    // Once it is decided all of it is there; what fails then is tidying up.
+    if (sg_path_exists(config)) assert_true(sg_path_exists(weights));
+    if (status != SG_OK && o->form == SG_CONVERT_GGUF) assert_false(sg_path_exists(to));
+    return status;
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    bring_checkpoint("qwen3");
+    sg_convert_options o = sg_convert_options_default();
+    assert_true(alloc_failure_loop(convert_once, &o) > 20);
+    o.form = SG_CONVERT_GGUF;
+    assert_true(alloc_failure_loop(convert_once, &o) > 20);
+}
+
+static void test_npy(void **state)
+{
+    sg_error err = {0};
+    sg_npy npy;
+    sg_model *m;
+    const char *from = bring_checkpoint("llama"); // bf16: NumPy has no such type
+    (void)state;
+    must(sg_model_open(context, from, &m, &err), &err);
+    // Ours, put together from two; and one of theirs.
+    static const char *const names[] = {"model.layers.1.mlp.gate_up_proj.weight",
+                                        "model.layers.0.self_attn.q_proj.weight",
+                                        "model.norm.weight"};
+    for (int i = 0; i < 3; i++) {
+        size_t p = 0;
+        while (strcmp(m->params.specs[p].name, names[i]) != 0)
+            p++;
+        must(sg_export_npy(from, names[i], "/x.npy", &err), &err);
+        must(sg_npy_open("/x.npy", &npy, &err), &err);
+        assert_int_equal(npy.view.dtype, SG_DTYPE_F32);
+        assert_int_equal(npy.view.ndim, m->params.specs[p].rank);
+        assert_memory_equal(npy.view.shape, m->params.specs[p].shape,
+                            (size_t)npy.view.ndim * sizeof(int64_t));
+        assert_memory_equal(npy.view.data, m->values[p], npy.view.bytes);
+        sg_npy_close(&npy);
+    }
+    sg_model_free(m);
+    must(sg_export_npy(from, "model.layers.1.mlp.up_proj.weight", "/up.npy", &err), &err);
+    must(sg_npy_open("/up.npy", &npy, &err), &err);
+    assert_int_equal(npy.view.shape[0], 24);
+    assert_int_equal(npy.view.shape[1], 16);
+    sg_npy_close(&npy);
+    assert_int_equal(sg_export_npy(from, "nothing", "/no.npy", &err), SG_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "tensor nothing: there is none of that name"));
+    assert_false(sg_path_exists("/no.npy"));
+}
+
+int main(void)
+{
+    static const char *const names[] = {
+        "llama",     "llama_biases", "mistral",  "qwen2",
+        "qwen3",     "gpt2",         "gpt_neox", "gpt_neox_sequential",
+        "opt",       "mixtral",      "olmoe",    "qwen2_moe",
+        "qwen3_moe", "gpt_oss",      "deepseek"};
+    static const struct {
+        const char *name;
+        void (*run)(void **);
+    } others[] = {{"families", test_families},
+                  {"blocks", test_blocks},
+                  {"types", test_types},
+                  {"heads", test_heads},
+                  {"gguf", test_gguf},
+                  {"gguf_types", test_gguf_types},
+                  {"gguf_refusals", test_gguf_refusals},
+                  {"gguf_tokenizers", test_gguf_tokenizers},
+                  {"gguf_scores", test_gguf_scores},
+                  {"chat", test_chat},
+                  {"dtypes", test_dtypes},
+                  {"overflow", test_overflow},
+                  {"path", test_path},
+                  {"stop", test_stop},
+                  {"memory", test_memory},
+                  {"npy", test_npy}};
+    enum { count = sizeof names / sizeof *names, more = sizeof others / sizeof *others };
+    struct CMUnitTest tests[count + more];
+    for (int i = 0; i < count; i++)
+        tests[i] =
+            (struct CMUnitTest){names[i], test_checkpoint, begin, end, (void *)(uintptr_t)names[i]};
+    for (int i = 0; i < more; i++)
+        tests[count + i] = (struct CMUnitTest){others[i].name, others[i].run, begin, end, NULL};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
