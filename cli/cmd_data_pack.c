@@ -185,8 +185,8 @@ const cli_command cli_cmd_data_pack = {
     .name = "data pack",
     .summary = "turn text into packed rows of tokens for training",
     .usage = "--tokenizer DIR|FILE --out DIR [options] FILE...",
-    .about = "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard\n"
-             "input. Train and validation are split by document. DIR gets data.json,\n"
+    .about = "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard "
+             "input. Train and validation are split by document. DIR gets data.json, "
              "tokenizer.json and the shards.",
     .options = pack_options,
     .example = "sgatlin data pack --tokenizer tok --seq-len 256 --out packed stories.txt",

@@ -93,8 +93,8 @@ const cli_command cli_cmd_data_synth = {
     .name = "data synth",
     .summary = "tell simple English stories with known facts",
     .usage = "--out FILE [--stories N] [--seed S] [--facts FILE]",
-    .about = "Every noun of a world has one adjective for good (\"The lake was deep.\"), which\n"
-             "stories tell and come back to. Stories are parted by lines \"<|endoftext|>\". The\n"
+    .about = "Every noun of a world has one adjective for good (\"The lake was deep.\"), which "
+             "stories tell and come back to. Stories are parted by lines \"<|endoftext|>\". The "
              "same seed tells the same stories, however many.",
     .options = synth_options,
     .example = "sgatlin data synth --stories 20000 --seed 1 --out stories.txt --facts f.json",

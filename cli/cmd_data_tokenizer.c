@@ -197,8 +197,8 @@ const cli_command cli_cmd_data_tokenizer = {
     .name = "data tokenizer",
     .summary = "learn a byte-pair tokenizer from text",
     .usage = "--out DIR [--vocab-size V] [options] FILE...",
-    .about = "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard\n"
-             "input. The tokenizer is the one that the BpeTrainer of the Hugging Face library\n"
+    .about = "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard "
+             "input. The tokenizer is the one that the BpeTrainer of the Hugging Face library "
              "learns from the same documents, and that library reads DIR/tokenizer.json too.",
     .options = learn_options,
     .example = "sgatlin data tokenizer --vocab-size 8192 --out tok stories.txt",

@@ -327,16 +327,16 @@ const cli_command cli_cmd_eval = {
     .summary = "loss and perplexity of a model on packed data or a text",
     .usage = "--model DIR (--data DIR | --text FILE) [options]",
     .about =
-        "perplexity is exp(mean loss over all tokens); perplexity_batch_mean is the mean over\n"
-        "full batches of exp(batch loss), the published metric. Of the same tokens it is\n"
+        "perplexity is exp(mean loss over all tokens); perplexity_batch_mean is the mean over "
+        "full batches of exp(batch loss), the published metric. Of the same tokens it is "
         "never smaller; a last batch that is not full counts for perplexity only.\n"
         "\n"
-        "Of each sparse layer --usage tells how its blocks (experts, neurons) were selected: the\n"
-        "share used at all, the entropy of the selections over that of an even use, their Gini\n"
+        "Of each sparse layer --usage tells how its blocks (experts, neurons) were selected: the "
+        "share used at all, the entropy of the selections over that of an even use, their Gini "
         "coefficient, and the selections of the most used block over the mean.\n"
         "\n"
-        "--text reads windows of --context tokens that begin --stride tokens apart and counts, of\n"
-        "each, the tokens that no window before it had: Hugging Face's way for models of a fixed\n"
+        "--text reads windows of --context tokens that begin --stride tokens apart and counts, of "
+        "each, the tokens that no window before it had: Hugging Face's way for models of a fixed "
         "length. Perplexities compare between models of one tokenizer, bits_per_byte between all.",
     .options = options,
     .example = "sgatlin eval --model runs/first --data data --split val --json\n"

@@ -199,9 +199,9 @@ const cli_command cli_cmd_tokenize = {
     .name = "tokenize",
     .summary = "turn text into token ids, or ids back into text",
     .usage = "--tokenizer DIR|FILE [--decode] [options] <INPUT",
-    .about = "Reads all of standard input as one text, line ends included, and prints its ids\n"
-             "separated by spaces. With --decode it reads ids and writes the text, the bytes\n"
-             "as they were. The ids are those of the Hugging Face library. --json prints them\n"
+    .about = "Reads all of standard input as one text, line ends included, and prints its ids "
+             "separated by spaces. With --decode it reads ids and writes the text, the bytes "
+             "as they were. The ids are those of the Hugging Face library. --json prints them "
              "with the tokens as the vocabulary spells them.",
     .options = tokenize_options,
     .example = "sgatlin tokenize --tokenizer tok <prompt.txt",

@@ -728,11 +728,11 @@ const cli_command cli_cmd_train = {
         "its end a model folder. Ctrl-C saves and stops; --resume goes on, and the end is "
         "the same bits as if the run had never stopped, for any number of threads.\n"
         "\n"
-        "--init goes on from a model, whose sizes cannot be changed then. The data must be\n"
-        "packed with its tokenizer, for sequences no longer than it has positions. Its recipe\n"
-        "is 8 sequences a step, --lr 2e-5, --schedule cosine, no weight decay, and a warm-up\n"
-        "of 100 steps, at most a tenth of all. --lora-rank trains adapters on it (Hu et al.\n"
-        "2021; --lr 2e-4), which end up in RUN/adapter in PEFT's layout: generate and eval take\n"
+        "--init goes on from a model, whose sizes cannot be changed then. The data must be "
+        "packed with its tokenizer, for sequences no longer than it has positions. Its recipe "
+        "is 8 sequences a step, --lr 2e-5, --schedule cosine, no weight decay, and a warm-up "
+        "of 100 steps, at most a tenth of all. --lora-rank trains adapters on it (Hu et al. "
+        "2021; --lr 2e-4), which end up in RUN/adapter in PEFT's layout: generate and eval take "
         "them by --adapter. FLOPs are counted as if all weights were trained.",
     .options = options,
     .example = "sgatlin train --data data --out runs/first --batch-size 8 --steps 300",
