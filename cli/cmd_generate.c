@@ -336,16 +336,20 @@ const cli_command cli_cmd_generate = {
     .summary = "continue a prompt with a model",
     .usage = "--model DIR [--prompt TEXT ...] [--chat] [options]",
     .about =
-        "Text goes to stdout as it is decided, until the document ends, --max-tokens are\n"
-        "reached, a --stop comes, or the model's longest sequence is full. Several prompts go\n"
-        "through the model together and are printed one after the other, an empty line between\n"
+        "Text goes to stdout as it is decided, until the document ends, --max-tokens are "
+        "reached, a --stop comes, or the model's longest sequence is full. Several prompts go "
+        "through the model together and are printed one after the other, an empty line between "
         "them; each text is what the prompt gives alone.\n"
         "\n"
-        "The options of sampling are those of Hugging Face's generate, in its order: penalty,\n"
-        "temperature, top-k, top-p, min-p.\n"
+        "A text ends at any of the ids that the model names for that: eos_token_id in config.json "
+        "and generation_config.json, eos, eot and eom in GGUF. The end itself is not printed.\n"
         "\n"
-        "--chat takes the template from the model's folder: chat_template.jinja, or\n"
-        "chat_template in tokenizer_config.json. It may use the part of Jinja that sgatlin.h\n"
+        "The options of sampling are those of Hugging Face's generate, in its order: penalty, "
+        "temperature, top-k, top-p, min-p. What generation_config.json suggests for them is not "
+        "taken: the same command draws the same way from every model.\n"
+        "\n"
+        "--chat takes the template from the model's folder: chat_template.jinja, or "
+        "chat_template in tokenizer_config.json. It may use the part of Jinja that sgatlin.h "
         "names; other things are refused, named, when the chat comes to them.",
     .options = options,
     .example = "sgatlin generate --model runs/first --prompt \"Once upon a time\" --seed 7",

@@ -562,6 +562,8 @@ SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_
 SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
+// The ids that end a text (*count), eos_token_id first: models of other programs may have several.
+SG_API const int32_t *sg_model_ends(const sg_model *model, size_t *count);
 // Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe.
 SG_API sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer,
                                const char *folder, sg_error *err);
@@ -704,7 +706,7 @@ typedef struct sg_generate_options {
     bool plain_start; // nothing is put in front of the prompt, for it says itself how it begins
     const char *const *stops; // (stop_count) strings, none empty, that end the text when they come;
     size_t stop_count;        // neither they nor what is behind them is told
-    const int32_t *ends;      // (end_count) more ids that end a document
+    const int32_t *ends;      // (end_count) more ids than sg_model_ends that end a document
     size_t end_count;
     sg_text_fn text; // may be NULL
     void *text_user;
@@ -716,10 +718,10 @@ typedef struct sg_generate_result {
     double prompt_seconds, seconds;
 } sg_generate_result;
 
-// Continues a prompt (may be empty): the ids that the tokenizer's template puts in front of a text (or,
-// without a template, the model's BOS) and the prompt go in, tokens come out until the end of the
-// document, a stop or max_tokens. The same seed gives the same text. The tokenizer may have fewer tokens
-// than the model, whose vocabulary often is padded; those say nothing. result may be NULL.
+// Continues a prompt: what the tokenizer's template puts in front of a text (where it has none: the BOS of
+// a model of ours, or of any whose prompt is empty) and the prompt go in, tokens come out until an end of
+// the document, a stop or max_tokens. The same seed gives the same text. The tokenizer may have fewer
+// tokens than the model, whose vocabulary often is padded. result may be NULL.
 SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
                              const sg_generate_options *options, sg_generate_result *result,
                              sg_error *err);
@@ -886,23 +888,21 @@ typedef struct sg_convert_result {
     bool tokenizer; // whether one went along
 } sg_convert_result;
 
-// Writes a model that sg_model_open can open in another form, crash-safe, one tensor in memory at a
-// time. `path` must not exist, or be an empty folder. What computes something else there is
-// SG_ERR_UNSUPPORTED, naming the field of the configuration, what was found and expected; what only
-// training knows (losses and capacity of a router) is left out without a word. With the weights go
-// tokenizer.json and, of a folder, the other small files of its tokenizer. result may be NULL.
+// Writes a model that sg_model_open can open in another form, crash-safe, a tensor in memory at a time.
+// `path` must be new, or an empty folder. What computes something else there is SG_ERR_UNSUPPORTED, by name
+// of the field; what only training knows (losses and capacity of a router) is left out. tokenizer.json and
+// other small files go along. result may be NULL.
 SG_API sg_status sg_convert(sg_context *context, const char *model,
                             const sg_convert_options *options, const char *path,
                             sg_convert_result *result, sg_error *err);
 // Writes one tensor of a model as a .npy file: a parameter by our name (f32), or a tensor by the name it
-// has in the file (in its type there; f32 where NumPy has none such).
+// has in the file (in its type there; f32 where NumPy has none such). `path` must not exist.
 SG_API sg_status sg_export_npy(const char *model, const char *tensor, const char *path,
                                sg_error *err);
 
 // ---- 9. Measuring ---------------------------------------------------------------------------
 
-// Measures this machine for a moment with all threads of the context: dense products (f32), and
-// reading memory.
+// Measures this machine for a moment, all threads of the context: dense products (f32), reading memory.
 SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                                     sg_error *err);
 

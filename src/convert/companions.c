@@ -61,6 +61,57 @@ static sg_status companions_read_tokenizer(sg_companions *w, sg_error *err)
     return copied && status == SG_ERR_UNSUPPORTED ? SG_OK : status;
 }
 
+// {"SpecialToken": …} and {"Sequence": …} as "single" and "pair" of a template have them.
+static json_t *companions_template(const char *bos, int64_t id)
+{
+    return json_pack("{s:s, s:[{s:{s:s,s:i}}, {s:{s:s,s:i}}], s:[{s:{s:s,s:i}}, {s:{s:s,s:i}}, "
+                     "{s:{s:s,s:i}}, {s:{s:s,s:i}}], s:{s:{s:s, s:[I], s:[s]}}}",
+                     "type", "TemplateProcessing", "single", "SpecialToken", "id", bos, "type_id",
+                     0, "Sequence", "id", "A", "type_id", 0, "pair", "SpecialToken", "id", bos,
+                     "type_id", 0, "Sequence", "id", "A", "type_id", 0, "SpecialToken", "id", bos,
+                     "type_id", 1, "Sequence", "id", "B", "type_id", 1, "special_tokens", bos, "id",
+                     bos, "ids", (json_int_t)id, "tokens", bos);
+}
+
+// Puts the template behind what there is.
+static bool companions_put_template(json_t *root, const char *bos, int64_t id)
+{
+    json_t *made = companions_template(bos, id), *old = json_object_get(root, "post_processor");
+    json_t *list = json_object_get(old, "processors");
+    if (made == NULL) return false;
+    if (list != NULL) return json_array_append_new(list, made) == 0;
+    if (old != NULL && !json_is_null(old))
+        made = json_pack("{s:s, s:[O, o]}", "type", "Sequence", "processors", old, made);
+    return made != NULL && json_object_set_new(root, "post_processor", made) == 0;
+}
+
+sg_status sg_companions_put_begin(sg_companions *w, sg_error *err)
+{
+    const int64_t id = w->file->config.bos_token_id;
+    const int32_t *begin;
+    size_t count;
+    json_t *root;
+    char *text = NULL;
+    if (strcmp(w->file->type, "sgatlin") != 0 || w->opened == NULL || w->tokenizer == NULL ||
+        sg_tokenizer_begin(w->opened, &begin, &count))
+        return SG_OK;
+    const char *bos = id >= 0 ? sg_tokenizer_token_text(w->opened, (int32_t)id) : NULL;
+    if (bos == NULL) return SG_OK;
+    SG_TRY(sg_json_parse(w->tokenizer, w->tokenizer_bytes, "tokenizer.json", &root, err));
+    sg_status status = companions_put_template(root, bos, id)
+                           ? sg_json_text(root, false, &text, err)
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for tokenizer.json");
+    json_decref(root);
+    SG_TRY(status);
+    sg_free(w->tokenizer);
+    w->tokenizer = text;
+    w->tokenizer_bytes = strlen(text);
+    sg_tokenizer_free(w->opened);
+    w->opened = NULL;
+    return sg_tokenizer_from_memory(w->tokenizer, w->tokenizer_bytes, "tokenizer.json", &w->opened,
+                                    err);
+}
+
 sg_status sg_companions_chat(const sg_companions *w, char **text, size_t *bytes, sg_error *err)
 {
     const char *inside = NULL;
@@ -94,6 +145,62 @@ sg_status sg_companions_add_json(sg_companions *w, const char *name, const json_
     return companions_add_owned(w, name, text, strlen(text), err);
 }
 
+static bool companions_put_id(json_t *object, const char *key, int64_t id)
+{
+    return id < 0 || json_object_set_new(object, key, json_integer(id)) == 0;
+}
+
+// Puts the ids that end a text.
+static bool companions_put_ends(json_t *object, const sg_end_tokens *ends)
+{
+    json_t *list = json_array();
+    bool whole = list != NULL;
+    for (size_t i = 0; i < ends->count && whole; i++)
+        whole = json_array_append_new(list, json_integer(ends->ids[i])) == 0;
+    if (whole) return json_object_set_new(object, "eos_token_id", list) == 0;
+    json_decref(list);
+    return false;
+}
+
+// generation_config.json: as it came where it names all ids that end a text; else with their list, or made
+// where config.json, which has room for one, is not enough.
+static sg_status companions_generation(sg_companions *w, sg_error *err)
+{
+    static const char name[] = "generation_config.json";
+    const sg_config *c = &w->file->config;
+    const sg_end_tokens *ends = &w->file->ends;
+    sg_end_tokens said = {0};
+    json_t *object = NULL;
+    char *data;
+    size_t bytes;
+    SG_TRY(companions_beside(w, name, &data, &bytes, err));
+    if (data == NULL) {
+        if (ends->count <= 1) return SG_OK;
+        sg_json_setup();
+        object = json_object();
+        const bool whole = object != NULL &&
+                           companions_put_id(object, "bos_token_id", c->bos_token_id) &&
+                           companions_put_ends(object, ends) &&
+                           companions_put_id(object, "pad_token_id", c->pad_token_id);
+        sg_status status = sg_companions_add_json(w, name, whole ? object : NULL, err);
+        json_decref(object);
+        return status;
+    }
+    sg_status status = sg_json_parse(data, bytes, name, &object, err);
+    if (status == SG_OK)
+        status = sg_end_tokens_of_json(object, name, "eos_token_id", c->vocab_size, &said, err);
+    if (status == SG_OK && said.count == ends->count) {
+        json_decref(object);
+        return companions_add_owned(w, name, data, bytes, err);
+    }
+    sg_free(data);
+    if (status == SG_OK)
+        status =
+            sg_companions_add_json(w, name, companions_put_ends(object, ends) ? object : NULL, err);
+    json_decref(object);
+    return status;
+}
+
 static bool companions_put_token(json_t *object, const sg_tokenizer *t, const char *key, int64_t id)
 {
     const char *text = t != NULL ? sg_tokenizer_token_text(t, (int32_t)id) : NULL;
@@ -120,18 +227,18 @@ static sg_status companions_tokenizer_config(sg_companions *w, sg_error *err)
 sg_status sg_companions_add_all(sg_companions *w, sg_error *err)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
-                                        "chat_template.jinja", "generation_config.json"};
+                                        "chat_template.jinja"};
     bool configured = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *data;
         size_t bytes;
-        const bool of_tokenizer = i < 3;
-        if (of_tokenizer && (w->tokenizer == NULL || w->options->tokenizer != NULL)) continue;
+        if (w->tokenizer == NULL || w->options->tokenizer != NULL) continue;
         SG_TRY(companions_beside(w, names[i], &data, &bytes, err));
         if (data == NULL) continue;
         configured = configured || i == 0;
         SG_TRY(companions_add_owned(w, names[i], data, bytes, err));
     }
+    SG_TRY(companions_generation(w, err));
     if (w->tokenizer == NULL) return SG_OK;
     sg_companions_add(w, "tokenizer.json", w->tokenizer, w->tokenizer_bytes);
     if (w->file->gguf != NULL) {

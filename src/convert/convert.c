@@ -10,8 +10,11 @@
 #include "convert/hf_form.h"
 #include "convert/modeling.h"
 #include "convert/outgoing.h"
+#include "format/gguf_config.h"
 #include "format/gguf_config_write.h"
 #include "format/model_folder.h"
+#include "model/config.h"
+#include "model/gguf_rope.h"
 #include "text/vocab.h"
 
 typedef struct convert_work {
@@ -21,6 +24,7 @@ typedef struct convert_work {
     sg_model_file *file;
     sg_dtype dtype; // SG_DTYPE_COUNT: as stored
     sg_outgoing out;
+    float *rope; // factors of its frequencies, of GGUF
     char type[32];
     sg_companions along;
     sg_error *err;
@@ -145,6 +149,7 @@ static sg_status convert_folder(convert_work *w)
         return status;
     }
     SG_TRY(convert_config(w, form.object));
+    if (strcmp(w->type, "sgatlin") != 0) SG_TRY(sg_companions_put_begin(&w->along, w->err));
     SG_TRY(sg_companions_add_all(&w->along, w->err));
     return sg_model_folder_save(w->path, 0, w->out.views, w->out.count, metadata, 1, w->along.files,
                                 w->along.count, w->err);
@@ -183,22 +188,58 @@ static sg_status convert_gguf_tokenizer(convert_work *w, const sg_config *said,
     return SG_OK;
 }
 
+// The file has a key for each of three: the end of a text, of a turn, of a message.
+static sg_status convert_gguf_ends(const convert_work *w, sg_gguf_metadata *metadata)
+{
+    const sg_end_tokens *ends = &w->file->ends;
+    int64_t turn = -1, message = -1;
+    if (ends->count > 3)
+        return sg_fail(w->err, SG_ERR_UNSUPPORTED,
+                       "eos_token_id: found %zu ids that end a text, expected at most 3 for GGUF",
+                       ends->count);
+    for (size_t i = 1; i < ends->count; i++) {
+        const char *text =
+            w->along.opened ? sg_tokenizer_token_text(w->along.opened, ends->ids[i]) : NULL;
+        const bool is_message = text != NULL && strstr(text, "eom") != NULL;
+        int64_t *first = is_message ? &message : &turn, *second = is_message ? &turn : &message;
+        *(*first < 0 ? first : second) = ends->ids[i];
+    }
+    if (turn >= 0) sg_gguf_put_u32(metadata, "tokenizer.ggml.eot_token_id", (uint32_t)turn);
+    if (message >= 0) sg_gguf_put_u32(metadata, "tokenizer.ggml.eom_token_id", (uint32_t)message);
+    return SG_OK;
+}
+
+// Llama 3's scaling of positions is a tensor.
+static sg_status convert_gguf_rope(convert_work *w, const sg_config *said)
+{
+    const int64_t pairs = sg_config_rotary_dim(said) / 2;
+    if (strcmp(said->rope_scaling, "llama3") != 0) return SG_OK;
+    w->rope = sg_alloc_array((size_t)pairs, sizeof *w->rope);
+    if (w->rope == NULL) return sg_fail(w->err, SG_ERR_MEMORY, "out of memory for positions");
+    SG_TRY(sg_gguf_rope_factors(said, w->rope, w->err));
+    return sg_outgoing_add(
+        &w->out, sg_tensor_view_make(SG_GGUF_ROPE_FREQS, SG_DTYPE_F32, 1, &pairs, w->rope), w->err);
+}
+
 static sg_status convert_gguf(convert_work *w)
 {
     sg_config said;
     SG_TRY(convert_gguf_config(w, &said));
-    const sg_outgoing_types types = {
-        .matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = "position_embd.weight"};
+    SG_TRY(sg_companions_put_begin(&w->along, w->err));
+    static const char *const f32[] = {"position_embd.weight", "ffn_gate_inp.weight", NULL};
+    const sg_outgoing_types types = {.matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = f32};
     const bool from = w->file->config.rope_interleaved != 0, to = said.rope_interleaved != 0;
     SG_TRY(convert_outgoing(w, strcmp(w->type, "gpt2") == 0 ? "gguf.gpt2" : "gguf", &types,
                             from == to ? SG_PAIRING_KEPT
                             : to       ? SG_PAIRING_TO_NEIGHBOURS
                                        : SG_PAIRING_TO_HALVES));
+    SG_TRY(convert_gguf_rope(w, &said));
     sg_gguf_metadata *metadata = sg_gguf_metadata_new();
     if (metadata == NULL)
         return sg_fail(w->err, SG_ERR_MEMORY, "%s: out of memory for metadata", w->path);
     sg_gguf_config_put(&said, w->type, convert_main_dtype(w), metadata);
-    sg_status status = convert_gguf_tokenizer(w, &said, metadata);
+    sg_status status = convert_gguf_ends(w, metadata);
+    if (status == SG_OK) status = convert_gguf_tokenizer(w, &said, metadata);
     if (status == SG_OK)
         status = sg_gguf_write(w->path, metadata, w->out.views, w->out.count, w->err);
     sg_gguf_metadata_free(metadata);
@@ -236,6 +277,7 @@ sg_status sg_convert(sg_context *context, const char *model, const sg_convert_op
     }
     sg_companions_free(&w.along);
     sg_outgoing_free(&w.out);
+    sg_free(w.rope);
     sg_model_file_close(w.file);
     return status;
 }

@@ -78,6 +78,8 @@ static sg_status npy_export(const sg_model_file *f, const char *tensor, const ch
 sg_status sg_export_npy(const char *model, const char *tensor, const char *path, sg_error *err)
 {
     sg_model_file *file;
+    // Nothing is overwritten, as in sg_convert.
+    if (sg_path_exists(path)) return sg_fail(err, SG_ERR_ARGUMENT, "%s: is there already", path);
     SG_TRY(sg_model_file_open(model, &file, err));
     sg_status status = npy_export(file, tensor, path, err);
     sg_model_file_close(file);

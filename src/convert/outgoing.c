@@ -19,6 +19,12 @@ static sg_status outgoing_no_memory(sg_error *err)
     return sg_fail(err, SG_ERR_MEMORY, "out of memory for the tensors of a model");
 }
 
+static bool outgoing_ends(const char *name, const char *end)
+{
+    const size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
 // ---- which tensors, of which parts --------------------------------------------------------------
 
 static sg_status outgoing_collect(sg_outgoing *o, const sg_tensor_map *map, sg_error *err)
@@ -85,7 +91,9 @@ static sg_status outgoing_type(sg_outgoing *o, size_t tensor, const sg_outgoing_
                                sg_dtype *dtype, sg_error *err)
 {
     const sg_outgoing_part *first = &o->parts[o->first_part[tensor]];
-    const bool f32 = types->f32 != NULL && strcmp(types->f32, first->piece.tensor) == 0;
+    bool f32 = false;
+    for (const char *const *end = types->f32; end != NULL && *end != NULL; end++)
+        f32 = f32 || outgoing_ends(first->piece.tensor, *end);
     *dtype = f32 ? SG_DTYPE_F32 : first->piece.ndim > 1 ? types->matrices : types->vectors;
     if (*dtype != SG_DTYPE_COUNT) return SG_OK;
     SG_TRY(outgoing_stored(o, first->param, dtype, err));
@@ -152,12 +160,6 @@ static sg_status outgoing_views(sg_outgoing *o, const sg_outgoing_types *types, 
 }
 
 // ---- making one ---------------------------------------------------------------------------------
-
-static bool outgoing_ends(const char *name, const char *end)
-{
-    const size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
 
 // Whether the rows of a parameter are the numbers of heads that turn.
 static bool outgoing_turns(const sg_outgoing *o, const sg_param_spec *spec)
@@ -279,6 +281,17 @@ sg_status sg_outgoing_new(const sg_model_file *file, const sg_tensor_map *map,
     SG_TRY(outgoing_collect(out, map, err));
     SG_TRY(outgoing_group(out, err));
     return outgoing_views(out, types, err);
+}
+
+sg_status sg_outgoing_add(sg_outgoing *o, sg_tensor_view view, sg_error *err)
+{
+    sg_tensor_view *views = sg_realloc(o->views, (o->count + 1) * sizeof *views);
+    if (views == NULL) return outgoing_no_memory(err);
+    o->views = views;
+    o->views[o->count++] = view;
+    o->bytes += (int64_t)view.bytes;
+    o->done += (int64_t)view.bytes;
+    return SG_OK;
 }
 
 void sg_outgoing_free(sg_outgoing *o)

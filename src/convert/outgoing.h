@@ -16,7 +16,7 @@ typedef enum sg_pairing {
 // SG_DTYPE_COUNT: as stored, if that is elements of a floating type, else F32.
 typedef struct sg_outgoing_types {
     sg_dtype matrices, vectors;
-    const char *f32; // a tensor that is F32 in any case, or NULL
+    const char *const *f32; // ends of names of tensors that are F32 in any case; a NULL ends them
 } sg_outgoing_types;
 
 typedef struct sg_outgoing_part {
@@ -50,6 +50,8 @@ typedef struct sg_outgoing {
 sg_status sg_outgoing_new(const sg_model_file *file, const sg_tensor_map *map,
                           const sg_outgoing_types *types, sg_pairing pairing, sg_pool *pool,
                           sg_outgoing *out, sg_error *err);
+// One more tensor, of bytes that outlive this, behind the others.
+sg_status sg_outgoing_add(sg_outgoing *out, sg_tensor_view view, sg_error *err);
 void sg_outgoing_free(sg_outgoing *out);
 
 #endif

@@ -1,12 +1,53 @@
-// Keys are ARCHITECTURE.key (github.com/ggml-org/ggml, docs/gguf.md). Llama's queries and keys are
-// stored so that neighbours turn together; those of the other architectures as Hugging Face has them.
+// Keys are ARCHITECTURE.key (github.com/ggml-org/ggml, docs/gguf.md). Llama's and DeepSeek's queries and
+// keys are stored so that neighbours turn together; those of the others as Hugging Face has them. What
+// llama.cpp has in its code and not in the file (whether shares of experts are renormalised …) is in the
+// table of architectures.
 #include "format/gguf_config.h"
 
 #include <stdio.h>
 #include <string.h>
 
+// What architectures differ in. Experts: softmax over all, the best by it.
+typedef struct gguf_architecture {
+    const char *name, *qk_norm;
+    bool neighbours; // turn together
+    enum { GGUF_EXPERTS_NEVER, GGUF_EXPERTS_MAYBE, GGUF_EXPERTS_ALWAYS } experts;
+    bool renormalise, width; // of experts: shares of a token add up to 1; a width of their own
+    // Experts of every token: none, one with a gate, or as many as the file says, without.
+    enum { GGUF_SHARED_NONE, GGUF_SHARED_GATE, GGUF_SHARED_COUNT } shared;
+} gguf_architecture;
+
+static const gguf_architecture gguf_known[] = {
+    {.name = "llama",
+     .qk_norm = "none",
+     .neighbours = true,
+     .experts = GGUF_EXPERTS_MAYBE,
+     .renormalise = true},
+    {.name = "qwen2", .qk_norm = "none"},
+    {.name = "qwen3", .qk_norm = "head"},
+    {.name = "gpt2", .qk_norm = "none"},
+    {.name = "qwen2moe",
+     .qk_norm = "none",
+     .experts = GGUF_EXPERTS_ALWAYS,
+     .width = true,
+     .shared = GGUF_SHARED_GATE},
+    {.name = "qwen3moe",
+     .qk_norm = "head",
+     .experts = GGUF_EXPERTS_ALWAYS,
+     .renormalise = true,
+     .width = true},
+    {.name = "olmoe", .qk_norm = "full", .experts = GGUF_EXPERTS_ALWAYS},
+    {.name = "deepseek",
+     .qk_norm = "none",
+     .neighbours = true,
+     .experts = GGUF_EXPERTS_ALWAYS,
+     .width = true,
+     .shared = GGUF_SHARED_COUNT},
+};
+
 typedef struct gguf_reading {
     const sg_gguf *file;
+    const gguf_architecture *known;
     const char *architecture;
     sg_config *c;
     sg_error *err;
@@ -40,9 +81,45 @@ static sg_status gguf_token(const gguf_reading *r, const char *key, int64_t *out
     return SG_OK;
 }
 
+static sg_status gguf_refuse(const gguf_reading *r, const char *key, double found,
+                             const char *expected)
+{
+    return sg_fail(r->err, SG_ERR_UNSUPPORTED, "%s: key %s.%s: found %g, expected %s",
+                   sg_gguf_name(r->file), r->architecture, key, found, expected);
+}
+
 static bool gguf_is(const gguf_reading *r, const char *architecture)
 {
     return strcmp(r->architecture, architecture) == 0;
+}
+
+// Factors of single frequencies. Llama 3's are known by their form (low_freq_factor 1, high_freq_factor 4
+// in all that were published); their largest is the factor of the scaling.
+static sg_status gguf_rope_freqs(const gguf_reading *r, const char *scaling)
+{
+    sg_config *c = r->c;
+    const sg_tensor_view *view = sg_gguf_find(r->file, SG_GGUF_ROPE_FREQS);
+    const int64_t pairs = (c->rotary_dim ? c->rotary_dim : c->head_dim) / 2;
+    char shape[192];
+    if (!gguf_is(r, "llama") || strcmp(scaling, "none") != 0)
+        return sg_fail(r->err, SG_ERR_UNSUPPORTED,
+                       "%s: tensor %s: found factors of single frequencies with architecture %.40s "
+                       "and scaling \"%.40s\", expected them with llama and none",
+                       sg_gguf_name(r->file), view->name, r->architecture, scaling);
+    if (view->dtype != SG_DTYPE_F32 || view->ndim != 1 || view->shape[0] != pairs || pairs == 0)
+        return sg_fail(r->err, SG_ERR_MISMATCH, "%s: tensor %s: found %s %s, expected F32 [%lld]",
+                       sg_gguf_name(r->file), view->name, sg_dtype_name(view->dtype),
+                       sg_tensor_view_shape_text(view, shape, sizeof shape), (long long)pairs);
+    for (int64_t i = 0; i < pairs; i++) {
+        float factor;
+        memcpy(&factor, (const char *)view->data + (size_t)i * sizeof factor, sizeof factor);
+        if ((double)factor > c->rope_factor) c->rope_factor = (double)factor;
+    }
+    snprintf(c->rope_scaling, sizeof c->rope_scaling, "llama3");
+    c->rope_low_freq_factor = 1;
+    c->rope_high_freq_factor = 4;
+    c->rope_original_positions = SG_GGUF_ROPE_ORIGINAL;
+    return gguf_int(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
 }
 
 static sg_status gguf_rope(const gguf_reading *r)
@@ -55,12 +132,7 @@ static sg_status gguf_rope(const gguf_reading *r)
     SG_TRY(gguf_int(r, "rope.dimension_count", false, &c->rotary_dim));
     SG_TRY(sg_gguf_get_string(r->file, gguf_key(r, "rope.scaling.type", text), false, &scaling,
                               r->err));
-    if (sg_gguf_find(r->file, "rope_freqs.weight") != NULL)
-        return sg_fail(
-            r->err, SG_ERR_UNSUPPORTED,
-            "%s: tensor rope_freqs.weight: found factors of single frequencies, expected "
-            "none",
-            sg_gguf_name(r->file));
+    if (sg_gguf_find(r->file, SG_GGUF_ROPE_FREQS) != NULL) return gguf_rope_freqs(r, scaling);
     if (strcmp(scaling, "none") == 0) return SG_OK;
     if (strcmp(scaling, "linear") != 0 && strcmp(scaling, "yarn") != 0)
         return sg_fail(r->err, SG_ERR_UNSUPPORTED,
@@ -74,15 +146,91 @@ static sg_status gguf_rope(const gguf_reading *r)
     return gguf_int(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
 }
 
-static sg_status gguf_refuse_experts(const gguf_reading *r)
+// ---- experts ------------------------------------------------------------------------------------
+
+// Keys by which other models of the same names differ.
+static sg_status gguf_experts_as_usual(const gguf_reading *r)
 {
-    int64_t experts = 0;
-    SG_TRY(gguf_int(r, "expert_count", false, &experts));
-    if (experts == 0) return SG_OK;
-    return sg_fail(r->err, SG_ERR_UNSUPPORTED,
-                   "%s: key %s.expert_count: found %lld, expected a model without experts",
-                   sg_gguf_name(r->file), r->architecture, (long long)experts);
+    char text[128];
+    bool norm = r->known->renormalise;
+    int64_t gating = 1, groups = 1; // softmax
+    double scale = 1, clamp = 0;
+    const char *key = "expert_weights_norm";
+    SG_TRY(sg_gguf_get_bool(r->file, gguf_key(r, key, text), false, &norm, r->err));
+    if (norm != r->known->renormalise)
+        return gguf_refuse(r, key, norm ? 1 : 0, r->known->renormalise ? "true" : "false");
+    key = "expert_weights_scale";
+    SG_TRY(gguf_number(r, key, &scale));
+    if (scale != 1 && scale != 0) return gguf_refuse(r, key, scale, "1");
+    key = "expert_gating_func";
+    SG_TRY(gguf_int(r, key, false, &gating));
+    if (gating != 1) return gguf_refuse(r, key, (double)gating, "1, a softmax");
+    key = "expert_group_count";
+    SG_TRY(gguf_int(r, key, false, &groups));
+    if (groups > 1) return gguf_refuse(r, key, (double)groups, "one group");
+    key = "attention.clamp_kqv";
+    SG_TRY(gguf_number(r, key, &clamp));
+    return clamp == 0 ? SG_OK : gguf_refuse(r, key, clamp, "none");
 }
+
+// Widths that a file leaves out are as llama.cpp has them: that of all experts of a token together is
+// feed_forward_length, which is that of one where the architecture knows no other.
+static sg_status gguf_expert_widths(const gguf_reading *r, int64_t dense)
+{
+    sg_config *c = r->c;
+    const bool shares = r->known->shared == GGUF_SHARED_GATE;
+    if (!r->known->width) return SG_OK;
+    c->ffn_intermediate_size = c->ffn_top_k > 0 ? dense / c->ffn_top_k : 0;
+    SG_TRY(gguf_int(r, "expert_feed_forward_length", r->known->shared == GGUF_SHARED_COUNT,
+                    &c->ffn_intermediate_size));
+    if (!shares) return SG_OK;
+    c->ffn_shared_experts = c->ffn_shared_gate = 1;
+    c->ffn_shared_size = dense;
+    return gguf_int(r, "expert_shared_feed_forward_length", false, &c->ffn_shared_size);
+}
+
+// Layers in front that have no experts.
+static sg_status gguf_leading_layers(const gguf_reading *r, int64_t dense)
+{
+    sg_config *c = r->c;
+    int64_t leading = 0;
+    SG_TRY(gguf_int(r, "leading_dense_block_count", false, &leading));
+    if (leading == 0) return SG_OK;
+    if (r->known->shared != GGUF_SHARED_COUNT || leading >= c->num_hidden_layers)
+        return gguf_refuse(r, "leading_dense_block_count", (double)leading,
+                           r->known->shared == GGUF_SHARED_COUNT ? "less than block_count" : "0");
+    if (leading + 1 == c->num_hidden_layers)
+        snprintf(c->ffn_layers, sizeof c->ffn_layers, "%lld", (long long)leading + 1);
+    else
+        snprintf(c->ffn_layers, sizeof c->ffn_layers, "%lld-%lld", (long long)leading + 1,
+                 (long long)c->num_hidden_layers);
+    snprintf(c->ffn_dense, sizeof c->ffn_dense, "glu");
+    c->ffn_dense_size = dense;
+    return SG_OK;
+}
+
+// A model has experts where the architecture must, or the file says so.
+static sg_status gguf_experts(const gguf_reading *r)
+{
+    sg_config *c = r->c;
+    const int64_t dense = c->ffn_intermediate_size;
+    SG_TRY(gguf_int(r, "expert_count", r->known->experts == GGUF_EXPERTS_ALWAYS, &c->ffn_experts));
+    if (c->ffn_experts == 0 && r->known->experts == GGUF_EXPERTS_ALWAYS)
+        return gguf_refuse(r, "expert_count", 0, "at least one");
+    if (c->ffn_experts == 0) return SG_OK;
+    if (r->known->experts == GGUF_EXPERTS_NEVER)
+        return gguf_refuse(r, "expert_count", (double)c->ffn_experts, "a model without experts");
+    snprintf(c->ffn, sizeof c->ffn, "moe");
+    SG_TRY(gguf_int(r, "expert_used_count", true, &c->ffn_top_k));
+    c->ffn_renormalise = r->known->renormalise;
+    if (r->known->shared == GGUF_SHARED_COUNT)
+        SG_TRY(gguf_int(r, "expert_shared_count", false, &c->ffn_shared_experts));
+    SG_TRY(gguf_expert_widths(r, dense));
+    SG_TRY(gguf_leading_layers(r, dense));
+    return gguf_experts_as_usual(r);
+}
+
+// ---- the whole ----------------------------------------------------------------------------------
 
 // The vocabulary is as long as its table.
 static sg_status gguf_vocabulary(const gguf_reading *r)
@@ -109,7 +257,6 @@ static sg_status gguf_read(const gguf_reading *r)
         c->head_dim = c->hidden_size / c->num_attention_heads;
     SG_TRY(gguf_int(r, "context_length", true, &c->max_position_embeddings));
     SG_TRY(gguf_int(r, "feed_forward_length", true, &c->ffn_intermediate_size));
-    SG_TRY(gguf_refuse_experts(r));
     c->rms_norm_eps = 1e-5;
     SG_TRY(gguf_number(r,
                        gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
@@ -122,31 +269,32 @@ static sg_status gguf_read(const gguf_reading *r)
     c->attention_bias =
         sg_gguf_find(r->file, gpt2 ? "blk.0.attn_qkv.bias" : "blk.0.attn_q.bias") != NULL;
     c->attention_out_bias = sg_gguf_find(r->file, "blk.0.attn_output.bias") != NULL;
-    snprintf(c->qk_norm, sizeof c->qk_norm, "%s", gguf_is(r, "qwen3") ? "head" : "none");
+    snprintf(c->qk_norm, sizeof c->qk_norm, "%s", r->known->qk_norm);
     if (gpt2) {
         snprintf(c->norm, sizeof c->norm, "layernorm");
         snprintf(c->positions, sizeof c->positions, "learned");
         snprintf(c->ffn, sizeof c->ffn, "mlp");
         snprintf(c->ffn_activation, sizeof c->ffn_activation, "gelu");
         c->ffn_bias = 1;
-        return SG_OK;
+        return gguf_experts(r); // it has none
     }
     snprintf(c->ffn, sizeof c->ffn, "glu");
     snprintf(c->ffn_activation, sizeof c->ffn_activation, "swiglu");
-    c->rope_interleaved = gguf_is(r, "llama");
+    c->rope_interleaved = r->known->neighbours;
+    SG_TRY(gguf_experts(r));
     return gguf_rope(r);
 }
 
 sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_error *err)
 {
-    static const char *const known[] = {"llama", "qwen2", "qwen3", "gpt2"};
     const char *architecture = NULL;
     SG_TRY(sg_gguf_get_string(file, "general.architecture", true, &architecture, err));
-    const gguf_reading r = {file, architecture, config, err};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (gguf_is(&r, known[i])) return gguf_read(&r);
+    for (size_t i = 0; i < sizeof gguf_known / sizeof *gguf_known; i++) {
+        const gguf_reading r = {file, &gguf_known[i], architecture, config, err};
+        if (gguf_is(&r, gguf_known[i].name)) return gguf_read(&r);
+    }
     return sg_fail(err, SG_ERR_UNSUPPORTED,
-                   "%s: key general.architecture: found \"%.40s\", expected llama, qwen2, qwen3 or "
-                   "gpt2",
+                   "%s: key general.architecture: found \"%.40s\", expected llama, qwen2, qwen3, "
+                   "gpt2, qwen2moe, qwen3moe, olmoe or deepseek",
                    sg_gguf_name(file), architecture);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/end_tokens.h"
 #include "format/json.h"
 
 typedef struct hf_type hf_type;
@@ -46,6 +47,14 @@ static sg_status hf_int(const hf_reading *r, const char *key, bool required, int
     return sg_json_get_int(r->object, r->name, key, required, low, hf_most, out, r->err);
 }
 
+// Layers are looked at one by one here, before anything has checked the configuration.
+static sg_status hf_layers(const hf_reading *r, const char *key)
+{
+    enum { most = 1 << 12 };
+    return sg_json_get_int(r->object, r->name, key, true, 1, most, &r->c->num_hidden_layers,
+                           r->err);
+}
+
 static sg_status hf_bool(const hf_reading *r, const char *key, bool *out)
 {
     return sg_json_get_bool(r->object, r->name, key, false, out, r->err);
@@ -82,20 +91,12 @@ static sg_status hf_must_be(const hf_reading *r, const char *key, const char *ex
     return strcmp(text, expected) == 0 ? SG_OK : hf_refuse(r, key, found, expected);
 }
 
-// An id, or the first of a list of them.
+// An id, or the first of a list of them that the vocabulary has.
 static sg_status hf_token(const hf_reading *r, const char *key, int64_t *id)
 {
-    const json_t *value = hf_find(r, key);
-    *id = -1;
-    if (value == NULL) return SG_OK;
-    if (json_is_array(value)) value = json_array_get(value, 0);
-    if (!json_is_integer(value) || json_integer_value(value) < -1 ||
-        json_integer_value(value) > hf_most)
-        return sg_fail(r->err, SG_ERR_FORMAT, "%s: \"%s\": expected a token id or a list of them",
-                       r->name, key);
-    *id = json_integer_value(value);
-    // Ids beyond the vocabulary occur in files that never use them.
-    if (*id >= r->c->vocab_size) *id = -1;
+    sg_end_tokens ids = {0};
+    SG_TRY(sg_end_tokens_of_json(r->object, r->name, key, r->c->vocab_size, &ids, r->err));
+    *id = ids.count > 0 ? ids.ids[0] : -1;
     return SG_OK;
 }
 
@@ -297,7 +298,7 @@ static sg_status hf_llama(const hf_reading *r)
     c->max_position_embeddings = r->type->positions;
     SG_TRY(hf_int(r, "vocab_size", true, 2, &c->vocab_size));
     SG_TRY(hf_int(r, "hidden_size", true, 1, &c->hidden_size));
-    SG_TRY(hf_int(r, "num_hidden_layers", true, 1, &c->num_hidden_layers));
+    SG_TRY(hf_layers(r, "num_hidden_layers"));
     SG_TRY(hf_int(r, "num_attention_heads", true, 1, &c->num_attention_heads));
     SG_TRY(hf_int(r, "num_key_value_heads", false, 1, &c->num_key_value_heads));
     SG_TRY(hf_int(r, "head_dim", false, 1, &c->head_dim));
@@ -416,6 +417,8 @@ static sg_status hf_read_qwen_moe(const hf_reading *r)
     SG_TRY(hf_int(r, "decoder_sparse_step", false, 1, &p.every));
     SG_TRY(sg_json_get_array(r->object, r->name, "mlp_only_layers", false, &dense, r->err));
     SG_TRY(hf_int(r, "intermediate_size", false, 1, &dense_size));
+    if (json_array_size(dense) > (size_t)c->num_hidden_layers)
+        return hf_refuse(r, "mlp_only_layers", "more layers than there are", "fewer");
     p.dense = dense;
     if (two) {
         c->ffn_shared_experts = 1;
@@ -505,7 +508,7 @@ static sg_status hf_read_gpt2(const hf_reading *r)
     c->max_position_embeddings = r->type->positions;
     SG_TRY(hf_int(r, "vocab_size", true, 2, &c->vocab_size));
     SG_TRY(hf_int(r, "n_embd", true, 1, &c->hidden_size));
-    SG_TRY(hf_int(r, "n_layer", true, 1, &c->num_hidden_layers));
+    SG_TRY(hf_layers(r, "n_layer"));
     SG_TRY(hf_int(r, "n_head", true, 1, &c->num_attention_heads));
     SG_TRY(hf_int(r, "n_positions", false, 1, &c->max_position_embeddings));
     c->ffn_intermediate_size = 4 * c->hidden_size;

@@ -204,7 +204,8 @@ static bool write_template_text(const sg_hf_tokenizer *hf, const char *id, int t
 static json_t *write_post(const sg_hf_tokenizer *hf)
 {
     const sg_hf_pre *level = sg_hf_byte_level(hf);
-    if (hf->prefix_count == 0 && hf->suffix_count == 0)
+    // An empty template says that nothing surrounds a text; none says nothing.
+    if (!hf->has_template)
         return level == NULL ? json_null() : write_byte_level(level->add_prefix_space, true, true);
     json_t *single = json_array(), *pair = json_array(), *table = json_object();
     if (single == NULL || pair == NULL || table == NULL ||

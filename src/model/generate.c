@@ -58,15 +58,18 @@ static sg_status generator_check_prompt(const generator *g, int64_t count, sg_er
 static sg_status generator_prompt(generator *g, const char *prompt, sg_error *err)
 {
     const sg_config *c = &g->model->config;
-    int32_t *ids, bos = (int32_t)c->bos_token_id;
+    int32_t *ids, bos;
     const int32_t *begin;
     size_t count, begin_count;
-    if (!sg_tokenizer_begin(g->tokenizer, &begin, &begin_count)) {
-        begin = &bos;
-        begin_count = bos >= 0 ? 1 : 0;
-    }
-    if (g->options->plain_start) begin_count = 0;
+    sg_model_begin(g->model, g->tokenizer, &bos, &begin, &begin_count);
     SG_TRY(sg_tokenizer_encode(g->tokenizer, prompt, strlen(prompt), NULL, &ids, &count, err));
+    if (g->options->plain_start) {
+        begin_count = 0;
+    } else if (begin_count + count == 0 && c->bos_token_id >= 0) { // something must be fed
+        bos = (int32_t)c->bos_token_id;
+        begin = &bos;
+        begin_count = 1;
+    }
     g->count = (int64_t)(begin_count + count);
     sg_status status = generator_check_prompt(g, g->count, err);
     if (status == SG_OK) {
@@ -97,7 +100,7 @@ static void generator_say(generator *g)
 static bool generator_ends(const generator *g, int32_t token)
 {
     if (g->options->ignore_eos) return false;
-    if (token == g->model->config.eos_token_id) return true;
+    if (sg_end_tokens_has(&g->model->ends, token)) return true;
     for (size_t i = 0; i < g->options->end_count; i++)
         if (token == g->options->ends[i]) return true;
     return false;

@@ -31,6 +31,7 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
     m->context = context;
     m->config = *config;
     sg_status status = sg_config_complete(&m->config, err);
+    m->ends = sg_end_tokens_one(m->config.eos_token_id);
     if (status == SG_OK) status = sg_config_params(&m->config, &m->params, err);
     if (status == SG_OK) {
         m->values = sg_alloc_zero(m->params.count, sizeof *m->values);
@@ -98,6 +99,22 @@ void sg_model_free(sg_model *m)
 const sg_config *sg_model_config(const sg_model *model)
 {
     return &model->config;
+}
+
+const int32_t *sg_model_ends(const sg_model *model, size_t *count)
+{
+    *count = model->ends.count;
+    return model->ends.ids;
+}
+
+void sg_model_begin(const sg_model *m, const sg_tokenizer *tokenizer, int32_t *bos,
+                    const int32_t **begin, size_t *count)
+{
+    if (sg_tokenizer_begin(tokenizer, begin, count)) return;
+    const bool ours = m->map == NULL || m->map == sg_tensor_map_find("sgatlin");
+    *bos = (int32_t)m->config.bos_token_id;
+    *begin = bos;
+    *count = ours && *bos >= 0 ? 1 : 0;
 }
 
 // ---- opening ----------------------------------------------------------------------------------
@@ -189,6 +206,7 @@ static sg_status model_of_file(sg_context *context, sg_model_file *file, sg_mode
     }
     (*model)->file = file;
     (*model)->map = file->map;
+    (*model)->ends = file->ends;
     status =
         sg_model_file_check(file->map, &file->tensors, &(*model)->config, &(*model)->params, err);
     if (status == SG_OK) return SG_OK;

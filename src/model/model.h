@@ -19,6 +19,7 @@ struct sg_model {
     sg_model_file *file;      // while values point into it; such a model is read-only
     sg_rope_table rope;       // max_position_embeddings positions
     sg_narrow_set narrow;     // weights stored otherwise, for decoding
+    sg_end_tokens ends;       // of a text: config.eos_token_id, and more where a file says so
     const sg_tensor_map *map; // of the file it came from; NULL: names are ours
     sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
 };
@@ -30,6 +31,11 @@ sg_status sg_model_from_file(sg_context *context, const sg_config *config,
 // in writable memory; otherwise as sg_model_open.
 sg_status sg_model_take_file(sg_context *context, sg_model_file *file, bool copy, sg_model **model,
                              sg_error *err);
+// What goes in front of a text: what the tokenizer's template says; where it has none, the BOS of a model
+// of ours, as rows of training data begin, and nothing for models of others, as in their authors' library.
+// bos: memory for *begin (*count).
+void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_t *bos,
+                    const int32_t **begin, size_t *count);
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as
 // sg_model_open_narrow. The model is as it was on failure.
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);

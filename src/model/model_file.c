@@ -13,6 +13,7 @@
 #include "format/json.h"
 #include "format/model_folder.h"
 #include "model/config.h"
+#include "model/gguf_rope.h"
 #include "model/tensor_read.h"
 
 enum { file_config_limit = 16 << 20 };
@@ -91,16 +92,60 @@ static sg_status file_read_config(sg_model_file *f, const char *folder, sg_error
             if (status == SG_OK && sg_config_complete(&f->config, err) != SG_OK)
                 status = sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
         }
+        if (status == SG_OK)
+            status = sg_end_tokens_of_json(object, path, "eos_token_id", f->config.vocab_size,
+                                           &f->ends, err);
         json_decref(object);
     }
     sg_free(text);
     return status;
 }
 
+// Folders that people take for models.
+static sg_status file_check_folder(const char *folder, sg_error *err)
+{
+    char config[SG_PATH_MAX], adapter[SG_PATH_MAX];
+    SG_TRY(sg_path_join(config, sizeof config, folder, "config.json", err));
+    SG_TRY(sg_path_join(adapter, sizeof adapter, folder, "adapter_config.json", err));
+    if (sg_path_exists(config) || !sg_path_exists(adapter)) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "%s: found low-rank adapters, expected the model that they are for, and them "
+                   "beside it",
+                   folder);
+}
+
+// Files that people take for models, and that would else be told to be damaged ones of llama2.c: that
+// begins with sizes, which no eight characters of text are, nor a header's length below 2^32.
+static sg_status file_check_start(const char *path, sg_error *err)
+{
+    sg_map map;
+    SG_TRY(sg_map_open(path, &map, err));
+    const unsigned char *data = map.data;
+    bool text = map.bytes > 0, tensors = map.bytes > 8 && data[8] == '{';
+    for (size_t i = 0; i < 8 && i < map.bytes; i++) {
+        text = text && (data[i] == '\t' || data[i] == '\n' || data[i] == '\r' ||
+                        (data[i] >= ' ' && data[i] < 0x7f));
+        tensors = tensors && (i < 4 || data[i] == 0);
+    }
+    sg_map_close(&map);
+    if (tensors)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: found a safetensors file, expected the folder it lies in, with its "
+                       "config.json",
+                       path);
+    if (text)
+        return sg_fail(err, SG_ERR_FORMAT,
+                       "%s: found text, expected a model folder, a GGUF file or one of llama2.c",
+                       path);
+    return SG_OK;
+}
+
 static sg_status file_open_folder(sg_model_file *f, const char *folder, sg_error *err)
 {
     SG_TRY(sg_model_folder_recover(folder, err));
+    SG_TRY(file_check_folder(folder, err));
     SG_TRY(file_read_config(f, folder, err));
+    SG_TRY(sg_end_tokens_of_folder(folder, f->config.vocab_size, &f->ends, err));
     SG_TRY(sg_safetensors_open(folder, &f->safetensors, err));
     f->tensors = sg_tensors_of_safetensors(f->safetensors);
     return SG_OK;
@@ -112,8 +157,10 @@ static sg_status file_open_gguf(sg_model_file *f, const char *path, sg_error *er
     f->tensors = (sg_tensors){f->gguf, sg_gguf_name(f->gguf), gguf_count, gguf_at, gguf_find};
     snprintf(f->type, sizeof f->type, "gguf");
     SG_TRY(sg_gguf_config_read(f->gguf, &f->config, err));
-    if (sg_config_complete(&f->config, err) == SG_OK) return SG_OK;
-    return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
+    if (sg_config_complete(&f->config, err) != SG_OK)
+        return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
+    SG_TRY(sg_gguf_rope_check(f->gguf, &f->config, err));
+    return sg_end_tokens_of_gguf(f->gguf, f->config.vocab_size, &f->ends, err);
 }
 
 static sg_status file_open_llama2c(sg_model_file *f, const char *path, sg_error *err)
@@ -141,6 +188,7 @@ static sg_status file_open_llama2c(sg_model_file *f, const char *path, sg_error 
                             .ffn = "glu",
                             .ffn_activation = "swiglu",
                             .ffn_intermediate_size = s->hidden_dim};
+    f->ends = sg_end_tokens_one(f->config.eos_token_id);
     if (sg_config_complete(&f->config, err) == SG_OK) return SG_OK;
     return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
 }
@@ -156,8 +204,11 @@ static sg_status file_open(sg_model_file *f, const char *path, sg_error *err)
         SG_TRY(file_open_folder(f, path, err));
     } else {
         SG_TRY(sg_gguf_detect(path, &gguf, err));
+        if (!gguf) SG_TRY(file_check_start(path, err));
         SG_TRY(gguf ? file_open_gguf(f, path, err) : file_open_llama2c(f, path, err));
     }
+    // A folder may say it in generation_config.json alone.
+    if (f->config.eos_token_id < 0 && f->ends.count > 0) f->config.eos_token_id = f->ends.ids[0];
     f->map = sg_tensor_map_find(f->type);
     if (f->map != NULL) return SG_OK;
     return sg_fail(err, SG_ERR_INTERNAL, "%s: no rules for the tensors of %s", path, f->type);

@@ -3,14 +3,16 @@
 #ifndef SG_MODEL_MODEL_FILE_H
 #define SG_MODEL_MODEL_FILE_H
 
+#include "format/end_tokens.h"
 #include "format/gguf.h"
 #include "format/llama2c.h"
 #include "format/safetensors.h"
 #include "model/tensor_map.h"
 
 typedef struct sg_model_file {
-    sg_config config; // complete
-    char type[32];    // "sgatlin", a model_type of the Hugging Face library, "gguf", "llama2c"
+    sg_config config;   // complete
+    sg_end_tokens ends; // all that end a text, config.eos_token_id the first of them
+    char type[32];      // "sgatlin", a model_type of the Hugging Face library, "gguf", "llama2c"
     const sg_tensor_map *map;
     sg_tensors tensors;
     sg_safetensors *safetensors; // one of these owns the tensors

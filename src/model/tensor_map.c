@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/gguf_config.h"
 
 typedef enum map_how {
     MAP_SAME,          // as it is
@@ -16,9 +17,11 @@ typedef enum map_how {
     MAP_THIRD,         // ours is the part-th of three runs of rows: q, k, v
     MAP_THIRD_TURNED,  // of three runs of columns
     MAP_HEAD_THIRD,    // the same for each head on its own
+    MAP_ROW,           // a vector for our one row
     MAP_HALF,          // theirs is the part-th half of ours: gates, values
     MAP_EXPERT,        // a tensor for each expert
     MAP_EXPERT_HALF,   // two of them, each the part-th half of an expert
+    MAP_STACKED_HALF,  // the same, theirs one tensor (E, out / 2, in) each
     MAP_EXPERT_TURNED, // one tensor (E, in, out) for (E, out, in)
     MAP_MXFP4          // NAME_blocks (…, in/32, 16) and NAME_scales (…, in/32) of bytes
 } map_how;
@@ -181,6 +184,21 @@ static const map_rule gguf_fused_rules[] = {
     {ATTN "v_proj.bias", BLK "attn_qkv.bias", MAP_THIRD, 2},
     {0}};
 
+// Experts stacked, as they are written, or one by one as old files have them.
+static const map_rule gguf_experts_rules[] = {
+    {LAYER "mlp.router.weight", BLK "ffn_gate_inp.weight", MAP_SAME, 0},
+    {EXPERT "gate_up_proj.weight", BLK "ffn_gate_exps.weight", MAP_STACKED_HALF, 0},
+    {EXPERT "gate_up_proj.weight", BLK "ffn_up_exps.weight", MAP_STACKED_HALF, 1},
+    {EXPERT "gate_up_proj.weight", BLK "ffn_gate.{e}.weight", MAP_EXPERT_HALF, 0},
+    {EXPERT "gate_up_proj.weight", BLK "ffn_up.{e}.weight", MAP_EXPERT_HALF, 1},
+    {EXPERT "down_proj.weight", BLK "ffn_down_exps.weight", MAP_SAME, 0},
+    {EXPERT "down_proj.weight", BLK "ffn_down.{e}.weight", MAP_EXPERT, 0},
+    {SHARED "gate_up_proj.weight", BLK "ffn_gate_shexp.weight", MAP_HALF, 0},
+    {SHARED "gate_up_proj.weight", BLK "ffn_up_shexp.weight", MAP_HALF, 1},
+    {SHARED "down_proj.weight", BLK "ffn_down_shexp.weight", MAP_SAME, 0},
+    {LAYER "mlp.shared_expert_gate.weight", BLK "ffn_gate_inp_shexp.weight", MAP_ROW, 0},
+    {0}};
+
 static const map_rule gguf_rules[] = {
     {"model.embed_tokens.weight", "token_embd.weight", MAP_SAME, 0},
     {"model.embed_positions.weight", "position_embd.weight", MAP_SAME, 0},
@@ -257,7 +275,7 @@ static const sg_tensor_map maps[] = {
      .rules = {opt_rules},
      .prefixes = {"model.", ""},
      .probe = "decoder.embed_tokens.weight"},
-    {.type = "gguf", .rules = {gguf_rules, gguf_fused_rules}, .skips = {"rope_freqs.weight"}},
+    {.type = "gguf", .rules = {gguf_rules, gguf_fused_rules, gguf_experts_rules}},
     {.type = "gguf.gpt2", .rules = {gguf_fused_rules, gguf_rules}}, // as it is written
     {.type = "llama2c", .rules = {llama2c_rules}},
 };
@@ -404,14 +422,21 @@ static sg_status map_head_thirds(const map_work *w, const map_rule *rule)
     return SG_OK;
 }
 
-// Experts are the first dimension of the parameter. `of` rules make up one of them.
-static sg_status map_experts(const map_work *w, const map_rule *rule, int of)
+// Experts are the first dimension of the parameter. `of` rules make up one of them; stacked: each rule
+// is one tensor of all experts.
+static sg_status map_experts(const map_work *w, const map_rule *rule, int of, bool stacked)
 {
     const int64_t experts = w->spec->shape[0], rows = w->rows / experts / of;
     for (int64_t e = 0; e < experts; e++)
-        for (int i = 0; i < of; i++)
-            SG_TRY(map_named(w, rule + i, e,
-                             map_matrix(w, rows, w->width, (e * of + i) * rows, rows)));
+        for (int i = 0; i < of; i++) {
+            sg_piece piece = map_matrix(w, rows, w->width, (e * of + i) * rows, rows);
+            if (stacked) {
+                piece.ndim = 3;
+                memcpy(piece.shape, (int64_t[]){experts, rows, w->width}, 3 * sizeof *piece.shape);
+                piece.row = e * rows;
+            }
+            SG_TRY(map_named(w, rule + i, e, piece));
+        }
     return SG_OK;
 }
 
@@ -478,14 +503,18 @@ static sg_status map_apply(const map_work *w, const map_rule *rule)
         return map_named(w, rule, 0, piece);
     case MAP_HEAD_THIRD:
         return map_head_thirds(w, rule);
+    case MAP_ROW:
+        return map_named(w, rule, 0, (sg_piece){.count = R, .ndim = 1, .shape = {k}});
     case MAP_HALF:
         for (int i = 0; i < 2; i++)
             SG_TRY(map_named(w, rule + i, 0, map_matrix(w, R / 2, k, i * (R / 2), R / 2)));
         return SG_OK;
     case MAP_EXPERT:
-        return map_experts(w, rule, 1);
+        return map_experts(w, rule, 1, false);
     case MAP_EXPERT_HALF:
-        return map_experts(w, rule, 2);
+        return map_experts(w, rule, 2, false);
+    case MAP_STACKED_HALF:
+        return map_experts(w, rule, 2, true);
     case MAP_EXPERT_TURNED:
         return map_experts_turned(w, rule);
     case MAP_MXFP4:
@@ -555,6 +584,9 @@ bool sg_tensor_map_skips(const sg_tensor_map *map, const sg_config *config, cons
         const size_t m = strlen(map->skips[i]);
         if (n >= m && strcmp(tensor + n - m, map->skips[i]) == 0) return true;
     }
+    // Factors that the configuration holds otherwise (gguf_rope.h).
+    if (strcmp(map->type, "gguf") == 0 && strcmp(tensor, SG_GGUF_ROPE_FREQS) == 0)
+        return strcmp(config->rope_scaling, "llama3") == 0;
     // A classifier that is the embedding may be written out all the same.
     return map->rules[0] != NULL && !config->untied_classifier &&
            (strcmp(tensor, "lm_head.weight") == 0 || strcmp(tensor, "embed_out.weight") == 0);

@@ -73,6 +73,8 @@ typedef struct sg_rope_options {
 sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_rope_options *options,
                             sg_error *err);
 void sg_rope_table_free(sg_rope_table *table);
+// Frequency `pair` (0 to dim/2 - 1), scaled.
+double sg_rope_frequency(const sg_rope_options *options, int64_t pair);
 sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t head_dim,
                    int64_t length, const int64_t *start);
 

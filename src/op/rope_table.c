@@ -78,7 +78,7 @@ static double rope_yarn(const sg_rope_options *o, int64_t pair, double w)
     return w / o->factor * ramp + w * (1 - ramp);
 }
 
-static double rope_frequency(const sg_rope_options *o, int64_t pair)
+double sg_rope_frequency(const sg_rope_options *o, int64_t pair)
 {
     double w = pow(o->theta, -2.0 * (double)pair / (double)o->dim);
     switch (o->kind) {
@@ -131,7 +131,7 @@ sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_ro
     }
     table->sin = table->cos + count;
     for (int64_t i = 0; i < table->half; i++)
-        frequency[i] = rope_frequency(options, i);
+        frequency[i] = sg_rope_frequency(options, i);
     rope_fill(table, frequency, rope_length(options));
     sg_free(frequency);
     return SG_OK;

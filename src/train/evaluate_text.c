@@ -54,7 +54,7 @@ static sg_status text_check(text_evaluator *e, sg_error *err)
 static sg_status text_ids(text_evaluator *e, const sg_tokenizer *tokenizer, const char *text,
                           size_t bytes, sg_error *err)
 {
-    int32_t *ids, bos = (int32_t)e->model->config.bos_token_id;
+    int32_t *ids, bos;
     const int32_t *begin;
     size_t count, begin_count;
     if (sg_tokenizer_vocab_size(tokenizer) > e->model->config.vocab_size)
@@ -62,10 +62,7 @@ static sg_status text_ids(text_evaluator *e, const sg_tokenizer *tokenizer, cons
             err, SG_ERR_MISMATCH,
             "the tokenizer has %d tokens, expected at most the model's vocabulary of %lld",
             sg_tokenizer_vocab_size(tokenizer), (long long)e->model->config.vocab_size);
-    if (!sg_tokenizer_begin(tokenizer, &begin, &begin_count)) {
-        begin = &bos;
-        begin_count = bos >= 0 ? 1 : 0;
-    }
+    sg_model_begin(e->model, tokenizer, &bos, &begin, &begin_count);
     SG_TRY(sg_tokenizer_encode(tokenizer, text, bytes, NULL, &ids, &count, err));
     e->ids = sg_alloc_array(begin_count + count + 1, sizeof *e->ids);
     if (e->ids != NULL) {

@@ -71,5 +71,6 @@ sg_status sg_run_init_open(sg_context *context, sg_run_settings *s, bool copy, s
     }
     SG_TRY(sg_model_take_file(context, file, copy, model, err));
     (*model)->config = s->options.config;
+    (*model)->ends = sg_end_tokens_one((*model)->config.eos_token_id);
     return SG_OK;
 }

@@ -7,6 +7,7 @@
 #include "format/gguf.h"
 #include "format/gguf_config.h"
 #include "model/config.h"
+#include "model/gguf_rope.h"
 #include "model/model_file.h"
 #include "model/tensor_read.h"
 #include "text/tokenizer.h"
@@ -36,6 +37,7 @@ static void use_model(const sg_gguf *file, size_t size)
     sg_param_list params;
     sg_status status = sg_gguf_config_read(file, &config, &err);
     if (status == SG_OK) status = sg_config_complete(&config, &err);
+    if (status == SG_OK) status = sg_gguf_rope_check(file, &config, &err);
     if (status == SG_OK) status = sg_config_params(&config, &params, &err);
     if (status != SG_OK) {
         if (err.message[0] == '\0') abort();

@@ -350,7 +350,9 @@ int main(void)
         "qwen3",     "gpt2",         "gpt_neox",      "gpt_neox_sequential",
         "opt",       "mixtral",      "olmoe",         "qwen2_moe",
         "qwen3_moe", "gpt_oss",      "gpt_oss_mxfp4", "deepseek"};
-    static const char *const ggufs[] = {"gguf_llama", "gguf_qwen3", "gguf_gpt2"};
+    static const char *const ggufs[] = {"gguf_llama",    "gguf_llama3",  "gguf_qwen3",
+                                        "gguf_gpt2",     "gguf_mixtral", "gguf_qwen2moe",
+                                        "gguf_qwen3moe", "gguf_olmoe",   "gguf_deepseek"};
     enum { count = sizeof names / sizeof *names, all = count + sizeof ggufs / sizeof *ggufs };
     struct CMUnitTest tests[all + 2];
     for (int i = 0; i < all; i++) {

@@ -195,13 +195,17 @@ static void test_checkpoint(void **state)
 // Experts in MXFP4, and GGUF's blocks: f32 where they go.
 static void test_blocks(void **state)
 {
-    static const char *const names[] = {"gguf_llama", "gguf_qwen3", "gguf_gpt2"};
-    static const char *const types[] = {"llama", "qwen3", "gpt2"};
+    static const char *const names[] = {"gguf_llama",    "gguf_llama3",  "gguf_qwen3",
+                                        "gguf_gpt2",     "gguf_mixtral", "gguf_qwen2moe",
+                                        "gguf_qwen3moe", "gguf_olmoe",   "gguf_deepseek"};
+    static const char *const types[] = {"llama",     "llama",     "qwen3", "gpt2",   "mixtral",
+                                        "qwen2_moe", "qwen3_moe", "olmoe", "sgatlin"};
+    enum { count = sizeof names / sizeof *names };
     (void)state;
     const char *from = bring_checkpoint("gpt_oss_mxfp4");
     assert_string_equal(convert(from, SG_CONVERT_HF, NULL, "/oss").type, "gpt_oss");
     expect_same(from, "/oss");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < count; i++) {
         char path[800], file[64], to[64], again[64];
         snprintf(path, sizeof path, "%s/golden/checkpoints/%s/model.gguf", SG_TEST_DIR, names[i]);
         snprintf(file, sizeof file, "/%s.gguf", names[i]);
@@ -327,6 +331,23 @@ static void test_gguf(void **state)
         {"glu ffn_activation=swiglu qk_norm=none attention_bias=1 rope_scaling=yarn rope_factor=4",
          "qwen2"},
         {"glu ffn_activation=swiglu rope_theta=5000", "qwen3"},
+        {"glu ffn_activation=swiglu qk_norm=none rope_scaling=llama3 rope_factor=8 "
+         "rope_original_positions=64",
+         "llama"},
+        {"moe ffn_activation=swiglu qk_norm=none ffn_renormalise=1 rope_scaling=llama3 "
+         "rope_factor=32 rope_original_positions=8192 rope_theta=500000",
+         "llama"},
+        {"moe ffn_activation=swiglu ffn_renormalise=1", "qwen3moe"},
+        {"moe ffn_activation=swiglu qk_norm=full untied_classifier=1", "olmoe"},
+        {"moe ffn_activation=swiglu qk_norm=none attention_bias=1 ffn_shared_experts=1 "
+         "ffn_shared_gate=1 ffn_shared_size=10 untied_classifier=1",
+         "qwen2moe"},
+        {"moe ffn_activation=swiglu qk_norm=none ffn_shared_experts=2 untied_classifier=1 "
+         "ffn_layers=2 ffn_dense=glu ffn_dense_size=20",
+         "deepseek"},
+        {"moe ffn_activation=swiglu qk_norm=none ffn_shared_experts=1 untied_classifier=1 "
+         "num_hidden_layers=4 ffn_layers=3-4 ffn_dense=glu ffn_dense_size=20",
+         "deepseek"},
         {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
          "positions=learned",
          "gpt2"}};
@@ -342,8 +363,76 @@ static void test_gguf(void **state)
         expect_same(from, to);
         // Pairs that were moved are moved back.
         convert(to, SG_CONVERT_HF, NULL, back);
-        if (i != 2) expect_same(from, back); // our own type keeps neighbours
+        sg_model *m;
+        sg_error err = {0};
+        must(sg_model_open(context, back, &m, &err), &err);
+        const bool kept = m->config.rope_interleaved != 0; // as our own type does
+        sg_model_free(m);
+        if (!kept) expect_same(from, back);
     }
+}
+
+// The keys of a file that say numbers and words, in another.
+static void copy_keys(const sg_gguf *file, sg_gguf_metadata *m)
+{
+    for (size_t i = 0; i < sg_gguf_value_count(file); i++) {
+        const sg_gguf_value *value = sg_gguf_value_at(file, i);
+        int64_t integer = 0;
+        double number = 0;
+        if (value->is_array) continue;
+        if (value->type == SG_GGUF_STRING)
+            sg_gguf_put_string(m, value->key, value->text);
+        else if (sg_gguf_get_int(file, value->key, true, 0, UINT32_MAX, &integer, NULL) == SG_OK)
+            sg_gguf_put_u32(m, value->key, (uint32_t)integer);
+        else if (sg_gguf_get_number(file, value->key, true, &number, NULL) == SG_OK)
+            sg_gguf_put_f32(m, value->key, (float)number);
+    }
+}
+
+// Files of the first Mixtral have a tensor for each expert.
+static void test_gguf_single_experts(void **state)
+{
+    static const char *const stacks[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
+    static const char *const single[] = {"ffn_gate", "ffn_up", "ffn_down"};
+    sg_error err = {0};
+    sg_gguf *file;
+    char path[800];
+    (void)state;
+    make_context();
+    snprintf(path, sizeof path, "%s/golden/checkpoints/gguf_mixtral/model.gguf", SG_TEST_DIR);
+    bring(path, "/stacked.gguf");
+    must(sg_gguf_open("/stacked.gguf", &file, &err), &err);
+    sg_gguf_metadata *m = sg_gguf_metadata_new();
+    assert_non_null(m);
+    copy_keys(file, m);
+    sg_tensor_view views[80];
+    char names[80][64];
+    size_t n = 0;
+    for (size_t i = 0; i < sg_gguf_count(file); i++) {
+        const sg_tensor_view *view = sg_gguf_at(file, i);
+        int s = -1;
+        for (int k = 0; k < 3; k++)
+            if (strstr(view->name, stacks[k]) != NULL) s = k;
+        if (s < 0) {
+            views[n++] = *view;
+            continue;
+        }
+        assert_int_equal(view->shape[0], 4);
+        for (int64_t e = 0; e < 4; e++) {
+            snprintf(names[n], sizeof names[n], "blk.%d.%s.%d.weight", atoi(view->name + 4),
+                     single[s], (int)e);
+            views[n] = sg_tensor_view_make(names[n], view->dtype, 2, view->shape + 1,
+                                           (const char *)view->data + view->bytes / 4 * (size_t)e);
+            n++;
+        }
+    }
+    must(sg_gguf_write("/single.gguf", m, views, n, &err), &err);
+    sg_gguf_metadata_free(m);
+    sg_gguf_close(file);
+    expect_same("/stacked.gguf", "/single.gguf");
+    // They go out stacked.
+    convert("/single.gguf", SG_CONVERT_GGUF, NULL, "/again.gguf");
+    expect_same("/stacked.gguf", "/again.gguf");
 }
 
 static void test_gguf_types(void **state)
@@ -398,6 +487,23 @@ static void test_gguf_refusals(void **state)
         {"glu ffn_activation=swiglu sliding_window=5", "sliding_window"},
         {"glu ffn_activation=swiglu ffn_bias=1", "ffn_bias"},
         {"glu ffn_activation=swiglu rope_scaling=llama3 rope_factor=8", "rope_scaling"},
+        {"glu ffn_activation=swiglu qk_norm=none rope_scaling=llama3 rope_factor=8 "
+         "rope_low_freq_factor=2",
+         "rope_low_freq_factor: found 2, expected 1 for GGUF's llama"},
+        {"glu ffn_activation=swiglu qk_norm=none rope_scaling=llama3 rope_factor=8 rope_theta=10 "
+         "rope_original_positions=8192",
+         "rope_factor: found 8, which scales no frequency by all of it"},
+        {"moe ffn_activation=swiglu qk_norm=none", "ffn_renormalise: found 0, expected 1"},
+        {"moe ffn_activation=swiglu ffn_score=sigmoid ffn_renormalise=1", "ffn_score"},
+        {"moe ffn_activation=swiglu qk_norm=full", "untied_classifier: found 0, expected 1"},
+        {"moe ffn_activation=swiglu qk_norm=full untied_classifier=1 clip_qkv=3", "clip_qkv"},
+        {"moe ffn_activation=swiglu ffn_renormalise=1 ffn_layers=2 ffn_dense=glu", "ffn_layers"},
+        {"moe ffn_activation=swiglu qk_norm=none ffn_shared_experts=2 ffn_layers=1 ffn_dense=glu "
+         "untied_classifier=1",
+         "ffn_layers"},
+        {"moe ffn_activation=swiglu qk_norm=none ffn_shared_experts=2 head_dim=4 "
+         "untied_classifier=1",
+         "head_dim: found 4, expected 8 for GGUF's deepseek"},
         {"mlp norm=layernorm qk_norm=none", "attention_bias: found 0, expected 1"},
         {"mlp norm=layernorm", "qk_norm: found \"head\""},
     };
@@ -475,6 +581,66 @@ static void check_tokenizer(const char *name, const char *refusal)
         sg_tokenizer_free(u);
     }
     sg_tokenizer_free(t);
+}
+
+// How many ids go in front of a text, as generate has it.
+static size_t begins_with(const char *path, int32_t bos)
+{
+    sg_error err = {0};
+    sg_model *m;
+    sg_tokenizer *t;
+    int32_t room;
+    const int32_t *begin;
+    size_t count;
+    must(sg_model_open(context, path, &m, &err), &err);
+    must(sg_tokenizer_open(path, &t, &err), &err);
+    sg_model_begin(m, t, &room, &begin, &count);
+    if (count > 0) assert_int_equal(begin[0], bos);
+    sg_tokenizer_free(t);
+    sg_model_free(m);
+    return count;
+}
+
+// What begins a text goes along, also where the tokenizer has no template and so the kind of model decides.
+static void test_begin(void **state)
+{
+    static const char *const ours[] = {"/smollm", "/same", "/llama", "/ours.gguf", "/again"};
+    static const char *const theirs[] = {"/llama", "/theirs.gguf", "/back"};
+    sg_error err = {0};
+    sg_tokenizer *t;
+    sg_model *m;
+    char path[800];
+    (void)state;
+    make_context();
+    snprintf(path, sizeof path, "%s/golden/tokenizer/smollm.json", SG_TEST_DIR);
+    bring(path, "/smollm.json");
+    must(sg_tokenizer_open("/smollm.json", &t, &err), &err);
+    sg_config c =
+        tiny_config("glu ffn_activation=swiglu qk_norm=none", sg_tokenizer_vocab_size(t), 16);
+    c.bos_token_id = 2;
+    must(sg_model_new(context, &c, 5, &m, &err), &err);
+    must(sg_model_save(m, t, "/smollm", &err), &err);
+    sg_model_free(m);
+    sg_tokenizer_free(t);
+    convert("/smollm", SG_CONVERT_SGATLIN, NULL, "/same");
+    convert("/smollm", SG_CONVERT_HF, "llama", "/llama");
+    convert("/smollm", SG_CONVERT_GGUF, NULL, "/ours.gguf");
+    convert("/ours.gguf", SG_CONVERT_HF, NULL, "/again");
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (begins_with(ours[i], 2) != 1) fail_msg("%s: no BOS", ours[i]);
+    // As if the library had written it.
+    size_t bytes, other;
+    const unsigned char *with = memory_fs_bytes(disk, "/llama/tokenizer.json", &bytes);
+    const unsigned char *plain = memory_fs_bytes(disk, "/smollm/tokenizer.json", &other);
+    assert_true(with != NULL && plain != NULL && bytes != other);
+    char *copy = sg_strndup((const char *)plain, other);
+    assert_non_null(copy);
+    must(sg_file_write_atomic("/llama/tokenizer.json", copy, other, &err), &err);
+    sg_free(copy);
+    convert("/llama", SG_CONVERT_GGUF, NULL, "/theirs.gguf");
+    convert("/theirs.gguf", SG_CONVERT_HF, NULL, "/back");
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        if (begins_with(theirs[i], 2) != 0) fail_msg("%s: found a BOS", theirs[i]);
 }
 
 // The template goes from folder to file and back.
@@ -691,6 +857,8 @@ static void test_npy(void **state)
         while (strcmp(m->params.specs[p].name, names[i]) != 0)
             p++;
         must(sg_export_npy(from, names[i], "/x.npy", &err), &err);
+        assert_int_equal(sg_export_npy(from, names[i], "/x.npy", &err), SG_ERR_ARGUMENT);
+        assert_non_null(strstr(err.message, "/x.npy: is there already"));
         must(sg_npy_open("/x.npy", &npy, &err), &err);
         assert_int_equal(npy.view.dtype, SG_DTYPE_F32);
         assert_int_equal(npy.view.ndim, m->params.specs[p].rank);
@@ -698,6 +866,7 @@ static void test_npy(void **state)
                             (size_t)npy.view.ndim * sizeof(int64_t));
         assert_memory_equal(npy.view.data, m->values[p], npy.view.bytes);
         sg_npy_close(&npy);
+        must(sg_path_remove("/x.npy", &err), &err);
     }
     sg_model_free(m);
     must(sg_export_npy(from, "model.layers.1.mlp.up_proj.weight", "/up.npy", &err), &err);
@@ -726,10 +895,12 @@ int main(void)
                   {"heads", test_heads},
                   {"gguf", test_gguf},
                   {"gguf_types", test_gguf_types},
+                  {"gguf_single_experts", test_gguf_single_experts},
                   {"gguf_refusals", test_gguf_refusals},
                   {"gguf_tokenizers", test_gguf_tokenizers},
                   {"gguf_scores", test_gguf_scores},
                   {"chat", test_chat},
+                  {"begin", test_begin},
                   {"dtypes", test_dtypes},
                   {"overflow", test_overflow},
                   {"path", test_path},

@@ -249,17 +249,25 @@ def make(name):
 
 # ---- GGUF: every tensor in a type of its own, what the types stand for in the model ----------------
 
-GGUF = ["gguf_llama", "gguf_qwen3", "gguf_gpt2"]
-LLAMA_TENSORS = {"self_attn.q_proj": ("attn_q", "Q4_0"), "self_attn.k_proj": ("attn_k", "Q4_1"),
-                 "self_attn.v_proj": ("attn_v", "F16"), "self_attn.o_proj": ("attn_output", "Q5_0"),
-                 "self_attn.q_norm": ("attn_q_norm", "F32"),
-                 "self_attn.k_norm": ("attn_k_norm", "F32"),
-                 "mlp.gate_proj": ("ffn_gate", "Q8_0"), "mlp.up_proj": ("ffn_up", "Q8_0"),
-                 "mlp.down_proj": ("ffn_down", "Q5_1"), "input_layernorm": ("attn_norm", "F32"),
-                 "post_attention_layernorm": ("ffn_norm", "F32")}
-GPT2_TENSORS = {"attn.c_attn": ("attn_qkv", "Q8_0"), "attn.c_proj": ("attn_output", "F16"),
-                "mlp.c_fc": ("ffn_up", "F32"), "mlp.c_proj": ("ffn_down", "Q4_1"),
-                "ln_1": ("attn_norm", "F32"), "ln_2": ("ffn_norm", "F32")}
+GGUF = {"gguf_llama": "llama", "gguf_llama3": "llama", "gguf_qwen3": "qwen3", "gguf_gpt2": "gpt2",
+        "gguf_mixtral": "llama", "gguf_qwen2moe": "qwen2moe", "gguf_qwen3moe": "qwen3moe",
+        "gguf_olmoe": "olmoe", "gguf_deepseek": "deepseek"}  # to their architectures
+NEIGHBOURS = ["llama", "deepseek"]  # of queries and keys turn together in files of these
+LAYER_TENSORS = {
+    "self_attn.q_proj": ("attn_q", "Q4_0"), "self_attn.k_proj": ("attn_k", "Q4_1"),
+    "self_attn.v_proj": ("attn_v", "F16"), "self_attn.o_proj": ("attn_output", "Q5_0"),
+    "self_attn.q_norm": ("attn_q_norm", "F32"), "self_attn.k_norm": ("attn_k_norm", "F32"),
+    "mlp.gate_proj": ("ffn_gate", "Q8_0"), "mlp.up_proj": ("ffn_up", "Q8_0"),
+    "mlp.down_proj": ("ffn_down", "Q5_1"), "input_layernorm": ("attn_norm", "F32"),
+    "post_attention_layernorm": ("ffn_norm", "F32"), "mlp.gate": ("ffn_gate_inp", "F32"),
+    "mlp.shared_expert_gate": ("ffn_gate_inp_shexp", "F32"),
+    "attn.c_attn": ("attn_qkv", "Q8_0"), "attn.c_proj": ("attn_output", "F16"),
+    "mlp.c_fc": ("ffn_up", "F32"), "mlp.c_proj": ("ffn_down", "Q4_1"),
+    "ln_1": ("attn_norm", "F32"), "ln_2": ("ffn_norm", "F32")}
+EXPERT_TENSORS = {"gate": ("ffn_gate_exps", "Q4_0"), "up": ("ffn_up_exps", "Q4_0"),
+                  "down": ("ffn_down_exps", "Q8_0")}
+SHARED_TENSORS = {"gate": ("ffn_gate_shexp", "Q5_1"), "up": ("ffn_up_shexp", "Q5_1"),
+                  "down": ("ffn_down_shexp", "F16")}
 OUTSIDE = {"model.embed_tokens.weight": ("token_embd.weight", "Q8_0"),
            "model.norm.weight": ("output_norm.weight", "F32"),
            "lm_head.weight": ("output.weight", "F16"),
@@ -272,21 +280,66 @@ WIDE = {**BASE, "hidden_size": 32, "intermediate_size": 64}
 
 def gguf_model(name):
     t = transformers
+    llama3 = rope("llama3", 500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                  original_max_position_embeddings=8192)
     cfg = {"gguf_llama": lambda: t.LlamaConfig(**WIDE, **rope(theta=900.0), rms_norm_eps=1e-5),
+           "gguf_llama3": lambda: t.LlamaConfig(**WIDE, **llama3, rms_norm_eps=1e-5),
            "gguf_qwen3": lambda: t.Qwen3Config(**WIDE, head_dim=16, tie_word_embeddings=True),
            "gguf_gpt2": lambda: t.GPT2Config(vocab_size=40, n_embd=32, n_layer=2, n_head=4,
-                                             n_positions=32, bos_token_id=1, eos_token_id=2)}[name]()
-    return transformers.AutoModelForCausalLM.from_config(cfg, attn_implementation="eager")
+                                             n_positions=32, bos_token_id=1, eos_token_id=2),
+           "gguf_mixtral": lambda: t.MixtralConfig(**{**WIDE, "intermediate_size": 32},
+                                                   num_local_experts=4, num_experts_per_tok=2),
+           "gguf_qwen2moe": lambda: t.Qwen2MoeConfig(**WIDE, **EXPERTS, moe_intermediate_size=32,
+                                                     shared_expert_intermediate_size=64,
+                                                     norm_topk_prob=False),
+           "gguf_qwen3moe": lambda: t.Qwen3MoeConfig(**WIDE, **EXPERTS, head_dim=16,
+                                                     norm_topk_prob=True,
+                                                     moe_intermediate_size=32),
+           "gguf_olmoe": lambda: t.OlmoeConfig(**{**WIDE, "intermediate_size": 32}, **EXPERTS),
+           "gguf_deepseek": lambda: t.LlamaConfig(**{**WIDE, "num_hidden_layers": 3},
+                                                  rms_norm_eps=1e-6)}[name]()
+    if hasattr(cfg, "_experts_implementation"):
+        cfg._experts_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(cfg, attn_implementation="eager")
+    if name == "gguf_deepseek":
+        for i, layer in enumerate(model.model.layers):
+            layer.mlp = DeepSeekLayer(32, 32, 6, 3, 2) if i >= 1 else Gated(32, 64)
+    return model.to(torch.float32)
 
 
-def gguf_place(name):
-    """The name and the type of a tensor in the file."""
-    if name in OUTSIDE:
-        return OUTSIDE[name]
-    layer, rest = name.split("layers." if "layers." in name else ".h.", 1)[1].split(".", 1)
-    rest, kind = rest.rsplit(".", 1)
-    place, dtype = {**LLAMA_TENSORS, **GPT2_TENSORS}[rest]
-    return f"blk.{layer}.{place}.{kind}", "F32" if kind == "bias" else dtype
+def gguf_tensors(model):
+    """Yields place, type and the parameters, or parts of one, that are stacked in that tensor."""
+    stacks = {}
+    for name, p in model.named_parameters():
+        if name == "lm_head.weight" and model.config.tie_word_embeddings:
+            continue
+        if name in OUTSIDE:
+            yield *OUTSIDE[name], [p.data]
+            continue
+        layer, rest = name.split("layers." if "layers." in name else ".h.", 1)[1].split(".", 1)
+        kind = "bias" if rest.endswith(".bias") else "weight"
+        rest = rest.removesuffix("." + kind)
+        part = rest.rsplit(".", 1)[1].removesuffix("_proj") if "." in rest else ""
+        if rest == "mlp.experts.gate_up_proj":  # gates, then values, of each expert
+            half = p.shape[1] // 2
+            for i, each in enumerate(["gate", "up"]):
+                place, dtype = EXPERT_TENSORS[each]
+                yield f"blk.{layer}.{place}.weight", dtype, [p.data[:, i * half:(i + 1) * half]]
+        elif rest == "mlp.experts.down_proj":
+            place, dtype = EXPERT_TENSORS["down"]
+            yield f"blk.{layer}.{place}.weight", dtype, [p.data]
+        elif rest.startswith("mlp.experts."):
+            stacks.setdefault((layer, part), []).append(p.data)
+        elif rest.startswith(("mlp.shared_expert.", "mlp.shared_experts.")):
+            place, dtype = SHARED_TENSORS[part]
+            yield f"blk.{layer}.{place}.weight", dtype, [p.data]
+        else:
+            place, dtype = LAYER_TENSORS[rest]
+            values = p.data[0] if place == "ffn_gate_inp_shexp" else p.data
+            yield f"blk.{layer}.{place}.{kind}", "F32" if kind == "bias" else dtype, [values]
+    for (layer, part), parts in stacks.items():
+        place, dtype = EXPERT_TENSORS[part]
+        yield f"blk.{layer}.{place}.weight", dtype, parts
 
 
 def neighbours(array, heads):
@@ -294,29 +347,63 @@ def neighbours(array, heads):
     return array.reshape(heads, 2, rows // 2, -1).swapaxes(1, 2).reshape(array.shape)
 
 
-def make_gguf(name):
-    torch.manual_seed(1)
-    model = gguf_model(name).to(torch.float32)
-    ids = draw(model, 1, torch.float32)
-    cfg, kind = model.config, name.split("_")[1]
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    out = gguf.GGUFWriter(str(folder / "model.gguf"), kind)
-    out.add_context_length(cfg.n_positions if kind == "gpt2" else cfg.max_position_embeddings)
+def halves(array, heads):
+    rows = array.shape[0] // heads
+    return array.reshape(heads, rows // 2, 2, -1).swapaxes(1, 2).reshape(array.shape)
+
+
+def gguf_quantise(model, architecture):
+    """The tensors of the file. What their types stand for becomes the model's."""
+    cfg, tensors = model.config, []
+    for place, dtype, parts in gguf_tensors(model):
+        turned = architecture == "gpt2" and parts[0].dim() == 2 and place.startswith("blk.")
+        heads = {"attn_q": cfg.num_attention_heads,
+                 "attn_k": getattr(cfg, "num_key_value_heads", 0)}.get(place.split(".")[-2], 0)
+        moved = architecture in NEIGHBOURS and heads > 0
+        rows = numpy.stack([p.numpy() for p in parts]) if len(parts) > 1 else parts[0].numpy()
+        rows = rows.T.copy() if turned else neighbours(rows, heads) if moved else rows.copy()
+        quant = gguf.GGMLQuantizationType[dtype]
+        data = gguf.quants.quantize(rows, quant)
+        value = gguf.quants.dequantize(data, quant).astype(numpy.float32).reshape(rows.shape)
+        tensors.append((place, data, quant))
+        value = value.T if turned else halves(value, heads) if moved else value
+        for i, p in enumerate(parts):
+            p.copy_(torch.from_numpy((value[i] if len(parts) > 1 else value).copy()))
+    return tensors
+
+
+def gguf_keys(out, name, cfg):
+    architecture = GGUF[name]
+    out.add_context_length(cfg.n_positions if architecture == "gpt2"
+                           else cfg.max_position_embeddings)
     out.add_embedding_length(cfg.hidden_size)
     out.add_block_count(cfg.num_hidden_layers)
-    out.add_feed_forward_length(128 if kind == "gpt2" else cfg.intermediate_size)
+    out.add_feed_forward_length(128 if architecture == "gpt2" else cfg.intermediate_size)
     out.add_head_count(cfg.num_attention_heads)
-    if kind == "gpt2":
+    if architecture == "gpt2":
         out.add_layer_norm_eps(cfg.layer_norm_epsilon)
     else:
+        head_dim = getattr(cfg, "head_dim", None) or cfg.hidden_size // cfg.num_attention_heads
         out.add_head_count_kv(cfg.num_key_value_heads)
         out.add_layer_norm_rms_eps(cfg.rms_norm_eps)
         out.add_rope_freq_base(cfg.rope_parameters["rope_theta"])
-        out.add_key_length(cfg.head_dim)
-        out.add_value_length(cfg.head_dim)
-        out.add_rope_dimension_count(cfg.head_dim)
+        out.add_key_length(head_dim)
+        out.add_value_length(head_dim)
+        out.add_rope_dimension_count(head_dim)
+    if name == "gguf_deepseek":
+        out.add_leading_dense_block_count(1)
+        out.add_expert_feed_forward_length(32)
+        out.add_expert_weights_scale(1.0)
+        out.add_expert_count(6)
+        out.add_expert_used_count(3)
+        out.add_expert_shared_count(2)
+    elif hasattr(cfg, "num_experts_per_tok"):
+        out.add_expert_count(cfg.num_local_experts if name == "gguf_mixtral" else cfg.num_experts)
+        out.add_expert_used_count(cfg.num_experts_per_tok)
+        if hasattr(cfg, "moe_intermediate_size"):
+            out.add_expert_feed_forward_length(cfg.moe_intermediate_size)
+        if hasattr(cfg, "shared_expert_intermediate_size"):
+            out.add_expert_shared_feed_forward_length(cfg.shared_expert_intermediate_size)
     letters = [f"<{i}>" for i in range(3)] + [chr(97 + i) for i in range(26)]
     letters += [chr(65 + i) for i in range(40 - len(letters))]
     out.add_tokenizer_model("gpt2")
@@ -326,36 +413,42 @@ def make_gguf(name):
     out.add_token_merges([])
     out.add_bos_token_id(1)
     out.add_eos_token_id(2)
-    tied = cfg.tie_word_embeddings
-    with torch.no_grad():
-        for n, p in model.named_parameters():
-            if n == "lm_head.weight" and tied:
-                continue
-            place, dtype = gguf_place(n)
-            turned = kind == "gpt2" and p.dim() == 2 and ".h." in n
-            rows = p.detach().numpy().T.copy() if turned else p.detach().numpy().copy()
-            heads = {"attn_q": cfg.num_attention_heads,
-                     "attn_k": getattr(cfg, "num_key_value_heads", 0)}.get(place.split(".")[-2], 0)
-            if kind == "llama" and heads:
-                rows = neighbours(rows, heads)
-            quant = gguf.GGMLQuantizationType[dtype]
-            data = gguf.quants.quantize(rows, quant)
-            value = gguf.quants.dequantize(data, quant).astype(numpy.float32).reshape(rows.shape)
-            out.add_tensor(place, data, raw_dtype=quant)
-            if kind == "llama" and heads:
-                value = value.reshape(heads, rows.shape[0] // heads // 2, 2, -1).swapaxes(1, 2)
-                value = value.reshape(rows.shape)
-            p.copy_(torch.from_numpy((value.T if turned else value).copy()))
+    if name == "gguf_llama3":  # more ends of a text
+        out.add_eot_token_id(7)
+        out.add_eom_token_id(9)
+
+
+def make_gguf(name):
+    for seed in range(1, 50):
+        torch.manual_seed(seed)
+        model = gguf_model(name)
+        ids = draw(model, seed, torch.float32)
+        tensors = gguf_quantise(model, GGUF[name])
+        watch = Watch(model, 3 if name == "gguf_deepseek" else 2)
+        logits, loss = compute(model, ids)
+        if watch.least > MARGIN:
+            break
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    out = gguf.GGUFWriter(str(folder / "model.gguf"), GGUF[name])
+    gguf_keys(out, name, model.config)
+    if name == "gguf_llama3":  # what each frequency is divided by
+        scaled = model.model.rotary_emb.inv_freq.numpy().astype(numpy.float64)
+        plain = 500000.0 ** -(numpy.arange(len(scaled)) / len(scaled))
+        out.add_tensor("rope_freqs.weight", (plain / scaled).astype(numpy.float32))
+    for place, data, quant in tensors:
+        out.add_tensor(place, data, raw_dtype=quant)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
     out.close()
-    logits, loss = compute(model, ids)
     save_file({"ids": ids[0].to(torch.int32), "logits": logits[0].contiguous(), "loss": loss[None]},
               folder / "expected.safetensors")
-    print(f"{name}: {(folder / 'model.gguf').stat().st_size} bytes, loss {float(loss):.4f}")
+    print(f"{name}: seed {seed}, {(folder / 'model.gguf').stat().st_size} bytes, "
+          f"loss {float(loss):.4f}, margin {watch.least:.4f}")
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or NAMES + GGUF:
+    for each in sys.argv[1:] or NAMES + list(GGUF):
         (make_gguf if each in GGUF else make)(each)

@@ -139,6 +139,67 @@ class Check:
                 self.failed += 1
             print(f"{'ok  ' if worst <= limit else 'FAIL'} {name}: GGUF {dtype}: {worst:.2e}")
 
+    def through_gguf(self, name):
+        """A GGUF file of others as a folder of the library, and out again: named by the package."""
+        try:
+            import gguf
+        except ImportError:
+            print("skip GGUF: the package gguf is missing")
+            return
+        source = GOLDEN / "checkpoints" / name
+        expected = load_file(source / "expected.safetensors")
+        ids, logits = expected["ids"].long()[None], expected["logits"][None]
+        folder, told = self.convert(source / "model.gguf", f"{name}-hf", "--to", "hf")
+        self.logits(name, folder, ids, logits, told["type"] == "sgatlin")
+        if told["type"] == "sgatlin":  # whose names the package does not know
+            folder, told = self.convert(folder, f"{name}-own", "--to", "hf", "--model-type",
+                                        "deepseek")
+        out, told = self.convert(folder, f"{name}.gguf", "--to", "gguf", "--dtype", "f32")
+        reader = gguf.GGUFReader(out)
+        found = {t.name: t for t in reader.tensors}
+        config = json.loads((folder / "config.json").read_text())
+        arch = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == told["type"])
+        layers = config.get("num_hidden_layers", config.get("n_layer"))
+        place_of = gguf.get_tensor_name_map(arch, layers)
+        stacks = {}
+        for key, tensor in load_file(folder / "model.safetensors").items():
+            parts = key.split(".")
+            expert = next((i for i, p in enumerate(parts) if p == "experts"), None)
+            if expert is None:
+                stacks[key] = tensor
+            else:
+                merged = ".".join(parts[:expert + 1] + parts[expert + 2:])
+                stacks.setdefault(merged, {})[int(parts[expert + 1])] = tensor
+        worst, used = 0.0, set()
+        for key, tensor in stacks.items():
+            stem, end = key.rsplit(".", 1)
+            place = f"{place_of.get_name(stem)}.{end}"
+            if isinstance(tensor, dict):
+                tensor = torch.stack([tensor[i] for i in range(len(tensor))])
+            turned = told["type"] == "gpt2" and tensor.dim() == 2 and place.startswith("blk.")
+            if turned:
+                tensor = tensor.T
+            heads = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}.get(
+                place.split(".")[-2])
+            if told["type"] in ("llama", "deepseek") and heads:  # neighbours turn together
+                n = config[heads]
+                tensor = tensor.reshape(n, 2, tensor.shape[0] // n // 2, -1).transpose(1, 2)
+            data = torch.from_numpy(found[place].data.copy())
+            worst = max(worst, float((data.flatten() - tensor.flatten()).abs().max()))
+            used.add(place)
+        if told["type"] == "llama" and config.get("rope_scaling"):
+            scaled = self.load(folder, False).model.rotary_emb.inv_freq.double()
+            plain = config["rope_theta"] ** -(torch.arange(len(scaled)).double() / len(scaled))
+            factors = torch.from_numpy(found["rope_freqs.weight"].data.copy()).double()
+            self.judge(name, "rope_freqs", float((factors * scaled / plain - 1).abs().max()))
+            used.add("rope_freqs.weight")
+        if used != set(found):
+            raise SystemExit(f"{name}: tensors {sorted(used ^ set(found))}")
+        if worst > 0:
+            self.failed += 1
+        print(f"{'ok  ' if worst == 0 else 'FAIL'} {name}: GGUF {told['type']}, "
+              f"{len(found)} tensors: {worst:.2e}")
+
 
 def main():
     if len(sys.argv) < 4 or sys.argv[1] != "--check":
@@ -149,7 +210,8 @@ def main():
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     check = Check(folder, str(pathlib.Path(program).resolve()))
-    checkpoints = sorted(p.name for p in (GOLDEN / "checkpoints").iterdir() if p.is_dir())
+    every = sorted(p.name for p in (GOLDEN / "checkpoints").iterdir() if p.is_dir())
+    checkpoints = [name for name in every if not name.startswith("gguf_")]
     families = sorted(p.stem for p in (GOLDEN / "models").glob("*.safetensors"))
     for name in checkpoints:
         if not names or name in names:
@@ -157,9 +219,12 @@ def main():
     for name in families:
         if not names or name in names:
             check.family(name)
-    for name in ("qwen3", "gpt2", "llama_plain"):
-        if (not names or name in names) and (GOLDEN / "checkpoints" / name).is_dir():
+    for name in ("qwen3", "gpt2", "llama"):
+        if not names or name in names:
             check.gguf(name)
+    for name in every:
+        if name.startswith("gguf_") and (not names or name in names):
+            check.through_gguf(name)
     if check.failed:
         raise SystemExit(f"{check.failed} failed")
 
