@@ -140,6 +140,13 @@ static void test_refused(void **state)
     refused("{\"model_type\": \"deepseek\", " MOE ", \"n_routed_experts\": 4, "
             "\"num_experts_per_tok\": 2, \"scoring_func\": \"sigmoid\"}",
             SG_ERR_UNSUPPORTED, "\"scoring_func\": found \"sigmoid\"");
+    // Layers are gone through one by one: counts are bounded first.
+    refused("{\"model_type\": \"mistral\", \"vocab_size\": 100, \"hidden_size\": 32, "
+            "\"num_hidden_layers\": 1000000000000, \"num_attention_heads\": 4, "
+            "\"intermediate_size\": 48}",
+            SG_ERR_FORMAT, "\"num_hidden_layers\": found 1000000000000");
+    refused("{\"model_type\": \"qwen2_moe\", " MOE ", \"mlp_only_layers\": [0, 0, 0, 0, 0]}",
+            SG_ERR_UNSUPPORTED, "\"mlp_only_layers\": found more layers");
     refused("{\"model_type\": \"gpt_oss\", " SIZES ", \"swiglu_limit\": 5}", SG_ERR_UNSUPPORTED,
             "\"swiglu_limit\"");
 }
