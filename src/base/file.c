@@ -317,6 +317,14 @@ sg_status sg_writer_replace(sg_writer *writer, const char *path, sg_error *err)
     return sg_folder_sync(folder, err);
 }
 
+void sg_writer_withdraw(sg_writer *writer)
+{
+    char temporary[SG_PATH_MAX];
+    memcpy(temporary, writer->path, strlen(writer->path) + 1);
+    sg_writer_abandon(writer);
+    sg_path_remove(temporary, NULL);
+}
+
 sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err)
 {
     sg_writer *writer;

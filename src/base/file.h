@@ -103,6 +103,8 @@ void sg_writer_abandon(sg_writer *writer);
 // syncs the folder. A crash leaves the old bytes or the new; a failure the old.
 sg_status sg_writer_open_beside(const char *path, sg_writer **writer, sg_error *err);
 sg_status sg_writer_replace(sg_writer *writer, const char *path, sg_error *err);
+// In the place of it, for error paths: nothing of the file stays.
+void sg_writer_withdraw(sg_writer *writer);
 
 // Replaces `path` by `data` so that after a crash it holds the old or the new bytes, never a mix.
 sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err);

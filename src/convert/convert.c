@@ -68,8 +68,9 @@ static sg_status convert_check_path(const convert_work *w)
     if (!info.is_folder || w->options->form == SG_CONVERT_GGUF)
         return sg_fail(w->err, SG_ERR_ARGUMENT, "%s: is there already", w->path);
     SG_TRY(sg_folder_list(w->path, &names, &count, w->err));
+    const bool empty = count == 0 || (count == 1 && sg_model_folder_is_staging(names[0]));
     sg_names_free(names, count);
-    if (count == 0) return SG_OK;
+    if (empty) return SG_OK;
     return sg_fail(w->err, SG_ERR_ARGUMENT, "%s: found a folder with files, expected none",
                    w->path);
 }

@@ -271,7 +271,7 @@ sg_status sg_gguf_write(const char *path, const sg_gguf_metadata *metadata,
         const void *data;
         sg_status status = sg_tensor_view_data(&tensors[i], &data, err);
         if (status != SG_OK) {
-            sg_writer_abandon(writer);
+            sg_writer_withdraw(writer);
             return status;
         }
         sg_writer_put(writer, data, tensors[i].bytes);

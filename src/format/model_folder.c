@@ -49,6 +49,11 @@ static bool folder_is_shard(const char *name)
            name[end] == '\0';
 }
 
+bool sg_model_folder_is_staging(const char *name)
+{
+    return strcmp(name, folder_staging) == 0;
+}
+
 // ---- finishing a decided save -------------------------------------------------------------------
 
 static sg_status folder_move(const char *from, const char *to, const char *name, sg_error *err)

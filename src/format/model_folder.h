@@ -23,6 +23,10 @@ sg_status sg_model_folder_save(const char *folder, int64_t max_shard_bytes,
                                const sg_key_value *metadata, size_t metadata_count,
                                const sg_named_bytes *files, size_t file_count, sg_error *err);
 
+// Whether a name in a folder is what a save leaves behind that was interrupted before it was decided; the
+// next save removes it.
+bool sg_model_folder_is_staging(const char *name);
+
 // Finishes a save that a crash interrupted; cheap and without effect when there is none. Call it
 // before reading anything of a model folder (sg_safetensors_open refuses one that needs it). A `path` that is a file or is not there is fine.
 sg_status sg_model_folder_recover(const char *path, sg_error *err);

@@ -807,12 +807,20 @@ static void test_stop(void **state)
     o.progress_user = &left;
     o.form = SG_CONVERT_GGUF;
     refuse(from, &o, "/out.gguf", SG_ERR_STOPPED, "stopped");
+    assert_false(sg_path_exists("/out.gguf.tmp"));
     left = 3;
     o.form = SG_CONVERT_HF;
     sg_error err = {0};
     assert_int_equal(sg_convert(context, from, &o, "/hf", NULL, &err), SG_ERR_STOPPED);
     assert_false(sg_path_exists("/hf/config.json"));
     assert_false(sg_path_exists("/hf/model.safetensors"));
+    // The same again, also where a crash left a save that was not decided.
+    o.progress = NULL;
+    must(sg_folder_make("/hf/.incoming.tmp", &err), &err);
+    must(sg_file_write_atomic("/hf/.incoming.tmp/model.safetensors", "half", 4, &err), &err);
+    must(sg_convert(context, from, &o, "/hf", NULL, &err), &err);
+    assert_false(sg_path_exists("/hf/.incoming.tmp"));
+    expect_same(from, "/hf");
 }
 
 static sg_status convert_once(void *user, sg_error *err)
