@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "convert/hf_form.h"
+#include "format/end_tokens.h"
 #include "format/hf_config.h"
 #include "format/json.h"
 #include "model/config.h"
@@ -54,6 +55,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sg_config config = {0};
     sg_param_list params;
     if (sg_json_parse((const char *)data, size, "input", &object, &err) != SG_OK) return 0;
+    // The same bytes as generation_config.json.
+    sg_end_tokens ends = {0};
+    if (sg_end_tokens_of_json(object, "input", "eos_token_id", 100, &ends, &err) != SG_OK &&
+        err.message[0] == '\0')
+        abort();
+    for (size_t i = 0; i < ends.count; i++)
+        if (i >= SG_END_TOKENS_MOST || ends.ids[i] < 0 || ends.ids[i] >= 100) abort();
     sg_status status = sg_hf_config_read(object, "input", &config, &err);
     if (status == SG_OK) status = sg_config_complete(&config, &err);
     if (status != SG_OK && err.message[0] == '\0') abort();

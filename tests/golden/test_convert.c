@@ -831,7 +831,7 @@ static sg_status convert_once(void *user, sg_error *err)
     snprintf(to, sizeof to, "/out%d", times++);
     snprintf(config, sizeof config, "%s/config.json", to);
     snprintf(weights, sizeof weights, "%s/model.safetensors", to);
-    sg_status status = sg_convert(context, "/qwen3", o, to, NULL, err);
+    sg_status status = sg_convert(context, golden, o, to, NULL, err);
     // Once it is decided all of it is there; what fails then is tidying up.
     if (sg_path_exists(config)) assert_true(sg_path_exists(weights));
     if (status != SG_OK && o->form == SG_CONVERT_GGUF) assert_false(sg_path_exists(to));
@@ -840,11 +840,26 @@ static sg_status convert_once(void *user, sg_error *err)
 
 static void test_memory(void **state)
 {
+    static const char generation[] = "{\"eos_token_id\": [4, 5]}";
+    static const char words[] =
+        "{\"added_tokens\": [{\"id\": 2, \"content\": \"<s>\", \"special\": true}], \"model\": "
+        "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": []}}";
+    sg_error err = {0};
     (void)state;
-    bring_checkpoint("qwen3");
+    bring_checkpoint("llama"); // scaled positions
+    must(sg_file_write_atomic("/llama/generation_config.json", generation, sizeof generation - 1,
+                              &err),
+         &err);
     sg_convert_options o = sg_convert_options_default();
     assert_true(alloc_failure_loop(convert_once, &o) > 20);
     o.form = SG_CONVERT_GGUF;
+    assert_true(alloc_failure_loop(convert_once, &o) > 20);
+    // Ours, whose tokenizer gets a template.
+    make_tiny("glu ffn_activation=swiglu qk_norm=none bos_token_id=2", "/ours");
+    must(sg_file_write_atomic("/ours/tokenizer.json", words, sizeof words - 1, &err), &err);
+    snprintf(golden, sizeof golden, "/ours");
+    o.form = SG_CONVERT_HF;
+    o.model_type = "llama";
     assert_true(alloc_failure_loop(convert_once, &o) > 20);
 }
 
