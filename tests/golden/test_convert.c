@@ -842,8 +842,9 @@ static void test_memory(void **state)
 {
     static const char generation[] = "{\"eos_token_id\": [4, 5]}";
     static const char words[] =
-        "{\"added_tokens\": [{\"id\": 2, \"content\": \"<s>\", \"special\": true}], \"model\": "
-        "{\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": []}}";
+        "{\"added_tokens\": [{\"id\": 2, \"content\": \"<s>\", \"single_word\": false, "
+        "\"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true}], "
+        "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": []}}";
     sg_error err = {0};
     (void)state;
     bring_checkpoint("llama"); // scaled positions
