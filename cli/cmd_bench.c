@@ -305,12 +305,15 @@ static json_t *bench_profile_json(const sg_bench_result *r)
 
 static int bench_json(const bench_talk *t, const sg_bench_result *r)
 {
+    const bool model = t->job->context > 0;
+    const int64_t sequences = strcmp(r->name, "decode") == 0 ? bench.sessions
+                              : model                        ? 1
+                                                             : bench.batch;
     json_t *object = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:f, s:f, s:f}", "name", r->name, "preset",
-        t->job->name, "family", r->family, "dtype", r->dtype, "batch_size",
-        (json_int_t)(strcmp(r->name, "decode") == 0 ? bench.sessions : bench.batch), "seq_len",
-        (json_int_t)t->job->config.max_position_embeddings, "threads", t->threads, "tokens",
-        (json_int_t)r->tokens, "repeats", (json_int_t)r->repeats, "seconds", r->seconds,
+        t->job->name, "family", r->family, "dtype", r->dtype, "batch_size", (json_int_t)sequences,
+        "seq_len", (json_int_t)t->job->config.max_position_embeddings, "threads", t->threads,
+        "tokens", (json_int_t)r->tokens, "repeats", (json_int_t)r->repeats, "seconds", r->seconds,
         "fastest_seconds", r->fastest, "tokens_per_second", r->tokens_per_second);
     json_t *rest = json_pack(
         "{s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:I, s:o, s:o}", "flops_published", r->flops_published,
@@ -320,6 +323,8 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
         "config", cli_config_json(&t->job->config));
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
+    if (model && object != NULL)
+        json_object_set_new(object, "context", json_integer((json_int_t)t->job->context));
     if (r->memory_order != NULL && object != NULL)
         json_object_set_new(object, "memory_order", json_string(r->memory_order));
     if (r->optimizer_rows != NULL && object != NULL)

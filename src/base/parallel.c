@@ -1,43 +1,57 @@
-// Threads take chunks from one counter and meet at the end of each loop; the caller is worker 0 and
-// takes chunks too, so a loop of one chunk wakes nobody.
+// Each thread has its share of a loop's chunks, a run of neighbours that is the same in the next loop
+// of as many, so that what it read stays in its cache; then it takes what others have not begun. All
+// meet at the end. The caller is worker 0, and a loop of one chunk wakes nobody. Who spins is told by one store; the mutex is
+// for those that sleep alone, since a token is decoded in some hundred loops of a few microseconds.
 #include "base/parallel.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/cpu.h"
 
-// One job at a time. Workers spin for a short while before they sleep, because a training step is
-// a train of loops a few hundred microseconds long. With more threads than processors, spinning
-// would only keep the others from working.
-enum { pool_spin = 4000 };
+// One job at a time. Who waits looks again and again before sleeping, because a step or a token is a
+// train of short loops: first with the processor to itself (some 50 us), then leaving it to others
+// that want it (some milliseconds). A virtual processor that sleeps may be gone for long. With more
+// threads than processors, all that would only keep the others from working.
+enum { pool_pauses = 1000, pool_looks = 9000 };
 
 typedef struct pool_worker {
+    atomic_llong next; // chunk of its share, which ends before `end`
+    int64_t end;
     sg_pool *pool;
     pthread_t thread;
     int index;
+    char apart[64]; // from the next one's counter
 } pool_worker;
 
 struct sg_pool {
     int threads;
     int spin;             // tries before sleeping
-    pool_worker *workers; // threads - 1 of them; the caller is worker 0
+    pool_worker *workers; // (threads); the caller is worker 0
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_cond_t done;
-    atomic_uint generation; // counts jobs; changed under the mutex
+    // Who goes to sleep counts itself in, then looks again; who wakes changes what is looked at, then
+    // looks at the count. In one order for all (seq_cst), so one of the two sees the other.
+    atomic_uint generation; // counts jobs
+    atomic_int sleeping;    // workers that wait for `wake`
     atomic_int busy;        // workers that have not finished the present job
+    atomic_bool resting;    // the caller waits for `done`
     bool quit;
     sg_chunk_fn fn;
     void *context;
-    int64_t chunks;
-    atomic_llong next;
 };
 
-static void pool_pause(void)
+// Between two looks.
+static void pool_pause(int look)
 {
+    if (look >= pool_pauses) {
+        sched_yield();
+        return;
+    }
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
@@ -45,10 +59,14 @@ static void pool_pause(void)
 
 static void pool_work(sg_pool *pool, int worker)
 {
-    for (;;) {
-        int64_t chunk = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (chunk >= pool->chunks) return;
-        pool->fn(pool->context, chunk, worker);
+    for (int i = 0, from = worker; i < pool->threads; i++) {
+        pool_worker *share = &pool->workers[from];
+        for (;;) {
+            int64_t chunk = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+            if (chunk >= share->end) break;
+            pool->fn(pool->context, chunk, worker);
+        }
+        from = from + 1 < pool->threads ? from + 1 : 0;
     }
 }
 
@@ -57,12 +75,14 @@ static unsigned pool_wait(sg_pool *pool, unsigned seen)
     for (int i = 0; i < pool->spin; i++) {
         unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
         if (now != seen) return now;
-        pool_pause();
+        pool_pause(i);
     }
     pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleeping, 1);
     unsigned now;
-    while ((now = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen)
+    while ((now = atomic_load(&pool->generation)) == seen)
         pthread_cond_wait(&pool->wake, &pool->mutex);
+    atomic_fetch_sub(&pool->sleeping, 1);
     pthread_mutex_unlock(&pool->mutex);
     return now;
 }
@@ -76,7 +96,7 @@ static void *pool_main(void *argument)
         seen = pool_wait(pool, seen);
         if (pool->quit) return NULL;
         pool_work(pool, self->index);
-        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1) {
+        if (atomic_fetch_sub(&pool->busy, 1) == 1 && atomic_load(&pool->resting)) {
             pthread_mutex_lock(&pool->mutex);
             pthread_cond_signal(&pool->done);
             pthread_mutex_unlock(&pool->mutex);
@@ -86,8 +106,9 @@ static void *pool_main(void *argument)
 
 static void pool_post(sg_pool *pool)
 {
+    atomic_fetch_add(&pool->generation, 1);
+    if (atomic_load(&pool->sleeping) == 0) return;
     pthread_mutex_lock(&pool->mutex);
-    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -96,7 +117,7 @@ static void pool_stop(sg_pool *pool, int started)
 {
     pool->quit = true;
     pool_post(pool);
-    for (int i = 0; i < started; i++)
+    for (int i = 1; i <= started; i++)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
@@ -118,16 +139,17 @@ sg_status sg_pool_new(int threads, sg_pool **out, sg_error *err)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for %d threads", threads);
     }
     pool->threads = threads;
-    pool->spin = threads <= sg_cpu_detect().cores ? pool_spin : 0;
+    pool->spin = threads <= sg_cpu_detect().cores ? pool_looks : 0;
     pool->workers = workers;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
-    for (int i = 0; i < threads - 1; i++) {
-        workers[i] = (pool_worker){.pool = pool, .index = i + 1};
+    for (int i = 1; i < threads; i++) {
+        workers[i].pool = pool;
+        workers[i].index = i;
         if (pthread_create(&workers[i].thread, NULL, pool_main, &workers[i]) != 0) {
-            pool_stop(pool, i);
-            return sg_fail(err, SG_ERR_MEMORY, "cannot start thread %d of %d", i + 2, threads);
+            pool_stop(pool, i - 1);
+            return sg_fail(err, SG_ERR_MEMORY, "cannot start thread %d of %d", i + 1, threads);
         }
     }
     *out = pool;
@@ -153,17 +175,22 @@ void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *contex
     }
     pool->fn = fn;
     pool->context = context;
-    pool->chunks = chunks;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (int64_t i = 0, begin = 0; i < pool->threads; i++) {
+        atomic_store_explicit(&pool->workers[i].next, begin, memory_order_relaxed);
+        begin += chunks / pool->threads + (i < chunks % pool->threads);
+        pool->workers[i].end = begin;
+    }
     atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
     pool_post(pool);
     pool_work(pool, 0);
     for (int i = 0; i < pool->spin; i++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) break;
-        pool_pause();
+        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
+        pool_pause(i);
     }
     pthread_mutex_lock(&pool->mutex);
-    while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0)
+    atomic_store(&pool->resting, true);
+    while (atomic_load(&pool->busy) != 0)
         pthread_cond_wait(&pool->done, &pool->mutex);
+    atomic_store(&pool->resting, false);
     pthread_mutex_unlock(&pool->mutex);
 }

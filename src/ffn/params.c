@@ -53,6 +53,11 @@ void sg_param_rows(sg_param_list *list, int64_t hits)
     if (list->status == SG_OK) list->specs[list->count - 1].row_hits = hits;
 }
 
+void sg_param_keys(sg_param_list *list)
+{
+    if (list->status == SG_OK) list->specs[list->count - 1].keys = true;
+}
+
 void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,
                          const int64_t *shape, sg_init init, sg_buffer buffer, double rate)
 {

@@ -6,6 +6,10 @@
 
 #include "ffn/query.h"
 
+// Screening needs two readings of all keys' scores: worth it where the few that are left are a small
+// part, and the keys more than a cache keeps from one token to the next.
+enum { keys_many = 256, keys_screen_least = 1 << 18 };
+
 // Parts of a score: each has its query and its keys.
 static int64_t keys_parts(const sg_router *self)
 {
@@ -91,6 +95,7 @@ static void keys_params(const sg_router *self, const sg_config *c, const char *p
     else
         sg_param_add(list, prefix, "mlp.router.keys.weight", 2, (int64_t[]){parts * C * n, K},
                      SG_INIT_TRUNCATED, 1.0 / (double)K);
+    if (n >= keys_many && parts * C * n * K >= keys_screen_least) sg_param_keys(list);
 }
 
 static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_tensor *x)
@@ -100,10 +105,14 @@ static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_te
     int64_t k = sg_ffn_memory(c).selected;
     sg_tensor *q = sg_query_build(b, x, keys_queries(self, c));
     sg_tensor *keys = sg_build_param(b, "mlp.router.keys.weight"), *s;
-    if (self->keyed) {
-        keys = sg_reshape(b->tape, keys, 3, (int64_t[]){parts * C, keys_side(self, c), K});
-        // Parts score with q . key / sqrt(parts K), the usual scaling of the vectors joined.
-        s = sg_linear_groups(b->tape, q, keys, self->unscaled ? 1 : 1 / sqrt((double)(parts * K)));
+    // Parts score with q . key / sqrt(parts K), the usual scaling of the vectors joined.
+    const double scale = self->unscaled || !self->keyed ? 1 : 1 / sqrt((double)(parts * K));
+    const sg_key_groups groups = {parts * C, keys_side(self, c), k, self->keyed, scale};
+    if (keys != NULL && keys->screen != NULL && q != NULL && sg_rows(q) <= SG_SCREEN_ROWS) {
+        s = sg_screened_keys(b->tape, q, keys, &groups);
+    } else if (self->keyed) {
+        keys = sg_reshape(b->tape, keys, 3, (int64_t[]){parts * C, groups.n, K});
+        s = sg_linear_groups(b->tape, q, keys, scale);
     } else {
         s = sg_build_linear(b, q, keys, NULL);
     }

@@ -26,6 +26,7 @@ typedef struct sg_graph_options {
     // By parameter, or NULL: what is read in place of its values where the type is not
     // SG_WEIGHTS_F32. Must outlive the graph. A parameter without values must be readable so.
     const sg_stored *narrow;
+    const sg_stored *screens;    // by parameter, type F32: none (sg_tensor.screen); or NULL
     const sg_adapters *adapters; // whose parameters are among `params`; NULL: none
     bool *plain; // (params) or NULL: where it is marked which of them a plain product reads
 } sg_graph_options;
@@ -44,7 +45,7 @@ typedef struct sg_graph {
     sg_real *const *values;
     sg_real *const *grads;
     sg_row_grads *const *row_grads;
-    const sg_stored *narrow;
+    const sg_stored *narrow, *screens;
     const sg_adapters *adapters;
     bool *plain;
 } sg_graph;

@@ -90,6 +90,7 @@ void sg_model_free(sg_model *m)
     sg_param_block_free(&m->storage);
     sg_free(m->values);
     sg_narrow_set_free(&m->narrow);
+    sg_narrow_set_free(&m->screens);
     sg_param_list_free(&m->params);
     sg_rope_table_free(&m->rope);
     sg_model_file_close(m->file);
@@ -459,12 +460,62 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
     return SG_OK;
 }
 
+// ---- copies that screen -----------------------------------------------------------------------
+
+static void model_screen_tensor(const sg_model *m, size_t i, sg_real *wide, int64_t most)
+{
+    const sg_param_spec *spec = &m->params.specs[i];
+    const int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
+    const sg_stored *to = &m->screens.items[i];
+    if (!sg_narrow_has(&m->narrow, i)) {
+        sg_stored_write(m->context->pool, to, 0, rows, d, m->values[i]);
+        return;
+    }
+    for (int64_t first = 0; first < rows; first += most) {
+        const int64_t count = sg_min(most, rows - first);
+        sg_stored_read(sg_kernels_get(), wide, &m->narrow.items[i], first, count, d);
+        sg_stored_write(m->context->pool, to, first, count, d, wide);
+    }
+}
+
+sg_status sg_model_screen(sg_model *m, sg_error *err)
+{
+    const sg_param_list *params = &m->params;
+    if (m->screens.items != NULL) return SG_OK;
+    bool *mask = sg_alloc_zero(params->count, sizeof *mask), any = false;
+    sg_real *wide = sg_alloc_array(model_piece, sizeof *wide);
+    sg_status status = mask != NULL && wide != NULL
+                           ? SG_OK
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of keys");
+    for (size_t i = 0; status == SG_OK && i < params->count; i++) {
+        const sg_param_spec *spec = &params->specs[i];
+        const sg_stored *narrow = sg_narrow_has(&m->narrow, i) ? &m->narrow.items[i] : NULL;
+        mask[i] = spec->keys && spec->shape[spec->rank - 1] <= model_piece &&
+                  (narrow == NULL || (narrow->type != SG_WEIGHTS_INT8 && narrow->parts == NULL));
+        any |= mask[i];
+    }
+    if (status == SG_OK && any)
+        status = sg_narrow_set_new(params, mask, NULL, SG_WEIGHTS_INT8, &m->screens, err);
+    for (size_t i = 0; status == SG_OK && any && i < params->count; i++)
+        if (mask[i])
+            model_screen_tensor(m, i, wide,
+                                model_piece / params->specs[i].shape[params->specs[i].rank - 1]);
+    sg_free(mask);
+    sg_free(wide);
+    return status;
+}
+
+const sg_stored *sg_model_screens(const sg_model *m)
+{
+    return m->adapters == NULL ? m->screens.items : NULL;
+}
+
 int64_t sg_model_weight_bytes(const sg_model *m)
 {
     int64_t bytes = (m->params.total - m->narrow.elements) * (int64_t)sizeof(sg_real);
     for (size_t i = 0; i < m->params.count; i++)
         if (sg_narrow_has(&m->narrow, i)) bytes += sg_narrow_bytes(&m->narrow, &m->params, i);
-    return bytes;
+    return bytes + (int64_t)m->screens.bytes;
 }
 
 // ---- saving and looking -----------------------------------------------------------------------

@@ -20,6 +20,7 @@ struct sg_model {
     sg_rope_table rope;       // max_position_embeddings positions
     sg_narrow_set narrow;     // weights stored otherwise, for decoding
     sg_end_tokens ends;       // of a text: config.eos_token_id, and more where a file says so
+    sg_narrow_set screens;    // copies of keys, made when the first session is (sg_model_screen)
     const sg_tensor_map *map; // of the file it came from; NULL: names are ours
     sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
 };
@@ -39,7 +40,11 @@ void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as
 // sg_model_open_narrow. The model is as it was on failure.
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);
-// Bytes of the weights as they are stored, in memory or mapped.
+// Copies in int8 of the keys that decoding screens, where there are none yet and keys are wider.
+sg_status sg_model_screen(sg_model *model, sg_error *err);
+// Those that decoding shall use: by parameter, or NULL.
+const sg_stored *sg_model_screens(const sg_model *model);
+// Bytes of the weights as they are stored, in memory or mapped, and of such copies.
 int64_t sg_model_weight_bytes(const sg_model *model);
 // Views of all parameters of a model that is not narrow, named as in files. views (params.count).
 void sg_model_views(const sg_model *model, sg_tensor_view *views);

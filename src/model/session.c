@@ -45,6 +45,7 @@ static sg_status session_graph(sg_session *s, int64_t tokens, sg_output output, 
                                 .caches = s->caches,
                                 .start = &s->start,
                                 .narrow = m->narrow.items,
+                                .screens = sg_model_screens(m),
                                 .adapters = m->adapters};
     return sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, graph, err);
 }
@@ -61,12 +62,16 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
     s->capacity = capacity;
+    sg_status status = sg_model_screen(model, err);
+    if (status != SG_OK) {
+        sg_free(s);
+        return status;
+    }
     int64_t reals = 2 * c->num_hidden_layers * capacity * sg_config_kv_heads(c) * c->head_dim;
     s->cache_bytes = (size_t)reals * sizeof(sg_real);
     s->cache_memory = sg_alloc_big(s->cache_bytes);
     s->caches = sg_alloc_zero((size_t)c->num_hidden_layers, sizeof *s->caches);
     s->logits = sg_alloc_array((size_t)c->vocab_size, sizeof *s->logits);
-    sg_status status = SG_OK;
     if (!s->cache_memory || !s->caches || !s->logits) {
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a session of %lld tokens",
                          (long long)capacity);
@@ -278,6 +283,11 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
     if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
     b->model = model;
     b->most = most;
+    sg_status status = sg_model_screen(model, err);
+    if (status != SG_OK) {
+        sg_free(b);
+        return status;
+    }
     b->caches = sg_alloc_zero((size_t)(model->config.num_hidden_layers * most), sizeof *b->caches);
     b->start = sg_alloc_zero((size_t)most, sizeof *b->start);
     b->ids = sg_alloc_zero((size_t)most, sizeof *b->ids);
@@ -331,6 +341,7 @@ static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
                                 .caches = b->caches,
                                 .start = b->start,
                                 .narrow = m->narrow.items,
+                                .screens = sg_model_screens(m),
                                 .adapters = m->adapters};
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, err));
     sg_graph_free(b->graph);

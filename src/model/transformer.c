@@ -21,6 +21,8 @@ static sg_tensor *graph_leaf(sg_graph *g, size_t i)
     if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
     if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
         leaf->narrow = &g->narrow[i];
+    if (leaf != NULL && g->screens != NULL && sg_stored_is_narrow(&g->screens[i]))
+        leaf->screen = &g->screens[i];
     g->leaves[i] = leaf;
     return leaf;
 }
@@ -281,6 +283,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->grads = grads;
     g->row_grads = options->row_grads;
     g->narrow = options->narrow;
+    g->screens = options->screens;
     g->adapters = options->adapters;
     g->plain = options->plain;
     sg_status status = sg_tape_new(&g->tape, err);

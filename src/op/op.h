@@ -21,6 +21,18 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
 // -> (rows, G*n).
 sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale);
 
+// Either of the two for a selection of the k best of each group of n keys, without a gradient: keys
+// (groups * n rows of width K) have a copy in int8 (sg_tensor.screen), which shows of most that they
+// are not selected; those score -inf. q (rows, K), or keyed (rows, groups * K) -> (rows, groups * n).
+enum { SG_SCREEN_ROWS = 8 }; // at most
+typedef struct sg_key_groups {
+    int64_t groups, n, k;
+    bool keyed; // a query for each group, else one for all
+    double scale;
+} sg_key_groups;
+sg_tensor *sg_screened_keys(sg_tape *tape, sg_tensor *q, sg_tensor *keys,
+                            const sg_key_groups *groups);
+
 // y + scale u B^T on some of y's columns: those first … first + count - 1 of a span get the products
 // with the rows row … row + count - 1 of B. y (rows, n), u (rows, r), B (m, r); spans do not overlap
 // in y.

@@ -104,6 +104,7 @@ sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t 
                             tensor->name, (long long)tensor->count, (long long)view->count);
     view->base = tensor->base;
     view->narrow = tensor->narrow;
+    view->screen = tensor->screen;
     view->leaf = tensor->leaf;
     view->wants_grad = tensor->wants_grad;
     return view;

@@ -36,8 +36,9 @@ typedef struct sg_tensor {
     // Of a leaf, NULL or the same rows in fewer bytes: read in place of data by the operations that
     // can (sg_op.forward_reads_narrow); if all can, data may be NULL. Set before it is used.
     const sg_stored *narrow;
-    struct sg_tensor *base; // whose memory this is; itself unless a reshape
-    bool leaf;              // memory is the caller's: a parameter or an input
+    const sg_stored *screen; // of a leaf, NULL or a copy in int8 that shows what need not be read
+    struct sg_tensor *base;  // whose memory this is; itself unless a reshape
+    bool leaf;               // memory is the caller's: a parameter or an input
     bool wants_grad;
     int index; // in the tape
 } sg_tensor;

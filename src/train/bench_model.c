@@ -248,6 +248,22 @@ static int64_t decode_idle(const decode *d)
     return left > 0 ? (int64_t)(idle * left / (stored - read)) : 0;
 }
 
+// What is read of screened keys is their copies; the few rows that are left do not count.
+static double decode_screened(const decode *d)
+{
+    const sg_model *m = d->model;
+    const sg_stored *screens = sg_model_screens(m);
+    double saved = 0;
+    for (size_t i = 0; screens != NULL && i < m->params.count; i++) {
+        if (!sg_narrow_has(&m->screens, i)) continue;
+        const double wide = (double)m->params.specs[i].count * sizeof(sg_real);
+        saved += sg_narrow_has(&m->narrow, i) ? (double)sg_narrow_bytes(&m->narrow, &m->params, i)
+                                              : wide;
+        saved -= (double)sg_narrow_bytes(&m->screens, &m->params, i);
+    }
+    return saved;
+}
+
 static int64_t decode_bytes(const decode *d)
 {
     int64_t bytes = sg_model_weight_bytes(d->model);
@@ -281,7 +297,7 @@ static sg_status decode_measure(decode *d, sg_error *err)
         .per_sample = d->tokens,
         .flops_published = flops - logits,
         .flops = flops,
-        .bytes = weights.read + count * cache * sizeof(sg_real),
+        .bytes = weights.read - decode_screened(d) + count * cache * sizeof(sg_real),
         .peak_bytes = decode_bytes(d),
         .tape = tape,
         .seconds = d->seconds,

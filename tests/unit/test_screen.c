@@ -1,0 +1,267 @@
+// Screened keys select what the plain product selects, with its scores: all groups, shared and
+// keyed queries, several rows, ties, keys stored narrow, queries and keys that are no numbers; and a
+// model whose keys are screened decodes what it decodes without.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "model/model.h"
+#include "op/op.h"
+
+static void must(sg_status status, const sg_error *err)
+{
+    if (status != SG_OK) fail_msg("%s: %s", sg_status_name(status), err->message);
+}
+
+typedef struct screen_case {
+    int64_t groups, n, width, k, rows;
+    bool keyed, product;
+    sg_weights weights; // of the keys
+    double spread;      // of the scores
+    bool ties, nan_q, nan_key;
+} screen_case;
+
+typedef struct screen_data {
+    sg_real *keys, *q;
+    sg_stored screen, narrow;
+} screen_data;
+
+static int64_t key_count(const screen_case *c)
+{
+    return c->groups * c->n;
+}
+
+static int64_t query_width(const screen_case *c)
+{
+    return c->keyed ? c->groups * c->width : c->width;
+}
+
+static void data_new(const screen_case *c, screen_data *d)
+{
+    const int64_t keys = key_count(c), count = keys * c->width;
+    sg_rng rng = {.seed = 5, .stream = (uint32_t)(c->n + c->width)};
+    d->keys = sg_alloc_array((size_t)count, sizeof *d->keys);
+    d->q = sg_alloc_array((size_t)(c->rows * query_width(c)), sizeof *d->q);
+    d->screen = (sg_stored){.type = SG_WEIGHTS_INT8,
+                            .rows = sg_alloc_array((size_t)count, 1),
+                            .scales = sg_alloc_array((size_t)keys, sizeof(float))};
+    d->narrow = (sg_stored){.type = c->weights,
+                            .rows = sg_alloc_array((size_t)count, sizeof(sg_real)),
+                            .scales = sg_alloc_array((size_t)keys, sizeof(float))};
+    for (int64_t i = 0; i < count; i++)
+        d->keys[i] = (sg_real)((sg_rng_next_uniform(&rng) * 2 - 1) * c->spread);
+    for (int64_t i = 0; i < c->rows * query_width(c); i++)
+        d->q[i] = (sg_real)(sg_rng_next_uniform(&rng) * 2 - 1);
+    for (int64_t r = 1; c->ties && r < keys; r++) // few different rows
+        memcpy(d->keys + r * c->width, d->keys + r % 3 * c->width,
+               (size_t)c->width * sizeof *d->keys);
+    if (c->nan_q) d->q[c->width / 2] = NAN;
+    if (c->nan_key) d->keys[(c->n / 2) * c->width] = (sg_real)INFINITY;
+    if (c->weights != SG_WEIGHTS_F32) {
+        sg_stored_write(NULL, &d->narrow, 0, keys, c->width, d->keys);
+        sg_stored_read(sg_kernels_get(), d->keys, &d->narrow, 0, keys, c->width);
+    }
+    sg_stored_write(NULL, &d->screen, 0, keys, c->width, d->keys);
+}
+
+static void data_free(screen_data *d)
+{
+    sg_free(d->keys);
+    sg_free(d->q);
+    sg_free(d->screen.rows);
+    sg_free(d->screen.scales);
+    sg_free(d->narrow.rows);
+    sg_free(d->narrow.scales);
+}
+
+// The selection with screened keys or with plain ones: ids and scores (rows * channels * k); returns how
+// many scores were no longer -inf, or all.
+static int64_t selected(const screen_case *c, const screen_data *d, bool screened, int threads,
+                        int32_t *ids, sg_real *scores)
+{
+    sg_tape *tape;
+    sg_pool *pool;
+    sg_error err = {0};
+    must(sg_tape_new(&tape, &err), &err);
+    must(sg_pool_new(threads, &pool, &err), &err);
+    const int64_t channels = c->product ? c->groups / 2 : c->groups, K = c->width;
+    sg_tensor *q = sg_tape_leaf(tape, "q", SG_KIND_REAL, 2, (int64_t[]){c->rows, query_width(c)},
+                                d->q, NULL, false);
+    sg_tensor *keys = sg_tape_leaf(tape, "keys", SG_KIND_REAL, 3, (int64_t[]){c->groups, c->n, K},
+                                   d->keys, NULL, false);
+    if (c->weights != SG_WEIGHTS_F32) keys->narrow = &d->narrow;
+    keys->screen = &d->screen;
+    const sg_key_groups g = {c->groups, c->n, c->k, c->keyed, c->keyed ? 0.25 : 1};
+    sg_tensor *s =
+        screened ? sg_screened_keys(tape, q, keys, &g)
+        : c->keyed
+            ? sg_linear_groups(tape, q, keys, g.scale)
+            : sg_linear(tape, q, sg_reshape(tape, keys, 2, (int64_t[]){key_count(c), K}), NULL);
+    sg_selection best =
+        c->product ? sg_product_topk(tape, s, channels, c->k) : sg_topk(tape, s, channels, c->k);
+    if (s != NULL) sg_tape_keep(tape, s);
+    if (best.ids != NULL) sg_tape_keep(tape, best.ids);
+    if (best.scores != NULL) sg_tape_keep(tape, best.scores);
+    must(sg_tape_finish(tape, &(sg_tape_options){.threads = threads}, &err), &err);
+    must(sg_tape_allocate(tape, &err), &err);
+    sg_run run = {.pool = pool, .kernels = sg_kernels_get()};
+    sg_tape_forward(tape, &run);
+    memcpy(ids, sg_ints(best.ids), (size_t)best.ids->count * sizeof *ids);
+    memcpy(scores, sg_values(best.scores), (size_t)best.ids->count * sizeof *scores);
+    int64_t finite = 0;
+    for (int64_t i = 0; i < s->count; i++)
+        finite += sg_values(s)[i] > -INFINITY;
+    sg_tape_free(tape);
+    sg_pool_free(pool);
+    return finite;
+}
+
+static void check(screen_case c)
+{
+    screen_data d;
+    data_new(&c, &d);
+    const size_t count = (size_t)(c.rows * (c.product ? c.groups / 2 : c.groups) * c.k);
+    int32_t *ids = sg_alloc_array(3 * count, sizeof *ids);
+    sg_real *scores = sg_alloc_array(3 * count, sizeof *scores);
+    const int64_t all = selected(&c, &d, false, 1, ids, scores);
+    const int64_t left = selected(&c, &d, true, 1, ids + count, scores + count);
+    selected(&c, &d, true, 3, ids + 2 * count, scores + 2 * count);
+    if (!c.nan_q && !c.nan_key) { // what is selected of no numbers is nobody's business
+        assert_memory_equal(ids + count, ids, count * sizeof *ids);
+        for (size_t i = 0; i < count; i++) // the plain product may sum in another order
+            assert_true(fabs((double)(scores[count + i] - scores[i])) <=
+                        1e-5 * c.spread * sqrt((double)c.width));
+    }
+    if (c.spread > 1e-30 && !c.ties && !c.nan_q && !c.nan_key && c.k * 20 < c.n)
+        assert_true(left * 4 < all);
+    assert_memory_equal(ids + 2 * count, ids + count, count * sizeof *ids);
+    assert_memory_equal(scores + 2 * count, scores + count, count * sizeof *scores);
+    for (size_t i = 0; i < 2 * count; i++)
+        assert_in_range(ids[count + i], 0, c.product ? c.n * c.n - 1 : c.n - 1);
+    sg_free(ids);
+    sg_free(scores);
+    data_free(&d);
+}
+
+static void test_selections(void **state)
+{
+    (void)state;
+    const screen_case some[] = {
+        {.groups = 4, .n = 512, .width = 64, .k = 8, .rows = 1, .product = true, .spread = 1},
+        {.groups = 4, .n = 512, .width = 64, .k = 8, .rows = 1, .keyed = true, .spread = 1e-3},
+        {.groups = 2, .n = 300, .width = 37, .k = 1, .rows = 3, .product = true, .spread = 1e4},
+        {.groups = 1, .n = 1000, .width = 128, .k = 16, .rows = 8, .spread = 1},
+        {.groups = 2, .n = 64, .width = 1, .k = 32, .rows = 2, .spread = 1},
+        {.groups = 2, .n = 17, .width = 8, .k = 17, .rows = 1, .spread = 1},
+        {.groups = 2,
+         .n = 256,
+         .width = 64,
+         .k = 8,
+         .rows = 2,
+         .keyed = true,
+         .product = true,
+         .spread = 1},
+        {.groups = 2,
+         .n = 256,
+         .width = 64,
+         .k = 8,
+         .rows = 1,
+         .product = true,
+         .spread = 1,
+         .weights = SG_WEIGHTS_BF16},
+    };
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        check(some[i]);
+}
+
+static void test_edges(void **state)
+{
+    (void)state;
+    const screen_case usual = {.groups = 2, .n = 256, .width = 32, .k = 8, .rows = 1, .spread = 1};
+    screen_case c = usual;
+    c.ties = true;
+    check(c);
+    c.product = true;
+    check(c);
+    c = usual;
+    c.spread = 0; // every score is 0
+    check(c);
+    c.spread = 1e-42; // steps among denormals
+    check(c);
+    c = usual;
+    c.nan_q = true;
+    check(c);
+    c = usual;
+    c.nan_key = true;
+    check(c);
+}
+
+// ---- a model ----------------------------------------------------------------------------------
+
+static void test_session(void **state)
+{
+    (void)state;
+    enum { tokens = 12 };
+    static const char *const routers[] = {"product_dense", "product_key_value"};
+    sg_context_options options = {.threads = 2};
+    sg_context *context;
+    sg_error err = {0};
+    must(sg_context_new(&options, &context, &err), &err);
+    for (int r = 0; r < 2; r++) {
+        sg_preset preset;
+        must(sg_preset_find("tinystories-sgatlin", &preset, &err), &err);
+        sg_config c = preset.config;
+        c.vocab_size = 50;
+        c.hidden_size = c.head_dim = 8;
+        c.num_attention_heads = 1;
+        c.num_hidden_layers = 2;
+        c.max_position_embeddings = 16;
+        c.ffn_neurons = 1 << 16;
+        c.ffn_channels = 4;
+        strcpy(c.ffn_router, routers[r]);
+        sg_model *m;
+        must(sg_model_new(context, &c, 3, &m, &err), &err);
+        float *seen = sg_alloc_array((size_t)(tokens * c.vocab_size), sizeof *seen);
+        for (int screened = 1; screened >= 0; screened--) {
+            sg_session *s;
+            const float *logits;
+            must(sg_session_new(m, 0, &s, &err), &err);
+            assert_int_equal(sg_model_screens(m) != NULL, 1);
+            if (!screened) { // as if there were none
+                for (size_t i = 0; i < m->params.count; i++)
+                    m->screens.items[i].type = SG_WEIGHTS_F32;
+                sg_session_free(s);
+                must(sg_session_new(m, 0, &s, &err), &err);
+            }
+            for (int32_t t = 0; t < tokens; t++) {
+                must(sg_session_feed(s, &(int32_t){7 * t % 50}, 1, &logits, &err), &err);
+                float *own = seen + t * c.vocab_size;
+                const size_t bytes = (size_t)c.vocab_size * sizeof *own;
+                if (screened) memcpy(own, logits, bytes);
+                for (int64_t v = 0; v < c.vocab_size; v++)
+                    assert_true(fabsf(own[v] - logits[v]) <= 1e-5f);
+            }
+            sg_session_free(s);
+        }
+        sg_free(seen);
+        sg_model_free(m);
+    }
+    sg_context_free(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_selections),
+        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_session),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
