@@ -10,7 +10,7 @@
 #include "kernel/gemm.h"
 #include "op/op.h"
 
-enum { attention_tile = 256, attention_block = 64, attention_small = 1 << 18 };
+enum { attention_tile = 256, attention_block = 64, attention_small = 1 << 14 };
 enum { attention_thin = 4 }; // rows of queries that a product takes without copying the keys
 
 typedef struct attention_attributes {
@@ -138,9 +138,22 @@ static void attention_few_values(const sg_kernels *kernels, const attention_quer
                       t->key_width, keys, t->head_dim);
 }
 
+// Asks memory for a tile of rows at once. One query passes them faster than they come, and a processor
+// that looks ahead by itself starts anew with every page.
+static void attention_fetch(const sg_real *rows, int64_t count)
+{
+    const int64_t line = 64 / (int64_t)sizeof *rows;
+    for (int64_t i = 0; i < count; i += line)
+        __builtin_prefetch(rows + i, 0, 2);
+}
+
 static void attention_query_block(const sg_kernels *kernels, const attention_query *t,
                                   int64_t first_key, int64_t keys, sg_real *s)
 {
+    if (t->key_width == t->head_dim && (t->step == 0 || t->rows == 1)) {
+        attention_fetch(t->k + first_key * t->key_width, keys * t->key_width);
+        attention_fetch(t->v + first_key * t->key_width, keys * t->key_width);
+    }
     const bool first = first_key == attention_first_key(t->window, t->position);
     attention_products(t, first_key, keys, s);
     for (int64_t r = 0; r < t->rows; r++)

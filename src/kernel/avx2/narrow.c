@@ -6,6 +6,7 @@
 
 #include "kernel/avx2/kernels.h"
 #include "kernel/avx2/simd.h"
+#include "kernel/rows_ahead.h"
 
 // Always inlined, so that constants given to them are constants in them.
 #define NARROW_INLINE static inline __attribute__((always_inline))
@@ -198,12 +199,16 @@ NARROW_INLINE void narrow_thin_product(float *y, int64_t ldy, const float *x, in
                                        int64_t m, const void *w, int64_t ldw, const float *scales,
                                        int64_t n, narrow_kind kind, int64_t d)
 {
+    const int64_t far = sg_rows_ahead(ldw * narrow_bytes(kind));
     int64_t j = 0;
     for (; j + 4 <= n; j += 4) {
-        const void *row[4];
-        for (int r = 0; r < 4; r++)
+        const void *row[4], *next[4];
+        for (int r = 0; r < 4; r++) {
             row[r] = narrow_row(w, j + r, ldw, kind);
-        for (int64_t i = 0; i < m; i++)
+            next[r] = narrow_row(row[r], far, ldw, kind);
+        }
+        narrow_dots(y + j, x, row, next, 4, true, kind, d);
+        for (int64_t i = 1; i < m; i++)
             narrow_dots(y + i * ldy + j, x + i * ldx, row, row, 4, false, kind, d);
     }
     for (; j < n; j++) {

@@ -1,6 +1,7 @@
 // Vector kernels. Sums run in four vectors of eight lanes (an FMA takes four cycles and two start
 // in each), joined in a fixed order.
 #include "kernel/avx2/dots.h"
+#include "kernel/rows_ahead.h"
 #include "kernel/avx2/kernels.h"
 #include "kernel/avx2/simd.h"
 
@@ -102,12 +103,16 @@ float sg_avx2_exp_sum(float *y, const float *x, float shift, int64_t n)
 void sg_avx2_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                           const float *w, int64_t ldw, int64_t n, int64_t d)
 {
+    const int64_t far = sg_rows_ahead(ldw * (int64_t)sizeof *w);
     int64_t j = 0;
     for (; j + 4 <= n; j += 4) {
-        const float *row[4];
-        for (int r = 0; r < 4; r++)
+        const float *row[4], *next[4];
+        for (int r = 0; r < 4; r++) {
             row[r] = w + (j + r) * ldw;
-        for (int64_t i = 0; i < m; i++)
+            next[r] = row[r] + far * ldw;
+        }
+        simd_dots(y + j, x, row, next, 4, true, d);
+        for (int64_t i = 1; i < m; i++)
             simd_dots(y + i * ldy + j, x + i * ldx, row, row, 4, false, d);
     }
     for (; j < n; j++) {

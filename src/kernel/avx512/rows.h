@@ -9,6 +9,7 @@
 
 #include "kernel/avx512/simd.h"
 #include "kernel/bf16.h"
+#include "kernel/rows_ahead.h"
 
 typedef enum rows_kind { ROWS_F32, ROWS_BF16, ROWS_F16, ROWS_INT8 } rows_kind;
 
@@ -159,12 +160,16 @@ SIMD_INLINE void rows_dots(float *a, const float *x, const void *const row[8],
 SIMD_INLINE void rows_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                                    const void *w, int64_t ldw, int64_t n, rows_kind kind, int64_t d)
 {
-    const void *row[8];
+    const int64_t far = sg_rows_ahead(ldw * (kind == ROWS_F32 ? 4 : kind == ROWS_INT8 ? 1 : 2));
+    const void *row[8], *next[8];
     int64_t j = 0;
     for (; j + 4 <= n; j += 4) {
-        for (int r = 0; r < 4; r++)
+        for (int r = 0; r < 4; r++) {
             row[r] = rows_at(w, (j + r) * ldw, kind);
-        for (int64_t i = 0; i < m; i++)
+            next[r] = rows_at(row[r], far * ldw, kind);
+        }
+        rows_dots(y + j, x, row, next, 4, true, kind, d);
+        for (int64_t i = 1; i < m; i++)
             rows_dots(y + i * ldy + j, x + i * ldx, row, row, 4, false, kind, d);
     }
     for (; j < n; j++) {
