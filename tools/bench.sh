@@ -33,6 +33,7 @@ each() { awk -v s="$1" -v n="$2" -v f="$3" 'BEGIN { printf "%.1f us, %.0f %%", 1
 
 wide=(--preset slimpajama-sgatlin-s6 --num-hidden-layers 1 --vocab-size 1000 --ffn-neurons 16384 --batch-size 1 --seq-len 512)
 pool=(--preset tinystories-sgatlin --num-hidden-layers 2 --hidden-size 64 --ffn-channels 2 --optimizer-rows auto)
+wider=(--preset tinystories-sgatlin --num-hidden-layers 2 --hidden-size 128 --ffn-channels 2)
 large=(--preset slimpajama-sgatlin-s3 --vocab-size 8192)
 measure steps --preset tinystories-sgatlin --preset tinystories-mlp --what train
 measure sparse --preset tinystories-sgatlin --what layer
@@ -42,6 +43,8 @@ measure wide "${wide[@]}" --what layer
 measure wide16 "${wide[@]}" --what layer --table-dtype bf16
 measure small "${pool[@]}" --ffn-neurons 1024 --what train,decode
 measure huge "${pool[@]}" --ffn-neurons 1048576 --what train,decode
+measure small128 "${wider[@]}" --ffn-neurons 1024 --what decode
+measure huge128 "${wider[@]}" --ffn-neurons 1048576 --what decode
 measure decode "${large[@]}" --what decode
 measure decode16 "${large[@]}" --what decode --weights bf16
 measure decode8 "${large[@]}" --what decode --weights int8
@@ -61,8 +64,9 @@ row "  the same with bf16 tables" \
     "$(each "$(value wide16 layer_forward seconds)" 512 "$(value wide16 layer_forward limit_fraction)")" "27 us or 65 %"
 row "training step, 1,048,576 neurons a channel / 1,024" \
     "$(times "$(value huge train_step seconds)" "$(value small train_step seconds)")" "2.5x"
-row "decoding, 1,048,576 neurons a channel / 1,024" \
-    "$(times "$(value huge decode seconds)" "$(value small decode seconds)")" "1.5x"
+row "decoding, 1,048,576 neurons a channel / 1,024, d = 128" \
+    "$(times "$(value huge128 decode seconds)" "$(value small128 decode seconds)")" "1.5x"
+row "  d = 64" "$(times "$(value huge decode seconds)" "$(value small decode seconds)")" "1.5x"
 row "decoding a model beyond the caches, f32: share of reads" "$(percent "$(value decode decode limit_fraction)")" "65 %"
 row "  bf16" "$(percent "$(value decode16 decode limit_fraction)")" "65 %"
 row "  int8" "$(percent "$(value decode8 decode limit_fraction)")" "65 %"

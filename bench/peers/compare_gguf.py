@@ -20,7 +20,7 @@ def row_key(row):
 
 def ours(args, path):
     command = [args.sgatlin, "bench", "--model", path, "--json", "--quiet"]
-    command += ["--threads", str(args.threads)]
+    command += ["--threads", str(args.threads), "--seconds", str(args.seconds)]
     if args.context is not None:
         command += ["--context", str(args.context)]
     return measured(command, args.limit)
@@ -29,7 +29,8 @@ def ours(args, path):
 def theirs(args, path, cache, contexts):
     command = [sys.executable, os.path.join(HERE, "llama_step.py"), path]
     command += ["--context", ",".join(str(n) for n in contexts), "--cache", cache]
-    return measured([*command, "--threads", str(args.threads)], args.limit)
+    command += ["--threads", str(args.threads), "--seconds", str(args.seconds)]
+    return measured(command, args.limit)
 
 
 def rounds(args, path):
@@ -65,7 +66,8 @@ def main():
     ask.add_argument("--sgatlin", default="build/sgatlin")
     ask.add_argument("--context", type=int, help="default: 128, 512, and 2,048 or what fits")
     ask.add_argument("--threads", type=int, default=os.cpu_count())
-    ask.add_argument("--rounds", type=int, default=3)
+    ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--seconds", type=float, default=0.5, help="of each figure, at least")
     ask.add_argument("--cache", choices=["f16", "f32"], nargs="+", default=["f16"])
     ask.add_argument("--limit", type=int, default=600, help="seconds for one process")
     ask.add_argument("--json", action="store_true", help="one object a line")
