@@ -50,6 +50,34 @@ static void count_gather_sum_bf16(const sg_kernels *k, count_input *in)
     k->gather_sum_bf16(in->y, in->z, in->narrow, in->rows, NULL, 8, 256);
 }
 
+static void count_thin_product(const sg_kernels *k, count_input *in)
+{
+    k->thin_product(in->y, table_rows, in->x, 768, 1, in->table, 768, table_rows, 768);
+}
+
+static void count_thin_product_bf16(const sg_kernels *k, count_input *in)
+{
+    k->thin_product_bf16(in->y, table_rows, in->x, 768, 1, in->narrow, 768, table_rows, 768);
+}
+
+static void count_thin_sum(const sg_kernels *k, count_input *in)
+{
+    k->thin_sum(in->y, 64, in->x, 256, 3, in->table, 64, 256, 64);
+}
+
+// The bytes of a bf16 table, as blocks: what they stand for does not matter.
+static void count_dots_q8_0(const sg_kernels *k, count_input *in)
+{
+    k->dots_blocks(in->y, table_rows, in->x, 768, 1, SG_WEIGHTS_Q8_0, in->narrow, NULL, NULL,
+                   table_rows, 768);
+}
+
+static void count_dots_q4_1(const sg_kernels *k, count_input *in)
+{
+    k->dots_blocks(in->y, table_rows, in->x, 768, 1, SG_WEIGHTS_Q4_1, in->narrow, NULL, NULL,
+                   table_rows, 768);
+}
+
 static void count_topk(const sg_kernels *k, count_input *in)
 {
     k->topk(in->ids, in->scores, in->x + in->at % 16 * 512, 512, 8);
@@ -97,6 +125,11 @@ static const struct {
     {"gather_sum_long", "gather_sum", "128 rows of 768", count_gather_sum_long},
     {"gather_dots_bf16", "gather_dots_bf16", "8 rows of 256", count_gather_dots_bf16},
     {"gather_sum_bf16", "gather_sum_bf16", "8 rows of 256", count_gather_sum_bf16},
+    {"thin_product", "thin_product", "64 rows of 768", count_thin_product},
+    {"thin_product_bf16", "thin_product_bf16", "64 rows of 768", count_thin_product_bf16},
+    {"thin_sum", "thin_sum", "3 sums of 256 rows of 64", count_thin_sum},
+    {"dots_q8_0", "dots_blocks", "64 rows of 768", count_dots_q8_0},
+    {"dots_q4_1", "dots_blocks", "64 rows of 768", count_dots_q4_1},
     {"topk", "topk", "8 of 512", count_topk},
     {"product_topk", "product_topk", "8 of 32 x 32", count_product_topk},
     {"exp_sum", "exp_sum", "8192", count_exp_sum},
