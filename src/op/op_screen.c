@@ -49,6 +49,7 @@ static int64_t screen_left(const screen_loop *l, const sg_real *near, const floa
     if (known) {
         l->run->kernels->topk(left, best, near, a->n, a->k);
         least = best[a->k - 1] - (sg_real)(2 * reach * (double)widest);
+        known = isfinite(least);
     }
     int64_t count = 0;
     for (int64_t i = 0; i < a->n; i++) {
