@@ -462,46 +462,51 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
 
 // ---- copies that screen -----------------------------------------------------------------------
 
-static void model_screen_tensor(const sg_model *m, size_t i, sg_real *wide, int64_t most)
+static sg_status model_screen_tensor(const sg_model *m, size_t i, sg_error *err)
 {
     const sg_param_spec *spec = &m->params.specs[i];
     const int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
+    const int64_t most = d < model_piece ? model_piece / d : 1;
     const sg_stored *to = &m->screens.items[i];
     if (!sg_narrow_has(&m->narrow, i)) {
         sg_stored_write(m->context->pool, to, 0, rows, d, m->values[i]);
-        return;
+        return SG_OK;
     }
+    sg_real *wide = sg_alloc_array((size_t)(sg_min(most, rows) * d), sizeof *wide);
+    if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
     for (int64_t first = 0; first < rows; first += most) {
         const int64_t count = sg_min(most, rows - first);
         sg_stored_read(sg_kernels_get(), wide, &m->narrow.items[i], first, count, d);
         sg_stored_write(m->context->pool, to, first, count, d, wide);
     }
+    sg_free(wide);
+    return SG_OK;
+}
+
+// Keys that are not in int8 already, and lie in one place.
+static bool model_screens_tensor(const sg_model *m, size_t i)
+{
+    const sg_stored *narrow = sg_narrow_has(&m->narrow, i) ? &m->narrow.items[i] : NULL;
+    return m->params.specs[i].keys &&
+           (narrow == NULL || (narrow->type != SG_WEIGHTS_INT8 && narrow->parts == NULL));
 }
 
 sg_status sg_model_screen(sg_model *m, sg_error *err)
 {
-    const sg_param_list *params = &m->params;
-    if (m->screens.items != NULL) return SG_OK;
-    bool *mask = sg_alloc_zero(params->count, sizeof *mask), any = false;
-    sg_real *wide = sg_alloc_array(model_piece, sizeof *wide);
-    sg_status status = mask != NULL && wide != NULL
-                           ? SG_OK
-                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of keys");
-    for (size_t i = 0; status == SG_OK && i < params->count; i++) {
-        const sg_param_spec *spec = &params->specs[i];
-        const sg_stored *narrow = sg_narrow_has(&m->narrow, i) ? &m->narrow.items[i] : NULL;
-        mask[i] = spec->keys && spec->shape[spec->rank - 1] <= model_piece &&
-                  (narrow == NULL || (narrow->type != SG_WEIGHTS_INT8 && narrow->parts == NULL));
-        any |= mask[i];
-    }
-    if (status == SG_OK && any)
-        status = sg_narrow_set_new(params, mask, NULL, SG_WEIGHTS_INT8, &m->screens, err);
-    for (size_t i = 0; status == SG_OK && any && i < params->count; i++)
-        if (mask[i])
-            model_screen_tensor(m, i, wide,
-                                model_piece / params->specs[i].shape[params->specs[i].rank - 1]);
+    const size_t n = m->params.count;
+    size_t first = 0;
+    while (first < n && !model_screens_tensor(m, first))
+        first++;
+    if (first == n || m->screens.items != NULL) return SG_OK;
+    bool *mask = sg_alloc_zero(n, sizeof *mask);
+    if (mask == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of keys");
+    for (size_t i = first; i < n; i++)
+        mask[i] = model_screens_tensor(m, i);
+    sg_status status = sg_narrow_set_new(&m->params, mask, NULL, SG_WEIGHTS_INT8, &m->screens, err);
+    for (size_t i = first; status == SG_OK && i < n; i++)
+        if (mask[i]) status = model_screen_tensor(m, i, err);
+    if (status != SG_OK) sg_narrow_set_free(&m->screens);
     sg_free(mask);
-    sg_free(wide);
     return status;
 }
 

@@ -58,20 +58,17 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     if (capacity < 1 || capacity > c->max_position_embeddings)
         return sg_fail(err, SG_ERR_ARGUMENT, "capacity: found %lld, expected 1 to %lld tokens",
                        (long long)capacity, (long long)c->max_position_embeddings);
+    SG_TRY(sg_model_screen(model, err));
     sg_session *s = sg_alloc_zero(1, sizeof *s);
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
     s->capacity = capacity;
-    sg_status status = sg_model_screen(model, err);
-    if (status != SG_OK) {
-        sg_free(s);
-        return status;
-    }
     int64_t reals = 2 * c->num_hidden_layers * capacity * sg_config_kv_heads(c) * c->head_dim;
     s->cache_bytes = (size_t)reals * sizeof(sg_real);
     s->cache_memory = sg_alloc_big(s->cache_bytes);
     s->caches = sg_alloc_zero((size_t)c->num_hidden_layers, sizeof *s->caches);
     s->logits = sg_alloc_array((size_t)c->vocab_size, sizeof *s->logits);
+    sg_status status = SG_OK;
     if (!s->cache_memory || !s->caches || !s->logits) {
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a session of %lld tokens",
                          (long long)capacity);
@@ -279,15 +276,11 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
     if (most < 1 || most > SG_BATCH_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld, expected 1 to %d sessions",
                        (long long)most, SG_BATCH_MAX);
+    SG_TRY(sg_model_screen(model, err));
     sg_batch *b = sg_alloc_zero(1, sizeof *b);
     if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
     b->model = model;
     b->most = most;
-    sg_status status = sg_model_screen(model, err);
-    if (status != SG_OK) {
-        sg_free(b);
-        return status;
-    }
     b->caches = sg_alloc_zero((size_t)(model->config.num_hidden_layers * most), sizeof *b->caches);
     b->start = sg_alloc_zero((size_t)most, sizeof *b->start);
     b->ids = sg_alloc_zero((size_t)most, sizeof *b->ids);

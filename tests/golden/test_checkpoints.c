@@ -16,6 +16,7 @@
 #include "model/graph.h"
 #include "model/model.h"
 #include "alloc_failure.h"
+#include "golden/checkpoint_names.h"
 #include "model/tensor_read.h"
 
 static const double tolerance = 2e-5;
@@ -345,18 +346,10 @@ static void test_wrong_tensors(void **state)
 
 int main(void)
 {
-    static const char *const names[] = {
-        "llama",     "llama_biases", "mistral",       "qwen2",
-        "qwen3",     "gpt2",         "gpt_neox",      "gpt_neox_sequential",
-        "opt",       "mixtral",      "olmoe",         "qwen2_moe",
-        "qwen3_moe", "gpt_oss",      "gpt_oss_mxfp4", "deepseek"};
-    static const char *const ggufs[] = {"gguf_llama",    "gguf_llama3",  "gguf_qwen3",
-                                        "gguf_gpt2",     "gguf_mixtral", "gguf_qwen2moe",
-                                        "gguf_qwen3moe", "gguf_olmoe",   "gguf_deepseek"};
-    enum { count = sizeof names / sizeof *names, all = count + sizeof ggufs / sizeof *ggufs };
+    enum { count = checkpoint_folder_count, all = count + checkpoint_gguf_count };
     struct CMUnitTest tests[all + 2];
     for (int i = 0; i < all; i++) {
-        const char *name = i < count ? names[i] : ggufs[i - count];
+        const char *name = i < count ? checkpoint_folders[i] : checkpoint_ggufs[i - count];
         tests[i] = (struct CMUnitTest){name, i < count ? test_checkpoint : test_gguf, NULL, NULL,
                                        (void *)(uintptr_t)name};
     }

@@ -16,33 +16,20 @@
 #include "convert/modeling.h"
 #include "format/gguf.h"
 #include "format/npy.h"
-#include "memory_fs.h"
+#include "golden/checkpoint_names.h"
+#include "memory_disk.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 #include "tiny_models.h"
 
 static sg_context *context;
-static memory_fs *disk;
 static char golden[512]; // a golden checkpoint, copied to the disk in memory
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status != SG_OK) fail_msg("%s", err->message);
-}
-
-static int begin(void **state)
-{
-    (void)state;
-    disk = memory_fs_begin();
-    return disk ? 0 : -1;
-}
 
 static int end(void **state)
 {
-    (void)state;
     sg_context_free(context);
     context = NULL;
-    return memory_fs_end(disk) ? -1 : 0;
+    return disk_end(state);
 }
 
 static void make_context(void)
@@ -195,21 +182,18 @@ static void test_checkpoint(void **state)
 // Experts in MXFP4, and GGUF's blocks: f32 where they go.
 static void test_blocks(void **state)
 {
-    static const char *const names[] = {"gguf_llama",    "gguf_llama3",  "gguf_qwen3",
-                                        "gguf_gpt2",     "gguf_mixtral", "gguf_qwen2moe",
-                                        "gguf_qwen3moe", "gguf_olmoe",   "gguf_deepseek"};
     static const char *const types[] = {"llama",     "llama",     "qwen3", "gpt2",   "mixtral",
                                         "qwen2_moe", "qwen3_moe", "olmoe", "sgatlin"};
-    enum { count = sizeof names / sizeof *names };
     (void)state;
     const char *from = bring_checkpoint("gpt_oss_mxfp4");
     assert_string_equal(convert(from, SG_CONVERT_HF, NULL, "/oss").type, "gpt_oss");
     expect_same(from, "/oss");
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < checkpoint_gguf_count; i++) {
         char path[800], file[64], to[64], again[64];
-        snprintf(path, sizeof path, "%s/golden/checkpoints/%s/model.gguf", SG_TEST_DIR, names[i]);
-        snprintf(file, sizeof file, "/%s.gguf", names[i]);
-        snprintf(to, sizeof to, "/%s", names[i]);
+        snprintf(path, sizeof path, "%s/golden/checkpoints/%s/model.gguf", SG_TEST_DIR,
+                 checkpoint_ggufs[i]);
+        snprintf(file, sizeof file, "/%s.gguf", checkpoint_ggufs[i]);
+        snprintf(to, sizeof to, "/%s", checkpoint_ggufs[i]);
         snprintf(again, sizeof again, "/again%d.gguf", i);
         bring(path, file);
         assert_string_equal(convert(file, SG_CONVERT_HF, NULL, to).type, types[i]);
@@ -905,11 +889,6 @@ static void test_npy(void **state)
 
 int main(void)
 {
-    static const char *const names[] = {
-        "llama",     "llama_biases", "mistral",  "qwen2",
-        "qwen3",     "gpt2",         "gpt_neox", "gpt_neox_sequential",
-        "opt",       "mixtral",      "olmoe",    "qwen2_moe",
-        "qwen3_moe", "gpt_oss",      "deepseek"};
     static const struct {
         const char *name;
         void (*run)(void **);
@@ -931,12 +910,17 @@ int main(void)
                   {"stop", test_stop},
                   {"memory", test_memory},
                   {"npy", test_npy}};
-    enum { count = sizeof names / sizeof *names, more = sizeof others / sizeof *others };
-    struct CMUnitTest tests[count + more];
-    for (int i = 0; i < count; i++)
-        tests[i] =
-            (struct CMUnitTest){names[i], test_checkpoint, begin, end, (void *)(uintptr_t)names[i]};
+    // "blocks" has gpt_oss_mxfp4.
+    enum { more = sizeof others / sizeof *others, all = checkpoint_folder_count - 1 + more };
+    struct CMUnitTest tests[all];
+    size_t n = 0;
+    for (int i = 0; i < checkpoint_folder_count; i++) {
+        const char *name = checkpoint_folders[i];
+        if (strcmp(name, "gpt_oss_mxfp4") == 0) continue;
+        tests[n++] =
+            (struct CMUnitTest){name, test_checkpoint, disk_begin, end, (void *)(uintptr_t)name};
+    }
     for (int i = 0; i < more; i++)
-        tests[count + i] = (struct CMUnitTest){others[i].name, others[i].run, begin, end, NULL};
+        tests[n++] = (struct CMUnitTest){others[i].name, others[i].run, disk_begin, end, NULL};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

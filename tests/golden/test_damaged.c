@@ -12,30 +12,16 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "format/json.h"
-#include "memory_fs.h"
+#include "golden/checkpoint_names.h"
+#include "memory_disk.h"
 #include "model/config.h"
 #include "model/model.h"
-
-static memory_fs *disk;
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status != SG_OK) fail_msg("%s", err->message);
-}
 
 static int begin(void **state)
 {
     sg_error err = {0};
-    (void)state;
-    disk = memory_fs_begin();
-    if (disk == NULL) return -1;
+    if (disk_begin(state) != 0) return -1;
     return sg_folder_make("/m", &err) == SG_OK ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    return memory_fs_end(disk) ? -1 : 0;
 }
 
 // The bytes of a golden file. sg_free.
@@ -422,24 +408,17 @@ static void test_gguf(void **state)
 
 int main(void)
 {
-    static const char *const names[] = {
-        "llama",     "llama_biases", "mistral",       "qwen2",
-        "qwen3",     "gpt2",         "gpt_neox",      "gpt_neox_sequential",
-        "opt",       "mixtral",      "olmoe",         "qwen2_moe",
-        "qwen3_moe", "gpt_oss",      "gpt_oss_mxfp4", "deepseek"};
-    static const char *const ggufs[] = {"gguf_llama",    "gguf_llama3",  "gguf_qwen3",
-                                        "gguf_gpt2",     "gguf_mixtral", "gguf_qwen2moe",
-                                        "gguf_qwen3moe", "gguf_olmoe",   "gguf_deepseek"};
-    enum { folders = sizeof names / sizeof *names, files = sizeof ggufs / sizeof *ggufs };
+    enum { folders = checkpoint_folder_count, files = checkpoint_gguf_count };
     struct CMUnitTest tests[2 * folders + files + 2];
     size_t n = 0;
     for (int i = 0; i < 2 * folders; i++)
-        tests[n++] = (struct CMUnitTest){names[i / 2], i % 2 ? test_config : test_tensors, begin,
-                                         end, (void *)(uintptr_t)names[i / 2]};
-    for (int i = 0; i < files; i++)
         tests[n++] =
-            (struct CMUnitTest){ggufs[i], test_gguf, begin, end, (void *)(uintptr_t)ggufs[i]};
-    tests[n++] = (struct CMUnitTest){"shards", test_shards, begin, end, NULL};
-    tests[n++] = (struct CMUnitTest){"huge", test_huge, begin, end, NULL};
+            (struct CMUnitTest){checkpoint_folders[i / 2], i % 2 ? test_config : test_tensors,
+                                begin, disk_end, (void *)(uintptr_t)checkpoint_folders[i / 2]};
+    for (int i = 0; i < files; i++)
+        tests[n++] = (struct CMUnitTest){checkpoint_ggufs[i], test_gguf, begin, disk_end,
+                                         (void *)(uintptr_t)checkpoint_ggufs[i]};
+    tests[n++] = (struct CMUnitTest){"shards", test_shards, begin, disk_end, NULL};
+    tests[n++] = (struct CMUnitTest){"huge", test_huge, begin, disk_end, NULL};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

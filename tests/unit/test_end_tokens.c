@@ -8,29 +8,9 @@
 
 #include "format/end_tokens.h"
 #include "format/json.h"
-#include "memory_fs.h"
+#include "memory_disk.h"
 #include "model/model_file.h"
 #include "tiny_models.h"
-
-static memory_fs *disk;
-
-static int begin(void **state)
-{
-    (void)state;
-    disk = memory_fs_begin();
-    return disk ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    return memory_fs_end(disk) ? -1 : 0;
-}
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status != SG_OK) fail_msg("%s", err->message);
-}
 
 static void put(const char *path, const char *text)
 {
@@ -243,8 +223,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_many),
-        cmocka_unit_test_setup_teardown(test_folder, begin, end),
-        cmocka_unit_test_setup_teardown(test_convert, begin, end),
+        cmocka_unit_test_setup_teardown(test_folder, disk_begin, disk_end),
+        cmocka_unit_test_setup_teardown(test_convert, disk_begin, disk_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

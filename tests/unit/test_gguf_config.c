@@ -11,29 +11,9 @@
 
 #include "base/file.h"
 #include "format/gguf_config.h"
-#include "memory_fs.h"
+#include "memory_disk.h"
 #include "model/config.h"
 #include "model/gguf_rope.h"
-
-static memory_fs *disk;
-
-static int begin(void **state)
-{
-    (void)state;
-    disk = memory_fs_begin();
-    return disk ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    return memory_fs_end(disk) ? -1 : 0;
-}
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status != SG_OK) fail_msg("%s", err->message);
-}
 
 enum { pairs = 4 };
 
@@ -265,9 +245,9 @@ static void test_rope(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_experts, begin, end),
-        cmocka_unit_test_setup_teardown(test_experts_refused, begin, end),
-        cmocka_unit_test_setup_teardown(test_rope, begin, end),
+        cmocka_unit_test_setup_teardown(test_experts, disk_begin, disk_end),
+        cmocka_unit_test_setup_teardown(test_experts_refused, disk_begin, disk_end),
+        cmocka_unit_test_setup_teardown(test_rope, disk_begin, disk_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
