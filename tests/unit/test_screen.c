@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "model/model.h"
@@ -215,30 +216,37 @@ static void test_edges(void **state)
 
 // ---- a model ----------------------------------------------------------------------------------
 
+static sg_model *screen_model(sg_context *context, const char *router)
+{
+    sg_preset preset;
+    sg_model *m;
+    sg_error err = {0};
+    must(sg_preset_find("tinystories-sgatlin", &preset, &err), &err);
+    sg_config c = preset.config;
+    c.vocab_size = 50;
+    c.hidden_size = c.head_dim = 8;
+    c.num_attention_heads = 1;
+    c.num_hidden_layers = 2;
+    c.max_position_embeddings = 16;
+    c.ffn_neurons = 1 << 16;
+    c.ffn_channels = 4;
+    strcpy(c.ffn_router, router);
+    must(sg_model_new(context, &c, 3, &m, &err), &err);
+    return m;
+}
+
 static void test_session(void **state)
 {
     (void)state;
-    enum { tokens = 12 };
+    enum { tokens = 12, vocab = 50 };
     static const char *const routers[] = {"product_dense", "product_key_value"};
     sg_context_options options = {.threads = 2};
     sg_context *context;
     sg_error err = {0};
     must(sg_context_new(&options, &context, &err), &err);
     for (int r = 0; r < 2; r++) {
-        sg_preset preset;
-        must(sg_preset_find("tinystories-sgatlin", &preset, &err), &err);
-        sg_config c = preset.config;
-        c.vocab_size = 50;
-        c.hidden_size = c.head_dim = 8;
-        c.num_attention_heads = 1;
-        c.num_hidden_layers = 2;
-        c.max_position_embeddings = 16;
-        c.ffn_neurons = 1 << 16;
-        c.ffn_channels = 4;
-        strcpy(c.ffn_router, routers[r]);
-        sg_model *m;
-        must(sg_model_new(context, &c, 3, &m, &err), &err);
-        float *seen = sg_alloc_array((size_t)(tokens * c.vocab_size), sizeof *seen);
+        sg_model *m = screen_model(context, routers[r]);
+        float *seen = sg_alloc_array((size_t)(tokens * vocab), sizeof *seen);
         for (int screened = 1; screened >= 0; screened--) {
             sg_session *s;
             const float *logits;
@@ -252,10 +260,10 @@ static void test_session(void **state)
             }
             for (int32_t t = 0; t < tokens; t++) {
                 must(sg_session_feed(s, &(int32_t){7 * t % 50}, 1, &logits, &err), &err);
-                float *own = seen + t * c.vocab_size;
-                const size_t bytes = (size_t)c.vocab_size * sizeof *own;
+                float *own = seen + t * vocab;
+                const size_t bytes = vocab * sizeof *own;
                 if (screened) memcpy(own, logits, bytes);
-                for (int64_t v = 0; v < c.vocab_size; v++)
+                for (int64_t v = 0; v < vocab; v++)
                     assert_true(fabsf(own[v] - logits[v]) <= 1e-5f);
             }
             sg_session_free(s);
@@ -266,12 +274,44 @@ static void test_session(void **state)
     sg_context_free(context);
 }
 
+// A first session that fails leaves no half of the copies for the next.
+static sg_status first_session(void *user, sg_error *err)
+{
+    sg_model *m = user;
+    sg_session *s = NULL;
+    sg_status status = sg_session_new(m, 0, &s, err);
+    if (status == SG_OK) assert_non_null(m->screens.items);
+    for (size_t i = 0; m->screens.items != NULL && i < m->params.count; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        const int64_t rows = spec->count / spec->shape[spec->rank - 1];
+        if (m->screens.items[i].type != SG_WEIGHTS_INT8) continue;
+        assert_true(((const float *)m->screens.items[i].scales)[rows - 1] > 0); // 0: never written
+    }
+    sg_session_free(s);
+    sg_narrow_set_free(&m->screens);
+    return status;
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    sg_context *context;
+    sg_error err = {0};
+    must(sg_context_new(NULL, &context, &err), &err);
+    sg_model *m = screen_model(context, "product_dense");
+    must(sg_model_narrow(m, SG_WEIGHTS_BF16, &err), &err);
+    assert_true(alloc_failure_loop(first_session, m) > 5);
+    sg_model_free(m);
+    sg_context_free(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_selections),
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_session),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
