@@ -1,6 +1,7 @@
 // Exit codes, errors and JSON results in one place, so that every verb fails and answers alike; a
 // signal only raises a flag, which long work asks at places where it can stop and save.
 #include "cli/cli.h"
+#include "sgatlin_train.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/model_options.h"
+#include "sgatlin_bench.h"
 
 static struct {
     cli_strings presets;

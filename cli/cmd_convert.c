@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sgatlin_convert.h"
+#include "sgatlin_train.h"
 
 static struct {
     const char *to, *out, *dtype, *model_type, *tokenizer, *tensor;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sgatlin_data.h"
 
 static const char *pack_tokenizer;
 static const char *pack_out;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sgatlin_data.h"
 
 static int64_t synth_stories = 20000;
 static int64_t synth_seed = 0;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sgatlin_data.h"
 
 static const char *learn_out;
 static const char *learn_format = "auto";

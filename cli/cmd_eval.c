@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sgatlin_data.h"
 
 static struct {
     const char *model, *adapter, *data, *split, *text, *tokenizer, *weights;

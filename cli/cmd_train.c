@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "cli/model_options.h"
+#include "sgatlin_bench.h"
+#include "sgatlin_train.h"
 
 static struct {
     const char *preset, *init, *config, *data, *out, *resume, *rows, *schedule, *prompt,

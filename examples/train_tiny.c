@@ -6,6 +6,8 @@
 //
 // FOLDER/run is then a model folder, which continue_text.c continues a prompt with.
 #include <sgatlin.h>
+#include <sgatlin_data.h>
+#include <sgatlin_train.h>
 
 #include <stdio.h>
 #include <string.h>

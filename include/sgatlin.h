@@ -1,5 +1,7 @@
 // sgatlin: train, run, convert and look inside transformer language models whose feed-forward
-// layers are sparse. This is the whole public interface, in order of need, and its manual.
+// layers are sparse. This header is the manual to read first: status, context, tokenizers, models,
+// evaluation and generation. Its companions are included where they are needed: sgatlin_data.h (text
+// and packed data), sgatlin_train.h, sgatlin_convert.h and sgatlin_bench.h.
 //
 // Conventions
 //   * Every function that can fail returns a status and, when `err` is not NULL, fills in a message
@@ -81,6 +83,11 @@ SG_API void sg_context_free(sg_context *context);
 SG_API int sg_context_threads(const sg_context *context);
 // The name of the kernels in use: "ref", "avx2" or "avx512".
 SG_API const char *sg_context_kernel(const sg_context *context);
+
+// Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
+// the end is not known. Called on the calling thread. Returning false stops the work, which then
+// reports SG_ERR_STOPPED.
+typedef bool (*sg_progress_fn)(void *user, int64_t done, int64_t total);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
@@ -218,155 +225,7 @@ SG_API sg_status sg_tokenizer_train(const sg_tokenizer_train_options *options,
                                     sg_text_source source, void *user, sg_tokenizer **tokenizer,
                                     sg_error *err);
 
-// ---- 4. Text and packed data ----------------------------------------------------------------
-
-// Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
-// the end is not known. Called on the calling thread. Returning false stops the work, which then
-// reports SG_ERR_STOPPED.
-typedef bool (*sg_progress_fn)(void *user, int64_t done, int64_t total);
-
-typedef enum sg_corpus_kind {
-    SG_CORPUS_AUTO = 0, // by the name: .jsonl, .ndjson and .json are JSON lines, all else is text
-    SG_CORPUS_TEXT = 1,
-    SG_CORPUS_JSONL = 2
-} sg_corpus_kind;
-
-// How documents are read from files. A path is a plain, gzip or zstd file (told apart by their
-// first bytes), or "-" for the standard input; names ending in .gz or .zst are named after what is
-// inside.
-typedef struct sg_corpus_options {
-    sg_corpus_kind kind;
-    const char *separator; // text: the line between documents; NULL: each file is one document
-    const char *field;     // JSON lines: the member that holds the text
-    size_t max_document;   // longest document, and longest line of JSON, in bytes
-} sg_corpus_options;
-
-// AUTO, "<|endoftext|>", "text", 64 MiB.
-SG_API sg_corpus_options sg_corpus_options_default(void);
-
-// Documents read one after the other from any number of files, in memory bounded by the longest.
-// A text document loses the one line end in front of its separator, or at the end of its file;
-// without a separator it is the file as it is. Documents of nothing but white space are left out. A
-// byte order mark at the start of a file is dropped. Text is not checked to be UTF-8; JSON must be.
-typedef struct sg_corpus sg_corpus;
-typedef struct sg_document {
-    const char *text; // no NUL behind it; valid until the next call; NULL after the last document
-    size_t bytes;
-    size_t file; // index of its path
-} sg_document;
-
-// Opens a list of paths ("-" at most once). Every path but "-" is looked up at once, so that a
-// wrong name fails now and not after hours. options may be NULL.
-SG_API sg_status sg_corpus_open(const char *const *paths, size_t count,
-                                const sg_corpus_options *options, sg_corpus **corpus,
-                                sg_error *err);
-SG_API void sg_corpus_close(sg_corpus *corpus);
-// The next document; document->text is NULL when there is none. After an error the corpus can only
-// be closed.
-SG_API sg_status sg_corpus_next(sg_corpus *corpus, sg_document *document, sg_error *err);
-// The same as an sg_text_source for sg_tokenizer_train: `corpus` is an sg_corpus.
-SG_API sg_status sg_corpus_text(void *corpus, const char **text, size_t *bytes, sg_error *err);
-// Bytes read from the files (as stored) and their sum; total is 0 when the standard input is one.
-SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total);
-
-typedef enum sg_split { SG_SPLIT_TRAIN = 0, SG_SPLIT_VAL = 1 } sg_split;
-typedef enum sg_pack_mode {
-    SG_PACK_CONCAT = 0, // documents joined, each closed by the end-of-text id, cut every T ids
-    SG_PACK_PAD = 1     // a document a row: cut to T ids or filled up with the padding id
-} sg_pack_mode;
-
-typedef struct sg_split_info {
-    int64_t documents;
-    int64_t rows;
-    int64_t tokens;  // in the rows, padding not counted
-    int64_t dropped; // tokens cut off: ends of long documents, or a last row that stayed short
-} sg_split_info;
-
-typedef struct sg_data_info {
-    int64_t seq_len;
-    int64_t vocab_size;
-    int64_t eos_id;
-    int64_t pad_id; // -1: none
-    sg_pack_mode mode;
-    uint64_t tokenizer_hash;
-    uint64_t seed; // of the draw that sent documents to the validation split
-    double val_fraction;
-    sg_split_info split[2]; // by sg_split
-} sg_data_info;
-
-typedef enum sg_data_verify {
-    SG_VERIFY_AUTO = 0,  // checksums too when the data is smaller than 1 GiB
-    SG_VERIFY_QUICK = 1, // manifest, sizes and headers
-    SG_VERIFY_FULL = 2   // and the checksum of every shard
-} sg_data_verify;
-
-// A folder of packed data, memory-mapped. The folder must not change while it is open.
-typedef struct sg_data sg_data;
-SG_API sg_status sg_data_open(const char *folder, sg_data_verify verify, sg_data **data,
-                              sg_error *err);
-SG_API void sg_data_free(sg_data *data);
-// Valid while `data` is.
-SG_API const sg_data_info *sg_data_get_info(const sg_data *data);
-// One row of seq_len ids, each checked to be below the vocabulary size. May be called by several
-// threads at a time.
-SG_API sg_status sg_data_row(const sg_data *data, sg_split split, int64_t row, int32_t *ids,
-                             sg_error *err);
-
-typedef struct sg_pack_options {
-    int64_t seq_len; // T, ids in a row
-    sg_pack_mode mode;
-    double val_fraction; // share of documents drawn into the validation split, 0 to 1
-    uint64_t seed;       // of that draw, below 2^63
-    int64_t shard_bytes; // about how large a shard file becomes
-    bool force;          // replace packed data that is already in the folder
-    sg_corpus_options corpus;
-    sg_progress_fn progress; // in bytes of the files; may be NULL
-    void *progress_user;
-} sg_pack_options;
-
-// T 512, CONCAT, 0.01, seed 0, 256 MiB.
-SG_API sg_pack_options sg_pack_options_default(void);
-
-// Packs the documents of files into a folder of packed data, with a copy of the tokenizer.
-// A document is drawn into the validation split by its number; with a fraction strictly between 0
-// and 1 and two documents or more neither split stays without a document.
-// The padding id must not be the end-of-text id, since training gives padding no weight. Without
-// one of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
-// context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in
-// the folder is refused, or with `force` removed first. On failure no packed data is left behind.
-SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer,
-                              const char *const *paths, size_t count,
-                              const sg_pack_options *options, const char *folder,
-                              sg_data_info *info, sg_error *err);
-
-// The story world: an endless, seeded supply of simple English stories. In a world (a seed) every
-// noun has one adjective for good ("The lake was deep."), which stories tell and come back to.
-// Story `index` depends on the seed and the index alone.
-typedef struct sg_story_world sg_story_world;
-typedef struct sg_story_fact {
-    const char *noun;      // a lower-case word; each noun once
-    const char *kind;      // "water", "land", "building", "animal", "person" …
-    const char *adjective; // what the noun is in this world
-} sg_story_fact;
-
-SG_API sg_status sg_story_world_new(uint64_t seed, sg_story_world **world, sg_error *err);
-SG_API void sg_story_world_free(sg_story_world *world);
-SG_API size_t sg_story_fact_count(const sg_story_world *world);
-// index < sg_story_fact_count. The strings are constant.
-SG_API sg_story_fact sg_story_fact_at(const sg_story_world *world, size_t index);
-
-enum { SG_STORY_MAX = 8192 };
-// Tells one story into text: paragraphs parted by empty lines, without a line end at the end.
-// *bytes is its length; a NUL follows.
-SG_API sg_status sg_story_tell(const sg_story_world *world, uint64_t index, char text[SG_STORY_MAX],
-                               size_t *bytes, sg_error *err);
-// Writes stories 0 … count-1 to a file, each followed by the line "<|endoftext|>", and, when
-// facts_path is not NULL, the facts as JSON. Progress is in stories.
-SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, const char *path,
-                                const char *facts_path, sg_progress_fn progress,
-                                void *progress_user, sg_error *err);
-
-// ---- 5. Models ------------------------------------------------------------------------------
+// ---- 4. Models ------------------------------------------------------------------------------
 
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or
 // an empty string, means "the default of the family" and is filled in by sg_config_complete.
@@ -627,7 +486,11 @@ SG_API sg_sample_options sg_sample_options_default(void);
 SG_API sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_options *options,
                            uint64_t index, int32_t *token, sg_error *err);
 
-// ---- 6. Evaluation and generation -----------------------------------------------------------
+// ---- 5. Evaluation and generation -----------------------------------------------------------
+
+// Packed data; sgatlin_data.h makes and opens it.
+typedef struct sg_data sg_data;
+typedef enum sg_split { SG_SPLIT_TRAIN = 0, SG_SPLIT_VAL = 1 } sg_split;
 
 // How evenly one sparse layer uses its memory. Counted are the selections of all tokens whose targets
 // count, exactly; the blocks (experts, neurons) of all pools of the layer are taken together.
@@ -732,267 +595,6 @@ SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer
                                   const char *const *prompts, size_t count,
                                   const sg_generate_options *options, void *const *users,
                                   sg_generate_result *results, sg_error *err);
-
-// ---- 7. Training ----------------------------------------------------------------------------
-
-// All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
-// and epochs is above 0: it sets the number of steps n.
-typedef struct sg_train_options {
-    sg_config config; // vocab_size 0: the data's
-    // The model to go on from, as sg_model_open takes it; "": fresh weights. `config` is the model's
-    // then, but for the ids of tokens, which are the data's, and ffn_balance_loss, ffn_z_loss and
-    // ffn_capacity_factor; the data may have fewer tokens in its vocabulary and shorter sequences.
-    char init[4096];
-    uint64_t seed;      // of weights and data order
-    int64_t batch_size; // sequences of one step
-    int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size
-    double lr, weight_decay, clip, beta1, beta2, eps;
-    // Rows of a memory's tables that a step does not read: "exact" updates them in every step;
-    // "lazy" when they are read again, by all they have missed, so that a step costs what it reads;
-    // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has more.
-    char optimizer_rows[16];
-    char schedule[16]; // constant, sqrt, linear, cosine
-    int64_t warmup_steps;
-    double warmup_share;      // the warm-up takes at most this share of all steps, 0 to 1
-    double decay_fraction;    // of all steps, for sqrt and linear
-    int64_t steps;            // n
-    int64_t tokens;           // n = tokens / (batch_size T)
-    double flops;             // n = flops / (3 forward_flops_per_sequence batch_size)
-    double epochs;            // n = epochs rows / batch_size
-    bool recompute;           // forget activations of a block, compute them again (less memory)
-    double spike_limit;       // skip an update whose loss is this many nats above the running mean;
-                              // 0: never
-    int64_t log_every;        // steps between records; 0: chosen
-    int64_t checkpoint_every; // steps; 0: at the end only
-    int64_t keep_last;        // checkpoints kept besides the best
-    int64_t eval_every;       // steps between evaluations; 0: at the end only
-    int64_t eval_sequences;   // of the validation split, for those; 0: all
-    int64_t sample_every;     // steps between samples; 0: none
-    char sample_prompt[256];
-    // What the tables of a sparse memory are read in, forward and for the gradient of the input:
-    // SG_WEIGHTS_BF16 keeps a bf16 copy, rounded anew after each update; gradients go straight
-    // through to the f32 weights, which are what is updated, saved and evaluated. Not int8.
-    sg_weights table_dtype;
-    // Patterns of names of parameters, joined by commas, * standing for any text: all others keep
-    // every bit, and have no gradients and no moments. "": all are trained.
-    char train_only[512];
-    // Low-rank adapters (Hu et al. 2021) on matrices of `init`, which itself stays as it is: rank
-    // above 0, alpha (0: the rank; the products count alpha / rank), and patterns of the
-    // checkpoint's names of matrices: one without * is a name or its end ("q_proj").
-    int64_t lora_rank;
-    double lora_alpha;
-    char lora_targets[512];
-    bool lora_merge; // add them to the weights in the end, and save a model too
-} sg_train_options;
-
-// The recipe of a preset; budget and data are the caller's.
-SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
-// A recipe for going on from the model at `path`, with its configuration; budget and data are the
-// caller's.
-SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options *options,
-                                             sg_error *err);
-
-typedef enum sg_train_event_kind {
-    SG_EVENT_START,     // steps is known
-    SG_EVENT_STEP,      // after every step
-    SG_EVENT_EVAL,      // val_loss is new
-    SG_EVENT_SAMPLE,    // text is set
-    SG_EVENT_CHECKPOINT // a checkpoint is on the disk
-} sg_train_event_kind;
-
-typedef struct sg_train_event {
-    sg_train_event_kind kind;
-    int64_t step, steps;        // updates made, and to make
-    int64_t resumed_from;       // -1: this process began at step 0
-    double loss, lr, grad_norm; // of the last step
-    double tokens_per_second;   // of late
-    double flops_per_second;    // of late, all-in (with logits), forward and backward
-    double val_loss;            // of the last evaluation, or NaN
-    const char *text;
-} sg_train_event;
-
-// How a run talks while it works. `event` returning false stops it: it saves and reports
-// SG_ERR_STOPPED.
-typedef struct sg_train_hooks {
-    bool (*event)(void *user, const sg_train_event *event);
-    void *user;
-    const char *command; // the command line, for RUN/run.json; may be NULL
-} sg_train_hooks;
-
-typedef struct sg_train_result {
-    int64_t steps, tokens;
-    double train_loss;   // mean over the last tenth of the steps
-    double balance_loss; // likewise, without their weights, mean of the layers; NaN: the model
-    double z_loss;       // has no such loss
-    double seconds;      // of training, all lives of the run together
-    double flops, flops_all_in; // published count and with logits: 3 forward
-    sg_eval_result val;         // of the final weights; tokens 0 without a validation split
-    int64_t skipped_updates;
-    int64_t lazy_tables;         // whose rows are updated when they are read (optimizer_rows)
-    int64_t trained, parameters; // weights that were trained, of so many, adapters included
-} sg_train_result;
-
-// Trains a new run in folder `run`, which must not hold one yet. At its end `run` holds summary.json
-// and is a model folder; with adapters they are in RUN/adapter, in PEFT's layout, and `run` is a model
-// folder only with lora_merge.
-SG_API sg_status sg_train(sg_context *context, const char *run, const char *data,
-                          const sg_train_options *options, const sg_train_hooks *hooks,
-                          sg_train_result *result, sg_error *err);
-// Goes on with a run from its newest intact checkpoint, or from the start when it has none: a model
-// that it began from must then still have the same weights (SG_ERR_MISMATCH). data: NULL for the
-// folder the run began with. A finished run only reports its result.
-SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
-                                 const sg_train_hooks *hooks, sg_train_result *result,
-                                 sg_error *err);
-// The folder to open as a model: `path` itself, or, for a run that is still under way, its newest
-// intact checkpoint. folder has room for `capacity` bytes.
-SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
-                                       size_t capacity, sg_error *err);
-// The folder to give to sg_model_adapt: `path` itself, or of a run with adapters RUN/adapter, and while
-// it is under way its newest intact checkpoint.
-SG_API sg_status sg_train_adapter_folder(sg_context *context, const char *path, char *folder,
-                                         size_t capacity, sg_error *err);
-// Reads the options of a run.
-SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
-
-// ---- 8. Other forms -------------------------------------------------------------------------
-
-typedef enum sg_convert_form {
-    // A folder that the Hugging Face library loads: of a model type of its own that computes the same,
-    // where there is one; else of model_type "sgatlin" with modeling_sgatlin.py, one file of PyTorch
-    // that AutoModelForCausalLM loads with trust_remote_code=True.
-    SG_CONVERT_HF,
-    SG_CONVERT_GGUF,   // one file; architectures llama, qwen2, qwen3 and gpt2
-    SG_CONVERT_SGATLIN // a folder as sg_model_save writes it
-} sg_convert_form;
-
-typedef struct sg_convert_options {
-    sg_convert_form form; // default SG_CONVERT_HF
-    const char *dtype;    // "f32", "bf16", "f16", and of GGUF "q8_0" (whose vectors, and learned
-        // positions, are f32 in any case). NULL, the default: each tensor as it is
-        // stored, f32 where it is stored in blocks
-    const char
-        *model_type; // of a Hugging Face folder; NULL: that which the model came in, else the
-                     // first that computes the same
-    const char
-        *tokenizer;    // as sg_tokenizer_open; NULL: that in the model's folder, if there is one
-    bool no_tokenizer; // none goes along
-    sg_progress_fn progress; // in bytes; may be NULL
-    void *progress_user;
-} sg_convert_options;
-SG_API sg_convert_options sg_convert_options_default(void);
-
-typedef struct sg_convert_result {
-    char type[32]; // model_type or architecture
-    int64_t tensors, bytes;
-    bool tokenizer; // whether one went along
-} sg_convert_result;
-
-// Writes a model that sg_model_open can open in another form, crash-safe, a tensor in memory at a time.
-// `path` must be new, or an empty folder. What computes something else there is SG_ERR_UNSUPPORTED, by name
-// of the field; what only training knows (losses and capacity of a router) is left out. tokenizer.json and
-// other small files go along. result may be NULL.
-SG_API sg_status sg_convert(sg_context *context, const char *model,
-                            const sg_convert_options *options, const char *path,
-                            sg_convert_result *result, sg_error *err);
-// Writes one tensor of a model as a .npy file: a parameter by our name (f32), or a tensor by the name it
-// has in the file (in its type there; f32 where NumPy has none such). `path` must not exist.
-SG_API sg_status sg_export_npy(const char *model, const char *tensor, const char *path,
-                               sg_error *err);
-
-// ---- 9. Measuring ---------------------------------------------------------------------------
-
-// Measures this machine for a moment, all threads of the context: dense products (f32), reading memory.
-SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
-                                    sg_error *err);
-
-// What sg_bench can measure; bits of a set.
-typedef enum sg_bench_what {
-    SG_BENCH_LAYER_FORWARD = 1,          // one feed-forward layer alone, without a gradient
-    SG_BENCH_LAYER_FORWARD_BACKWARD = 2, // the same with gradients of its input and weights
-    SG_BENCH_TRAIN_STEP = 4,             // forward, backward, clipping and AdamW on one micro-batch
-    SG_BENCH_DECODE = 8,                 // one token through a session
-    SG_BENCH_ALL = 15,
-    SG_BENCH_PREFILL = 16 // `context` tokens into an empty session; not in SG_BENCH_ALL
-} sg_bench_what;
-
-typedef struct sg_bench_options {
-    sg_config config; // vocab_size > 0; random weights
-    // In place of it a model (sg_model_open_stored) whose prefill and decoding are measured, with its
-    // weights as they are stored; config is ignored then. Default NULL.
-    const char *model;
-    int64_t batch_size; // sequences; default 8
-    int64_t seq_len;    // tokens of each; default 0: max_position_embeddings
-    int64_t context;    // tokens a session holds before those that are measured; default -1:
-                        // half of seq_len, at most 512
-    int64_t sessions;   // that decode at once, as sg_batch_feed does; default 1
-    unsigned what;      // set of sg_bench_what; default all
-    const char *optimizer_rows; // as of sg_train_options; default "auto"
-    double seconds;             // spent on each figure, at least; default 1
-    int64_t repeats;            // of each figure, at least, 1 to 1000; default 3. One more warms up
-    uint64_t seed;              // of weights, tokens and hidden states; default 1
-    // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
-    // figure, whose limits are their medians.
-    double gemm_gflops, stream_gbs;
-    sg_weights table_dtype; // of a layer and a training step, as in sg_train_options
-    sg_weights weights;     // of decoding, as sg_model_open_narrow
-} sg_bench_options;
-SG_API sg_bench_options sg_bench_options_default(void);
-
-// Where the time of one operation goes, summed over its places in the model.
-typedef struct sg_bench_line {
-    const char *operation;                    // "linear", "memory_neurons", "optimizer", …
-    int64_t nodes;                            // places
-    double forward_seconds, backward_seconds; // mean of the repeats
-    double flops;                             // published count, forward and backward
-    double share;                             // of all lines
-} sg_bench_line;
-
-// One figure. Everything is of one repeat: a pass over, or a step on, `tokens` tokens.
-typedef struct sg_bench_result {
-    const char *name;   // layer_forward, layer_forward_backward, train_step, decode, prefill
-    const char *family; // options->config.ffn
-    const char
-        *dtype; // what most narrow weights are stored in ("bf16", "q4_1"), or "f32" without any
-    int64_t tokens;
-    int64_t repeats;
-    double seconds; // median
-    double fastest;
-    double tokens_per_second; // of the median
-    // Work counted as published: attention over the full T x T square, no logits, backward twice
-    // forward. A layer: router and memory.
-    double flops_published;
-    // Work that must be done: with the logits, attention over the causal half, T (T+1) / 2.
-    double flops;
-    // What must at least move from or to memory if nothing is kept in cache from one repeat to the
-    // next, and all within: weights in use (those a repeat touches) read once by each pass, their
-    // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
-    // step in all); input and output of a layer; keys and values of a session.
-    double bytes;
-    double gemm_gflops, stream_gbs; // the limits it is held against
-    const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
-    double limit_fraction; // that time / seconds
-    int64_t peak_bytes;    // planned: weights, gradients, moments, activations, caches
-    // Sparse memories: selections of a repeat for each different block (neuron or expert) selected,
-    // mean of the layers; 0 for other families, and for decode.
-    double reuse;
-    // Memories read neuron by neuron, by the reuse of their passes: "tables" where all tiles of rows
-    // read one table before the next, "rows" where each tile reads all; "mixed" where layers differ;
-    // NULL for other families.
-    const char *memory_order;
-    // Of a training step, "exact" or "lazy" (a table at least); else NULL.
-    const char *optimizer_rows;
-    const sg_bench_line *lines; // the slowest first; valid during the call
-    size_t line_count;
-} sg_bench_result;
-
-// false stops with SG_ERR_STOPPED.
-typedef bool (*sg_bench_fn)(void *user, const sg_bench_result *result);
-
-// Measures one configuration: calls `result` once for each figure asked for, in the order of the
-// enum. Token ids follow a skewed law (V u^3, u uniform), hidden states are standard normal.
-SG_API sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
-                          void *user, sg_error *err);
 
 #ifdef __cplusplus
 }

@@ -50,12 +50,12 @@ grep -q "^sgatlin [0-9]" "$prefix/command.out" || fail "the command does not tel
 strange=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '$3 !~ /^sg_/ { print $3 }')
 [ -z "$strange" ] || fail "libsgatlin.so exports $strange"
 exported=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '{ print $3 }' | sort)
-# What the header promises is there, and there is nothing more.
-promised=$(grep -v '^#' "$prefix/include/sgatlin.h" | tr '\n' ' ' |
+# What the headers promise is there, and there is nothing more.
+promised=$(cat "$prefix"/include/sgatlin*.h | grep -v '^#' | tr '\n' ' ' |
     grep -o 'SG_API [^;]*;' |
     sed 's/ *(.*//; s/.*[ *]//' | sort)
 missing=$(comm -13 <(echo "$exported") <(echo "$promised") | xargs)
 extra=$(comm -23 <(echo "$exported") <(echo "$promised") | xargs)
-[ -z "$missing" ] || fail "sgatlin.h declares what the library has not: $missing"
-[ -z "$extra" ] || fail "libsgatlin.so exports what sgatlin.h does not declare: $extra"
+[ -z "$missing" ] || fail "the headers declare what the library has not: $missing"
+[ -z "$extra" ] || fail "libsgatlin.so exports what no header declares: $extra"
 echo "install: ok, $(wc -w <<<"$exported") functions"

@@ -13,6 +13,8 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "tiny_models.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 static void must(sg_status status, const sg_error *err)
 {

@@ -5,6 +5,7 @@
 
 #include "memory_fs.h"
 #include "sgatlin.h"
+#include "sgatlin_train.h"
 
 enum { TINY_LENGTH = 16, TINY_STEPS = 12 };
 

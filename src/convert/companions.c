@@ -9,6 +9,7 @@
 #include "format/json.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
+#include "sgatlin_convert.h"
 
 static const size_t companions_limit = (size_t)64 << 20;
 

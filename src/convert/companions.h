@@ -6,6 +6,7 @@
 
 #include "format/model_folder.h"
 #include "model/model_file.h"
+#include "sgatlin_convert.h"
 
 enum { SG_COMPANIONS_MOST = 8 };
 

@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "model/gguf_rope.h"
 #include "text/vocab.h"
+#include "sgatlin_convert.h"
 
 typedef struct convert_work {
     const sg_convert_options *options;

@@ -6,6 +6,7 @@
 #include "model/config.h"
 #include "model/model_file.h"
 #include "model/tensor_read.h"
+#include "sgatlin_convert.h"
 
 // Values of some pieces, in the shape that `as` has.
 static sg_status npy_values(const sg_pieces *pieces, const sg_param_spec *spec,

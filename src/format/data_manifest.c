@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "format/shards.h"
+#include "sgatlin_data.h"
 
 static const char manifest_format[] = "sgatlin packed data";
 static const char *const manifest_modes[] = {"concat", "pad"};

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "sgatlin_data.h"
 
 enum { data_manifest_limit = 64 << 20 };
 

@@ -7,6 +7,7 @@
 #define SG_FORMAT_SHARDS_H
 
 #include "base/status.h"
+#include "sgatlin_data.h"
 
 enum {
     SG_SHARD_HEADER = 64,

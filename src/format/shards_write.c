@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "format/shards.h"
+#include "sgatlin_data.h"
 
 struct sg_shard_writer {
     char *folder;

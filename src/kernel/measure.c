@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
+#include "sgatlin_bench.h"
 
 enum { measure_n = 1536, measure_chunk = 1 << 16, measure_gemm_runs = 2, measure_reads = 3 };
 

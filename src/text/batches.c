@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "sgatlin_data.h"
 
 struct sg_batches {
     const sg_data *data;

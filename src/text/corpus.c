@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "format/json.h"
 #include "text/source.h"
+#include "sgatlin_data.h"
 
 enum { corpus_chunk = 1 << 17 };
 

@@ -6,6 +6,7 @@
 #define SG_TEXT_CORPUS_H
 
 #include "base/status.h"
+#include "sgatlin_data.h"
 
 // A corpus over one file's bytes in memory, which must outlive it; kind and compression are told as
 // for a file called `name`.

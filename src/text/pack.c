@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "format/shards.h"
+#include "sgatlin_data.h"
 
 // Documents are taken in groups, so that threads have something to share; the ids of a group are
 // appended in order, so that the result is the same for any number of threads.

@@ -15,6 +15,7 @@
 
 #include "base/parallel.h"
 #include "text/corpus.h"
+#include "sgatlin_data.h"
 
 // What packing needs of a tokenizer, so that it can be tested without one.
 typedef struct sg_pack_encoder {

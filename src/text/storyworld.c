@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "format/json.h"
 #include "text/storyworld_tables.h"
+#include "sgatlin_data.h"
 
 enum { story_facts_max = 128, story_class_max = 32, story_depth_max = 16 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "sgatlin_bench.h"
 
 enum { bench_lines = 64 };
 

@@ -9,6 +9,7 @@
 #include "kernel/measure.h"
 #include "model/model.h"
 #include "model/weights.h"
+#include "sgatlin_bench.h"
 
 enum { SG_BENCH_REPEATS = 1000 };
 

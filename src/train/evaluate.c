@@ -9,6 +9,7 @@
 #include "model/graph.h"
 #include "text/batches.h"
 #include "train/usage.h"
+#include "sgatlin_data.h"
 
 int64_t sg_mask_targets(const int32_t *targets, const float *weights, int64_t count,
                         int32_t *masked)

@@ -22,6 +22,8 @@
 #include "train/run_settings.h"
 #include "train/run_state.h"
 #include "train/trained.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 enum { run_json_limit = 16 << 20, run_tokenizer_limit = 512 << 20, run_sample_tokens = 64 };
 

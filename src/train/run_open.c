@@ -5,6 +5,7 @@
 #include "model/adapter_files.h"
 #include "train/checkpoint.h"
 #include "train/run_settings.h"
+#include "sgatlin_train.h"
 
 // A finished run, or any model folder; a save that a crash interrupted counts.
 static sg_status run_is_model(const char *path, bool *is, sg_error *err)

@@ -14,6 +14,8 @@
 #include "train/evaluate.h"
 #include "train/gradients.h"
 #include "train/schedule.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 sg_train_options sg_train_options_from_preset(const sg_preset *preset)
 {

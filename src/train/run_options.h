@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "base/status.h"
+#include "sgatlin_train.h"
 
 // Takes from the data what the configuration leaves open, then checks all against each other.
 // `data_name` is what errors call the data.

@@ -10,6 +10,8 @@
 #include "format/shards.h"
 #include "text/unicode.h"
 #include "train/run_options.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 enum { settings_limit = 16 << 20, settings_manifest_limit = 1 << 28 };
 

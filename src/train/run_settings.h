@@ -6,6 +6,8 @@
 #include <jansson.h>
 
 #include "base/file.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 typedef struct sg_run_settings {
     sg_train_options options;

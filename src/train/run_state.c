@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "format/json.h"
+#include "sgatlin_train.h"
 
 // STATE_LATER: a whole number that older files do not have; 0 then.
 typedef enum state_kind { STATE_INT, STATE_LATER, STATE_NUMBER } state_kind;

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "train/trainer.h"
+#include "sgatlin_train.h"
 
 // New objects; NULL when out of memory.
 json_t *sg_train_state_json(const sg_train_state *state);

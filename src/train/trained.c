@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/name_pattern.h"
+#include "sgatlin_train.h"
 
 int64_t sg_trained_count(const sg_param_list *params)
 {

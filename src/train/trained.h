@@ -3,6 +3,7 @@
 #define SG_TRAIN_TRAINED_H
 
 #include "model/adapter_files.h"
+#include "sgatlin_train.h"
 
 // Gives the model the adapters that the options ask for (lora_…), as they begin, or none, and marks
 // what stays as it is (sg_param_spec.frozen).

@@ -6,6 +6,8 @@
 
 #include "base/alloc.h"
 #include "train/evaluate.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 enum { trainer_spikes = 10 }; // skipped updates in a row that end a run
 

@@ -7,6 +7,7 @@
 #include "text/batches.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "sgatlin_train.h"
 
 // What changes from step to step, besides weights and moments: what a checkpoint must keep.
 typedef struct sg_train_state {

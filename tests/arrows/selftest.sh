@@ -52,7 +52,7 @@ expect 'includes <base/alloc.h>, expected quotes'
 echo '#include "alloc.h"' >>"$tree/src/base/status.h"
 expect 'expected "room/file.h"'
 echo '#include "base/alloc.h"' >>"$tree/examples/hello.c"
-expect 'an example may include <sgatlin.h> only'
+expect 'an example may include <sgatlin*.h> only'
 echo 'int x;' >"$tree/cli/loop.c"
 expect 'the name loop.c is taken by cli/loop.c'
 echo 'int x;' >"$tree/src/op/dot.c"

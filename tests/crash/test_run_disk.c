@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "tiny_run.h"
+#include "sgatlin_train.h"
 
 static sg_train_options options;
 static tiny_end expected;

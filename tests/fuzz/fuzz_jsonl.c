@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "text/corpus.h"
+#include "sgatlin_data.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

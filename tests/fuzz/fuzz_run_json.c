@@ -7,6 +7,7 @@
 #include "format/json.h"
 #include "train/run_options.h"
 #include "train/run_state.h"
+#include "sgatlin_train.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

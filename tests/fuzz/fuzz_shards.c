@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "format/shards.h"
+#include "sgatlin_data.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

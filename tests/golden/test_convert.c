@@ -21,6 +21,7 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 #include "tiny_models.h"
+#include "sgatlin_convert.h"
 
 static sg_context *context;
 static char golden[512]; // a golden checkpoint, copied to the disk in memory

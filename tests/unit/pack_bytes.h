@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "text/pack.h"
+#include "sgatlin_data.h"
 
 enum { BYTES_PAD = 0, BYTES_EOS = 1, BYTES_VOCAB = 259 };
 

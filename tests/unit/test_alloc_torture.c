@@ -13,6 +13,8 @@
 #include "tiny_run.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 static memory_fs *disk; // data, and a finished run in /run
 static sg_context *context;

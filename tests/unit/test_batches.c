@@ -9,6 +9,7 @@
 
 #include "pack_bytes.h"
 #include "text/batches.h"
+#include "sgatlin_data.h"
 
 enum { rows_total = 103, T = 6 };
 static char folder[64], out_folder[96];

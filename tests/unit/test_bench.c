@@ -14,6 +14,7 @@
 #include "base/context.h"
 #include "model/session.h"
 #include "sgatlin.h"
+#include "sgatlin_bench.h"
 
 enum { figures_max = 8 };
 

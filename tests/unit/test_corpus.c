@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "text/corpus.h"
+#include "sgatlin_data.h"
 
 static char folder[64];
 

@@ -11,6 +11,7 @@
 #include "memory_disk.h"
 #include "model/model_file.h"
 #include "tiny_models.h"
+#include "sgatlin_convert.h"
 
 static void put(const char *path, const char *text)
 {

@@ -14,6 +14,7 @@
 #include "pack_bytes.h"
 #include "tiny_models.h"
 #include "train/evaluate.h"
+#include "sgatlin_data.h"
 
 enum { T = 12, val_rows = 11 };
 static memory_fs *fs;

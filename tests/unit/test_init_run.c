@@ -13,6 +13,8 @@
 #include "model/model.h"
 #include "tiny_models.h"
 #include "tiny_run.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 #define BASE "/base"
 enum { base_vocab = 330, base_positions = 32 }; // more of both than the data have

@@ -13,6 +13,8 @@
 #include "base/alloc.h"
 #include "tiny_run.h"
 #include "train/trainer.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 static const char *const families[] = {"sgatlin", "peer"};
 

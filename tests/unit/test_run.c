@@ -13,6 +13,8 @@
 #include "format/json.h"
 #include "tiny_models.h"
 #include "tiny_run.h"
+#include "sgatlin_data.h"
+#include "sgatlin_train.h"
 
 // ThreadSanitizer makes threads that outnumber the cores a hundred times slower: there less of all.
 #if defined(__has_feature)

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "tiny_run.h"
 #include "train/checkpoint.h"
+#include "sgatlin_train.h"
 
 static void must(sg_status status, const sg_error *err)
 {

@@ -13,6 +13,7 @@
 #include "format/shards.h"
 #include "memory_fs.h"
 #include "pack_bytes.h"
+#include "sgatlin_data.h"
 
 static char folder[64];
 static char out_folder[96];

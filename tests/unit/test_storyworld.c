@@ -13,6 +13,7 @@
 #include "format/json.h"
 #include "text/corpus.h"
 #include "text/storyworld.h"
+#include "sgatlin_data.h"
 
 enum { sample = 2000 };
 

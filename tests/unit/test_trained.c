@@ -15,6 +15,7 @@
 #include "tiny_run.h"
 #include "train/optimizer.h"
 #include "train/trained.h"
+#include "sgatlin_train.h"
 
 enum { vocab = 23, length = 6, batch = 2, rows = batch * length };
 

@@ -1,0 +1,107 @@
+// Measuring: this machine, layers, steps, decoding.
+// A companion of sgatlin.h, whose conventions hold here too.
+#ifndef SGATLIN_BENCH_H
+#define SGATLIN_BENCH_H
+
+#include "sgatlin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Measures this machine for a moment, all threads of the context: dense products (f32), reading memory.
+SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
+                                    sg_error *err);
+
+// What sg_bench can measure; bits of a set.
+typedef enum sg_bench_what {
+    SG_BENCH_LAYER_FORWARD = 1,          // one feed-forward layer alone, without a gradient
+    SG_BENCH_LAYER_FORWARD_BACKWARD = 2, // the same with gradients of its input and weights
+    SG_BENCH_TRAIN_STEP = 4,             // forward, backward, clipping and AdamW on one micro-batch
+    SG_BENCH_DECODE = 8,                 // one token through a session
+    SG_BENCH_ALL = 15,
+    SG_BENCH_PREFILL = 16 // `context` tokens into an empty session; not in SG_BENCH_ALL
+} sg_bench_what;
+
+typedef struct sg_bench_options {
+    sg_config config; // vocab_size > 0; random weights
+    // In place of it a model (sg_model_open_stored) whose prefill and decoding are measured, with its
+    // weights as they are stored; config is ignored then. Default NULL.
+    const char *model;
+    int64_t batch_size; // sequences; default 8
+    int64_t seq_len;    // tokens of each; default 0: max_position_embeddings
+    int64_t context;    // tokens a session holds before those that are measured; default -1:
+                        // half of seq_len, at most 512
+    int64_t sessions;   // that decode at once, as sg_batch_feed does; default 1
+    unsigned what;      // set of sg_bench_what; default all
+    const char *optimizer_rows; // as of sg_train_options; default "auto"
+    double seconds;             // spent on each figure, at least; default 1
+    int64_t repeats;            // of each figure, at least, 1 to 1000; default 3. One more warms up
+    uint64_t seed;              // of weights, tokens and hidden states; default 1
+    // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
+    // figure, whose limits are their medians.
+    double gemm_gflops, stream_gbs;
+    sg_weights table_dtype; // of a layer and a training step, as in sg_train_options
+    sg_weights weights;     // of decoding, as sg_model_open_narrow
+} sg_bench_options;
+SG_API sg_bench_options sg_bench_options_default(void);
+
+// Where the time of one operation goes, summed over its places in the model.
+typedef struct sg_bench_line {
+    const char *operation;                    // "linear", "memory_neurons", "optimizer", …
+    int64_t nodes;                            // places
+    double forward_seconds, backward_seconds; // mean of the repeats
+    double flops;                             // published count, forward and backward
+    double share;                             // of all lines
+} sg_bench_line;
+
+// One figure. Everything is of one repeat: a pass over, or a step on, `tokens` tokens.
+typedef struct sg_bench_result {
+    const char *name;   // layer_forward, layer_forward_backward, train_step, decode, prefill
+    const char *family; // options->config.ffn
+    const char
+        *dtype; // what most narrow weights are stored in ("bf16", "q4_1"), or "f32" without any
+    int64_t tokens;
+    int64_t repeats;
+    double seconds; // median
+    double fastest;
+    double tokens_per_second; // of the median
+    // Work counted as published: attention over the full T x T square, no logits, backward twice
+    // forward. A layer: router and memory.
+    double flops_published;
+    // Work that must be done: with the logits, attention over the causal half, T (T+1) / 2.
+    double flops;
+    // What must at least move from or to memory if nothing is kept in cache from one repeat to the
+    // next, and all within: weights in use (those a repeat touches) read once by each pass, their
+    // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
+    // step in all); input and output of a layer; keys and values of a session.
+    double bytes;
+    double gemm_gflops, stream_gbs; // the limits it is held against
+    const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
+    double limit_fraction; // that time / seconds
+    int64_t peak_bytes;    // planned: weights, gradients, moments, activations, caches
+    // Sparse memories: selections of a repeat for each different block (neuron or expert) selected,
+    // mean of the layers; 0 for other families, and for decode.
+    double reuse;
+    // Memories read neuron by neuron, by the reuse of their passes: "tables" where all tiles of rows
+    // read one table before the next, "rows" where each tile reads all; "mixed" where layers differ;
+    // NULL for other families.
+    const char *memory_order;
+    // Of a training step, "exact" or "lazy" (a table at least); else NULL.
+    const char *optimizer_rows;
+    const sg_bench_line *lines; // the slowest first; valid during the call
+    size_t line_count;
+} sg_bench_result;
+
+// false stops with SG_ERR_STOPPED.
+typedef bool (*sg_bench_fn)(void *user, const sg_bench_result *result);
+
+// Measures one configuration: calls `result` once for each figure asked for, in the order of the
+// enum. Token ids follow a skewed law (V u^3, u uniform), hidden states are standard normal.
+SG_API sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
+                          void *user, sg_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,154 @@
+// Text and packed data: reading corpora, packing, the built-in story world.
+// A companion of sgatlin.h, whose conventions hold here too.
+#ifndef SGATLIN_DATA_H
+#define SGATLIN_DATA_H
+
+#include "sgatlin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum sg_corpus_kind {
+    SG_CORPUS_AUTO = 0, // by the name: .jsonl, .ndjson and .json are JSON lines, all else is text
+    SG_CORPUS_TEXT = 1,
+    SG_CORPUS_JSONL = 2
+} sg_corpus_kind;
+
+// How documents are read from files. A path is a plain, gzip or zstd file (told apart by their
+// first bytes), or "-" for the standard input; names ending in .gz or .zst are named after what is
+// inside.
+typedef struct sg_corpus_options {
+    sg_corpus_kind kind;
+    const char *separator; // text: the line between documents; NULL: each file is one document
+    const char *field;     // JSON lines: the member that holds the text
+    size_t max_document;   // longest document, and longest line of JSON, in bytes
+} sg_corpus_options;
+
+// AUTO, "<|endoftext|>", "text", 64 MiB.
+SG_API sg_corpus_options sg_corpus_options_default(void);
+
+// Documents read one after the other from any number of files, in memory bounded by the longest.
+// A text document loses the one line end in front of its separator, or at the end of its file;
+// without a separator it is the file as it is. Documents of nothing but white space are left out. A
+// byte order mark at the start of a file is dropped. Text is not checked to be UTF-8; JSON must be.
+typedef struct sg_corpus sg_corpus;
+typedef struct sg_document {
+    const char *text; // no NUL behind it; valid until the next call; NULL after the last document
+    size_t bytes;
+    size_t file; // index of its path
+} sg_document;
+
+// Opens a list of paths ("-" at most once). Every path but "-" is looked up at once, so that a
+// wrong name fails now and not after hours. options may be NULL.
+SG_API sg_status sg_corpus_open(const char *const *paths, size_t count,
+                                const sg_corpus_options *options, sg_corpus **corpus,
+                                sg_error *err);
+SG_API void sg_corpus_close(sg_corpus *corpus);
+// The next document; document->text is NULL when there is none. After an error the corpus can only
+// be closed.
+SG_API sg_status sg_corpus_next(sg_corpus *corpus, sg_document *document, sg_error *err);
+// The same as an sg_text_source for sg_tokenizer_train: `corpus` is an sg_corpus.
+SG_API sg_status sg_corpus_text(void *corpus, const char **text, size_t *bytes, sg_error *err);
+// Bytes read from the files (as stored) and their sum; total is 0 when the standard input is one.
+SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total);
+
+typedef enum sg_pack_mode {
+    SG_PACK_CONCAT = 0, // documents joined, each closed by the end-of-text id, cut every T ids
+    SG_PACK_PAD = 1     // a document a row: cut to T ids or filled up with the padding id
+} sg_pack_mode;
+
+typedef struct sg_split_info {
+    int64_t documents;
+    int64_t rows;
+    int64_t tokens;  // in the rows, padding not counted
+    int64_t dropped; // tokens cut off: ends of long documents, or a last row that stayed short
+} sg_split_info;
+
+typedef struct sg_data_info {
+    int64_t seq_len;
+    int64_t vocab_size;
+    int64_t eos_id;
+    int64_t pad_id; // -1: none
+    sg_pack_mode mode;
+    uint64_t tokenizer_hash;
+    uint64_t seed; // of the draw that sent documents to the validation split
+    double val_fraction;
+    sg_split_info split[2]; // by sg_split
+} sg_data_info;
+
+typedef enum sg_data_verify {
+    SG_VERIFY_AUTO = 0,  // checksums too when the data is smaller than 1 GiB
+    SG_VERIFY_QUICK = 1, // manifest, sizes and headers
+    SG_VERIFY_FULL = 2   // and the checksum of every shard
+} sg_data_verify;
+
+// A folder of packed data, memory-mapped. The folder must not change while it is open.
+SG_API sg_status sg_data_open(const char *folder, sg_data_verify verify, sg_data **data,
+                              sg_error *err);
+SG_API void sg_data_free(sg_data *data);
+// Valid while `data` is.
+SG_API const sg_data_info *sg_data_get_info(const sg_data *data);
+// One row of seq_len ids, each checked to be below the vocabulary size. May be called by several
+// threads at a time.
+SG_API sg_status sg_data_row(const sg_data *data, sg_split split, int64_t row, int32_t *ids,
+                             sg_error *err);
+
+typedef struct sg_pack_options {
+    int64_t seq_len; // T, ids in a row
+    sg_pack_mode mode;
+    double val_fraction; // share of documents drawn into the validation split, 0 to 1
+    uint64_t seed;       // of that draw, below 2^63
+    int64_t shard_bytes; // about how large a shard file becomes
+    bool force;          // replace packed data that is already in the folder
+    sg_corpus_options corpus;
+    sg_progress_fn progress; // in bytes of the files; may be NULL
+    void *progress_user;
+} sg_pack_options;
+
+// T 512, CONCAT, 0.01, seed 0, 256 MiB.
+SG_API sg_pack_options sg_pack_options_default(void);
+
+// Packs the documents of files into a folder of packed data, with a copy of the tokenizer.
+// A document is drawn into the validation split by its number; with a fraction strictly between 0
+// and 1 and two documents or more neither split stays without a document.
+// The padding id must not be the end-of-text id, since training gives padding no weight. Without
+// one of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
+// context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in
+// the folder is refused, or with `force` removed first. On failure no packed data is left behind.
+SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer,
+                              const char *const *paths, size_t count,
+                              const sg_pack_options *options, const char *folder,
+                              sg_data_info *info, sg_error *err);
+
+// The story world: an endless, seeded supply of simple English stories. In a world (a seed) every
+// noun has one adjective for good ("The lake was deep."), which stories tell and come back to.
+// Story `index` depends on the seed and the index alone.
+typedef struct sg_story_world sg_story_world;
+typedef struct sg_story_fact {
+    const char *noun;      // a lower-case word; each noun once
+    const char *kind;      // "water", "land", "building", "animal", "person" …
+    const char *adjective; // what the noun is in this world
+} sg_story_fact;
+
+SG_API sg_status sg_story_world_new(uint64_t seed, sg_story_world **world, sg_error *err);
+SG_API void sg_story_world_free(sg_story_world *world);
+SG_API size_t sg_story_fact_count(const sg_story_world *world);
+// index < sg_story_fact_count. The strings are constant.
+SG_API sg_story_fact sg_story_fact_at(const sg_story_world *world, size_t index);
+
+enum { SG_STORY_MAX = 8192 };
+// Tells one story into text: paragraphs parted by empty lines, without a line end at the end.
+// *bytes is its length; a NUL follows.
+SG_API sg_status sg_story_tell(const sg_story_world *world, uint64_t index, char text[SG_STORY_MAX],
+                               size_t *bytes, sg_error *err);
+// Writes stories 0 … count-1 to a file, each followed by the line "<|endoftext|>", and, when
+// facts_path is not NULL, the facts as JSON. Progress is in stories.
+SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, const char *path,
+                                const char *facts_path, sg_progress_fn progress,
+                                void *progress_user, sg_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

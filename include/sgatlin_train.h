@@ -1,0 +1,135 @@
+// Training: options, runs, resuming.
+// A companion of sgatlin.h, whose conventions hold here too.
+#ifndef SGATLIN_TRAIN_H
+#define SGATLIN_TRAIN_H
+
+#include "sgatlin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
+// and epochs is above 0: it sets the number of steps n.
+typedef struct sg_train_options {
+    sg_config config; // vocab_size 0: the data's
+    // The model to go on from, as sg_model_open takes it; "": fresh weights. `config` is the model's
+    // then, but for the ids of tokens, which are the data's, and ffn_balance_loss, ffn_z_loss and
+    // ffn_capacity_factor; the data may have fewer tokens in its vocabulary and shorter sequences.
+    char init[4096];
+    uint64_t seed;      // of weights and data order
+    int64_t batch_size; // sequences of one step
+    int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size
+    double lr, weight_decay, clip, beta1, beta2, eps;
+    // Rows of a memory's tables that a step does not read: "exact" updates them in every step;
+    // "lazy" when they are read again, by all they have missed, so that a step costs what it reads;
+    // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has more.
+    char optimizer_rows[16];
+    char schedule[16]; // constant, sqrt, linear, cosine
+    int64_t warmup_steps;
+    double warmup_share;      // the warm-up takes at most this share of all steps, 0 to 1
+    double decay_fraction;    // of all steps, for sqrt and linear
+    int64_t steps;            // n
+    int64_t tokens;           // n = tokens / (batch_size T)
+    double flops;             // n = flops / (3 forward_flops_per_sequence batch_size)
+    double epochs;            // n = epochs rows / batch_size
+    bool recompute;           // forget activations of a block, compute them again (less memory)
+    double spike_limit;       // skip an update whose loss is this many nats above the running mean;
+                              // 0: never
+    int64_t log_every;        // steps between records; 0: chosen
+    int64_t checkpoint_every; // steps; 0: at the end only
+    int64_t keep_last;        // checkpoints kept besides the best
+    int64_t eval_every;       // steps between evaluations; 0: at the end only
+    int64_t eval_sequences;   // of the validation split, for those; 0: all
+    int64_t sample_every;     // steps between samples; 0: none
+    char sample_prompt[256];
+    // What the tables of a sparse memory are read in, forward and for the gradient of the input:
+    // SG_WEIGHTS_BF16 keeps a bf16 copy, rounded anew after each update; gradients go straight
+    // through to the f32 weights, which are what is updated, saved and evaluated. Not int8.
+    sg_weights table_dtype;
+    // Patterns of names of parameters, joined by commas, * standing for any text: all others keep
+    // every bit, and have no gradients and no moments. "": all are trained.
+    char train_only[512];
+    // Low-rank adapters (Hu et al. 2021) on matrices of `init`, which itself stays as it is: rank
+    // above 0, alpha (0: the rank; the products count alpha / rank), and patterns of the
+    // checkpoint's names of matrices: one without * is a name or its end ("q_proj").
+    int64_t lora_rank;
+    double lora_alpha;
+    char lora_targets[512];
+    bool lora_merge; // add them to the weights in the end, and save a model too
+} sg_train_options;
+
+// The recipe of a preset; budget and data are the caller's.
+SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
+// A recipe for going on from the model at `path`, with its configuration; budget and data are the
+// caller's.
+SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options *options,
+                                             sg_error *err);
+
+typedef enum sg_train_event_kind {
+    SG_EVENT_START,     // steps is known
+    SG_EVENT_STEP,      // after every step
+    SG_EVENT_EVAL,      // val_loss is new
+    SG_EVENT_SAMPLE,    // text is set
+    SG_EVENT_CHECKPOINT // a checkpoint is on the disk
+} sg_train_event_kind;
+
+typedef struct sg_train_event {
+    sg_train_event_kind kind;
+    int64_t step, steps;        // updates made, and to make
+    int64_t resumed_from;       // -1: this process began at step 0
+    double loss, lr, grad_norm; // of the last step
+    double tokens_per_second;   // of late
+    double flops_per_second;    // of late, all-in (with logits), forward and backward
+    double val_loss;            // of the last evaluation, or NaN
+    const char *text;
+} sg_train_event;
+
+// How a run talks while it works. `event` returning false stops it: it saves and reports
+// SG_ERR_STOPPED.
+typedef struct sg_train_hooks {
+    bool (*event)(void *user, const sg_train_event *event);
+    void *user;
+    const char *command; // the command line, for RUN/run.json; may be NULL
+} sg_train_hooks;
+
+typedef struct sg_train_result {
+    int64_t steps, tokens;
+    double train_loss;   // mean over the last tenth of the steps
+    double balance_loss; // likewise, without their weights, mean of the layers; NaN: the model
+    double z_loss;       // has no such loss
+    double seconds;      // of training, all lives of the run together
+    double flops, flops_all_in; // published count and with logits: 3 forward
+    sg_eval_result val;         // of the final weights; tokens 0 without a validation split
+    int64_t skipped_updates;
+    int64_t lazy_tables;         // whose rows are updated when they are read (optimizer_rows)
+    int64_t trained, parameters; // weights that were trained, of so many, adapters included
+} sg_train_result;
+
+// Trains a new run in folder `run`, which must not hold one yet. At its end `run` holds summary.json
+// and is a model folder; with adapters they are in RUN/adapter, in PEFT's layout, and `run` is a model
+// folder only with lora_merge.
+SG_API sg_status sg_train(sg_context *context, const char *run, const char *data,
+                          const sg_train_options *options, const sg_train_hooks *hooks,
+                          sg_train_result *result, sg_error *err);
+// Goes on with a run from its newest intact checkpoint, or from the start when it has none: a model
+// that it began from must then still have the same weights (SG_ERR_MISMATCH). data: NULL for the
+// folder the run began with. A finished run only reports its result.
+SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
+                                 const sg_train_hooks *hooks, sg_train_result *result,
+                                 sg_error *err);
+// The folder to open as a model: `path` itself, or, for a run that is still under way, its newest
+// intact checkpoint. folder has room for `capacity` bytes.
+SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
+                                       size_t capacity, sg_error *err);
+// The folder to give to sg_model_adapt: `path` itself, or of a run with adapters RUN/adapter, and while
+// it is under way its newest intact checkpoint.
+SG_API sg_status sg_train_adapter_folder(sg_context *context, const char *path, char *folder,
+                                         size_t capacity, sg_error *err);
+// Reads the options of a run.
+SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
