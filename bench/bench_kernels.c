@@ -68,9 +68,9 @@ static void run_gemm(void *context)
 {
     gemm_run *run = context;
     if (run->pool)
-        sg_gemm(run->pool, &run->args);
+        sg_gemm((sg_compute){run->pool, sg_kernels_fastest()}, &run->args);
     else
-        sg_gemm_serial(&run->args);
+        sg_gemm_serial(sg_kernels_fastest(), &run->args);
 }
 
 static void bench_gemm(void)
@@ -149,7 +149,7 @@ static void stream_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     stream_run *run = context;
     int64_t n = run->n / 64;
-    run->result[chunk] = sg_kernels_get()->max(run->x + chunk * n, n);
+    run->result[chunk] = sg_kernels_fastest()->max(run->x + chunk * n, n);
 }
 
 static void run_stream(void *context)
@@ -406,7 +406,7 @@ static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t ro
     unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
     if (memory == NULL) exit(1);
     sg_stored table = {.type = type, .rows = memory, .scales = memory + bytes};
-    sg_stored_write(NULL, &table, 0, rows, d, values);
+    sg_stored_write((sg_compute){NULL, sg_kernels_fastest()}, &table, 0, rows, d, values);
     return table;
 }
 
@@ -460,7 +460,7 @@ static void bench_gather(const sg_kernels *const tables[table_count])
 // ---- decoding: one or a few vectors against rows as they are stored ----------------------------
 
 typedef struct stored_run {
-    sg_pool *pool;
+    sg_compute compute;
     sg_gemm_args args;
     const sg_stored *w;
 } stored_run;
@@ -468,7 +468,7 @@ typedef struct stored_run {
 static void run_stored(void *context)
 {
     stored_run *run = context;
-    sg_stored_product(run->pool, &run->args, run->w, NULL, 0);
+    sg_stored_product(run->compute, &run->args, run->w, NULL, 0);
 }
 
 // Rows of 4,096 weights that fill 256 MiB, more than caches hold. Every half is 0.065: a type's speed
@@ -496,9 +496,9 @@ static void bench_stored(const sg_kernels *const tables[table_count])
         sg_real *x = random_array(most * k, 1), *y = random_array(most * n, 2);
         double rate[4] = {0};
         for (int t = 1; t < table_count; t++) {
-            if (tables[t] == NULL || !sg_kernels_select(tables[t]->name)) continue;
+            if (tables[t] == NULL) continue;
             for (int i = 0; i < 2; i++) {
-                stored_run run = {pool,
+                stored_run run = {{pool, tables[t]},
                                   {.m = i ? most : 1,
                                    .n = n,
                                    .k = k,
@@ -517,7 +517,6 @@ static void bench_stored(const sg_kernels *const tables[table_count])
         free_array(x, most * k);
         free_array(y, most * n);
     }
-    sg_kernels_select(NULL);
     sg_pool_free(pool);
     sg_free_big(memory, bytes);
     sg_free_big(scales, bytes / 16);

@@ -2,12 +2,11 @@
 #ifndef SG_BASE_CONTEXT_H
 #define SG_BASE_CONTEXT_H
 
-#include "base/parallel.h"
+#include "base/compute.h"
 
 struct sg_context {
-    sg_pool *pool; // NULL with one thread
+    sg_compute compute; // the pool is NULL with one thread
     int threads;
-    const char *kernel;
     sg_log_fn log;
     void *log_user;
 };

@@ -31,6 +31,7 @@ struct sg_pool {
     int threads;
     int spin;             // tries before sleeping
     pool_worker *workers; // (threads); the caller is worker 0
+    pthread_mutex_t turn; // held by the caller whose job is being done
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_cond_t done;
@@ -119,6 +120,7 @@ static void pool_stop(sg_pool *pool, int started)
     pool_post(pool);
     for (int i = 1; i <= started; i++)
         pthread_join(pool->workers[i].thread, NULL);
+    pthread_mutex_destroy(&pool->turn);
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
     pthread_cond_destroy(&pool->done);
@@ -141,6 +143,7 @@ sg_status sg_pool_new(int threads, sg_pool **out, sg_error *err)
     pool->threads = threads;
     pool->spin = threads <= sg_cpu_detect().cores ? pool_looks : 0;
     pool->workers = workers;
+    pthread_mutex_init(&pool->turn, NULL);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -166,23 +169,9 @@ int sg_pool_threads(const sg_pool *pool)
     return pool ? pool->threads : 1;
 }
 
-void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *context)
+// The caller is through with its own chunks: waits for those of the others.
+static void pool_finish(sg_pool *pool)
 {
-    if (pool == NULL || pool->threads == 1 || chunks <= 1) {
-        for (int64_t i = 0; i < chunks; i++)
-            fn(context, i, 0);
-        return;
-    }
-    pool->fn = fn;
-    pool->context = context;
-    for (int64_t i = 0, begin = 0; i < pool->threads; i++) {
-        atomic_store_explicit(&pool->workers[i].next, begin, memory_order_relaxed);
-        begin += chunks / pool->threads + (i < chunks % pool->threads);
-        pool->workers[i].end = begin;
-    }
-    atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
-    pool_post(pool);
-    pool_work(pool, 0);
     for (int i = 0; i < pool->spin; i++) {
         if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
         pool_pause(i);
@@ -193,4 +182,26 @@ void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *contex
         pthread_cond_wait(&pool->done, &pool->mutex);
     atomic_store(&pool->resting, false);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *context)
+{
+    if (pool == NULL || pool->threads == 1 || chunks <= 1) {
+        for (int64_t i = 0; i < chunks; i++)
+            fn(context, i, 0);
+        return;
+    }
+    pthread_mutex_lock(&pool->turn);
+    pool->fn = fn;
+    pool->context = context;
+    for (int64_t i = 0, begin = 0; i < pool->threads; i++) {
+        atomic_store_explicit(&pool->workers[i].next, begin, memory_order_relaxed);
+        begin += chunks / pool->threads + (i < chunks % pool->threads);
+        pool->workers[i].end = begin;
+    }
+    atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
+    pool_post(pool);
+    pool_work(pool, 0);
+    pool_finish(pool);
+    pthread_mutex_unlock(&pool->turn);
 }

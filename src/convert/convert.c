@@ -21,7 +21,7 @@
 typedef struct convert_work {
     const sg_convert_options *options;
     const char *path;
-    sg_pool *pool;
+    sg_compute compute;
     sg_model_file *file;
     sg_dtype dtype; // SG_DTYPE_COUNT: as stored
     sg_outgoing out;
@@ -99,7 +99,7 @@ static sg_status convert_outgoing(convert_work *w, const char *map, const sg_out
     const sg_tensor_map *rules = sg_tensor_map_find(map);
     if (rules == NULL)
         return sg_fail(w->err, SG_ERR_INTERNAL, "no rules for the tensors of %s", map);
-    SG_TRY(sg_outgoing_new(w->file, rules, types, pairing, w->pool, &w->out, w->err));
+    SG_TRY(sg_outgoing_new(w->file, rules, types, pairing, w->compute, &w->out, w->err));
     w->out.progress = w->options->progress;
     w->out.progress_user = w->options->progress_user;
     return SG_OK;
@@ -267,8 +267,10 @@ sg_status sg_convert(sg_context *context, const char *model, const sg_convert_op
                      const char *path, sg_convert_result *result, sg_error *err)
 {
     const sg_convert_options standard = sg_convert_options_default();
-    convert_work w = {
-        .options = options ? options : &standard, .path = path, .pool = context->pool, .err = err};
+    convert_work w = {.options = options ? options : &standard,
+                      .path = path,
+                      .compute = context->compute,
+                      .err = err};
     sg_status status = convert_run(&w, model);
     if (status == SG_OK && result != NULL) {
         *result =

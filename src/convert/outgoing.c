@@ -249,7 +249,7 @@ static const void *outgoing_round(sg_outgoing *o, const sg_tensor_view *view)
 #endif
     }
     sg_weights_of_dtype(view->dtype, &stored.type);
-    sg_stored_write(o->pool, &stored, 0, count / width, width, o->wide);
+    sg_stored_write(o->compute, &stored, 0, count / width, width, o->wide);
     return o->narrow;
 }
 
@@ -271,10 +271,11 @@ static sg_status outgoing_make(void *user, const sg_tensor_view *view, const voi
 // ---- the whole ----------------------------------------------------------------------------------
 
 sg_status sg_outgoing_new(const sg_model_file *file, const sg_tensor_map *map,
-                          const sg_outgoing_types *types, sg_pairing pairing, sg_pool *pool,
+                          const sg_outgoing_types *types, sg_pairing pairing, sg_compute compute,
                           sg_outgoing *out, sg_error *err)
 {
-    *out = (sg_outgoing){.file = file, .pool = pool, .pairing = pairing, .pieces_of = SIZE_MAX};
+    *out =
+        (sg_outgoing){.file = file, .compute = compute, .pairing = pairing, .pieces_of = SIZE_MAX};
     out->source = (sg_tensor_source){outgoing_make, out};
     SG_TRY(sg_config_params(&file->config, &out->params, err));
     SG_TRY(sg_model_file_check(file->map, &file->tensors, &file->config, &out->params, err));

@@ -33,7 +33,7 @@ typedef struct sg_outgoing {
     // Inside:
     const sg_model_file *file;
     sg_param_list params;
-    sg_pool *pool;
+    sg_compute compute;
     sg_pairing pairing;
     sg_tensor_source source;
     sg_outgoing_part *parts;                       // by tensor
@@ -48,7 +48,7 @@ typedef struct sg_outgoing {
 // map: rules of what is written. The file must have been opened and stays open; it is checked here.
 // `out` is not moved while it is used. Release with sg_outgoing_free, also on failure.
 sg_status sg_outgoing_new(const sg_model_file *file, const sg_tensor_map *map,
-                          const sg_outgoing_types *types, sg_pairing pairing, sg_pool *pool,
+                          const sg_outgoing_types *types, sg_pairing pairing, sg_compute compute,
                           sg_outgoing *out, sg_error *err);
 // One more tensor, of bytes that outlive this, behind the others.
 sg_status sg_outgoing_add(sg_outgoing *out, sg_tensor_view view, sg_error *err);

@@ -109,10 +109,10 @@ static void blocks_sort(const blocks_loop *l)
     const blocks_attributes *a = l->a;
     int64_t parts = a->blocks * a->tiles;
     memset(l->starts, 0, (size_t)(parts + 1) * sizeof *l->starts);
-    sg_parallel_for(l->run->pool, a->tiles, blocks_count_chunk, (void *)(uintptr_t)l);
+    sg_parallel_for(l->run->compute.pool, a->tiles, blocks_count_chunk, (void *)(uintptr_t)l);
     for (int64_t i = 0; i < parts; i++)
         l->starts[i + 1] += l->starts[i];
-    sg_parallel_for(l->run->pool, a->tiles, blocks_place_chunk, (void *)(uintptr_t)l);
+    sg_parallel_for(l->run->compute.pool, a->tiles, blocks_place_chunk, (void *)(uintptr_t)l);
     // Placing moved each start to the end of its part; move them back by one place.
     memmove(l->starts + 1, l->starts, (size_t)parts * sizeof *l->starts);
     l->starts[0] = 0;
@@ -132,7 +132,7 @@ static void blocks_scatter(const blocks_part *p, sg_real *to, const sg_real *fro
     const int64_t d = p->l->a->d;
     for (int64_t i = 0; i < p->m; i++) {
         sg_real *row = to + blocks_row(p, i) * d;
-        p->l->run->kernels->add(row, row, from + i * d, d);
+        p->l->run->compute.kernels->add(row, row, from + i * d, d);
     }
 }
 
@@ -142,12 +142,20 @@ static void blocks_copies(sg_real *to, const sg_real *row, int64_t m, int64_t n)
         memcpy(to + i * n, row, (size_t)n * sizeof *to);
 }
 
+// A part that is alone has all threads; the others are chunks, each on one.
+static sg_compute blocks_compute(const blocks_part *p)
+{
+    const sg_compute all = p->l->run->compute;
+    return p->alone ? all : (sg_compute){NULL, all.kernels};
+}
+
 static void blocks_gemm(const blocks_part *p, const sg_gemm_args *args)
 {
+    const sg_compute compute = blocks_compute(p);
     if (p->alone)
-        sg_gemm(p->l->run->pool, args);
+        sg_gemm(compute, args);
     else
-        sg_gemm_serial(args);
+        sg_gemm_serial(compute.kernels, args);
 }
 
 // c (m, n) = a W^T + beta c, W (n, k) the rows of the block in a table.
@@ -167,7 +175,7 @@ static void blocks_product(const blocks_part *p, sg_real *c, const sg_real *a, c
                          .ldc = n};
     sg_stored all = sg_weights_of(w), rows = sg_stored_at(&all, p->block * n, k);
     if (w->narrow != NULL) {
-        sg_stored_product(p->alone ? p->l->run->pool : NULL, &args, &rows,
+        sg_stored_product(blocks_compute(p), &args, &rows,
                           p->alone ? p->l->run->worker_scratch : p->wide, p->l->run->worker_stride);
         return;
     }
@@ -192,7 +200,7 @@ static void blocks_product_rows(const blocks_part *p, sg_real *c, const sg_real 
     for (int64_t j = 0; j < k; j += blocks_widen, args.beta = 1) {
         args.k = sg_min(blocks_widen, k - j);
         args.a = a + j;
-        sg_stored_read(p->l->run->kernels, wide, &rows, j, args.k, n);
+        sg_stored_read(p->l->run->compute.kernels, wide, &rows, j, args.k, n);
         blocks_gemm(p, &args);
     }
 }
@@ -223,8 +231,8 @@ static void cells_dots(const blocks_part *p, sg_real *c, const sg_real *from, in
         return;
     }
     for (int64_t i = 0; i < p->m; i++)
-        sg_gather_dots(p->l->run->kernels, c + i * a->g, from + blocks_row(p, i) * a->d, &cells,
-                       a->cells, a->g, a->d);
+        sg_gather_dots(p->l->run->compute.kernels, c + i * a->g, from + blocks_row(p, i) * a->d,
+                       &cells, a->cells, a->g, a->d);
 }
 
 // The rows of `to` (rows, d) += c (m, g) times cells, made in `room` where there are many.
@@ -239,15 +247,15 @@ static void cells_sums(const blocks_part *p, sg_real *to, const sg_real *c, int 
         return;
     }
     for (int64_t i = 0; i < p->m; i++)
-        sg_gather_sum(p->l->run->kernels, to + blocks_row(p, i) * a->d, c + i * a->g, &cells,
-                      a->cells, a->g, a->d);
+        sg_gather_sum(p->l->run->compute.kernels, to + blocks_row(p, i) * a->d, c + i * a->g,
+                      &cells, a->cells, a->g, a->d);
 }
 
 // u = x w_in^T, z = gate act(u), y += z w_out
 static void cells_forward(const blocks_part *p)
 {
     const blocks_attributes *a = p->l->a;
-    const sg_kernels *kernels = p->l->run->kernels;
+    const sg_kernels *kernels = p->l->run->compute.kernels;
     const sg_node *node = p->l->node;
     sg_real *u = p->l->u + p->at * a->g;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
@@ -271,7 +279,7 @@ static sg_real glu_bias(const blocks_part *p, sg_real *c, int input, int64_t n)
 static void glu_forward(const blocks_part *p)
 {
     const blocks_attributes *a = p->l->a;
-    const sg_kernels *kernels = p->l->run->kernels;
+    const sg_kernels *kernels = p->l->run->compute.kernels;
     const sg_node *node = p->l->node;
     sg_real *y = sg_values(node->out[0]), *u = p->l->u + p->at * a->width;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
@@ -327,7 +335,7 @@ static void blocks_each_tile(const blocks_loop *l, sg_chunk_fn fn)
     if (l->a->tiles == 1)
         fn((void *)(uintptr_t)l, 0, 0);
     else
-        sg_parallel_for(l->run->pool, l->a->tiles, fn, (void *)(uintptr_t)l);
+        sg_parallel_for(l->run->compute.pool, l->a->tiles, fn, (void *)(uintptr_t)l);
 }
 
 static void blocks_forward(const sg_run *run, const sg_node *node)
@@ -352,7 +360,7 @@ static void cells_backward(const blocks_part *p)
 {
     const blocks_loop *l = p->l;
     const blocks_attributes *a = l->a;
-    const sg_kernels *kernels = l->run->kernels;
+    const sg_kernels *kernels = l->run->compute.kernels;
     const sg_real *u = l->u + p->at * a->g;
     sg_real *z = l->z + p->at * a->g, *da = l->da + p->at * a->g;
     sg_real *dys = p->room, *dxs = dys + p->m * a->d;
@@ -372,7 +380,7 @@ static void glu_backward(const blocks_part *p)
 {
     const blocks_loop *l = p->l;
     const blocks_attributes *a = l->a;
-    const sg_kernels *kernels = l->run->kernels;
+    const sg_kernels *kernels = l->run->compute.kernels;
     const sg_node *node = l->node;
     const sg_real *u = l->u + p->at * a->width;
     const sg_tensor *biases = node->in[in_down_bias];
@@ -416,7 +424,8 @@ static void slab_product(const blocks_slab *s, int input, sg_real *dw, int64_t n
                          int64_t ldc, const sg_real *a, int64_t lda, const sg_real *b, int64_t ldb,
                          int64_t m)
 {
-    sg_gemm_serial(&(sg_gemm_args){.transpose_a = true,
+    sg_gemm_serial(s->l->run->compute.kernels,
+                   &(sg_gemm_args){.transpose_a = true,
                                    .m = n,
                                    .n = k,
                                    .k = m,
@@ -436,7 +445,7 @@ static void slab_bias(const blocks_slab *s, int input, sg_real *dbias, int64_t n
 {
     if (s->fresh && !s->l->add[input]) memset(dbias, 0, (size_t)n * sizeof *dbias);
     for (int64_t i = 0; i < m; i++)
-        s->l->run->kernels->add(dbias, dbias, from + i * stride, n);
+        s->l->run->compute.kernels->add(dbias, dbias, from + i * stride, n);
 }
 
 static void cells_slab(const blocks_slab *s, const blocks_part *p, const sg_real *xs,
@@ -492,7 +501,7 @@ static void glu_slab(const blocks_slab *s, const blocks_part *p, const sg_real *
     dbias += s->block * a->d;
     if (s->fresh && !l->add[in_down_bias]) memset(dbias, 0, (size_t)a->d * sizeof *dbias);
     for (int64_t i = 0; i < p->m; i++)
-        l->run->kernels->axpy(dbias, blocks_score(p, i), dys + i * a->d, a->d);
+        l->run->compute.kernels->axpy(dbias, blocks_score(p, i), dys + i * a->d, a->d);
 }
 
 static void slab_zero(const blocks_slab *s, int input, int64_t to, int64_t rows, int64_t columns,
@@ -558,7 +567,7 @@ static void blocks_backward(const sg_run *run, const sg_node *node)
     l.z = (sg_real *)run->scratch;
     l.da = l.z + a->rows * a->k * a->g;
     blocks_each_tile(&l, blocks_backward_chunk);
-    if (weights) sg_parallel_for(run->pool, a->blocks * a->slabs, blocks_slab_chunk, &l);
+    if (weights) sg_parallel_for(run->compute.pool, a->blocks * a->slabs, blocks_slab_chunk, &l);
 }
 
 // Selected blocks only (spec 5.9).

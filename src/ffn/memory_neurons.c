@@ -162,11 +162,11 @@ static void neurons_passes(neurons_loop *l, sg_chunk_fn chunk)
         l->end = l->channel + a->channels / pools;
         l->dots = true;
         l->sums = !by_table;
-        sg_parallel_for(l->run->pool, tiles, chunk, l);
+        sg_parallel_for(l->run->compute.pool, tiles, chunk, l);
         if (l->sums) continue;
         l->dots = false;
         l->sums = true;
-        sg_parallel_for(l->run->pool, tiles, chunk, l);
+        sg_parallel_for(l->run->compute.pool, tiles, chunk, l);
     }
 }
 
@@ -176,7 +176,7 @@ static void neurons_forward_chunk(void *context, int64_t chunk, int worker)
 {
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
-    const sg_kernels *kernels = l->run->kernels;
+    const sg_kernels *kernels = l->run->compute.kernels;
     int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
     const sg_real *x = l->node->in[0] ? sg_values(l->node->in[0]) + first * a->d : NULL;
     sg_real *y = sg_values(l->node->out[0]) + first * a->d;
@@ -205,13 +205,13 @@ static void neurons_announce(const sg_run *run, const sg_node *node)
 {
     const neurons_attributes *a = node->attributes;
     sg_hit_order order = neurons_order(node, a);
-    sg_hits_sort(&a->hits, run->pool, sg_ints(node->in[1]), &order,
+    sg_hits_sort(&a->hits, run->compute.pool, sg_ints(node->in[1]), &order,
                  (int32_t *)(void *)run->scratch);
     for (int i = 3; i < 5; i++) {
         const sg_row_grads *rows = neurons_by_row(node->in[i]);
         bool again = i == 4 && rows == neurons_by_row(node->in[3]);
         if (rows != NULL && rows->before_read != NULL && !again)
-            rows->before_read(rows->user, run->pool, order.ids, *order.neurons);
+            rows->before_read(rows->user, run->compute, order.ids, *order.neurons);
     }
 }
 
@@ -267,7 +267,7 @@ static void neurons_backward_gates(const neurons_loop *l, int64_t first, int64_t
                                    sg_real *dz)
 {
     const neurons_attributes *a = l->a;
-    const sg_kernels *kernels = l->run->kernels;
+    const sg_kernels *kernels = l->run->compute.kernels;
     int64_t hit = (c * a->rows + first) * a->k, count = rows * a->k;
     sg_real *scores = dz + count, *work = scores + count, *dscore = work + count;
     const sg_real *dots = neurons_dots(l->node, a, first, c);
@@ -281,7 +281,7 @@ static void neurons_backward_chunk(void *context, int64_t chunk, int worker)
 {
     const neurons_loop *l = context;
     const neurons_attributes *a = l->a;
-    const sg_kernels *kernels = l->run->kernels;
+    const sg_kernels *kernels = l->run->compute.kernels;
     int64_t first = chunk * a->tile, rows = sg_min(a->tile, a->rows - first);
     const sg_real *dy = l->node->out[0]->grad + first * a->d;
     sg_real *dz = sg_worker_scratch(l->run, worker);
@@ -367,8 +367,9 @@ static void neurons_sum_weights(const neurons_loop *l, int64_t pool, int64_t beg
         neurons_part p = neurons_part_at(l, pool, span);
         for (int64_t j = begin; j < end; j++) {
             int64_t hit = p.base + p.offsets[j];
-            l->run->kernels->gather_sum(dw + j * a->d, values + hit, source, l->row_sorted + hit,
-                                        p.offsets[j + 1] - p.offsets[j], a->d);
+            l->run->compute.kernels->gather_sum(dw + j * a->d, values + hit, source,
+                                                l->row_sorted + hit,
+                                                p.offsets[j + 1] - p.offsets[j], a->d);
         }
     }
 }
@@ -429,8 +430,8 @@ static void neurons_rows_chunk(void *context, int64_t chunk, int worker)
         int32_t hit = r->order.starts[j];
         sg_real *dw = r->to->values + r->slots[j] * d;
         if (r->slots[j] >= r->fresh) memset(dw, 0, (size_t)d * sizeof *dw);
-        l->run->kernels->gather_sum(dw, r->values + hit, r->source, l->row_sorted + hit,
-                                    r->order.starts[j + 1] - hit, d);
+        l->run->compute.kernels->gather_sum(dw, r->values + hit, r->source, l->row_sorted + hit,
+                                            r->order.starts[j + 1] - hit, d);
     }
 }
 
@@ -444,7 +445,7 @@ static void neurons_rows_add(const neurons_loop *l, int input, int32_t *slots)
     r.values = input == 3 ? l->da_sorted : l->z_sorted;
     r.source = input == 3 ? sg_values(node->in[0]) : node->out[0]->grad;
     r.fresh = sg_row_grads_open(r.to, r.order.ids, *r.order.neurons, add, slots);
-    sg_parallel_for(l->run->pool, sg_chunks(*r.order.neurons, neurons_row_chunk),
+    sg_parallel_for(l->run->compute.pool, sg_chunks(*r.order.neurons, neurons_row_chunk),
                     neurons_rows_chunk, &r);
 }
 
@@ -465,14 +466,15 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.offsets = l.row_sorted + hits;
     neurons_passes(&l, neurons_backward_chunk);
     if (a->by_row) {
-        sg_parallel_for(run->pool, sg_chunks(hits, neurons_sorted_chunk), neurons_sorted_chunk_put,
-                        &l);
+        sg_parallel_for(run->compute.pool, sg_chunks(hits, neurons_sorted_chunk),
+                        neurons_sorted_chunk_put, &l);
         neurons_rows_add(&l, 3, l.offsets);
         neurons_rows_add(&l, 4, l.offsets);
     }
     if (l.dw_in == NULL && l.dw_out == NULL) return;
-    sg_parallel_for(run->pool, a->pools * a->spans, neurons_sort_chunk, &l);
-    sg_parallel_for(run->pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, &l);
+    sg_parallel_for(run->compute.pool, a->pools * a->spans, neurons_sort_chunk, &l);
+    sg_parallel_for(run->compute.pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk,
+                    &l);
 }
 
 // Two dot products' worth of work a hit, 4 k C d a row (spec 5.9); one where there is no w_in.

@@ -21,7 +21,7 @@ static void means_forward_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const means_loop *l = context;
-    const sg_kernels *kernels = l->run->kernels;
+    const sg_kernels *kernels = l->run->compute.kernels;
     for (int64_t i = chunk * l->chunk; i < sg_min(l->blocks, (chunk + 1) * l->chunk); i++) {
         const sg_real *rows = sg_values(l->node->in[0]) + i * l->g * l->d;
         sg_real *mean = sg_values(l->node->out[0]) + i * l->d;
@@ -41,7 +41,7 @@ static void means_backward_chunk(void *context, int64_t chunk, int worker)
         sg_real *to = l->grad + i * l->g * l->d;
         if (!l->add) memset(to, 0, (size_t)(l->g * l->d) * sizeof *to);
         for (int64_t j = 0; j < l->g; j++)
-            l->run->kernels->axpy(to + j * l->d, 1 / (sg_real)l->g, from, l->d);
+            l->run->compute.kernels->axpy(to + j * l->d, 1 / (sg_real)l->g, from, l->d);
     }
 }
 
@@ -56,7 +56,7 @@ static means_loop means_make(const sg_run *run, const sg_node *node)
 static void means_forward(const sg_run *run, const sg_node *node)
 {
     means_loop l = means_make(run, node);
-    sg_parallel_for(run->pool, sg_chunks(l.blocks, l.chunk), means_forward_chunk, &l);
+    sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, l.chunk), means_forward_chunk, &l);
 }
 
 static void means_backward(const sg_run *run, const sg_node *node)
@@ -64,7 +64,7 @@ static void means_backward(const sg_run *run, const sg_node *node)
     means_loop l = means_make(run, node);
     l.grad = sg_grad_in(run, node, 0, &l.add);
     if (l.grad != NULL)
-        sg_parallel_for(run->pool, sg_chunks(l.blocks, l.chunk), means_backward_chunk, &l);
+        sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, l.chunk), means_backward_chunk, &l);
 }
 
 static const sg_op op_means = {

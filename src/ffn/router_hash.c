@@ -56,7 +56,8 @@ static void hash_chunk_rows(void *context, int64_t chunk, int worker)
 static void hash_forward(const sg_run *run, const sg_node *node)
 {
     hash_loop l = {run, node};
-    sg_parallel_for(run->pool, sg_chunks(node->in[0]->count, hash_chunk), hash_chunk_rows, &l);
+    sg_parallel_for(run->compute.pool, sg_chunks(node->in[0]->count, hash_chunk), hash_chunk_rows,
+                    &l);
 }
 
 static const sg_op op_hash = {.name = "hash_blocks", .forward = hash_forward};

@@ -19,7 +19,8 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
     int threads = chosen.threads == 0 ? sg_cpu_detect().cores : chosen.threads;
     if (threads < 1 || threads > 1024)
         return sg_fail(err, SG_ERR_ARGUMENT, "threads: found %d, expected 0 to 1024", threads);
-    if (!sg_kernels_select(chosen.kernel))
+    const sg_kernels *kernels = sg_kernels_named(chosen.kernel);
+    if (kernels == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "kernel: found \"%s\", expected %s", chosen.kernel,
                        sg_kernels_avx512() ? "\"ref\", \"avx2\" or \"avx512\""
                        : sg_kernels_avx2() ? "\"ref\" or \"avx2\" on this processor"
@@ -28,11 +29,11 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
     sg_context *context = sg_alloc_zero(1, sizeof *context);
     if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a context");
     context->threads = threads;
-    context->kernel = sg_kernels_get()->name;
+    context->compute.kernels = kernels;
     context->log = chosen.log;
     context->log_user = chosen.log_user;
     if (threads > 1) {
-        sg_status status = sg_pool_new(threads, &context->pool, err);
+        sg_status status = sg_pool_new(threads, &context->compute.pool, err);
         if (status != SG_OK) {
             sg_free(context);
             return status;
@@ -45,7 +46,7 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
 void sg_context_free(sg_context *context)
 {
     if (context == NULL) return;
-    sg_pool_free(context->pool);
+    sg_pool_free(context->compute.pool);
     sg_free(context);
 }
 
@@ -56,5 +57,5 @@ int sg_context_threads(const sg_context *context)
 
 const char *sg_context_kernel(const sg_context *context)
 {
-    return context->kernel;
+    return context->compute.kernels->name;
 }

@@ -120,9 +120,8 @@ static bool gemm_is_thin(const sg_gemm_args *args)
     return args->m <= thin_rows && args->transpose_b && !args->transpose_a;
 }
 
-static void gemm_thin(const sg_gemm_args *args)
+static void gemm_thin(const sg_kernels *kernels, const sg_gemm_args *args)
 {
-    const sg_kernels *kernels = sg_kernels_get();
     sg_real dots[thin_rows * thin_columns];
     for (int64_t j0 = 0; j0 < args->n; j0 += thin_columns) {
         int64_t columns = args->n - j0 < thin_columns ? args->n - j0 : thin_columns;
@@ -137,7 +136,7 @@ static void gemm_thin(const sg_gemm_args *args)
     }
 }
 
-void sg_gemm_serial(const sg_gemm_args *args)
+void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
     if (args->k <= 0) {
@@ -145,7 +144,7 @@ void sg_gemm_serial(const sg_gemm_args *args)
         return;
     }
     if (gemm_is_thin(args)) {
-        gemm_thin(args);
+        gemm_thin(kernels, args);
         return;
     }
 #ifdef SG_BLAS
@@ -161,6 +160,7 @@ void sg_gemm_serial(const sg_gemm_args *args)
 // ---- tiles ------------------------------------------------------------------------------------
 
 typedef struct gemm_tiles {
+    const sg_kernels *kernels;
     const sg_gemm_args *args;
     int64_t tile_m, tile_n; // rows and columns of a tile
     int64_t across;         // tiles side by side
@@ -233,15 +233,16 @@ static void gemm_tile(void *context, int64_t chunk, int worker)
     part.a += part.transpose_a ? i : i * part.lda;
     part.b += part.transpose_b ? j * part.ldb : j;
     part.c += i * part.ldc + j;
-    sg_gemm_serial(&part);
+    sg_gemm_serial(tiles->kernels, &part);
 }
 
-void sg_gemm(sg_pool *pool, const sg_gemm_args *args)
+void sg_gemm(sg_compute compute, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
     gemm_tiles tiles = gemm_cut(args);
+    tiles.kernels = compute.kernels;
     int64_t count = gemm_ceil(args->m, tiles.tile_m) * tiles.across;
-    sg_parallel_for(pool, count, gemm_tile, &tiles);
+    sg_parallel_for(compute.pool, count, gemm_tile, &tiles);
 }
 
 // ---- pieces of k ------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ static void gemm_piece(void *context, int64_t chunk, int worker)
         part.k = end - at < gemm_piece_depth ? end - at : gemm_piece_depth;
         part.a = whole->a + (part.transpose_a ? at * part.lda + i : i * part.lda + at);
         part.b = whole->b + (part.transpose_b ? j * part.ldb + at : at * part.ldb + j);
-        sg_gemm_serial(&part);
+        sg_gemm_serial(p->tiles.kernels, &part);
         part.beta = 1;
     }
 }
@@ -312,30 +313,30 @@ static void gemm_piece_rows(void *context, int64_t chunk, int worker)
     (void)worker;
     const gemm_pieces *p = context;
     const sg_gemm_args *args = p->tiles.args;
-    const sg_kernels *kernels = sg_kernels_get();
     int64_t rows = gemm_ceil(gemm_piece_sum, args->n), end = (chunk + 1) * rows;
     if (end > args->m) end = args->m;
     for (int64_t i = chunk * rows; i < end; i++) {
         sg_real *c = args->c + i * args->ldc;
         for (int64_t piece = 0; piece < p->count - 1; piece++)
-            kernels->add(c, c, p->scratch + (piece * args->m + i) * args->n, args->n);
+            p->tiles.kernels->add(c, c, p->scratch + (piece * args->m + i) * args->n, args->n);
     }
 }
 
-void sg_gemm_deep(sg_pool *pool, const sg_gemm_args *args, void *scratch)
+void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch)
 {
     if (args->m <= 0 || args->n <= 0) return;
     gemm_pieces p = gemm_cut_deep(args->m, args->n, args->k);
     if (p.count == 1) {
-        sg_gemm(pool, args);
+        sg_gemm(compute, args);
         return;
     }
     p.tiles.args = args;
+    p.tiles.kernels = compute.kernels;
     p.scratch = scratch;
     int64_t tiles = gemm_ceil(args->m, p.tiles.tile_m) * p.tiles.across;
-    sg_parallel_for(pool, tiles * p.count, gemm_piece, &p);
-    sg_parallel_for(pool, gemm_ceil(args->m, gemm_ceil(gemm_piece_sum, args->n)), gemm_piece_rows,
-                    &p);
+    sg_parallel_for(compute.pool, tiles * p.count, gemm_piece, &p);
+    sg_parallel_for(compute.pool, gemm_ceil(args->m, gemm_ceil(gemm_piece_sum, args->n)),
+                    gemm_piece_rows, &p);
 }
 
 // ---- set-up -----------------------------------------------------------------------------------

@@ -4,8 +4,7 @@
 #ifndef SG_KERNEL_GEMM_H
 #define SG_KERNEL_GEMM_H
 
-#include "base/parallel.h"
-#include "kernel/real.h"
+#include "kernel/kernel.h"
 
 // C (m, n) = alpha op(A) op(B) + beta C, row-major; op(A) is (m, k), op(B) is (k, n); lda, ldb, ldc
 // are the row strides of A, B, C as stored. With beta = 0, C may hold anything.
@@ -23,14 +22,14 @@ typedef struct sg_gemm_args {
 } sg_gemm_args;
 
 // On the calling thread; safe inside a chunk of sg_parallel_for.
-void sg_gemm_serial(const sg_gemm_args *args);
+void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args);
 // On the pool; not from inside a chunk.
-void sg_gemm(sg_pool *pool, const sg_gemm_args *args);
+void sg_gemm(sg_compute compute, const sg_gemm_args *args);
 // The same with k cut into pieces where it is long and C small, a weight gradient say: the tiles of
 // C alone would be few, and thin ones cost up to half in copying. scratch: sg_gemm_scratch_bytes of
 // the shape, aligned for sg_real; may be NULL where that is 0.
 size_t sg_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k);
-void sg_gemm_deep(sg_pool *pool, const sg_gemm_args *args, void *scratch);
+void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch);
 // Keeps the BLAS on the calling thread; called once when a context is made.
 void sg_gemm_setup(void);
 // "openblas 0.3.21 (SkylakeX)" or "reference".

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "kernel/bf16.h"
+#include "base/compute.h"
 #include "kernel/real.h"
 #include "sgatlin.h"
 
@@ -206,10 +207,10 @@ const sg_kernels *sg_kernels_avx2(void);
 // The AVX-512 table (F, BW, DQ, VL); NULL likewise.
 const sg_kernels *sg_kernels_avx512(void);
 
-// The table in use: the fastest for this processor unless sg_kernels_select chose another.
-const sg_kernels *sg_kernels_get(void);
-// name: "ref", "avx2", "avx512", or NULL for the fastest. False when the name is unknown or the processor
-// lacks it. Affects the whole process.
-bool sg_kernels_select(const char *name);
+// The fastest table for this processor.
+const sg_kernels *sg_kernels_fastest(void);
+// name: "ref", "avx2", "avx512", or NULL for the fastest. NULL when the name is unknown or the
+// processor lacks it.
+const sg_kernels *sg_kernels_named(const char *name);
 
 #endif

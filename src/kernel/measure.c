@@ -58,17 +58,17 @@ static double probe_product(const sg_probe *p)
 {
     const int64_t n = measure_n, square = n * n;
     double start = sg_clock_seconds();
-    sg_gemm(p->context->pool, &(sg_gemm_args){.transpose_b = true,
-                                              .m = n,
-                                              .n = n,
-                                              .k = n,
-                                              .alpha = 1,
-                                              .a = p->block,
-                                              .lda = n,
-                                              .b = p->block + square,
-                                              .ldb = n,
-                                              .c = p->block + 2 * square,
-                                              .ldc = n});
+    sg_gemm(p->context->compute, &(sg_gemm_args){.transpose_b = true,
+                                                 .m = n,
+                                                 .n = n,
+                                                 .k = n,
+                                                 .alpha = 1,
+                                                 .a = p->block,
+                                                 .lda = n,
+                                                 .b = p->block + square,
+                                                 .ldb = n,
+                                                 .c = p->block + 2 * square,
+                                                 .ldc = n});
     return 2e-9 * (double)square * (double)n / (sg_clock_seconds() - start);
 }
 
@@ -76,13 +76,15 @@ static void probe_read_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const sg_probe *p = context;
-    p->sums[chunk] = sg_kernels_get()->max(p->block + chunk * measure_chunk, measure_chunk);
+    p->sums[chunk] =
+        p->context->compute.kernels->max(p->block + chunk * measure_chunk, measure_chunk);
 }
 
 static double probe_read(sg_probe *p)
 {
     double start = sg_clock_seconds();
-    sg_parallel_for(p->context->pool, measure_stream_count / measure_chunk, probe_read_chunk, p);
+    sg_parallel_for(p->context->compute.pool, measure_stream_count / measure_chunk,
+                    probe_read_chunk, p);
     return 1e-9 * (double)p->bytes / (sg_clock_seconds() - start);
 }
 

@@ -208,17 +208,17 @@ static int64_t stored_chunk_rows(int64_t d)
     return d < stored_piece ? stored_piece / d : 1;
 }
 
-void sg_stored_write(sg_pool *pool, const sg_stored *w, int64_t first, int64_t count, int64_t d,
-                     const sg_real *x)
+void sg_stored_write(sg_compute compute, const sg_stored *w, int64_t first, int64_t count,
+                     int64_t d, const sg_real *x)
 {
     if (count <= 0 || d <= 0) return;
     stored_writing l = {.to = sg_stored_at(w, first, d),
-                        .kernels = sg_kernels_get(),
+                        .kernels = compute.kernels,
                         .x = x,
                         .count = count,
                         .d = d,
                         .rows = stored_chunk_rows(d)};
-    sg_parallel_for(pool, (count + l.rows - 1) / l.rows, stored_write_chunk, &l);
+    sg_parallel_for(compute.pool, (count + l.rows - 1) / l.rows, stored_write_chunk, &l);
 }
 
 // ---- products ---------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ static void stored_tile_chunk(void *context, int64_t chunk, int worker)
     part.b = wide;
     part.ldb = part.k;
     part.c += first;
-    sg_gemm_serial(&part);
+    sg_gemm_serial(l->kernels, &part);
 }
 
 static bool stored_is_thin(int64_t m)
@@ -305,17 +305,17 @@ size_t sg_stored_scratch_bytes(int64_t m, int64_t n, int64_t k)
     return (size_t)((n < stored_tile ? n : stored_tile) * k) * sizeof(sg_real);
 }
 
-void sg_stored_product(sg_pool *pool, const sg_gemm_args *args, const sg_stored *w,
+void sg_stored_product(sg_compute compute, const sg_gemm_args *args, const sg_stored *w,
                        unsigned char *scratch, size_t stride)
 {
     if (args->m <= 0 || args->n <= 0 || args->k <= 0) return;
     bool thin = stored_is_thin(args->m);
     stored_loop l = {.args = args,
                      .w = w,
-                     .kernels = sg_kernels_get(),
+                     .kernels = compute.kernels,
                      .scratch = scratch,
                      .stride = stride,
                      .rows = thin ? stored_chunk_rows(args->k) : stored_tile};
     int64_t chunks = (args->n + l.rows - 1) / l.rows;
-    sg_parallel_for(pool, chunks, thin ? stored_thin_chunk : stored_tile_chunk, &l);
+    sg_parallel_for(compute.pool, chunks, thin ? stored_thin_chunk : stored_tile_chunk, &l);
 }

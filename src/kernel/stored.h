@@ -135,14 +135,14 @@ void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, i
 // magnitude of the block / 127 and q = x / d to nearest, ties away from 0, d then rounded to a half
 // (a block with a NaN or an infinity becomes NaN, one beyond 127 times the largest half infinite):
 // the bytes that other programs write. Other types are not made here.
-void sg_stored_write(sg_pool *pool, const sg_stored *w, int64_t first, int64_t count, int64_t d,
-                     const sg_real *x);
+void sg_stored_write(sg_compute compute, const sg_stored *w, int64_t first, int64_t count,
+                     int64_t d, const sg_real *x);
 
 // C = alpha A W^T + beta C, W (n, k) as stored: sg_gemm with transpose_b, whose b and ldb are not
 // read. Few rows of A read W once as it is; many go through pieces of W widened into scratch, of
 // which each worker has sg_stored_scratch_bytes, `stride` bytes apart.
 size_t sg_stored_scratch_bytes(int64_t m, int64_t n, int64_t k);
-void sg_stored_product(sg_pool *pool, const sg_gemm_args *args, const sg_stored *w,
+void sg_stored_product(sg_compute compute, const sg_gemm_args *args, const sg_stored *w,
                        unsigned char *scratch, size_t stride);
 
 #endif

@@ -209,7 +209,7 @@ sg_status sg_model_add_adapters(sg_model *m, const sg_adapter_choice *choice, sg
 void sg_model_init_adapters(sg_model *m, uint64_t seed)
 {
     for (size_t i = m->adapters->first; i < m->params.count; i++)
-        sg_param_init(&m->params.specs[i], seed, m->context->pool, m->values[i]);
+        sg_param_init(&m->params.specs[i], seed, m->context->compute.pool, m->values[i]);
 }
 
 // ---- merging ------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ sg_status sg_model_merge_adapters(sg_model *m, sg_error *err)
         const sg_adapter *a = &all->items[use->adapter];
         for (size_t n = 0; n < use->span_count; n++) {
             const sg_low_rank_span *s = &all->spans[use->first_span + n];
-            sg_gemm(m->context->pool,
+            sg_gemm(m->context->compute,
                     &(sg_gemm_args){.m = s->count,
                                     .n = a->in,
                                     .k = a->rank,

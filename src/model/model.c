@@ -79,7 +79,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
         return status;
     }
     for (size_t i = 0; i < (*model)->params.count; i++)
-        sg_param_init(&(*model)->params.specs[i], seed, context->pool, (*model)->values[i]);
+        sg_param_init(&(*model)->params.specs[i], seed, context->compute.pool, (*model)->values[i]);
     return SG_OK;
 }
 
@@ -337,7 +337,7 @@ static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_piece
                                      sg_error *err)
 {
     const sg_param_spec *spec = &m->params.specs[i];
-    sg_pool *pool = m->context->pool;
+    const sg_compute compute = m->context->compute;
     const int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
     for (size_t p = 0; p < pieces->count; p++) {
         const sg_piece *piece = &pieces->items[p];
@@ -353,7 +353,7 @@ static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_piece
             part.count = sg_min(most, piece->count - first);
             status = sg_pieces_read(&(sg_pieces){.items = &part, .count = 1}, spec, wide, err);
             if (status == SG_OK)
-                sg_stored_write(pool, &m->narrow.items[i], piece->first + first, part.count, d,
+                sg_stored_write(compute, &m->narrow.items[i], piece->first + first, part.count, d,
                                 wide);
         }
         sg_free(wide);
@@ -363,7 +363,7 @@ static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_piece
     sg_real *wide = sg_alloc_array((size_t)spec->count, sizeof *wide);
     if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
     sg_status status = sg_pieces_read(pieces, spec, wide, err);
-    if (status == SG_OK) sg_stored_write(pool, &m->narrow.items[i], 0, rows, d, wide);
+    if (status == SG_OK) sg_stored_write(compute, &m->narrow.items[i], 0, rows, d, wide);
     sg_free(wide);
     return status;
 }
@@ -451,7 +451,7 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
         m->storage = storage;
         return status;
     }
-    sg_narrow_set_write(&m->narrow, &m->params, values, m->context->pool);
+    sg_narrow_set_write(&m->narrow, &m->params, values, m->context->compute);
     for (size_t i = 0; i < n; i++)
         if (m->values[i] != NULL)
             memcpy(m->values[i], values[i], (size_t)m->params.specs[i].count * sizeof(sg_real));
@@ -469,15 +469,15 @@ static sg_status model_screen_tensor(const sg_model *m, size_t i, sg_error *err)
     const int64_t most = d < model_piece ? model_piece / d : 1;
     const sg_stored *to = &m->screens.items[i];
     if (!sg_narrow_has(&m->narrow, i)) {
-        sg_stored_write(m->context->pool, to, 0, rows, d, m->values[i]);
+        sg_stored_write(m->context->compute, to, 0, rows, d, m->values[i]);
         return SG_OK;
     }
     sg_real *wide = sg_alloc_array((size_t)(sg_min(most, rows) * d), sizeof *wide);
     if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
     for (int64_t first = 0; first < rows; first += most) {
         const int64_t count = sg_min(most, rows - first);
-        sg_stored_read(sg_kernels_get(), wide, &m->narrow.items[i], first, count, d);
-        sg_stored_write(m->context->pool, to, first, count, d, wide);
+        sg_stored_read(m->context->compute.kernels, wide, &m->narrow.items[i], first, count, d);
+        sg_stored_write(m->context->compute, to, first, count, d, wide);
     }
     sg_free(wide);
     return SG_OK;

@@ -131,9 +131,7 @@ static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t coun
     if (count > 1) SG_TRY(session_graph(s, count, SG_OUTPUT_LAST, &graph, err));
     s->start = s->length;
     graph->ids->data = (void *)(uintptr_t)tokens;
-    sg_run run = {.pool = s->model->context->pool,
-                  .kernels = sg_kernels_get(),
-                  .seconds = count > 1 ? NULL : s->seconds};
+    sg_run run = {.compute = s->model->context->compute, .seconds = count > 1 ? NULL : s->seconds};
     sg_tape_forward(graph->tape, &run);
     const sg_real *logits = sg_values(graph->logits);
     for (int64_t v = 0; v < s->model->config.vocab_size; v++)
@@ -199,12 +197,12 @@ static void score_row(void *context, int64_t row, int worker)
     c->nll[row] = 0;
     c->likeliest[row] = false;
     if (target < 0) return;
-    sg_real top = c->run->kernels->max(logits, c->vocab), own = logits[target];
+    sg_real top = c->run->compute.kernels->max(logits, c->vocab), own = logits[target];
     int64_t first = 0;
     while (own == top && logits[first] != top)
         first++;
     c->likeliest[row] = own == top && first == target;
-    sg_real sum = c->run->kernels->exp_sum(logits, logits, top, c->vocab);
+    sg_real sum = c->run->compute.kernels->exp_sum(logits, logits, top, c->vocab);
     double nll = log((double)sum) + (double)top - (double)own;
     c->nll[row] = nll > 0 || isnan(nll) ? nll : 0;
 }
@@ -221,7 +219,7 @@ static sg_status score_pass(sg_session *s, const int32_t *tokens, const int32_t 
     }
     s->start = s->length;
     s->scorer->ids->data = (void *)(uintptr_t)tokens;
-    sg_run run = {.pool = s->model->context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = s->model->context->compute};
     sg_tape_forward(s->scorer->tape, &run);
     score_loop loop = {.run = &run,
                        .logits = sg_values(s->scorer->logits),
@@ -229,7 +227,7 @@ static sg_status score_pass(sg_session *s, const int32_t *tokens, const int32_t 
                        .vocab = s->model->config.vocab_size,
                        .nll = nll,
                        .likeliest = likeliest};
-    sg_parallel_for(run.pool, count, score_row, &loop);
+    sg_parallel_for(run.compute.pool, count, score_row, &loop);
     s->length += count;
     return SG_OK;
 }
@@ -375,8 +373,7 @@ sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t 
         b->ids[i] = tokens[i];
     }
     b->graph->ids->data = b->ids;
-    sg_run run = {
-        .pool = b->model->context->pool, .kernels = sg_kernels_get(), .seconds = b->seconds};
+    sg_run run = {.compute = b->model->context->compute, .seconds = b->seconds};
     sg_tape_forward(b->graph->tape, &run);
     const sg_real *found = sg_values(b->graph->logits);
     for (int64_t i = 0; i < count * c->vocab_size; i++)

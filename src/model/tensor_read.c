@@ -41,7 +41,7 @@ static sg_status read_values(const sg_tensor_view *view, int64_t first, int64_t 
     const int64_t block = (int64_t)sg_dtype_block(view->dtype);
     const char *at =
         (const char *)view->data + (size_t)(first / block) * sg_dtype_bytes(view->dtype);
-    const sg_kernels *kernels = sg_kernels_get();
+    const sg_kernels *kernels = sg_kernels_fastest();
     sg_weights type;
     if (block > 1 && sg_weights_of_dtype(view->dtype, &type)) {
         kernels->from_blocks(to, type, at, NULL, count);
@@ -90,9 +90,9 @@ static sg_status read_turned(const sg_piece *piece, int64_t first, int64_t count
 static void read_mxfp4(const sg_piece *piece, int64_t first, int64_t count, int64_t k, sg_real *to)
 {
     const int64_t block = 32, at = (piece->row + first) * (k / block);
-    sg_kernels_get()->from_blocks(to, SG_WEIGHTS_MXFP4,
-                                  (const unsigned char *)piece->view->data + at * 16,
-                                  (const unsigned char *)piece->scales->data + at, count * k);
+    sg_kernels_fastest()->from_blocks(to, SG_WEIGHTS_MXFP4,
+                                      (const unsigned char *)piece->view->data + at * 16,
+                                      (const unsigned char *)piece->scales->data + at, count * k);
 }
 
 sg_status sg_pieces_read_rows(const sg_pieces *pieces, const sg_param_spec *spec, int64_t first,

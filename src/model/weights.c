@@ -163,12 +163,12 @@ sg_weights sg_narrow_most(const sg_narrow_set *set, const sg_param_list *params)
 }
 
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,
-                         sg_real *const *values, sg_pool *pool)
+                         sg_real *const *values, sg_compute compute)
 {
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
         if (sg_narrow_has(set, i))
-            sg_stored_write(pool, &set->items[i], 0, weights_rows(spec),
+            sg_stored_write(compute, &set->items[i], 0, weights_rows(spec),
                             spec->shape[spec->rank - 1], values[i]);
     }
 }

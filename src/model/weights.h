@@ -45,6 +45,6 @@ int64_t sg_narrow_bytes(const sg_narrow_set *set, const sg_param_list *params, s
 sg_weights sg_narrow_most(const sg_narrow_set *set, const sg_param_list *params);
 // Rounds the values of every narrow parameter. values (count).
 void sg_narrow_set_write(const sg_narrow_set *set, const sg_param_list *params,
-                         sg_real *const *values, sg_pool *pool);
+                         sg_real *const *values, sg_compute compute);
 
 #endif

@@ -84,22 +84,22 @@ static int64_t attention_position(const attention_query *t, int64_t r)
 
 // s (rows, keys) = scale q k^T. Heads at one position go through the keys a few at a time, as the
 // keys of a tile stay in the cache.
-static void attention_products(const attention_query *t, int64_t first_key, int64_t keys,
-                               sg_real *s)
+static void attention_products(const sg_kernels *kernels, const attention_query *t,
+                               int64_t first_key, int64_t keys, sg_real *s)
 {
     const int64_t most = t->step == 0 ? attention_thin : t->rows;
     for (int64_t r = 0; r < t->rows; r += most)
-        sg_gemm_serial(&(sg_gemm_args){.transpose_b = true,
-                                       .m = sg_min(most, t->rows - r),
-                                       .n = keys,
-                                       .k = t->head_dim,
-                                       .alpha = t->scale,
-                                       .a = t->q + r * t->width,
-                                       .lda = t->width,
-                                       .b = t->k + first_key * t->key_width,
-                                       .ldb = t->key_width,
-                                       .c = s + r * attention_tile,
-                                       .ldc = attention_tile});
+        sg_gemm_serial(kernels, &(sg_gemm_args){.transpose_b = true,
+                                                .m = sg_min(most, t->rows - r),
+                                                .n = keys,
+                                                .k = t->head_dim,
+                                                .alpha = t->scale,
+                                                .a = t->q + r * t->width,
+                                                .lda = t->width,
+                                                .b = t->k + first_key * t->key_width,
+                                                .ldb = t->key_width,
+                                                .c = s + r * attention_tile,
+                                                .ldc = attention_tile});
 }
 
 // Scores of one row turned into weights of the values, with a new maximum where these keys have it.
@@ -155,24 +155,24 @@ static void attention_query_block(const sg_kernels *kernels, const attention_que
         attention_fetch(t->v + first_key * t->key_width, keys * t->key_width);
     }
     const bool first = first_key == attention_first_key(t->window, t->position);
-    attention_products(t, first_key, keys, s);
+    attention_products(kernels, t, first_key, keys, s);
     for (int64_t r = 0; r < t->rows; r++)
         attention_query_row(kernels, t, r, first_key, keys, first, s + r * attention_tile);
     if (t->step == 0 || t->rows == 1) {
         attention_few_values(kernels, t, first_key, keys, first, s);
         return;
     }
-    sg_gemm_serial(&(sg_gemm_args){.m = t->rows,
-                                   .n = t->head_dim,
-                                   .k = keys,
-                                   .alpha = 1,
-                                   .a = s,
-                                   .lda = attention_tile,
-                                   .b = t->v + first_key * t->key_width,
-                                   .ldb = t->key_width,
-                                   .beta = first ? 0 : 1,
-                                   .c = t->o,
-                                   .ldc = t->width});
+    sg_gemm_serial(kernels, &(sg_gemm_args){.m = t->rows,
+                                            .n = t->head_dim,
+                                            .k = keys,
+                                            .alpha = 1,
+                                            .a = s,
+                                            .lda = attention_tile,
+                                            .b = t->v + first_key * t->key_width,
+                                            .ldb = t->key_width,
+                                            .beta = first ? 0 : 1,
+                                            .c = t->o,
+                                            .ldc = t->width});
 }
 
 // The rows of a tile against the keys from `key` on: all at once where all see all of them.
@@ -261,7 +261,7 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
     } else {
         t.lse = sg_values(node->saved[0]) + row * a->heads + head;
     }
-    attention_query_tile(c->run->kernels, &t, t.sum + attention_tile);
+    attention_query_tile(c->run->compute.kernels, &t, t.sum + attention_tile);
 }
 
 // Rows of all heads into runs of one head each.
@@ -304,7 +304,7 @@ static void attention_forward(const sg_run *run, const sg_node *node)
         keys = attention_max(keys, a->start[b] + a->length);
     if (a->window > 0) keys = sg_min(keys, a->window);
     bool small = sg_rows(node->in[in_q]) * attention_width(a) * keys < attention_small;
-    sg_parallel_for(small ? NULL : run->pool, sequences * a->heads / c.group * c.tiles,
+    sg_parallel_for(small ? NULL : run->compute.pool, sequences * a->heads / c.group * c.tiles,
                     attention_forward_chunk, &c);
 }
 
@@ -322,22 +322,22 @@ typedef struct attention_head {
 } attention_head;
 
 // C = alpha op(A) op(B) + beta C with A a (rows x keys) tile.
-static void tile_gemm(bool transpose, int64_t m, int64_t n, int64_t k, sg_real alpha,
-                      const sg_real *tile, const sg_real *b, int64_t ldb, bool add, sg_real *c,
-                      int64_t ldc)
+static void tile_gemm(const sg_kernels *kernels, bool transpose, int64_t m, int64_t n, int64_t k,
+                      sg_real alpha, const sg_real *tile, const sg_real *b, int64_t ldb, bool add,
+                      sg_real *c, int64_t ldc)
 {
-    sg_gemm_serial(&(sg_gemm_args){.transpose_a = transpose,
-                                   .m = m,
-                                   .n = n,
-                                   .k = k,
-                                   .alpha = alpha,
-                                   .a = tile,
-                                   .lda = attention_tile,
-                                   .b = b,
-                                   .ldb = ldb,
-                                   .beta = add ? 1 : 0,
-                                   .c = c,
-                                   .ldc = ldc});
+    sg_gemm_serial(kernels, &(sg_gemm_args){.transpose_a = transpose,
+                                            .m = m,
+                                            .n = n,
+                                            .k = k,
+                                            .alpha = alpha,
+                                            .a = tile,
+                                            .lda = attention_tile,
+                                            .b = b,
+                                            .ldb = ldb,
+                                            .beta = add ? 1 : 0,
+                                            .c = c,
+                                            .ldc = ldc});
 }
 
 // p = softmax probabilities, ds = p * (dP - delta), for queries i … and keys j ….
@@ -353,11 +353,11 @@ static void attention_tile_gradient(const sg_kernels *kernels, const attention_h
                          .key_width = h->key_width,
                          .head_dim = h->head_dim,
                          .scale = h->scale};
-    attention_products(&t, j, keys, p);
+    attention_products(kernels, &t, j, keys, p);
     t.q = h->dout + i * h->width;
     t.k = h->v;
     t.scale = 1;
-    attention_products(&t, j, keys, ds);
+    attention_products(kernels, &t, j, keys, ds);
     for (int64_t r = 0; r < rows; r++) {
         sg_real *prow = p + r * attention_tile, *drow = ds + r * attention_tile;
         int64_t from = sg_min(keys, attention_max(0, attention_first_key(h->window, i + r) - j));
@@ -380,16 +380,16 @@ static void attention_block_gradient(const attention_loop *c, const attention_he
     sg_real *ds = p + attention_tile * attention_tile;
     const int64_t w = h->width, kw = h->key_width, dim = h->head_dim;
     const bool write = first && h->fresh;
-    attention_tile_gradient(c->run->kernels, h, i, rows, j, keys, delta, p, ds);
+    attention_tile_gradient(c->run->compute.kernels, h, i, rows, j, keys, delta, p, ds);
     if (h->dv != NULL)
-        tile_gemm(true, keys, dim, rows, 1, p, h->dout + i * w, w, !write || c->add_v,
-                  h->dv + j * kw, kw);
+        tile_gemm(c->run->compute.kernels, true, keys, dim, rows, 1, p, h->dout + i * w, w,
+                  !write || c->add_v, h->dv + j * kw, kw);
     if (h->dk != NULL)
-        tile_gemm(true, keys, dim, rows, h->scale, ds, h->q + i * w, w, !write || c->add_k,
-                  h->dk + j * kw, kw);
+        tile_gemm(c->run->compute.kernels, true, keys, dim, rows, h->scale, ds, h->q + i * w, w,
+                  !write || c->add_k, h->dk + j * kw, kw);
     if (h->dq != NULL)
-        tile_gemm(false, rows, dim, keys, h->scale, ds, h->k + j * kw, kw, j > 0 || c->add_q,
-                  h->dq + i * w, w);
+        tile_gemm(c->run->compute.kernels, false, rows, dim, keys, h->scale, ds, h->k + j * kw, kw,
+                  j > 0 || c->add_q, h->dq + i * w, w);
 }
 
 // The queries behind a tile of keys [j, end): tiles of them, but blocks where the window ends.
@@ -458,7 +458,7 @@ static void attention_one_head(const attention_loop *c, int64_t sequence, int64_
                         .scale = a->scale};
     sg_real *delta = scratch; // sum of dO * O, by row
     for (int64_t r = 0; r < h.length; r++)
-        delta[r] = c->run->kernels->dot(h.dout + r * width, h.o + r * width, h.head_dim);
+        delta[r] = c->run->compute.kernels->dot(h.dout + r * width, h.o + r * width, h.head_dim);
     if (h.dq || h.dk || h.dv) attention_head_gradient(c, &h, delta, delta + h.length);
     if (c->dsinks != NULL)
         c->dsinks[sequence * a->heads + head] =
@@ -513,7 +513,7 @@ static void attention_backward(const sg_run *run, const sg_node *node)
     attention_same_place(&c, node->in[in_k]->count);
     if (c.a->window > 0) attention_window_adds(&c);
     int64_t sequences = sg_rows(node->in[in_q]) / c.a->length;
-    sg_parallel_for(run->pool, sequences * c.a->kv_heads, attention_backward_chunk, &c);
+    sg_parallel_for(run->compute.pool, sequences * c.a->kv_heads, attention_backward_chunk, &c);
     for (int64_t h = 0; dsinks != NULL && h < c.a->heads; h++) {
         double sum = 0;
         for (int64_t b = 0; b < sequences; b++)

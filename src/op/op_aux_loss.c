@@ -47,7 +47,7 @@ static aux_loop aux_make(const sg_run *run, const sg_node *node)
 
 static void aux_each(const aux_loop *l, sg_chunk_fn fn)
 {
-    sg_parallel_for(l->run->pool, sg_chunks(l->rows, l->chunk), fn, (void *)(uintptr_t)l);
+    sg_parallel_for(l->run->compute.pool, sg_chunks(l->rows, l->chunk), fn, (void *)(uintptr_t)l);
 }
 
 static bool aux_check(sg_tape *tape, const char *name, const sg_tensor *x, const sg_tensor *counted)
@@ -103,7 +103,7 @@ static void balance_forward_chunk(void *context, int64_t chunk, int worker)
         for (int64_t i = 0; i < l->width && l->share; i++)
             sum += p[i];
         row[1] = l->share ? sum + SG_SHARE_LEAST : 1;
-        row[0] = l->run->kernels->dot(f, p, l->width) / row[1];
+        row[0] = l->run->compute.kernels->dot(f, p, l->width) / row[1];
     }
 }
 
@@ -184,8 +184,8 @@ static void z_forward_chunk(void *context, int64_t chunk, int worker)
     for (int64_t r = chunk * l->chunk; r < sg_min(l->rows, (chunk + 1) * l->chunk); r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->width;
         sg_real *row = sg_values(l->node->saved[0]) + 2 * r;
-        row[0] = l->run->kernels->max(x, l->width);
-        row[1] = l->run->kernels->exp_sum(scratch, x, row[0], l->width);
+        row[0] = l->run->compute.kernels->max(x, l->width);
+        row[1] = l->run->compute.kernels->exp_sum(scratch, x, row[0], l->width);
     }
 }
 
@@ -216,9 +216,9 @@ static void z_backward_chunk(void *context, int64_t chunk, int worker)
         sg_real *dx = l->grad + r * l->width;
         if (!l->add) memset(dx, 0, (size_t)l->width * sizeof *dx);
         if (!aux_counts(l->node, r)) continue;
-        l->run->kernels->exp_sum(scratch, x, row[0], l->width);
+        l->run->compute.kernels->exp_sum(scratch, x, row[0], l->width);
         sg_real weight = l->weight * (sg_real)(2 * z_of_row(l->node, r)) / row[1];
-        l->run->kernels->axpy(dx, weight, scratch, l->width);
+        l->run->compute.kernels->axpy(dx, weight, scratch, l->width);
     }
 }
 

@@ -70,7 +70,7 @@ static void bn_sum(const sg_run *run, bn_loop *l,
 {
     int64_t chunks = sg_chunks(l->rows, l->chunk);
     l->term = term;
-    sg_parallel_for(run->pool, chunks, bn_sum_chunk, l);
+    sg_parallel_for(run->compute.pool, chunks, bn_sum_chunk, l);
     memset(l->sums, 0, (size_t)(2 * l->d) * sizeof *l->sums);
     for (int64_t c = 0; c < chunks; c++)
         for (int64_t j = 0; j < 2 * l->d; j++)
@@ -129,7 +129,7 @@ static void bn_forward(const sg_run *run, const sg_node *node)
     }
     l.mean = mean;
     l.rstd = rstd;
-    sg_parallel_for(run->pool, sg_chunks(l.rows, l.chunk), bn_forward_chunk, &l);
+    sg_parallel_for(run->compute.pool, sg_chunks(l.rows, l.chunk), bn_forward_chunk, &l);
 }
 
 // ---- backward ---------------------------------------------------------------------------------
@@ -172,7 +172,8 @@ static void bn_backward(const sg_run *run, const sg_node *node)
     l.rstd = bn_saved(&l, 1);
     bn_sum(run, &l, bn_term_gradient);
     l.dx = sg_grad_in(run, node, bn_x, &l.add);
-    if (l.dx != NULL) sg_parallel_for(run->pool, sg_chunks(l.rows, l.chunk), bn_backward_chunk, &l);
+    if (l.dx != NULL)
+        sg_parallel_for(run->compute.pool, sg_chunks(l.rows, l.chunk), bn_backward_chunk, &l);
     bn_put(run, node, bn_scale, l.sums + l.d, NULL, l.d);
     bn_put(run, node, bn_shift, l.sums, NULL, l.d);
     if (!l.a->training) return;

@@ -35,18 +35,18 @@ static void entropy_row(const entropy_loop *c, int64_t r)
         if (c->gradient) memset(row, 0, (size_t)c->vocab * sizeof *row);
         return;
     }
-    sg_real top = c->run->kernels->max(row, c->vocab), own = row[target];
+    sg_real top = c->run->compute.kernels->max(row, c->vocab), own = row[target];
     if (own == top) {
         int64_t first = 0;
         while (row[first] != top)
             first++;
         c->correct[r] = first == target;
     }
-    sg_real sum = c->run->kernels->exp_sum(row, row, top, c->vocab);
+    sg_real sum = c->run->compute.kernels->exp_sum(row, row, top, c->vocab);
     double loss = log((double)sum) + (double)top - (double)own;
     c->losses[r] = loss > 0 || isnan(loss) ? loss : 0;
     if (c->gradient) {
-        c->run->kernels->scale(row, c->weight / sum, c->vocab);
+        c->run->compute.kernels->scale(row, c->weight / sum, c->vocab);
         row[target] -= c->weight;
     }
 }
@@ -70,7 +70,7 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
 {
     int64_t d = sg_columns(node->in[0]);
     if (g->dx != NULL)
-        sg_gemm_deep(run->pool,
+        sg_gemm_deep(run->compute,
                      &(sg_gemm_args){.m = c->rows,
                                      .n = d,
                                      .k = c->vocab,
@@ -84,18 +84,18 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
                                      .ldc = d},
                      c->deep);
     if (g->dw != NULL)
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_a = true,
-                                           .m = c->vocab,
-                                           .n = d,
-                                           .k = c->rows,
-                                           .alpha = 1,
-                                           .a = c->logits,
-                                           .lda = c->vocab,
-                                           .b = sg_values(node->in[0]) + first * d,
-                                           .ldb = d,
-                                           .beta = g->add_w || first > 0 ? 1 : 0,
-                                           .c = g->dw,
-                                           .ldc = d});
+        sg_gemm(run->compute, &(sg_gemm_args){.transpose_a = true,
+                                              .m = c->vocab,
+                                              .n = d,
+                                              .k = c->rows,
+                                              .alpha = 1,
+                                              .a = c->logits,
+                                              .lda = c->vocab,
+                                              .b = sg_values(node->in[0]) + first * d,
+                                              .ldb = d,
+                                              .beta = g->add_w || first > 0 ? 1 : 0,
+                                              .c = g->dw,
+                                              .ldc = d});
 }
 
 static size_t entropy_align(size_t bytes)
@@ -139,7 +139,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                                           .c = c.logits,
                                           .ldc = vocab},
                            node->in[1], 0);
-        sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), entropy_chunk, &c);
+        sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), entropy_chunk, &c);
         for (int64_t r = 0; r < c.rows; r++) {
             if (c.targets[r] < 0) continue;
             a->stats->loss_sum += c.losses[r];

@@ -17,7 +17,7 @@ static void rows_run(const sg_run *run, const sg_node *node, int64_t columns, sg
 {
     rows_loop c = {run,  node, node->out[0]->count / columns, columns, sg_chunk_rows(columns),
                    grad, add};
-    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), fn, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), fn, &c);
 }
 
 // The span of elements of a chunk: first element, and how many.
@@ -37,8 +37,8 @@ static void add_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    c->run->kernels->add(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
-                         sg_values(c->node->in[1]) + at, n);
+    c->run->compute.kernels->add(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
+                                 sg_values(c->node->in[1]) + at, n);
 }
 
 static void add_forward(const sg_run *run, const sg_node *node)
@@ -51,7 +51,7 @@ static void add_backward_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    sg_grad_put(c->run->kernels, c->grad + at, c->node->out[0]->grad + at, n, c->add);
+    sg_grad_put(c->run->compute.kernels, c->grad + at, c->node->out[0]->grad + at, n, c->add);
 }
 
 static void add_backward(const sg_run *run, const sg_node *node)
@@ -88,8 +88,8 @@ static void activate_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    c->run->kernels->act_forward(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
-                                 activate_kind(c->node), n);
+    c->run->compute.kernels->act_forward(sg_values(c->node->out[0]) + at,
+                                         sg_values(c->node->in[0]) + at, activate_kind(c->node), n);
 }
 
 static void activate_forward(const sg_run *run, const sg_node *node)
@@ -102,9 +102,9 @@ static void activate_backward_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
-    c->run->kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
-                                  sg_values(c->node->in[0]) + at, activate_kind(c->node), n,
-                                  c->add);
+    c->run->compute.kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
+                                          sg_values(c->node->in[0]) + at, activate_kind(c->node), n,
+                                          c->add);
 }
 
 static void activate_backward(const sg_run *run, const sg_node *node)
@@ -140,9 +140,9 @@ static void glu_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->glu_forward(sg_values(c->node->out[0]) + at,
-                                 sg_values(c->node->in[0]) + 2 * at, rows_here(c, chunk),
-                                 c->columns, c->node->attributes);
+    c->run->compute.kernels->glu_forward(sg_values(c->node->out[0]) + at,
+                                         sg_values(c->node->in[0]) + 2 * at, rows_here(c, chunk),
+                                         c->columns, c->node->attributes);
 }
 
 static void glu_forward(const sg_run *run, const sg_node *node)
@@ -155,10 +155,10 @@ static void glu_backward_chunk(void *context, int64_t chunk, int worker)
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk), rows = rows_here(c, chunk), n = 2 * rows * c->columns;
     sg_real *du = c->add ? sg_worker_scratch(c->run, worker) : c->grad + 2 * at;
-    c->run->kernels->glu_backward(du, c->node->out[0]->grad + at,
-                                  sg_values(c->node->in[0]) + 2 * at, rows, c->columns,
-                                  c->node->attributes);
-    if (c->add) c->run->kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, n);
+    c->run->compute.kernels->glu_backward(du, c->node->out[0]->grad + at,
+                                          sg_values(c->node->in[0]) + 2 * at, rows, c->columns,
+                                          c->node->attributes);
+    if (c->add) c->run->compute.kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, n);
 }
 
 static void glu_backward(const sg_run *run, const sg_node *node)
@@ -266,7 +266,7 @@ static void scale_rows_chunk(void *context, int64_t chunk, int worker)
     sg_real *y = sg_values(c->node->out[0]) + first * d;
     memcpy(y, sg_values(c->node->in[0]) + first * d, (size_t)((end - first) * d) * sizeof *y);
     for (int64_t r = first; r < end; r++, y += d)
-        c->run->kernels->scale(y, s[r], d);
+        c->run->compute.kernels->scale(y, s[r], d);
 }
 
 static void scale_rows_forward(const sg_run *run, const sg_node *node)
@@ -283,7 +283,7 @@ static void scale_rows_x_chunk(void *context, int64_t chunk, int worker)
     const sg_real *s = sg_values(c->node->in[1]), *dy = c->node->out[0]->grad;
     if (!c->add) memset(c->grad + first * d, 0, (size_t)((end - first) * d) * sizeof(sg_real));
     for (int64_t r = first; r < end; r++)
-        c->run->kernels->axpy(c->grad + r * d, s[r], dy + r * d, d);
+        c->run->compute.kernels->axpy(c->grad + r * d, s[r], dy + r * d, d);
 }
 
 // ds = x . dy
@@ -294,7 +294,8 @@ static void scale_rows_s_chunk(void *context, int64_t chunk, int worker)
     int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
     const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
     for (int64_t r = first; r < end; r++)
-        c->grad[r] = (c->add ? c->grad[r] : 0) + c->run->kernels->dot(x + r * d, dy + r * d, d);
+        c->grad[r] =
+            (c->add ? c->grad[r] : 0) + c->run->compute.kernels->dot(x + r * d, dy + r * d, d);
 }
 
 static void scale_rows_backward(const sg_run *run, const sg_node *node)
@@ -336,9 +337,9 @@ static void softmax_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->softmax_forward(sg_values(c->node->out[0]) + at,
-                                     sg_values(c->node->in[0]) + at, rows_here(c, chunk),
-                                     c->columns);
+    c->run->compute.kernels->softmax_forward(sg_values(c->node->out[0]) + at,
+                                             sg_values(c->node->in[0]) + at, rows_here(c, chunk),
+                                             c->columns);
 }
 
 static void softmax_forward(const sg_run *run, const sg_node *node)
@@ -351,9 +352,9 @@ static void softmax_backward_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const rows_loop *c = context;
     int64_t at = rows_first(c, chunk);
-    c->run->kernels->softmax_backward(c->grad + at, c->node->out[0]->grad + at,
-                                      sg_values(c->node->out[0]) + at, rows_here(c, chunk),
-                                      c->columns, c->add);
+    c->run->compute.kernels->softmax_backward(c->grad + at, c->node->out[0]->grad + at,
+                                              sg_values(c->node->out[0]) + at, rows_here(c, chunk),
+                                              c->columns, c->add);
 }
 
 static void softmax_backward(const sg_run *run, const sg_node *node)

@@ -31,14 +31,14 @@ static void embedding_read(const sg_run *run, const sg_node *node, const int32_t
 {
     const sg_tensor *table = node->in[0], *y = node->out[0];
     int64_t d = sg_columns(y);
-    embedding_loop c = {.kernels = run->kernels,
+    embedding_loop c = {.kernels = run->compute.kernels,
                         .ids = ids,
                         .table = sg_weights_of(table),
                         .out = sg_values(y),
                         .rows = sg_rows(y),
                         .d = d,
                         .chunk = sg_chunk_rows(d)};
-    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), embedding_forward_chunk, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), embedding_forward_chunk, &c);
 }
 
 static void embedding_backward_chunk(void *context, int64_t chunk, int worker)
@@ -69,7 +69,8 @@ static void embedding_scatter(const sg_run *run, const sg_node *node, const int3
                         .vocab = sg_rows(node->in[0]),
                         .d = sg_columns(node->in[0]),
                         .add = add};
-    sg_parallel_for(run->pool, sg_chunks(c.d, embedding_columns), embedding_backward_chunk, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(c.d, embedding_columns), embedding_backward_chunk,
+                    &c);
 }
 
 // ---- by id --------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ static void expand_backward_chunk(void *context, int64_t chunk, int worker)
 
 static expand_loop expand_make(const sg_run *run, const sg_node *node)
 {
-    return (expand_loop){.kernels = run->kernels,
+    return (expand_loop){.kernels = run->compute.kernels,
                          .node = node,
                          .blocks = node->in[0]->count,
                          .g = expand_size(node)};
@@ -62,7 +62,7 @@ static expand_loop expand_make(const sg_run *run, const sg_node *node)
 static void expand_forward(const sg_run *run, const sg_node *node)
 {
     expand_loop l = expand_make(run, node);
-    sg_parallel_for(run->pool, sg_chunks(l.blocks, expand_chunk), expand_forward_chunk, &l);
+    sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, expand_chunk), expand_forward_chunk, &l);
 }
 
 static void expand_backward(const sg_run *run, const sg_node *node)
@@ -70,7 +70,8 @@ static void expand_backward(const sg_run *run, const sg_node *node)
     expand_loop l = expand_make(run, node);
     l.grad = sg_grad_in(run, node, 1, &l.add);
     if (l.grad != NULL)
-        sg_parallel_for(run->pool, sg_chunks(l.blocks, expand_chunk), expand_backward_chunk, &l);
+        sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, expand_chunk), expand_backward_chunk,
+                        &l);
 }
 
 static const sg_op op_expand = {

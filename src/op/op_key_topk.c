@@ -30,7 +30,7 @@ typedef struct key_loop {
 // Calls fn for each row of a tile.
 static void key_rows(key_loop *l, int64_t rows, sg_chunk_fn fn)
 {
-    sg_parallel_for(l->run->pool, rows, fn, l);
+    sg_parallel_for(l->run->compute.pool, rows, fn, l);
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ static void key_select(const key_loop *l, int32_t *ids, sg_real *scores, const s
 {
     const key_attributes *a = l->a;
     if (a->block == 1) {
-        l->run->kernels->topk(ids, scores, m, a->n, a->k);
+        l->run->compute.kernels->topk(ids, scores, m, a->n, a->k);
         return;
     }
     int64_t blocks = a->n / a->block, best = a->k / a->block;
@@ -54,7 +54,7 @@ static void key_select(const key_loop *l, int32_t *ids, sg_real *scores, const s
             sum += m[b * a->block + j];
         means[b] = sum / (sg_real)a->block;
     }
-    l->run->kernels->topk(chosen, largest, means, blocks, best);
+    l->run->compute.kernels->topk(chosen, largest, means, blocks, best);
     for (int64_t i = 0; i < a->k; i++) {
         ids[i] = (int32_t)(chosen[i / a->block] * a->block + i % a->block);
         scores[i] = m[ids[i]];
@@ -70,7 +70,7 @@ static void key_forward_row(void *context, int64_t r, int worker)
     int64_t at = (l->first + r) * a->k;
     int32_t *ids = sg_ints(l->node->out[0]) + at;
     sg_real *selected = sg_values(l->node->saved[0]) + at;
-    l->run->kernels->act_forward(m, u, a->activation, a->n);
+    l->run->compute.kernels->act_forward(m, u, a->activation, a->n);
     key_select(l, ids, sg_values(l->node->out[1]) + at, m, m + a->n);
     for (int64_t i = 0; i < a->k; i++)
         selected[i] = u[ids[i]];
@@ -107,8 +107,9 @@ static void key_backward_row(void *context, int64_t r, int worker)
     int64_t row = l->first + r, at = row * a->k;
     const int32_t *ids = sg_ints(l->node->out[0]) + at;
     sg_real *du = sg_worker_scratch(l->run, worker), *cells = l->cells + r * a->n;
-    l->run->kernels->act_backward(du, l->node->out[1]->grad + at, sg_values(l->node->saved[0]) + at,
-                                  a->activation, a->k, false);
+    l->run->compute.kernels->act_backward(du, l->node->out[1]->grad + at,
+                                          sg_values(l->node->saved[0]) + at, a->activation, a->k,
+                                          false);
     memset(cells, 0, (size_t)a->n * sizeof *cells);
     for (int64_t i = 0; i < a->k; i++)
         cells[ids[i]] = du[i];
@@ -116,7 +117,7 @@ static void key_backward_row(void *context, int64_t r, int worker)
     sg_real *dx = l->dx + row * a->d;
     if (!l->add_x) memset(dx, 0, (size_t)a->d * sizeof *dx);
     const sg_stored keys = sg_weights_of(l->node->in[1]);
-    sg_gather_sum(l->run->kernels, dx, du, &keys, ids, a->k, a->d);
+    sg_gather_sum(l->run->compute.kernels, dx, du, &keys, ids, a->k, a->d);
 }
 
 static void key_backward(const sg_run *run, const sg_node *node)
@@ -131,18 +132,18 @@ static void key_backward(const sg_run *run, const sg_node *node)
         int64_t rows = sg_min(a->tile, a->rows - l.first);
         key_rows(&l, rows, key_backward_row);
         if (dkeys == NULL) continue;
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_a = true,
-                                           .m = a->n,
-                                           .n = a->d,
-                                           .k = rows,
-                                           .alpha = 1,
-                                           .a = l.cells,
-                                           .lda = a->n,
-                                           .b = sg_values(node->in[0]) + l.first * a->d,
-                                           .ldb = a->d,
-                                           .beta = add_keys || l.first > 0 ? 1 : 0,
-                                           .c = dkeys,
-                                           .ldc = a->d});
+        sg_gemm(run->compute, &(sg_gemm_args){.transpose_a = true,
+                                              .m = a->n,
+                                              .n = a->d,
+                                              .k = rows,
+                                              .alpha = 1,
+                                              .a = l.cells,
+                                              .lda = a->n,
+                                              .b = sg_values(node->in[0]) + l.first * a->d,
+                                              .ldb = a->d,
+                                              .beta = add_keys || l.first > 0 ? 1 : 0,
+                                              .c = dkeys,
+                                              .ldc = a->d});
     }
 }
 

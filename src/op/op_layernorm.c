@@ -52,7 +52,7 @@ static void layernorm_forward_chunk(void *context, int64_t chunk, int worker)
 static void layernorm_forward(const sg_run *run, const sg_node *node)
 {
     layernorm_loop l = layernorm_make(node);
-    sg_parallel_for(run->pool, sg_chunks(l.rows, l.chunk), layernorm_forward_chunk, &l);
+    sg_parallel_for(run->compute.pool, sg_chunks(l.rows, l.chunk), layernorm_forward_chunk, &l);
 }
 
 // u = w dy, h = (x - mean) rstd: dx = rstd (u - mean(u) - h mean(u h)), dw = sum dy h,
@@ -98,7 +98,7 @@ static void layernorm_sum(const sg_run *run, const layernorm_loop *l, int i, con
     if (grad == NULL) return;
     if (!add) memset(grad, 0, (size_t)l->d * sizeof *grad);
     for (int64_t chunk = 0; chunk < sg_chunks(l->rows, l->chunk); chunk++)
-        run->kernels->add(grad, grad, parts + chunk * l->d, l->d);
+        run->compute.kernels->add(grad, grad, parts + chunk * l->d, l->d);
 }
 
 static void layernorm_backward(const sg_run *run, const sg_node *node)
@@ -108,7 +108,7 @@ static void layernorm_backward(const sg_run *run, const sg_node *node)
     l.dw_parts = (sg_real *)run->scratch;
     if (node->in[2] != NULL) l.dshift_parts = l.dw_parts + chunks * l.d;
     l.dx = sg_grad_in(run, node, 0, &l.add);
-    sg_parallel_for(run->pool, chunks, layernorm_backward_chunk, &l);
+    sg_parallel_for(run->compute.pool, chunks, layernorm_backward_chunk, &l);
     layernorm_sum(run, &l, 1, l.dw_parts);
     layernorm_sum(run, &l, 2, l.dshift_parts);
 }

@@ -11,12 +11,12 @@ void sg_weights_product(const sg_run *run, sg_gemm_args args, const sg_tensor *w
     sg_stored all = sg_weights_of(w), part = sg_stored_at(&all, row, args.k);
     args.transpose_b = true;
     if (w->narrow != NULL) {
-        sg_stored_product(run->pool, &args, &part, run->worker_scratch, run->worker_stride);
+        sg_stored_product(run->compute, &args, &part, run->worker_scratch, run->worker_stride);
         return;
     }
     args.b = part.rows;
     args.ldb = args.k;
-    sg_gemm(run->pool, &args);
+    sg_gemm(run->compute, &args);
 }
 
 size_t sg_weights_scratch_bytes(const sg_tensor *w, int64_t m, int64_t n, int64_t k)
@@ -48,7 +48,7 @@ static void linear_forward(const sg_run *run, const sg_node *node)
     int64_t rows = sg_rows(x), k = sg_columns(x), n = sg_columns(y);
     if (bias != NULL) {
         linear_rows c = {run, sg_values(y), sg_values(bias), rows, n, sg_chunk_rows(n)};
-        sg_parallel_for(run->pool, sg_chunks(rows, c.chunk), linear_bias_chunk, &c);
+        sg_parallel_for(run->compute.pool, sg_chunks(rows, c.chunk), linear_bias_chunk, &c);
     }
     sg_weights_product(run,
                        (sg_gemm_args){.m = rows,
@@ -68,7 +68,7 @@ static void linear_bias_backward(const sg_run *run, sg_real *dbias, const sg_rea
 {
     if (!add) memset(dbias, 0, (size_t)n * sizeof *dbias);
     for (int64_t r = 0; r < rows; r++)
-        run->kernels->add(dbias, dbias, dy + r * n, n);
+        run->compute.kernels->add(dbias, dbias, dy + r * n, n);
 }
 
 static void linear_backward(const sg_run *run, const sg_node *node)
@@ -78,20 +78,20 @@ static void linear_backward(const sg_run *run, const sg_node *node)
     bool add;
     sg_real *dx = sg_grad_in(run, node, 0, &add);
     if (dx != NULL) // dx = dy W
-        sg_gemm(run->pool, &(sg_gemm_args){.m = rows,
-                                           .n = k,
-                                           .k = n,
-                                           .alpha = 1,
-                                           .a = y->grad,
-                                           .lda = n,
-                                           .b = sg_values(w),
-                                           .ldb = k,
-                                           .beta = add ? 1 : 0,
-                                           .c = dx,
-                                           .ldc = k});
+        sg_gemm(run->compute, &(sg_gemm_args){.m = rows,
+                                              .n = k,
+                                              .k = n,
+                                              .alpha = 1,
+                                              .a = y->grad,
+                                              .lda = n,
+                                              .b = sg_values(w),
+                                              .ldb = k,
+                                              .beta = add ? 1 : 0,
+                                              .c = dx,
+                                              .ldc = k});
     sg_real *dw = sg_grad_in(run, node, 1, &add);
     if (dw != NULL) // dW = dy^T x
-        sg_gemm_deep(run->pool,
+        sg_gemm_deep(run->compute,
                      &(sg_gemm_args){.transpose_a = true,
                                      .m = n,
                                      .n = k,
@@ -180,7 +180,7 @@ static void groups_backward(const sg_run *run, const sg_node *node)
             x_args.beta = add_x ? 1 : 0;
             x_args.c = dx + g * a->k;
             x_args.ldc = a->groups * a->k;
-            sg_gemm(run->pool, &x_args);
+            sg_gemm(run->compute, &x_args);
         }
         if (dw != NULL) {
             sg_gemm_args w_args = args;
@@ -193,7 +193,7 @@ static void groups_backward(const sg_run *run, const sg_node *node)
             w_args.beta = add_w ? 1 : 0;
             w_args.c = dw + g * a->n * a->k;
             w_args.ldc = a->k;
-            sg_gemm_deep(run->pool, &w_args, run->scratch);
+            sg_gemm_deep(run->compute, &w_args, run->scratch);
         }
     }
 }

@@ -25,8 +25,8 @@ static void low_rank_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const low_rank_rows *c = context;
     const int64_t first = chunk * c->chunk, end = sg_min(c->rows, first + c->chunk);
-    sg_grad_put(c->run->kernels, c->to + first * c->n, c->from + first * c->n, (end - first) * c->n,
-                c->add);
+    sg_grad_put(c->run->compute.kernels, c->to + first * c->n, c->from + first * c->n,
+                (end - first) * c->n, c->add);
 }
 
 // to (rows, n) = or += from.
@@ -34,7 +34,7 @@ static void low_rank_copy(const sg_run *run, sg_real *to, const sg_real *from, i
                           int64_t n, bool add)
 {
     low_rank_rows c = {run, to, from, rows, n, sg_chunk_rows(n), add};
-    sg_parallel_for(run->pool, sg_chunks(rows, c.chunk), low_rank_chunk, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(rows, c.chunk), low_rank_chunk, &c);
 }
 
 static void low_rank_forward(const sg_run *run, const sg_node *node)
@@ -45,18 +45,18 @@ static void low_rank_forward(const sg_run *run, const sg_node *node)
     low_rank_copy(run, sg_values(z), sg_values(node->in[0]), rows, n, false);
     for (size_t i = 0; i < a->count; i++) {
         const sg_low_rank_span *s = &a->spans[i];
-        sg_gemm(run->pool, &(sg_gemm_args){.transpose_b = true,
-                                           .m = rows,
-                                           .n = s->count,
-                                           .k = r,
-                                           .alpha = (sg_real)a->scale,
-                                           .a = sg_values(u),
-                                           .lda = r,
-                                           .b = sg_values(b) + s->row * r,
-                                           .ldb = r,
-                                           .beta = 1,
-                                           .c = sg_values(z) + s->first,
-                                           .ldc = n});
+        sg_gemm(run->compute, &(sg_gemm_args){.transpose_b = true,
+                                              .m = rows,
+                                              .n = s->count,
+                                              .k = r,
+                                              .alpha = (sg_real)a->scale,
+                                              .a = sg_values(u),
+                                              .lda = r,
+                                              .b = sg_values(b) + s->row * r,
+                                              .ldb = r,
+                                              .beta = 1,
+                                              .c = sg_values(z) + s->first,
+                                              .ldc = n});
     }
 }
 
@@ -83,7 +83,7 @@ static void low_rank_backward(const sg_run *run, const sg_node *node)
             args.b = sg_values(b) + s->row * r;
             args.beta = add_u || i > 0 ? 1 : 0;
             args.c = du;
-            sg_gemm(run->pool, &args);
+            sg_gemm(run->compute, &args);
         }
         if (db != NULL) {
             args.transpose_a = true;
@@ -92,7 +92,7 @@ static void low_rank_backward(const sg_run *run, const sg_node *node)
             args.b = sg_values(u);
             args.beta = 1;
             args.c = db + s->row * r;
-            sg_gemm_deep(run->pool, &args, run->scratch);
+            sg_gemm_deep(run->compute, &args, run->scratch);
         }
     }
 }

@@ -24,7 +24,7 @@ static void rmsnorm_forward_chunk(void *context, int64_t chunk, int worker)
     const rmsnorm_loop *c = context;
     int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
     double eps = *(const double *)c->node->attributes;
-    c->run->kernels->rmsnorm_forward(
+    c->run->compute.kernels->rmsnorm_forward(
         sg_values(c->node->out[0]) + row * c->d, sg_values(c->node->saved[0]) + row,
         sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]), rows, c->d, eps);
 }
@@ -32,7 +32,7 @@ static void rmsnorm_forward_chunk(void *context, int64_t chunk, int worker)
 static void rmsnorm_forward(const sg_run *run, const sg_node *node)
 {
     rmsnorm_loop c = rmsnorm_make(run, node);
-    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), rmsnorm_forward_chunk, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), rmsnorm_forward_chunk, &c);
 }
 
 static void rmsnorm_backward_chunk(void *context, int64_t chunk, int worker)
@@ -42,10 +42,10 @@ static void rmsnorm_backward_chunk(void *context, int64_t chunk, int worker)
     int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
     sg_real *dw = c->dw_parts + chunk * c->d;
     memset(dw, 0, (size_t)c->d * sizeof *dw);
-    c->run->kernels->rmsnorm_backward(c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
-                                      sg_values(c->node->in[0]) + row * c->d,
-                                      sg_values(c->node->in[1]), sg_values(c->node->saved[0]) + row,
-                                      rows, c->d, c->add);
+    c->run->compute.kernels->rmsnorm_backward(
+        c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
+        sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]),
+        sg_values(c->node->saved[0]) + row, rows, c->d, c->add);
 }
 
 static void rmsnorm_backward(const sg_run *run, const sg_node *node)
@@ -60,11 +60,11 @@ static void rmsnorm_backward(const sg_run *run, const sg_node *node)
         c.dx = c.dw_parts + chunks * c.d;
         c.add = false;
     }
-    sg_parallel_for(run->pool, chunks, rmsnorm_backward_chunk, &c);
+    sg_parallel_for(run->compute.pool, chunks, rmsnorm_backward_chunk, &c);
     if (dw == NULL) return;
     if (!add_w) memset(dw, 0, (size_t)c.d * sizeof *dw);
     for (int64_t i = 0; i < chunks; i++)
-        run->kernels->add(dw, dw, c.dw_parts + i * c.d, c.d);
+        run->compute.kernels->add(dw, dw, c.dw_parts + i * c.d, c.d);
 }
 
 static const sg_op op_rmsnorm = {

@@ -44,10 +44,11 @@ static void rope_chunk(void *context, int64_t chunk, int worker)
         int64_t start = c->a->start ? c->a->start[r / c->a->length] : 0;
         int64_t position = start + r % c->a->length;
         sg_real *to = c->add ? sg_worker_scratch(c->run, worker) : c->y + r * c->width;
-        (t->interleaved ? rope_neighbours : c->run->kernels->rope)(
+        (t->interleaved ? rope_neighbours : c->run->compute.kernels->rope)(
             to, c->x + r * c->width, t->cos + position * t->half, t->sin + position * t->half,
             c->width / c->a->head_dim, c->a->head_dim, t->half, c->sign);
-        if (c->add) c->run->kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
+        if (c->add)
+            c->run->compute.kernels->add(c->y + r * c->width, c->y + r * c->width, to, c->width);
     }
 }
 
@@ -57,7 +58,7 @@ static void rope_run(const sg_run *run, const sg_node *node, sg_real *y, const s
     int64_t width = sg_columns(node->out[0]);
     rope_loop c = {run,   node->attributes,     y,    x,  sg_rows(node->out[0]),
                    width, sg_chunk_rows(width), sign, add};
-    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), rope_chunk, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), rope_chunk, &c);
 }
 
 static void rope_forward(const sg_run *run, const sg_node *node)

@@ -47,7 +47,7 @@ static void share_forward_chunk(void *context, int64_t chunk, int worker)
 static void share_forward(const sg_run *run, const sg_node *node)
 {
     share_loop l = share_make(run, node);
-    sg_parallel_for(run->pool, sg_chunks(l.groups, l.chunk), share_forward_chunk, &l);
+    sg_parallel_for(run->compute.pool, sg_chunks(l.groups, l.chunk), share_forward_chunk, &l);
 }
 
 static void share_backward_chunk(void *context, int64_t chunk, int worker)
@@ -71,7 +71,7 @@ static void share_backward(const sg_run *run, const sg_node *node)
     share_loop l = share_make(run, node);
     l.grad = sg_grad_in(run, node, 0, &l.add);
     if (l.grad != NULL)
-        sg_parallel_for(run->pool, sg_chunks(l.groups, l.chunk), share_backward_chunk, &l);
+        sg_parallel_for(run->compute.pool, sg_chunks(l.groups, l.chunk), share_backward_chunk, &l);
 }
 
 static const sg_op op_share = {
@@ -187,7 +187,7 @@ static void use_forward(const sg_run *run, const sg_node *node)
 {
     use_loop l = {node, node->attributes};
     sg_values(node->out[0])[0] = 0;
-    sg_parallel_for(run->pool, l.a->pools, use_pool, &l);
+    sg_parallel_for(run->compute.pool, l.a->pools, use_pool, &l);
 }
 
 static const sg_op op_use = {.name = "count_use", .forward = use_forward};

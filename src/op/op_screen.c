@@ -47,7 +47,7 @@ static int64_t screen_left(const screen_loop *l, const sg_real *near, const floa
     }
     sg_real least = -INFINITY;
     if (known) {
-        l->run->kernels->topk(left, best, near, a->n, a->k);
+        l->run->compute.kernels->topk(left, best, near, a->n, a->k);
         least = best[a->k - 1] - (sg_real)(2 * reach * (double)widest);
         known = isfinite(least);
     }
@@ -73,7 +73,7 @@ static void screen_chunk(void *context, int64_t chunk, int worker)
     const sg_stored all = sg_weights_of(l->node->in[1]);
     const sg_stored keys = sg_stored_at(&all, group * a->n, a->width);
     int64_t count = screen_left(l, y, screen.scales, screen_reach(q, a->width), exact, left);
-    sg_gather_dots(l->run->kernels, exact, q, &keys, left, count, a->width);
+    sg_gather_dots(l->run->compute.kernels, exact, q, &keys, left, count, a->width);
     for (int64_t i = 0; i < a->n; i++)
         y[i] = -INFINITY;
     for (int64_t i = 0; i < count; i++)
@@ -87,7 +87,7 @@ static void screen_forward(const sg_run *run, const sg_node *node)
     const int64_t n = a->keyed ? a->n : a->groups * a->n, columns = sg_columns(node->in[0]);
     for (int64_t g = 0; g < products; g++) {
         const sg_stored part = sg_stored_at(a->screen, g * n, a->width);
-        sg_stored_product(run->pool,
+        sg_stored_product(run->compute,
                           &(sg_gemm_args){.transpose_b = true,
                                           .m = rows,
                                           .n = n,
@@ -100,7 +100,7 @@ static void screen_forward(const sg_run *run, const sg_node *node)
                           &part, run->worker_scratch, run->worker_stride);
     }
     screen_loop l = {run, node, a};
-    sg_parallel_for(run->pool, rows * a->groups, screen_chunk, &l);
+    sg_parallel_for(run->compute.pool, rows * a->groups, screen_chunk, &l);
 }
 
 static double screen_flops(const sg_node *node)

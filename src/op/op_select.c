@@ -24,8 +24,8 @@ static void select_biased(const select_loop *c, int32_t *ids, sg_real *scores, c
 {
     const select_attributes *a = c->a;
     sg_real *sum = sg_worker_scratch(c->run, worker);
-    c->run->kernels->add(sum, x, sg_values(c->node->in[1]), a->n);
-    c->run->kernels->topk(ids, scores, sum, a->n, a->k);
+    c->run->compute.kernels->add(sum, x, sg_values(c->node->in[1]), a->n);
+    c->run->compute.kernels->topk(ids, scores, sum, a->n, a->k);
     for (int64_t i = 0; i < a->k; i++)
         scores[i] = x[ids[i]];
 }
@@ -44,10 +44,11 @@ static void select_forward_chunk(void *context, int64_t chunk, int worker)
             if (c->node->n_in > 1)
                 select_biased(c, ids, scores, part, worker);
             else if (a->product)
-                c->run->kernels->product_topk(ids + ch * a->k, scores + ch * a->k, part,
-                                              part + a->channels * a->n, a->n, a->k);
+                c->run->compute.kernels->product_topk(ids + ch * a->k, scores + ch * a->k, part,
+                                                      part + a->channels * a->n, a->n, a->k);
             else
-                c->run->kernels->topk(ids + ch * a->k, scores + ch * a->k, part, a->n, a->k);
+                c->run->compute.kernels->topk(ids + ch * a->k, scores + ch * a->k, part, a->n,
+                                              a->k);
         }
     }
 }
@@ -64,7 +65,7 @@ static select_loop select_make(const sg_run *run, const sg_node *node)
 static void select_forward(const sg_run *run, const sg_node *node)
 {
     select_loop c = select_make(run, node);
-    sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), select_forward_chunk, &c);
+    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), select_forward_chunk, &c);
 }
 
 static void select_backward_chunk(void *context, int64_t chunk, int worker)
@@ -109,7 +110,7 @@ static void select_backward(const sg_run *run, const sg_node *node)
     select_count(run, node);
     c.grad = sg_grad_in(run, node, 0, &c.add);
     if (c.grad != NULL)
-        sg_parallel_for(run->pool, sg_chunks(c.rows, c.chunk), select_backward_chunk, &c);
+        sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), select_backward_chunk, &c);
 }
 
 static const sg_op op_topk = {

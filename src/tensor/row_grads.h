@@ -7,7 +7,8 @@
 #ifndef SG_TENSOR_ROW_GRADS_H
 #define SG_TENSOR_ROW_GRADS_H
 
-#include "base/parallel.h"
+#include "base/compute.h"
+#include "base/status.h"
 #include "kernel/real.h"
 
 typedef struct sg_row_grads {
@@ -18,7 +19,7 @@ typedef struct sg_row_grads {
     sg_real *values;     // (count, width)
     // Called before the forward pass reads these rows, which are ascending and different; on the
     // thread that runs the tape. May be NULL.
-    void (*before_read)(void *user, sg_pool *pool, const int32_t *ids, int64_t count);
+    void (*before_read)(void *user, sg_compute compute, const int32_t *ids, int64_t count);
     void *user;
     int32_t *spare_ids, *spare_slots; // the lists are merged into these, then they change places
     unsigned char *memory;

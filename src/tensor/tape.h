@@ -48,8 +48,7 @@ typedef struct sg_tape sg_tape;
 
 // What an operation sees when it runs.
 typedef struct sg_run {
-    sg_pool *pool;
-    const sg_kernels *kernels;
+    sg_compute compute;
     bool accumulate;        // parameter gradients are added to, not written: a later micro-batch
     unsigned char *scratch; // shared by the chunks of one node
     unsigned char *worker_scratch; // one piece per worker
@@ -135,7 +134,7 @@ sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error
 size_t sg_tape_bytes(const sg_tape *tape);
 sg_status sg_tape_allocate(sg_tape *tape, sg_error *err);
 
-// run->pool, kernels, accumulate and seconds are the caller's; the rest is filled in.
+// run->compute.pool, kernels, accumulate and seconds are the caller's; the rest is filled in.
 void sg_tape_forward(sg_tape *tape, sg_run *run);
 // After a forward pass of a tape finished with `gradient`.
 void sg_tape_backward(sg_tape *tape, sg_run *run);

@@ -396,8 +396,8 @@ sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer, const
     if (encoder.pad_id == encoder.eos_id && options->mode == SG_PACK_CONCAT) encoder.pad_id = -1;
     sg_corpus *corpus;
     SG_TRY(sg_corpus_open(paths, count, &options->corpus, &corpus, err));
-    sg_status status = sg_pack_corpus(corpus, &encoder, context ? context->pool : NULL, options,
-                                      paths, count, folder, info, err);
+    sg_status status = sg_pack_corpus(corpus, &encoder, context ? context->compute.pool : NULL,
+                                      options, paths, count, folder, info, err);
     sg_corpus_close(corpus);
     return status;
 }

@@ -41,7 +41,7 @@ static void given_backward(const sg_run *run, const sg_node *node)
     bool add;
     sg_real *grad = sg_grad_in(run, node, 0, &add);
     if (grad != NULL)
-        sg_grad_put(run->kernels, grad, sg_values(node->in[1]), node->in[1]->count, add);
+        sg_grad_put(run->compute.kernels, grad, sg_values(node->in[1]), node->in[1]->count, add);
 }
 
 static const sg_op op_given = {
@@ -138,13 +138,14 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for a layer of %lld rows",
                        (long long)b->tokens);
     for (size_t i = 0; i < l->params.count; i++)
-        sg_param_init(&l->params.specs[i], b->options->seed, b->context->pool, l->values.parts[i]);
+        sg_param_init(&l->params.specs[i], b->options->seed, b->context->compute.pool,
+                      l->values.parts[i]);
     uint64_t words = (uint64_t)b->config.vocab_size;
     for (int64_t i = 0; i < b->tokens; i++)
         l->ids[i] =
             (int32_t)sg_rng_below(b->options->seed, sg_rng_stream("bench.ids"), (uint64_t)i, words);
     int64_t chunks = ((int64_t)(2 * count) + layer_chunk - 1) / layer_chunk;
-    sg_parallel_for(b->context->pool, chunks, layer_normal, l);
+    sg_parallel_for(b->context->compute.pool, chunks, layer_normal, l);
     return SG_OK;
 }
 
@@ -163,7 +164,7 @@ static sg_status layer_tables(layer *l, sg_error *err)
         status =
             sg_narrow_set_new(&l->params, mask, NULL, l->b->options->table_dtype, &l->tables, err);
     if (status == SG_OK)
-        sg_narrow_set_write(&l->tables, &l->params, l->values.parts, l->b->context->pool);
+        sg_narrow_set_write(&l->tables, &l->params, l->values.parts, l->b->context->compute);
     sg_free(mask);
     return status;
 }
@@ -185,7 +186,7 @@ static void layer_close(layer *l)
 
 static sg_run layer_run(const layer *l, double *seconds)
 {
-    return (sg_run){.pool = l->b->context->pool, .kernels = sg_kernels_get(), .seconds = seconds};
+    return (sg_run){.compute = l->b->context->compute, .seconds = seconds};
 }
 
 // A pass of its own, on a tape that keeps the ids: the one that is timed forgets them.

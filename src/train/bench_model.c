@@ -61,7 +61,7 @@ static sg_status step_open(step *s, sg_error *err)
     sg_real *const *values = s->model->values;
     SG_TRY(sg_narrow_set_of_model(&s->model->config, params, SG_NARROW_TRAINING, NULL,
                                   b->options->table_dtype, &s->tables, err));
-    sg_narrow_set_write(&s->tables, params, values, b->context->pool);
+    sg_narrow_set_write(&s->tables, params, values, b->context->compute);
     sg_optimizer_options adamw = {.beta1 = 0.9,
                                   .beta2 = 0.999,
                                   .eps = 1e-8,
@@ -110,17 +110,16 @@ static void step_tokens(step *s)
 
 static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_bench_use *use, sg_error *err)
 {
-    sg_pool *pool = s->b->context->pool;
+    const sg_compute compute = s->b->context->compute;
     for (bool warm = false; !warm || sg_bench_more(s->b, timer); warm = true) {
-        sg_run run = {
-            .pool = pool, .kernels = sg_kernels_get(), .seconds = warm ? s->seconds : NULL};
+        sg_run run = {.compute = compute, .seconds = warm ? s->seconds : NULL};
         step_tokens(s);
         double start = sg_clock_seconds();
         sg_tape_forward(s->graph->tape, &run);
         if (!warm) SG_TRY(sg_bench_count_use(s->graph->tape, use, err));
         sg_tape_backward(s->graph->tape, &run);
         double passes = sg_clock_seconds();
-        sg_optimizer_apply(s->optimizer, pool, 1e-3, sg_optimizer_norm(s->optimizer, pool));
+        sg_optimizer_apply(s->optimizer, compute, 1e-3, sg_optimizer_norm(s->optimizer, compute));
         double end = sg_clock_seconds();
         if (!warm) continue;
         sg_bench_add(timer, end - start);

@@ -66,7 +66,7 @@ static void evaluator_micro(evaluator *e, const sg_batch *batch, int64_t first, 
         e->inputs[i] = 0;
         e->targets[i] = -1;
     }
-    sg_run run = {.pool = e->model->context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = e->model->context->compute};
     e->graph->stats.normaliser = 1;
     sg_tape_forward(e->graph->tape, &run);
 }

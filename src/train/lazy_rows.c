@@ -63,13 +63,13 @@ static int64_t lazy_chunks(int64_t count)
     return (count + lazy_chunk - 1) / lazy_chunk;
 }
 
-static void lazy_before_read(void *user, sg_pool *pool, const int32_t *ids, int64_t count)
+static void lazy_before_read(void *user, sg_compute compute, const int32_t *ids, int64_t count)
 {
     sg_lazy_table *t = user;
-    lazy_loop l = {.t = t, .kernels = sg_kernels_get(), .ids = ids, .count = count};
+    lazy_loop l = {.t = t, .kernels = compute.kernels, .ids = ids, .count = count};
     if (t->clock->updates == 0) return;
     sg_row_clock_build(t->clock);
-    sg_parallel_for(pool, lazy_chunks(count), lazy_read_chunk, &l);
+    sg_parallel_for(compute.pool, lazy_chunks(count), lazy_read_chunk, &l);
 }
 
 // ---- a step -------------------------------------------------------------------------------------
@@ -92,11 +92,11 @@ static void lazy_apply_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
-void sg_lazy_table_apply(sg_lazy_table *t, sg_pool *pool, const sg_adamw_args *args)
+void sg_lazy_table_apply(sg_lazy_table *t, sg_compute compute, const sg_adamw_args *args)
 {
-    lazy_loop l = {.t = t, .kernels = sg_kernels_get(), .args = args};
+    lazy_loop l = {.t = t, .kernels = compute.kernels, .args = args};
     sg_row_clock_build(t->clock);
-    sg_parallel_for(pool, lazy_chunks(t->grads->count), lazy_apply_chunk, &l);
+    sg_parallel_for(compute.pool, lazy_chunks(t->grads->count), lazy_apply_chunk, &l);
 }
 
 static void lazy_square_chunk(void *context, int64_t chunk, int worker)
@@ -108,15 +108,15 @@ static void lazy_square_chunk(void *context, int64_t chunk, int worker)
         l->kernels->sum_squares(l->t->grads->values + first, left < l->piece ? left : l->piece);
 }
 
-double sg_lazy_table_squares(const sg_lazy_table *t, sg_pool *pool)
+double sg_lazy_table_squares(const sg_lazy_table *t, sg_compute compute)
 {
-    lazy_loop l = {.t = (sg_lazy_table *)(uintptr_t)t, .kernels = sg_kernels_get()};
+    lazy_loop l = {.t = (sg_lazy_table *)(uintptr_t)t, .kernels = compute.kernels};
     double sum = 0;
     l.count = t->grads->count * t->grads->width;
     l.piece = (l.count + lazy_sums - 1) / lazy_sums;
     if (l.piece < lazy_piece) l.piece = lazy_piece;
     int64_t chunks = (l.count + l.piece - 1) / l.piece;
-    sg_parallel_for(pool, chunks, lazy_square_chunk, &l);
+    sg_parallel_for(compute.pool, chunks, lazy_square_chunk, &l);
     for (int64_t i = 0; i < chunks; i++)
         sum += l.sums[i];
     return sum;
@@ -135,11 +135,11 @@ static void lazy_settle_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
-void sg_lazy_table_settle(sg_lazy_table *t, sg_pool *pool)
+void sg_lazy_table_settle(sg_lazy_table *t, sg_compute compute)
 {
-    lazy_loop l = {.t = t, .kernels = sg_kernels_get(), .count = t->grads->rows};
+    lazy_loop l = {.t = t, .kernels = compute.kernels, .count = t->grads->rows};
     sg_row_clock_build(t->clock);
-    sg_parallel_for(pool, lazy_chunks(l.count), lazy_settle_chunk, &l);
+    sg_parallel_for(compute.pool, lazy_chunks(l.count), lazy_settle_chunk, &l);
 }
 
 // ---- opening ------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ typedef struct sg_lazy_table {
 sg_status sg_lazy_table_open(sg_lazy_table *table, sg_error *err);
 void sg_lazy_table_close(sg_lazy_table *table);
 // One step of AdamW on the rows of grads; the clock is advanced afterwards, by the caller.
-void sg_lazy_table_apply(sg_lazy_table *table, sg_pool *pool, const sg_adamw_args *args);
+void sg_lazy_table_apply(sg_lazy_table *table, sg_compute compute, const sg_adamw_args *args);
 // Sum of the squares of the gradient, in a fixed order.
-double sg_lazy_table_squares(const sg_lazy_table *table, sg_pool *pool);
+double sg_lazy_table_squares(const sg_lazy_table *table, sg_compute compute);
 // Brings all rows up to date; the clock is settled afterwards, by the caller.
-void sg_lazy_table_settle(sg_lazy_table *table, sg_pool *pool);
+void sg_lazy_table_settle(sg_lazy_table *table, sg_compute compute);
 
 #endif

@@ -178,83 +178,86 @@ void sg_optimizer_free(sg_optimizer *o)
 
 // ---- a step -------------------------------------------------------------------------------------
 
+typedef struct optimizer_loop {
+    const sg_optimizer *o;
+    const sg_kernels *kernels;
+    sg_adamw_args args; // of a step
+} optimizer_loop;
+
 static void norm_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
-    const sg_optimizer *o = context;
-    const optimizer_chunk *c = &o->chunks[chunk];
-    o->sums[chunk] =
-        sg_kernels_get()->sum_squares(o->gradients->parts[c->parameter] + c->first, c->count);
+    const optimizer_loop *l = context;
+    const optimizer_chunk *c = &l->o->chunks[chunk];
+    l->o->sums[chunk] =
+        l->kernels->sum_squares(l->o->gradients->parts[c->parameter] + c->first, c->count);
 }
 
-double sg_optimizer_norm(const sg_optimizer *o, sg_pool *pool)
+double sg_optimizer_norm(const sg_optimizer *o, sg_compute compute)
 {
-    sg_parallel_for(pool, o->n_chunks, norm_chunk, (void *)(uintptr_t)o);
+    optimizer_loop l = {.o = o, .kernels = compute.kernels};
+    sg_parallel_for(compute.pool, o->n_chunks, norm_chunk, &l);
     double sum = 0;
     for (int64_t i = 0; i < o->n_chunks; i++)
         sum += o->sums[i];
     for (size_t i = 0; i < o->n_lazy; i++)
-        sum += sg_lazy_table_squares(&o->lazy[i], pool);
+        sum += sg_lazy_table_squares(&o->lazy[i], compute);
     return sqrt(sum);
 }
 
 // Rounds the narrow copy of some values anew, where they have one: whatever writes weights after a
 // step calls this for what it wrote.
-static void optimizer_renew(const sg_optimizer *o, size_t parameter, int64_t first, int64_t count)
+static void optimizer_renew(const optimizer_loop *l, size_t parameter, int64_t first, int64_t count)
 {
+    const sg_optimizer *o = l->o;
     const sg_stored *copy = o->options.narrow ? &o->options.narrow[parameter] : NULL;
     if (copy != NULL && copy->type == SG_WEIGHTS_BF16)
-        sg_kernels_get()->to_bf16((sg_bf16 *)copy->rows + first, o->values[parameter] + first,
-                                  count);
+        l->kernels->to_bf16((sg_bf16 *)copy->rows + first, o->values[parameter] + first, count);
 }
-
-typedef struct apply_loop {
-    const sg_optimizer *o;
-    sg_adamw_args args;
-} apply_loop;
 
 static void apply_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
-    const apply_loop *l = context;
+    const optimizer_loop *l = context;
     const optimizer_chunk *c = &l->o->chunks[chunk];
     sg_adamw_args args = l->args;
     if (!l->o->params->specs[c->parameter].decay) args.decay = 0;
-    sg_kernels_get()->adamw(l->o->values[c->parameter] + c->first,
-                            sg_optimizer_moment(l->o, c->parameter, 0) + c->first,
-                            sg_optimizer_moment(l->o, c->parameter, 1) + c->first,
-                            l->o->gradients->parts[c->parameter] + c->first, c->count, &args);
-    optimizer_renew(l->o, c->parameter, c->first, c->count);
+    l->kernels->adamw(l->o->values[c->parameter] + c->first,
+                      sg_optimizer_moment(l->o, c->parameter, 0) + c->first,
+                      sg_optimizer_moment(l->o, c->parameter, 1) + c->first,
+                      l->o->gradients->parts[c->parameter] + c->first, c->count, &args);
+    optimizer_renew(l, c->parameter, c->first, c->count);
 }
 
-void sg_optimizer_apply(sg_optimizer *o, sg_pool *pool, double lr, double norm)
+void sg_optimizer_apply(sg_optimizer *o, sg_compute compute, double lr, double norm)
 {
     const sg_optimizer_options *options = &o->options;
     o->updates++;
-    apply_loop l = {.o = o,
-                    .args = {.lr = lr,
-                             .beta1 = options->beta1,
-                             .beta2 = options->beta2,
-                             .eps = options->eps,
-                             .decay = options->weight_decay,
-                             .bias1 = 1 - pow(options->beta1, (double)o->updates),
-                             .bias2 = 1 - pow(options->beta2, (double)o->updates),
-                             .grad_scale = 1}};
+    optimizer_loop l = {.o = o,
+                        .kernels = compute.kernels,
+                        .args = {.lr = lr,
+                                 .beta1 = options->beta1,
+                                 .beta2 = options->beta2,
+                                 .eps = options->eps,
+                                 .decay = options->weight_decay,
+                                 .bias1 = 1 - pow(options->beta1, (double)o->updates),
+                                 .bias2 = 1 - pow(options->beta2, (double)o->updates),
+                                 .grad_scale = 1}};
     if (options->clip > 0 && norm >= options->clip) l.args.grad_scale = options->clip / norm;
-    sg_parallel_for(pool, o->n_chunks, apply_chunk, &l);
+    sg_parallel_for(compute.pool, o->n_chunks, apply_chunk, &l);
     for (size_t i = 0; i < o->n_lazy; i++)
-        sg_lazy_table_apply(&o->lazy[i], pool, &l.args);
+        sg_lazy_table_apply(&o->lazy[i], compute, &l.args);
     if (o->clock != NULL) {
         sg_row_clock_advance(o->clock, lr);
-        if (o->clock->updates == SG_ROW_PERIOD) sg_optimizer_settle(o, pool);
+        if (o->clock->updates == SG_ROW_PERIOD) sg_optimizer_settle(o, compute);
     }
 }
 
-void sg_optimizer_settle(sg_optimizer *o, sg_pool *pool)
+void sg_optimizer_settle(sg_optimizer *o, sg_compute compute)
 {
     if (o->clock == NULL || o->clock->updates == 0) return;
     for (size_t i = 0; i < o->n_lazy; i++)
-        sg_lazy_table_settle(&o->lazy[i], pool);
+        sg_lazy_table_settle(&o->lazy[i], compute);
     sg_row_clock_settle(o->clock);
 }
 

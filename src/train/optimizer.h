@@ -26,13 +26,13 @@ sg_status sg_optimizer_new(const sg_param_list *params, sg_real *const *values,
 void sg_optimizer_free(sg_optimizer *optimizer);
 
 // Global norm of the gradients: the same bits for any number of threads.
-double sg_optimizer_norm(const sg_optimizer *optimizer, sg_pool *pool);
+double sg_optimizer_norm(const sg_optimizer *optimizer, sg_compute compute);
 // One update with learning rate lr; `norm` is what sg_optimizer_norm gave.
-void sg_optimizer_apply(sg_optimizer *optimizer, sg_pool *pool, double lr, double norm);
+void sg_optimizer_apply(sg_optimizer *optimizer, sg_compute compute, double lr, double norm);
 // Brings every row of every lazy table up to date, which takes a sweep over them: before anything
 // reads the weights that does not announce it. It rounds, so that a run that is to repeat must do it
 // at the same updates.
-void sg_optimizer_settle(sg_optimizer *optimizer, sg_pool *pool);
+void sg_optimizer_settle(sg_optimizer *optimizer, sg_compute compute);
 
 // State, for checkpoints: updates made, and all else as named tensors.
 int64_t sg_optimizer_updates(const sg_optimizer *optimizer);

@@ -317,7 +317,7 @@ static sg_status run_evaluate(run *r, int64_t sequences, sg_eval_result *result,
 {
     int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     sg_eval_options options = sg_eval_options_default();
-    sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
+    sg_optimizer_settle(r->trainer.optimizer, r->context->compute);
     options.batch_size = r->settings.options.batch_size;
     options.micro_batch = micro;
     options.usage = r->usage;
@@ -370,7 +370,7 @@ static bool buffer_add(void *user, const char *text, size_t bytes)
 static sg_status run_sample(run *r, sg_error *err)
 {
     text_buffer buffer = {.used = 0};
-    sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
+    sg_optimizer_settle(r->trainer.optimizer, r->context->compute);
     int64_t step = r->trainer.state.step;
     buffer_add(&buffer, r->settings.options.sample_prompt,
                strlen(r->settings.options.sample_prompt));
@@ -502,7 +502,7 @@ static sg_status run_save_model(run *r, sg_error *err)
 static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
 {
     run_result(r, result);
-    sg_optimizer_settle(r->trainer.optimizer, r->context->pool);
+    sg_optimizer_settle(r->trainer.optimizer, r->context->compute);
     if (run_has_validation(r)) {
         SG_TRY(run_evaluate(r, 0, &result->val, err));
         r->val_loss = result->val.loss;
@@ -556,7 +556,7 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
              .saved_step = -1,
              .val_loss = NAN};
     *result = (sg_train_result){0};
-    snprintf(r.settings.kernel, sizeof r.settings.kernel, "%s", context->kernel);
+    snprintf(r.settings.kernel, sizeof r.settings.kernel, "%s", context->compute.kernels->name);
     snprintf(r.settings.blas, sizeof r.settings.blas, "%s", sg_gemm_name());
     SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
     SG_TRY(run_refuse_old(&r, err));
@@ -598,11 +598,13 @@ static sg_status run_compare(const run *r, const char *began_hash, sg_error *err
         return sg_fail(err, SG_ERR_MISMATCH,
                        "%s: its checksum is %s, but the run began with data of %s",
                        began->data_folder, began->data_hash, began_hash);
-    if (strcmp(r->context->kernel, began->kernel) != 0 || strcmp(sg_gemm_name(), began->blas) != 0)
+    if (strcmp(r->context->compute.kernels->name, began->kernel) != 0 ||
+        strcmp(sg_gemm_name(), began->blas) != 0)
         sg_log(r->context, SG_LOG_WARNING,
                "%s: began with %s kernels and %s products, goes on with %s and %s: the end will "
                "not be the same to the bit",
-               r->folder, began->kernel, began->blas, r->context->kernel, sg_gemm_name());
+               r->folder, began->kernel, began->blas, r->context->compute.kernels->name,
+               sg_gemm_name());
     return SG_OK;
 }
 

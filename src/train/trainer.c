@@ -27,7 +27,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
     SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, &t->gradients, err));
     SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_TRAINING, NULL, o->table_dtype,
                                   &t->tables, err));
-    sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->pool);
+    sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->compute);
     sg_optimizer_options adamw = {.beta1 = o->beta1,
                                   .beta2 = o->beta2,
                                   .eps = o->eps,
@@ -95,7 +95,7 @@ static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t token
 {
     int64_t micro = t->options->batch_size / t->options->grad_accum;
     double loss = 0, balance = 0, z = 0;
-    sg_run run = {.pool = t->context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = t->context->compute};
     t->graph->stats.normaliser = tokens > 0 ? (double)tokens : 1;
     for (int64_t first = 0; first < batch->rows; first += micro) {
         t->graph->ids->data = (void *)(uintptr_t)(batch->inputs + first * t->length);
@@ -110,7 +110,7 @@ static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t token
     t->loss = loss / t->graph->stats.normaliser;
     t->balance = balance / (double)t->options->grad_accum;
     t->z = z / (double)t->options->grad_accum;
-    t->norm = sg_optimizer_norm(t->optimizer, t->context->pool);
+    t->norm = sg_optimizer_norm(t->optimizer, t->context->compute);
 }
 
 static bool trainer_spike(const sg_trainer *t)
@@ -141,7 +141,7 @@ sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
                            (long long)s->step + 1, t->loss, t->options->spike_limit,
                            s->running_loss, trainer_spikes + 1);
     } else {
-        sg_optimizer_apply(t->optimizer, t->context->pool, t->lr, t->norm);
+        sg_optimizer_apply(t->optimizer, t->context->compute, t->lr, t->norm);
         sg_buffers_update(&t->model->params, t->model->values, t->gradients.parts,
                           t->options->grad_accum);
         s->skipped_in_a_row = 0;

@@ -16,6 +16,7 @@
 #include "model/graph.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "compute_on.h"
 
 #ifdef SG_REAL_DOUBLE
 static const double tolerance = 1e-6; // the files are f32
@@ -151,7 +152,7 @@ static void check_logits(golden *g)
     int64_t count;
     int32_t *inputs = golden_ids(g, "inputs", &count);
     graph->ids->data = inputs;
-    sg_run run = {.kernels = sg_kernels_get()};
+    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     sg_real *expected = golden_read(g, "logits", count * g->config.vocab_size);
     golden_check("logits", sg_values(graph->logits), expected, count * g->config.vocab_size);
@@ -173,7 +174,7 @@ static void check_gradients(golden *g)
     graph->ids->data = inputs;
     graph->targets->data = targets;
     graph->stats.normaliser = (double)tokens;
-    sg_run run = {.kernels = sg_kernels_get()};
+    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
     sg_real *loss = golden_read(g, "loss", 1);
@@ -250,13 +251,13 @@ static void check_training(golden *g)
         graph->stats.normaliser = 0;
         for (int64_t i = 0; i < rows; i++)
             graph->stats.normaliser += targets[s * rows + i] >= 0;
-        sg_run run = {.kernels = sg_kernels_get()};
+        sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
         sg_tape_forward(graph->tape, &run);
         sg_tape_backward(graph->tape, &run);
         double lr = sg_schedule_at(&schedule, s);
         sg_real found[3] = {sg_values(graph->loss)[0], (sg_real)lr,
-                            (sg_real)sg_optimizer_norm(optimizer, NULL)};
-        sg_optimizer_apply(optimizer, NULL, lr, (double)found[2]);
+                            (sg_real)sg_optimizer_norm(optimizer, compute_on(NULL))};
+        sg_optimizer_apply(optimizer, compute_on(NULL), lr, (double)found[2]);
         sg_buffers_update(&g->params, g->values, g->grads, 1);
         char what[32];
         snprintf(what, sizeof what, "loss of step %lld", (long long)s);

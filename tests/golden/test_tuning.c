@@ -130,7 +130,7 @@ static void check_training(const tuning *t)
     must(sg_optimizer_new(&m->params, m->values, &gradients, &adamw, &optimizer, &err), &err);
     sg_graph *graph = make_graph(t, &gradients, SG_OUTPUT_LOSS);
     float *losses = read_floats(t, "losses", steps), *norms = read_floats(t, "norms", steps);
-    sg_run run = {.pool = t->context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = t->context->compute};
     graph->stats.normaliser = (double)rows;
     bool clipped = false;
     for (int s = 0; s < steps; s++) {
@@ -138,14 +138,14 @@ static void check_training(const tuning *t)
         graph->targets->data = (int32_t *)(uintptr_t)find(t, "targets")->data + s * rows;
         sg_tape_forward(graph->tape, &run);
         sg_tape_backward(graph->tape, &run);
-        double norm = sg_optimizer_norm(optimizer, run.pool);
+        double norm = sg_optimizer_norm(optimizer, run.compute);
         char what[32];
         snprintf(what, sizeof what, "loss of step %d", s);
         expect_close(what, sg_values(graph->loss), &losses[s], 1, tolerance);
         // Norms of later steps carry the differences of all steps before.
         assert_true(fabs(norm / (double)norms[s] - 1) <= 10 * tolerance);
         clipped = clipped || norm > t->clip;
-        sg_optimizer_apply(optimizer, run.pool, t->lr, norm);
+        sg_optimizer_apply(optimizer, run.compute, t->lr, norm);
     }
     assert_true(clipped);
     assert_true(losses[0] - losses[steps - 1] != 0);
@@ -173,7 +173,7 @@ static void check_logits(const tuning *t, const char *what)
     float *expected = read_floats(t, "logits", count);
     sg_graph *graph = make_graph(t, NULL, SG_OUTPUT_LOGITS);
     graph->ids->data = (void *)(uintptr_t)find(t, "inputs")->data;
-    sg_run run = {.pool = t->context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = t->context->compute};
     sg_tape_forward(graph->tape, &run);
     expect_close(what, sg_values(graph->logits), expected, count, tolerance);
     sg_free(expected);

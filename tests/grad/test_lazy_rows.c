@@ -14,6 +14,7 @@
 #include "base/rng.h"
 #include "train/optimizer.h"
 #include "train/row_clock.h"
+#include "compute_on.h"
 
 #ifndef SG_REAL_DOUBLE
 #error "this test needs the library built with double"
@@ -138,7 +139,7 @@ static void side_step(side *s, const int32_t *ids, int64_t count, int64_t update
     sg_row_grads *g = sg_gradients_rows(&s->gradients, 0);
     int32_t slots[ROWS];
     if (g != NULL) {
-        g->before_read(g->user, NULL, ids, count);
+        g->before_read(g->user, compute_on(NULL), ids, count);
         assert_int_equal(sg_row_grads_open(g, ids, count, false, slots), 0);
     } else {
         memset(s->gradients.parts[0], 0, sizeof s->table);
@@ -152,7 +153,8 @@ static void side_step(side *s, const int32_t *ids, int64_t count, int64_t update
         }
     for (int j = 0; j < DENSE; j++)
         s->gradients.parts[1][j] = sg_rng_normal(4, 2, (uint64_t)(update * DENSE + j));
-    sg_optimizer_apply(s->optimizer, NULL, rate(update + 1), sg_optimizer_norm(s->optimizer, NULL));
+    sg_optimizer_apply(s->optimizer, compute_on(NULL), rate(update + 1),
+                       sg_optimizer_norm(s->optimizer, compute_on(NULL)));
 }
 
 static int64_t rows_of(int64_t update, double share, int32_t *ids)
@@ -220,11 +222,11 @@ static void test_few_rows(void **state)
         }
         // Rows that wait are behind, until all are settled.
         assert_true(side_distance(&lazy, &exact, 2) > 1e-5);
-        sg_optimizer_settle(lazy.optimizer, NULL);
+        sg_optimizer_settle(lazy.optimizer, compute_on(NULL));
         assert_true(side_distance(&lazy, &exact, 2) < 1e-6);
         assert_true(side_distance(&lazy, &exact, 0) < 1e-7);
         assert_true(side_distance(&lazy, &exact, 1) < 1e-7);
-        sg_optimizer_settle(lazy.optimizer, NULL); // nothing is left to do
+        sg_optimizer_settle(lazy.optimizer, compute_on(NULL)); // nothing is left to do
         assert_true(side_distance(&lazy, &exact, 2) < 1e-6);
         assert_true(read > 0);
         side_close(&lazy);
@@ -256,11 +258,11 @@ static void test_two_rows(void **state)
     for (int u = 0; u < 4; u++) {
         int32_t slot;
         int64_t count = steps[u].row >= 0;
-        g->before_read(g->user, NULL, &steps[u].row, count);
+        g->before_read(g->user, compute_on(NULL), &steps[u].row, count);
         sg_row_grads_open(g, &steps[u].row, count, false, &slot);
         if (count) g->values[slot] = steps[u].gradient;
-        assert_true(sg_optimizer_norm(o, NULL) == fabs(steps[u].gradient));
-        sg_optimizer_apply(o, NULL, steps[u].lr, 1);
+        assert_true(sg_optimizer_norm(o, compute_on(NULL)) == fabs(steps[u].gradient));
+        sg_optimizer_apply(o, compute_on(NULL), steps[u].lr, 1);
     }
     // Row 1. Update 1: m = 1, v = 1; m / bias1 = 2, v / bias2 = 4: p = 1 - 0.1 (2/2 + 0.5).
     double p = 1 - 0.1 * 1.5;
@@ -279,7 +281,7 @@ static void test_two_rows(void **state)
     assert_true(fabs(table[0] - q) < 1e-15);
     q -= 0.1 * (0.25 / 0.875 / sqrt(0.1875 / 0.578125) + 0.5 * q);
     q -= 0.1 * (0.125 / 0.9375 / sqrt(0.140625 / 0.68359375) + 0.5 * q);
-    sg_optimizer_settle(o, NULL);
+    sg_optimizer_settle(o, compute_on(NULL));
     assert_true(fabs(table[0] - q) < 1e-15);
     assert_true(fabs(table[1] - p) < 1e-15);
     sg_optimizer_free(o);

@@ -159,7 +159,7 @@ static void check_model(const char *ffn, bool gpt)
     graph->ids->data = ids;
     graph->targets->data = targets;
     graph->stats.normaliser = rows;
-    sg_run run = {.pool = context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = context->compute};
     gc_poison(graph->tape);
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);

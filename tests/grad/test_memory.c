@@ -123,9 +123,9 @@ static void neurons_add(gc_case *c, const neurons_user *u, uint64_t seed)
 // ---- gradients by rows --------------------------------------------------------------------------
 
 // Rows that were announced to the owner of a table must be those of the selection, in order.
-static void announced(void *user, sg_pool *pool, const int32_t *ids, int64_t count)
+static void announced(void *user, sg_compute compute, const int32_t *ids, int64_t count)
 {
-    (void)pool;
+    (void)compute;
     const neurons_user *u = user;
     int64_t hits = u->rows * u->channels * u->k;
     int32_t last = -1;
@@ -403,8 +403,8 @@ static void test_neurons_bf16(void **state)
         neurons_add(&c, &u, 3);
         const int keys = neurons_keys(&u);
         for (int t = 0; t < 2; t++) {
-            sg_kernels_get()->to_bf16(rounded[t], c.in[keys + t].data, count);
-            sg_kernels_get()->from_bf16(c.in[keys + t].data, rounded[t], count);
+            sg_kernels_fastest()->to_bf16(rounded[t], c.in[keys + t].data, count);
+            sg_kernels_fastest()->from_bf16(c.in[keys + t].data, rounded[t], count);
         }
         gc_pass base = {.threads = 1};
         gc_pass_new(&c, &base, NAN);

@@ -310,13 +310,13 @@ static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection 
     if (sg_tape_finish(tape, &options, &err) != SG_OK || sg_tape_allocate(tape, &err) != SG_OK)
         fail_msg("%s", err.message);
     gc_poison(tape);
-    sg_run run = {.pool = gc_pool(threads), .kernels = sg_kernels_get()};
+    sg_run run = {.compute = {gc_pool(threads), sg_kernels_fastest()}};
     for (int pass = 0; pass < 2; pass++) {
         run.accumulate = pass > 0;
         sg_tape_forward(tape, &run);
         sg_tape_backward(tape, &run);
     }
-    sg_pool_free(run.pool);
+    sg_pool_free(run.compute.pool);
     return tape;
 }
 
@@ -371,7 +371,7 @@ static void test_biased_by_nothing(void **state)
     for (int64_t r = 0; r < 6; r++) {
         int32_t ids[2];
         sg_real scores[2];
-        sg_kernels_get()->topk(ids, scores, u.x + 4 * r, 4, 2);
+        sg_kernels_fastest()->topk(ids, scores, u.x + 4 * r, 4, 2);
         assert_memory_equal(ids, sg_ints(selection.ids) + 2 * r, sizeof ids);
         assert_memory_equal(scores, sg_values(selection.scores) + 2 * r, sizeof scores);
     }
@@ -400,9 +400,9 @@ static void test_count_use(void **state)
         sg_tape_options options = {.threads = 3};
         assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
         assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-        sg_run run = {.pool = gc_pool(3), .kernels = sg_kernels_get()};
+        sg_run run = {.compute = {gc_pool(3), sg_kernels_fastest()}};
         sg_tape_forward(tape, &run);
-        sg_pool_free(run.pool);
+        sg_pool_free(run.compute.pool);
         sg_tape_free(tape);
         for (int64_t h = 0; h < rows * channels * k; h++)
             expected[(pools > 1 ? h / k % channels : 0) * blocks + ids[h]]++;

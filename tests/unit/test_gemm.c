@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "kernel/gemm.h"
+#include "compute_on.h"
 
 // The product by its definition, written over c.
 static void triple_loop(const sg_gemm_args *args, double *c)
@@ -51,14 +52,14 @@ static void product_free(product *p)
 }
 
 // On the pool with scratch of exactly the size asked for.
-static void multiply_deep(sg_pool *pool, const sg_gemm_args *args)
+static void multiply_deep(sg_compute compute, const sg_gemm_args *args)
 {
     size_t bytes = sg_gemm_scratch_bytes(args->m, args->n, args->k);
     unsigned char *scratch = malloc(bytes + 1);
     assert_non_null(scratch);
     memset(scratch, 0xff, bytes); // NaN: nothing may be read that was not written
     scratch[bytes] = 7;
-    sg_gemm_deep(pool, args, scratch);
+    sg_gemm_deep(compute, args, scratch);
     assert_int_equal(scratch[bytes], 7);
     free(scratch);
 }
@@ -66,7 +67,7 @@ static void multiply_deep(sg_pool *pool, const sg_gemm_args *args)
 typedef enum way { SERIAL, POOL, DEEP } way;
 
 static void check_product(int64_t m, int64_t n, int64_t k, int transposes, float alpha, float beta,
-                          sg_pool *pool, way how)
+                          sg_compute compute, way how)
 {
     product p = product_new(m, n, k, transposes, alpha, beta);
     for (int64_t i = 0; i < m * p.args.ldc; i++) // with beta = 0 C may hold anything
@@ -76,11 +77,11 @@ static void check_product(int64_t m, int64_t n, int64_t k, int transposes, float
     assert_non_null(expected);
     triple_loop(&p.args, expected);
     if (how == SERIAL)
-        sg_gemm_serial(&p.args);
+        sg_gemm_serial(compute.kernels, &p.args);
     else if (how == POOL)
-        sg_gemm(pool, &p.args);
+        sg_gemm(compute, &p.args);
     else
-        multiply_deep(pool, &p.args);
+        multiply_deep(compute, &p.args);
     for (int64_t i = 0; i < p.size_c; i++) {
         int64_t row = i / p.args.ldc, column = i % p.args.ldc;
         if (column < n)
@@ -95,7 +96,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int transposes, float
     product_free(&p);
 }
 
-static void check_shapes(void)
+static void check_shapes(const sg_kernels *kernels)
 {
     static const int64_t shapes[][3] = {
         {1, 1, 1},      {1, 7, 5},      {2, 300, 33}, {3, 130, 64}, {4, 129, 257},
@@ -109,17 +110,16 @@ static void check_shapes(void)
         for (int transposes = 0; transposes < 4; transposes++)
             for (int f = 0; f < 4; f++)
                 check_product(shapes[s][0], shapes[s][1], shapes[s][2], transposes, factors[f][0],
-                              factors[f][1], pool, (way)((s + (size_t)f) % 3));
+                              factors[f][1], (sg_compute){pool, kernels},
+                              (way)((s + (size_t)f) % 3));
     sg_pool_free(pool);
 }
 
 static void test_against_loops(void **state)
 {
     (void)state;
-    assert_true(sg_kernels_select("ref"));
-    check_shapes();
-    assert_true(sg_kernels_select(NULL));
-    check_shapes();
+    check_shapes(sg_kernels_ref());
+    check_shapes(sg_kernels_fastest());
 }
 
 // Long in k, so that it is cut there: exact multiples of a piece and one more or less, thin and wide C.
@@ -134,7 +134,7 @@ static void test_deep(void **state)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int transposes = 0; transposes < 4; transposes++)
             check_product(shapes[s][0], shapes[s][1], shapes[s][2], transposes, s % 2 ? 1 : -0.5f,
-                          (float)(transposes % 3), pool, DEEP);
+                          (float)(transposes % 3), compute_on(pool), DEEP);
     sg_pool_free(pool);
     assert_int_equal(sg_gemm_scratch_bytes(256, 256, 2047), 0);  // short
     assert_int_equal(sg_gemm_scratch_bytes(8192, 256, 8192), 0); // tiles enough
@@ -148,16 +148,16 @@ static void test_empty(void **state)
     (void)state;
     float c[2] = {3, NAN}, a[1] = {1};
     sg_gemm_args args = {.m = 0, .n = 1, .k = 1, .a = a, .b = a, .c = c};
-    sg_gemm(NULL, &args);
+    sg_gemm(compute_on(NULL), &args);
     args.m = 1;
     args.n = 0;
-    sg_gemm(NULL, &args);
+    sg_gemm(compute_on(NULL), &args);
     assert_true(c[0] == 3 && isnan(c[1]));
     args = (sg_gemm_args){.m = 1, .n = 2, .k = 0, .a = a, .b = a, .beta = 2, .c = c, .ldc = 2};
-    sg_gemm(NULL, &args);
+    sg_gemm(compute_on(NULL), &args);
     assert_true(c[0] == 6);
     args.beta = 0;
-    sg_gemm(NULL, &args);
+    sg_gemm(compute_on(NULL), &args);
     assert_true(c[0] == 0 && c[1] == 0);
 }
 
@@ -169,7 +169,7 @@ static void test_wide_stride(void **state)
     double expected[200];
     triple_loop(&p.args, expected);
     p.args.lda = (int64_t)INT_MAX + 5; // there is one row only
-    sg_gemm_serial(&p.args);
+    sg_gemm_serial(sg_kernels_fastest(), &p.args);
     for (int i = 0; i < 200; i++)
         check_close("wide", i, (double)p.c[i], expected[i], 20, 1e-6);
     product_free(&p);
@@ -181,7 +181,7 @@ static void check_threads(int64_t m, int64_t n, int64_t k, int transposes)
     product p = product_new(m, n, k, transposes, 1, 0.5f);
     float *start = check_copy(p.c, p.size_c), *first = check_copy(p.c, p.size_c);
     p.args.c = first;
-    multiply_deep(NULL, &p.args); // as sg_gemm where k is short
+    multiply_deep(compute_on(NULL), &p.args); // as sg_gemm where k is short
     p.args.c = p.c;
     for (int t = 0; t < 4; t++) {
         sg_pool *pool;
@@ -189,9 +189,9 @@ static void check_threads(int64_t m, int64_t n, int64_t k, int transposes)
         for (int repeat = 0; repeat < 2; repeat++) {
             memcpy(p.c, start, (size_t)p.size_c * sizeof *start);
             if (sg_gemm_scratch_bytes(m, n, k) > 0)
-                multiply_deep(pool, &p.args);
+                multiply_deep(compute_on(pool), &p.args);
             else
-                sg_gemm(pool, &p.args);
+                sg_gemm(compute_on(pool), &p.args);
             assert_memory_equal(p.c, first, (size_t)p.size_c * sizeof *first);
         }
         sg_pool_free(pool);
@@ -245,7 +245,6 @@ static void test_context(void **state)
     assert_non_null(strstr(err.message, "-1"));
     options.threads = 5000;
     assert_int_equal(sg_context_new(&options, &context, NULL), SG_ERR_ARGUMENT);
-    assert_true(sg_kernels_select(NULL));
     assert_true(strlen(sg_gemm_name()) > 4);
 }
 

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "memory_fs.h"
 #include "train/optimizer.h"
+#include "compute_on.h"
 
 enum { ROWS = 300, WIDTH = 9, SMALL = 4 };
 
@@ -66,14 +67,14 @@ static void side_step(side *s, sg_pool *pool, int64_t update)
     int64_t count = 0;
     for (int32_t row = (int32_t)(update % 7); row < ROWS; row += 7 + row % 3)
         ids[count++] = row;
-    g->before_read(g->user, pool, ids, count);
+    g->before_read(g->user, compute_on(pool), ids, count);
     sg_row_grads_open(g, ids, count, false, slots);
     for (int64_t i = 0; i < count * WIDTH; i++)
         g->values[i] = sinf((float)(i + update)) + 0.1f * s->table[ids[i / WIDTH] * WIDTH];
     for (int i = 0; i < SMALL; i++)
         s->gradients.parts[1][i] = cosf((float)(i + update));
-    double norm = sg_optimizer_norm(s->optimizer, pool);
-    sg_optimizer_apply(s->optimizer, pool, 0.01 / (double)(1 + update), norm);
+    double norm = sg_optimizer_norm(s->optimizer, compute_on(pool));
+    sg_optimizer_apply(s->optimizer, compute_on(pool), 0.01 / (double)(1 + update), norm);
 }
 
 static void side_same(const side *a, const side *b)
@@ -123,7 +124,7 @@ static void test_goes_on(void **state)
         must(side_open(&cut, &err), &err);
         for (int64_t u = 0; u < stop; u++) {
             side_step(&whole, NULL, u);
-            if (u == 10) sg_optimizer_settle(whole.optimizer, NULL);
+            if (u == 10) sg_optimizer_settle(whole.optimizer, compute_on(NULL));
         }
         memcpy(cut.table, whole.table, sizeof cut.table);
         memcpy(cut.small, whole.small, sizeof cut.small);
@@ -134,8 +135,8 @@ static void test_goes_on(void **state)
             side_step(&cut, pool, u);
         }
         side_same(&cut, &whole);
-        sg_optimizer_settle(whole.optimizer, pool);
-        sg_optimizer_settle(cut.optimizer, NULL);
+        sg_optimizer_settle(whole.optimizer, compute_on(pool));
+        sg_optimizer_settle(cut.optimizer, compute_on(NULL));
         side_same(&cut, &whole);
         side_close(&whole);
         side_close(&cut);

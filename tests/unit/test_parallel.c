@@ -1,5 +1,6 @@
 // The thread pool: every chunk runs exactly once, one worker never runs two at a time, and all of
 // it holds over thousands of short loops on the same pool.
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -98,6 +99,40 @@ static void test_many_short_loops(void **state)
     }
 }
 
+typedef struct caller {
+    sg_pool *pool;
+    int64_t counts[5];
+} caller;
+
+static void *call_loops(void *argument)
+{
+    caller *c = argument;
+    for (int loop = 0; loop < 1000; loop++)
+        sg_parallel_for(c->pool, 5, count_chunk, c->counts);
+    return NULL;
+}
+
+// Loops of several threads on one pool take turns: none is lost, none runs twice.
+static void test_several_callers(void **state)
+{
+    (void)state;
+    enum { callers = 3 };
+    caller all[callers] = {{0}};
+    pthread_t threads[callers];
+    sg_pool *pool;
+    assert_int_equal(sg_pool_new(2, &pool, NULL), SG_OK);
+    for (int i = 0; i < callers; i++) {
+        all[i].pool = pool;
+        assert_int_equal(pthread_create(&threads[i], NULL, call_loops, &all[i]), 0);
+    }
+    for (int i = 0; i < callers; i++) {
+        pthread_join(threads[i], NULL);
+        for (int c = 0; c < 5; c++)
+            assert_int_equal(all[i].counts[c], 1000);
+    }
+    sg_pool_free(pool);
+}
+
 static void test_idle_pools(void **state)
 {
     (void)state;
@@ -140,8 +175,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_chunk_once),  cmocka_unit_test(test_without_pool),
-        cmocka_unit_test(test_many_short_loops), cmocka_unit_test(test_idle_pools),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_many_short_loops), cmocka_unit_test(test_several_callers),
+        cmocka_unit_test(test_idle_pools),       cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

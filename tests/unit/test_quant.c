@@ -8,6 +8,7 @@
 #include "format/safetensors.h"
 #include "kernel/quant.h"
 #include "kernel/stored.h"
+#include "compute_on.h"
 
 static const sg_weights block_types[] = {SG_WEIGHTS_Q8_0, SG_WEIGHTS_Q4_0, SG_WEIGHTS_Q4_1,
                                          SG_WEIGHTS_Q5_0, SG_WEIGHTS_Q5_1, SG_WEIGHTS_Q4_K,
@@ -301,7 +302,7 @@ static void test_half_products(void **state)
         uint16_t *halves = malloc((size_t)(10 * d) * sizeof *halves);
         assert_non_null(halves);
         sg_stored w = {.type = SG_WEIGHTS_F16, .rows = halves};
-        sg_stored_write(NULL, &w, 0, 10, d, values);
+        sg_stored_write(compute_on(NULL), &w, 0, 10, d, values);
         for (int t = 0; t < table_count; t++) {
             const sg_kernels *kernels = table_at(t);
             if (kernels == NULL) continue;
@@ -351,7 +352,7 @@ static void test_stored_product(void **state)
                 y[p] = check_random(m * n, 3, 1);
                 sg_gemm_args args = {
                     .m = m, .n = n, .k = d, .alpha = 1, .a = x, .lda = d, .c = y[p], .ldc = n};
-                sg_stored_product(pools[p], &args, &r.stored, scratch, stride);
+                sg_stored_product(compute_on(pools[p]), &args, &r.stored, scratch, stride);
                 check_intact(y[p], m * n);
             }
             same_bits("threads", y[1], y[0], m * n);
@@ -382,7 +383,7 @@ static void test_write_q8_0(void **state)
     sg_stored w = {.type = SG_WEIGHTS_Q8_0, .rows = written};
     for (int i = 0; i < 64; i++)
         x[i] = (float)i - 20;
-    sg_stored_write(NULL, &w, 0, 2, 32, x);
+    sg_stored_write(compute_on(NULL), &w, 0, 2, 32, x);
     assert_int_equal(eights->bytes, sizeof written);
     assert_memory_equal(written, eights->data, sizeof written);
     sg_gguf_close(file);
@@ -391,7 +392,7 @@ static void test_write_q8_0(void **state)
         float size = ldexpf(1, round - 16);
         for (int i = 0; i < 64; i++)
             x[i] = size * (float)(2 * sg_rng_uniform(3, (uint32_t)round, (uint64_t)i) - 1);
-        sg_stored_write(NULL, &w, 0, 2, 32, x);
+        sg_stored_write(compute_on(NULL), &w, 0, 2, 32, x);
         sg_stored_read(sg_kernels_ref(), back, &w, 0, 2, 32);
         // Half a step of the scale, and the rounding of the scale itself, 127 steps away at most.
         float step = size / 127, scale = fmaxf(step / 2048, 0x1p-25f);
@@ -401,13 +402,13 @@ static void test_write_q8_0(void **state)
     }
     memset(x, 0, sizeof x);
     x[40] = NAN;
-    sg_stored_write(NULL, &w, 0, 2, 32, x);
+    sg_stored_write(compute_on(NULL), &w, 0, 2, 32, x);
     sg_stored_read(sg_kernels_ref(), back, &w, 0, 2, 32);
     for (int i = 0; i < 32; i++)
         assert_true(back[i] == 0 && isnan(back[32 + i]));
     for (int i = 0; i < 64; i++)
         x[i] = i % 2 ? 1e-42f : -1e-44f; // vanish, without a division by nothing
-    sg_stored_write(NULL, &w, 0, 2, 32, x);
+    sg_stored_write(compute_on(NULL), &w, 0, 2, 32, x);
     sg_stored_read(sg_kernels_ref(), back, &w, 0, 2, 32);
     for (int i = 0; i < 64; i++)
         assert_true(back[i] == 0);

@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "model/model.h"
 #include "op/op.h"
+#include "compute_on.h"
 
 static void must(sg_status status, const sg_error *err)
 {
@@ -67,10 +68,10 @@ static void data_new(const screen_case *c, screen_data *d)
     if (c->nan_q) d->q[c->width / 2] = NAN;
     if (c->nan_key) d->keys[(c->n / 2) * c->width] = (sg_real)INFINITY;
     if (c->weights != SG_WEIGHTS_F32) {
-        sg_stored_write(NULL, &d->narrow, 0, keys, c->width, d->keys);
-        sg_stored_read(sg_kernels_get(), d->keys, &d->narrow, 0, keys, c->width);
+        sg_stored_write(compute_on(NULL), &d->narrow, 0, keys, c->width, d->keys);
+        sg_stored_read(sg_kernels_fastest(), d->keys, &d->narrow, 0, keys, c->width);
     }
-    sg_stored_write(NULL, &d->screen, 0, keys, c->width, d->keys);
+    sg_stored_write(compute_on(NULL), &d->screen, 0, keys, c->width, d->keys);
 }
 
 static void data_free(screen_data *d)
@@ -113,7 +114,7 @@ static int64_t selected(const screen_case *c, const screen_data *d, bool screene
     if (best.scores != NULL) sg_tape_keep(tape, best.scores);
     must(sg_tape_finish(tape, &(sg_tape_options){.threads = threads}, &err), &err);
     must(sg_tape_allocate(tape, &err), &err);
-    sg_run run = {.pool = pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = {pool, sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     memcpy(ids, sg_ints(best.ids), (size_t)best.ids->count * sizeof *ids);
     memcpy(scores, sg_values(best.scores), (size_t)best.ids->count * sizeof *scores);

@@ -83,7 +83,7 @@ static float *full_forward(sg_model *m, int32_t *tokens, int64_t count)
         SG_OK)
         fail_msg("%s", err.message);
     graph->ids->data = tokens;
-    sg_run run = {.pool = context->pool, .kernels = sg_kernels_get()};
+    sg_run run = {.compute = context->compute};
     sg_tape_forward(graph->tape, &run);
     float *logits = sg_alloc_array((size_t)(count * vocab), sizeof *logits);
     memcpy(logits, sg_values(graph->logits), (size_t)(count * vocab) * sizeof *logits);

@@ -299,9 +299,9 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
     memset(g, 0, sizeof *g);
     if (random_record(g, seed, options, &tape, watched, &err) != SG_OK)
         fail_msg("seed %d: %s", (int)seed, err.message);
-    sg_run run = {.kernels = sg_kernels_get()};
+    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
     if (options->threads > 1)
-        assert_int_equal(sg_pool_new(options->threads, &run.pool, &err), SG_OK);
+        assert_int_equal(sg_pool_new(options->threads, &run.compute.pool, &err), SG_OK);
     memset(tape->memory, fill, tape->memory_bytes);
     sg_tape_forward(tape, &run);
     sg_real kept = total(watched[2]);
@@ -312,7 +312,7 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
         g->losses[i] = sg_values(watched[i])[0];
     assert_true(isfinite(g->losses[0]) && isfinite(g->losses[1]) && isfinite(g->kept));
     int again = follow(tape);
-    sg_pool_free(run.pool);
+    sg_pool_free(run.compute.pool);
     sg_tape_free(tape);
     return again;
 }
@@ -421,8 +421,8 @@ static uint64_t model_step(model *m, bool recompute, int threads, int fill)
     graph->ids->data = m->ids;
     graph->targets->data = m->targets;
     graph->stats.normaliser = 24;
-    sg_run run = {.kernels = sg_kernels_get()};
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &run.pool, &err), SG_OK);
+    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    if (threads > 1) assert_int_equal(sg_pool_new(threads, &run.compute.pool, &err), SG_OK);
     memset(graph->tape->memory, fill, graph->tape->memory_bytes);
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
@@ -437,7 +437,7 @@ static uint64_t model_step(model *m, bool recompute, int threads, int fill)
             hash = (hash ^ bits) * 1099511628211u;
         }
     hash ^= (uint64_t)(graph->stats.loss_sum * 1e12);
-    sg_pool_free(run.pool);
+    sg_pool_free(run.compute.pool);
     sg_graph_free(graph);
     return hash;
 }

@@ -22,6 +22,7 @@
 #include "model/model.h"
 #include "model/session.h"
 #include "tiny_models.h"
+#include "compute_on.h"
 
 enum { vocab = 60, positions = 64 };
 static sg_context *contexts[3]; // one, two, three threads
@@ -75,8 +76,8 @@ static void test_rows(void **state)
     }
     x[5 * d + 3] = FLT_MAX;
     sg_stored w = {.type = SG_WEIGHTS_INT8, .rows = q, .scales = scales};
-    sg_stored_write(contexts[1]->pool, &w, 0, rows, d, x);
-    sg_stored_read(sg_kernels_get(), back, &w, 0, rows, d);
+    sg_stored_write(contexts[1]->compute, &w, 0, rows, d, x);
+    sg_stored_read(sg_kernels_fastest(), back, &w, 0, rows, d);
     for (int r = 0; r < rows; r++) {
         double most = 0;
         for (int i = 0; i < d; i++)
@@ -132,8 +133,8 @@ static void check_product(sg_weights type, int64_t m, int64_t n, int64_t k, sg_r
     fill(wide, n * k, 3);
     fill(start, m * ldc, 4);
     sg_stored w = {.type = type, .rows = rows, .scales = scales};
-    sg_stored_write(NULL, &w, 0, n, k, wide);
-    sg_stored_read(sg_kernels_get(), wide, &w, 0, n, k);
+    sg_stored_write(compute_on(NULL), &w, 0, n, k, wide);
+    sg_stored_read(sg_kernels_fastest(), wide, &w, 0, n, k);
     for (int t = 0; t < 3; t++) {
         sg_gemm_args args = {.m = m,
                              .n = n,
@@ -145,7 +146,7 @@ static void check_product(sg_weights type, int64_t m, int64_t n, int64_t k, sg_r
                              .c = c,
                              .ldc = ldc};
         memcpy(c, start, bytes);
-        sg_stored_product(contexts[t]->pool, &args, &w, scratch, stride);
+        sg_stored_product(contexts[t]->compute, &args, &w, scratch, stride);
         if (t == 0) memcpy(first, c, bytes);
         assert_memory_equal(c, first, bytes);
     }
@@ -215,7 +216,7 @@ static sg_model *widened(const char *kind, const sg_model *narrow)
         const sg_param_spec *spec = &m->params.specs[i];
         int64_t d = spec->shape[spec->rank - 1];
         if (sg_narrow_has(&narrow->narrow, i))
-            sg_stored_read(sg_kernels_get(), m->values[i], &narrow->narrow.items[i], 0,
+            sg_stored_read(sg_kernels_fastest(), m->values[i], &narrow->narrow.items[i], 0,
                            spec->count / d, d);
     }
     return m;
@@ -325,7 +326,7 @@ static memory_fs *save(const char *kind, sg_dtype dtype)
     for (size_t i = 0; i < n && dtype == SG_DTYPE_BF16; i++) {
         int64_t count = m->params.specs[i].count;
         halves[i] = malloc((size_t)count * sizeof **halves);
-        sg_kernels_get()->to_bf16(halves[i], m->values[i], count);
+        sg_kernels_fastest()->to_bf16(halves[i], m->values[i], count);
         views[i] =
             sg_tensor_view_make(views[i].name, dtype, views[i].ndim, views[i].shape, halves[i]);
     }

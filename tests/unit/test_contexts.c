@@ -1,0 +1,139 @@
+// Contexts do not know of each other, and sessions of one model work on several threads: what each
+// computes is what it computes alone, bit for bit.
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "sgatlin.h"
+#include "tiny_models.h"
+
+enum { vocab = 60, longest = 96, tokens_max = 64, callers = 3 };
+
+static sg_context *make_context(const char *kernel)
+{
+    sg_context_options options = sg_context_options_default();
+    options.threads = 2;
+    options.kernel = kernel;
+    sg_context *context;
+    sg_error err = {0};
+    if (sg_context_new(&options, &context, &err) != SG_OK) fail_msg("%s", err.message);
+    return context;
+}
+
+static sg_model *make_model(sg_context *context)
+{
+    sg_config c = tiny_config("sgatlin", vocab, longest);
+    sg_model *model;
+    sg_error err = {0};
+    if (sg_model_new(context, &c, 3, &model, &err) != SG_OK) fail_msg("%s", err.message);
+    return model;
+}
+
+// A prompt, then token by token: prefill and decoding.
+typedef struct caller {
+    sg_model *model;
+    int32_t tokens[tokens_max];
+    int64_t prompt;
+    float logits[tokens_max][vocab];
+    sg_status status;
+} caller;
+
+static void *feed(void *argument)
+{
+    caller *c = argument;
+    sg_session *session;
+    c->status = sg_session_new(c->model, 0, &session, NULL);
+    for (int64_t i = 0, n = c->prompt; c->status == SG_OK && i < tokens_max; i += n, n = 1) {
+        const float *logits;
+        c->status = sg_session_feed(session, c->tokens + i, n, &logits, NULL);
+        if (c->status == SG_OK) memcpy(c->logits[i], logits, sizeof c->logits[i]);
+    }
+    sg_session_free(session);
+    return NULL;
+}
+
+static caller *make_callers(sg_model *model)
+{
+    caller *all = calloc(callers, sizeof *all);
+    assert_non_null(all);
+    for (int c = 0; c < callers; c++) {
+        all[c].model = model;
+        all[c].prompt = 5 + 11 * c;
+        for (int i = 0; i < tokens_max; i++)
+            all[c].tokens[i] =
+                (int32_t)(sg_rng_uniform(8, sg_rng_stream("test"), (uint64_t)(c * tokens_max + i)) *
+                          vocab);
+    }
+    return all;
+}
+
+static void test_sessions_on_threads(void **state)
+{
+    (void)state;
+    sg_context *context = make_context(NULL);
+    sg_model *model = make_model(context);
+    caller *alone = make_callers(model), *together = make_callers(model);
+    for (int c = 0; c < callers; c++)
+        feed(&alone[c]);
+    for (int repeat = 0; repeat < 4; repeat++) {
+        pthread_t threads[callers];
+        for (int c = 0; c < callers; c++)
+            assert_int_equal(pthread_create(&threads[c], NULL, feed, &together[c]), 0);
+        for (int c = 0; c < callers; c++)
+            pthread_join(threads[c], NULL);
+        for (int c = 0; c < callers; c++) {
+            assert_int_equal(alone[c].status, SG_OK);
+            assert_int_equal(together[c].status, SG_OK);
+            assert_memory_equal(together[c].logits, alone[c].logits, sizeof alone[c].logits);
+        }
+    }
+    free(alone);
+    free(together);
+    sg_model_free(model);
+    sg_context_free(context);
+}
+
+static void test_second_context(void **state)
+{
+    (void)state;
+    sg_context *first = make_context(NULL);
+    char name[16];
+    strncpy(name, sg_context_kernel(first), sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    sg_model *model = make_model(first);
+    caller *before = make_callers(model), *after = make_callers(model);
+    feed(&before[0]);
+    sg_context *second = make_context("ref");
+    assert_string_equal(sg_context_kernel(second), "ref");
+    assert_string_equal(sg_context_kernel(first), name);
+    feed(&after[0]);
+    assert_memory_equal(after[0].logits, before[0].logits, sizeof before[0].logits);
+    sg_model *plain = make_model(second);
+    after[1] = before[0];
+    after[1].model = plain;
+    feed(&after[1]);
+    assert_int_equal(after[1].status, SG_OK);
+    // The other kernels round otherwise: had the first context changed, it would show.
+    if (strcmp(name, "ref") != 0)
+        assert_memory_not_equal(after[1].logits, before[0].logits, sizeof before[0].logits);
+    sg_model_free(plain);
+    sg_context_free(second);
+    free(before);
+    free(after);
+    sg_model_free(model);
+    sg_context_free(first);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sessions_on_threads),
+        cmocka_unit_test(test_second_context),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
