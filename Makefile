@@ -12,7 +12,7 @@ SOURCES = find $(wildcard src cli include tests examples bench) -name '*.[ch]' -
 # A first `make` or `make demo` leaves the tests out, so that it asks for fewer packages.
 build: tools-build
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS) --target sgatlin sgatlin_shared sgatlin_command
+	@cmake --build $(BUILD) -j $(JOBS) --target sgatlin sgatlin_shared sgatlin_command completions
 
 demo: build ## make stories, train sgatlin and its dense rival, compare them (6 minutes)
 	@tools/demo.sh $(BUILD)/sgatlin

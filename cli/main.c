@@ -1,35 +1,15 @@
-// The command `sgatlin`: finds the verb and hands over to its file, cli/cmd_NAME.c. The list of
-// verbs below is the only place to touch when one is added.
+// The command `sgatlin`: finds the verb and hands over to its file, cli/cmd_NAME.c.
 #include <string.h>
 
 #include "cli/cli.h"
-
-extern const cli_command cli_cmd_bench;
-extern const cli_command cli_cmd_convert;
-extern const cli_command cli_cmd_data_pack;
-extern const cli_command cli_cmd_data_synth;
-extern const cli_command cli_cmd_data_tokenizer;
-extern const cli_command cli_cmd_eval;
-extern const cli_command cli_cmd_generate;
-extern const cli_command cli_cmd_info;
-extern const cli_command cli_cmd_tokenize;
-extern const cli_command cli_cmd_train;
-extern const cli_command cli_cmd_version;
-
-// In the order of the help: what one does first comes first.
-static const cli_command *const commands[] = {
-    &cli_cmd_data_synth, &cli_cmd_data_tokenizer, &cli_cmd_data_pack, &cli_cmd_train,
-    &cli_cmd_eval,       &cli_cmd_generate,       &cli_cmd_tokenize,  &cli_cmd_info,
-    &cli_cmd_convert,    &cli_cmd_bench,          &cli_cmd_version,
-};
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+#include "cli/commands.h"
 
 static void main_usage(FILE *out)
 {
     fprintf(out, "sgatlin - train, run and look inside sparse feed-forward language models\n\n"
                  "Usage: sgatlin VERB [OBJECT] [options] [arguments]\n\nVerbs:\n");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-16s%s\n", commands[i]->name, commands[i]->summary);
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++)
+        fprintf(out, "  %-16s%s\n", cli_commands[i]->name, cli_commands[i]->summary);
     fprintf(out, "  %-16s%s\n", "help [VERB]", "explain a verb, as 'sgatlin VERB --help' does");
     fprintf(out, "\nExit code: 0 done, 1 failed while working, 2 wrong usage or input.\n");
 }
@@ -58,23 +38,24 @@ static int main_objects(const char *verb, const char *object)
         fprintf(out, "Usage: sgatlin %s OBJECT [options] [arguments]\n\nObjects:\n", verb);
     else
         fprintf(out, "sgatlin: %s: unknown object '%s', expected one of:\n", verb, object);
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        if (main_has_verb(commands[i]->name, verb))
-            fprintf(out, "  %-16s%s\n", commands[i]->name + strlen(verb) + 1, commands[i]->summary);
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++)
+        if (main_has_verb(cli_commands[i]->name, verb))
+            fprintf(out, "  %-16s%s\n", cli_commands[i]->name + strlen(verb) + 1,
+                    cli_commands[i]->summary);
     return help ? CLI_DONE : CLI_WRONG;
 }
 
 static int main_unknown(const char *word)
 {
-    char verbs[COMMAND_COUNT][32];
-    const char *names[COMMAND_COUNT + 2];
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        snprintf(verbs[i], sizeof verbs[i], "%.*s", (int)strcspn(commands[i]->name, " "),
-                 commands[i]->name);
+    char verbs[CLI_COMMAND_COUNT][32];
+    const char *names[CLI_COMMAND_COUNT + 2];
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
+        snprintf(verbs[i], sizeof verbs[i], "%.*s", (int)strcspn(cli_commands[i]->name, " "),
+                 cli_commands[i]->name);
         names[i] = verbs[i];
     }
-    names[COMMAND_COUNT] = "help";
-    names[COMMAND_COUNT + 1] = NULL;
+    names[CLI_COMMAND_COUNT] = "help";
+    names[CLI_COMMAND_COUNT + 1] = NULL;
     const char *near = cli_nearest(word, names);
     const char *kind = word[0] == '-' ? "option" : "verb";
     if (near != NULL)
@@ -87,14 +68,14 @@ static const cli_command *main_find(int argc, char **argv, int at, bool help, in
 {
     const char *verb = argv[at], *object = at + 1 < argc ? argv[at + 1] : NULL;
     bool two_words = false;
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        const char *name = commands[i]->name;
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
+        const char *name = cli_commands[i]->name;
         *words = 1;
-        if (strcmp(name, verb) == 0) return commands[i];
+        if (strcmp(name, verb) == 0) return cli_commands[i];
         if (!main_has_verb(name, verb)) continue;
         two_words = true;
         *words = 2;
-        if (object != NULL && strcmp(name + strlen(verb) + 1, object) == 0) return commands[i];
+        if (object != NULL && strcmp(name + strlen(verb) + 1, object) == 0) return cli_commands[i];
     }
     if (help && object == NULL) object = "help";
     *code = two_words ? main_objects(verb, object) : main_unknown(verb);

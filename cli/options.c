@@ -146,11 +146,9 @@ const char *cli_nearest(const char *word, const char *const *names)
     return best;
 }
 
-// The options that every verb has, bound to one `args`.
-enum { COMMON_COUNT = 5 };
-static void opt_common(cli_args *args, cli_option table[COMMON_COUNT + 1])
+void cli_common_options(cli_args *args, cli_option table[CLI_COMMON_OPTIONS + 1])
 {
-    const cli_option common[COMMON_COUNT + 1] = {
+    const cli_option common[CLI_COMMON_OPTIONS + 1] = {
         {.name = "json", .kind = CLI_FLAG, .value = &args->json, .help = "results as JSON"},
         {.name = "threads",
          .kind = CLI_INT,
@@ -194,10 +192,10 @@ bool cli_given(const cli_args *args, const char *name)
 
 typedef struct opt_parser {
     const cli_option *own;
-    cli_option common[COMMON_COUNT + 1];
+    cli_option common[CLI_COMMON_OPTIONS + 1];
     int own_count;
     cli_args *args;
-    bool common_given[COMMON_COUNT];
+    bool common_given[CLI_COMMON_OPTIONS];
 } opt_parser;
 
 static bool opt_is_name(const char *known, const char *name, size_t length)
@@ -207,7 +205,7 @@ static bool opt_is_name(const char *known, const char *name, size_t length)
 
 static const cli_option *opt_find(opt_parser *parser, const char *name, size_t length, bool **given)
 {
-    for (int i = 0; i < parser->own_count + COMMON_COUNT; i++) {
+    for (int i = 0; i < parser->own_count + CLI_COMMON_OPTIONS; i++) {
         bool own = i < parser->own_count;
         const cli_option *option = own ? &parser->own[i] : &parser->common[i - parser->own_count];
         if (option->kind == CLI_HEADING ||
@@ -221,11 +219,11 @@ static const cli_option *opt_find(opt_parser *parser, const char *name, size_t l
 
 static int opt_unknown(opt_parser *parser, const char *word, size_t length)
 {
-    const char *names[CLI_MAX_OPTIONS + COMMON_COUNT + 1];
+    const char *names[CLI_MAX_OPTIONS + CLI_COMMON_OPTIONS + 1];
     int n = 0;
     for (int i = 0; i < parser->own_count; i++)
         if (parser->own[i].kind != CLI_HEADING) names[n++] = parser->own[i].name;
-    for (int i = 0; i < COMMON_COUNT; i++)
+    for (int i = 0; i < CLI_COMMON_OPTIONS; i++)
         names[n++] = parser->common[i].name;
     names[n] = NULL;
     char name[64];
@@ -373,7 +371,7 @@ int cli_parse(const cli_command *command, int argc, char **argv, int first, cli_
     args->argv = argv;
     opt_parser parser = {
         .own = command->options, .own_count = opt_count(command->options), .args = args};
-    opt_common(args, parser.common);
+    cli_common_options(args, parser.common);
     if (parser.own_count > CLI_MAX_OPTIONS) return cli_wrong(args, "too many options in the table");
 
     args->operands = calloc((size_t)argc + 1, sizeof *args->operands);
@@ -532,8 +530,8 @@ void cli_help(const cli_command *command, FILE *out)
         opt_help_table(out, command->options);
     }
     cli_args defaults = {0};
-    cli_option common[COMMON_COUNT + 1];
-    opt_common(&defaults, common);
+    cli_option common[CLI_COMMON_OPTIONS + 1];
+    cli_common_options(&defaults, common);
     fprintf(out, "\nCommon options:\n");
     opt_help_table(out, common);
     if (command->example != NULL) {

@@ -53,6 +53,9 @@ typedef struct cli_command {
 
 enum { CLI_MAX_OPTIONS = 160 };
 
+// The options that every verb has, bound to one `args`; a last one without a name ends the table.
+enum { CLI_COMMON_OPTIONS = 5 };
+
 struct cli_args {
     const cli_command *command;
     const char **operands; // ends with NULL
@@ -74,6 +77,8 @@ bool cli_given(const cli_args *args, const char *name);
 // Sets args->help and returns 0 at once when --help is there. Release with cli_args_clear.
 int cli_parse(const cli_command *command, int argc, char **argv, int first, cli_args *args);
 void cli_args_clear(cli_args *args);
+
+void cli_common_options(cli_args *args, cli_option table[CLI_COMMON_OPTIONS + 1]);
 
 // The --help of one command.
 void cli_help(const cli_command *command, FILE *out);

@@ -345,6 +345,8 @@ typedef struct sg_preset {
 SG_API sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err);
 // The names in order, NULL behind the last. index < 0 is not allowed.
 SG_API const char *sg_preset_name(size_t index);
+// Names of the feed-forward families, from 0; NULL behind the last.
+SG_API const char *sg_config_family(size_t index);
 // Changes the family of a preset: the sizes of the feed-forward layer become those of the preset of
 // the same scale; all else stays as it is.
 SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err);

@@ -47,6 +47,11 @@ grep -q libsgatlin "$prefix/shared.ldd" || fail "the shared program is not share
 grep -q "^sgatlin [0-9]" "$prefix/command.out" || fail "the command does not tell its version"
 [ -s "$prefix/share/man/man1/sgatlin.1" ] || fail "no man page"
 
+for file in bash-completion/completions/sgatlin zsh/site-functions/_sgatlin \
+    fish/vendor_completions.d/sgatlin.fish; do
+    [ -s "$prefix/share/$file" ] || fail "no completion in share/$file"
+done
+
 strange=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '$3 !~ /^sg_/ { print $3 }')
 [ -z "$strange" ] || fail "libsgatlin.so exports $strange"
 exported=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '{ print $3 }' | sort)

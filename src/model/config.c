@@ -109,6 +109,11 @@ const sg_config_field *sg_config_field_at(size_t index)
     return index < slot_count ? &slots[index].field : NULL;
 }
 
+const char *sg_config_family(size_t index)
+{
+    return sg_family_name(index);
+}
+
 sg_config_value sg_config_get(const sg_config *config, size_t index)
 {
     sg_config_value value = {.text = ""};

@@ -1,0 +1,30 @@
+// The verbs of the program, one line each, in the order of the help: what one does first comes first.
+// A new one is a file cli/cmd_NAME.c and a line here.
+#ifndef SGATLIN_CLI_COMMANDS_H
+#define SGATLIN_CLI_COMMANDS_H
+
+#include "cli/options.h"
+
+#define CLI_COMMAND_LIST(X)                                                                        \
+    X(data_synth)                                                                                  \
+    X(data_tokenizer)                                                                              \
+    X(data_pack)                                                                                   \
+    X(train)                                                                                       \
+    X(eval)                                                                                        \
+    X(generate)                                                                                    \
+    X(tokenize)                                                                                    \
+    X(info)                                                                                        \
+    X(convert)                                                                                     \
+    X(bench)                                                                                       \
+    X(completion)                                                                                  \
+    X(version)
+
+#define CLI_COMMAND_INDEX(name) CLI_COMMAND_##name,
+enum { CLI_COMMAND_LIST(CLI_COMMAND_INDEX) CLI_COMMAND_COUNT };
+
+#define CLI_COMMAND_DECLARE(name) extern const cli_command cli_cmd_##name;
+CLI_COMMAND_LIST(CLI_COMMAND_DECLARE)
+
+extern const cli_command *const cli_commands[CLI_COMMAND_COUNT];
+
+#endif
