@@ -9,10 +9,12 @@ const char *cli_config_values[CLI_CONFIG_FIELDS];
 
 static sg_status apply_fail(sg_error *err, const char *field, const char *value, const char *family)
 {
+    char takes[256];
+    const bool has = sg_config_takes(family, field, takes, sizeof takes);
     err->code = SG_ERR_ARGUMENT;
-    snprintf(err->message, sizeof err->message,
-             "%s: found \"%.40s\", expected none: family %s has no such field", field, value,
-             family);
+    snprintf(err->message, sizeof err->message, "%s: found \"%.40s\", expected none: %s%s%s", field,
+             value, has ? "beside the other values it has no effect" : "family ", has ? "" : family,
+             has ? "" : " has no such field");
     return err->code;
 }
 
@@ -74,6 +76,85 @@ sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err)
     if (seq_len > 0) config->max_position_embeddings = seq_len;
     if (seq_len > 0 || positions) preset->seq_len = config->max_position_embeddings;
     return apply_used(config, err);
+}
+
+// ---- help ---------------------------------------------------------------------------------------
+
+// "; of peer, sgatlin" or "; not of mlp, glu": the families that have a field, where not all do.
+static void describe_families(const char *field, char *text, size_t capacity)
+{
+    char takes[256];
+    size_t has = 0, all = 0, used = 0;
+    for (; sg_config_family(all) != NULL; all++)
+        has += sg_config_takes(sg_config_family(all), field, takes, sizeof takes);
+    const bool listed = has <= all / 2; // the shorter list
+    text[0] = '\0';
+    if (has == all) return;
+    for (size_t i = 0; i < all && used < capacity; i++) {
+        if (sg_config_takes(sg_config_family(i), field, takes, sizeof takes) != listed) continue;
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s",
+                                 used     ? ", "
+                                 : listed ? "; of "
+                                          : "; not of ",
+                                 sg_config_family(i));
+    }
+}
+
+static void describe_all_families(char *text, size_t capacity)
+{
+    size_t used = 0;
+    for (size_t i = 0; sg_config_family(i) != NULL && used < capacity; i++)
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s", i ? ", " : ": ",
+                                 sg_config_family(i));
+}
+
+// " (default: 8)": the value in the preset of the command line, or of the demo, with this family.
+static void describe_default(const cli_command *command, size_t index, const char *family,
+                             char *text, size_t capacity)
+{
+    sg_preset preset;
+    const char *name = NULL;
+    for (const cli_option *o = command->options; o->name != NULL; o++)
+        if (o->kind == CLI_STRING && strcmp(o->name, "preset") == 0)
+            name = *(const char *const *)o->value;
+    text[0] = '\0';
+    if (sg_preset_find(name ? name : "demo", &preset, NULL) != SG_OK ||
+        sg_preset_set_family(&preset, family, NULL) != SG_OK ||
+        sg_config_complete(&preset.config, NULL) != SG_OK)
+        return;
+    const sg_config_value value = sg_config_get(&preset.config, index);
+    switch (sg_config_field_at(index)->kind) {
+    case SG_FIELD_INT:
+        snprintf(text, capacity, " (default: %lld)", (long long)value.integer);
+        return;
+    case SG_FIELD_NUMBER:
+        snprintf(text, capacity, " (default: %g)", value.number);
+        return;
+    case SG_FIELD_STRING:
+        if (value.text[0] != '\0') snprintf(text, capacity, " (default: %s)", value.text);
+    }
+}
+
+bool cli_config_describe(const cli_command *command, const cli_option *option, char *text,
+                         size_t capacity)
+{
+    const char *family = cli_config_values[CLI_CONFIG_ffn];
+    const size_t index = (size_t)((const char **)option->value - cli_config_values);
+    const char *field = sg_config_field_at(index)->name;
+    char takes[256] = "", initial[128] = "";
+    text[0] = '\0';
+    if (index == CLI_CONFIG_ffn) {
+        describe_all_families(text, capacity);
+        return true;
+    }
+    if (family == NULL) {
+        describe_families(field, text, capacity);
+        return true;
+    }
+    if (!sg_config_takes(family, field, takes, sizeof takes)) return false;
+    describe_default(command, index, family, initial, sizeof initial);
+    snprintf(text, capacity, "%s%s%s", takes[0] ? "; " : "", takes, initial);
+    return true;
 }
 
 json_t *cli_config_json(const sg_config *c)

@@ -339,6 +339,22 @@ static int opt_take(opt_parser *parser, int argc, char **argv, int *at)
     return cli_wrong(parser->args, "--%s: found '%s', expected %s", option->name, value, expected);
 }
 
+// Values that the help depends on: those there are, whatever else is wrong.
+static void opt_take_for_help(opt_parser *parser, int argc, char **argv, int first)
+{
+    for (int at = first; at < argc; at++) {
+        const char *name = argv[at] + 2;
+        if (strncmp(argv[at], "--", 2) != 0) continue;
+        const size_t length = strcspn(name, "=");
+        bool *given;
+        const cli_option *option = opt_find(parser, name, length, &given);
+        const char *value = name[length] == '=' ? name + length + 1 : argv[at + 1];
+        if (option == NULL || value == NULL || option->kind != CLI_STRING) continue;
+        if (option->describe != NULL || strcmp(option->name, "preset") == 0)
+            opt_store(option, value);
+    }
+}
+
 static int opt_check_complete(const cli_command *command, const cli_args *args)
 {
     int count = opt_count(command->options);
@@ -391,6 +407,7 @@ int cli_parse(const cli_command *command, int argc, char **argv, int first, cli_
     // Help is asked for by people who do not know the rest yet: look for it before checking.
     for (int at = first; at < argc && strcmp(argv[at], "--") != 0; at++)
         if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
+            opt_take_for_help(&parser, argc, argv, first);
             args->help = true;
             return 0;
         }
@@ -479,34 +496,46 @@ static void opt_default(const cli_option *option, char *out, size_t capacity)
     }
 }
 
-static void opt_help_table(FILE *out, const cli_option *table)
+// What stands behind an option; false where the option has no place in this help.
+static bool opt_help_text(const cli_command *command, const cli_option *option, char *text,
+                          size_t capacity)
 {
+    char initial[128], more[256] = "";
+    if (option->describe != NULL && !option->describe(command, option, more, sizeof more))
+        return false;
+    opt_default(option, initial, sizeof initial);
+    const bool listed = option->choices != NULL && option->argument != NULL;
+    int used = snprintf(text, capacity, "%s%s%s%s%s%s", option->help, listed ? ": " : "",
+                        listed ? option->choices : "", more, option->also ? "; also --" : "",
+                        option->also ? option->also : "");
+    if (used >= (int)capacity) return true;
+    text += used;
+    capacity -= (size_t)used;
+    if (option->required)
+        snprintf(text, capacity, " (required)");
+    else if (option->kind == CLI_STRINGS)
+        snprintf(text, capacity, " (may be repeated)");
+    else if (initial[0] != '\0')
+        snprintf(text, capacity, " (default: %s)", initial);
+    return true;
+}
+
+static void opt_help_table(FILE *out, const cli_command *command, const cli_option *table)
+{
+    const char *heading = NULL; // of a group that has shown nothing yet
     for (; table->name != NULL; table++) {
-        if (table->kind == CLI_HEADING) {
-            fprintf(out, "\n%s:\n", table->help);
+        char text[1024];
+        if (table->kind == CLI_HEADING) heading = table->help;
+        if (table->kind == CLI_HEADING || !opt_help_text(command, table, text, sizeof text))
             continue;
-        }
-        char text[1024], initial[128];
+        if (heading != NULL) fprintf(out, "\n%s:\n", heading);
+        heading = NULL;
         int column = fprintf(out, "  --%s", table->name);
         if (table->kind != CLI_FLAG)
             column += fprintf(out, " %s",
                               table->argument != NULL  ? table->argument
                               : table->choices != NULL ? table->choices
                                                        : "VALUE");
-        int used = snprintf(text, sizeof text, "%s", table->help);
-        if (table->choices != NULL && table->argument != NULL && used < (int)sizeof text)
-            used += snprintf(text + used, sizeof text - (size_t)used, ": %s", table->choices);
-        if (table->also != NULL && used < (int)sizeof text)
-            used += snprintf(text + used, sizeof text - (size_t)used, "; also --%s", table->also);
-        opt_default(table, initial, sizeof initial);
-        if (used < (int)sizeof text) {
-            if (table->required)
-                snprintf(text + used, sizeof text - (size_t)used, " (required)");
-            else if (table->kind == CLI_STRINGS)
-                snprintf(text + used, sizeof text - (size_t)used, " (may be repeated)");
-            else if (initial[0] != '\0')
-                snprintf(text + used, sizeof text - (size_t)used, " (default: %s)", initial);
-        }
         if (column + 2 > HELP_COLUMN) {
             fputc('\n', out);
             column = 0;
@@ -527,13 +556,13 @@ void cli_help(const cli_command *command, FILE *out)
     }
     if (opt_count(command->options) > 0) {
         if (command->options[0].kind != CLI_HEADING) fprintf(out, "\nOptions:\n");
-        opt_help_table(out, command->options);
+        opt_help_table(out, command, command->options);
     }
     cli_args defaults = {0};
     cli_option common[CLI_COMMON_OPTIONS + 1];
     cli_common_options(&defaults, common);
     fprintf(out, "\nCommon options:\n");
-    opt_help_table(out, common);
+    opt_help_table(out, command, common);
     if (command->example != NULL) {
         fprintf(out, "\nExample:\n  ");
         for (const char *at = command->example; *at != '\0'; at++)

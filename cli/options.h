@@ -25,6 +25,8 @@ typedef struct cli_strings {
     int count;
 } cli_strings;
 
+typedef struct cli_command cli_command;
+
 typedef struct cli_option {
     const char *name; // without "--"; NULL ends the table
     cli_kind kind;
@@ -36,9 +38,13 @@ typedef struct cli_option {
     double low, high;    // range of a number, both included; both 0: none; INFINITY: no upper end
     bool required;
     const char *also; // a second name; NULL: none
+    // More for the help, behind `help`; false leaves the option out. NULL: nothing. Values given
+    // before --help are in their places.
+    bool (*describe)(const cli_command *command, const struct cli_option *option, char *text,
+                     size_t capacity);
 } cli_option;
 
-typedef struct cli_command {
+struct cli_command {
     const char *name;    // "train" or "data pack"
     const char *summary; // one line for the list of verbs
     const char *usage;   // behind "sgatlin NAME ": "--data DIR --out RUN [options]"
@@ -49,7 +55,7 @@ typedef struct cli_command {
     int max_operands;     // -1: any number
     const char *operands; // what they are, for errors: "FILE"
     int (*run)(const cli_args *args);
-} cli_command;
+};
 
 enum { CLI_MAX_OPTIONS = 160 };
 

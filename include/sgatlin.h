@@ -347,6 +347,9 @@ SG_API sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *e
 SG_API const char *sg_preset_name(size_t index);
 // Names of the feed-forward families, from 0; NULL behind the last.
 SG_API const char *sg_config_family(size_t index);
+// Whether a family has a field of a configuration ("ffn_top_k"). text becomes what it may be there: a
+// list of names, the first the default, or the ends of a range; "" where all families have it.
+SG_API bool sg_config_takes(const char *family, const char *field, char *text, size_t capacity);
 // Changes the family of a preset: the sizes of the feed-forward layer become those of the preset of
 // the same scale; all else stays as it is.
 SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err);

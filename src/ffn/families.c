@@ -265,6 +265,52 @@ static const struct {
     {SG_HAS_BIAS_RATE, "ffn_bias_rate", offsetof(sg_config, ffn_bias_rate), 1},
 };
 
+// The fields that are names, and where a family lists them.
+static const struct {
+    const char *name;
+    size_t offset;
+} family_names[] = {
+    {"ffn_router", offsetof(sg_family, routers)},
+    {"ffn_activation", offsetof(sg_family, activations)},
+    {"ffn_gate", offsetof(sg_family, gates)},
+    {"ffn_normaliser", offsetof(sg_family, normalisers)},
+    {"ffn_query_norm", offsetof(sg_family, query_norms)},
+    {"ffn_score", offsetof(sg_family, scores)},
+};
+
+static bool family_takes_name(const sg_family *family, size_t offset, char *text, size_t capacity)
+{
+    const char *const *choices = (const void *)((const char *)family + offset);
+    for (int i = 0; i < SG_FAMILY_CHOICES && choices[i] != NULL; i++) {
+        const size_t used = strlen(text);
+        snprintf(text + used, capacity - used, "%s%s", i ? ", " : "", choices[i]);
+    }
+    return choices[0] != NULL;
+}
+
+bool sg_family_takes(const sg_family *family, const char *field, char *text, size_t capacity)
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof family_names / sizeof *family_names; i++)
+        if (strcmp(family_names[i].name, field) == 0)
+            return family_takes_name(family, family_names[i].offset, text, capacity);
+    for (size_t i = 0; i < sizeof family_sizes / sizeof *family_sizes; i++) {
+        if (strcmp(family_sizes[i].name, field) != 0) continue;
+        snprintf(text, capacity, "%lld to %lld", (long long)family_sizes[i].least,
+                 (long long)family_sizes[i].most);
+        return family->has & family_sizes[i].has;
+    }
+    for (size_t i = 0; i < sizeof family_numbers / sizeof *family_numbers; i++) {
+        if (strcmp(family_numbers[i].name, field) != 0) continue;
+        snprintf(text, capacity, "0 to %g", family_numbers[i].most);
+        return family->has & family_numbers[i].has;
+    }
+    const bool of_sparse = strcmp(field, "ffn_layers") == 0 || strcmp(field, "ffn_dense") == 0 ||
+                           strcmp(field, "ffn_dense_size") == 0 ||
+                           strcmp(field, "ffn_share_pool") == 0;
+    return !of_sparse || sg_family_is_sparse(family);
+}
+
 // Sizes that a family does not have become 0, so that equal models have equal configurations.
 static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_error *err)
 {

@@ -142,6 +142,10 @@ const char *sg_family_name(size_t index);
 enum { SG_FAMILY_LIST = 160 };
 const char *sg_family_list(char *text, size_t capacity);
 
+// Whether the family has a field of a configuration ("ffn_top_k"), and what it may be: text is a list
+// of names, the first the default, or the ends of a range; "" where any family has it.
+bool sg_family_takes(const sg_family *family, const char *field, char *text, size_t capacity);
+
 // Fills in the defaults of the family and checks its rules.
 sg_status sg_ffn_complete(sg_config *config, sg_error *err);
 // Parameters of one layer, from 0. A memory that layers share comes with the first of them.

@@ -114,6 +114,13 @@ const char *sg_config_family(size_t index)
     return sg_family_name(index);
 }
 
+bool sg_config_takes(const char *family, const char *field, char *text, size_t capacity)
+{
+    const sg_family *found = sg_family_find(family);
+    text[0] = '\0';
+    return found != NULL && sg_family_takes(found, field, text, capacity);
+}
+
 sg_config_value sg_config_get(const sg_config *config, size_t index)
 {
     sg_config_value value = {.text = ""};

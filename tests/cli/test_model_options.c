@@ -29,23 +29,80 @@ static void give(const char *field, const char *value)
     fail_msg("no field %s", field);
 }
 
-// Option i + 1 (the first is a heading) is field i, written with dashes, and fills value i.
+// Option i, headings left out, is field i, written with dashes, and fills value i.
 static void test_one_for_each_field(void **state)
 {
     (void)state;
     assert_int_equal(sg_config_field_count(), CLI_CONFIG_FIELDS);
     assert_int_equal(options[0].kind, CLI_HEADING);
-    for (size_t i = 0; i < CLI_CONFIG_FIELDS; i++) {
+    const cli_option *option = options;
+    for (size_t i = 0; i < CLI_CONFIG_FIELDS; i++, option++) {
         char name[64];
         snprintf(name, sizeof name, "%s", sg_config_field_at(i)->name);
         for (char *c = name; *c != '\0'; c++)
             if (*c == '_') *c = '-';
-        assert_string_equal(options[i + 1].name, name);
-        assert_ptr_equal(options[i + 1].value, &cli_config_values[i]);
-        assert_int_equal(options[i + 1].kind, CLI_STRING);
-        assert_true(options[i + 1].help[0] != '\0');
+        while (option->kind == CLI_HEADING)
+            option++;
+        assert_string_equal(option->name, name);
+        assert_ptr_equal(option->value, &cli_config_values[i]);
+        assert_int_equal(option->kind, CLI_STRING);
+        assert_true(option->help[0] != '\0');
     }
-    assert_null(options[CLI_CONFIG_FIELDS + 1].name);
+    assert_null(option->name);
+}
+
+// What --help says of a field: NULL where the family of --ffn has none such.
+static const char *described(const char *field)
+{
+    static char text[256];
+    static const cli_command command = {.name = "train", .options = options};
+    for (const cli_option *o = options; o->name != NULL; o++)
+        if (o->kind != CLI_HEADING && strcmp(o->name, field) == 0)
+            return o->describe(&command, o, text, sizeof text) ? text : NULL;
+    fail_msg("no option %s", field);
+    return NULL;
+}
+
+static void test_help_of_a_family(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(described("ffn"), ": mlp, glu, moe"));
+    assert_string_equal(described("ffn-neurons"), "; of peer, sgatlin");
+    assert_string_equal(described("ffn-layers"), "; not of mlp, glu");
+    assert_string_equal(described("hidden-size"), "");
+    give("ffn", "moe");
+    assert_null(described("ffn-neurons"));
+    assert_string_equal(described("ffn-experts"), "; 1 to 65536 (default: 8)");
+    assert_string_equal(described("ffn-score"), "; softmax, sigmoid (default: softmax)");
+    assert_string_equal(described("hidden-size"), " (default: 128)"); // of the demo
+}
+
+// Every field that a family is said to have changes it, every other is refused.
+static void test_help_is_true(void **state)
+{
+    (void)state;
+    for (size_t f = 0; sg_config_family(f) != NULL; f++)
+        for (size_t i = 0; i < CLI_CONFIG_FIELDS; i++) {
+            char takes[256];
+            const char *field = sg_config_field_at(i)->name, *family = sg_config_family(f);
+            const bool has = sg_config_takes(family, field, takes, sizeof takes);
+            sg_preset preset;
+            sg_error err = {0};
+            if (strncmp(field, "ffn_", 4) != 0 || sg_config_field_at(i)->kind != SG_FIELD_INT)
+                continue;
+            forget(NULL);
+            give("ffn", family);
+            // Other layers and shared experts have a size where there are any.
+            if (sg_config_takes(family, "ffn_shared_experts", takes, sizeof takes))
+                give("ffn_shared_experts", "1");
+            if (sg_config_takes(family, "ffn_layers", takes, sizeof takes))
+                give("ffn_layers", "every:2");
+            give(field, "3");
+            assert_int_equal(sg_preset_find("demo", &preset, NULL), SG_OK);
+            const bool refused = cli_config_apply(&preset, 0, &err) != SG_OK &&
+                                 strstr(err.message, "expected none") != NULL;
+            if (refused == has) fail_msg("%s of %s: %s", field, family, err.message);
+        }
 }
 
 static sg_preset apply(const char *name, int64_t seq_len)
@@ -135,6 +192,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_one_for_each_field, forget),
+        cmocka_unit_test_setup(test_help_of_a_family, forget),
+        cmocka_unit_test_setup(test_help_is_true, forget),
         cmocka_unit_test_setup(test_nothing_given, forget),
         cmocka_unit_test_setup(test_family_goes_first, forget),
         cmocka_unit_test_setup(test_heads_follow, forget),
