@@ -46,7 +46,7 @@ sg_status sg_tokenizer_decode(const sg_tokenizer *t, const int32_t *ids, size_t 
            sg_bytes_add(&out, "", 1); // the NUL
     sg_decoding_close(&steps);
     if (fine && !options->raw && sg_utf8_valid_prefix(out.data, out.count) != out.count) {
-        fine = sg_utf8_repair(out.data, out.count, &repaired);
+        fine = sg_utf8_repair(out.data, out.count, &repaired, NULL);
         sg_free(out.data);
         out = repaired;
     }
@@ -112,7 +112,7 @@ static sg_status decode_hand_out(sg_decoder *d, size_t ready, const char **text,
 {
     d->out.count = 0;
     bool fine = d->options.raw ? sg_bytes_add(&d->out, d->pending.data, ready)
-                               : sg_utf8_repair(d->pending.data, ready, &d->out);
+                               : sg_utf8_repair(d->pending.data, ready, &d->out, NULL);
     if (!fine || !sg_bytes_add(&d->out, "", 1))
         return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
     d->pending.count -= ready;

@@ -229,7 +229,7 @@ sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, s
     if (options == NULL) options = &plain;
     sg_bytes repaired = {0};
     if (sg_utf8_valid_prefix(text, bytes) != bytes) {
-        if (!sg_utf8_repair(text, bytes, &repaired)) {
+        if (!sg_utf8_repair(text, bytes, &repaired, NULL)) {
             sg_free(repaired.data);
             return encode_no_memory(err);
         }

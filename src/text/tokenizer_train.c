@@ -28,7 +28,7 @@ static bool train_read_document(train_reader *r, const sg_tokenizer_train_option
 {
     if (sg_utf8_valid_prefix(text, bytes) != bytes) {
         r->repaired.count = 0;
-        if (!sg_utf8_repair(text, bytes, &r->repaired)) return false;
+        if (!sg_utf8_repair(text, bytes, &r->repaired, NULL)) return false;
         text = r->repaired.data;
         bytes = r->repaired.count;
     }

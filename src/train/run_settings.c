@@ -76,7 +76,7 @@ sg_status sg_run_settings_write(const sg_run_settings *s, const char *run_folder
 {
     const char *text = command ? command : "";
     sg_bytes repaired = {0}; // for people to read, and need not be UTF-8
-    if (!sg_utf8_repair(text, strlen(text), &repaired))
+    if (!sg_utf8_repair(text, strlen(text), &repaired, NULL))
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for run.json");
     sg_json_setup();
     json_t *object = json_pack("{s:s, s:s, s:s, s:s%, s:I, s:I, s:{s:s, s:s, s:I, s:I}}", "sgatlin",

@@ -36,7 +36,7 @@ static void test_utf8_round_trip(void **state)
 static void check_repair(const char *text, size_t bytes, const char *expected)
 {
     sg_bytes out = {0};
-    assert_true(sg_utf8_repair(text, bytes, &out));
+    assert_true(sg_utf8_repair(text, bytes, &out, NULL));
     assert_int_equal(out.count, strlen(expected));
     assert_memory_equal(out.data, expected, out.count);
     sg_free(out.data);
