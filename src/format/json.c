@@ -1,46 +1,27 @@
-// JSON over jansson. Its parser does not survive every failing allocation (2.14 reads past a buffer
-// that did not grow), so growth of strings is met from a reserve taken beforehand.
+// Typed access to jansson's values, and their text.
 #include "format/json.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
 
-// jansson reports some failed allocations as syntax errors or not at all; this tells them apart.
+// jansson does not report every failed allocation; this tells.
 static _Thread_local bool json_starved;
-
-// When the buffer in which jansson's parser collects a string cannot grow, the parser (2.14) reads
-// behind its end. While parsing, such requests, of a power of two bytes, are therefore met from a
-// reserve that is big enough for the longest string; the parse fails afterwards all the same.
-static _Thread_local char *json_reserve;
-static _Thread_local size_t json_reserve_used, json_reserve_bytes;
 
 static void *json_alloc(size_t bytes)
 {
     void *pointer = sg_alloc(bytes);
-    if (pointer != NULL) return pointer;
-    json_starved = true;
-    size_t rounded = (bytes + 15) & ~(size_t)15;
-    bool grows = bytes >= 16 && (bytes & (bytes - 1)) == 0;
-    if (json_reserve == NULL || !grows || rounded > json_reserve_bytes - json_reserve_used)
-        return NULL;
-    pointer = json_reserve + json_reserve_used;
-    json_reserve_used += rounded;
+    if (pointer == NULL) json_starved = true;
     return pointer;
-}
-
-static void json_release(void *pointer)
-{
-    uintptr_t at = (uintptr_t)pointer, low = (uintptr_t)json_reserve;
-    bool reserved = json_reserve != NULL && at >= low && at < low + json_reserve_bytes;
-    if (!reserved) sg_free(pointer);
 }
 
 static void json_setup_once(void)
 {
-    json_set_alloc_funcs(json_alloc, json_release);
+    json_set_alloc_funcs(json_alloc, sg_free);
     json_object_seed(0x5347); // a fixed seed: nothing here depends on the order of hashing
 }
 
@@ -48,36 +29,6 @@ void sg_json_setup(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, json_setup_once);
-}
-
-sg_status sg_json_parse(const char *text, size_t bytes, const char *name, json_t **value,
-                        sg_error *err)
-{
-    sg_json_setup();
-    json_error_t problem;
-    json_starved = false;
-    *value = NULL;
-    // Doubling from 16 bytes to hold the longest string takes less than four times its length.
-    if (bytes > SIZE_MAX / 8)
-        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
-    json_reserve_bytes = 4 * bytes + 4096;
-    json_reserve_used = 0;
-    json_reserve = sg_alloc(json_reserve_bytes);
-    if (json_reserve == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
-    *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
-                        &problem);
-    if (json_starved) { // jansson may go on with a character left out
-        json_decref(*value);
-        *value = NULL;
-    }
-    sg_free(json_reserve); // nothing of it is in use: what a starved parse made is gone
-    json_reserve = NULL;
-    if (*value != NULL) return SG_OK;
-    if (json_starved || json_error_code(&problem) == json_error_out_of_memory)
-        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory while reading JSON", name);
-    return sg_fail(err, SG_ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s", name,
-                   problem.line, problem.column, problem.text);
 }
 
 sg_status sg_json_read(const char *path, size_t limit, json_t **value, sg_error *err)
@@ -89,6 +40,12 @@ sg_status sg_json_read(const char *path, size_t limit, json_t **value, sg_error 
     sg_status status = sg_json_parse(text, bytes, path, value, err);
     sg_free(text);
     return status;
+}
+
+// The digits of a number that no type holds, or NULL: it is something else.
+static const char *json_unheld_digits(const json_t *value)
+{
+    return json_string_value(json_object_getn(value, SG_JSON_UNHELD, sizeof SG_JSON_UNHELD - 1));
 }
 
 static const char *json_kind(const json_t *value)
@@ -134,6 +91,10 @@ static sg_status json_find(const json_t *object, const char *name, const char *k
 static sg_status json_wrong(const char *name, const char *key, const json_t *value,
                             const char *expected, sg_error *err)
 {
+    const char *digits = json_unheld_digits(value);
+    if (digits != NULL)
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found %.40s, expected %s", name, key,
+                       digits, expected);
     return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found %s, expected %s", name, key,
                    json_kind(value), expected);
 }
@@ -144,7 +105,13 @@ sg_status sg_json_get_int(const json_t *object, const char *name, const char *ke
     json_t *value;
     SG_TRY(json_find(object, name, key, required, "an integer", &value, err));
     if (value == NULL) return SG_OK;
-    if (!json_is_integer(value)) return json_wrong(name, key, value, "an integer", err);
+    if (!json_is_integer(value)) {
+        char expected[80];
+        snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)low,
+                 (long long)high);
+        bool bounds = json_unheld_digits(value) != NULL;
+        return json_wrong(name, key, value, bounds ? expected : "an integer", err);
+    }
     int64_t number = json_integer_value(value);
     if (number < low || number > high)
         return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found %lld, expected %lld to %lld", name,
@@ -159,8 +126,12 @@ sg_status sg_json_get_number(const json_t *object, const char *name, const char 
     json_t *value;
     SG_TRY(json_find(object, name, key, required, "a number", &value, err));
     if (value == NULL) return SG_OK;
-    if (!json_is_number(value)) return json_wrong(name, key, value, "a number", err);
-    *out = json_number_value(value);
+    const char *digits = json_unheld_digits(value); // an integer beyond 64 bits is a double's
+    double number = digits != NULL ? sg_json_double(digits) : json_number_value(value);
+    if ((digits == NULL && !json_is_number(value)) || !isfinite(number))
+        return json_wrong(name, key, value,
+                          digits != NULL ? "a number that a double holds" : "a number", err);
+    *out = number;
     return SG_OK;
 }
 
@@ -190,7 +161,8 @@ sg_status sg_json_get_object(const json_t *object, const char *name, const char 
                              json_t **out, sg_error *err)
 {
     SG_TRY(json_find(object, name, key, required, "an object", out, err));
-    if (*out != NULL && !json_is_object(*out)) return json_wrong(name, key, *out, "an object", err);
+    if (*out != NULL && (!json_is_object(*out) || json_unheld_digits(*out) != NULL))
+        return json_wrong(name, key, *out, "an object", err);
     return SG_OK;
 }
 
@@ -200,6 +172,32 @@ sg_status sg_json_get_array(const json_t *object, const char *name, const char *
     SG_TRY(json_find(object, name, key, required, "an array", out, err));
     if (*out != NULL && !json_is_array(*out)) return json_wrong(name, key, *out, "an array", err);
     return SG_OK;
+}
+
+// Puts digits in the place of the objects that keep them, in the text that jansson wrote.
+static void json_write_unheld(char *text)
+{
+    static const char key[] = "\"\\u0000number\"";
+    char *out = text, *from = text;
+    for (char *at; (at = strstr(from, key)) != NULL;) {
+        char *value = at + sizeof key - 1;
+        if (*value == ':') { // else it is a string like any other
+            char *begin = at;
+            while (*begin != '{')
+                begin--;
+            memmove(out, from, (size_t)(begin - from));
+            out += begin - from;
+            char *digits = strchr(value, '"') + 1, *end = strchr(digits, '"');
+            memmove(out, digits, (size_t)(end - digits));
+            out += end - digits;
+            from = strchr(end, '}') + 1;
+        } else {
+            memmove(out, from, (size_t)(value - from));
+            out += value - from;
+            from = value;
+        }
+    }
+    memmove(out, from, strlen(from) + 1);
 }
 
 sg_status sg_json_text(const json_t *value, bool pretty, char **text, sg_error *err)
@@ -212,5 +210,6 @@ sg_status sg_json_text(const json_t *value, bool pretty, char **text, sg_error *
         *text = NULL;
     }
     if (*text == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory while writing JSON");
+    json_write_unheld(*text);
     return SG_OK;
 }
