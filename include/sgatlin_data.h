@@ -10,34 +10,58 @@ extern "C" {
 #endif
 
 typedef enum sg_corpus_kind {
-    SG_CORPUS_AUTO = 0, // by the name: .jsonl, .ndjson and .json are JSON lines, all else is text
+    SG_CORPUS_AUTO = 0, // by the name, in letters of any case: .jsonl, .ndjson and .json are JSON
+                        // lines, all else is text
     SG_CORPUS_TEXT = 1,
-    SG_CORPUS_JSONL = 2
+    SG_CORPUS_JSONL =
+        2, // an object a line; or, where the first thing in the file is '[', one array of
+           // objects over any number of lines
+    SG_CORPUS_LINES = 3 // each line is a document, without its line end, "\n" or "\r\n"
 } sg_corpus_kind;
+
+// What to do where a text is not UTF-8: a byte, an unpaired surrogate ("\ud83d" in JSON, or in UTF-16).
+typedef enum sg_bad_text {
+    SG_BAD_TEXT_REPLACE = 0, // U+FFFD in the place of each maximal ill-formed subpart, as Python's
+                             // decode("utf-8", "replace") does; counted
+    SG_BAD_TEXT_SKIP = 1,    // the document is left out; counted
+    SG_BAD_TEXT_STOP = 2     // SG_ERR_FORMAT, which names the file and the line
+} sg_bad_text;
 
 // How documents are read from files. A path is a plain, gzip or zstd file (told apart by their
 // first bytes), or "-" for the standard input; names ending in .gz or .zst are named after what is
-// inside.
+// inside. Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark; the mark is taken off.
 typedef struct sg_corpus_options {
     sg_corpus_kind kind;
     const char *separator; // text: the line between documents; NULL: each file is one document
     const char *field;     // JSON lines: the member that holds the text
-    size_t max_document;   // longest document, and longest line of JSON, in bytes
+    size_t max_document;   // longest document, and longest line or element of JSON, in bytes
+    sg_bad_text bad_text;
+    bool
+        keep_empty; // hand out documents of nothing but white space too. Training on them teaches that
+                    // a text may end at once; what published training loops do, which drop none
 } sg_corpus_options;
 
-// AUTO, "<|endoftext|>", "text", 64 MiB.
+// AUTO, "<|endoftext|>", "text", 64 MiB, REPLACE, false.
 SG_API sg_corpus_options sg_corpus_options_default(void);
 
 // Documents read one after the other from any number of files, in memory bounded by the longest.
 // A text document loses the one line end in front of its separator, or at the end of its file;
-// without a separator it is the file as it is. Documents of nothing but white space are left out. A
-// byte order mark at the start of a file is dropped. Text is not checked to be UTF-8; JSON must be.
+// without a separator it is the file as it is. What lies behind the last separator is a document only
+// if it is more than white space. Documents are UTF-8 whatever the file holds. Of JSON only the
+// field is read: other members may hold any number, and text that is no UTF-8 unless that stops.
 typedef struct sg_corpus sg_corpus;
 typedef struct sg_document {
     const char *text; // no NUL behind it; valid until the next call; NULL after the last document
     size_t bytes;
     size_t file; // index of its path
 } sg_document;
+
+// What was not handed out as it stood.
+typedef struct sg_text_counts {
+    int64_t replaced; // places that became U+FFFD
+    int64_t skipped;  // documents left out because they are not UTF-8
+    int64_t empty;    // documents left out because they are nothing but white space
+} sg_text_counts;
 
 // Opens a list of paths ("-" at most once). Every path but "-" is looked up at once, so that a
 // wrong name fails now and not after hours. options may be NULL.
@@ -50,6 +74,8 @@ SG_API void sg_corpus_close(sg_corpus *corpus);
 SG_API sg_status sg_corpus_next(sg_corpus *corpus, sg_document *document, sg_error *err);
 // The same as an sg_text_source for sg_tokenizer_train: `corpus` is an sg_corpus.
 SG_API sg_status sg_corpus_text(void *corpus, const char **text, size_t *bytes, sg_error *err);
+// Of what was read so far.
+SG_API sg_text_counts sg_corpus_counts(const sg_corpus *corpus);
 // Bytes read from the files (as stored) and their sum; total is 0 when the standard input is one.
 SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total);
 

@@ -1,46 +1,11 @@
-// Cutting a stream into documents, at separator lines or at JSON lines, with bad lines named by file
-// and number.
-#include "text/corpus.h"
-
-#include <stdio.h>
+// Cutting a stream of text into documents, at separator lines or at every line.
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "format/json.h"
-#include "text/source.h"
-#include "sgatlin_data.h"
+#include "text/corpus_inside.h"
 
 enum { corpus_chunk = 1 << 17 };
-
-struct sg_corpus {
-    sg_corpus_options options;
-    char *separator; // NULL: each file is one document
-    size_t separator_bytes;
-    char *field;
-    char **paths;
-    size_t count;
-    size_t file; // index of the path being read, or of the next one
-    bool in_memory;
-    const void *memory;
-    size_t memory_bytes;
-    int64_t done;  // stored bytes of the files finished
-    int64_t total; // 0: not known
-
-    sg_source *source; // NULL between files
-    bool lines_of_json;
-    bool source_end;
-    // The window of content not yet handed out. Content byte `offset` of the file is at buffer[0].
-    char *buffer;
-    size_t capacity;
-    size_t used;
-    size_t document; // where the document (or the line of JSON) starts
-    size_t line;     // where the line being looked at starts
-    size_t seen;     // no line end between `line` and here
-    int64_t offset;
-    int64_t line_number; // of the line at `line`, from 1
-    json_t *value;       // owns the text of the document handed out last
-};
 
 sg_corpus_options sg_corpus_options_default(void)
 {
@@ -54,28 +19,26 @@ sg_corpus_options sg_corpus_options_default(void)
 
 // ---- opening ----------------------------------------------------------------------------------
 
-static bool corpus_name_ends(const char *name, size_t bytes, const char *ending)
+static sg_corpus_kind corpus_kind_of(const sg_corpus *corpus, const char *name)
 {
-    size_t n = strlen(ending);
-    return bytes >= n && memcmp(name + bytes - n, ending, n) == 0;
-}
-
-static bool corpus_is_json(const sg_corpus *corpus, const char *name)
-{
-    if (corpus->options.kind != SG_CORPUS_AUTO) return corpus->options.kind == SG_CORPUS_JSONL;
+    static const char *const json[] = {".jsonl", ".ndjson", ".json"};
+    if (corpus->options.kind != SG_CORPUS_AUTO) return corpus->options.kind;
     size_t n = strlen(name);
-    if (corpus_name_ends(name, n, ".gz")) n -= 3;
-    if (corpus_name_ends(name, n, ".zst")) n -= 4;
-    return corpus_name_ends(name, n, ".jsonl") || corpus_name_ends(name, n, ".ndjson") ||
-           corpus_name_ends(name, n, ".json");
+    if (sg_name_ends(name, n, ".gz")) n -= 3;
+    if (sg_name_ends(name, n, ".zst")) n -= 4;
+    for (size_t i = 0; i < sizeof json / sizeof *json; i++)
+        if (sg_name_ends(name, n, json[i])) return SG_CORPUS_JSONL;
+    return SG_CORPUS_TEXT;
 }
 
 static sg_status corpus_check_options(const sg_corpus_options *options, sg_error *err)
 {
-    if (options->kind != SG_CORPUS_AUTO && options->kind != SG_CORPUS_TEXT &&
-        options->kind != SG_CORPUS_JSONL)
-        return sg_fail(err, SG_ERR_ARGUMENT, "corpus kind: found %d, expected 0, 1 or 2",
+    if ((int)options->kind < SG_CORPUS_AUTO || options->kind > SG_CORPUS_LINES)
+        return sg_fail(err, SG_ERR_ARGUMENT, "corpus kind: found %d, expected 0 to 3",
                        (int)options->kind);
+    if ((int)options->bad_text < SG_BAD_TEXT_REPLACE || options->bad_text > SG_BAD_TEXT_STOP)
+        return sg_fail(err, SG_ERR_ARGUMENT, "bad text: found %d, expected replace, skip or stop",
+                       (int)options->bad_text);
     if (options->separator != NULL &&
         (options->separator[0] == '\0' || strpbrk(options->separator, "\r\n") != NULL))
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -168,8 +131,9 @@ sg_status sg_corpus_open_memory(const void *data, size_t bytes, const char *name
 void sg_corpus_close(sg_corpus *corpus)
 {
     if (corpus == NULL) return;
-    sg_source_close(corpus->source);
+    sg_decoded_close(corpus->source);
     json_decref(corpus->value);
+    sg_free(corpus->repaired.data);
     if (corpus->paths != NULL) {
         for (size_t i = 0; i < corpus->count; i++)
             sg_free(corpus->paths[i]);
@@ -183,27 +147,32 @@ void sg_corpus_close(sg_corpus *corpus)
 
 void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total)
 {
-    *done = corpus->done + (corpus->source ? sg_source_position(corpus->source) : 0);
+    *done = corpus->done + (corpus->source ? sg_decoded_position(corpus->source) : 0);
     *total = corpus->total;
+}
+
+sg_text_counts sg_corpus_counts(const sg_corpus *corpus)
+{
+    return corpus->counts;
 }
 
 // ---- the window over one file -------------------------------------------------------------------
 
-static const char *corpus_path(const sg_corpus *corpus)
+const char *sg_corpus_path(const sg_corpus *corpus)
 {
     const char *path = corpus->paths[corpus->file];
     return strcmp(path, "-") == 0 ? "standard input" : path;
 }
 
-// Reads more content behind what is there, dropping what was handed out.
-static sg_status corpus_fill(sg_corpus *corpus, sg_error *err)
+sg_status sg_corpus_fill(sg_corpus *corpus, sg_error *err)
 {
+    static const char *const names[] = {"", "document", "line", "line"};
     // A separator line may stand unfinished behind a document of the full length.
     size_t held = corpus->used - corpus->document;
     if (held > corpus->options.max_document + corpus->separator_bytes + 4)
         return sg_fail(
             err, SG_ERR_FORMAT, "%s: the %s at byte %lld is longer than the limit of %zu bytes",
-            corpus_path(corpus), corpus->lines_of_json ? "line" : "document",
+            sg_corpus_path(corpus), corpus->array ? "element" : names[corpus->kind],
             (long long)(corpus->offset + (int64_t)corpus->document), corpus->options.max_document);
     if (corpus->document > 0) {
         size_t drop = corpus->document;
@@ -217,10 +186,10 @@ static sg_status corpus_fill(sg_corpus *corpus, sg_error *err)
     if (corpus->capacity - corpus->used < corpus_chunk / 4 &&
         !sg_grow((void **)&corpus->buffer, &corpus->capacity, corpus->used + corpus_chunk, 1))
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a document of %zu bytes",
-                       corpus_path(corpus), corpus->used);
+                       sg_corpus_path(corpus), corpus->used);
     size_t got;
-    SG_TRY(sg_source_read(corpus->source, corpus->buffer + corpus->used,
-                          corpus->capacity - corpus->used, &got, err));
+    SG_TRY(sg_decoded_read(corpus->source, corpus->buffer + corpus->used,
+                           corpus->capacity - corpus->used, &got, err));
     corpus->used += got;
     corpus->source_end = got == 0;
     return SG_OK;
@@ -230,33 +199,28 @@ static sg_status corpus_start_file(sg_corpus *corpus, sg_error *err)
 {
     const char *path = corpus->paths[corpus->file];
     if (corpus->in_memory)
-        SG_TRY(sg_source_open_memory(corpus->memory, corpus->memory_bytes, path, &corpus->source,
-                                     err));
+        SG_TRY(sg_decoded_open_memory(corpus->memory, corpus->memory_bytes, path, &corpus->source,
+                                      err));
     else
-        SG_TRY(sg_source_open(path, &corpus->source, err));
-    corpus->lines_of_json = corpus_is_json(corpus, path);
-    corpus->source_end = false;
+        SG_TRY(sg_decoded_open(path, &corpus->source, err));
+    corpus->kind = corpus_kind_of(corpus, path);
+    corpus->source_end = corpus->ended = corpus->array = corpus->array_begun = false;
     corpus->used = corpus->document = corpus->line = corpus->seen = 0;
     corpus->offset = 0;
-    corpus->line_number = 1;
-    while (corpus->used < 3 && !corpus->source_end)
-        SG_TRY(corpus_fill(corpus, err));
-    if (corpus->used >= 3 && memcmp(corpus->buffer, "\xef\xbb\xbf", 3) == 0)
-        corpus->document = corpus->line = corpus->seen = 3;
-    return SG_OK;
+    corpus->line_number = corpus->document_line = 1;
+    SG_TRY(sg_corpus_fill(corpus, err));
+    return corpus->kind == SG_CORPUS_JSONL ? sg_corpus_json_start(corpus, err) : SG_OK;
 }
 
 static void corpus_finish_file(sg_corpus *corpus)
 {
-    corpus->done += sg_source_position(corpus->source);
-    sg_source_close(corpus->source);
+    corpus->done += sg_decoded_position(corpus->source);
+    sg_decoded_close(corpus->source);
     corpus->source = NULL;
     corpus->file++;
 }
 
-// Moves `seen` to the next line end, reading as needed. *found is false when the file ended first;
-// the last line then reaches to `used`.
-static sg_status corpus_find_line_end(sg_corpus *corpus, bool *found, sg_error *err)
+sg_status sg_corpus_line_end(sg_corpus *corpus, bool *found, sg_error *err)
 {
     for (;;) {
         const char *from = corpus->buffer + corpus->seen;
@@ -264,13 +228,13 @@ static sg_status corpus_find_line_end(sg_corpus *corpus, bool *found, sg_error *
         *found = at != NULL;
         corpus->seen = at ? corpus->seen + (size_t)(at - from) : corpus->used;
         if (at != NULL || corpus->source_end) return SG_OK;
-        SG_TRY(corpus_fill(corpus, err));
+        SG_TRY(sg_corpus_fill(corpus, err));
     }
 }
 
 // ---- documents --------------------------------------------------------------------------------
 
-static bool corpus_is_blank(const char *text, size_t bytes)
+bool sg_corpus_is_blank(const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
         if (memchr(" \t\r\n\v\f", text[i], 6) == NULL) return false;
@@ -285,7 +249,46 @@ static size_t corpus_without_line_end(const char *text, size_t bytes)
     return bytes;
 }
 
-static sg_status corpus_hand_out(const sg_corpus *corpus, size_t start, size_t end, bool trim,
+// The text at `text` is not UTF-8 from `good` on: the line of that is counted from the document's.
+static sg_status corpus_stop(const sg_corpus *corpus, const char *text, size_t good, sg_error *err)
+{
+    int64_t line = corpus->document_line;
+    for (size_t i = 0; i < good; i++)
+        line += text[i] == '\n';
+    if (sg_decoded_encoding(corpus->source) != SG_ENCODING_UTF8)
+        return sg_fail(err, SG_ERR_FORMAT,
+                       "%s:%lld: found half a character, expected UTF-16 or "
+                       "UTF-32, as its byte order mark says",
+                       sg_corpus_path(corpus), (long long)line);
+    return sg_fail(err, SG_ERR_FORMAT, "%s:%lld: found byte 0x%02x, expected UTF-8",
+                   sg_corpus_path(corpus), (long long)line, (unsigned char)text[good]);
+}
+
+// Makes *document UTF-8 as the options say; its text becomes NULL when it is left out.
+static sg_status corpus_check(sg_corpus *corpus, sg_document *document, sg_error *err)
+{
+    size_t good = sg_utf8_valid_prefix(document->text, document->bytes);
+    if (good == document->bytes) return SG_OK;
+    if (corpus->options.bad_text == SG_BAD_TEXT_STOP)
+        return corpus_stop(corpus, document->text, good, err);
+    if (corpus->options.bad_text == SG_BAD_TEXT_SKIP) {
+        corpus->counts.skipped++;
+        *document = (sg_document){0};
+        return SG_OK;
+    }
+    corpus->repaired.count = 0;
+    if (!sg_utf8_repair(document->text, document->bytes, &corpus->repaired,
+                        &corpus->counts.replaced))
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a document of %zu bytes",
+                       sg_corpus_path(corpus), document->bytes);
+    document->text = corpus->repaired.data;
+    document->bytes = corpus->repaired.count;
+    return SG_OK;
+}
+
+// document->text stays NULL when the document is left out. `cut`: a separator, or a line end, stands
+// behind it; else it is what the file ends with.
+static sg_status corpus_hand_out(sg_corpus *corpus, size_t start, size_t end, bool trim, bool cut,
                                  sg_document *document, sg_error *err)
 {
     const char *text = corpus->buffer + start;
@@ -293,11 +296,15 @@ static sg_status corpus_hand_out(const sg_corpus *corpus, size_t start, size_t e
     if (bytes > corpus->options.max_document)
         return sg_fail(err, SG_ERR_FORMAT,
                        "%s: the document at byte %lld has %zu bytes, more than the limit of %zu",
-                       corpus_path(corpus), (long long)(corpus->offset + (int64_t)start), bytes,
+                       sg_corpus_path(corpus), (long long)(corpus->offset + (int64_t)start), bytes,
                        corpus->options.max_document);
-    if (corpus_is_blank(text, bytes)) return SG_OK; // document->text stays NULL
+    if (sg_corpus_is_blank(text, bytes)) {
+        bool counts = cut || !trim || (corpus->kind == SG_CORPUS_LINES && end > start);
+        if (!corpus->options.keep_empty) corpus->counts.empty += counts;
+        if (!corpus->options.keep_empty || !counts) return SG_OK;
+    }
     *document = (sg_document){.text = text, .bytes = bytes, .file = corpus->file};
-    return SG_OK;
+    return corpus_check(corpus, document, err);
 }
 
 static bool corpus_is_separator(const sg_corpus *corpus, size_t start, size_t end)
@@ -309,58 +316,27 @@ static bool corpus_is_separator(const sg_corpus *corpus, size_t start, size_t en
            memcmp(line, corpus->separator, bytes) == 0;
 }
 
-// The next document of the open text file; none when the file has ended.
+// The next document of the open file of text or lines; none when the file has ended.
 static sg_status corpus_next_text(sg_corpus *corpus, sg_document *document, sg_error *err)
 {
-    bool found = true;
-    while (found && document->text == NULL) {
-        SG_TRY(corpus_find_line_end(corpus, &found, err));
-        bool separator = corpus_is_separator(corpus, corpus->line, corpus->seen);
-        if (separator || !found) {
-            size_t end = separator ? corpus->line : corpus->used;
-            bool trim = corpus->separator != NULL;
-            SG_TRY(corpus_hand_out(corpus, corpus->document, end, trim, document, err));
+    const bool lines = corpus->kind == SG_CORPUS_LINES;
+    const bool trim = lines || corpus->separator != NULL;
+    while (!corpus->ended && document->text == NULL) {
+        bool found;
+        SG_TRY(sg_corpus_line_end(corpus, &found, err));
+        corpus->ended = !found;
+        bool cut = lines ? found : corpus_is_separator(corpus, corpus->line, corpus->seen);
+        if (cut || !found) {
+            size_t end = cut && !lines ? corpus->line : corpus->seen;
+            SG_TRY(corpus_hand_out(corpus, corpus->document, end, trim, cut, document, err));
         }
-        if (found) corpus->line = ++corpus->seen;
-        if (separator && found) corpus->document = corpus->line;
-        if (!found) corpus->document = corpus->line = corpus->seen = corpus->used;
-    }
-    return SG_OK;
-}
-
-static sg_status corpus_parse_line(sg_corpus *corpus, const char *line, size_t bytes,
-                                   sg_document *document, sg_error *err)
-{
-    char name[SG_PATH_MAX + 32];
-    snprintf(name, sizeof name, "%s:%lld", corpus_path(corpus), (long long)corpus->line_number);
-    SG_TRY(sg_json_parse(line, bytes, name, &corpus->value, err));
-    const char *text;
-    SG_TRY(sg_json_get_string(corpus->value, name, corpus->field, true, &text, err));
-    size_t length = json_string_length(json_object_get(corpus->value, corpus->field));
-    if (!corpus_is_blank(text, length))
-        *document = (sg_document){.text = text, .bytes = length, .file = corpus->file};
-    return SG_OK;
-}
-
-static sg_status corpus_next_json(sg_corpus *corpus, sg_document *document, sg_error *err)
-{
-    bool found = true;
-    while (found && document->text == NULL) {
-        SG_TRY(corpus_find_line_end(corpus, &found, err));
-        const char *line = corpus->buffer + corpus->line;
-        size_t bytes = corpus->seen - corpus->line;
-        if (bytes > corpus->options.max_document)
-            return sg_fail(err, SG_ERR_FORMAT,
-                           "%s:%lld: the line has %zu bytes, more than the limit of %zu",
-                           corpus_path(corpus), (long long)corpus->line_number, bytes,
-                           corpus->options.max_document);
-        json_decref(corpus->value);
-        corpus->value = NULL;
-        if (!corpus_is_blank(line, bytes))
-            SG_TRY(corpus_parse_line(corpus, line, bytes, document, err));
-        if (found) corpus->seen++;
-        corpus->document = corpus->line = corpus->seen;
-        corpus->line_number++;
+        corpus->seen += found;
+        corpus->line = corpus->seen;
+        corpus->line_number += found;
+        if (cut || !found) {
+            corpus->document = corpus->line;
+            corpus->document_line = corpus->line_number;
+        }
     }
     return SG_OK;
 }
@@ -370,8 +346,8 @@ sg_status sg_corpus_next(sg_corpus *corpus, sg_document *document, sg_error *err
     *document = (sg_document){0};
     while (corpus->source != NULL || corpus->file < corpus->count) {
         if (corpus->source == NULL) SG_TRY(corpus_start_file(corpus, err));
-        if (corpus->lines_of_json)
-            SG_TRY(corpus_next_json(corpus, document, err));
+        if (corpus->kind == SG_CORPUS_JSONL)
+            SG_TRY(sg_corpus_json_next(corpus, document, err));
         else
             SG_TRY(corpus_next_text(corpus, document, err));
         if (document->text != NULL) return SG_OK;

@@ -36,10 +36,15 @@ struct sg_source {
     bool zstd_pending; // the last output was full: more may wait inside
 };
 
-static bool source_ends_with(const char *name, const char *ending)
+bool sg_name_ends(const char *name, size_t bytes, const char *ending)
 {
-    size_t n = strlen(name), m = strlen(ending);
-    return n >= m && strcmp(name + n - m, ending) == 0;
+    size_t n = strlen(ending);
+    if (bytes < n) return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = name[bytes - n + i];
+        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != ending[i]) return false;
+    }
+    return true;
 }
 
 // Makes sure of at least one byte at `in`, or raw_end.
@@ -116,14 +121,14 @@ static sg_status source_start(sg_source *source, sg_error *err)
     const unsigned char *in = source->in;
     size_t n = source->in_bytes;
     bool gzip = n >= 2 && in[0] == 0x1f && in[1] == 0x8b;
-    bool named_zstd = source_ends_with(source->name, ".zst");
+    bool named_zstd = sg_name_ends(source->name, strlen(source->name), ".zst");
     // A zstd stream may also open with a skippable frame (0x184D2A50 to 5F), which text could
     // imitate; it counts only under a .zst name.
     bool zstd =
         n >= 4 &&
         ((in[0] == 0x28 && in[1] == 0xb5 && in[2] == 0x2f && in[3] == 0xfd) ||
          (named_zstd && (in[0] & 0xf0) == 0x50 && in[1] == 0x2a && in[2] == 0x4d && in[3] == 0x18));
-    if (source_ends_with(source->name, ".gz") && !gzip)
+    if (sg_name_ends(source->name, strlen(source->name), ".gz") && !gzip)
         return sg_fail(err, SG_ERR_FORMAT, "%s: found no gzip header, expected one after its name",
                        source->name);
     if (named_zstd && !zstd)

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "text/corpus.h"
 #include "sgatlin_data.h"
 
@@ -165,7 +166,8 @@ static void test_wrong_lines(void **state)
         {"{\"text\": 7}\n", "found an integer, expected a string"},
         {"[1]\n", "f.jsonl:2: found an array"},
         {"7", "f.jsonl:2: found an integer"},
-        {"{\"text\": \"\xff\"}", "f.jsonl:2"},
+        {"{\n  \"text\": \"x\"\n}\n", "f.jsonl:2: not valid JSON: line 1, column 2: the text ends, "
+                                      "expected a key in quotes (expected JSON lines, a whole"},
         {"{\"text\": \"a\"} x", "f.jsonl:2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -210,6 +212,185 @@ static void test_limits(void **state)
     options = sg_corpus_options_default();
     options.field = "";
     expect_error("a.txt", "x", 1, &options, SG_ERR_ARGUMENT, "field");
+}
+
+// Bytes that may hold NUL, read with a policy; what came of the counts.
+static sg_text_counts expect_bytes(const char *name, const void *data, size_t bytes,
+                                   const sg_corpus_options *options, const char *expected)
+{
+    char out[4096];
+    sg_corpus *corpus;
+    sg_error err = {0};
+    size_t used = 0;
+    sg_document document;
+    assert_int_equal(sg_corpus_open_memory(data, bytes, name, options, &corpus, &err), SG_OK);
+    for (;;) {
+        if (sg_corpus_next(corpus, &document, &err) != SG_OK) fail_msg("%s", err.message);
+        if (document.text == NULL) break;
+        used += (size_t)sprintf(out + used, "[%.*s]", (int)document.bytes, document.text);
+    }
+    out[used] = '\0';
+    sg_text_counts counts = sg_corpus_counts(corpus);
+    sg_corpus_close(corpus);
+    assert_string_equal(out, expected);
+    return counts;
+}
+
+#define BAD "\xef\xbf\xbd"
+
+// The same fault in plain text and in JSON, as a byte and as half a character.
+static void test_bad_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *data, *place;
+    } files[] = {{"a.txt", "fine\n<|endoftext|>\nx\ncaf\xe9 noir",
+                  "a.txt:4: found byte 0xe9, expected UTF-8"},
+                 {"a.jsonl", "{\"text\":\"fine\"}\n{\"text\":\"x\\ncaf\xe9 noir\"}\n",
+                  "a.jsonl:2: not valid"},
+                 {"a.jsonl", "{\"text\":\"fine\"}\n{\"text\":\"x\\ncaf\\ud83d noir\"}\n",
+                  "a.jsonl:2: not valid"},
+                 {"a.json", "[{\"text\":\"fine\"},\n{\"text\":\"x\\ncaf\\udc00 noir\"}]",
+                  "a.json:2: not valid"}};
+    int64_t live = sg_alloc_live();
+    sg_corpus_options options = sg_corpus_options_default();
+    assert_int_equal(options.bad_text, SG_BAD_TEXT_REPLACE);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        size_t bytes = strlen(files[i].data);
+        options.bad_text = SG_BAD_TEXT_REPLACE;
+        sg_text_counts counts = expect_bytes(files[i].name, files[i].data, bytes, &options,
+                                             "[fine][x\ncaf" BAD " noir]");
+        assert_int_equal(counts.replaced, 1);
+        assert_int_equal(counts.skipped, 0);
+        options.bad_text = SG_BAD_TEXT_SKIP;
+        counts = expect_bytes(files[i].name, files[i].data, bytes, &options, "[fine]");
+        assert_int_equal(counts.replaced, 0);
+        assert_int_equal(counts.skipped, 1);
+        options.bad_text = SG_BAD_TEXT_STOP;
+        expect_error(files[i].name, files[i].data, bytes, &options, SG_ERR_FORMAT, files[i].place);
+    }
+    // One U+FFFD for each maximal ill-formed subpart, and none for what nobody reads.
+    options.bad_text = SG_BAD_TEXT_REPLACE;
+    const char many[] = "\xf0\x9f\x98 \xc0\xaf \xed\xa0\x80";
+    sg_text_counts counts = expect_bytes("a.txt", many, strlen(many), &options,
+                                         "[" BAD " " BAD BAD " " BAD BAD BAD "]");
+    assert_int_equal(counts.replaced, 6);
+    const char unread[] =
+        "{\"id\":\"\xff\\ud800\",\"text\":\"a\",\"n\":[NaN,18446744073709551616]}";
+    counts = expect_bytes("a.jsonl", unread, strlen(unread), &options, "[a]");
+    assert_int_equal(counts.replaced, 0);
+    options.bad_text = (sg_bad_text)3;
+    expect_error("a.txt", "x", 1, &options, SG_ERR_ARGUMENT, "bad text");
+    assert_int_equal(sg_alloc_live(), live);
+}
+
+// h, e-acute, U+1F600, a line end, x; then what is no character.
+static void test_encodings(void **state)
+{
+    (void)state;
+    static const char little[] = "\xff\xfeh\0\xe9\0\x3d\xd8\x00\xde\n\0x\0";
+    static const char big[] = "\xfe\xff\0h\0\xe9\xd8\x3d\xde\x00\0\n\0x";
+    static const char little32[] = "\xff\xfe\0\0h\0\0\0\xe9\0\0\0\0\xf6\x01\0\n\0\0\0x\0\0\0";
+    static const char big32[] = "\0\0\xfe\xff\0\0\0h\0\0\0\xe9\0\x01\xf6\0\0\0\0\n\0\0\0x";
+    const char *same = "[h\xc3\xa9\xf0\x9f\x98\x80\nx]";
+    sg_corpus_options options = sg_corpus_options_default();
+    options.separator = NULL;
+#define READ(text, wanted) expect_bytes("a.txt", text, sizeof text - 1, &options, wanted)
+    READ(little, same);
+    READ(big, same);
+    READ(little32, same);
+    READ(big32, same);
+    sg_text_counts counts = READ("\xff\xfe\x3d\xd8x\0\x00\xde\x3d\xd8\x3d\xd8\x00\xdez",
+                                 "[" BAD "x" BAD BAD "\xf0\x9f\x98\x80" BAD "]");
+    assert_int_equal(counts.replaced, 4);
+    counts = READ("\xff\xfeh\0\x3d\xd8", "[h" BAD "]");
+    assert_int_equal(counts.replaced, 1);
+    READ("\0\0\xfe\xff\0\0\xd8\0\0\x11\0\0\0\0\0h\0", "[" BAD BAD "h" BAD "]");
+    options.bad_text = SG_BAD_TEXT_STOP;
+    expect_error("a.txt", "\xff\xfeh\0\n\0\x3d\xd8", 8, &options, SG_ERR_FORMAT,
+                 "a.txt:2: found half a character, expected UTF-16 or UTF-32");
+    READ("\xff\xfe", "");
+    // Lines of JSON and arrays go the same way.
+    static const char lines[] = "\xff\xfe{\0\"\0t\0e\0x\0t\0\"\0:\0\"\0\xe9\0\"\0}\0";
+    expect_bytes("a.jsonl", lines, sizeof lines - 1, &options, "[\xc3\xa9]");
+    // The mark was lost: nobody can be certain, and U+0000 is not what was meant.
+    expect_error("a.txt", "h\0e\0l\0l\0o\0", 10, NULL, SG_ERR_FORMAT, "a.txt: found NUL in every");
+    expect_error("a.txt", "\0h\0e\0l\0l\0o", 10, NULL, SG_ERR_FORMAT, "this is UTF-16 without");
+    expect_bytes("a.txt", "hell\0 in a text\n", 16, NULL, "[hell]"); // as printf shows it
+#undef READ
+    // Wherever a buffer ends.
+    enum { count = 100000 };
+    unsigned char *text = malloc(4 * count + 2);
+    assert_non_null(text);
+    memcpy(text, "\xff\xfe", 2);
+    for (size_t i = 0; i < count; i++) // U+10000 + i
+        memcpy(text + 2 + 4 * i,
+               (unsigned char[4]){(unsigned char)(i >> 10), (unsigned char)(0xD8 + (i >> 18)),
+                                  (unsigned char)i, (unsigned char)(0xDC + (i >> 8 & 3))},
+               4);
+    sg_corpus *corpus;
+    sg_document document;
+    assert_int_equal(sg_corpus_open_memory(text, 4 * count + 2, "a.txt", NULL, &corpus, NULL),
+                     SG_OK);
+    assert_int_equal(sg_corpus_next(corpus, &document, NULL), SG_OK);
+    assert_int_equal(document.bytes, 4 * count);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t code;
+        assert_int_equal(sg_utf8_decode(document.text + 4 * i, 4, &code), 4);
+        assert_int_equal(code, 0x10000 + i);
+    }
+    sg_corpus_close(corpus);
+    free(text);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    static const char *const json[] = {"a.JSONL", "a.Ndjson", "A.JSON", "a.jsonL"};
+    for (size_t i = 0; i < sizeof json / sizeof *json; i++)
+        expect(json[i], "{\"text\": \"x\"}\n", NULL, "[x]");
+    char packed[256];
+    size_t n = gzip_bytes("{\"text\":\"x\"}", 12, packed, sizeof packed);
+    expect_bytes("a.jsonl.GZ", packed, n, NULL, "[x]");
+    expect_error("a.GZ", "x", 1, NULL, SG_ERR_FORMAT, "no gzip header");
+    n = ZSTD_compress(packed, sizeof packed, "{\"text\":\"x\"}", 12, 3);
+    expect_bytes("a.Ndjson.ZST", packed, n, NULL, "[x]");
+    expect_error("a.Zst", "x", 1, NULL, SG_ERR_FORMAT, "no zstd header");
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    sg_corpus_options options = sg_corpus_options_default();
+    options.kind = SG_CORPUS_LINES;
+    expect("a.jsonl", "one\r\n\n two \n<|endoftext|>\nlast", &options,
+           "[one][ two ][<|endoftext|>][last]");
+    options.keep_empty = true;
+    expect("a.txt", "one\r\n\n \r\nlast\r", &options, "[one][][ ][last]");
+    expect("a.txt", "one\n", &options, "[one]");
+    expect("a.txt", "\n", &options, "[]");
+    expect("a.txt", "", &options, "");
+    options.bad_text = SG_BAD_TEXT_STOP;
+    expect_error("a.txt", "one\ntwo\n\xff\n", 10, &options, SG_ERR_FORMAT, "a.txt:3: found byte");
+}
+
+static void test_empty_documents(void **state)
+{
+    (void)state;
+    static const char text[] = "<|endoftext|>\n \n\t\n<|endoftext|>\nx\n<|endoftext|>\n\n";
+    static const char json[] = "{\"text\":\"\"}\n\n{\"text\":\" \"}\n{\"text\":\"x\"}\n";
+    sg_corpus_options options = sg_corpus_options_default();
+    sg_text_counts counts = expect_bytes("a.txt", text, sizeof text - 1, &options, "[x]");
+    assert_int_equal(counts.empty, 2);
+    counts = expect_bytes("a.jsonl", json, sizeof json - 1, &options, "[x]");
+    assert_int_equal(counts.empty, 2);
+    options.keep_empty = true;
+    counts = expect_bytes("a.txt", text, sizeof text - 1, &options, "[][ \n\t][x]");
+    assert_int_equal(counts.empty, 0);
+    expect_bytes("a.jsonl", json, sizeof json - 1, &options, "[][ ][x]");
+    options.separator = NULL;
+    expect_bytes("a.txt", "", 0, &options, "[]");
+    expect_bytes("a.txt", "\n", 1, &options, "[\n]");
 }
 
 // A corpus of many sizes, so that separators fall on every place of the read buffer.
@@ -262,6 +443,50 @@ static void check_sum(const char *const *paths, size_t count, uint64_t expected,
     assert_true(sum == expected);
     sg_corpus_close(corpus);
     assert_int_equal(sg_alloc_live(), live);
+}
+
+// Printed over many lines, or all on one; elements are found whatever their strings hold.
+static void test_arrays(void **state)
+{
+    (void)state;
+    expect("a.json", "[\n  {\"text\": \"one\"},\n  {\n    \"text\": \"t]w}o\\\"\"\n  }\n]\n", NULL,
+           "[one][t]w}o\"]");
+    expect("a.jsonl", "  [{\"text\":\"a\",\"b\":[{},[1]]},{\"text\":\" \"},{\"text\":\"c\"}]", NULL,
+           "[a][c]");
+    expect("a.json", "\xef\xbb\xbf[]\n", NULL, "");
+    static const char *const wrong[][2] = {
+        {"[\n1]", "f.json:2: found '1', expected an object"},
+        {"[{\"text\":\"a\"},]", "f.json:1: found ']', expected an object"},
+        {"[{\"text\":\"a\"}", "f.json:1: found the end, expected the rest of an element"},
+        {"[", "f.json:1: found the end, expected an object"},
+        {"[{\"text\":\"a\"}]\n\nx", "f.json:3: found 'x', expected nothing behind the array"},
+        {"[{\"text\":\"a\"}\n{\"text\":\"b\"}]",
+         "f.json:1: not valid JSON: line 2, column 1: found '{'"},
+        {"[{\"text\":\"a\"},\n\n{\"text\":7}]", "f.json:3: \"text\": found an integer"},
+        {"[{\"text\":\"a\"}}]", "f.json:1: found '}', expected ',' or ']'"},
+        {"[{\"text\":\"a]", "f.json:1: found the end"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        expect_error("f.json", wrong[i][0], strlen(wrong[i][0]), NULL, SG_ERR_FORMAT, wrong[i][1]);
+    // Longer than any buffer, and longer than is allowed.
+    size_t bytes, documents = 3000, used = 1;
+    uint64_t sum;
+    char *text = make_text(documents, &bytes, &sum), *json = malloc(2 * bytes + 40 * documents);
+    assert_non_null(json);
+    json[0] = '[';
+    for (char *at = text, *end; (end = strstr(at, "\n<|endoftext|>\n")) != NULL; at = end + 15) {
+        used += (size_t)sprintf(json + used, "%s\n {\"text\":\"", at == text ? "" : ",");
+        for (; at < end; at++)
+            used += (size_t)sprintf(json + used, *at == '\n' ? "\\n" : "%c", *at);
+        used += (size_t)sprintf(json + used, "\"}");
+    }
+    used += (size_t)sprintf(json + used, "\n]\n");
+    const char *path = put_file("big.json", json, used);
+    check_sum(&path, 1, sum, documents);
+    sg_corpus_options options = sg_corpus_options_default();
+    options.max_document = 100;
+    expect_error("f.json", json, used, &options, SG_ERR_FORMAT, "the element has");
+    free(text);
+    free(json);
 }
 
 static void test_storages(void **state)
@@ -421,17 +646,19 @@ static void test_allocation_failures(void **state)
     char packed[2][512];
     size_t n = gzip_bytes("a\n<|endoftext|>\nb", 17, packed[0], 512);
     size_t m = ZSTD_compress(packed[1], 512, "c\n<|endoftext|>\nd", 17, 3);
-    const char *paths[3] = {put_file("1.txt.gz", packed[0], n), put_file("2.txt.zst", packed[1], m),
-                            put_file("3.jsonl", "{\"text\":\"two\"}", 14)};
+    const char *paths[5] = {put_file("1.txt.gz", packed[0], n), put_file("2.txt.zst", packed[1], m),
+                            put_file("3.jsonl", "{\"text\":\"two\"}", 14),
+                            put_file("4.txt", "\xff\xfe\x3d\xd8", 4),
+                            put_file("5.json", "[{\"\\u0074ext\":\"e\"}]", 19)};
     size_t documents;
-    assert_int_equal(read_and_forget(paths, 3, &documents), SG_OK);
-    assert_int_equal(documents, 5);
+    assert_int_equal(read_and_forget(paths, 5, &documents), SG_OK);
+    assert_int_equal(documents, 7);
     int64_t live = sg_alloc_live();
     for (int64_t fail = 0;; fail++) {
         assert_true(fail < 1000);
         int64_t left = fail;
         sg_alloc_set_hook(fail_nth, &left);
-        sg_status status = read_and_forget(paths, 3, &documents);
+        sg_status status = read_and_forget(paths, 5, &documents);
         sg_alloc_set_hook(NULL, NULL);
         assert_int_equal(sg_alloc_live(), live);
         if (left >= 0) {
@@ -470,6 +697,12 @@ int main(void)
         cmocka_unit_test(test_json_lines),
         cmocka_unit_test(test_wrong_lines),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_bad_text),
+        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_empty_documents),
+        cmocka_unit_test(test_arrays),
         cmocka_unit_test(test_storages),
         cmocka_unit_test(test_many_files),
         cmocka_unit_test(test_real_stories),
