@@ -1,21 +1,15 @@
 // sgatlin data pack: text files into the packed rows that training reads.
 #include <string.h>
 
-#include "cli/cli.h"
-#include "sgatlin_data.h"
+#include "cli/reading.h"
 
 static const char *pack_tokenizer;
 static const char *pack_out;
 static const char *pack_mode = "concat";
-static const char *pack_format = "auto";
-static const char *pack_separator = "<|endoftext|>";
-static const char *pack_field = "text";
-static bool pack_no_separator;
 static bool pack_force;
 static int64_t pack_seq_len = 512;
 static int64_t pack_seed = 0;
 static int64_t pack_shard_bytes = (int64_t)256 << 20;
-static int64_t pack_max_document = (int64_t)64 << 20;
 static double pack_val_fraction = 0.01;
 
 static const cli_option pack_options[] = {
@@ -64,35 +58,6 @@ static const cli_option pack_options[] = {
      .kind = CLI_FLAG,
      .value = &pack_force,
      .help = "replace packed data that is already in DIR"},
-    {.kind = CLI_HEADING, .name = "", .help = "How files are read"},
-    {.name = "format",
-     .kind = CLI_STRING,
-     .value = &pack_format,
-     .argument = "KIND",
-     .choices = "auto|text|jsonl",
-     .help = "auto goes by the name: .jsonl, .ndjson and .json are JSON lines, the rest text"},
-    {.name = "separator",
-     .kind = CLI_STRING,
-     .value = &pack_separator,
-     .argument = "LINE",
-     .help = "text: the line between documents"},
-    {.name = "no-separator",
-     .kind = CLI_FLAG,
-     .value = &pack_no_separator,
-     .help = "text: each file is one document"},
-    {.name = "field",
-     .kind = CLI_STRING,
-     .value = &pack_field,
-     .argument = "NAME",
-     .help = "JSON lines: the member that holds the text"},
-    {.name = "max-document",
-     .kind = CLI_COUNT,
-     .value = &pack_max_document,
-     .argument = "BYTES",
-     .shown = "64Mi",
-     .help = "longest document, or line of JSON",
-     .low = 1,
-     .high = 1e12},
     {.name = "shard-bytes",
      .kind = CLI_COUNT,
      .value = &pack_shard_bytes,
@@ -101,6 +66,7 @@ static const cli_option pack_options[] = {
      .help = "size of one file of rows",
      .low = 1,
      .high = 1e15},
+    CLI_READING_OPTIONS,
     {0},
 };
 
@@ -110,7 +76,7 @@ static bool pack_progress(void *user, int64_t done, int64_t total)
     return !cli_stop_requested();
 }
 
-static sg_pack_options pack_fill_options(cli_progress *bar)
+static sg_pack_options pack_fill_options(const sg_corpus_options *reading, cli_progress *bar)
 {
     sg_pack_options options = sg_pack_options_default();
     options.seq_len = pack_seq_len;
@@ -119,12 +85,7 @@ static sg_pack_options pack_fill_options(cli_progress *bar)
     options.seed = (uint64_t)pack_seed;
     options.shard_bytes = pack_shard_bytes;
     options.force = pack_force;
-    options.corpus.kind = strcmp(pack_format, "jsonl") == 0  ? SG_CORPUS_JSONL
-                          : strcmp(pack_format, "text") == 0 ? SG_CORPUS_TEXT
-                                                             : SG_CORPUS_AUTO;
-    options.corpus.separator = pack_no_separator ? NULL : pack_separator;
-    options.corpus.field = pack_field;
-    options.corpus.max_document = (size_t)pack_max_document;
+    options.corpus = *reading;
     options.progress = pack_progress;
     options.progress_user = bar;
     return options;
@@ -137,15 +98,40 @@ static json_t *pack_split_json(const sg_split_info *split)
                      (json_int_t)split->dropped);
 }
 
+static json_t *pack_text_json(const sg_data_info *info)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "bytes", (json_int_t)info->text_bytes,
+                     "lost_bytes", (json_int_t)info->lost_bytes, "replaced",
+                     (json_int_t)info->text.replaced, "skipped_documents",
+                     (json_int_t)info->text.skipped, "empty_documents",
+                     (json_int_t)info->text.empty);
+}
+
+// What is in no row, or is not as one would think.
+static void pack_warn(const cli_args *args, const sg_data_info *info)
+{
+    const bool both = info->val_fraction > 0 && info->val_fraction < 1;
+    cli_reading_warn(args, &info->text);
+    cli_lost_warn(args, "text", info->lost_bytes, info->text_bytes);
+    if (info->split_rows)
+        cli_note(args, "no document was drawn into validation: it has the last rows of the last "
+                       "document");
+    if (both && info->split[SG_SPLIT_VAL].rows == 0)
+        cli_warn(args, "no row is left for validation: the text is one document%s",
+                 info->mode == SG_PACK_PAD ? ", which is one row" : " of one row");
+}
+
 static int pack_report(const cli_args *args, const sg_data_info *info)
 {
     const sg_split_info *train = &info->split[SG_SPLIT_TRAIN], *val = &info->split[SG_SPLIT_VAL];
+    pack_warn(args, info);
     if (args->json)
-        return cli_print_json(args,
-                              json_pack("{s:s, s:I, s:s, s:I, s:o, s:o}", "out", pack_out,
-                                        "seq_len", (json_int_t)info->seq_len, "mode", pack_mode,
-                                        "vocab_size", (json_int_t)info->vocab_size, "train",
-                                        pack_split_json(train), "val", pack_split_json(val)));
+        return cli_print_json(
+            args, json_pack("{s:s, s:I, s:s, s:I, s:o, s:o, s:b, s:o}", "out", pack_out, "seq_len",
+                            (json_int_t)info->seq_len, "mode", pack_mode, "vocab_size",
+                            (json_int_t)info->vocab_size, "train", pack_split_json(train), "val",
+                            pack_split_json(val), "split_rows", info->split_rows, "text",
+                            pack_text_json(info)));
     printf("%s: rows of %lld tokens, vocabulary %lld\n", pack_out, (long long)info->seq_len,
            (long long)info->vocab_size);
     for (int i = 0; i < 2; i++) {
@@ -160,8 +146,8 @@ static int pack_report(const cli_args *args, const sg_data_info *info)
 
 static int pack_run(const cli_args *args)
 {
-    if (pack_no_separator && cli_given(args, "separator"))
-        return cli_wrong(args, "--separator and --no-separator exclude each other");
+    sg_corpus_options reading;
+    if (!cli_reading_options(args, &reading)) return CLI_WRONG;
     cli_catch_signals();
     sg_error err = {0};
     sg_context *context = NULL;
@@ -172,7 +158,7 @@ static int pack_run(const cli_args *args)
     if (status == SG_OK) {
         cli_progress bar;
         cli_progress_begin(&bar, args, "packing", "B");
-        sg_pack_options options = pack_fill_options(&bar);
+        sg_pack_options options = pack_fill_options(&reading, &bar);
         status = sg_data_pack(context, tokenizer, args->operands, (size_t)args->count, &options,
                               pack_out, &info, &err);
         cli_progress_end(&bar);

@@ -1,21 +1,15 @@
 // sgatlin data tokenizer: learns a tokenizer from text files.
 #include <string.h>
 
-#include "cli/cli.h"
-#include "sgatlin_data.h"
+#include "cli/reading.h"
 
 static const char *learn_out;
-static const char *learn_format = "auto";
-static const char *learn_separator = "<|endoftext|>";
-static const char *learn_field = "text";
 static cli_strings learn_specials;
-static bool learn_no_separator;
 static bool learn_no_nfkc;
 static bool learn_no_prefix_space;
-static bool learn_full_alphabet;
+static bool learn_no_full_alphabet;
 static int64_t learn_vocab_size = 8192;
 static int64_t learn_min_frequency = 0;
-static int64_t learn_max_document = (int64_t)64 << 20;
 
 static const cli_option learn_options[] = {
     {.name = "vocab-size",
@@ -38,11 +32,11 @@ static const cli_option learn_options[] = {
      .argument = "TEXT",
      .help = "a special token, in place of <|pad|> and <|endoftext|>; they get the ids 0, 1 and "
              "so on"},
-    {.name = "full-alphabet",
+    {.name = "no-full-alphabet",
      .kind = CLI_FLAG,
-     .value = &learn_full_alphabet,
-     .help = "a token for each of the 256 bytes; without it bytes that do not occur get none and "
-             "vanish from text encoded later"},
+     .value = &learn_no_full_alphabet,
+     .help = "no token for bytes that do not occur, instead of one for each of the 256: such bytes "
+             "are lost from text encoded later"},
     {.name = "no-nfkc",
      .kind = CLI_FLAG,
      .value = &learn_no_nfkc,
@@ -58,35 +52,7 @@ static const cli_option learn_options[] = {
      .help = "do not merge pairs that are rarer",
      .low = 0,
      .high = 1e15},
-    {.kind = CLI_HEADING, .name = "", .help = "How files are read"},
-    {.name = "format",
-     .kind = CLI_STRING,
-     .value = &learn_format,
-     .argument = "KIND",
-     .choices = "auto|text|jsonl",
-     .help = "auto goes by the name: .jsonl, .ndjson and .json are JSON lines, the rest text"},
-    {.name = "separator",
-     .kind = CLI_STRING,
-     .value = &learn_separator,
-     .argument = "LINE",
-     .help = "text: the line between documents"},
-    {.name = "no-separator",
-     .kind = CLI_FLAG,
-     .value = &learn_no_separator,
-     .help = "text: each file is one document"},
-    {.name = "field",
-     .kind = CLI_STRING,
-     .value = &learn_field,
-     .argument = "NAME",
-     .help = "JSON lines: the member that holds the text"},
-    {.name = "max-document",
-     .kind = CLI_COUNT,
-     .value = &learn_max_document,
-     .argument = "BYTES",
-     .shown = "64Mi",
-     .help = "longest document, or line of JSON",
-     .low = 1,
-     .high = 1e12},
+    CLI_READING_OPTIONS,
     {0},
 };
 
@@ -97,6 +63,7 @@ typedef struct learn_state {
     cli_progress bar;
     bool merging;
     int64_t documents, bytes;
+    sg_text_counts counts;
 } learn_state;
 
 static sg_status learn_source(void *user, const char **text, size_t *bytes, sg_error *err)
@@ -128,23 +95,11 @@ static bool learn_progress(void *user, int32_t size, int32_t target)
     return !cli_stop_requested();
 }
 
-static sg_corpus_options learn_corpus_options(void)
+static sg_status learn_train(learn_state *s, const sg_corpus_options *reading,
+                             sg_tokenizer **tokenizer, sg_error *err)
 {
-    sg_corpus_options options = sg_corpus_options_default();
-    options.kind = strcmp(learn_format, "jsonl") == 0  ? SG_CORPUS_JSONL
-                   : strcmp(learn_format, "text") == 0 ? SG_CORPUS_TEXT
-                                                       : SG_CORPUS_AUTO;
-    options.separator = learn_no_separator ? NULL : learn_separator;
-    options.field = learn_field;
-    options.max_document = (size_t)learn_max_document;
-    return options;
-}
-
-static sg_status learn_train(learn_state *s, sg_tokenizer **tokenizer, sg_error *err)
-{
-    sg_corpus_options reading = learn_corpus_options();
     sg_status status =
-        sg_corpus_open(s->args->operands, (size_t)s->args->count, &reading, &s->corpus, err);
+        sg_corpus_open(s->args->operands, (size_t)s->args->count, reading, &s->corpus, err);
     if (status != SG_OK) return status;
     sg_tokenizer_train_options options = sg_tokenizer_train_options_default();
     options.vocab_size = (int32_t)learn_vocab_size;
@@ -154,26 +109,27 @@ static sg_status learn_train(learn_state *s, sg_tokenizer **tokenizer, sg_error 
     }
     options.nfkc = !learn_no_nfkc;
     options.prefix_space = !learn_no_prefix_space;
-    options.full_alphabet = learn_full_alphabet;
+    options.full_alphabet = !learn_no_full_alphabet;
     options.min_frequency = learn_min_frequency;
     options.progress = learn_progress;
     options.progress_user = s;
     cli_progress_begin(&s->bar, s->args, "counting words", "B");
     status = sg_tokenizer_train(&options, learn_source, s, tokenizer, err);
     cli_progress_end(&s->bar);
+    s->counts = sg_corpus_counts(s->corpus);
     sg_corpus_close(s->corpus);
     return status;
 }
 
 static int learn_run(const cli_args *args)
 {
-    if (learn_no_separator && cli_given(args, "separator"))
-        return cli_wrong(args, "--separator and --no-separator exclude each other");
+    sg_corpus_options reading;
+    if (!cli_reading_options(args, &reading)) return CLI_WRONG;
     cli_catch_signals();
     sg_error err = {0};
     learn_state state = {.args = args};
     sg_tokenizer *tokenizer = NULL;
-    sg_status status = learn_train(&state, &tokenizer, &err);
+    sg_status status = learn_train(&state, &reading, &tokenizer, &err);
     if (status == SG_OK) status = sg_tokenizer_save(tokenizer, learn_out, &err);
     if (status != SG_OK) {
         sg_tokenizer_free(tokenizer);
@@ -181,16 +137,22 @@ static int learn_run(const cli_args *args)
     }
     int32_t size = sg_tokenizer_vocab_size(tokenizer);
     sg_tokenizer_free(tokenizer);
+    cli_reading_warn(args, &state.counts);
     if (args->json)
-        return cli_print_json(args,
-                              json_pack("{s:s, s:i, s:I, s:I}", "out", learn_out, "vocab_size",
-                                        (int)size, "documents", (json_int_t)state.documents,
-                                        "bytes", (json_int_t)state.bytes));
+        return cli_print_json(
+            args, json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I}", "out", learn_out, "vocab_size",
+                            (int)size, "documents", (json_int_t)state.documents, "bytes",
+                            (json_int_t)state.bytes, "replaced", (json_int_t)state.counts.replaced,
+                            "skipped_documents", (json_int_t)state.counts.skipped,
+                            "empty_documents", (json_int_t)state.counts.empty));
     printf("%s/tokenizer.json: %d tokens from %lld documents, %lld bytes\n", learn_out, size,
            (long long)state.documents, (long long)state.bytes);
     if (size < learn_vocab_size)
         cli_note(args, "the text has nothing left to merge after %d of %lld tokens", size,
                  (long long)learn_vocab_size);
+    if (size > learn_vocab_size)
+        cli_note(args, "%d tokens in place of %lld: special tokens and bytes alone are as many",
+                 size, (long long)learn_vocab_size);
     return CLI_DONE;
 }
 

@@ -1,10 +1,9 @@
 // sgatlin eval: loss and perplexity of a model on packed data, or on a text.
-#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
-#include "sgatlin_data.h"
+#include "cli/reading.h"
 
 static struct {
     const char *model, *adapter, *data, *split, *text, *tokenizer, *weights;
@@ -101,6 +100,8 @@ static const cli_option options[] = {
      .argument = "DIR",
      .shown = "the model's",
      .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin"},
+    CLI_BAD_TEXT_OPTION("replace|stop",
+                        "where the text is not UTF-8: replace it by U+FFFD, counted, or stop"),
     {.name = "weights",
      .kind = CLI_STRING,
      .value = &eval.weights,
@@ -118,7 +119,7 @@ static bool eval_progress(void *user, int64_t done, int64_t total)
 
 // *usage: free; NULL where nobody asks.
 static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_result *result,
-                            sg_usage **usage, sg_error *err)
+                            sg_usage **usage, int64_t *lost, sg_error *err)
 {
     sg_model *model = NULL;
     sg_data *data = NULL;
@@ -146,6 +147,11 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
         cli_progress_begin(&bar, args, "eval", "seq");
         status = sg_evaluate(model, data, &o, result, err);
         cli_progress_end(&bar);
+    }
+    if (status == SG_OK) {
+        const sg_data_info *info = sg_data_get_info(data);
+        *lost = info->lost_bytes;
+        cli_lost_warn(args, "text that the data was packed from", *lost, info->text_bytes);
     }
     sg_data_free(data);
     sg_model_free(model);
@@ -180,16 +186,17 @@ static void eval_usage_text(const sg_usage *usage, int64_t count)
     }
 }
 
-static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_usage *usage)
+static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_usage *usage,
+                       int64_t lost)
 {
     if (args->json)
         return cli_print_json(
-            args,
-            json_pack("{s:s, s:f, s:o, s:o, s:f, s:I, s:I, s:o}", "split", eval.split, "loss",
-                      r->loss, "perplexity", cli_json_number(r->perplexity),
-                      "perplexity_batch_mean", cli_json_number(r->perplexity_batch_mean),
-                      "accuracy", r->accuracy, "tokens", (json_int_t)r->tokens, "batches",
-                      (json_int_t)r->batches, "usage", eval_usage_json(usage, r->usage_count)));
+            args, json_pack("{s:s, s:f, s:o, s:o, s:f, s:I, s:I, s:I, s:o}", "split", eval.split,
+                            "loss", r->loss, "perplexity", cli_json_number(r->perplexity),
+                            "perplexity_batch_mean", cli_json_number(r->perplexity_batch_mean),
+                            "accuracy", r->accuracy, "tokens", (json_int_t)r->tokens, "batches",
+                            (json_int_t)r->batches, "lost_bytes", (json_int_t)lost, "usage",
+                            eval_usage_json(usage, r->usage_count)));
     printf("loss                   %.4f\n"
            "perplexity             %.4f\n"
            "perplexity_batch_mean  %.4f\n"
@@ -202,35 +209,23 @@ static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_u
 
 // ---- a text -----------------------------------------------------------------------------------
 
-// The whole of a file; *text: free.
-static sg_status eval_read(const char *path, char **text, size_t *bytes, sg_error *err)
+// What of the text was not evaluated as it stood.
+static void eval_text_warn(const cli_args *args, const sg_corpus *corpus, const sg_document *text,
+                           const sg_eval_text_result *r)
 {
-    bool standard = strcmp(path, "-") == 0;
-    FILE *file = standard ? stdin : fopen(path, "rb");
-    size_t capacity = 1 << 16;
-    sg_status status = SG_OK;
-    *text = NULL;
-    *bytes = 0;
-    if (file == NULL) {
-        snprintf(err->message, sizeof err->message, "%.200s: %s", path, strerror(errno));
-        return err->code = errno == ENOENT ? SG_ERR_NOT_FOUND : SG_ERR_IO;
-    }
-    do {
-        char *grown = realloc(*text, capacity *= 2);
-        if (grown == NULL) {
-            snprintf(err->message, sizeof err->message, "%.200s: out of memory", path);
-            status = SG_ERR_MEMORY;
-            break;
-        }
-        *text = grown;
-        *bytes += fread(*text + *bytes, 1, capacity - *bytes, file);
-    } while (*bytes == capacity);
-    if (status == SG_OK && ferror(file)) {
-        snprintf(err->message, sizeof err->message, "%.200s: %s", path, strerror(errno));
-        status = SG_ERR_IO;
-    }
-    if (!standard) fclose(file);
-    return err->code = status;
+    const sg_text_counts counts = sg_corpus_counts(corpus);
+    cli_reading_warn(args, &counts);
+    cli_lost_warn(args, "text", r->lost_bytes, (int64_t)text->bytes);
+    if (isnan(r->bits_per_byte))
+        cli_warn(args,
+                 "no bits_per_byte: which bytes of the first --max-tokens are lost is not known");
+    else if (r->lost_bytes > 0)
+        cli_note(args, "bits_per_byte is charged for lost bytes: 8 bits each, and their places");
+    else if (!r->reversible)
+        cli_note(args,
+                 "the tokenizer changes this text (its normal form, its case, spaces): "
+                 "bits_per_byte is over %lld bytes",
+                 (long long)r->bytes);
 }
 
 static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_text_result *result,
@@ -239,15 +234,17 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
     sg_model *model = NULL;
     sg_tokenizer *tokenizer = NULL;
     cli_progress bar;
-    char folder[CLI_PATH], *text = NULL;
-    size_t bytes;
+    char folder[CLI_PATH];
+    sg_corpus *corpus = NULL;
+    sg_document text = {0}; // the whole file
     sg_eval_text_options o = sg_eval_text_options_default();
     o.context = eval.context;
     o.stride = eval.stride;
     o.max_tokens = eval.max_tokens;
     o.progress = eval_progress;
     o.progress_user = &bar;
-    sg_status status = eval_read(eval.text, &text, &bytes, err);
+    sg_status status = cli_text_open(eval.text, false, &corpus, err);
+    if (status == SG_OK) status = sg_corpus_next(corpus, &text, err);
     if (status == SG_OK)
         status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
@@ -255,10 +252,11 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
         status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "tok");
-        status = sg_evaluate_text(model, tokenizer, text, bytes, &o, result, err);
+        status = sg_evaluate_text(model, tokenizer, text.text, text.bytes, &o, result, err);
         cli_progress_end(&bar);
     }
-    free(text);
+    if (status == SG_OK) eval_text_warn(args, corpus, &text, result);
+    sg_corpus_close(corpus);
     sg_tokenizer_free(tokenizer);
     sg_model_free(model);
     return status;
@@ -268,19 +266,23 @@ static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
 {
     if (args->json)
         return cli_print_json(
-            args, json_pack("{s:s, s:f, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I}", "text", eval.text,
-                            "loss", r->loss, "perplexity", cli_json_number(r->perplexity),
-                            "accuracy", r->accuracy, "bits_per_byte", r->bits_per_byte, "tokens",
-                            (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "bytes",
-                            (json_int_t)r->bytes, "context", (json_int_t)r->context, "stride",
-                            (json_int_t)r->stride));
+            args,
+            json_pack("{s:s, s:f, s:o, s:f, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "text",
+                      eval.text, "loss", r->loss, "perplexity", cli_json_number(r->perplexity),
+                      "accuracy", r->accuracy, "bits_per_byte", cli_json_number(r->bits_per_byte),
+                      "tokens", (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "bytes",
+                      (json_int_t)r->bytes, "context", (json_int_t)r->context, "stride",
+                      (json_int_t)r->stride, "lost_bytes", (json_int_t)r->lost_bytes, "reversible",
+                      r->reversible));
+    char bits[32] = "none";
+    if (!isnan(r->bits_per_byte)) snprintf(bits, sizeof bits, "%.4f", r->bits_per_byte);
     printf("loss           %.4f\n"
            "perplexity     %.4f\n"
            "accuracy       %.4f\n"
-           "bits_per_byte  %.4f\n"
+           "bits_per_byte  %s\n"
            "tokens         %lld in %lld windows of %lld, %lld apart\n",
-           r->loss, r->perplexity, r->accuracy, r->bits_per_byte, (long long)r->tokens,
-           (long long)r->windows, (long long)r->context, (long long)r->stride);
+           r->loss, r->perplexity, r->accuracy, bits, (long long)r->tokens, (long long)r->windows,
+           (long long)r->context, (long long)r->stride);
     return CLI_DONE;
 }
 
@@ -289,8 +291,8 @@ static const char *eval_stray(const cli_args *args)
 {
     static const char *const of_data[] = {"split",   "batch-size", "micro-batch",
                                           "batches", "usage",      NULL};
-    static const char *const of_text[] = {"context",   "stride",  "max-tokens",
-                                          "tokenizer", "weights", NULL};
+    static const char *const of_text[] = {"context", "stride",   "max-tokens", "tokenizer",
+                                          "weights", "bad-text", NULL};
     const char *const *name = eval.text != NULL ? of_data : of_text;
     while (*name != NULL && !cli_given(args, *name))
         name++;
@@ -304,6 +306,7 @@ static int eval_run(const cli_args *args)
     sg_context *context;
     sg_eval_result r;
     sg_eval_text_result of_text;
+    int64_t lost = 0;
     if ((eval.data == NULL) == (eval.text == NULL))
         return cli_wrong(args, "found %s, expected one of --data and --text",
                          eval.data == NULL ? "none" : "both");
@@ -314,11 +317,11 @@ static int eval_run(const cli_args *args)
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     status = eval.text != NULL ? eval_text(args, context, &of_text, &err)
-                               : eval_model(args, context, &r, &usage, &err);
+                               : eval_model(args, context, &r, &usage, &lost, &err);
     sg_context_free(context);
     int code = status != SG_OK     ? cli_fail(args, status, &err)
                : eval.text != NULL ? eval_text_report(args, &of_text)
-                                   : eval_report(args, &r, usage);
+                                   : eval_report(args, &r, usage, lost);
     free(usage);
     return code;
 }
@@ -338,7 +341,10 @@ const cli_command cli_cmd_eval = {
         "\n"
         "--text reads windows of --context tokens that begin --stride tokens apart and counts, of "
         "each, the tokens that no window before it had: Hugging Face's way for models of a fixed "
-        "length. Perplexities compare between models of one tokenizer, bits_per_byte between all.",
+        "length. Perplexities compare between models of one tokenizer, bits_per_byte between all: "
+        "for "
+        "bytes that have no token it is charged 8 bits each and the bits that say where they "
+        "stand.",
     .options = options,
     .example = "sgatlin eval --model runs/first --data data --split val --json\n"
                "sgatlin eval --model runs/first --text book.txt --context 1024 --stride 512",

@@ -58,6 +58,10 @@ static const cli_option options[] = {
      .argument = "FILE",
      .shown = "",
      .help = "more of them, one a line; - is standard input"},
+    CLI_BAD_TEXT_OPTION(
+        "replace|skip|stop",
+        "of a prompt that is not UTF-8: replace it by U+FFFD, skip a line of --prompts, "
+        "or stop; what is not stopped is counted"),
     {.name = "chat",
      .kind = CLI_FLAG,
      .value = &generate.prompts.chat,
@@ -266,11 +270,12 @@ static json_t *generate_json_one(const generation *g, size_t i)
 {
     const sg_generate_result *r = &g->results[i];
     const generated *text = &g->texts[i];
-    return json_pack("{s:s, s:s#, s:s, s:I, s:I, s:f, s:f}", "prompt", g->prompts.said[i], "text",
-                     text->text ? text->text : "", (size_t)text->used, "weights", generate.weights,
-                     "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens", (json_int_t)r->tokens,
-                     "prompt_tokens_per_second", generate_rate(r->prompt_tokens, r->prompt_seconds),
-                     "tokens_per_second", generate_rate(r->tokens, r->seconds));
+    return json_pack("{s:s, s:s#, s:s, s:I, s:I, s:f, s:f, s:I}", "prompt", g->prompts.said[i],
+                     "text", text->text ? text->text : "", (size_t)text->used, "weights",
+                     generate.weights, "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens",
+                     (json_int_t)r->tokens, "prompt_tokens_per_second",
+                     generate_rate(r->prompt_tokens, r->prompt_seconds), "tokens_per_second",
+                     generate_rate(r->tokens, r->seconds), "lost_bytes", (json_int_t)r->lost_bytes);
 }
 
 static int generate_json(const generation *g)
@@ -298,6 +303,20 @@ static void generate_print(generation *g)
     fflush(stdout); // before the talk on stderr
 }
 
+// What of the prompts did not reach the model as it stood.
+static void generate_warn(const generation *g)
+{
+    sg_text_counts counts = g->prompts.counts;
+    int64_t lost = 0, bytes = 0;
+    for (size_t i = 0; i < g->prompts.count; i++) {
+        counts.replaced += g->results[i].replaced;
+        lost += g->results[i].lost_bytes;
+        bytes += (int64_t)strlen(g->prompts.text[i]);
+    }
+    cli_reading_warn(g->args, &counts);
+    cli_lost_warn(g->args, g->prompts.count == 1 ? "prompt" : "prompts", lost, bytes);
+}
+
 static int generate_run(const cli_args *args)
 {
     sg_error err = {0};
@@ -318,8 +337,10 @@ static int generate_run(const cli_args *args)
         code = cli_fail(args, status, &err);
     } else if (args->json) {
         code = generate_json(&g);
+        generate_warn(&g);
     } else {
         generate_print(&g);
+        generate_warn(&g);
         cli_note(args, "%lld tokens, %.1f a second", (long long)tokens,
                  generate_rate(tokens, seconds));
     }

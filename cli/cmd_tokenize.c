@@ -1,10 +1,9 @@
 // sgatlin tokenize: text to ids and back.
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/reading.h"
 
 static const char *tokenize_path;
 static bool tokenize_decode;
@@ -28,7 +27,8 @@ static const cli_option tokenize_options[] = {
     {.name = "lines",
      .kind = CLI_FLAG,
      .value = &tokenize_lines,
-     .help = "each line is a text of its own, without its line end; a line out for each"},
+     .help = "each line is a text of its own, without its line end, \\n or \\r\\n; a line out for "
+             "each"},
     {.name = "add-special",
      .kind = CLI_FLAG,
      .value = &tokenize_add_special,
@@ -41,41 +41,15 @@ static const cli_option tokenize_options[] = {
      .kind = CLI_FLAG,
      .value = &tokenize_skip_special,
      .help = "with --decode: leave special tokens out"},
+    CLI_BAD_TEXT_OPTION(
+        "replace|skip|stop",
+        "text that is not UTF-8: replace it by U+FFFD, with --lines skip the line, or "
+        "stop; what is not stopped is counted"),
     {0},
 };
 
-// All of standard input with a NUL behind it; NULL, having said why, when that fails.
-static char *tokenize_read(const cli_args *args, size_t *bytes)
-{
-    size_t capacity = 1 << 16;
-    char *data = malloc(capacity);
-    *bytes = 0;
-    while (data != NULL) {
-        *bytes += fread(data + *bytes, 1, capacity - *bytes - 1, stdin);
-        if (feof(stdin) || ferror(stdin)) break;
-        if (*bytes + 1 < capacity) continue;
-        capacity *= 2;
-        char *grown = realloc(data, capacity);
-        if (grown == NULL) free(data);
-        data = grown;
-    }
-    sg_error err = {0};
-    if (data == NULL) {
-        snprintf(err.message, sizeof err.message, "out of memory while reading standard input");
-        cli_fail(args, SG_ERR_MEMORY, &err);
-        return NULL;
-    }
-    if (ferror(stdin)) {
-        snprintf(err.message, sizeof err.message, "standard input: %s", strerror(errno));
-        cli_fail(args, SG_ERR_IO, &err);
-        free(data);
-        return NULL;
-    }
-    data[*bytes] = '\0';
-    return data;
-}
-
-static json_t *tokenize_encode_json(const sg_tokenizer *tokenizer, const int32_t *ids, size_t count)
+static json_t *tokenize_encode_json(const sg_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                                    int64_t lost)
 {
     json_t *list = json_array(), *tokens = json_array();
     for (size_t i = 0; i < count; i++) {
@@ -87,23 +61,26 @@ static json_t *tokenize_encode_json(const sg_tokenizer *tokenizer, const int32_t
         json_decref(tokens);
         return NULL;
     }
-    return json_pack("{s:I, s:o, s:o}", "count", (json_int_t)count, "ids", list, "tokens", tokens);
+    return json_pack("{s:I, s:o, s:o, s:I}", "count", (json_int_t)count, "ids", list, "tokens",
+                     tokens, "lost_bytes", (json_int_t)lost);
 }
 
 static int tokenize_encode_one(const cli_args *args, const sg_tokenizer *tokenizer,
-                               const char *text, size_t bytes)
+                               const sg_document *text, int64_t *lost)
 {
     sg_encode_options options = sg_encode_options_default();
+    options.lost_bytes = lost;
     options.add_special = tokenize_add_special;
     options.parse_special = !tokenize_plain_special;
     int32_t *ids;
     size_t count;
     sg_error err = {0};
-    sg_status status = sg_tokenizer_encode(tokenizer, text, bytes, &options, &ids, &count, &err);
+    sg_status status =
+        sg_tokenizer_encode(tokenizer, text->text, text->bytes, &options, &ids, &count, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     int code = CLI_DONE;
     if (args->json) {
-        code = cli_print_json(args, tokenize_encode_json(tokenizer, ids, count));
+        code = cli_print_json(args, tokenize_encode_json(tokenizer, ids, count, *lost));
     } else {
         for (size_t i = 0; i < count; i++)
             printf(i == 0 ? "%d" : " %d", ids[i]);
@@ -111,6 +88,14 @@ static int tokenize_encode_one(const cli_args *args, const sg_tokenizer *tokeniz
     }
     sg_buffer_free(ids);
     return code;
+}
+
+static int tokenize_no_id(const cli_args *args, const char *begin, const char *end)
+{
+    const char *stop = begin;
+    while (stop < end && *stop != '\0' && strchr(" \t\r\n,]", *stop) == NULL)
+        stop++;
+    return cli_wrong(args, "found '%.*s', expected a token id", (int)(stop - begin), begin);
 }
 
 // Reads the ids of a text; *ids is freed by the caller. Brackets and commas count as white space, so
@@ -136,9 +121,7 @@ static int tokenize_parse_ids(const cli_args *args, const char *text, size_t byt
         while (at < end && *at >= '0' && *at <= '9' && id <= INT32_MAX)
             id = id * 10 + (*at++ - '0');
         bool closed = at == end || isspace((unsigned char)*at) || *at == ',' || *at == ']';
-        if (at == begin || !closed || id > INT32_MAX)
-            return cli_wrong(args, "found '%.*s', expected a token id",
-                             (int)strcspn(begin, " \t\r\n,]"), begin);
+        if (at == begin || !closed || id > INT32_MAX) return tokenize_no_id(args, begin, end);
         (*ids)[(*count)++] = (int32_t)id;
     }
     return CLI_DONE;
@@ -170,27 +153,48 @@ static int tokenize_decode_one(const cli_args *args, const sg_tokenizer *tokeniz
     return code;
 }
 
+// The texts of standard input, one after the other.
+static int tokenize_all(const cli_args *args, const sg_tokenizer *tokenizer, sg_corpus *corpus)
+{
+    int code = CLI_DONE;
+    int64_t lost = 0, bytes = 0;
+    while (code == CLI_DONE) {
+        sg_error err = {0};
+        sg_document text;
+        int64_t more = 0;
+        sg_status status = sg_corpus_next(corpus, &text, &err);
+        if (status != SG_OK) code = cli_fail(args, status, &err);
+        if (status != SG_OK || text.text == NULL) break;
+        code = tokenize_decode ? tokenize_decode_one(args, tokenizer, text.text, text.bytes)
+                               : tokenize_encode_one(args, tokenizer, &text, &more);
+        lost += more;
+        bytes += (int64_t)text.bytes;
+    }
+    fflush(stdout);
+    const sg_text_counts counts = sg_corpus_counts(corpus);
+    cli_reading_warn(args, &counts);
+    cli_lost_warn(args, "text", lost, bytes);
+    return code;
+}
+
 static int tokenize_run(const cli_args *args)
 {
     if (tokenize_decode && (tokenize_add_special || tokenize_plain_special))
         return cli_wrong(args, "--decode takes neither --add-special nor --plain-special");
     if (!tokenize_decode && tokenize_skip_special)
         return cli_wrong(args, "--skip-special needs --decode");
+    if (!tokenize_lines && strcmp(cli_reading_given.bad_text, "skip") == 0)
+        return cli_wrong(args,
+                         "--bad-text skip needs --lines: there is one text, and nothing else");
     sg_error err = {0};
     sg_tokenizer *tokenizer;
+    sg_corpus *corpus;
     sg_status status = sg_tokenizer_open(tokenize_path, &tokenizer, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    size_t bytes;
-    char *data = tokenize_read(args, &bytes);
-    int code = data == NULL ? CLI_FAILED : CLI_DONE;
-    for (size_t at = 0; code == CLI_DONE && (at < bytes || (at == 0 && !tokenize_lines));) {
-        const char *line_end = tokenize_lines ? memchr(data + at, '\n', bytes - at) : NULL;
-        size_t end = line_end == NULL ? bytes : (size_t)(line_end - data);
-        code = tokenize_decode ? tokenize_decode_one(args, tokenizer, data + at, end - at)
-                               : tokenize_encode_one(args, tokenizer, data + at, end - at);
-        at = end + 1;
-    }
-    free(data);
+    status = cli_text_open("-", tokenize_lines, &corpus, &err);
+    int code =
+        status == SG_OK ? tokenize_all(args, tokenizer, corpus) : cli_fail(args, status, &err);
+    if (status == SG_OK) sg_corpus_close(corpus);
     sg_tokenizer_free(tokenizer);
     return code;
 }
@@ -199,7 +203,8 @@ const cli_command cli_cmd_tokenize = {
     .name = "tokenize",
     .summary = "turn text into token ids, or ids back into text",
     .usage = "--tokenizer DIR|FILE [--decode] [options] <INPUT",
-    .about = "Reads all of standard input as one text, line ends included, and prints its ids "
+    .about = "Reads all of standard input as one text, line ends included (but for a byte order "
+             "mark, which tells UTF-8, UTF-16 and UTF-32), and prints its ids "
              "separated by spaces. With --decode it reads ids and writes the text, the bytes "
              "as they were. The ids are those of the Hugging Face library. --json prints them "
              "with the tokens as the vocabulary spells them.",

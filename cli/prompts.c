@@ -1,7 +1,6 @@
 // What is to be said, from options, lines of a file or a list of messages.
 #include "cli/prompts.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,27 +30,25 @@ static sg_status prompts_add(cli_prompts *p, const char *text, sg_error *err)
 
 static sg_status prompts_lines(cli_prompts *p, const char *path, sg_error *err)
 {
-    bool standard = strcmp(path, "-") == 0;
-    FILE *file = standard ? stdin : fopen(path, "rb");
-    if (file == NULL)
-        return prompts_fail(err, errno == ENOENT ? SG_ERR_NOT_FOUND : SG_ERR_IO, path,
-                            strerror(errno));
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t bytes;
-    sg_status status = SG_OK;
-    while (status == SG_OK && (bytes = getline(&line, &capacity, file)) >= 0) {
-        if (bytes > 0 && line[bytes - 1] == '\n') line[--bytes] = '\0';
-        if (strlen(line) != (size_t)bytes)
+    sg_corpus *corpus;
+    sg_document line;
+    sg_status status = cli_text_open(path, true, &corpus, err);
+    if (status != SG_OK) return status;
+    size_t before = p->count;
+    while ((status = sg_corpus_next(corpus, &line, err)) == SG_OK && line.text != NULL) {
+        char *copy = strndup(line.text, line.bytes);
+        if (copy == NULL)
+            status = prompts_no_memory(err);
+        else if (strlen(copy) != line.bytes)
             status = prompts_fail(err, SG_ERR_FORMAT, path, "found NUL, expected lines of text");
         else
-            status = prompts_add(p, line, err);
+            status = prompts_add(p, copy, err);
+        free(copy);
+        if (status != SG_OK) break;
     }
-    if (status == SG_OK && ferror(file))
-        status = prompts_fail(err, SG_ERR_IO, path, strerror(errno));
-    free(line);
-    if (!standard) fclose(file);
-    if (status == SG_OK && p->count == 0)
+    p->counts = sg_corpus_counts(corpus);
+    sg_corpus_close(corpus);
+    if (status == SG_OK && p->count == before)
         status = prompts_fail(err, SG_ERR_FORMAT, path, "found no line, expected a prompt in each");
     return status;
 }

@@ -3,7 +3,7 @@
 #ifndef SGATLIN_CLI_PROMPTS_H
 #define SGATLIN_CLI_PROMPTS_H
 
-#include "cli/cli.h"
+#include "cli/reading.h"
 
 typedef struct cli_prompt_options {
     cli_strings given;    // --prompt
@@ -18,7 +18,8 @@ typedef struct cli_prompts {
     char **text; // (count) as the model gets them; the same pointers without a chat
     size_t count;
     bool chat;
-    char *end; // the text of the token that ends an answer; NULL: none known
+    sg_text_counts counts; // of --prompts
+    char *end;             // the text of the token that ends an answer; NULL: none known
 } cli_prompts;
 
 // One empty prompt when there is none. folder: of the model, for its template. Fills in err.

@@ -134,11 +134,15 @@ typedef struct sg_encode_options {
     bool add_special;   // put the post-processor's special tokens around the text; default false
     bool parse_special; // special tokens written in the text become their ids; default true. Added
                         // tokens that are not special always do.
+    int64_t *replaced;  // where given, set to the places that were not UTF-8
+    // Where given, set to the bytes of the normalised text that no id stands for: the vocabulary has
+    // no symbol for them, so that they vanish or become the unknown token, or they lie between words
+    // and are taken out there.
+    int64_t *lost_bytes;
 } sg_encode_options;
 SG_API sg_encode_options sg_encode_options_default(void);
 // Text to ids; options may be NULL for the defaults. Bytes that are not UTF-8 become U+FFFD, one for
-// each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. Bytes the vocabulary
-// has no symbol for vanish, unless it has an unknown token. *ids: sg_buffer_free.
+// each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. *ids: sg_buffer_free.
 SG_API sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, size_t bytes,
                                      const sg_encode_options *options, int32_t **ids, size_t *count,
                                      sg_error *err);
@@ -205,10 +209,10 @@ typedef struct sg_tokenizer_train_options {
     int32_t vocab_size;          // default 8192; special tokens and bytes are counted
     const char *const *specials; // ids 0, 1, …; default "<|pad|>", "<|endoftext|>"
     size_t special_count;
-    bool nfkc;             // normalise text to NFKC first; default true
-    bool prefix_space;     // a text's first word gets a space too; default true
-    bool full_alphabet;    // a symbol for each of the 256 bytes; default false: bytes that
-                           // do not occur get none, and vanish when such text is encoded
+    bool nfkc;          // normalise text to NFKC first; default true
+    bool prefix_space;  // a text's first word gets a space too; default true
+    bool full_alphabet; // a symbol for each of the 256 bytes; default true. Without it bytes that
+                        // do not occur get none, and are lost from text encoded later
     int64_t min_frequency; // pairs that are rarer are not merged; default 0
     // Told now and then how far the merging is; returning false stops with SG_ERR_STOPPED.
     bool (*progress)(void *user, int32_t vocab_size, int32_t target);
@@ -552,8 +556,12 @@ typedef struct sg_eval_text_result {
     double perplexity; // exp(loss)
     double accuracy;   // share of tokens that were the likeliest
     double bits_per_byte;
-    int64_t tokens, windows, bytes; // tokens: predicted; bytes: of the text read
+    int64_t tokens, windows, bytes; // tokens: predicted; bytes: those that bits are counted over
     int64_t context, stride;        // as used
+    int64_t lost_bytes;             // of the whole text, bytes that no token stands for
+    bool
+        reversible; // the tokens of the text, if all are read, say it byte by byte, but for a space
+                    // in front; false also where the tokenizer changes it (NFKC, lower case)
 } sg_eval_text_result;
 
 // Perplexity of a text by a sliding window, as in Hugging Face's guide "Perplexity of fixed-length
@@ -561,6 +569,12 @@ typedef struct sg_eval_text_result {
 // each only tokens count that no window before it has seen; the first token of all is not predicted.
 // Every token counts alike (the guide's own mean takes one token of each window for granted). The text
 // begins as for sg_generate. Any model that sg_generate takes will do.
+//
+// bits_per_byte are the bits of a code from which the text can be had back, over its bytes n, so that
+// models compare whatever their tokenizers: for `lost` bytes that no token stands for it is charged
+// 8 bits each and the n H(lost / n) bits that say where they stand (H: entropy of a coin, in bits). Where
+// the tokens stand for fewer bytes than the text has, as under NFKC, n is those. NAN where
+// only a part is read of a text that loses bytes.
 SG_API sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer, const char *text,
                                   size_t bytes, const sg_eval_text_options *options,
                                   sg_eval_text_result *result, sg_error *err);
@@ -585,6 +599,7 @@ SG_API sg_generate_options sg_generate_options_default(void);
 typedef struct sg_generate_result {
     int64_t prompt_tokens, tokens;
     double prompt_seconds, seconds;
+    int64_t replaced, lost_bytes; // of the prompt: see sg_encode_options
 } sg_generate_result;
 
 // Continues a prompt: what the tokenizer's template puts in front of a text (where it has none: the BOS of

@@ -101,6 +101,11 @@ typedef struct sg_data_info {
     uint64_t seed; // of the draw that sent documents to the validation split
     double val_fraction;
     sg_split_info split[2]; // by sg_split
+    bool split_rows;        // one document is in both: the rows at its end are for validation
+    // What the documents held; all 0 in data packed before these were counted.
+    int64_t text_bytes; // of UTF-8, when they were encoded
+    int64_t lost_bytes; // of these, bytes that no token stands for (sg_encode_options)
+    sg_text_counts text;
 } sg_data_info;
 
 typedef enum sg_data_verify {
@@ -136,8 +141,11 @@ typedef struct sg_pack_options {
 SG_API sg_pack_options sg_pack_options_default(void);
 
 // Packs the documents of files into a folder of packed data, with a copy of the tokenizer.
-// A document is drawn into the validation split by its number; with a fraction strictly between 0
-// and 1 and two documents or more neither split stays without a document.
+// A document is drawn into the validation split by its number. With a fraction strictly between 0
+// and 1 neither split stays empty where that can be: in CONCAT mode, when no document was drawn into
+// validation, the rows at the end of the last document are taken for it, as many as the fraction is of
+// all rows, at least one (split_rows); in PAD mode the last of two documents or more. A split that was
+// left without a row shows in info.
 // The padding id must not be the end-of-text id, since training gives padding no weight. Without
 // one of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
 // context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in

@@ -165,6 +165,28 @@ static sg_status manifest_parse_info(const json_t *root, const char *name, sg_da
     return SG_OK;
 }
 
+// What the text held is told since these are counted.
+static sg_status manifest_parse_text(const json_t *root, const char *name, sg_data_info *info,
+                                     sg_error *err)
+{
+    json_t *text;
+    SG_TRY(sg_json_get_bool(root, name, "split_rows", false, &info->split_rows, err));
+    SG_TRY(sg_json_get_object(root, name, "text", false, &text, err));
+    if (text == NULL) return SG_OK;
+    const struct {
+        const char *key;
+        int64_t *out;
+    } members[] = {{"bytes", &info->text_bytes},
+                   {"lost_bytes", &info->lost_bytes},
+                   {"replaced", &info->text.replaced},
+                   {"skipped_documents", &info->text.skipped},
+                   {"empty_documents", &info->text.empty}};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        SG_TRY(sg_json_get_int(text, name, members[i].key, true, 0, manifest_count_max,
+                               members[i].out, err));
+    return SG_OK;
+}
+
 sg_status sg_data_manifest_parse(const char *text, size_t bytes, const char *name,
                                  sg_data_manifest *manifest, sg_error *err)
 {
@@ -172,6 +194,7 @@ sg_status sg_data_manifest_parse(const char *text, size_t bytes, const char *nam
     json_t *root;
     SG_TRY(sg_json_parse(text, bytes, name, &root, err));
     sg_status status = manifest_parse_info(root, name, &manifest->info, err);
+    if (status == SG_OK) status = manifest_parse_text(root, name, &manifest->info, err);
     for (int split = 0; split < 2 && status == SG_OK; split++)
         status = manifest_parse_split(root, name, (sg_split)split, manifest, err);
     if (status == SG_OK) status = manifest_parse_sources(root, name, manifest, err);
@@ -240,6 +263,17 @@ static json_t *manifest_source_json(const char *source)
     return value;
 }
 
+static json_t *manifest_text_json(const sg_data_info *info, bool *whole)
+{
+    json_t *object = json_object();
+    manifest_set_int(object, "bytes", info->text_bytes, whole);
+    manifest_set_int(object, "lost_bytes", info->lost_bytes, whole);
+    manifest_set_int(object, "replaced", info->text.replaced, whole);
+    manifest_set_int(object, "skipped_documents", info->text.skipped, whole);
+    manifest_set_int(object, "empty_documents", info->text.empty, whole);
+    return object;
+}
+
 sg_status sg_data_manifest_text(const sg_data_manifest *manifest, char **text, sg_error *err)
 {
     const sg_data_info *info = &manifest->info;
@@ -266,6 +300,8 @@ sg_status sg_data_manifest_text(const sg_data_manifest *manifest, char **text, s
     for (size_t i = 0; i < manifest->source_count; i++)
         if (json_array_append_new(sources, manifest_source_json(manifest->sources[i])) != 0)
             whole = false;
+    manifest_set(root, "split_rows", json_boolean(info->split_rows), &whole);
+    manifest_set(root, "text", manifest_text_json(info, &whole), &whole);
     manifest_set(root, "sources", sources, &whole);
     sg_status status = whole ? sg_json_text(root, true, text, err)
                              : sg_fail(err, SG_ERR_MEMORY, "out of memory for the manifest");

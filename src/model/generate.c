@@ -62,7 +62,10 @@ static sg_status generator_prompt(generator *g, const char *prompt, sg_error *er
     const int32_t *begin;
     size_t count, begin_count;
     sg_model_begin(g->model, g->tokenizer, &bos, &begin, &begin_count);
-    SG_TRY(sg_tokenizer_encode(g->tokenizer, prompt, strlen(prompt), NULL, &ids, &count, err));
+    sg_encode_options encode = sg_encode_options_default();
+    encode.lost_bytes = &g->result.lost_bytes;
+    encode.replaced = &g->result.replaced;
+    SG_TRY(sg_tokenizer_encode(g->tokenizer, prompt, strlen(prompt), &encode, &ids, &count, err));
     if (g->options->plain_start) {
         begin_count = 0;
     } else if (begin_count + count == 0 && c->bos_token_id >= 0) { // something must be fed

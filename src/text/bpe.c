@@ -219,7 +219,7 @@ enum {
 typedef struct bpe_cached {
     uint8_t bytes; // of the word; 0: empty
     char key[bpe_cache_key];
-    uint8_t count;
+    uint8_t count, lost;
     int32_t ids[bpe_cache_ids];
 } bpe_cached;
 
@@ -293,9 +293,10 @@ static bool bpe_fall_back(const sg_bpe *bpe, const char *text, size_t length, sg
 
 // The symbols of a word, before any merge. As in the library an unknown token is put down when the
 // next known symbol comes, which is behind the tokens of bytes in between.
-static bool bpe_spell(const sg_bpe *bpe, const char *word, size_t bytes, sg_ids *out)
+static bool bpe_spell(const sg_bpe *bpe, const char *word, size_t bytes, sg_ids *out, size_t *lost)
 {
     out->count = 0;
+    *lost = 0;
     // A byte of the alphabet is spelled in two bytes at most.
     if (!sg_grow((void **)&out->data, &out->capacity, 2 * bytes + 1, sizeof *out->data))
         return false;
@@ -307,7 +308,9 @@ static bool bpe_spell(const sg_bpe *bpe, const char *word, size_t bytes, sg_ids 
             if (pending) out->data[out->count++] = bpe->unk;
             pending = false;
             out->data[out->count++] = id;
-        } else if (!bpe_fall_back(bpe, word + i, length, out) && bpe->unk >= 0) {
+        } else if (!bpe_fall_back(bpe, word + i, length, out)) {
+            *lost += length;
+            if (bpe->unk < 0) continue;
             if (pending && !bpe->fuse_unk) out->data[out->count++] = bpe->unk;
             pending = true;
         }
@@ -428,20 +431,24 @@ static bool bpe_merge_long(const sg_bpe *bpe, sg_bpe_scratch *s, int32_t *ids, s
 }
 
 bool sg_bpe_word(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, size_t bytes,
-                 sg_ids *out)
+                 sg_ids *out, int64_t *lost)
 {
+    size_t missing;
     bpe_cached *cached = NULL;
     if (bytes <= bpe_cache_key && bytes > 0) {
         cached = &scratch->cache[(size_t)sg_hash(word, bytes) & (bpe_cache_slots - 1)];
-        if (cached->bytes == bytes && memcmp(cached->key, word, bytes) == 0)
+        if (cached->bytes == bytes && memcmp(cached->key, word, bytes) == 0) {
+            *lost += cached->lost;
             return sg_ids_add(out, cached->ids, cached->count);
+        }
     }
     if (bpe->ignore_merges) {
         int32_t id = sg_token_map_get(&bpe->words, word, bytes);
         if (id >= 0) return sg_ids_add(out, &id, 1);
     }
     sg_ids *ids = &scratch->first;
-    if (!bpe_spell(bpe, word, bytes, ids)) return false;
+    if (!bpe_spell(bpe, word, bytes, ids, &missing)) return false;
+    *lost += (int64_t)missing;
     if (ids->count <= bpe_short)
         bpe_merge_short(bpe, ids->data, &ids->count, 1);
     else if (!bpe_merge_long(bpe, scratch, ids->data, &ids->count, 1))
@@ -450,6 +457,7 @@ bool sg_bpe_word(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, s
         cached->bytes = (uint8_t)bytes;
         memcpy(cached->key, word, bytes);
         cached->count = (uint8_t)ids->count;
+        cached->lost = (uint8_t)missing;
         memcpy(cached->ids, ids->data, ids->count * sizeof *cached->ids);
     }
     return sg_ids_add(out, ids->data, ids->count);
@@ -460,7 +468,8 @@ bool sg_bpe_last_pair(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *wo
 {
     sg_ids *ids = &scratch->first;
     *found = false;
-    if (!bpe_spell(bpe, word, bytes, ids)) return false;
+    size_t lost;
+    if (!bpe_spell(bpe, word, bytes, ids, &lost)) return false;
     if (ids->count <= bpe_short)
         bpe_merge_short(bpe, ids->data, &ids->count, 2);
     else if (!bpe_merge_long(bpe, scratch, ids->data, &ids->count, 2))

@@ -2,6 +2,7 @@
 // place says, the same for the same seed whatever the tokenizer.
 #include "text/pack.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -30,6 +31,7 @@ typedef struct pack_item {
     size_t start, bytes; // text in the group
     int32_t *ids;
     size_t count;
+    int64_t lost; // bytes that no id stands for
     sg_status status;
     sg_error err;
 } pack_item;
@@ -129,18 +131,44 @@ static sg_split pack_draw(pack_state *pack)
     return u < pack->options->val_fraction ? SG_SPLIT_VAL : SG_SPLIT_TRAIN;
 }
 
-// Places the held document. The last one goes to a split that has none yet, when both should have.
+// Of the last document the rows at its end go to validation, as many as the fraction is of all rows, at
+// least one; the rest goes to training. Neither gets nothing, unless the document is of one row and
+// there is no other.
+static sg_status pack_divide(pack_state *pack, const int32_t *ids, size_t count, sg_error *err)
+{
+    sg_data_info *info = &pack->manifest.info;
+    const int64_t seq_len = pack->options->seq_len, total = (int64_t)count + 1;
+    const bool alone = info->split[SG_SPLIT_TRAIN].documents == 0;
+    int64_t rows = (total + (pack->encoder->pad_id >= 0 ? seq_len - 1 : 0)) / seq_len;
+    double share = pack->options->val_fraction * (double)(info->split[SG_SPLIT_TRAIN].rows + rows);
+    int64_t kept = share < 1 ? 1 : (int64_t)llround(share);
+    if (kept >= rows && alone) kept = rows - 1;
+    if (kept < 1) return pack_place(pack, SG_SPLIT_TRAIN, ids, count, err);
+    if (kept >= rows) return pack_place(pack, SG_SPLIT_VAL, ids, count, err);
+    const size_t head = (size_t)(total - kept * seq_len);
+    info->split_rows = true;
+    info->split[SG_SPLIT_TRAIN].documents++;
+    SG_TRY(pack_append(pack, SG_SPLIT_TRAIN, ids, head, err));
+    return pack_place(pack, SG_SPLIT_VAL, ids + head, count - head, err);
+}
+
+// Places the held document. The last one serves a split that has none yet, when both should have.
 static sg_status pack_release(pack_state *pack, bool last, sg_error *err)
 {
     if (!pack->holds) return SG_OK;
     sg_split split = pack_draw(pack);
     double fraction = pack->options->val_fraction;
-    if (last && pack->documents > 1 && fraction > 0 && fraction < 1) {
-        const sg_split_info *counts = pack->manifest.info.split;
-        if (counts[SG_SPLIT_VAL].documents == 0) split = SG_SPLIT_VAL;
-        if (counts[SG_SPLIT_TRAIN].documents == 0) split = SG_SPLIT_TRAIN;
+    const sg_split_info *counts = pack->manifest.info.split;
+    const bool both = last && fraction > 0 && fraction < 1, alone = pack->documents == 1;
+    bool divide = false;
+    if (both && counts[SG_SPLIT_VAL].documents == 0 && (alone || split == SG_SPLIT_TRAIN)) {
+        divide = pack->options->mode == SG_PACK_CONCAT;
+        split = alone ? SG_SPLIT_TRAIN : SG_SPLIT_VAL;
+    } else if (both && counts[SG_SPLIT_TRAIN].documents == 0) {
+        split = SG_SPLIT_TRAIN;
     }
-    sg_status status = pack_place(pack, split, pack->held_ids, pack->held_count, err);
+    sg_status status = divide ? pack_divide(pack, pack->held_ids, pack->held_count, err)
+                              : pack_place(pack, split, pack->held_ids, pack->held_count, err);
     sg_free(pack->held_ids);
     pack->held_ids = NULL;
     pack->holds = false;
@@ -155,7 +183,7 @@ static void pack_encode_chunk(void *context, int64_t chunk, int worker)
     pack_state *pack = context;
     pack_item *item = &pack->items[chunk];
     item->status = pack->encoder->encode(pack->encoder->user, pack->text + item->start, item->bytes,
-                                         &item->ids, &item->count, &item->err);
+                                         &item->ids, &item->count, &item->lost, &item->err);
 }
 
 static void pack_drop_group(pack_state *pack)
@@ -173,6 +201,8 @@ static sg_status pack_encode_group(pack_state *pack, sg_pool *pool, sg_error *er
         pack_item *item = &pack->items[i];
         if (item->status != SG_OK) return sg_fail(err, item->status, "%s", item->err.message);
         SG_TRY(pack_release(pack, false, err));
+        pack->manifest.info.text_bytes += (int64_t)item->bytes;
+        pack->manifest.info.lost_bytes += item->lost;
         pack->held_ids = item->ids;
         pack->held_count = item->count;
         pack->holds = true;
@@ -187,7 +217,7 @@ static sg_status pack_add_document(pack_state *pack, const sg_document *document
     if (!sg_grow((void **)&pack->text, &pack->text_capacity, pack->text_bytes + document->bytes, 1))
         return sg_fail(err, SG_ERR_MEMORY, "packing: out of memory for %zu bytes of text",
                        document->bytes);
-    memcpy(pack->text + pack->text_bytes, document->text, document->bytes);
+    if (document->bytes > 0) memcpy(pack->text + pack->text_bytes, document->text, document->bytes);
     pack->items[pack->item_count++] =
         (pack_item){.start = pack->text_bytes, .bytes = document->bytes};
     pack->text_bytes += document->bytes;
@@ -210,6 +240,7 @@ static sg_status pack_documents(pack_state *pack, sg_corpus *corpus, sg_pool *po
             !pack->options->progress(pack->options->progress_user, done, total))
             return sg_fail(err, SG_ERR_STOPPED, "packing was stopped");
     } while (document.text != NULL);
+    pack->manifest.info.text = sg_corpus_counts(corpus);
     SG_TRY(pack_release(pack, true, err));
     SG_TRY(pack_flush_row(pack, SG_SPLIT_TRAIN, err));
     return pack_flush_row(pack, SG_SPLIT_VAL, err);
@@ -367,9 +398,11 @@ sg_status sg_pack_corpus(sg_corpus *corpus, const sg_pack_encoder *encoder, sg_p
 // ---- with a tokenizer ---------------------------------------------------------------------------
 
 static sg_status pack_tokenizer_encode(void *user, const char *text, size_t bytes, int32_t **ids,
-                                       size_t *count, sg_error *err)
+                                       size_t *count, int64_t *lost, sg_error *err)
 {
-    return sg_tokenizer_encode(user, text, bytes, NULL, ids, count, err);
+    sg_encode_options options = sg_encode_options_default();
+    options.lost_bytes = lost;
+    return sg_tokenizer_encode(user, text, bytes, &options, ids, count, err);
 }
 
 static sg_status pack_tokenizer_save(void *user, const char *folder, sg_error *err)

@@ -8,8 +8,10 @@
 // experts" (Schug 2026).
 //
 // A document is drawn into the validation split by its number in the corpus, so the split does not
-// depend on what the documents say. With a fraction strictly between 0 and 1 and two documents or
-// more neither split stays without a document: the last document is moved when it must be.
+// depend on what the documents say. With a fraction strictly between 0 and 1 neither split stays
+// empty where that can be: the last document is moved to training when it must be, and when no
+// document was drawn into validation, as of a book there is but one, concat gives it rows from the
+// end of the last document, and pad the last document if there is another.
 #ifndef SG_TEXT_PACK_H
 #define SG_TEXT_PACK_H
 
@@ -20,9 +22,10 @@
 // What packing needs of a tokenizer, so that it can be tested without one.
 typedef struct sg_pack_encoder {
     void *user;
-    // ids of one document, without an end-of-text id. *ids: sg_free. Called by several threads.
+    // ids of one document, without an end-of-text id. *ids: sg_free; *lost: bytes that none of them
+    // stands for. Called by several threads.
     sg_status (*encode)(void *user, const char *text, size_t bytes, int32_t **ids, size_t *count,
-                        sg_error *err);
+                        int64_t *lost, sg_error *err);
     // Writes the tokenizer's file into a folder.
     sg_status (*save)(void *user, const char *folder, sg_error *err);
     int64_t vocab_size;

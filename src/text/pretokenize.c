@@ -303,7 +303,10 @@ static bool cut_apply(sg_cutting *c, sg_hf_behavior behavior)
         break;
     }
     for (size_t i = 0; i < c->match_count; i++) {
-        if (behavior == SG_HF_REMOVED && c->is_match[i]) continue;
+        if (behavior == SG_HF_REMOVED && c->is_match[i]) {
+            c->removed += c->matches[i].end - c->matches[i].begin;
+            continue;
+        }
         if (!cut_add_word(c, c->matches[i].begin, c->matches[i].end)) return false;
     }
     return true;
@@ -413,7 +416,7 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
                         bool leads, sg_error *err)
 {
     c->text = text;
-    c->count = 0;
+    c->count = c->removed = 0;
     c->leads = leads;
     bool spelled = false;
     if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);

@@ -26,6 +26,7 @@ typedef struct sg_cutting {
     const char *text; // the text the words lie in; the caller's, or `rewritten`
     sg_span *words;
     size_t count, capacity;
+    size_t removed; // bytes that lay between words and are in none
     sg_span *other; // the step before
     size_t other_capacity;
     sg_span *matches; // of one span, (begin, end) and in `is_match` whether the pattern matched

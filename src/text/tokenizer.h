@@ -17,6 +17,7 @@ typedef struct sg_encoder {
     sg_bytes normal[2];  // a piece on its way through the normalisers
     sg_added_pieces raw; // pieces of the text as it came
     sg_added_pieces normalized;
+    int64_t lost; // bytes of the normalised text that no id stands for
 } sg_encoder;
 
 struct sg_tokenizer {

@@ -155,9 +155,11 @@ static sg_status encode_words(const sg_tokenizer *t, sg_encoder *e, const char *
     if (bytes == 0) return SG_OK;
     SG_TRY(sg_cutter_run(t->cutter, &e->cutting, text, bytes, leads, err));
     const sg_cutting *c = &e->cutting;
+    e->lost += (int64_t)c->removed;
     for (size_t i = 0; i < c->count; i++) {
         const sg_span *word = &c->words[i];
-        if (!sg_bpe_word(t->bpe, e->words, c->text + word->begin, word->end - word->begin, out))
+        if (!sg_bpe_word(t->bpe, e->words, c->text + word->begin, word->end - word->begin, out,
+                         &e->lost))
             return encode_no_memory(err);
     }
     return SG_OK;
@@ -227,9 +229,11 @@ sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, s
     *count = 0;
     sg_encode_options plain = sg_encode_options_default();
     if (options == NULL) options = &plain;
+    if (options->lost_bytes != NULL) *options->lost_bytes = 0;
+    if (options->replaced != NULL) *options->replaced = 0;
     sg_bytes repaired = {0};
     if (sg_utf8_valid_prefix(text, bytes) != bytes) {
-        if (!sg_utf8_repair(text, bytes, &repaired, NULL)) {
+        if (!sg_utf8_repair(text, bytes, &repaired, options->replaced)) {
             sg_free(repaired.data);
             return encode_no_memory(err);
         }
@@ -240,9 +244,11 @@ sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, s
     sg_tokenizer *t = (sg_tokenizer *)tokenizer;
     sg_encoder *encoder = encode_take(t);
     sg_ids out = {0};
+    if (encoder != NULL) encoder->lost = 0;
     sg_status status = encoder == NULL || !sg_ids_add(&out, NULL, 0) // never a NULL result
                            ? encode_no_memory(err)
                            : encode_text(t, encoder, text, bytes, options, &out, err);
+    if (encoder != NULL && options->lost_bytes != NULL) *options->lost_bytes = encoder->lost;
     if (encoder != NULL) encode_give_back(t, encoder);
     sg_free(repaired.data);
     if (status != SG_OK) {

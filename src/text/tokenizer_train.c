@@ -15,7 +15,8 @@ sg_tokenizer_train_options sg_tokenizer_train_options_default(void)
                                         .specials = train_default_specials,
                                         .special_count = 2,
                                         .nfkc = true,
-                                        .prefix_space = true};
+                                        .prefix_space = true,
+                                        .full_alphabet = true};
 }
 
 typedef struct train_reader {

@@ -18,7 +18,9 @@ typedef struct text_evaluator {
     int64_t context, stride;
     int32_t *ids; // (count)
     int64_t count;
-    bool cut; // not all of the text is read
+    int64_t begins; // of them: what begins a text
+    bool cut;       // not all of the text is read
+    int64_t lost;   // bytes of the text that no id stands for
     sg_session *session;
     int32_t *targets; // (context)
     double *nll;      // (context)
@@ -63,7 +65,10 @@ static sg_status text_ids(text_evaluator *e, const sg_tokenizer *tokenizer, cons
             "the tokenizer has %d tokens, expected at most the model's vocabulary of %lld",
             sg_tokenizer_vocab_size(tokenizer), (long long)e->model->config.vocab_size);
     sg_model_begin(e->model, tokenizer, &bos, &begin, &begin_count);
-    SG_TRY(sg_tokenizer_encode(tokenizer, text, bytes, NULL, &ids, &count, err));
+    sg_encode_options options = sg_encode_options_default();
+    options.lost_bytes = &e->lost;
+    SG_TRY(sg_tokenizer_encode(tokenizer, text, bytes, &options, &ids, &count, err));
+    e->begins = (int64_t)begin_count;
     e->ids = sg_alloc_array(begin_count + count + 1, sizeof *e->ids);
     if (e->ids != NULL) {
         if (begin_count > 0) memcpy(e->ids, begin, begin_count * sizeof *ids);
@@ -120,14 +125,39 @@ static sg_status text_run(text_evaluator *e, sg_error *err)
     return SG_OK;
 }
 
-// Bytes of the text that was read: all of it, or what its first ids stand for.
-static sg_status text_bytes(const text_evaluator *e, const sg_tokenizer *tokenizer, size_t *bytes,
-                            sg_error *err)
+// Whether ids stand for a text. A space in front is the tokenizer's own.
+static bool text_same(const char *said, size_t said_bytes, const char *text, size_t bytes)
 {
+    if (said_bytes == bytes + 1 && said[0] == ' ') {
+        said++;
+        said_bytes--;
+    }
+    return said_bytes == bytes && memcmp(said, text, bytes) == 0;
+}
+
+// The bits of a code that gives the text back: those of the ids, and, for what no id stands for, which
+// bytes of n these are (n H(lost / n) bits) and what they are (8 bits each). So losing bytes never
+// pays. Nor does writing others: bytes are those of the text, or what its ids stand for if that is less.
+static sg_status text_bits(const text_evaluator *e, const sg_tokenizer *tokenizer, const char *text,
+                           size_t bytes, sg_eval_text_result *r, sg_error *err)
+{
+    const sg_decode_options options = {.skip_special = false, .raw = true};
     char *said;
-    if (!e->cut) return SG_OK;
-    SG_TRY(sg_tokenizer_decode(tokenizer, e->ids, (size_t)e->count, NULL, &said, bytes, err));
+    size_t said_bytes;
+    const int64_t begins = sg_min(e->begins, e->count);
+    SG_TRY(sg_tokenizer_decode(tokenizer, e->ids + begins, (size_t)(e->count - begins), &options,
+                               &said, &said_bytes, err));
+    r->reversible = e->lost == 0 && (e->cut || text_same(said, said_bytes, text, bytes));
     sg_buffer_free(said);
+    r->lost_bytes = e->lost;
+    r->bytes = sg_min((int64_t)bytes, (int64_t)said_bytes + e->lost);
+    r->bits_per_byte = NAN; // what of a part of the text is lost is not known
+    if (r->bytes == 0 || (e->cut && e->lost > 0)) return SG_OK;
+    double bits = e->loss_sum / log(2);
+    const double n = (double)bytes, lost = (double)sg_min(e->lost, (int64_t)bytes);
+    if (lost > 0) bits += 8 * (double)e->lost + lost * log2(n / lost);
+    if (lost > 0 && lost < n) bits += (n - lost) * log2(n / (n - lost));
+    r->bits_per_byte = bits / (double)r->bytes;
     return SG_OK;
 }
 
@@ -137,23 +167,19 @@ sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer, const
 {
     *result = (sg_eval_text_result){0};
     text_evaluator e = {.model = model, .options = options};
-    size_t said = bytes;
     sg_status status = text_check(&e, err);
     if (status == SG_OK) status = text_ids(&e, tokenizer, text, bytes, err);
     if (status == SG_OK) status = text_run(&e, err);
-    if (status == SG_OK) status = text_bytes(&e, tokenizer, &said, err);
+    if (status == SG_OK) status = text_bits(&e, tokenizer, text, bytes, result, err);
     if (status == SG_OK) {
         double loss = e.loss_sum / (double)e.tokens;
-        *result = (sg_eval_text_result){.loss = loss,
-                                        .perplexity = exp(loss),
-                                        .accuracy = (double)e.correct / (double)e.tokens,
-                                        .bits_per_byte =
-                                            said > 0 ? e.loss_sum / log(2) / (double)said : 0,
-                                        .tokens = e.tokens,
-                                        .windows = e.windows,
-                                        .bytes = (int64_t)said,
-                                        .context = e.context,
-                                        .stride = e.stride};
+        result->loss = loss;
+        result->perplexity = exp(loss);
+        result->accuracy = (double)e.correct / (double)e.tokens;
+        result->tokens = e.tokens;
+        result->windows = e.windows;
+        result->context = e.context;
+        result->stride = e.stride;
     }
     sg_session_free(e.session);
     sg_free(e.ids);

@@ -13,10 +13,11 @@
 enum { BYTES_PAD = 0, BYTES_EOS = 1, BYTES_VOCAB = 259 };
 
 static sg_status bytes_encode(void *user, const char *text, size_t bytes, int32_t **ids,
-                              size_t *count, sg_error *err)
+                              size_t *count, int64_t *lost, sg_error *err)
 {
     (void)user;
     *count = bytes;
+    *lost = 0;
     *ids = sg_alloc_array(bytes, sizeof **ids);
     if (*ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "bytes: out of memory");
     for (size_t i = 0; i < bytes; i++)
