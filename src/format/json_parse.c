@@ -304,7 +304,7 @@ static sg_status json_read_member(json_reader *r, bool keep, json_t *object)
     const char *written = at + 1, *key = r->string.data;
     char *copy = NULL;
     if (!odd && json_object_getn(object, key, bytes) != NULL)
-        return json_bad(r, at, "a key that the object has already");
+        return json_bad(r, at, "a duplicate key");
     SG_TRY(json_charge(r, json_member_bytes + bytes));
     bool wanted =
         keep && !odd &&

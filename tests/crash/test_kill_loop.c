@@ -225,8 +225,7 @@ static int set_up(void **state)
     snprintf(run, sizeof run, "%s/run", folder);
     snprintf(output, sizeof output, "%s/output", folder);
     COMMAND("data", "synth", "--stories", "60", "--out", "stories.txt");
-    COMMAND("data", "tokenizer", "--out", "tokenizer", "--vocab-size", "320", "--full-alphabet",
-            "stories.txt");
+    COMMAND("data", "tokenizer", "--out", "tokenizer", "--vocab-size", "320", "stories.txt");
     COMMAND("data", "pack", "--tokenizer", "tokenizer", "--out", "data", "--seq-len", "16",
             "--val-fraction", "0.1", "stories.txt");
     pid_t child = start_run();

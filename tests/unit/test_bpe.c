@@ -81,6 +81,61 @@ static void check_refused(const file_parts *parts, sg_status status, const char 
                  found == SG_OK ? "" : err.message, sg_status_name(status), part);
 }
 
+static void check_lost(const sg_tokenizer *tokenizer, const char *text, int64_t expected)
+{
+    int32_t *ids;
+    size_t count;
+    int64_t lost = -1;
+    sg_encode_options options = sg_encode_options_default();
+    options.lost_bytes = &lost;
+    for (int i = 0; i < 2; i++) { // the second time from the cache of words
+        assert_int_equal(
+            sg_tokenizer_encode(tokenizer, text, strlen(text), &options, &ids, &count, NULL),
+            SG_OK);
+        sg_buffer_free(ids);
+        assert_int_equal(lost, expected);
+    }
+}
+
+// Bytes that no token stands for are counted, wherever they go.
+static void test_lost_bytes(void **state)
+{
+    (void)state;
+    sg_tokenizer *t = make(&(file_parts){0});
+    check_lost(t, "abc ab ca", 0);
+    check_lost(t, "", 0);
+    check_lost(t, "xyz", 3);
+    check_lost(t, "axb xyz ab", 4);
+    check_lost(t, "axxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxb", 60);
+    check_lost(t, "\xc3\xa9\xc3\xa8", 1); // half of the second letter has a symbol
+    int64_t replaced = -1;
+    int32_t *ids;
+    size_t count;
+    sg_encode_options options = sg_encode_options_default();
+    options.replaced = &replaced;
+    assert_int_equal(sg_tokenizer_encode(t, "a\xff\xf0\x9f", 4, &options, &ids, &count, NULL),
+                     SG_OK);
+    assert_int_equal(replaced, 2);
+    sg_buffer_free(ids);
+    sg_tokenizer_free(t);
+    // They are lost as the unknown token too, but not as tokens of bytes.
+    t = make(&(file_parts){.pre = "null",
+                           .decoder = "null",
+                           .model = "\"unk_token\":\"<e>\",\"byte_fallback\":true,",
+                           .vocab = "{\"a\":0,\"<e>\":1,\"<0xC3>\":2,\"<0xA9>\":3}",
+                           .merges = "[]"});
+    check_ids(t, "a\xc3\xa9\xe2\x82\xac", "0 2 3 1");
+    check_lost(t, "a\xc3\xa9\xe2\x82\xac", 3);
+    sg_tokenizer_free(t);
+    // And so is what a pre-tokenizer takes out.
+    t = make(&(file_parts){.pre = "{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},\"behavior\":"
+                                  "\"Removed\",\"invert\":false}",
+                           .decoder = "null"});
+    check_ids(t, "ab  ab", "4 4");
+    check_lost(t, "ab  ab", 2);
+    sg_tokenizer_free(t);
+}
+
 static void test_plain(void **state)
 {
     (void)state;
@@ -389,6 +444,7 @@ static void test_train_plain(void **state)
     (void)state;
     sg_tokenizer_train_options options = sg_tokenizer_train_options_default();
     options.vocab_size = 80;
+    options.full_alphabet = false;
     sg_tokenizer *t = train(&options, stories, 3);
     assert_int_equal(sg_tokenizer_vocab_size(t), 80);
     assert_int_equal(sg_tokenizer_pad(t), 0);
@@ -409,9 +465,16 @@ static void test_train_odd(void **state)
 {
     (void)state;
     sg_tokenizer_train_options options = sg_tokenizer_train_options_default();
-    sg_tokenizer *t = train(&options, NULL, 0); // no text: the special tokens alone
+    assert_true(options.full_alphabet);
+    sg_tokenizer *t = train(&options, NULL, 0); // no text: the special tokens and the bytes
+    assert_int_equal(sg_tokenizer_vocab_size(t), 258);
+    check_lost(t, "x \xc3\xa9", 0);
+    sg_tokenizer_free(t);
+    options.full_alphabet = false;
+    t = train(&options, NULL, 0);
     assert_int_equal(sg_tokenizer_vocab_size(t), 2);
     check_ids(t, "x<|endoftext|>", "1");
+    check_lost(t, "x<|endoftext|>", 2); // with the space in front
     sg_tokenizer_free(t);
     static const char *const one[] = {"aaaa", ""};
     t = train(&options, one, 2); // nothing left to merge long before 8192
@@ -646,6 +709,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_lost_bytes),
         cmocka_unit_test(test_added_tokens),
         cmocka_unit_test(test_refused_models),
         cmocka_unit_test(test_refused_steps),

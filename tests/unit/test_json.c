@@ -52,7 +52,7 @@ static void test_refused_with_its_place(void **state)
     refuses("\"\\ud83d.\"", AT(1, 2) "an unpaired surrogate, which is no character");
     refuses("\"\\udc00\"", AT(1, 2) "an unpaired surrogate, which is no character");
     refuses("\"caf\xe9\"", AT(1, 5) "a byte that is not UTF-8");
-    refuses("{\"a\":1,\"\\u0061\":2}", AT(1, 8) "a key that the object has already");
+    refuses("{\"a\":1,\"\\u0061\":2}", AT(1, 8) "a duplicate key");
     refuses("{\"a\\u0000\":1}", AT(1, 2) "a key with NUL in it");
     refuses("{} {}", AT(1, 4) "found '{', expected the end of the text");
     refuses("01", AT(1, 2) "found '1', expected the end of the text");

@@ -37,6 +37,7 @@ static int set_up(void **state)
     if (sg_context_new(&options, &context, NULL) != SG_OK) return -1;
     sg_tokenizer_train_options train = sg_tokenizer_train_options_default();
     train.vocab_size = vocab;
+    train.full_alphabet = false; // bytes can be lost
     int calls = 0;
     if (sg_tokenizer_train(&train, source, &calls, &tokenizer, NULL) != SG_OK) return -1;
     // The pattern engine takes memory of its own at its first use and keeps it with the tokenizer.
@@ -602,7 +603,8 @@ static void test_evaluate_text(void **state)
     (void)state;
     char text[1200] = "";
     for (int i = 0; strlen(text) < 900; i++)
-        sprintf(text + strlen(text), "the cat %d sat on %s mat. ", i * i, i % 3 ? "the" : "a");
+        sprintf(text + strlen(text), "the %s sat on %s mat; ", i * i % 5 ? "cat" : "dog log",
+                i % 3 ? "the" : "a");
     static const int64_t shapes[][2] = {{32, 16}, {32, 31}, {32, 1},
                                         {17, 5},  {2, 1},   {positions, 7}};
     sg_model *m = make_model("sgatlin", positions);
@@ -657,6 +659,53 @@ static void test_evaluate_text(void **state)
     assert_int_equal(sg_session_score(s, tokens, tokens, 1, &nll, &likeliest, &err),
                      SG_ERR_ARGUMENT); // it is full
     sg_session_free(s);
+    sg_model_free(m);
+}
+
+// Replacing letters by bytes that have no token took bits away and left the bytes; now it never pays.
+static void test_lost_bytes_are_charged(void **state)
+{
+    (void)state;
+    sg_model *m = make_model("sgatlin", positions);
+    static const char honest[] = "the cat sat on the mat and the dog sat on the log";
+    char text[sizeof honest];
+    const sg_eval_text_options o = sg_eval_text_options_default();
+    const double n = sizeof honest - 1;
+    sg_eval_text_result plain, r;
+    sg_error err;
+    assert_int_equal(sg_evaluate_text(m, tokenizer, honest, sizeof honest - 1, &o, &plain, &err),
+                     SG_OK);
+    assert_int_equal(plain.lost_bytes, 0);
+    assert_true(plain.reversible);
+    for (size_t step = 2; step < 12; step++) {
+        double lost = 0;
+        strcpy(text, honest);
+        for (size_t i = 0; i < sizeof honest - 1; i += step, lost++)
+            text[i] = '@'; // never seen by the tokenizer
+        assert_int_equal(sg_evaluate_text(m, tokenizer, text, sizeof text - 1, &o, &r, &err),
+                         SG_OK);
+        assert_true((double)r.lost_bytes == lost);
+        assert_int_equal(r.bytes, sizeof text - 1);
+        assert_false(r.reversible);
+        double places = lost * log2(n / lost) + (n - lost) * log2(n / (n - lost));
+        double bits = r.loss * (double)r.tokens / log(2) + 8 * lost + places;
+        assert_true(fabs(r.bits_per_byte - bits / n) <= 1e-9);
+        assert_true(r.bits_per_byte >= (8 * lost + places) / n);
+    }
+    // Of a part of such a text nobody knows what is lost.
+    const sg_eval_text_options part = {.max_tokens = 5};
+    assert_int_equal(sg_evaluate_text(m, tokenizer, text, sizeof text - 1, &part, &r, &err), SG_OK);
+    assert_true(isnan(r.bits_per_byte));
+    assert_int_equal(sg_evaluate_text(m, tokenizer, honest, sizeof text - 1, &part, &r, &err),
+                     SG_OK);
+    assert_true(r.bits_per_byte > 0 && r.bytes > 5 && r.bytes < 40 && r.reversible);
+    // A normal form that is shorter, or longer, is not counted as if it were the text.
+    static const char wide[] =
+        "the \357\275\203\357\275\201\357\275\224 sat on"; // full-width "cat"
+    assert_int_equal(sg_evaluate_text(m, tokenizer, wide, sizeof wide - 1, &o, &r, &err), SG_OK);
+    assert_false(r.reversible);
+    assert_int_equal(r.lost_bytes, 0);
+    assert_int_equal(r.bytes, sizeof wide - 1 - 6 + 1); // with the space in front
     sg_model_free(m);
 }
 
@@ -768,6 +817,7 @@ int main(void)
         cmocka_unit_test(test_generate_stops),
         cmocka_unit_test(test_generate_many),
         cmocka_unit_test(test_evaluate_text),
+        cmocka_unit_test(test_lost_bytes_are_charged),
         cmocka_unit_test(test_failing_evaluation),
         cmocka_unit_test(test_generate_to_the_end),
         cmocka_unit_test(test_generate_refuses),

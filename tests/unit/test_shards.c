@@ -195,6 +195,114 @@ static void test_split(void **state)
     memory_fs_free(fs);
 }
 
+// Where no document is drawn into validation, rows at the end of the last one are taken, so that a book
+// can be packed as it is.
+static void test_few_documents(void **state)
+{
+    (void)state;
+    static const char book[] = "abcdefghijklmnopqrstuvw"; // 24 ids, 5 rows
+    static const struct {
+        double fraction;
+        int64_t train, val, first; // rows, and the first letter of validation
+        bool pads;
+    } cases[] = {{0.2, 4, 1, 't', true},   {1e-9, 4, 1, 't', true},     {0.4, 3, 2, 'o', true},
+                 {0.3, 3, 2, 'o', true},   {1 - 1e-9, 1, 4, 'e', true}, {0.2, 3, 1, 't', false},
+                 {0.99, 1, 3, 'j', false}, {0.001, 3, 1, 't', false}};
+    sg_pack_encoder encoder = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    const sg_data_info *info;
+    sg_data *data;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        encoder.pad_id = cases[i].pads ? BYTES_PAD : -1;
+        options.val_fraction = cases[i].fraction;
+        for (options.seed = 0; options.seed < 4; options.seed++) { // whatever is drawn
+            data = pack_and_open(book, &encoder, &options);
+            info = sg_data_get_info(data);
+            assert_true(info->split_rows);
+            assert_int_equal(info->split[SG_SPLIT_TRAIN].rows, cases[i].train);
+            assert_int_equal(info->split[SG_SPLIT_VAL].rows, cases[i].val);
+            assert_int_equal(info->split[SG_SPLIT_VAL].tokens, 5 * cases[i].val);
+            int64_t lost = info->split[SG_SPLIT_TRAIN].dropped;
+            assert_int_equal(info->split[SG_SPLIT_TRAIN].tokens + 5 * cases[i].val + lost, 24);
+            assert_true(cases[i].pads ? lost == 0 : lost < 5);
+            int32_t ids[5];
+            assert_int_equal(sg_data_row(data, SG_SPLIT_VAL, 0, ids, NULL), SG_OK);
+            assert_int_equal(ids[0], cases[i].first + 3);
+            assert_int_equal(sg_data_row(data, SG_SPLIT_VAL, cases[i].val - 1, ids, NULL), SG_OK);
+            assert_int_equal(ids[4], BYTES_EOS);
+            expect_row(
+                data, SG_SPLIT_TRAIN, 0,
+                (int32_t[]){A, B, C, A + 3, cases[i].train > 1 || !cases[i].pads ? A + 4 : 0});
+            sg_data_free(data);
+        }
+    }
+    // Two documents: of the second, half as long, what the fraction of all rows is.
+    encoder.pad_id = BYTES_PAD;
+    options.seed = 0;
+    options.val_fraction = 1e-9;
+    data = pack_and_open("aaa\n<|endoftext|>\nbbbbbbbbbbb", &encoder, &options);
+    info = sg_data_get_info(data);
+    assert_true(info->split_rows);
+    assert_int_equal(info->split[SG_SPLIT_TRAIN].rows, 3); // aaa.b bbbbb b
+    assert_int_equal(info->split[SG_SPLIT_VAL].rows, 1);
+    expect_row(data, SG_SPLIT_TRAIN, 0, (int32_t[]){A, A, A, 1, B});
+    expect_row(data, SG_SPLIT_VAL, 0, (int32_t[]){B, B, B, B, 1});
+    sg_data_free(data);
+    // A short last document goes there whole, as ever.
+    data = pack_and_open(abc, &encoder, &options);
+    assert_false(sg_data_get_info(data)->split_rows);
+    assert_int_equal(sg_data_get_info(data)->split[SG_SPLIT_VAL].documents, 1);
+    expect_row(data, SG_SPLIT_VAL, 0, (int32_t[]){C, 1, 0, 0, 0});
+    sg_data_free(data);
+    // One row cannot be divided, nor one document a row: training has it.
+    for (int mode = 0; mode < 2; mode++)
+        for (int large = 0; large < 2; large++) {
+            options = small_options(mode ? SG_PACK_PAD : SG_PACK_CONCAT);
+            options.val_fraction = large ? 1 - 1e-9 : 0.01;
+            data = pack_and_open(mode ? book : "abc", &encoder, &options);
+            info = sg_data_get_info(data);
+            assert_int_equal(info->split[SG_SPLIT_TRAIN].rows, 1);
+            assert_int_equal(info->split[SG_SPLIT_VAL].rows, 0);
+            sg_data_free(data);
+        }
+}
+
+static sg_status vowels_encode(void *user, const char *text, size_t bytes, int32_t **ids,
+                               size_t *count, int64_t *lost, sg_error *err)
+{
+    sg_status status = bytes_encode(user, text, bytes, ids, count, lost, err);
+    for (size_t i = 0; status == SG_OK && i < bytes; i++)
+        *lost += strchr("aeiou", text[i]) != NULL;
+    return status;
+}
+
+static void test_what_the_text_held(void **state)
+{
+    (void)state;
+    sg_pack_encoder encoder = bytes_encoder();
+    encoder.encode = vowels_encode;
+    sg_pack_options options = small_options(SG_PACK_CONCAT);
+    static const char text[] = "aeb\n<|endoftext|>\n \n<|endoftext|>\nb\xe9o\n<|endoftext|>\n";
+    sg_data *data = pack_and_open(text, &encoder, &options);
+    sg_data_info info = *sg_data_get_info(data); // read back from data.json
+    sg_data_free(data);
+    assert_int_equal(info.text_bytes, 3 + 5); // U+FFFD is three
+    assert_int_equal(info.lost_bytes, 3);
+    assert_int_equal(info.text.replaced, 1);
+    assert_int_equal(info.text.empty, 1);
+    assert_int_equal(info.text.skipped, 0);
+    options.corpus.bad_text = SG_BAD_TEXT_SKIP;
+    options.corpus.keep_empty = true;
+    data = pack_and_open(text, &encoder, &options);
+    info = *sg_data_get_info(data);
+    assert_int_equal(info.text.skipped, 1);
+    assert_int_equal(info.text.empty, 0);
+    assert_int_equal(info.split[SG_SPLIT_TRAIN].documents, 2);
+    expect_row(data, SG_SPLIT_TRAIN, 0, (int32_t[]){A, A + 4, B, 1, ' ' + 3});
+    expect_row(data, SG_SPLIT_TRAIN, 1, (int32_t[]){1, 0, 0, 0, 0}); // white space, and the end
+    sg_data_free(data);
+}
+
 // Many shards, any number of threads: the same rows; and the same bytes twice.
 static void test_shards_and_threads(void **state)
 {
@@ -558,6 +666,8 @@ int main(void)
         cmocka_unit_test(test_concat),
         cmocka_unit_test(test_pad),
         cmocka_unit_test(test_split),
+        cmocka_unit_test(test_few_documents),
+        cmocka_unit_test(test_what_the_text_held),
         cmocka_unit_test(test_shards_and_threads),
         cmocka_unit_test(test_wide_ids),
         cmocka_unit_test(test_refusals),
