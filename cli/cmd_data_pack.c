@@ -172,9 +172,11 @@ const cli_command cli_cmd_data_pack = {
     .name = "data pack",
     .summary = "turn text into packed rows of tokens for training",
     .usage = "--tokenizer DIR|FILE --out DIR [options] FILE...",
-    .about = "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard "
-             "input. Train and validation are split by document. DIR gets data.json, "
-             "tokenizer.json and the shards.",
+    .about =
+        "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard input. "
+        "Train and validation are split by document; where no document was drawn into validation, "
+        "as of a single one, concat takes its share of rows from the end of the last document. "
+        "DIR gets data.json, tokenizer.json and the shards.",
     .options = pack_options,
     .example = "sgatlin data pack --tokenizer tok --seq-len 256 --out packed stories.txt",
     .min_operands = 1,

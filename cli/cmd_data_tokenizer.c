@@ -162,7 +162,8 @@ const cli_command cli_cmd_data_tokenizer = {
     .usage = "--out DIR [--vocab-size V] [options] FILE...",
     .about = "FILE is text or JSON lines, plain or compressed (gzip, zstd); - is the standard "
              "input. The tokenizer is the one that the BpeTrainer of the Hugging Face library "
-             "learns from the same documents, and that library reads DIR/tokenizer.json too.",
+             "learns from the same documents with all bytes as its initial alphabet (with "
+             "--no-full-alphabet: with none), and that library reads DIR/tokenizer.json too.",
     .options = learn_options,
     .example = "sgatlin data tokenizer --vocab-size 8192 --out tok stories.txt",
     .min_operands = 1,

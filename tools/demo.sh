@@ -36,7 +36,9 @@ rm -rf "$folder"/{stories.txt,facts.json,tokenizer,data} "${families[@]/#/$folde
 say "1. Write stories with facts in them, learn a vocabulary, cut the stories into sequences"
 run data synth --stories "$stories" --seed "$seed" --out "$folder/stories.txt" \
     --facts "$folder/facts.json"
-run data tokenizer --vocab-size "$vocabulary" --out "$folder/tokenizer" "$folder/stories.txt"
+# The stories are plain English: tokens for bytes that never come would only take the place of words.
+run data tokenizer --vocab-size "$vocabulary" --no-full-alphabet --out "$folder/tokenizer" \
+    "$folder/stories.txt"
 run data pack --tokenizer "$folder/tokenizer" --seq-len "$length" --mode concat \
     --val-fraction 0.02 --out "$folder/data" "$folder/stories.txt"
 

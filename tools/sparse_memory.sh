@@ -159,7 +159,9 @@ prepare() {
         fi
     fi
     rm -rf "$folder/tokenizer" "$folder/data.tmp"
-    run data tokenizer --vocab-size "$vocab" --out "$folder/tokenizer" "${input[@]}" >/dev/null
+    # As the published tokenizers are: no tokens for bytes that do not occur.
+    run data tokenizer --vocab-size "$vocab" --no-full-alphabet --out "$folder/tokenizer" \
+        "${input[@]}" >/dev/null
     run data pack --tokenizer "$folder/tokenizer" --seq-len "$length" --val-fraction "$val_fraction" \
         --out "$folder/data.tmp" "${input[@]}" >&2
     mv "$folder/data.tmp" "$folder/data"
