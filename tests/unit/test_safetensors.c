@@ -238,6 +238,13 @@ static const struct {
      "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
      1, SG_OK, ""}, // empty at the end
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]}}", 1, SG_OK, ""},
+    // Members that nobody reads may hold any number, those that are read may not.
+    {"{\"a\":{\"x\":[NaN,1e999],\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1],"
+     "\"y\":18446744073709551616}}",
+     1, SG_OK, ""},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[18446744073709551616],\"data_offsets\":[0,1]}}", 1,
+     SG_ERR_FORMAT, "\"a\""},
+    {"{\"a\":NaN}", 0, SG_ERR_FORMAT, "\"a\""},
     {"{}", 1, SG_ERR_FORMAT, "found 1 bytes of data, the header describes 0"},
     {" {}", 0, SG_ERR_FORMAT, "does not start with"},
     {"[]", 0, SG_ERR_FORMAT, "does not start with"},
@@ -259,7 +266,7 @@ static const struct {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,8]}}", 8,
      SG_ERR_FORMAT, "too large"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,8]}}", 8,
-     SG_ERR_FORMAT, "not valid JSON"},
+     SG_ERR_FORMAT, "tensor \"a\": shape"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, SG_ERR_FORMAT,
      "found 8 bytes, its type and shape need 12"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, SG_ERR_FORMAT, "range"},
@@ -488,6 +495,10 @@ static void test_index(void **state)
     assert_int_equal(sg_safetensors_open("none", &file, &err), SG_ERR_NOT_FOUND);
 
     expect_index("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"}}", SG_OK, "");
+    expect_index("{\"metadata\":{\"total_size\":1e999},\"weight_map\":{\"a\":\"1.safetensors\","
+                 "\"b\":\"2.safetensors\"},\"x\":NaN}",
+                 SG_OK, "");
+    expect_index("{\"weight_map\":NaN}", SG_ERR_FORMAT, "\"weight_map\": found NaN");
     expect_index("{\"weight_map\":{}}", SG_OK, "");
     expect_index("{", SG_ERR_FORMAT, "not valid JSON");
     expect_index("{}", SG_ERR_FORMAT, "weight_map");
