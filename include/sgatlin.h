@@ -84,6 +84,9 @@ SG_API void sg_context_free(sg_context *context);
 SG_API int sg_context_threads(const sg_context *context);
 // The name of the kernels in use: "ref", "avx2" or "avx512".
 SG_API const char *sg_context_kernel(const sg_context *context);
+// What computes dense products, its version and the instructions it uses: "onednn 2.6.3 (avx2)", or
+// "plain". The same seed gives the same bits where this and sg_context_kernel are the same.
+SG_API const char *sg_context_products(const sg_context *context);
 
 // Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
 // the end is not known. Called on the calling thread. Returning false stops the work, which then

@@ -59,3 +59,9 @@ const char *sg_context_kernel(const sg_context *context)
 {
     return context->compute.kernels->name;
 }
+
+const char *sg_context_products(const sg_context *context)
+{
+    (void)context; // one library for all contexts
+    return sg_gemm_name();
+}
