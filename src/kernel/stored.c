@@ -1,5 +1,5 @@
 // Rounding to and from narrow rows, and products with them: a few rows of A read narrow weights as
-// they are; for many, pieces are widened once and go through the BLAS.
+// they are; for many, pieces are widened once and go through the dense products.
 #include "kernel/stored.h"
 
 #include <float.h>
@@ -152,10 +152,17 @@ static void stored_write_int8(int8_t *q, float *scale, const sg_real *x, int64_t
         if (!(size <= most)) most = size; // takes a NaN and keeps it, as nothing is above it
         if (isnan(most)) break;
     }
+    // Told before anything is computed from it: gcc 14 reasons backwards from "scale * 127 overflows"
+    // to "most is infinite", which rounding makes untrue.
+    if (!isfinite(most)) {
+        *scale = NAN;
+        memset(q, 0, (size_t)d);
+        return;
+    }
     *scale = most / 127;
-    if (*scale * 127 > FLT_MAX) *scale = nextafterf(*scale, 0);
-    if (!isfinite(most)) *scale = NAN;
-    if (!isfinite(most) || *scale == 0) {
+    // The exact product: from here on a float would round it to infinity.
+    if ((double)*scale * 127 >= 0x1.ffffffp127) *scale = nextafterf(*scale, 0);
+    if (*scale == 0) {
         memset(q, 0, (size_t)d);
         return;
     }
