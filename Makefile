@@ -27,8 +27,8 @@ test-san: tools-test ## the tests with AddressSanitizer and UndefinedBehaviorSan
 	@cmake --build build-san -j $(JOBS)
 	@$(CTEST) --test-dir build-san
 
-test-tsan: tools-test ## the tests with ThreadSanitizer, without OpenBLAS (it is not instrumented)
-	@cmake -S . -B build-tsan -G $(GENERATOR) -DSG_SANITIZE=thread -DSG_BLAS=OFF $(CMAKE_FLAGS) >/dev/null
+test-tsan: tools-test ## the tests with ThreadSanitizer, without oneDNN (it is not instrumented)
+	@cmake -S . -B build-tsan -G $(GENERATOR) -DSG_SANITIZE=thread -DSG_ONEDNN=OFF $(CMAKE_FLAGS) >/dev/null
 	@cmake --build build-tsan -j $(JOBS)
 	@$(CTEST) --test-dir build-tsan -LE "fuzz|crash|house" -E test_alloc_torture
 

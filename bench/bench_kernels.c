@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/rng.h"
 #include "kernel/gemm.h"
+#include "kernel/products.h"
 #include "kernel/stored.h"
 
 static double seconds(void)
@@ -100,7 +101,7 @@ static void bench_gemm(void)
         fprintf(stderr, "%s\n", err.message);
         exit(1);
     }
-    printf("products, %s, GFLOP/s\n", sg_gemm_name());
+    printf("products, %s, GFLOP/s\n", sg_products_name());
     printf("%-16s %6s %6s %6s  %8s %8s %8s  %10s\n", "", "m", "n", "k", "serial", "1 thread",
            "2 thr.", "serial us");
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -534,7 +535,11 @@ int main(int argc, char **argv)
 {
     const sg_kernels *const tables[table_count] = {sg_kernels_ref(), sg_kernels_avx2(),
                                                    sg_kernels_avx512()};
-    sg_gemm_setup();
+    sg_error err;
+    if (sg_products_open(&err) != SG_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
     if (wanted(argc, argv, "gemm")) bench_gemm();
     if (wanted(argc, argv, "stream")) bench_stream();
     if (wanted(argc, argv, "kernels")) {

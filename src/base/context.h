@@ -9,6 +9,7 @@ struct sg_context {
     int threads;
     sg_log_fn log;
     void *log_user;
+    int64_t products_refused; // before this context was made (kernel/products.h)
 };
 
 #endif

@@ -1,11 +1,12 @@
 // The context: threads, the table of kernels, the log callback. It stands in this room because it
-// chooses kernels and prepares the BLAS.
+// chooses kernels and opens the library of products.
 #include "base/context.h"
 
 #include "base/alloc.h"
 #include "base/cpu.h"
-#include "kernel/gemm.h"
+#include "base/log.h"
 #include "kernel/kernel.h"
+#include "kernel/products.h"
 
 sg_context_options sg_context_options_default(void)
 {
@@ -25,13 +26,14 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
                        sg_kernels_avx512() ? "\"ref\", \"avx2\" or \"avx512\""
                        : sg_kernels_avx2() ? "\"ref\" or \"avx2\" on this processor"
                                            : "\"ref\" on this processor");
-    sg_gemm_setup();
+    SG_TRY(sg_products_open(err));
     sg_context *context = sg_alloc_zero(1, sizeof *context);
     if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a context");
     context->threads = threads;
     context->compute.kernels = kernels;
     context->log = chosen.log;
     context->log_user = chosen.log_user;
+    context->products_refused = sg_products_refused();
     if (threads > 1) {
         sg_status status = sg_pool_new(threads, &context->compute.pool, err);
         if (status != SG_OK) {
@@ -39,6 +41,11 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
             return status;
         }
     }
+    if (sg_products_lack() != NULL)
+        sg_log(context, SG_LOG_WARNING,
+               "dense products are slower than this processor allows: it has %s, which %s does not "
+               "use",
+               sg_products_lack(), sg_products_name());
     *out = context;
     return SG_OK;
 }
@@ -47,6 +54,12 @@ void sg_context_free(sg_context *context)
 {
     if (context == NULL) return;
     sg_pool_free(context->compute.pool);
+    const int64_t refused = sg_products_refused() - context->products_refused;
+    if (refused > 0)
+        sg_log(context, SG_LOG_WARNING,
+               "memory was short: %lld dense products were computed by the plain loops in place of "
+               "%s; the result is right, but may differ in its last bits from one with more memory",
+               (long long)refused, sg_products_name());
     sg_free(context);
 }
 
@@ -63,5 +76,5 @@ const char *sg_context_kernel(const sg_context *context)
 const char *sg_context_products(const sg_context *context)
 {
     (void)context; // one library for all contexts
-    return sg_gemm_name();
+    return sg_products_name();
 }

@@ -1,17 +1,11 @@
-// Dense products through OpenBLAS, or through the plain loops below where the build has none or
-// where a size or stride does not fit the BLAS's int. See gemm.h for what is promised.
+// Dense products: cut into tiles here and computed by the library behind products.h, or by the plain
+// loops below where there is none. See gemm.h for what is promised.
 #include "kernel/gemm.h"
 
-#include <limits.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernel/kernel.h"
-
-#ifdef SG_BLAS
-#include <cblas.h>
-#endif
+#include "kernel/products.h"
 
 // ---- the plain product ------------------------------------------------------------------------
 
@@ -83,35 +77,9 @@ static void gemm_plain(const sg_gemm_args *args)
                 gemm_plain_block(args, i, j, p);
 }
 
-// ---- the BLAS ---------------------------------------------------------------------------------
-
-#ifdef SG_BLAS
-
-static bool gemm_fits(int64_t value)
-{
-    return value <= INT_MAX;
-}
-
-static void gemm_blas(const sg_gemm_args *args)
-{
-    const CBLAS_TRANSPOSE ta = args->transpose_a ? CblasTrans : CblasNoTrans;
-    const CBLAS_TRANSPOSE tb = args->transpose_b ? CblasTrans : CblasNoTrans;
-#ifdef SG_REAL_DOUBLE
-    cblas_dgemm(CblasRowMajor, ta, tb, (int)args->m, (int)args->n, (int)args->k, args->alpha,
-                args->a, (int)args->lda, args->b, (int)args->ldb, args->beta, args->c,
-                (int)args->ldc);
-#else
-    cblas_sgemm(CblasRowMajor, ta, tb, (int)args->m, (int)args->n, (int)args->k, args->alpha,
-                args->a, (int)args->lda, args->b, (int)args->ldb, args->beta, args->c,
-                (int)args->ldc);
-#endif
-}
-
-#endif
-
 // ---- few rows ---------------------------------------------------------------------------------
 
-// y = x W^T with up to four rows of x (decoding) reads W once and computes little; a BLAS would
+// y = x W^T with up to four rows of x (decoding) reads W once and computes little; a library would
 // copy W into its own order first, which costs more than the product.
 enum { thin_rows = 4, thin_columns = 128 };
 
@@ -147,14 +115,7 @@ void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args)
         gemm_thin(kernels, args);
         return;
     }
-#ifdef SG_BLAS
-    if (gemm_fits(args->m) && gemm_fits(args->n) && gemm_fits(args->k) && gemm_fits(args->lda) &&
-        gemm_fits(args->ldb) && gemm_fits(args->ldc)) {
-        gemm_blas(args);
-        return;
-    }
-#endif
-    gemm_plain(args);
+    if (!sg_products_run(args)) gemm_plain(args);
 }
 
 // ---- tiles ------------------------------------------------------------------------------------
@@ -255,9 +216,9 @@ typedef struct gemm_pieces {
 } gemm_pieces;
 
 enum {
-    gemm_piece_tasks = 8,   // tiles times pieces wanted, so that as many threads have work
-    gemm_piece_depth = 512, // what the BLAS is called with: deeper calls ran up to a quarter slower
-    gemm_piece_from = 2048, // shorter products are not cut
+    gemm_piece_tasks = 8,    // tiles times pieces wanted, so that as many threads have work
+    gemm_piece_depth = 512,  // what a call takes: deeper ones ran up to a quarter slower
+    gemm_piece_from = 2048,  // shorter products are not cut
     gemm_piece_sum = 1 << 14 // elements of C a chunk adds up
 };
 
@@ -338,43 +299,3 @@ void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch)
     sg_parallel_for(compute.pool, gemm_ceil(args->m, gemm_ceil(gemm_piece_sum, args->n)),
                     gemm_piece_rows, &p);
 }
-
-// ---- set-up -----------------------------------------------------------------------------------
-
-#ifdef SG_BLAS
-
-static pthread_once_t gemm_once = PTHREAD_ONCE_INIT;
-static char gemm_name[96];
-
-static void gemm_start(void)
-{
-    openblas_set_num_threads(1);
-    // The configuration reads "OpenBLAS 0.3.21 NO_LAPACKE …".
-    char version[32] = "";
-    sscanf(openblas_get_config(), "OpenBLAS %31s", version);
-    snprintf(gemm_name, sizeof gemm_name, "openblas %s (%s)", version, openblas_get_corename());
-}
-
-void sg_gemm_setup(void)
-{
-    pthread_once(&gemm_once, gemm_start);
-}
-
-const char *sg_gemm_name(void)
-{
-    sg_gemm_setup();
-    return gemm_name;
-}
-
-#else
-
-void sg_gemm_setup(void)
-{
-}
-
-const char *sg_gemm_name(void)
-{
-    return "reference";
-}
-
-#endif

@@ -1,4 +1,4 @@
-// Dense products: a BLAS behind a few functions. Work is cut into tiles by the shape alone, each the
+// Dense products: a library behind a few functions. Work is cut into tiles by the shape alone, each the
 // work of one thread, so results are the same bits for any number of threads. k is cut only where
 // the caller gives scratch to keep the partial results in; they are added in the order of k.
 #ifndef SG_KERNEL_GEMM_H
@@ -21,7 +21,8 @@ typedef struct sg_gemm_args {
     int64_t ldc;
 } sg_gemm_args;
 
-// On the calling thread; safe inside a chunk of sg_parallel_for.
+// On the calling thread, by the library once it is open (products.h); safe inside a chunk of
+// sg_parallel_for.
 void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args);
 // On the pool; not from inside a chunk.
 void sg_gemm(sg_compute compute, const sg_gemm_args *args);
@@ -30,9 +31,5 @@ void sg_gemm(sg_compute compute, const sg_gemm_args *args);
 // the shape, aligned for sg_real; may be NULL where that is 0.
 size_t sg_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k);
 void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch);
-// Keeps the BLAS on the calling thread; called once when a context is made.
-void sg_gemm_setup(void);
-// "openblas 0.3.21 (SkylakeX)" or "reference".
-const char *sg_gemm_name(void);
 
 #endif

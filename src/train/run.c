@@ -557,7 +557,7 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
              .val_loss = NAN};
     *result = (sg_train_result){0};
     snprintf(r.settings.kernel, sizeof r.settings.kernel, "%s", context->compute.kernels->name);
-    snprintf(r.settings.blas, sizeof r.settings.blas, "%s", sg_gemm_name());
+    snprintf(r.settings.blas, sizeof r.settings.blas, "%s", sg_context_products(context));
     SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
     SG_TRY(run_refuse_old(&r, err));
     sg_status status = run_open_data(&r, err);
@@ -599,12 +599,12 @@ static sg_status run_compare(const run *r, const char *began_hash, sg_error *err
                        "%s: its checksum is %s, but the run began with data of %s",
                        began->data_folder, began->data_hash, began_hash);
     if (strcmp(r->context->compute.kernels->name, began->kernel) != 0 ||
-        strcmp(sg_gemm_name(), began->blas) != 0)
+        strcmp(sg_context_products(r->context), began->blas) != 0)
         sg_log(r->context, SG_LOG_WARNING,
                "%s: began with %s kernels and %s products, goes on with %s and %s: the end will "
                "not be the same to the bit",
                r->folder, began->kernel, began->blas, r->context->compute.kernels->name,
-               sg_gemm_name());
+               sg_context_products(r->context));
     return SG_OK;
 }
 
