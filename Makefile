@@ -61,6 +61,10 @@ format: tools-dev ## clang-format every source file
 format-check: tools-dev ## fail where clang-format would change something
 	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
 
+next-debian: ## tests and demo on Debian 12 and 13, each in a chroot (as root, an hour)
+	@tools/deps next
+	@tools/next_debian.sh
+
 man: build ## write docs/sgatlin.1 from the help of the command
 	@tools/man.sh $(BUILD)/sgatlin >docs/sgatlin.1.new && mv docs/sgatlin.1.new docs/sgatlin.1
 
@@ -88,5 +92,5 @@ tools-dev:
 tools-bench:
 	@tools/deps build bench
 
-.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels count-kernels fuzz format format-check coverage man install clean help tools-build tools-test tools-dev tools-bench
+.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels count-kernels fuzz format format-check coverage next-debian man install clean help tools-build tools-test tools-dev tools-bench
 .DEFAULT_GOAL := build

@@ -285,6 +285,7 @@ static int bench_make_jobs(const cli_args *args, bench_jobs *jobs)
 typedef struct bench_talk {
     const cli_args *args;
     const bench_job *job;
+    const char *products;
     double gemm, stream; // GFLOP/s, GB/s
     int threads;
     int code;
@@ -379,16 +380,44 @@ static bool bench_result(void *user, const sg_bench_result *r)
     return t->code == CLI_DONE && !cli_stop_requested();
 }
 
+// Below this share of what the processor could do, the limit is not the processor's.
+static const double bench_least_share = 0.3;
+
+// The measured limit of products against the one that the processor's flags and frequency give.
+static void bench_check_peak(const bench_talk *t, const sg_machine *m, double peak)
+{
+    if (peak <= 0)
+        cli_note(t->args, "the frequency of this processor cannot be read: its limit is taken as "
+                          "measured");
+    else if (t->gemm < bench_least_share * peak)
+        cli_warn(t->args,
+                 "products reach %.0f GFLOP/s, %.0f %% of the %.0f that %d cores, %.2f GHz and "
+                 "vectors of %d bits allow: other programs take the processor, or %s does not suit "
+                 "it; shares of this limit mean little",
+                 t->gemm, 100 * t->gemm / peak, peak, t->threads < m->cores ? t->threads : m->cores,
+                 m->ghz, m->vector_bits, t->products);
+}
+
 static int bench_machine(const bench_talk *t, const char *kernel)
 {
+    sg_machine m;
+    sg_machine_describe(&m);
+    const double peak = sg_machine_peak(&m, t->threads);
+    bench_check_peak(t, &m, peak);
     if (t->args->json)
-        return cli_print_json_line(t->args,
-                                   json_pack("{s:s, s:f, s:f, s:i, s:s}", "name", "machine",
-                                             "gemm_gflops", t->gemm, "stream_gbs", t->stream,
-                                             "threads", t->threads, "kernel", kernel));
+        return cli_print_json_line(
+            t->args, json_pack("{s:s, s:f, s:f, s:o, s:i, s:s, s:s}", "name", "machine",
+                               "gemm_gflops", t->gemm, "stream_gbs", t->stream, "peak_gflops",
+                               peak > 0 ? json_real(peak) : json_null(), "threads", t->threads,
+                               "kernel", kernel, "products", t->products));
     printf("machine: products %.1f GFLOP/s, reads %.1f GB/s, threads %d, kernel %s\n"
-           "%-25s %9s %9s %9s %8s %6s %-22s %9s %7s\n",
-           t->gemm, t->stream, t->threads, kernel, "", "median ms", "fastest", "tokens/s",
+           "products by %s; the processor's limit ",
+           t->gemm, t->stream, t->threads, kernel, t->products);
+    if (peak > 0)
+        printf("%.0f GFLOP/s (%.2f GHz, says %s)\n", peak, m.ghz, m.ghz_from);
+    else
+        printf("is not known\n");
+    printf("%-25s %9s %9s %9s %8s %6s %-22s %9s %7s\n", "", "median ms", "fastest", "tokens/s",
            "GFLOP/s", "GB/s", " share of limit", "memory", "reuse");
     fflush(stdout);
     return CLI_DONE;
@@ -420,7 +449,9 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
                     unsigned what)
 {
     sg_error err = {0};
-    bench_talk talk = {.args = args, .threads = sg_context_threads(context)};
+    bench_talk talk = {.args = args,
+                       .threads = sg_context_threads(context),
+                       .products = sg_context_products(context)};
     sg_status status = sg_measure_machine(context, &talk.gemm, &talk.stream, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     int code = bench_machine(&talk, sg_context_kernel(context));

@@ -98,7 +98,7 @@ static int main_run(int argc, char **argv, const char **name)
         help = true;
         at = 2;
     }
-    if (strcmp(argv[1], "--version") == 0) argv[1] = "version";
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) argv[1] = "version";
     const cli_command *command = main_find(argc, argv, at, help, &words, &code);
     if (command == NULL) return code;
     *name = command->name;

@@ -57,6 +57,16 @@ typedef struct sg_error {
 SG_API const char *sg_status_name(sg_status status);
 // Library version, such as "0.1.0".
 SG_API const char *sg_version(void);
+// What the library was built with: "gcc 12.2.0".
+SG_API const char *sg_compiler(void);
+// A library that this one computes or reads files with, in the version that is loaded now. The one of
+// dense products is sg_context_products.
+typedef struct sg_library {
+    const char *name;
+    char version[32];
+} sg_library;
+// Fills in at most `room` of them and returns how many there are.
+SG_API size_t sg_libraries(sg_library *list, size_t room);
 // Releases memory that a function of the library handed over to the caller; NULL is allowed.
 SG_API void sg_buffer_free(void *buffer);
 
