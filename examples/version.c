@@ -13,8 +13,8 @@ int main(void)
         fprintf(stderr, "%s: %s\n", sg_status_name(err.code), err.message);
         return 1;
     }
-    printf("sgatlin %s, %s kernels, %d threads\n", sg_version(), sg_context_kernel(context),
-           sg_context_threads(context));
+    printf("sgatlin %s, %s kernels, products by %s, %d threads\n", sg_version(),
+           sg_context_kernel(context), sg_context_products(context), sg_context_threads(context));
     sg_context_free(context);
     return 0;
 }

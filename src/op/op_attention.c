@@ -1,7 +1,7 @@
 // Causal softmax attention in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward
 // keeps one number a row and head, the logarithm of the softmax's denominator; backward computes the
-// probabilities again from it. The products inside a tile are the BLAS's. Tiles are as large as a
-// second cache allows, for the sake of the BLAS; on the diagonal, and where a window ends, they are
+// probabilities again from it. The products inside a tile are dense ones. Tiles are as large as a
+// second cache allows, for the sake of the products; on the diagonal, and where a window ends, they are
 // worked on in blocks of rows, each with the keys that any of its rows sees, so that little of what
 // is masked is computed.
 #include <math.h>
@@ -128,7 +128,7 @@ static void attention_query_row(const sg_kernels *kernels, const attention_query
     t->top[r] = top;
 }
 
-// o += s v of few rows: a BLAS would copy the values first.
+// o += s v of few rows: a dense product would copy the values first.
 static void attention_few_values(const sg_kernels *kernels, const attention_query *t,
                                  int64_t first_key, int64_t keys, bool first, const sg_real *s)
 {

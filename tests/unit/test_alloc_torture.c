@@ -1,5 +1,5 @@
 // Every allocation fails once: whatever the library was doing, it says so, keeps nothing, and works
-// the next time. OpenBLAS has memory of its own, which is not seen here.
+// the next time. oneDNN has memory of its own, which is not seen here.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
