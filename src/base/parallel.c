@@ -1,7 +1,9 @@
 // Each thread has its share of a loop's chunks, a run of neighbours that is the same in the next loop
-// of as many, so that what it read stays in its cache; then it takes what others have not begun. All
-// meet at the end. The caller is worker 0, and a loop of one chunk wakes nobody. Who spins is told by one store; the mutex is
-// for those that sleep alone, since a token is decoded in some hundred loops of a few microseconds.
+// of as many, so that what it read stays in its cache; then it takes what others have not begun. A
+// loop ends when its chunks are done: a worker that did not come in time, since other programs have
+// its processor, is not waited for. The caller is worker 0, and a loop of one chunk wakes nobody. Who
+// spins is told by one store; the mutex is for those that sleep alone, since a token is decoded in
+// some hundred loops of a few microseconds.
 #include "base/parallel.h"
 
 #include <pthread.h>
@@ -17,6 +19,12 @@
 // that want it (some milliseconds). A virtual processor that sleeps may be gone for long. With more
 // threads than processors, all that would only keep the others from working.
 enum { pool_pauses = 1000, pool_looks = 9000 };
+
+// The present job as one number: how many workers are inside it, whether it may still be entered, and
+// above them its number.
+#define POOL_INSIDE ((uint64_t)0xffff)
+#define POOL_OPEN   ((uint64_t)1 << 16)
+enum { pool_number_at = 32 };
 
 typedef struct pool_worker {
     atomic_llong next; // chunk of its share, which ends before `end`
@@ -37,12 +45,11 @@ struct sg_pool {
     pthread_cond_t done;
     // Who goes to sleep counts itself in, then looks again; who wakes changes what is looked at, then
     // looks at the count. In one order for all (seq_cst), so one of the two sees the other.
-    atomic_uint generation; // counts jobs
-    atomic_int sleeping;    // workers that wait for `wake`
-    atomic_int busy;        // workers that have not finished the present job
-    atomic_bool resting;    // the caller waits for `done`
-    bool quit;
-    sg_chunk_fn fn;
+    atomic_ullong job;
+    atomic_int sleeping; // workers that wait for `wake`
+    atomic_bool resting; // the caller waits for `done`
+    atomic_bool quit;
+    sg_chunk_fn fn; // these and the shares are read inside a job only, and written when nobody is
     void *context;
 };
 
@@ -71,52 +78,90 @@ static void pool_work(sg_pool *pool, int worker)
     }
 }
 
-static unsigned pool_wait(sg_pool *pool, unsigned seen)
+static uint32_t pool_number(uint64_t job)
+{
+    return (uint32_t)(job >> pool_number_at);
+}
+
+static uint32_t pool_wait(sg_pool *pool, uint32_t seen)
 {
     for (int i = 0; i < pool->spin; i++) {
-        unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
+        uint32_t now = pool_number(atomic_load_explicit(&pool->job, memory_order_acquire));
         if (now != seen) return now;
         pool_pause(i);
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleeping, 1);
-    unsigned now;
-    while ((now = atomic_load(&pool->generation)) == seen)
+    uint32_t now;
+    while ((now = pool_number(atomic_load(&pool->job))) == seen)
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleeping, 1);
     pthread_mutex_unlock(&pool->mutex);
     return now;
 }
 
+// False where the job of that number is over, or nearly: all its chunks have been taken.
+static bool pool_enter(sg_pool *pool, uint32_t number)
+{
+    unsigned long long now = atomic_load(&pool->job);
+    while (pool_number(now) == number && now & POOL_OPEN)
+        if (atomic_compare_exchange_weak(&pool->job, &now, now + 1)) return true;
+    return false;
+}
+
+static void pool_leave(sg_pool *pool)
+{
+    if ((atomic_fetch_sub(&pool->job, 1) & POOL_INSIDE) != 1 || !atomic_load(&pool->resting))
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 static void *pool_main(void *argument)
 {
     pool_worker *self = argument;
     sg_pool *pool = self->pool;
-    unsigned seen = 0;
+    uint32_t seen = 0;
     for (;;) {
         seen = pool_wait(pool, seen);
-        if (pool->quit) return NULL;
+        if (atomic_load(&pool->quit)) return NULL;
+        if (!pool_enter(pool, seen)) continue;
         pool_work(pool, self->index);
-        if (atomic_fetch_sub(&pool->busy, 1) == 1 && atomic_load(&pool->resting)) {
-            pthread_mutex_lock(&pool->mutex);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->mutex);
-        }
+        pool_leave(pool);
     }
 }
 
+// Nobody is inside the job before.
 static void pool_post(sg_pool *pool)
 {
-    atomic_fetch_add(&pool->generation, 1);
+    const uint32_t number = pool_number(atomic_load(&pool->job)) + 1;
+    atomic_store(&pool->job, (uint64_t)number << pool_number_at | POOL_OPEN);
     if (atomic_load(&pool->sleeping) == 0) return;
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
 }
 
+// Closes the job, whose chunks are all taken, and waits for those that work on some.
+static void pool_finish(sg_pool *pool)
+{
+    if ((atomic_fetch_and(&pool->job, ~POOL_OPEN) & POOL_INSIDE) == 0) return;
+    for (int i = 0; i < pool->spin; i++) {
+        if ((atomic_load_explicit(&pool->job, memory_order_acquire) & POOL_INSIDE) == 0) return;
+        pool_pause(i);
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->resting, true);
+    while ((atomic_load(&pool->job) & POOL_INSIDE) != 0)
+        pthread_cond_wait(&pool->done, &pool->mutex);
+    atomic_store(&pool->resting, false);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 static void pool_stop(sg_pool *pool, int started)
 {
-    pool->quit = true;
+    atomic_store(&pool->quit, true);
     pool_post(pool);
     for (int i = 1; i <= started; i++)
         pthread_join(pool->workers[i].thread, NULL);
@@ -169,21 +214,6 @@ int sg_pool_threads(const sg_pool *pool)
     return pool ? pool->threads : 1;
 }
 
-// The caller is through with its own chunks: waits for those of the others.
-static void pool_finish(sg_pool *pool)
-{
-    for (int i = 0; i < pool->spin; i++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
-        pool_pause(i);
-    }
-    pthread_mutex_lock(&pool->mutex);
-    atomic_store(&pool->resting, true);
-    while (atomic_load(&pool->busy) != 0)
-        pthread_cond_wait(&pool->done, &pool->mutex);
-    atomic_store(&pool->resting, false);
-    pthread_mutex_unlock(&pool->mutex);
-}
-
 void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *context)
 {
     if (pool == NULL || pool->threads == 1 || chunks <= 1) {
@@ -199,7 +229,6 @@ void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *contex
         begin += chunks / pool->threads + (i < chunks % pool->threads);
         pool->workers[i].end = begin;
     }
-    atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
     pool_post(pool);
     pool_work(pool, 0);
     pool_finish(pool);

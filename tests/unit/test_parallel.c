@@ -2,12 +2,14 @@
 // it holds over thousands of short loops on the same pool.
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "base/alloc.h"
@@ -150,6 +152,62 @@ static bool fail_at(void *user, size_t bytes)
     return (*left)-- != 0;
 }
 
+// ---- a worker whose processor is taken away -----------------------------------------------------
+
+static atomic_bool held, released;
+
+static void hold(int signal)
+{
+    (void)signal;
+    const struct timespec moment = {.tv_nsec = 1000000};
+    atomic_store(&held, true);
+    while (!atomic_load(&released))
+        nanosleep(&moment, NULL);
+}
+
+typedef struct meeting {
+    atomic_int here;
+    pthread_t other; // worker 1
+} meeting;
+
+// Two chunks that wait for each other, so that each thread has one.
+static void meet(void *context, int64_t chunk, int worker)
+{
+    (void)chunk;
+    meeting *m = context;
+    const struct timespec moment = {.tv_nsec = 100000};
+    if (worker == 1) m->other = pthread_self();
+    atomic_fetch_add(&m->here, 1);
+    while (atomic_load(&m->here) < 2)
+        nanosleep(&moment, NULL);
+}
+
+// On a busy machine a worker may be away for long: a loop that the others can do ends without it, and
+// when it is back it takes part again.
+static void test_worker_away(void **state)
+{
+    (void)state;
+    const struct sigaction action = {.sa_handler = hold, .sa_flags = SA_RESTART};
+    struct sigaction before;
+    const struct timespec moment = {.tv_nsec = 1000000};
+    meeting m = {0};
+    sg_pool *pool;
+    assert_int_equal(sg_pool_new(2, &pool, NULL), SG_OK);
+    assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+    sg_parallel_for(pool, 2, meet, &m);
+    assert_int_equal(pthread_kill(m.other, SIGUSR1), 0);
+    while (!atomic_load(&held))
+        nanosleep(&moment, NULL);
+    for (int i = 0; i < 50; i++)
+        check_loop(pool, 2, 1 + i * 7);
+    atomic_store(&released, true);
+    m = (meeting){0};
+    sg_parallel_for(pool, 2, meet, &m);
+    assert_int_equal(atomic_load(&m.here), 2);
+    assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+    sg_pool_free(pool);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -177,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_each_chunk_once),  cmocka_unit_test(test_without_pool),
         cmocka_unit_test(test_many_short_loops), cmocka_unit_test(test_several_callers),
         cmocka_unit_test(test_idle_pools),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_worker_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
