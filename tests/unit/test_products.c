@@ -82,19 +82,19 @@ static void *products_work(void *context)
                 memcpy(a, w->a, (size_t)(m * k) * sizeof *a);
                 memcpy(b, w->b, (size_t)(k * n) * sizeof *b);
                 memcpy(c, w->c, (size_t)(m * n) * sizeof *c);
-                sg_gemm_serial(&(sg_gemm_args){.transpose_a = kind & 1,
-                                               .transpose_b = kind & 2,
-                                               .m = m,
-                                               .n = n,
-                                               .k = k,
-                                               .alpha = 1,
-                                               .a = a,
-                                               .lda = kind & 1 ? m : k,
-                                               .b = b,
-                                               .ldb = kind & 2 ? k : n,
-                                               .beta = kind & 4 ? 1.0f : 0.0f,
-                                               .c = c,
-                                               .ldc = n});
+                sg_gemm_serial(sg_kernels_ref(), &(sg_gemm_args){.transpose_a = kind & 1,
+                                                                 .transpose_b = kind & 2,
+                                                                 .m = m,
+                                                                 .n = n,
+                                                                 .k = k,
+                                                                 .alpha = 1,
+                                                                 .a = a,
+                                                                 .lda = kind & 1 ? m : k,
+                                                                 .b = b,
+                                                                 .ldb = kind & 2 ? k : n,
+                                                                 .beta = kind & 4 ? 1.0f : 0.0f,
+                                                                 .c = c,
+                                                                 .ldc = n});
                 const uint64_t hash = products_hash(c, m * n);
                 if (repeat > 0 && hash != w->hashes[at]) w->failures++;
                 w->hashes[at] = hash;
@@ -181,7 +181,7 @@ static int products_starved(void)
     const struct rlimit none = {0, RLIM_INFINITY};
     if (sg_products_open(NULL) != SG_OK) return 2;
     if (products_limit(0) != 0 || setrlimit(RLIMIT_DATA, &none) != 0) return 3;
-    sg_gemm_serial(&args);
+    sg_gemm_serial(sg_kernels_ref(), &args);
     for (int i = 0; i < n; i += 37) {
         double sum = 0;
         for (int k = 0; k < n; k++)
