@@ -78,7 +78,7 @@ static const cli_option options[] = {
      .argument = "N",
      .help = "of weights, data order and samples",
      .low = 0,
-     .high = 9e18},
+     .high = CLI_SEED_MOST},
     {.name = "", .kind = CLI_HEADING, .help = "Budget (exactly one)"},
     {.name = "steps",
      .kind = CLI_COUNT,

@@ -287,7 +287,8 @@ static bool opt_store(const cli_option *option, const char *text)
     case CLI_INT:
     case CLI_COUNT:
         if (!(option->kind == CLI_INT ? cli_read_int : cli_read_count)(text, &whole) ||
-            !opt_in_range(option, (double)whole))
+            !opt_in_range(option, (double)whole) ||
+            (option->high != 0 && option->high < 0x1p63 && whole > (int64_t)option->high))
             return false;
         *(int64_t *)option->value = whole;
         return true;

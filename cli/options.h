@@ -58,6 +58,7 @@ struct cli_command {
 };
 
 enum { CLI_MAX_OPTIONS = 160 };
+#define CLI_SEED_MOST 9e18 // of every seed: a number that is itself in double, in JSON and in print
 
 // The options that every verb has, bound to one `args`; a last one without a name ends the table.
 enum { CLI_COMMON_OPTIONS = 5 };

@@ -246,7 +246,9 @@ SG_API sg_status sg_tokenizer_train(const sg_tokenizer_train_options *options,
 // ---- 4. Models ------------------------------------------------------------------------------
 
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or
-// an empty string, means "the default of the family" and is filled in by sg_config_complete.
+// an empty string, means "left out": the default of the family, filled in by sg_config_complete. A
+// number that is said to be 0 is -0.0, which sg_config_set makes of "0": an epsilon of 0 is one; what
+// cannot be 0 is refused.
 typedef struct sg_config {
     int64_t vocab_size;                               // V
     int64_t hidden_size;                              // d

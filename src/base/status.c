@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *sg_status_name(sg_status status)
@@ -63,4 +64,13 @@ sg_status sg_fail_context(sg_error *err, sg_status code, const char *format, ...
     snprintf(err->message + used, sizeof err->message - used, ": %s", old);
     err->code = code;
     return code;
+}
+
+const char *sg_number_text(double value, char text[32])
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, value + 0.0);
+        if (strtod(text, NULL) == value) break;
+    }
+    return text;
 }

@@ -250,7 +250,7 @@ static sg_status convert_gguf(convert_work *w)
 
 // ---- the whole ----------------------------------------------------------------------------------
 
-static sg_status convert_run(convert_work *w, const char *model)
+static sg_status convert_run(sg_context *context, convert_work *w, const char *model)
 {
     SG_TRY(convert_dtype(w));
     if (w->options->model_type != NULL && w->options->form != SG_CONVERT_HF)
@@ -258,6 +258,7 @@ static sg_status convert_run(convert_work *w, const char *model)
                        "model type: found \"%.40s\", expected none but for a Hugging Face folder",
                        w->options->model_type);
     SG_TRY(sg_model_file_open(model, &w->file, w->err));
+    sg_model_file_tell(w->file, context);
     SG_TRY(convert_check_path(w));
     SG_TRY(sg_companions_open(w->options, w->file, model, &w->along, w->err));
     return w->options->form == SG_CONVERT_GGUF ? convert_gguf(w) : convert_folder(w);
@@ -271,7 +272,7 @@ sg_status sg_convert(sg_context *context, const char *model, const sg_convert_op
                       .path = path,
                       .compute = context->compute,
                       .err = err};
-    sg_status status = convert_run(&w, model);
+    sg_status status = convert_run(context, &w, model);
     if (status == SG_OK && result != NULL) {
         *result =
             (sg_convert_result){.tensors = (int64_t)w.out.count,

@@ -56,7 +56,7 @@ const char *sg_config_field_text(const sg_config *config, size_t field, char *te
     const sg_config_value v = sg_config_get(config, field);
     const sg_field_kind kind = sg_config_field_at(field)->kind;
     if (kind == SG_FIELD_INT) snprintf(text, capacity, "%lld", (long long)v.integer);
-    if (kind == SG_FIELD_NUMBER) snprintf(text, capacity, "%g", v.number);
+    if (kind == SG_FIELD_NUMBER) snprintf(text, capacity, "%s", SG_NUMBER(v.number));
     if (kind == SG_FIELD_STRING) snprintf(text, capacity, "\"%s\"", v.text);
     return text;
 }
@@ -75,7 +75,7 @@ static sg_status form_try(const sg_config *config, const char *type, sg_hf_form 
     sg_config back = {0};
     size_t field;
     SG_TRY(sg_hf_config_write(config, type, &layers, &form->object, err));
-    sg_status status = sg_hf_config_read(form->object, "config.json", &back, err);
+    sg_status status = sg_hf_config_read(form->object, "config.json", &back, NULL, err);
     if (status == SG_OK) status = sg_config_complete(&back, err);
     if (status == SG_OK && sg_config_differ(config, &back, &field)) {
         char found[200], expected[200];

@@ -330,8 +330,9 @@ static sg_status family_check_sizes(sg_config *c, const sg_family *family, sg_er
         if (!(family->has & family_numbers[i].has))
             *value = 0;
         else if (!(*value >= 0 && *value <= family_numbers[i].most))
-            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected 0 to %g for family %s",
-                           family_numbers[i].name, *value, family_numbers[i].most, family->name);
+            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s, expected 0 to %s for family %s",
+                           family_numbers[i].name, SG_NUMBER(*value),
+                           SG_NUMBER(family_numbers[i].most), family->name);
     }
     return SG_OK;
 }

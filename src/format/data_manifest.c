@@ -160,8 +160,8 @@ static sg_status manifest_parse_info(const json_t *root, const char *name, sg_da
     info->seed = (uint64_t)seed;
     SG_TRY(sg_json_get_number(root, name, "val_fraction", true, &info->val_fraction, err));
     if (!(info->val_fraction >= 0 && info->val_fraction <= 1))
-        return sg_fail(err, SG_ERR_FORMAT, "%s: \"val_fraction\": found %g, expected 0 to 1", name,
-                       info->val_fraction);
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"val_fraction\": found %s, expected 0 to 1", name,
+                       SG_NUMBER(info->val_fraction));
     return SG_OK;
 }
 

@@ -50,6 +50,7 @@ typedef struct gguf_reading {
     const gguf_architecture *known;
     const char *architecture;
     sg_config *c;
+    sg_asked *asked;
     sg_error *err;
 } gguf_reading;
 
@@ -57,6 +58,7 @@ static const int64_t gguf_most = (int64_t)1 << 40;
 
 static const char *gguf_key(const gguf_reading *r, const char *key, char text[128])
 {
+    sg_asked_add(r->asked, key);
     snprintf(text, 128, "%.40s.%.80s", r->architecture, key);
     return text;
 }
@@ -67,10 +69,26 @@ static sg_status gguf_int(const gguf_reading *r, const char *key, bool required,
     return sg_gguf_get_int(r->file, gguf_key(r, key, text), required, 0, gguf_most, out, r->err);
 }
 
-static sg_status gguf_number(const gguf_reading *r, const char *key, double *out)
+// From 1 on: a 0 that is there is not one that is left out (sg_config).
+static sg_status gguf_size(const gguf_reading *r, const char *key, bool required, int64_t *out)
 {
     char text[128];
-    return sg_gguf_get_number(r->file, gguf_key(r, key, text), false, out, r->err);
+    return sg_gguf_get_int(r->file, gguf_key(r, key, text), required, 1, gguf_most, out, r->err);
+}
+
+// Nor is a number.
+static sg_status gguf_number_of(const gguf_reading *r, const char *key, bool required, double *out)
+{
+    char text[128];
+    gguf_key(r, key, text);
+    SG_TRY(sg_gguf_get_number(r->file, text, required, out, r->err));
+    if (*out == 0 && sg_gguf_value_find(r->file, text) != NULL) *out = -0.0;
+    return SG_OK;
+}
+
+static sg_status gguf_number(const gguf_reading *r, const char *key, double *out)
+{
+    return gguf_number_of(r, key, false, out);
 }
 
 static sg_status gguf_token(const gguf_reading *r, const char *key, int64_t *out)
@@ -119,31 +137,52 @@ static sg_status gguf_rope_freqs(const gguf_reading *r, const char *scaling)
     c->rope_low_freq_factor = 1;
     c->rope_high_freq_factor = 4;
     c->rope_original_positions = SG_GGUF_ROPE_ORIGINAL;
-    return gguf_int(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
+    return gguf_size(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
+}
+
+// By how much positions are scaled where the file does not say in which way, or says "linear": as llama.cpp
+// has it, linearly, by this key or by that of its first years, and not at all by 0.
+static sg_status gguf_linear(const gguf_reading *r)
+{
+    sg_config *c = r->c;
+    double factor = 0;
+    SG_TRY(gguf_number(r, "rope.scale_linear", &factor));
+    SG_TRY(gguf_number(r, "rope.scaling.factor", &factor));
+    if (factor == 0 || factor == 1) return SG_OK;
+    snprintf(c->rope_scaling, sizeof c->rope_scaling, "linear");
+    c->rope_factor = factor;
+    return SG_OK;
 }
 
 static sg_status gguf_rope(const gguf_reading *r)
 {
     sg_config *c = r->c;
-    const char *scaling = "none";
+    const char *scaling = NULL;
     char text[128];
     c->rope_theta = 10000;
     SG_TRY(gguf_number(r, "rope.freq_base", &c->rope_theta));
-    SG_TRY(gguf_int(r, "rope.dimension_count", false, &c->rotary_dim));
+    SG_TRY(gguf_size(r, "rope.dimension_count", false, &c->rotary_dim));
     SG_TRY(sg_gguf_get_string(r->file, gguf_key(r, "rope.scaling.type", text), false, &scaling,
                               r->err));
-    if (sg_gguf_find(r->file, SG_GGUF_ROPE_FREQS) != NULL) return gguf_rope_freqs(r, scaling);
-    if (strcmp(scaling, "none") == 0) return SG_OK;
-    if (strcmp(scaling, "linear") != 0 && strcmp(scaling, "yarn") != 0)
+    if (scaling == NULL || strcmp(scaling, "linear") == 0) SG_TRY(gguf_linear(r));
+    if (sg_gguf_find(r->file, SG_GGUF_ROPE_FREQS) != NULL)
+        return gguf_rope_freqs(r, scaling != NULL              ? scaling
+                                  : c->rope_scaling[0] != '\0' ? c->rope_scaling
+                                                               : "none");
+    // With the way "none" factors are passed over.
+    sg_asked_add(r->asked, "rope.scaling.factor");
+    sg_asked_add(r->asked, "rope.scale_linear");
+    if (scaling == NULL || strcmp(scaling, "none") == 0 || strcmp(scaling, "linear") == 0)
+        return SG_OK;
+    if (strcmp(scaling, "yarn") != 0)
         return sg_fail(r->err, SG_ERR_UNSUPPORTED,
                        "%s: key %s: found \"%.40s\", expected none, linear or yarn",
                        sg_gguf_name(r->file), text, scaling);
     snprintf(c->rope_scaling, sizeof c->rope_scaling, "%s", scaling);
     SG_TRY(gguf_number(r, "rope.scaling.factor", &c->rope_factor));
-    if (strcmp(scaling, "linear") == 0) return SG_OK;
     SG_TRY(gguf_number(r, "rope.scaling.yarn_beta_fast", &c->rope_beta_fast));
     SG_TRY(gguf_number(r, "rope.scaling.yarn_beta_slow", &c->rope_beta_slow));
-    return gguf_int(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
+    return gguf_size(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
 }
 
 // ---- experts ------------------------------------------------------------------------------------
@@ -248,19 +287,18 @@ static sg_status gguf_read(const gguf_reading *r)
     sg_config *c = r->c;
     const bool gpt2 = gguf_is(r, "gpt2");
     SG_TRY(gguf_vocabulary(r));
-    SG_TRY(gguf_int(r, "embedding_length", true, &c->hidden_size));
-    SG_TRY(gguf_int(r, "block_count", true, &c->num_hidden_layers));
-    SG_TRY(gguf_int(r, "attention.head_count", true, &c->num_attention_heads));
-    SG_TRY(gguf_int(r, "attention.head_count_kv", false, &c->num_key_value_heads));
-    SG_TRY(gguf_int(r, "attention.key_length", false, &c->head_dim));
+    SG_TRY(gguf_size(r, "embedding_length", true, &c->hidden_size));
+    SG_TRY(gguf_size(r, "block_count", true, &c->num_hidden_layers));
+    SG_TRY(gguf_size(r, "attention.head_count", true, &c->num_attention_heads));
+    SG_TRY(gguf_size(r, "attention.head_count_kv", false, &c->num_key_value_heads));
+    SG_TRY(gguf_size(r, "attention.key_length", false, &c->head_dim));
     if (c->head_dim == 0 && c->num_attention_heads > 0)
         c->head_dim = c->hidden_size / c->num_attention_heads;
-    SG_TRY(gguf_int(r, "context_length", true, &c->max_position_embeddings));
-    SG_TRY(gguf_int(r, "feed_forward_length", true, &c->ffn_intermediate_size));
-    c->rms_norm_eps = 1e-5;
-    SG_TRY(gguf_number(r,
-                       gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
-                       &c->rms_norm_eps));
+    SG_TRY(gguf_size(r, "context_length", true, &c->max_position_embeddings));
+    SG_TRY(gguf_size(r, "feed_forward_length", true, &c->ffn_intermediate_size));
+    SG_TRY(gguf_number_of(
+        r, gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", true,
+        &c->rms_norm_eps));
     SG_TRY(gguf_token(r, "tokenizer.ggml.bos_token_id", &c->bos_token_id));
     SG_TRY(gguf_token(r, "tokenizer.ggml.eos_token_id", &c->eos_token_id));
     SG_TRY(gguf_token(r, "tokenizer.ggml.padding_token_id", &c->pad_token_id));
@@ -285,13 +323,32 @@ static sg_status gguf_read(const gguf_reading *r)
     return gguf_rope(r);
 }
 
-sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_error *err)
+// Files that hold something beside a model, or a part of one.
+static sg_status gguf_check_kind(const sg_gguf *file, sg_error *err)
+{
+    const char *kind = "model";
+    SG_TRY(sg_gguf_get_string(file, "general.type", false, &kind, err));
+    if (strcmp(kind, "model") == 0) return SG_OK;
+    return sg_fail(err, SG_ERR_UNSUPPORTED,
+                   "%s: key general.type: found \"%.40s\"%s, expected \"model\"",
+                   sg_gguf_name(file), kind,
+                   strcmp(kind, "adapter") == 0 ? ", low-rank adapters: open those as a folder of "
+                                                  "the library PEFT beside their model"
+                                                : "");
+}
+
+sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_unread *unread,
+                              sg_error *err)
 {
     const char *architecture = NULL;
+    SG_TRY(gguf_check_kind(file, err));
     SG_TRY(sg_gguf_get_string(file, "general.architecture", true, &architecture, err));
     for (size_t i = 0; i < sizeof gguf_known / sizeof *gguf_known; i++) {
-        const gguf_reading r = {file, &gguf_known[i], architecture, config, err};
-        if (gguf_is(&r, gguf_known[i].name)) return gguf_read(&r);
+        sg_asked asked = {0};
+        const gguf_reading r = {file, &gguf_known[i], architecture, config, &asked, err};
+        if (!gguf_is(&r, gguf_known[i].name)) continue;
+        SG_TRY(gguf_read(&r));
+        return sg_gguf_keys_rest(file, architecture, config, &asked, unread, err);
     }
     return sg_fail(err, SG_ERR_UNSUPPORTED,
                    "%s: key general.architecture: found \"%.40s\", expected llama, qwen2, qwen3, "

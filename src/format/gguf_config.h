@@ -2,8 +2,8 @@
 #ifndef SG_FORMAT_GGUF_CONFIG_H
 #define SG_FORMAT_GGUF_CONFIG_H
 
+#include "format/config_keys.h"
 #include "format/gguf.h"
-#include "sgatlin.h"
 
 // The tensor that holds those factors; and the positions of the models that were made with them, where a
 // file does not say.
@@ -15,6 +15,9 @@ enum { SG_GGUF_ROPE_ORIGINAL = 8192 };
 // name.
 // Llama 3's scaling of positions is read from the largest of the factors that stand for it; whether all are
 // such is for model/gguf_rope.h.
-sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_error *err);
+// A key of positions, attention or experts that is not read, or of another formula, is SG_ERR_UNSUPPORTED by
+// name; what else is not read goes to `unread`, which may be NULL.
+sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_unread *unread,
+                              sg_error *err);
 
 #endif

@@ -17,6 +17,7 @@ typedef struct hf_reading {
     const json_t *object;
     const char *name; // of the file
     sg_config *c;
+    sg_asked *asked;
     sg_error *err;
 } hf_reading;
 
@@ -37,6 +38,7 @@ static const int64_t hf_most = (int64_t)1 << 40;
 
 static const json_t *hf_find(const hf_reading *r, const char *key)
 {
+    sg_asked_add(r->asked, key);
     const json_t *value = json_object_get(r->object, key);
     return json_is_null(value) ? NULL : value;
 }
@@ -44,6 +46,7 @@ static const json_t *hf_find(const hf_reading *r, const char *key)
 static sg_status hf_int(const hf_reading *r, const char *key, bool required, int64_t low,
                         int64_t *out)
 {
+    sg_asked_add(r->asked, key);
     return sg_json_get_int(r->object, r->name, key, required, low, hf_most, out, r->err);
 }
 
@@ -51,18 +54,36 @@ static sg_status hf_int(const hf_reading *r, const char *key, bool required, int
 static sg_status hf_layers(const hf_reading *r, const char *key)
 {
     enum { most = 1 << 12 };
+    sg_asked_add(r->asked, key);
     return sg_json_get_int(r->object, r->name, key, true, 1, most, &r->c->num_hidden_layers,
                            r->err);
 }
 
 static sg_status hf_bool(const hf_reading *r, const char *key, bool *out)
 {
+    sg_asked_add(r->asked, key);
     return sg_json_get_bool(r->object, r->name, key, false, out, r->err);
 }
 
+// A 0 that is there is not one that is left out (sg_config).
 static sg_status hf_number(const hf_reading *r, const char *key, double *out)
 {
-    return sg_json_get_number(r->object, r->name, key, false, out, r->err);
+    const bool given = hf_find(r, key) != NULL;
+    SG_TRY(sg_json_get_number(r->object, r->name, key, false, out, r->err));
+    if (given && *out == 0) *out = -0.0;
+    return SG_OK;
+}
+
+static sg_status hf_string(const hf_reading *r, const char *key, const char **out)
+{
+    sg_asked_add(r->asked, key);
+    return sg_json_get_string(r->object, r->name, key, false, out, r->err);
+}
+
+static sg_status hf_array(const hf_reading *r, const char *key, json_t **out)
+{
+    sg_asked_add(r->asked, key);
+    return sg_json_get_array(r->object, r->name, key, false, out, r->err);
 }
 
 static sg_status hf_refuse(const hf_reading *r, const char *key, const char *found,
@@ -86,7 +107,7 @@ static sg_status hf_must_be(const hf_reading *r, const char *key, const char *ex
 {
     const char *text = expected;
     char found[64];
-    SG_TRY(sg_json_get_string(r->object, r->name, key, false, &text, r->err));
+    SG_TRY(hf_string(r, key, &text));
     snprintf(found, sizeof found, "\"%.60s\"", text);
     return strcmp(text, expected) == 0 ? SG_OK : hf_refuse(r, key, found, expected);
 }
@@ -95,6 +116,7 @@ static sg_status hf_must_be(const hf_reading *r, const char *key, const char *ex
 static sg_status hf_token(const hf_reading *r, const char *key, int64_t *id)
 {
     sg_end_tokens ids = {0};
+    sg_asked_add(r->asked, key);
     SG_TRY(sg_end_tokens_of_json(r->object, r->name, key, r->c->vocab_size, &ids, r->err));
     *id = ids.count > 0 ? ids.ids[0] : -1;
     return SG_OK;
@@ -111,7 +133,7 @@ static sg_status hf_activation(const hf_reading *r, const char *key, const char 
                  {"gelu_fast", "gelu", "geglu"},    {"gelu_pytorch_tanh", "gelu", "geglu"},
                  {"relu", "relu", "reglu"}};
     const char *text = fallback;
-    SG_TRY(sg_json_get_string(r->object, r->name, key, false, &text, r->err));
+    SG_TRY(hf_string(r, key, &text));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i].theirs, text) != 0) continue;
         snprintf(r->c->ffn_activation, sizeof r->c->ffn_activation, "%s",
@@ -124,6 +146,11 @@ static sg_status hf_activation(const hf_reading *r, const char *key, const char 
 }
 
 // ---- positions ----------------------------------------------------------------------------------
+
+static bool hf_is(const hf_reading *r, const char *type)
+{
+    return strcmp(r->type->model_type, type) == 0;
+}
 
 static sg_status hf_rope_numbers(const hf_reading *rope)
 {
@@ -138,6 +165,8 @@ static sg_status hf_rope_numbers(const hf_reading *rope)
     SG_TRY(hf_int(rope, "original_max_position_embeddings", false, 1, &c->rope_original_positions));
     SG_TRY(hf_bool(rope, "truncate", &truncate));
     c->rope_exact_borders = !truncate;
+    if (hf_find(rope, "attention_factor") != NULL && !(c->rope_attention_factor > 0))
+        return hf_refuse(rope, "attention_factor", "0 or less", "more than 0");
     for (int i = 0; i < 2; i++) {
         static const char *const keys[] = {"mscale", "mscale_all_dim"};
         double none = 0;
@@ -147,36 +176,99 @@ static sg_status hf_rope_numbers(const hf_reading *rope)
     return SG_OK;
 }
 
-// "rope_scaling" {type or rope_type, …} of version 4, "rope_parameters" of version 5.
+// All that the object says is formula: nothing of it may be left unread.
+static sg_status hf_rope_whole(const hf_reading *rope, const char *called)
+{
+    static const char *const numbers[] = {"factor",
+                                          "low_freq_factor",
+                                          "high_freq_factor",
+                                          "beta_fast",
+                                          "beta_slow",
+                                          "attention_factor",
+                                          "original_max_position_embeddings",
+                                          "truncate"};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)rope->object, key, value)
+    {
+        bool known = sg_asked_has(rope->asked, key) || strcmp(key, "finetuned") == 0;
+        // Without a scaling they say nothing, except by how much.
+        for (size_t i = 1; i < sizeof numbers / sizeof *numbers; i++)
+            known = known || strcmp(key, numbers[i]) == 0;
+        if (json_is_object(value))
+            return sg_fail(rope->err, SG_ERR_UNSUPPORTED,
+                           "%s: \"%s\": found \"%.60s\", numbers of one type of layers, expected "
+                           "the same for all layers of a %s",
+                           rope->name, called, key, rope->type->model_type);
+        const bool one = json_is_number(value) && json_number_value(value) == 1;
+        if (!known && strcmp(key, numbers[0]) == 0 && one) known = true;
+        if (!known && !json_is_null(value))
+            return sg_fail(rope->err, SG_ERR_UNSUPPORTED,
+                           "%s: \"%s\": found \"%.60s\", expected no such member with this type of "
+                           "scaling",
+                           rope->name, called, key);
+    }
+    return SG_OK;
+}
+
+// Version 4 calls it "rope_scaling", version 5 "rope_parameters".
+static sg_status hf_rope_find(const hf_reading *r, json_t **object, const char **called)
+{
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    json_t *found[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        sg_asked_add(r->asked, keys[i]);
+        SG_TRY(sg_json_get_object(r->object, r->name, keys[i], false, &found[i], r->err));
+        if (json_object_size(found[i]) == 0) found[i] = NULL;
+    }
+    if (found[0] != NULL && found[1] != NULL && !json_equal(found[0], found[1]))
+        return hf_refuse(r, keys[1], "other members than in \"rope_scaling\"", "one of the two");
+    *object = found[0] != NULL ? found[0] : found[1];
+    *called = keys[found[0] == NULL];
+    return SG_OK;
+}
+
+static sg_status hf_rope_object(const hf_reading *r, json_t *object, const char *called,
+                                double *fraction)
+{
+    sg_config *c = r->c;
+    sg_asked asked = {0};
+    const hf_reading rope = {r->type, object, r->name, c, &asked, r->err};
+    const char *type = strcmp(called, "rope_scaling") == 0 ? NULL : "default";
+    SG_TRY(hf_number(&rope, "rope_theta", &c->rope_theta));
+    SG_TRY(hf_number(&rope, "partial_rotary_factor", fraction));
+    SG_TRY(hf_string(&rope, "type", &type));
+    SG_TRY(hf_string(&rope, "rope_type", &type));
+    if (type == NULL)
+        return hf_refuse(r, called, "no \"rope_type\"", "default, linear, llama3 or yarn");
+    const bool known =
+        strcmp(type, "linear") == 0 || strcmp(type, "llama3") == 0 || strcmp(type, "yarn") == 0;
+    if (!known && strcmp(type, "default") != 0)
+        return hf_refuse(&rope, "rope_type", type, "default, linear, llama3 or yarn");
+    if (known) {
+        snprintf(c->rope_scaling, sizeof c->rope_scaling, "%s", type);
+        SG_TRY(hf_rope_numbers(&rope));
+    }
+    return hf_rope_whole(&rope, called);
+}
+
 static sg_status hf_rope(const hf_reading *r, double fraction)
 {
     sg_config *c = r->c;
     json_t *object = NULL;
+    const char *called;
     c->rope_theta = r->type->theta;
     SG_TRY(hf_number(r, "rope_theta", &c->rope_theta));
     SG_TRY(hf_number(r, "partial_rotary_factor", &fraction));
-    SG_TRY(sg_json_get_object(r->object, r->name, "rope_scaling", false, &object, r->err));
-    if (object == NULL)
-        SG_TRY(sg_json_get_object(r->object, r->name, "rope_parameters", false, &object, r->err));
-    if (object != NULL) {
-        const hf_reading rope = {r->type, object, r->name, c, r->err};
-        const char *type = "default";
-        SG_TRY(hf_number(&rope, "rope_theta", &c->rope_theta));
-        SG_TRY(hf_number(&rope, "partial_rotary_factor", &fraction));
-        SG_TRY(sg_json_get_string(object, r->name, "type", false, &type, r->err));
-        SG_TRY(sg_json_get_string(object, r->name, "rope_type", false, &type, r->err));
-        const bool known =
-            strcmp(type, "linear") == 0 || strcmp(type, "llama3") == 0 || strcmp(type, "yarn") == 0;
-        if (!known && strcmp(type, "default") != 0)
-            return hf_refuse(&rope, "rope_type", type, "default, linear, llama3 or yarn");
-        if (known) {
-            snprintf(c->rope_scaling, sizeof c->rope_scaling, "%s", type);
-            SG_TRY(hf_rope_numbers(&rope));
-        }
-    }
+    SG_TRY(hf_rope_find(r, &object, &called));
+    if (object != NULL) SG_TRY(hf_rope_object(r, object, called, &fraction));
+    if (!hf_is(r, "gpt_neox") && fraction != 1)
+        return hf_refuse(r, "partial_rotary_factor", "another number", "1 (the whole head turns)");
     if (!(fraction > 0 && fraction <= 1))
         return hf_refuse(r, "partial_rotary_factor", "another number", "more than 0, at most 1");
     c->rotary_dim = (int64_t)floor((double)c->head_dim * fraction);
+    if (c->rotary_dim == 0 && c->head_dim > 0)
+        return hf_refuse(r, "partial_rotary_factor", "less than one number of a head", "more");
     return SG_OK;
 }
 
@@ -243,15 +335,18 @@ static sg_status hf_sliding(const hf_reading *r, int64_t window)
     sg_config *c = r->c;
     json_t *types = NULL;
     hf_slides slides;
-    if (json_is_null(json_object_get(r->object, "sliding_window"))) window = 0;
+    if (json_is_null(json_object_get(r->object, "sliding_window"))) window = 0; // null is none
     SG_TRY(hf_int(r, "sliding_window", false, 0, &window));
+    const bool qwen = strncmp(r->type->model_type, "qwen", 4) == 0;
     bool used = window > 0;
     SG_TRY(hf_bool(r, "use_sliding_window", &used));
-    if (strncmp(r->type->model_type, "qwen", 4) == 0 && hf_find(r, "use_sliding_window") == NULL)
-        used = false;
+    if (qwen && hf_find(r, "use_sliding_window") == NULL) used = false;
     SG_TRY(hf_slides_of(r, &slides));
+    sg_asked_add(r->asked, "layer_types");
+    if (hf_find(r, "sliding_window") != NULL && window == 0 && (used || !qwen))
+        return hf_refuse(r, "sliding_window", "0", "at least 1, or null");
     if (!used || window == 0) return SG_OK;
-    SG_TRY(sg_json_get_array(r->object, r->name, "layer_types", false, &types, r->err));
+    SG_TRY(hf_array(r, "layer_types", &types));
     if (types != NULL && json_array_size(types) != (size_t)c->num_hidden_layers)
         return sg_fail(r->err, SG_ERR_FORMAT,
                        "%s: \"layer_types\": found %zu entries, expected one for each of the %lld "
@@ -402,6 +497,8 @@ static sg_status hf_read_olmoe(const hf_reading *r)
 {
     SG_TRY(hf_experts(r, "intermediate_size", 64, 8));
     SG_TRY(hf_number(r, "clip_qkv", &r->c->clip_qkv));
+    if (hf_find(r, "clip_qkv") != NULL && !(r->c->clip_qkv > 0))
+        return hf_refuse(r, "clip_qkv", "0 or less", "more than 0, or null");
     return hf_renormalise(r, false);
 }
 
@@ -415,7 +512,7 @@ static sg_status hf_read_qwen_moe(const hf_reading *r)
     SG_TRY(hf_experts(r, "moe_intermediate_size", two ? 60 : 128, two ? 4 : 8));
     SG_TRY(hf_renormalise(r, false));
     SG_TRY(hf_int(r, "decoder_sparse_step", false, 1, &p.every));
-    SG_TRY(sg_json_get_array(r->object, r->name, "mlp_only_layers", false, &dense, r->err));
+    SG_TRY(hf_array(r, "mlp_only_layers", &dense));
     SG_TRY(hf_int(r, "intermediate_size", false, 1, &dense_size));
     if (json_array_size(dense) > (size_t)c->num_hidden_layers)
         return hf_refuse(r, "mlp_only_layers", "more layers than there are", "fewer");
@@ -455,6 +552,7 @@ static sg_status hf_read_gpt_oss(const hf_reading *r)
     SG_TRY(hf_experts(r, "intermediate_size", 128, 4));
     SG_TRY(hf_number(r, "swiglu_limit", &limit));
     SG_TRY(hf_number(r, "alpha", &alpha));
+    SG_TRY(hf_number(r, "swiglu_alpha", &alpha));
     if (limit != 7) return hf_refuse(r, "swiglu_limit", "another number", "7");
     if (alpha != 1.702) return hf_refuse(r, "alpha", "another number", "1.702");
     snprintf(c->ffn_activation, sizeof c->ffn_activation, "clamped_swiglu");
@@ -572,14 +670,17 @@ const char *sg_hf_config_types(void)
 }
 
 sg_status sg_hf_config_read(const json_t *object, const char *name, sg_config *config,
-                            sg_error *err)
+                            sg_unread *unread, sg_error *err)
 {
     const char *type = NULL;
     SG_TRY(sg_json_get_string(object, name, "model_type", true, &type, err));
     for (size_t i = 0; i < sizeof hf_types / sizeof *hf_types; i++) {
         if (strcmp(hf_types[i].model_type, type) != 0) continue;
-        const hf_reading r = {&hf_types[i], object, name, config, err};
-        return hf_types[i].read(&r);
+        sg_asked asked = {0};
+        const hf_reading r = {&hf_types[i], object, name, config, &asked, err};
+        SG_TRY(sg_hf_keys_packed(object, name, hf_is(&r, "gpt_oss") ? "mxfp4" : NULL, err));
+        SG_TRY(hf_types[i].read(&r));
+        return sg_hf_keys_rest(object, name, config, &asked, unread, err);
     }
     return sg_fail(err, SG_ERR_UNSUPPORTED,
                    "%s: \"model_type\": found \"%.60s\", expected sgatlin or one of %s", name, type,

@@ -8,56 +8,60 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "ffn/ffn.h"
 #include "format/json.h"
 
 typedef struct config_slot {
     sg_config_field field;
     size_t offset, bytes;
+    bool filled; // 0 or "" is left out, and filled in: where it is said it is another thing
 } config_slot;
 
-#define CONFIG_SLOT(kind, name, help)                                                              \
+#define CONFIG_ENTRY(kind, name, help, filled)                                                     \
     {                                                                                              \
-        {#name, kind, help}, offsetof(sg_config, name), sizeof((sg_config){0}.name)                \
+        {#name, kind, help}, offsetof(sg_config, name), sizeof((sg_config){0}.name), filled        \
     }
+#define CONFIG_SLOT(kind, name, help) CONFIG_ENTRY(kind, name, help, false)
+#define CONFIG_FILL(kind, name, help) CONFIG_ENTRY(kind, name, help, true)
 
 static const config_slot slots[] = {
     CONFIG_SLOT(SG_FIELD_INT, vocab_size, "tokens in the vocabulary"),
     CONFIG_SLOT(SG_FIELD_INT, hidden_size, "model width d"),
     CONFIG_SLOT(SG_FIELD_INT, num_hidden_layers, "layers"),
-    CONFIG_SLOT(SG_FIELD_INT, num_attention_heads, "attention heads"),
-    CONFIG_SLOT(SG_FIELD_INT, head_dim, "width of a head"),
+    CONFIG_FILL(SG_FIELD_INT, num_attention_heads, "attention heads"),
+    CONFIG_FILL(SG_FIELD_INT, head_dim, "width of a head"),
     CONFIG_SLOT(SG_FIELD_INT, max_position_embeddings, "longest sequence"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rms_norm_eps, "epsilon of the norms"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rope_theta, "base of the rotary positions"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rms_norm_eps, "epsilon of the norms"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rope_theta, "base of the rotary positions"),
     CONFIG_SLOT(SG_FIELD_INT, pad_token_id, "id of padding, -1: none"),
     CONFIG_SLOT(SG_FIELD_INT, eos_token_id, "id that ends a document, -1: none"),
     CONFIG_SLOT(SG_FIELD_INT, bos_token_id, "id put before a sequence, -1: none"),
     CONFIG_SLOT(SG_FIELD_INT, untied_classifier, "1: the classifier is not the embedding"),
-    CONFIG_SLOT(SG_FIELD_STRING, norm, "norms: rmsnorm, layernorm"),
+    CONFIG_FILL(SG_FIELD_STRING, norm, "norms: rmsnorm, layernorm"),
     CONFIG_SLOT(SG_FIELD_INT, parallel_residual, "1: attention and FFN read the same"),
     CONFIG_SLOT(SG_FIELD_INT, num_key_value_heads, "heads of keys and values; 0: all"),
-    CONFIG_SLOT(SG_FIELD_STRING, qk_norm, "norm of queries and keys: head, full, none"),
+    CONFIG_FILL(SG_FIELD_STRING, qk_norm, "norm of queries and keys: head, full, none"),
     CONFIG_SLOT(SG_FIELD_NUMBER, clip_qkv, "limit of queries, keys and values; 0: none"),
     CONFIG_SLOT(SG_FIELD_INT, attention_bias, "1: queries, keys and values have biases"),
     CONFIG_SLOT(SG_FIELD_INT, attention_out_bias, "1: the projection behind attention has one"),
     CONFIG_SLOT(SG_FIELD_INT, attention_sinks, "1: each head has a sink"),
     CONFIG_SLOT(SG_FIELD_INT, sliding_window, "tokens that a token sees; 0: all"),
     CONFIG_SLOT(SG_FIELD_STRING, sliding_layers, "layers with that window, as --ffn-layers"),
-    CONFIG_SLOT(SG_FIELD_STRING, positions, "positions: rotary, learned"),
+    CONFIG_FILL(SG_FIELD_STRING, positions, "positions: rotary, learned"),
     CONFIG_SLOT(SG_FIELD_INT, position_offset, "row of the first learned position"),
     CONFIG_SLOT(SG_FIELD_INT, rotary_dim, "numbers of a head that turn; 0: all"),
     CONFIG_SLOT(SG_FIELD_INT, rope_interleaved, "1: neighbours turn together, not halves"),
-    CONFIG_SLOT(SG_FIELD_STRING, rope_scaling, "none, linear, llama3, yarn"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rope_factor, "factor of that scaling"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rope_low_freq_factor, "of llama3"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rope_high_freq_factor, "of llama3"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rope_beta_fast, "of yarn"),
-    CONFIG_SLOT(SG_FIELD_NUMBER, rope_beta_slow, "of yarn"),
+    CONFIG_FILL(SG_FIELD_STRING, rope_scaling, "none, linear, llama3, yarn"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rope_factor, "factor of that scaling"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rope_low_freq_factor, "of llama3"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rope_high_freq_factor, "of llama3"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rope_beta_fast, "of yarn"),
+    CONFIG_FILL(SG_FIELD_NUMBER, rope_beta_slow, "of yarn"),
     CONFIG_SLOT(SG_FIELD_NUMBER, rope_attention_factor, "of yarn; 0: by the factor"),
-    CONFIG_SLOT(SG_FIELD_INT, rope_original_positions, "of llama3 and yarn"),
+    CONFIG_FILL(SG_FIELD_INT, rope_original_positions, "of llama3 and yarn"),
     CONFIG_SLOT(SG_FIELD_INT, rope_exact_borders, "of yarn: 1: borders are not rounded"),
-    CONFIG_SLOT(SG_FIELD_STRING, ffn, "feed-forward family"),
+    CONFIG_FILL(SG_FIELD_STRING, ffn, "feed-forward family"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_router,
                 "router: product_dense, product_key_value, dense, key_value"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_activation, "activation: identity, gelu, relu, swish"),
@@ -78,7 +82,7 @@ static const config_slot slots[] = {
     CONFIG_SLOT(SG_FIELD_INT, ffn_query_bias, "whether queries have a bias: 0, 1"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_layers, "sparse layers: all, every:N, or a list: 1,3"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_dense, "family of the other layers: mlp, glu"),
-    CONFIG_SLOT(SG_FIELD_INT, ffn_dense_size, "their width"),
+    CONFIG_SLOT(SG_FIELD_INT, ffn_dense_size, "their width; 0: F, or four times the model's"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_share_pool, "1: one memory for all sparse layers"),
     CONFIG_SLOT(SG_FIELD_STRING, ffn_score, "scores of the router of moe: softmax, sigmoid"),
     CONFIG_SLOT(SG_FIELD_INT, ffn_renormalise, "1: divide the selected scores by their sum"),
@@ -137,6 +141,22 @@ static void *slot_at(sg_config *config, const config_slot *slot)
     return (char *)config + slot->offset;
 }
 
+// Of a field that is said to be nothing, which would be taken for left out.
+static sg_status slot_said(const config_slot *slot, bool nothing, const char *where, sg_error *err)
+{
+    if (!nothing || !slot->filled) return SG_OK;
+    const bool text = slot->field.kind == SG_FIELD_STRING;
+    return sg_fail(err, where[0] == '\0' ? SG_ERR_ARGUMENT : SG_ERR_FORMAT,
+                   "%s%s: found %s, expected %s, or that it is left out", where, slot->field.name,
+                   text ? "\"\"" : "0", text ? "a name" : "at least 1");
+}
+
+// Numbers have two zeros: what is said is the negative one, what is left out the other.
+static bool config_left_out(double value)
+{
+    return value == 0 && !signbit(value);
+}
+
 sg_status sg_config_set(sg_config *config, const char *name, const char *value, sg_error *err)
 {
     const config_slot *slot = NULL;
@@ -149,6 +169,7 @@ sg_status sg_config_set(sg_config *config, const char *name, const char *value, 
         if (strlen(value) >= slot->bytes)
             return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s…\", expected a short name",
                            name, value);
+        SG_TRY(slot_said(slot, value[0] == '\0', "", err));
         // The whole array, so that equal configurations are equal bytes.
         memset(slot_at(config, slot), 0, slot->bytes);
         snprintf(slot_at(config, slot), slot->bytes, "%s", value);
@@ -161,13 +182,14 @@ sg_status sg_config_set(sg_config *config, const char *name, const char *value, 
             return sg_fail(err, SG_ERR_ARGUMENT,
                            "%s: found \"%.40s\", expected an integer from -1 to %lld", name, value,
                            (long long)config_most);
+        SG_TRY(slot_said(slot, number == 0, "", err));
         *(int64_t *)slot_at(config, slot) = number;
         return SG_OK;
     }
     double number = strtod(value, &end);
     if (end == value || *end != '\0' || !isfinite(number))
         return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s\", expected a number", name, value);
-    *(double *)slot_at(config, slot) = number;
+    *(double *)slot_at(config, slot) = slot->filled && number == 0 ? -0.0 : number + 0.0;
     return SG_OK;
 }
 
@@ -236,8 +258,8 @@ static sg_status config_choice(char *value, size_t capacity, const char *field,
 static sg_status config_positive(double value, const char *name, sg_error *err)
 {
     if (value > 0 && value < 1e12) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected more than 0 and less than 1e12",
-                   name, value);
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s, expected more than 0 and less than 1e12",
+                   name, SG_NUMBER(value));
 }
 
 static sg_status config_scaling(sg_config *c, sg_error *err)
@@ -256,18 +278,18 @@ static sg_status config_scaling(sg_config *c, sg_error *err)
     if (strcmp(c->rope_scaling, "none") == 0) return SG_OK;
     SG_TRY(config_positive(c->rope_factor, "rope_factor", err));
     if (llama3) {
-        if (c->rope_low_freq_factor == 0) c->rope_low_freq_factor = 1;
-        if (c->rope_high_freq_factor == 0) c->rope_high_freq_factor = 4;
+        if (config_left_out(c->rope_low_freq_factor)) c->rope_low_freq_factor = 1;
+        if (config_left_out(c->rope_high_freq_factor)) c->rope_high_freq_factor = 4;
         SG_TRY(config_positive(c->rope_low_freq_factor, "rope_low_freq_factor", err));
         if (!(c->rope_high_freq_factor > c->rope_low_freq_factor))
             return sg_fail(err, SG_ERR_ARGUMENT,
-                           "rope_high_freq_factor: found %g, expected more than "
-                           "rope_low_freq_factor %g",
-                           c->rope_high_freq_factor, c->rope_low_freq_factor);
+                           "rope_high_freq_factor: found %s, expected more than "
+                           "rope_low_freq_factor %s",
+                           SG_NUMBER(c->rope_high_freq_factor), SG_NUMBER(c->rope_low_freq_factor));
     }
     if (yarn) {
-        if (c->rope_beta_fast == 0) c->rope_beta_fast = 32;
-        if (c->rope_beta_slow == 0) c->rope_beta_slow = 1;
+        if (config_left_out(c->rope_beta_fast)) c->rope_beta_fast = 32;
+        if (config_left_out(c->rope_beta_slow)) c->rope_beta_slow = 1;
         SG_TRY(config_positive(c->rope_beta_fast, "rope_beta_fast", err));
         SG_TRY(config_positive(c->rope_beta_slow, "rope_beta_slow", err));
         if (c->rope_attention_factor != 0)
@@ -311,7 +333,9 @@ static sg_status config_attention(sg_config *c, sg_error *err)
                        (long long)*groups, (long long)c->num_attention_heads);
     SG_TRY(config_choice(c->qk_norm, sizeof c->qk_norm, "qk_norm", qk_norms, err));
     if (!(c->clip_qkv >= 0 && c->clip_qkv < 1e12))
-        return sg_fail(err, SG_ERR_ARGUMENT, "clip_qkv: found %g, expected 0 to 1e12", c->clip_qkv);
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "clip_qkv: found %s, expected at least 0 and less than 1e12",
+                       SG_NUMBER(c->clip_qkv));
     SG_TRY(config_range(c->attention_bias, "attention_bias", 0, 1, err));
     SG_TRY(config_range(c->attention_out_bias, "attention_out_bias", 0, 1, err));
     SG_TRY(config_range(c->attention_sinks, "attention_sinks", 0, 1, err));
@@ -332,14 +356,16 @@ sg_status sg_config_complete(sg_config *c, sg_error *err)
     SG_TRY(config_range(c->num_hidden_layers, "num_hidden_layers", 1, 1 << 9, err));
     SG_TRY(config_heads(c, err));
     SG_TRY(config_positions(c, err));
-    if (c->rms_norm_eps == 0) c->rms_norm_eps = 1e-6;
-    if (c->rope_theta == 0) c->rope_theta = 10000;
-    if (!(c->rms_norm_eps > 0 && c->rms_norm_eps < 1))
-        return sg_fail(err, SG_ERR_ARGUMENT, "rms_norm_eps: found %g, expected between 0 and 1",
-                       c->rms_norm_eps);
+    if (config_left_out(c->rms_norm_eps)) c->rms_norm_eps = 1e-6;
+    if (config_left_out(c->rope_theta)) c->rope_theta = 10000;
+    if (!(c->rms_norm_eps >= 0 && c->rms_norm_eps < 1))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "rms_norm_eps: found %s, expected at least 0 and less than 1",
+                       SG_NUMBER(c->rms_norm_eps));
     if (!(c->rope_theta >= 1 && c->rope_theta < 1e12))
-        return sg_fail(err, SG_ERR_ARGUMENT, "rope_theta: found %g, expected 1 to 1e12",
-                       c->rope_theta);
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "rope_theta: found %s, expected at least 1 and less than 1e12",
+                       SG_NUMBER(c->rope_theta));
     SG_TRY(config_range(c->pad_token_id, "pad_token_id", -1, c->vocab_size - 1, err));
     SG_TRY(config_range(c->eos_token_id, "eos_token_id", -1, c->vocab_size - 1, err));
     SG_TRY(config_range(c->bos_token_id, "bos_token_id", -1, c->vocab_size - 1, err));
@@ -400,20 +426,27 @@ static sg_status config_read(const json_t *object, const char *name, sg_config *
     if (strcmp(text, "sgatlin") != 0)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "%s: \"model_type\": found \"%.60s\", expected \"sgatlin\"", name, text);
+    char where[SG_PATH_MAX];
+    snprintf(where, sizeof where, "%s: ", name);
     c->pad_token_id = c->eos_token_id = c->bos_token_id = -1;
     for (size_t i = 0; i < slot_count; i++) {
         const char *key = slots[i].field.name;
+        const json_t *there = json_object_get(object, key);
+        const bool given = there != NULL && !json_is_null(there);
         void *to = slot_at(c, &slots[i]);
         switch (slots[i].field.kind) {
         case SG_FIELD_INT:
             SG_TRY(sg_json_get_int(object, name, key, false, -1, config_most, to, err));
+            SG_TRY(slot_said(&slots[i], given && *(int64_t *)to == 0, where, err));
             break;
         case SG_FIELD_NUMBER:
             SG_TRY(sg_json_get_number(object, name, key, false, to, err));
+            if (*(double *)to == 0) *(double *)to = given && slots[i].filled ? -0.0 : 0.0;
             break;
         case SG_FIELD_STRING:
             text = "";
             SG_TRY(sg_json_get_string(object, name, key, false, &text, err));
+            SG_TRY(slot_said(&slots[i], given && text[0] == '\0', where, err));
             if (strlen(text) >= slots[i].bytes)
                 return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found \"%.40s…\", expected a name",
                                name, key, text);
@@ -459,7 +492,8 @@ json_t *sg_config_json(const sg_config *config)
             failed = json_object_set_new(object, key, none ? json_null() : json_integer(number));
         } else if (slots[i].field.kind == SG_FIELD_NUMBER) {
             double number = *(const double *)from;
-            if (number != 0) failed = json_object_set_new(object, key, json_real(number));
+            if (!config_left_out(number))
+                failed = json_object_set_new(object, key, json_real(number + 0.0));
         } else {
             const char *text = from;
             if (text[0] != '\0') failed = json_object_set_new(object, key, json_string(text));

@@ -48,7 +48,7 @@ sg_status sg_gguf_rope_factors(const sg_config *c, float *factors, sg_error *err
         factors[i] = (float)rope_factor(c, i);
     if (factors[pairs - 1] == (float)c->rope_factor) return SG_OK;
     return sg_fail(err, SG_ERR_UNSUPPORTED,
-                   "rope_factor: found %g, which scales no frequency by all of it: GGUF could not "
+                   "rope_factor: found %s, which scales no frequency by all of it: GGUF could not "
                    "say it",
-                   c->rope_factor);
+                   SG_NUMBER(c->rope_factor));
 }

@@ -210,7 +210,10 @@ static sg_status model_of_file(sg_context *context, sg_model_file *file, sg_mode
     (*model)->ends = file->ends;
     status =
         sg_model_file_check(file->map, &file->tensors, &(*model)->config, &(*model)->params, err);
-    if (status == SG_OK) return SG_OK;
+    if (status == SG_OK) {
+        sg_model_file_tell(file, context);
+        return SG_OK;
+    }
     sg_model_free(*model);
     *model = NULL;
     return status;

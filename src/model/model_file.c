@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "format/gguf_config.h"
 #include "format/hf_config.h"
 #include "format/json.h"
@@ -15,6 +16,7 @@
 #include "model/config.h"
 #include "model/gguf_rope.h"
 #include "model/tensor_read.h"
+#include "model/tensor_spare.h"
 
 enum { file_config_limit = 16 << 20 };
 
@@ -88,7 +90,7 @@ static sg_status file_read_config(sg_model_file *f, const char *folder, sg_error
         if (status == SG_OK && strcmp(type, "sgatlin") == 0) {
             status = sg_config_parse(text, bytes, path, &f->config, err);
         } else if (status == SG_OK) {
-            status = sg_hf_config_read(object, path, &f->config, err);
+            status = sg_hf_config_read(object, path, &f->config, &f->unread, err);
             if (status == SG_OK && sg_config_complete(&f->config, err) != SG_OK)
                 status = sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
         }
@@ -156,7 +158,7 @@ static sg_status file_open_gguf(sg_model_file *f, const char *path, sg_error *er
     SG_TRY(sg_gguf_open(path, &f->gguf, err));
     f->tensors = (sg_tensors){f->gguf, sg_gguf_name(f->gguf), gguf_count, gguf_at, gguf_find};
     snprintf(f->type, sizeof f->type, "gguf");
-    SG_TRY(sg_gguf_config_read(f->gguf, &f->config, err));
+    SG_TRY(sg_gguf_config_read(f->gguf, &f->config, &f->unread, err));
     if (sg_config_complete(&f->config, err) != SG_OK)
         return sg_fail_context(err, SG_ERR_FORMAT, "%s", path);
     SG_TRY(sg_gguf_rope_check(f->gguf, &f->config, err));
@@ -210,8 +212,12 @@ static sg_status file_open(sg_model_file *f, const char *path, sg_error *err)
     // A folder may say it in generation_config.json alone.
     if (f->config.eos_token_id < 0 && f->ends.count > 0) f->config.eos_token_id = f->ends.ids[0];
     f->map = sg_tensor_map_find(f->type);
-    if (f->map != NULL) return SG_OK;
-    return sg_fail(err, SG_ERR_INTERNAL, "%s: no rules for the tensors of %s", path, f->type);
+    if (f->map == NULL)
+        return sg_fail(err, SG_ERR_INTERNAL, "%s: no rules for the tensors of %s", path, f->type);
+    // As the library that such files come from: what the file has is the classifier.
+    SG_TRY(sg_tensor_tied(f->map, &f->config, &f->tensors, &f->own_head, err));
+    if (f->own_head) f->config.untied_classifier = 1;
+    return SG_OK;
 }
 
 sg_status sg_model_file_open(const char *path, sg_model_file **out, sg_error *err)
@@ -237,6 +243,18 @@ void sg_model_file_close(sg_model_file *f)
     sg_free(f);
 }
 
+void sg_model_file_tell(const sg_model_file *f, sg_context *context)
+{
+    char text[sizeof f->unread.keys + 512];
+    if (sg_unread_text(&f->unread, f->tensors.name, text, sizeof text))
+        sg_log(context, SG_LOG_WARNING, "%s", text);
+    if (f->own_head)
+        sg_log(context, SG_LOG_WARNING,
+               "%s: tensor %s: is not the embedding, although tie_word_embeddings says so: used as "
+               "the classifier",
+               f->tensors.name, sg_tensor_map_head(f->map));
+}
+
 // ---- checking -----------------------------------------------------------------------------------
 
 static int file_compare(const void *a, const void *b)
@@ -251,11 +269,9 @@ static sg_status file_check_rest(const sg_tensor_map *map, const sg_tensors *ten
 {
     qsort(used, n_used, sizeof *used, file_compare);
     for (size_t i = 0; i < tensors->count(tensors->file); i++) {
-        const char *name = tensors->at(tensors->file, i)->name;
-        if (n_used > 0 && bsearch(&name, used, n_used, sizeof *used, file_compare)) continue;
-        if (!sg_tensor_map_skips(map, config, name))
-            return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is not part of this model",
-                           tensors->name, name);
+        const sg_tensor_view *view = tensors->at(tensors->file, i);
+        if (n_used > 0 && bsearch(&view->name, used, n_used, sizeof *used, file_compare)) continue;
+        SG_TRY(sg_tensor_spare(map, config, tensors, view, err));
     }
     return SG_OK;
 }
@@ -266,7 +282,7 @@ sg_status sg_model_file_check(const sg_tensor_map *map, const sg_tensors *tensor
     sg_pieces pieces = {0};
     const char **used = NULL;
     size_t n_used = 0, capacity = 0;
-    sg_status status = SG_OK;
+    sg_status status = sg_tensors_plain(tensors, err);
     for (size_t i = 0; i < params->count && status == SG_OK; i++) {
         status = sg_tensor_map_pieces(map, config, &params->specs[i], tensors, &pieces, err);
         if (status == SG_OK && n_used + 2 * pieces.count > capacity) {

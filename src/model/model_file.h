@@ -3,8 +3,8 @@
 #ifndef SG_MODEL_MODEL_FILE_H
 #define SG_MODEL_MODEL_FILE_H
 
+#include "format/config_keys.h"
 #include "format/end_tokens.h"
-#include "format/gguf.h"
 #include "format/llama2c.h"
 #include "format/safetensors.h"
 #include "model/tensor_map.h"
@@ -18,12 +18,17 @@ typedef struct sg_model_file {
     sg_safetensors *safetensors; // one of these owns the tensors
     sg_gguf *gguf;
     sg_llama2c *llama2c;
+    sg_unread unread; // keys of the configuration
+    bool own_head; // the file has a classifier of its own where its configuration says it has none
 } sg_model_file;
 
 // Opens a folder with config.json and safetensors, a GGUF file, or a file of llama2.c (any file that
 // is not GGUF). Release with sg_model_file_close.
 sg_status sg_model_file_open(const char *path, sg_model_file **file, sg_error *err);
 void sg_model_file_close(sg_model_file *file); // NULL is allowed
+
+// Tells, as warnings, what of a file is not taken as its configuration says it. context may be NULL.
+void sg_model_file_tell(const sg_model_file *file, sg_context *context);
 
 // The tensors of an open safetensors file.
 sg_tensors sg_tensors_of_safetensors(const sg_safetensors *file);

@@ -30,7 +30,8 @@ static sg_status sample_check_range(const char *name, double found, double low, 
                                     sg_error *err)
 {
     if (found >= low && found <= high) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected %g to %g", name, found, low, high);
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s, expected %s to %s", name, SG_NUMBER(found),
+                   SG_NUMBER(low), SG_NUMBER(high));
 }
 
 static sg_status sample_check(const float *logits, int64_t vocab, const sg_sample_options *o,
@@ -44,7 +45,8 @@ static sg_status sample_check(const float *logits, int64_t vocab, const sg_sampl
         return sg_fail(err, SG_ERR_ARGUMENT, "top-k: found %lld, expected at least 0",
                        (long long)o->top_k);
     if (!(o->top_p > 0 && o->top_p <= 1))
-        return sg_fail(err, SG_ERR_ARGUMENT, "top-p: found %g, expected above 0 to 1", o->top_p);
+        return sg_fail(err, SG_ERR_ARGUMENT, "top-p: found %s, expected above 0 to 1",
+                       SG_NUMBER(o->top_p));
     SG_TRY(sample_check_range("min-p", o->min_p, 0, 1, err));
     SG_TRY(sample_check_range("repetition-penalty", o->repetition_penalty, 0, 1e6, err));
     bool some = false;

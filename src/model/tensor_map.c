@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "format/gguf_config.h"
 
 typedef enum map_how {
     MAP_SAME,          // as it is
@@ -546,6 +545,18 @@ static const map_rule *map_rule_of(const map_work *w, const char *pattern)
     return first;
 }
 
+static const char map_table[] = "model.embed_tokens.weight", map_head[] = "lm_head.weight";
+
+// A tied model may have its one matrix under the classifier's name alone.
+static bool map_is_under_head(const map_work *w)
+{
+    const sg_tensors *tensors = w->tensors;
+    return tensors != NULL && !w->config->untied_classifier &&
+           strcmp(w->spec->name, map_table) == 0 &&
+           sg_tensor_map_embedding(w->map, tensors) == NULL &&
+           tensors->find(tensors->file, sg_tensor_map_head(w->map)) != NULL;
+}
+
 sg_status sg_tensor_map_pieces(const sg_tensor_map *map, const sg_config *config,
                                const sg_param_spec *spec, const sg_tensors *tensors,
                                sg_pieces *pieces, sg_error *err)
@@ -562,6 +573,10 @@ sg_status sg_tensor_map_pieces(const sg_tensor_map *map, const sg_config *config
     w.rows = spec->count / w.width;
     pieces->count = 0;
     map_pattern(spec->name, pattern, &w.layer);
+    if (map_is_under_head(&w)) {
+        w.prefix = "";
+        return map_same(&w, &(map_rule){.theirs = sg_tensor_map_head(map)});
+    }
     const map_rule *rule = map_rule_of(&w, pattern);
     // What no rule names is named alike, without a prefix.
     if (rule == NULL) {
@@ -577,17 +592,36 @@ void sg_pieces_free(sg_pieces *pieces)
     *pieces = (sg_pieces){0};
 }
 
-bool sg_tensor_map_skips(const sg_tensor_map *map, const sg_config *config, const char *tensor)
+// ---- what is beside parameters --------------------------------------------------------------------
+
+const char *sg_tensor_map_head(const sg_tensor_map *map)
+{
+    const map_work w = {.map = map};
+    const map_rule *rule = map_rule_of(&w, map_head);
+    return rule != NULL ? rule->theirs : map_head;
+}
+
+const sg_tensor_view *sg_tensor_map_embedding(const sg_tensor_map *map, const sg_tensors *tensors)
+{
+    char name[SG_PARAM_NAME];
+    const map_work w = {.map = map, .tensors = tensors, .prefix = map_prefix(map, tensors)};
+    const map_rule *rule = map_rule_of(&w, map_table);
+    const bool fits =
+        map_name(rule != NULL ? w.prefix : "", rule != NULL ? rule->theirs : map_table, 0, 0, name);
+    return fits ? tensors->find(tensors->file, name) : NULL;
+}
+
+const char *sg_tensor_map_buffer(const sg_tensor_map *map, const char *tensor)
 {
     const size_t n = strlen(tensor);
     for (size_t i = 0; i < sizeof map->skips / sizeof *map->skips && map->skips[i] != NULL; i++) {
         const size_t m = strlen(map->skips[i]);
-        if (n >= m && strcmp(tensor + n - m, map->skips[i]) == 0) return true;
+        if (n >= m && strcmp(tensor + n - m, map->skips[i]) == 0) return map->skips[i];
     }
-    // Factors that the configuration holds otherwise (gguf_rope.h).
-    if (strcmp(map->type, "gguf") == 0 && strcmp(tensor, SG_GGUF_ROPE_FREQS) == 0)
-        return strcmp(config->rope_scaling, "llama3") == 0;
-    // A classifier that is the embedding may be written out all the same.
-    return map->rules[0] != NULL && !config->untied_classifier &&
-           (strcmp(tensor, "lm_head.weight") == 0 || strcmp(tensor, "embed_out.weight") == 0);
+    return NULL;
+}
+
+bool sg_tensor_map_is_gguf(const sg_tensor_map *map)
+{
+    return strncmp(map->type, "gguf", 4) == 0;
 }

@@ -53,7 +53,11 @@ sg_status sg_tensor_map_pieces(const sg_tensor_map *map, const sg_config *config
                                sg_pieces *pieces, sg_error *err);
 void sg_pieces_free(sg_pieces *pieces);
 
-// Whether a tensor of such a file is nothing that a model needs: buffers that some writers leave in.
-bool sg_tensor_map_skips(const sg_tensor_map *map, const sg_config *config, const char *tensor);
+// What a file calls the classifier; and the matrix of the embedding that it has, or NULL.
+const char *sg_tensor_map_head(const sg_tensor_map *map);
+const sg_tensor_view *sg_tensor_map_embedding(const sg_tensor_map *map, const sg_tensors *tensors);
+// The end of a name that is one of a buffer which some writers leave in such files; NULL: it is none.
+const char *sg_tensor_map_buffer(const sg_tensor_map *map, const char *tensor);
+bool sg_tensor_map_is_gguf(const sg_tensor_map *map);
 
 #endif

@@ -12,7 +12,8 @@ static sg_status rope_rule(bool fits, const char *field, double found, const cha
                            sg_error *err)
 {
     if (fits) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "rope %s: found %g, expected %s", field, found, expected);
+    return sg_fail(err, SG_ERR_ARGUMENT, "rope %s: found %s, expected %s", field, SG_NUMBER(found),
+                   expected);
 }
 
 static sg_status rope_check(const sg_rope_options *o, sg_error *err)

@@ -266,7 +266,8 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
         return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",
                        (long long)o->repeats, SG_BENCH_REPEATS);
     if (!(o->seconds >= 0 && o->seconds <= 1e6))
-        return sg_fail(err, SG_ERR_ARGUMENT, "seconds: found %g, expected 0 to 1e6", o->seconds);
+        return sg_fail(err, SG_ERR_ARGUMENT, "seconds: found %s, expected 0 to 1e6",
+                       SG_NUMBER(o->seconds));
     if (!(o->gemm_gflops >= 0 && isfinite(o->gemm_gflops) && o->stream_gbs >= 0 &&
           isfinite(o->stream_gbs)) ||
         (o->gemm_gflops > 0) != (o->stream_gbs > 0))

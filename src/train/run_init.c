@@ -24,7 +24,7 @@ static bool init_same(const sg_config_value *a, const sg_config_value *b)
 static void init_text(char *out, size_t capacity, sg_field_kind kind, const sg_config_value *value)
 {
     if (kind == SG_FIELD_INT) snprintf(out, capacity, "%lld", (long long)value->integer);
-    if (kind == SG_FIELD_NUMBER) snprintf(out, capacity, "%g", value->number);
+    if (kind == SG_FIELD_NUMBER) snprintf(out, capacity, "%s", SG_NUMBER(value->number));
     if (kind == SG_FIELD_STRING) snprintf(out, capacity, "\"%s\"", value->text);
 }
 

@@ -62,7 +62,8 @@ static sg_status options_range(double value, const char *name, double low, doubl
                                sg_error *err)
 {
     if (value >= low && value <= high) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %g, expected %g to %g", name, value, low, high);
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s, expected %s to %s", name, SG_NUMBER(value),
+                   SG_NUMBER(low), SG_NUMBER(high));
 }
 
 // What run.json is to hold.

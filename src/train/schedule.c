@@ -34,8 +34,8 @@ sg_status sg_schedule_check(const sg_schedule *s, sg_error *err)
         return sg_fail(err, SG_ERR_ARGUMENT, "warmup-steps: found %lld, expected 0 to %lld steps",
                        (long long)s->warmup, (long long)s->steps);
     if (!(s->decay_fraction >= 0 && s->decay_fraction <= 1))
-        return sg_fail(err, SG_ERR_ARGUMENT, "decay-fraction: found %g, expected 0 to 1",
-                       s->decay_fraction);
+        return sg_fail(err, SG_ERR_ARGUMENT, "decay-fraction: found %s, expected 0 to 1",
+                       SG_NUMBER(s->decay_fraction));
     if (s->warmup + schedule_decay(s) > s->steps)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "warmup-steps: %lld and %lld steps of decay do not fit into %lld steps",

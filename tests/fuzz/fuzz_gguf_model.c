@@ -35,7 +35,7 @@ static void use_model(const sg_gguf *file, size_t size)
     sg_error err = {0};
     sg_config config = {0};
     sg_param_list params;
-    sg_status status = sg_gguf_config_read(file, &config, &err);
+    sg_status status = sg_gguf_config_read(file, &config, NULL, &err);
     if (status == SG_OK) status = sg_config_complete(&config, &err);
     if (status == SG_OK) status = sg_gguf_rope_check(file, &config, &err);
     if (status == SG_OK) status = sg_config_params(&config, &params, &err);

@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     for (size_t i = 0; i < ends.count; i++)
         if (i >= SG_END_TOKENS_MOST || ends.ids[i] < 0 || ends.ids[i] >= 100) abort();
-    sg_status status = sg_hf_config_read(object, "input", &config, &err);
+    sg_status status = sg_hf_config_read(object, "input", &config, NULL, &err);
     if (status == SG_OK) status = sg_config_complete(&config, &err);
     if (status != SG_OK && err.message[0] == '\0') abort();
     const char *type = json_string_value(json_object_get(object, "model_type"));

@@ -155,9 +155,10 @@ static void test_rules(void **state)
         {"mlp", "head_dim", "-1", "head_dim: found -1, expected 2 to 4096"},
         {"mlp", "max_position_embeddings", "0", "max_position_embeddings: found 0, expected 1 to"},
         {"mlp", "max_position_embeddings", "16777217", "max_position_embeddings: found 16777217"},
-        {"mlp", "rms_norm_eps", "1", "rms_norm_eps: found 1, expected between 0 and 1"},
+        {"mlp", "rms_norm_eps", "1", "rms_norm_eps: found 1, expected at least 0 and less than 1"},
         {"mlp", "rms_norm_eps", "-1e-6", "rms_norm_eps: found -1e-06"},
-        {"mlp", "rope_theta", "0.5", "rope_theta: found 0.5, expected 1 to 1e12"},
+        {"mlp", "rope_theta", "0.5",
+         "rope_theta: found 0.5, expected at least 1 and less than 1e12"},
         {"mlp", "pad_token_id", "32", "pad_token_id: found 32, expected -1 to 31"},
         {"mlp", "eos_token_id", "32", "eos_token_id: found 32, expected -1 to 31"},
         {"mlp", "bos_token_id", "1000", "bos_token_id: found 1000, expected -1 to 31"},
@@ -183,7 +184,7 @@ static void test_rules(void **state)
         {"mlp", "rope_scaling", "longrope",
          "rope_scaling: found \"longrope\", expected one of none, linear, llama3, yarn"},
         {"mlp", "rope_scaling", "linear", "rope_factor: found 0, expected more than 0"},
-        {"mlp", "clip_qkv", "-1", "clip_qkv: found -1, expected 0 to 1e12"},
+        {"mlp", "clip_qkv", "-1", "clip_qkv: found -1, expected at least 0 and less than 1e12"},
         {"mlp", "attention_sinks", "2", "attention_sinks: found 2, expected 0 to 1"},
         {"mlp", "untied_classifier", "2", "untied_classifier: found 2, expected 0 to 1"},
         {"peer", "ffn_activation", "clamped_swiglu",
@@ -351,6 +352,51 @@ static void test_parse(void **state)
     expect_parse("{" GOOD ", \"ffn_router\": \"a name that is far too long for one\"}",
                  SG_ERR_FORMAT, "\"ffn_router\"");
     expect_parse("{" GOOD ", \"rope_theta\": true}", SG_ERR_FORMAT, "\"rope_theta\"");
+}
+
+// A 0 that is said is not one that is left out: it is taken, or refused, by whatever way it comes.
+static void test_zeros(void **state)
+{
+    (void)state;
+    static const char *const fields[] = {"num_attention_heads", "head_dim",
+                                         "rope_original_positions"};
+    static const char *const words[] = {"norm", "qk_norm", "positions", "rope_scaling", "ffn"};
+    sg_error err = {0};
+    sg_config c = tiny("mlp"), back;
+    assert_true(c.rms_norm_eps == 0); // left out
+    assert_int_equal(sg_config_complete(&c, &err), SG_OK);
+    assert_true(c.rms_norm_eps == 1e-6);
+    assert_int_equal(sg_config_set(&c, "rms_norm_eps", "0", &err), SG_OK);
+    for (int i = 0; i < 2; i++) { // a complete one stays as it is
+        assert_int_equal(sg_config_complete(&c, &err), SG_OK);
+        assert_true(c.rms_norm_eps == 0);
+    }
+    json_t *object = sg_config_json(&c);
+    char *text;
+    assert_int_equal(sg_json_text(object, false, &text, NULL), SG_OK);
+    assert_non_null(strstr(text, "\"rms_norm_eps\":0.0"));
+    assert_int_equal(sg_config_parse(text, strlen(text), "x", &back, NULL), SG_OK);
+    assert_memory_equal(&back, &c, sizeof c);
+    sg_free(text);
+    json_decref(object);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        char wrong[600], message[80];
+        snprintf(wrong, sizeof wrong, "{" GOOD ", \"ffn_intermediate_size\": 8, \"%s\": 0}",
+                 fields[i]);
+        snprintf(message, sizeof message, "%s: found 0, expected at least 1", fields[i]);
+        // head_dim is in GOOD: a key twice is refused too.
+        expect_parse(wrong, SG_ERR_FORMAT, i == 1 ? "head_dim" : message);
+        expect_set(fields[i], "0", message);
+    }
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        expect_set(words[i], "", "found \"\", expected a name");
+    expect_rule("mlp", "rope_theta", "0", "rope_theta: found 0, expected at least 1 and less than");
+    expect_rule("mlp", "rope_theta", "1e12",
+                "rope_theta: found 1e+12, expected at least 1 and less");
+    expect_rule("mlp", "rope_theta", "0.99999999999",
+                "rope_theta: found 0.99999999999, expected at");
+    expect_parse("{" GOOD ", \"ffn_intermediate_size\": 8, \"rope_theta\": 0}", SG_ERR_FORMAT,
+                 "rope_theta: found 0");
 }
 
 static sg_status parse_operation(void *user, sg_error *err)
@@ -625,13 +671,21 @@ static void test_absurd_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),       cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_set_refuses),  cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_parse),        cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_preset_names), cmocka_unit_test(test_preset_recipes),
-        cmocka_unit_test(test_set_family),   cmocka_unit_test(test_budgets),
-        cmocka_unit_test(test_cost),         cmocka_unit_test(test_cost_memory),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_set_refuses),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_zeros),
+        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_preset_names),
+        cmocka_unit_test(test_preset_recipes),
+        cmocka_unit_test(test_set_family),
+        cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_cost_memory),
         cmocka_unit_test(test_absurd_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ static void put_key(sg_gguf_metadata *m, const char *architecture, const char *k
     snprintf(name, sizeof name, "%s.%s", architecture, key);
     if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
         sg_gguf_put_bool(m, name, value[0] == 't');
-    else if (strchr("0123456789", value[0]) == NULL)
+    else if (strchr("-0123456789", value[0]) == NULL)
         sg_gguf_put_string(m, name, value);
     else if (strchr(value, '.') != NULL)
         sg_gguf_put_f32(m, name, strtof(value, NULL));
@@ -55,13 +55,19 @@ static void make(const made *f)
     sg_gguf_put_string(m, "general.architecture", f->architecture);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         put_key(m, f->architecture, sizes[i][0], sizes[i][1]);
+    const bool gpt2 = strcmp(f->architecture, "gpt2") == 0;
+    if (strstr(f->keys, "epsilon") == NULL)
+        put_key(m, f->architecture,
+                gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+                "0.001");
     char words[512], *rest = words;
     snprintf(words, sizeof words, "%s", f->keys);
     while (rest != NULL && rest[0] != '\0') {
         char *word = strsep(&rest, " "), *value = strchr(word, '=');
         assert_non_null(value);
         *value = '\0';
-        put_key(m, f->architecture, word, value + 1);
+        // "-KEY=" leaves it out.
+        if (word[0] != '-') put_key(m, f->architecture, word, value + 1);
     }
     const sg_tensor_view views[] = {
         sg_tensor_view_make("token_embd.weight", SG_DTYPE_F32, 2, (int64_t[]){40, 16}, table),
@@ -70,13 +76,16 @@ static void make(const made *f)
     sg_gguf_metadata_free(m);
 }
 
+static sg_unread unread; // of the last file
+
 static sg_status read_made(const made *f, sg_config *config, sg_error *err)
 {
     sg_gguf *file;
     make(f);
     must(sg_gguf_open("/file.gguf", &file, err), err);
     *config = (sg_config){0};
-    sg_status status = sg_gguf_config_read(file, config, err);
+    unread = (sg_unread){0};
+    sg_status status = sg_gguf_config_read(file, config, &unread, err);
     if (status == SG_OK) status = sg_config_complete(config, err);
     if (status == SG_OK) status = sg_gguf_rope_check(file, config, err);
     sg_gguf_close(file);
@@ -242,12 +251,88 @@ static void test_rope(void **state)
     refused(&file, "scaling \"yarn\"");
 }
 
+// Without a word on the way, positions are scaled linearly; 0 and 1 scale nothing.
+static void test_linear(void **state)
+{
+    static const char *const two[] = {
+        "rope.scaling.factor=2.0", "rope.scaling.type=linear rope.scaling.factor=2.0",
+        "rope.scale_linear=2.0", "rope.scaling.type=linear rope.scale_linear=2.0",
+        "rope.scale_linear=3.0 rope.scaling.factor=2.0"};
+    static const char *const none[] = {"rope.scaling.factor=0.0", "rope.scaling.factor=1.0",
+                                       "rope.scale_linear=0.0",
+                                       "rope.scaling.type=none rope.scaling.factor=2.0",
+                                       "rope.scaling.type=none rope.scale_linear=2.0"};
+    (void)state;
+    for (size_t i = 0; i < sizeof two / sizeof *two; i++) {
+        const sg_config c = taken("llama", two[i]);
+        assert_string_equal(c.rope_scaling, "linear");
+        assert_true(c.rope_factor == 2);
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_string_equal(taken("llama", none[i]).rope_scaling, "none");
+}
+
+// What would change the formula is refused by its name; what says what is computed anyway is taken, and
+// of anything else it is told.
+static void test_keys(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"-epsilon=", "layer_norm_rms_epsilon\": is missing"},
+        {"rope.freq_base=0.0", "rope_theta: found 0, expected at least 1"},
+        {"rope.dimension_count=0", "llama.rope.dimension_count"},
+        {"attention.key_length=0", "llama.attention.key_length"},
+        {"attention.head_count_kv=0", "llama.attention.head_count_kv"},
+        {"rope.scaling.attn_factor=1.5",
+         "key llama.rope.scaling.attn_factor: found 1.5, expected 1"},
+        {"rope.scaling.yarn_log_multiplier=0.1", "llama.rope.scaling.yarn_log_multiplier"},
+        {"rope.scaling.yarn_ext_factor=1.0", "llama.rope.scaling.yarn_ext_factor"},
+        {"rope.scaling.type=longrope", "llama.rope.scaling.type"},
+        {"rope.freq_base_swa=100.0", "llama.rope.freq_base_swa"},
+        {"rope.dimension_sections=1", "llama.rope.dimension_sections"},
+        {"rope.invented=1", "key llama.rope.invented: found 1, expected none"},
+        {"attention.causal=false", "key llama.attention.causal: found 0, expected 1"},
+        {"attention.value_length=4", "key llama.attention.value_length: found 4, expected"},
+        {"attention.sliding_window=63", "llama.attention.sliding_window"},
+        {"attention.scale=0.5", "llama.attention.scale"},
+        {"attention.layer_norm_rms_epsilon=0.001 attention.layer_norm_epsilon=0.001",
+         "llama.attention.layer_norm_epsilon"},
+        {"attention.invented=word", "key llama.attention.invented: found \"word\""},
+        {"expert_invented=3", "llama.expert_invented"},
+        {"expert_shared_count=1", "llama.expert_shared_count"},
+        {"logit_scale=0.5", "llama.logit_scale"},
+        {"residual_scale=0.5", "llama.residual_scale"},
+        {"embedding_scale=12.0", "llama.embedding_scale"},
+        {"final_logit_softcapping=30.0", "llama.final_logit_softcapping"},
+        {"use_parallel_residual=true", "llama.use_parallel_residual"},
+    };
+    static const char plain[] =
+        "rope.scaling.attn_factor=1.0 rope.scaling.finetuned=true attention.causal=true "
+        "attention.value_length=8 attention.sliding_window=64 attention.scale=0.35355339 "
+        "logit_scale=0.0 residual_scale=1.0 vocab_size=40 tensor_data_layout=words "
+        "expert_used_count=2 rope.scaling.yarn_ext_factor=-1.0";
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        refused(&(made){.architecture = "llama", .keys = wrong[i][0]}, wrong[i][1]);
+    taken("llama", plain);
+    assert_int_equal(unread.count, 0);
+    taken("llama", "invented=2 also.invented=word");
+    assert_int_equal(unread.count, 2);
+    assert_string_equal(unread.keys, "llama.invented, llama.also.invented");
+    // An epsilon of 0 is one.
+    const sg_config c = taken("llama", "attention.layer_norm_rms_epsilon=0.0");
+    assert_true(c.rms_norm_eps == 0);
+    refused(&(made){.architecture = "gpt2", .keys = "-epsilon="},
+            "gpt2.attention.layer_norm_epsilon");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_experts, disk_begin, disk_end),
         cmocka_unit_test_setup_teardown(test_experts_refused, disk_begin, disk_end),
         cmocka_unit_test_setup_teardown(test_rope, disk_begin, disk_end),
+        cmocka_unit_test_setup_teardown(test_linear, disk_begin, disk_end),
+        cmocka_unit_test_setup_teardown(test_keys, disk_begin, disk_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,13 +16,16 @@
     "\"num_attention_heads\": 4, \"intermediate_size\": 48"
 #define MOE SIZES ", \"moe_intermediate_size\": 8"
 
+static sg_unread unread; // of the last text
+
 static sg_status read_config(const char *text, sg_config *config, sg_error *err)
 {
     json_t *object;
     *config = (sg_config){0};
     if (sg_json_parse(text, strlen(text), "config.json", &object, err) != SG_OK)
         fail_msg("%s", err->message);
-    sg_status status = sg_hf_config_read(object, "config.json", config, err);
+    unread = (sg_unread){0};
+    sg_status status = sg_hf_config_read(object, "config.json", config, &unread, err);
     json_decref(object);
     return status == SG_OK ? sg_config_complete(config, err) : status;
 }
@@ -151,12 +154,147 @@ static void test_refused(void **state)
             "\"swiglu_limit\"");
 }
 
+// A member of a model of some type is refused, naming it.
+static void refused_key(const char *type, const char *member, const char *message)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "{\"model_type\": \"%s\", " MOE ", \"ffn_dim\": 8, %s}", type,
+             member);
+    refused(text, SG_ERR_UNSUPPORTED, message);
+}
+
+static sg_config taken_key(const char *type, const char *member)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "{\"model_type\": \"%s\", " MOE ", \"ffn_dim\": 8, %s}", type,
+             member);
+    return taken(text);
+}
+
+// Members that would change what is computed, of types that do not have them.
+static void test_keys(void **state)
+{
+    static const char *const wrong[][3] = {
+        {"llama", "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": found"},
+        {"llama", "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 5}}",
+         "\"rope_parameters\": found \"full_attention\""},
+        {"llama", "\"rope_scaling\": {\"factor\": 2}", "\"rope_scaling\": found no \"rope_type\""},
+        {"llama", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2, \"short_factor\": [1]}",
+         "found \"short_factor\""},
+        {"llama", "\"rope_parameters\": {\"factor\": 2}", "found \"factor\""},
+        {"llama",
+         "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, "
+         "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 3}",
+         "\"rope_parameters\": found other members"},
+        {"olmoe", "\"clip_qkv\": 0", "\"clip_qkv\": found 0 or less"},
+        {"mistral", "\"sliding_window\": 0", "\"sliding_window\": found 0"},
+        {"qwen2", "\"use_sliding_window\": true, \"sliding_window\": 0",
+         "\"sliding_window\": found 0"},
+        {"llama", "\"sliding_window\": 8", "\"sliding_window\": found 8, expected none"},
+        {"llama", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+         "\"layer_types\""},
+        {"mistral", "\"attention_bias\": true", "\"attention_bias\": found true, expected false"},
+        {"qwen2", "\"attention_bias\": false", "\"attention_bias\": found false, expected true"},
+        {"llama", "\"attention_multiplier\": 0.1", "\"attention_multiplier\""},
+        {"llama", "\"embedding_multiplier\": 12", "\"embedding_multiplier\""},
+        {"llama", "\"logits_scaling\": 8", "\"logits_scaling\": found 8, expected 1"},
+        {"llama", "\"logit_scale\": 0.0625", "\"logit_scale\""},
+        {"llama", "\"final_logit_softcapping\": 30.0", "\"final_logit_softcapping\": found 30"},
+        {"llama", "\"use_qk_norm\": true", "\"use_qk_norm\": found true"},
+        {"llama", "\"num_experts\": 8", "\"num_experts\": found 8"},
+        {"llama", "\"is_causal\": false", "\"is_causal\": found false"},
+        {"llama", "\"position_embedding_type\": \"alibi\"", "found \"alibi\""},
+        {"mixtral", "\"norm_topk_prob\": false", "\"norm_topk_prob\": found false, expected true"},
+        {"deepseek", "\"n_routed_experts\": 4, \"num_experts_per_tok\": 2, \"n_group\": 2",
+         "\"n_group\": found 2"},
+        {"deepseek",
+         "\"n_routed_experts\": 4, \"num_experts_per_tok\": 2, \"topk_method\": "
+         "\"group_limited_greedy\"",
+         "\"topk_method\""},
+        {"llama", "\"quantization_config\": {\"quant_method\": \"gptq\"}", "quantised by GPTQ"},
+        {"llama", "\"quantization_config\": {\"quant_method\": \"awq\"}", "quantised by AWQ"},
+        {"llama", "\"quantization_config\": {\"load_in_4bit\": true}", "quantised by bitsandbytes"},
+        {"llama", "\"quantization_config\": {\"quant_method\": \"fbgemm_fp8\"}", "FP8"},
+        {"llama", "\"compression_config\": {\"quant_method\": \"compressed-tensors\"}",
+         "compressed-tensors"},
+        {"llama", "\"quantization_config\": {\"quant_method\": \"mxfp4\"}", "MXFP4"},
+        {"llama", "\"quantization_config\": {\"bits\": 4}", "a way that it does not name"},
+    };
+    static const char *const plain[][2] = {
+        {"llama",
+         "\"partial_rotary_factor\": 1.0, \"attention_bias\": false, \"sliding_window\": null"},
+        {"llama",
+         "\"use_sliding_window\": false, \"sliding_window\": 4096, \"max_window_layers\": 9"},
+        {"llama",
+         "\"logits_scaling\": 1.0, \"final_logit_softcapping\": null, \"use_cache\": true"},
+        {"llama", "\"layer_types\": [\"full_attention\"], \"rope_scaling\": {}, \"_name\": 1"},
+        {"qwen2", "\"attention_bias\": true, \"layer_types\": [\"full_attention\"]"},
+        {"mixtral", "\"norm_topk_prob\": true, \"router_aux_loss_coef\": 0.02"},
+        {"gpt_oss", "\"quantization_config\": {\"quant_method\": \"mxfp4\"}"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        refused_key(wrong[i][0], wrong[i][1], wrong[i][2]);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        taken_key(plain[i][0], plain[i][1]);
+        // The sizes of other types are among those that all are given here.
+        if (unread.count > 2) fail_msg("%s: %s: unread %s", plain[i][0], plain[i][1], unread.keys);
+    }
+    // Those that nobody knows are told.
+    taken("{\"model_type\": \"llama\", " SIZES
+          ", \"invented\": 1, \"use_cache\": true, \"x\": null}");
+    char text[400];
+    assert_true(sg_unread_text(&unread, "f", text, sizeof text));
+    assert_string_equal(text, "f: keys that are not read here: invented");
+}
+
+// A 0 that is said is not one that is left out.
+static void test_zeros(void **state)
+{
+    (void)state;
+    sg_config c = taken_key("llama", "\"rms_norm_eps\": 0");
+    assert_true(c.rms_norm_eps == 0);
+    c = taken_key("llama", "\"rms_norm_eps\": 0.0, \"rope_scaling\": null");
+    assert_true(c.rms_norm_eps == 0);
+    c = taken_key("llama", "\"rms_norm_eps\": null");
+    assert_true(c.rms_norm_eps == 1e-6);
+    c = taken("{\"model_type\": \"gpt2\", \"vocab_size\": 50, \"n_embd\": 16, \"n_layer\": 1, "
+              "\"n_head\": 2, \"layer_norm_epsilon\": 0}");
+    assert_true(c.rms_norm_eps == 0);
+    refused("{\"model_type\": \"llama\", " SIZES ", \"rope_theta\": 0}", SG_ERR_ARGUMENT,
+            "rope_theta: found 0, expected at least 1");
+    refused("{\"model_type\": \"gpt_neox\", " SIZES ", \"rotary_emb_base\": 0}", SG_ERR_ARGUMENT,
+            "rope_theta: found 0");
+    refused("{\"model_type\": \"gpt_neox\", " SIZES ", \"rotary_pct\": 0}", SG_ERR_UNSUPPORTED,
+            "partial_rotary_factor");
+    static const char *const zeros[] = {"low_freq_factor", "high_freq_factor", "factor"};
+    for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++) {
+        char text[600], key[64];
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {\"type\": \"llama3\", "
+                 "\"factor\": 2, \"%s\": 0}}",
+                 zeros[i]);
+        if (i == 2)
+            snprintf(text, sizeof text,
+                     "{\"model_type\": \"llama\", " SIZES
+                     ", \"rope_scaling\": {\"type\": \"llama3\", "
+                     "\"factor\": 0}}");
+        snprintf(key, sizeof key, "rope_%s: found 0, expected more than", zeros[i]);
+        refused(text, SG_ERR_ARGUMENT, key);
+    }
+    refused("{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {\"type\": \"yarn\", "
+            "\"factor\": 2, \"attention_factor\": 0}}",
+            SG_ERR_UNSUPPORTED, "\"attention_factor\"");
+    refused("{\"model_type\": \"llama\", " SIZES ", \"head_dim\": 0}", SG_ERR_FORMAT,
+            "\"head_dim\": found 0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spellings),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_spellings), cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
