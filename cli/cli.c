@@ -138,6 +138,18 @@ sg_status cli_model_adapt(sg_context *context, const char *path, sg_model *model
     return status == SG_OK ? sg_model_adapt(model, folder, err) : status;
 }
 
+sg_status cli_tokenizer_open(const char *given, const char *model, sg_tokenizer **tokenizer,
+                             sg_error *err)
+{
+    sg_status status = sg_tokenizer_open(given != NULL ? given : model, tokenizer, err);
+    const size_t used = strlen(err->message);
+    if (status == SG_ERR_NOT_FOUND || status == SG_ERR_FORMAT)
+        if (given == NULL)
+            snprintf(err->message + used, sizeof err->message - used,
+                     "; another tokenizer can be given with --tokenizer");
+    return status;
+}
+
 int cli_print_json(const cli_args *args, json_t *value)
 {
     return cli_put_json(args, value, JSON_INDENT(2));
@@ -189,8 +201,29 @@ bool cli_stop_requested(void)
 
 // ---- the ends of the program --------------------------------------------------------------------
 
+// A file under our eyes became shorter: nothing that was read of it is to be trusted.
+static void cli_on_bus(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    const char *file = sg_mapped_file(info->si_addr);
+    const char *const parts[] = {"sgatlin: ", file, ": became shorter while it was read\n"};
+    if (file == NULL) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        ssize_t ignored = write(STDERR_FILENO, parts[i], strlen(parts[i]));
+        (void)ignored;
+    }
+    _exit(CLI_FAILED);
+}
+
 void cli_start(void)
 {
+    struct sigaction bus = {.sa_sigaction = cli_on_bus, .sa_flags = SA_SIGINFO};
+    sigemptyset(&bus.sa_mask);
+    sigaction(SIGBUS, &bus, NULL);
     // A closed descriptor would be given to the next file opened, and results printed into it. Fill
     // the holes with descriptors on which the wrong direction fails.
     for (int fd = 0; fd <= 2; fd++)

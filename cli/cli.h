@@ -37,6 +37,10 @@ sg_status cli_model_open(sg_context *context, const char *path, const char *weig
 // Adds adapters to it: a folder of them, or a run that trains some; path NULL: none.
 sg_status cli_model_adapt(sg_context *context, const char *path, sg_model *model, sg_error *err);
 
+// The tokenizer that was given, or that of a model: where it has none, the error says how to give one.
+sg_status cli_tokenizer_open(const char *given, const char *model, sg_tokenizer **tokenizer,
+                             sg_error *err);
+
 // Prints a value on stdout, two spaces deep, in the order of insertion, then a line end, and gives
 // it up (json_decref), also when it fails. NULL counts as out of memory. Returns an exit code.
 int cli_print_json(const cli_args *args, json_t *value);

@@ -248,8 +248,7 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
     if (status == SG_OK)
         status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
-    if (status == SG_OK)
-        status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
+    if (status == SG_OK) status = cli_tokenizer_open(eval.tokenizer, folder, &tokenizer, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "tok");
         status = sg_evaluate_text(model, tokenizer, text.text, text.bytes, &o, result, err);

@@ -218,8 +218,7 @@ static sg_status generate_open(generation *g, sg_error *err)
             cli_model_open(g->context, generate.model, generate.weights, &g->model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(g->context, generate.adapter, g->model, err);
     if (status == SG_OK)
-        status =
-            sg_tokenizer_open(generate.tokenizer ? generate.tokenizer : folder, &g->tokenizer, err);
+        status = cli_tokenizer_open(generate.tokenizer, folder, &g->tokenizer, err);
     if (status == SG_OK) status = cli_prompts_read(&generate.prompts, folder, &g->prompts, err);
     if (status != SG_OK) return status;
     size_t count = g->prompts.count;

@@ -67,6 +67,9 @@ typedef struct sg_library {
 } sg_library;
 // Fills in at most `room` of them and returns how many there are.
 SG_API size_t sg_libraries(sg_library *list, size_t room);
+// The file that the library has mapped at an address, or NULL: for a handler of SIGBUS, which comes when
+// a file is cut short while it is read. May be called in one.
+SG_API const char *sg_mapped_file(const void *address);
 // Releases memory that a function of the library handed over to the caller; NULL is allowed.
 SG_API void sg_buffer_free(void *buffer);
 

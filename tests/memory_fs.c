@@ -380,7 +380,8 @@ static int fs_info(void *user, const char *path, sg_fs_info *info)
     int node = fs_begin(fs);
     if (node == 0) node = fs_lookup(fs, path);
     if (node < 0) return node;
-    *info = (sg_fs_info){(int64_t)fs->nodes[node].current.size, fs->nodes[node].folder};
+    *info = (sg_fs_info){.bytes = (int64_t)fs->nodes[node].current.size,
+                         .is_folder = fs->nodes[node].folder};
     return 0;
 }
 

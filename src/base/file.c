@@ -33,6 +33,13 @@ sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err)
     return result < 0 ? file_fail(err, "open", path, result) : SG_OK;
 }
 
+static sg_status file_check_kind(const char *path, const sg_fs_info *info, sg_error *err)
+{
+    if (!info->is_folder && !info->is_special) return SG_OK;
+    return sg_fail(err, SG_ERR_IO, "%s: is a %s, expected a file", path,
+                   info->is_folder ? "folder" : "pipe or a device");
+}
+
 sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *bytes, sg_error *err)
 {
     *data = NULL;
@@ -40,7 +47,7 @@ sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *byte
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
     SG_TRY(sg_path_info(path, &info, err));
-    if (info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a folder, expected a file", path);
+    SG_TRY(file_check_kind(path, &info, err));
     if ((uint64_t)info.bytes > limit)
         return sg_fail(err, SG_ERR_FORMAT, "%s: %lld bytes, expected at most %zu", path,
                        (long long)info.bytes, limit);
@@ -73,19 +80,21 @@ sg_status sg_map_open(const char *path, sg_map *map, sg_error *err)
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
     SG_TRY(sg_path_info(path, &info, err));
-    if (info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a folder, expected a file", path);
+    SG_TRY(file_check_kind(path, &info, err));
     if (info.bytes == 0) return SG_OK;
     const void *view;
     int result = fs->map(fs->user, path, (size_t)info.bytes, &view);
     if (result < 0) return file_fail(err, "map", path, result);
     map->data = view;
     map->bytes = (size_t)info.bytes;
+    sg_mapped_add(map, path);
     return SG_OK;
 }
 
 void sg_map_close(sg_map *map)
 {
     const sg_fs *fs = sg_fs_get();
+    if (map->data != NULL) sg_mapped_remove(map);
     if (map->data != NULL) fs->unmap(fs->user, map->data, map->bytes);
     *map = (sg_map){0};
 }

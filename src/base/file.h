@@ -19,6 +19,7 @@ enum {
 typedef struct sg_fs_info {
     int64_t bytes;
     bool is_folder;
+    bool is_special; // a pipe, a device, a socket: opening it may wait for others, or do things
 } sg_fs_info;
 
 typedef struct sg_fs {
@@ -63,9 +64,12 @@ typedef struct sg_map {
     size_t bytes;
 } sg_map;
 
-// Maps a whole file read-only. Release with sg_map_close.
+// Maps a whole file read-only. Release with sg_map_close. Pipes and devices are refused, here and above.
 sg_status sg_map_open(const char *path, sg_map *map, sg_error *err);
 void sg_map_close(sg_map *map);
+// The list behind sg_mapped_file.
+void sg_mapped_add(const sg_map *map, const char *path);
+void sg_mapped_remove(const sg_map *map);
 
 bool sg_path_exists(const char *path);
 bool sg_path_is_folder(const char *path);

@@ -92,6 +92,7 @@ static int fs_info(void *user, const char *path, sg_fs_info *info)
     if (stat(path, &st) < 0) return -errno;
     info->bytes = st.st_size;
     info->is_folder = S_ISDIR(st.st_mode);
+    info->is_special = !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode);
     return 0;
 }
 
@@ -102,6 +103,7 @@ static int fs_link_info(void *user, const char *path, sg_fs_info *info)
     if (lstat(path, &st) < 0) return -errno;
     info->bytes = st.st_size;
     info->is_folder = S_ISDIR(st.st_mode);
+    info->is_special = !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode);
     return 0;
 }
 
@@ -154,7 +156,8 @@ static int fs_list(void *user, const char *path, void (*each)(void *, const char
 static int fs_map(void *user, const char *path, size_t bytes, const void **view)
 {
     (void)user;
-    int handle = open(path, O_RDONLY | O_CLOEXEC);
+    int handle =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe in its place cannot be mapped
     if (handle < 0) return -errno;
     void *pointer = mmap(NULL, bytes, PROT_READ, MAP_SHARED, handle, 0);
     int result = pointer == MAP_FAILED ? -errno : 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/file_kind.h"
 #include "format/gguf_file.h"
 
 enum {
@@ -367,6 +368,8 @@ static sg_status gguf_place_tensors(sg_gguf *g, const gguf_cursor *c, sg_error *
 static sg_status gguf_check_version(sg_gguf *g, gguf_cursor *c, sg_error *err)
 {
     if (c->bytes < 4 || memcmp(c->data, "GGUF", 4) != 0)
+        SG_TRY(sg_file_kind_check(c->data, c->bytes, g->name, "a GGUF file", err));
+    if (c->bytes < 4 || memcmp(c->data, "GGUF", 4) != 0)
         return sg_fail(err, SG_ERR_FORMAT, "%s: does not start with \"GGUF\": not a GGUF file",
                        g->name);
     c->at = 4;
@@ -425,12 +428,18 @@ static sg_status gguf_finish(sg_gguf **out, sg_status status)
     return status;
 }
 
-sg_status sg_gguf_open(const char *path, sg_gguf **out, sg_error *err)
+sg_status sg_gguf_open_part(const char *path, sg_gguf **out, sg_error *err)
 {
     SG_TRY(gguf_new(path, out, err));
     sg_status status = sg_map_open(path, &(*out)->map, err);
     if (status == SG_OK) status = gguf_parse(*out, (*out)->map.data, (*out)->map.bytes, err);
     return gguf_finish(out, status);
+}
+
+sg_status sg_gguf_open(const char *path, sg_gguf **out, sg_error *err)
+{
+    SG_TRY(sg_gguf_open_part(path, out, err));
+    return gguf_finish(out, sg_gguf_join(*out, err));
 }
 
 sg_status sg_gguf_open_memory(const void *data, size_t bytes, const char *name, sg_gguf **out,
@@ -444,6 +453,9 @@ void sg_gguf_close(sg_gguf *g)
 {
     if (g == NULL) return;
     sg_map_close(&g->map);
+    for (size_t i = 0; i < g->other_count; i++)
+        sg_map_close(&g->others[i]);
+    sg_free(g->others);
     sg_name_index_free(&g->keys);
     sg_name_index_free(&g->names);
     sg_free(g->values);

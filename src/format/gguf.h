@@ -52,7 +52,8 @@ typedef struct sg_gguf sg_gguf;
 // Versions 2 and 3. Refused with a message naming file and key or tensor: what does not fit in the
 // file, repeated names, alignments that are no power of two, offsets that are no multiple of it,
 // tensors that overlap or are of unknown types (SG_ERR_UNSUPPORTED: types, arrays of arrays,
-// big-endian files). Space between tensors and behind them is allowed.
+// big-endian files). Space between tensors and behind them is allowed. Of a split file the first part is
+// opened and the others, PREFIX-00002-of-00003.gguf …, are with it; another part is SG_ERR_ARGUMENT.
 sg_status sg_gguf_open(const char *path, sg_gguf **out, sg_error *err);
 // The same checks on a file in memory, which is borrowed until close. `name` is for messages.
 sg_status sg_gguf_open_memory(const void *data, size_t bytes, const char *name, sg_gguf **out,

@@ -9,7 +9,9 @@
 
 struct sg_gguf {
     char *name;
-    sg_map map; // empty where the file is in memory of others
+    sg_map map;     // empty where the file is in memory of others
+    sg_map *others; // of the parts behind the first
+    size_t other_count, other_capacity;
     uint32_t version;
     uint64_t alignment;
     sg_gguf_value *values;
@@ -19,6 +21,10 @@ struct sg_gguf {
     sg_name_index keys, names;
     sg_arena arena; // keys, names, texts
 };
+
+// One part of a file that may be split, by itself; and what brings the other parts to the first.
+sg_status sg_gguf_open_part(const char *path, sg_gguf **out, sg_error *err);
+sg_status sg_gguf_join(sg_gguf *file, sg_error *err);
 
 // `bytes` <= 8 bytes, the lowest first.
 static inline uint64_t sg_gguf_load(const unsigned char *data, size_t bytes)

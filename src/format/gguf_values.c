@@ -201,8 +201,22 @@ sg_status sg_gguf_get_strings(const sg_gguf *g, const char *key, bool required,
                              sizeof **out, &value, &room, count, err));
     *out = room;
     const unsigned char *at = value != NULL ? value->data : NULL;
+    // The lengths were checked when the file was opened; but it is mapped, and may have changed since.
+    size_t left = value != NULL ? value->bytes : 0;
     for (size_t i = 0; i < *count; i++) {
-        size_t bytes = (size_t)sg_gguf_load(at, 8);
+        const uint64_t length = left >= 8 ? sg_gguf_load(at, 8) : UINT64_MAX;
+        if (left < 8 || length > left - 8) {
+            sg_free(room);
+            *out = NULL;
+            *count = 0;
+            return sg_fail(
+                err, SG_ERR_FORMAT,
+                "%s: key \"%.200s\": string %zu: its length is not what it was: the file "
+                "has changed while it was read",
+                g->name, key, i);
+        }
+        const size_t bytes = (size_t)length;
+        left -= 8 + bytes;
         (*out)[i] = (sg_gguf_string){(const char *)at + 8, bytes};
         at += 8 + bytes;
     }

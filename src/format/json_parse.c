@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/utf8.h"
+#include "format/file_kind.h"
 #include "format/json.h"
 
 // What values take in memory, rounded up: measured with jansson 2.14 over malloc.
@@ -46,6 +47,7 @@ static sg_status json_no_memory(const json_reader *r)
 static sg_status json_bad(const json_reader *r, const char *at, const char *what)
 {
     long long line = 1, column = 1;
+    SG_TRY(sg_file_kind_check(r->text, (size_t)(r->end - r->text), r->name, "JSON", r->err));
     for (const char *p = r->text; p < at; p++) {
         bool follows = ((unsigned char)*p & 0xC0) == 0x80; // of a character counted already
         column = *p == '\n' ? 1 : column + !follows;

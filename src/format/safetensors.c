@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/name_index.h"
+#include "format/file_kind.h"
 #include "format/json.h"
 
 enum { st_header_limit = 100000000, st_index_limit = 100000000 };
@@ -158,6 +159,7 @@ static sg_status st_parse_header(sg_safetensors *st, const char *file, const jso
 static sg_status st_parse_file(sg_safetensors *st, const char *file, const unsigned char *bytes,
                                size_t size, sg_error *err)
 {
+    SG_TRY(sg_file_kind_check(bytes, size, file, "a safetensors file", err));
     if (size < 8)
         return sg_fail(err, SG_ERR_FORMAT,
                        "%s: found %zu bytes, expected a safetensors file of at least 8", file,
@@ -331,6 +333,13 @@ static sg_status st_open_folder(sg_safetensors *st, const char *folder, sg_error
     status = sg_path_info(path, &info, err);
     if (status == SG_OK) return st_open_index(st, folder, path, err);
     if (status != SG_ERR_NOT_FOUND) return status;
+    char other[256];
+    const char *kind;
+    if (sg_folder_weights(folder, other, &kind))
+        return sg_fail(err, SG_ERR_NOT_FOUND,
+                       "%s: found %s, %s, expected model.safetensors or "
+                       "model.safetensors.index.json",
+                       folder, other, kind);
     return sg_fail(err, SG_ERR_NOT_FOUND,
                    "%s: has neither model.safetensors nor model.safetensors.index.json", folder);
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "format/file_kind.h"
 #include "format/gguf_config.h"
 #include "format/hf_config.h"
 #include "format/json.h"
@@ -109,7 +110,13 @@ static sg_status file_check_folder(const char *folder, sg_error *err)
     char config[SG_PATH_MAX], adapter[SG_PATH_MAX];
     SG_TRY(sg_path_join(config, sizeof config, folder, "config.json", err));
     SG_TRY(sg_path_join(adapter, sizeof adapter, folder, "adapter_config.json", err));
-    if (sg_path_exists(config) || !sg_path_exists(adapter)) return SG_OK;
+    char other[256];
+    const char *kind;
+    if (sg_path_exists(config)) return SG_OK;
+    if (!sg_path_exists(adapter) && sg_folder_weights(folder, other, &kind))
+        return sg_fail(err, SG_ERR_NOT_FOUND, "%s: found no config.json but %s, %s", folder, other,
+                       kind);
+    if (!sg_path_exists(adapter)) return SG_OK;
     return sg_fail(err, SG_ERR_ARGUMENT,
                    "%s: found low-rank adapters, expected the model that they are for, and them "
                    "beside it",
@@ -123,6 +130,7 @@ static sg_status file_check_start(const char *path, sg_error *err)
     sg_map map;
     SG_TRY(sg_map_open(path, &map, err));
     const unsigned char *data = map.data;
+    const char *kind = sg_file_kind(data, map.bytes);
     bool text = map.bytes > 0, tensors = map.bytes > 8 && data[8] == '{';
     for (size_t i = 0; i < 8 && i < map.bytes; i++) {
         text = text && (data[i] == '\t' || data[i] == '\n' || data[i] == '\r' ||
@@ -130,6 +138,10 @@ static sg_status file_check_start(const char *path, sg_error *err)
         tensors = tensors && (i < 4 || data[i] == 0);
     }
     sg_map_close(&map);
+    if (kind != NULL)
+        return sg_fail(err, SG_ERR_FORMAT,
+                       "%s: found %s, expected a model folder, a GGUF file or one of llama2.c",
+                       path, kind);
     if (tensors)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "%s: found a safetensors file, expected the folder it lies in, with its "

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "cli/cli.h"
 
 static const cli_command command = {.name = "try"};
@@ -70,6 +71,37 @@ static void test_signals(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
 
+// A mapped file becomes shorter: the page that is read is no more.
+static void child_bus(void)
+{
+    sg_error err = {0};
+    char path[64];
+    sg_map map;
+    snprintf(path, sizeof path, "/tmp/sgatlin-bus-%ld", (long)getpid());
+    FILE *file = fopen(path, "w");
+    for (int i = 0; file != NULL && i < 10000; i++)
+        fputc('x', file);
+    if (file == NULL || fclose(file) != 0) _exit(7);
+    cli_start();
+    if (sg_map_open(path, &map, &err) != SG_OK || map.data[9999] != 'x') _exit(8);
+    if (sg_mapped_file(map.data + 9999) == NULL || sg_mapped_file(map.data + 10000) != NULL)
+        _exit(9);
+    if (truncate(path, 0) != 0) _exit(10);
+    remove(path);
+    printf("%d", map.data[9999]); // not reached
+}
+
+static void test_bus(void **state)
+{
+    (void)state;
+    char out[256], err[256];
+    int status = test_fork(child_bus, out, sizeof out, err, sizeof err);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == CLI_FAILED);
+    assert_string_equal(out, "");
+    assert_non_null(strstr(err, "sgatlin: /tmp/sgatlin-bus-"));
+    assert_non_null(strstr(err, ": became shorter while it was read\n"));
+}
+
 static void child_json(void)
 {
     cli_args args = {.command = &command};
@@ -125,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_bus),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_talk),
     };

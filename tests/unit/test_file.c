@@ -110,6 +110,32 @@ static void test_map(void **state)
     assert_int_equal(sg_map_open(((fixture *)*state)->folder, &map, NULL), SG_ERR_IO);
 }
 
+// Opening a pipe would wait for somebody to write, a device might do anything.
+static void test_special(void **state)
+{
+    static const char *const devices[] = {"/dev/null", "/dev/zero"};
+    char *path = path_in(*state, "pipe"), *data;
+    size_t bytes;
+    sg_map map;
+    sg_error err;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(sg_file_read(path, 4, &data, &bytes, &err), SG_ERR_IO);
+    assert_non_null(strstr(err.message, "is a pipe or a device, expected a file"));
+    assert_int_equal(sg_map_open(path, &map, &err), SG_ERR_IO);
+    assert_non_null(strstr(err.message, "is a pipe or a device, expected a file"));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(sg_file_read(devices[i], 4, &data, &bytes, &err), SG_ERR_IO);
+        assert_int_equal(sg_map_open(devices[i], &map, &err), SG_ERR_IO);
+    }
+    // A link to a file is that file.
+    put(path_in(*state, "file"), "x");
+    char from[512];
+    snprintf(from, sizeof from, "%s", path_in(*state, "file"));
+    assert_int_equal(symlink(from, path_in(*state, "link")), 0);
+    assert_int_equal(sg_file_read(path_in(*state, "link"), 4, &data, &bytes, &err), SG_OK);
+    sg_free(data);
+}
+
 static void test_writer(void **state)
 {
     char *path = path_in(*state, "file");
@@ -535,6 +561,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FILE_TEST(test_read_limits),
         FILE_TEST(test_map),
+        FILE_TEST(test_special),
         FILE_TEST(test_writer),
         FILE_TEST(test_paths),
         FILE_TEST(test_long_paths),
