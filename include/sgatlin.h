@@ -445,7 +445,8 @@ SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_
 // Adds low-rank adapters to an open model, whatever its weights are stored in: those of a folder in the
 // layout of the library PEFT (adapter_config.json, adapter_model.safetensors). What is more than W +
 // scale B A of plain matrices is SG_ERR_UNSUPPORTED, adapters of another model SG_ERR_MISMATCH; the
-// model then is as it was. One set a model, before its first session.
+// model then is as it was. One set a model, and while it has no session and no batch (SG_ERR_ARGUMENT).
+// Keys of adapter_config.json that are not read are told as a warning.
 SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);

@@ -5,10 +5,14 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/name_pattern.h"
+#include "format/file_kind.h"
 #include "format/json.h"
+#include "model/adapter_base.h"
+#include "model/adapter_rules.h"
 
-enum { adapter_config_limit = 16 << 20, adapter_rank_most = 1 << 16 };
+enum { adapter_config_limit = 16 << 20 };
 
 // ---- writing ------------------------------------------------------------------------------------
 
@@ -98,17 +102,46 @@ sg_status sg_adapter_save(const sg_model *m, const sg_adapter_form *form, const 
 
 // ---- reading ------------------------------------------------------------------------------------
 
-static sg_status adapter_read_one(sg_model *m, size_t i, const sg_safetensors *file, sg_error *err)
+// The tensor of a parameter. Some files have the name of the adapter inside: lora_A.default.weight.
+static const sg_tensor_view *adapter_find(const sg_safetensors *file, const char *name,
+                                          const char *inside)
+{
+    static const char end[] = ".weight";
+    char other[SG_PARAM_NAME + 128];
+    const sg_tensor_view *view = sg_safetensors_find(file, name);
+    if (view != NULL || inside[0] == '\0') return view;
+    const int head = (int)(strlen(name) - strlen(end));
+    const int n = snprintf(other, sizeof other, "%.*s.%s%s", head, name, inside, end);
+    return n < (int)sizeof other ? sg_safetensors_find(file, other) : NULL;
+}
+
+// What stands between ".lora_A." and ".weight" in the first name that has something there, or "".
+static void adapter_inside(const sg_safetensors *file, char inside[64])
+{
+    static const char start[] = ".lora_A.", end[] = ".weight";
+    inside[0] = '\0';
+    for (size_t i = 0; i < sg_safetensors_count(file); i++) {
+        const char *at = strstr(sg_safetensors_at(file, i)->name, start);
+        if (at == NULL) continue;
+        at += sizeof start - 1;
+        const char *last = strstr(at, end);
+        if (last == NULL || last == at || last - at >= 64 || last[sizeof end - 1] != '\0') continue;
+        snprintf(inside, 64, "%.*s", (int)(last - at), at);
+        return;
+    }
+}
+
+static sg_status adapter_read_one(sg_model *m, size_t i, const sg_safetensors *file,
+                                  const sg_tensor_view *view, sg_error *err)
 {
     const sg_param_spec *spec = &m->params.specs[i];
-    const sg_tensor_view *view = sg_safetensors_find(file, spec->name);
     const char *name = sg_safetensors_name(file);
     char found[128];
     if (view == NULL)
         return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s is missing", name, spec->name);
     if (view->ndim != 2 || view->shape[0] != spec->shape[0] || view->shape[1] != spec->shape[1])
         return sg_fail(err, SG_ERR_MISMATCH, "%s: tensor %s: found shape %s, expected [%lld, %lld]",
-                       name, spec->name, sg_tensor_view_shape_text(view, found, sizeof found),
+                       name, view->name, sg_tensor_view_shape_text(view, found, sizeof found),
                        (long long)spec->shape[0], (long long)spec->shape[1]);
     float *values = sg_alloc_array((size_t)spec->count, sizeof *values);
     if (values == NULL) return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
@@ -119,139 +152,144 @@ static sg_status adapter_read_one(sg_model *m, size_t i, const sg_safetensors *f
     return status == SG_OK ? SG_OK : sg_fail_context(err, status, "%s", name);
 }
 
-sg_status sg_adapter_read(sg_model *m, const sg_safetensors *file, sg_error *err)
+// Every tensor of the file must be of an adapter.
+static sg_status adapter_check_rest(const sg_model *m, const sg_safetensors *file,
+                                    const char *inside, sg_error *err)
 {
     const size_t first = m->adapters->first, end = m->params.count;
-    for (size_t i = first; i < end; i++)
-        SG_TRY(adapter_read_one(m, i, file, err));
     if (sg_safetensors_count(file) == end - first) return SG_OK;
     for (size_t t = 0; t < sg_safetensors_count(file); t++) {
-        const char *name = sg_safetensors_at(file, t)->name;
+        const sg_tensor_view *view = sg_safetensors_at(file, t);
         size_t i = first;
-        while (i < end && strcmp(m->params.specs[i].name, name) != 0)
+        while (i < end && adapter_find(file, m->params.specs[i].name, inside) != view)
             i++;
-        if (i == end)
+        bool is = i < end;
+        if (!is) SG_TRY(sg_adapter_base_check(m, sg_safetensors_name(file), view, &is, err));
+        if (!is)
             return sg_fail(err, SG_ERR_MISMATCH,
                            "%s: tensor %s is no adapter of a matrix of this model",
-                           sg_safetensors_name(file), name);
+                           sg_safetensors_name(file), view->name);
     }
     return SG_OK;
+}
+
+sg_status sg_adapter_read(sg_model *m, const sg_safetensors *file, sg_error *err)
+{
+    char inside[64];
+    adapter_inside(file, inside);
+    for (size_t i = m->adapters->first; i < m->params.count; i++)
+        SG_TRY(
+            adapter_read_one(m, i, file, adapter_find(file, m->params.specs[i].name, inside), err));
+    return adapter_check_rest(m, file, inside, err);
 }
 
 // ---- a folder -----------------------------------------------------------------------------------
 
-// What changes the formula is refused, so that nothing is computed otherwise than its writer did.
-static sg_status adapter_config_plain(const json_t *object, const char *path, sg_error *err)
+typedef struct adapter_source {
+    const sg_safetensors *file;
+    const sg_adapter_rules *rules;
+    const char *config; // what errors call the rules
+    char inside[64];
+    char without[SG_PARAM_NAME]; // a matrix that the rules name and the file has nothing for
+    sg_status status;            // of the first failure
+    sg_error error;
+} adapter_source;
+
+static sg_status adapter_decide(adapter_source *s, const char *module, sg_adapter_place place,
+                                int64_t *rank, double *scale)
 {
-    static const char *const flags[] = {"use_dora", "use_qalora", "lora_bias"};
-    static const char *const lists[] = {
-        "modules_to_save",   "alpha_pattern", "target_parameters", "trainable_token_indices",
-        "layer_replication", "arrow_config",  "kasa_config",       "alora_invocation_tokens",
-        "use_bdlora"};
-    // Ways to begin that leave the weights as they are; others change those too.
-    static const char *const inits[] = {"gaussian", "eva", "orthogonal"};
-    const char *type = "", *bias = "none", *init = inits[0];
-    SG_TRY(sg_json_get_string(object, path, "peft_type", true, &type, err));
-    SG_TRY(sg_json_get_string(object, path, "bias", false, &bias, err));
-    if (strcmp(type, "LORA") != 0)
-        return sg_fail(err, SG_ERR_UNSUPPORTED,
-                       "%s: \"peft_type\": found \"%.40s\", expected \"LORA\"", path, type);
-    if (strcmp(bias, "none") != 0)
-        return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: \"bias\": found \"%.40s\", expected \"none\"",
-                       path, bias);
-    const json_t *begin = json_object_get(object, "init_lora_weights");
-    if (json_is_string(begin)) init = json_string_value(begin);
-    bool known = false;
-    for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
-        known = known || strcmp(init, inits[i]) == 0;
-    if (!known)
-        return sg_fail(err, SG_ERR_UNSUPPORTED,
-                       "%s: \"init_lora_weights\": found \"%.40s\", which is of other weights than "
-                       "the model's",
-                       path, init);
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        bool set = false;
-        SG_TRY(sg_json_get_bool(object, path, flags[i], false, &set, err));
-        if (set)
-            return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: \"%s\": found true, expected false", path,
-                           flags[i]);
+    char name[2 * SG_PARAM_NAME];
+    bool is = false;
+    const char *key = "";
+    *rank = 0;
+    snprintf(name, sizeof name, SG_ADAPTER_PREFIX "%s" SG_ADAPTER_A, module);
+    const sg_tensor_view *a = adapter_find(s->file, name, s->inside);
+    SG_TRY(
+        sg_adapter_rules_target(s->rules, module, place == SG_ADAPTER_HEAD, &is, &key, &s->error));
+    if (a == NULL) {
+        if (is && place == SG_ADAPTER_PLAIN) memcpy(s->without, module, strlen(module) + 1);
+        return SG_OK;
     }
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        const json_t *value = json_object_get(object, lists[i]);
-        const bool none = value == NULL || json_is_null(value) ||
-                          (json_is_object(value) && json_object_size(value) == 0) ||
-                          (json_is_array(value) && json_array_size(value) == 0);
-        if (!none)
-            return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: \"%s\": found some, expected none", path,
-                           lists[i]);
-    }
-    return SG_OK;
+    if (!is)
+        return sg_fail(&s->error, SG_ERR_MISMATCH,
+                       "%s: \"%s\": leaves out %s, but %s has tensor %s", s->config, key, module,
+                       sg_safetensors_name(s->file), a->name);
+    return sg_adapter_rules_form(s->rules, module, rank, scale, &s->error);
 }
 
-sg_status sg_adapter_config_parse(const json_t *object, const char *name, sg_adapter_config *c,
-                                  sg_error *err)
+static int64_t adapter_rank(void *user, const char *module, sg_adapter_place place, double *scale)
 {
-    *c = (sg_adapter_config){0};
-    if (!json_is_object(object))
-        return sg_fail(err, SG_ERR_FORMAT, "%s: found no JSON object, expected one", name);
-    SG_TRY(adapter_config_plain(object, name, err));
-    SG_TRY(sg_json_get_int(object, name, "r", true, 1, adapter_rank_most, &c->rank, err));
-    SG_TRY(sg_json_get_number(object, name, "lora_alpha", true, &c->alpha, err));
-    SG_TRY(sg_json_get_bool(object, name, "use_rslora", false, &c->root, err));
-    const json_t *ranks = json_object_get(object, "rank_pattern");
-    c->ranks = json_is_object(ranks) && json_object_size(ranks) > 0;
-    return SG_OK;
+    adapter_source *s = user;
+    int64_t rank = 0;
+    if (s->status != SG_OK) return 0;
+    s->status = adapter_decide(s, module, place, &rank, scale);
+    return s->status == SG_OK ? rank : 0;
 }
 
-static sg_status adapter_config_read(const char *path, sg_adapter_config *c, sg_error *err)
+// PEFT warns of it and computes without; so does this.
+static void adapter_tell(const sg_model *m, const adapter_source *s)
 {
-    json_t *object;
-    SG_TRY(sg_json_read(path, adapter_config_limit, &object, err));
-    sg_status status = sg_adapter_config_parse(object, path, c, err);
-    json_decref(object);
+    const char *unread = sg_adapter_rules_unread(s->rules);
+    if (unread[0] != '\0')
+        sg_log(m->context, SG_LOG_WARNING, "%s: keys that are not read here: %s", s->config,
+               unread);
+    if (s->without[0] != '\0')
+        sg_log(m->context, SG_LOG_WARNING,
+               "%s: has no tensors for %s, which \"target_modules\" names: it stays as it is",
+               sg_safetensors_name(s->file), s->without);
+}
+
+static sg_status adapter_add(sg_model *model, adapter_source *source, const char *folder,
+                             sg_error *err)
+{
+    const sg_adapter_choice choice = {.rank = adapter_rank, .user = source, .what = folder};
+    sg_status status = sg_model_add_adapters(model, &choice, err);
+    const size_t count = sg_safetensors_count(source->file);
+    if (source->status != SG_OK) {
+        if (status == SG_OK) sg_model_drop_adapters(model);
+        return sg_fail(err, source->status, "%s", source->error.message);
+    }
+    if (status == SG_ERR_MISMATCH && count > 0)
+        return sg_fail(err, status, "%s: no tensor fits a matrix of the model, nor does %s",
+                       sg_safetensors_name(source->file), sg_safetensors_at(source->file, 0)->name);
+    SG_TRY(status);
+    status = sg_adapter_read(model, source->file, err);
+    if (status == SG_OK)
+        adapter_tell(model, source);
+    else
+        sg_model_drop_adapters(model);
     return status;
 }
 
-typedef struct adapter_source {
-    const sg_safetensors *file;
-    const sg_adapter_config *config;
-} adapter_source;
-
-// The rank that the file has for a module; shapes are compared once the adapter is there.
-static int64_t adapter_rank(void *user, const char *module, bool plain)
+static sg_status adapter_open_weights(const char *folder, sg_safetensors **file, sg_error *err)
 {
-    (void)plain; // one that is not is refused
-    const adapter_source *s = user;
-    char name[2 * SG_PARAM_NAME];
-    snprintf(name, sizeof name, SG_ADAPTER_PREFIX "%s" SG_ADAPTER_A, module);
-    const sg_tensor_view *a = sg_safetensors_find(s->file, name);
-    if (a == NULL) return 0;
-    const bool own =
-        s->config->ranks && a->ndim == 2 && a->shape[0] >= 1 && a->shape[0] <= adapter_rank_most;
-    return own ? a->shape[0] : s->config->rank;
+    char path[SG_PATH_MAX], other[256];
+    const char *kind;
+    *file = NULL;
+    SG_TRY(sg_path_join(path, sizeof path, folder, SG_ADAPTER_WEIGHTS, err));
+    if (!sg_path_exists(path) && sg_folder_weights(folder, other, &kind))
+        return sg_fail(err, SG_ERR_NOT_FOUND, "%s: found %s, %s, expected " SG_ADAPTER_WEIGHTS,
+                       path, other, kind);
+    return sg_safetensors_open(path, file, err);
 }
 
 sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err)
 {
-    char config_path[SG_PATH_MAX], weights[SG_PATH_MAX];
-    sg_adapter_config config;
-    adapter_source source = {.config = &config};
-    sg_safetensors *file;
-    SG_TRY(sg_path_join(config_path, sizeof config_path, folder, SG_ADAPTER_CONFIG, err));
-    SG_TRY(sg_path_join(weights, sizeof weights, folder, SG_ADAPTER_WEIGHTS, err));
-    SG_TRY(adapter_config_read(config_path, &config, err));
-    SG_TRY(sg_safetensors_open(weights, &file, err));
-    source.file = file;
-    const sg_adapter_choice choice = {.rank = adapter_rank,
-                                      .user = &source,
-                                      .alpha = config.alpha,
-                                      .root = config.root,
-                                      .what = folder};
-    sg_status status = sg_model_add_adapters(model, &choice, err);
+    char path[SG_PATH_MAX];
+    json_t *object;
+    sg_adapter_rules *rules;
+    sg_safetensors *file = NULL;
+    SG_TRY(sg_path_join(path, sizeof path, folder, SG_ADAPTER_CONFIG, err));
+    SG_TRY(sg_json_read(path, adapter_config_limit, &object, err));
+    sg_status status = sg_adapter_rules_new(object, path, &rules, err);
+    if (status == SG_OK) status = adapter_open_weights(folder, &file, err);
     if (status == SG_OK) {
-        status = sg_adapter_read(model, file, err);
-        if (status != SG_OK) sg_model_drop_adapters(model);
+        adapter_source source = {.file = file, .rules = rules, .config = path};
+        adapter_inside(file, source.inside);
+        status = adapter_add(model, &source, folder, err);
     }
     sg_safetensors_close(file);
+    sg_adapter_rules_free(rules);
+    json_decref(object);
     return status;
 }

@@ -17,17 +17,6 @@ typedef struct sg_adapter_form {
     const char *base;    // the model they belong to
 } sg_adapter_form;
 
-// What adapter_config.json says of the adapters beside it.
-typedef struct sg_adapter_config {
-    int64_t rank;
-    double alpha;
-    bool root;  // alpha / sqrt(rank) (rsLoRA), not alpha / rank
-    bool ranks; // some have a rank of their own
-} sg_adapter_config;
-
-// SG_ERR_UNSUPPORTED names what would change the formula. `name` is what errors call the file.
-sg_status sg_adapter_config_parse(const json_t *object, const char *name, sg_adapter_config *config,
-                                  sg_error *err);
 // Text of adapter_config.json. *text: sg_free.
 sg_status sg_adapter_config_text(const sg_model *model, const sg_adapter_form *form, char **text,
                                  sg_error *err);

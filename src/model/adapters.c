@@ -1,6 +1,5 @@
 #include "model/adapters.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +33,7 @@ static bool adapt_module(const char *tensor, char module[SG_PARAM_NAME])
 }
 
 // The adapter of a module, new where there is none.
-static sg_status adapt_find(const adapt_plan *p, const char *module, int64_t rank,
+static sg_status adapt_find(const adapt_plan *p, const char *module, int64_t rank, double scale,
                             const sg_piece *piece, size_t *index)
 {
     sg_adapters *all = p->adapters;
@@ -47,8 +46,7 @@ static sg_status adapt_find(const adapt_plan *p, const char *module, int64_t ran
                       .turned = piece->turned,
                       .in = piece->shape[piece->turned ? 0 : 1],
                       .out = piece->shape[piece->turned ? 1 : 0],
-                      .scale =
-                          p->choice->alpha / (p->choice->root ? sqrt((double)rank) : (double)rank)};
+                      .scale = scale};
     memcpy(a->module, module, strlen(module) + 1);
     return SG_OK;
 }
@@ -81,7 +79,11 @@ static sg_status adapt_piece(const adapt_plan *p, size_t parameter, const sg_pie
     size_t index;
     if (!adapt_module(piece->tensor, module)) return SG_OK;
     const bool plain = p->plain[parameter] && spec->rank == 2;
-    const int64_t rank = p->choice->rank(p->choice->user, module, plain);
+    const sg_adapter_place place = !plain                                      ? SG_ADAPTER_OTHER
+                                   : strcmp(spec->name, "lm_head.weight") == 0 ? SG_ADAPTER_HEAD
+                                                                               : SG_ADAPTER_PLAIN;
+    double scale = 0;
+    const int64_t rank = p->choice->rank(p->choice->user, module, place, &scale);
     if (rank < 1) return SG_OK;
     if (!plain)
         return sg_fail(p->err, SG_ERR_UNSUPPORTED,
@@ -89,7 +91,7 @@ static sg_status adapt_piece(const adapt_plan *p, size_t parameter, const sg_pie
                        "whole (but a table of experts or neurons, or an embedding), expected "
                        "projections only",
                        p->choice->what, module);
-    SG_TRY(adapt_find(p, module, rank, piece, &index));
+    SG_TRY(adapt_find(p, module, rank, scale, piece, &index));
     return adapt_use(p, parameter, index, piece);
 }
 
@@ -185,6 +187,11 @@ sg_status sg_model_add_adapters(sg_model *m, const sg_adapter_choice *choice, sg
 {
     if (m->adapters != NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "%s: the model has adapters already", choice->what);
+    if (atomic_load(&m->users) > 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: found sessions or batches of the model, expected none: adapters come "
+                       "before the first",
+                       choice->what);
     sg_adapters *all = sg_alloc_zero(1, sizeof *all);
     bool *plain = sg_alloc_zero(m->params.count, sizeof *plain);
     if (all == NULL || plain == NULL) {

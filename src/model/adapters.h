@@ -31,13 +31,18 @@ typedef struct sg_adapters {
     sg_param_block storage; // of A and B
 } sg_adapters;
 
+// What a matrix is to the model.
+typedef enum sg_adapter_place {
+    SG_ADAPTER_PLAIN, // tokens are multiplied with it as a whole
+    SG_ADAPTER_HEAD,  // so they are, and it is the classifier
+    SG_ADAPTER_OTHER  // a table of experts or neurons, an embedding: must not be chosen
+} sg_adapter_place;
+
 // Which matrices are to have one.
 typedef struct sg_adapter_choice {
-    // 0: none. plain: tokens are multiplied with it as a whole; otherwise it must not be chosen.
-    int64_t (*rank)(void *user, const char *module, bool plain);
+    // The rank of one for a matrix, 0: none; *scale is what it is multiplied with.
+    int64_t (*rank)(void *user, const char *module, sg_adapter_place place, double *scale);
     void *user;
-    double alpha;     // scale: alpha / rank,
-    bool root;        // or alpha / sqrt(rank) (rsLoRA)
     const char *what; // what errors call the choice
 } sg_adapter_choice;
 

@@ -2,6 +2,8 @@
 #ifndef SG_MODEL_MODEL_H
 #define SG_MODEL_MODEL_H
 
+#include <stdatomic.h>
+
 #include "base/context.h"
 #include "ffn/params.h"
 #include "format/model_folder.h"
@@ -23,6 +25,7 @@ struct sg_model {
     sg_narrow_set screens;    // copies of keys, made when the first session is (sg_model_screen)
     const sg_tensor_map *map; // of the file it came from; NULL: names are ours
     sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
+    atomic_int users;         // sessions and batches, which hold on to what adapters would move
 };
 
 // A model whose weights are copied from an opened file into writable memory: training.

@@ -62,6 +62,7 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     sg_session *s = sg_alloc_zero(1, sizeof *s);
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
+    atomic_fetch_add(&model->users, 1);
     s->capacity = capacity;
     int64_t reals = 2 * c->num_hidden_layers * capacity * sg_config_kv_heads(c) * c->head_dim;
     s->cache_bytes = (size_t)reals * sizeof(sg_real);
@@ -87,6 +88,7 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
 void sg_session_free(sg_session *s)
 {
     if (s == NULL) return;
+    atomic_fetch_sub(&s->model->users, 1);
     sg_graph_free(s->single);
     sg_graph_free(s->scorer);
     sg_free_big(s->cache_memory, s->cache_bytes);
@@ -278,6 +280,7 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
     sg_batch *b = sg_alloc_zero(1, sizeof *b);
     if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
     b->model = model;
+    atomic_fetch_add(&model->users, 1);
     b->most = most;
     b->caches = sg_alloc_zero((size_t)(model->config.num_hidden_layers * most), sizeof *b->caches);
     b->start = sg_alloc_zero((size_t)most, sizeof *b->start);
@@ -295,6 +298,7 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
 void sg_batch_free(sg_batch *b)
 {
     if (b == NULL) return;
+    atomic_fetch_sub(&b->model->users, 1);
     sg_graph_free(b->graph);
     sg_free(b->caches);
     sg_free(b->start);

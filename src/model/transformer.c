@@ -63,6 +63,20 @@ static sg_tensor *graph_adapt(void *user, sg_tensor *x, sg_tensor *w, sg_tensor 
     return y;
 }
 
+// The loss of a classifier, with the one adapter that it may have.
+static sg_tensor *graph_loss(sg_graph *g, sg_tensor *h, sg_tensor *classifier)
+{
+    const sg_adapters *all = g->adapters;
+    for (size_t n = 0; all != NULL && n < all->use_count; n++) {
+        if (g->leaves[all->uses[n].parameter] != classifier) continue;
+        const sg_adapter *adapter = &all->items[all->uses[n].adapter];
+        sg_tensor *u = sg_linear(g->tape, h, graph_leaf(g, adapter->a), NULL);
+        return sg_cross_entropy_adapted(g->tape, h, classifier, g->targets, &g->stats, u,
+                                        graph_leaf(g, adapter->b), adapter->scale);
+    }
+    return sg_cross_entropy(g->tape, h, classifier, g->targets, &g->stats);
+}
+
 // ---- one block --------------------------------------------------------------------------------
 
 typedef struct block_recorder {
@@ -210,10 +224,12 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     sg_tensor *classifier =
         config->untied_classifier ? graph_parameter(g, "", "lm_head.weight") : embedding;
     if (o->output == SG_OUTPUT_LOSS) {
-        g->loss = sg_cross_entropy(tape, h, classifier, g->targets, &g->stats);
+        g->loss = graph_loss(g, h, classifier);
         sg_tape_add_loss(tape, g->loss, 1);
     } else {
         g->logits = sg_linear(tape, h, classifier, NULL);
+        // A tied one is the embedding too, which no adapter changes.
+        if (config->untied_classifier) g->logits = graph_adapt(g, h, classifier, g->logits);
         sg_tape_keep(tape, g->logits);
     }
 }

@@ -195,6 +195,10 @@ typedef struct sg_loss_stats {
 } sg_loss_stats;
 sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
                             sg_loss_stats *stats);
+// The same of logits x W^T + scale u B^T, what a low-rank adapter of the classifier makes them: u (rows, r),
+// B (V, r); both NULL: none.
+sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
+                                    sg_loss_stats *stats, sg_tensor *u, sg_tensor *b, double scale);
 bool sg_is_cross_entropy(const sg_node *node);
 
 // ---- help for operations ----------------------------------------------------------------------

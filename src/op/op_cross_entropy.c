@@ -11,6 +11,8 @@
 typedef struct entropy_attributes {
     sg_loss_stats *stats;
     int64_t block; // rows
+    bool adapted;  // in[3] u (rows, r) and in[4] B (V, r) add scale u B^T to the logits
+    double scale;
 } entropy_attributes;
 
 typedef struct entropy_loop {
@@ -61,9 +63,56 @@ static void entropy_chunk(void *context, int64_t chunk, int worker)
 }
 
 typedef struct entropy_grads {
-    sg_real *dx, *dw;
-    bool add_x, add_w;
+    sg_real *dx, *dw, *du, *db;
+    bool add_x, add_w, add_u, add_b;
 } entropy_grads;
+
+// What an adapter adds to the logits of a block.
+static void entropy_block_adapter(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                                  int64_t first)
+{
+    const entropy_attributes *a = node->attributes;
+    const int64_t r = sg_columns(node->in[3]);
+    sg_gemm(run->compute.pool, &(sg_gemm_args){.transpose_b = true,
+                                       .m = c->rows,
+                                       .n = c->vocab,
+                                       .k = r,
+                                       .alpha = (sg_real)a->scale,
+                                       .a = sg_values(node->in[3]) + first * r,
+                                       .lda = r,
+                                       .b = sg_values(node->in[4]),
+                                       .ldb = r,
+                                       .beta = 1,
+                                       .c = c->logits,
+                                       .ldc = c->vocab});
+}
+
+// du = scale dz B, dB = scale dz^T u, z being the logits.
+static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                                     const entropy_grads *g, int64_t first)
+{
+    const entropy_attributes *a = node->attributes;
+    const int64_t r = sg_columns(node->in[3]);
+    sg_gemm_args args = {
+        .n = r, .alpha = (sg_real)a->scale, .a = c->logits, .lda = c->vocab, .ldb = r, .ldc = r};
+    if (g->du != NULL) {
+        args.m = c->rows;
+        args.k = c->vocab;
+        args.b = sg_values(node->in[4]);
+        args.beta = g->add_u ? 1 : 0;
+        args.c = g->du + first * r;
+        sg_gemm(run->compute.pool, &args);
+    }
+    if (g->db != NULL) {
+        args.transpose_a = true;
+        args.m = c->vocab;
+        args.k = c->rows;
+        args.b = sg_values(node->in[3]) + first * r;
+        args.beta = g->add_b || first > 0 ? 1 : 0;
+        args.c = g->db;
+        sg_gemm(run->compute.pool, &args);
+    }
+}
 
 static void entropy_block_gradient(const sg_run *run, const sg_node *node, const entropy_loop *c,
                                    const entropy_grads *g, int64_t first)
@@ -112,6 +161,8 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
     if (run->recording_gradient) {
         grads.dx = sg_grad_in(run, node, 0, &grads.add_x);
         grads.dw = sg_grad_in(run, node, 1, &grads.add_w);
+        if (a->adapted) grads.du = sg_grad_in(run, node, 3, &grads.add_u);
+        if (a->adapted) grads.db = sg_grad_in(run, node, 4, &grads.add_b);
     }
     size_t logit_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real));
     size_t deep_bytes = entropy_align(sg_gemm_scratch_bytes(a->block, d, vocab));
@@ -121,7 +172,8 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                       .vocab = vocab,
                       .chunk = sg_chunk_rows(vocab),
                       .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
-                      .gradient = grads.dx != NULL || grads.dw != NULL};
+                      .gradient = grads.dx != NULL || grads.dw != NULL || grads.du != NULL ||
+                                  grads.db != NULL};
     c.losses = (double *)(run->scratch + logit_bytes + deep_bytes);
     c.correct = (bool *)(c.losses + a->block);
     a->stats->loss_sum = 0;
@@ -139,6 +191,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                                           .c = c.logits,
                                           .ldc = vocab},
                            node->in[1], 0);
+        if (a->adapted) entropy_block_adapter(run, node, &c, first);
         sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), entropy_chunk, &c);
         for (int64_t r = 0; r < c.rows; r++) {
             if (c.targets[r] < 0) continue;
@@ -147,13 +200,16 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
             a->stats->correct += c.correct[r];
         }
         if (c.gradient) entropy_block_gradient(run, node, &c, &grads, first);
+        if (a->adapted && c.gradient) entropy_adapter_gradient(run, node, &c, &grads, first);
     }
     sg_values(node->out[0])[0] = (sg_real)(a->stats->loss_sum / a->stats->normaliser);
 }
 
 static double entropy_flops(const sg_node *node)
 {
-    return 2.0 * (double)node->in[0]->count * (double)sg_rows(node->in[1]);
+    const entropy_attributes *a = node->attributes;
+    const double columns = (double)(a->adapted ? node->in[3]->count : 0);
+    return 2.0 * ((double)node->in[0]->count + columns) * (double)sg_rows(node->in[1]);
 }
 
 static const sg_op op_cross_entropy = {
@@ -169,24 +225,36 @@ bool sg_is_cross_entropy(const sg_node *node)
     return node->op == &op_cross_entropy;
 }
 
-sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
-                            sg_loss_stats *stats)
+sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
+                                    sg_loss_stats *stats, sg_tensor *u, sg_tensor *b, double scale)
 {
-    if (x == NULL || w == NULL || targets == NULL) return NULL;
+    const bool adapted = u != NULL || b != NULL;
+    if (x == NULL || w == NULL || targets == NULL || (adapted && (u == NULL || b == NULL)))
+        return NULL;
+    if (adapted && (b->rank != 2 || sg_rows(u) != sg_rows(x) || sg_columns(u) != sg_columns(b) ||
+                    sg_rows(b) != sg_rows(w)))
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "cross_entropy: the adapter does not fit");
     if (sg_columns(x) != sg_columns(w) || targets->count != sg_rows(x) ||
         targets->kind != SG_KIND_INT)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "cross_entropy: shapes do not fit");
-    sg_node *node = sg_tape_node(tape, &op_cross_entropy, 3, (sg_tensor *[]){x, w, targets});
+    sg_node *node = sg_tape_node(tape, &op_cross_entropy, adapted ? 5 : 3,
+                                 (sg_tensor *[]){x, w, targets, u, b});
     entropy_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return NULL;
     int64_t vocab = sg_rows(w);
     int64_t block = ((int64_t)4 << 20) / vocab;
     block = block < 16 ? 16 : block > 1024 ? 1024 : block;
-    *a = (entropy_attributes){stats, sg_min(block, sg_rows(x))};
+    *a = (entropy_attributes){stats, sg_min(block, sg_rows(x)), adapted, scale};
     node->attributes = a;
     node->scratch_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real)) +
                           entropy_align(sg_gemm_scratch_bytes(a->block, sg_columns(x), vocab)) +
                           (size_t)a->block * (sizeof(double) + sizeof(bool));
     node->worker_scratch_bytes = sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x));
     return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
+}
+
+sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
+                            sg_loss_stats *stats)
+{
+    return sg_cross_entropy_adapted(tape, x, w, targets, stats, NULL, NULL, 0);
 }

@@ -39,15 +39,18 @@ typedef struct targets {
     char example[SG_PARAM_NAME]; // a name there is
 } targets;
 
-static int64_t targets_rank(void *user, const char *module, bool plain)
+static int64_t targets_rank(void *user, const char *module, sg_adapter_place place, double *scale)
 {
     targets *t = user;
+    // The classifier is chosen by its name alone, as PEFT's "all-linear" leaves it out.
+    const bool plain = place == SG_ADAPTER_PLAIN;
     const char *list = t->options->lora_targets, *item;
     size_t bytes;
     bool fits = false;
     if (plain && t->example[0] == '\0') memcpy(t->example, module, strlen(module) + 1);
     while (!fits && (item = sg_name_list_next(&list, &bytes)) != NULL)
         fits = bytes > 0 && target_fits(item, bytes, module, plain);
+    *scale = sg_trained_form(t->options).alpha / (double)t->options->lora_rank;
     return fits ? t->options->lora_rank : 0;
 }
 
@@ -73,10 +76,7 @@ static sg_status targets_check(const sg_train_options *o, const sg_model *m, con
 static sg_status trained_adapters(const sg_train_options *o, sg_model *m, sg_error *err)
 {
     targets t = {.options = o};
-    const sg_adapter_choice choice = {.rank = targets_rank,
-                                      .user = &t,
-                                      .alpha = sg_trained_form(o).alpha,
-                                      .what = "lora-targets"};
+    const sg_adapter_choice choice = {.rank = targets_rank, .user = &t, .what = "lora-targets"};
     sg_status status = sg_model_add_adapters(m, &choice, err);
     if (status == SG_OK || status == SG_ERR_MISMATCH) {
         sg_status each = targets_check(o, m, t.example, err);

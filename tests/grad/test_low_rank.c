@@ -83,11 +83,14 @@ static void test_misfits(void **state)
 enum { batch = 2, length = 6, rows = batch * length };
 static const double model_step = 1e-4;
 
-static int64_t projections(void *user, const char *module, bool plain)
+static int64_t projections(void *user, const char *module, sg_adapter_place place, double *scale)
 {
     (void)user;
-    assert_int_equal(plain, strstr(module, "embed") == NULL);
-    return strstr(module, "_proj") != NULL ? 2 : 0;
+    assert_int_equal(place, strstr(module, "embed") != NULL  ? SG_ADAPTER_OTHER
+                            : strcmp(module, "lm_head") == 0 ? SG_ADAPTER_HEAD
+                                                             : SG_ADAPTER_PLAIN);
+    *scale = 1.5;
+    return strstr(module, "_proj") != NULL ? 2 : strcmp(module, "lm_head") == 0 ? 3 : 0;
 }
 
 // The difference of fourth order: (8 (L(h) - L(-h)) - (L(2h) - L(-2h))) / 12h.
@@ -105,7 +108,7 @@ static double difference(sg_graph *graph, sg_run *run, sg_real *value)
     return (8 * (at[0] - at[1]) - (at[2] - at[3])) / (12 * model_step);
 }
 
-static void check_model(const char *ffn, bool gpt)
+static void check_model(const char *ffn, bool gpt, bool untied)
 {
     sg_error err = {0};
     sg_context *context;
@@ -120,6 +123,7 @@ static void check_model(const char *ffn, bool gpt)
                         .pad_token_id = -1,
                         .eos_token_id = -1,
                         .bos_token_id = -1,
+                        .untied_classifier = untied,
                         .parallel_residual = gpt,
                         .attention_bias = gpt,
                         .attention_out_bias = gpt,
@@ -129,9 +133,9 @@ static void check_model(const char *ffn, bool gpt)
     if (gpt) snprintf(config.norm, sizeof config.norm, "layernorm");
     assert_int_equal(sg_context_new(&(sg_context_options){.threads = 2}, &context, &err), SG_OK);
     if (sg_model_new(context, &config, 4, &m, &err) != SG_OK) fail_msg("%s", err.message);
-    const sg_adapter_choice choice = {.rank = projections, .alpha = 3, .what = "test"};
+    const sg_adapter_choice choice = {.rank = projections, .what = "test"};
     if (sg_model_add_adapters(m, &choice, &err) != SG_OK) fail_msg("%s", err.message);
-    assert_int_equal(m->adapters->count, 2 * 6);
+    assert_int_equal(m->adapters->count, 2 * 6 + untied);
     sg_model_init_adapters(m, 5);
     for (size_t i = 0; i < m->adapters->count; i++) // B, which begins with zeros
         for (int64_t j = 0; j < m->params.specs[m->adapters->items[i].b].count; j++)
@@ -163,14 +167,19 @@ static void check_model(const char *ffn, bool gpt)
     gc_poison(graph->tape);
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
+    // Some are made in the forward pass, which is run again for the differences.
+    sg_param_block kept;
+    assert_int_equal(sg_param_block_new(&m->params, "kept", NULL, &kept, &err), SG_OK);
+    for (size_t i = 0; i < m->params.count; i++)
+        memcpy(kept.parts[i], grads.parts[i], (size_t)m->params.specs[i].count * sizeof(sg_real));
     for (size_t i = 0; i < m->params.count; i++) {
         const sg_param_spec *spec = &m->params.specs[i];
-        const double largest = gc_largest(grads.parts[i], spec->count);
+        const double largest = gc_largest(kept.parts[i], spec->count);
         // Frozen weights have no gradient, not even a place that is written.
         assert_int_equal(largest > 0, i >= m->adapters->first);
         for (int64_t n = 0; i >= m->adapters->first && n < 4; n++) {
             int64_t j = (int64_t)sg_rng_permute(9, (uint32_t)i, (uint64_t)n, (uint64_t)spec->count);
-            double found = grads.parts[i][j];
+            double found = kept.parts[i][j];
             double expected = difference(graph, &run, &m->values[i][j]);
             if (!(gc_error(found, expected, largest) <= gc_tolerance))
                 fail_msg("%s: gradient of %s %lld: found %.12g, central difference %.12g", ffn,
@@ -179,6 +188,7 @@ static void check_model(const char *ffn, bool gpt)
     }
     sg_graph_free(graph);
     sg_param_block_free(&grads);
+    sg_param_block_free(&kept);
     sg_model_free(m);
     sg_context_free(context);
 }
@@ -186,8 +196,9 @@ static void check_model(const char *ffn, bool gpt)
 static void test_models(void **state)
 {
     (void)state;
-    check_model("mlp", true);
-    check_model("mlp", false);
+    check_model("mlp", true, false);
+    check_model("mlp", false, false);
+    check_model("mlp", false, true); // with one on the classifier
 }
 
 int main(void)

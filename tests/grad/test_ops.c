@@ -479,6 +479,8 @@ static sg_tensor *build_entropy(const gc_case *c, sg_tape *tape, sg_tensor *cons
     const entropy_user *u = c->user;
     sg_tensor *targets = sg_tape_leaf(tape, "targets", SG_KIND_INT, 1, &u->targets.count,
                                       u->targets.ids, NULL, false);
+    if (c->n_in > 2)
+        return sg_cross_entropy_adapted(tape, in[0], in[1], targets, u->stats, in[2], in[3], 0.7);
     return sg_cross_entropy(tape, in[0], in[1], targets, u->stats);
 }
 
@@ -544,6 +546,52 @@ static void test_cross_entropy(void **state)
     check_entropy(5, 4, 2, 1, 1);         // no target has weight
     check_entropy(2100, 3, 2, 2000, 0.1); // three blocks of rows
     check_entropy(400, 300, 2, 40, 0.2);  // several chunks
+}
+
+// An adapter of the classifier is as many columns more of x and W.
+static void check_entropy_adapted(int64_t rows, int64_t vocab, int64_t d, int64_t r)
+{
+    sg_loss_stats stats = {.normaliser = (double)rows};
+    entropy_user user = {{sg_alloc_array((size_t)rows, sizeof(int32_t)), rows}, &stats};
+    assert_non_null(user.targets.ids);
+    for (int64_t i = 0; i < rows; i++)
+        user.targets.ids[i] =
+            (int32_t)sg_rng_below(4, 2, (uint64_t)i, (uint64_t)vocab) - (i % 5 == 4);
+    gc_case c = {.name = "adapted cross_entropy",
+                 .build = build_entropy,
+                 .user = &user,
+                 .own_loss = true,
+                 .components = rows > 1000 ? 5 : 0};
+    gc_case wide = {.name = "wide", .build = build_entropy, .user = &user, .own_loss = true};
+    const sg_real *x = gc_add(&c, "x", 2, (int64_t[]){rows, d}, 1, 1);
+    const sg_real *w = gc_add(&c, "w", 2, (int64_t[]){vocab, d}, 1, 2);
+    const sg_real *u = gc_add(&c, "u", 2, (int64_t[]){rows, r}, 0.5, 3);
+    const sg_real *b = gc_add(&c, "b", 2, (int64_t[]){vocab, r}, 1, 4);
+    sg_real *wide_x = gc_add(&wide, "x", 2, (int64_t[]){rows, d + r}, 1, 1);
+    sg_real *wide_w = gc_add(&wide, "w", 2, (int64_t[]){vocab, d + r}, 1, 2);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < d + r; j++)
+            wide_x[i * (d + r) + j] = j < d ? x[i * d + j] : 0.7 * u[i * r + j - d];
+    for (int64_t i = 0; i < vocab; i++)
+        for (int64_t j = 0; j < d + r; j++)
+            wide_w[i * (d + r) + j] = j < d ? w[i * d + j] : b[i * r + j - d];
+    gc_check(&c);
+    sg_real found, expected;
+    gc_forward(&c, &found, 1);
+    gc_forward(&wide, &expected, 1);
+    assert_true(fabs(found - expected) <= 1e-12 * expected);
+    sg_free(user.targets.ids);
+    gc_free(&c);
+    gc_free(&wide);
+}
+
+static void test_cross_entropy_adapted(void **state)
+{
+    (void)state;
+    check_entropy_adapted(7, 5, 3, 2);
+    check_entropy_adapted(1, 2, 1, 1);
+    check_entropy_adapted(1030, 3, 2, 2); // two blocks of rows
+    check_entropy_adapted(40, 30, 2, 5);
 }
 
 // Logits that are all alike: the loss is ln V, and only the first column counts as the answer.
@@ -630,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_take_last),
         cmocka_unit_test(test_cross_entropy),
         cmocka_unit_test(test_cross_entropy_uniform),
+        cmocka_unit_test(test_cross_entropy_adapted),
         cmocka_unit_test(test_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

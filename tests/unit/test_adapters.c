@@ -13,7 +13,9 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "memory_fs.h"
+#include "format/json.h"
 #include "model/adapter_files.h"
+#include "model/adapter_rules.h"
 #include "tiny_models.h"
 
 enum { vocab = 23, positions = 8, tokens = 6 };
@@ -28,10 +30,11 @@ static void must(sg_status status, const sg_error *err)
     if (status != SG_OK) fail_msg("%s", err->message);
 }
 
-static int64_t rank_of(void *user, const char *module, bool plain)
+static int64_t rank_of(void *user, const char *module, sg_adapter_place place, double *scale)
 {
     (void)user;
-    (void)plain;
+    (void)place;
+    *scale = 1.5;
     return strstr(module, "_proj") != NULL ? 2 : 0;
 }
 
@@ -43,7 +46,7 @@ static sg_model *write_both(void)
     sg_error err = {0};
     sg_model *m;
     const sg_config config = tiny_config("glu", vocab, positions);
-    const sg_adapter_choice choice = {.rank = rank_of, .alpha = form.alpha, .what = "test"};
+    const sg_adapter_choice choice = {.rank = rank_of, .what = "test"};
     must(sg_model_new(context, &config, 3, &m, &err), &err);
     must(sg_model_save(m, NULL, MODEL, &err), &err);
     must(sg_model_add_adapters(m, &choice, &err), &err);
@@ -191,8 +194,6 @@ static void test_configs(void **state)
          SG_ERR_UNSUPPORTED, "\"bias\": found \"all\""},
         {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 3, \"modules_to_save\": [\"x\"]}",
          SG_ERR_UNSUPPORTED, "\"modules_to_save\": found some"},
-        {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 3, \"alpha_pattern\": {\"x\": 1}}",
-         SG_ERR_UNSUPPORTED, "\"alpha_pattern\": found some"},
         {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 3, \"init_lora_weights\": \"pissa\"}",
          SG_ERR_UNSUPPORTED, "\"init_lora_weights\": found \"pissa\""},
         // A rank that the tensors do not have.
@@ -227,7 +228,7 @@ static void test_tensors(void **state)
         {Q0 "lora_A.weight", "base_model.model.lm_head.lora_A.weight", 0, SG_ERR_MISMATCH,
          "is no adapter of a matrix of this model"},
         {Q0 "lora_A.weight", "base_model.model.model.embed_tokens.lora_A.weight", 0,
-         SG_ERR_UNSUPPORTED, "/adapter: found model.embed_tokens, which is not a matrix"},
+         SG_ERR_MISMATCH, "\"target_modules\": leaves out model.embed_tokens, but"},
         {Q0 "lora_A.weight", "x", 0, SG_ERR_MISMATCH, "is no adapter"},
     };
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
@@ -259,6 +260,207 @@ static void test_tensors(void **state)
     expect_refused(SG_ERR_NOT_FOUND, ADAPTER "/adapter_model.safetensors");
 }
 
+// ---- names, rules, order ---------------------------------------------------------------------------
+
+// Writes the adapters again, the names of their tensors with `inside` in them.
+static void write_named(const sg_model *m, const char *inside)
+{
+    sg_error err = {0};
+    const size_t count = sg_adapter_tensors(m);
+    sg_tensor_view *views = sg_alloc_array(count, sizeof *views);
+    char(*names)[300] = sg_alloc_array(count, sizeof *names);
+    assert_true(views != NULL && names != NULL);
+    sg_adapter_views(m, views);
+    for (size_t i = 0; i < count; i++) {
+        const char *end = strrchr(views[i].name, '.');
+        snprintf(names[i], sizeof *names, "%.*s%s%s", (int)(end - views[i].name), views[i].name,
+                 inside, end);
+        views[i].name = names[i];
+    }
+    must(sg_safetensors_write(ADAPTER "/adapter_model.safetensors", views, count, NULL, 0, NULL,
+                              &err),
+         &err);
+    sg_free(views);
+    sg_free(names);
+}
+
+static void test_named(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    float with[vocab], found[vocab];
+    sg_model *m = write_both();
+    logits_of(m, with);
+    write_named(m, ".default");
+    sg_model_free(m);
+    must(sg_model_open(context, MODEL, &m, &err), &err);
+    must(sg_model_adapt(m, ADAPTER, &err), &err);
+    logits_of(m, found);
+    assert_memory_equal(found, with, sizeof with);
+    sg_model_drop_adapters(m);
+    sg_model_free(m);
+}
+
+// Tensors that the configuration leaves out, and patterns that nobody can read.
+static void test_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *members;
+        sg_status status;
+        const char *message;
+    } cases[] = {
+        {"\"target_modules\": [\"q_proj\"]", SG_ERR_MISMATCH, "\"target_modules\": leaves out"},
+        {"\"target_modules\": [\"_proj\"]", SG_ERR_MISMATCH, "\"target_modules\": leaves out"},
+        {"\"target_modules\": \"model.*q_proj\"", SG_ERR_MISMATCH,
+         "\"target_modules\": leaves out"},
+        {"\"exclude_modules\": [\"k_proj\"]", SG_ERR_MISMATCH,
+         "\"exclude_modules\": leaves out model.layers.0.self_attn.k_proj, but"},
+        {"\"layers_to_transform\": [1]", SG_ERR_MISMATCH,
+         "\"layers_to_transform\": leaves out model.layers.0."},
+        {"\"layers_to_transform\": \"all\"", SG_ERR_FORMAT, "\"layers_to_transform\""},
+        {"\"layers_to_transform\": 0, \"layers_pattern\": \"lay.*\"", SG_ERR_UNSUPPORTED,
+         "\"layers_pattern\""},
+        {"\"rank_pattern\": {\"q_proj\": 3}", SG_ERR_MISMATCH,
+         "q_proj.lora_A.weight: found shape [2, 16], expected [3, 16]"},
+        {"\"rank_pattern\": {\"q_proj\": 0}", SG_ERR_FORMAT, "\"rank_pattern\": \"q_proj\""},
+        {"\"rank_pattern\": {\"(\": 2}", SG_ERR_UNSUPPORTED, "\"rank_pattern\": regular expr"},
+        {"\"alpha_pattern\": {\"q_proj\": \"x\"}", SG_ERR_FORMAT, "\"alpha_pattern\""},
+        {"\"target_modules\": \"(\"", SG_ERR_UNSUPPORTED, "\"target_modules\": regular expr"},
+        {"\"target_modules\": [3]", SG_ERR_FORMAT, "\"target_modules\": expected a list"},
+        {"\"target_modules\": \"(?:[a-z.0-9_]+)+[#!]\"", SG_ERR_UNSUPPORTED, "too many steps"},
+    };
+    sg_model_free(write_both());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[300];
+        snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 3, %s}",
+                 cases[i].members);
+        write_text(ADAPTER "/adapter_config.json", text);
+        expect_refused(cases[i].status, cases[i].message);
+    }
+}
+
+// What PEFT makes of configurations (tests/twins/tuning_twin.py).
+static void test_peft(void **state)
+{
+    (void)state;
+    char path[600];
+    sg_error err = {0};
+    json_t *all, *modules, *expected;
+    size_t i, checked = 0;
+    json_t *one;
+    const char *module;
+    snprintf(path, sizeof path, "%s/golden/tuning/rules.json", SG_TEST_DIR);
+    sg_fs_set(NULL);
+    must(sg_json_read(path, 1 << 20, &all, &err), &err);
+    json_array_foreach(all, i, one)
+    {
+        sg_adapter_rules *rules;
+        must(sg_adapter_rules_new(json_object_get(one, "config"), "rules", &rules, &err), &err);
+        assert_string_equal(sg_adapter_rules_unread(rules), "");
+        modules = json_object_get(one, "modules");
+        json_object_foreach(modules, module, expected)
+        {
+            bool is;
+            const char *key;
+            int64_t rank;
+            double scale;
+            must(sg_adapter_rules_target(rules, module, false, &is, &key, &err), &err);
+            if (is != json_is_array(expected)) fail_msg("rules %zu: %s: found %d", i, module, is);
+            if (!is) continue;
+            must(sg_adapter_rules_form(rules, module, &rank, &scale, &err), &err);
+            assert_int_equal(rank, json_integer_value(json_array_get(expected, 0)));
+            assert_true(fabs(scale - json_number_value(json_array_get(expected, 1))) < 1e-12);
+            checked++;
+        }
+        sg_adapter_rules_free(rules);
+    }
+    assert_true(checked > 20);
+    json_decref(all);
+    // Everything but the classifier.
+    json_t *linear = json_pack("{s:s, s:i, s:i, s:s, s:i}", "peft_type", "LORA", "r", 8,
+                               "lora_alpha", 16, "target_modules", "all-linear", "invented", 1);
+    sg_adapter_rules *rules;
+    bool is[2];
+    const char *key;
+    must(sg_adapter_rules_new(linear, "rules", &rules, &err), &err);
+    must(sg_adapter_rules_target(rules, "lm_head", true, &is[0], &key, &err), &err);
+    must(sg_adapter_rules_target(rules, "x.y", false, &is[1], &key, &err), &err);
+    assert_true(!is[0] && is[1]);
+    assert_string_equal(sg_adapter_rules_unread(rules), "invented");
+    sg_adapter_rules_free(rules);
+    json_decref(linear);
+    sg_fs_set(memory_fs_table(fs));
+}
+
+// PEFT saves a classifier beside adapters of it: the model's own, in one rounding or another, and no other.
+static void test_base(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    sg_model *m = write_both();
+    const size_t count = sg_adapter_tensors(m);
+    sg_tensor_view views[64];
+    assert_true(count < 64);
+    sg_adapter_views(m, views);
+    const int64_t shape[] = {vocab, m->config.hidden_size}, n = shape[0] * shape[1];
+    const size_t bytes = (size_t)n * sizeof(float);
+    float *table = sg_alloc_array((size_t)n, sizeof *table);
+    assert_non_null(table);
+    memcpy(table, m->values[0], bytes);
+    for (int i = 0; i < 3; i++) {
+        views[count] =
+            sg_tensor_view_make(i == 1 ? "base_model.model.model.embed_tokens.weight"
+                                       : "base_model.model.model.embed_tokens.base_layer.weight",
+                                SG_DTYPE_F32, 2, shape, table);
+        if (i == 2) table[n - 1] += 1;
+        must(sg_safetensors_write(ADAPTER "/adapter_model.safetensors", views, count + 1, NULL, 0,
+                                  NULL, &err),
+             &err);
+        if (i == 2) {
+            expect_refused(SG_ERR_MISMATCH,
+                           "embed_tokens.base_layer.weight: is another matrix than");
+            break;
+        }
+        for (int w = SG_WEIGHTS_F32; w <= SG_WEIGHTS_INT8; w++) {
+            sg_model *opened;
+            must(sg_model_open_narrow(context, MODEL, (sg_weights)w, &opened, &err), &err);
+            must(sg_model_adapt(opened, ADAPTER, &err), &err);
+            sg_model_free(opened);
+        }
+    }
+    views[count] = sg_tensor_view_make(views[count].name, SG_DTYPE_F32, 2,
+                                       (int64_t[]){vocab - 1, shape[1]}, table);
+    must(sg_safetensors_write(ADAPTER "/adapter_model.safetensors", views, count + 1, NULL, 0, NULL,
+                              &err),
+         &err);
+    expect_refused(SG_ERR_MISMATCH, "expected [23, 16], the model's own");
+    sg_free(table);
+    sg_model_free(m);
+}
+
+// Sessions hold on to what adapters would move.
+static void test_order(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    sg_model *m;
+    sg_session *session;
+    sg_batch *batch;
+    sg_model_free(write_both());
+    must(sg_model_open(context, MODEL, &m, &err), &err);
+    must(sg_session_new(m, 0, &session, &err), &err);
+    assert_int_equal(sg_model_adapt(m, ADAPTER, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "found sessions or batches of the model, expected none"));
+    sg_session_free(session);
+    must(sg_batch_new(m, 2, &batch, &err), &err);
+    assert_int_equal(sg_model_adapt(m, ADAPTER, &err), SG_ERR_ARGUMENT);
+    sg_batch_free(batch);
+    assert_int_equal(sg_session_new(m, -1, &session, &err), SG_ERR_ARGUMENT); // counts for nothing
+    must(sg_model_adapt(m, ADAPTER, &err), &err);
+    sg_model_free(m);
+}
+
 // ---- memory ---------------------------------------------------------------------------------------
 
 static sg_status adapt_and_free(void *user, sg_error *err)
@@ -284,6 +486,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(test_configs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tensors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rules, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peft, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_base, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
