@@ -44,8 +44,40 @@ static json_t *info_flops(double flops)
     return flops < 0x1p63 ? json_integer((json_int_t)flops) : json_real(flops);
 }
 
+static json_t *info_about_json(const sg_model_about *about)
+{
+    json_t *types = json_array();
+    for (size_t i = 0; i < about->type_count; i++)
+        json_array_append_new(types, json_pack("{s:s, s:I, s:I}", "type", about->types[i].name,
+                                               "tensors", (json_int_t)about->types[i].tensors,
+                                               "bytes", (json_int_t)about->types[i].bytes));
+    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:s?, s:b}", "form", about->form, "architecture",
+                     about->architecture, "files", (json_int_t)about->files, "bytes",
+                     (json_int_t)about->bytes, "types", types, "tokenizer",
+                     about->tokenizer[0] != '\0' ? about->tokenizer : NULL, "chat_template",
+                     about->has_chat);
+}
+
+static void info_about_text(const sg_model_about *about)
+{
+    char bytes[32];
+    cli_short_number(bytes, sizeof bytes, (double)about->bytes);
+    printf("%s, architecture %s, %sB in %lld file%s\n", about->form, about->architecture, bytes,
+           (long long)about->files, about->files == 1 ? "" : "s");
+    for (size_t i = 0; i < about->type_count; i++) {
+        cli_short_number(bytes, sizeof bytes, (double)about->types[i].bytes);
+        printf("  %-8s%6lld tensor%s %sB\n", about->types[i].name,
+               (long long)about->types[i].tensors, about->types[i].tensors == 1 ? ", " : "s,",
+               bytes);
+    }
+    printf("  tokenizer: %s\n", about->tokenizer[0] != '\0' ? about->tokenizer : "none");
+    printf("  chat template: %s\n", !about->has_chat         ? "none"
+                                    : about->chat[0] != '\0' ? about->chat
+                                                             : "yes");
+}
+
 static int info_json(const cli_args *args, const sg_config *config, int64_t seq_len,
-                     const sg_cost *c)
+                     const sg_cost *c, const sg_model_about *about)
 {
     json_t *object =
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "seq_len", (json_int_t)seq_len, "batch_size",
@@ -71,6 +103,7 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
         json_object_update(object, parts);
         json_object_update(object, rest);
         json_object_set_new(object, "config", cli_config_json(config));
+        if (about->form[0] != '\0') json_object_set_new(object, "file", info_about_json(about));
     }
     json_decref(parts);
     json_decref(rest);
@@ -128,7 +161,7 @@ static sg_status info_of_preset(sg_preset *preset, sg_error *err)
 }
 
 static sg_status info_of_model(sg_context *context, const char *folder, sg_config *config,
-                               sg_error *err)
+                               sg_model_about *about, sg_error *err)
 {
     sg_model *model;
     char found[CLI_PATH];
@@ -136,6 +169,8 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
     if (status != SG_OK) return status;
     *config = *sg_model_config(model);
     sg_model_free(model);
+    status = sg_model_describe(found, about, err);
+    if (status != SG_OK) return status;
     if (info.seq_len <= config->max_position_embeddings) return SG_OK;
     err->code = SG_ERR_ARGUMENT;
     snprintf(err->message, sizeof err->message,
@@ -150,6 +185,7 @@ static int info_run(const cli_args *args)
     sg_preset preset = {0};
     sg_context *context;
     sg_cost cost;
+    sg_model_about about = {0};
     if ((args->count == 1) == (info.preset != NULL))
         return cli_wrong(args, "found %s, expected a model folder or --preset NAME",
                          info.preset ? "both" : "neither");
@@ -162,14 +198,15 @@ static int info_run(const cli_args *args)
     if (info.preset != NULL)
         status = info_of_preset(&preset, &err);
     else
-        status = info_of_model(context, args->operands[0], &preset.config, &err);
+        status = info_of_model(context, args->operands[0], &preset.config, &about, &err);
     int64_t seq_len = info.seq_len ? info.seq_len : preset.config.max_position_embeddings;
     if (status == SG_OK)
         status = sg_config_cost(&preset.config, seq_len, info.batch, info.recompute,
                                 sg_context_threads(context), &cost, &err);
     sg_context_free(context);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    if (args->json) return info_json(args, &preset.config, seq_len, &cost);
+    if (args->json) return info_json(args, &preset.config, seq_len, &cost, &about);
+    if (about.form[0] != '\0') info_about_text(&about);
     info_text(&preset.config, seq_len, &cost);
     return CLI_DONE;
 }
@@ -178,9 +215,12 @@ const cli_command cli_cmd_info = {
     .name = "info",
     .summary = "sizes, FLOPs and memory of a model or a preset",
     .usage = "MODEL | --preset NAME [options]",
-    .about = "Counts parameters, neurons and FLOPs, and plans the memory of a training step. "
-             "FLOPs are of the forward pass of one sequence: the published count (attention over "
-             "the full square, feed-forward layers) and, beside it, all with the logits.",
+    .about =
+        "Counts parameters, neurons and FLOPs, and plans the memory of a training step. "
+        "FLOPs are of the forward pass of one sequence: the published count (attention over "
+        "the full square, feed-forward layers) and, beside it, all with the logits. Of a model "
+        "on disk it tells first what it is: its form and architecture, the types that its "
+        "weights are stored in, its tokenizer, and whether it has a chat template.",
     .options = options,
     .example = "sgatlin info --preset tinystories-sgatlin --vocab-size 8192 --seq-len 1024",
     .max_operands = 1,

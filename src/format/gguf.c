@@ -475,6 +475,15 @@ uint32_t sg_gguf_version(const sg_gguf *g)
     return g->version;
 }
 
+int64_t sg_gguf_bytes(const sg_gguf *g, int64_t *files)
+{
+    int64_t bytes = (int64_t)g->map.bytes;
+    *files = 1 + (int64_t)g->other_count;
+    for (size_t i = 0; i < g->other_count; i++)
+        bytes += (int64_t)g->others[i].bytes;
+    return bytes;
+}
+
 size_t sg_gguf_count(const sg_gguf *g)
 {
     return g->view_count;

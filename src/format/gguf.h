@@ -65,6 +65,8 @@ sg_status sg_gguf_detect(const char *path, bool *is, sg_error *err);
 // What errors should call it: the path it was opened by.
 const char *sg_gguf_name(const sg_gguf *file);
 uint32_t sg_gguf_version(const sg_gguf *file);
+// Bytes of its files, and how many there are.
+int64_t sg_gguf_bytes(const sg_gguf *file, int64_t *files);
 
 // Tensors in the order of their data, shapes outermost first (rows of a matrix before columns, the
 // reverse of the file), 1 to 4 dimensions. i < count.

@@ -336,10 +336,11 @@ static sg_status st_open_folder(sg_safetensors *st, const char *folder, sg_error
     char other[256];
     const char *kind;
     if (sg_folder_weights(folder, other, &kind))
-        return sg_fail(err, SG_ERR_NOT_FOUND,
-                       "%s: found %s, %s, expected model.safetensors or "
-                       "model.safetensors.index.json",
-                       folder, other, kind);
+        return sg_fail(
+            err, SG_ERR_NOT_FOUND,
+            "%s: has neither model.safetensors nor model.safetensors.index.json, but %s: "
+            "%s",
+            folder, other, kind);
     return sg_fail(err, SG_ERR_NOT_FOUND,
                    "%s: has neither model.safetensors nor model.safetensors.index.json", folder);
 }
@@ -395,6 +396,15 @@ void sg_safetensors_close(sg_safetensors *st)
 const char *sg_safetensors_name(const sg_safetensors *st)
 {
     return st->name;
+}
+
+int64_t sg_safetensors_bytes(const sg_safetensors *st, int64_t *files)
+{
+    int64_t bytes = 0;
+    *files = (int64_t)st->map_count;
+    for (size_t i = 0; i < st->map_count; i++)
+        bytes += (int64_t)st->maps[i].bytes;
+    return bytes;
 }
 
 size_t sg_safetensors_count(const sg_safetensors *st)

@@ -22,6 +22,7 @@ sg_status sg_safetensors_open_memory(const void *data, size_t bytes, const char 
 void sg_safetensors_close(sg_safetensors *file); // NULL is allowed
 
 // What errors should call it: the path it was opened by.
+int64_t sg_safetensors_bytes(const sg_safetensors *file, int64_t *files); // of its shards
 const char *sg_safetensors_name(const sg_safetensors *file);
 size_t sg_safetensors_count(const sg_safetensors *file);
 // In the order of the data in the file, shard after shard; i < count.

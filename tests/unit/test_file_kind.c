@@ -100,7 +100,7 @@ static void test_folders(void **state)
         expect(sg_model_file_open("/m", &model, &err), &err, "/m: found no config.json",
                names[i][1]);
         must(sg_file_write_atomic("/m/config.json", config, strlen(config), &err), &err);
-        expect(sg_model_file_open("/m", &model, &err), &err, "/m: found ", names[i][0]);
+        expect(sg_model_file_open("/m", &model, &err), &err, "/m: has neither ", names[i][0]);
         assert_non_null(strstr(err.message, names[i][1]));
         must(sg_path_remove(path, &err), &err);
         expect(sg_model_file_open("/m", &model, &err), &err, "/m: has neither",
