@@ -102,8 +102,8 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
     if (object != NULL) {
         json_object_update(object, parts);
         json_object_update(object, rest);
-        json_object_set_new(object, "config", cli_config_json(config));
         if (about->form[0] != '\0') json_object_set_new(object, "file", info_about_json(about));
+        json_object_set_new(object, "config", cli_config_json(config));
     }
     json_decref(parts);
     json_decref(rest);
