@@ -73,7 +73,7 @@ static void entropy_block_adapter(const sg_run *run, const sg_node *node, const 
 {
     const entropy_attributes *a = node->attributes;
     const int64_t r = sg_columns(node->in[3]);
-    sg_gemm(run->compute.pool, &(sg_gemm_args){.transpose_b = true,
+    sg_gemm(run->compute, &(sg_gemm_args){.transpose_b = true,
                                        .m = c->rows,
                                        .n = c->vocab,
                                        .k = r,
@@ -101,7 +101,7 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
         args.b = sg_values(node->in[4]);
         args.beta = g->add_u ? 1 : 0;
         args.c = g->du + first * r;
-        sg_gemm(run->compute.pool, &args);
+        sg_gemm(run->compute, &args);
     }
     if (g->db != NULL) {
         args.transpose_a = true;
@@ -110,7 +110,7 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
         args.b = sg_values(node->in[3]) + first * r;
         args.beta = g->add_b || first > 0 ? 1 : 0;
         args.c = g->db;
-        sg_gemm(run->compute.pool, &args);
+        sg_gemm(run->compute, &args);
     }
 }
 
