@@ -428,14 +428,15 @@ typedef struct sg_type_share {
     int64_t tensors, bytes;
 } sg_type_share;
 typedef struct sg_model_about {
-    char form[16];         // "sgatlin", "Hugging Face", "GGUF", "llama2.c"
-    char architecture[40]; // its model_type, or GGUF's general.architecture
-    int64_t files, bytes;  // that hold the weights
+    char form[16];                       // "sgatlin", "Hugging Face", "GGUF", "llama2.c"
+    char architecture[40];               // its model_type, or GGUF's general.architecture
+    int64_t files, bytes;                // that hold the weights
     sg_type_share types[SG_ABOUT_TYPES]; // (type_count) the one with most bytes first
     size_t type_count;
-    char tokenizer[400]; // "gpt2 smollm, 49152 tokens"; "": none; "not read: …" why it cannot be opened
-    bool has_chat;       // a chat template
-    char chat[400];      // "", or "not read: …"
+    char tokenizer
+        [400];     // "gpt2 smollm, 49152 tokens"; "": none; "not read: …" why it cannot be opened
+    bool has_chat; // a chat template
+    char chat[400]; // "", or "not read: …"
 } sg_model_about;
 SG_API sg_status sg_model_describe(const char *path, sg_model_about *about, sg_error *err);
 

@@ -74,17 +74,17 @@ static void entropy_block_adapter(const sg_run *run, const sg_node *node, const 
     const entropy_attributes *a = node->attributes;
     const int64_t r = sg_columns(node->in[3]);
     sg_gemm(run->compute, &(sg_gemm_args){.transpose_b = true,
-                                       .m = c->rows,
-                                       .n = c->vocab,
-                                       .k = r,
-                                       .alpha = (sg_real)a->scale,
-                                       .a = sg_values(node->in[3]) + first * r,
-                                       .lda = r,
-                                       .b = sg_values(node->in[4]),
-                                       .ldb = r,
-                                       .beta = 1,
-                                       .c = c->logits,
-                                       .ldc = c->vocab});
+                                          .m = c->rows,
+                                          .n = c->vocab,
+                                          .k = r,
+                                          .alpha = (sg_real)a->scale,
+                                          .a = sg_values(node->in[3]) + first * r,
+                                          .lda = r,
+                                          .b = sg_values(node->in[4]),
+                                          .ldb = r,
+                                          .beta = 1,
+                                          .c = c->logits,
+                                          .ldc = c->vocab});
 }
 
 // du = scale dz B, dB = scale dz^T u, z being the logits.
