@@ -17,14 +17,42 @@ A router returns scores and ids (rows, channels, k); class Selected reads the me
 MIT licence, as sgatlin.
 """
 
+import inspect
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
+
+try:
+    from transformers.cache_utils import DynamicCache
+except ImportError:  # before 4.36
+
+    class DynamicCache:
+        def __init__(self):
+            self.layers = {}
+
+        def get_seq_length(self, layer=0):
+            return self.layers[layer][0].shape[2] if layer in self.layers else 0
+
+        def update(self, k, v, layer):
+            if layer in self.layers:
+                k, v = (torch.cat(pair, 2) for pair in zip(self.layers[layer], (k, v)))
+            self.layers[layer] = k, v
+            return k, v
+
+        def reorder_cache(self, rows):
+            self.layers = {i: (k[rows], v[rows]) for i, (k, v) in self.layers.items()}
+
+
+# The library's word for what keeps keys and values, as argument and in what is returned; of old it was
+# past_key_values.
+CACHE = "cache" if "cache" in inspect.signature(CausalLMOutputWithPast).parameters else "past_key_values"
+# Before 4.46 it left to the models what is given to forward next.
+PREPARE = getattr(GenerationMixin, "prepare_inputs_for_generation", None)
+PREPARES = PREPARE is not None and "input_ids" in inspect.signature(PREPARE).parameters
 
 # ---------------------------------------------------------------- configuration
 
@@ -582,6 +610,9 @@ class Attention(nn.Module):
             past = cache.get_seq_length(c.layer)
             k, v = cache.update(k, v, c.layer)
         queries, keys = q.shape[2], k.shape[2]
+        if keys > past + queries:  # among them some that nobody wrote
+            raise ValueError(f"{type(cache).__name__}: gave {keys} keys of {past + queries} tokens, "
+                             "expected a cache that grows, such as DynamicCache")
         # A cache may have dropped keys that no window reaches: those left are the last ones.
         at = torch.arange(past, past + queries, device=x.device)[:, None]
         of = torch.arange(past + queries - keys, past + queries, device=x.device)[None]
@@ -647,12 +678,16 @@ class Transformer(nn.Module):
         self.norm = Norm(config.hidden_size, config.rms_norm_eps, config.norm == "layernorm")
 
     def forward(self, tokens, positions, seen, cache):
+        """The last hidden state, and all: of the embedding, between layers, the last one."""
         h = self.embed_tokens(tokens)
         if self.config.positions == "learned":
             h = h + self.embed_positions(positions + self.config.position_offset)
+        every = []
         for layer in self.layers:
+            every.append(h)
             h = layer(h, tokens, positions, seen, cache)
-        return self.norm(h)
+        h = self.norm(h)
+        return h, (*every, h)
 
 
 class SgatlinForCausalLM(PreTrainedModel, GenerationMixin):
@@ -679,11 +714,16 @@ class SgatlinForCausalLM(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self):
         return None if self.config.tie_word_embeddings else self.lm_head
 
-    def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None,
-                labels=None, use_cache=None, logits_to_keep=0, **unused):
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache()
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
+                cache=None, labels=None, use_cache=None, logits_to_keep=0, num_items_in_batch=None,
+                output_hidden_states=None, return_dict=None, **others):
+        if past_key_values is not None and cache is not None and past_key_values is not cache:
+            raise ValueError("cache and past_key_values: found two, expected one")
+        cache = past_key_values if cache is None else cache
+        if use_cache and cache is None:
+            cache = DynamicCache()
+        past = cache.get_seq_length() if cache is not None else 0
+        self.refuse(input_ids, attention_mask, position_ids, past, others)
         seen = attention_mask.bool() if attention_mask is not None else None
         if seen is not None and bool(seen.all()):
             seen = None
@@ -692,15 +732,59 @@ class SgatlinForCausalLM(PreTrainedModel, GenerationMixin):
             position_ids = position_ids[:, -input_ids.shape[1] :]
         elif position_ids is None:
             position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)
-            position_ids = position_ids[None].expand_as(input_ids)
-        h = self.model(input_ids, position_ids, seen, past_key_values)
-        if isinstance(logits_to_keep, int) and logits_to_keep > 0 and labels is None:
+        h, states = self.model(input_ids, position_ids.expand_as(input_ids), seen, cache)
+        if not isinstance(logits_to_keep, int):  # places
+            h = h[:, logits_to_keep]
+        elif logits_to_keep:
             h = h[:, -logits_to_keep:]
         tied = self.config.tie_word_embeddings
         logits = F.linear(h, self.model.embed_tokens.weight) if tied else self.lm_head(h)
-        loss = None
-        if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=past_key_values if use_cache else None
+        loss = self.loss(logits, labels, num_items_in_batch) if labels is not None else None
+        if output_hidden_states is None:
+            output_hidden_states = getattr(self.config, "output_hidden_states", False)
+        out = CausalLMOutputWithPast(
+            loss=loss, logits=logits, hidden_states=states if output_hidden_states else None,
+            **{CACHE: cache},
         )
+        return out.to_tuple() if return_dict is False else out
+
+    def refuse(self, input_ids, attention_mask, position_ids, past, others):
+        """Raises for what would be computed wrong: the library may pass other things in later versions."""
+        if input_ids is None:
+            raise ValueError("input_ids: found None, expected token ids")
+        rows, new = input_ids.shape
+        if others.get("cache_position") is not None:  # 4.4x and 4.5x say what the cache knows
+            said = others.pop("cache_position").tolist()
+            if said != list(range(past, past + new)):
+                raise ValueError(f"cache_position: found {said}, expected the {new} from {past} on")
+        for name, value in others.items():
+            if value is not None and not (value is False and name.startswith("output_")):
+                raise TypeError(f"{name}: an argument that modeling_sgatlin.py does not have")
+        if attention_mask is not None and tuple(attention_mask.shape) != (rows, past + new):
+            raise ValueError(
+                f"attention_mask: found shape {tuple(attention_mask.shape)}, expected "
+                f"{(rows, past + new)}: {past} tokens in the cache and {new} new ones"
+            )
+        if position_ids is not None and (position_ids.dim() != 2 or position_ids.shape[1] != new):
+            raise ValueError(f"position_ids: found shape {tuple(position_ids.shape)}, expected "
+                             f"{(rows, new)}")
+
+    def loss(self, logits, labels, count):
+        """The mean of what the next tokens cost; of several batches, the part of this one in it."""
+        found, expected = logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten()
+        if count is None:
+            return F.cross_entropy(found, expected)
+        return F.cross_entropy(found, expected, reduction="sum") / count
+
+    if not PREPARES:
+
+        def prepare_inputs_for_generation(self, input_ids, past_key_values=None, **kwargs):
+            if past_key_values is not None:
+                # Its length, or one token where all are in it.
+                past = min(past_key_values.get_seq_length(), input_ids.shape[1] - 1)
+                input_ids = input_ids[:, past:]
+            return {"input_ids": input_ids, "past_key_values": past_key_values, **kwargs}
+
+    def _reorder_cache(self, cache, rows):
+        cache.reorder_cache(rows)
+        return cache

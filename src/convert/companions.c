@@ -62,16 +62,37 @@ static sg_status companions_read_tokenizer(sg_companions *w, sg_error *err)
     return copied && status == SG_ERR_UNSUPPORTED ? SG_OK : status;
 }
 
-// {"SpecialToken": …} and {"Sequence": …} as "single" and "pair" of a template have them.
+// A text, with the token in front of it; bos NULL: with none.
+static json_t *companions_piece(const char *bos, const char *text, int type_id)
+{
+    json_t *list = json_array();
+    bool whole = list != NULL;
+    if (whole && bos != NULL)
+        whole = json_array_append_new(list, json_pack("{s:{s:s,s:i}}", "SpecialToken", "id", bos,
+                                                      "type_id", type_id)) == 0;
+    if (whole && json_array_append_new(list, json_pack("{s:{s:s,s:i}}", "Sequence", "id", text,
+                                                       "type_id", type_id)) == 0)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
 static json_t *companions_template(const char *bos, int64_t id)
 {
-    return json_pack("{s:s, s:[{s:{s:s,s:i}}, {s:{s:s,s:i}}], s:[{s:{s:s,s:i}}, {s:{s:s,s:i}}, "
-                     "{s:{s:s,s:i}}, {s:{s:s,s:i}}], s:{s:{s:s, s:[I], s:[s]}}}",
-                     "type", "TemplateProcessing", "single", "SpecialToken", "id", bos, "type_id",
-                     0, "Sequence", "id", "A", "type_id", 0, "pair", "SpecialToken", "id", bos,
-                     "type_id", 0, "Sequence", "id", "A", "type_id", 0, "SpecialToken", "id", bos,
-                     "type_id", 1, "Sequence", "id", "B", "type_id", 1, "special_tokens", bos, "id",
-                     bos, "ids", (json_int_t)id, "tokens", bos);
+    json_t *single = companions_piece(bos, "A", 0), *pair = companions_piece(bos, "A", 0);
+    json_t *second = companions_piece(bos, "B", 1);
+    json_t *specials = bos == NULL ? json_object()
+                                   : json_pack("{s:{s:s, s:[I], s:[s]}}", bos, "id", bos, "ids",
+                                               (json_int_t)id, "tokens", bos);
+    const bool whole = pair != NULL && second != NULL && json_array_extend(pair, second) == 0;
+    json_decref(second);
+    if (!whole) {
+        json_decref(pair);
+        pair = NULL;
+    }
+    // Takes all of them, also on failure.
+    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair",
+                     pair, "special_tokens", specials);
 }
 
 // Puts the template behind what there is.
@@ -86,18 +107,19 @@ static bool companions_put_template(json_t *root, const char *bos, int64_t id)
     return made != NULL && json_object_set_new(root, "post_processor", made) == 0;
 }
 
-sg_status sg_companions_put_begin(sg_companions *w, sg_error *err)
+sg_status sg_companions_put_begin(sg_companions *w, bool ours, sg_error *err)
 {
     const int64_t id = w->file->config.bos_token_id;
     const int32_t *begin;
     size_t count;
     json_t *root;
     char *text = NULL;
-    if (strcmp(w->file->type, "sgatlin") != 0 || w->opened == NULL || w->tokenizer == NULL ||
-        sg_tokenizer_begin(w->opened, &begin, &count))
+    const bool from_us = strcmp(w->file->type, "sgatlin") == 0;
+    if (w->opened == NULL || w->tokenizer == NULL || sg_tokenizer_begin(w->opened, &begin, &count))
         return SG_OK;
-    const char *bos = id >= 0 ? sg_tokenizer_token_text(w->opened, (int32_t)id) : NULL;
-    if (bos == NULL) return SG_OK;
+    if (from_us && w->options->form == SG_CONVERT_SGATLIN) return SG_OK; // no other reader
+    const char *bos = from_us && id >= 0 ? sg_tokenizer_token_text(w->opened, (int32_t)id) : NULL;
+    if (bos == NULL && !(ours && id >= 0)) return SG_OK; // nothing is what all readers put there
     SG_TRY(sg_json_parse(w->tokenizer, w->tokenizer_bytes, "tokenizer.json", &root, err));
     sg_status status = companions_put_template(root, bos, id)
                            ? sg_json_text(root, false, &text, err)
@@ -154,6 +176,7 @@ static bool companions_put_id(json_t *object, const char *key, int64_t id)
 // Puts the ids that end a text.
 static bool companions_put_ends(json_t *object, const sg_end_tokens *ends)
 {
+    if (ends->count == 1) return companions_put_id(object, "eos_token_id", ends->ids[0]);
     json_t *list = json_array();
     bool whole = list != NULL;
     for (size_t i = 0; i < ends->count && whole; i++)
@@ -163,8 +186,8 @@ static bool companions_put_ends(json_t *object, const sg_end_tokens *ends)
     return false;
 }
 
-// generation_config.json: as it came where it names all ids that end a text; else with their list, or made
-// where config.json, which has room for one, is not enough.
+// generation_config.json: as it came where it names all ids that end a text; else with their list, or made:
+// always for the library, and for us where config.json, which has room for one, is not enough.
 static sg_status companions_generation(sg_companions *w, sg_error *err)
 {
     static const char name[] = "generation_config.json";
@@ -176,7 +199,8 @@ static sg_status companions_generation(sg_companions *w, sg_error *err)
     size_t bytes;
     SG_TRY(companions_beside(w, name, &data, &bytes, err));
     if (data == NULL) {
-        if (ends->count <= 1) return SG_OK;
+        if (ends->count <= 1 && (w->options->form != SG_CONVERT_HF || c->eos_token_id < 0))
+            return SG_OK;
         sg_json_setup();
         object = json_object();
         const bool whole = object != NULL &&
@@ -208,17 +232,25 @@ static bool companions_put_token(json_t *object, const sg_tokenizer *t, const ch
     return text == NULL || json_object_set_new(object, key, json_string(text)) == 0;
 }
 
-// Without this file the library guesses a tokenizer's class by the type of the model.
+// Without this file the library guesses a tokenizer's class by the type of the model. What continues a text
+// stands behind padding, and no model here has types of tokens, which old versions would give it. Versions
+// 4.4x and 4.5x put the space in front of a text or not as this file says, whatever tokenizer.json says.
 static sg_status companions_tokenizer_config(sg_companions *w, sg_error *err)
 {
     const sg_config *c = &w->file->config;
-    json_t *object = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast",
-                               "clean_up_tokenization_spaces", 0, "model_max_length",
-                               (json_int_t)c->max_position_embeddings);
-    const bool whole = object != NULL &&
-                       companions_put_token(object, w->opened, "bos_token", c->bos_token_id) &&
-                       companions_put_token(object, w->opened, "eos_token", c->eos_token_id) &&
-                       companions_put_token(object, w->opened, "pad_token", c->pad_token_id);
+    json_t *object =
+        json_pack("{s:s, s:b, s:I, s:s, s:[s, s]}", "tokenizer_class", "PreTrainedTokenizerFast",
+                  "clean_up_tokenization_spaces", 0, "model_max_length",
+                  (json_int_t)c->max_position_embeddings, "padding_side", "left",
+                  "model_input_names", "input_ids", "attention_mask");
+    const sg_hf_pre *level = w->opened != NULL ? sg_hf_byte_level(w->opened->hf) : NULL;
+    const bool whole =
+        object != NULL &&
+        (level == NULL || json_object_set_new(object, "add_prefix_space",
+                                              json_boolean(level->add_prefix_space)) == 0) &&
+        companions_put_token(object, w->opened, "bos_token", c->bos_token_id) &&
+        companions_put_token(object, w->opened, "eos_token", c->eos_token_id) &&
+        companions_put_token(object, w->opened, "pad_token", c->pad_token_id);
     sg_status status =
         sg_companions_add_json(w, "tokenizer_config.json", whole ? object : NULL, err);
     json_decref(object);

@@ -27,8 +27,10 @@ sg_status sg_companions_open(const sg_convert_options *options, const sg_model_f
                              const char *model, sg_companions *out, sg_error *err);
 void sg_companions_free(sg_companions *companions);
 
-// Makes the tokenizer say what a model of ours begins a text with, for forms in which nothing else does.
-sg_status sg_companions_put_begin(sg_companions *companions, sg_error *err);
+// Makes the tokenizer say what the model begins a text with, where so far its type does: a model of ours
+// with its bos_token_id, which no reader but us knows; one of others with nothing, which has to be said
+// where it becomes one of `ours`.
+sg_status sg_companions_put_begin(sg_companions *companions, bool ours, sg_error *err);
 
 // Adds a file: bytes that outlive this, and the text of a value (NULL: out of memory).
 void sg_companions_add(sg_companions *companions, const char *name, const void *data, size_t bytes);

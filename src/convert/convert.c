@@ -151,7 +151,7 @@ static sg_status convert_folder(convert_work *w)
         return status;
     }
     SG_TRY(convert_config(w, form.object));
-    if (strcmp(w->type, "sgatlin") != 0) SG_TRY(sg_companions_put_begin(&w->along, w->err));
+    SG_TRY(sg_companions_put_begin(&w->along, strcmp(w->type, "sgatlin") == 0, w->err));
     SG_TRY(sg_companions_add_all(&w->along, w->err));
     return sg_model_folder_save(w->path, 0, w->out.views, w->out.count, metadata, 1, w->along.files,
                                 w->along.count, w->err);
@@ -227,7 +227,7 @@ static sg_status convert_gguf(convert_work *w)
 {
     sg_config said;
     SG_TRY(convert_gguf_config(w, &said));
-    SG_TRY(sg_companions_put_begin(&w->along, w->err));
+    SG_TRY(sg_companions_put_begin(&w->along, false, w->err));
     static const char *const f32[] = {"position_embd.weight", "ffn_gate_inp.weight", NULL};
     const sg_outgoing_types types = {.matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = f32};
     const bool from = w->file->config.rope_interleaved != 0, to = said.rope_interleaved != 0;

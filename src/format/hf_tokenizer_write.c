@@ -145,13 +145,43 @@ static json_t *write_vocab(const sg_hf_tokenizer *hf)
     return vocab;
 }
 
+// "LEFT RIGHT", which every version of the library reads; before its 0.20 that was the only form.
+static json_t *write_merge(sg_hf_string left, sg_hf_string right)
+{
+    const size_t bytes = left.bytes + 1 + right.bytes;
+    char *text = sg_alloc_array(bytes, 1);
+    if (text == NULL) return NULL;
+    memcpy(text, left.text, left.bytes);
+    text[left.bytes] = ' ';
+    memcpy(text + left.bytes + 1, right.text, right.bytes);
+    json_t *made = write_string((sg_hf_string){text, bytes});
+    sg_free(text);
+    return made;
+}
+
+static json_t *write_pair(sg_hf_string left, sg_hf_string right)
+{
+    json_t *pair[2] = {write_string(left), write_string(right)};
+    return write_list(pair, 2);
+}
+
+// Pairs where a token has a space in it.
+static bool write_has_spaces(const sg_hf_tokenizer *hf)
+{
+    for (int32_t id = 0; id < hf->vocab_size; id++)
+        if (memchr(hf->tokens[id].text, ' ', hf->tokens[id].bytes) != NULL) return true;
+    return false;
+}
+
 static json_t *write_merges(const sg_hf_tokenizer *hf)
 {
     json_t *list = json_array();
+    const bool pairs = write_has_spaces(hf);
     for (size_t i = 0; list != NULL && i < hf->merge_count; i++) {
-        json_t *pair[2] = {write_string(hf->tokens[hf->merges[i].left]),
-                           write_string(hf->tokens[hf->merges[i].right])};
-        if (json_array_append_new(list, write_list(pair, 2)) != 0) {
+        const sg_hf_string left = hf->tokens[hf->merges[i].left];
+        const sg_hf_string right = hf->tokens[hf->merges[i].right];
+        json_t *made = pairs ? write_pair(left, right) : write_merge(left, right);
+        if (json_array_append_new(list, made) != 0) {
             json_decref(list);
             list = NULL;
         }
