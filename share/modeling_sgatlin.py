@@ -778,7 +778,8 @@ class SgatlinForCausalLM(PreTrainedModel, GenerationMixin):
 
     if not PREPARES:
 
-        def prepare_inputs_for_generation(self, input_ids, past_key_values=None, **kwargs):
+        def prepare_inputs_for_generation(self, input_ids, past_key_values=None, past=None, **kwargs):
+            past_key_values = past if past_key_values is None else past_key_values  # past: before 4.26
             if past_key_values is not None:
                 # Its length, or one token where all are in it.
                 past = min(past_key_values.get_seq_length(), input_ids.shape[1] - 1)

@@ -68,6 +68,17 @@ static sg_status train_read_all(train_reader *r, const sg_tokenizer_train_option
     }
 }
 
+static sg_status train_make(const sg_hf_tokenizer *hf, sg_tokenizer **tokenizer, sg_error *err)
+{
+    char *text;
+    size_t bytes;
+    *tokenizer = NULL;
+    SG_TRY(sg_hf_tokenizer_text(hf, &text, &bytes, err));
+    sg_status status = sg_tokenizer_from_memory(text, bytes, "tokenizer.json", tokenizer, err);
+    sg_free(text);
+    return status;
+}
+
 // The tokenizer.json of what was learned, and the tokenizer made from it.
 static sg_status train_finish(const sg_tokenizer_train_options *options, const sg_learned *learned,
                               sg_tokenizer **tokenizer, sg_error *err)
@@ -96,13 +107,16 @@ static sg_status train_finish(const sg_tokenizer_train_options *options, const s
     for (size_t i = 0; i < options->special_count; i++) // ids 0, 1, …
         added[hf.added_count++] =
             (sg_hf_added){.content = learned->tokens[i], .id = (int32_t)i, .special = true};
-    char *text;
-    size_t bytes;
-    sg_status status = sg_hf_tokenizer_text(&hf, &text, &bytes, err);
+    sg_status status = train_make(&hf, tokenizer, err);
+    int32_t end = status == SG_OK ? sg_tokenizer_eos(*tokenizer) : -1;
+    if (end >= 0) { // what rows of data begin with: other programs do not know that
+        sg_tokenizer_free(*tokenizer);
+        hf.has_template = true;
+        hf.prefix = &end;
+        hf.prefix_count = 1;
+        status = train_make(&hf, tokenizer, err);
+    }
     sg_free(added);
-    if (status != SG_OK) return status;
-    status = sg_tokenizer_from_memory(text, bytes, "tokenizer.json", tokenizer, err);
-    sg_free(text);
     return status;
 }
 

@@ -314,7 +314,22 @@ static sg_status next_document(void *user, const char **text, size_t *bytes, sg_
     return SG_OK;
 }
 
-// Our training on corpus.txt makes the tokenizer.json that the library made from it.
+// The library writes pairs, which its versions before 0.20 do not read.
+static void join_merges(json_t *tokenizer)
+{
+    json_t *merges = json_object_get(json_object_get(tokenizer, "model"), "merges"), *pair;
+    size_t i;
+    json_array_foreach(merges, i, pair)
+    {
+        char text[256];
+        snprintf(text, sizeof text, "%s %s", json_string_value(json_array_get(pair, 0)),
+                 json_string_value(json_array_get(pair, 1)));
+        json_array_set_new(merges, i, json_string(text));
+    }
+}
+
+// Our training on corpus.txt makes the tokenizer.json that the library made from it, but for what stands
+// in front of a text: the library's users choose that later, ours is what rows of data begin with.
 static void test_training(void **state)
 {
     (void)state;
@@ -342,6 +357,19 @@ static void test_training(void **state)
     json_t *theirs = json_load_file(path, 0, NULL);
     assert_non_null(ours);
     assert_non_null(theirs);
+    join_merges(theirs);
+    json_t *post = json_loads(
+        "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
+        "\"<|endoftext|>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], "
+        "\"pair\": [{\"SpecialToken\": {\"id\": \"<|endoftext|>\", \"type_id\": 0}}, "
+        "{\"Sequence\": "
+        "{\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": \"<|endoftext|>\", "
+        "\"type_id\": 1}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": "
+        "{\"<|endoftext|>\": {\"id\": \"<|endoftext|>\", \"ids\": [1], \"tokens\": "
+        "[\"<|endoftext|>\"]}}}",
+        0, NULL);
+    assert_non_null(post);
+    json_object_set_new(theirs, "post_processor", post);
     assert_true(json_equal(ours, theirs));
     json_decref(ours);
     json_decref(theirs);

@@ -120,6 +120,7 @@ static void make_folder(const char *config_ids, const char *generation)
     must(sg_model_save(m, NULL, "/ours", &err), &err);
     must(sg_convert(context, "/ours", &o, "/hf", NULL, &err), &err);
     put("/hf/config.json", text);
+    must(sg_tree_remove("/hf/generation_config.json", &err), &err);
     if (generation != NULL) put("/hf/generation_config.json", generation);
     sg_model_free(m);
     sg_context_free(context);
