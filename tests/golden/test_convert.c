@@ -15,6 +15,7 @@
 #include "convert/hf_form.h"
 #include "convert/modeling.h"
 #include "format/gguf.h"
+#include "format/json.h"
 #include "format/npy.h"
 #include "golden/checkpoint_names.h"
 #include "memory_disk.h"
@@ -586,11 +587,67 @@ static size_t begins_with(const char *path, int32_t bos)
     return count;
 }
 
+static json_t *beside(const char *folder, const char *name)
+{
+    sg_error err = {0};
+    json_t *object;
+    size_t bytes;
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    const unsigned char *text = memory_fs_bytes(disk, path, &bytes);
+    if (text == NULL) fail_msg("%s is missing", path);
+    must(sg_json_parse((const char *)text, bytes, path, &object, &err), &err);
+    return object;
+}
+
+// Takes both.
+static void expect_json(json_t *found, const char *expected)
+{
+    json_t *object = json_loads(expected, JSON_DECODE_ANY, NULL);
+    assert_non_null(object);
+    if (!json_equal(found, object)) fail_msg("found otherwise, expected %s", expected);
+    json_decref(object);
+    json_decref(found);
+}
+
+// What the Hugging Face library reads beside the weights of a model whose texts begin with token 2.
+static void expect_beside(const char *folder, int64_t positions)
+{
+    static const char expected[] =
+        "{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\", \"add_prefix_space\": "
+        "true, \"trim_offsets\": true, \"use_regex\": true}, {\"type\": \"TemplateProcessing\", "
+        "\"single\": [{\"SpecialToken\": {\"id\": \"%s\", \"type_id\": 0}}, {\"Sequence\": "
+        "{\"id\": "
+        "\"A\", \"type_id\": 0}}], \"pair\": [{\"SpecialToken\": {\"id\": \"%s\", \"type_id\": "
+        "0}}, "
+        "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": \"%s\", "
+        "\"type_id\": 1}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": "
+        "{\"%s\": {\"id\": \"%s\", \"ids\": [2], \"tokens\": [\"%s\"]}}}]}";
+    char text[2048];
+    const char *t = "<|im_end|>";
+    json_t *object = beside(folder, "tokenizer.json");
+    snprintf(text, sizeof text, expected, t, t, t, t, t, t);
+    expect_json(json_incref(json_object_get(object, "post_processor")), text);
+    json_decref(object);
+    snprintf(
+        text, sizeof text,
+        "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"clean_up_tokenization_spaces\": "
+        "false, \"model_max_length\": %lld, \"padding_side\": \"left\", \"model_input_names\": "
+        "[\"input_ids\", \"attention_mask\"], \"add_prefix_space\": false, \"bos_token\": \"%s\", "
+        "\"eos_token\": \"<|im_start|>\", \"pad_token\": \"<|endoftext|>\"}",
+        (long long)positions, t);
+    expect_json(beside(folder, "tokenizer_config.json"), text);
+    expect_json(beside(folder, "generation_config.json"),
+                "{\"bos_token_id\": 2, \"eos_token_id\": 1, \"pad_token_id\": 0}");
+}
+
 // What begins a text goes along, also where the tokenizer has no template and so the kind of model decides.
 static void test_begin(void **state)
 {
-    static const char *const ours[] = {"/smollm", "/same", "/llama", "/ours.gguf", "/again"};
-    static const char *const theirs[] = {"/llama", "/theirs.gguf", "/back"};
+    static const char *const ours[] = {"/smollm", "/same",      "/remote", "/kept",
+                                       "/llama",  "/ours.gguf", "/again"};
+    static const char *const theirs[] = {"/llama",       "/theirs.gguf", "/back",
+                                         "/theirs-ours", "/theirs-code", "/theirs-again"};
     sg_error err = {0};
     sg_tokenizer *t;
     sg_model *m;
@@ -608,8 +665,12 @@ static void test_begin(void **state)
     sg_model_free(m);
     sg_tokenizer_free(t);
     convert("/smollm", SG_CONVERT_SGATLIN, NULL, "/same");
+    convert("/smollm", SG_CONVERT_HF, "sgatlin", "/remote");
+    convert("/remote", SG_CONVERT_SGATLIN, NULL, "/kept");
     convert("/smollm", SG_CONVERT_HF, "llama", "/llama");
     convert("/smollm", SG_CONVERT_GGUF, NULL, "/ours.gguf");
+    expect_beside("/remote", c.max_position_embeddings);
+    expect_beside("/llama", c.max_position_embeddings);
     convert("/ours.gguf", SG_CONVERT_HF, NULL, "/again");
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (begins_with(ours[i], 2) != 1) fail_msg("%s: no BOS", ours[i]);
@@ -624,6 +685,10 @@ static void test_begin(void **state)
     sg_free(copy);
     convert("/llama", SG_CONVERT_GGUF, NULL, "/theirs.gguf");
     convert("/theirs.gguf", SG_CONVERT_HF, NULL, "/back");
+    // Their type begins with nothing where the tokenizer says nothing, ours with a BOS.
+    convert("/llama", SG_CONVERT_SGATLIN, NULL, "/theirs-ours");
+    convert("/llama", SG_CONVERT_HF, "sgatlin", "/theirs-code");
+    convert("/theirs-ours", SG_CONVERT_HF, "llama", "/theirs-again");
     for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
         if (begins_with(theirs[i], 2) != 0) fail_msg("%s: found a BOS", theirs[i]);
 }
