@@ -760,11 +760,10 @@ class SgatlinForCausalLM(PreTrainedModel, GenerationMixin):
         for name, value in others.items():
             if value is not None and not (value is False and name.startswith("output_")):
                 raise TypeError(f"{name}: an argument that modeling_sgatlin.py does not have")
-        if attention_mask is not None and tuple(attention_mask.shape) != (rows, past + new):
-            raise ValueError(
-                f"attention_mask: found shape {tuple(attention_mask.shape)}, expected "
-                f"{(rows, past + new)}: {past} tokens in the cache and {new} new ones"
-            )
+        shape = getattr(attention_mask, "shape", type(attention_mask).__name__)
+        if attention_mask is not None and shape != (rows, past + new):
+            raise ValueError(f"attention_mask: found {shape}, expected shape {(rows, past + new)}: "
+                             f"{past} tokens in the cache and {new} new ones")
         if position_ids is not None and (position_ids.dim() != 2 or position_ids.shape[1] != new):
             raise ValueError(f"position_ids: found shape {tuple(position_ids.shape)}, expected "
                              f"{(rows, new)}")
