@@ -38,8 +38,8 @@ SPARSE = " --ffn-channels 2 --ffn-neurons 64 --ffn-key-size 8 --ffn-top-k 4"
 # A type of the library, the first version that has it whole, the tokenizer, options.
 MODELS = {
     "plain": ("sgatlin", (4, 0), "trained", SPARSE),
-    "window": ("sgatlin", (4, 0), "spaced", SPARSE + " --ffn peer --ffn-channels 1 --sliding-window 8"
-               " --sliding-layers 1 --ffn-normaliser softmax --untied-classifier 1"),
+    "window": ("sgatlin", (4, 0), "spaced", SPARSE + " --ffn peer --sliding-window 8 --sliding-layers 1"
+               " --ffn-normaliser softmax --untied-classifier 1"),
     "hash": ("sgatlin", (4, 0), "words", " --ffn randhash --ffn-intermediate-size 32 --ffn-memory-factor 4"
              " --ffn-block-size 8"),
     "llama": ("llama", (4, 43), "words", GLU + " --qk-norm none"),
