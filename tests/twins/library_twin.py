@@ -170,7 +170,7 @@ class Check:
 
     def training(self, name, folder, run):
         tokenizer, model = self.load(folder)
-        text = (self.folder / "stories.txt").read_text()[:200]
+        text = (self.folder / "stories.txt").read_text()[:100]
         (self.folder / "text.txt").write_text(text)
         told = json.loads(self.run("eval", "--model", run, "--text", self.folder / "text.txt", "--context", 96,
                                    "--json"))
