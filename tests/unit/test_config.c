@@ -385,7 +385,7 @@ static void test_zeros(void **state)
                  fields[i]);
         snprintf(message, sizeof message, "%s: found 0, expected at least 1", fields[i]);
         // head_dim is in GOOD: a key twice is refused too.
-        expect_parse(wrong, SG_ERR_FORMAT, i == 1 ? "head_dim" : message);
+        expect_parse(wrong, SG_ERR_FORMAT, i == 1 ? "duplicate" : message);
         expect_set(fields[i], "0", message);
     }
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
