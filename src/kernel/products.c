@@ -14,9 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PRODUCTS_TEXT(x)   #x
-#define PRODUCTS_SONAME(x) "libdnnl.so." PRODUCTS_TEXT(x)
-static const char products_file[] = PRODUCTS_SONAME(DNNL_VERSION_MAJOR);
+static const char products_file[] = SG_ONEDNN_FILE; // "libdnnl.so.2"
 
 enum {
     // Address space that the library, what it needs and the code it writes take, 70 MiB measured of
