@@ -515,9 +515,11 @@ const cli_command cli_cmd_bench = {
     .name = "bench",
     .summary = "measure layers, training steps and decoding on this machine",
     .usage = "[--preset NAME]... [--families LIST] [--what LIST] [options]",
-    .about = "First the machine's limits: dense products and reading memory. Then one\n"
-             "feed-forward layer alone (forward; forward and backward), a training step,\n"
-             "and decoding one token: medians, held against the limit that is hit first.\n"
+    .about = "First the machine's limits: dense products and reading memory, with a\n"
+             "warning where products stay below 30 % of what the processor's flags and\n"
+             "frequency allow. Then one feed-forward layer alone (forward; forward and\n"
+             "backward), a training step, and decoding one token: medians, held against\n"
+             "the limit that is hit first.\n"
              "The limits are measured again between the repeats of each figure, as a\n"
              "machine that others share changes within seconds; their medians count.\n"
              "GFLOP/s count work that must be done, with logits and attention over the\n"
