@@ -180,6 +180,7 @@ sg_status sg_adapter_read(sg_model *m, const sg_safetensors *file, sg_error *err
     for (size_t i = m->adapters->first; i < m->params.count; i++)
         SG_TRY(
             adapter_read_one(m, i, file, adapter_find(file, m->params.specs[i].name, inside), err));
+    sg_model_touch(m);
     return adapter_check_rest(m, file, inside, err);
 }
 

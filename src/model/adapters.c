@@ -181,6 +181,7 @@ void sg_model_drop_adapters(sg_model *m)
     if (m->narrow.items != NULL) m->narrow.count = all->first;
     adapters_free(all);
     m->adapters = NULL;
+    m->layout++;
 }
 
 sg_status sg_model_add_adapters(sg_model *m, const sg_adapter_choice *choice, sg_error *err)
@@ -209,6 +210,7 @@ sg_status sg_model_add_adapters(sg_model *m, const sg_adapter_choice *choice, sg
     if (status == SG_OK) status = adapt_params(m, all, err);
     if (status == SG_OK) status = adapt_storage(m, all, err);
     sg_free(plain);
+    m->layout++;
     if (status != SG_OK) sg_model_drop_adapters(m);
     return status;
 }
@@ -217,6 +219,7 @@ void sg_model_init_adapters(sg_model *m, uint64_t seed)
 {
     for (size_t i = m->adapters->first; i < m->params.count; i++)
         sg_param_init(&m->params.specs[i], seed, m->context->compute.pool, m->values[i]);
+    sg_model_touch(m);
 }
 
 // ---- merging ------------------------------------------------------------------------------------
@@ -249,5 +252,6 @@ sg_status sg_model_merge_adapters(sg_model *m, sg_error *err)
         }
     }
     sg_model_drop_adapters(m);
+    sg_model_touch(m);
     return SG_OK;
 }

@@ -460,6 +460,9 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
             memcpy(m->values[i], values[i], (size_t)m->params.specs[i].count * sizeof(sg_real));
     sg_free(values);
     sg_param_block_free(&storage);
+    sg_narrow_set_free(&m->screens); // of weights in other places, and another choice of them
+    m->version++;
+    m->layout++;
     return SG_OK;
 }
 
@@ -494,13 +497,29 @@ static bool model_screens_tensor(const sg_model *m, size_t i)
            (narrow == NULL || (narrow->type != SG_WEIGHTS_INT8 && narrow->parts == NULL));
 }
 
+void sg_model_touch(sg_model *m)
+{
+    m->version++;
+}
+
+// The copies that are there, from weights of a later version.
+static sg_status model_screen_anew(sg_model *m, sg_error *err)
+{
+    for (size_t i = 0; i < m->screens.count; i++)
+        if (sg_narrow_has(&m->screens, i)) SG_TRY(model_screen_tensor(m, i, err));
+    m->screens_version = m->version;
+    return SG_OK;
+}
+
 sg_status sg_model_screen(sg_model *m, sg_error *err)
 {
     const size_t n = m->params.count;
     size_t first = 0;
+    if (m->screens.items != NULL)
+        return m->screens_version == m->version ? SG_OK : model_screen_anew(m, err);
     while (first < n && !model_screens_tensor(m, first))
         first++;
-    if (first == n || m->screens.items != NULL) return SG_OK;
+    if (first == n) return SG_OK;
     bool *mask = sg_alloc_zero(n, sizeof *mask);
     if (mask == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of keys");
     for (size_t i = first; i < n; i++)
@@ -509,6 +528,7 @@ sg_status sg_model_screen(sg_model *m, sg_error *err)
     for (size_t i = first; status == SG_OK && i < n; i++)
         if (mask[i]) status = model_screen_tensor(m, i, err);
     if (status != SG_OK) sg_narrow_set_free(&m->screens);
+    m->screens_version = m->version;
     sg_free(mask);
     return status;
 }

@@ -17,12 +17,17 @@ struct sg_model {
     sg_config config;
     sg_param_list params;
     sg_real **values; // by parameter: of `storage`, or into the mapped file; NULL where narrow
-    sg_param_block storage;   // without parts while values point into a file
-    sg_model_file *file;      // while values point into it; such a model is read-only
-    sg_rope_table rope;       // max_position_embeddings positions
-    sg_narrow_set narrow;     // weights stored otherwise, for decoding
-    sg_end_tokens ends;       // of a text: config.eos_token_id, and more where a file says so
-    sg_narrow_set screens;    // copies of keys, made when the first session is (sg_model_screen)
+    sg_param_block storage; // without parts while values point into a file
+    sg_model_file *file;    // while values point into it; such a model is read-only
+    sg_rope_table rope;     // max_position_embeddings positions
+    sg_narrow_set narrow;   // weights stored otherwise, for decoding
+    sg_end_tokens ends;     // of a text: config.eos_token_id, and more where a file says so
+    sg_narrow_set screens;  // copies of keys, made when the first session is (sg_model_screen)
+    // Of the weights, raised by whatever writes them (sg_model_touch): what is derived from them notes
+    // the version it was made from, and is made anew or refused where it is older.
+    int64_t version;
+    int64_t screens_version;  // what `screens` were made from
+    int64_t layout;           // of where weights lie: raised where recorded graphs no longer hold
     const sg_tensor_map *map; // of the file it came from; NULL: names are ours
     sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
     atomic_int users;         // sessions and batches, which hold on to what adapters would move
@@ -43,7 +48,10 @@ void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as
 // sg_model_open_narrow. The model is as it was on failure.
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);
-// Copies in int8 of the keys that decoding screens, where there are none yet and keys are wider.
+// Weights have been written.
+void sg_model_touch(sg_model *model);
+// Copies in int8 of the keys that decoding screens, where keys are wider and there are none of the
+// present version.
 sg_status sg_model_screen(sg_model *model, sg_error *err);
 // Those that decoding shall use: by parameter, or NULL.
 const sg_stored *sg_model_screens(const sg_model *model);

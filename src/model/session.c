@@ -14,6 +14,8 @@ struct sg_session {
     sg_model *model; // borrowed
     int64_t capacity, length;
     int64_t start; // position of the first token of the present pass
+    int64_t version,
+        layout; // the model's, when the first of the tokens came, and when this was opened
     sg_kv_cache *caches;
     sg_real *cache_memory;
     size_t cache_bytes;
@@ -64,6 +66,8 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     s->model = model;
     atomic_fetch_add(&model->users, 1);
     s->capacity = capacity;
+    s->version = model->version;
+    s->layout = model->layout;
     int64_t reals = 2 * c->num_hidden_layers * capacity * sg_config_kv_heads(c) * c->head_dim;
     s->cache_bytes = (size_t)reals * sizeof(sg_real);
     s->cache_memory = sg_alloc_big(s->cache_bytes);
@@ -143,10 +147,28 @@ static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t coun
     return SG_OK;
 }
 
-// Everything that can be wrong with `count` tokens behind those a session has.
-static sg_status session_check(const sg_session *s, const int32_t *tokens, int64_t count,
-                               sg_error *err)
+// Keys and values of other weights, or graphs of weights in other places, are not gone on with.
+static sg_status session_fresh(sg_session *s, sg_error *err)
 {
+    if (s->layout != s->model->layout)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "session: found a model that was adapted or stored otherwise since the "
+                       "session was opened, expected the same: open another session");
+    if (s->version == s->model->version) return SG_OK;
+    if (s->length > 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "session: found other weights than those that its %lld tokens were read "
+                       "with, expected the same: rewind it to 0",
+                       (long long)s->length);
+    SG_TRY(sg_model_screen(s->model, err));
+    s->version = s->model->version;
+    return SG_OK;
+}
+
+// Everything that can be wrong with `count` tokens behind those a session has.
+static sg_status session_check(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
+{
+    SG_TRY(session_fresh(s, err));
     if (count > s->capacity - s->length)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "the session holds %lld tokens and has %lld; %lld more do not fit",
@@ -264,6 +286,7 @@ struct sg_batch {
     int64_t recorded;    // sessions that `graph` is for; 0: there is none
     sg_graph *graph;     // one token of each
     sg_kv_cache *caches; // (layers, recorded)
+    int64_t layout;      // the model's when the tape was recorded
     int64_t *start;      // (recorded)
     int32_t *ids;        // (recorded)
     float *logits;       // (most, V)
@@ -326,8 +349,8 @@ size_t sg_batch_bytes(const sg_batch *b)
 // The tape for `count` sessions. Sessions end one by one, so a change is rare.
 static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
 {
-    if (b->recorded == count) return SG_OK;
     sg_model *m = b->model;
+    if (b->recorded == count && b->layout == m->layout) return SG_OK;
     sg_graph *graph;
     sg_graph_options options = {.batch = count,
                                 .length = 1,
@@ -342,6 +365,7 @@ static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
     sg_graph_free(b->graph);
     b->graph = graph;
     b->recorded = count;
+    b->layout = m->layout;
     return SG_OK;
 }
 

@@ -215,6 +215,11 @@ static void optimizer_renew(const optimizer_loop *l, size_t parameter, int64_t f
         l->kernels->to_bf16((sg_bf16 *)copy->rows + first, o->values[parameter] + first, count);
 }
 
+static void optimizer_wrote(const sg_optimizer *o)
+{
+    if (o->options.version != NULL) ++*o->options.version;
+}
+
 static void apply_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
@@ -233,6 +238,7 @@ void sg_optimizer_apply(sg_optimizer *o, sg_compute compute, double lr, double n
 {
     const sg_optimizer_options *options = &o->options;
     o->updates++;
+    optimizer_wrote(o);
     optimizer_loop l = {.o = o,
                         .kernels = compute.kernels,
                         .args = {.lr = lr,
@@ -256,6 +262,7 @@ void sg_optimizer_apply(sg_optimizer *o, sg_compute compute, double lr, double n
 void sg_optimizer_settle(sg_optimizer *o, sg_compute compute)
 {
     if (o->clock == NULL || o->clock->updates == 0) return;
+    optimizer_wrote(o);
     for (size_t i = 0; i < o->n_lazy; i++)
         sg_lazy_table_settle(&o->lazy[i], compute);
     sg_row_clock_settle(o->clock);

@@ -14,6 +14,7 @@ typedef struct sg_optimizer_options {
     double clip;         // largest global norm; 0: no clipping
     // By parameter, or NULL: a bf16 copy (type SG_WEIGHTS_BF16; else none), kept the rounded values.
     const sg_stored *narrow;
+    int64_t *version; // of the weights (sg_model.version), raised when they are written; or NULL
 } sg_optimizer_options;
 
 typedef struct sg_optimizer sg_optimizer;

@@ -33,7 +33,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                                   .eps = o->eps,
                                   .weight_decay = o->weight_decay,
                                   .clip = o->clip,
-                                  .narrow = t->tables.items};
+                                  .narrow = t->tables.items,
+                                  .version = &m->version};
     SG_TRY(sg_optimizer_new(&m->params, m->values, &t->gradients, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};

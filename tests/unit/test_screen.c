@@ -275,6 +275,80 @@ static void test_session(void **state)
     sg_context_free(context);
 }
 
+// ---- weights that change ------------------------------------------------------------------------
+
+// Logits of the last of some tokens, (50).
+static void fed(sg_session *s, const int32_t *tokens, int64_t count, float *out)
+{
+    const float *logits;
+    sg_error err = {0};
+    must(sg_session_feed(s, tokens, count, &logits, &err), &err);
+    memcpy(out, logits, 50 * sizeof *out);
+}
+
+// Other weights in the same places; `from` NULL: random ones.
+static void rewrite(sg_model *m, const sg_model *from)
+{
+    sg_rng rng = {.seed = 11};
+    for (size_t i = 0; i < m->params.count; i++)
+        for (int64_t n = 0; n < m->params.specs[i].count; n++)
+            m->values[i][n] =
+                from ? from->values[i][n] : (sg_real)(sg_rng_next_uniform(&rng) - 0.5);
+    sg_model_touch(m);
+}
+
+// What was made from weights is not used with others: copies of keys are made anew, keys and values of
+// tokens refused, and so are graphs of weights that lie elsewhere now.
+static void test_versions(void **state)
+{
+    (void)state;
+    static const int32_t tokens[] = {3, 7, 20, 31, 5};
+    float before[50], expected[50], found[50];
+    const float *logits;
+    sg_context *context;
+    sg_session *s, *t;
+    sg_batch *b;
+    sg_error err = {0};
+    must(sg_context_new(NULL, &context, &err), &err);
+    sg_model *m = screen_model(context, "product_dense");
+    sg_model *other = screen_model(context, "product_dense");
+    rewrite(other, NULL);
+    must(sg_session_new(other, 0, &t, &err), &err);
+    fed(t, tokens, 5, expected);
+    must(sg_session_new(m, 0, &s, &err), &err);
+    fed(s, tokens, 5, before);
+    assert_memory_not_equal(before, expected, sizeof before);
+
+    rewrite(m, other);
+    assert_int_equal(sg_session_feed(s, tokens, 1, &logits, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "other weights"));
+    must(sg_session_rewind(s, 0, &err), &err);
+    fed(s, tokens, 5, found);
+    assert_memory_equal(found, expected, sizeof found);
+    sg_session_free(t);
+    must(sg_session_new(m, 0, &t, &err), &err);
+    fed(t, tokens, 5, found);
+    assert_memory_equal(found, expected, sizeof found);
+    must(sg_session_rewind(t, 0, &err), &err);
+    rewrite(m, other); // again, and nobody opens a session
+    must(sg_batch_new(m, 1, &b, &err), &err);
+    must(sg_batch_feed(b, &t, tokens, 1, &logits, &err), &err);
+
+    must(sg_model_narrow(m, SG_WEIGHTS_BF16, &err), &err);
+    must(sg_session_rewind(s, 0, &err), &err);
+    assert_int_equal(sg_session_feed(s, tokens, 1, &logits, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "open another session"));
+    sg_session_free(t);
+    must(sg_session_new(m, 0, &t, &err), &err);
+    must(sg_batch_feed(b, &t, tokens, 1, &logits, &err), &err); // records its graph anew
+    sg_batch_free(b);
+    sg_session_free(s);
+    sg_session_free(t);
+    sg_model_free(other);
+    sg_model_free(m);
+    sg_context_free(context);
+}
+
 // A first session that fails leaves no half of the copies for the next.
 static sg_status first_session(void *user, sg_error *err)
 {
@@ -309,9 +383,8 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_selections),
-        cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_session),
+        cmocka_unit_test(test_selections), cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_session),    cmocka_unit_test(test_versions),
         cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
