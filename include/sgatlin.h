@@ -582,7 +582,7 @@ SG_API sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval
 
 typedef struct sg_eval_text_options {
     int64_t context; // tokens of a window; default 0: the model's longest sequence, at most 2,048
-    int64_t stride;  // how far a window moves on; default 0: half of context
+    int64_t stride; // how far a window moves on, at most context: no overlap; default 0: half of it
     int64_t max_tokens;      // 0: the whole text
     sg_progress_fn progress; // in tokens; may be NULL
     void *progress_user;
@@ -590,10 +590,11 @@ typedef struct sg_eval_text_options {
 SG_API sg_eval_text_options sg_eval_text_options_default(void);
 
 typedef struct sg_eval_text_result {
-    double loss;       // mean over all tokens predicted, in nats
-    double perplexity; // exp(loss)
-    double accuracy;   // share of tokens that were the likeliest
-    double bits_per_byte;
+    double loss;          // mean over all tokens predicted, in nats
+    double perplexity;    // exp(loss)
+    double accuracy;      // share of tokens that were the likeliest
+    double bits_per_byte; // tokens that nothing predicts, the first of windows that do not overlap,
+                          // count as the mean
     int64_t tokens, windows, bytes; // tokens: predicted; bytes: those that bits are counted over
     int64_t context, stride;        // as used
     int64_t lost_bytes;             // of the whole text, bytes that no token stands for

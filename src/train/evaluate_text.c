@@ -39,13 +39,9 @@ static sg_status text_check(text_evaluator *e, sg_error *err)
                        "context: found %lld, expected 2 to the model's %lld positions",
                        (long long)e->context, (long long)longest);
     e->stride = e->options->stride == 0 ? e->context / 2 : e->options->stride;
-    // With the stride of the context and one window behind the other, the first token of each has
-    // nothing to be predicted from: it would be left out.
-    if (e->stride < 1 || e->stride >= e->context)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "stride: found %lld, expected 1 to %lld, less than "
-                       "the context",
-                       (long long)e->stride, (long long)e->context - 1);
+    if (e->stride < 1 || e->stride > e->context)
+        return sg_fail(err, SG_ERR_ARGUMENT, "stride: found %lld, expected 1 to %lld, the context",
+                       (long long)e->stride, (long long)e->context);
     if (e->options->max_tokens < 0)
         return sg_fail(err, SG_ERR_ARGUMENT, "max-tokens: found %lld, expected at least 0",
                        (long long)e->options->max_tokens);
@@ -119,6 +115,8 @@ static sg_status text_run(text_evaluator *e, sg_error *err)
     int64_t seen = 1; // the first token of all is predicted from nothing
     for (int64_t begin = 0; seen < e->count; begin += e->stride) {
         int64_t end = sg_min(begin + e->context, e->count);
+        if (end - begin < 2)
+            break; // windows that do not overlap, and one token is left: nothing predicts it
         SG_TRY(text_window(e, begin, end, seen, err));
         seen = end;
     }
@@ -153,7 +151,7 @@ static sg_status text_bits(const text_evaluator *e, const sg_tokenizer *tokenize
     r->bytes = sg_min((int64_t)bytes, (int64_t)said_bytes + e->lost);
     r->bits_per_byte = NAN; // what of a part of the text is lost is not known
     if (r->bytes == 0 || (e->cut && e->lost > 0)) return SG_OK;
-    double bits = e->loss_sum / log(2);
+    double bits = e->loss_sum / (double)e->tokens * (double)(e->count - begins) / log(2);
     const double n = (double)bytes, lost = (double)sg_min(e->lost, (int64_t)bytes);
     if (lost > 0) bits += 8 * (double)e->lost + lost * log2(n / lost);
     if (lost > 0 && lost < n) bits += (n - lost) * log2(n / (n - lost));
