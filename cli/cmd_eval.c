@@ -8,7 +8,7 @@
 static struct {
     const char *model, *adapter, *data, *split, *text, *tokenizer, *weights;
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
-    bool usage;
+    bool usage, force, other; // other: the data are of another tokenizer, and that was allowed
 } eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
 
 static const cli_option options[] = {
@@ -36,6 +36,13 @@ static const cli_option options[] = {
      .argument = "FILE",
      .shown = "",
      .help = "in place of --data a text, read by a sliding window; - is standard input"},
+    {.name = "tokenizer",
+     .kind = CLI_STRING,
+     .value = &eval.tokenizer,
+     .argument = "DIR",
+     .shown = "the model's",
+     .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin: what cuts the "
+             "text, and what packed data must be of"},
     {.name = "", .kind = CLI_HEADING, .help = "With --data"},
     {.name = "split",
      .kind = CLI_STRING,
@@ -69,6 +76,11 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .value = &eval.usage,
      .help = "how evenly each sparse layer uses its memory; --json always says so"},
+    {.name = "force-tokenizer",
+     .kind = CLI_FLAG,
+     .value = &eval.force,
+     .help = "evaluate on data that were packed with another tokenizer than the model's too: what "
+             "comes out means nothing unless the ids mean the same"},
     {.name = "", .kind = CLI_HEADING, .help = "With --text"},
     {.name = "context",
      .kind = CLI_COUNT,
@@ -83,7 +95,8 @@ static const cli_option options[] = {
      .value = &eval.stride,
      .argument = "N",
      .shown = "half of --context",
-     .help = "tokens from one window to the next; fewer show the model more of what came before",
+     .help = "tokens from one window to the next, at most --context; fewer show the model more of "
+             "what came before",
      .low = 1,
      .high = 1e9},
     {.name = "max-tokens",
@@ -94,12 +107,6 @@ static const cli_option options[] = {
      .help = "read the first N tokens only",
      .low = 2,
      .high = 1e15},
-    {.name = "tokenizer",
-     .kind = CLI_STRING,
-     .value = &eval.tokenizer,
-     .argument = "DIR",
-     .shown = "the model's",
-     .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin"},
     CLI_BAD_TEXT_OPTION("replace|stop",
                         "where the text is not UTF-8: replace it by U+FFFD, counted, or stop"),
     {.name = "weights",
@@ -115,6 +122,26 @@ static bool eval_progress(void *user, int64_t done, int64_t total)
 {
     cli_progress_update(user, (double)done, (double)total, NULL);
     return !cli_stop_requested();
+}
+
+// Ids of another tokenizer are other words to the model.
+static sg_status eval_tokenizer(const cli_args *args, sg_context *context, const char *folder,
+                                sg_error *err)
+{
+    sg_tokenizer *tokenizer;
+    sg_status status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
+    if (status != SG_OK && eval.tokenizer != NULL) return status;
+    if (status != SG_OK) {
+        cli_warn(args, "whether the data are of the model's tokenizer cannot be told: %s",
+                 err->message);
+        return SG_OK;
+    }
+    status = sg_data_check_tokenizer(context, eval.data, tokenizer, err);
+    sg_tokenizer_free(tokenizer);
+    if (status != SG_ERR_MISMATCH || !eval.force) return status;
+    cli_warn(args, "%s: the figures below mean nothing to this model", err->message);
+    eval.other = true;
+    return SG_OK;
 }
 
 // *usage: free; NULL where nobody asks.
@@ -142,6 +169,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
             status = err->code = SG_ERR_MEMORY;
         }
     }
+    if (status == SG_OK) status = eval_tokenizer(args, context, folder, err);
     if (status == SG_OK) status = sg_data_open(eval.data, SG_VERIFY_AUTO, &data, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "seq");
@@ -189,14 +217,17 @@ static void eval_usage_text(const sg_usage *usage, int64_t count)
 static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_usage *usage,
                        int64_t lost)
 {
-    if (args->json)
-        return cli_print_json(
-            args, json_pack("{s:s, s:f, s:o, s:o, s:f, s:I, s:I, s:I, s:o}", "split", eval.split,
-                            "loss", r->loss, "perplexity", cli_json_number(r->perplexity),
-                            "perplexity_batch_mean", cli_json_number(r->perplexity_batch_mean),
-                            "accuracy", r->accuracy, "tokens", (json_int_t)r->tokens, "batches",
-                            (json_int_t)r->batches, "lost_bytes", (json_int_t)lost, "usage",
-                            eval_usage_json(usage, r->usage_count)));
+    if (args->json) {
+        json_t *object = json_pack(
+            "{s:s, s:f, s:o, s:o, s:f, s:I, s:I, s:I, s:o}", "split", eval.split, "loss", r->loss,
+            "perplexity", cli_json_number(r->perplexity), "perplexity_batch_mean",
+            cli_json_number(r->perplexity_batch_mean), "accuracy", r->accuracy, "tokens",
+            (json_int_t)r->tokens, "batches", (json_int_t)r->batches, "lost_bytes",
+            (json_int_t)lost, "usage", eval_usage_json(usage, r->usage_count));
+        if (object != NULL && eval.other)
+            json_object_set_new(object, "other_tokenizer", json_true());
+        return cli_print_json(args, object);
+    }
     printf("loss                   %.4f\n"
            "perplexity             %.4f\n"
            "perplexity_batch_mean  %.4f\n"
@@ -288,9 +319,9 @@ static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
 // An option given that the other kind of evaluation has; NULL: none.
 static const char *eval_stray(const cli_args *args)
 {
-    static const char *const of_data[] = {"split",   "batch-size", "micro-batch",
-                                          "batches", "usage",      NULL};
-    static const char *const of_text[] = {"context", "stride",   "max-tokens", "tokenizer",
+    static const char *const of_data[] = {"split", "batch-size",      "micro-batch", "batches",
+                                          "usage", "force-tokenizer", NULL};
+    static const char *const of_text[] = {"context", "stride",   "max-tokens",
                                           "weights", "bad-text", NULL};
     const char *const *name = eval.text != NULL ? of_data : of_text;
     while (*name != NULL && !cli_given(args, *name))

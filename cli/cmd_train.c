@@ -17,7 +17,7 @@ static struct {
     const char *only, *targets;
     int64_t rank;
     double alpha;
-    bool recompute, merge;
+    bool recompute, merge, force;
 } train = {.preset = "demo",
            .rows = "auto",
            .prompt = "",
@@ -66,6 +66,10 @@ static const cli_option options[] = {
      .argument = "MODEL",
      .shown = "",
      .help = "go on from a model in place of fresh weights: any that opens, or a run"},
+    {.name = "force-tokenizer",
+     .kind = CLI_FLAG,
+     .value = &train.force,
+     .help = "train --init on data that were packed with another tokenizer than the model's too"},
     {.name = "config",
      .kind = CLI_STRING,
      .value = &train.config,
@@ -487,6 +491,7 @@ static sg_status train_options(const cli_args *args, sg_context *context, sg_tra
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "%s", train.rows);
     o->spike_limit = train.spike;
     o->recompute = train.recompute;
+    o->force_tokenizer = train.force;
     o->lora_rank = train.rank;
     o->lora_alpha = train.alpha;
     o->lora_merge = train.merge;

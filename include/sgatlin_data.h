@@ -120,6 +120,11 @@ SG_API sg_status sg_data_open(const char *folder, sg_data_verify verify, sg_data
 SG_API void sg_data_free(sg_data *data);
 // Valid while `data` is.
 SG_API const sg_data_info *sg_data_get_info(const sg_data *data);
+// Whether the data in `folder` were packed with this tokenizer, or with one whose ids, as far as the data
+// have them, stand for the same tokens (a warning through the context's log, which may be NULL).
+// SG_ERR_MISMATCH names the first id that stands for another token.
+SG_API sg_status sg_data_check_tokenizer(sg_context *context, const char *folder,
+                                         const sg_tokenizer *tokenizer, sg_error *err);
 // One row of seq_len ids, each checked to be below the vocabulary size. May be called by several
 // threads at a time.
 SG_API sg_status sg_data_row(const sg_data *data, sg_split split, int64_t row, int32_t *ids,

@@ -17,6 +17,9 @@ typedef struct sg_train_options {
     // then, but for the ids of tokens, which are the data's, and ffn_balance_loss, ffn_z_loss and
     // ffn_capacity_factor; the data may have fewer tokens in its vocabulary and shorter sequences.
     char init[4096];
+    // Data that were packed with another tokenizer than that of `init` are refused unless this says so
+    // (a warning then): what is trained has the data's tokenizer.
+    bool force_tokenizer;
     uint64_t seed;      // of weights and data order
     int64_t batch_size; // sequences of one step
     int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size

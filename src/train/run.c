@@ -78,6 +78,7 @@ static sg_status run_open_data(run *r, sg_error *err)
     SG_TRY(sg_data_open(r->settings.data_folder, SG_VERIFY_AUTO, &r->data, err));
     SG_TRY(sg_run_settings_hash_data(&r->settings, err));
     SG_TRY(sg_run_options_complete(&r->settings.options, r->data, r->settings.data_folder, err));
+    SG_TRY(sg_run_init_tokenizer(r->context, &r->settings, err));
     const sg_data_info *info = sg_data_get_info(r->data);
     int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     SG_TRY(sg_config_cost(&r->settings.options.config, info->seq_len, micro,

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+
 // What is the data's or of training, and changes no weight.
 static bool init_may_differ(const char *field)
 {
@@ -56,6 +58,30 @@ static sg_status init_check(const sg_model_file *file, sg_run_settings *s, sg_er
     return sg_fail(err, SG_ERR_MISMATCH,
                    "%s: the checksum of its weights is %s, but the run began with those of %s",
                    s->options.init, hash, s->init_hash);
+}
+
+sg_status sg_run_init_tokenizer(sg_context *context, const sg_run_settings *s, sg_error *err)
+{
+    sg_tokenizer *tokenizer;
+    sg_error problem = {0};
+    if (s->options.init[0] == '\0') return SG_OK;
+    sg_status status = sg_tokenizer_open(s->options.init, &tokenizer, &problem);
+    if (status == SG_ERR_MEMORY) return sg_fail(err, status, "%s", problem.message);
+    if (status != SG_OK) {
+        sg_log(context, SG_LOG_WARNING,
+               "whether the data are of the model's tokenizer cannot be told: %s", problem.message);
+        return SG_OK;
+    }
+    status = sg_data_check_tokenizer(context, s->data_folder, tokenizer, err);
+    sg_tokenizer_free(tokenizer);
+    if (status != SG_ERR_MISMATCH) return status;
+    snprintf(problem.message, sizeof problem.message, "%s", err->message);
+    if (!s->options.force_tokenizer)
+        return sg_fail(err, status, "%s; --force-tokenizer trains on them all the same",
+                       problem.message);
+    sg_log(context, SG_LOG_WARNING, "%s; what is trained will have the data's tokenizer",
+           problem.message);
+    return SG_OK;
 }
 
 sg_status sg_run_init_open(sg_context *context, sg_run_settings *s, bool copy, sg_model **model,

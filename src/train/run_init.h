@@ -11,4 +11,9 @@
 sg_status sg_run_init_open(sg_context *context, sg_run_settings *settings, bool copy,
                            sg_model **model, sg_error *err);
 
+// Whether the data were packed with the tokenizer of options.init, if there is one: SG_ERR_MISMATCH, or a
+// warning with options.force_tokenizer; a warning too where the model has no tokenizer to ask.
+sg_status sg_run_init_tokenizer(sg_context *context, const sg_run_settings *settings,
+                                sg_error *err);
+
 #endif

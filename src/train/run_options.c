@@ -242,6 +242,7 @@ static const option_slot option_slots[] = {
     OPTION_LATER(OPTION_INT, lora_rank),
     OPTION_LATER(OPTION_NUMBER, lora_alpha),
     OPTION_LATER(OPTION_BOOL, lora_merge),
+    OPTION_LATER(OPTION_BOOL, force_tokenizer),
 };
 
 enum { option_slot_count = sizeof option_slots / sizeof *option_slots };

@@ -332,12 +332,57 @@ static void test_refusals(void **state)
     tiny_disk_free(fs);
 }
 
+// The model's own tokenizer is that of the data, or another with as many tokens.
+static void put_tokenizer(bool other)
+{
+    char *text;
+    size_t bytes;
+    sg_error err = {0};
+    must(sg_file_read(TINY_CONCAT "/tokenizer.json", 1 << 24, &text, &bytes, &err), &err);
+    char *e = strstr(text, "\"e\": "), *t = strstr(text, "\"t\": "); // ids of two letters
+    assert_true(e != NULL && t != NULL);
+    if (other) e[1] = 't';
+    if (other) t[1] = 'e';
+    must(sg_file_write_atomic(BASE "/tokenizer.json", text, bytes, &err), &err);
+    sg_free(text);
+}
+
+static void test_other_tokenizer(void **state)
+{
+    (void)state;
+    sg_train_options o;
+    tiny_life life = {0};
+    memory_fs *fs = base_disk("glu", &o);
+    put_tokenizer(false);
+    tiny_must(&life, "/same", &o);
+    assert_int_equal(life.warnings, 0);
+    put_tokenizer(true);
+    expect_refused(&life, &o, SG_ERR_MISMATCH, "packed with another tokenizer than the model's");
+    assert_non_null(strstr(life.err.message, "--force-tokenizer"));
+    o.force_tokenizer = true;
+    tiny_must(&life, "/forced", &o);
+    assert_int_equal(life.warnings, 1);
+    assert_non_null(strstr(life.log, "will have the data's tokenizer"));
+    // Other bytes, the same tokens: nothing is wrong with the ids.
+    sg_error err = {0};
+    sg_writer *writer;
+    put_tokenizer(false);
+    must(sg_writer_open(BASE "/tokenizer.json", SG_FS_APPEND, &writer, &err), &err);
+    sg_writer_put(writer, "\n", 1);
+    must(sg_writer_close(writer, true, &err), &err);
+    o.force_tokenizer = false;
+    tiny_must(&life, "/bytes", &o);
+    assert_int_equal(life.warnings, 1);
+    assert_non_null(strstr(life.log, "all tokens are the same"));
+    tiny_disk_free(fs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begins_there),  cmocka_unit_test(test_exact),
         cmocka_unit_test(test_other_weights), cmocka_unit_test(test_adapters_apart),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_other_tokenizer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
