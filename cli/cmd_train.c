@@ -153,8 +153,9 @@ static const cli_option options[] = {
      .value = &train.schedule,
      .argument = "NAME",
      .shown = "sqrt",
-     .help = "constant, sqrt, linear or cosine, after the warm-up",
-     .choices = "constant|sqrt|linear|cosine"},
+     .help =
+         "constant, sqrt, linear, cosine or cosine_reference, after the warm-up (docs/MODEL.md)",
+     .choices = "constant|sqrt|linear|cosine|cosine_reference"},
     {.name = "warmup-steps",
      .kind = CLI_COUNT,
      .value = &train.warmup,

@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+// The most steps a run can have.
+#define SG_TRAIN_STEPS_MAX INT64_C(1000000000000)
+
 // All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
 // and epochs is above 0: it sets the number of steps n.
 typedef struct sg_train_options {
@@ -28,7 +31,7 @@ typedef struct sg_train_options {
     // "lazy" when they are read again, by all they have missed, so that a step costs what it reads;
     // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has more.
     char optimizer_rows[16];
-    char schedule[16]; // constant, sqrt, linear, cosine
+    char schedule[24]; // constant, sqrt, linear, cosine, cosine_reference
     int64_t warmup_steps;
     double warmup_share;      // the warm-up takes at most this share of all steps, 0 to 1
     double decay_fraction;    // of all steps, for sqrt and linear
@@ -40,11 +43,13 @@ typedef struct sg_train_options {
     double spike_limit;       // skip an update whose loss is this many nats above the running mean;
                               // 0: never
     int64_t log_every;        // steps between records; 0: chosen
-    int64_t checkpoint_every; // steps; 0: at the end only
-    int64_t keep_last;        // checkpoints kept besides the best
-    int64_t eval_every;       // steps between evaluations; 0: at the end only
-    int64_t eval_sequences;   // of the validation split, for those; 0: all
-    int64_t sample_every;     // steps between samples; 0: none
+    int64_t checkpoint_every; // steps between checkpoints; 0: by time and at the end only
+    double
+        checkpoint_minutes; // of work between checkpoints, besides; 0: never. No bit depends on it
+    int64_t keep_last;      // checkpoints kept besides the best
+    int64_t eval_every;     // steps between evaluations; 0: at the end only
+    int64_t eval_sequences; // of the validation split, for those; 0: all
+    int64_t sample_every;   // steps between samples; 0: none
     char sample_prompt[256];
     // What the tables of a sparse memory are read in, forward and for the gradient of the input:
     // SG_WEIGHTS_BF16 keeps a bf16 copy, rounded anew after each update; gradients go straight
@@ -117,10 +122,24 @@ SG_API sg_status sg_train(sg_context *context, const char *run, const char *data
                           sg_train_result *result, sg_error *err);
 // Goes on with a run from its newest intact checkpoint, or from the start when it has none: a model
 // that it began from must then still have the same weights (SG_ERR_MISMATCH). data: NULL for the
-// folder the run began with. A finished run only reports its result.
+// folder the run began with. A finished run only reports its result, or restores a model that it lost from
+// its last checkpoint. Other kernels than it began with are a warning, and recorded in run.json.
 SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
                                  const sg_train_hooks *hooks, sg_train_result *result,
                                  sg_error *err);
+// A field of the options by its name in run.json ("lr", "steps"), and its new value as text.
+typedef struct sg_train_change {
+    const char *field, *value;
+} sg_train_change;
+// Goes on with a run otherwise than it began, or beyond its end (more steps): the schedule is from then on
+// that of the new options. What was changed is recorded in run.json ("changes": step, field, old, new), and
+// to the bit the run is the same as one that was changed alike at the same step. The budget, lr, schedule,
+// warmup_steps, decay_fraction, clip, spike_limit, grad_accum, recompute and what is watched and saved can
+// be changed; all else is SG_ERR_ARGUMENT, which lists them.
+SG_API sg_status sg_train_resume_changed(sg_context *context, const char *run, const char *data,
+                                         const sg_train_change *changes, size_t count,
+                                         const sg_train_hooks *hooks, sg_train_result *result,
+                                         sg_error *err);
 // The folder to open as a model: `path` itself, or, for a run that is still under way, its newest
 // intact checkpoint. folder has room for `capacity` bytes.
 SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,

@@ -61,6 +61,7 @@ struct memory_fs {
     size_t handle_count;
     int maps;
     int64_t operations, fail_at, cut_at, limit;
+    bool limit_seen;
     int64_t live; // library allocations when the test began
     int fail_error;
     bool fail_on;
@@ -496,6 +497,16 @@ static int fs_lock(void *user, int number)
     return 0;
 }
 
+// A question, which is no operation: nothing changes, and who gets no answer does without.
+static int64_t fs_free_space(void *user, const char *path)
+{
+    const memory_fs *fs = user;
+    (void)path;
+    if (fs->limit < 0 || !fs->limit_seen) return INT64_MAX;
+    const int64_t used = memory_fs_used(fs);
+    return used < fs->limit ? fs->limit - used : 0;
+}
+
 // ---- making, copying, crashing ----------------------------------------------------------------
 
 static memory_fs *fs_bare(void)
@@ -521,6 +532,7 @@ static memory_fs *fs_bare(void)
         .map = fs_map,
         .unmap = fs_unmap,
         .lock = fs_lock,
+        .free_space = fs_free_space,
     };
     return fs;
 }
@@ -676,6 +688,11 @@ void memory_fs_fail(memory_fs *fs, int64_t n, int error, bool from_then_on)
     fs->fail_at = n;
     fs->fail_error = error;
     fs->fail_on = from_then_on;
+}
+
+void memory_fs_show_limit(memory_fs *fs, bool seen)
+{
+    fs->limit_seen = seen;
 }
 
 void memory_fs_limit(memory_fs *fs, int64_t bytes)

@@ -19,12 +19,14 @@ bool memory_fs_end(memory_fs *fs);
 // For sg_fs_set; lives as long as fs.
 const sg_fs *memory_fs_table(memory_fs *fs);
 
-// Operations since it was made (or cloned). All of the table count but unmap.
+// Operations since it was made (or cloned). All of the table count but unmap and free_space.
 int64_t memory_fs_operations(const memory_fs *fs);
 // Makes operation number n (from 0) fail with an errno, once or together with all after it.
 void memory_fs_fail(memory_fs *fs, int64_t n, int error, bool from_then_on);
 // Bytes that fit in all files together; writes beyond are cut short, then fail with ENOSPC.
 void memory_fs_limit(memory_fs *fs, int64_t bytes);
+// Whether the limit is seen by those who ask for free space, as that of a disk is and a quota is not.
+void memory_fs_show_limit(memory_fs *fs, bool seen);
 // Operations before number n happen; n and all after it fail with EIO.
 void memory_fs_cut_power(memory_fs *fs, int64_t n);
 

@@ -26,6 +26,22 @@ static sg_status file_fail(sg_error *err, const char *verb, const char *path,
 
 // ---- reading ----------------------------------------------------------------------------------
 
+int64_t sg_file_free_space(const char *path)
+{
+    const sg_fs *fs = sg_fs_get();
+    char at[SG_PATH_MAX];
+    if (strlen(path) >= sizeof at) return INT64_MAX;
+    memcpy(at, path, strlen(path) + 1);
+    for (;;) { // the nearest folder that is there
+        const int64_t bytes = fs->free_space(fs->user, at);
+        if (bytes >= 0) return bytes;
+        if (bytes != -ENOENT || strcmp(at, ".") == 0 || strcmp(at, "/") == 0) return INT64_MAX;
+        char folder[SG_PATH_MAX];
+        sg_path_folder(folder, sizeof folder, at);
+        memcpy(at, folder, strlen(folder) + 1);
+    }
+}
+
 sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();

@@ -46,6 +46,8 @@ typedef struct sg_fs {
     void (*unmap)(void *user, const void *view, size_t bytes);
     // Takes an exclusive lock that ends with close(handle); -EWOULDBLOCK when somebody has it.
     int (*lock)(void *user, int handle);
+    // Bytes that may still be written where `path` is, which must be there.
+    int64_t (*free_space)(void *user, const char *path);
 } sg_fs;
 
 // The system's own file operations.
@@ -77,6 +79,8 @@ sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err);
 // Tells "is not there" (SG_ERR_NOT_FOUND) from "cannot be looked at" (SG_ERR_IO), as the two above
 // do not.
 sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err);
+// Bytes free on the disk where `path` is or would be made. INT64_MAX: the system does not say.
+int64_t sg_file_free_space(const char *path);
 // Size and checksum (sg_hash) of a whole file, read rather than mapped: a failing disk is an error
 // here, not a signal.
 sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_error *err);

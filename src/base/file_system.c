@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static int fs_result(int result)
@@ -178,6 +179,16 @@ static int fs_lock(void *user, int handle)
     return fs_result(flock(handle, LOCK_EX | LOCK_NB));
 }
 
+static int64_t fs_free_space(void *user, const char *path)
+{
+    (void)user;
+    struct statvfs disk;
+    if (statvfs(path, &disk) != 0) return -errno;
+    const uint64_t block = disk.f_frsize ? disk.f_frsize : disk.f_bsize;
+    if (block > 0 && disk.f_bavail > (uint64_t)INT64_MAX / block) return INT64_MAX;
+    return (int64_t)(disk.f_bavail * block);
+}
+
 static const sg_fs fs_system = {
     .open = fs_open,
     .read = fs_read,
@@ -196,6 +207,7 @@ static const sg_fs fs_system = {
     .map = fs_map,
     .unmap = fs_unmap,
     .lock = fs_lock,
+    .free_space = fs_free_space,
 };
 
 static _Atomic(const sg_fs *) fs_current = &fs_system;

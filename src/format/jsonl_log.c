@@ -1,5 +1,6 @@
-// See jsonl_log.h. What is cut off at opening is only ever the end of the file: records are written
-// in the order of steps, so the ones to keep come first.
+// See jsonl_log.h. Records are written in the order of steps, so the ones to keep come first, and what
+// goes at opening is cut off the end of the file; only where something else became of it is it written
+// anew.
 #include "format/jsonl_log.h"
 
 #include <string.h>
@@ -13,46 +14,77 @@ struct sg_jsonl_log {
     int64_t before; // bytes that were there when it was opened
 };
 
-// Whether a record is one to keep; a line that is no JSON object is not.
-static sg_status jsonl_keep(const char *path, const char *line, size_t bytes, int64_t last_step,
-                            bool *keep, sg_error *err)
+typedef enum jsonl_line { JSONL_KEEP, JSONL_LATER, JSONL_DAMAGED } jsonl_line;
+
+// What a line is: a record to keep, one of a later step, or no JSON object with a step or without.
+static sg_status jsonl_look(const char *path, const char *line, size_t bytes, int64_t last_step,
+                            jsonl_line *kind, sg_error *err)
 {
     json_t *record;
-    *keep = false;
+    *kind = JSONL_DAMAGED;
     sg_status status = sg_json_parse(line, bytes, path, &record, err);
     if (status == SG_ERR_FORMAT) return SG_OK;
     SG_TRY(status);
     const json_t *step = json_object_get(record, "step");
-    if (json_is_object(record))
-        *keep =
-            step == NULL || (json_is_number(step) && json_number_value(step) <= (double)last_step);
+    if (json_is_object(record) && (step == NULL || json_is_number(step)))
+        *kind =
+            step == NULL || json_number_value(step) <= (double)last_step ? JSONL_KEEP : JSONL_LATER;
     json_decref(record);
     return SG_OK;
 }
 
-// Bytes of the part to keep of `data`.
+typedef struct jsonl_plan {
+    size_t kept;     // bytes up to the end of the last record to keep
+    bool holes;      // and not all before that is to be kept
+    int64_t damaged; // lines there that are no record
+} jsonl_plan;
+
+// With a writer all lines to keep are put into it.
 static sg_status jsonl_scan(const char *path, const char *data, size_t bytes, int64_t last_step,
-                            size_t *kept, sg_error *err)
+                            sg_writer *writer, jsonl_plan *plan, sg_error *err)
 {
-    *kept = 0;
-    size_t line = 0, dropped = 0; // number of the line, and of the first one to drop
+    *plan = (jsonl_plan){0};
+    int64_t dropped = 0, damaged = 0; // since the last record to keep
     for (size_t at = 0; at < bytes;) {
         const char *end = memchr(data + at, '\n', bytes - at);
         if (end == NULL) break;
         size_t next = (size_t)(end - data) + 1;
-        bool keep;
-        line++;
-        SG_TRY(jsonl_keep(path, data + at, next - 1 - at, last_step, &keep, err));
-        if (keep && dropped != 0)
-            return sg_fail(err, SG_ERR_FORMAT,
-                           "%s: line %zu: found damage or a step after %lld, expected neither "
-                           "before line %zu",
-                           path, dropped, (long long)last_step, line);
-        if (keep) *kept = next;
-        if (!keep && dropped == 0) dropped = line;
+        jsonl_line kind;
+        SG_TRY(jsonl_look(path, data + at, next - 1 - at, last_step, &kind, err));
+        dropped += kind != JSONL_KEEP;
+        damaged += kind == JSONL_DAMAGED;
+        if (kind == JSONL_KEEP) {
+            plan->kept = next;
+            plan->holes = plan->holes || dropped > 0;
+            plan->damaged += damaged;
+            dropped = damaged = 0;
+            if (writer != NULL) sg_writer_put(writer, data + at, next - at);
+        }
         at = next;
     }
     return SG_OK;
+}
+
+// The same file without what is not to be kept; *bytes is its new size.
+static sg_status jsonl_write_anew(const char *path, int64_t last_step, int64_t *bytes,
+                                  sg_error *err)
+{
+    char *text;
+    size_t size;
+    sg_writer *writer;
+    jsonl_plan plan;
+    SG_TRY(sg_file_read(path, SIZE_MAX - 1, &text, &size, err));
+    sg_status status = sg_writer_open_beside(path, &writer, err);
+    if (status == SG_OK) {
+        status = jsonl_scan(path, text, size, last_step, writer, &plan, err);
+        *bytes = sg_writer_bytes(writer);
+        if (status == SG_OK)
+            status = sg_writer_replace(writer, path, err);
+        else
+            sg_writer_withdraw(writer);
+    }
+    sg_free(text);
+    return status;
 }
 
 static sg_status jsonl_cut(const char *path, int64_t bytes, sg_error *err)
@@ -92,19 +124,25 @@ static sg_status jsonl_append_to(const char *path, int64_t before, sg_jsonl_log 
     return status;
 }
 
-sg_status sg_jsonl_log_open(const char *path, int64_t last_step, sg_jsonl_log **out, sg_error *err)
+sg_status sg_jsonl_log_open(const char *path, int64_t last_step, sg_jsonl_log **out,
+                            int64_t *damaged, sg_error *err)
 {
     *out = NULL;
     sg_map map = {0};
-    size_t kept = 0;
+    jsonl_plan plan = {0};
     sg_status status = sg_map_open(path, &map, err);
     if (status == SG_OK && map.bytes > 0)
-        status = jsonl_scan(path, (const char *)map.data, map.bytes, last_step, &kept, err);
-    bool cut = kept < map.bytes;
+        status = jsonl_scan(path, (const char *)map.data, map.bytes, last_step, NULL, &plan, err);
+    const bool cut = plan.kept < map.bytes;
+    int64_t kept = (int64_t)plan.kept;
     sg_map_close(&map);
-    if (status == SG_OK && cut) status = jsonl_cut(path, (int64_t)kept, err);
+    if (status == SG_OK && plan.holes)
+        status = jsonl_write_anew(path, last_step, &kept, err);
+    else if (status == SG_OK && cut)
+        status = jsonl_cut(path, kept, err);
     if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
-    return jsonl_append_to(path, (int64_t)kept, out, err);
+    if (damaged != NULL) *damaged = plan.damaged;
+    return jsonl_append_to(path, kept, out, err);
 }
 
 sg_status sg_jsonl_log_open_at(const char *path, int64_t bytes, sg_jsonl_log **out, sg_error *err)

@@ -1,7 +1,4 @@
-// The manifest is JSON; its own checksum is taken over the compact text of the object without the
-// member "checksum", which parsing and writing again reproduce (jansson keeps the order of keys and
-// writes 17 digits of a number), so white space is free and everything that means something is
-// covered.
+// The manifest is sealed JSON (json_seal.h): a checksum of itself beside those of the files.
 #include "format/manifest.h"
 
 #include <inttypes.h>
@@ -10,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "format/json.h"
+#include "format/json_seal.h"
 
 enum { manifest_limit = 64 << 20 };
 static const char manifest_name[] = "manifest.json";
@@ -73,43 +70,6 @@ sg_status sg_manifest_add(sg_manifest *manifest, const char *name, int64_t bytes
 
 // ---- reading ----------------------------------------------------------------------------------
 
-// 16 lower-case hexadecimal digits.
-static bool manifest_parse_hash(const char *text, uint64_t *hash)
-{
-    if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16) return false;
-    return sscanf(text, "%16" SCNx64, hash) == 1;
-}
-
-static sg_status manifest_hash(const json_t *object, const char *name, uint64_t *hash,
-                               sg_error *err)
-{
-    char *text;
-    sg_status status = sg_json_text(object, false, &text, err);
-    if (status != SG_OK) return sg_fail_context(err, status, "%s", name);
-    *hash = sg_hash(text, strlen(text));
-    sg_free(text);
-    return SG_OK;
-}
-
-// Compares the member "checksum" with the rest of `root`, and removes it.
-static sg_status manifest_check_self(json_t *root, const char *name, sg_error *err)
-{
-    const char *text;
-    uint64_t said, found;
-    SG_TRY(sg_json_get_string(root, name, "checksum", true, &text, err));
-    if (!manifest_parse_hash(text, &said))
-        return sg_fail(err, SG_ERR_FORMAT,
-                       "%s: \"checksum\": found \"%.40s\", expected 16 hexadecimal digits", name,
-                       text);
-    json_object_del(root, "checksum");
-    SG_TRY(manifest_hash(root, name, &found, err));
-    if (found != said)
-        return sg_fail(err, SG_ERR_FORMAT,
-                       "%s: damaged: its checksum is %016" PRIx64 ", expected %016" PRIx64, name,
-                       found, said);
-    return SG_OK;
-}
-
 static sg_status manifest_parse_files(sg_manifest *manifest, const json_t *files, const char *name,
                                       sg_error *err)
 {
@@ -123,7 +83,7 @@ static sg_status manifest_parse_files(sg_manifest *manifest, const json_t *files
         SG_TRY(sg_json_get_string(entry, name, "name", true, &file, err));
         SG_TRY(sg_json_get_int(entry, name, "bytes", true, 0, INT64_MAX, &bytes, err));
         SG_TRY(sg_json_get_string(entry, name, "xxh3", true, &text, err));
-        if (!manifest_parse_hash(text, &hash))
+        if (!sg_json_hash_parse(text, &hash))
             return sg_fail(err, SG_ERR_FORMAT,
                            "%s: \"xxh3\": found \"%.40s\", expected 16 hexadecimal digits", name,
                            text);
@@ -144,7 +104,7 @@ static sg_status manifest_parse_root(json_t *root, const char *name, sg_manifest
     if (version != SG_MANIFEST_VERSION)
         return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: \"version\": found %lld, expected %d", name,
                        (long long)version, SG_MANIFEST_VERSION);
-    SG_TRY(manifest_check_self(root, name, err));
+    SG_TRY(sg_json_check_seal(root, name, err));
     SG_TRY(sg_json_get_int(root, name, "step", true, 0, INT64_MAX, &step, err));
     SG_TRY(sg_json_get_array(root, name, "files", true, &files, err));
     SG_TRY(sg_json_get_object(root, name, "state", true, &state, err));
@@ -224,11 +184,7 @@ sg_status sg_manifest_write(const sg_manifest *manifest, const char *folder, sg_
     sg_json_setup();
     json_t *root = manifest_build(manifest);
     if (root == NULL) return manifest_memory(path, err);
-    uint64_t hash;
-    bool ok = true;
-    sg_status status = manifest_hash(root, path, &hash, err);
-    if (status == SG_OK) manifest_put_hash(&ok, root, "checksum", hash);
-    if (!ok) status = manifest_memory(path, err);
+    sg_status status = sg_json_seal(root, path, err);
     if (status == SG_OK) status = sg_json_text(root, true, &text, err);
     json_decref(root);
     SG_TRY(status);

@@ -14,49 +14,21 @@
 #include "base/log.h"
 #include "format/json.h"
 #include "kernel/gemm.h"
-#include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/run_init.h"
-#include "train/run_log.h"
 #include "train/run_options.h"
-#include "train/run_settings.h"
+#include "train/run.h"
 #include "train/run_state.h"
 #include "train/trained.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
 
-enum { run_json_limit = 16 << 20, run_tokenizer_limit = 512 << 20, run_sample_tokens = 64 };
-
-typedef struct run {
-    sg_context *context;
-    const char *folder;
-    const sg_train_hooks *hooks;
-    sg_run_settings settings;
-    sg_data *data;
-    sg_cost cost;
-    int64_t steps;
-    int64_t trained, parameters; // weights
-    sg_run_lock *lock;
-    char *tokenizer_text;
-    size_t tokenizer_bytes;
-    sg_tokenizer *tokenizer; // for samples; NULL without
-    sg_trainer trainer;
-    bool trainer_open;
-    sg_run_log log;
-    sg_usage *usage;                // of the last evaluation, (layers)
-    int64_t resumed_from;           // -1: this process began at step 0
-    int64_t saved_step;             // of the newest checkpoint, -1: none
-    double started, seconds_before; // of this life, and of those before
-    double rate_time;               // for the rate of late
-    int64_t rate_step;
-    double tokens_per_second, flops_per_second, val_loss;
-    bool stop;
-} run;
+enum { run_tokenizer_limit = 512 << 20, run_sample_tokens = 64 };
 
 // ---- opening ----------------------------------------------------------------------------------
 
 // A prompt that does not fit is to be known now and not at the first sample.
-static sg_status run_check_prompt(const run *r, sg_error *err)
+static sg_status run_check_prompt(const sg_training *r, sg_error *err)
 {
     const char *prompt = r->settings.options.sample_prompt;
     int32_t *ids;
@@ -72,7 +44,7 @@ static sg_status run_check_prompt(const run *r, sg_error *err)
                    (long long)r->settings.options.config.max_position_embeddings);
 }
 
-static sg_status run_open_data(run *r, sg_error *err)
+sg_status sg_training_open_data(sg_training *r, sg_error *err)
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_data_open(r->settings.data_folder, SG_VERIFY_AUTO, &r->data, err));
@@ -98,15 +70,35 @@ static sg_status run_open_data(run *r, sg_error *err)
     return run_check_prompt(r, err);
 }
 
-static sg_status run_restore(run *r, const sg_checkpoint *checkpoint, sg_error *err)
+// What a state says must be what a run of these options comes to.
+static sg_status run_check_state(const sg_training *r, const sg_checkpoint *checkpoint,
+                                 sg_error *err)
+{
+    const sg_train_state *s = &r->trainer.state;
+    const int64_t batch = r->settings.options.batch_size;
+    const char *name = sg_checkpoint_folder(checkpoint);
+    if (s->step > r->steps)
+        return sg_fail(err, SG_ERR_MISMATCH, "%s: is of step %lld, but the run has %lld", name,
+                       (long long)s->step, (long long)r->steps);
+    if (s->step != sg_checkpoint_step(checkpoint))
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"step\": found %lld, expected %lld", name,
+                       (long long)s->step, (long long)sg_checkpoint_step(checkpoint));
+    if (s->position != s->step * batch)
+        return sg_fail(err, SG_ERR_FORMAT,
+                       "%s: \"position\": found %lld, expected %lld rows of %lld steps", name,
+                       (long long)s->position, (long long)(s->step * batch), (long long)s->step);
+    if ((double)s->tokens > (double)s->position * (double)r->trainer.length)
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"tokens\": found %lld, expected at most %.0f",
+                       name, (long long)s->tokens, (double)s->position * (double)r->trainer.length);
+    return SG_OK;
+}
+
+static sg_status run_restore(sg_training *r, const sg_checkpoint *checkpoint, sg_error *err)
 {
     const sg_safetensors *moments;
     SG_TRY(sg_train_state_parse(sg_checkpoint_state(checkpoint), sg_checkpoint_folder(checkpoint),
                                 &r->trainer.state, err));
-    if (r->trainer.state.step > r->steps)
-        return sg_fail(err, SG_ERR_MISMATCH, "%s: is of step %lld, but the run has %lld",
-                       sg_checkpoint_folder(checkpoint), (long long)r->trainer.state.step,
-                       (long long)r->steps);
+    SG_TRY(run_check_state(r, checkpoint, err));
     SG_TRY(sg_checkpoint_group(checkpoint, "optimizer.safetensors", &moments, err));
     sg_status status =
         sg_optimizer_restore(r->trainer.optimizer, moments, r->trainer.state.updates, err);
@@ -115,7 +107,7 @@ static sg_status run_restore(run *r, const sg_checkpoint *checkpoint, sg_error *
     return sg_trainer_seek(&r->trainer, err);
 }
 
-static sg_status run_open_model(run *r, const sg_checkpoint *checkpoint, sg_model **model,
+static sg_status run_open_model(sg_training *r, const sg_checkpoint *checkpoint, sg_model **model,
                                 sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;
@@ -130,7 +122,7 @@ static sg_status run_open_model(run *r, const sg_checkpoint *checkpoint, sg_mode
     return sg_model_from_file(r->context, &o->config, weights, model, err);
 }
 
-static sg_status run_choose(const run *r, const sg_checkpoint *checkpoint, sg_model *model,
+static sg_status run_choose(const sg_training *r, const sg_checkpoint *checkpoint, sg_model *model,
                             sg_error *err)
 {
     const sg_safetensors *weights;
@@ -141,7 +133,7 @@ static sg_status run_choose(const run *r, const sg_checkpoint *checkpoint, sg_mo
 }
 
 // The trainer, from a checkpoint or (NULL) from what the run begins with.
-static sg_status run_open_trainer(run *r, const sg_checkpoint *checkpoint, sg_error *err)
+sg_status sg_training_open_trainer(sg_training *r, const sg_checkpoint *checkpoint, sg_error *err)
 {
     sg_model *model;
     SG_TRY(run_open_model(r, checkpoint, &model, err));
@@ -161,7 +153,7 @@ static sg_status run_open_trainer(run *r, const sg_checkpoint *checkpoint, sg_er
     return checkpoint ? run_restore(r, checkpoint, err) : SG_OK;
 }
 
-static void run_close(run *r)
+void sg_training_close(sg_training *r)
 {
     sg_run_log_close(&r->log);
     sg_free(r->usage);
@@ -172,88 +164,9 @@ static void run_close(run *r)
     sg_run_lock_release(r->lock);
 }
 
-// ---- saving -----------------------------------------------------------------------------------
-
-static double run_seconds(const run *r)
-{
-    return r->seconds_before + sg_clock_seconds() - r->started;
-}
-
-// What a checkpoint has of the model: all of it, or its adapters.
-typedef struct run_model_part {
-    const char *weights_file, *config_file;
-    size_t count;
-    sg_tensor_view *views;
-    char *config;
-} run_model_part;
-
-static sg_status run_model_part_of(const run *r, run_model_part *part, sg_error *err)
-{
-    const sg_model *m = r->trainer.model;
-    const bool adapters = m->adapters != NULL;
-    const sg_adapter_form form = sg_trained_form(&r->settings.options);
-    *part = (run_model_part){.weights_file = adapters ? SG_ADAPTER_WEIGHTS : "model.safetensors",
-                             .config_file = adapters ? SG_ADAPTER_CONFIG : "config.json",
-                             .count = adapters ? sg_adapter_tensors(m) : m->params.count};
-    part->views = sg_alloc_array(part->count, sizeof *part->views);
-    if (part->views == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
-    if (adapters) {
-        sg_adapter_views(m, part->views);
-        return sg_adapter_config_text(m, &form, &part->config, err);
-    }
-    sg_model_views(m, part->views);
-    return sg_model_config_text(m, &part->config, err);
-}
-
-static sg_status run_checkpoint_files(run *r, const run_model_part *part, sg_error *err)
-{
-    size_t states;
-    const sg_tensor_view *optimizer = sg_optimizer_state(r->trainer.optimizer, &states);
-    json_t *state = sg_train_state_json(&r->trainer.state);
-    if (state == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a checkpoint");
-    const sg_tensor_group groups[] = {{part->weights_file, part->views, part->count},
-                                      {"optimizer.safetensors", optimizer, states}};
-    const sg_named_bytes files[] = {{part->config_file, part->config, strlen(part->config)},
-                                    {"tokenizer.json", r->tokenizer_text, r->tokenizer_bytes}};
-    sg_checkpoint_content content = {.step = r->trainer.state.step,
-                                     .groups = groups,
-                                     .group_count = 2,
-                                     .files = files,
-                                     .file_count = 2,
-                                     .state = state};
-    sg_status status = sg_checkpoint_save(r->folder, &content, err);
-    json_decref(state);
-    return status;
-}
-
-static sg_status run_event(run *r, sg_train_event_kind kind, const char *text);
-
-static sg_status run_prune(const run *r, sg_error *err)
-{
-    return sg_checkpoint_prune(r->folder, r->saved_step, (int)r->settings.options.keep_last,
-                               r->trainer.state.best_step, err);
-}
-
-static sg_status run_save_checkpoint(run *r, sg_error *err)
-{
-    sg_train_state *s = &r->trainer.state;
-    if (r->saved_step == s->step) return SG_OK;
-    run_model_part part;
-    s->seconds = run_seconds(r);
-    SG_TRY(sg_run_log_sync(&r->log, err));
-    sg_status status = run_model_part_of(r, &part, err);
-    if (status == SG_OK) status = run_checkpoint_files(r, &part, err);
-    sg_free(part.views);
-    sg_free(part.config);
-    if (status != SG_OK) return status;
-    r->saved_step = s->step;
-    SG_TRY(run_prune(r, err));
-    return run_event(r, SG_EVENT_CHECKPOINT, NULL);
-}
-
 // ---- talking ----------------------------------------------------------------------------------
 
-static sg_status run_event(run *r, sg_train_event_kind kind, const char *text)
+sg_status sg_training_event(sg_training *r, sg_train_event_kind kind, const char *text)
 {
     if (r->hooks == NULL || r->hooks->event == NULL) return SG_OK;
     sg_train_event event = {.kind = kind,
@@ -271,7 +184,7 @@ static sg_status run_event(run *r, sg_train_event_kind kind, const char *text)
     return SG_OK;
 }
 
-static void run_rate(run *r)
+static void run_rate(sg_training *r)
 {
     double now = sg_clock_seconds(), span = now - r->rate_time;
     if (span < 0.5 && r->tokens_per_second > 0) return;
@@ -285,20 +198,18 @@ static void run_rate(run *r)
     r->rate_step = r->trainer.state.step;
 }
 
-static sg_status run_log(run *r, sg_error *err)
+static sg_status run_log(sg_training *r, sg_error *err)
 {
     const sg_trainer *t = &r->trainer;
-    int64_t every = r->settings.options.log_every ? r->settings.options.log_every
-                    : r->steps > 200              ? 10
-                                                  : 1;
+    int64_t every = r->settings.options.log_every ? r->settings.options.log_every : 1;
     int64_t step = t->state.step;
     if (step % every != 0 && step != r->steps && step != 1) return SG_OK;
     double flops = 3 * r->cost.forward_flops_per_sequence * (double)r->settings.options.batch_size;
     json_t *record =
-        json_pack("{s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f}", "step", (json_int_t)step, "loss",
+        json_pack("{s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f, s:f}", "step", (json_int_t)step, "loss",
                   t->loss, "lr", t->lr, "grad_norm", t->norm, "tokens", (json_int_t)t->state.tokens,
                   "flops", flops * (double)step, "skipped_updates", (json_int_t)t->state.skipped,
-                  "tokens_per_second", r->tokens_per_second);
+                  "tokens_per_second", r->tokens_per_second, "seconds", sg_training_seconds(r));
     const struct {
         const char *name;
         double value;
@@ -314,7 +225,8 @@ static sg_status run_log(run *r, sg_error *err)
 
 // ---- evaluation and samples -------------------------------------------------------------------
 
-static sg_status run_evaluate(run *r, int64_t sequences, sg_eval_result *result, sg_error *err)
+static sg_status run_evaluate(sg_training *r, int64_t sequences, sg_eval_result *result,
+                              sg_error *err)
 {
     int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     sg_eval_options options = sg_eval_options_default();
@@ -327,12 +239,12 @@ static sg_status run_evaluate(run *r, int64_t sequences, sg_eval_result *result,
     return sg_evaluate(r->trainer.model, r->data, &options, result, err);
 }
 
-static bool run_has_validation(const run *r)
+static bool run_has_validation(const sg_training *r)
 {
     return sg_data_get_info(r->data)->split[SG_SPLIT_VAL].rows > 0;
 }
 
-static sg_status run_validate(run *r, bool *best, sg_error *err)
+static sg_status run_validate(sg_training *r, bool *best, sg_error *err)
 {
     sg_eval_result val;
     sg_train_state *s = &r->trainer.state;
@@ -350,7 +262,7 @@ static sg_status run_validate(run *r, bool *best, sg_error *err)
                   sg_run_log_number(val.perplexity_batch_mean), "val_accuracy", val.accuracy),
         err));
     SG_TRY(sg_run_log_usage(&r->log, s->step, r->usage, val.usage_count, err));
-    return run_event(r, SG_EVENT_EVAL, NULL);
+    return sg_training_event(r, SG_EVENT_EVAL, NULL);
 }
 
 typedef struct text_buffer {
@@ -368,7 +280,7 @@ static bool buffer_add(void *user, const char *text, size_t bytes)
     return true;
 }
 
-static sg_status run_sample(run *r, sg_error *err)
+static sg_status run_sample(sg_training *r, sg_error *err)
 {
     text_buffer buffer = {.used = 0};
     sg_optimizer_settle(r->trainer.optimizer, r->context->compute);
@@ -387,7 +299,7 @@ static sg_status run_sample(run *r, sg_error *err)
         &r->log, step, json_pack("{s:I, s:s}", "step", (json_int_t)step, "sample", buffer.text),
         err));
     SG_TRY(sg_tfevents_text(r->log.events, sg_clock_wall(), step, "sample", buffer.text, err));
-    return run_event(r, SG_EVENT_SAMPLE, buffer.text);
+    return sg_training_event(r, SG_EVENT_SAMPLE, buffer.text);
 }
 
 // ---- the loop ---------------------------------------------------------------------------------
@@ -398,7 +310,7 @@ static bool due(int64_t every, int64_t step)
 }
 
 // How the first memory of neurons was read, which depends on what was selected.
-static void run_say_order(const run *r)
+static void run_say_order(const sg_training *r)
 {
     const sg_tape *tape = r->trainer.graph->tape;
     for (int i = 0; i < sg_tape_nodes(tape); i++) {
@@ -411,7 +323,7 @@ static void run_say_order(const run *r)
 }
 
 // What is trained where not everything is, and what that takes.
-static void run_say_trained(const run *r)
+static void run_say_trained(const sg_training *r)
 {
     const sg_param_list *params = &r->trainer.model->params;
     size_t tensors = 0;
@@ -426,12 +338,12 @@ static void run_say_trained(const run *r)
         sg_gradients_bytes(&r->trainer.gradients), sg_optimizer_moment_bytes(r->trainer.optimizer));
 }
 
-static sg_status run_loop(run *r, sg_error *err)
+sg_status sg_training_loop(sg_training *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;
     const sg_train_state *s = &r->trainer.state;
     const int64_t first = s->step;
-    r->started = r->rate_time = sg_clock_seconds();
+    r->started = r->rate_time = r->saved_time = sg_clock_seconds();
     r->seconds_before = s->seconds;
     r->rate_step = s->step;
     if (r->trainer.gradients.lazy_tables > 0)
@@ -439,7 +351,7 @@ static sg_status run_loop(run *r, sg_error *err)
                "the optimiser updates rows of %lld tables when they are read",
                (long long)r->trainer.gradients.lazy_tables);
     run_say_trained(r);
-    SG_TRY(run_event(r, SG_EVENT_START, NULL));
+    SG_TRY(sg_training_event(r, SG_EVENT_START, NULL));
     while (s->step < r->steps && !r->stop) {
         int64_t skipped = s->skipped;
         SG_TRY(sg_trainer_step(&r->trainer, err));
@@ -450,23 +362,23 @@ static sg_status run_loop(run *r, sg_error *err)
         if (s->step == first + 1) run_say_order(r);
         run_rate(r);
         SG_TRY(run_log(r, err));
-        SG_TRY(run_event(r, SG_EVENT_STEP, NULL));
-        bool save = due(o->checkpoint_every, s->step);
+        SG_TRY(sg_training_event(r, SG_EVENT_STEP, NULL));
+        bool save = due(o->checkpoint_every, s->step) || sg_training_save_is_due(r);
         if (due(o->eval_every, s->step) && run_has_validation(r)) {
             bool best = false;
             SG_TRY(run_validate(r, &best, err));
             save = save || best;
         }
         if (due(o->sample_every, s->step)) SG_TRY(run_sample(r, err));
-        if (save) SG_TRY(run_save_checkpoint(r, err));
+        if (save) SG_TRY(sg_training_save_between(r, err));
     }
-    SG_TRY(run_save_checkpoint(r, err));
+    SG_TRY(sg_training_save(r, err));
     if (s->step == r->steps) return SG_OK;
     return sg_fail(err, SG_ERR_STOPPED, "stopped after step %lld of %lld; what was done is saved",
                    (long long)s->step, (long long)r->steps);
 }
 
-static void run_result(const run *r, sg_train_result *result)
+static void run_result(const sg_training *r, sg_train_result *result)
 {
     const sg_train_state *s = &r->trainer.state;
     double sequences = (double)r->settings.options.batch_size * (double)s->step;
@@ -485,7 +397,7 @@ static void run_result(const run *r, sg_train_result *result)
         .parameters = r->parameters};
 }
 
-static sg_status run_save_model(run *r, sg_error *err)
+static sg_status run_save_model(sg_training *r, sg_error *err)
 {
     sg_model *m = r->trainer.model;
     if (m->adapters != NULL) {
@@ -500,7 +412,7 @@ static sg_status run_save_model(run *r, sg_error *err)
 }
 
 // The last evaluation, and the run folder as a model folder, or with adapters in one of their own.
-static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
+sg_status sg_training_finish(sg_training *r, sg_train_result *result, sg_error *err)
 {
     run_result(r, result);
     sg_optimizer_settle(r->trainer.optimizer, r->context->compute);
@@ -522,10 +434,10 @@ static sg_status run_finish(run *r, sg_train_result *result, sg_error *err)
     return sg_run_write_json(r->folder, "summary.json", summary, err);
 }
 
-// ---- the two ways in --------------------------------------------------------------------------
+// ---- a new run --------------------------------------------------------------------------
 
 // The folder of a new run may hold other things, but nothing that a run or a model would replace.
-static sg_status run_refuse_old(const run *r, sg_error *err)
+static sg_status run_refuse_old(const sg_training *r, sg_error *err)
 {
     static const char *const names[] = {"run.json", "summary.json", "checkpoints", "config.json",
                                         "adapter"};
@@ -549,20 +461,21 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
                    const sg_train_options *options, const sg_train_hooks *hooks,
                    sg_train_result *result, sg_error *err)
 {
-    run r = {.context = context,
-             .folder = folder,
-             .hooks = hooks,
-             .settings.options = *options,
-             .resumed_from = -1,
-             .saved_step = -1,
-             .val_loss = NAN};
+    sg_training r = {.context = context,
+                     .folder = folder,
+                     .hooks = hooks,
+                     .settings.options = *options,
+                     .resumed_from = -1,
+                     .saved_step = -1,
+                     .val_loss = NAN};
     *result = (sg_train_result){0};
     snprintf(r.settings.kernel, sizeof r.settings.kernel, "%s", context->compute.kernels->name);
     snprintf(r.settings.blas, sizeof r.settings.blas, "%s", sg_context_products(context));
     SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
     SG_TRY(run_refuse_old(&r, err));
-    sg_status status = run_open_data(&r, err);
-    if (status == SG_OK) status = run_open_trainer(&r, NULL, err);
+    sg_status status = sg_training_open_data(&r, err);
+    if (status == SG_OK) status = sg_training_open_trainer(&r, NULL, err);
+    if (status == SG_OK) status = sg_training_check_room(&r, err);
     if (status == SG_OK) status = sg_folder_make(folder, err);
     if (status == SG_OK) status = sg_run_lock_take(folder, &r.lock, err);
     // Another process may have been here since.
@@ -571,84 +484,10 @@ sg_status sg_train(sg_context *context, const char *folder, const char *data,
         status =
             sg_run_settings_write(&r.settings, folder, hooks ? hooks->command : NULL, r.steps,
                                   r.trainer.gradients.lazy_tables, sg_data_get_info(r.data), err);
-    if (status == SG_OK) status = sg_run_log_open(folder, r.trainer.state.step, &r.log, err);
-    if (status == SG_OK) status = run_loop(&r, err);
-    if (status == SG_OK) status = run_finish(&r, result, err);
-    run_close(&r);
-    return status;
-}
-
-static sg_status run_summary(const run *r, sg_train_result *result, bool *there, sg_error *err)
-{
-    char path[SG_PATH_MAX];
-    json_t *object;
-    SG_TRY(sg_run_has(r->folder, "summary.json", there, err));
-    if (!*there) return SG_OK;
-    SG_TRY(sg_path_join(path, sizeof path, r->folder, "summary.json", err));
-    SG_TRY(sg_json_read(path, run_json_limit, &object, err));
-    sg_status status = sg_train_result_parse(object, path, result, err);
-    json_decref(object);
-    return status;
-}
-
-// Other data, and the end would not be that of the run; other arithmetic, and not to the bit.
-static sg_status run_compare(const run *r, const char *began_hash, sg_error *err)
-{
-    const sg_run_settings *began = &r->settings;
-    if (strcmp(began->data_hash, began_hash) != 0)
-        return sg_fail(err, SG_ERR_MISMATCH,
-                       "%s: its checksum is %s, but the run began with data of %s",
-                       began->data_folder, began->data_hash, began_hash);
-    if (strcmp(r->context->compute.kernels->name, began->kernel) != 0 ||
-        strcmp(sg_context_products(r->context), began->blas) != 0)
-        sg_log(r->context, SG_LOG_WARNING,
-               "%s: began with %s kernels and %s products, goes on with %s and %s: the end will "
-               "not be the same to the bit",
-               r->folder, began->kernel, began->blas, r->context->compute.kernels->name,
-               sg_context_products(r->context));
-    return SG_OK;
-}
-
-sg_status sg_train_resume(sg_context *context, const char *folder, const char *data,
-                          const sg_train_hooks *hooks, sg_train_result *result, sg_error *err)
-{
-    run r = {.context = context,
-             .folder = folder,
-             .hooks = hooks,
-             .resumed_from = -1,
-             .saved_step = -1,
-             .val_loss = NAN};
-    bool finished = false;
-    char began_hash[sizeof r.settings.data_hash];
-    *result = (sg_train_result){0};
-    SG_TRY(sg_run_settings_read(folder, &r.settings, err));
-    memcpy(began_hash, r.settings.data_hash, sizeof began_hash);
-    if (data != NULL) SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
-    SG_TRY(sg_run_lock_take(folder, &r.lock, err));
-    sg_checkpoint *checkpoint = NULL;
-    sg_status status = sg_model_folder_recover(folder, err);
-    if (status == SG_OK) status = run_summary(&r, result, &finished, err);
-    if (status == SG_OK && finished) {
-        run_close(&r);
-        return SG_OK;
-    }
-    if (status == SG_OK) status = run_open_data(&r, err);
-    if (status == SG_OK) status = run_compare(&r, began_hash, err);
-    if (status == SG_OK) {
-        status = sg_checkpoint_find_latest(folder, context, &checkpoint, err);
-        if (status == SG_ERR_NOT_FOUND) { // killed before the first one
-            sg_log(context, SG_LOG_INFO, "%s: no checkpoint yet, starting anew", folder);
-            status = SG_OK;
-        }
-    }
-    if (status == SG_OK) status = run_open_trainer(&r, checkpoint, err);
-    if (status == SG_OK && checkpoint != NULL) r.resumed_from = r.saved_step = r.trainer.state.step;
-    sg_checkpoint_close(checkpoint);
-    // The last life may have been cut off between saving and tidying up.
-    if (status == SG_OK && r.saved_step >= 0) status = run_prune(&r, err);
-    if (status == SG_OK) status = sg_run_log_open(folder, r.trainer.state.step, &r.log, err);
-    if (status == SG_OK) status = run_loop(&r, err);
-    if (status == SG_OK) status = run_finish(&r, result, err);
-    run_close(&r);
+    if (status == SG_OK)
+        status = sg_run_log_open(context, folder, r.trainer.state.step, &r.log, err);
+    if (status == SG_OK) status = sg_training_loop(&r, err);
+    if (status == SG_OK) status = sg_training_finish(&r, result, err);
+    sg_training_close(&r);
     return status;
 }

@@ -7,12 +7,18 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 
-sg_status sg_run_log_open(const char *run_folder, int64_t step, sg_run_log *log, sg_error *err)
+sg_status sg_run_log_open(sg_context *context, const char *run_folder, int64_t step,
+                          sg_run_log *log, sg_error *err)
 {
     char path[SG_PATH_MAX];
+    int64_t damaged;
     SG_TRY(sg_path_join(path, sizeof path, run_folder, "metrics.jsonl", err));
-    SG_TRY(sg_jsonl_log_open(path, step > 0 ? step : -1, &log->metrics, err));
+    SG_TRY(sg_jsonl_log_open(path, step > 0 ? step : -1, &log->metrics, &damaged, err));
+    if (damaged > 0)
+        sg_log(context, SG_LOG_WARNING, "%s: %lld damaged line%s dropped", path, (long long)damaged,
+               damaged > 1 ? "s were" : " was");
     return sg_tfevents_open(run_folder, sg_clock_wall(), "sgatlin", step > 0 ? step + 1 : 0,
                             &log->events, err);
 }

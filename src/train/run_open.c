@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "format/json.h"
 #include "model/adapter_files.h"
 #include "train/checkpoint.h"
 #include "train/run_settings.h"
@@ -18,6 +19,25 @@ static sg_status run_is_model(const char *path, bool *is, sg_error *err)
         *is = sg_path_exists(file);
     }
     return SG_OK;
+}
+
+static int64_t run_number(const char *path, const char *file, const char *key)
+{
+    json_t *object;
+    bool sealed;
+    int64_t value = -1;
+    if (sg_run_read_json(path, file, &object, &sealed, NULL) != SG_OK) return -1;
+    sg_json_get_int(object, file, key, false, 0, INT64_MAX, &value, NULL);
+    json_decref(object);
+    return value;
+}
+
+// Whether a run goes on beyond the end that its model is of.
+static bool run_was_extended(const char *path)
+{
+    const int64_t steps = run_number(path, "run.json", "total_steps");
+    const int64_t done = run_number(path, "summary.json", "steps");
+    return steps > 0 && done > 0 && done < steps;
 }
 
 // The newest intact checkpoint of a run; NULL where `path` is none.
@@ -49,6 +69,7 @@ sg_status sg_train_model_folder(sg_context *context, const char *path, char *fol
     bool is_model, whole = true;
     sg_checkpoint *checkpoint = NULL;
     SG_TRY(run_is_model(path, &is_model, err));
+    is_model = is_model && !run_was_extended(path);
     if (!is_model) SG_TRY(run_newest(context, path, &checkpoint, err));
     if (checkpoint != NULL) found = sg_checkpoint_folder(checkpoint);
     sg_status status = SG_OK;

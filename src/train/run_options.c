@@ -1,6 +1,7 @@
 // One place for each option's default, rule and name in run.json.
 #include "train/run_options.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ sg_train_options sg_train_options_from_preset(const sg_preset *preset)
                           .warmup_share = 0.5,
                           .decay_fraction = preset->decay_fraction,
                           .spike_limit = 3,
+                          .checkpoint_minutes = 5,
                           .keep_last = 2};
     return o;
 }
@@ -122,10 +124,14 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
         return sg_fail(err, SG_ERR_ARGUMENT, "table-dtype: found %s, expected f32 or bf16",
                        sg_weights_name(o->table_dtype) ? sg_weights_name(o->table_dtype)
                                                        : "no such type");
+    SG_TRY(
+        options_range((double)o->warmup_steps, "warmup-steps", 0, (double)SG_TRAIN_STEPS_MAX, err));
     SG_TRY(options_range(o->warmup_share, "warmup-share", 0, 1, err));
+    SG_TRY(options_range(o->decay_fraction, "decay-fraction", 0, 1, err));
     SG_TRY(options_range(o->spike_limit, "spike-limit", 0, 1e9, err));
     SG_TRY(options_range((double)o->log_every, "log-every", 0, big, err));
     SG_TRY(options_range((double)o->checkpoint_every, "checkpoint-every", 0, big, err));
+    SG_TRY(options_range(o->checkpoint_minutes, "checkpoint-minutes", 0, 1e9, err));
     SG_TRY(options_range((double)o->keep_last, "keep-last", 1, 1e6, err));
     SG_TRY(options_range((double)o->eval_every, "eval-every", 0, big, err));
     SG_TRY(options_range((double)o->eval_sequences, "eval-sequences", 0, big, err));
@@ -135,8 +141,12 @@ static sg_status options_check(const sg_train_options *o, sg_error *err)
     SG_TRY(options_utf8(o->train_only, sizeof o->train_only, "train-only", err));
     SG_TRY(options_utf8(o->lora_targets, sizeof o->lora_targets, "lora-targets", err));
     SG_TRY(options_adapters(o, err));
+    SG_TRY(options_range((double)o->steps, "steps", 0, (double)SG_TRAIN_STEPS_MAX, err));
+    SG_TRY(options_range((double)o->tokens, "tokens", 0, 1e18, err));
+    SG_TRY(options_range(o->flops, "flops", 0, 1e30, err));
+    SG_TRY(options_range(o->epochs, "epochs", 0, 1e9, err));
     int budgets = (o->steps > 0) + (o->tokens > 0) + (o->flops > 0) + (o->epochs > 0);
-    if (budgets != 1 || o->steps < 0 || o->tokens < 0 || o->flops < 0 || o->epochs < 0)
+    if (budgets != 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "found %d budgets, expected one of steps, tokens, flops and epochs above 0",
                        budgets);
@@ -187,7 +197,7 @@ sg_status sg_run_options_steps(const sg_train_options *o, int64_t seq_len, int64
         n = floor(o->epochs * (double)rows / batch);
         budget = "epochs";
     }
-    if (!(n >= 1 && n <= 1e12))
+    if (!(n >= 1 && n <= (double)SG_TRAIN_STEPS_MAX))
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "%s: the budget buys %.0f steps of %lld sequences, expected 1 or more",
                        budget, n, (long long)o->batch_size);
@@ -203,7 +213,7 @@ typedef struct option_slot {
     const char *name;
     option_kind kind;
     size_t offset;
-    bool later; // older runs do not have it: 0 then
+    bool later; // older runs do not have it: 0 then, or what sg_run_options_parse begins with
 } option_slot;
 
 #define OPTION_SLOT(kind, name)                                                                    \
@@ -243,9 +253,18 @@ static const option_slot option_slots[] = {
     OPTION_LATER(OPTION_NUMBER, lora_alpha),
     OPTION_LATER(OPTION_BOOL, lora_merge),
     OPTION_LATER(OPTION_BOOL, force_tokenizer),
+    OPTION_LATER(OPTION_NUMBER, checkpoint_minutes),
 };
 
 enum { option_slot_count = sizeof option_slots / sizeof *option_slots };
+
+static json_t *option_json(const sg_train_options *o, const option_slot *slot)
+{
+    const void *from = (const char *)o + slot->offset;
+    return slot->kind == OPTION_INT      ? json_integer(*(const int64_t *)from)
+           : slot->kind == OPTION_NUMBER ? json_real(*(const double *)from)
+                                         : json_boolean(*(const bool *)from);
+}
 
 json_t *sg_run_options_json(const sg_train_options *o)
 {
@@ -261,11 +280,7 @@ json_t *sg_run_options_json(const sg_train_options *o)
     int failed = object == NULL;
     for (int i = 0; i < option_slot_count && !failed; i++) {
         const option_slot *slot = &option_slots[i];
-        const void *from = (const char *)o + slot->offset;
-        json_t *value = slot->kind == OPTION_INT      ? json_integer(*(const int64_t *)from)
-                        : slot->kind == OPTION_NUMBER ? json_real(*(const double *)from)
-                                                      : json_boolean(*(const bool *)from);
-        failed = json_object_set_new(object, slot->name, value);
+        failed = json_object_set_new(object, slot->name, option_json(o, slot));
     }
     if (!failed) failed = json_object_set_new(object, "config", sg_config_json(&o->config));
     if (!failed) return object;
@@ -316,6 +331,7 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
         return sg_fail(err, SG_ERR_FORMAT, "%s: \"seed\": found \"%s\", expected a number", name,
                        seed);
     // Runs from before there was a choice.
+    o->checkpoint_minutes = 5;
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "exact");
     SG_TRY(options_later(object, name, "optimizer_rows", o->optimizer_rows,
                          sizeof o->optimizer_rows, err));
@@ -342,4 +358,58 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
     }
     SG_TRY(options_config(object, name, &o->config, err));
     return options_check(o, err);
+}
+
+// ---- one of them --------------------------------------------------------------------------------
+
+json_t *sg_run_options_get(const sg_train_options *o, const char *field)
+{
+    sg_json_setup();
+    if (strcmp(field, "schedule") == 0) return json_string(o->schedule);
+    if (strcmp(field, "sample_prompt") == 0) return json_string(o->sample_prompt);
+    for (int i = 0; i < option_slot_count; i++)
+        if (strcmp(field, option_slots[i].name) == 0) return option_json(o, &option_slots[i]);
+    return NULL;
+}
+
+static bool option_read(const option_slot *slot, const char *text, void *to)
+{
+    char *end = NULL;
+    errno = 0;
+    if (slot->kind == OPTION_INT)
+        *(int64_t *)to = strtoll(text, &end, 10);
+    else if (slot->kind == OPTION_NUMBER)
+        *(double *)to = strtod(text, &end);
+    else
+        *(bool *)to = strcmp(text, "true") == 0;
+    if (slot->kind == OPTION_BOOL) return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+    return end != text && *end == '\0' && errno == 0;
+}
+
+sg_status sg_run_options_set(sg_train_options *o, const char *field, const char *text,
+                             sg_error *err)
+{
+    const bool prompt = strcmp(field, "sample_prompt") == 0;
+    if (prompt || strcmp(field, "schedule") == 0) {
+        const size_t capacity = prompt ? sizeof o->sample_prompt : sizeof o->schedule;
+        if (strlen(text) >= capacity)
+            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %zu bytes, expected less than %zu",
+                           field, strlen(text), capacity);
+        memcpy(prompt ? o->sample_prompt : o->schedule, text, strlen(text) + 1);
+        return SG_OK;
+    }
+    for (int i = 0; i < option_slot_count; i++) {
+        const option_slot *slot = &option_slots[i];
+        if (strcmp(field, slot->name) != 0) continue;
+        void *to = (char *)o + slot->offset;
+        if (to == &o->steps || to == &o->tokens || to == &o->flops || to == &o->epochs) {
+            o->steps = o->tokens = 0; // one budget in the place of another
+            o->flops = o->epochs = 0;
+        }
+        if (to == &o->warmup_steps) o->warmup_share = 1; // as it was asked for
+        if (option_read(slot, text, to)) return SG_OK;
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s\", expected a value of its kind",
+                       field, text);
+    }
+    return sg_fail(err, SG_ERR_ARGUMENT, "%.60s: there is no such option of a run", field);
 }

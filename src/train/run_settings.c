@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "format/json.h"
+#include "format/json_seal.h"
 #include "format/shards.h"
 #include "text/unicode.h"
 #include "train/run_options.h"
@@ -14,6 +15,9 @@
 #include "sgatlin_train.h"
 
 enum { settings_limit = 16 << 20, settings_manifest_limit = 1 << 28 };
+
+// Its presence says that there must be a checksum: one of the two may be lost, not both to one damage.
+static const char settings_format[] = "format";
 
 sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_error *err)
 {
@@ -30,10 +34,29 @@ sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *ob
     char path[SG_PATH_MAX], *text = NULL;
     if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
     sg_status status = sg_path_join(path, sizeof path, run_folder, name, err);
+    if (status == SG_OK && json_object_set_new(object, settings_format, json_integer(2)) != 0)
+        status = sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
+    if (status == SG_OK) status = sg_json_seal(object, path, err);
     if (status == SG_OK) status = sg_json_text(object, true, &text, err);
     if (status == SG_OK) status = sg_file_write_atomic(path, text, strlen(text), err);
     sg_free(text);
     json_decref(object);
+    return status;
+}
+
+sg_status sg_run_read_json(const char *run_folder, const char *name, json_t **object, bool *sealed,
+                           sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    SG_TRY(sg_path_join(path, sizeof path, run_folder, name, err));
+    SG_TRY(sg_json_read(path, settings_limit, object, err));
+    sg_status status = SG_OK;
+    if (!json_is_object(*object))
+        status = sg_fail(err, SG_ERR_FORMAT, "%s: found no JSON object, expected one", path);
+    *sealed = json_object_get(*object, "checksum") != NULL ||
+              json_object_get(*object, settings_format) != NULL;
+    if (status == SG_OK && *sealed) status = sg_json_check_seal(*object, path, err);
+    if (status != SG_OK) json_decref(*object);
     return status;
 }
 
@@ -110,6 +133,18 @@ static sg_status settings_text(const json_t *object, const char *path, const cha
     return SG_OK;
 }
 
+static sg_status settings_changes(const json_t *object, const char *path, sg_run_settings *s,
+                                  sg_error *err)
+{
+    json_t *changes, *entry;
+    size_t i;
+    s->changed_at = -1;
+    SG_TRY(sg_json_get_array(object, path, "changes", false, &changes, err));
+    json_array_foreach(changes, i, entry) SG_TRY(
+        sg_json_get_int(entry, path, "step", true, 0, SG_TRAIN_STEPS_MAX, &s->changed_at, err));
+    return SG_OK;
+}
+
 static sg_status settings_parse(const json_t *object, const char *path, sg_run_settings *s,
                                 sg_error *err)
 {
@@ -117,6 +152,9 @@ static sg_status settings_parse(const json_t *object, const char *path, sg_run_s
     const char *folder = NULL;
     SG_TRY(sg_json_get_object(object, path, "options", true, &options, err));
     SG_TRY(sg_run_options_parse(options, path, &s->options, err));
+    SG_TRY(
+        sg_json_get_int(object, path, "total_steps", true, 1, SG_TRAIN_STEPS_MAX, &s->steps, err));
+    SG_TRY(settings_changes(object, path, s, err));
     SG_TRY(settings_text(object, path, "kernel", s->kernel, sizeof s->kernel, err));
     SG_TRY(settings_text(object, path, "blas", s->blas, sizeof s->blas, err));
     if (s->options.init[0] != '\0')
@@ -139,7 +177,7 @@ sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings
         return sg_fail(err, SG_ERR_NOT_FOUND, "%s: holds no run (there is no run.json)",
                        run_folder);
     SG_TRY(sg_path_join(path, sizeof path, run_folder, "run.json", err));
-    SG_TRY(sg_json_read(path, settings_limit, &object, err));
+    SG_TRY(sg_run_read_json(run_folder, "run.json", &object, &settings->sealed, err));
     sg_status status = settings_parse(object, path, settings, err);
     json_decref(object);
     return status;

@@ -15,6 +15,9 @@ typedef struct sg_run_settings {
     char data_hash[24]; // of the manifest, and so of every row
     char init_hash[24]; // of the weights of options.init; "": not known yet, or there is none
     char kernel[32], blas[64];
+    int64_t steps;      // that the budget bought, when run.json was written
+    int64_t changed_at; // the step after which the last change holds (run_changes.h); -1: none
+    bool sealed;        // run.json had a checksum, which it did not before there were any
 } sg_run_settings;
 
 // The folder of the data; run.json must be able to hold its name.
@@ -32,8 +35,12 @@ sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings
 
 // Whether the run's folder has a file or folder of that name.
 sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_error *err);
-// Writes one of its small files, replacing it at once. Takes the object; NULL: out of memory.
+// Writes one of its small files, sealed (format/json_seal.h), replacing it at once. Takes the object;
+// NULL: out of memory. Files from before there were seals have no member "format".
 sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *object,
                             sg_error *err);
+// Reads one, whose seal must fit; *sealed: it has one.
+sg_status sg_run_read_json(const char *run_folder, const char *name, json_t **object, bool *sealed,
+                           sg_error *err);
 
 #endif

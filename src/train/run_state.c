@@ -6,8 +6,12 @@
 #include "format/json.h"
 #include "sgatlin_train.h"
 
-// STATE_LATER: a whole number that older files do not have; 0 then.
-typedef enum state_kind { STATE_INT, STATE_LATER, STATE_NUMBER } state_kind;
+// STATE_LATER: a whole number that older files do not have; 0 then. STATE_STEP: one of a step, -1 for none.
+typedef enum state_kind { STATE_INT, STATE_LATER, STATE_STEP, STATE_NUMBER } state_kind;
+
+// Whole numbers of a run stay below: what is added to one in a step (batch_size T, at most 2^44) takes it
+// nowhere near the end of 64 bits.
+static const int64_t state_most = (int64_t)1 << 62;
 
 typedef struct state_slot {
     const char *name;
@@ -39,7 +43,7 @@ static const state_slot state_slots[] = {
     STATE(STATE_NUMBER, tail_z),
     STATE(STATE_INT, tail_count),
     STATE(STATE_NUMBER, best_loss),
-    STATE(STATE_INT, best_step),
+    STATE(STATE_STEP, best_step),
     STATE(STATE_NUMBER, seconds),
 };
 
@@ -94,8 +98,10 @@ static sg_status slots_parse(const json_t *object, const char *name, void *to,
     for (int i = 0; i < count; i++) {
         void *at = (char *)to + slots[i].offset;
         if (slots[i].kind != STATE_NUMBER) {
-            bool required = slots[i].kind == STATE_INT;
-            SG_TRY(sg_json_get_int(object, name, slots[i].name, required, -1, INT64_MAX, at, err));
+            const bool required = slots[i].kind != STATE_LATER;
+            const int64_t low = slots[i].kind == STATE_STEP ? -1 : 0;
+            SG_TRY(
+                sg_json_get_int(object, name, slots[i].name, required, low, state_most, at, err));
         } else {
             *(double *)at = NAN;
             SG_TRY(sg_json_get_number(object, name, slots[i].name, false, at, err));
@@ -114,14 +120,19 @@ sg_status sg_train_state_parse(const json_t *object, const char *name, sg_train_
 {
     *state = (sg_train_state){0};
     SG_TRY(slots_parse(object, name, state, state_slots, state_slot_count, err));
-    if (state->step < 0 || state->position < 0 || state->updates < 0 || state->tokens < 0 ||
-        state->skipped < 0 || state->updates != state->step - state->skipped ||
-        state->skipped_in_a_row < 0 || state->skipped_in_a_row > state->skipped)
-        return sg_fail(err, SG_ERR_FORMAT,
-                       "%s: step %lld, position %lld, updates %lld and skipped %lld do not belong "
-                       "together",
-                       name, (long long)state->step, (long long)state->position,
-                       (long long)state->updates, (long long)state->skipped);
+    const sg_train_state *s = state;
+    if (s->step > SG_TRAIN_STEPS_MAX || s->updates != s->step - s->skipped ||
+        s->skipped_in_a_row > s->skipped || s->best_step > s->step || s->tail_count > s->step ||
+        s->position < s->step)
+        return sg_fail(
+            err, SG_ERR_FORMAT,
+            "%s: step %lld, position %lld, updates %lld, skipped %lld, best step %lld and "
+            "%lld steps of the tail do not belong together",
+            name, (long long)s->step, (long long)s->position, (long long)s->updates,
+            (long long)s->skipped, (long long)s->best_step, (long long)s->tail_count);
+    if (!(s->seconds >= 0 && s->seconds <= 1e12))
+        return sg_fail(err, SG_ERR_FORMAT, "%s: \"seconds\": found %g, expected 0 to 1e12", name,
+                       s->seconds);
     return SG_OK;
 }
 

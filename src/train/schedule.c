@@ -4,17 +4,21 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const schedule_names[] = {"constant", "sqrt", "linear", "cosine"};
+static const char *const schedule_names[] = {"constant", "sqrt", "linear", "cosine",
+                                             "cosine_reference"};
+enum { schedule_count = sizeof schedule_names / sizeof *schedule_names };
 
 sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err)
 {
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < schedule_count; i++)
         if (strcmp(name, schedule_names[i]) == 0) {
             *kind = (sg_schedule_kind)i;
             return SG_OK;
         }
     return sg_fail(err, SG_ERR_ARGUMENT,
-                   "schedule: found \"%.40s\", expected constant, sqrt, linear or cosine", name);
+                   "schedule: found \"%.40s\", expected constant, sqrt, linear, cosine or "
+                   "cosine_reference",
+                   name);
 }
 
 const char *sg_schedule_name(sg_schedule_kind kind)
@@ -46,8 +50,9 @@ sg_status sg_schedule_check(const sg_schedule *s, sg_error *err)
 double sg_schedule_at(const sg_schedule *s, int64_t count)
 {
     if (count < s->warmup) return s->peak * (double)count / (double)s->warmup;
-    if (s->kind == SG_SCHEDULE_COSINE) {
-        double span = (double)(s->steps - s->warmup);
+    if (s->kind == SG_SCHEDULE_COSINE || s->kind == SG_SCHEDULE_COSINE_REFERENCE) {
+        const int64_t warmups = s->kind == SG_SCHEDULE_COSINE ? 1 : 2;
+        double span = (double)(s->steps - warmups * s->warmup);
         double t = span > 0 ? (double)(count - s->warmup) / span : 1;
         if (t > 1) t = 1;
         return s->peak * (0.1 + 0.9 * 0.5 * (1 + cos(3.141592653589793 * t)));

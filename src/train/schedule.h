@@ -8,7 +8,10 @@ typedef enum sg_schedule_kind {
     SG_SCHEDULE_CONSTANT, // warm-up, then flat
     SG_SCHEDULE_SQRT,     // warm-up, flat, then peak (1 - sqrt(j/D)) over the last D steps
     SG_SCHEDULE_LINEAR,   // warm-up, flat, then peak (1 - j/D)
-    SG_SCHEDULE_COSINE    // warm-up, then a half cosine down to a tenth of the peak
+    SG_SCHEDULE_COSINE, // warm-up, then a half cosine down to a tenth of the peak over n - W steps
+    // The same over n - 2W steps, then a tenth of the peak: as the reference computes it, which takes the
+    // steps behind the warm-up for all steps.
+    SG_SCHEDULE_COSINE_REFERENCE
 } sg_schedule_kind;
 
 typedef struct sg_schedule {
@@ -19,7 +22,7 @@ typedef struct sg_schedule {
     double decay_fraction; // D = int(fraction n), for sqrt and linear
 } sg_schedule;
 
-// SG_ERR_ARGUMENT lists the names: constant, sqrt, linear, cosine.
+// SG_ERR_ARGUMENT lists the names: constant, sqrt, linear, cosine, cosine_reference.
 sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err);
 const char *sg_schedule_name(sg_schedule_kind kind);
 // Warm-up and decay must fit into the steps.

@@ -336,7 +336,7 @@ static sg_status write_log(int resumed, int last, sg_error *err)
 {
     sg_jsonl_log *log;
     sg_json_setup();
-    SG_TRY(sg_jsonl_log_open("/d/metrics.jsonl", resumed, &log, err));
+    SG_TRY(sg_jsonl_log_open("/d/metrics.jsonl", resumed, &log, NULL, err));
     sg_status status = put_steps(log, resumed + 1, last, err);
     sg_status closed = sg_jsonl_log_close(log, status == SG_OK ? err : NULL);
     return status == SG_OK ? closed : status;
@@ -368,7 +368,7 @@ static int look_log(void)
     sg_free(text);
     memory_fs *probe = (memory_fs *)sg_fs_get()->user, *copy = memory_fs_clone(probe);
     sg_fs_set(memory_fs_table(copy));
-    must(sg_jsonl_log_open("/d/metrics.jsonl", 5, &log, &err), &err);
+    must(sg_jsonl_log_open("/d/metrics.jsonl", 5, &log, NULL, &err), &err);
     must(sg_jsonl_log_close(log, &err), &err);
     must(sg_file_read("/d/metrics.jsonl", 10000, &text, &bytes, &err), &err);
     assert_string_equal(text, "{\"step\":1,\"loss\":1.0}\n{\"step\":2,\"loss\":0.5}\n"

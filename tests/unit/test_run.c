@@ -252,9 +252,21 @@ static void test_older_run(void **state)
     char *at = memmem(text, bytes, key, strlen(key));
     assert_non_null(at);
     memset(at, ' ', strlen(key));
+    at = memmem(text, bytes, "\"checksum\"", 10); // the last of two: that of the data comes first
+    for (char *next = at; next != NULL;) {
+        at = next;
+        next = memmem(at + 1, bytes - (size_t)(at + 1 - text), "\"checksum\"", 10);
+    }
+    assert_non_null(at);
+    memcpy(at, "\"chucksum\"", 10); // there was none then
+    at = memmem(text, bytes, "\"format\"", 8);
+    assert_non_null(at);
+    memcpy(at, "\"farmot\"", 8);
     life.stop_at = 0;
     tiny_must(&life, "/run", NULL);
     assert_int_equal(life.result.lazy_tables, 0);
+    assert_int_equal(life.warnings, 1);
+    assert_non_null(strstr(life.log, "run.json: has no checksum"));
     tiny_end end = tiny_end_of("/run");
     tiny_same(&end, &expected, "an older run");
     tiny_end_free(&end);

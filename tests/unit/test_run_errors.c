@@ -63,7 +63,9 @@ static void test_refused(void **state)
     REFUSED(o.tokens = 5000, SG_ERR_ARGUMENT, "found 2 budgets");
     REFUSED((o.steps = 0, o.tokens = 63), SG_ERR_ARGUMENT, "tokens: the budget buys 0 steps");
     REFUSED((o.steps = 0, o.epochs = 1e-6), SG_ERR_ARGUMENT, "epochs: the budget buys 0 steps");
-    REFUSED((o.steps = 0, o.flops = NAN), SG_ERR_ARGUMENT, "budgets");
+    REFUSED((o.steps = 0, o.flops = NAN), SG_ERR_ARGUMENT, "flops: found nan");
+    REFUSED(o.steps = INT64_MAX, SG_ERR_ARGUMENT, "steps: found");
+    REFUSED(o.checkpoint_minutes = -1, SG_ERR_ARGUMENT, "checkpoint-minutes: found -1");
     REFUSED(o.grad_accum = 3, SG_ERR_ARGUMENT, "grad-accum: found 3, expected a divisor");
     REFUSED(o.grad_accum = 0, SG_ERR_ARGUMENT, "grad-accum");
     REFUSED(o.batch_size = 0, SG_ERR_ARGUMENT, "batch-size: found 0");
