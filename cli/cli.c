@@ -169,19 +169,25 @@ json_t *cli_json_number(double value)
 
 // ---- signals ----------------------------------------------------------------------------------
 
-static volatile sig_atomic_t cli_stop;
+static volatile sig_atomic_t cli_stop; // signals so far
+static volatile sig_atomic_t
+    cli_saves; // what was done is saved first: one signal more is waited for
 
 static void cli_on_signal(int number)
 {
-    if (cli_stop) {
+    static const char quick[] = "\nsgatlin: stopping; once more to quit at once\n";
+    static const char save[] = "\nsgatlin: saving, then stopping\n";
+    static const char again[] =
+        "\nsgatlin: still saving; once more to quit at once and lose what was "
+        "done since the last checkpoint\n";
+    if (cli_stop > cli_saves) {
         signal(number, SIG_DFL);
         raise(number);
         return;
     }
-    cli_stop = 1;
-    static const char text[] = "\nsgatlin: stopping; once more to quit at once\n";
+    const char *text = cli_stop++ > 0 ? again : cli_saves ? save : quick;
     int saved = errno;
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
     (void)ignored;
     errno = saved;
 }
@@ -192,6 +198,11 @@ void cli_catch_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+}
+
+void cli_save_on_signals(void)
+{
+    cli_saves = 1;
 }
 
 bool cli_stop_requested(void)

@@ -52,6 +52,8 @@ json_t *cli_json_number(double value);
 
 // After this the first SIGINT or SIGTERM only makes cli_stop_requested true; the next one kills.
 void cli_catch_signals(void);
+// What is stopped saves what it did: the second signal does not kill either, the third does.
+void cli_save_on_signals(void);
 bool cli_stop_requested(void);
 
 // Makes descriptors 0, 1, 2 safe to use even when the caller closed them, and turns a closed pipe

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/model_options.h"
+#include "cli/train_talk.h"
 #include "sgatlin_bench.h"
 #include "sgatlin_train.h"
 
@@ -17,7 +18,9 @@ static struct {
     const char *only, *targets;
     int64_t rank;
     double alpha;
-    bool recompute, merge, force;
+    const char *recipe;
+    double minutes;
+    bool recompute, merge, force, dry;
 } train = {.preset = "demo",
            .rows = "auto",
            .prompt = "",
@@ -25,6 +28,7 @@ static struct {
            .targets = "",
            .table_dtype = "f32",
            .keep_last = 2,
+           .minutes = 5,
            .spike = 3,
            .seed = 1,
            .eval_sequences = 256,
@@ -54,7 +58,10 @@ static const cli_option options[] = {
      .value = &train.resume,
      .argument = "RUN",
      .shown = "",
-     .help = "go on with a run; takes no option but --data, --threads, --json, --quiet"},
+     .help =
+         "go on with a run, as it began or with another budget (--steps N, of which it has some "
+         "already), --lr, --schedule, --checkpoint-minutes …: run.json records what and from "
+         "where"},
     {.name = "preset",
      .kind = CLI_STRING,
      .value = &train.preset,
@@ -76,6 +83,12 @@ static const cli_option options[] = {
      .argument = "FILE",
      .shown = "",
      .help = "JSON object of options by name; those on the command line go before it"},
+    {.name = "dry-run",
+     .kind = CLI_FLAG,
+     .value = &train.dry,
+     .help =
+         "print the plan of a new run (parameters, rows, steps, rate, FLOPs, memory, disk), and "
+         "write nothing"},
     {.name = "seed",
      .kind = CLI_INT,
      .value = &train.seed,
@@ -117,11 +130,20 @@ static const cli_option options[] = {
      .low = 1e-9,
      .high = 1e9},
     {.name = "", .kind = CLI_HEADING, .help = "Recipe"},
+    {.name = "recipe",
+     .kind = CLI_STRING,
+     .value = &train.recipe,
+     .argument = "NAME",
+     .shown = "",
+     .help =
+         "published: that of the preset's paper to the letter, on data packed as there; takes no "
+         "option that would change it but --seed and, with slimpajama, --flops",
+     .choices = "published"},
     {.name = "seq-len",
      .kind = CLI_COUNT,
      .value = &train.seq_len,
      .argument = "T",
-     FROM_PRESET,
+     .shown = "the data's",
      .help = "tokens of a sequence; the data must be packed for it",
      .low = 1,
      .high = 1 << 24},
@@ -220,7 +242,8 @@ static const cli_option options[] = {
      .kind = CLI_DOUBLE,
      .value = &train.spike,
      .argument = "X",
-     .help = "skip updates whose loss is X nats above the running mean; 0: never",
+     .help = "guard, on by default: skip updates whose loss is X nats above the running mean, and "
+             "stop after ten in a row; 0: never",
      .low = 0,
      .high = 1e9},
     {.name = "table-dtype",
@@ -275,7 +298,7 @@ static const cli_option options[] = {
      .kind = CLI_COUNT,
      .value = &train.log_every,
      .argument = "N",
-     .shown = "1, or 10 above 200 steps",
+     .shown = "1",
      .help = "steps between records",
      .low = 1,
      .high = 1e12},
@@ -298,10 +321,19 @@ static const cli_option options[] = {
      .kind = CLI_COUNT,
      .value = &train.checkpoint_every,
      .argument = "N",
-     .shown = "at the end",
-     .help = "steps between checkpoints",
+     .shown = "by time",
+     .help = "steps between checkpoints, besides",
      .low = 0,
      .high = 1e12},
+    {.name = "checkpoint-minutes",
+     .kind = CLI_DOUBLE,
+     .value = &train.minutes,
+     .argument = "X",
+     .help =
+         "minutes between checkpoints; 0: only by steps and at the end. No bit of the run depends "
+         "on them",
+     .low = 0,
+     .high = 1e9},
     {.name = "keep-last",
      .kind = CLI_COUNT,
      .value = &train.keep_last,
@@ -434,8 +466,10 @@ static sg_status train_from_preset(sg_train_options *o, sg_error *err)
     sg_status status = sg_preset_find(train.preset, &preset, err);
     if (status == SG_OK) status = cli_config_apply(&preset, train.seq_len, err);
     if (status != SG_OK) return status;
-    // The vocabulary is the data's unless it was asked for.
+    // The vocabulary and the sequences are the data's unless they were asked for.
     if (cli_config_values[CLI_CONFIG_vocab_size] == NULL) preset.config.vocab_size = 0;
+    if (train.seq_len == 0 && cli_config_values[CLI_CONFIG_max_position_embeddings] == NULL)
+        preset.config.max_position_embeddings = 0;
     *o = sg_train_options_from_preset(&preset);
     return SG_OK;
 }
@@ -470,7 +504,9 @@ static sg_status train_text(const char *text, const char *name, char *out, size_
 static sg_status train_options(const cli_args *args, sg_context *context, sg_train_options *o,
                                sg_error *err)
 {
-    sg_status status = train.init ? train_from_model(context, o, err) : train_from_preset(o, err);
+    sg_status status = train.recipe ? sg_train_options_published(train.preset, train.flops, o, err)
+                       : train.init ? train_from_model(context, o, err)
+                                    : train_from_preset(o, err);
     if (status != SG_OK) return status;
     o->seed = (uint64_t)train.seed;
     if (train_given(args, "batch-size")) o->batch_size = train.batch;
@@ -486,11 +522,12 @@ static sg_status train_options(const cli_args *args, sg_context *context, sg_tra
         o->warmup_share = 1;
     }
     if (train_given(args, "checkpoint-every")) o->checkpoint_every = train.checkpoint_every;
+    o->checkpoint_minutes = train.minutes;
     o->beta1 = train.beta1;
     o->beta2 = train.beta2;
     o->eps = train.eps;
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "%s", train.rows);
-    o->spike_limit = train.spike;
+    if (train.recipe == NULL) o->spike_limit = train.spike;
     o->recompute = train.recompute;
     o->force_tokenizer = train.force;
     o->lora_rank = train.rank;
@@ -503,10 +540,12 @@ static sg_status train_options(const cli_args *args, sg_context *context, sg_tra
     if (status != SG_OK) return status;
     status = sg_weights_parse(train.table_dtype, "table-dtype", &o->table_dtype, err);
     if (status != SG_OK) return status;
-    o->steps = train.steps;
-    o->tokens = train.tokens;
-    o->flops = train.flops;
-    o->epochs = train.epochs;
+    if (train.recipe == NULL) {
+        o->steps = train.steps;
+        o->tokens = train.tokens;
+        o->flops = train.flops;
+        o->epochs = train.epochs;
+    }
     o->log_every = train.log_every;
     o->keep_last = train.keep_last;
     o->eval_every = train.eval_every;
@@ -516,50 +555,7 @@ static sg_status train_options(const cli_args *args, sg_context *context, sg_tra
                       err);
 }
 
-// ---- talking ----------------------------------------------------------------------------------
-
-typedef struct train_talk {
-    const cli_args *args;
-    cli_progress bar;
-    bool begun;
-    double gemm_flops; // what the machine can do, per second
-} train_talk;
-
-static bool train_event(void *user, const sg_train_event *e)
-{
-    train_talk *t = user;
-    char rate[32], suffix[160];
-    switch (e->kind) {
-    case SG_EVENT_START:
-        if (e->resumed_from >= 0)
-            cli_note(t->args, "going on after step %lld of %lld", (long long)e->resumed_from,
-                     (long long)e->steps);
-        cli_progress_begin(&t->bar, t->args, "train", "step");
-        t->begun = true;
-        break;
-    case SG_EVENT_STEP: {
-        cli_short_number(rate, sizeof rate, e->tokens_per_second);
-        int used = snprintf(suffix, sizeof suffix, "loss %.4f  %s tok/s", e->loss, rate);
-        if (t->gemm_flops > 0 && used > 0)
-            used += snprintf(suffix + used, sizeof suffix - (size_t)used, "  %.0f%% of GEMM peak",
-                             100 * e->flops_per_second / t->gemm_flops);
-        if (!isnan(e->val_loss) && used > 0)
-            snprintf(suffix + used, sizeof suffix - (size_t)used, "  val %.4f", e->val_loss);
-        cli_progress_update(&t->bar, (double)e->step, (double)e->steps, suffix);
-        break;
-    }
-    case SG_EVENT_EVAL:
-        cli_note(t->args, "step %lld: validation loss %.4f, perplexity %.3f", (long long)e->step,
-                 e->val_loss, exp(e->val_loss));
-        break;
-    case SG_EVENT_SAMPLE:
-        cli_note(t->args, "step %lld: %s", (long long)e->step, e->text);
-        break;
-    case SG_EVENT_CHECKPOINT:
-        break;
-    }
-    return !cli_stop_requested();
-}
+// ---- the record of the command ------------------------------------------------------------------
 
 static char *train_command(const cli_args *args)
 {
@@ -588,51 +584,6 @@ static char *train_command(const cli_args *args)
     return text;
 }
 
-static int train_report(const cli_args *args, const char *run, const sg_train_result *r)
-{
-    bool val = r->val.tokens > 0;
-    if (args->json) {
-        json_t *object =
-            json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "run", run, "steps",
-                      (json_int_t)r->steps, "tokens", (json_int_t)r->tokens, "train_loss",
-                      r->train_loss, "seconds", r->seconds, "tokens_per_second",
-                      r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
-                      "flops_all_in", r->flops_all_in, "skipped_updates",
-                      (json_int_t)r->skipped_updates, "lazy_tables", (json_int_t)r->lazy_tables);
-        if (object != NULL && r->trained < r->parameters) {
-            json_object_set_new(object, "trained_weights", json_integer(r->trained));
-            json_object_set_new(object, "weights", json_integer(r->parameters));
-        }
-        if (object != NULL && !isnan(r->balance_loss))
-            json_object_set_new(object, "balance_loss", cli_json_number(r->balance_loss));
-        if (object != NULL && !isnan(r->z_loss))
-            json_object_set_new(object, "z_loss", cli_json_number(r->z_loss));
-        if (object != NULL && val) {
-            json_object_set_new(object, "val_loss", cli_json_number(r->val.loss));
-            json_object_set_new(object, "val_perplexity", cli_json_number(r->val.perplexity));
-            json_object_set_new(object, "val_perplexity_batch_mean",
-                                cli_json_number(r->val.perplexity_batch_mean));
-            json_object_set_new(object, "val_tokens", json_integer(r->val.tokens));
-        }
-        return cli_print_json(args, object);
-    }
-    printf(
-        "run         %s\nsteps       %lld\ntokens      %lld\nFLOPs       %.4g (with logits %.4g)\n"
-        "seconds     %.1f\ntrain loss  %.4f\n",
-        run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
-        r->train_loss);
-    if (r->trained < r->parameters)
-        printf("trained     %lld of %lld weights\n", (long long)r->trained,
-               (long long)r->parameters);
-    if (!isnan(r->balance_loss)) printf("balance     %.4f\n", r->balance_loss);
-    if (!isnan(r->z_loss)) printf("z           %.4f\n", r->z_loss);
-    if (val)
-        printf("val loss    %.4f\nval perplexity             %.4f\nval perplexity_batch_mean  "
-               "%.4f\n",
-               r->val.loss, r->val.perplexity, r->val.perplexity_batch_mean);
-    return CLI_DONE;
-}
-
 // ---- the verb ---------------------------------------------------------------------------------
 
 // What a model has settled cannot be chosen.
@@ -655,6 +606,26 @@ static int train_check_init(const cli_args *args)
     return CLI_DONE;
 }
 
+// The published protocol is what it is; what is watched and saved, and how it fits into memory, is not of
+// it.
+static int train_check_recipe(const cli_args *args)
+{
+    static const char *const free[] = {
+        "data",      "out",          "preset",         "config",           "dry-run",
+        "recipe",    "seed",         "flops",          "grad-accum",       "recompute",
+        "log-every", "eval-every",   "eval-sequences", "checkpoint-every", "checkpoint-minutes",
+        "keep-last", "sample-every", "sample-prompt"};
+    for (int i = 0; options[i].name != NULL; i++) {
+        bool may = options[i].kind == CLI_HEADING || !train_given(args, options[i].name);
+        for (size_t f = 0; f < sizeof free / sizeof *free && !may; f++)
+            may = strcmp(options[i].name, free[f]) == 0;
+        if (!may)
+            return cli_wrong(args, "--%s cannot be given with --recipe published, which says it",
+                             options[i].name);
+    }
+    return CLI_DONE;
+}
+
 static int train_check(const cli_args *args)
 {
     static const char *const ids[] = {"pad-token-id", "eos-token-id", "bos-token-id"};
@@ -662,20 +633,44 @@ static int train_check(const cli_args *args)
         if (train_given(args, ids[i]))
             return cli_wrong(args, "--%s is the data's, which know their tokenizer", ids[i]);
     if (train.resume == NULL) {
-        if (train.data == NULL || train.out == NULL)
+        if (train.data == NULL || (train.out == NULL && !train.dry))
             return cli_wrong(args, "--%s is missing (or use --resume RUN)",
                              train.data ? "out" : "data");
+        if (train.recipe != NULL) return train_check_recipe(args);
         return train.init ? train_check_init(args) : CLI_DONE;
     }
-    for (int i = 0; options[i].name != NULL; i++)
-        if (args->given[i] && strcmp(options[i].name, "resume") != 0 &&
-            strcmp(options[i].name, "data") != 0)
-            return cli_wrong(args, "--%s cannot be changed when a run is resumed", options[i].name);
+    if (train.dry || train.config != NULL)
+        return cli_wrong(args, "--%s goes with a new run only", train.dry ? "dry-run" : "config");
     return CLI_DONE;
 }
 
+// What was given with --resume, as changes of the run; texts live in `texts`. Returns how many.
+static size_t train_changes(const cli_args *args, sg_train_change *changes, char (*names)[64],
+                            char (*texts)[40])
+{
+    size_t count = 0;
+    for (int i = 0; options[i].name != NULL; i++) {
+        const cli_option *o = &options[i];
+        if (!args->given[i] || o->value == &train.resume || o->value == &train.data) continue;
+        snprintf(names[count], sizeof names[0], "%s", o->name);
+        for (char *c = names[count]; *c != '\0'; c++)
+            if (*c == '-') *c = '_';
+        changes[count] = (sg_train_change){names[count], texts[count]};
+        if (o->kind == CLI_STRING)
+            changes[count].value = *(const char **)o->value;
+        else if (o->kind == CLI_FLAG)
+            changes[count].value = *(bool *)o->value ? "true" : "false";
+        else if (o->kind == CLI_DOUBLE)
+            snprintf(texts[count], sizeof texts[0], "%.17g", *(double *)o->value);
+        else
+            snprintf(texts[count], sizeof texts[0], "%lld", (long long)*(int64_t *)o->value);
+        count++;
+    }
+    return count;
+}
+
 // What the machine can do, for the progress bar to hold the speed against: not without a bar.
-static sg_status train_measure(sg_context *context, train_talk *talk, sg_error *err)
+static sg_status train_measure(sg_context *context, cli_train_talk *talk, sg_error *err)
 {
     double stream;
     if (talk->args->quiet) return SG_OK;
@@ -684,7 +679,7 @@ static sg_status train_measure(sg_context *context, train_talk *talk, sg_error *
     return status;
 }
 
-static sg_status train_go(const cli_args *args, sg_context *context, train_talk *talk,
+static sg_status train_go(const cli_args *args, sg_context *context, cli_train_talk *talk,
                           sg_train_result *result, sg_error *err)
 {
     char data[PATH_MAX];
@@ -696,9 +691,13 @@ static sg_status train_go(const cli_args *args, sg_context *context, train_talk 
     // The run remembers its data by a path that holds from anywhere.
     const char *path = train.data ? (realpath(train.data, data) ? data : train.data) : NULL;
     char *command = train_command(args);
-    sg_train_hooks hooks = {.event = train_event, .user = talk, .command = command};
+    sg_train_hooks hooks = {.event = cli_train_event, .user = talk, .command = command};
     if (train.resume != NULL) {
-        status = sg_train_resume(context, train.resume, path, &hooks, result, err);
+        static sg_train_change changes[CLI_MAX_OPTIONS];
+        static char names[CLI_MAX_OPTIONS][64], texts[CLI_MAX_OPTIONS][40];
+        const size_t count = train_changes(args, changes, names, texts);
+        status = sg_train_resume_changed(context, train.resume, path, changes, count, &hooks,
+                                         result, err);
     } else {
         status = sg_train(context, train.out, path, &o, &hooks, result, err);
     }
@@ -707,22 +706,39 @@ static sg_status train_go(const cli_args *args, sg_context *context, train_talk 
     return status;
 }
 
+// --dry-run
+static int train_plan(const cli_args *args, sg_context *context)
+{
+    sg_error err = {0};
+    sg_train_options o;
+    sg_train_plan plan;
+    sg_status status = train_options(args, context, &o, &err);
+    if (status == SG_OK) status = sg_train_plan_new(context, train.data, &o, &plan, &err);
+    return status == SG_OK ? cli_train_print_plan(args, &plan, &o) : cli_fail(args, status, &err);
+}
+
 static int train_run(const cli_args *args)
 {
     sg_error err = {0};
     sg_context *context;
-    train_talk talk = {.args = args};
+    cli_train_talk talk = {.args = args};
     sg_train_result result;
     cli_catch_signals();
+    cli_save_on_signals();
     int code = train_read_file(args);
     if (code == CLI_DONE) code = train_check(args);
     if (code != CLI_DONE) return code;
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
+    if (train.dry) {
+        code = train_plan(args, context);
+        sg_context_free(context);
+        return code;
+    }
     status = train_go(args, context, &talk, &result, &err);
     sg_context_free(context);
     const char *run = train.resume ? train.resume : train.out;
-    code = status == SG_OK ? train_report(args, run, &result) : cli_fail(args, status, &err);
+    code = status == SG_OK ? cli_train_report(args, run, &result) : cli_fail(args, status, &err);
     if (status == SG_ERR_STOPPED) cli_note(args, "go on with: sgatlin train --resume %s", run);
     return code;
 }

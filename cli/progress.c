@@ -81,7 +81,7 @@ static int progress_columns(const char *text)
 void cli_progress_text(char *out, size_t capacity, int width, const cli_progress *bar,
                        double elapsed)
 {
-    char number[32], rate_text[64] = "", time_text[48] = "", share_text[48] = "", tail[512];
+    char number[32], rate_text[64] = "", time_text[48] = "", share_text[96] = "", tail[512];
     double fraction = bar->total > 0 ? bar->done / bar->total : -1;
     if (fraction > 1) fraction = 1;
     double rate = elapsed > 0 ? (bar->done - bar->base) / elapsed : 0;
@@ -90,7 +90,10 @@ void cli_progress_text(char *out, size_t capacity, int width, const cli_progress
         snprintf(rate_text, sizeof rate_text, "  %s %s/s", number, bar->unit);
     }
     if (fraction >= 0) {
-        snprintf(share_text, sizeof share_text, " %3d%%", (int)(100 * fraction));
+        if (bar->counted)
+            snprintf(share_text, sizeof share_text, " %.0f/%.0f", bar->done, bar->total);
+        else
+            snprintf(share_text, sizeof share_text, " %3d%%", (int)(100 * fraction));
         cli_short_time(number, sizeof number, rate > 0 ? (bar->total - bar->done) / rate : NAN);
         snprintf(time_text, sizeof time_text, "  %s left", number);
     } else {
@@ -98,6 +101,11 @@ void cli_progress_text(char *out, size_t capacity, int width, const cli_progress
         snprintf(share_text, sizeof share_text, " %s", number);
         cli_short_time(number, sizeof number, elapsed);
         snprintf(time_text, sizeof time_text, "  %s", number);
+    }
+    if (bar->counted) {
+        const size_t used = strlen(share_text);
+        snprintf(share_text + used, sizeof share_text - used, "%s", time_text);
+        time_text[0] = '\0';
     }
     snprintf(tail, sizeof tail, "%s%s%s%s", time_text, rate_text, bar->suffix[0] ? "  " : "",
              bar->suffix);

@@ -12,6 +12,7 @@
 typedef struct cli_progress {
     const char *label;
     const char *unit; // what is counted, for the rate: "stories", "B"; NULL shows no rate
+    bool counted;     // steps are named, not their share, and the time left stands before the bar
     bool enabled;     // false with --quiet
     bool terminal;
     bool drawn;            // the bar stands on the line now

@@ -15,7 +15,7 @@ extern "C" {
 // All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
 // and epochs is above 0: it sets the number of steps n.
 typedef struct sg_train_options {
-    sg_config config; // vocab_size 0: the data's
+    sg_config config; // vocab_size 0, max_position_embeddings 0: the data's
     // The model to go on from, as sg_model_open takes it; "": fresh weights. `config` is the model's
     // then, but for the ids of tokens, which are the data's, and ffn_balance_loss, ffn_z_loss and
     // ffn_capacity_factor; the data may have fewer tokens in its vocabulary and shorter sequences.
@@ -23,6 +23,9 @@ typedef struct sg_train_options {
     // Data that were packed with another tokenizer than that of `init` are refused unless this says so
     // (a warning then): what is trained has the data's tokenizer.
     bool force_tokenizer;
+    // "tinystories" or "slimpajama": the published protocol of those presets, which wants data that were
+    // packed as theirs; "": none.
+    char recipe[16];
     uint64_t seed;      // of weights and data order
     int64_t batch_size; // sequences of one step
     int64_t grad_accum; // micro-batches that a step is cut into; divides batch_size
@@ -74,8 +77,32 @@ SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
 SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options *options,
                                              sg_error *err);
 
+// The published protocol (Schug 2026 and its released code) of a preset, to the letter but for its rounding
+// to bf16: batch, sequences, warm-up, schedule, clipping, one epoch of padded documents for tinystories, for
+// slimpajama one of the budgets 1e17, 6e17, 1e18 and 6e18 FLOPs (`flops`; 0 for tinystories), and no guard
+// against spikes. sg_train refuses data that were packed otherwise. SG_ERR_ARGUMENT says what there is.
+SG_API sg_status sg_train_options_published(const char *preset, double flops,
+                                            sg_train_options *options, sg_error *err);
+
+// What a run is going to be.
+typedef struct sg_train_plan {
+    int64_t steps, rows, val_rows; // rows of the data
+    int64_t seq_len, batch_size, grad_accum, tokens_per_step;
+    double epochs;
+    int64_t warmup_steps, decay_steps;
+    int64_t parameters, trained; // weights, adapters included
+    double flops, flops_all_in;  // of all steps: published count and with logits, 3 forward
+    int64_t memory_bytes;        // of a step: weights, gradients, moments, activations
+    int64_t checkpoint_bytes;
+} sg_train_plan;
+
+// The plan of a new run, without beginning it: nothing is written. The options are completed from the data.
+// SG_ERR_MEMORY where a step takes more memory than there is.
+SG_API sg_status sg_train_plan_new(sg_context *context, const char *data, sg_train_options *options,
+                                   sg_train_plan *plan, sg_error *err);
+
 typedef enum sg_train_event_kind {
-    SG_EVENT_START,     // steps is known
+    SG_EVENT_START,     // plan and options are set
     SG_EVENT_STEP,      // after every step
     SG_EVENT_EVAL,      // val_loss is new
     SG_EVENT_SAMPLE,    // text is set
@@ -90,7 +117,10 @@ typedef struct sg_train_event {
     double tokens_per_second;   // of late
     double flops_per_second;    // of late, all-in (with logits), forward and backward
     double val_loss;            // of the last evaluation, or NaN
+    double seconds;             // of training, in all lives
     const char *text;
+    const sg_train_plan *plan;
+    const sg_train_options *options;
 } sg_train_event;
 
 // How a run talks while it works. `event` returning false stops it: it saves and reports

@@ -44,6 +44,30 @@ static sg_status run_check_prompt(const sg_training *r, sg_error *err)
                    (long long)r->settings.options.config.max_position_embeddings);
 }
 
+// From the configuration alone; what is trained of a model that is not open yet is left out of account.
+static sg_status run_plan(sg_training *r, sg_error *err)
+{
+    const sg_train_options *o = &r->settings.options;
+    const bool parts = o->lora_rank > 0 || o->train_only[0] != '\0';
+    const sg_memory memory = sg_memory_of_machine();
+    r->plan = sg_train_plan_make(o, sg_data_get_info(r->data), &r->cost, r->steps,
+                                 o->lora_rank > 0 ? 0 : r->cost.parameters, parts ? 0 : -1);
+    return sg_train_plan_check(r->context, o, &r->plan, &memory, err);
+}
+
+// From what was opened.
+static void run_plan_again(sg_training *r)
+{
+    const sg_trainer *t = &r->trainer;
+    r->plan.parameters = r->parameters;
+    r->plan.trained = r->trained;
+    r->plan.memory_bytes = sg_model_weight_bytes(t->model) +
+                           (int64_t)sg_gradients_bytes(&t->gradients) +
+                           (int64_t)sg_optimizer_moment_bytes(t->optimizer) +
+                           (int64_t)sg_tape_bytes(t->graph->tape) + (int64_t)t->tables.bytes;
+    r->plan.checkpoint_bytes = sg_training_checkpoint_bytes(r);
+}
+
 sg_status sg_training_open_data(sg_training *r, sg_error *err)
 {
     char path[SG_PATH_MAX];
@@ -62,6 +86,7 @@ sg_status sg_training_open_data(sg_training *r, sg_error *err)
             sg_weights_name(r->settings.options.table_dtype), r->settings.options.config.ffn);
     SG_TRY(sg_run_options_steps(&r->settings.options, info->seq_len,
                                 info->split[SG_SPLIT_TRAIN].rows, &r->cost, &r->steps, err));
+    SG_TRY(run_plan(r, err));
     SG_TRY(sg_path_join(path, sizeof path, r->settings.data_folder, "tokenizer.json", err));
     SG_TRY(sg_file_read(path, run_tokenizer_limit, &r->tokenizer_text, &r->tokenizer_bytes, err));
     if (r->settings.options.sample_every == 0) return SG_OK;
@@ -150,6 +175,7 @@ sg_status sg_training_open_trainer(sg_training *r, const sg_checkpoint *checkpoi
     r->usage =
         sg_alloc_zero((size_t)r->settings.options.config.num_hidden_layers, sizeof *r->usage);
     if (r->usage == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a run");
+    run_plan_again(r);
     return checkpoint ? run_restore(r, checkpoint, err) : SG_OK;
 }
 
@@ -179,7 +205,10 @@ sg_status sg_training_event(sg_training *r, sg_train_event_kind kind, const char
                             .tokens_per_second = r->tokens_per_second,
                             .flops_per_second = r->flops_per_second,
                             .val_loss = r->val_loss,
-                            .text = text};
+                            .seconds = sg_training_seconds(r),
+                            .text = text,
+                            .plan = &r->plan,
+                            .options = &r->settings.options};
     if (!r->hooks->event(r->hooks->user, &event)) r->stop = true;
     return SG_OK;
 }
@@ -455,6 +484,28 @@ static sg_status run_refuse_old(const sg_training *r, sg_error *err)
                        r->folder, names[i]);
     }
     return SG_OK;
+}
+
+sg_status sg_train_plan_new(sg_context *context, const char *data, sg_train_options *options,
+                            sg_train_plan *plan, sg_error *err)
+{
+    sg_training r = {.context = context, .folder = "", .settings.options = *options};
+    sg_model *model = NULL;
+    sg_status status = sg_run_settings_set_data(&r.settings, data, err);
+    if (status == SG_OK) status = sg_training_open_data(&r, err);
+    *options = r.settings.options;
+    // A model that is gone on from is there; of another all is trained.
+    const bool parts = options->lora_rank > 0 || options->train_only[0] != '\0';
+    if (status == SG_OK && parts) status = run_open_model(&r, NULL, &model, err);
+    if (status == SG_OK && parts) status = run_choose(&r, NULL, model, err);
+    if (status == SG_OK && parts)
+        r.plan = sg_train_plan_make(options, sg_data_get_info(r.data), &r.cost, r.steps,
+                                    model->params.total - model->params.buffers,
+                                    sg_trained_count(&model->params));
+    *plan = r.plan;
+    sg_model_free(model);
+    sg_training_close(&r);
+    return status;
 }
 
 sg_status sg_train(sg_context *context, const char *folder, const char *data,

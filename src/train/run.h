@@ -4,6 +4,7 @@
 #define SG_TRAIN_RUN_H
 
 #include "train/checkpoint.h"
+#include "train/plan.h"
 #include "train/run_log.h"
 #include "train/run_settings.h"
 #include "train/trainer.h"
@@ -15,6 +16,7 @@ typedef struct sg_training {
     sg_run_settings settings;
     sg_data *data;
     sg_cost cost;
+    sg_train_plan plan;
     int64_t steps;
     int64_t trained, parameters; // weights
     sg_run_lock *lock;
@@ -55,6 +57,8 @@ sg_status sg_training_save(sg_training *r, sg_error *err);
 sg_status sg_training_save_between(sg_training *r, sg_error *err);
 // Whether enough time has passed since the last one.
 bool sg_training_save_is_due(const sg_training *r);
+// About what one takes.
+int64_t sg_training_checkpoint_bytes(const sg_training *r);
 // Removes checkpoints beyond those that are kept.
 sg_status sg_training_prune(const sg_training *r, sg_error *err);
 // Whether the disk has room for the checkpoints that are kept and the model: SG_ERR_IO otherwise.

@@ -14,6 +14,7 @@
 #include "text/unicode.h"
 #include "train/evaluate.h"
 #include "train/gradients.h"
+#include "train/recipe.h"
 #include "train/schedule.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
@@ -166,6 +167,7 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
         return options_check(o, err);
     }
     if (c->vocab_size == 0) c->vocab_size = info->vocab_size;
+    if (c->max_position_embeddings == 0) c->max_position_embeddings = info->seq_len;
     if (c->vocab_size != info->vocab_size)
         return sg_fail(err, SG_ERR_MISMATCH,
                        "%s: packed with a vocabulary of %lld, but the run is to have %lld",
@@ -179,7 +181,8 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
     c->eos_token_id = c->bos_token_id = info->eos_id;
     c->pad_token_id = info->pad_id;
     SG_TRY(sg_config_complete(c, err));
-    return options_check(o, err);
+    SG_TRY(options_check(o, err));
+    return sg_recipe_check_data(o, info, data_name, err);
 }
 
 sg_status sg_run_options_steps(const sg_train_options *o, int64_t seq_len, int64_t rows,
@@ -273,10 +276,10 @@ json_t *sg_run_options_json(const sg_train_options *o)
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
     // A seed may need all 64 bits, which JSON integers do not have.
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
                   o->optimizer_rows, "schedule", o->schedule, "sample_prompt", o->sample_prompt,
                   "table_dtype", sg_weights_name(o->table_dtype), "init", o->init, "train_only",
-                  o->train_only, "lora_targets", o->lora_targets);
+                  o->train_only, "lora_targets", o->lora_targets, "recipe", o->recipe);
     int failed = object == NULL;
     for (int i = 0; i < option_slot_count && !failed; i++) {
         const option_slot *slot = &option_slots[i];
@@ -335,6 +338,7 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
     snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "exact");
     SG_TRY(options_later(object, name, "optimizer_rows", o->optimizer_rows,
                          sizeof o->optimizer_rows, err));
+    SG_TRY(options_later(object, name, "recipe", o->recipe, sizeof o->recipe, err));
     SG_TRY(options_later(object, name, "init", o->init, sizeof o->init, err));
     SG_TRY(options_later(object, name, "train_only", o->train_only, sizeof o->train_only, err));
     SG_TRY(

@@ -107,7 +107,7 @@ static int64_t save_model_bytes(const sg_training *r)
     return weights * (int64_t)sizeof(sg_real) + (int64_t)r->tokenizer_bytes;
 }
 
-static int64_t save_checkpoint_bytes(const sg_training *r)
+int64_t sg_training_checkpoint_bytes(const sg_training *r)
 {
     enum { small_files = 1 << 16 };
     return save_model_bytes(r) + (int64_t)sg_optimizer_moment_bytes(r->trainer.optimizer) +
@@ -116,7 +116,7 @@ static int64_t save_checkpoint_bytes(const sg_training *r)
 
 sg_status sg_training_save_between(sg_training *r, sg_error *err)
 {
-    const int64_t needed = save_checkpoint_bytes(r), found = sg_file_free_space(r->folder);
+    const int64_t needed = sg_training_checkpoint_bytes(r), found = sg_file_free_space(r->folder);
     if (found >= needed) return sg_training_save(r, err);
     sg_log(
         r->context, SG_LOG_WARNING,
@@ -131,7 +131,7 @@ sg_status sg_training_save_between(sg_training *r, sg_error *err)
 sg_status sg_training_check_room(sg_training *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;
-    const int64_t one = save_checkpoint_bytes(r), model = save_model_bytes(r);
+    const int64_t one = sg_training_checkpoint_bytes(r), model = save_model_bytes(r);
     const int64_t left = r->steps - r->trainer.state.step + 1; // checkpoints that can come
     const bool best = o->eval_every > 0 && sg_data_get_info(r->data)->split[SG_SPLIT_VAL].rows > 0;
     int64_t most = sg_min(left, (r->resumed_from < 0 ? o->keep_last + best : 0) + 1);

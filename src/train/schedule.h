@@ -3,6 +3,7 @@
 #define SG_TRAIN_SCHEDULE_H
 
 #include "base/status.h"
+#include "sgatlin_train.h"
 
 typedef enum sg_schedule_kind {
     SG_SCHEDULE_CONSTANT, // warm-up, then flat
@@ -25,6 +26,11 @@ typedef struct sg_schedule {
 // SG_ERR_ARGUMENT lists the names: constant, sqrt, linear, cosine, cosine_reference.
 sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err);
 const char *sg_schedule_name(sg_schedule_kind kind);
+// That of a run of so many steps, checked.
+sg_status sg_schedule_of_options(const sg_train_options *options, int64_t steps,
+                                 sg_schedule *schedule, sg_error *err);
+// D of those that have a decay at the end, else 0.
+int64_t sg_schedule_decay(const sg_schedule *schedule);
 // Warm-up and decay must fit into the steps.
 sg_status sg_schedule_check(const sg_schedule *schedule, sg_error *err);
 // The rate of the update after `count` updates: the first has 0 unless there is no warm-up.

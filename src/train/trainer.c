@@ -15,13 +15,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
 {
     const sg_train_options *o = t->options;
     sg_model *m = t->model;
-    SG_TRY(sg_schedule_parse(o->schedule, &t->schedule.kind, err));
-    t->schedule.peak = o->lr;
-    // A short run of a long recipe would be over before its warm-up.
-    t->schedule.warmup = sg_min(o->warmup_steps, (int64_t)(o->warmup_share * (double)t->steps));
-    t->schedule.steps = t->steps;
-    t->schedule.decay_fraction = o->decay_fraction;
-    SG_TRY(sg_schedule_check(&t->schedule, err));
+    SG_TRY(sg_schedule_of_options(o, t->steps, &t->schedule, err));
     sg_optimizer_rows rows;
     SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
     SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, &t->gradients, err));

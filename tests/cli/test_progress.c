@@ -68,6 +68,20 @@ static void test_text(void **state)
     assert_string_equal(text, "pack 100%  -:-- left  500 tok");
 }
 
+// Of a run: the step and the time left come first, and 40 columns hold them.
+static void test_counted(void **state)
+{
+    (void)state;
+    char text[768];
+    cli_progress bar = {.label = "train", .counted = true, .done = 2500, .total = 10000};
+    snprintf(bar.suffix, sizeof bar.suffix, "loss 3.2100  7.6k tok/s");
+    cli_progress_text(text, sizeof text, 40, &bar, 5);
+    assert_string_equal(text, "train 2500/10000  0:15 left  loss 3.210");
+    cli_progress_text(text, sizeof text, 100, &bar, 5000);
+    assert_string_equal(text, "train 2500/10000  4:10:00 left [#######.......................]  "
+                              "loss 3.2100  7.6k tok/s");
+}
+
 static void test_widths(void **state)
 {
     (void)state;
@@ -179,7 +193,8 @@ static void test_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_text), cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_text),
+        cmocka_unit_test(test_counted),  cmocka_unit_test(test_widths),
         cmocka_unit_test(test_terminal), cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,6 +59,23 @@ static void child_two_signals(void)
     _exit(9); // not reached
 }
 
+// What saves hears a second signal without dying of it.
+static void child_saves(void)
+{
+    cli_catch_signals();
+    cli_save_on_signals();
+    raise(SIGINT);
+    raise(SIGINT);
+    printf("%d", cli_stop_requested());
+}
+
+static void child_three_signals(void)
+{
+    child_saves();
+    raise(SIGINT);
+    _exit(9); // not reached
+}
+
 static void test_signals(void **state)
 {
     (void)state;
@@ -69,6 +86,13 @@ static void test_signals(void **state)
     assert_non_null(strstr(err, "stopping"));
     status = test_fork(child_two_signals, out, sizeof out, err, sizeof err);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    status = test_fork(child_saves, out, sizeof out, err, sizeof err);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_string_equal(out, "1");
+    assert_non_null(strstr(err, "saving, then stopping"));
+    assert_non_null(strstr(err, "still saving; once more"));
+    status = test_fork(child_three_signals, out, sizeof out, err, sizeof err);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
 }
 
 // A mapped file becomes shorter: the page that is read is no more.

@@ -71,11 +71,31 @@ static void test_cosine_and_constant(void **state)
     near(sg_schedule_at(&s, 10), 2e-4, 1e-12);
 }
 
+// The reference's own cosine, which is over W updates before ours: values of that program.
+static void test_cosine_reference(void **state)
+{
+    (void)state;
+    sg_schedule s = {SG_SCHEDULE_COSINE_REFERENCE, 3e-3, 10, 200, 0};
+    near(sg_schedule_at(&s, 5), 1.5e-3, 1e-12);
+    near(sg_schedule_at(&s, 10), 3e-3, 1e-12);
+    near(sg_schedule_at(&s, 129), 9.955e-4, 1e-4);
+    near(sg_schedule_at(&s, 190), 3e-4, 1e-9);
+    near(sg_schedule_at(&s, 199), 3e-4, 1e-9);
+    s.kind = SG_SCHEDULE_COSINE;
+    near(sg_schedule_at(&s, 129), 1.128e-3, 1e-3);
+    assert_int_equal(sg_schedule_check(&s, NULL), SG_OK);
+    s = (sg_schedule){SG_SCHEDULE_COSINE_REFERENCE, 3e-3, 10, 20, 0}; // nothing is left to span
+    assert_int_equal(sg_schedule_check(&s, NULL), SG_ERR_ARGUMENT);
+    sg_schedule_kind kind;
+    assert_int_equal(sg_schedule_parse("cosine_reference", &kind, NULL), SG_OK);
+    assert_int_equal(kind, SG_SCHEDULE_COSINE_REFERENCE);
+}
+
 // Up in the warm-up, never up again, never outside 0 … peak.
 static void test_shape(void **state)
 {
     (void)state;
-    for (int kind = SG_SCHEDULE_CONSTANT; kind <= SG_SCHEDULE_COSINE; kind++)
+    for (int kind = SG_SCHEDULE_CONSTANT; kind <= SG_SCHEDULE_COSINE_REFERENCE; kind++)
         for (int64_t n = 1; n < 60; n++)
             for (int64_t w = 0; w <= n; w += 7) {
                 sg_schedule s = {(sg_schedule_kind)kind, 0.3, w, n, 0.2};
@@ -131,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_sqrt),
         cmocka_unit_test(test_segments),
         cmocka_unit_test(test_cosine_and_constant),
+        cmocka_unit_test(test_cosine_reference),
         cmocka_unit_test(test_shape),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_names),
