@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "cli/reading.h"
+#include "sgatlin_train.h"
 
 static struct {
-    const char *model, *adapter, *data, *split, *text, *tokenizer, *weights;
+    const char *recipe, *model, *adapter, *data, *split, *text, *tokenizer, *weights;
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage, force, other; // other: the data are of another tokenizer, and that was allowed
 } eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
@@ -76,6 +77,15 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .value = &eval.usage,
      .help = "how evenly each sparse layer uses its memory; --json always says so"},
+    {.name = "recipe",
+     .kind = CLI_STRING,
+     .value = &eval.recipe,
+     .argument = "NAME",
+     .shown = "",
+     .help = "published: as the published runs were evaluated, a model that was trained by train "
+             "--recipe published: on documents packed in mode pad, in batches of its training. "
+             "perplexity_batch_mean is the figure",
+     .choices = "published"},
     {.name = "force-tokenizer",
      .kind = CLI_FLAG,
      .value = &eval.force,
@@ -122,6 +132,29 @@ static bool eval_progress(void *user, int64_t done, int64_t total)
 {
     cli_progress_update(user, (double)done, (double)total, NULL);
     return !cli_stop_requested();
+}
+
+// The published evaluation: each document cut to the first tokens of a sequence, batches as in training, of
+// which the last is left out where it is not full (perplexity_batch_mean does so).
+static sg_status eval_published(sg_eval_options *o, const sg_data *data, sg_error *err)
+{
+    sg_train_options trained;
+    if (eval.recipe == NULL) return SG_OK;
+    sg_status status = sg_train_read_options(eval.model, &trained, err);
+    if (status != SG_OK) return status;
+    const sg_data_info *info = sg_data_get_info(data);
+    if (trained.recipe[0] == '\0' || info->mode != SG_PACK_PAD ||
+        info->seq_len != trained.config.max_position_embeddings) {
+        snprintf(err->message, sizeof err->message,
+                 trained.recipe[0] == '\0'
+                     ? "recipe: %.200s: was not trained by the published recipe (train --recipe)"
+                     : "recipe: %.200s: expected data in mode pad, of sequences as in training "
+                       "(data pack --mode pad)",
+                 trained.recipe[0] == '\0' ? eval.model : eval.data);
+        return err->code = SG_ERR_MISMATCH;
+    }
+    o->batch_size = trained.batch_size;
+    return SG_OK;
 }
 
 // Ids of another tokenizer are other words to the model.
@@ -171,6 +204,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     }
     if (status == SG_OK) status = eval_tokenizer(args, context, folder, err);
     if (status == SG_OK) status = sg_data_open(eval.data, SG_VERIFY_AUTO, &data, err);
+    if (status == SG_OK) status = eval_published(&o, data, err);
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "seq");
         status = sg_evaluate(model, data, &o, result, err);
@@ -320,7 +354,7 @@ static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
 static const char *eval_stray(const cli_args *args)
 {
     static const char *const of_data[] = {"split", "batch-size",      "micro-batch", "batches",
-                                          "usage", "force-tokenizer", NULL};
+                                          "usage", "force-tokenizer", "recipe",      NULL};
     static const char *const of_text[] = {"context", "stride",   "max-tokens",
                                           "weights", "bad-text", NULL};
     const char *const *name = eval.text != NULL ? of_data : of_text;
@@ -343,6 +377,9 @@ static int eval_run(const cli_args *args)
     if (eval_stray(args) != NULL)
         return cli_wrong(args, "--%s: goes with --%s only", eval_stray(args),
                          eval.text != NULL ? "data" : "text");
+    if (eval.recipe != NULL && (cli_given(args, "batch-size") || cli_given(args, "batches")))
+        return cli_wrong(args, "--%s cannot be given with --recipe published, which says it",
+                         cli_given(args, "batches") ? "batches" : "batch-size");
     cli_catch_signals();
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);

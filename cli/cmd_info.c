@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/model_options.h"
+#include "sgatlin_train.h"
 
 static struct {
     const char *preset;
@@ -76,9 +77,32 @@ static void info_about_text(const sg_model_about *about)
                                                              : "yes");
 }
 
-static int info_json(const cli_args *args, const sg_config *config, int64_t seq_len,
+// The recipe that a preset is trained by unless told otherwise.
+static json_t *info_recipe_json(const sg_preset *p)
+{
+    const sg_train_options o = sg_train_options_from_preset(p);
+    return json_pack("{s:I, s:I, s:f, s:s, s:I, s:f, s:f, s:f, s:f}", "batch_size",
+                     (json_int_t)o.batch_size, "seq_len", (json_int_t)p->seq_len, "lr", o.lr,
+                     "schedule", o.schedule, "warmup_steps", (json_int_t)o.warmup_steps,
+                     "decay_fraction", o.decay_fraction, "weight_decay", o.weight_decay, "clip",
+                     o.clip, "spike_limit", o.spike_limit);
+}
+
+static void info_recipe_text(const sg_preset *p)
+{
+    const sg_train_options o = sg_train_options_from_preset(p);
+    printf("Recipe of train --preset %s\n"
+           "  %lld sequences of %lld tokens a step, learning rate %g, schedule %s,\n"
+           "  warm-up %lld steps, the last %g of all steps decay, weight decay %g, clip %g,\n"
+           "  updates are skipped whose loss is %g nats above the running mean\n",
+           p->name, (long long)o.batch_size, (long long)p->seq_len, o.lr, o.schedule,
+           (long long)o.warmup_steps, o.decay_fraction, o.weight_decay, o.clip, o.spike_limit);
+}
+
+static int info_json(const cli_args *args, const sg_preset *preset, int64_t seq_len,
                      const sg_cost *c, const sg_model_about *about)
 {
+    const sg_config *config = &preset->config;
     json_t *object =
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "seq_len", (json_int_t)seq_len, "batch_size",
                   (json_int_t)info.batch, "parameters", (json_int_t)c->parameters,
@@ -103,6 +127,7 @@ static int info_json(const cli_args *args, const sg_config *config, int64_t seq_
         json_object_update(object, parts);
         json_object_update(object, rest);
         if (about->form[0] != '\0') json_object_set_new(object, "file", info_about_json(about));
+        if (info.preset != NULL) json_object_set_new(object, "recipe", info_recipe_json(preset));
         json_object_set_new(object, "config", cli_config_json(config));
     }
     json_decref(parts);
@@ -205,9 +230,10 @@ static int info_run(const cli_args *args)
                                 sg_context_threads(context), &cost, &err);
     sg_context_free(context);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    if (args->json) return info_json(args, &preset.config, seq_len, &cost, &about);
+    if (args->json) return info_json(args, &preset, seq_len, &cost, &about);
     if (about.form[0] != '\0') info_about_text(&about);
     info_text(&preset.config, seq_len, &cost);
+    if (info.preset != NULL) info_recipe_text(&preset);
     return CLI_DONE;
 }
 

@@ -10,6 +10,7 @@
     X(data_tokenizer)                                                                              \
     X(data_pack)                                                                                   \
     X(train)                                                                                       \
+    X(compare)                                                                                     \
     X(eval)                                                                                        \
     X(generate)                                                                                    \
     X(tokenize)                                                                                    \

@@ -178,6 +178,37 @@ SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, ch
 // it is under way its newest intact checkpoint.
 SG_API sg_status sg_train_adapter_folder(sg_context *context, const char *path, char *folder,
                                          size_t capacity, sg_error *err);
+// What a run is and has come to.
+typedef struct sg_train_run {
+    sg_train_options options;
+    int64_t steps;      // to make
+    int64_t step;       // the last one that metrics.jsonl tells of
+    bool finished;      // `result` is of all of them
+    char data_hash[24]; // of the data: runs on other data do not compare
+    sg_train_result result;
+} sg_train_run;
+SG_API sg_status sg_train_run_read(const char *run, sg_train_run *out, sg_error *err);
+
+// A member of the records in metrics.jsonl ("loss", "val_loss") over another one ("step", "tokens", "flops",
+// "seconds"), in the order of the file; a record without the other one has that of the last before it.
+typedef struct sg_curve {
+    char label[64];
+    double *x, *y; // (count)
+    int64_t count;
+} sg_curve;
+SG_API sg_status sg_train_curve(const char *run, const char *y, const char *x, sg_curve *curve,
+                                sg_error *err);
+SG_API void sg_curve_clear(sg_curve *curve);
+
+// A drawing of curves as an SVG file that stands alone. Lines of many points are drawn as means of pieces;
+// marks[i], another curve of the same colour, is drawn as dots (NULL: none). The highest twentieth of the
+// values may leave the picture.
+typedef struct sg_svg_options {
+    const char *title, *x_label, *y_label;
+} sg_svg_options;
+SG_API sg_status sg_curves_svg(const char *path, const sg_curve *lines, const sg_curve *marks,
+                               size_t count, const sg_svg_options *options, sg_error *err);
+
 // Reads the options of a run.
 SG_API sg_status sg_train_read_options(const char *run, sg_train_options *options, sg_error *err);
 
