@@ -51,55 +51,7 @@ for family in "${families[@]}"; do
 done
 
 say "$number. Compare them on stories that neither has seen"
-for family in "${families[@]}"; do
-    run info "$folder/$family" --json >"$folder/$family/info.json"
-    run eval --model "$folder/$family" --data "$folder/data" --split val --json \
-        >"$folder/$family/eval.json"
-done
-
-# row NAME UNIT FILE FIELD: a line of the table; UNIT short or a printf format.
-row() {
-    local family value
-    printf '%-34s' "$1"
-    for family in "${families[@]}"; do
-        value=$(field "$folder/$family/$3" "$4")
-        # shellcheck disable=SC2059 # the format is ours
-        if [ "$2" = short ]; then value=$(short "$value"); else value=$(printf "$2" "$value"); fi
-        printf '%14s' "$value"
-    done
-    printf '\n'
-}
-
-echo
-{
-    printf '%-34s' ""
-    printf '%14s' "${families[@]}"
-    printf '\n'
-    row "parameters" short info.json parameters
-    row "active parameters per token" short info.json active_parameters_per_token
-    row "feed-forward neurons" short info.json ffn_neurons
-    row "  of these active per token" short info.json ffn_active_neurons_per_token
-    row "forward FLOPs per sequence" short info.json forward_flops_per_sequence
-    row "training FLOPs" short summary.json flops
-    row "training tokens" short summary.json tokens
-    row "training seconds" %.0f summary.json seconds
-    printf '%-34s' "tokens per second"
-    for family in "${families[@]}"; do
-        tokens=$(field "$folder/$family/summary.json" tokens)
-        printf '%14s' "$(short "$(awk -v n="$tokens" \
-            -v s="$(field "$folder/$family/summary.json" seconds)" 'BEGIN { print n / s }')")"
-    done
-    printf '\n'
-    row "validation perplexity" %.3f eval.json perplexity
-} | tee "$folder/table.txt"
-
-first=$(field "$folder/${families[0]}/eval.json" perplexity)
-second=$(field "$folder/${families[1]}/eval.json" perplexity)
-echo
-awk -v a="$first" -v b="$second" -v A="${families[0]}" -v B="${families[1]}" 'BEGIN {
-    if (a < b) printf "At equal FLOPs %s has the lower perplexity: %.3f against %.3f.\n", A, a, b
-    else printf "At equal FLOPs %s has NOT the lower perplexity here: %.3f against %.3f.\n", A, a, b
-}'
+run compare "${families[@]/#/$folder/}" --svg "$folder/loss.svg" | tee "$folder/table.txt"
 
 say "$((number + 1)). Let ${families[0]} go on with a story"
 for prompt in "${prompts[@]}"; do
@@ -114,6 +66,7 @@ Done in $((SECONDS - begun)) s; everything is in $folder/. To go on:
 
   $sgatlin generate --model $folder/sgatlin --prompt "The old" --max-tokens 100 --seed 7
   $sgatlin info $folder/sgatlin
+  $sgatlin compare $folder/sgatlin $folder/mlp --x seconds --svg loss.svg      the same, as a picture: $folder/loss.svg
   $sgatlin train --preset demo --ffn peer --data $folder/data --out $folder/peer --flops $flops
   $sgatlin train --help        every setting
   SG_DEMO_FLOPS=2e13 make demo      the same comparison, trained longer

@@ -298,7 +298,7 @@ static sg_status restore_clock(sg_optimizer *o, sg_error *err)
     clock->updates = o->updates - clock->settled;
     clock->built = -1;
     for (int64_t i = 0; i < clock->updates; i++)
-        if (!isfinite(clock->lr[i]))
+        if (!(clock->lr[i] >= 0 && clock->lr[i] <= 1e3))
             return sg_fail(err, SG_ERR_FORMAT, "rows.lr: found %g, expected a learning rate",
                            clock->lr[i]);
     for (size_t i = 0; i < o->n_lazy; i++)
@@ -311,6 +311,21 @@ static sg_status restore_clock(sg_optimizer *o, sg_error *err)
     return SG_OK;
 }
 
+// First moments are numbers, second ones no less than 0: their root is taken.
+static sg_status restore_moments(const sg_tensor_view *view, sg_error *err)
+{
+    const sg_real *values = view->data;
+    const bool second = view->name[0] == 'v';
+    if (view->dtype != (sizeof(sg_real) == 4 ? SG_DTYPE_F32 : SG_DTYPE_F64) ||
+        (view->name[0] != 'm' && !second))
+        return SG_OK;
+    for (size_t i = 0; i < view->bytes / sizeof *values; i++)
+        if (isnan(values[i]) || (second && values[i] < 0))
+            return sg_fail(err, SG_ERR_FORMAT, "%s: value %zu: found %g, expected a moment",
+                           view->name, i, (double)values[i]);
+    return SG_OK;
+}
+
 sg_status sg_optimizer_restore(sg_optimizer *o, const sg_safetensors *file, int64_t updates,
                                sg_error *err)
 {
@@ -318,6 +333,7 @@ sg_status sg_optimizer_restore(sg_optimizer *o, const sg_safetensors *file, int6
         const sg_tensor_view *to = &o->state[i], *from;
         SG_TRY(sg_safetensors_get(file, to->name, to->dtype, to->ndim, to->shape, &from, err));
         memcpy((void *)(uintptr_t)to->data, from->data, to->bytes);
+        SG_TRY(restore_moments(to, err));
     }
     o->updates = updates;
     return o->clock != NULL ? restore_clock(o, err) : SG_OK;

@@ -1,10 +1,12 @@
-// Any bytes as the options, state and result of a run: what is taken must be the same after writing
-// and reading.
+// Any bytes as the options, state and result of a run, and as its run.json, sealed: what is taken must be
+// the same after writing and reading, and what is taken of a state can be counted on from.
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "format/json.h"
+#include "format/json_seal.h"
+#include "memory_fs.h"
 #include "train/run_options.h"
 #include "train/run_state.h"
 #include "sgatlin_train.h"
@@ -44,6 +46,8 @@ static void states(const json_t *root)
         if (object == NULL || sg_train_state_parse(object, "again", &state_back, NULL) != SG_OK)
             abort();
         expect_equal(object, sg_train_state_json(&state_back));
+        const int64_t most = (int64_t)1 << 44; // what a step adds at most
+        if (s.step < 0 || s.tokens > INT64_MAX - most || s.position > INT64_MAX - most) abort();
     } else if (err.message[0] == '\0') {
         abort();
     }
@@ -55,6 +59,25 @@ static void states(const json_t *root)
     }
 }
 
+// The whole file, with a checksum that fits: read as a run is resumed, listed and compared.
+static void settings(json_t *root)
+{
+    sg_error err = {0};
+    sg_train_run run;
+    char *text = NULL;
+    memory_fs *fs = memory_fs_new();
+    sg_fs_set(memory_fs_table(fs));
+    if (sg_json_seal(root, "input", NULL) != SG_OK ||
+        sg_json_text(root, true, &text, NULL) != SG_OK)
+        abort();
+    if (sg_file_write_atomic("run.json", text, strlen(text), NULL) != SG_OK) abort();
+    if (sg_file_write_atomic("summary.json", text, strlen(text), NULL) != SG_OK) abort();
+    if (sg_train_run_read(".", &run, &err) != SG_OK && err.message[0] == '\0') abort();
+    sg_free(text);
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     json_t *root;
@@ -62,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (json_is_object(root)) {
         options(root);
         states(root);
+        settings(root);
     }
     json_decref(root);
     return 0;

@@ -192,6 +192,15 @@ static void test_refused(void **state)
     *settled = 0;
     lr[4] = NAN;
     refused(&s, 5, "rows.lr: found");
+    lr[4] = -0.1;
+    refused(&s, 5, "rows.lr: found");
+    lr[4] = 0.1;
+    sg_real *m = state_of(&s, "m.table"), *v = state_of(&s, "v.small");
+    m[11] = (sg_real)NAN;
+    refused(&s, 5, "m.table: value 11: found");
+    m[11] = -1;
+    v[2] = -1;
+    refused(&s, 5, "v.small: value 2: found -1, expected a moment");
     side_close(&s);
     assert_false(memory_fs_end(fs));
 }
