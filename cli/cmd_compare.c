@@ -77,10 +77,6 @@ static double row_rate(const compared *c)
 {
     return c->run.finished ? (double)c->run.result.tokens / c->run.result.seconds : NAN;
 }
-static double row_loss(const compared *c)
-{
-    return c->run.finished ? c->run.result.train_loss : NAN;
-}
 static double row_perplexity(const compared *c)
 {
     return c->run.finished && c->run.result.val.tokens > 0 ? c->run.result.val.perplexity : NAN;
@@ -96,7 +92,6 @@ static const compare_row rows[] = {
     {"training tokens", "tokens", row_tokens, -1},
     {"training seconds", "seconds", row_seconds, 0},
     {"tokens per second", "tokens_per_second", row_rate, -1},
-    {"training loss", "train_loss", row_loss, 3},
     {"validation perplexity", "val_perplexity", row_perplexity, 3}};
 enum { row_count = sizeof rows / sizeof *rows };
 
@@ -161,6 +156,8 @@ static int compare_json(const cli_args *args, const compared *all, int count)
                       all[i].run.options.config.ffn, "finished", all[i].run.finished, "step",
                       (json_int_t)all[i].run.step, "steps", (json_int_t)all[i].run.steps,
                       "data_checksum", all[i].run.data_hash);
+        if (all[i].run.finished)
+            json_object_set_new(one, "train_loss", cli_json_number(all[i].run.result.train_loss));
         for (int r = 0; r < row_count; r++)
             json_object_set_new(one, rows[r].key, cli_json_number(rows[r].value(&all[i])));
         json_array_append_new(list, one);
