@@ -13,7 +13,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "format/json.h"
-#include "kernel/gemm.h"
 #include "train/evaluate.h"
 #include "train/run_init.h"
 #include "train/run_options.h"

@@ -4,7 +4,7 @@
 #define SG_TRAIN_RUN_H
 
 #include "train/checkpoint.h"
-#include "train/plan.h"
+#include "train/run_plan.h"
 #include "train/run_log.h"
 #include "train/run_settings.h"
 #include "train/trainer.h"

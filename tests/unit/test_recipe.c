@@ -11,7 +11,7 @@
 
 #include "base/context.h"
 #include "tiny_run.h"
-#include "train/plan.h"
+#include "train/run_plan.h"
 #include "train/recipe.h"
 #include "train/run_options.h"
 #include "train/schedule.h"

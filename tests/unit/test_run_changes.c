@@ -9,9 +9,11 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "alloc_failure.h"
 #include "base/alloc.h"
 #include "format/json.h"
 #include "tiny_run.h"
+#include "train/run_changes.h"
 
 static void must(sg_status status, const sg_error *err)
 {
@@ -223,12 +225,42 @@ static void test_other_kernels(void **state)
     tiny_disk_free(fs);
 }
 
+// ---- failing memory -----------------------------------------------------------------------------
+
+static sg_status change_and_record(void *user, sg_error *err)
+{
+    static const sg_train_change some[] = {{"lr", "0.5"}, {"schedule", "linear"}, {"steps", "30"}};
+    sg_run_settings settings;
+    json_t *list = NULL;
+    (void)user;
+    SG_TRY(sg_run_settings_read("/run", &settings, err));
+    settings.options.lr = 0.25; // what the last round recorded
+    sg_status status = sg_run_changes_apply(&settings.options, some, 3, &list, err);
+    if (status == SG_OK) status = sg_run_changes_add(list, "kernel", "a", "b", err);
+    if (status == SG_OK) status = sg_run_changes_record("/run", &settings, 30, 8, list, err);
+    json_decref(list);
+    return status;
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    memory_fs *fs = a_run(8);
+    assert_true(alloc_failure_loop(change_and_record, NULL) > 50);
+    sg_run_settings settings;
+    sg_error err;
+    must(sg_run_settings_read("/run", &settings, &err), &err);
+    assert_true(settings.options.lr == 0.5 && settings.changed_at == 8 && settings.steps == 30);
+    assert_string_equal(settings.options.schedule, "linear");
+    tiny_disk_free(fs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_longer),        cmocka_unit_test(test_longer_from_the_start),
         cmocka_unit_test(test_other_rate),    cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_other_kernels),
+        cmocka_unit_test(test_other_kernels), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -650,6 +650,14 @@ static void test_evaluate_text(void **state)
     }
     o = sg_eval_text_options_default();
     assert_int_equal(sg_evaluate_text(m, tokenizer, "", 0, &o, &r, &err), SG_ERR_ARGUMENT);
+    sg_model_free(m);
+}
+
+static void test_score_refuses(void **state)
+{
+    (void)state;
+    sg_model *m = make_model("sgatlin", positions);
+    sg_error err;
     sg_session *s;
     double nll;
     bool likeliest;
@@ -822,6 +830,7 @@ int main(void)
         cmocka_unit_test(test_generate_many),
         cmocka_unit_test(test_evaluate_text),
         cmocka_unit_test(test_lost_bytes_are_charged),
+        cmocka_unit_test(test_score_refuses),
         cmocka_unit_test(test_failing_evaluation),
         cmocka_unit_test(test_generate_to_the_end),
         cmocka_unit_test(test_generate_refuses),

@@ -1,6 +1,6 @@
 // Memory of the machine, as far as this process may have it.
-#ifndef SG_BASE_MEMORY_H
-#define SG_BASE_MEMORY_H
+#ifndef SG_BASE_MACHINE_MEMORY_H
+#define SG_BASE_MACHINE_MEMORY_H
 
 #include "base/status.h"
 

@@ -1,7 +1,7 @@
 // The figures a run begins with, and the search for a step that fits into memory. What is computed in
 // micro-batches is never chosen by the machine: their sums round otherwise, and a run would depend on
 // where it was begun. So the options that fit are named, and whoever begins the run gives them.
-#include "train/plan.h"
+#include "train/run_plan.h"
 
 #include <stdio.h>
 

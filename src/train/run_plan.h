@@ -1,8 +1,8 @@
 // What a run is going to be, known before its first step.
-#ifndef SG_TRAIN_PLAN_H
-#define SG_TRAIN_PLAN_H
+#ifndef SG_TRAIN_RUN_PLAN_H
+#define SG_TRAIN_RUN_PLAN_H
 
-#include "base/memory.h"
+#include "base/machine_memory.h"
 #include "base/status.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
