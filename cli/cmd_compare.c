@@ -253,7 +253,7 @@ static int compare_run(const cli_args *args)
 
 const cli_command cli_cmd_compare = {
     .name = "compare",
-    .summary = "runs side by side: what they cost and came to, and their curves",
+    .summary = "what runs cost and came to, side by side, with curves",
     .usage = "RUN… [--svg FILE] [options]",
     .about =
         "The figures are those of the runs' own summaries; of a run that is still under way the "
