@@ -82,7 +82,8 @@ static sg_status resume_is_whole(const resume *c, bool *whole, sg_error *err)
 static sg_status resume_compare(resume *c, sg_error *err)
 {
     sg_run_settings *s = &c->r->settings;
-    const char *kernel = c->r->context->compute.kernels->name, *blas = sg_context_products(c->r->context);
+    const char *kernel = c->r->context->compute.kernels->name,
+               *blas = sg_context_products(c->r->context);
     if (strcmp(s->data_hash, c->began) != 0)
         return sg_fail(err, SG_ERR_MISMATCH,
                        "%s: its checksum is %s, but the run began with data of %s", s->data_folder,
