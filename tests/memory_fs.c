@@ -30,7 +30,8 @@ typedef struct fs_names {
 } fs_names;
 
 typedef struct fs_node {
-    bool folder;
+    bool folder, other;         // other: a pipe
+    char *link;                 // of a symbolic link: what it says
     int locked_by;              // handle, or -1
     fs_buffer current, durable; // of a file
     fs_write *writes;
@@ -153,24 +154,51 @@ static int fs_node_new(memory_fs *fs, bool folder)
 
 // ---- paths and changes ------------------------------------------------------------------------
 
-// Finds the folder a path is in and copies the last part of it; the root has none.
-static int fs_parent(const memory_fs *fs, const char *path, char name[256], int *folder)
+static int fs_above(const memory_fs *fs, int node)
 {
-    int node = 0;
-    *folder = 0;
+    for (size_t i = 0; i < fs->node_count; i++)
+        for (size_t k = 0; k < fs->nodes[i].names.count; k++)
+            if (fs->nodes[i].names.list[k].node == node) return (int)i;
+    return 0;
+}
+
+// The node that a folder has under a name, or -errno; "" is the folder itself.
+static int fs_child(const memory_fs *fs, int folder, const char *name)
+{
+    if (name[0] == '\0') return folder;
+    int found = fs_name_find(&fs->nodes[folder].names, name);
+    return found < 0 ? -ENOENT : fs->nodes[folder].names.list[found].node;
+}
+
+// Finds the folder a path is in and copies the last part of it; the root has none. Links on the way
+// are gone through, the last one if `follow`.
+static int fs_walk(const memory_fs *fs, int from, const char *path, bool follow, int depth,
+                   char name[256], int *folder)
+{
+    int node = path[0] == '/' ? 0 : from;
     name[0] = '\0';
-    for (const char *at = path; *at != '\0';) {
+    for (const char *at = path;;) {
         size_t length = strcspn(at, "/");
         if (length >= 256) return -ENAMETOOLONG;
-        if (length > 0 && !(length == 1 && *at == '.')) {
-            if (name[0] != '\0') {
-                int found = fs_name_find(&fs->nodes[node].names, name);
-                if (found < 0) return -ENOENT;
-                node = fs->nodes[node].names.list[found].node;
-                if (!fs->nodes[node].folder) return -ENOTDIR;
+        const bool skip = length == 0 ? *at != '\0' : length == 1 && *at == '.';
+        if (!skip) {
+            int child = fs_child(fs, node, name);
+            if (child >= 0 && fs->nodes[child].link != NULL && (*at != '\0' || follow)) {
+                if (depth > 20) return -ELOOP;
+                int result = fs_walk(fs, node, fs->nodes[child].link, true, depth + 1, name, &node);
+                if (result < 0) return result;
+                child = fs_child(fs, node, name);
             }
+            if (*at == '\0') break;
+            if (child < 0) return child;
+            if (!fs->nodes[child].folder) return -ENOTDIR;
+            node = child;
             memcpy(name, at, length);
             name[length] = '\0';
+            if (strcmp(name, "..") == 0) {
+                node = fs_above(fs, node);
+                name[0] = '\0';
+            }
         }
         at += length + (at[length] == '/');
     }
@@ -178,15 +206,22 @@ static int fs_parent(const memory_fs *fs, const char *path, char name[256], int 
     return 0;
 }
 
+static int fs_parent(const memory_fs *fs, const char *path, char name[256], int *folder)
+{
+    return fs_walk(fs, 0, path, false, 0, name, folder);
+}
+
 // The node of a path, or -errno.
-static int fs_lookup(const memory_fs *fs, const char *path)
+static int fs_find(const memory_fs *fs, const char *path, bool follow)
 {
     char name[256];
-    int folder, result = fs_parent(fs, path, name, &folder);
-    if (result < 0) return result;
-    if (name[0] == '\0') return 0;
-    int found = fs_name_find(&fs->nodes[folder].names, name);
-    return found < 0 ? -ENOENT : fs->nodes[folder].names.list[found].node;
+    int folder, result = fs_walk(fs, 0, path, follow, 0, name, &folder);
+    return result < 0 ? result : fs_child(fs, folder, name);
+}
+
+static int fs_lookup(const memory_fs *fs, const char *path)
+{
+    return fs_find(fs, path, true);
 }
 
 static void fs_apply(fs_names *from, const char *from_name, fs_names *to, const char *to_name,
@@ -261,16 +296,21 @@ static int fs_open(void *user, const char *path, int mode)
 {
     memory_fs *fs = user;
     char name[256];
+    const bool exclusive = mode == SG_FS_NEW || mode == SG_FS_PRIVATE;
+    const bool plain = exclusive || mode == SG_FS_CREATE || mode == SG_FS_LOCK;
     int folder, result = fs_begin(fs);
-    if (result == 0) result = fs_parent(fs, path, name, &folder);
+    if (result == 0) result = fs_walk(fs, 0, path, !plain, 0, name, &folder);
     if (result < 0) return result;
-    int node = fs_lookup(fs, path);
-    if (node == -ENOENT && (mode == SG_FS_CREATE || mode == SG_FS_APPEND)) {
+    int node = fs_child(fs, folder, name);
+    if (node >= 0 && exclusive) return -EEXIST;
+    if (node == -ENOENT && (plain || mode == SG_FS_APPEND)) {
         node = fs_node_new(fs, false);
         fs_change_names(fs, -1, NULL, folder, name, node);
     }
     if (node < 0) return node;
-    if (fs->nodes[node].folder) return -EISDIR;
+    if (fs->nodes[node].link != NULL) return -ELOOP;
+    if (fs->nodes[node].folder && mode != SG_FS_STREAM) return -EISDIR;
+    if (fs->nodes[node].other && mode != SG_FS_STREAM && mode != SG_FS_DIRECT) return -EINVAL;
     if (mode == SG_FS_CREATE && fs->nodes[node].current.size > 0) {
         fs_note_write(&fs->nodes[node], 0, NULL, 0);
         fs_resize(&fs->nodes[node].current, 0);
@@ -280,13 +320,19 @@ static int fs_open(void *user, const char *path, int mode)
     return (int)fs->handle_count++;
 }
 
+static bool fs_reads(int mode)
+{
+    return mode == SG_FS_READ || mode == SG_FS_STREAM;
+}
+
 static int64_t fs_read(void *user, int number, void *data, size_t n)
 {
     memory_fs *fs = user;
     int result = fs_begin(fs);
     fs_handle *handle = fs_handle_of(fs, number);
     if (result < 0) return result;
-    if (handle == NULL || (handle->mode != SG_FS_READ && handle->mode != SG_FS_UPDATE))
+    if (handle == NULL ||
+        (!fs_reads(handle->mode) && handle->mode != SG_FS_UPDATE && handle->mode != SG_FS_LOCK))
         return -EBADF;
     const fs_buffer *file = &fs->nodes[handle->node].current;
     size_t left = handle->offset < file->size ? file->size - handle->offset : 0;
@@ -311,7 +357,7 @@ static int64_t fs_write_bytes(void *user, int number, const void *data, size_t n
     int result = fs_begin(fs);
     fs_handle *handle = fs_handle_of(fs, number);
     if (result < 0) return result;
-    if (handle == NULL || handle->mode == SG_FS_READ) return -EBADF;
+    if (handle == NULL || fs_reads(handle->mode)) return -EBADF;
     fs_node *node = &fs->nodes[handle->node];
     if (handle->mode == SG_FS_APPEND) handle->offset = node->current.size;
     if (fs->limit >= 0) {
@@ -357,7 +403,7 @@ static int fs_truncate(void *user, int number, int64_t bytes)
     int result = fs_begin(fs);
     fs_handle *handle = fs_handle_of(fs, number);
     if (result < 0) return result;
-    if (handle == NULL || handle->mode == SG_FS_READ) return -EBADF;
+    if (handle == NULL || fs_reads(handle->mode)) return -EBADF;
     fs_note_write(&fs->nodes[handle->node], (size_t)bytes, NULL, 0);
     fs_resize(&fs->nodes[handle->node].current, (size_t)bytes);
     return 0;
@@ -375,33 +421,66 @@ static int fs_close(void *user, int number)
     return result;
 }
 
-static int fs_info(void *user, const char *path, sg_fs_info *info)
+static int fs_tell(void *user, const char *path, bool follow, sg_fs_info *info)
 {
     memory_fs *fs = user;
     int node = fs_begin(fs);
-    if (node == 0) node = fs_lookup(fs, path);
+    if (node == 0) node = fs_find(fs, path, follow);
     if (node < 0) return node;
-    *info = (sg_fs_info){.bytes = (int64_t)fs->nodes[node].current.size,
-                         .is_folder = fs->nodes[node].folder};
+    const fs_node *n = &fs->nodes[node];
+    *info = (sg_fs_info){(int64_t)n->current.size, n->folder, n->link != NULL, n->other};
     return 0;
 }
 
-static int fs_rename(void *user, const char *from, const char *to)
+static int fs_info(void *user, const char *path, sg_fs_info *info)
+{
+    return fs_tell(user, path, true, info);
+}
+
+static int fs_link_info(void *user, const char *path, sg_fs_info *info)
+{
+    return fs_tell(user, path, false, info);
+}
+
+static int64_t fs_read_link(void *user, const char *path, char *out, size_t capacity)
 {
     memory_fs *fs = user;
+    int node = fs_begin(fs);
+    if (node == 0) node = fs_find(fs, path, false);
+    if (node < 0) return node;
+    const char *text = fs->nodes[node].link;
+    if (text == NULL) return -EINVAL;
+    size_t bytes = strlen(text) < capacity ? strlen(text) : capacity;
+    memcpy(out, text, bytes);
+    return (int64_t)bytes;
+}
+
+static int fs_rename_over(memory_fs *fs, const char *from, const char *to, bool keep_old)
+{
     char from_name[256], to_name[256];
     int from_folder, to_folder, result = fs_begin(fs);
     if (result == 0) result = fs_parent(fs, from, from_name, &from_folder);
     if (result == 0) result = fs_parent(fs, to, to_name, &to_folder);
     if (result < 0) return result;
-    int node = fs_lookup(fs, from), old = fs_lookup(fs, to);
+    int node = fs_find(fs, from, false), old = fs_find(fs, to, false);
     if (node < 0) return node;
     if (old == node) return 0;
+    if (old >= 0 && keep_old) return -EEXIST;
     if (old >= 0 && fs->nodes[old].folder != fs->nodes[node].folder)
         return fs->nodes[old].folder ? -EISDIR : -ENOTDIR;
     if (old >= 0 && fs->nodes[old].names.count > 0) return -ENOTEMPTY;
     fs_change_names(fs, from_folder, from_name, to_folder, to_name, node);
     return 0;
+}
+
+static int fs_rename(void *user, const char *from, const char *to)
+{
+    return fs_rename_over(user, from, to, false);
+}
+
+static int fs_rename_new(void *user, const char *from, const char *to)
+{
+    return fs_rename_over(user, from, to, true);
 }
 
 static int fs_remove(void *user, const char *path)
@@ -411,7 +490,7 @@ static int fs_remove(void *user, const char *path)
     int folder, result = fs_begin(fs);
     if (result == 0) result = fs_parent(fs, path, name, &folder);
     if (result < 0) return result;
-    int node = fs_lookup(fs, path);
+    int node = fs_find(fs, path, false);
     if (node < 0) return node;
     if (fs->nodes[node].names.count > 0) return -ENOTEMPTY;
     fs_change_names(fs, folder, name, -1, NULL, node);
@@ -425,7 +504,7 @@ static int fs_make_folder(void *user, const char *path)
     int folder, result = fs_begin(fs);
     if (result == 0) result = fs_parent(fs, path, name, &folder);
     if (result < 0) return result;
-    if (fs_lookup(fs, path) >= 0) return -EEXIST;
+    if (fs_find(fs, path, false) >= 0) return -EEXIST;
     int node = fs_node_new(fs, true);
     fs_change_names(fs, -1, NULL, folder, name, node);
     return 0;
@@ -470,8 +549,9 @@ static int fs_map(void *user, const char *path, size_t bytes, const void **view)
     int node = fs_begin(fs);
     if (node == 0) node = fs_lookup(fs, path);
     if (node < 0) return node;
+    if (fs->nodes[node].folder || fs->nodes[node].other) return -EINVAL;
+    if (fs->nodes[node].current.size < bytes) return -EIO;
     fs_buffer copy = fs_copy(&fs->nodes[node].current);
-    fs_resize(&copy, bytes);
     *view = copy.data;
     fs->maps++;
     return 0;
@@ -497,14 +577,34 @@ static int fs_lock(void *user, int number)
     return 0;
 }
 
+static int fs_is_same(void *user, int number, const char *path)
+{
+    memory_fs *fs = user;
+    int result = fs_begin(fs);
+    fs_handle *handle = fs_handle_of(fs, number);
+    if (result < 0) return result;
+    return handle == NULL ? -EBADF : handle->node == fs_find(fs, path, false);
+}
+
+static int fs_copy_mode(void *user, int number, const char *path)
+{
+    memory_fs *fs = user;
+    int result = fs_begin(fs);
+    if (result < 0) return result;
+    if (fs_handle_of(fs, number) == NULL) return -EBADF;
+    int node = fs_lookup(fs, path);
+    return node < 0 ? node : 0;
+}
+
 // A question, which is no operation: nothing changes, and who gets no answer does without.
-static int64_t fs_free_space(void *user, const char *path)
+static int fs_free_space(void *user, const char *path, int64_t *bytes)
 {
     const memory_fs *fs = user;
-    (void)path;
-    if (fs->limit < 0 || !fs->limit_seen) return INT64_MAX;
-    const int64_t used = memory_fs_used(fs);
-    return used < fs->limit ? fs->limit - used : 0;
+    int node = fs_lookup(fs, path);
+    if (node < 0) return node;
+    const int64_t room = fs->limit - memory_fs_used(fs);
+    *bytes = fs->limit < 0 || !fs->limit_seen ? INT64_MAX : room > 0 ? room : 0;
+    return 0;
 }
 
 // ---- making, copying, crashing ----------------------------------------------------------------
@@ -523,8 +623,10 @@ static memory_fs *fs_bare(void)
         .truncate = fs_truncate,
         .close = fs_close,
         .info = fs_info,
-        .link_info = fs_info,
+        .link_info = fs_link_info,
+        .read_link = fs_read_link,
         .rename = fs_rename,
+        .rename_new = fs_rename_new,
         .remove = fs_remove,
         .make_folder = fs_make_folder,
         .sync_folder = fs_sync_folder,
@@ -532,6 +634,8 @@ static memory_fs *fs_bare(void)
         .map = fs_map,
         .unmap = fs_unmap,
         .lock = fs_lock,
+        .is_same = fs_is_same,
+        .copy_mode = fs_copy_mode,
         .free_space = fs_free_space,
     };
     return fs;
@@ -572,6 +676,8 @@ memory_fs *memory_fs_clone(const memory_fs *fs)
         const fs_node *from = &fs->nodes[i];
         int node = fs_node_new(copy, from->folder); // moves the array
         fs_node *to = &copy->nodes[node];
+        to->other = from->other;
+        to->link = fs_text(from->link);
         to->current = fs_copy(&from->current);
         to->durable = fs_copy(&from->durable);
         to->names = fs_names_copy(&from->names);
@@ -596,6 +702,7 @@ void memory_fs_free(memory_fs *fs)
         fs_forget_writes(&fs->nodes[i]);
         fs_names_clear(&fs->nodes[i].names);
         fs_names_clear(&fs->nodes[i].durable_names);
+        free(fs->nodes[i].link);
         free(fs->nodes[i].current.data);
         free(fs->nodes[i].durable.data);
     }
@@ -605,6 +712,30 @@ void memory_fs_free(memory_fs *fs)
     free(fs->changes);
     free(fs->handles);
     free(fs);
+}
+
+static int fs_special(memory_fs *fs, const char *path)
+{
+    char name[256];
+    int folder;
+    if (fs_parent(fs, path, name, &folder) < 0 || fs_child(fs, folder, name) >= 0) return -1;
+    int node = fs_node_new(fs, false);
+    fs_change_names(fs, -1, NULL, folder, name, node);
+    return node;
+}
+
+bool memory_fs_link(memory_fs *fs, const char *target, const char *path)
+{
+    int node = fs_special(fs, path);
+    if (node >= 0) fs->nodes[node].link = fs_text(target);
+    return node >= 0;
+}
+
+bool memory_fs_pipe(memory_fs *fs, const char *path)
+{
+    int node = fs_special(fs, path);
+    if (node >= 0) fs->nodes[node].other = true;
+    return node >= 0;
 }
 
 void memory_fs_settle(memory_fs *fs)

@@ -47,6 +47,9 @@ int memory_fs_open_handles(const memory_fs *fs);
 int memory_fs_open_maps(const memory_fs *fs);
 // Sum of the sizes of all files.
 int64_t memory_fs_used(const memory_fs *fs);
+// Makes a symbolic link, or a pipe (its bytes stay to be looked at); false where the name is taken.
+bool memory_fs_link(memory_fs *fs, const char *target, const char *path);
+bool memory_fs_pipe(memory_fs *fs, const char *path);
 // For damaging a file behind the library's back: its bytes and size; NULL when it is not there.
 unsigned char *memory_fs_bytes(memory_fs *fs, const char *path, size_t *bytes);
 void memory_fs_resize(memory_fs *fs, const char *path, size_t bytes);

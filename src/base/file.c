@@ -11,8 +11,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
-static sg_status file_fail(sg_error *err, const char *verb, const char *path,
-                           int64_t negative_errno)
+sg_status sg_file_fail(sg_error *err, const char *verb, const char *path, int64_t negative_errno)
 {
     int code = (int)-negative_errno;
     char text[128];
@@ -26,31 +25,17 @@ static sg_status file_fail(sg_error *err, const char *verb, const char *path,
 
 // ---- reading ----------------------------------------------------------------------------------
 
-int64_t sg_file_free_space(const char *path)
-{
-    const sg_fs *fs = sg_fs_get();
-    char at[SG_PATH_MAX];
-    if (strlen(path) >= sizeof at) return INT64_MAX;
-    memcpy(at, path, strlen(path) + 1);
-    for (;;) { // the nearest folder that is there
-        const int64_t bytes = fs->free_space(fs->user, at);
-        if (bytes >= 0) return bytes;
-        if (bytes != -ENOENT || strcmp(at, ".") == 0 || strcmp(at, "/") == 0) return INT64_MAX;
-        char folder[SG_PATH_MAX];
-        sg_path_folder(folder, sizeof folder, at);
-        memcpy(at, folder, strlen(folder) + 1);
-    }
-}
-
 sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     int result = fs->info(fs->user, path, info);
-    return result < 0 ? file_fail(err, "open", path, result) : SG_OK;
+    return result < 0 ? sg_file_fail(err, "open", path, result) : SG_OK;
 }
 
-static sg_status file_check_kind(const char *path, const sg_fs_info *info, sg_error *err)
+// Of a file that is to be read as a whole.
+static sg_status file_info(const char *path, sg_fs_info *info, sg_error *err)
 {
+    SG_TRY(sg_path_info(path, info, err));
     if (!info->is_folder && !info->is_special) return SG_OK;
     return sg_fail(err, SG_ERR_IO, "%s: is a %s, expected a file", path,
                    info->is_folder ? "folder" : "pipe or a device");
@@ -62,13 +47,12 @@ sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *byte
     *bytes = 0;
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
-    SG_TRY(sg_path_info(path, &info, err));
-    SG_TRY(file_check_kind(path, &info, err));
+    SG_TRY(file_info(path, &info, err));
     if ((uint64_t)info.bytes > limit)
         return sg_fail(err, SG_ERR_FORMAT, "%s: %lld bytes, expected at most %zu", path,
                        (long long)info.bytes, limit);
     int handle = fs->open(fs->user, path, SG_FS_READ);
-    if (handle < 0) return file_fail(err, "open", path, handle);
+    if (handle < 0) return sg_file_fail(err, "open", path, handle);
     size_t size = (size_t)info.bytes;
     char *buffer = sg_alloc(size + 1);
     if (buffer == NULL) {
@@ -82,7 +66,7 @@ sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *byte
     fs->close(fs->user, handle);
     if (result < 0) {
         sg_free(buffer);
-        return file_fail(err, "read", path, result);
+        return sg_file_fail(err, "read", path, result);
     }
     buffer[got] = '\0';
     *data = buffer;
@@ -95,12 +79,11 @@ sg_status sg_map_open(const char *path, sg_map *map, sg_error *err)
     *map = (sg_map){0};
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
-    SG_TRY(sg_path_info(path, &info, err));
-    SG_TRY(file_check_kind(path, &info, err));
+    SG_TRY(file_info(path, &info, err));
     if (info.bytes == 0) return SG_OK;
     const void *view;
     int result = fs->map(fs->user, path, (size_t)info.bytes, &view);
-    if (result < 0) return file_fail(err, "map", path, result);
+    if (result < 0) return sg_file_fail(err, "map", path, result);
     map->data = view;
     map->bytes = (size_t)info.bytes;
     sg_mapped_add(map, path);
@@ -113,6 +96,31 @@ void sg_map_close(sg_map *map)
     if (map->data != NULL) sg_mapped_remove(map);
     if (map->data != NULL) fs->unmap(fs->user, map->data, map->bytes);
     *map = (sg_map){0};
+}
+
+sg_status sg_file_free_space(const char *path, int64_t *bytes, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    char at[SG_PATH_MAX], above[SG_PATH_MAX];
+    snprintf(at, sizeof at, "%s", path);
+    for (;;) {
+        int result = fs->free_space(fs->user, at, bytes);
+        if (result >= 0) return SG_OK;
+        sg_path_folder(above, sizeof above, at);
+        // What is not there yet will be made in the nearest folder above that is.
+        if (result != -ENOENT || strcmp(above, at) == 0)
+            return sg_file_fail(err, "ask for free space", path, result);
+        memcpy(at, above, strlen(above) + 1);
+    }
+}
+
+sg_status sg_file_need_space(const char *path, int64_t bytes, sg_error *err)
+{
+    int64_t free;
+    SG_TRY(sg_file_free_space(path, &free, err));
+    if (free >= bytes) return SG_OK;
+    return sg_fail(err, SG_ERR_IO, "%s: found %.1f MB free on the disk, expected %.1f MB", path,
+                   (double)free / 1e6, (double)bytes / 1e6);
 }
 
 bool sg_path_exists(const char *path)
@@ -144,6 +152,8 @@ sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_erro
     *bytes = 0;
     *hash = 0;
     const sg_fs *fs = sg_fs_get();
+    sg_fs_info info;
+    SG_TRY(file_info(path, &info, err));
     sg_hasher *hasher = sg_hasher_new();
     char *chunk = sg_alloc(hash_chunk_bytes);
     int handle = -1;
@@ -152,12 +162,12 @@ sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_erro
     if (hasher == NULL || chunk == NULL)
         status = sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a checksum", path);
     else if ((handle = fs->open(fs->user, path, SG_FS_READ)) < 0)
-        status = file_fail(err, "open", path, handle);
+        status = sg_file_fail(err, "open", path, handle);
     while (status == SG_OK && (got = fs->read(fs->user, handle, chunk, hash_chunk_bytes)) > 0) {
         sg_hasher_add(hasher, chunk, (size_t)got);
         *bytes += got;
     }
-    if (status == SG_OK && got < 0) status = file_fail(err, "read", path, got);
+    if (status == SG_OK && got < 0) status = sg_file_fail(err, "read", path, got);
     if (status == SG_OK) *hash = sg_hasher_value(hasher);
     if (handle >= 0) fs->close(fs->user, handle);
     sg_hasher_free(hasher);
@@ -204,7 +214,7 @@ sg_status sg_writer_open(const char *path, int mode, sg_writer **out, sg_error *
         int result = writer->handle;
         sg_hasher_free(hasher);
         sg_free(writer);
-        return file_fail(err, "open for writing", path, result);
+        return sg_file_fail(err, "open for writing", path, result);
     }
     *out = writer;
     return SG_OK;
@@ -283,7 +293,7 @@ uint64_t sg_writer_hash(const sg_writer *writer)
 sg_status sg_writer_flush(sg_writer *writer, sg_error *err)
 {
     writer_drain(writer);
-    if (writer->failure != 0) return file_fail(err, "write", writer->path, writer->failure);
+    if (writer->failure != 0) return sg_file_fail(err, "write", writer->path, writer->failure);
     return SG_OK;
 }
 
@@ -294,7 +304,7 @@ sg_status sg_writer_sync(sg_writer *writer, sg_error *err)
         int result = writer->fs->sync(writer->fs->user, writer->handle);
         if (result < 0) writer->failure = result;
     }
-    if (writer->failure != 0) return file_fail(err, "write", writer->path, writer->failure);
+    if (writer->failure != 0) return sg_file_fail(err, "write", writer->path, writer->failure);
     return SG_OK;
 }
 
@@ -305,7 +315,7 @@ sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err)
     int closed = writer->fs->close(writer->fs->user, writer->handle);
     if (writer->failure == 0) writer->failure = closed;
     sg_status status = SG_OK;
-    if (writer->failure < 0) status = file_fail(err, "write", writer->path, writer->failure);
+    if (writer->failure < 0) status = sg_file_fail(err, "write", writer->path, writer->failure);
     sg_hasher_free(writer->hasher);
     sg_free(writer);
     return status;
@@ -404,7 +414,7 @@ static sg_status folder_make_one(const char *path, sg_error *err)
         // Somebody else may have made it in between.
         if (result == -EEXIST) result = fs->info(fs->user, path, &info);
     }
-    if (result < 0) return file_fail(err, "make the folder", path, result);
+    if (result < 0) return sg_file_fail(err, "make the folder", path, result);
     if (!info.is_folder) return sg_fail(err, SG_ERR_IO, "%s: is a file, expected a folder", path);
     return SG_OK;
 }
@@ -421,7 +431,7 @@ sg_status sg_folder_make(const char *path, sg_error *err)
     const sg_fs *fs = sg_fs_get();
     sg_fs_info info;
     int result = fs->info(fs->user, prefix, &info);
-    if (result < 0 && result != -ENOENT) return file_fail(err, "make the folder", path, result);
+    if (result < 0 && result != -ENOENT) return sg_file_fail(err, "make the folder", path, result);
     if (result == 0 && info.is_folder) return SG_OK;
     // Only where the folder is missing are its parents looked at: some may be closed to us.
     for (size_t i = 1; i < length; i++) {
@@ -437,7 +447,7 @@ sg_status sg_folder_sync(const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     int result = fs->sync_folder(fs->user, path);
-    return result < 0 ? file_fail(err, "sync the folder", path, result) : SG_OK;
+    return result < 0 ? sg_file_fail(err, "sync the folder", path, result) : SG_OK;
 }
 
 typedef struct name_list {
@@ -474,7 +484,7 @@ sg_status sg_folder_list(const char *path, char ***names, size_t *count, sg_erro
     int result = fs->list(fs->user, path, name_add, &list);
     if (result < 0 || list.failed) {
         sg_names_free(list.names, list.count);
-        if (result < 0) return file_fail(err, "list the folder", path, result);
+        if (result < 0) return sg_file_fail(err, "list the folder", path, result);
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for its names", path);
     }
     if (list.count > 1) qsort(list.names, list.count, sizeof *list.names, name_compare);
@@ -494,14 +504,14 @@ sg_status sg_path_rename(const char *from, const char *to, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     int result = fs->rename(fs->user, from, to);
-    return result < 0 ? file_fail(err, "rename", from, result) : SG_OK;
+    return result < 0 ? sg_file_fail(err, "rename", from, result) : SG_OK;
 }
 
 sg_status sg_path_remove(const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     int result = fs->remove(fs->user, path);
-    return result < 0 ? file_fail(err, "remove", path, result) : SG_OK;
+    return result < 0 ? sg_file_fail(err, "remove", path, result) : SG_OK;
 }
 
 static sg_status tree_remove(const char *path, int depth, sg_error *err)
@@ -510,7 +520,7 @@ static sg_status tree_remove(const char *path, int depth, sg_error *err)
     sg_fs_info info;
     int result = fs->link_info(fs->user, path, &info);
     if (result == -ENOENT) return SG_OK;
-    if (result < 0) return file_fail(err, "remove", path, result);
+    if (result < 0) return sg_file_fail(err, "remove", path, result);
     if (!info.is_folder) return sg_path_remove(path, err);
     if (depth > 16) return sg_fail(err, SG_ERR_IO, "%s: folders are nested too deep", path);
     char **names;

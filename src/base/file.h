@@ -9,16 +9,26 @@
 // ---- the seam ---------------------------------------------------------------------------------
 // Every operation returns 0 or a positive value on success and -errno on failure.
 
+// All but STREAM and DIRECT open regular files alone, and never wait: a FIFO or a device of that name
+// is -EINVAL, a folder -EISDIR. Those that make a file never go through a symbolic link: -ELOOP, or
+// -EEXIST for NEW and PRIVATE.
 enum {
-    SG_FS_READ = 0,   // the file must exist
-    SG_FS_CREATE = 1, // write a new, empty file; an old one of that name is emptied
-    SG_FS_APPEND = 2, // write at the end; created when missing
-    SG_FS_UPDATE = 3  // read and write an existing file in place
+    SG_FS_READ = 0,    // the file must exist
+    SG_FS_CREATE = 1,  // write a new, empty file; an old one of that name is emptied
+    SG_FS_APPEND = 2,  // write at the end; created when missing
+    SG_FS_UPDATE = 3,  // read and write an existing file in place
+    SG_FS_NEW = 4,     // write a new file; -EEXIST where the name is taken
+    SG_FS_PRIVATE = 5, // the same, open to its owner alone until copy_mode
+    SG_FS_LOCK = 6,    // read and write; created when missing
+    SG_FS_STREAM = 7,  // read what is there: a file, a pipe, a device
+    SG_FS_DIRECT = 8   // write into what is there: a pipe, a device, /dev/stdout; -ENXIO for a
+                       // FIFO that nobody reads
 };
 
 typedef struct sg_fs_info {
     int64_t bytes;
     bool is_folder;
+    bool is_link;    // of link_info only
     bool is_special; // a pipe, a device, a socket: opening it may wait for others, or do things
 } sg_fs_info;
 
@@ -34,8 +44,11 @@ typedef struct sg_fs {
     int (*info)(void *user, const char *path, sg_fs_info *info);
     // As info, but of a symbolic link itself instead of what it leads to.
     int (*link_info)(void *user, const char *path, sg_fs_info *info);
-    int (*rename)(void *user, const char *from, const char *to); // replaces `to` atomically
-    int (*remove)(void *user, const char *path);                 // a file or an empty folder
+    // What a symbolic link says, without a NUL: bytes of it, -EINVAL for what is no link.
+    int64_t (*read_link)(void *user, const char *path, char *out, size_t capacity);
+    int (*rename)(void *user, const char *from, const char *to);     // replaces `to` atomically
+    int (*rename_new)(void *user, const char *from, const char *to); // -EEXIST where `to` is taken
+    int (*remove)(void *user, const char *path);                     // a file or an empty folder
     int (*make_folder)(void *user, const char *path);
     int (*sync_folder)(void *user, const char *path); // names in it reach the disk
     // Calls `each` for every entry but "." and "..", in no special order.
@@ -46,8 +59,13 @@ typedef struct sg_fs {
     void (*unmap)(void *user, const void *view, size_t bytes);
     // Takes an exclusive lock that ends with close(handle); -EWOULDBLOCK when somebody has it.
     int (*lock)(void *user, int handle);
-    // Bytes that may still be written where `path` is, which must be there.
-    int64_t (*free_space)(void *user, const char *path);
+    // 1 where `path`, which is no link, names the file of the handle, 0 where it does not.
+    int (*is_same)(void *user, int handle, const char *path);
+    // Gives the file of the handle the mode of the one at `path`, and its owner as far as we may;
+    // where its group cannot be had, the group gets no rights.
+    int (*copy_mode)(void *user, int handle, const char *path);
+    // Bytes that may still be written into the file system of a file or folder.
+    int (*free_space)(void *user, const char *path, int64_t *bytes);
 } sg_fs;
 
 // The system's own file operations.
@@ -56,7 +74,17 @@ const sg_fs *sg_fs_system(void);
 void sg_fs_set(const sg_fs *fs);
 const sg_fs *sg_fs_get(void);
 
+// The error of an operation that answered -errno: "PATH: cannot VERB: reason".
+sg_status sg_file_fail(sg_error *err, const char *verb, const char *path, int64_t negative_errno);
+
+// Bytes that may still be written where `path` is or will be made.
+sg_status sg_file_free_space(const char *path, int64_t *bytes, sg_error *err);
+// Fails where fewer than `bytes` are free there. A disk may still be filled by others later.
+sg_status sg_file_need_space(const char *path, int64_t bytes, sg_error *err);
+
 // ---- reading ----------------------------------------------------------------------------------
+// Regular files only, here and in sg_map_open and sg_file_hash: what is a FIFO or a device is refused
+// at once.
 
 // Reads a whole file of at most `limit` bytes; a NUL is put behind it. *data: sg_free.
 sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *bytes, sg_error *err);
@@ -79,8 +107,6 @@ sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err);
 // Tells "is not there" (SG_ERR_NOT_FOUND) from "cannot be looked at" (SG_ERR_IO), as the two above
 // do not.
 sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err);
-// Bytes free on the disk where `path` is or would be made. INT64_MAX: the system does not say.
-int64_t sg_file_free_space(const char *path);
 // Size and checksum (sg_hash) of a whole file, read rather than mapped: a failing disk is an error
 // here, not a signal.
 sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_error *err);

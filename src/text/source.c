@@ -188,7 +188,7 @@ sg_status sg_source_open(const char *path, sg_source **out, sg_error *err)
     SG_TRY(source_new(standard_input ? "standard input" : path, source_buffer, &source, err));
     source->fs = sg_fs_get();
     source->owns_handle = !standard_input;
-    source->handle = standard_input ? 0 : source->fs->open(source->fs->user, path, SG_FS_READ);
+    source->handle = standard_input ? 0 : source->fs->open(source->fs->user, path, SG_FS_STREAM);
     if (source->handle < 0) {
         int code = -source->handle;
         char text[128];

@@ -114,9 +114,16 @@ int64_t sg_training_checkpoint_bytes(const sg_training *r)
            small_files;
 }
 
+// Of the disk of the run; what cannot be known stops nothing.
+static int64_t save_free_space(const sg_training *r)
+{
+    int64_t bytes;
+    return sg_file_free_space(r->folder, &bytes, NULL) == SG_OK ? bytes : INT64_MAX;
+}
+
 sg_status sg_training_save_between(sg_training *r, sg_error *err)
 {
-    const int64_t needed = sg_training_checkpoint_bytes(r), found = sg_file_free_space(r->folder);
+    const int64_t needed = sg_training_checkpoint_bytes(r), found = save_free_space(r);
     if (found >= needed) return sg_training_save(r, err);
     sg_log(
         r->context, SG_LOG_WARNING,
@@ -135,7 +142,7 @@ sg_status sg_training_check_room(sg_training *r, sg_error *err)
     const int64_t left = r->steps - r->trainer.state.step + 1; // checkpoints that can come
     const bool best = o->eval_every > 0 && sg_data_get_info(r->data)->split[SG_SPLIT_VAL].rows > 0;
     int64_t most = sg_min(left, (r->resumed_from < 0 ? o->keep_last + best : 0) + 1);
-    const int64_t found = sg_file_free_space(r->folder);
+    const int64_t found = save_free_space(r);
     if ((double)found >= (double)most * (double)one + (double)model) return SG_OK;
     return sg_fail(
         err, SG_ERR_IO,

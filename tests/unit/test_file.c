@@ -337,7 +337,68 @@ static void test_lock(void **state)
     fs->close(fs->user, b);
 }
 
+// What is no regular file is refused at once, by whatever opens it.
+static void test_pipes(void **state)
+{
+    char *pipe = path_in(*state, "pipe"), *data;
+    size_t bytes;
+    int64_t size;
+    uint64_t hash;
+    sg_map map;
+    sg_error err;
+    const sg_fs *fs = sg_fs_system();
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(sg_file_read(pipe, 100, &data, &bytes, &err), SG_ERR_IO);
+    assert_non_null(strstr(err.message, "is a pipe or a device, expected a file"));
+    assert_int_equal(sg_map_open(pipe, &map, &err), SG_ERR_IO);
+    assert_int_equal(sg_file_hash(pipe, &size, &hash, &err), SG_ERR_IO);
+    for (int mode = SG_FS_READ; mode <= SG_FS_LOCK; mode++)
+        assert_int_equal(fs->open(fs->user, pipe, mode),
+                         mode == SG_FS_NEW || mode == SG_FS_PRIVATE ? -EEXIST : -EINVAL);
+    const void *view;
+    assert_int_equal(fs->map(fs->user, pipe, 1, &view), -EINVAL);
+}
+
+// A mapping never reaches behind the end of its file.
+static void test_map_of_a_short_file(void **state)
+{
+    char *path = path_in(*state, "file");
+    const void *view;
+    put(path, "abc");
+    assert_int_equal(sg_fs_system()->map(NULL, path, 4, &view), -EIO);
+}
+
+static void test_free_space(void **state)
+{
+    int64_t here, there;
+    sg_error err;
+    assert_int_equal(sg_file_free_space(((fixture *)*state)->folder, &here, &err), SG_OK);
+    assert_true(here > 0);
+    assert_int_equal(sg_file_free_space(path_in(*state, "not/yet/there"), &there, &err), SG_OK);
+    assert_true(there > 0);
+    assert_int_equal(sg_file_need_space(path_in(*state, "x"), INT64_MAX, &err), SG_ERR_IO);
+    assert_non_null(strstr(err.message, "MB free on the disk"));
+    memory_fs *fs = memory_fs_new();
+    sg_fs_set(memory_fs_table(fs));
+    memory_fs_limit(fs, 100);
+    put("file", "12345");
+    assert_int_equal(sg_file_free_space("none/file", &here, &err), SG_OK);
+    assert_int_equal(here, 95);
+    assert_int_equal(sg_file_need_space("file", 95, &err), SG_OK);
+    assert_int_equal(sg_file_need_space("file", 96, &err), SG_ERR_IO);
+    memory_fs_fail(fs, memory_fs_operations(fs), EACCES, true);
+    assert_int_equal(sg_file_need_space("file", 1, &err), SG_ERR_IO);
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
+}
+
 // The same steps on both file systems must look the same: this is what makes memory_fs a fair stand-in.
+static int link_to(const sg_fs *fs, const char *target, const char *path)
+{
+    if (fs == sg_fs_system()) return symlink(target, path);
+    return memory_fs_link(fs->user, target, path) ? 0 : -1;
+}
+
 static void trace_steps(const sg_fs *fs, const char *root, char *trace, size_t capacity)
 {
     sg_fs_set(fs);
@@ -395,13 +456,64 @@ static void trace_steps(const sg_fs *fs, const char *root, char *trace, size_t c
     STEP(fs->remove(u, p[1]));
     STEP(fs->remove(u, p[4]));
     STEP(fs->remove(u, p[2]));
+    // New files, links, locks.
+    STEP((h = fs->open(u, p[0], SG_FS_NEW)) >= 0);
+    STEP(fs->write(u, h, "new", 3));
+    STEP(fs->is_same(u, h, p[0]));
+    STEP(fs->is_same(u, h, p[1]));
+    STEP(fs->close(u, h));
+    STEP(fs->open(u, p[0], SG_FS_NEW));
+    STEP(fs->open(u, p[0], SG_FS_PRIVATE));
+    STEP(fs->make_folder(u, p[2]));
+    STEP(fs->read_link(u, p[0], buffer, sizeof buffer));
+    STEP(fs->read_link(u, p[1], buffer, sizeof buffer));
+    STEP(link_to(fs, "../a", p[3]));
+    STEP(link_to(fs, "d", p[1]));
+    STEP(link_to(fs, "nothing", p[5]));
+    STEP(fs->read_link(u, p[3], buffer, sizeof buffer));
+    STEP(memcmp(buffer, "../a", 4));
+    STEP(fs->info(u, p[3], &info));
+    STEP(info.is_link * 4 + info.is_folder * 2 + info.is_special);
+    STEP(info.bytes);
+    STEP(fs->link_info(u, p[1], &info));
+    STEP(info.is_link * 4 + info.is_folder * 2 + info.is_special);
+    STEP(fs->info(u, p[1], &info));
+    STEP(info.is_link * 4 + info.is_folder * 2 + info.is_special);
+    STEP(fs->info(u, p[5], &info));
+    STEP(fs->open(u, p[3], SG_FS_CREATE));
+    STEP(fs->open(u, p[3], SG_FS_LOCK));
+    STEP(fs->open(u, p[3], SG_FS_NEW));
+    STEP(fs->open(u, p[5], SG_FS_NEW));
+    STEP(fs->open(u, p[5], SG_FS_READ));
+    STEP((h = fs->open(u, p[3], SG_FS_READ)) >= 0);
+    STEP(fs->read(u, h, buffer, 10));
+    STEP(fs->is_same(u, h, p[3]));
+    STEP(fs->is_same(u, h, p[0]));
+    STEP(fs->close(u, h));
+    STEP(fs->rename_new(u, p[0], p[3]));
+    STEP(fs->rename_new(u, p[0], p[4]));
+    STEP(fs->rename_new(u, p[4], p[0]));
+    STEP(fs->rename(u, p[0], p[3]));
+    STEP(fs->link_info(u, p[3], &info));
+    STEP(info.is_link);
+    STEP((h = fs->open(u, p[0], SG_FS_LOCK)) >= 0);
+    STEP(fs->write(u, h, "123", 3));
+    STEP(fs->seek(u, h, 1));
+    STEP(fs->read(u, h, buffer, 10));
+    STEP(fs->remove(u, p[0]));
+    STEP(fs->is_same(u, h, p[0]));
+    STEP(fs->close(u, h));
+    STEP(fs->remove(u, p[3]));
+    STEP(fs->remove(u, p[1]));
+    STEP(fs->remove(u, p[5]));
+    STEP(fs->remove(u, p[2]));
 #undef STEP
     sg_fs_set(NULL);
 }
 
 static void test_memory_fs_is_faithful(void **state)
 {
-    char system_trace[4096], memory_trace[4096];
+    char system_trace[8192], memory_trace[8192];
     memory_fs *fs = memory_fs_new();
     trace_steps(sg_fs_system(), ((fixture *)*state)->folder, system_trace, sizeof system_trace);
     const sg_fs *table = memory_fs_table(fs);
@@ -570,6 +682,9 @@ int main(void)
         FILE_TEST(test_tree_remove_depth),
         FILE_TEST(test_unwritable),
         FILE_TEST(test_lock),
+        FILE_TEST(test_pipes),
+        FILE_TEST(test_map_of_a_short_file),
+        FILE_TEST(test_free_space),
         FILE_TEST(test_memory_fs_is_faithful),
         FILE_TEST(test_memory_fs_forgets),
         FILE_TEST(test_write_atomic_failures),
