@@ -107,6 +107,8 @@ sg_status sg_path_bytes(const char *path, int64_t *bytes, sg_error *err);
 // Tells "is not there" (SG_ERR_NOT_FOUND) from "cannot be looked at" (SG_ERR_IO), as the two above
 // do not.
 sg_status sg_path_info(const char *path, sg_fs_info *info, sg_error *err);
+// As sg_path_info, but of a symbolic link itself.
+sg_status sg_path_link_info(const char *path, sg_fs_info *info, sg_error *err);
 // Size and checksum (sg_hash) of a whole file, read rather than mapped: a failing disk is an error
 // here, not a signal.
 sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_error *err);
@@ -133,15 +135,37 @@ sg_status sg_writer_close(sg_writer *writer, bool sync, sg_error *err);
 // Closes and frees without a report, for error paths. NULL is allowed.
 void sg_writer_abandon(sg_writer *writer);
 
-// A writer to path.tmp, and what puts its file in the place of `path`: syncs and closes it, renames,
-// syncs the folder. A crash leaves the old bytes or the new; a failure the old.
-sg_status sg_writer_open_beside(const char *path, sg_writer **writer, sg_error *err);
-sg_status sg_writer_replace(sg_writer *writer, const char *path, sg_error *err);
-// In the place of it, for error paths: nothing of the file stays.
+// Every output of the program is written so: beside the file that it replaces (the one that the
+// symbolic links of `path` lead to; the links stay), under a new name, with the mode of that file;
+// sg_writer_replace syncs it, renames it and syncs the folder. A crash leaves the old bytes or the
+// new; a failure the old. What is no regular file (a device, a FIFO, /dev/stdout) is written into.
+// While the writer lives nobody else opens one to the same file: that fails, saying who has it.
+enum {
+    SG_OUTPUT_REPLACE = 0, // what is there is replaced
+    SG_OUTPUT_NEW = 1 // a regular file that is there is SG_ERR_ARGUMENT, also when it comes later
+};
+// What the opening would refuse, before long work.
+sg_status sg_output_check(const char *path, int mode, sg_error *err);
+sg_status sg_writer_open_output(const char *path, int mode, sg_writer **writer, sg_error *err);
+// Closes and frees the writer, whatever comes of it.
+sg_status sg_writer_replace(sg_writer *writer, sg_error *err);
+// In the place of it, for error paths: nothing of the file stays. NULL is allowed.
 void sg_writer_withdraw(sg_writer *writer);
 
 // Replaces `path` by `data` so that after a crash it holds the old or the new bytes, never a mix.
 sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes, sg_error *err);
+
+// ---- locks ------------------------------------------------------------------------------------
+
+// Held while one process works on something; ends with the process, however it ends.
+typedef struct sg_file_lock sg_file_lock;
+
+// Takes the lock that the file `path` is, made when missing, and writes into it who has it. `what` is
+// what it stands for, in the message of SG_ERR_IO when somebody else has it. Where the file system
+// knows no locks, none is taken.
+sg_status sg_file_lock_take(const char *path, const char *what, sg_file_lock **lock, sg_error *err);
+// The file stays, or goes if `remove` and it is ours. NULL is allowed.
+void sg_file_lock_release(sg_file_lock *lock, bool remove);
 
 // ---- names and folders ------------------------------------------------------------------------
 

@@ -243,7 +243,8 @@ static sg_status convert_gguf(convert_work *w)
     sg_status status = convert_gguf_ends(w, metadata);
     if (status == SG_OK) status = convert_gguf_tokenizer(w, &said, metadata);
     if (status == SG_OK)
-        status = sg_gguf_write(w->path, metadata, w->out.views, w->out.count, w->err);
+        status =
+            sg_gguf_write(w->path, SG_OUTPUT_NEW, metadata, w->out.views, w->out.count, w->err);
     sg_gguf_metadata_free(metadata);
     return status;
 }

@@ -19,7 +19,7 @@ static sg_status npy_values(const sg_pieces *pieces, const sg_param_spec *spec,
         const sg_dtype dtype = sizeof(sg_real) == 8 ? SG_DTYPE_F64 : SG_DTYPE_F32;
         const sg_tensor_view view =
             sg_tensor_view_make(as->name, dtype, as->ndim, as->shape, values);
-        status = sg_npy_write(path, &view, err);
+        status = sg_npy_write(path, SG_OUTPUT_NEW, &view, err);
     }
     sg_free(values);
     return status;
@@ -44,7 +44,7 @@ static sg_status npy_tensor(const sg_tensor_view *view, const char *path, sg_err
     sg_weights weights;
     if (!sg_weights_of_dtype(view->dtype, &weights) || view->dtype == SG_DTYPE_F32 ||
         view->dtype == SG_DTYPE_F16)
-        return sg_npy_write(path, view, err);
+        return sg_npy_write(path, SG_OUTPUT_NEW, view, err);
     const int64_t count = sg_tensor_view_elements(view);
     const int64_t width = view->ndim > 0 ? view->shape[view->ndim - 1] : 1;
     const int64_t shape[] = {width > 0 ? count / width : 0, width};
@@ -80,7 +80,7 @@ sg_status sg_export_npy(const char *model, const char *tensor, const char *path,
 {
     sg_model_file *file;
     // Nothing is overwritten, as in sg_convert.
-    if (sg_path_exists(path)) return sg_fail(err, SG_ERR_ARGUMENT, "%s: is there already", path);
+    SG_TRY(sg_output_check(path, SG_OUTPUT_NEW, err));
     SG_TRY(sg_model_file_open(model, &file, err));
     sg_status status = npy_export(file, tensor, path, err);
     sg_model_file_close(file);

@@ -121,11 +121,11 @@ void sg_gguf_put_ints(sg_gguf_metadata *metadata, const char *key, const int32_t
 void sg_gguf_put_floats(sg_gguf_metadata *metadata, const char *key, const float *values,
                         size_t count);
 
-// Writes version 3 with data aligned to 32 bytes, tensors in the order given, and puts it in the
-// place of `path` so that a crash leaves the old file or the new. Views have 1 to 4 dimensions,
+// Writes version 3 with data aligned to 32 bytes, tensors in the order given, so that a crash leaves
+// the old file or the new. mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW. Views have 1 to 4 dimensions,
 // different names of less than 64 bytes (what readers allow), and a type that GGUF has: floats,
 // signed integers and blocks. metadata may be NULL.
-sg_status sg_gguf_write(const char *path, const sg_gguf_metadata *metadata,
+sg_status sg_gguf_write(const char *path, int mode, const sg_gguf_metadata *metadata,
                         const sg_tensor_view *tensors, size_t count, sg_error *err);
 
 // The number of a tensor type in files, or -1 where GGUF has none; and back, false for no type of

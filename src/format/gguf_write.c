@@ -250,12 +250,12 @@ static void ggufw_put_description(sg_writer *writer, const sg_tensor_view *view,
     ggufw_put(writer, offset, 8);
 }
 
-sg_status sg_gguf_write(const char *path, const sg_gguf_metadata *metadata,
+sg_status sg_gguf_write(const char *path, int mode, const sg_gguf_metadata *metadata,
                         const sg_tensor_view *tensors, size_t count, sg_error *err)
 {
     SG_TRY(ggufw_check(path, metadata, tensors, count, err));
     sg_writer *writer;
-    SG_TRY(sg_writer_open_beside(path, &writer, err));
+    SG_TRY(sg_writer_open_output(path, mode, &writer, err));
     sg_writer_put(writer, "GGUF", 4);
     ggufw_put(writer, 3, 4);
     ggufw_put(writer, count, 8);
@@ -277,5 +277,5 @@ sg_status sg_gguf_write(const char *path, const sg_gguf_metadata *metadata,
         sg_writer_put(writer, data, tensors[i].bytes);
         ggufw_pad(writer);
     }
-    return sg_writer_replace(writer, path, err);
+    return sg_writer_replace(writer, err);
 }

@@ -45,7 +45,7 @@ static size_t npy_header(const sg_tensor_view *view, const char *descr, unsigned
     return total;
 }
 
-sg_status sg_npy_write(const char *path, const sg_tensor_view *view, sg_error *err)
+sg_status sg_npy_write(const char *path, int mode, const sg_tensor_view *view, sg_error *err)
 {
     sg_tensor_view named = *view;
     if (named.name == NULL || named.name[0] == '\0') named.name = "array";
@@ -60,10 +60,10 @@ sg_status sg_npy_write(const char *path, const sg_tensor_view *view, sg_error *e
     unsigned char header[512];
     size_t length = npy_header(view, descr, header);
     sg_writer *writer;
-    SG_TRY(sg_writer_open_beside(path, &writer, err));
+    SG_TRY(sg_writer_open_output(path, mode, &writer, err));
     sg_writer_put(writer, header, length);
     sg_writer_put(writer, view->data, view->bytes);
-    return sg_writer_replace(writer, path, err);
+    return sg_writer_replace(writer, err);
 }
 
 // ---- reading ----------------------------------------------------------------------------------

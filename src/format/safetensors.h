@@ -54,6 +54,10 @@ typedef struct sg_file_seal {
 sg_status sg_safetensors_write(const char *path, const sg_tensor_view *tensors, size_t count,
                                const sg_key_value *metadata, size_t metadata_count,
                                sg_file_seal *seal, sg_error *err);
+// As an output (base/file.h) in the place of what is there; the one above is for new folders.
+sg_status sg_safetensors_replace(const char *path, const sg_tensor_view *tensors, size_t count,
+                                 const sg_key_value *metadata, size_t metadata_count,
+                                 sg_error *err);
 
 // Writes model.safetensors into a folder, or, when the data are more than max_shard_bytes,
 // model-00001-of-0000N.safetensors … and model.safetensors.index.json. A tensor is never cut, so a

@@ -142,12 +142,10 @@ static void stw_header(stw_text *text, const sg_tensor_view *tensors, size_t cou
         stw_add(text, " ", 1);
 }
 
-static sg_status stw_write_file(const char *path, const stw_text *header,
-                                const sg_tensor_view *tensors, size_t count, sg_file_seal *seal,
-                                sg_error *err)
+// Into a writer, which stays open.
+static sg_status stw_put_file(sg_writer *writer, const stw_text *header,
+                              const sg_tensor_view *tensors, size_t count, sg_error *err)
 {
-    sg_writer *writer;
-    SG_TRY(sg_writer_open(path, SG_FS_CREATE, &writer, err));
     unsigned char length[8];
     for (int i = 0; i < 8; i++)
         length[i] = (unsigned char)((uint64_t)header->used >> 8 * i);
@@ -155,33 +153,59 @@ static sg_status stw_write_file(const char *path, const stw_text *header,
     sg_writer_put(writer, header->data, header->used);
     for (size_t i = 0; i < count; i++) {
         const void *data;
-        sg_status status = sg_tensor_view_data(&tensors[i], &data, err);
-        if (status != SG_OK) {
-            sg_writer_abandon(writer);
-            return status;
-        }
+        SG_TRY(sg_tensor_view_data(&tensors[i], &data, err));
         sg_writer_put(writer, data, tensors[i].bytes);
     }
-    if (seal != NULL) *seal = (sg_file_seal){sg_writer_bytes(writer), sg_writer_hash(writer)};
-    return sg_writer_close(writer, true, err);
+    return SG_OK;
+}
+
+// *header: sg_free its data, also on failure.
+static sg_status stw_make_header(const char *path, const sg_tensor_view *tensors, size_t count,
+                                 const sg_key_value *metadata, size_t metadata_count,
+                                 stw_text *header, sg_error *err)
+{
+    *header = (stw_text){0};
+    SG_TRY(stw_check(path, tensors, count, metadata, metadata_count, err));
+    stw_header(header, tensors, count, metadata, metadata_count);
+    if (header->failed)
+        return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for its header", path);
+    if (header->used > stw_header_limit)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s: a header of %zu bytes, the format allows %d",
+                       path, header->used, stw_header_limit);
+    return SG_OK;
 }
 
 sg_status sg_safetensors_write(const char *path, const sg_tensor_view *tensors, size_t count,
                                const sg_key_value *metadata, size_t metadata_count,
                                sg_file_seal *seal, sg_error *err)
 {
-    SG_TRY(stw_check(path, tensors, count, metadata, metadata_count, err));
-    stw_text header = {0};
-    stw_header(&header, tensors, count, metadata, metadata_count);
-    sg_status status;
-    if (header.failed)
-        status = sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for its header", path);
-    else if (header.used > stw_header_limit)
-        status = sg_fail(err, SG_ERR_ARGUMENT, "%s: a header of %zu bytes, the format allows %d",
-                         path, header.used, stw_header_limit);
-    else
-        status = stw_write_file(path, &header, tensors, count, seal, err);
+    stw_text header;
+    sg_writer *writer = NULL;
+    sg_status status =
+        stw_make_header(path, tensors, count, metadata, metadata_count, &header, err);
+    if (status == SG_OK) status = sg_writer_open(path, SG_FS_CREATE, &writer, err);
+    if (status == SG_OK) status = stw_put_file(writer, &header, tensors, count, err);
     sg_free(header.data);
+    if (status != SG_OK) {
+        sg_writer_abandon(writer);
+        return status;
+    }
+    if (seal != NULL) *seal = (sg_file_seal){sg_writer_bytes(writer), sg_writer_hash(writer)};
+    return sg_writer_close(writer, true, err);
+}
+
+sg_status sg_safetensors_replace(const char *path, const sg_tensor_view *tensors, size_t count,
+                                 const sg_key_value *metadata, size_t metadata_count, sg_error *err)
+{
+    stw_text header;
+    sg_writer *writer = NULL;
+    sg_status status =
+        stw_make_header(path, tensors, count, metadata, metadata_count, &header, err);
+    if (status == SG_OK) status = sg_writer_open_output(path, SG_OUTPUT_REPLACE, &writer, err);
+    if (status == SG_OK) status = stw_put_file(writer, &header, tensors, count, err);
+    sg_free(header.data);
+    if (status == SG_OK) return sg_writer_replace(writer, err);
+    sg_writer_withdraw(writer);
     return status;
 }
 

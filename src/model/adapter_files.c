@@ -69,22 +69,17 @@ void sg_adapter_views(const sg_model *m, sg_tensor_view *views)
     }
 }
 
-// Beside the old file first, so that a crash leaves one of the two.
 static sg_status adapter_write_weights(const sg_model *m, const char *folder, sg_error *err)
 {
     static const sg_key_value metadata[] = {{"format", "pt"}};
-    char path[SG_PATH_MAX], temporary[SG_PATH_MAX];
+    char path[SG_PATH_MAX];
     SG_TRY(sg_path_join(path, sizeof path, folder, SG_ADAPTER_WEIGHTS, err));
-    SG_TRY(sg_path_join(temporary, sizeof temporary, folder, SG_ADAPTER_WEIGHTS ".tmp", err));
     sg_tensor_view *views = sg_alloc_array(sg_adapter_tensors(m), sizeof *views);
     if (views == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for adapters");
     sg_adapter_views(m, views);
-    sg_status status =
-        sg_safetensors_write(temporary, views, sg_adapter_tensors(m), metadata, 1, NULL, err);
+    sg_status status = sg_safetensors_replace(path, views, sg_adapter_tensors(m), metadata, 1, err);
     sg_free(views);
-    if (status == SG_OK) status = sg_path_rename(temporary, path, err);
-    if (status != SG_OK) sg_path_remove(temporary, NULL);
-    return status == SG_OK ? sg_folder_sync(folder, err) : status;
+    return status;
 }
 
 sg_status sg_adapter_save(const sg_model *m, const sg_adapter_form *form, const char *folder,

@@ -395,26 +395,20 @@ sg_status sg_story_write(const sg_story_world *world, uint64_t count, const char
                          const char *facts_path, sg_progress_fn progress, void *progress_user,
                          sg_error *err)
 {
-    char temporary[SG_PATH_MAX];
+    sg_writer *writer;
     if (count == 0 || count > INT64_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT, "stories: found %llu, expected 1 to 2^63 - 1",
                        (unsigned long long)count);
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", path);
-    sg_writer *writer;
-    SG_TRY(sg_writer_open(temporary, SG_FS_CREATE, &writer, err));
+    if (facts_path != NULL) SG_TRY(sg_output_check(facts_path, SG_OUTPUT_REPLACE, err));
+    SG_TRY(sg_writer_open_output(path, SG_OUTPUT_REPLACE, &writer, err));
     sg_status status = story_write_all(world, count, writer, progress, progress_user, err);
-    if (status == SG_OK)
-        status = sg_writer_close(writer, false, err);
-    else
-        sg_writer_abandon(writer);
     if (status == SG_OK && facts_path != NULL) {
         char *text;
         status = story_facts_text(world, &text, err);
         if (status == SG_OK) status = sg_file_write_atomic(facts_path, text, strlen(text), err);
         sg_free(text);
     }
-    if (status == SG_OK) status = sg_path_rename(temporary, path, err);
-    if (status != SG_OK) sg_path_remove(temporary, NULL);
+    if (status == SG_OK) return sg_writer_replace(writer, err);
+    sg_writer_withdraw(writer);
     return status;
 }

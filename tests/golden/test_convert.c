@@ -412,7 +412,7 @@ static void test_gguf_single_experts(void **state)
             n++;
         }
     }
-    must(sg_gguf_write("/single.gguf", m, views, n, &err), &err);
+    must(sg_gguf_write("/single.gguf", SG_OUTPUT_REPLACE, m, views, n, &err), &err);
     sg_gguf_metadata_free(m);
     sg_gguf_close(file);
     expect_same("/stacked.gguf", "/single.gguf");

@@ -228,7 +228,7 @@ static void test_write_golden(void **state)
         views[i] = *sg_gguf_at(file, i);
     sg_gguf_metadata *m = golden_metadata();
     memory_fs *fs = memory_fs_begin();
-    must(sg_gguf_write("out.gguf", m, views, 4, &err), &err);
+    must(sg_gguf_write("out.gguf", SG_OUTPUT_REPLACE, m, views, 4, &err), &err);
     assert_false(sg_path_exists("out.gguf.tmp"));
     char *written, *expected;
     size_t bytes, expected_bytes;
@@ -267,28 +267,29 @@ static void test_write_refuses(void **state)
     bad[4].bytes = 4;
     bad[5] = sg_tensor_view_make("unsigned", SG_DTYPE_U8, 1, (int64_t[]){2}, x);
     for (int i = 0; i < 6; i++)
-        assert_int_equal(sg_gguf_write("f", NULL, &bad[i], 1, &err),
+        assert_int_equal(sg_gguf_write("f", SG_OUTPUT_REPLACE, NULL, &bad[i], 1, &err),
                          i < 5 ? SG_ERR_ARGUMENT : SG_ERR_UNSUPPORTED);
     const sg_tensor_view twice[2] = {good, good};
-    assert_int_equal(sg_gguf_write("f", NULL, twice, 2, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_gguf_write("f", SG_OUTPUT_REPLACE, NULL, twice, 2, &err), SG_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "f: tensor \"good\" is given twice"));
     static const char *const keys[] = {"general.alignment", ""};
     for (int i = 0; i < 2; i++) {
         sg_gguf_metadata *m = sg_gguf_metadata_new();
         sg_gguf_put_u32(m, keys[i], 8);
         sg_gguf_put_u32(m, "fine", 8);
-        assert_int_equal(sg_gguf_write("f", m, &good, 1, &err), SG_ERR_ARGUMENT);
+        assert_int_equal(sg_gguf_write("f", SG_OUTPUT_REPLACE, m, &good, 1, &err), SG_ERR_ARGUMENT);
         sg_gguf_metadata_free(m);
     }
     sg_gguf_metadata *m = sg_gguf_metadata_new();
     sg_gguf_put_u32(m, "k", 8);
     sg_gguf_put_bool(m, "k", true);
-    assert_int_equal(sg_gguf_write("f", m, &good, 1, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_gguf_write("f", SG_OUTPUT_REPLACE, m, &good, 1, &err), SG_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "f: key \"k\" is given twice"));
     sg_gguf_metadata_free(m);
-    assert_int_equal(sg_gguf_write("none/f", NULL, &good, 1, &err), SG_ERR_NOT_FOUND);
+    assert_int_equal(sg_gguf_write("none/f", SG_OUTPUT_REPLACE, NULL, &good, 1, &err),
+                     SG_ERR_NOT_FOUND);
     assert_false(sg_path_exists("f"));
-    must(sg_gguf_write("f", NULL, NULL, 0, &err), &err); // nothing is a file too
+    must(sg_gguf_write("f", SG_OUTPUT_REPLACE, NULL, NULL, 0, &err), &err); // nothing is a file too
     sg_gguf *file;
     must(sg_gguf_open("f", &file, &err), &err);
     assert_int_equal(sg_gguf_count(file) + sg_gguf_value_count(file), 0);
@@ -668,7 +669,7 @@ static sg_status write_small(void *user, sg_error *err)
     if (m == NULL) return sg_fail(err, SG_ERR_MEMORY, "metadata");
     sg_gguf_put_u32(m, "k", 1);
     sg_gguf_put_string(m, "s", "text");
-    sg_status status = sg_gguf_write("out.gguf", m, &view, 1, err);
+    sg_status status = sg_gguf_write("out.gguf", SG_OUTPUT_REPLACE, m, &view, 1, err);
     sg_gguf_metadata_free(m);
     return status;
 }

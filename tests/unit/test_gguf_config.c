@@ -72,7 +72,7 @@ static void make(const made *f)
     const sg_tensor_view views[] = {
         sg_tensor_view_make("token_embd.weight", SG_DTYPE_F32, 2, (int64_t[]){40, 16}, table),
         sg_tensor_view_make(SG_GGUF_ROPE_FREQS, f->dtype, 1, &f->count, f->factors)};
-    must(sg_gguf_write("/file.gguf", m, views, f->factors ? 2 : 1, &err), &err);
+    must(sg_gguf_write("/file.gguf", SG_OUTPUT_REPLACE, m, views, f->factors ? 2 : 1, &err), &err);
     sg_gguf_metadata_free(m);
 }
 

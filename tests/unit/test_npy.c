@@ -43,7 +43,7 @@ static void test_like_numpy(void **state)
     sg_error err;
     int32_t data[3] = {1, -2, 3};
     sg_tensor_view view = sg_tensor_view_make("", SG_DTYPE_I32, 2, (int64_t[]){1, 3}, data);
-    must(sg_npy_write("a.npy", &view, &err), &err);
+    must(sg_npy_write("a.npy", SG_OUTPUT_REPLACE, &view, &err), &err);
     size_t size;
     const unsigned char *bytes = memory_fs_bytes(fs, "a.npy", &size);
     assert_int_equal(size, sizeof numpy_bytes);
@@ -65,7 +65,7 @@ static void test_round_trip(void **state)
             sg_tensor_view view =
                 sg_tensor_view_make("x", (sg_dtype)type, ndims[s], shapes[s], data);
             sg_npy npy;
-            sg_status status = sg_npy_write("a.npy", &view, &err);
+            sg_status status = sg_npy_write("a.npy", SG_OUTPUT_REPLACE, &view, &err);
             if (type == SG_DTYPE_BF16 || type == SG_DTYPE_F8_E4M3 || type == SG_DTYPE_F8_E5M2) {
                 assert_int_equal(status, SG_ERR_UNSUPPORTED);
                 continue;
@@ -82,12 +82,12 @@ static void test_round_trip(void **state)
         }
     sg_tensor_view empty = sg_tensor_view_make("x", SG_DTYPE_F32, 2, (int64_t[]){0, 5}, NULL);
     sg_npy npy;
-    must(sg_npy_write("a.npy", &empty, &err), &err);
+    must(sg_npy_write("a.npy", SG_OUTPUT_REPLACE, &empty, &err), &err);
     must(sg_npy_open("a.npy", &npy, &err), &err);
     assert_int_equal(npy.view.bytes, 0);
     sg_npy_close(&npy);
     empty.ndim = 9;
-    assert_int_equal(sg_npy_write("a.npy", &empty, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_npy_write("a.npy", SG_OUTPUT_REPLACE, &empty, &err), SG_ERR_ARGUMENT);
     assert_int_equal(sg_npy_open("none.npy", &npy, &err), SG_ERR_NOT_FOUND);
 }
 
@@ -185,7 +185,7 @@ static sg_status all_steps(void *user, sg_error *err)
     float x = 1;
     sg_tensor_view view = sg_tensor_view_make("x", SG_DTYPE_F32, 0, NULL, &x);
     sg_npy npy;
-    SG_TRY(sg_npy_write("a.npy", &view, err));
+    SG_TRY(sg_npy_write("a.npy", SG_OUTPUT_REPLACE, &view, err));
     SG_TRY(sg_npy_open("a.npy", &npy, err));
     sg_npy_close(&npy);
     return SG_OK;

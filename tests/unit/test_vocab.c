@@ -491,7 +491,8 @@ static sg_status through_gguf(const sg_vocab *v, bool plain, size_t scores, sg_t
         sg_gguf_put_bool(m, "tokenizer.ggml.add_eos_token", v->add_eos);
         sg_gguf_put_bool(m, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
     }
-    if (sg_gguf_write(path, m, NULL, 0, err) != SG_OK) fail_msg("%s", err->message);
+    if (sg_gguf_write(path, SG_OUTPUT_REPLACE, m, NULL, 0, err) != SG_OK)
+        fail_msg("%s", err->message);
     sg_gguf_metadata_free(m);
     int64_t live = sg_alloc_live();
     sg_status status = sg_tokenizer_open(path, t, err);
