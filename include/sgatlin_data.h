@@ -79,6 +79,19 @@ SG_API sg_text_counts sg_corpus_counts(const sg_corpus *corpus);
 // Bytes read from the files (as stored) and their sum; total is 0 when the standard input is one.
 SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *total);
 
+// ---- folders that take long to fill -------------------------------------------------------------
+
+// Keeps a folder for what a long work will write into it: makes it when missing, and locks it
+// (FOLDER/.lock) until it is released or the process ends. SG_ERR_IO, saying who it is, where another
+// process has it. SG_ERR_ARGUMENT where the folder holds anything but what interrupted writers leave,
+// unless `any`. sg_data_pack, sg_convert and sg_model_save claim their folders themselves.
+typedef struct sg_claim sg_claim;
+SG_API sg_status sg_folder_claim(const char *folder, bool any, sg_claim **claim, sg_error *err);
+// A folder that the claim made and that is still empty goes. NULL is allowed.
+SG_API void sg_folder_release(sg_claim *claim);
+
+// ---- packed data --------------------------------------------------------------------------------
+
 typedef enum sg_pack_mode {
     SG_PACK_CONCAT = 0, // documents joined, each closed by the end-of-text id, cut every T ids
     SG_PACK_PAD = 1     // a document a row: cut to T ids or filled up with the padding id
@@ -136,7 +149,7 @@ typedef struct sg_pack_options {
     double val_fraction; // share of documents drawn into the validation split, 0 to 1
     uint64_t seed;       // of that draw, below 2^63
     int64_t shard_bytes; // about how large a shard file becomes
-    bool force;          // replace packed data that is already in the folder
+    bool force; // replace packed data that is already in the folder, whatever else is there
     sg_corpus_options corpus;
     sg_progress_fn progress; // in bytes of the files; may be NULL
     void *progress_user;
@@ -153,8 +166,9 @@ SG_API sg_pack_options sg_pack_options_default(void);
 // left without a row shows in info.
 // The padding id must not be the end-of-text id, since training gives padding no weight. Without
 // one of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
-// context (may be NULL) gives the threads and the log; info may be NULL. Data that is already in
-// the folder is refused, or with `force` removed first. On failure no packed data is left behind.
+// context (may be NULL) gives the threads and the log; info may be NULL. A folder that
+// holds anything is refused; with `force` packed data in it is replaced. Until all of the new is written
+// the old stays as it is, also after a failure.
 SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer,
                               const char *const *paths, size_t count,
                               const sg_pack_options *options, const char *folder,

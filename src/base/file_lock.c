@@ -27,8 +27,10 @@ static void lock_read(const sg_fs *fs, int handle, char text[lock_text], bool *o
     int64_t bytes = fs->read(fs->user, handle, text, lock_text - 1);
     text[bytes > 0 ? bytes : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    *ours = bytes == 0 || strncmp(text, lock_mark, strlen(lock_mark)) == 0;
-    if (!*ours) text[0] = '\0';
+    // A crash may have torn it.
+    const size_t length = strlen(text), whole = strlen(lock_mark);
+    *ours = bytes >= 0 && strncmp(text, lock_mark, length < whole ? length : whole) == 0;
+    if (!*ours || length < whole) text[0] = '\0';
     for (char *c = text; *c != '\0'; c++)
         if (*c < ' ' || *c > '~') *c = '?';
 }
@@ -54,9 +56,8 @@ static sg_status lock_busy(const sg_fs *fs, int handle, const char *what, sg_err
     char who[lock_text];
     bool ours;
     lock_read(fs, handle, who, &ours);
-    const char *name = who[0] != '\0' ? who : "another process";
-    return sg_fail(err, SG_ERR_IO, "%s: is being written by %s (%s)", what, name,
-                   strerror(EWOULDBLOCK));
+    return sg_fail(err, SG_ERR_IO, "%s: another process is working on this: %s", what,
+                   who[0] != '\0' ? who : "it does not say which");
 }
 
 // One try; *again when the file was removed in between.

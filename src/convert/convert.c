@@ -5,7 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/context.h"
-#include "base/file.h"
+#include "base/publish.h"
 #include "convert/companions.h"
 #include "convert/hf_form.h"
 #include "convert/modeling.h"
@@ -28,6 +28,7 @@ typedef struct convert_work {
     float *rope; // factors of its frequencies, of GGUF
     char type[32];
     sg_companions along;
+    sg_claim *claim; // of a folder
     sg_error *err;
 } convert_work;
 
@@ -57,23 +58,29 @@ static sg_status convert_dtype(convert_work *w)
                    w->options->dtype, gguf ? ", f16 or q8_0" : " or f16");
 }
 
-// Nothing is overwritten: what is converted may be what lies there.
-static sg_status convert_check_path(const convert_work *w)
+// Nothing is overwritten: what is converted may be what lies there. The disk must have room for it.
+static sg_status convert_claim(convert_work *w)
+{
+    if (w->options->form == SG_CONVERT_GGUF) return sg_output_check(w->path, SG_OUTPUT_NEW, w->err);
+    if (sg_publish_is_interrupted(w->path)) {
+        SG_TRY(sg_folder_claim(w->path, true, &w->claim, w->err));
+        sg_status status = sg_model_folder_recover(w->path, w->err);
+        sg_folder_release(w->claim);
+        w->claim = NULL;
+        SG_TRY(status);
+    }
+    return sg_folder_claim(w->path, false, &w->claim, w->err);
+}
+
+// Of a file or folder that is about to be written; a pipe has no end.
+static sg_status convert_need_space(const convert_work *w)
 {
     sg_fs_info info;
-    char **names;
-    size_t count;
-    sg_status status = sg_path_info(w->path, &info, w->err);
-    if (status == SG_ERR_NOT_FOUND) return SG_OK;
-    SG_TRY(status);
-    if (!info.is_folder || w->options->form == SG_CONVERT_GGUF)
-        return sg_fail(w->err, SG_ERR_ARGUMENT, "%s: is there already", w->path);
-    SG_TRY(sg_folder_list(w->path, &names, &count, w->err));
-    const bool empty = count == 0 || (count == 1 && sg_model_folder_is_staging(names[0]));
-    sg_names_free(names, count);
-    if (empty) return SG_OK;
-    return sg_fail(w->err, SG_ERR_ARGUMENT, "%s: found a folder with files, expected none",
-                   w->path);
+    int64_t bytes = 0;
+    if (sg_path_info(w->path, &info, NULL) == SG_OK && info.is_special) return SG_OK;
+    for (size_t i = 0; i < w->out.count; i++)
+        bytes += (int64_t)w->out.views[i].bytes;
+    return sg_file_need_space(w->path, bytes, w->err);
 }
 
 // ---- folders ------------------------------------------------------------------------------------
@@ -153,6 +160,7 @@ static sg_status convert_folder(convert_work *w)
     SG_TRY(convert_config(w, form.object));
     SG_TRY(sg_companions_put_begin(&w->along, strcmp(w->type, "sgatlin") == 0, w->err));
     SG_TRY(sg_companions_add_all(&w->along, w->err));
+    SG_TRY(convert_need_space(w));
     return sg_model_folder_save(w->path, 0, w->out.views, w->out.count, metadata, 1, w->along.files,
                                 w->along.count, w->err);
 }
@@ -260,7 +268,7 @@ static sg_status convert_run(sg_context *context, convert_work *w, const char *m
                        w->options->model_type);
     SG_TRY(sg_model_file_open(model, &w->file, w->err));
     sg_model_file_tell(w->file, context);
-    SG_TRY(convert_check_path(w));
+    SG_TRY(convert_claim(w));
     SG_TRY(sg_companions_open(w->options, w->file, model, &w->along, w->err));
     return w->options->form == SG_CONVERT_GGUF ? convert_gguf(w) : convert_folder(w);
 }
@@ -281,6 +289,7 @@ sg_status sg_convert(sg_context *context, const char *model, const sg_convert_op
                                 .tokenizer = w.along.tokenizer != NULL || w.along.opened != NULL};
         memcpy(result->type, w.type, sizeof result->type);
     }
+    sg_folder_release(w.claim);
     sg_companions_free(&w.along);
     sg_outgoing_free(&w.out);
     sg_free(w.rope);

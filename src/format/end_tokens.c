@@ -1,7 +1,7 @@
 // One list, three places to read it from.
 #include "format/end_tokens.h"
 
-#include "base/file.h"
+#include "base/publish.h"
 #include "format/json.h"
 
 enum { ends_file_limit = 16 << 20 };
@@ -57,7 +57,7 @@ sg_status sg_end_tokens_of_folder(const char *folder, int64_t vocab_size, sg_end
 {
     char path[SG_PATH_MAX];
     json_t *object;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "generation_config.json", err));
+    SG_TRY(sg_published_path(path, sizeof path, folder, "generation_config.json", NULL, err));
     if (!sg_path_exists(path)) return SG_OK;
     SG_TRY(sg_json_read(path, ends_file_limit, &object, err));
     sg_status status = sg_end_tokens_of_json(object, path, "eos_token_id", vocab_size, ends, err);

@@ -1,20 +1,13 @@
-// Replacing a model folder without a moment in which a crash would leave a mixture. The order of
-// the steps is the point of this file; each is made durable before the next begins:
-//   1. write all new files into .incoming.tmp
-//   2. rename it to .incoming: decided
-//   3. remove the old weights file or index where it would be taken for the new one
-//   4. move the files up, config.json last
-//   5. remove old shards, then .incoming
+// What of a model folder is published together, and which old files go with it: base/publish.h has
+// the order of the steps.
 #include "format/model_folder.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/file.h"
+#include "base/publish.h"
 #include "format/json.h"
 
-static const char folder_staging[] = ".incoming.tmp", folder_decided[] = ".incoming";
 static const char folder_weights[] = "model.safetensors";
 static const char folder_index[] = "model.safetensors.index.json";
 static const char folder_config[] = "config.json";
@@ -49,72 +42,64 @@ static bool folder_is_shard(const char *name)
            name[end] == '\0';
 }
 
-bool sg_model_folder_is_staging(const char *name)
+// The small files that stand beside the weights.
+static bool folder_is_beside(const char *name)
 {
-    return strcmp(name, folder_staging) == 0;
+    static const char *const names[] = {folder_config,           "tokenizer.json",
+                                        "tokenizer_config.json", "special_tokens_map.json",
+                                        "chat_template.jinja",   "generation_config.json",
+                                        "modeling_sgatlin.py"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
 }
 
-// ---- finishing a decided save -------------------------------------------------------------------
-
-static sg_status folder_move(const char *from, const char *to, const char *name, sg_error *err)
+static bool folder_expects(const char *name)
 {
-    char source[SG_PATH_MAX], target[SG_PATH_MAX];
-    SG_TRY(sg_path_join(source, sizeof source, from, name, err));
-    SG_TRY(sg_path_join(target, sizeof target, to, name, err));
-    // A file that is gone has been moved by a reader that recovers the folder at the same time.
-    return folder_unless_missing(sg_path_rename(source, target, err));
+    return folder_is_beside(name) || folder_is_shard(name) || strcmp(name, folder_weights) == 0 ||
+           strcmp(name, folder_index) == 0;
 }
 
-// Step 3 and 4 with the names that are still in .incoming.
-static sg_status folder_move_up(const char *folder, const char *decided, char **names, size_t count,
-                                sg_error *err)
+// Readers take model.safetensors before the index.
+static sg_status folder_before(const char *folder, char **names, size_t count, sg_error *err)
 {
-    // Readers take model.safetensors before the index.
     if (folder_has(names, count, folder_index))
         SG_TRY(folder_remove_if_there(folder, folder_weights, err));
     if (folder_has(names, count, folder_weights))
         SG_TRY(folder_remove_if_there(folder, folder_index, err));
-    SG_TRY(sg_folder_sync(folder, err));
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(names[i], folder_config) != 0)
-            SG_TRY(folder_move(decided, folder, names[i], err));
-    SG_TRY(sg_folder_sync(folder, err));
-    if (folder_has(names, count, folder_config))
-        SG_TRY(folder_move(decided, folder, folder_config, err));
-    SG_TRY(sg_folder_sync(folder, err));
-    return folder_unless_missing(sg_folder_sync(decided, err));
+    return SG_OK;
+}
+
+// The distinct names of shards in the index, as keys of *listed; an empty one where there is no index.
+static sg_status folder_listed(const char *folder, json_t **listed, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    sg_fs_info info;
+    json_t *index, *shard;
+    const char *tensor;
+    SG_TRY(sg_path_join(path, sizeof path, folder, folder_index, err));
+    sg_status status = sg_path_info(path, &info, err);
+    if (status != SG_OK) return folder_unless_missing(status);
+    SG_TRY(sg_json_read(path, folder_index_limit, &index, err));
+    *listed = json_object();
+    bool enough = *listed != NULL;
+    json_object_foreach(json_object_get(index, "weight_map"), tensor, shard)
+    {
+        if (enough && json_is_string(shard))
+            enough = json_object_set(*listed, json_string_value(shard), shard) == 0;
+    }
+    json_decref(index);
+    return enough ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
 }
 
 // Removes shards that the index, if there is one, does not list.
-static sg_status folder_remove_stale(const char *folder, sg_error *err)
+static sg_status folder_after(const char *folder, sg_error *err)
 {
-    char path[SG_PATH_MAX];
-    SG_TRY(sg_path_join(path, sizeof path, folder, folder_index, err));
-    sg_fs_info info;
-    sg_status status = sg_path_info(path, &info, err);
-    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
-    json_t *index = NULL, *listed = NULL;
-    if (status == SG_OK) {
-        SG_TRY(sg_json_read(path, folder_index_limit, &index, err));
-        json_t *map = json_object_get(index, "weight_map");
-        const char *tensor;
-        json_t *shard;
-        listed = json_object(); // the distinct shard names, as keys
-        bool enough = listed != NULL;
-        json_object_foreach(map, tensor, shard)
-        {
-            if (enough && json_is_string(shard))
-                enough = json_object_set(listed, json_string_value(shard), shard) == 0;
-        }
-        json_decref(index);
-        if (!enough) {
-            json_decref(listed);
-            return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
-        }
-    }
+    json_t *listed = NULL;
     char **names = NULL;
     size_t count = 0;
-    status = sg_folder_list(folder, &names, &count, err);
+    sg_status status = folder_listed(folder, &listed, err);
+    if (status == SG_OK) status = sg_folder_list(folder, &names, &count, err);
     for (size_t i = 0; i < count && status == SG_OK; i++)
         if (folder_is_shard(names[i]) && json_object_get(listed, names[i]) == NULL)
             status = folder_remove_if_there(folder, names[i], err);
@@ -123,33 +108,14 @@ static sg_status folder_remove_stale(const char *folder, sg_error *err)
     return status;
 }
 
-static sg_status folder_finish(const char *folder, const char *decided, sg_error *err)
-{
-    char **names;
-    size_t count;
-    sg_status status = sg_folder_list(decided, &names, &count, err);
-    if (status == SG_ERR_NOT_FOUND) return SG_OK; // somebody else has just finished
-    SG_TRY(status);
-    status = folder_move_up(folder, decided, names, count, err);
-    sg_names_free(names, count);
-    SG_TRY(status);
-    SG_TRY(folder_remove_stale(folder, err));
-    SG_TRY(folder_unless_missing(sg_path_remove(decided, err)));
-    return sg_folder_sync(folder, err);
-}
+static const sg_publication folder_kind = {.expects = folder_expects,
+                                           .last = folder_config,
+                                           .before = folder_before,
+                                           .after = folder_after};
 
 sg_status sg_model_folder_recover(const char *path, sg_error *err)
 {
-    char decided[SG_PATH_MAX];
-    SG_TRY(sg_path_join(decided, sizeof decided, path, folder_decided, err));
-    sg_fs_info info;
-    sg_status status = sg_path_info(decided, &info, err);
-    if (status == SG_ERR_NOT_FOUND) return SG_OK;
-    SG_TRY(status);
-    status = folder_finish(path, decided, err);
-    if (status != SG_OK)
-        return sg_fail_context(err, status, "%s: cannot finish an interrupted save", path);
-    return SG_OK;
+    return sg_publish_recover(&folder_kind, path, err);
 }
 
 // ---- saving -----------------------------------------------------------------------------------
@@ -157,8 +123,7 @@ sg_status sg_model_folder_recover(const char *path, sg_error *err)
 static sg_status folder_stage_file(const char *staging, const sg_named_bytes *file, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    if (!sg_name_is_plain(file->name) || strcmp(file->name, folder_weights) == 0 ||
-        strcmp(file->name, folder_index) == 0 || folder_is_shard(file->name))
+    if (!folder_is_beside(file->name))
         return sg_fail(err, SG_ERR_ARGUMENT, "%.200s: not a name for a file beside the weights",
                        file->name);
     SG_TRY(sg_path_join(path, sizeof path, staging, file->name, err));
@@ -173,24 +138,14 @@ sg_status sg_model_folder_save(const char *folder, int64_t max_shard_bytes,
                                const sg_key_value *metadata, size_t metadata_count,
                                const sg_named_bytes *files, size_t file_count, sg_error *err)
 {
-    char staging[SG_PATH_MAX], decided[SG_PATH_MAX];
-    SG_TRY(sg_path_join(staging, sizeof staging, folder, folder_staging, err));
-    SG_TRY(sg_path_join(decided, sizeof decided, folder, folder_decided, err));
-    SG_TRY(sg_folder_make(folder, err));
-    SG_TRY(sg_model_folder_recover(folder, err));
-    SG_TRY(sg_tree_remove(staging, err));
-    SG_TRY(sg_folder_make(staging, err));
+    char staging[SG_PATH_MAX];
+    SG_TRY(sg_publish_begin(&folder_kind, folder, staging, err));
     sg_status status = sg_safetensors_write_sharded(
         staging, max_shard_bytes > 0 ? max_shard_bytes : folder_shard_bytes, tensors, count,
         metadata, metadata_count, err);
     for (size_t i = 0; i < file_count && status == SG_OK; i++)
         status = folder_stage_file(staging, &files[i], err);
-    if (status == SG_OK) status = sg_folder_sync(staging, err);
-    if (status == SG_OK) status = sg_path_rename(staging, decided, err);
-    if (status != SG_OK) {
-        sg_tree_remove(staging, NULL); // gives the space back; the next save would do it too
-        return status;
-    }
-    SG_TRY(sg_folder_sync(folder, err));
-    return folder_finish(folder, decided, err);
+    if (status == SG_OK) return sg_publish_end(&folder_kind, folder, err);
+    sg_publish_abandon(folder); // gives the space back; the next save would do it too
+    return status;
 }

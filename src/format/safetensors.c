@@ -9,8 +9,8 @@
 
 #include "base/alloc.h"
 #include "base/arena.h"
-#include "base/file.h"
 #include "base/name_index.h"
+#include "base/publish.h"
 #include "format/file_kind.h"
 #include "format/json.h"
 
@@ -266,7 +266,7 @@ static sg_status st_open_shard(sg_safetensors *st, const char *folder, const cha
                                const char *index, const json_t *weight_map, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    SG_TRY(sg_path_join(path, sizeof path, folder, shard, err));
+    SG_TRY(sg_published_path(path, sizeof path, folder, shard, NULL, err));
     size_t first = st->count;
     SG_TRY(st_add_file(st, path, err));
     for (size_t i = first; i < st->count; i++) {
@@ -317,22 +317,19 @@ static sg_status st_open_index(sg_safetensors *st, const char *folder, const cha
 
 static sg_status st_open_folder(sg_safetensors *st, const char *folder, sg_error *err)
 {
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
     char path[SG_PATH_MAX];
     sg_fs_info info;
-    SG_TRY(sg_path_join(path, sizeof path, folder, ".incoming", err));
-    sg_status status = sg_path_info(path, &info, err);
-    if (status == SG_OK) // see model_folder.h
-        return sg_fail(err, SG_ERR_FORMAT, "%s: a save was interrupted and is to be recovered",
-                       folder);
-    if (status != SG_ERR_NOT_FOUND) return status;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "model.safetensors", err));
-    status = sg_path_info(path, &info, err);
-    if (status == SG_OK) return st_open_single(st, path, err);
-    if (status != SG_ERR_NOT_FOUND) return status;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "model.safetensors.index.json", err));
-    status = sg_path_info(path, &info, err);
-    if (status == SG_OK) return st_open_index(st, folder, path, err);
-    if (status != SG_ERR_NOT_FOUND) return status;
+    bool moving;
+    // One of a save that has not moved up yet comes before whatever it replaces.
+    for (int i = 0; i < 4; i++) {
+        SG_TRY(sg_published_path(path, sizeof path, folder, names[i % 2], &moving, err));
+        if (!moving && i < 2) continue;
+        sg_status status = sg_path_info(path, &info, err);
+        if (status == SG_OK && i % 2 == 0) return st_open_single(st, path, err);
+        if (status == SG_OK) return st_open_index(st, folder, path, err);
+        if (status != SG_ERR_NOT_FOUND) return status;
+    }
     char other[256];
     const char *kind;
     if (sg_folder_weights(folder, other, &kind))

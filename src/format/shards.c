@@ -6,11 +6,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
 #include "base/hash.h"
+#include "base/publish.h"
 #include "sgatlin_data.h"
-
-enum { data_manifest_limit = 64 << 20 };
 
 int sg_shard_id_bytes(int64_t vocab_size)
 {
@@ -118,7 +116,7 @@ static sg_status data_shard_path(const sg_data *data, sg_split split, size_t ind
 {
     char name[32];
     sg_shard_name(name, split, index);
-    return sg_path_join(out, SG_PATH_MAX, data->folder, name, err);
+    return sg_published_path(out, SG_PATH_MAX, data->folder, name, NULL, err);
 }
 
 static sg_status data_open_split(sg_data *data, sg_split split, bool full, sg_error *err)
@@ -144,7 +142,7 @@ static sg_status data_open_split(sg_data *data, sg_split split, bool full, sg_er
 static sg_status data_fill(sg_data *data, const char *folder, sg_data_verify verify, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    SG_TRY(sg_path_join(path, sizeof path, folder, SG_DATA_MANIFEST, err));
+    SG_TRY(sg_published_path(path, sizeof path, folder, SG_DATA_MANIFEST, NULL, err));
     sg_fs_info info;
     sg_status found = sg_path_info(path, &info, err);
     if (found != SG_OK && found != SG_ERR_NOT_FOUND) return found;
@@ -154,7 +152,7 @@ static sg_status data_fill(sg_data *data, const char *folder, sg_data_verify ver
             "%s: found no " SG_DATA_MANIFEST ", expected a finished folder of packed data", folder);
     char *text;
     size_t bytes;
-    SG_TRY(sg_file_read(path, data_manifest_limit, &text, &bytes, err));
+    SG_TRY(sg_file_read(path, SG_DATA_MANIFEST_MAX, &text, &bytes, err));
     sg_status status = sg_data_manifest_parse(text, bytes, path, &data->manifest, err);
     sg_free(text);
     SG_TRY(status);

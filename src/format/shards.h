@@ -1,19 +1,20 @@
 // Packed data on disk: a folder with a manifest (data.json), the tokenizer that made it
 // (tokenizer.json) and shards (train-00000.bin …, val-00000.bin …) of rows of ids, all of one
 // length. docs/FORMATS.md has the layout. Reading (sg_data, in sgatlin.h) trusts nothing: counts,
-// sizes, headers, checksums and ids are checked. Writing goes to temporary names, the manifest
-// last, so that a folder with a manifest is a whole one.
+// sizes, headers, checksums and ids are checked. Writing publishes all files together
+// (base/publish.h), so that a folder with a manifest is a whole one.
 #ifndef SG_FORMAT_SHARDS_H
 #define SG_FORMAT_SHARDS_H
 
-#include "base/status.h"
+#include "base/publish.h"
 #include "sgatlin_data.h"
 
 enum {
     SG_SHARD_HEADER = 64,
     SG_SHARD_VERSION = 1,
     SG_SEQ_LEN_MAX = 1 << 20,
-    SG_VOCAB_MAX = 1 << 30
+    SG_VOCAB_MAX = 1 << 30,
+    SG_DATA_MANIFEST_MAX = 64 << 20 // bytes
 };
 #define SG_DATA_MANIFEST  "data.json"
 #define SG_DATA_TOKENIZER "tokenizer.json"
@@ -74,10 +75,10 @@ sg_status sg_shard_writer_put(sg_shard_writer *writer, const int32_t *ids, sg_er
 // Finishes the last shard and hands over the list, even when there is nothing in it. The writer
 // can then only be freed.
 sg_status sg_shard_writer_finish(sg_shard_writer *writer, sg_shard_list *list, sg_error *err);
-// Frees; unless `keep`, removes every file the writer made. NULL is allowed.
-void sg_shard_writer_free(sg_shard_writer *writer, bool keep);
+// NULL is allowed. Finished or not, files stay.
+void sg_shard_writer_free(sg_shard_writer *writer);
 
-// Removes the manifest and then all shards (finished or temporary) from a folder. Other files stay.
-sg_status sg_shards_remove(const char *folder, sg_error *err);
+// A folder of packed data: the manifest, the tokenizer and the shards, replaced together.
+extern const sg_publication sg_data_publication;
 
 #endif

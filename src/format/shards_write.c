@@ -1,10 +1,10 @@
-// Writing shards: rows go to a temporary file behind a blank header; when a shard is full the
-// header is filled in, the file synced and renamed.
-#include <stdio.h>
+// Writing shards: rows go behind a blank header; when a shard is full the header is filled in and the
+// file synced. All this happens in a folder that is published when it is whole.
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "format/shards.h"
 #include "sgatlin_data.h"
@@ -42,27 +42,24 @@ sg_status sg_shard_writer_new(const char *folder, sg_split split, const sg_data_
     writer->folder = sg_strdup(folder);
     writer->row = sg_alloc((size_t)row_bytes);
     if (writer->folder == NULL || writer->row == NULL) {
-        sg_shard_writer_free(writer, true);
+        sg_shard_writer_free(writer);
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", folder);
     }
     *out = writer;
     return SG_OK;
 }
 
-// The path of a shard, with its temporary ending when `temporary`.
-static sg_status shard_path(const sg_shard_writer *writer, size_t index, bool temporary,
-                            char out[SG_PATH_MAX], sg_error *err)
+static sg_status shard_path(const sg_shard_writer *writer, char out[SG_PATH_MAX], sg_error *err)
 {
-    char name[32], whole[40];
-    sg_shard_name(name, writer->split, index);
-    snprintf(whole, sizeof whole, "%s%s", name, temporary ? ".tmp" : "");
-    return sg_path_join(out, SG_PATH_MAX, writer->folder, whole, err);
+    char name[32];
+    sg_shard_name(name, writer->split, writer->list.count);
+    return sg_path_join(out, SG_PATH_MAX, writer->folder, name, err);
 }
 
 static sg_status shard_start(sg_shard_writer *writer, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    SG_TRY(shard_path(writer, writer->list.count, true, path, err));
+    SG_TRY(shard_path(writer, path, err));
     writer->hasher = sg_hasher_new();
     if (writer->hasher == NULL) return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
     SG_TRY(sg_writer_open(path, SG_FS_CREATE, &writer->file, err));
@@ -105,27 +102,22 @@ static sg_status shard_write_header(const char *path, const unsigned char *head,
 {
     const sg_fs *fs = sg_fs_get();
     int handle = fs->open(fs->user, path, SG_FS_UPDATE);
-    if (handle < 0)
-        return sg_fail(err, SG_ERR_IO, "%s: cannot open to write its header: error %d", path,
-                       -handle);
+    if (handle < 0) return sg_file_fail(err, "write the header of", path, handle);
     int64_t result = 0;
     for (size_t done = 0; done < SG_SHARD_HEADER && result >= 0; done += (size_t)result) {
         result = fs->write(fs->user, handle, head + done, SG_SHARD_HEADER - done);
-        if (result == 0) result = -1;
+        if (result == 0) result = -EIO;
     }
     if (result >= 0) result = fs->sync(fs->user, handle);
     int closed = fs->close(fs->user, handle);
     if (result >= 0) result = closed;
-    if (result < 0)
-        return sg_fail(err, SG_ERR_IO, "%s: cannot write its header: error %d", path, (int)-result);
-    return SG_OK;
+    return result < 0 ? sg_file_fail(err, "write the header of", path, result) : SG_OK;
 }
 
 static sg_status shard_finish(sg_shard_writer *writer, sg_error *err)
 {
-    char temporary[SG_PATH_MAX], path[SG_PATH_MAX];
-    SG_TRY(shard_path(writer, writer->list.count, true, temporary, err));
-    SG_TRY(shard_path(writer, writer->list.count, false, path, err));
+    char path[SG_PATH_MAX];
+    SG_TRY(shard_path(writer, path, err));
     sg_shard_list *list = &writer->list;
     if (!sg_grow((void **)&list->entries, &list->capacity, list->count + 1, sizeof *list->entries))
         return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
@@ -138,12 +130,8 @@ static sg_status shard_finish(sg_shard_writer *writer, sg_error *err)
     unsigned char head[SG_SHARD_HEADER];
     shard_header(writer, entry.checksum, head);
     sg_status status = sg_writer_close(file, false, err);
-    if (status == SG_OK) status = shard_write_header(temporary, head, err);
-    if (status == SG_OK) status = sg_path_rename(temporary, path, err);
-    if (status != SG_OK) {
-        sg_path_remove(temporary, NULL);
-        return status;
-    }
+    if (status == SG_OK) status = shard_write_header(path, head, err);
+    if (status != SG_OK) return status;
     list->entries[list->count++] = entry;
     return SG_OK;
 }
@@ -176,56 +164,77 @@ sg_status sg_shard_writer_finish(sg_shard_writer *writer, sg_shard_list *list, s
 {
     if (writer->file != NULL) SG_TRY(shard_finish(writer, err));
     *list = writer->list;
-    // What is handed over is no longer ours to free, but how many files there are is kept.
-    writer->list.entries = NULL;
-    writer->list.capacity = 0;
+    writer->list = (sg_shard_list){0}; // what is handed over is no longer ours to free
     return SG_OK;
 }
 
-void sg_shard_writer_free(sg_shard_writer *writer, bool keep)
+void sg_shard_writer_free(sg_shard_writer *writer)
 {
     if (writer == NULL) return;
-    char path[SG_PATH_MAX];
-    bool open = writer->file != NULL;
     sg_writer_abandon(writer->file);
     sg_hasher_free(writer->hasher);
-    if (open && shard_path(writer, writer->list.count, true, path, NULL) == SG_OK)
-        sg_path_remove(path, NULL);
-    for (size_t i = 0; !keep && i < writer->list.count; i++)
-        if (shard_path(writer, i, false, path, NULL) == SG_OK) sg_path_remove(path, NULL);
     sg_free(writer->list.entries);
     sg_free(writer->folder);
     sg_free(writer->row);
     sg_free(writer);
 }
 
-// "train-", "val-", digits, ".bin" and perhaps ".tmp".
-static bool shard_is_ours(const char *name)
+// ---- the folder ---------------------------------------------------------------------------------
+
+// The split and number of a shard's name, with `ending` behind the number.
+static bool shard_named(const char *name, const char *ending, sg_split *split, size_t *index)
 {
     size_t at = strncmp(name, "train-", 6) == 0 ? 6 : strncmp(name, "val-", 4) == 0 ? 4 : 0;
     size_t digits = strspn(name + at, "0123456789");
-    if (at == 0 || digits < 5) return false;
-    const char *ending = name + at + digits;
-    return strcmp(ending, ".bin") == 0 || strcmp(ending, ".bin.tmp") == 0;
+    if (at == 0 || digits < 5 || digits > 9 || strcmp(name + at + digits, ending) != 0)
+        return false;
+    *split = at == 6 ? SG_SPLIT_TRAIN : SG_SPLIT_VAL;
+    *index = (size_t)strtoul(name + at, NULL, 10);
+    return true;
 }
 
-sg_status sg_shards_remove(const char *folder, sg_error *err)
+static bool data_expects(const char *name)
+{
+    sg_split split;
+    size_t index;
+    return strcmp(name, SG_DATA_MANIFEST) == 0 || strcmp(name, "tokenizer.json") == 0 ||
+           shard_named(name, ".bin", &split, &index);
+}
+
+static sg_status data_remove_stale(const char *folder, const sg_data_manifest *manifest,
+                                   sg_error *err)
 {
     char path[SG_PATH_MAX], **names;
     size_t count;
-    SG_TRY(sg_path_join(path, sizeof path, folder, SG_DATA_MANIFEST, err));
-    if (sg_path_exists(path)) {
-        SG_TRY(sg_path_remove(path, err));
-        // The manifest must be gone for good before the first shard is.
-        SG_TRY(sg_folder_sync(folder, err));
-    }
     SG_TRY(sg_folder_list(folder, &names, &count, err));
     sg_status status = SG_OK;
     for (size_t i = 0; i < count && status == SG_OK; i++) {
-        if (!shard_is_ours(names[i])) continue;
+        sg_split split;
+        size_t index;
+        if (!shard_named(names[i], ".bin", &split, &index) || index < manifest->shards[split].count)
+            continue;
         status = sg_path_join(path, sizeof path, folder, names[i], err);
         if (status == SG_OK) status = sg_path_remove(path, err);
+        if (status == SG_ERR_NOT_FOUND) status = SG_OK;
     }
     sg_names_free(names, count);
     return status;
 }
+
+// Removes the shards of older data that the manifest does not list.
+static sg_status data_after(const char *folder, sg_error *err)
+{
+    char path[SG_PATH_MAX], *text;
+    size_t bytes;
+    sg_data_manifest manifest = {0};
+    SG_TRY(sg_path_join(path, sizeof path, folder, SG_DATA_MANIFEST, err));
+    SG_TRY(sg_file_read(path, SG_DATA_MANIFEST_MAX, &text, &bytes, err));
+    sg_status status = sg_data_manifest_parse(text, bytes, path, &manifest, err);
+    sg_free(text);
+    if (status == SG_OK) status = data_remove_stale(folder, &manifest, err);
+    sg_data_manifest_clear(&manifest);
+    return status;
+}
+
+const sg_publication sg_data_publication = {
+    .expects = data_expects, .last = SG_DATA_MANIFEST, .after = data_after};

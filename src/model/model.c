@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
+#include "base/publish.h"
 #include "format/json.h"
 #include "kernel/stored.h"
 #include "model/config.h"
@@ -598,8 +598,12 @@ sg_status sg_model_write(const sg_model *model, const char *tokenizer, size_t to
 sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, const char *folder,
                         sg_error *err)
 {
-    return sg_model_write(model, tokenizer ? tokenizer->json : NULL,
-                          tokenizer ? tokenizer->json_bytes : 0, folder, err);
+    sg_claim *claim;
+    SG_TRY(sg_folder_claim(folder, true, &claim, err));
+    sg_status status = sg_model_write(model, tokenizer ? tokenizer->json : NULL,
+                                      tokenizer ? tokenizer->json_bytes : 0, folder, err);
+    sg_folder_release(claim);
+    return status;
 }
 
 size_t sg_model_tensor_count(const sg_model *model)

@@ -6,14 +6,13 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/publish.h"
 #include "format/file_kind.h"
 #include "format/gguf_config.h"
 #include "format/hf_config.h"
 #include "format/json.h"
-#include "format/model_folder.h"
 #include "model/config.h"
 #include "model/gguf_rope.h"
 #include "model/tensor_read.h"
@@ -81,7 +80,7 @@ static sg_status file_read_config(sg_model_file *f, const char *folder, sg_error
     char path[SG_PATH_MAX], *text;
     size_t bytes;
     json_t *object;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "config.json", err));
+    SG_TRY(sg_published_path(path, sizeof path, folder, "config.json", NULL, err));
     SG_TRY(sg_file_read(path, file_config_limit, &text, &bytes, err));
     sg_status status = sg_json_parse(text, bytes, path, &object, err);
     const char *type = NULL;
@@ -108,7 +107,7 @@ static sg_status file_read_config(sg_model_file *f, const char *folder, sg_error
 static sg_status file_check_folder(const char *folder, sg_error *err)
 {
     char config[SG_PATH_MAX], adapter[SG_PATH_MAX];
-    SG_TRY(sg_path_join(config, sizeof config, folder, "config.json", err));
+    SG_TRY(sg_published_path(config, sizeof config, folder, "config.json", NULL, err));
     SG_TRY(sg_path_join(adapter, sizeof adapter, folder, "adapter_config.json", err));
     char other[256];
     const char *kind;
@@ -156,7 +155,6 @@ static sg_status file_check_start(const char *path, sg_error *err)
 
 static sg_status file_open_folder(sg_model_file *f, const char *folder, sg_error *err)
 {
-    SG_TRY(sg_model_folder_recover(folder, err));
     SG_TRY(file_check_folder(folder, err));
     SG_TRY(file_read_config(f, folder, err));
     SG_TRY(sg_end_tokens_of_folder(folder, f->config.vocab_size, &f->ends, err));

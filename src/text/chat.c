@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
+#include "base/publish.h"
 #include "format/gguf.h"
 #include "format/json.h"
 
@@ -81,7 +81,7 @@ static sg_status chat_choose(const json_t *config, const char *name, const char 
 static sg_status chat_config(const char *folder, char path[SG_PATH_MAX], json_t **config,
                              sg_error *err)
 {
-    SG_TRY(sg_path_join(path, SG_PATH_MAX, folder, "tokenizer_config.json", err));
+    SG_TRY(sg_published_path(path, SG_PATH_MAX, folder, "tokenizer_config.json", NULL, err));
     sg_status status = sg_json_read(path, chat_config_max, config, err);
     if (status != SG_ERR_NOT_FOUND) return status;
     sg_json_setup();
@@ -97,7 +97,7 @@ static sg_status chat_text(const char *folder, const json_t *config, char name[S
     char path[SG_PATH_MAX];
     const char *inside;
     *text = NULL;
-    SG_TRY(sg_path_join(path, sizeof path, folder, "chat_template.jinja", err));
+    SG_TRY(sg_published_path(path, sizeof path, folder, "chat_template.jinja", NULL, err));
     sg_status status = sg_file_read(path, SG_CHAT_SOURCE_MAX, text, bytes, err);
     if (status == SG_OK) memcpy(name, path, SG_PATH_MAX);
     if (status != SG_ERR_NOT_FOUND) return status;

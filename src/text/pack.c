@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/context.h"
-#include "base/file.h"
+#include "base/publish.h"
 #include "base/rng.h"
 #include "format/shards.h"
 #include "sgatlin_data.h"
@@ -282,16 +282,16 @@ static sg_status pack_check(const sg_pack_encoder *encoder, const sg_pack_option
     return SG_OK;
 }
 
-static sg_status pack_prepare_folder(const char *folder, bool force, sg_error *err)
+// Data that is there is replaced with `force` alone; nothing of it before all of the new is written.
+static sg_status pack_claim(const char *folder, bool force, sg_claim **claim, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    SG_TRY(sg_folder_make(folder, err));
-    SG_TRY(sg_path_join(path, sizeof path, folder, SG_DATA_MANIFEST, err));
+    SG_TRY(sg_published_path(path, sizeof path, folder, SG_DATA_MANIFEST, NULL, err));
     if (sg_path_exists(path) && !force)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "%s: holds packed data already; pack elsewhere, or force to replace it",
                        folder);
-    return sg_shards_remove(folder, err);
+    return sg_folder_claim(folder, force, claim, err);
 }
 
 static sg_status pack_start(pack_state *pack, const char *const *sources, size_t source_count,
@@ -353,8 +353,6 @@ static sg_status pack_finish(pack_state *pack, const char *folder, sg_error *err
             sg_shard_writer_finish(pack->split[split].writer, &pack->manifest.shards[split], err));
     char path[SG_PATH_MAX];
     SG_TRY(pack->encoder->save(pack->encoder->user, folder, err));
-    // Shards and tokenizer first reach the disk under their names, then the manifest.
-    SG_TRY(sg_folder_sync(folder, err));
     char *text;
     SG_TRY(sg_data_manifest_text(&pack->manifest, &text, err));
     sg_status status = sg_path_join(path, sizeof path, folder, SG_DATA_MANIFEST, err);
@@ -363,11 +361,11 @@ static sg_status pack_finish(pack_state *pack, const char *folder, sg_error *err
     return status;
 }
 
-static void pack_clear(pack_state *pack, bool keep)
+static void pack_clear(pack_state *pack)
 {
     if (pack->items != NULL) pack_drop_group(pack);
     for (int split = 0; split < 2; split++) {
-        sg_shard_writer_free(pack->split[split].writer, keep);
+        sg_shard_writer_free(pack->split[split].writer);
         sg_free(pack->split[split].row);
     }
     sg_data_manifest_clear(&pack->manifest);
@@ -376,22 +374,38 @@ static void pack_clear(pack_state *pack, bool keep)
     sg_free(pack->held_ids);
 }
 
+// What the rows take at the least: no tokenizer makes of ordinary text a token of more than eight bytes on
+// average. A disk that has not even that is told before the work.
+static sg_status pack_need_space(const sg_corpus *corpus, const sg_pack_encoder *encoder,
+                                 const char *folder, sg_error *err)
+{
+    int64_t done, total;
+    sg_corpus_progress(corpus, &done, &total);
+    if (total <= 0) return SG_OK; // not known
+    return sg_file_need_space(folder, total / 8 * sg_shard_id_bytes(encoder->vocab_size), err);
+}
+
 sg_status sg_pack_corpus(sg_corpus *corpus, const sg_pack_encoder *encoder, sg_pool *pool,
                          const sg_pack_options *options, const char *const *sources,
                          size_t source_count, const char *folder, sg_data_info *info, sg_error *err)
 {
     SG_TRY(pack_check(encoder, options, err));
-    SG_TRY(pack_prepare_folder(folder, options->force, err));
+    SG_TRY(pack_need_space(corpus, encoder, folder, err));
+    sg_claim *claim;
+    char staging[SG_PATH_MAX];
+    SG_TRY(pack_claim(folder, options->force, &claim, err));
     pack_state pack = {.options = options, .encoder = encoder};
-    sg_status status = pack_start(&pack, sources, source_count, folder, err);
+    sg_status status = sg_publish_begin(&sg_data_publication, folder, staging, err);
+    if (status == SG_OK) status = pack_start(&pack, sources, source_count, staging, err);
     if (status == SG_OK) status = pack_documents(&pack, corpus, pool, err);
-    if (status == SG_OK) status = pack_finish(&pack, folder, err);
+    if (status == SG_OK) status = pack_finish(&pack, staging, err);
     if (status == SG_OK && info != NULL) *info = pack.manifest.info;
-    char manifest[SG_PATH_MAX];
-    if (status != SG_OK &&
-        sg_path_join(manifest, sizeof manifest, folder, SG_DATA_MANIFEST, NULL) == SG_OK)
-        sg_path_remove(manifest, NULL);
-    pack_clear(&pack, status == SG_OK);
+    pack_clear(&pack);
+    if (status == SG_OK)
+        status = sg_publish_end(&sg_data_publication, folder, err);
+    else
+        sg_publish_abandon(folder);
+    sg_folder_release(claim);
     return status;
 }
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
 #include "base/hash.h"
+#include "base/publish.h"
 #include "text/decode_steps.h"
 #include "text/vocab.h"
 
@@ -215,7 +215,7 @@ sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error
     *tokenizer = NULL;
     char file[SG_PATH_MAX];
     if (sg_path_is_folder(path)) {
-        SG_TRY(sg_path_join(file, sizeof file, path, "tokenizer.json", err));
+        SG_TRY(sg_published_path(file, sizeof file, path, "tokenizer.json", NULL, err));
         path = file;
     }
     bool gguf; // which may be far larger than what is read of it

@@ -69,40 +69,17 @@ static sg_status ck_exists(const char *path, bool *exists, sg_error *err)
 
 // ---- the lock ---------------------------------------------------------------------------------
 
-struct sg_run_lock {
-    const sg_fs *fs;
-    int handle;
-};
-
 sg_status sg_run_lock_take(const char *run_folder, sg_run_lock **out, sg_error *err)
 {
-    *out = NULL;
     char path[SG_PATH_MAX];
+    *out = NULL;
     SG_TRY(sg_path_join(path, sizeof path, run_folder, ".lock", err));
-    sg_run_lock *lock = sg_alloc(sizeof *lock);
-    if (lock == NULL) return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
-    lock->fs = sg_fs_get();
-    lock->handle = lock->fs->open(lock->fs->user, path, SG_FS_APPEND);
-    if (lock->handle < 0) {
-        int reason = -lock->handle;
-        sg_free(lock);
-        return sg_fail(err, SG_ERR_IO, "%s: cannot open: %s", path, strerror(reason));
-    }
-    int result = lock->fs->lock(lock->fs->user, lock->handle);
-    if (result < 0) {
-        sg_run_lock_release(lock);
-        return sg_fail(err, SG_ERR_IO, "%s: another process is working on this run (%s)", path,
-                       strerror(-result));
-    }
-    *out = lock;
-    return SG_OK;
+    return sg_file_lock_take(path, run_folder, out, err);
 }
 
 void sg_run_lock_release(sg_run_lock *lock)
 {
-    if (lock == NULL) return;
-    lock->fs->close(lock->fs->user, lock->handle);
-    sg_free(lock);
+    sg_file_lock_release(lock, false);
 }
 
 // ---- saving -----------------------------------------------------------------------------------

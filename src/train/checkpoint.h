@@ -11,12 +11,13 @@
 
 #include <jansson.h>
 
+#include "base/file.h"
 #include "format/model_folder.h"
 #include "format/safetensors.h"
 
 // ---- one process a run ------------------------------------------------------------------------
 
-typedef struct sg_run_lock sg_run_lock;
+typedef sg_file_lock sg_run_lock;
 
 // Takes RUN/.lock for this process; the folder must exist. SG_ERR_IO, saying so, when another
 // process has it. The lock ends with the process, however that ends.

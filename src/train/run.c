@@ -10,8 +10,8 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "base/publish.h"
 #include "format/json.h"
 #include "train/evaluate.h"
 #include "train/run_init.h"
@@ -86,7 +86,8 @@ sg_status sg_training_open_data(sg_training *r, sg_error *err)
     SG_TRY(sg_run_options_steps(&r->settings.options, info->seq_len,
                                 info->split[SG_SPLIT_TRAIN].rows, &r->cost, &r->steps, err));
     SG_TRY(run_plan(r, err));
-    SG_TRY(sg_path_join(path, sizeof path, r->settings.data_folder, "tokenizer.json", err));
+    SG_TRY(
+        sg_published_path(path, sizeof path, r->settings.data_folder, "tokenizer.json", NULL, err));
     SG_TRY(sg_file_read(path, run_tokenizer_limit, &r->tokenizer_text, &r->tokenizer_bytes, err));
     if (r->settings.options.sample_every == 0) return SG_OK;
     SG_TRY(

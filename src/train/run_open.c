@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "base/publish.h"
 #include "model/adapter_files.h"
 #include "train/checkpoint.h"
 #include "train/run_settings.h"
@@ -11,13 +12,9 @@
 // A finished run, or any model folder; a save that a crash interrupted counts.
 static sg_status run_is_model(const char *path, bool *is, sg_error *err)
 {
-    static const char *const names[] = {"config.json", ".incoming"};
-    *is = false;
-    for (int i = 0; i < 2 && !*is; i++) {
-        char file[SG_PATH_MAX];
-        SG_TRY(sg_path_join(file, sizeof file, path, names[i], err));
-        *is = sg_path_exists(file);
-    }
+    char file[SG_PATH_MAX];
+    SG_TRY(sg_published_path(file, sizeof file, path, "config.json", NULL, err));
+    *is = sg_path_exists(file);
     return SG_OK;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "base/publish.h"
 #include "format/json.h"
 #include "format/json_seal.h"
 #include "format/shards.h"
@@ -79,7 +80,7 @@ sg_status sg_run_settings_hash_data(sg_run_settings *s, sg_error *err)
 {
     char path[SG_PATH_MAX], *text;
     json_t *manifest;
-    SG_TRY(sg_path_join(path, sizeof path, s->data_folder, SG_DATA_MANIFEST, err));
+    SG_TRY(sg_published_path(path, sizeof path, s->data_folder, SG_DATA_MANIFEST, NULL, err));
     SG_TRY(sg_json_read(path, settings_manifest_limit, &manifest, err));
     json_object_del(manifest, "sources");
     sg_status status = sg_json_text(manifest, false, &text, err);

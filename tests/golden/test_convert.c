@@ -831,7 +831,9 @@ static void test_path(void **state)
     (void)state;
     sg_convert_options o = sg_convert_options_default();
     assert_int_equal(sg_convert(context, from, &o, from, NULL, &err), SG_ERR_ARGUMENT);
-    assert_non_null(strstr(err.message, "/qwen3: found a folder with files, expected none"));
+    assert_non_null(strstr(
+        err.message,
+        "/qwen3: found a folder with files in it (config.json), expected an empty or a new one"));
     must(sg_folder_make("/empty", &err), &err);
     must(sg_convert(context, from, &o, "/empty", NULL, &err), &err);
     o.form = SG_CONVERT_GGUF;
@@ -857,13 +859,13 @@ static void test_stop(void **state)
     o.progress_user = &left;
     o.form = SG_CONVERT_GGUF;
     refuse(from, &o, "/out.gguf", SG_ERR_STOPPED, "stopped");
-    assert_false(sg_path_exists("/out.gguf.tmp"));
+    assert_false(sg_path_exists("/out.gguf"));
+    assert_false(sg_path_exists("/.out.gguf.lock"));
     left = 3;
     o.form = SG_CONVERT_HF;
     sg_error err = {0};
     assert_int_equal(sg_convert(context, from, &o, "/hf", NULL, &err), SG_ERR_STOPPED);
-    assert_false(sg_path_exists("/hf/config.json"));
-    assert_false(sg_path_exists("/hf/model.safetensors"));
+    assert_false(sg_path_exists("/hf"));
     // The same again, also where a crash left a save that was not decided.
     o.progress = NULL;
     must(sg_folder_make("/hf/.incoming.tmp", &err), &err);
@@ -871,6 +873,51 @@ static void test_stop(void **state)
     must(sg_convert(context, from, &o, "/hf", NULL, &err), &err);
     assert_false(sg_path_exists("/hf/.incoming.tmp"));
     expect_same(from, "/hf");
+}
+
+// A second conversion to the place where a first is at work fails; the first is whole.
+static bool convert_beside(void *user, int64_t done, int64_t total)
+{
+    sg_error err = {0};
+    sg_convert_options o = *(const sg_convert_options *)user;
+    const char *to = o.form == SG_CONVERT_GGUF ? "/two.gguf" : "/two";
+    (void)done, (void)total;
+    o.progress = NULL;
+    assert_int_equal(sg_convert(context, golden, &o, to, NULL, &err), SG_ERR_IO);
+    assert_non_null(strstr(err.message, "another process is working on this: sgatlin, process "));
+    return true;
+}
+
+static void test_two_at_once(void **state)
+{
+    sg_error err = {0};
+    (void)state;
+    sg_convert_options o = sg_convert_options_default();
+    bring_checkpoint("qwen3"); // golden
+    o.progress = convert_beside;
+    o.progress_user = &o;
+    must(sg_convert(context, golden, &o, "/two", NULL, &err), &err);
+    o.form = SG_CONVERT_GGUF;
+    must(sg_convert(context, golden, &o, "/two.gguf", NULL, &err), &err);
+    o.progress = NULL;
+    o.form = SG_CONVERT_HF;
+    must(sg_convert(context, golden, &o, "/one", NULL, &err), &err);
+    expect_same("/one", "/two");
+    assert_false(sg_path_exists("/two/.lock"));
+    assert_false(sg_path_exists("/.two.gguf.lock"));
+}
+
+static void test_no_room(void **state)
+{
+    (void)state;
+    sg_convert_options o = sg_convert_options_default();
+    const char *from = bring_checkpoint("qwen3");
+    memory_fs_limit(disk, memory_fs_used(disk) + 100);
+    refuse(from, &o, "/small", SG_ERR_IO, "/small: found 0.0 MB free on the disk, expected");
+    o.form = SG_CONVERT_GGUF;
+    refuse(from, &o, "/small.gguf", SG_ERR_IO, "/small.gguf: found 0.0 MB free on the disk");
+    assert_false(sg_path_exists("/small") || sg_path_exists("/small.gguf"));
+    memory_fs_limit(disk, -1);
 }
 
 static sg_status convert_once(void *user, sg_error *err)
@@ -974,6 +1021,8 @@ int main(void)
                   {"overflow", test_overflow},
                   {"path", test_path},
                   {"stop", test_stop},
+                  {"two at once", test_two_at_once},
+                  {"no room", test_no_room},
                   {"memory", test_memory},
                   {"npy", test_npy}};
     // "blocks" has gpt_oss_mxfp4.

@@ -300,7 +300,7 @@ static void test_lock(void **state)
     must(sg_run_lock_take("run", &second, &err), &err);
     sg_run_lock_release(second);
     sg_run_lock_release(NULL);
-    assert_int_equal(sg_run_lock_take("nowhere", &second, &err), SG_ERR_IO);
+    assert_int_equal(sg_run_lock_take("nowhere", &second, &err), SG_ERR_NOT_FOUND);
 }
 
 // The same on the system's files: mappings, locks and renames of folders are real here.

@@ -163,13 +163,13 @@ static void test_lock(void **state)
     must(sg_folder_make("/run", &err), &err);
     must(sg_run_lock_take("/run", &lock, &err), &err);
     tiny_train(&life, "/run", &options);
-    expect(&life, SG_ERR_IO, "another process is working on this run");
+    expect(&life, SG_ERR_IO, "another process is working on this: sgatlin, process ");
     assert_false(sg_path_exists("/run/run.json"));
     sg_run_lock_release(lock);
     assert_int_equal(tiny_train(&life, "/run", &options), SG_ERR_STOPPED);
     must(sg_run_lock_take("/run", &lock, &err), &err);
     tiny_train(&life, "/run", NULL);
-    expect(&life, SG_ERR_IO, "another process is working on this run");
+    expect(&life, SG_ERR_IO, "another process is working on this: sgatlin, process ");
     sg_run_lock_release(lock);
     life.stop_at = 0;
     tiny_must(&life, "/run", NULL);

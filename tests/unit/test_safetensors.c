@@ -39,6 +39,9 @@ static void must(sg_status status, const sg_error *err)
 static void put(const char *path, const void *data, size_t bytes)
 {
     sg_error err;
+    char folder[SG_PATH_MAX];
+    sg_path_folder(folder, sizeof folder, path);
+    must(sg_folder_make(folder, &err), &err);
     must(sg_file_write_atomic(path, data, bytes, &err), &err);
 }
 
@@ -553,44 +556,100 @@ static void test_model_folder(void **state)
     must(sg_model_folder_recover("out/m", &err), &err);
     must(sg_model_folder_recover("out/m/config.json", &err), &err);
     must(sg_model_folder_recover("nowhere", &err), &err);
-    // A decided save is not read over.
-    must(sg_folder_make("out/m/.incoming", &err), &err);
-    assert_int_equal(sg_safetensors_open("out/m", &file, &err), SG_ERR_FORMAT);
-    must(sg_model_folder_recover("out/m", &err), &err);
-    must(sg_safetensors_open("out/m", &file, &err), &err);
-    sg_safetensors_close(file);
 }
 
-// A reader recovers the folder while its writer is in the middle of moving files up.
-static int moves_seen, interrupt_at;
+// A model is opened at every moment of a save, and nothing is changed by that: before the save is decided
+// it is the old one, then the new one.
+static int renames_seen, new_seen;
 
-static int interrupted_rename(void *user, const char *from, const char *to)
+static void look_while_saving(void)
 {
-    if (strstr(from, "/.incoming/") != NULL && moves_seen++ == interrupt_at)
-        assert_int_equal(sg_model_folder_recover("m", NULL), SG_OK);
-    return memory_fs_table(fs)->rename(user, from, to);
+    sg_safetensors *file;
+    sg_error err;
+    const int64_t before = memory_fs_used(fs);
+    must(sg_safetensors_open("m", &file, &err), &err);
+    const bool is_new = sg_safetensors_find(file, "new") != NULL;
+    sg_safetensors_close(file);
+    assert_int_equal(memory_fs_used(fs), before);
+    assert_true(is_new || new_seen == 0);
+    new_seen += is_new;
+    renames_seen++;
 }
 
-static void test_recovered_by_a_reader(void **state)
+static int watched_rename(void *user, const char *from, const char *to)
+{
+    look_while_saving();
+    int result = memory_fs_table(fs)->rename(user, from, to);
+    look_while_saving();
+    return result;
+}
+
+static int watched_remove(void *user, const char *path)
+{
+    look_while_saving();
+    int result = memory_fs_table(fs)->remove(user, path);
+    look_while_saving();
+    return result;
+}
+
+static void test_read_while_saving(void **state)
 {
     (void)state;
     sg_error err;
+    static const int64_t limits[] = {40, 1000}; // shards, one file
     sg_tensor_view views[9];
     size_t count = golden_views(views);
     sg_named_bytes config = {"config.json", "{}", 2};
-    sg_fs hooked = *memory_fs_table(fs);
-    hooked.rename = interrupted_rename;
-    sg_fs_set(&hooked);
-    for (interrupt_at = 0; interrupt_at < 6; interrupt_at++) {
-        moves_seen = 0;
-        must(sg_model_folder_save("m", 40, views, count, NULL, 0, &config, 1, &err), &err);
-        assert_true(moves_seen > interrupt_at);
-        sg_safetensors *file;
-        must(sg_safetensors_open("m", &file, &err), &err);
-        assert_int_equal(sg_safetensors_count(file), count);
-        sg_safetensors_close(file);
-        assert_true(sg_path_exists("m/config.json"));
+    for (int i = 0; i < 4; i++) {
+        sg_fs_set(memory_fs_table(fs));
+        must(sg_tree_remove("m", &err), &err);
+        views[0].name = "old";
+        must(sg_model_folder_save("m", limits[i / 2], views, count, NULL, 0, &config, 1, &err),
+             &err);
+        sg_fs hooked = *memory_fs_table(fs);
+        hooked.rename = watched_rename;
+        hooked.remove = watched_remove;
+        sg_fs_set(&hooked);
+        renames_seen = new_seen = 0;
+        views[0].name = "new";
+        must(sg_model_folder_save("m", limits[i % 2], views, count, NULL, 0, &config, 1, &err),
+             &err);
+        assert_in_range(new_seen, 5, renames_seen - 1);
     }
+}
+
+// What nobody of this program left under those names is neither read, nor followed, nor changed.
+static void test_planted_saves(void **state)
+{
+    (void)state;
+    sg_error err;
+    uint8_t x = 1;
+    sg_tensor_view a = sg_tensor_view_make("a", SG_DTYPE_U8, 0, NULL, &x);
+    sg_named_bytes config = {"config.json", "{}", 2};
+    sg_safetensors *file;
+    put("home/key", "secret", 6);
+    for (int i = 0; i < 4; i++) {
+        must(sg_tree_remove("m", &err), &err);
+        must(sg_model_folder_save("m", 0, &a, 1, NULL, 0, &config, 1, &err), &err);
+        if (i == 0) assert_true(memory_fs_link(fs, "../home", "m/.incoming"));
+        if (i == 1) put("m/.incoming", "a file", 6);
+        if (i == 2) put("m/.incoming/key", "another name", 12);
+        if (i == 3) must(sg_folder_make("m/.incoming", &err), &err);
+        if (i == 3) assert_true(memory_fs_link(fs, "../../home/key", "m/.incoming/config.json"));
+        must(sg_safetensors_open("m", &file, &err), &err);
+        sg_safetensors_close(file);
+        assert_int_equal(sg_model_folder_save("m", 0, &a, 1, NULL, 0, &config, 1, &err),
+                         SG_ERR_FORMAT);
+        assert_non_null(strstr(err.message, "interrupted save"));
+        assert_true(sg_path_exists("home/key") && sg_path_exists("m/config.json"));
+        assert_true(i == 2 ? sg_path_exists("m/.incoming/key") : !sg_path_exists("m/key"));
+    }
+    // A link in the place of the folder for new files goes alone.
+    must(sg_tree_remove("m", &err), &err);
+    must(sg_folder_make("m", &err), &err);
+    assert_true(memory_fs_link(fs, "../home", "m/.incoming.tmp"));
+    must(sg_model_folder_save("m", 0, &a, 1, NULL, 0, &config, 1, &err), &err);
+    assert_true(sg_path_exists("home/key") && !sg_path_exists("home/config.json"));
 }
 
 // ---- failures ---------------------------------------------------------------------------------
@@ -632,7 +691,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shards, setup, teardown),
         cmocka_unit_test_setup_teardown(test_index, setup, teardown),
         cmocka_unit_test_setup_teardown(test_model_folder, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_recovered_by_a_reader, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_while_saving, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_planted_saves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_allocation_failures, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

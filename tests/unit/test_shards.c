@@ -1,4 +1,5 @@
 // Packed data: what packing writes, that reading gives it back, and that damage is found.
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -322,7 +323,7 @@ static void test_shards_and_threads(void **state)
             fail_msg("%s", err.message);
         sg_pool_free(pool);
         assert_int_equal(sg_path_exists(path_of("train-00001.bin")), round % 2);
-        assert_false(sg_path_exists(path_of("train-00000.bin.tmp")));
+        assert_false(sg_path_exists(path_of(".incoming.tmp")));
         assert_true(sg_path_exists(path_of("tokenizer.json")));
         assert_int_equal(sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err), SG_OK);
         sums[round] = 0;
@@ -389,7 +390,7 @@ static void test_refusals(void **state)
     encoder.pad_id = -1;
     expect_refusal(&encoder, &changed, "ab", SG_ERR_MISMATCH, "at least a row of 5");
 
-    // Finished data is not replaced without force, and a stopped pack leaves none.
+    // Finished data is not replaced without force, and stays where a pack is stopped.
     sg_data_free(pack_and_open(abc, &good, &options));
     changed = options;
     changed.force = false;
@@ -398,12 +399,46 @@ static void test_refusals(void **state)
     changed.force = true;
     changed.progress = stop_at_once;
     expect_refusal(&good, &changed, abc, SG_ERR_STOPPED, "stopped");
-    assert_false(sg_path_exists(path_of("data.json")));
-    assert_false(sg_path_exists(path_of("train-00000.bin")));
     sg_data *data;
     sg_error err;
-    assert_int_equal(sg_data_open(out_folder, SG_VERIFY_AUTO, &data, &err), SG_ERR_NOT_FOUND);
-    assert_non_null(strstr(err.message, "data.json"));
+    assert_int_equal(sg_data_open(out_folder, SG_VERIFY_FULL, &data, &err), SG_OK);
+    sg_data_free(data);
+    assert_false(sg_path_exists(path_of(".incoming.tmp")));
+    assert_false(sg_path_exists(path_of(".lock")));
+}
+
+// A folder of the user's is not packed into without force; with it, what is no packed data stays.
+static void test_other_files(void **state)
+{
+    (void)state;
+    sg_error err;
+    sg_pack_encoder good = bytes_encoder();
+    sg_pack_options options = small_options(SG_PACK_CONCAT), careful = options;
+    options.shard_bytes = 20;
+    careful.force = false;
+    if (sg_folder_make(out_folder, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_int_equal(sg_file_write_atomic(path_of("tokenizer.json"), "mine", 4, &err), SG_OK);
+    expect_refusal(&good, &careful, abc, SG_ERR_ARGUMENT, "found a folder with files in it (tok");
+    assert_int_equal(sg_file_write_atomic(path_of("notes"), "mine", 4, &err), SG_OK);
+    sg_data_free(pack_and_open(abc, &good, &options));
+    assert_true(sg_path_exists(path_of("train-00001.bin")));
+    // Fewer shards: the rest of the old ones goes.
+    options.shard_bytes = 1 << 20;
+    sg_data_free(pack_and_open(abc, &good, &options));
+    assert_false(sg_path_exists(path_of("train-00001.bin")));
+    assert_true(sg_path_exists(path_of("notes")));
+    // Two at a time.
+    sg_claim *claim;
+    assert_int_equal(sg_folder_claim(out_folder, true, &claim, &err), SG_OK);
+    expect_refusal(&good, &options, abc, SG_ERR_IO, "another process is working on this");
+    sg_folder_release(claim);
+    // A disk without room is told before the work.
+    memory_fs *fs = memory_fs_new();
+    sg_fs_set(memory_fs_table(fs));
+    memory_fs_limit(fs, 1);
+    expect_refusal(&good, &options, abc, SG_ERR_IO, "MB free on the disk");
+    sg_fs_set(NULL);
+    memory_fs_free(fs);
 }
 
 static void put_bytes(const char *path, const char *data, size_t bytes)
@@ -582,81 +617,129 @@ static void test_allocation_failures(void **state)
 
 // ---- a disk that fails --------------------------------------------------------------------------
 
-static sg_status pack_abc(sg_error *err)
+// Version 0 is the old data, of three rows in two shards, 1 the new, of five.
+static sg_status pack_version(int version, sg_error *err)
 {
+    static const char more[] = "aaa\n<|endoftext|>\nbbbbb\n<|endoftext|>\ncccccccccc";
     sg_pack_encoder encoder = bytes_encoder();
     sg_pack_options options = small_options(SG_PACK_CONCAT);
-    options.shard_bytes = 20;
-    return bytes_pack(abc, &encoder, NULL, &options, "/data", NULL, err);
+    options.shard_bytes = version ? 10 : 20;
+    return bytes_pack(version ? more : abc, &encoder, NULL, &options, "/data", NULL, err);
 }
 
-// On the file system in use: no manifest, or all of the data.
-static void expect_all_or_nothing(void)
+// On the file system in use: the version that is there, whole, or -1. A reader finds it without changing
+// anything.
+static int found_version(void)
 {
     sg_error err = {0};
     sg_data *data;
-    if (!sg_path_exists("/data/data.json")) return;
-    if (sg_data_open("/data", SG_VERIFY_FULL, &data, &err) != SG_OK) fail_msg("%s", err.message);
-    assert_int_equal(sg_data_get_info(data)->split[0].rows, 3);
+    memory_fs *fs = sg_fs_get()->user;
+    const int64_t used = memory_fs_used(fs);
+    sg_status status = sg_data_open("/data", SG_VERIFY_FULL, &data, &err);
+    assert_int_equal(memory_fs_used(fs), used);
+    if (status == SG_ERR_NOT_FOUND) return -1;
+    if (status != SG_OK) fail_msg("%s", err.message);
+    const int64_t rows = sg_data_get_info(data)->split[0].rows;
     sg_data_free(data);
-    assert_true(sg_path_exists("/data/tokenizer.json"));
+    assert_true(rows == 3 || rows == 5);
+    return rows == 5;
+}
+
+// Whatever happened, it is the old data or the new, and packing again succeeds.
+static void expect_old_or_new(memory_fs *fs, bool old, bool done)
+{
+    sg_error err = {0};
+    char **names;
+    size_t count;
+    sg_fs_set(memory_fs_table(fs));
+    const int found = found_version();
+    if (done) assert_int_equal(found, 1);
+    if (old) assert_true(found >= 0);
+    if (pack_version(1, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_int_equal(found_version(), 1);
+    if (sg_folder_list("/data", &names, &count, &err) != SG_OK) fail_msg("%s", err.message);
+    sg_names_free(names, count);
+    assert_int_equal(count, 7); // data.json, tokenizer.json and five shards: nothing is left over
+    sg_fs_set(NULL);
+}
+
+static memory_fs *with_old(bool old)
+{
+    sg_error err = {0};
+    memory_fs *fs = memory_fs_new();
+    sg_fs_set(memory_fs_table(fs));
+    if (old && pack_version(0, &err) != SG_OK) fail_msg("%s", err.message);
+    memory_fs_settle(fs);
+    return fs;
 }
 
 static void test_disk_failures(void **state)
 {
     (void)state;
     int64_t live = sg_alloc_live();
-    int64_t n = 0;
-    for (int64_t last = 1; n < last; n++) {
-        memory_fs *fs = memory_fs_new();
-        sg_fs_set(memory_fs_table(fs));
-        memory_fs_fail(fs, n, n % 2 ? 28 : 5, n % 3 == 0); // ENOSPC, EIO
+    for (int old = 0; old < 2; old++) {
+        int64_t n = 0;
+        for (int64_t last = 1; n < last; n++) {
+            memory_fs *fs = with_old(old);
+            const int64_t start = memory_fs_operations(fs);
+            memory_fs_fail(fs, start + n, n % 2 ? ENOSPC : EIO, n % 3 == 0);
+            sg_error err;
+            sg_status status = pack_version(1, &err);
+            // Looking whether something exists may fail without harm; every other failure is told.
+            if (status != SG_OK && status != SG_ERR_IO && status != SG_ERR_NOT_FOUND)
+                fail_msg("operation %d: %s", (int)n, err.message);
+            assert_int_equal(memory_fs_open_handles(fs), 0);
+            last = memory_fs_operations(fs) > start + n ? n + 2 : last;
+            memory_fs *later = memory_fs_clone(fs);
+            expect_old_or_new(later, old, status == SG_OK);
+            memory_fs_free(later);
+            memory_fs_free(fs);
+        }
+        assert_true(n > 60);
+    }
+    assert_int_equal(sg_alloc_live(), live);
+}
+
+static void test_full_disks(void **state)
+{
+    (void)state;
+    for (int64_t room = 0, full = 1; full; room = room * 5 / 4 + 1) {
+        memory_fs *fs = with_old(true);
+        const int64_t used = memory_fs_used(fs);
         sg_error err;
-        sg_status status = pack_abc(&err);
-        // Looking whether something exists may fail without harm; every other failure is told.
-        assert_true(status == SG_OK || status == SG_ERR_IO || status == SG_ERR_NOT_FOUND);
-        assert_int_equal(memory_fs_open_handles(fs), 0);
-        last = memory_fs_operations(fs) > n ? n + 2 : last;
-        memory_fs *later = memory_fs_clone(fs);
-        sg_fs_set(memory_fs_table(later));
-        expect_all_or_nothing();
-        if (status == SG_OK) assert_true(sg_path_exists("/data/data.json"));
-        sg_fs_set(NULL);
-        memory_fs_free(later);
+        memory_fs_limit(fs, used + room);
+        sg_status status = pack_version(1, &err);
+        full = status != SG_OK;
+        if (full) assert_int_equal(status, SG_ERR_IO);
+        if (full) assert_int_equal(memory_fs_used(fs), used); // the space is given back
+        assert_int_equal(found_version(), !full);
+        memory_fs_limit(fs, -1);
+        expect_old_or_new(fs, true, !full);
         memory_fs_free(fs);
     }
-    assert_true(n > 30);
-    assert_int_equal(sg_alloc_live(), live);
 }
 
 static void test_power_cuts(void **state)
 {
     (void)state;
-    for (int again = 0; again < 2; again++) {
+    for (int old = 0; old < 2; old++) {
         int64_t n = 0;
         for (int64_t last = 1; n < last; n++) {
-            memory_fs *fs = memory_fs_new();
-            sg_fs_set(memory_fs_table(fs));
-            sg_error err;
             // Into an empty folder, and over data that is there and settled.
-            if (again) assert_int_equal(pack_abc(&err), SG_OK);
-            memory_fs_settle(fs);
+            memory_fs *fs = with_old(old);
+            sg_error err;
             int64_t start = memory_fs_operations(fs);
             memory_fs_cut_power(fs, start + n);
-            sg_status status = pack_abc(&err);
+            sg_status status = pack_version(1, &err);
             last = memory_fs_operations(fs) > start + n ? n + 2 : last;
             for (int kind = 0; kind < MEMORY_CRASH_KINDS; kind++) {
                 memory_fs *later = memory_fs_reboot(fs, (memory_crash)kind, (uint64_t)n);
-                sg_fs_set(memory_fs_table(later));
-                expect_all_or_nothing();
-                // What was reported as done has survived.
-                if (status == SG_OK) assert_true(sg_path_exists("/data/data.json"));
-                sg_fs_set(NULL);
+                expect_old_or_new(later, old, status == SG_OK);
                 memory_fs_free(later);
             }
             memory_fs_free(fs);
         }
-        assert_true(n > 30);
+        assert_true(n > 60);
     }
 }
 
@@ -671,10 +754,12 @@ int main(void)
         cmocka_unit_test(test_shards_and_threads),
         cmocka_unit_test(test_wide_ids),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test_setup_teardown(test_other_files, set_up, tear_down),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_hostile_manifest),
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_disk_failures),
+        cmocka_unit_test(test_full_disks),
         cmocka_unit_test(test_power_cuts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
