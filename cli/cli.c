@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -241,6 +242,14 @@ void cli_start(void)
         if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
             if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(CLI_FAILED);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+// Whether stdout is a pipe that nobody reads any more.
+static bool cli_is_unread(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 int cli_finish(const char *command, int code)
@@ -249,12 +258,15 @@ int cli_finish(const char *command, int code)
     errno = 0;
     if (fflush(stdout) != 0) lost = true;
     int reason = errno;
+    const bool unread = lost && (reason == EPIPE || cli_is_unread());
     // Some file systems report a full disk only on close.
     if (close(STDOUT_FILENO) != 0 && errno != EBADF) {
         lost = true;
         reason = errno;
     }
     if (!lost) return code;
+    // Who reads the first lines and leaves is not told that the rest was lost.
+    if (unread) return code == CLI_DONE ? CLI_UNREAD : code;
     cli_progress_hide();
     fprintf(stderr, "sgatlin: %s%sstandard output: %s\n", command != NULL ? command : "",
             command != NULL ? ": " : "", reason != 0 ? strerror(reason) : "write error");

@@ -9,8 +9,9 @@
 #include "cli/progress.h"
 #include "sgatlin.h"
 
-// Exit codes: the work is done, it failed on the way, or what was asked for is wrong.
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2 };
+// Exit codes: the work is done, it failed on the way, what was asked for is wrong, or nobody reads the
+// results any more (the code that shells give to a death by SIGPIPE).
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2, CLI_UNREAD = 141 };
 
 // ARGUMENT, NOT_FOUND, FORMAT, MISMATCH and UNSUPPORTED are the user's (2), the rest ours (1).
 int cli_exit_code(sg_status status);
@@ -57,9 +58,10 @@ void cli_save_on_signals(void);
 bool cli_stop_requested(void);
 
 // Makes descriptors 0, 1, 2 safe to use even when the caller closed them, and turns a closed pipe
-// into a write error. Call first in main.
+// and a limit on the size of files into write errors. Call first in main.
 void cli_start(void);
-// Flushes stdout; returns CLI_FAILED, saying so, when anything written to it was lost, else `code`.
+// Flushes stdout; returns CLI_FAILED, saying so, when anything written to it was lost, CLI_UNREAD, saying
+// nothing, when its reader has gone, else `code`.
 int cli_finish(const char *command, int code);
 
 #endif

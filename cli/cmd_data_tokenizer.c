@@ -10,6 +10,7 @@ static bool learn_no_prefix_space;
 static bool learn_no_full_alphabet;
 static int64_t learn_vocab_size = 8192;
 static int64_t learn_min_frequency = 0;
+static bool learn_force;
 
 static const cli_option learn_options[] = {
     {.name = "vocab-size",
@@ -52,6 +53,10 @@ static const cli_option learn_options[] = {
      .help = "do not merge pairs that are rarer",
      .low = 0,
      .high = 1e15},
+    {.name = "force",
+     .kind = CLI_FLAG,
+     .value = &learn_force,
+     .help = "write into a DIR that holds files, replacing a tokenizer.json in it"},
     CLI_READING_OPTIONS,
     {0},
 };
@@ -129,8 +134,11 @@ static int learn_run(const cli_args *args)
     sg_error err = {0};
     learn_state state = {.args = args};
     sg_tokenizer *tokenizer = NULL;
-    sg_status status = learn_train(&state, &reading, &tokenizer, &err);
+    sg_claim *claim;
+    sg_status status = sg_folder_claim(learn_out, learn_force, &claim, &err);
+    if (status == SG_OK) status = learn_train(&state, &reading, &tokenizer, &err);
     if (status == SG_OK) status = sg_tokenizer_save(tokenizer, learn_out, &err);
+    sg_folder_release(claim);
     if (status != SG_OK) {
         sg_tokenizer_free(tokenizer);
         return cli_fail(args, status, &err);

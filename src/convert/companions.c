@@ -2,10 +2,12 @@
 // library would guess wrong without it.
 #include "convert/companions.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/file.h"
+#include "base/publish.h"
 #include "format/json.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -18,16 +20,57 @@ void sg_companions_add(sg_companions *w, const char *name, const void *data, siz
     w->files[w->count++] = (sg_named_bytes){name, data, bytes};
 }
 
+// Whether a link stays where models are: with another file of its folder, or with the blobs of the hub's
+// cache, which keeps models as links to ../../blobs/NAME.
+static bool companions_link_stays(const char *link)
+{
+    static const char blobs[] = "../../blobs/";
+    if (strncmp(link, blobs, strlen(blobs)) == 0) link += strlen(blobs);
+    return link[0] != '\0' && strchr(link, '/') == NULL && strcmp(link, "..") != 0;
+}
+
+// What is copied becomes part of a model that may be given away, so a link must not bring a file of the
+// user's that is no part of this one.
+static sg_status companions_check_link(const char *path, sg_error *err)
+{
+    const sg_fs *fs = sg_fs_get();
+    char link[SG_PATH_MAX], folder[SG_PATH_MAX], at[SG_PATH_MAX];
+    snprintf(at, sizeof at, "%s", path);
+    for (int i = 0; i < 8; i++) {
+        int64_t bytes = fs->read_link(fs->user, at, link, sizeof link - 1);
+        if (bytes == -EINVAL) return SG_OK; // no link
+        if (bytes < 0) return sg_file_fail(err, "read the link", at, bytes);
+        link[bytes] = '\0';
+        if (!companions_link_stays(link)) break;
+        sg_path_folder(folder, sizeof folder, at);
+        SG_TRY(sg_path_join(at, sizeof at, folder, link, err));
+    }
+    return sg_fail(
+        err, SG_ERR_MISMATCH,
+        "%s: found a link to %.300s, outside of the model: its content would become part "
+        "of the new one; put a copy in its place if that is meant",
+        path, link);
+}
+
+// The path of a file beside the weights, from which its content may be taken.
+static sg_status companions_path(const sg_companions *w, const char *name, char path[SG_PATH_MAX],
+                                 bool *there, sg_error *err)
+{
+    SG_TRY(sg_published_path(path, SG_PATH_MAX, w->model, name, NULL, err));
+    *there = sg_path_exists(path);
+    return *there ? companions_check_link(path, err) : SG_OK;
+}
+
 // A file beside the weights; *data NULL where there is none.
 static sg_status companions_beside(const sg_companions *w, const char *name, char **data,
                                    size_t *bytes, sg_error *err)
 {
     char path[SG_PATH_MAX];
+    bool there;
     *data = NULL;
     if (w->file->safetensors == NULL) return SG_OK; // no folder
-    SG_TRY(sg_path_join(path, sizeof path, w->model, name, err));
-    if (!sg_path_exists(path)) return SG_OK;
-    return sg_file_read(path, companions_limit, data, bytes, err);
+    SG_TRY(companions_path(w, name, path, &there, err));
+    return there ? sg_file_read(path, companions_limit, data, bytes, err) : SG_OK;
 }
 
 // One that is no tokenizer.json in the model's folder: of another place, or inside the model.
@@ -140,7 +183,13 @@ sg_status sg_companions_chat(const sg_companions *w, char **text, size_t *bytes,
     const char *inside = NULL;
     *text = NULL;
     if (w->opened == NULL || w->options->tokenizer != NULL) return SG_OK;
-    if (w->file->safetensors != NULL) return sg_chat_template_text(w->model, text, bytes, err);
+    if (w->file->safetensors != NULL) {
+        char path[SG_PATH_MAX];
+        bool there;
+        SG_TRY(companions_path(w, "chat_template.jinja", path, &there, err));
+        SG_TRY(companions_path(w, "tokenizer_config.json", path, &there, err));
+        return sg_chat_template_text(w->model, text, bytes, err);
+    }
     if (w->file->gguf == NULL) return SG_OK;
     SG_TRY(sg_gguf_get_string(w->file->gguf, "tokenizer.chat_template", false, &inside, err));
     if (inside == NULL) return SG_OK;

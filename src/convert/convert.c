@@ -250,6 +250,7 @@ static sg_status convert_gguf(convert_work *w)
     sg_gguf_config_put(&said, w->type, convert_main_dtype(w), metadata);
     sg_status status = convert_gguf_ends(w, metadata);
     if (status == SG_OK) status = convert_gguf_tokenizer(w, &said, metadata);
+    if (status == SG_OK) status = convert_need_space(w);
     if (status == SG_OK)
         status =
             sg_gguf_write(w->path, SG_OUTPUT_NEW, metadata, w->out.views, w->out.count, w->err);

@@ -468,8 +468,10 @@ sg_status sg_training_finish(sg_training *r, sg_train_result *result, sg_error *
 // The folder of a new run may hold other things, but nothing that a run or a model would replace.
 static sg_status run_refuse_old(const sg_training *r, sg_error *err)
 {
-    static const char *const names[] = {"run.json", "summary.json", "checkpoints", "config.json",
-                                        "adapter"};
+    static const char *const names[] = {
+        "run.json",  "summary.json",   "checkpoints",       "config.json",
+        "adapter",   "tokenizer.json", "model.safetensors", "model.safetensors.index.json",
+        "data.json", "metrics.jsonl",  ".incoming"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         bool there;
         SG_TRY(sg_run_has(r->folder, names[i], &there, err));

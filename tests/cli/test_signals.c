@@ -2,10 +2,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +128,53 @@ static void test_bus(void **state)
     assert_non_null(strstr(err, ": became shorter while it was read\n"));
 }
 
+static void child_large_file(void)
+{
+    const struct rlimit limit = {1000, 1000};
+    static char bytes[2000];
+    FILE *file = tmpfile();
+    cli_start();
+    if (file == NULL || setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(7);
+    if (fwrite(bytes, 1, sizeof bytes, file) == sizeof bytes && fflush(file) == 0) _exit(8);
+    _exit(errno == EFBIG ? 0 : 9);
+}
+
+static void test_large_file(void **state)
+{
+    (void)state;
+    char out[256], err[256];
+    int status = test_fork(child_large_file, out, sizeof out, err, sizeof err);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+// Whose reader has gone says nothing, also where the write that failed was long before the end.
+static int unread_code;
+
+static void child_unread(void)
+{
+    int ends[2];
+    cli_start();
+    if (pipe(ends) != 0) _exit(7);
+    dup2(ends[1], STDOUT_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    printf("lost");
+    if (fflush(stdout) == 0) _exit(8);
+    if (cli_finish("try", unread_code) == (unread_code ? unread_code : CLI_UNREAD)) _exit(0);
+    _exit(9);
+}
+
+static void test_unread(void **state)
+{
+    (void)state;
+    char out[256], err[256];
+    for (unread_code = 0; unread_code < 3; unread_code++) {
+        int status = test_fork(child_unread, out, sizeof out, err, sizeof err);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_string_equal(err, "");
+    }
+}
+
 static void child_json(void)
 {
     cli_args args = {.command = &command};
@@ -180,10 +229,9 @@ static void test_talk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_bus),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_talk),
+        cmocka_unit_test(test_signals),    cmocka_unit_test(test_bus),
+        cmocka_unit_test(test_large_file), cmocka_unit_test(test_unread),
+        cmocka_unit_test(test_json),       cmocka_unit_test(test_talk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

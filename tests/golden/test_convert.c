@@ -693,6 +693,54 @@ static void test_begin(void **state)
         if (begins_with(theirs[i], 2) != 0) fail_msg("%s: found a BOS", theirs[i]);
 }
 
+// What is copied into a new model is a file of the old one: of its folder, or of the hub's cache, whose
+// models are links to ../../blobs/NAME. Another link would bring a file of the user's along.
+static void test_links(void **state)
+{
+    static const char words[] = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
+                                        "chat_template.jinja"};
+    static const char *const away[] = {"/home/note", "../../home/note", "../blobs/chat", "..",
+                                       "../../blobs/../home"};
+    sg_error err = {0};
+    char blob[64], link[64], path[64];
+    (void)state;
+    make_context();
+    check_tokenizer("llama3", NULL);
+    must(sg_file_write_atomic("/llama3/chat_template.jinja", words, sizeof words - 1, &err), &err);
+    must(sg_folder_make("/blobs", &err), &err);
+    must(sg_folder_make("/home", &err), &err);
+    must(sg_folder_make("/snapshots/1f", &err), &err);
+    must(sg_file_write_atomic("/home/note", words, sizeof words - 1, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "/llama3/%s", files[i]);
+        snprintf(blob, sizeof blob, "/blobs/%s", files[i]);
+        snprintf(link, sizeof link, "../../blobs/%s", files[i]);
+        must(sg_path_rename(path, blob, &err), &err);
+        snprintf(path, sizeof path, "/snapshots/1f/%s", files[i]);
+        assert_true(memory_fs_link(disk, link, path));
+    }
+    convert("/snapshots/1f", SG_CONVERT_HF, NULL, "/from_hub");
+    assert_true(sg_path_exists("/from_hub/chat_template.jinja"));
+    convert("/snapshots/1f", SG_CONVERT_GGUF, NULL, "/from_hub.gguf");
+    sg_convert_options o = sg_convert_options_default();
+    for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
+        must(sg_path_remove(path, &err), &err); // the template
+        assert_true(memory_fs_link(disk, away[i], path));
+        if (!sg_path_exists(path)) continue; // leads nowhere
+        o.form = SG_CONVERT_HF;
+        refuse("/snapshots/1f", &o, "/not", SG_ERR_MISMATCH, "outside of the model");
+        o.form = SG_CONVERT_GGUF;
+        refuse("/snapshots/1f", &o, "/not.gguf", SG_ERR_MISMATCH, "outside of the model");
+    }
+    // One to the tokenizer alone.
+    must(sg_path_remove(path, &err), &err);
+    must(sg_path_remove("/snapshots/1f/tokenizer.json", &err), &err);
+    must(sg_path_rename("/blobs/tokenizer.json", "/home/tokenizer.json", &err), &err);
+    assert_true(memory_fs_link(disk, "/home/tokenizer.json", "/snapshots/1f/tokenizer.json"));
+    refuse("/snapshots/1f", &o, "/not.gguf", SG_ERR_MISMATCH, "a link to /home/tokenizer.json");
+}
+
 // The template goes from folder to file and back.
 static void test_chat(void **state)
 {
@@ -1021,6 +1069,7 @@ int main(void)
                   {"overflow", test_overflow},
                   {"path", test_path},
                   {"stop", test_stop},
+                  {"links", test_links},
                   {"two at once", test_two_at_once},
                   {"no room", test_no_room},
                   {"memory", test_memory},

@@ -90,9 +90,12 @@ static void test_refused(void **state)
 static void test_folder_is_taken(void **state)
 {
     (void)state;
-    static const char *const names[] = {"run.json", "summary.json", "config.json"};
+    static const char *const names[] = {
+        "run.json",       "summary.json",      "config.json",
+        "tokenizer.json", "model.safetensors", "model.safetensors.index.json",
+        "data.json",      "metrics.jsonl",     ".incoming"};
     sg_train_options options = tiny_options("mlp");
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         memory_fs *fs = tiny_disk();
         char path[64];
         sg_error err;
