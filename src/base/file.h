@@ -118,7 +118,7 @@ sg_status sg_file_hash(const char *path, int64_t *bytes, uint64_t *hash, sg_erro
 // A buffered writer. The first failure is kept: later calls do nothing, close reports it.
 typedef struct sg_writer sg_writer;
 
-// mode: SG_FS_CREATE or SG_FS_APPEND.
+// mode: SG_FS_CREATE, SG_FS_NEW or SG_FS_APPEND.
 sg_status sg_writer_open(const char *path, int mode, sg_writer **writer, sg_error *err);
 void sg_writer_put(sg_writer *writer, const void *data, size_t bytes);
 void sg_writer_printf(sg_writer *writer, const char *format, ...) SG_PRINTF(2, 3);

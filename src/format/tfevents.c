@@ -216,7 +216,7 @@ sg_status sg_tfevents_open(const char *folder, double wall_time, const char *tag
     sg_tfevents *file = sg_alloc_zero(1, sizeof *file);
     if (file == NULL) return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", folder);
     sg_status status = tf_path(folder, wall_time, tag, file->path, sizeof file->path, err);
-    if (status == SG_OK) status = sg_writer_open(file->path, SG_FS_CREATE, &file->writer, err);
+    if (status == SG_OK) status = sg_writer_open(file->path, SG_FS_NEW, &file->writer, err);
     if (status == SG_OK) status = tf_begin(file, wall_time, first_step, err);
     if (status == SG_OK) {
         *out = file;

@@ -693,54 +693,6 @@ static void test_begin(void **state)
         if (begins_with(theirs[i], 2) != 0) fail_msg("%s: found a BOS", theirs[i]);
 }
 
-// What is copied into a new model is a file of the old one: of its folder, or of the hub's cache, whose
-// models are links to ../../blobs/NAME. Another link would bring a file of the user's along.
-static void test_links(void **state)
-{
-    static const char words[] = "{% for m in messages %}{{ m.content }}{% endfor %}";
-    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
-                                        "chat_template.jinja"};
-    static const char *const away[] = {"/home/note", "../../home/note", "../blobs/chat", "..",
-                                       "../../blobs/../home"};
-    sg_error err = {0};
-    char blob[64], link[64], path[64];
-    (void)state;
-    make_context();
-    check_tokenizer("llama3", NULL);
-    must(sg_file_write_atomic("/llama3/chat_template.jinja", words, sizeof words - 1, &err), &err);
-    must(sg_folder_make("/blobs", &err), &err);
-    must(sg_folder_make("/home", &err), &err);
-    must(sg_folder_make("/snapshots/1f", &err), &err);
-    must(sg_file_write_atomic("/home/note", words, sizeof words - 1, &err), &err);
-    for (int i = 0; i < 4; i++) {
-        snprintf(path, sizeof path, "/llama3/%s", files[i]);
-        snprintf(blob, sizeof blob, "/blobs/%s", files[i]);
-        snprintf(link, sizeof link, "../../blobs/%s", files[i]);
-        must(sg_path_rename(path, blob, &err), &err);
-        snprintf(path, sizeof path, "/snapshots/1f/%s", files[i]);
-        assert_true(memory_fs_link(disk, link, path));
-    }
-    convert("/snapshots/1f", SG_CONVERT_HF, NULL, "/from_hub");
-    assert_true(sg_path_exists("/from_hub/chat_template.jinja"));
-    convert("/snapshots/1f", SG_CONVERT_GGUF, NULL, "/from_hub.gguf");
-    sg_convert_options o = sg_convert_options_default();
-    for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
-        must(sg_path_remove(path, &err), &err); // the template
-        assert_true(memory_fs_link(disk, away[i], path));
-        if (!sg_path_exists(path)) continue; // leads nowhere
-        o.form = SG_CONVERT_HF;
-        refuse("/snapshots/1f", &o, "/not", SG_ERR_MISMATCH, "outside of the model");
-        o.form = SG_CONVERT_GGUF;
-        refuse("/snapshots/1f", &o, "/not.gguf", SG_ERR_MISMATCH, "outside of the model");
-    }
-    // One to the tokenizer alone.
-    must(sg_path_remove(path, &err), &err);
-    must(sg_path_remove("/snapshots/1f/tokenizer.json", &err), &err);
-    must(sg_path_rename("/blobs/tokenizer.json", "/home/tokenizer.json", &err), &err);
-    assert_true(memory_fs_link(disk, "/home/tokenizer.json", "/snapshots/1f/tokenizer.json"));
-    refuse("/snapshots/1f", &o, "/not.gguf", SG_ERR_MISMATCH, "a link to /home/tokenizer.json");
-}
-
 // The template goes from folder to file and back.
 static void test_chat(void **state)
 {
@@ -923,51 +875,6 @@ static void test_stop(void **state)
     expect_same(from, "/hf");
 }
 
-// A second conversion to the place where a first is at work fails; the first is whole.
-static bool convert_beside(void *user, int64_t done, int64_t total)
-{
-    sg_error err = {0};
-    sg_convert_options o = *(const sg_convert_options *)user;
-    const char *to = o.form == SG_CONVERT_GGUF ? "/two.gguf" : "/two";
-    (void)done, (void)total;
-    o.progress = NULL;
-    assert_int_equal(sg_convert(context, golden, &o, to, NULL, &err), SG_ERR_IO);
-    assert_non_null(strstr(err.message, "another process is working on this: sgatlin, process "));
-    return true;
-}
-
-static void test_two_at_once(void **state)
-{
-    sg_error err = {0};
-    (void)state;
-    sg_convert_options o = sg_convert_options_default();
-    bring_checkpoint("qwen3"); // golden
-    o.progress = convert_beside;
-    o.progress_user = &o;
-    must(sg_convert(context, golden, &o, "/two", NULL, &err), &err);
-    o.form = SG_CONVERT_GGUF;
-    must(sg_convert(context, golden, &o, "/two.gguf", NULL, &err), &err);
-    o.progress = NULL;
-    o.form = SG_CONVERT_HF;
-    must(sg_convert(context, golden, &o, "/one", NULL, &err), &err);
-    expect_same("/one", "/two");
-    assert_false(sg_path_exists("/two/.lock"));
-    assert_false(sg_path_exists("/.two.gguf.lock"));
-}
-
-static void test_no_room(void **state)
-{
-    (void)state;
-    sg_convert_options o = sg_convert_options_default();
-    const char *from = bring_checkpoint("qwen3");
-    memory_fs_limit(disk, memory_fs_used(disk) + 100);
-    refuse(from, &o, "/small", SG_ERR_IO, "/small: found 0.0 MB free on the disk, expected");
-    o.form = SG_CONVERT_GGUF;
-    refuse(from, &o, "/small.gguf", SG_ERR_IO, "/small.gguf: found 0.0 MB free on the disk");
-    assert_false(sg_path_exists("/small") || sg_path_exists("/small.gguf"));
-    memory_fs_limit(disk, -1);
-}
-
 static sg_status convert_once(void *user, sg_error *err)
 {
     static int times;
@@ -1069,9 +976,6 @@ int main(void)
                   {"overflow", test_overflow},
                   {"path", test_path},
                   {"stop", test_stop},
-                  {"links", test_links},
-                  {"two at once", test_two_at_once},
-                  {"no room", test_no_room},
                   {"memory", test_memory},
                   {"npy", test_npy}};
     // "blocks" has gpt_oss_mxfp4.
