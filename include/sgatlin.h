@@ -471,7 +471,8 @@ SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
 // The ids that end a text (*count), eos_token_id first: models of other programs may have several.
 SG_API const int32_t *sg_model_ends(const sg_model *model, size_t *count);
-// Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe.
+// Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe. SG_ERR_IO where another
+// process is writing into the folder.
 SG_API sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer,
                                const char *folder, sg_error *err);
 // Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32; NULL where

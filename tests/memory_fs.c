@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 
 typedef struct fs_buffer {
     unsigned char *data;
@@ -834,6 +835,27 @@ void memory_fs_limit(memory_fs *fs, int64_t bytes)
 void memory_fs_cut_power(memory_fs *fs, int64_t n)
 {
     fs->cut_at = n;
+}
+
+static uint64_t fs_digest(const memory_fs *fs, int node, uint64_t above)
+{
+    const fs_node *n = &fs->nodes[node];
+    const char kind = n->folder ? 'd' : n->link != NULL ? 'l' : n->other ? 'p' : 'f';
+    uint64_t sum = above * 31 + (uint64_t)kind;
+    if (n->link != NULL) sum += sg_hash(n->link, strlen(n->link));
+    if (n->current.size > 0) sum += sg_hash(n->current.data, n->current.size);
+    // The order of the names means nothing.
+    for (size_t i = 0; i < n->names.count; i++) {
+        const char *name = n->names.list[i].name;
+        sum += fs_digest(fs, n->names.list[i].node, above ^ sg_hash(name, strlen(name)));
+    }
+    return sg_hash(&sum, sizeof sum);
+}
+
+uint64_t memory_fs_digest(const memory_fs *fs, const char *folder)
+{
+    int node = fs_find(fs, folder, false);
+    return node < 0 ? 0 : fs_digest(fs, node, 1);
 }
 
 int memory_fs_open_handles(const memory_fs *fs)

@@ -50,6 +50,8 @@ int64_t memory_fs_used(const memory_fs *fs);
 // Makes a symbolic link, or a pipe (its bytes stay to be looked at); false where the name is taken.
 bool memory_fs_link(memory_fs *fs, const char *target, const char *path);
 bool memory_fs_pipe(memory_fs *fs, const char *path);
+// A checksum of all names below a folder, what they are, and what is in them; links are not followed.
+uint64_t memory_fs_digest(const memory_fs *fs, const char *folder);
 // For damaging a file behind the library's back: its bytes and size; NULL when it is not there.
 unsigned char *memory_fs_bytes(memory_fs *fs, const char *path, size_t *bytes);
 void memory_fs_resize(memory_fs *fs, const char *path, size_t bytes);

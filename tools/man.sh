@@ -97,6 +97,9 @@ signal asked to stop
 .B 2
 wrong usage or input: an unknown option, a missing or damaged file, things that
 do not fit each other
+.TP
+.B 141
+nobody reads the standard output any more; nothing is said about it
 .SH SIGNALS
 The first SIGINT or SIGTERM lets
 .B sgatlin train
