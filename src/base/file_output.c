@@ -35,13 +35,23 @@ static sg_status output_follow(char target[SG_PATH_MAX], const char *link, size_
     return sg_path_join(target, SG_PATH_MAX, folder, text, err);
 }
 
-// Puts the end of the symbolic links of `path` into o->target; the file need not be there.
+// What stands for an open descriptor by its name: whatever that is, a shell has more to say about it.
+static bool output_is_descriptor(const char *path)
+{
+    return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0 ||
+           strncmp(path, "/dev/fd/", 8) == 0 || strncmp(path, "/proc/self/fd/", 14) == 0;
+}
+
+// Puts the end of the symbolic links of `path` into o->target; the file need not be there. A link to a
+// descriptor is that.
 static sg_status output_resolve(sg_output *o, const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     char link[SG_PATH_MAX];
     memcpy(o->target, path, strlen(path) + 1);
     for (int i = 0; i < output_links; i++) {
+        o->direct = o->direct || output_is_descriptor(o->target);
+        if (o->direct) return SG_OK;
         int64_t bytes = fs->read_link(fs->user, o->target, link, sizeof link);
         if (bytes == -EINVAL || bytes == -ENOENT) return SG_OK; // no link, or nothing
         if (bytes < 0) return sg_file_fail(err, "open for writing", path, bytes);
@@ -53,13 +63,6 @@ static sg_status output_resolve(sg_output *o, const char *path, sg_error *err)
                    output_links);
 }
 
-// What stands for an open descriptor by its name: whatever that is, a shell has more to say about it.
-static bool output_is_descriptor(const char *path)
-{
-    return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0 ||
-           strncmp(path, "/dev/fd/", 8) == 0 || strncmp(path, "/proc/self/fd/", 14) == 0;
-}
-
 static sg_status output_place(sg_output *o, const char *path, bool *there, sg_error *err)
 {
     sg_fs_info info;
@@ -68,10 +71,10 @@ static sg_status output_place(sg_output *o, const char *path, bool *there, sg_er
     if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
     if (*there && info.is_folder)
         return sg_fail(err, SG_ERR_ARGUMENT, "%s: is a folder, expected a file", path);
-    o->direct = output_is_descriptor(path) || (*there && info.is_special);
+    o->direct = *there && info.is_special;
+    SG_TRY(output_resolve(o, path, err));
     if (o->direct) return SG_OK;
     if (*there && o->is_new) return sg_fail(err, SG_ERR_ARGUMENT, "%s: is there already", path);
-    SG_TRY(output_resolve(o, path, err));
     sg_path_folder(o->folder, sizeof o->folder, o->target);
     return SG_OK;
 }
@@ -168,7 +171,7 @@ static sg_status output_open(sg_writer *w, sg_error *err)
     char path[SG_PATH_MAX];
     SG_TRY(output_place(o, w->path, &there, err));
     if (o->direct) {
-        w->handle = w->fs->open(w->fs->user, w->path, SG_FS_DIRECT);
+        w->handle = w->fs->open(w->fs->user, o->target, SG_FS_DIRECT);
         if (w->handle == -ENXIO)
             return sg_fail(err, SG_ERR_IO, "%s: a pipe that nobody reads", w->path);
         return w->handle < 0 ? sg_file_fail(err, "open for writing", w->path, w->handle) : SG_OK;

@@ -12,6 +12,7 @@
 
 #include "alloc_failure.h"
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/rng.h"
 #include "sgatlin.h"
 #include "text/vocab.h"
