@@ -119,13 +119,25 @@ sg_status sg_file_free_space(const char *path, int64_t *bytes, sg_error *err)
     }
 }
 
+static const char *file_size_text(int64_t bytes, char out[32])
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = (double)bytes;
+    int unit = 0;
+    for (; value >= 1000 && unit < 6; unit++)
+        value /= 1000;
+    snprintf(out, 32, "%.3g %s", value, units[unit]);
+    return out;
+}
+
 sg_status sg_file_need_space(const char *path, int64_t bytes, sg_error *err)
 {
     int64_t free;
+    char found[32], expected[32];
     SG_TRY(sg_file_free_space(path, &free, err));
     if (free >= bytes) return SG_OK;
-    return sg_fail(err, SG_ERR_IO, "%s: found %.1f MB free on the disk, expected %.1f MB", path,
-                   (double)free / 1e6, (double)bytes / 1e6);
+    return sg_fail(err, SG_ERR_IO, "%s: found %s free on the disk, expected %s", path,
+                   file_size_text(free, found), file_size_text(bytes, expected));
 }
 
 bool sg_path_exists(const char *path)

@@ -67,7 +67,11 @@ static sg_status lock_try(sg_file_lock *lock, const char *what, bool *again, sg_
     char text[lock_text];
     *again = false;
     lock->handle = fs->open(fs->user, lock->path, SG_FS_LOCK);
-    if (lock->handle < 0) return sg_file_fail(err, "open its lock", lock->path, lock->handle);
+    if (lock->handle < 0) {
+        const char *slash = strrchr(lock->path, '/');
+        snprintf(text, sizeof text, "open its lock %.100s", slash ? slash + 1 : lock->path);
+        return sg_file_fail(err, text, what, lock->handle);
+    }
     int result = fs->lock(fs->user, lock->handle);
     sg_status status = SG_OK;
     if (result == -EWOULDBLOCK)

@@ -125,8 +125,8 @@ static void test_no_room(void **state)
 {
     (void)state;
     memory_fs_limit(disk, memory_fs_used(disk) + 100);
-    refuse("/ours", SG_CONVERT_HF, "/small", SG_ERR_IO, "/small: found 0.0 MB free on the disk");
-    refuse("/ours", SG_CONVERT_GGUF, "/small.gguf", SG_ERR_IO, "/small.gguf: found 0.0 MB free");
+    refuse("/ours", SG_CONVERT_HF, "/small", SG_ERR_IO, "/small: found 100 B free on the disk");
+    refuse("/ours", SG_CONVERT_GGUF, "/small.gguf", SG_ERR_IO, "/small.gguf: found 100 B free");
     assert_false(sg_path_exists("/small") || sg_path_exists("/small.gguf"));
     memory_fs_limit(disk, -1);
 }

@@ -436,7 +436,7 @@ static void test_other_files(void **state)
     memory_fs *fs = memory_fs_new();
     sg_fs_set(memory_fs_table(fs));
     memory_fs_limit(fs, 1);
-    expect_refusal(&good, &options, abc, SG_ERR_IO, "MB free on the disk");
+    expect_refusal(&good, &options, abc, SG_ERR_IO, "B free on the disk");
     sg_fs_set(NULL);
     memory_fs_free(fs);
 }
