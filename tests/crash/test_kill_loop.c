@@ -1,7 +1,7 @@
 // The command itself, killed. A run is ended by SIGKILL at moments spread over its whole life
 // (steps, checkpoints, the final save), gone on with by --resume each time, and must end with the
 // weights and the metrics of the run that was left alone. SG_CRASH_ROUNDS is the number of kills.
-// Also: a polite signal, and two processes on one run.
+// Also: a polite signal, two processes on one run, and killed packs.
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -16,8 +16,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "sgatlin_data.h"
 #include "tiny_run.h"
 
 #define STEPS "120"
@@ -337,12 +339,61 @@ static void test_two_processes(void **state)
     remove_run();
 }
 
+// Packing over packed data and killed: what is there is the old data or the new, whole, and it is always
+// there. The last one, left alone, tidies up.
+static void test_killed_packs(void **state)
+{
+    (void)state;
+    const char *said_rounds = getenv("SG_CRASH_ROUNDS");
+    const int rounds = said_rounds != NULL ? atoi(said_rounds) : 8;
+    char path[128], length[8], **names;
+    const char *const arguments[] = {
+        "sgatlin", "data",      "pack", "--tokenizer", "tokenizer", "--out",       "again",
+        "--force", "--seq-len", length, "--threads",   "1",         "stories.txt", NULL};
+    size_t count;
+    sg_data *data;
+    sg_error err = {0};
+    int kills = 0, seen[2] = {0};
+    snprintf(path, sizeof path, "%s/again", folder);
+    strcpy(length, "16");
+    const double begun = sg_clock_seconds();
+    must_end_well(start((char *const *)(uintptr_t)arguments));
+    const double whole = sg_clock_seconds() - begun;
+    for (int i = 0; i < rounds + 4; i++) {
+        snprintf(length, sizeof length, "%d", i % 2 ? 16 : 32);
+        pid_t child = start((char *const *)(uintptr_t)arguments);
+        const double part = sg_rng_uniform(7, sg_rng_stream("kill.pack"), (uint64_t)i);
+        // At any time, while it writes, and while what it has written moves up.
+        const char *const mark = i % 3 == 1 ? ".incoming.tmp" : ".incoming";
+        char seen_path[160];
+        snprintf(seen_path, sizeof seen_path, "%s/%s", path, mark);
+        if (i % 3 == 0) nap(whole * part);
+        while (i % 3 != 0 && !sg_path_exists(seen_path) && !has_ended(child))
+            ;
+        if (i % 3 == 1) nap(0.2 * whole * part);
+        kill(child, SIGKILL);
+        kills += wait_for(child) == -SIGKILL;
+        if (sg_data_open(path, SG_VERIFY_FULL, &data, &err) != SG_OK) fail_msg("%s", err.message);
+        seen[sg_data_get_info(data)->seq_len == 32]++;
+        sg_data_free(data);
+    }
+    strcpy(length, "16");
+    must_end_well(start((char *const *)(uintptr_t)arguments));
+    if (sg_folder_list(path, &names, &count, &err) != SG_OK) fail_msg("%s", err.message);
+    for (size_t i = 0; i < count; i++)
+        if (names[i][0] == '.') fail_msg("%s is left", names[i]);
+    sg_names_free(names, count);
+    print_message("%d kills of %d packs: rows of 16 found %d times, of 32 %d times\n", kills,
+                  rounds + 4, seen[0], seen[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kills),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_two_processes),
+        cmocka_unit_test(test_killed_packs),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
