@@ -158,7 +158,7 @@ static int tokenize_all(const cli_args *args, const sg_tokenizer *tokenizer, sg_
 {
     int code = CLI_DONE;
     int64_t lost = 0, bytes = 0;
-    while (code == CLI_DONE) {
+    while (code == CLI_DONE && !ferror(stdout)) {
         sg_error err = {0};
         sg_document text;
         int64_t more = 0;

@@ -70,7 +70,8 @@ static sg_status lock_try(sg_file_lock *lock, const char *what, bool *again, sg_
     if (lock->handle < 0) {
         const char *slash = strrchr(lock->path, '/');
         snprintf(text, sizeof text, "open its lock %.100s", slash ? slash + 1 : lock->path);
-        return sg_file_fail(err, text, what, lock->handle);
+        return sg_file_fail(err, lock->handle == -ENOENT ? "open for writing" : text, what,
+                            lock->handle);
     }
     int result = fs->lock(fs->user, lock->handle);
     sg_status status = SG_OK;

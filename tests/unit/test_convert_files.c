@@ -33,11 +33,11 @@ static int begin(void **state)
     if (disk_begin(state) != 0) return -1;
     must(sg_context_new(&(sg_context_options){.threads = 1}, &context, &err), &err);
     sg_tokenizer_train_options o = sg_tokenizer_train_options_default();
-    o.vocab_size = 40;
+    o.vocab_size = 300;
     o.nfkc = false;
     o.prefix_space = false;
     must(sg_tokenizer_train(&o, one_text, &told, &t, &err), &err);
-    sg_config c = tiny_config("glu ffn_activation=swiglu qk_norm=none", 40, 16);
+    sg_config c = tiny_config("glu ffn_activation=swiglu qk_norm=none", 300, 16);
     must(sg_model_new(context, &c, 1, &m, &err), &err);
     must(sg_model_save(m, t, "/ours", &err), &err);
     sg_model_free(m);
