@@ -185,6 +185,11 @@ SG_API void sg_decoder_free(sg_decoder *decoder);
 // *text (maybe empty, NUL behind it) is valid until the next call.
 SG_API sg_status sg_decoder_push(sg_decoder *decoder, int32_t id, const char **text, size_t *bytes,
                                  sg_error *err);
+// What the text goes on from: takes the ids of a prompt, hands out nothing of it, and decodes what is
+// pushed afterwards as its continuation. A token that begins a word in the SentencePiece style has its
+// space there, which it would lose as the first of a text. To be called before the first push.
+SG_API sg_status sg_decoder_follow(sg_decoder *decoder, const int32_t *ids, size_t count,
+                                   sg_error *err);
 // What is left of an unfinished character; the decoder can then be used for another text.
 SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_t *bytes,
                                    sg_error *err);

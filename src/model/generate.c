@@ -135,13 +135,24 @@ static sg_status generator_draw(generator *g, const float *logits, sg_error *err
     return SG_OK;
 }
 
+// What is drawn is decoded as what goes on behind the prompt. Ids that the tokenizer does not have (the
+// model's begin token may be one) say nothing.
+static sg_status generator_decoder(generator *g, sg_error *err)
+{
+    SG_TRY(sg_decoder_new(g->tokenizer, NULL, &g->decoder, err));
+    for (int64_t i = 0; i < g->count; i++)
+        if (g->tokens[i] < sg_tokenizer_vocab_size(g->tokenizer))
+            SG_TRY(sg_decoder_follow(g->decoder, &g->tokens[i], 1, err));
+    return SG_OK;
+}
+
 // Opens a text: all its prompt goes in, the first token comes out.
 static sg_status generator_open(generator *g, const char *prompt, sg_error *err)
 {
     g->stop = (sg_stop_text){.stops = g->options->stops, .count = g->options->stop_count};
     SG_TRY(generator_prompt(g, prompt, err));
     SG_TRY(sg_session_new(g->model, g->count + g->most, &g->session, err));
-    SG_TRY(sg_decoder_new(g->tokenizer, NULL, &g->decoder, err));
+    SG_TRY(generator_decoder(g, err));
     const float *logits;
     g->result.prompt_tokens = g->count;
     double start = sg_clock_seconds();

@@ -232,6 +232,22 @@ bool sg_decoding_push(sg_decoding *d, const char *text, size_t bytes)
     return decode_through(d, 0, text, bytes);
 }
 
+bool sg_decoding_border(sg_decoding *d)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        struct sg_decode_state *s = &d->states[i];
+        size_t whole = sg_utf8_valid_prefix(s->run.data, s->run.count);
+        int64_t held = s->held;
+        s->held = 0;
+        if ((whole > 0 && !decode_through(d, i + 1, s->run.data, whole)) ||
+            !decode_release(d, i, held))
+            return false;
+        s->run.count -= whole;
+        if (s->run.count > 0) memmove(s->run.data, s->run.data + whole, s->run.count);
+    }
+    return true;
+}
+
 bool sg_decoding_finish(sg_decoding *d)
 {
     for (size_t i = 0; i < d->count; i++) {

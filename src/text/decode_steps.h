@@ -25,6 +25,9 @@ bool sg_decoding_open(sg_decoding *decoding, const sg_hf_tokenizer *hf, bool raw
 void sg_decoding_close(sg_decoding *decoding);
 // Takes the text of one more token, as sg_decode_plain gave it; false when out of memory.
 bool sg_decoding_push(sg_decoding *decoding, const char *text, size_t bytes);
+// The text so far is only what the wanted one goes on from: appends what was held back of it, but for
+// the beginning of a character; false when out of memory.
+bool sg_decoding_border(sg_decoding *decoding);
 // The end of the text: appends what was held back; another text may follow.
 bool sg_decoding_finish(sg_decoding *decoding);
 

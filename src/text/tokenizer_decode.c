@@ -135,6 +135,18 @@ sg_status sg_decoder_push(sg_decoder *d, int32_t id, const char **text, size_t *
     return decode_hand_out(d, ready, text, bytes, err);
 }
 
+sg_status sg_decoder_follow(sg_decoder *d, const int32_t *ids, size_t count, sg_error *err)
+{
+    const char *text;
+    size_t bytes;
+    for (size_t i = 0; i < count; i++)
+        SG_TRY(sg_decoder_push(d, ids[i], &text, &bytes, err));
+    if (!sg_decoding_border(&d->steps))
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
+    size_t ready = decode_ready(d->pending.data, d->pending.count);
+    return ready == 0 ? SG_OK : decode_hand_out(d, ready, &text, &bytes, err);
+}
+
 sg_status sg_decoder_finish(sg_decoder *d, const char **text, size_t *bytes, sg_error *err)
 {
     *text = "";

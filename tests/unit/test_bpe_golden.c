@@ -140,6 +140,41 @@ static void check_pieces(const sg_tokenizer *tokenizer, const int32_t *ids, size
     sg_buffer_free(whole);
 }
 
+// The pieces behind a part of the ids are the rest of the text of the whole. Only that part's last bytes
+// may differ: those of a character it breaks off, and what Strip drops at its end.
+static void check_rest(const sg_tokenizer *tokenizer, const int32_t *ids, size_t count, size_t from)
+{
+    sg_decoder *decoder;
+    char *whole, *part;
+    size_t bytes, before, at = 0, piece_bytes;
+    assert_int_equal(sg_tokenizer_decode(tokenizer, ids, count, NULL, &whole, &bytes, NULL), SG_OK);
+    assert_int_equal(sg_tokenizer_decode(tokenizer, ids, from, NULL, &part, &before, NULL), SG_OK);
+    if (before > bytes || memcmp(whole, part, before) != 0 || strstr(whole, "\uFFFD") != NULL ||
+        strstr(part, "\uFFFD") != NULL || strlen(whole) != bytes)
+        before = SIZE_MAX;
+    char *rest = malloc(bytes + 64);
+    assert_int_equal(sg_decoder_new(tokenizer, NULL, &decoder, NULL), SG_OK);
+    assert_int_equal(sg_decoder_follow(decoder, ids, from, NULL), SG_OK);
+    for (size_t i = from; i <= count; i++) {
+        const char *piece;
+        sg_status status = i < count ? sg_decoder_push(decoder, ids[i], &piece, &piece_bytes, NULL)
+                                     : sg_decoder_finish(decoder, &piece, &piece_bytes, NULL);
+        assert_int_equal(status, SG_OK);
+        assert_true(at + piece_bytes < bytes + 64);
+        memcpy(rest + at, piece, piece_bytes);
+        at += piece_bytes;
+    }
+    if (before != SIZE_MAX) {
+        size_t held = bytes - before - at; // by Strip
+        assert_true(before + at <= bytes && held <= 3);
+        assert_memory_equal(whole + bytes - at, rest, at);
+    }
+    sg_decoder_free(decoder);
+    sg_buffer_free(whole);
+    sg_buffer_free(part);
+    free(rest);
+}
+
 // Checks every line of NAME.ids.gz; returns how many there were.
 static size_t check_ids(const sg_tokenizer *tokenizer, const char *name)
 {
@@ -175,6 +210,7 @@ static size_t check_ids(const sg_tokenizer *tokenizer, const char *name)
             if (wrong++ < 5) show(index, mode == 3 ? expected_ids : ids, count, expected);
         }
         check_pieces(tokenizer, expected_ids, expected_count, lines % 3 == 0);
+        check_rest(tokenizer, expected_ids, expected_count, lines % (expected_count + 1));
         sg_buffer_free(ids);
         lines++;
         assert_int_equal(*at, '\n');
