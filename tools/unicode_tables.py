@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/text/unicode_tables.c: what the Hugging Face tokenizers library believes about Unicode.
+"""Writes src/text/unicode_tables.c and unicode_properties.c: what the Hugging Face tokenizers library believes about Unicode.
 
 The library is made of parts with Unicode tables of different ages (its regex engine, its
 normaliser, Rust's own character functions), none of which is the age of the system's libraries.
@@ -7,7 +7,9 @@ Token ids can only be identical when all of them are followed, so every table he
 the library itself about every code point.  Run with a Python that has `tokenizers` 0.22.2:
 
     python3 tools/unicode_tables.py > src/text/unicode_tables.c
+    python3 tools/unicode_tables.py --properties > src/text/unicode_properties.c
 """
+import sys
 import unicodedata as U
 
 import tokenizers
@@ -184,24 +186,47 @@ def main():
     print(rows(f"{{0x{a:x}, 0x{b:x}, {step}, {delta}}}," for a, b, delta, step in runs) + "\n};")
     print(f"const size_t sg_lower_ranges_count = {len(runs)};\n")
 
-    # General categories that changed since the Unicode 14 of this Python.
-    changed = {}
+
+SCRIPTS = ("Han Hiragana Katakana Hangul Bopomofo Thai Lao Khmer Myanmar Arabic Hebrew Devanagari Latin "
+           "Greek Cyrillic").split()
+
+
+def properties():
+    """src/text/unicode_properties.c"""
+    category = {c: name for name in CATEGORIES for c in regex_class(r"\p{%s}" % name)}
+    changes = []
     for c in CODES:
-        if U.category(chr(c)) != category[c]:
-            changed[c] = category[c]
-    out = []
-    for c, name in sorted(changed.items()):
-        if out and out[-1][1] == c - 1 and out[-1][2] == name:
-            out[-1][1] = c
+        before, name = U.category(chr(c)), category[c]
+        if before == name:
+            continue
+        if changes and changes[-1][1] == c - 1 and changes[-1][2:] == [name, before]:
+            changes[-1][1] = c
         else:
-            out.append([c, c, name])
+            changes.append([c, c, name, before])
     assert U.unidata_version == "14.0.0"
+    print("// Made by tools/unicode_tables.py --properties from tokenizers", tokenizers.__version__ + ".",
+          "Do not edit.\n"
+          "// clang-format off\n//\n"
+          "// What \\p{…} means to the Hugging Face library, whose regex engine knows Unicode 16.\n"
+          '#include "text/unicode_tables.h"\n')
     print("// Code points whose general category is not the one of Unicode 14, which is what PCRE2 "
           "10.40 to\n// 10.42 know.")
-    print(f"const sg_category_range sg_category_changes[{len(out)}] = {{")
-    print(rows(f'{{0x{a:x}, 0x{b:x}, "{n}"}},' for a, b, n in out) + "\n};")
-    print(f"const size_t sg_category_changes_count = {len(out)};")
+    print(f"const sg_category_range sg_category_changes[{len(changes)}] = {{")
+    print(rows(f'{{0x{a:x}, 0x{b:x}, "{n}", "{w}"}},' for a, b, n, w in changes) + "\n};")
+    print(f"const size_t sg_category_changes_count = {len(changes)};\n")
+    sizes = {}
+    for name in SCRIPTS:
+        r = ranges(regex_class(r"\p{%s}" % name))
+        sizes[name.lower()] = len(r)
+        print(f"static const sg_code_range script_{name.lower()}[{len(r)}] = {{")
+        print(rows(f"{{0x{a:x}, 0x{b:x}}}," for a, b in r) + "\n};\n")
+    print(f"const sg_script sg_scripts[{len(sizes)}] = {{")
+    print(rows(f'{{"{n}", script_{n}, {k}}},' for n, k in sizes.items()) + "\n};")
+    print(f"const size_t sg_scripts_count = {len(sizes)};")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--properties"]:
+        properties()
+    else:
+        main()

@@ -1,5 +1,8 @@
 // Running patterns on PCRE2: compiled once, just-in-time where the build of PCRE2 can, with limits so
-// that no pattern can take for ever.
+// that no pattern can take for ever. PCRE2 does not tell how much work a match was, so it is found out
+// from both ends: a match may take few steps, and is tried again with more; and it is shown only the
+// text near by (PCRE2_PARTIAL_HARD tells when it asks for what is behind that), and then more of it.
+// Each time the surplus is taken off what the whole text may use.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pattern.h"
 
@@ -8,7 +11,8 @@
 #include "base/alloc.h"
 
 enum {
-    pattern_match_limit = 50 * 1000 * 1000, // steps for one match
+    pattern_first_steps = 1000, // of a match, not counted
+    pattern_first_window = 512, // bytes of text, not counted
     pattern_heap_kib = 64 * 1024,
     pattern_jit_stack_min = 32 * 1024,
     pattern_jit_stack_max = 1024 * 1024
@@ -26,6 +30,7 @@ struct sg_matcher {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack; // NULL without just-in-time compilation
+    size_t window;
 };
 
 static void *pattern_malloc(PCRE2_SIZE bytes, void *starved)
@@ -82,7 +87,7 @@ sg_status sg_pattern_new(const char *text, size_t bytes, sg_pattern **made, sg_e
     // Without just-in-time compilation, which not every system allows, the interpreter gives the same
     // matches, only slower.
     if (status == SG_OK) {
-        (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+        (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
         if (pattern->starved) status = sg_fail(err, SG_ERR_MEMORY, "out of memory");
     }
     if (status != SG_OK)
@@ -117,7 +122,7 @@ sg_matcher *sg_matcher_new(const sg_pattern *pattern)
         sg_matcher_free(matcher);
         return NULL;
     }
-    pcre2_set_match_limit(matcher->context, pattern_match_limit);
+    matcher->window = pattern_first_window;
     pcre2_set_heap_limit(matcher->context, pattern_heap_kib);
     if (has_jit) pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
     return matcher;
@@ -132,14 +137,72 @@ void sg_matcher_free(sg_matcher *matcher)
     sg_free(matcher);
 }
 
-sg_status sg_matcher_find(sg_matcher *matcher, const char *text, size_t bytes, size_t from,
-                          bool *found, size_t *begin, size_t *end, sg_error *err)
+void sg_matcher_set_window(sg_matcher *matcher, size_t window)
 {
-    int result = pcre2_match(matcher->pattern->code, (PCRE2_SPTR)text, bytes, from,
-                             PCRE2_NO_UTF_CHECK, matcher->data, matcher->context);
+    matcher->window = window;
+}
+
+uint64_t sg_pattern_steps(size_t bytes)
+{
+    return 10 * 1000 * 1000 + 256 * (uint64_t)bytes;
+}
+
+static bool pattern_take(uint64_t *steps, uint64_t taken)
+{
+    bool enough = *steps >= taken;
+    *steps = enough ? *steps - taken : 0;
+    return enough;
+}
+
+// pcre2_match with as many steps as it wants, while there are any.
+static int pattern_match(sg_matcher *m, const char *text, size_t bytes, size_t from,
+                         uint32_t options, uint64_t *steps)
+{
+    for (uint32_t limit = pattern_first_steps;; limit *= 8) {
+        pcre2_set_match_limit(m->context, limit);
+        int result = pcre2_match(m->pattern->code, (PCRE2_SPTR)text, bytes, from,
+                                 options | PCRE2_NO_UTF_CHECK, m->data, m->context);
+        if (result != PCRE2_ERROR_MATCHLIMIT || limit > UINT32_MAX / 8) return result;
+        if (!pattern_take(steps, limit)) return result;
+    }
+}
+
+// Matches on windows of the text until one decides.
+static int pattern_search(sg_matcher *m, const char *text, size_t bytes, size_t from,
+                          uint64_t *steps)
+{
+    const PCRE2_SIZE *found = pcre2_get_ovector_pointer(m->data);
+    size_t window = m->window;
+    while (bytes - from > window) {
+        size_t end = from + window;
+        while (((unsigned char)text[end] & 0xC0) == 0x80)
+            end++;
+        int result = pattern_match(m, text, end, from, PCRE2_PARTIAL_HARD, steps);
+        if (result == PCRE2_ERROR_PARTIAL) {
+            if (!pattern_take(steps, end - from)) return PCRE2_ERROR_MATCHLIMIT;
+            window = found[0] > from ? m->window : window * 4;
+            from = found[0];
+            continue;
+        }
+        // A match of nothing at the end of the window may be another one with what follows.
+        bool none = result == PCRE2_ERROR_NOMATCH || (result >= 0 && found[0] == end);
+        if (!none) return result;
+        from = end;
+        window = m->window;
+    }
+    return pattern_match(m, text, bytes, from, 0, steps);
+}
+
+sg_status sg_matcher_find(sg_matcher *matcher, const char *text, size_t bytes, size_t from,
+                          uint64_t *steps, bool *found, size_t *begin, size_t *end, sg_error *err)
+{
+    int result = pattern_search(matcher, text, bytes, from, steps);
     *found = result >= 0;
     if (result == PCRE2_ERROR_NOMATCH) return SG_OK;
     if (result == PCRE2_ERROR_NOMEMORY) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    if (result == PCRE2_ERROR_MATCHLIMIT)
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "regular expression: gave up on the text: more than 256 steps for a byte");
     if (result < 0) {
         PCRE2_UCHAR message[200] = "";
         pcre2_get_error_message(result, message, sizeof message);

@@ -3,336 +3,34 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text/pattern.h"
-#include "text/unicode_tables.h"
+#include "base/alloc.h"
+#include "text/pattern_reader.h"
 
-enum { pattern_depth_max = 64 };
-
-typedef struct pattern_reader {
-    const char *text;
-    size_t bytes, at;
-    sg_bytes *out;
-    sg_error *err;
-    bool no_memory;
-    bool fold;        // inside (?i
-    bool can_repeat;  // the item before may take a quantifier
-    char last_letter; // the last literal inside (?i, for multi-character folds
-} pattern_reader;
-
-static sg_status pattern_refuse(pattern_reader *r, const char *what)
+sg_status sg_pattern_refuse(sg_pattern_reader *r, const char *what)
 {
     size_t show = r->bytes - r->at;
     return sg_fail(r->err, SG_ERR_UNSUPPORTED, "regular expression, byte %zu (\"%.*s\"): %s", r->at,
                    show > 20 ? 20 : (int)show, r->text + r->at, what);
 }
 
-static void pattern_put(pattern_reader *r, const char *text, size_t bytes)
+void sg_pattern_add(sg_pattern_reader *r, sg_bytes *to, const char *text, size_t bytes)
 {
-    if (!sg_bytes_add(r->out, text, bytes)) r->no_memory = true;
+    if (bytes > 0 && !sg_bytes_add(to, text, bytes)) r->no_memory = true;
 }
 
-static void pattern_puts(pattern_reader *r, const char *text)
+void sg_pattern_adds(sg_pattern_reader *r, sg_bytes *to, const char *text)
 {
-    pattern_put(r, text, strlen(text));
+    sg_pattern_add(r, to, text, strlen(text));
 }
 
-static bool pattern_ahead(const pattern_reader *r, const char *text)
+bool sg_pattern_ahead(const sg_pattern_reader *r, const char *text)
 {
     size_t bytes = strlen(text);
     return r->bytes - r->at >= bytes && memcmp(r->text + r->at, text, bytes) == 0;
 }
 
-static void pattern_put_code(pattern_reader *r, uint32_t code)
-{
-    char text[16];
-    snprintf(text, sizeof text, "\\x{%x}", code);
-    pattern_puts(r, text);
-}
-
-static void pattern_put_range(pattern_reader *r, uint32_t first, uint32_t last)
-{
-    pattern_put_code(r, first);
-    if (last == first) return;
-    pattern_puts(r, "-");
-    pattern_put_code(r, last);
-}
-
-// A literal code point, in or out of a class.
-static void pattern_put_literal(pattern_reader *r, uint32_t code)
-{
-    char text[4];
-    bool plain = code >= 0x80 || (code >= '0' && code <= '9') || (code >= 'a' && code <= 'z') ||
-                 (code >= 'A' && code <= 'Z') || code == ' ';
-    if (plain)
-        pattern_put(r, text, (size_t)sg_utf8_encode(code, text));
-    else
-        pattern_put_code(r, code);
-}
-
-// ---- classes ----------------------------------------------------------------------------------
-
-// \s: Unicode White_Space. PCRE2's own \s also takes U+180E.
-static void pattern_put_space(pattern_reader *r, bool negated)
-{
-    static const uint32_t spaces[][2] = {
-        {0x9, 0xD},       {0x20, 0x20},     {0x85, 0x85},     {0xA0, 0xA0},     {0x1680, 0x1680},
-        {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}};
-    uint32_t next = 0;
-    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
-        if (negated)
-            pattern_put_range(r, next, spaces[i][0] - 1);
-        else
-            pattern_put_range(r, spaces[i][0], spaces[i][1]);
-        next = spaces[i][1] + 1;
-    }
-    // The complement leaves out the surrogates, which no text holds.
-    if (negated) {
-        pattern_put_range(r, next, 0xD7FF);
-        pattern_put_range(r, 0xE000, 0x10FFFF);
-    }
-}
-
-// \p{…} of a general category, with the characters that got it after Unicode 14.
-static void pattern_put_category(pattern_reader *r, const char *name)
-{
-    pattern_puts(r, "\\p{");
-    pattern_puts(r, name);
-    pattern_puts(r, "}");
-    for (size_t i = 0; i < sg_category_changes_count; i++) {
-        const sg_category_range *range = &sg_category_changes[i];
-        if (name[0] == range->category[0] && (name[1] == '\0' || name[1] == range->category[1]))
-            pattern_put_range(r, range->first, range->last);
-    }
-}
-
-// Reads {NAME} of \p: sets name to a general category.
-static sg_status pattern_read_property(pattern_reader *r, char name[3], bool *negated)
-{
-    static const char known[] =
-        " L Lu Ll Lt Lm Lo M Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk "
-        "So Z Zs Zl Zp ";
-    static const char *const longs[][2] = {
-        {"Letter", "L"}, {"Mark", "M"}, {"Number", "N"}, {"Punctuation", "P"}, {"Symbol", "S"}};
-    if (r->at == r->bytes || r->text[r->at] != '{')
-        return pattern_refuse(r, "\\p needs a property in braces");
-    size_t begin = r->at + 1;
-    if (begin < r->bytes && r->text[begin] == '^') {
-        *negated = !*negated;
-        begin++;
-    }
-    const char *end = memchr(r->text + begin, '}', r->bytes - begin);
-    size_t bytes = end == NULL ? 0 : (size_t)(end - r->text) - begin;
-    char want[16];
-    name[0] = '\0';
-    if (bytes >= 1 && bytes < sizeof want - 2) {
-        snprintf(want, sizeof want, " %.*s ", (int)bytes, r->text + begin);
-        if (bytes <= 2 && strchr(want + 1, ' ') == want + 1 + bytes && strstr(known, want) != NULL)
-            snprintf(name, 3, "%.*s", (int)bytes, r->text + begin);
-        for (size_t i = 0; i < sizeof longs / sizeof *longs; i++)
-            if (strlen(longs[i][0]) == bytes && memcmp(longs[i][0], r->text + begin, bytes) == 0)
-                snprintf(name, 3, "%s", longs[i][1]);
-    }
-    // Mn lost a character to Mc, and Cn all new ones: PCRE2's sets cannot be completed by additions.
-    if (name[0] == '\0')
-        return pattern_refuse(r, "only general categories such as \\p{L}, \\p{N}, \\p{Lu} are "
-                                 "supported, without Mn, C and Cn");
-    r->at = begin + bytes + 1;
-    return SG_OK;
-}
-
-static int pattern_hex(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
-// Digits of \xHH, \x{…} and \uHHHH; r->at stands behind the letter.
-static sg_status pattern_read_hex(pattern_reader *r, char letter, uint32_t *code)
-{
-    bool braces = letter == 'x' && r->at < r->bytes && r->text[r->at] == '{';
-    if (braces) r->at++;
-    size_t most = braces ? 8 : letter == 'u' ? 4 : 2, digits = 0;
-    uint64_t value = 0;
-    while (digits < most && r->at < r->bytes && pattern_hex(r->text[r->at]) >= 0) {
-        value = value * 16 + (uint64_t)pattern_hex(r->text[r->at++]);
-        digits++;
-    }
-    bool closed = !braces || (r->at < r->bytes && r->text[r->at] == '}');
-    // \x80 to \xff are bytes to Oniguruma, characters to PCRE2.
-    bool a_byte = letter == 'x' && !braces && value >= 0x80;
-    if (!closed || digits == 0 || (!braces && digits != most) || a_byte || value > 0x10FFFF ||
-        (value >= 0xD800 && value < 0xE000))
-        return pattern_refuse(r, "not a code point");
-    if (braces) r->at++;
-    *code = (uint32_t)value;
-    return SG_OK;
-}
-
-typedef enum pattern_kind { ATOM_CODE, ATOM_SPACE, ATOM_DIGIT, ATOM_PROPERTY } pattern_kind;
-
-typedef struct pattern_atom {
-    pattern_kind kind;
-    uint32_t code;
-    bool negated;
-    char property[3];
-} pattern_atom;
-
-// Reads one character or escape.
-static sg_status pattern_read_atom(pattern_reader *r, pattern_atom *atom)
-{
-    static const char controls[][2] = {{'n', '\n'}, {'r', '\r'}, {'t', '\t'},  {'f', '\f'},
-                                       {'v', '\v'}, {'a', '\a'}, {'e', '\x1b'}};
-    *atom = (pattern_atom){ATOM_CODE, 0, false, ""};
-    if (r->text[r->at] != '\\') {
-        r->at += (size_t)sg_utf8_decode_valid(r->text + r->at, &atom->code);
-        return SG_OK;
-    }
-    if (r->bytes - r->at < 2) return pattern_refuse(r, "ends in a backslash");
-    char c = r->text[r->at + 1];
-    for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) {
-        if (c != controls[i][0]) continue;
-        atom->code = (uint32_t)controls[i][1];
-        r->at += 2;
-        return SG_OK;
-    }
-    switch (c) {
-    case 's':
-    case 'S':
-        atom->kind = ATOM_SPACE;
-        atom->negated = c == 'S';
-        r->at += 2;
-        return SG_OK;
-    case 'd':
-    case 'D':
-        atom->kind = ATOM_DIGIT;
-        atom->negated = c == 'D';
-        r->at += 2;
-        return SG_OK;
-    case 'p':
-    case 'P':
-        atom->kind = ATOM_PROPERTY;
-        atom->negated = c == 'P';
-        r->at += 2;
-        return pattern_read_property(r, atom->property, &atom->negated);
-    case 'x':
-    case 'u':
-        r->at += 2;
-        return pattern_read_hex(r, c, &atom->code);
-    default:
-        break;
-    }
-    bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (letter || (unsigned char)c >= 0x80)
-        return pattern_refuse(r, "this escape is not supported");
-    atom->code = (uint32_t)(unsigned char)c;
-    r->at += 2;
-    return SG_OK;
-}
-
-// A class escape inside [ ].
-static sg_status pattern_put_in_class(pattern_reader *r, const pattern_atom *atom)
-{
-    if (atom->kind == ATOM_SPACE) {
-        pattern_put_space(r, atom->negated);
-        return SG_OK;
-    }
-    if (atom->negated) return pattern_refuse(r, "negated properties inside [ ] are not supported");
-    pattern_put_category(r, atom->kind == ATOM_DIGIT ? "Nd" : atom->property);
-    return SG_OK;
-}
-
-static sg_status pattern_class(pattern_reader *r)
-{
-    pattern_puts(r, "[");
-    r->at++;
-    if (pattern_ahead(r, "^")) {
-        pattern_puts(r, "^");
-        r->at++;
-    }
-    // In Ruby "[]a]" is an error or a literal, depending on what follows.
-    if (pattern_ahead(r, "]")) return pattern_refuse(r, "empty class");
-    bool closed = false;
-    int nested = 0;
-    while (r->at < r->bytes && !closed) {
-        if (pattern_ahead(r, "]")) {
-            closed = nested-- == 0;
-            r->at++;
-            continue;
-        }
-        if (pattern_ahead(r, "[^") || pattern_ahead(r, "[:") || pattern_ahead(r, "[]"))
-            return pattern_refuse(r, "this class inside [ ] is not supported");
-        if (pattern_ahead(r, "[")) { // a plain class inside another only adds to it
-            nested++;
-            r->at++;
-            continue;
-        }
-        if (pattern_ahead(r, "&&"))
-            return pattern_refuse(r, "intersections inside [ ] are not supported");
-        pattern_atom first, last;
-        SG_TRY(pattern_read_atom(r, &first));
-        bool range = pattern_ahead(r, "-") && !pattern_ahead(r, "-]");
-        if (first.kind != ATOM_CODE) {
-            if (range) return pattern_refuse(r, "a range cannot begin with a class");
-            SG_TRY(pattern_put_in_class(r, &first));
-            continue;
-        }
-        if (r->fold) return pattern_refuse(r, "classes under (?i are not supported");
-        if (!range) {
-            pattern_put_code(r, first.code);
-            continue;
-        }
-        r->at++;
-        if (pattern_ahead(r, "[")) return pattern_refuse(r, "a range cannot end with a class");
-        SG_TRY(pattern_read_atom(r, &last));
-        if (last.kind != ATOM_CODE || last.code < first.code)
-            return pattern_refuse(r, "not a range of characters");
-        pattern_put_range(r, first.code, last.code);
-    }
-    if (!closed) return pattern_refuse(r, "the class is not closed");
-    pattern_puts(r, "]");
-    r->can_repeat = true;
-    return SG_OK;
-}
-
-// ---- the rest ---------------------------------------------------------------------------------
-
-// Under (?i, Oniguruma folds some pairs of letters to one character ("ss" to U+00DF), PCRE2 does not.
-static sg_status pattern_folded(pattern_reader *r, uint32_t code)
-{
-    static const char *const pairs[] = {"ss", "st", "ff", "fi", "fl"};
-    if (code >= 0x80) return pattern_refuse(r, "only ASCII is supported under (?i");
-    char letter = (char)(code >= 'A' && code <= 'Z' ? code + 32 : code);
-    for (size_t i = 0; i < 5; i++)
-        if (r->last_letter == pairs[i][0] && letter == pairs[i][1])
-            return pattern_refuse(r, "this pair of letters is not supported under (?i");
-    r->last_letter = letter;
-    return SG_OK;
-}
-
-static sg_status pattern_item(pattern_reader *r)
-{
-    pattern_atom atom;
-    SG_TRY(pattern_read_atom(r, &atom));
-    r->can_repeat = true;
-    if (atom.kind == ATOM_CODE) {
-        if (r->fold) SG_TRY(pattern_folded(r, atom.code));
-        pattern_put_literal(r, atom.code);
-        return SG_OK;
-    }
-    if (r->fold) return pattern_refuse(r, "classes under (?i are not supported");
-    pattern_puts(r, atom.negated ? "[^" : "[");
-    if (atom.kind == ATOM_SPACE)
-        pattern_put_space(r, false);
-    else
-        pattern_put_category(r, atom.kind == ATOM_DIGIT ? "Nd" : atom.property);
-    pattern_puts(r, "]");
-    return SG_OK;
-}
-
 // Reads digits of at most 5 places; false when there are none.
-static bool pattern_number(pattern_reader *r, size_t *at, unsigned *value)
+static bool pattern_number(sg_pattern_reader *r, size_t *at, unsigned *value)
 {
     size_t begin = *at;
     *value = 0;
@@ -342,7 +40,7 @@ static bool pattern_number(pattern_reader *r, size_t *at, unsigned *value)
 }
 
 // {n}, {n,}, {,m}, {n,m}; anything else is a literal brace. *taken tells which.
-static sg_status pattern_interval(pattern_reader *r, bool *taken)
+static sg_status pattern_interval(sg_pattern_reader *r, bool *taken)
 {
     size_t at = r->at + 1;
     unsigned low, high;
@@ -354,36 +52,36 @@ static sg_status pattern_interval(pattern_reader *r, bool *taken)
     }
     *taken = at < r->bytes && r->text[at] == '}' && (has_low || has_high);
     if (!*taken) return SG_OK;
-    if (!r->can_repeat) return pattern_refuse(r, "nothing to repeat");
+    if (!r->can_repeat) return sg_pattern_refuse(r, "nothing to repeat");
     if (!comma) high = low;
-    if ((has_high || !comma) && high < low) return pattern_refuse(r, "not an interval");
+    if ((has_high || !comma) && high < low) return sg_pattern_refuse(r, "not an interval");
     if (low > 1000 || (has_high && high > 1000))
-        return pattern_refuse(r, "repeats of more than 1000 are not supported");
+        return sg_pattern_refuse(r, "repeats of more than 1000 are not supported");
     char text[40];
     if (comma && !has_high)
         snprintf(text, sizeof text, "{%u,}", low);
     else
         snprintf(text, sizeof text, "{%u,%u}", low, high);
-    pattern_puts(r, text);
+    sg_pattern_adds(r, r->out, text);
     r->at = at + 1;
     // In Ruby syntax "{2}+" repeats the repeat and "{2}?" makes it optional.
-    if (pattern_ahead(r, "+") || (pattern_ahead(r, "?") && !comma))
-        return pattern_refuse(r, "this modifier of an interval is not supported");
-    if (pattern_ahead(r, "?")) {
-        pattern_puts(r, "?");
+    if (sg_pattern_ahead(r, "+") || (sg_pattern_ahead(r, "?") && !comma))
+        return sg_pattern_refuse(r, "this modifier of an interval is not supported");
+    if (sg_pattern_ahead(r, "?")) {
+        sg_pattern_adds(r, r->out, "?");
         r->at++;
     }
     r->can_repeat = false;
     return SG_OK;
 }
 
-static sg_status pattern_quantifier(pattern_reader *r)
+static sg_status pattern_quantifier(sg_pattern_reader *r)
 {
-    if (!r->can_repeat) return pattern_refuse(r, "nothing to repeat, or repeated twice");
-    pattern_put(r, r->text + r->at, 1);
+    if (!r->can_repeat) return sg_pattern_refuse(r, "nothing to repeat, or repeated twice");
+    sg_pattern_add(r, r->out, r->text + r->at, 1);
     r->at++;
-    if (pattern_ahead(r, "+") || pattern_ahead(r, "?")) {
-        pattern_put(r, r->text + r->at, 1);
+    if (sg_pattern_ahead(r, "+") || sg_pattern_ahead(r, "?")) {
+        sg_pattern_add(r, r->out, r->text + r->at, 1);
         r->at++;
     }
     r->can_repeat = false;
@@ -391,35 +89,134 @@ static sg_status pattern_quantifier(pattern_reader *r)
     return SG_OK;
 }
 
-static sg_status pattern_sequence(pattern_reader *r, int depth);
+static sg_status pattern_sequence(sg_pattern_reader *r, int depth);
 
-static sg_status pattern_group(pattern_reader *r, int depth)
+static void pattern_options(sg_pattern_reader *r, bool fold, bool lines)
 {
-    static const char *const openings[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:"};
-    if (depth == pattern_depth_max) return pattern_refuse(r, "groups are nested too deep");
-    size_t found = 0;
-    while (found < 7 && !pattern_ahead(r, openings[found]))
-        found++;
-    if (found == 7 && pattern_ahead(r, "(?"))
-        return pattern_refuse(r, "this kind of group is not supported");
-    const char *opening = found < 7 ? openings[found] : "(";
-    bool looks = found >= 1 && found <= 4, fold = r->fold;
-    if (looks && fold) return pattern_refuse(r, "assertions under (?i are not supported");
-    pattern_puts(r, opening);
-    r->at += strlen(opening);
-    if (found == 6) r->fold = true;
+    r->fold = fold;
+    r->lines = lines;
+    r->last_letter = 0;
+}
+
+// What stands between a group's opening and its end, with ")" behind it.
+static sg_status pattern_inside(sg_pattern_reader *r, int depth, const char *opening, bool closed)
+{
+    sg_pattern_adds(r, r->out, opening);
     r->last_letter = 0;
     SG_TRY(pattern_sequence(r, depth + 1));
-    if (!pattern_ahead(r, ")")) return pattern_refuse(r, "the group is not closed");
-    pattern_puts(r, ")");
-    r->at++;
-    r->fold = fold;
+    if (closed && !sg_pattern_ahead(r, ")")) return sg_pattern_refuse(r, "the group is not closed");
+    sg_pattern_adds(r, r->out, ")");
+    if (closed) r->at++;
     r->last_letter = 0;
-    r->can_repeat = !looks; // the engines disagree about repeated assertions
     return SG_OK;
 }
 
-static sg_status pattern_sequence(pattern_reader *r, int depth)
+// (?i:…), (?i-m:…); or (?i), which goes to the end of the group that it stands in, bars included.
+static sg_status pattern_with_options(sg_pattern_reader *r, int depth)
+{
+    const bool fold = r->fold, lines = r->lines;
+    bool on = true, new_fold = fold, new_lines = lines;
+    size_t at = r->at + 2;
+    for (; at < r->bytes && memchr("im-", r->text[at], 3) != NULL; at++) {
+        if (r->text[at] == '-')
+            on = false;
+        else if (r->text[at] == 'i')
+            new_fold = on;
+        else
+            new_lines = on;
+    }
+    if (at == r->bytes || (r->text[at] != ':' && r->text[at] != ')'))
+        return sg_pattern_refuse(r, "this kind of group is not supported");
+    bool closed = r->text[at] == ':';
+    r->at = at + 1;
+    pattern_options(r, new_fold, new_lines);
+    SG_TRY(pattern_inside(r, depth, new_fold ? "(?i:" : fold ? "(?-i:" : "(?:", closed));
+    pattern_options(r, fold, lines);
+    r->can_repeat = closed;
+    return SG_OK;
+}
+
+// (?<name>…): nothing here asks for the name.
+static sg_status pattern_named(sg_pattern_reader *r, int depth)
+{
+    const char *end = memchr(r->text + r->at, '>', r->bytes - r->at);
+    if (end == NULL || end == r->text + r->at + 3)
+        return sg_pattern_refuse(r, "the name of a group is not closed");
+    r->at = (size_t)(end - r->text) + 1;
+    SG_TRY(pattern_inside(r, depth, "(?:", true));
+    r->can_repeat = true;
+    return SG_OK;
+}
+
+static sg_status pattern_comment(sg_pattern_reader *r)
+{
+    const char *end = memchr(r->text + r->at, ')', r->bytes - r->at);
+    if (end == NULL) return sg_pattern_refuse(r, "the comment is not closed");
+    if (memchr(r->text + r->at, '\\', (size_t)(end - r->text) - r->at) != NULL)
+        return sg_pattern_refuse(r, "backslashes in comments are not supported");
+    r->at = (size_t)(end - r->text) + 1;
+    return SG_OK;
+}
+
+static sg_status pattern_group(sg_pattern_reader *r, int depth)
+{
+    static const char *const openings[] = {"(?=", "(?!", "(?<=", "(?<!", "(?:", "(?>"};
+    if (depth == SG_PATTERN_DEPTH_MAX) return sg_pattern_refuse(r, "groups are nested too deep");
+    if (sg_pattern_ahead(r, "(?#")) return pattern_comment(r);
+    size_t found = 0;
+    while (found < 6 && !sg_pattern_ahead(r, openings[found]))
+        found++;
+    if (found == 6 && sg_pattern_ahead(r, "(?<")) return pattern_named(r, depth);
+    if (found == 6 && sg_pattern_ahead(r, "(?")) return pattern_with_options(r, depth);
+    if (found == 6 && sg_pattern_ahead(r, "(*"))
+        return sg_pattern_refuse(r, "this kind of group is not supported");
+    if ((found == 2 || found == 3) && r->fold)
+        return sg_pattern_refuse(r, "looking back under (?i is not supported");
+    const char *opening = found < 6 ? openings[found] : "(";
+    r->at += strlen(opening);
+    SG_TRY(pattern_inside(r, depth, opening, true));
+    r->can_repeat = found >= 4; // an assertion cannot be repeated
+    return SG_OK;
+}
+
+// Escapes that are no single characters; false where another one stands.
+static bool pattern_escape(sg_pattern_reader *r)
+{
+    static const struct {
+        const char *from, *to;
+        bool repeats;
+    } escapes[] = {{"\\A", "\\A", false},
+                   {"\\z", "\\z", false},
+                   {"\\Z", "\\Z", false},
+                   {"\\b", "(?:(?<=(?&w))(?!(?&w))|(?<!(?&w))(?=(?&w)))", false},
+                   {"\\B", "(?:(?<=(?&w))(?=(?&w))|(?<!(?&w))(?!(?&w)))", false},
+                   {"\\R", "(?>\\x0d\\x0a|[\\x0a-\\x0d\\x{85}\\x{2028}\\x{2029}])", true},
+                   {"\\N", "[^\\x0a]", true},
+                   {"\\O", "(?s:.)", true}};
+    for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++) {
+        if (!sg_pattern_ahead(r, escapes[i].from)) continue;
+        r->borders = r->borders || escapes[i].from[1] == 'b' || escapes[i].from[1] == 'B';
+        sg_pattern_adds(r, r->out, escapes[i].to);
+        r->at += 2;
+        r->can_repeat = escapes[i].repeats;
+        r->last_letter = 0;
+        return true;
+    }
+    return false;
+}
+
+static void pattern_sign(sg_pattern_reader *r, char c)
+{
+    if (c == '.' && r->lines)
+        sg_pattern_adds(r, r->out, "(?s:.)");
+    else
+        sg_pattern_add(r, r->out, &c, 1);
+    r->at++;
+    r->can_repeat = c == '.';
+    r->last_letter = 0;
+}
+
+static sg_status pattern_sequence(sg_pattern_reader *r, int depth)
 {
     r->can_repeat = false;
     while (r->at < r->bytes) {
@@ -427,13 +224,13 @@ static sg_status pattern_sequence(pattern_reader *r, int depth)
         bool taken = false;
         switch (c) {
         case ')':
-            if (depth == 0) return pattern_refuse(r, "closes no group");
+            if (depth == 0) return sg_pattern_refuse(r, "closes no group");
             return SG_OK;
         case '(':
             SG_TRY(pattern_group(r, depth));
             break;
         case '[':
-            SG_TRY(pattern_class(r));
+            SG_TRY(sg_pattern_class(r));
             break;
         case '*':
         case '+':
@@ -442,19 +239,16 @@ static sg_status pattern_sequence(pattern_reader *r, int depth)
             break;
         case '{':
             SG_TRY(pattern_interval(r, &taken));
-            if (!taken) SG_TRY(pattern_item(r));
+            if (!taken) SG_TRY(sg_pattern_character(r));
             break;
         case '|':
         case '^':
         case '$':
         case '.':
-            pattern_put(r, &c, 1);
-            r->at++;
-            r->can_repeat = c == '.';
-            r->last_letter = 0;
+            pattern_sign(r, c);
             break;
         default:
-            SG_TRY(pattern_item(r));
+            if (c != '\\' || !pattern_escape(r)) SG_TRY(sg_pattern_character(r));
             break;
         }
         if (r->no_memory) return sg_fail(r->err, SG_ERR_MEMORY, "out of memory");
@@ -464,10 +258,21 @@ static sg_status pattern_sequence(pattern_reader *r, int depth)
 
 sg_status sg_pattern_translate(const char *pattern, size_t bytes, sg_bytes *out, sg_error *err)
 {
-    pattern_reader reader = {.text = pattern, .bytes = bytes, .out = out, .err = err};
     if (sg_utf8_valid_prefix(pattern, bytes) != bytes)
         return sg_fail(err, SG_ERR_FORMAT, "regular expression: not valid UTF-8");
-    SG_TRY(pattern_sequence(&reader, 0));
-    if (reader.no_memory) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
-    return SG_OK;
+    sg_bytes body = {0};
+    sg_pattern_reader reader = {.text = pattern, .bytes = bytes, .out = &body, .err = err};
+    sg_status status = pattern_sequence(&reader, 0);
+    if (status == SG_OK && reader.borders) {
+        sg_pattern_adds(&reader, out, "(?(DEFINE)(?<w>");
+        sg_pattern_word(&reader, out);
+        sg_pattern_adds(&reader, out, "))");
+    }
+    // Bars in the pattern are between all of it, not behind that definition.
+    if (status == SG_OK && reader.borders) sg_pattern_adds(&reader, out, "(?:");
+    if (status == SG_OK) sg_pattern_add(&reader, out, body.data, body.count);
+    if (status == SG_OK && reader.borders) sg_pattern_adds(&reader, out, ")");
+    sg_free(body.data);
+    if (status == SG_OK && reader.no_memory) status = sg_fail(err, SG_ERR_MEMORY, "out of memory");
+    return status;
 }

@@ -172,7 +172,7 @@ static sg_status cut_find_regex(sg_cutting *c, sg_matcher *matcher, sg_span span
     while (from <= bytes) {
         bool found;
         size_t begin = 0, end = 0;
-        SG_TRY(sg_matcher_find(matcher, text, bytes, from, &found, &begin, &end, err));
+        SG_TRY(sg_matcher_find(matcher, text, bytes, from, &c->steps, &found, &begin, &end, err));
         if (!found) break;
         if (begin == end && end == last_end) {
             // An empty match right behind a match does not count: go on one character further.
@@ -418,6 +418,7 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
     c->text = text;
     c->count = c->removed = 0;
     c->leads = leads;
+    c->steps = sg_pattern_steps(bytes);
     bool spelled = false;
     if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);
     for (size_t s = 0; s < cutter->count; s++) {

@@ -1,5 +1,5 @@
-// The tables of unicode_tables.c, which tools/unicode_tables.py makes. For unicode.c, normalize.c and
-// pattern.c; others call those.
+// The tables of unicode_tables.c and unicode_properties.c, which tools/unicode_tables.py makes. For
+// unicode.c, normalize.c and pattern_class.c; others call those.
 #ifndef SG_TEXT_UNICODE_TABLES_H
 #define SG_TEXT_UNICODE_TABLES_H
 
@@ -17,8 +17,14 @@ typedef struct sg_lower_range {
 
 typedef struct sg_category_range {
     uint32_t first, last;
-    char category[3]; // "Lu"
+    char category[3], before[3]; // "Lu"; `before`: in Unicode 14
 } sg_category_range;
+
+typedef struct sg_script {
+    const char *name; // in small letters
+    const sg_code_range *ranges;
+    size_t count;
+} sg_script;
 
 extern const uint8_t sg_class_pages[][64];
 extern const uint8_t sg_class_index[0x1100];
@@ -36,5 +42,7 @@ extern const sg_lower_range sg_lower_ranges[];
 extern const size_t sg_lower_ranges_count;
 extern const sg_category_range sg_category_changes[];
 extern const size_t sg_category_changes_count;
+extern const sg_script sg_scripts[];
+extern const size_t sg_scripts_count;
 
 #endif
