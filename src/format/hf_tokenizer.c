@@ -124,6 +124,14 @@ static sg_status hf_split_merge(sg_hf_reader *r, const json_t *merge, size_t ran
     return SG_OK;
 }
 
+// The first line of a merges.txt, which converters leave in. The library passes over it anywhere, where
+// merges are strings.
+static bool hf_is_version(const json_t *merge)
+{
+    static const char begin[] = "#version";
+    return json_is_string(merge) && strncmp(json_string_value(merge), begin, sizeof begin - 1) == 0;
+}
+
 static sg_status hf_read_merges(sg_hf_reader *r, const json_t *vocab, const json_t *merges)
 {
     sg_hf_tokenizer *hf = r->hf;
@@ -137,25 +145,26 @@ static sg_status hf_read_merges(sg_hf_reader *r, const json_t *vocab, const json
     char *scratch = NULL;
     size_t capacity = 0;
     sg_status status = SG_OK;
-    for (size_t rank = 0; status == SG_OK && rank < count; rank++) {
+    for (size_t i = 0; status == SG_OK && i < count; i++) {
+        const json_t *merge = json_array_get(merges, i);
         char *left = NULL, *right = NULL;
-        status = hf_split_merge(r, json_array_get(merges, rank), rank, &scratch, &capacity, &left,
-                                &right);
+        if (hf_is_version(merge)) continue;
+        status = hf_split_merge(r, merge, i, &scratch, &capacity, &left, &right);
         if (status != SG_OK) break;
+        const size_t rank = hf->merge_count;
         const char *names[3] = {left, right, right + strlen(right) + 1};
         int32_t ids[3];
-        for (int i = 0; i < 3 && status == SG_OK; i++) {
-            ids[i] = hf_vocab_id(vocab, names[i]);
-            if (ids[i] < 0)
+        for (int k = 0; k < 3 && status == SG_OK; k++) {
+            ids[k] = hf_vocab_id(vocab, names[k]);
+            if (ids[k] < 0)
                 status = sg_fail(r->err, SG_ERR_FORMAT,
                                  "%s: \"model.merges[%zu]\": \"%.60s\" is not in the vocabulary",
-                                 r->name, rank, names[i]);
+                                 r->name, i, names[k]);
         }
         if (status == SG_OK)
-            hf->merges[rank] = (sg_hf_merge){ids[0], ids[1], ids[2], (uint32_t)rank};
+            hf->merges[hf->merge_count++] = (sg_hf_merge){ids[0], ids[1], ids[2], (uint32_t)rank};
     }
     sg_free(scratch);
-    hf->merge_count = count;
     return status;
 }
 

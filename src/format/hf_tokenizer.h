@@ -56,7 +56,10 @@ typedef enum sg_hf_pre_kind {
     SG_HF_SPLIT,
     SG_HF_DIGITS,
     SG_HF_PUNCTUATION,
-    SG_HF_METASPACE // spaces become `pattern`
+    SG_HF_METASPACE,        // spaces become `pattern`
+    SG_HF_WHITESPACE,       // words and runs of other signs, without white space
+    SG_HF_WHITESPACE_SPLIT, // what is between white space
+    SG_HF_FIXED_LENGTH      // `length` characters
 } sg_hf_pre_kind;
 
 typedef enum sg_hf_behavior {
@@ -77,6 +80,7 @@ typedef struct sg_hf_pre {
     bool is_regex, invert;
     sg_hf_behavior behavior;
     bool individual;       // digits
+    int64_t length;        // fixed length
     sg_hf_prepend prepend; // metaspace
     bool split;            // metaspace: a word begins at each `pattern`
 } sg_hf_pre;

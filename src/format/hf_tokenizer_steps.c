@@ -193,11 +193,49 @@ static sg_status steps_split(sg_hf_reader *r, const json_t *step, const char *na
     return steps_behavior(r, step, name, true, &made->behavior);
 }
 
+// {"delimiter": "c"}: split at the character, which vanishes.
+static sg_status steps_delimiter(sg_hf_reader *r, const json_t *step, const char *name,
+                                 sg_hf_pre *made)
+{
+    made->kind = SG_HF_SPLIT;
+    made->behavior = SG_HF_REMOVED;
+    return steps_character(r, step, name, "delimiter", &made->pattern);
+}
+
+// The pre-tokenizers without regular expressions and marks; *known is false for others.
+static sg_status steps_plain_pre(sg_hf_reader *r, const json_t *step, const char *name,
+                                 const char *type, sg_hf_pre *made, bool *known)
+{
+    *known = true;
+    if (strcmp(type, "Digits") == 0) {
+        made->kind = SG_HF_DIGITS;
+        return sg_json_get_bool(step, name, "individual_digits", true, &made->individual, r->err);
+    }
+    if (strcmp(type, "Punctuation") == 0) {
+        made->kind = SG_HF_PUNCTUATION;
+        return steps_behavior(r, step, name, false, &made->behavior);
+    }
+    if (strcmp(type, "FixedLength") == 0) {
+        made->kind = SG_HF_FIXED_LENGTH;
+        return sg_json_get_int(step, name, "length", true, 1, INT32_MAX, &made->length, r->err);
+    }
+    if (strcmp(type, "CharDelimiterSplit") == 0) return steps_delimiter(r, step, name, made);
+    *known = strcmp(type, "Whitespace") == 0 || strcmp(type, "WhitespaceSplit") == 0;
+    made->kind =
+        type[*known ? strlen("Whitespace") : 0] == '\0' ? SG_HF_WHITESPACE : SG_HF_WHITESPACE_SPLIT;
+    return SG_OK;
+}
+
 static sg_status steps_pre(sg_hf_reader *r, const json_t *step, const char *name, const char *type)
 {
     sg_hf_tokenizer *hf = r->hf;
+    if (strcmp(type, "BertPreTokenizer") == 0) { // which is two others
+        SG_TRY(steps_pre(r, step, name, "WhitespaceSplit"));
+        type = "Punctuation";
+    }
     if (hf->pre_count == SG_HF_STEPS_MAX) return steps_full(r, name);
     sg_hf_pre *made = &hf->pre[hf->pre_count];
+    bool known = true;
     if (strcmp(type, "ByteLevel") == 0) {
         if (sg_hf_byte_level(hf) != NULL)
             return sg_fail(r->err, SG_ERR_UNSUPPORTED, "%s: more than one \"ByteLevel\"", name);
@@ -210,15 +248,10 @@ static sg_status steps_pre(sg_hf_reader *r, const json_t *step, const char *name
         SG_TRY(steps_metaspace(r, step, name, &made->pattern, &made->prepend, &made->split));
     } else if (strcmp(type, "Split") == 0) {
         SG_TRY(steps_split(r, step, name, made));
-    } else if (strcmp(type, "Digits") == 0) {
-        made->kind = SG_HF_DIGITS;
-        SG_TRY(sg_json_get_bool(step, name, "individual_digits", true, &made->individual, r->err));
-    } else if (strcmp(type, "Punctuation") == 0) {
-        made->kind = SG_HF_PUNCTUATION;
-        SG_TRY(steps_behavior(r, step, name, false, &made->behavior));
     } else {
-        return steps_unsupported(r, name, "type", type);
+        SG_TRY(steps_plain_pre(r, step, name, type, made, &known));
     }
+    if (!known) return steps_unsupported(r, name, "type", type);
     hf->pre_count++;
     return SG_OK;
 }

@@ -82,6 +82,12 @@ static json_t *write_pre(const sg_hf_pre *step)
         return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", step->individual);
     case SG_HF_METASPACE:
         return write_metaspace(step->pattern, step->prepend, step->split);
+    case SG_HF_WHITESPACE:
+        return json_pack("{s:s}", "type", "Whitespace");
+    case SG_HF_WHITESPACE_SPLIT:
+        return json_pack("{s:s}", "type", "WhitespaceSplit");
+    case SG_HF_FIXED_LENGTH:
+        return json_pack("{s:s, s:I}", "type", "FixedLength", "length", (json_int_t)step->length);
     }
     return NULL;
 }

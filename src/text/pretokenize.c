@@ -1,4 +1,4 @@
-// The pre-tokenizers ByteLevel, Split, Digits, Punctuation and Metaspace. GPT-2's regular expression,
+// The pre-tokenizers: ByteLevel, Split, Metaspace, and those that look at one character at a time. GPT-2's regular expression,
 // which nearly every file uses, is a hand-written scanner; other patterns go to PCRE2.
 #include "text/pretokenize.h"
 
@@ -239,6 +239,38 @@ static sg_status cut_find_class(sg_cutting *c, bool (*is_in)(uint32_t), sg_span 
     return SG_OK;
 }
 
+// Runs of word characters and of other signs are kept; the white space is what matches.
+static sg_status cut_find_white(sg_cutting *c, sg_span span, sg_error *err)
+{
+    size_t begin = span.begin;
+    int open = -1;
+    for (size_t at = span.begin; at < span.end;) {
+        uint32_t code;
+        int length = sg_utf8_decode_valid(c->text + at, &code);
+        int kind = sg_char_is_space(code) ? 0 : sg_char_is_word(code) ? 1 : 2;
+        if (kind != open && at > begin && !cut_add_match(c, begin, at, open == 0))
+            return cut_no_memory(err);
+        if (kind != open) begin = at;
+        open = kind;
+        at += (size_t)length;
+    }
+    return cut_add_match(c, begin, span.end, open == 0) ? SG_OK : cut_no_memory(err);
+}
+
+static sg_status cut_find_pieces(sg_cutting *c, int64_t length, sg_span span, sg_error *err)
+{
+    for (size_t at = span.begin; at < span.end;) {
+        size_t end = at;
+        for (int64_t i = 0; i < length && end < span.end; i++) {
+            uint32_t code;
+            end += (size_t)sg_utf8_decode_valid(c->text + end, &code);
+        }
+        if (!cut_add_match(c, at, end, false)) return cut_no_memory(err);
+        at = end;
+    }
+    return SG_OK;
+}
+
 // ---- what becomes of the matches ------------------------------------------------------------------
 
 // Joins a match to the piece before it (`forward`) unless that is a match too; backward the same from
@@ -317,21 +349,39 @@ static sg_status cut_split(const cut_step *step, sg_matcher *matcher, sg_cutting
 {
     c->match_count = 0;
     sg_hf_behavior behavior = step->hf.behavior;
-    if (step->hf.kind == SG_HF_DIGITS) {
+    sg_status status = SG_OK;
+    switch (step->hf.kind) {
+    case SG_HF_DIGITS:
         behavior = step->hf.individual ? SG_HF_ISOLATED : SG_HF_CONTIGUOUS;
-        SG_TRY(cut_find_class(c, sg_char_is_numeric, span, err));
-    } else if (step->hf.kind == SG_HF_PUNCTUATION) {
-        SG_TRY(cut_find_class(c, sg_char_is_punctuation, span, err));
-    } else if (step->hf.kind == SG_HF_METASPACE) {
+        status = cut_find_class(c, sg_char_is_numeric, span, err);
+        break;
+    case SG_HF_PUNCTUATION:
+        status = cut_find_class(c, sg_char_is_punctuation, span, err);
+        break;
+    case SG_HF_METASPACE:
         behavior = SG_HF_MERGED_WITH_NEXT;
-        SG_TRY(cut_find_literal(c, step->hf.pattern, span, err));
-    } else if (step->gpt2) {
-        SG_TRY(cut_find_gpt2(c, span, err));
-    } else if (matcher != NULL) {
-        SG_TRY(cut_find_regex(c, matcher, span, err));
-    } else {
-        SG_TRY(cut_find_literal(c, step->hf.pattern, span, err));
+        status = cut_find_literal(c, step->hf.pattern, span, err);
+        break;
+    case SG_HF_WHITESPACE:
+        behavior = SG_HF_REMOVED;
+        status = cut_find_white(c, span, err);
+        break;
+    case SG_HF_WHITESPACE_SPLIT:
+        behavior = SG_HF_REMOVED;
+        status = cut_find_class(c, sg_char_is_space, span, err);
+        break;
+    case SG_HF_FIXED_LENGTH:
+        behavior = SG_HF_ISOLATED;
+        status = cut_find_pieces(c, step->hf.length, span, err);
+        break;
+    case SG_HF_SPLIT:
+    case SG_HF_BYTE_LEVEL: // which has a way of its own
+        status = step->gpt2        ? cut_find_gpt2(c, span, err)
+                 : matcher != NULL ? cut_find_regex(c, matcher, span, err)
+                                   : cut_find_literal(c, step->hf.pattern, span, err);
+        break;
     }
+    SG_TRY(status);
     if (step->hf.invert)
         for (size_t i = 0; i < c->match_count; i++)
             c->is_match[i] = !c->is_match[i];
