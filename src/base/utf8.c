@@ -8,6 +8,10 @@
 bool sg_bytes_add(sg_bytes *bytes, const void *data, size_t count)
 {
     if (count > SIZE_MAX - bytes->count - 1) return false;
+    if (bytes->most > 0 && bytes->count + count > bytes->most) {
+        bytes->full = true;
+        return false;
+    }
     // One byte more than needed, so that even an empty buffer that was added to has storage.
     if (!sg_grow((void **)&bytes->data, &bytes->capacity, bytes->count + count + 1, 1))
         return false;

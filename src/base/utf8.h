@@ -10,9 +10,11 @@
 typedef struct sg_bytes {
     char *data;
     size_t count, capacity;
+    size_t most; // how many it may hold; 0: any number
+    bool full;   // more were wanted
 } sg_bytes;
 
-// Appends; false when out of memory, the buffer is then unchanged.
+// Appends; false when out of memory or full, the buffer is then unchanged.
 bool sg_bytes_add(sg_bytes *bytes, const void *data, size_t count);
 
 // Appends text with every `pattern` (not empty; leftmost first, not overlapping) replaced by `content`.

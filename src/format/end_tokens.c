@@ -6,8 +6,6 @@
 
 enum { ends_file_limit = 16 << 20 };
 
-static const int64_t ends_most = (int64_t)1 << 40;
-
 sg_end_tokens sg_end_tokens_one(int64_t id)
 {
     return (sg_end_tokens){.ids = {(int32_t)id}, .count = id >= 0 ? 1 : 0};
@@ -42,8 +40,7 @@ sg_status sg_end_tokens_of_json(const json_t *object, const char *name, const ch
     const size_t count = list ? json_array_size(value) : 1;
     for (size_t i = 0; i < count; i++) {
         const json_t *one = list ? json_array_get(value, i) : value;
-        if (!json_is_integer(one) || json_integer_value(one) < -1 ||
-            json_integer_value(one) > ends_most)
+        if (!json_is_integer(one))
             return sg_fail(err, SG_ERR_FORMAT,
                            "%s: \"%s\": entry %zu is no token id, expected an id or a list of them",
                            name, key, i + 1);
@@ -71,8 +68,8 @@ sg_status sg_end_tokens_of_gguf(const sg_gguf *file, int64_t vocab_size, sg_end_
     static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        int64_t id = -1;
-        SG_TRY(sg_gguf_get_int(file, keys[i], false, -1, ends_most, &id, err));
+        int64_t id;
+        SG_TRY(sg_gguf_get_token(file, keys[i], vocab_size, &id, err));
         SG_TRY(ends_add(ends, id, vocab_size, sg_gguf_name(file), keys[i], err));
     }
     return SG_OK;

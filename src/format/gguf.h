@@ -84,6 +84,10 @@ const sg_gguf_value *sg_gguf_value_find(const sg_gguf *file, const char *key); /
 // integers, so every integer type is taken where one is asked for, and both widths of floats.
 sg_status sg_gguf_get_int(const sg_gguf *file, const char *key, bool required, int64_t low,
                           int64_t high, int64_t *out, sg_error *err);
+// The token that a key names: -1 when it is missing, or no id of a vocabulary of that size (writers put
+// 4294967295 and the like for none).
+sg_status sg_gguf_get_token(const sg_gguf *file, const char *key, int64_t vocab_size, int64_t *id,
+                            sg_error *err);
 sg_status sg_gguf_get_number(const sg_gguf *file, const char *key, bool required, double *out,
                              sg_error *err);
 sg_status sg_gguf_get_bool(const sg_gguf *file, const char *key, bool required, bool *out,

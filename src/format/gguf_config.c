@@ -91,14 +91,6 @@ static sg_status gguf_number(const gguf_reading *r, const char *key, double *out
     return gguf_number_of(r, key, false, out);
 }
 
-static sg_status gguf_token(const gguf_reading *r, const char *key, int64_t *out)
-{
-    *out = -1;
-    SG_TRY(sg_gguf_get_int(r->file, key, false, -1, gguf_most, out, r->err));
-    if (*out >= r->c->vocab_size) *out = -1;
-    return SG_OK;
-}
-
 static sg_status gguf_refuse(const gguf_reading *r, const char *key, double found,
                              const char *expected)
 {
@@ -299,9 +291,12 @@ static sg_status gguf_read(const gguf_reading *r)
     SG_TRY(gguf_number_of(
         r, gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", true,
         &c->rms_norm_eps));
-    SG_TRY(gguf_token(r, "tokenizer.ggml.bos_token_id", &c->bos_token_id));
-    SG_TRY(gguf_token(r, "tokenizer.ggml.eos_token_id", &c->eos_token_id));
-    SG_TRY(gguf_token(r, "tokenizer.ggml.padding_token_id", &c->pad_token_id));
+    SG_TRY(sg_gguf_get_token(r->file, "tokenizer.ggml.bos_token_id", c->vocab_size,
+                             &c->bos_token_id, r->err));
+    SG_TRY(sg_gguf_get_token(r->file, "tokenizer.ggml.eos_token_id", c->vocab_size,
+                             &c->eos_token_id, r->err));
+    SG_TRY(sg_gguf_get_token(r->file, "tokenizer.ggml.padding_token_id", c->vocab_size,
+                             &c->pad_token_id, r->err));
     c->untied_classifier = sg_gguf_find(r->file, "output.weight") != NULL;
     // Biases are there where their tensors are.
     c->attention_bias =

@@ -120,6 +120,19 @@ sg_status sg_gguf_get_int(const sg_gguf *g, const char *key, bool required, int6
     return SG_OK;
 }
 
+sg_status sg_gguf_get_token(const sg_gguf *g, const char *key, int64_t vocab_size, int64_t *id,
+                            sg_error *err)
+{
+    const sg_gguf_value *value;
+    *id = -1;
+    SG_TRY(values_find(g, key, false, &value, err));
+    if (value == NULL) return SG_OK;
+    if (value->is_array || !values_is_integer(value->type))
+        return values_mismatch(g, value, "an integer", err);
+    if (!values_integer(value, 0, id) || *id < 0 || *id >= vocab_size) *id = -1;
+    return SG_OK;
+}
+
 sg_status sg_gguf_get_number(const sg_gguf *g, const char *key, bool required, double *out,
                              sg_error *err)
 {

@@ -98,15 +98,17 @@ size_t sg_decode_steps_plain(const sg_hf_tokenizer *hf)
 bool sg_decode_plain(const sg_hf_tokenizer *hf, const char *token, size_t bytes, sg_bytes *out)
 {
     sg_bytes buffers[2] = {{0}, {0}};
-    size_t steps = sg_decode_steps_plain(hf);
+    size_t steps = sg_decode_steps_plain(hf), most = sg_bytes_limit(bytes);
     bool fine = true;
     for (size_t i = 0; i < steps && fine; i++) {
         sg_bytes *made = &buffers[i % 2];
         made->count = 0;
+        made->most = most;
         fine = sg_bytes_add(made, "", 0) && decode_alone(&hf->decoders[i], token, bytes, made);
         token = made->data;
         bytes = made->count;
     }
+    out->full = buffers[0].full || buffers[1].full;
     fine = fine && sg_bytes_add(out, token, bytes);
     sg_free(buffers[0].data);
     sg_free(buffers[1].data);
@@ -220,10 +222,12 @@ static bool decode_through(sg_decoding *d, size_t at, const char *text, size_t b
     }
     s->begun = true;
     s->made.count = 0;
+    s->made.most = sg_bytes_limit(bytes);
     if (!sg_bytes_add(&s->made, "", 0)) return false;
     bool fine = step->kind == SG_HF_DECODE_METASPACE
                     ? decode_metaspace(step, first, text, bytes, &s->made)
                     : decode_alone(step, text, bytes, &s->made);
+    if (s->made.full) d->out->full = true;
     return fine && decode_through(d, at + 1, s->made.data, s->made.count);
 }
 

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "format/gguf.h"
 #include "text/vocab.h"
+#include "text/word_cuts.h"
 
 typedef struct gguf_reader {
     const sg_gguf *file;
@@ -61,14 +62,14 @@ static sg_status gguf_types(gguf_reader *r)
 
 static sg_status gguf_role(gguf_reader *r, const char *key, int32_t *out)
 {
-    int64_t id = -1;
-    SG_TRY(sg_gguf_get_int(r->file, key, false, 0, INT32_MAX, &id, r->err));
+    int64_t id;
+    SG_TRY(sg_gguf_get_token(r->file, key, (int64_t)r->vocab.count, &id, r->err));
     *out = (int32_t)id;
     return SG_OK;
 }
 
 // What a file does not say is as llama.cpp has it: with scores a text gets a space and a begin token,
-// with merges the words of llama-bpe do.
+// with merges the words of some names do.
 static sg_status gguf_roles(gguf_reader *r)
 {
     sg_vocab *v = &r->vocab;
@@ -82,7 +83,7 @@ static sg_status gguf_roles(gguf_reader *r)
     if (scores && v->eos < 0) v->eos = 2;
     if (scores && v->unk < 0) v->unk = 0;
     v->add_space_prefix = scores;
-    v->add_bos = v->bos >= 0 && (scores || (v->pre != NULL && strcmp(v->pre, "llama-bpe") == 0));
+    v->add_bos = v->bos >= 0 && (scores || sg_words_begin(v->pre));
     SG_TRY(sg_gguf_get_bool(r->file, "tokenizer.ggml.add_space_prefix", false, &v->add_space_prefix,
                             r->err));
     SG_TRY(sg_gguf_get_bool(r->file, "tokenizer.ggml.add_bos_token", false, &v->add_bos, r->err));

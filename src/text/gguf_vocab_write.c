@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "text/tokenizer.h"
 #include "text/vocab.h"
+#include "text/word_cuts.h"
 
 static const char vocabw_mark[] = "\u2581"; // how the kind "llama" spells a space
 
@@ -106,7 +107,7 @@ static sg_status vocabw_gpt2(vocabw *w, const sg_config *config)
         if (hf->normalizers[i].kind != SG_HF_NFC)
             return vocabw_refuse(w, "normalizer", "none, or NFC");
     w->vocab.model = "gpt2";
-    w->vocab.pre = sg_vocab_pre_of(hf);
+    w->vocab.pre = sg_words_name(hf);
     if (w->vocab.pre == NULL)
         return vocabw_refuse(w, "pre_tokenizer",
                              "the words of GPT-2, SmolLM, Llama 3 or Qwen2, without a space in "

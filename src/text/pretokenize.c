@@ -403,9 +403,9 @@ static bool cut_put_metaspace(const cut_step *step, const char *text, size_t byt
 
 // Rebuilds the text word by word: with a space in front of every one that has none, or with bytes
 // spelled in the byte alphabet, or back, or with marks for spaces.
-static bool cut_rewrite(sg_cutting *c, const cut_step *step, cut_rewriting how)
+static sg_status cut_rewrite(sg_cutting *c, const cut_step *step, cut_rewriting how, sg_error *err)
 {
-    sg_bytes made = {0};
+    sg_bytes made = {.most = sg_bytes_limit(c->given)};
     bool fine = true, whole;
     c->leads = c->leads && c->count > 0 && c->words[0].begin == 0;
     for (size_t i = 0; i < c->count && fine; i++) {
@@ -425,12 +425,16 @@ static bool cut_rewrite(sg_cutting *c, const cut_step *step, cut_rewriting how)
     }
     if (!fine) {
         sg_free(made.data);
-        return false;
+        return made.full ? sg_fail(err, SG_ERR_UNSUPPORTED,
+                                   "pre_tokenizer: found steps that make more than %zu bytes of a "
+                                   "text of %zu, which is not supported",
+                                   made.most, c->given)
+                         : cut_no_memory(err);
     }
     sg_free(c->rewritten.data);
     c->rewritten = made;
     c->text = made.data;
-    return true;
+    return SG_OK;
 }
 
 // Makes the words the pieces of the next step, in c->other; returns their number.
@@ -448,8 +452,7 @@ static size_t cut_next(sg_cutting *c)
 
 static sg_status cut_byte_level(const cut_step *step, sg_cutting *c, sg_error *err)
 {
-    if (step->hf.add_prefix_space && !cut_rewrite(c, step, CUT_ADD_SPACE))
-        return cut_no_memory(err);
+    if (step->hf.add_prefix_space) SG_TRY(cut_rewrite(c, step, CUT_ADD_SPACE, err));
     if (!step->hf.use_regex) return SG_OK;
     size_t count = cut_next(c);
     for (size_t i = 0; i < count; i++) {
@@ -468,6 +471,7 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
     c->text = text;
     c->count = c->removed = 0;
     c->leads = leads;
+    c->given = bytes;
     c->steps = sg_pattern_steps(bytes);
     bool spelled = false;
     if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);
@@ -477,17 +481,16 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
             SG_TRY(cut_byte_level(step, c, err));
             // What comes behind sees the spelling of the bytes.
             spelled = s + 1 < cutter->count;
-            if (spelled && !cut_rewrite(c, step, CUT_SPELL)) return cut_no_memory(err);
+            if (spelled) SG_TRY(cut_rewrite(c, step, CUT_SPELL, err));
             continue;
         }
         if (step->hf.kind == SG_HF_METASPACE) {
-            if (!cut_rewrite(c, step, CUT_METASPACE)) return cut_no_memory(err);
+            SG_TRY(cut_rewrite(c, step, CUT_METASPACE, err));
             if (!step->hf.split) continue;
         }
         size_t count = cut_next(c);
         for (size_t i = 0; i < count; i++)
             SG_TRY(cut_split(step, c->matchers[s], c, c->other[i], err));
     }
-    if (spelled && !cut_rewrite(c, NULL, CUT_UNSPELL)) return cut_no_memory(err);
-    return SG_OK;
+    return spelled ? cut_rewrite(c, NULL, CUT_UNSPELL, err) : SG_OK;
 }

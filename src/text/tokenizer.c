@@ -14,6 +14,15 @@ static sg_status tokenizer_no_memory(const char *name, sg_error *err)
     return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
 }
 
+static sg_status tokenizer_too_much(const char *name, const char *steps, sg_hf_string of,
+                                    sg_error *err)
+{
+    return sg_fail(err, SG_ERR_UNSUPPORTED,
+                   "%s: \"%s\": found steps that make more than 16 bytes of one (of the token "
+                   "\"%.60s\"), which is not supported",
+                   name, steps, of.text);
+}
+
 static sg_status tokenizer_build_ids(sg_tokenizer *t, const char *name, sg_error *err)
 {
     const sg_hf_tokenizer *hf = t->hf;
@@ -32,14 +41,28 @@ static sg_status tokenizer_build_ids(sg_tokenizer *t, const char *name, sg_error
         t->texts[hf->added[i].id] = hf->added[i].content;
         t->added[hf->added[i].id] = &hf->added[i];
     }
+    size_t all = 0;
+    for (size_t id = 0; id < size; id++)
+        all += t->texts[id].bytes;
+    t->plain.most = sg_bytes_limit(all);
     for (size_t id = 0; id < size; id++) {
         t->plain_at[id] = t->plain.count;
         if (!sg_decode_plain(hf, t->texts[id].text, t->texts[id].bytes, &t->plain))
-            return tokenizer_no_memory(name, err);
+            return t->plain.full ? tokenizer_too_much(name, "decoder", t->texts[id], err)
+                                 : tokenizer_no_memory(name, err);
         sg_token_map_put(&t->ids, t->texts[id].text, t->texts[id].bytes, (int32_t)id);
     }
     t->plain_at[size] = t->plain.count;
     return SG_OK;
+}
+
+// The most bytes that added tokens may have after normalisation.
+static size_t tokenizer_set_limit(const sg_hf_tokenizer *hf)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < hf->added_count; i++)
+        all += hf->added[i].content.bytes;
+    return sg_bytes_limit(all);
 }
 
 // Builds the set of added tokens whose flag `normalized` is `normalized`.
@@ -49,7 +72,7 @@ static sg_status tokenizer_build_set(sg_tokenizer *t, bool normalized, const cha
     const sg_hf_tokenizer *hf = t->hf;
     const sg_hf_added **tokens = sg_alloc_zero(hf->added_count + 1, sizeof *tokens);
     sg_hf_string *contents = sg_alloc_zero(hf->added_count + 1, sizeof *contents);
-    sg_bytes buffers[2] = {{0}, {0}}, all = {0};
+    sg_bytes buffers[2] = {{0}, {0}}, all = {.most = tokenizer_set_limit(hf)};
     sg_status status = SG_OK;
     if (tokens == NULL || contents == NULL) status = tokenizer_no_memory(name, err);
     size_t count = 0, at = 0;
@@ -68,7 +91,8 @@ static sg_status tokenizer_build_set(sg_tokenizer *t, bool normalized, const cha
                                  "normalisation",
                                  name, token->content.text);
             if (status == SG_OK && !sg_bytes_add(&all, content.text, content.bytes))
-                status = tokenizer_no_memory(name, err);
+                status = all.full ? tokenizer_too_much(name, "normalizer", token->content, err)
+                                  : tokenizer_no_memory(name, err);
             tokens[count] = token;
             contents[count++].bytes = content.bytes;
         }

@@ -10,6 +10,14 @@ sg_decode_options sg_decode_options_default(void)
     return (sg_decode_options){.skip_special = true, .raw = false};
 }
 
+static sg_status decode_failed(const sg_bytes *out, sg_error *err)
+{
+    if (!out->full) return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
+    return sg_fail(
+        err, SG_ERR_UNSUPPORTED,
+        "decoder: found steps that make more than 16 bytes of one, which is not supported");
+}
+
 // Hands one more token to the steps. Without a decoder the library joins spellings with spaces.
 static sg_status decode_one(const sg_tokenizer *t, int32_t id, bool skip_special, bool *first,
                             sg_decoding *steps, sg_error *err)
@@ -23,7 +31,7 @@ static sg_status decode_one(const sg_tokenizer *t, int32_t id, bool skip_special
     size_t begin = t->plain_at[id], end = t->plain_at[id + 1];
     if ((space && !sg_decoding_push(steps, " ", 1)) ||
         !sg_decoding_push(steps, t->plain.data + begin, end - begin))
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
+        return decode_failed(steps->out, err);
     return SG_OK;
 }
 
@@ -37,6 +45,10 @@ sg_status sg_tokenizer_decode(const sg_tokenizer *t, const int32_t *ids, size_t 
     if (options == NULL) options = &plain;
     sg_bytes out = {0}, repaired = {0};
     bool first = true;
+    size_t all = 0;
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] >= 0 && ids[i] < t->size) all += t->plain_at[ids[i] + 1] - t->plain_at[ids[i]];
+    out.most = sg_bytes_limit(all + count); // with a space for each
     sg_decoding steps;
     bool fine = sg_decoding_open(&steps, t->hf, options->raw, &out);
     sg_status status = SG_OK;
@@ -50,8 +62,7 @@ sg_status sg_tokenizer_decode(const sg_tokenizer *t, const int32_t *ids, size_t 
         sg_free(out.data);
         out = repaired;
     }
-    if (status == SG_OK && !fine)
-        status = sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
+    if (status == SG_OK && !fine) status = decode_failed(&out, err);
     if (status != SG_OK) {
         sg_free(out.data);
         return status;
@@ -141,8 +152,7 @@ sg_status sg_decoder_follow(sg_decoder *d, const int32_t *ids, size_t count, sg_
     size_t bytes;
     for (size_t i = 0; i < count; i++)
         SG_TRY(sg_decoder_push(d, ids[i], &text, &bytes, err));
-    if (!sg_decoding_border(&d->steps))
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
+    if (!sg_decoding_border(&d->steps)) return decode_failed(&d->pending, err);
     size_t ready = decode_ready(d->pending.data, d->pending.count);
     return ready == 0 ? SG_OK : decode_hand_out(d, ready, &text, &bytes, err);
 }
@@ -152,8 +162,7 @@ sg_status sg_decoder_finish(sg_decoder *d, const char **text, size_t *bytes, sg_
     *text = "";
     *bytes = 0;
     d->first = true;
-    if (!sg_decoding_finish(&d->steps))
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory while decoding");
+    if (!sg_decoding_finish(&d->steps)) return decode_failed(&d->pending, err);
     if (d->pending.count == 0) return SG_OK;
     return decode_hand_out(d, d->pending.count, text, bytes, err);
 }

@@ -99,8 +99,14 @@ sg_status sg_normalize_steps(const sg_hf_tokenizer *hf, sg_bytes buffers[2], con
         if (encode_nothing_to_do(step, out->text, out->bytes)) continue;
         sg_bytes *buffer = &buffers[next];
         buffer->count = 0;
+        buffer->most = sg_bytes_limit(bytes);
+        buffer->full = false;
         if (!encode_normalize_step(step, out->text, out->bytes, buffer))
-            return encode_no_memory(err);
+            return buffer->full ? sg_fail(err, SG_ERR_UNSUPPORTED,
+                                          "normalizer: found steps that make more than %zu bytes "
+                                          "of a text of %zu, which is not supported",
+                                          buffer->most, bytes)
+                                : encode_no_memory(err);
         *out = (sg_hf_string){buffer->data, buffer->count};
         next = 1 - next;
     }

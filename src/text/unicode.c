@@ -3,6 +3,12 @@
 
 #include "text/unicode_tables.h"
 
+size_t sg_bytes_limit(size_t bytes)
+{
+    const size_t slack = (size_t)1 << 20;
+    return bytes > (SIZE_MAX - slack) / 16 ? SIZE_MAX : 16 * bytes + slack;
+}
+
 int sg_char_class(uint32_t code)
 {
     if (code > 0x10FFFF) return SG_CLASS_OTHER;

@@ -5,6 +5,11 @@
 
 #include "base/utf8.h"
 
+// What the steps of a tokenizer may make of so many bytes. The most that normalisation forms make of a
+// character is 11 times its bytes, and of a space a mark of three: 16 times is more than any honest
+// tokenizer wants, and the rest is for texts of a few letters.
+size_t sg_bytes_limit(size_t bytes);
+
 // ---- character classes ------------------------------------------------------------------------
 
 enum { SG_CLASS_OTHER = 0, SG_CLASS_LETTER = 1, SG_CLASS_NUMBER = 2, SG_CLASS_SPACE = 3 };

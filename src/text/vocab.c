@@ -7,8 +7,9 @@
 #include "base/alloc.h"
 #include "text/bpe.h"
 #include "text/tokenizer.h"
+#include "text/word_cuts.h"
 
-enum { vocab_steps = 8 };
+enum { vocab_steps = SG_WORDS_STEPS };
 
 typedef struct vocab_reader {
     const sg_vocab *vocab;
@@ -149,87 +150,28 @@ static sg_status vocab_llama(vocab_reader *r)
 
 // ---- byte-level -------------------------------------------------------------------------------
 
-#define VOCAB_LETTERS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-#define VOCAB_REST    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define VOCAB_ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
-
-// How words are cut, by the name that GGUF has for it (the names and what they mean are llama.cpp's).
-static const struct {
-    const char *name;
-    const char *splits[4]; // regular expressions, one after the other, each match a word
-    bool digits;           // every digit alone, before GPT-2's words
-    bool gpt2;             // GPT-2's words
-    bool whole_words;      // a word that is a token is that token, whatever the merges say
-} vocab_cuts[] = {
-    {.name = "default",
-     .splits = {"[\\p{P}\\$\\+<=>\\^~\\|]+",
-                "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)",
-                "\\p{N}+", "[0-9][0-9][0-9]"}},
-    {.name = "gpt-2", .gpt2 = true},
-    {.name = "smollm", .digits = true, .gpt2 = true},
-    {.name = "llama-bpe",
-     .splits = {VOCAB_ENDINGS VOCAB_LETTERS "|\\p{N}{1,3}|" VOCAB_REST},
-     .whole_words = true},
-    {.name = "qwen2", .splits = {VOCAB_ENDINGS VOCAB_LETTERS "|\\p{N}|" VOCAB_REST}},
-};
-
-enum { vocab_cut_count = sizeof vocab_cuts / sizeof *vocab_cuts };
-
-// The steps of a way; returns their number.
-static size_t vocab_cut_steps(size_t way, sg_hf_pre pre[vocab_steps])
-{
-    size_t n = 0;
-    for (int i = 0; i < 4 && vocab_cuts[way].splits[i] != NULL; i++)
-        pre[n++] =
-            (sg_hf_pre){.kind = SG_HF_SPLIT,
-                        .pattern = {vocab_cuts[way].splits[i], strlen(vocab_cuts[way].splits[i])},
-                        .is_regex = true,
-                        .behavior = SG_HF_ISOLATED};
-    if (vocab_cuts[way].digits) pre[n++] = (sg_hf_pre){.kind = SG_HF_DIGITS, .individual = true};
-    pre[n++] = (sg_hf_pre){
-        .kind = SG_HF_BYTE_LEVEL, .use_regex = vocab_cuts[way].gpt2, .trim_offsets = true};
-    return n;
-}
-
 static sg_status vocab_cut(vocab_reader *r)
 {
     sg_hf_tokenizer *hf = r->hf;
     const char *pre = r->vocab->pre == NULL ? "default" : r->vocab->pre;
-    size_t k = 0;
-    while (k < vocab_cut_count && strcmp(vocab_cuts[k].name, pre) != 0)
-        k++;
-    if (k == vocab_cut_count)
-        return sg_fail(r->err, SG_ERR_UNSUPPORTED,
-                       "%s: way to cut words: found \"%.60s\", expected default, gpt-2, smollm, "
-                       "llama-bpe or qwen2",
-                       r->name, pre);
-    hf->pre_count = vocab_cut_steps(k, hf->pre);
-    hf->ignore_merges = vocab_cuts[k].whole_words;
-    return SG_OK;
+    sg_bytes known = {0};
+    hf->pre_count = sg_words_steps(pre, hf->pre, &hf->ignore_merges);
+    if (hf->pre_count > 0) return SG_OK;
+    if (!sg_words_names(&known)) return vocab_no_memory(r);
+    sg_status status = sg_fail(r->err, SG_ERR_UNSUPPORTED,
+                               "%.300s: way to cut words: found \"%.60s\", expected one of: %.*s",
+                               r->name, pre, (int)known.count, known.data);
+    sg_free(known.data);
+    return status;
 }
 
-static bool vocab_same_step(const sg_hf_pre *a, const sg_hf_pre *b)
+// A first line of merges.txt that a converter left in: no merge, for its halves are no tokens.
+static bool vocab_is_version(const vocab_reader *r, sg_hf_string merge)
 {
-    if (a->kind != b->kind) return false;
-    if (a->kind == SG_HF_BYTE_LEVEL)
-        return a->use_regex == b->use_regex && a->add_prefix_space == b->add_prefix_space;
-    if (a->kind == SG_HF_DIGITS) return a->individual == b->individual;
-    return a->kind == SG_HF_SPLIT && a->is_regex == b->is_regex && a->invert == b->invert &&
-           a->behavior == b->behavior && a->pattern.bytes == b->pattern.bytes &&
-           memcmp(a->pattern.text, b->pattern.text, a->pattern.bytes) == 0;
-}
-
-const char *sg_vocab_pre_of(const sg_hf_tokenizer *hf)
-{
-    for (size_t k = 0; k < vocab_cut_count; k++) {
-        sg_hf_pre steps[vocab_steps];
-        const size_t n = vocab_cut_steps(k, steps);
-        bool same = n == hf->pre_count && hf->ignore_merges == vocab_cuts[k].whole_words;
-        for (size_t i = 0; i < n && same; i++)
-            same = vocab_same_step(&steps[i], &hf->pre[i]);
-        if (same) return vocab_cuts[k].name;
-    }
-    return NULL;
+    static const char begin[] = "#version:";
+    const size_t bytes = sizeof begin - 1;
+    return merge.bytes > bytes && memcmp(merge.text, begin, bytes) == 0 &&
+           sg_token_map_get(&r->ids, begin, bytes) < 0;
 }
 
 static sg_status vocab_merge(vocab_reader *r, size_t rank, sg_bytes *joined, sg_hf_merge *merge)
@@ -269,9 +211,9 @@ static sg_status vocab_gpt2(vocab_reader *r)
     sg_bytes joined = {0};
     sg_status status = SG_OK;
     for (size_t i = 0; i < v->merge_count && status == SG_OK; i++)
-        status = vocab_merge(r, i, &joined, &hf->merges[i]);
+        if (!vocab_is_version(r, v->merges[i]))
+            status = vocab_merge(r, i, &joined, &hf->merges[hf->merge_count++]);
     sg_free(joined.data);
-    hf->merge_count = v->merge_count;
     return status;
 }
 

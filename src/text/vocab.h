@@ -27,7 +27,7 @@ typedef struct sg_vocab {
     const char *space;     // how tokens spell a space: "\u2581" or " "
     bool add_space_prefix; // a space in front of every stretch of text
     // gpt2: "left right" in order of rank, and the name that GGUF gives to the way words are cut
-    // (tokenizer.ggml.pre): default, gpt-2, llama-bpe, qwen2, smollm. NULL is default.
+    // (tokenizer.ggml.pre), see word_cuts.h. NULL is default.
     const sg_hf_string *merges;
     size_t merge_count;
     const char *pre;
@@ -39,9 +39,6 @@ typedef struct sg_vocab {
 // tokenizer.json unless tokens that merge have the same score.
 sg_status sg_tokenizer_from_vocab(const sg_vocab *vocab, const char *name, sg_tokenizer **tokenizer,
                                   sg_error *err);
-
-// The name of the way in which a byte-level tokenizer cuts words (`pre` above), or NULL.
-const char *sg_vocab_pre_of(const sg_hf_tokenizer *hf);
 
 // A tokenizer.bin of llama2.c (Karpathy 2023): the longest token's length as int32, then for each token
 // its score (float), length (int32) and bytes, little-endian. Ids 0 to 2 are <unk>, <s> and </s>, 3 to
