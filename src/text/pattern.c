@@ -1,18 +1,18 @@
 // Running patterns on PCRE2: compiled once, just-in-time where the build of PCRE2 can, with limits so
-// that no pattern can take for ever. PCRE2 does not tell how much work a match was, so it is found out
-// from both ends: a match may take few steps, and is tried again with more; and it is shown only the
-// text near by (PCRE2_PARTIAL_HARD tells when it asks for what is behind that), and then more of it.
-// Each time the surplus is taken off what the whole text may use.
+// that no pattern can take for ever. PCRE2 counts where a match turns back, not what it reads, so that a
+// pattern may read to the end of a text from each of its letters: the time of a text is limited too.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pattern.h"
 
 #include <pcre2.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 enum {
-    pattern_first_steps = 1000, // of a match, not counted
-    pattern_first_window = 512, // bytes of text, not counted
+    pattern_match_limit = 10 * 1000 * 1000, // as Oniguruma's
+    pattern_call_reads =
+        1 << 26, // bytes that one call may read, if it reads to the end from each letter
     pattern_heap_kib = 64 * 1024,
     pattern_jit_stack_min = 32 * 1024,
     pattern_jit_stack_max = 1024 * 1024
@@ -30,7 +30,6 @@ struct sg_matcher {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack; // NULL without just-in-time compilation
-    size_t window;
 };
 
 static void *pattern_malloc(PCRE2_SIZE bytes, void *starved)
@@ -54,7 +53,8 @@ static sg_status pattern_compile(sg_pattern *pattern, const sg_bytes *text, sg_e
     int code;
     PCRE2_SIZE where;
     // MULTILINE is how Ruby reads ^ and $.
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK;
+    uint32_t options =
+        PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK | PCRE2_USE_OFFSET_LIMIT;
     pattern->code =
         pcre2_compile((PCRE2_SPTR)text->data, text->count, options, &code, &where, context);
     pcre2_compile_context_free(context);
@@ -87,7 +87,7 @@ sg_status sg_pattern_new(const char *text, size_t bytes, sg_pattern **made, sg_e
     // Without just-in-time compilation, which not every system allows, the interpreter gives the same
     // matches, only slower.
     if (status == SG_OK) {
-        (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
+        (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
         if (pattern->starved) status = sg_fail(err, SG_ERR_MEMORY, "out of memory");
     }
     if (status != SG_OK)
@@ -122,7 +122,7 @@ sg_matcher *sg_matcher_new(const sg_pattern *pattern)
         sg_matcher_free(matcher);
         return NULL;
     }
-    matcher->window = pattern_first_window;
+    pcre2_set_match_limit(matcher->context, pattern_match_limit);
     pcre2_set_heap_limit(matcher->context, pattern_heap_kib);
     if (has_jit) pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
     return matcher;
@@ -137,72 +137,50 @@ void sg_matcher_free(sg_matcher *matcher)
     sg_free(matcher);
 }
 
-void sg_matcher_set_window(sg_matcher *matcher, size_t window)
+// A second of the processor, and one for each million bytes: some twenty times what honest patterns
+// want. Looked at now and then only.
+static bool pattern_in_time(const sg_matcher *m, sg_match_budget *budget, size_t reads)
 {
-    matcher->window = window;
+    const double interpreted = m->stack == NULL ? 10 : 1;
+    budget->reads += reads;
+    if (budget->reads < pattern_call_reads) return true;
+    budget->reads = 0;
+    const double now = sg_clock_thread_seconds();
+    if (budget->until == 0) budget->until = now + interpreted * (1 + 1e-6 * (double)budget->bytes);
+    return now <= budget->until;
 }
 
-uint64_t sg_pattern_steps(size_t bytes)
-{
-    return 10 * 1000 * 1000 + 256 * (uint64_t)bytes;
-}
-
-static bool pattern_take(uint64_t *steps, uint64_t taken)
-{
-    bool enough = *steps >= taken;
-    *steps = enough ? *steps - taken : 0;
-    return enough;
-}
-
-// pcre2_match with as many steps as it wants, while there are any.
-static int pattern_match(sg_matcher *m, const char *text, size_t bytes, size_t from,
-                         uint32_t options, uint64_t *steps)
-{
-    for (uint32_t limit = pattern_first_steps;; limit *= 8) {
-        pcre2_set_match_limit(m->context, limit);
-        int result = pcre2_match(m->pattern->code, (PCRE2_SPTR)text, bytes, from,
-                                 options | PCRE2_NO_UTF_CHECK, m->data, m->context);
-        if (result != PCRE2_ERROR_MATCHLIMIT || limit > UINT32_MAX / 8) return result;
-        if (!pattern_take(steps, limit)) return result;
-    }
-}
-
-// Matches on windows of the text until one decides.
+// Only so many matches may begin in one call that it does not last.
 static int pattern_search(sg_matcher *m, const char *text, size_t bytes, size_t from,
-                          uint64_t *steps)
+                          sg_match_budget *budget)
 {
-    const PCRE2_SIZE *found = pcre2_get_ovector_pointer(m->data);
-    size_t window = m->window;
-    while (bytes - from > window) {
-        size_t end = from + window;
-        while (((unsigned char)text[end] & 0xC0) == 0x80)
-            end++;
-        int result = pattern_match(m, text, end, from, PCRE2_PARTIAL_HARD, steps);
-        if (result == PCRE2_ERROR_PARTIAL) {
-            if (!pattern_take(steps, end - from)) return PCRE2_ERROR_MATCHLIMIT;
-            window = found[0] > from ? m->window : window * 4;
-            from = found[0];
-            continue;
-        }
-        // A match of nothing at the end of the window may be another one with what follows.
-        bool none = result == PCRE2_ERROR_NOMATCH || (result >= 0 && found[0] == end);
-        if (!none) return result;
-        from = end;
-        window = m->window;
+    for (;;) {
+        const size_t rest = bytes - from, starts = pattern_call_reads / (rest + 1) + 1;
+        const bool all = starts > rest;
+        pcre2_set_offset_limit(m->context, all ? PCRE2_UNSET : from + starts - 1);
+        int result = pcre2_match(m->pattern->code, (PCRE2_SPTR)text, bytes, from,
+                                 PCRE2_NO_UTF_CHECK, m->data, m->context);
+        if (!pattern_in_time(m, budget, rest)) return PCRE2_ERROR_MATCHLIMIT;
+        if (result != PCRE2_ERROR_NOMATCH || all) return result;
+        for (from += starts; from < bytes && ((unsigned char)text[from] & 0xC0) == 0x80;)
+            from++;
+        if (!pattern_in_time(m, budget, pattern_call_reads)) return PCRE2_ERROR_MATCHLIMIT;
     }
-    return pattern_match(m, text, bytes, from, 0, steps);
 }
 
 sg_status sg_matcher_find(sg_matcher *matcher, const char *text, size_t bytes, size_t from,
-                          uint64_t *steps, bool *found, size_t *begin, size_t *end, sg_error *err)
+                          sg_match_budget *budget, bool *found, size_t *begin, size_t *end,
+                          sg_error *err)
 {
-    int result = pattern_search(matcher, text, bytes, from, steps);
+    int result = pattern_search(matcher, text, bytes, from, budget);
     *found = result >= 0;
     if (result == PCRE2_ERROR_NOMATCH) return SG_OK;
     if (result == PCRE2_ERROR_NOMEMORY) return sg_fail(err, SG_ERR_MEMORY, "out of memory");
     if (result == PCRE2_ERROR_MATCHLIMIT)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
-                       "regular expression: gave up on the text: more than 256 steps for a byte");
+                       "regular expression: gave up on the text: it needs too many steps for its "
+                       "%zu bytes",
+                       budget->bytes);
     if (result < 0) {
         PCRE2_UCHAR message[200] = "";
         pcre2_get_error_message(result, message, sizeof message);

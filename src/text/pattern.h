@@ -19,14 +19,17 @@ void sg_pattern_free(sg_pattern *pattern);
 typedef struct sg_matcher sg_matcher;
 sg_matcher *sg_matcher_new(const sg_pattern *pattern); // NULL when out of memory
 void sg_matcher_free(sg_matcher *matcher);
+// What all matches in a text use up.
+typedef struct sg_match_budget {
+    size_t bytes;   // of the whole text; the rest begins as zeros
+    uint64_t reads; // bytes that may have been read since the clock was last looked at
+    double until;
+} sg_match_budget;
+
 // The leftmost match in text[from..bytes), which must be valid UTF-8: *found tells whether there is
-// one, [*begin, *end) where. *steps is what is left to all matches in a text: what goes beyond the usual
-// is taken off, and SG_ERR_UNSUPPORTED when none are left.
+// one, [*begin, *end) where. SG_ERR_UNSUPPORTED when the pattern needs absurdly many steps on the text.
 sg_status sg_matcher_find(sg_matcher *matcher, const char *text, size_t bytes, size_t from,
-                          uint64_t *steps, bool *found, size_t *begin, size_t *end, sg_error *err);
-// What a text of that many bytes may use.
-uint64_t sg_pattern_steps(size_t bytes);
-// How much text a match is shown at first. It changes no match.
-void sg_matcher_set_window(sg_matcher *matcher, size_t window);
+                          sg_match_budget *budget, bool *found, size_t *begin, size_t *end,
+                          sg_error *err);
 
 #endif

@@ -153,7 +153,7 @@ static void class_add_alone(sg_pattern_reader *r, sg_bytes *to, const class_atom
     sg_bytes lost = {0};
     if (a->kind == CLASS_CATEGORY) class_add_lost(r, &lost, a->category);
     if (lost.count > 0) {
-        sg_pattern_adds(r, to, a->negated ? "(?:[" : "(?:(?![");
+        sg_pattern_adds(r, to, a->negated ? "(?>[" : "(?>(?![");
         sg_pattern_add(r, to, lost.data, lost.count);
         sg_pattern_adds(r, to, a->negated ? "]|[^" : "])[");
     } else {
@@ -458,9 +458,9 @@ sg_status sg_pattern_character(sg_pattern_reader *r)
     } else if (!atom.negated) {
         sg_pattern_word(r, r->out);
     } else {
-        sg_pattern_adds(r, r->out, "(?:(?!");
+        sg_pattern_adds(r, r->out, "(?>(?!");
         sg_pattern_word(r, r->out);
-        sg_pattern_adds(r, r->out, ")(?s:.))");
+        sg_pattern_adds(r, r->out, ")\\p{Any})");
     }
     if (r->fold) sg_pattern_adds(r, r->out, ")");
     return SG_OK;
@@ -468,15 +468,15 @@ sg_status sg_pattern_character(sg_pattern_reader *r)
 
 // ---- [ ] --------------------------------------------------------------------------------------
 
-// Appends the union as one expression, or that of one character outside of it. `before` has the
+// Appends the union as one expression (of one character, so that there is nothing to go back to), or that of one character outside of it. `before` has the
 // assertions of what it is intersected with.
 static void class_add_union(sg_pattern_reader *r, sg_bytes *to, const class_union *u,
                             const sg_bytes *before, bool negated)
 {
     bool simple = u->others.count == 0 && before->count == 0;
-    if (!simple) sg_pattern_adds(r, to, negated ? "(?:(?!" : "(?:");
+    if (!simple) sg_pattern_adds(r, to, negated ? "(?>(?!" : "(?>");
     sg_pattern_add(r, to, before->data, before->count);
-    if (!simple) sg_pattern_adds(r, to, "(?:");
+    if (!simple) sg_pattern_adds(r, to, "(?>");
     size_t skip = u->plain.count == 0 ? 1 : 0; // the first bar
     if (u->plain.count > 0) {
         sg_pattern_adds(r, to, simple && negated ? "[^" : "[");
@@ -485,7 +485,7 @@ static void class_add_union(sg_pattern_reader *r, sg_bytes *to, const class_unio
     }
     if (u->others.count > skip)
         sg_pattern_add(r, to, u->others.data + skip, u->others.count - skip);
-    if (!simple) sg_pattern_adds(r, to, negated ? "))(?s:.))" : "))");
+    if (!simple) sg_pattern_adds(r, to, negated ? "))\\p{Any})" : "))");
 }
 
 // Under (?i brackets hold only what folding leaves alone or PCRE2 folds alike.
@@ -559,6 +559,7 @@ static sg_status class_inside(sg_pattern_reader *r, int depth, class_union *u, s
     if (sg_pattern_ahead(r, "]")) return sg_pattern_refuse(r, "empty class");
     static const sg_bytes none;
     while (r->at < r->bytes) {
+        if (r->no_memory) return sg_fail(r->err, SG_ERR_MEMORY, "out of memory");
         bool both = sg_pattern_ahead(r, "&&");
         if ((both || sg_pattern_ahead(r, "]")) && u->plain.count + u->others.count == 0)
             return sg_pattern_refuse(r, "one side of && is empty");

@@ -43,7 +43,7 @@ static bool pattern_number(sg_pattern_reader *r, size_t *at, unsigned *value)
 static sg_status pattern_interval(sg_pattern_reader *r, bool *taken)
 {
     size_t at = r->at + 1;
-    unsigned low, high;
+    unsigned low, high = 0;
     bool has_low = pattern_number(r, &at, &low), comma = false, has_high = false;
     if (at < r->bytes && r->text[at] == ',') {
         comma = true;
@@ -58,13 +58,22 @@ static sg_status pattern_interval(sg_pattern_reader *r, bool *taken)
     if (low > 1000 || (has_high && high > 1000))
         return sg_pattern_refuse(r, "repeats of more than 1000 are not supported");
     char text[40];
+    // "{1,3}+" repeats the repeat: all counts from the lower one on, where there are no gaps between.
+    bool again = at + 1 < r->bytes && r->text[at + 1] == '+', open = comma && !has_high;
+    if (again && !open && (high == 0 || (low > 1 && high < 2 * low - 1)))
+        return sg_pattern_refuse(r, "repeating this interval is not supported");
+    if (again) {
+        comma = true;
+        has_high = false;
+        at++;
+    }
     if (comma && !has_high)
         snprintf(text, sizeof text, "{%u,}", low);
     else
         snprintf(text, sizeof text, "{%u,%u}", low, high);
     sg_pattern_adds(r, r->out, text);
     r->at = at + 1;
-    // In Ruby syntax "{2}+" repeats the repeat and "{2}?" makes it optional.
+    // In Ruby syntax "{2}?" makes the repeat optional.
     if (sg_pattern_ahead(r, "+") || (sg_pattern_ahead(r, "?") && !comma))
         return sg_pattern_refuse(r, "this modifier of an interval is not supported");
     if (sg_pattern_ahead(r, "?")) {
@@ -192,7 +201,7 @@ static bool pattern_escape(sg_pattern_reader *r)
                    {"\\B", "(?:(?<=(?&w))(?=(?&w))|(?<!(?&w))(?!(?&w)))", false},
                    {"\\R", "(?>\\x0d\\x0a|[\\x0a-\\x0d\\x{85}\\x{2028}\\x{2029}])", true},
                    {"\\N", "[^\\x0a]", true},
-                   {"\\O", "(?s:.)", true}};
+                   {"\\O", "\\p{Any}", true}};
     for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++) {
         if (!sg_pattern_ahead(r, escapes[i].from)) continue;
         r->borders = r->borders || escapes[i].from[1] == 'b' || escapes[i].from[1] == 'B';
@@ -208,7 +217,7 @@ static bool pattern_escape(sg_pattern_reader *r)
 static void pattern_sign(sg_pattern_reader *r, char c)
 {
     if (c == '.' && r->lines)
-        sg_pattern_adds(r, r->out, "(?s:.)");
+        sg_pattern_adds(r, r->out, "\\p{Any}");
     else
         sg_pattern_add(r, r->out, &c, 1);
     r->at++;

@@ -172,7 +172,7 @@ static sg_status cut_find_regex(sg_cutting *c, sg_matcher *matcher, sg_span span
     while (from <= bytes) {
         bool found;
         size_t begin = 0, end = 0;
-        SG_TRY(sg_matcher_find(matcher, text, bytes, from, &c->steps, &found, &begin, &end, err));
+        SG_TRY(sg_matcher_find(matcher, text, bytes, from, &c->budget, &found, &begin, &end, err));
         if (!found) break;
         if (begin == end && end == last_end) {
             // An empty match right behind a match does not count: go on one character further.
@@ -472,7 +472,7 @@ sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *c, const char *text
     c->count = c->removed = 0;
     c->leads = leads;
     c->given = bytes;
-    c->steps = sg_pattern_steps(bytes);
+    c->budget = (sg_match_budget){.bytes = bytes};
     bool spelled = false;
     if (!cut_add_word(c, 0, bytes)) return cut_no_memory(err);
     for (size_t s = 0; s < cutter->count; s++) {

@@ -33,9 +33,9 @@ typedef struct sg_cutting {
     bool *is_match;
     size_t match_count, match_capacity, flag_capacity;
     sg_bytes rewritten;
-    size_t given;   // bytes of the text before it was rewritten
-    uint64_t steps; // what matches in the text may still use
-    bool leads;     // whether words[0], if it begins at 0, does so at the beginning of all text
+    size_t given; // bytes of the text before it was rewritten
+    sg_match_budget budget;
+    bool leads; // whether words[0], if it begins at 0, does so at the beginning of all text
     sg_matcher **matchers; // (steps), NULL where a step needs none
     size_t matcher_count;
 } sg_cutting;
