@@ -222,7 +222,7 @@ static bool decode_through(sg_decoding *d, size_t at, const char *text, size_t b
     }
     s->begun = true;
     s->made.count = 0;
-    s->made.most = sg_bytes_limit(bytes);
+    s->made.most = d->most;
     if (!sg_bytes_add(&s->made, "", 0)) return false;
     bool fine = step->kind == SG_HF_DECODE_METASPACE
                     ? decode_metaspace(step, first, text, bytes, &s->made)
@@ -231,13 +231,23 @@ static bool decode_through(sg_decoding *d, size_t at, const char *text, size_t b
     return fine && decode_through(d, at + 1, s->made.data, s->made.count);
 }
 
+// What may come of so many bytes and of those that runs hold back.
+static void decode_allow(sg_decoding *d, size_t bytes)
+{
+    for (size_t i = 0; i < d->count; i++)
+        bytes += d->states[i].run.count;
+    d->most = sg_bytes_limit(bytes);
+}
+
 bool sg_decoding_push(sg_decoding *d, const char *text, size_t bytes)
 {
+    decode_allow(d, bytes);
     return decode_through(d, 0, text, bytes);
 }
 
 bool sg_decoding_border(sg_decoding *d)
 {
+    decode_allow(d, 0);
     for (size_t i = 0; i < d->count; i++) {
         struct sg_decode_state *s = &d->states[i];
         size_t whole = sg_utf8_valid_prefix(s->run.data, s->run.count);
@@ -254,6 +264,7 @@ bool sg_decoding_border(sg_decoding *d)
 
 bool sg_decoding_finish(sg_decoding *d)
 {
+    decode_allow(d, 0);
     for (size_t i = 0; i < d->count; i++) {
         struct sg_decode_state *s = &d->states[i];
         if (!decode_end_run(d, i)) return false;

@@ -18,6 +18,7 @@ typedef struct sg_decoding {
     const sg_hf_decoder *steps;
     struct sg_decode_state *states; // (count)
     size_t count;
+    size_t most;   // bytes that may come of what is on its way
     bool raw;      // bytes come out as they are, not mended
     sg_bytes *out; // where the text goes
 } sg_decoding;

@@ -15,7 +15,9 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "sgatlin.h"
+#include "text/pretokenize.h"
 #include "text/vocab.h"
+#include "text/word_cuts.h"
 
 enum { most_tokens = 1024, most_symbols = 256 };
 
@@ -309,6 +311,8 @@ static void test_refused(void **state)
     }
     bytes.merge_count = 0;
     bytes.pre = "unheard-of", check_refused(&bytes, unsupported, "unheard-of");
+    check_refused(&bytes, unsupported, "qwen2, deepseek-r1-qwen");
+    check_refused(&bytes, unsupported, "exaone-moe"); // the last of the list
 }
 
 // ---- byte-level -------------------------------------------------------------------------------
@@ -415,12 +419,10 @@ static void check_same(const sg_tokenizer *a, const sg_tokenizer *b)
 static void test_byte_level(void **state)
 {
     (void)state;
-    static const char *const cases[][2] = {{"llama3", "llama-bpe"},
-                                           {"qwen2", "qwen2"},
-                                           {"smollm", "smollm"},
-                                           {"falcon", "gpt-2"},
-                                           {"falcon", "default"}};
-    for (size_t i = 0; i < 5; i++) {
+    static const char *const cases[][2] = {{"llama3", "llama-v3"}, {"qwen2", "qwen2"},
+                                           {"smollm", "smollm"},   {"falcon", "gpt-2"},
+                                           {"falcon", "default"},  {"deepseek3", "deepseek-v3"}};
+    for (size_t i = 0; i < 6; i++) {
         json_t *root = load_golden(cases[i][0]);
         // No golden file has GPT-2's plain words or the default's four cuts: spell them out.
         json_t *pre = NULL;
@@ -455,6 +457,102 @@ static void test_byte_level(void **state)
         free(json);
         json_decref(root);
     }
+}
+
+// Names that mean the same, and the expressions of other files that have names.
+static void test_word_cuts(void **state)
+{
+    (void)state;
+    static const char *const same[][2] = {{"olmo", "gpt-2"},
+                                          {"phi-2", "gpt-2"},
+                                          {"jina-v2-de", "gpt-2"},
+                                          {"mpt", "gpt-2"},
+                                          {"starcoder", "smollm"},
+                                          {"command-r", "smollm"},
+                                          {"llama3", "llama-bpe"},
+                                          {"llama-v3", "llama-bpe"},
+                                          {"pixtral", "llama-bpe"},
+                                          {"lfm2", "llama-bpe"},
+                                          {"falcon-h1", "llama-bpe"},
+                                          {"deepseek-r1-qwen", "qwen2"},
+                                          {"stablelm2", "qwen2"},
+                                          {"hunyuan", "qwen2"},
+                                          {"megrez", "qwen2"},
+                                          {"llama4", "gpt-4o"},
+                                          {"hunyuan-dense", "deepseek-v3"}};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        sg_hf_pre a[SG_WORDS_STEPS], b[SG_WORDS_STEPS];
+        bool whole_a, whole_b;
+        size_t n = sg_words_steps(same[i][0], a, &whole_a);
+        assert_true(n > 0 && n == sg_words_steps(same[i][1], b, &whole_b));
+        assert_int_equal(whole_a, whole_b);
+        for (size_t k = 0; k < n; k++) {
+            assert_ptr_equal(a[k].pattern.text, b[k].pattern.text);
+            assert_true(a[k].kind == b[k].kind && a[k].use_regex == b[k].use_regex);
+        }
+        assert_int_equal(sg_words_begin(same[i][0]), sg_words_begin(same[i][1]));
+    }
+    static const char *const begin[] = {"llama-bpe", "llama-v3", "tekken", "chameleon"};
+    static const char *const none[] = {"dbrx", "qwen2", "gpt-2", "default", "unheard-of"};
+    for (size_t i = 0; i < 4; i++)
+        assert_true(sg_words_begin(begin[i]));
+    for (size_t i = 0; i < 5; i++)
+        assert_false(sg_words_begin(none[i]));
+    assert_false(sg_words_begin(NULL));
+    // What files say otherwise, and what only looks alike.
+    static const char *const files[][2] = {{"llama3", "llama-bpe"}, {"qwen2", "qwen2"},
+                                           {"smollm", "smollm"},    {"deepseek3", "deepseek-v3"},
+                                           {"o200k", "gpt-4o"},     {"nfkc", NULL},
+                                           {"falcon", NULL},        {"bloom", NULL}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        json_t *root = load_golden(files[i][0]);
+        char *json = json_dumps(root, 0);
+        sg_hf_tokenizer *hf;
+        assert_int_equal(sg_hf_tokenizer_parse(json, strlen(json), "test", &hf, NULL), SG_OK);
+        const char *name = sg_words_name(hf);
+        if ((name == NULL) != (files[i][1] == NULL) ||
+            (name != NULL && strcmp(name, files[i][1]) != 0))
+            fail_msg("%s: found %s", files[i][0], name == NULL ? "none" : name);
+        sg_hf_tokenizer_free(hf);
+        free(json);
+        json_decref(root);
+    }
+}
+
+// Every name of the table can be cut with, and a wrong one is refused with all of them.
+static void test_every_cut(void **state)
+{
+    (void)state;
+    sg_bytes names = {0};
+    assert_true(sg_words_names(&names) && sg_bytes_add(&names, "", 1));
+    size_t count = 0;
+    for (char *name = strtok(names.data, ", "); name != NULL; name = strtok(NULL, ", ")) {
+        sg_hf_pre steps[SG_WORDS_STEPS];
+        bool whole;
+        sg_cutter *cutter;
+        sg_cutting c;
+        sg_error err;
+        size_t n = sg_words_steps(name, steps, &whole);
+        assert_true(n > 0 && n <= SG_WORDS_STEPS);
+        if (sg_cutter_new(steps, n, name, &cutter, &err) != SG_OK) fail_msg("%s", err.message);
+        assert_int_equal(sg_cutting_open(cutter, &c, NULL), SG_OK);
+        size_t words = 0;
+        for (size_t i = 0; i < sizeof nasty / sizeof *nasty; i++) {
+            assert_int_equal(sg_cutter_run(cutter, &c, nasty[i], strlen(nasty[i]), true, NULL),
+                             SG_OK);
+            size_t at = 0; // all of the text is in some word
+            for (size_t w = 0; w < c.count; w++, at = c.words[w - 1].end)
+                assert_int_equal(c.words[w].begin, at);
+            assert_int_equal(at, strlen(nasty[i]));
+            words += c.count;
+        }
+        assert_true(words > 10);
+        sg_cutting_close(&c);
+        sg_cutter_free(cutter);
+        count++;
+    }
+    assert_true(count > 75);
+    sg_free(names.data);
 }
 
 // ---- GGUF -------------------------------------------------------------------------------------
@@ -539,6 +637,24 @@ static void test_gguf(void **state)
     check_same(ours, theirs);
     sg_tokenizer_free(ours);
     sg_tokenizer_free(theirs);
+    // Ids that are no tokens are none, and a version line is no merge.
+    sg_hf_string *more = calloc(v.merge_count + 1, sizeof *more);
+    more[0] = (sg_hf_string){"#version: 0.2", 13};
+    memcpy(more + 1, v.merges, v.merge_count * sizeof *more);
+    sg_vocab odd = v;
+    odd.merges = more;
+    odd.merge_count++;
+    odd.bos = -1; // written as 4294967295
+    odd.eos = (int32_t)v.count;
+    if (through_gguf(&odd, false, 0, &theirs, &err) != SG_OK) fail_msg("%s", err.message);
+    v.bos = v.eos = -1;
+    ours = make(&v);
+    assert_true(sg_tokenizer_hash(ours) == sg_tokenizer_hash(theirs));
+    assert_int_equal(sg_tokenizer_eos(theirs), sg_tokenizer_eos(ours));
+    check_same(ours, theirs);
+    sg_tokenizer_free(ours);
+    sg_tokenizer_free(theirs);
+    free(more);
     v.pre = "other-words";
     assert_int_equal(through_gguf(&v, false, 0, &theirs, &err), SG_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "other-words"));
@@ -705,6 +821,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_score_rule),  cmocka_unit_test(test_roles),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_byte_level),
+        cmocka_unit_test(test_word_cuts),   cmocka_unit_test(test_every_cut),
         cmocka_unit_test(test_gguf),        cmocka_unit_test(test_llama2c),
         cmocka_unit_test(test_stories260k),
     };
