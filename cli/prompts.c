@@ -60,7 +60,7 @@ static sg_status prompts_render(const sg_chat *chat, const sg_chat_message *mess
 {
     char *text;
     size_t bytes;
-    sg_status status = sg_chat_render(chat, messages, count, true, &text, &bytes, err);
+    sg_status status = sg_chat_render(chat, messages, count, NULL, &text, &bytes, err);
     if (status != SG_OK) return status;
     *out = strlen(text) == bytes ? strdup(text) : NULL;
     status = strlen(text) != bytes
@@ -75,7 +75,7 @@ static sg_status prompts_chat_each(const cli_prompt_options *o, const sg_chat *c
                                    sg_error *err)
 {
     for (size_t i = 0; i < p->count; i++) {
-        sg_chat_message messages[2] = {{"system", o->system}, {"user", p->said[i]}};
+        sg_chat_message messages[2] = {{"system", o->system, NULL}, {"user", p->said[i], NULL}};
         bool system = o->system != NULL;
         sg_status status = prompts_render(chat, messages + !system, 1U + system, &p->text[i], err);
         if (status != SG_OK) return status;
@@ -100,12 +100,12 @@ static sg_status prompts_chat_file(const cli_prompt_options *o, const sg_chat *c
     sg_status status = messages == NULL ? prompts_no_memory(err) : SG_OK;
     if (status == SG_OK && count == 0)
         status = prompts_fail(err, SG_ERR_FORMAT, o->messages, "found no list of messages");
-    if (status == SG_OK && system) messages[0] = (sg_chat_message){"system", o->system};
+    if (status == SG_OK && system) messages[0] = (sg_chat_message){"system", o->system, NULL};
     for (size_t i = 0; i < count && status == SG_OK; i++) {
         const json_t *one = json_array_get(list, i);
         messages[system + i] =
             (sg_chat_message){json_string_value(json_object_get(one, "role")),
-                              json_string_value(json_object_get(one, "content"))};
+                              json_string_value(json_object_get(one, "content")), NULL};
         char what[96];
         snprintf(what, sizeof what, "message %zu: expected strings \"role\" and \"content\"",
                  i + 1);

@@ -194,18 +194,19 @@ SG_API sg_status sg_decoder_follow(sg_decoder *decoder, const int32_t *ids, size
 SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_t *bytes,
                                    sg_error *err);
 
-// Chat templates: the Jinja that comes with a model and makes the prompt of a chat. Known are text, {{ }},
-// {# #}, if/elif/else, for over lists, set of names and of attributes of a namespace(), with strings,
-// integers, lists, + - * // % ~, comparisons, in, and/or/not, ... if ... else ..., attributes, indices,
-// slices of lists, loop.first/last/index/index0/length, the filters trim, length, string, upper and
-// lower, the tests defined, undefined, none, string, mapping, iterable, number, boolean, the methods
-// strip, lstrip, rstrip, startswith and endswith, namespace() and raise_exception(). White space is that
-// of trim_blocks and lstrip_blocks. Statements beyond these are SG_ERR_UNSUPPORTED when the template is
-// read, all else when a chat comes to it: named, with the line.
+// Chat templates: the Jinja that comes with a model and makes the prompt of a chat. The language is
+// that of Jinja 3.1 as Hugging Face sets it up (immutable sandbox, trim_blocks, lstrip_blocks, loop
+// controls, {% generation %}), read as a whole: statements with macros and call blocks, loops with
+// conditions, recursion and loop.*, set of names and blocks, with, filter, raw; expressions of strings,
+// numbers of 64 bits, lists, tuples and maps with Python's operators, slices and formats; the filters,
+// tests and methods of Jinja and of Python's str and dict; range, dict, namespace, cycler, joiner,
+// raise_exception, strftime_now. What is left out (other templates, random, urlize …) is
+// SG_ERR_UNSUPPORTED when a chat comes to it: named, with the line. What Jinja refuses too is
+// SG_ERR_ARGUMENT. A template that takes too much time or memory is SG_ERR_FORMAT.
 typedef struct sg_chat sg_chat;
 // Reads the template of a model folder: chat_template.jinja, else "chat_template" of
-// tokenizer_config.json (of several the one named "default"), with the texts of its bos_token and
-// eos_token; or of a GGUF file. SG_ERR_NOT_FOUND when it has none.
+// tokenizer_config.json (of several the one named "default"), with the texts of its bos_token,
+// eos_token and other special tokens; or of a GGUF file. SG_ERR_NOT_FOUND when it has none.
 SG_API sg_status sg_chat_open(const char *folder, sg_chat **chat, sg_error *err);
 // From the text of a template; bos, eos: what the template calls bos_token and eos_token, or NULL.
 SG_API sg_status sg_chat_new(const char *source, size_t bytes, const char *name, const char *bos,
@@ -215,15 +216,33 @@ SG_API void sg_chat_free(sg_chat *chat);
 SG_API const char *sg_chat_eos(const sg_chat *chat);
 
 typedef struct sg_chat_message {
-    const char *role;    // "system", "user", "assistant"
-    const char *content; // UTF-8
+    const char *role;    // "system", "user", "assistant", …
+    const char *content; // UTF-8; NULL: none
+    const char *json;    // not NULL: the whole message as a JSON object (with tool_calls, name, a list
+                         // as content …); role and content are then not looked at
 } sg_chat_message;
 
-// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). answer: end it with
-// what begins the assistant's turn. *text (*bytes, NUL behind it): sg_buffer_free. A template that
-// raises an exception is SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
+typedef struct sg_chat_options {
+    bool answer; // add_generation_prompt: end with what begins the assistant's turn; default true
+    // JSON, or NULL: the lists `tools` and `documents` (none), an object whose members are more names
+    // for the template ({"enable_thinking": false}).
+    const char *tools, *documents, *variables;
+    // What strftime_now tells: "2026-01-31" or "2026-01-31 23:59:59". NULL (the default): a template
+    // that asks for the date is SG_ERR_ARGUMENT, since the library reads no clock.
+    const char *date;
+    int64_t work; // the most it may cost, in units of some nanoseconds; default 2^28
+    // Asked now and then while it runs; returning false stops with SG_ERR_STOPPED. NULL: goes on.
+    bool (*go_on)(void *user);
+    void *user;
+} sg_chat_options;
+SG_API sg_chat_options sg_chat_options_default(void);
+
+// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). options: NULL for
+// the defaults. *text (*bytes, NUL behind it): sg_buffer_free. A template that raises an exception is
+// SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
 SG_API sg_status sg_chat_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,
-                                bool answer, char **text, size_t *bytes, sg_error *err);
+                                const sg_chat_options *options, char **text, size_t *bytes,
+                                sg_error *err);
 
 // Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
 typedef struct sg_tokenizer_train_options {

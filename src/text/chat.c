@@ -59,6 +59,34 @@ static sg_status chat_token(const json_t *config, const char *name, const char *
     return sg_json_get_string(config, name, key, false, text, err);
 }
 
+// The special tokens other than bos and eos, which Hugging Face gives to a template too, as a JSON
+// object in the memory of the chat.
+static sg_status chat_other_tokens(sg_chat *chat, const json_t *config, const char *name,
+                                   sg_error *err)
+{
+    static const char *const keys[] = {"unk_token", "sep_token", "pad_token", "cls_token",
+                                       "mask_token"};
+    json_t *made = json_object();
+    const json_t *more = json_object_get(config, "additional_special_tokens");
+    sg_status status = SG_OK;
+    bool room = made != NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == SG_OK && room; i++) {
+        const char *text;
+        status = chat_token(config, name, keys[i], &text, err);
+        if (status == SG_OK && text != NULL)
+            room = json_object_set_new(made, keys[i], json_string(text)) == 0;
+    }
+    if (status == SG_OK && room && json_is_array(more))
+        room = json_object_set_new(made, "additional_special_tokens", json_deep_copy(more)) == 0;
+    char *text = NULL;
+    if (status == SG_OK && room) status = sg_json_text(made, false, &text, err);
+    if (status == SG_OK && room) room = chat_copy(chat, text, &chat->tokens);
+    sg_free(text);
+    json_decref(made);
+    return room || status != SG_OK ? status
+                                   : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", name);
+}
+
 // "chat_template": a string, or a list of {"name", "template"}; NULL when there is none.
 static sg_status chat_choose(const json_t *config, const char *name, const char **text,
                              sg_error *err)
@@ -135,6 +163,11 @@ static sg_status chat_open(const char *folder, const json_t *config, char path[S
                        folder);
     sg_status status = sg_chat_new(text, bytes, path, bos, eos, chat, err);
     sg_free(text);
+    if (status != SG_OK) return status;
+    status = chat_other_tokens(*chat, config, folder, err);
+    if (status == SG_OK) return SG_OK;
+    sg_chat_free(*chat);
+    *chat = NULL;
     return status;
 }
 

@@ -8,6 +8,7 @@ struct sg_chat {
     sg_arena arena; // owns everything below
     const char *name;
     const char *bos, *eos; // NULL: undefined
+    const char *tokens;    // the other special tokens, a JSON object; NULL: none
     sg_chat_step *steps;
 };
 

@@ -697,7 +697,9 @@ static void test_begin(void **state)
 static void test_chat(void **state)
 {
     static const char words[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
-    const sg_chat_message hello[] = {{"user", "hi"}};
+    const sg_chat_message hello[] = {{"user", "hi", NULL}};
+    sg_chat_options no_answer = sg_chat_options_default();
+    no_answer.answer = false;
     sg_error err = {0};
     sg_chat *chat;
     char *text;
@@ -712,7 +714,7 @@ static void test_chat(void **state)
     static const char *const paths[] = {"/chat.gguf", "/chat", "/same"};
     for (int i = 0; i < 3; i++) {
         must(sg_chat_open(paths[i], &chat, &err), &err);
-        must(sg_chat_render(chat, hello, 1, false, &text, &bytes, &err), &err);
+        must(sg_chat_render(chat, hello, 1, &no_answer, &text, &bytes, &err), &err);
         assert_string_equal(text, "<user>hi");
         sg_buffer_free(text);
         sg_chat_free(chat);

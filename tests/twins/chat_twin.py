@@ -11,6 +11,11 @@ import json
 import random
 import sys
 
+from datetime import datetime
+
+from chat_snippets import FAMILIES, SNIPPETS
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}\
@@ -127,25 +132,84 @@ CHATS = [
 ]
 
 
+DATE = "2026-03-07 08:05:09"
+
+# Messages as they come with tools, and all else that a template may be given.
+TOOLS = [{"type": "function", "function": {
+    "name": "tide", "description": "Height of the tide <at> a \"port\" & hour.", "parameters": {
+        "type": "object", "required": ["port"], "properties": {
+            "port": {"type": "string", "description": "The port.", "enum": ["Nordhafen", "Süd"]},
+            "hour": {"type": "integer", "default": 12},
+            "units": {"type": "array", "items": {"type": "string"}},
+            "deep": {"type": ["number", "null"], "minimum": -1.5}}}}},
+    {"type": "function", "function": {"name": "moon", "description": "", "parameters": {"type": "object", "properties": {}}}}]
+CALLS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "How high is the tide at noon?"},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": {
+        "name": "tide", "arguments": {"port": "Nordhafen", "hour": 12, "units": ["m", "ft"], "exact": True, "x": None, "f": 0.5}}}]},
+    {"role": "tool", "name": "tide", "tool_call_id": "call_1", "content": '{"m": 2.1}'},
+    {"role": "assistant", "content": "<think>\nIt rose.\n</think>\n\n2.1 m.", "reasoning_content": "It rose."},
+    {"role": "user", "content": [{"type": "text", "text": "Thank you."}, {"type": "image"}]},
+]
+
+
+# More names for the template.
+GIVEN = {"enable_thinking": False, "words": ["pear", "Apple", "fig", "apple", "Éclair"], "numbers": [3, -1, 2.5, 10],
+         "text": "  Ab cd\tEF\n\ngh ", "nested": {"a": {"b": [1, {"c": "deep"}]}, "Z": 1, "y": None},
+         "people": [{"name": "Ann", "age": 31, "at": {"town": "Oslo"}}, {"name": "bob", "age": 25, "at": {"town": "Bern"}},
+                    {"name": "Cy", "age": 31, "at": {"town": "bern"}}, {"name": "Di", "at": {}}],
+         "one": 1, "zero": 0, "real": 2.5, "yes": True, "nil": None, "empty": [], "void": {}}
+
+
 def environment():
     def raise_exception(message):
-        raise ValueError(message)
+        raise TemplateError(message)
+
+    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    def strftime_now(form):
+        return datetime.fromisoformat(DATE).strftime(form)
+
     env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                        extensions=["jinja2.ext.loopcontrols"])
+                                        extensions=[Generation, "jinja2.ext.loopcontrols"])
+    env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
+    env.globals["strftime_now"] = strftime_now
     return env
 
 
-def case(name, template, chat, answer, bos="<s>", eos="</s>"):
-    messages = [{"role": r, "content": c} for r, c in chat]
-    names = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": answer}
+class Generation(Extension):
+    """{% generation %}: what is inside is written as it is."""
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return nodes.CallBlock(self.call_method("_inside"), [], [], body).set_lineno(line)
+
+    def _inside(self, caller):
+        return caller()
+
+
+def case(name, template, chat, answer=True, bos="<s>", eos="</s>", tools=None, variables=None):
+    messages = [m if isinstance(m, dict) else {"role": m[0], "content": m[1]} for m in chat]
+    names = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": answer}
     names.update({k: v for k, v in (("bos_token", bos), ("eos_token", eos)) if v is not None})
+    names.update(variables or {})
     try:
         text = environment().from_string(template).render(**names)
+        text.encode()
     except Exception as error:
         text, name = None, name + ": " + type(error).__name__
-    return {"name": name, "template": template, "bos": bos, "eos": eos, "messages": messages, "answer": answer,
-            "text": text}
+    out = {"name": name, "template": template, "bos": bos, "eos": eos, "messages": messages, "answer": answer,
+           "text": text}
+    if tools is not None:
+        out["tools"] = tools
+    if variables:
+        out["variables"] = variables
+    return out
 
 
 def space(rng):
@@ -215,15 +279,47 @@ def main(path):
     while wanted > 0:
         template = "{% set n = 4 %}{{ " + drawn_value(rng, 3) + " }}"
         made = case(f"value {wanted}", template, CHATS[2], True)
-        # Lists and the like print as Python does, which is refused; a few that fail are enough.
-        if made["text"] is None and rng.random() < 0.85 or made["text"] and made["text"][0] in "[{<":
+        # A few that fail are enough; where in memory a thing lies is told by Python alone.
+        if made["text"] is None and rng.random() < 0.85 or made["text"] and " at 0x" in made["text"]:
             continue
         cases.append(made)
         wanted -= 1
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(cases, f, ensure_ascii=True, indent=0)
-        f.write("\n")
+    for i, snippet in enumerate(SNIPPETS):
+        made = case(f"snippet {i}", snippet, CALLS, True, tools=TOOLS, variables=GIVEN)
+        if made["text"] is not None and " at 0x" in made["text"]:
+            continue
+        cases.append(made)
+    for name, template in FAMILIES.items():
+        for k, chat in enumerate(CHATS + [CALLS, CALLS[:4], CALLS[1:2]]):
+            for answer in (False, True):
+                cases.append(case(f"{name} {k}", template, chat, answer))
+                cases.append(case(f"{name} {k} tools", template, chat, answer, tools=TOOLS,
+                                  variables={"enable_thinking": answer, "date_string": "1 May 2026"}))
+    write(path, cases)
     print(len(cases), "cases,", sum(c["text"] is None for c in cases), "that fail")
+
+
+def write(path, cases):
+    """What several cases have in common stands once, and a case has its number: {"shared": [...], "cases": [...]}."""
+    shared, numbers = [], {}
+
+    def number(value):
+        key = json.dumps(value)
+        if key not in numbers:
+            numbers[key] = len(shared)
+            shared.append(value)
+        return numbers[key]
+
+    for made in cases:
+        for name in ("messages", "tools", "variables"):
+            if name in made:
+                made[name] = number(made[name])
+        if len(made["template"]) > 400:
+            made["template"] = number(made["template"])
+    with open(path, "w", encoding="utf-8") as f:
+        row = lambda x: json.dumps(x, ensure_ascii=True)
+        f.write('{"shared": [\n' + ",\n".join(map(row, shared)) + '\n],\n"cases": [\n' +
+                ",\n".join(map(row, cases)) + "\n]}\n")
 
 
 if __name__ == "__main__":
