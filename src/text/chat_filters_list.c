@@ -409,6 +409,8 @@ FILTER(map) // * **
     const sg_chat_value *items;
     sg_chat_value *made;
     size_t count;
+    // Jinja looks at nothing else where there is nothing to go through: none is as good as a list.
+    if (!sg_chat_truth(&v[0])) return sg_chat_iterator_of(r, NULL, 0, out);
     SG_TRY(sg_chat_each(r, &v[0], &items, &count));
     SG_TRY(sg_chat_new_items(r, count, &made));
     if (v[1].count == 0) {
@@ -429,6 +431,7 @@ static sg_status list_select(sg_chat_run *r, const sg_chat_value *v, bool attrib
     const sg_chat_value *items;
     sg_chat_value *made, looked_at, truth;
     size_t count, kept = 0, first = attribute ? 1 : 0;
+    if (!sg_chat_truth(&v[0])) return sg_chat_iterator_of(r, NULL, 0, out); // as in map
     SG_TRY(sg_chat_each(r, &v[0], &items, &count));
     SG_TRY(sg_chat_new_items(r, count, &made));
     if (attribute && v[1].count == 0)

@@ -429,6 +429,12 @@ people | rejectattr('age') | list | length
 people | selectattr('at.town', 'eq', 'Oslo') | list | length
 people | selectattr('name', 'in', ['Ann', 'Di']) | list | length
 people | selectattr
+none | map('upper') | list
+0 | map
+none | select | list
+none | selectattr('x', 'eq', 1) | list | length
+'' | reject('odd') | list
+none | sort
 messages | selectattr('role', 'equalto', 'user') | list | length
 messages | rejectattr('role', 'equalto', 'system') | map(attribute='role') | join(',')
 messages | selectattr('tool_calls', 'defined') | list | length
