@@ -1,6 +1,7 @@
 // Exit codes, errors and JSON results in one place, so that every verb fails and answers alike; a
 // signal only raises a flag, which long work asks at places where it can stop and save.
 #include "cli/cli.h"
+#include "cli/visible.h"
 #include "sgatlin_train.h"
 
 #include <errno.h>
@@ -38,11 +39,22 @@ static void cli_head(const cli_args *args, const char *kind)
     fprintf(stderr, "%s", kind);
 }
 
+// What is said may hold names and texts of files: nothing of them reaches the terminal raw.
+static void cli_say(const char *format, va_list list)
+{
+    char *text = NULL;
+    int bytes = vasprintf(&text, format, list);
+    if (bytes >= 0) cli_put_visible(stderr, text, (size_t)bytes, false);
+    if (bytes >= 0) free(text);
+}
+
 int cli_fail(const cli_args *args, sg_status status, const sg_error *err)
 {
     cli_head(args, "");
-    bool message = err != NULL && err->message[0] != '\0';
-    fprintf(stderr, "%s\n", message ? err->message : sg_status_name(status));
+    const char *message =
+        err != NULL && err->message[0] != '\0' ? err->message : sg_status_name(status);
+    cli_put_visible(stderr, message, strlen(message), false);
+    fputc('\n', stderr);
     return cli_exit_code(status);
 }
 
@@ -51,7 +63,7 @@ int cli_wrong(const cli_args *args, const char *format, ...)
     cli_head(args, "");
     va_list list;
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    cli_say(format, list);
     va_end(list);
     bool command = args != NULL && args->command != NULL;
     fprintf(stderr, "\ntry 'sgatlin %s%s--help'\n", command ? args->command->name : "",
@@ -66,7 +78,7 @@ void cli_note(const cli_args *args, const char *format, ...)
     fprintf(stderr, "%s: ", args->command->name);
     va_list list;
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    cli_say(format, list);
     va_end(list);
     fputc('\n', stderr);
 }
@@ -76,7 +88,7 @@ void cli_warn(const cli_args *args, const char *format, ...)
     cli_head(args, "warning: ");
     va_list list;
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    cli_say(format, list);
     va_end(list);
     fputc('\n', stderr);
 }
@@ -243,6 +255,7 @@ void cli_start(void)
             if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(CLI_FAILED);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    cli_guard_stdout();
 }
 
 // Whether stdout is a pipe that nobody reads any more.

@@ -77,7 +77,33 @@ static const cli_option options[] = {
      .value = &generate.prompts.messages,
      .argument = "FILE",
      .shown = "",
-     .help = "a chat so far: JSON, a list of {\"role\", \"content\"}; implies --chat"},
+     .help = "a chat so far: JSON, a list of {\"role\", \"content\", …}; implies --chat"},
+    {.name = "tools",
+     .kind = CLI_STRING,
+     .value = &generate.prompts.more.tools,
+     .argument = "FILE",
+     .shown = "",
+     .help = "tools the chat's template is told of: JSON, a list; implies --chat"},
+    {.name = "documents",
+     .kind = CLI_STRING,
+     .value = &generate.prompts.more.documents,
+     .argument = "FILE",
+     .shown = "",
+     .help = "documents the chat's template is told of: JSON, a list; implies --chat"},
+    {.name = "template-var",
+     .kind = CLI_STRINGS,
+     .value = &generate.prompts.more.variables,
+     .argument = "NAME=VALUE",
+     .shown = "none",
+     .help = "a variable of the chat's template, as enable_thinking=false; may be given again and "
+             "again; implies --chat"},
+    {.name = "date",
+     .kind = CLI_STRING,
+     .value = &generate.prompts.more.date,
+     .argument = "DATE",
+     .shown = "now",
+     .help =
+         "what a chat's template takes for today: 2026-01-31, a time may follow; implies --chat"},
     {.name = "max-tokens",
      .kind = CLI_COUNT,
      .value = &generate.max_tokens,
@@ -369,8 +395,9 @@ const cli_command cli_cmd_generate = {
         "taken: the same command draws the same way from every model.\n"
         "\n"
         "--chat takes the template from the model's folder: chat_template.jinja, or "
-        "chat_template in tokenizer_config.json. It may use the part of Jinja that sgatlin.h "
-        "names; other things are refused, named, when the chat comes to them.",
+        "chat_template in tokenizer_config.json, or the GGUF file. It is Jinja as Hugging Face has "
+        "it; the few things left out (sgatlin.h names them) are refused when the chat comes to "
+        "them.",
     .options = options,
     .example = "sgatlin generate --model runs/first --prompt \"Once upon a time\" --seed 7",
     .run = generate_run,

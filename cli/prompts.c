@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static sg_status prompts_fail(sg_error *err, sg_status code, const char *what, const char *why)
 {
@@ -55,12 +56,111 @@ static sg_status prompts_lines(cli_prompts *p, const char *path, sg_error *err)
 
 // ---- chats ------------------------------------------------------------------------------------
 
-static sg_status prompts_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,
-                                char **out, sg_error *err)
+// A JSON file as text; *text: free. list: what it must hold.
+static sg_status prompts_json(const char *path, bool list, json_t **value, sg_error *err)
+{
+    json_error_t problem;
+    *value = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
+    if (*value == NULL) {
+        bool missing = json_error_code(&problem) == json_error_cannot_open_file;
+        return prompts_fail(err, missing ? SG_ERR_NOT_FOUND : SG_ERR_FORMAT, path, problem.text);
+    }
+    if (!list || json_is_array(*value)) return SG_OK;
+    json_decref(*value);
+    *value = NULL;
+    return prompts_fail(err, SG_ERR_FORMAT, path, "expected a JSON list");
+}
+
+static sg_status prompts_dump(json_t *value, char **text, sg_error *err)
+{
+    *text = value == NULL ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_decref(value);
+    return *text == NULL ? prompts_no_memory(err) : SG_OK;
+}
+
+static sg_status prompts_list_file(const char *path, char **text, sg_error *err)
+{
+    json_t *value;
+    if (path == NULL) return SG_OK;
+    sg_status status = prompts_json(path, true, &value, err);
+    return status == SG_OK ? prompts_dump(value, text, err) : status;
+}
+
+// NAME=VALUE: the value is JSON where it reads as such (false, 3, "3", [1]), else a string.
+static sg_status prompts_variables(const cli_strings *given, char **text, sg_error *err)
+{
+    json_t *object = json_object();
+    for (int i = 0; i < given->count; i++) {
+        const char *equals = strchr(given->items[i], '=');
+        size_t length = equals == NULL ? 0 : (size_t)(equals - given->items[i]);
+        if (length == 0 || length >= 64) {
+            json_decref(object);
+            return prompts_fail(err, SG_ERR_ARGUMENT, "--template-var",
+                                "expected NAME=VALUE, as in enable_thinking=false");
+        }
+        char name[64];
+        memcpy(name, given->items[i], length);
+        name[length] = '\0';
+        json_t *value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
+        if (value == NULL) value = json_string(equals + 1);
+        if (json_object_set_new(object, name, value) != 0) {
+            json_decref(object);
+            return prompts_fail(err, SG_ERR_ARGUMENT, "--template-var", "is not UTF-8");
+        }
+    }
+    return prompts_dump(object, text, err);
+}
+
+static bool prompts_go_on(void *user)
+{
+    (void)user;
+    return !cli_stop_requested();
+}
+
+sg_status cli_chat_options_read(const cli_chat_given *given, cli_chat_options *out, sg_error *err)
+{
+    *out = (cli_chat_options){.options = sg_chat_options_default()};
+    time_t now = time(NULL);
+    struct tm local;
+    if (localtime_r(&now, &local) != NULL)
+        strftime(out->date, sizeof out->date, "%Y-%m-%d %H:%M:%S", &local);
+    sg_status status = prompts_list_file(given->tools, &out->tools, err);
+    if (status == SG_OK) status = prompts_list_file(given->documents, &out->documents, err);
+    if (status == SG_OK) status = prompts_variables(&given->variables, &out->variables, err);
+    out->options.tools = out->tools;
+    out->options.documents = out->documents;
+    out->options.variables = out->variables;
+    out->options.date = given->date != NULL ? given->date : out->date;
+    out->options.go_on = prompts_go_on;
+    return status;
+}
+
+void cli_chat_options_clear(cli_chat_options *options)
+{
+    free(options->tools);
+    free(options->documents);
+    free(options->variables);
+    *options = (cli_chat_options){0};
+}
+
+sg_status cli_chat_open(const char *folder, sg_chat **chat, sg_error *err)
+{
+    sg_status status = sg_chat_open(folder, chat, err);
+    if (status != SG_ERR_NOT_FOUND) return status;
+    size_t used = strlen(err->message);
+    snprintf(err->message + used, sizeof err->message - used,
+             "; this may be a model that was not trained on chats: continue its text with --prompt "
+             "alone, or put a template for it at chat_template.jinja in its folder");
+    return status;
+}
+
+static sg_status prompts_render(const sg_chat *chat, const cli_chat_options *options,
+                                const sg_chat_message *messages, size_t count, char **out,
+                                sg_error *err)
 {
     char *text;
     size_t bytes;
-    sg_status status = sg_chat_render(chat, messages, count, NULL, &text, &bytes, err);
+    sg_status status = sg_chat_render(chat, messages, count, &options->options, &text, &bytes, err);
     if (status != SG_OK) return status;
     *out = strlen(text) == bytes ? strdup(text) : NULL;
     status = strlen(text) != bytes
@@ -71,51 +171,69 @@ static sg_status prompts_render(const sg_chat *chat, const sg_chat_message *mess
     return status;
 }
 
-static sg_status prompts_chat_each(const cli_prompt_options *o, const sg_chat *chat, cli_prompts *p,
-                                   sg_error *err)
+static sg_status prompts_chat_each(const cli_prompt_options *o, const sg_chat *chat,
+                                   const cli_chat_options *options, cli_prompts *p, sg_error *err)
 {
     for (size_t i = 0; i < p->count; i++) {
         sg_chat_message messages[2] = {{"system", o->system, NULL}, {"user", p->said[i], NULL}};
         bool system = o->system != NULL;
-        sg_status status = prompts_render(chat, messages + !system, 1U + system, &p->text[i], err);
+        sg_status status =
+            prompts_render(chat, options, messages + !system, 1U + system, &p->text[i], err);
         if (status != SG_OK) return status;
     }
     return SG_OK;
 }
 
-// The messages of a file: [{"role": …, "content": …}, …], or an object with them as "messages".
-static sg_status prompts_chat_file(const cli_prompt_options *o, const sg_chat *chat, cli_prompts *p,
-                                   sg_error *err)
+// What the last message says, to be shown as the prompt: its content where that is a text.
+static const char *prompts_said(json_t *list)
 {
-    json_error_t problem;
-    json_t *root = json_load_file(o->messages, JSON_REJECT_DUPLICATES, &problem);
-    if (root == NULL) {
-        bool missing = json_error_code(&problem) == json_error_cannot_open_file;
-        return prompts_fail(err, missing ? SG_ERR_NOT_FOUND : SG_ERR_FORMAT, o->messages,
-                            problem.text);
+    const json_t *last = json_array_get(list, json_array_size(list) - 1);
+    const char *text = json_string_value(json_object_get(last, "content"));
+    return text == NULL ? "" : text;
+}
+
+// Messages as JSON texts, one allocation each; NULL ends them. free each.
+static sg_status prompts_messages(const cli_prompt_options *o, json_t *list, size_t system,
+                                  sg_chat_message *messages, char **texts, sg_error *err)
+{
+    if (system > 0) messages[0] = (sg_chat_message){"system", o->system, NULL};
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *one = json_array_get(list, i);
+        char what[96];
+        snprintf(what, sizeof what, "message %zu: expected an object with a string \"role\"",
+                 i + 1);
+        if (!json_is_string(json_object_get(one, "role")))
+            return prompts_fail(err, SG_ERR_FORMAT, o->messages, what);
+        texts[i] = json_dumps(one, JSON_COMPACT);
+        if (texts[i] == NULL) return prompts_no_memory(err);
+        messages[system + i] = (sg_chat_message){NULL, NULL, texts[i]};
     }
+    return SG_OK;
+}
+
+// The messages of a file: [{"role": …, "content": …}, …], or an object with them as "messages".
+static sg_status prompts_chat_file(const cli_prompt_options *o, const sg_chat *chat,
+                                   const cli_chat_options *options, cli_prompts *p, sg_error *err)
+{
+    json_t *root;
+    sg_status status = prompts_json(o->messages, false, &root, err);
+    if (status != SG_OK) return status;
     json_t *list = json_is_object(root) ? json_object_get(root, "messages") : root;
     size_t count = json_array_size(list), system = o->system != NULL ? 1 : 0;
     sg_chat_message *messages = calloc(count + 1, sizeof *messages);
-    sg_status status = messages == NULL ? prompts_no_memory(err) : SG_OK;
+    char **texts = calloc(count + 1, sizeof *texts);
+    if (messages == NULL || texts == NULL) status = prompts_no_memory(err);
     if (status == SG_OK && count == 0)
         status = prompts_fail(err, SG_ERR_FORMAT, o->messages, "found no list of messages");
-    if (status == SG_OK && system) messages[0] = (sg_chat_message){"system", o->system, NULL};
-    for (size_t i = 0; i < count && status == SG_OK; i++) {
-        const json_t *one = json_array_get(list, i);
-        messages[system + i] =
-            (sg_chat_message){json_string_value(json_object_get(one, "role")),
-                              json_string_value(json_object_get(one, "content")), NULL};
-        char what[96];
-        snprintf(what, sizeof what, "message %zu: expected strings \"role\" and \"content\"",
-                 i + 1);
-        if (messages[system + i].role == NULL || messages[system + i].content == NULL)
-            status = prompts_fail(err, SG_ERR_FORMAT, o->messages, what);
-    }
-    if (status == SG_OK) status = prompts_add(p, messages[system + count - 1].content, err);
+    if (status == SG_OK) status = prompts_messages(o, list, system, messages, texts, err);
+    if (status == SG_OK) status = prompts_add(p, prompts_said(list), err);
     if (status == SG_OK) p->text = calloc(1, sizeof *p->text);
     if (status == SG_OK && p->text == NULL) status = prompts_no_memory(err);
-    if (status == SG_OK) status = prompts_render(chat, messages, system + count, &p->text[0], err);
+    if (status == SG_OK)
+        status = prompts_render(chat, options, messages, system + count, &p->text[0], err);
+    for (size_t i = 0; texts != NULL && i < count; i++)
+        free(texts[i]);
+    free(texts);
     free(messages);
     json_decref(root);
     return status;
@@ -125,14 +243,18 @@ static sg_status prompts_chat(const cli_prompt_options *o, const char *folder, c
                               sg_error *err)
 {
     sg_chat *chat;
-    sg_status status = sg_chat_open(folder, &chat, err);
+    cli_chat_options options;
+    sg_status status = cli_chat_open(folder, &chat, err);
     if (status != SG_OK) return status;
-    if (o->messages != NULL) {
-        status = prompts_chat_file(o, chat, p, err);
-    } else {
+    status = cli_chat_options_read(&o->more, &options, err);
+    if (status == SG_OK && o->messages != NULL) {
+        status = prompts_chat_file(o, chat, &options, p, err);
+    } else if (status == SG_OK) {
         p->text = calloc(p->count, sizeof *p->text);
-        status = p->text == NULL ? prompts_no_memory(err) : prompts_chat_each(o, chat, p, err);
+        status =
+            p->text == NULL ? prompts_no_memory(err) : prompts_chat_each(o, chat, &options, p, err);
     }
+    cli_chat_options_clear(&options);
     if (status == SG_OK && sg_chat_eos(chat) != NULL) {
         p->end = strdup(sg_chat_eos(chat));
         if (p->end == NULL) status = prompts_no_memory(err);
@@ -145,7 +267,9 @@ sg_status cli_prompts_read(const cli_prompt_options *o, const char *folder, cli_
                            sg_error *err)
 {
     sg_status status = SG_OK;
-    *p = (cli_prompts){.chat = o->chat || o->messages != NULL || o->system != NULL};
+    *p = (cli_prompts){.chat = o->chat || o->messages != NULL || o->system != NULL ||
+                               o->more.tools != NULL || o->more.documents != NULL ||
+                               o->more.variables.count > 0 || o->more.date != NULL};
     if (o->messages != NULL && (o->lines != NULL || o->given.count > 0))
         return prompts_fail(err, SG_ERR_ARGUMENT, "--messages",
                             "holds the whole chat: leave out "

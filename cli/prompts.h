@@ -5,12 +5,32 @@
 
 #include "cli/reading.h"
 
+// What a chat template is given besides messages, as the command line has it.
+typedef struct cli_chat_given {
+    const char *tools, *documents; // --tools, --documents: JSON files; NULL: none
+    cli_strings variables;         // --template-var NAME=VALUE
+    const char *date;              // --date; NULL: today
+} cli_chat_given;
+
+// The same as the library takes it; holds the texts that the options point to.
+typedef struct cli_chat_options {
+    sg_chat_options options;
+    char *tools, *documents, *variables;
+    char date[32];
+} cli_chat_options;
+sg_status cli_chat_options_read(const cli_chat_given *given, cli_chat_options *out, sg_error *err);
+void cli_chat_options_clear(cli_chat_options *options); // a zeroed one is allowed
+
+// Opens the template of a model; where it has none, says what else can be done.
+sg_status cli_chat_open(const char *folder, sg_chat **chat, sg_error *err);
+
 typedef struct cli_prompt_options {
     cli_strings given;    // --prompt
     const char *lines;    // --prompts: a file, a prompt a line; NULL: none
     bool chat;            // each prompt is what a user says
     const char *system;   // --system; NULL: no such message
     const char *messages; // --messages: a JSON file; NULL: none
+    cli_chat_given more;  // what else the template is given
 } cli_prompt_options;
 
 typedef struct cli_prompts {

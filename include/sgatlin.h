@@ -230,7 +230,7 @@ typedef struct sg_chat_options {
     // What strftime_now tells: "2026-01-31" or "2026-01-31 23:59:59". NULL (the default): a template
     // that asks for the date is SG_ERR_ARGUMENT, since the library reads no clock.
     const char *date;
-    int64_t work; // the most it may cost, in units of some nanoseconds; default 2^28
+    int64_t work; // the most it may cost, in units of some nanoseconds; default 2^27
     // Asked now and then while it runs; returning false stops with SG_ERR_STOPPED. NULL: goes on.
     bool (*go_on)(void *user);
     void *user;

@@ -501,7 +501,7 @@ static sg_status run_names(sg_chat_run *r, const sg_chat_message *messages, size
 sg_chat_options sg_chat_options_default(void)
 {
     // Some seconds at most; a long chat with tools takes a thousandth of it.
-    return (sg_chat_options){.answer = true, .work = (int64_t)1 << 28};
+    return (sg_chat_options){.answer = true, .work = 1 << 27};
 }
 
 sg_status sg_chat_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,

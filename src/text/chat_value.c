@@ -188,9 +188,15 @@ bool sg_chat_is(const sg_chat_value *value, const char *text)
 
 size_t sg_chat_characters(const char *text, size_t bytes)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < bytes; i++)
-        count += ((unsigned char)text[i] & 0xC0) != 0x80;
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    size_t count = bytes, at = 0;
+    for (; at + 8 <= bytes; at += 8) { // less those that go on with a character, 10xxxxxx
+        uint64_t eight;
+        memcpy(&eight, text + at, 8);
+        count -= (size_t)__builtin_popcountll(eight >> 7 & ~(eight >> 6) & ones);
+    }
+    for (; at < bytes; at++)
+        count -= ((unsigned char)text[at] & 0xC0) == 0x80;
     return count;
 }
 
