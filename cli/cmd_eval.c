@@ -9,7 +9,8 @@
 static struct {
     const char *recipe, *model, *adapter, *data, *split, *text, *tokenizer, *weights;
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
-    bool usage, force, other; // other: the data are of another tokenizer, and that was allowed
+    bool usage, per_token;
+    bool force, other; // other: the data are of another tokenizer, and that was allowed
 } eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
 
 static const cli_option options[] = {
@@ -44,6 +45,12 @@ static const cli_option options[] = {
      .shown = "the model's",
      .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin: what cuts the "
              "text, and what packed data must be of"},
+    {.name = "per-token",
+     .kind = CLI_FLAG,
+     .value = &eval.per_token,
+     .help =
+         "first a line for each token predicted: its position, id, log-probability and spelling; "
+         "with --json an object a line, the result last"},
     {.name = "", .kind = CLI_HEADING, .help = "With --data"},
     {.name = "split",
      .kind = CLI_STRING,
@@ -177,6 +184,35 @@ static sg_status eval_tokenizer(const cli_args *args, sg_context *context, const
     return SG_OK;
 }
 
+// ---- each token -------------------------------------------------------------------------------
+
+typedef struct eval_tokens {
+    const cli_args *args;
+    const sg_tokenizer *tokenizer; // NULL: none, ids alone are told
+    bool failed;
+} eval_tokens;
+
+static bool eval_token(void *user, int64_t position, int32_t id, double logprob)
+{
+    eval_tokens *t = user;
+    const char *text = t->tokenizer == NULL ? NULL : sg_tokenizer_token_text(t->tokenizer, id);
+    cli_progress_hide();
+    if (t->args->json)
+        t->failed = cli_print_json_line(t->args, json_pack("{s:I, s:i, s:s?, s:o}", "position",
+                                                           (json_int_t)position, "id", (int)id,
+                                                           "token", text, "logprob",
+                                                           cli_json_number(logprob))) != CLI_DONE;
+    else
+        printf("%10lld %8d %10.4f  %s\n", (long long)position, (int)id, logprob,
+               text == NULL ? "" : text);
+    return !t->failed && !ferror(stdout) && !cli_stop_requested();
+}
+
+static void eval_tokens_head(const cli_args *args)
+{
+    if (eval.per_token && !args->json) printf("  position       id    logprob  token\n");
+}
+
 // *usage: free; NULL where nobody asks.
 static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_result *result,
                             sg_usage **usage, int64_t *lost, sg_error *err)
@@ -205,11 +241,23 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     if (status == SG_OK) status = eval_tokenizer(args, context, folder, err);
     if (status == SG_OK) status = sg_data_open(eval.data, SG_VERIFY_AUTO, &data, err);
     if (status == SG_OK) status = eval_published(&o, data, err);
+    eval_tokens tokens = {.args = args};
+    sg_tokenizer *tokenizer = NULL;
+    if (status == SG_OK && eval.per_token) {
+        sg_error ignored;
+        if (sg_tokenizer_open(folder, &tokenizer, &ignored) != SG_OK)
+            cli_warn(args, "tokens are told by id alone: %s", ignored.message);
+        tokens.tokenizer = tokenizer;
+        o.token = eval_token;
+        o.token_user = &tokens;
+        eval_tokens_head(args);
+    }
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "seq");
         status = sg_evaluate(model, data, &o, result, err);
         cli_progress_end(&bar);
     }
+    sg_tokenizer_free(tokenizer);
     if (status == SG_OK) {
         const sg_data_info *info = sg_data_get_info(data);
         *lost = info->lost_bytes;
@@ -218,6 +266,12 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     sg_data_free(data);
     sg_model_free(model);
     return status;
+}
+
+// The result: as the last line behind those of tokens.
+static int eval_print(const cli_args *args, json_t *value)
+{
+    return eval.per_token ? cli_print_json_line(args, value) : cli_print_json(args, value);
 }
 
 static json_t *eval_usage_json(const sg_usage *usage, int64_t count)
@@ -260,7 +314,7 @@ static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_u
             (json_int_t)lost, "usage", eval_usage_json(usage, r->usage_count));
         if (object != NULL && eval.other)
             json_object_set_new(object, "other_tokenizer", json_true());
-        return cli_print_json(args, object);
+        return eval_print(args, object);
     }
     printf("loss                   %.4f\n"
            "perplexity             %.4f\n"
@@ -314,6 +368,12 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
         status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
     if (status == SG_OK) status = cli_tokenizer_open(eval.tokenizer, folder, &tokenizer, err);
+    eval_tokens tokens = {.args = args, .tokenizer = tokenizer};
+    if (status == SG_OK && eval.per_token) {
+        o.token = eval_token;
+        o.token_user = &tokens;
+        eval_tokens_head(args);
+    }
     if (status == SG_OK) {
         cli_progress_begin(&bar, args, "eval", "tok");
         status = sg_evaluate_text(model, tokenizer, text.text, text.bytes, &o, result, err);
@@ -329,7 +389,7 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
 static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
 {
     if (args->json)
-        return cli_print_json(
+        return eval_print(
             args,
             json_pack("{s:s, s:f, s:o, s:f, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "text",
                       eval.text, "loss", r->loss, "perplexity", cli_json_number(r->perplexity),

@@ -9,7 +9,7 @@ static struct {
     const char *model, *adapter, *tokenizer, *weights;
     cli_prompt_options prompts;
     cli_strings stops;
-    int64_t max_tokens, top_k, seed;
+    int64_t max_tokens, top_k, seed, logprobs;
     double temperature, top_p, min_p, repetition_penalty;
     bool ignore_eos;
 } generate = {.weights = "stored",
@@ -159,6 +159,16 @@ static const cli_option options[] = {
      .help = "the same seed gives the same text",
      .low = 0,
      .high = CLI_SEED_MOST},
+    {.name = "logprobs",
+     .kind = CLI_COUNT,
+     .value = &generate.logprobs,
+     .argument = "N",
+     .shown = "none",
+     .help = "with --json: each token's id and log-probability, by the model before sampling, and "
+             "the N "
+             "likeliest in its place",
+     .low = 0,
+     .high = SG_LOGPROBS_MAX},
     {.name = "ignore-eos",
      .kind = CLI_FLAG,
      .value = &generate.ignore_eos,
@@ -171,6 +181,8 @@ typedef struct generated {
     const char *prompt; // printed in front of the text; NULL: nothing is
     char *text;
     size_t used, capacity;
+    const sg_tokenizer *tokenizer;
+    json_t *tokens; // with --logprobs: what is told of each; NULL: nothing is
 } generated;
 
 // The prompt, once, in front of the first piece: nothing is printed when the model refuses it.
@@ -204,6 +216,28 @@ static bool generate_text(void *user, const char *text, size_t bytes)
     return !cli_stop_requested();
 }
 
+static json_t *generate_scored(const sg_tokenizer *tokenizer, const sg_scored_token *token)
+{
+    const char *text = sg_tokenizer_token_text(tokenizer, token->id);
+    return json_pack("{s:i, s:s?, s:o}", "id", (int)token->id, "token", text, "logprob",
+                     cli_json_number(token->logprob));
+}
+
+static bool generate_token(void *user, const sg_scored_token *token, const sg_scored_token *top,
+                           size_t top_count)
+{
+    generated *g = user;
+    json_t *one = generate_scored(g->tokenizer, token), *list = json_array();
+    bool room = one != NULL && list != NULL;
+    for (size_t i = 0; i < top_count && room; i++)
+        room = json_array_append_new(list, generate_scored(g->tokenizer, &top[i])) == 0;
+    room = room && json_object_set(one, "top", list) == 0;
+    json_decref(list);
+    if (!room) json_decref(one);
+    g->failed = !room || json_array_append_new(g->tokens, one) != 0;
+    return !g->failed;
+}
+
 // What the command works on.
 typedef struct generation {
     const cli_args *args;
@@ -218,8 +252,10 @@ typedef struct generation {
 
 static void generation_clear(generation *g)
 {
-    for (size_t i = 0; g->texts != NULL && i < g->prompts.count; i++)
+    for (size_t i = 0; g->texts != NULL && i < g->prompts.count; i++) {
         free(g->texts[i].text);
+        json_decref(g->texts[i].tokens);
+    }
     free(g->texts);
     free(g->users);
     free(g->results);
@@ -255,6 +291,11 @@ static sg_status generate_open(generation *g, sg_error *err)
     for (size_t i = 0; i < count; i++) {
         g->texts[i].keep = g->args->json || count > 1;
         g->texts[i].prompt = g->prompts.chat ? NULL : g->prompts.said[i];
+        g->texts[i].tokenizer = g->tokenizer;
+        if (cli_given(g->args, "logprobs")) {
+            g->texts[i].tokens = json_array();
+            if (g->texts[i].tokens == NULL) return generate_no_memory(err);
+        }
         g->users[i] = &g->texts[i];
     }
     return SG_OK;
@@ -278,6 +319,8 @@ static sg_status generate_texts(generation *g, sg_error *err)
     o.ends = &end;
     o.end_count = end >= 0 ? 1 : 0;
     o.text = generate_text;
+    o.logprobs = generate.logprobs;
+    if (cli_given(g->args, "logprobs")) o.token = generate_token;
     sg_status status =
         sg_generate_many(g->model, g->tokenizer, (const char *const *)g->prompts.text,
                          g->prompts.count, &o, g->users, g->results, err);
@@ -295,12 +338,17 @@ static json_t *generate_json_one(const generation *g, size_t i)
 {
     const sg_generate_result *r = &g->results[i];
     const generated *text = &g->texts[i];
-    return json_pack("{s:s, s:s#, s:s, s:I, s:I, s:f, s:f, s:I}", "prompt", g->prompts.said[i],
-                     "text", text->text ? text->text : "", (size_t)text->used, "weights",
-                     generate.weights, "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens",
-                     (json_int_t)r->tokens, "prompt_tokens_per_second",
-                     generate_rate(r->prompt_tokens, r->prompt_seconds), "tokens_per_second",
-                     generate_rate(r->tokens, r->seconds), "lost_bytes", (json_int_t)r->lost_bytes);
+    json_t *made = json_pack(
+        "{s:s, s:s#, s:s, s:I, s:I, s:f, s:f, s:I, s:s}", "prompt", g->prompts.said[i], "text",
+        text->text ? text->text : "", (size_t)text->used, "weights", generate.weights,
+        "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens", (json_int_t)r->tokens,
+        "prompt_tokens_per_second", generate_rate(r->prompt_tokens, r->prompt_seconds),
+        "tokens_per_second", generate_rate(r->tokens, r->seconds), "lost_bytes",
+        (json_int_t)r->lost_bytes, "stop_reason", sg_stop_reason_name(r->reason));
+    if (made == NULL || text->tokens == NULL) return made;
+    if (json_object_set(made, "token_scores", text->tokens) == 0) return made;
+    json_decref(made);
+    return NULL;
 }
 
 static int generate_json(const generation *g)
@@ -347,6 +395,8 @@ static int generate_run(const cli_args *args)
     sg_error err = {0};
     generation g = {.args = args};
     cli_catch_signals();
+    if (cli_given(args, "logprobs") && !args->json)
+        return cli_wrong(args, "--logprobs goes with --json");
     sg_status status = generate_open(&g, &err);
     if (status == SG_OK) status = generate_texts(&g, &err);
     int code = CLI_DONE;

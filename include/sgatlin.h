@@ -218,8 +218,8 @@ SG_API const char *sg_chat_eos(const sg_chat *chat);
 typedef struct sg_chat_message {
     const char *role;    // "system", "user", "assistant", …
     const char *content; // UTF-8; NULL: none
-    const char *json;    // not NULL: the whole message as a JSON object (with tool_calls, name, a list
-                         // as content …); role and content are then not looked at
+    const char *json; // not NULL: the whole message as a JSON object (with tool_calls, name, a list
+                      // as content …); role and content are then not looked at
 } sg_chat_message;
 
 typedef struct sg_chat_options {
@@ -577,6 +577,11 @@ typedef struct sg_usage {
     double max_load;    // selections of the most selected block over the mean, 1 to B
 } sg_usage;
 
+// Called in order with each token that counts: its position (of a text: from its
+// beginning, 0; of packed data: row * sequence length + place among the row's targets), its id and
+// ln p of it; false stops with SG_ERR_STOPPED.
+typedef bool (*sg_eval_token_fn)(void *user, int64_t position, int32_t id, double logprob);
+
 typedef struct sg_eval_options {
     sg_split split;      // default SG_SPLIT_VAL
     int64_t batch_size;  // sequences of one batch of the batch mean; default 64
@@ -585,6 +590,8 @@ typedef struct sg_eval_options {
     sg_usage *usage;     // room for every layer of the model; NULL: what is used is not counted
     sg_progress_fn progress; // in sequences; may be NULL
     void *progress_user;
+    sg_eval_token_fn token; // may be NULL; each sequence is then read once more, by a session
+    void *token_user;
 } sg_eval_options;
 SG_API sg_eval_options sg_eval_options_default(void);
 
@@ -611,6 +618,8 @@ typedef struct sg_eval_text_options {
     int64_t max_tokens;      // 0: the whole text
     sg_progress_fn progress; // in tokens; may be NULL
     void *progress_user;
+    sg_eval_token_fn token; // of each token that is predicted; may be NULL
+    void *token_user;
 } sg_eval_text_options;
 SG_API sg_eval_text_options sg_eval_text_options_default(void);
 
@@ -646,6 +655,18 @@ SG_API sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer
 // Called with each piece of text as it is decided (UTF-8, not NUL-terminated); false stops.
 typedef bool (*sg_text_fn)(void *user, const char *text, size_t bytes);
 
+// A token and ln p of it, by the model's own logits: before penalties, temperature and what else
+// sampling does to them.
+typedef struct sg_scored_token {
+    int32_t id;
+    double logprob;
+} sg_scored_token;
+enum { SG_LOGPROBS_MAX = 100 };
+// Called with each token as it is drawn (an end of the document too), and the likeliest (top_count)
+// in its place, the likeliest first; false stops.
+typedef bool (*sg_token_fn)(void *user, const sg_scored_token *token, const sg_scored_token *top,
+                            size_t top_count);
+
 typedef struct sg_generate_options {
     int64_t max_tokens; // default 200; less where the model's positions end
     sg_sample_options sample;
@@ -657,13 +678,27 @@ typedef struct sg_generate_options {
     size_t end_count;
     sg_text_fn text; // may be NULL
     void *text_user;
+    sg_token_fn token; // may be NULL; gets the user of `text`
+    int64_t logprobs;  // how many of the likeliest it is told, 0 (the default) to SG_LOGPROBS_MAX
 } sg_generate_options;
 SG_API sg_generate_options sg_generate_options_default(void);
+
+// Why a text ended: at an end of the document, at a stop, at max_tokens or the model's last position,
+// or since the caller wanted no more.
+typedef enum sg_stop_reason {
+    SG_STOP_END = 0,
+    SG_STOP_TEXT,
+    SG_STOP_LENGTH,
+    SG_STOP_CALLER
+} sg_stop_reason;
+// "end", "stop", "length", "caller"
+SG_API const char *sg_stop_reason_name(sg_stop_reason reason);
 
 typedef struct sg_generate_result {
     int64_t prompt_tokens, tokens;
     double prompt_seconds, seconds;
     int64_t replaced, lost_bytes; // of the prompt: see sg_encode_options
+    sg_stop_reason reason;
 } sg_generate_result;
 
 // Continues a prompt: what the tokenizer's template puts in front of a text (where it has none: the BOS of

@@ -1,5 +1,6 @@
 // Text from a model: prompts in, pieces of text out as they are decided. One prompt goes through its
 // session alone; several take turns in passes over all of them.
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -28,6 +29,7 @@ typedef struct generator {
     size_t index;        // of the prompt
     bool going;          // its last token is to be fed
     bool hushed;         // the listener wants no more
+    bool ended;          // at an end of the document
     double began;        // to decode
     sg_generate_result result;
 } generator;
@@ -109,6 +111,46 @@ static bool generator_ends(const generator *g, int32_t token)
     return false;
 }
 
+const char *sg_stop_reason_name(sg_stop_reason reason)
+{
+    static const char *const names[] = {"end", "stop", "length", "caller"};
+    return reason >= SG_STOP_END && reason <= SG_STOP_CALLER ? names[reason] : "unknown";
+}
+
+// The `count` likeliest tokens, by insertion: few are asked for. Of equal ones the first comes first.
+static size_t generator_top(const float *logits, int64_t vocab, double log_sum, int64_t count,
+                            sg_scored_token *top)
+{
+    size_t used = 0;
+    for (int64_t v = 0; v < vocab && count > 0; v++) {
+        double logprob = (double)logits[v] - log_sum;
+        if (used == (size_t)count && logprob <= top[used - 1].logprob) continue;
+        size_t at = used < (size_t)count ? used++ : used - 1;
+        for (; at > 0 && top[at - 1].logprob < logprob; at--)
+            top[at] = top[at - 1];
+        top[at] = (sg_scored_token){(int32_t)v, logprob};
+    }
+    return used;
+}
+
+// Tells the token that was drawn, with how likely it was: ln softmax of the logits.
+static void generator_score(generator *g, const float *logits, int32_t id)
+{
+    int64_t vocab = g->model->config.vocab_size;
+    float most = logits[0];
+    double sum = 0;
+    sg_scored_token top[SG_LOGPROBS_MAX];
+    if (g->options->token == NULL || g->hushed) return;
+    for (int64_t v = 1; v < vocab; v++)
+        if (logits[v] > most) most = logits[v];
+    for (int64_t v = 0; v < vocab; v++)
+        sum += exp((double)logits[v] - (double)most);
+    double log_sum = (double)most + log(sum);
+    const sg_scored_token token = {id, (double)logits[id] - log_sum};
+    size_t count = generator_top(logits, vocab, log_sum, g->options->logprobs, top);
+    g->hushed = !g->options->token(g->user, &token, top, count);
+}
+
 // Draws the next token and tells what it says. Afterwards `going` is whether it must be fed.
 static sg_status generator_draw(generator *g, const float *logits, sg_error *err)
 {
@@ -120,7 +162,9 @@ static sg_status generator_draw(generator *g, const float *logits, sg_error *err
     int32_t token = 0;
     SG_TRY(sg_sample(logits, g->model->config.vocab_size, &sample, (uint64_t)g->result.tokens,
                      &token, err));
-    g->going = !generator_ends(g, token);
+    generator_score(g, logits, token);
+    g->ended = generator_ends(g, token);
+    g->going = !g->ended && !g->hushed;
     if (!g->going) return SG_OK;
     g->tokens[g->count++] = token;
     g->result.tokens++;
@@ -175,6 +219,10 @@ static sg_status generator_finish(generator *g, sg_error *err)
         generator_say(g);
     }
     g->result.seconds = sg_clock_seconds() - g->began;
+    g->result.reason = g->stop.found ? SG_STOP_TEXT
+                       : g->ended    ? SG_STOP_END
+                       : g->hushed   ? SG_STOP_CALLER
+                                     : SG_STOP_LENGTH;
     return SG_OK;
 }
 
@@ -255,6 +303,9 @@ static sg_status generation_check(const generation *all, sg_error *err)
     if (o->max_tokens < 0)
         return sg_fail(err, SG_ERR_ARGUMENT, "max-tokens: found %lld, expected at least 0",
                        (long long)o->max_tokens);
+    if (o->logprobs < 0 || o->logprobs > SG_LOGPROBS_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "logprobs: found %lld, expected 0 to %d",
+                       (long long)o->logprobs, SG_LOGPROBS_MAX);
     for (size_t i = 0; i < o->stop_count; i++)
         if (o->stops[i][0] == '\0')
             return sg_fail(err, SG_ERR_ARGUMENT, "stop %zu: found an empty one, expected text",

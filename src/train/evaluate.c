@@ -54,6 +54,9 @@ typedef struct evaluator {
     int64_t tokens, correct, full_batches;
     double partial_loss; // of a last batch that is not full; NaN: none
     sg_use_counts counts;
+    sg_session *session; // for what is told of tokens; NULL: nothing is
+    double *nll;         // (T)
+    bool *likeliest;     // (T)
 } evaluator;
 
 // One micro-batch of `rows` sequences; rows that are missing get targets without weight.
@@ -96,6 +99,25 @@ static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, sg_error *
     return SG_OK;
 }
 
+// Tells of each token of a batch, whose first row is row `first` of the data.
+static sg_status evaluator_tokens(evaluator *e, const sg_batch *batch, int64_t first, sg_error *err)
+{
+    for (int64_t row = 0; e->session != NULL && row < batch->rows; row++) {
+        int64_t at = row * e->length;
+        sg_mask_targets(batch->targets + at, batch->weights + at, e->length, e->targets);
+        SG_TRY(sg_session_rewind(e->session, 0, err));
+        SG_TRY(sg_session_score(e->session, batch->inputs + at, e->targets, e->length, e->nll,
+                                e->likeliest, err));
+        for (int64_t i = 0; i < e->length; i++)
+            if (e->targets[i] >= 0 &&
+                !e->options->token(e->options->token_user, first * e->length + at + i,
+                                   e->targets[i], -e->nll[i]))
+                return sg_fail(err, SG_ERR_STOPPED, "stopped in sequence %lld",
+                               (long long)(first + row + 1));
+    }
+    return SG_OK;
+}
+
 static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
 {
     int64_t batches = sg_batches_in_epoch(e->batches), rows = 0;
@@ -105,6 +127,7 @@ static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
         sg_batch batch;
         SG_TRY(sg_batches_next(e->batches, &batch, err));
         SG_TRY(evaluator_batch(e, &batch, err));
+        SG_TRY(evaluator_tokens(e, &batch, rows, err));
         rows += batch.rows;
         if (e->options->progress && !e->options->progress(e->options->progress_user, rows, all))
             return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld batches", (long long)i + 1);
@@ -123,6 +146,13 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
     e->targets = sg_alloc_array(count, sizeof *e->targets);
     if (e->inputs == NULL || e->targets == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    if (e->options->token != NULL) {
+        SG_TRY(sg_session_new(e->model, e->length, &e->session, err));
+        e->nll = sg_alloc_array((size_t)e->length, sizeof *e->nll);
+        e->likeliest = sg_alloc_array((size_t)e->length, sizeof *e->likeliest);
+        if (e->nll == NULL || e->likeliest == NULL)
+            return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    }
     sg_graph_options graph = {.batch = e->micro,
                               .length = e->length,
                               .output = SG_OUTPUT_LOSS,
@@ -191,6 +221,9 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     sg_graph_free(e.graph);
     sg_use_counts_free(&e.counts);
     sg_batches_free(e.batches);
+    sg_session_free(e.session);
+    sg_free(e.nll);
+    sg_free(e.likeliest);
     sg_free(e.inputs);
     sg_free(e.targets);
     return status;

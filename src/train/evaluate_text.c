@@ -94,6 +94,9 @@ static sg_status text_window(text_evaluator *e, int64_t begin, int64_t end, int6
         e->loss_sum += e->nll[i];
         e->correct += e->likeliest[i];
         e->tokens += e->targets[i] >= 0;
+        if (e->targets[i] < 0 || e->options->token == NULL) continue;
+        if (!e->options->token(e->options->token_user, begin + i + 1, e->targets[i], -e->nll[i]))
+            return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld tokens", (long long)e->tokens);
     }
     e->windows++;
     if (!isfinite(e->loss_sum))
