@@ -13,6 +13,7 @@
     X(compare)                                                                                     \
     X(eval)                                                                                        \
     X(generate)                                                                                    \
+    X(chat)                                                                                        \
     X(tokenize)                                                                                    \
     X(info)                                                                                        \
     X(convert)                                                                                     \
