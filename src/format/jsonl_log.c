@@ -74,12 +74,12 @@ static sg_status jsonl_write_anew(const char *path, int64_t last_step, int64_t *
     sg_writer *writer;
     jsonl_plan plan;
     SG_TRY(sg_file_read(path, SIZE_MAX - 1, &text, &size, err));
-    sg_status status = sg_writer_open_beside(path, &writer, err);
+    sg_status status = sg_writer_open_output(path, SG_OUTPUT_REPLACE, &writer, err);
     if (status == SG_OK) {
         status = jsonl_scan(path, text, size, last_step, writer, &plan, err);
         *bytes = sg_writer_bytes(writer);
         if (status == SG_OK)
-            status = sg_writer_replace(writer, path, err);
+            status = sg_writer_replace(writer, err);
         else
             sg_writer_withdraw(writer);
     }

@@ -197,7 +197,7 @@ sg_status sg_curves_svg(const char *path, const sg_curve *lines, const sg_curve 
 {
     svg_frame f;
     SG_TRY(svg_range(lines, count, &f, err));
-    SG_TRY(sg_writer_open_beside(path, &f.writer, err));
+    SG_TRY(sg_writer_open_output(path, SG_OUTPUT_REPLACE, &f.writer, err));
     svg_draw(&f, lines, marks, count, options);
-    return sg_writer_replace(f.writer, path, err);
+    return sg_writer_replace(f.writer, err);
 }
