@@ -6,6 +6,8 @@
 
 enum { ends_file_limit = 16 << 20 };
 
+static const int64_t ends_most = (int64_t)1 << 40;
+
 sg_end_tokens sg_end_tokens_one(int64_t id)
 {
     return (sg_end_tokens){.ids = {(int32_t)id}, .count = id >= 0 ? 1 : 0};
@@ -40,7 +42,8 @@ sg_status sg_end_tokens_of_json(const json_t *object, const char *name, const ch
     const size_t count = list ? json_array_size(value) : 1;
     for (size_t i = 0; i < count; i++) {
         const json_t *one = list ? json_array_get(value, i) : value;
-        if (!json_is_integer(one))
+        if (!json_is_integer(one) || json_integer_value(one) < -1 ||
+            json_integer_value(one) > ends_most)
             return sg_fail(err, SG_ERR_FORMAT,
                            "%s: \"%s\": entry %zu is no token id, expected an id or a list of them",
                            name, key, i + 1);

@@ -32,8 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (pattern == 0 || pattern > 2000) return 0;
     sg_bytes text = {0};
     const char fallback[] = "ab c's 12\n\n  e\xCC\x81 \xE4\xB8\xAD x-Y";
-    bool fine = end == NULL ? sg_bytes_add(&text, fallback, sizeof fallback - 1)
-                            : sg_utf8_repair((const char *)end + 1, size - pattern - 1, &text);
+    bool fine = end == NULL
+                    ? sg_bytes_add(&text, fallback, sizeof fallback - 1)
+                    : sg_utf8_repair((const char *)end + 1, size - pattern - 1, &text, NULL);
     if (!fine) abort();
     const sg_hf_pre step = {.kind = SG_HF_SPLIT,
                             .pattern = {(const char *)data, pattern},

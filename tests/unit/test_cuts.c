@@ -32,7 +32,7 @@ static void add_line(const char *line, size_t bytes)
         plain[n++] = c;
     }
     assert_true(text_count < texts_most);
-    assert_true(sg_utf8_repair(plain, n, &texts[text_count++]));
+    assert_true(sg_utf8_repair(plain, n, &texts[text_count++], NULL));
 }
 
 static int set_up(void **state)
