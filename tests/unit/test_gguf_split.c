@@ -30,7 +30,7 @@ static void put_part(const char *path, uint32_t number, uint32_t count, int64_t 
     if (total >= 0) sg_gguf_put_u32(m, "split.tensors.count", (uint32_t)total);
     for (size_t i = 0; i < n; i++)
         views[i] = sg_tensor_view_make(names[i], SG_DTYPE_F32, 1, (int64_t[]){1}, values + i);
-    must(sg_gguf_write(path, m, views, n, &err), &err);
+    must(sg_gguf_write(path, SG_OUTPUT_REPLACE, m, views, n, &err), &err);
     sg_gguf_metadata_free(m);
 }
 
@@ -122,7 +122,7 @@ static void test_changed(void **state)
     sg_gguf_metadata *m = sg_gguf_metadata_new();
     static const sg_gguf_string texts[] = {{"first", 5}, {"second", 6}};
     sg_gguf_put_strings(m, "k", texts, 2);
-    must(sg_gguf_write("/f", m, NULL, 0, &err), &err);
+    must(sg_gguf_write("/f", SG_OUTPUT_REPLACE, m, NULL, 0, &err), &err);
     sg_gguf_metadata_free(m);
     size_t bytes;
     unsigned char *kept = memory_fs_bytes(disk, "/f", &bytes);
