@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
 #include "cli/prompts.h"
+#include "cli/reading.h"
 
 static struct {
     const char *model, *adapter, *tokenizer, *weights, *system;
@@ -119,7 +119,7 @@ static const cli_option options[] = {
      .argument = "N",
      .help = "the same seed and the same words give the same chat",
      .low = 0,
-     .high = 9e18},
+     .high = CLI_SEED_MOST},
     {0}};
 
 // ---- interrupts -------------------------------------------------------------------------------
@@ -160,7 +160,8 @@ typedef struct chat_state {
     json_t *messages; // a list of {"role", "content"}
     int32_t *fed;     // (fed_count) what the session has read
     int64_t fed_count, room, draws;
-    int32_t end; // more than the model's; -1: none
+    int64_t lost; // bytes of the chat so far that no token stands for
+    int32_t end;  // more than the model's; -1: none
 } chat_state;
 
 static void chat_clear(chat_state *c)
@@ -207,8 +208,7 @@ static sg_status chat_open(chat_state *c, sg_error *err)
         status = cli_model_open(c->context, chat.model, chat.weights, &c->model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(c->context, chat.adapter, c->model, err);
     if (status == SG_OK) status = cli_chat_open(folder, &c->chat, err);
-    if (status == SG_OK)
-        status = sg_tokenizer_open(chat.tokenizer ? chat.tokenizer : folder, &c->tokenizer, err);
+    if (status == SG_OK) status = cli_tokenizer_open(chat.tokenizer, folder, &c->tokenizer, err);
     if (status == SG_OK) status = cli_chat_options_read(&chat.more, &c->given, err);
     if (status == SG_OK) status = sg_session_new(c->model, 0, &c->session, err);
     if (status != SG_OK) return status;
@@ -241,7 +241,12 @@ static sg_status chat_ids(chat_state *c, int32_t **ids, size_t *count, sg_error 
         sg_chat_render(c->chat, messages, said, &c->given.options, &text, &bytes, err);
     free(messages);
     if (status != SG_OK) return status;
-    status = sg_tokenizer_encode(c->tokenizer, text, bytes, NULL, ids, count, err);
+    sg_encode_options encode = sg_encode_options_default();
+    int64_t lost = 0;
+    encode.lost_bytes = &lost;
+    status = sg_tokenizer_encode(c->tokenizer, text, bytes, &encode, ids, count, err);
+    if (status == SG_OK && lost > c->lost) cli_lost_warn(c->args, "chat", lost, (int64_t)bytes);
+    c->lost = lost;
     sg_buffer_free(text);
     return status;
 }

@@ -418,20 +418,31 @@ static sg_status text_convert_rows(sg_chat_run *r, const json_t *json, int depth
         *out = sg_chat_list(SG_CHAT_IS_LIST, items, count);
         return SG_OK;
     }
-    const char *key;
-    json_t *member;
+    json_t *object = (json_t *)json; // only read
     SG_TRY(sg_chat_new_map(r, count, out));
-    json_object_foreach((json_t *)json, key, member)
-    { // only read
+    for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
         sg_chat_pair *pair = &out->map->pairs[out->map->count++];
-        SG_TRY(text_convert_string(r, key, strlen(key), &pair->key));
-        SG_TRY(text_convert(r, member, depth, &pair->value));
+        SG_TRY(text_convert_string(r, json_object_iter_key(at), json_object_iter_key_len(at),
+                                   &pair->key));
+        SG_TRY(text_convert(r, json_object_iter_value(at), depth, &pair->value));
     }
+    return SG_OK;
+}
+
+// A number that jansson's types do not hold. Python makes a float of all that are not whole.
+static sg_status text_convert_unheld(sg_chat_run *r, const char *digits, sg_chat_value *out)
+{
+    if (strpbrk(digits, ".eEN") == NULL && strstr(digits, "Inf") == NULL)
+        return sg_fail(r->err, SG_ERR_UNSUPPORTED,
+                       "JSON for a chat: the integer %.40s is beyond 64 bits", digits);
+    *out = sg_chat_real(sg_json_double(digits));
     return SG_OK;
 }
 
 static sg_status text_convert(sg_chat_run *r, const json_t *json, int depth, sg_chat_value *out)
 {
+    const json_t *unheld = json_object_getn(json, SG_JSON_UNHELD, sizeof SG_JSON_UNHELD - 1);
+    if (unheld != NULL) return text_convert_unheld(r, json_string_value(unheld), out);
     *out = sg_chat_none();
     switch (json_typeof(json)) {
     case JSON_NULL:

@@ -354,6 +354,13 @@ static void test_options(void **state)
     sg_buffer_free(text);
     options.variables = "[1]";
     assert_int_equal(sg_chat_render(chat, two, 2, &options, &text, &bytes, &err), SG_ERR_ARGUMENT);
+    options.variables = "{\"x\": [1e999, NaN, -Infinity, 2.0]}";
+    assert_int_equal(sg_chat_render(chat, two, 2, &options, &text, &bytes, &err), SG_OK);
+    assert_string_equal(text, "[1, {'a': 2.5}][inf, nan, -inf, 2.0]366");
+    sg_buffer_free(text);
+    options.variables = "{\"x\": 99999999999999999999}";
+    assert_int_equal(sg_chat_render(chat, two, 2, &options, &text, &bytes, &err),
+                     SG_ERR_UNSUPPORTED);
     options = usual;
     options.tools = "{";
     assert_int_equal(sg_chat_render(chat, two, 2, &options, &text, &bytes, &err), SG_ERR_FORMAT);
