@@ -60,7 +60,7 @@ static int version_run(const cli_args *args)
 
 const cli_command cli_cmd_version = {
     .name = "version",
-    .summary = "print the version and what computes; with --json a report of the machine too",
+    .summary = "print the version and what computes; --json: a full report",
     .usage = "[--json]",
     .about = "Paste what --json prints into a report of a fault.",
     .example = "sgatlin version --json",
