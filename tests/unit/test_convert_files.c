@@ -125,10 +125,12 @@ static void test_no_room(void **state)
 {
     (void)state;
     memory_fs_limit(disk, memory_fs_used(disk) + 100);
+    memory_fs_show_limit(disk, true);
     refuse("/ours", SG_CONVERT_HF, "/small", SG_ERR_IO, "B free on the disk, expected ");
     refuse("/ours", SG_CONVERT_GGUF, "/small.gguf", SG_ERR_IO,
            "/small.gguf: found 100 B free on the disk, expected ");
     assert_false(sg_path_exists("/small") || sg_path_exists("/small.gguf"));
+    memory_fs_show_limit(disk, false);
     memory_fs_limit(disk, -1);
 }
 

@@ -330,6 +330,7 @@ static void test_free_space(void **state)
     memory_fs *fs = memory_fs_new();
     sg_fs_set(memory_fs_table(fs));
     memory_fs_limit(fs, 100);
+    memory_fs_show_limit(fs, true);
     put("file", "12345");
     assert_int_equal(sg_file_free_space("none/file", &here, &err), SG_OK);
     assert_int_equal(here, 95);
