@@ -818,7 +818,7 @@ static void test_generate_refuses(void **state)
     (void)state;
     sg_error err = {0};
     sg_generate_options o = sg_generate_options_default();
-    sg_model *m = make_model("sgatlin", 8), *wrong, *no_bos;
+    sg_model *m = make_model("sgatlin", 8), *wrong, *no_bos, *wide;
     o.max_tokens = -1;
     assert_int_equal(sg_generate(m, tokenizer, "a", &o, NULL, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message, "max-tokens: found -1, expected at least 0");
@@ -843,13 +843,24 @@ static void test_generate_refuses(void **state)
     c = tiny_config("sgatlin", vocab, 8);
     c.bos_token_id = -1;
     assert_int_equal(sg_model_new(context, &c, 3, &no_bos, NULL), SG_OK);
-    assert_int_equal(sg_generate(no_bos, tokenizer, "", &o, NULL, &err), SG_ERR_ARGUMENT);
+    // A tokenizer that learned an end of text begins with it; one without has nothing to begin with.
+    sg_tokenizer *bare;
+    sg_tokenizer_train_options train = sg_tokenizer_train_options_default();
+    train.vocab_size = 257;
+    train.special_count = 0;
+    int calls = 0;
+    assert_int_equal(sg_tokenizer_train(&train, source, &calls, &bare, &err), SG_OK);
+    c.vocab_size = 257;
+    assert_int_equal(sg_model_new(context, &c, 3, &wide, NULL), SG_OK);
+    assert_int_equal(sg_generate(wide, bare, "", &o, NULL, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message,
                         "prompt: found an empty one, expected text: the model has no BOS");
     assert_int_equal(sg_generate(no_bos, tokenizer, "a", &o, NULL, &err), SG_OK);
     sg_model_free(m);
     sg_model_free(wrong);
     sg_model_free(no_bos);
+    sg_model_free(wide);
+    sg_tokenizer_free(bare);
 }
 
 static sg_status generate_operation(void *user, sg_error *err)

@@ -436,6 +436,7 @@ static void test_other_files(void **state)
     memory_fs *fs = memory_fs_new();
     sg_fs_set(memory_fs_table(fs));
     memory_fs_limit(fs, 1);
+    memory_fs_show_limit(fs, true);
     expect_refusal(&good, &options, abc, SG_ERR_IO, "B free on the disk");
     sg_fs_set(NULL);
     memory_fs_free(fs);
