@@ -597,11 +597,11 @@ static int fs_copy_mode(void *user, int number, const char *path)
     return node < 0 ? node : 0;
 }
 
-// A question, which is no operation: nothing changes. A disk that fails from then on does not answer.
+// A question, which is no operation: nothing changes. Of a disk that fails from then on it is one.
 static int fs_free_space(void *user, const char *path, int64_t *bytes)
 {
-    const memory_fs *fs = user;
-    if (fs->fail_on && fs->fail_at >= 0 && fs->operations >= fs->fail_at) return -fs->fail_error;
+    memory_fs *fs = user;
+    if (fs->fail_on && fs->fail_at >= 0 && fs->operations >= fs->fail_at) return fs_begin(fs);
     int node = fs_lookup(fs, path);
     if (node < 0) return node;
     const int64_t room = fs->limit - memory_fs_used(fs);

@@ -17,8 +17,8 @@
 static const char products_file[] = SG_ONEDNN_FILE; // "libdnnl.so.2"
 
 enum {
-    // Address space that the library, what it needs and the code it writes take, 70 MiB measured of
-    // 2.6 and 3.7, and something for the threads: with less it aborts, some of it before it is asked.
+    // Address space that the library, what it needs and the code it writes take (70 MiB measured of
+    // 2.6), and something for the threads: with less it aborts, some of it before it is asked.
     products_room = 128 << 20,
     products_probe = 64 // rows, columns and depth of the first products
 };
