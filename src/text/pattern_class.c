@@ -601,7 +601,7 @@ static sg_status class_nested(sg_pattern_reader *r, int depth, class_union *into
 {
     class_union u = {0};
     sg_bytes before = {0};
-    bool negated;
+    bool negated = false;
     sg_status status = class_read(r, depth, &u, &before, &negated);
     if (status == SG_OK && !negated && before.count == 0) {
         sg_pattern_add(r, &into->plain, u.plain.data, u.plain.count);

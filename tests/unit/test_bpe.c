@@ -765,24 +765,15 @@ static void test_no_memory_train(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_lost_bytes),
-        cmocka_unit_test(test_added_tokens),
-        cmocka_unit_test(test_refused_models),
-        cmocka_unit_test(test_refused_steps),
-        cmocka_unit_test(test_refused_patterns),
-        cmocka_unit_test(test_refused_bytes),
-        cmocka_unit_test(test_multiplying_steps),
-        cmocka_unit_test(test_runaway_pattern),
-        cmocka_unit_test(test_merge_rule),
-        cmocka_unit_test(test_long_run),
-        cmocka_unit_test(test_train_plain),
-        cmocka_unit_test(test_train_odd),
-        cmocka_unit_test(test_train_stopped),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_no_memory_open),
-        cmocka_unit_test(test_no_memory_characters),
+        cmocka_unit_test(test_plain),           cmocka_unit_test(test_lost_bytes),
+        cmocka_unit_test(test_added_tokens),    cmocka_unit_test(test_refused_models),
+        cmocka_unit_test(test_refused_steps),   cmocka_unit_test(test_refused_patterns),
+        cmocka_unit_test(test_refused_bytes),   cmocka_unit_test(test_multiplying_steps),
+        cmocka_unit_test(test_runaway_pattern), cmocka_unit_test(test_merge_rule),
+        cmocka_unit_test(test_long_run),        cmocka_unit_test(test_train_plain),
+        cmocka_unit_test(test_train_odd),       cmocka_unit_test(test_train_stopped),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_no_memory_open),  cmocka_unit_test(test_no_memory_characters),
         cmocka_unit_test(test_no_memory_train),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
