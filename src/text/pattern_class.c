@@ -540,6 +540,7 @@ static sg_status class_item(sg_pattern_reader *r, class_union *u)
         return SG_OK;
     }
     r->at++;
+    if (r->at == r->bytes) return sg_pattern_refuse(r, "the class is not closed");
     if (sg_pattern_ahead(r, "[")) return sg_pattern_refuse(r, "a range cannot end with a class");
     SG_TRY(class_read_atom(r, &last));
     SG_TRY(class_check_fold(r, &last));
