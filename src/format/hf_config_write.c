@@ -267,6 +267,10 @@ static void hfw_deepseek(hf_writing *w)
 static void hfw_gpt_oss(hf_writing *w)
 {
     hfw_dense(w);
+    // Its class scales positions (YaRN, factor 32) where nothing is said.
+    if (strcmp(w->c->rope_scaling, "none") == 0)
+        hfw_put(w, "rope_scaling",
+                json_pack("{s:s, s:f}", "rope_type", "default", "rope_theta", w->c->rope_theta));
     hfw_int(w, "num_local_experts", w->c->ffn_experts);
     hfw_int(w, "num_experts_per_tok", w->c->ffn_top_k);
     hfw_bool(w, "attention_bias", w->c->attention_bias != 0);

@@ -92,6 +92,29 @@ static void refuse(const char *from, const sg_convert_options *o, const char *to
     assert_false(sg_path_exists(to));
 }
 
+static json_t *beside(const char *folder, const char *name)
+{
+    sg_error err = {0};
+    json_t *object;
+    size_t bytes;
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    const unsigned char *text = memory_fs_bytes(disk, path, &bytes);
+    if (text == NULL) fail_msg("%s is missing", path);
+    must(sg_json_parse((const char *)text, bytes, path, &object, &err), &err);
+    return object;
+}
+
+// Takes both.
+static void expect_json(json_t *found, const char *expected)
+{
+    json_t *object = json_loads(expected, JSON_DECODE_ANY, NULL);
+    assert_non_null(object);
+    if (!json_equal(found, object)) fail_msg("found otherwise, expected %s", expected);
+    json_decref(object);
+    json_decref(found);
+}
+
 // ---- comparing ------------------------------------------------------------------------------------
 
 // Weights and logits of the two, bit by bit.
@@ -190,6 +213,11 @@ static void test_blocks(void **state)
     const char *from = bring_checkpoint("gpt_oss_mxfp4");
     assert_string_equal(convert(from, SG_CONVERT_HF, NULL, "/oss").type, "gpt_oss");
     expect_same(from, "/oss");
+    // Whose class scales positions where nothing is said.
+    json_t *config = beside("/oss", "config.json");
+    expect_json(json_incref(json_object_get(config, "rope_scaling")),
+                "{\"rope_type\": \"default\", \"rope_theta\": 1500.0}");
+    json_decref(config);
     for (int i = 0; i < checkpoint_gguf_count; i++) {
         char path[800], file[64], to[64], again[64];
         snprintf(path, sizeof path, "%s/golden/checkpoints/%s/model.gguf", SG_TEST_DIR,
@@ -585,29 +613,6 @@ static size_t begins_with(const char *path, int32_t bos)
     sg_tokenizer_free(t);
     sg_model_free(m);
     return count;
-}
-
-static json_t *beside(const char *folder, const char *name)
-{
-    sg_error err = {0};
-    json_t *object;
-    size_t bytes;
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    const unsigned char *text = memory_fs_bytes(disk, path, &bytes);
-    if (text == NULL) fail_msg("%s is missing", path);
-    must(sg_json_parse((const char *)text, bytes, path, &object, &err), &err);
-    return object;
-}
-
-// Takes both.
-static void expect_json(json_t *found, const char *expected)
-{
-    json_t *object = json_loads(expected, JSON_DECODE_ANY, NULL);
-    assert_non_null(object);
-    if (!json_equal(found, object)) fail_msg("found otherwise, expected %s", expected);
-    json_decref(object);
-    json_decref(found);
 }
 
 // What the Hugging Face library reads beside the weights of a model whose texts begin with token 2.
