@@ -92,25 +92,20 @@ static void refuse(const char *from, const sg_convert_options *o, const char *to
     assert_false(sg_path_exists(to));
 }
 
-static json_t *beside(const char *folder, const char *name)
+// A file of JSON in a folder, or a member of it.
+static void expect_json(const char *folder, const char *name, const char *member,
+                        const char *expected)
 {
     sg_error err = {0};
-    json_t *object;
+    json_t *found, *object = json_loads(expected, 0, NULL);
     size_t bytes;
     char path[256];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     const unsigned char *text = memory_fs_bytes(disk, path, &bytes);
     if (text == NULL) fail_msg("%s is missing", path);
-    must(sg_json_parse((const char *)text, bytes, path, &object, &err), &err);
-    return object;
-}
-
-// Takes both.
-static void expect_json(json_t *found, const char *expected)
-{
-    json_t *object = json_loads(expected, JSON_DECODE_ANY, NULL);
-    assert_non_null(object);
-    if (!json_equal(found, object)) fail_msg("found otherwise, expected %s", expected);
+    must(sg_json_parse((const char *)text, bytes, path, &found, &err), &err);
+    if (!json_equal(member ? json_object_get(found, member) : found, object))
+        fail_msg("%s: expected %s", path, expected);
     json_decref(object);
     json_decref(found);
 }
@@ -214,10 +209,8 @@ static void test_blocks(void **state)
     assert_string_equal(convert(from, SG_CONVERT_HF, NULL, "/oss").type, "gpt_oss");
     expect_same(from, "/oss");
     // Whose class scales positions where nothing is said.
-    json_t *config = beside("/oss", "config.json");
-    expect_json(json_incref(json_object_get(config, "rope_scaling")),
+    expect_json("/oss", "config.json", "rope_scaling",
                 "{\"rope_type\": \"default\", \"rope_theta\": 1500.0}");
-    json_decref(config);
     for (int i = 0; i < checkpoint_gguf_count; i++) {
         char path[800], file[64], to[64], again[64];
         snprintf(path, sizeof path, "%s/golden/checkpoints/%s/model.gguf", SG_TEST_DIR,
@@ -630,10 +623,8 @@ static void expect_beside(const char *folder, int64_t positions)
         "{\"%s\": {\"id\": \"%s\", \"ids\": [2], \"tokens\": [\"%s\"]}}}]}";
     char text[2048];
     const char *t = "<|im_end|>";
-    json_t *object = beside(folder, "tokenizer.json");
     snprintf(text, sizeof text, expected, t, t, t, t, t, t);
-    expect_json(json_incref(json_object_get(object, "post_processor")), text);
-    json_decref(object);
+    expect_json(folder, "tokenizer.json", "post_processor", text);
     snprintf(
         text, sizeof text,
         "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"clean_up_tokenization_spaces\": "
@@ -641,8 +632,8 @@ static void expect_beside(const char *folder, int64_t positions)
         "[\"input_ids\", \"attention_mask\"], \"add_prefix_space\": false, \"bos_token\": \"%s\", "
         "\"eos_token\": \"<|im_start|>\", \"pad_token\": \"<|endoftext|>\"}",
         (long long)positions, t);
-    expect_json(beside(folder, "tokenizer_config.json"), text);
-    expect_json(beside(folder, "generation_config.json"),
+    expect_json(folder, "tokenizer_config.json", NULL, text);
+    expect_json(folder, "generation_config.json", NULL,
                 "{\"bos_token_id\": 2, \"eos_token_id\": 1, \"pad_token_id\": 0}");
 }
 
