@@ -384,7 +384,8 @@ FILTER(sum) // attribute start
 static sg_chat_args list_args(const sg_chat_value *rest, size_t from, const sg_chat_value *names)
 {
     size_t count = rest->count > from ? rest->count - from : 0;
-    return (sg_chat_args){rest->items + (rest->count - count), count, names->map};
+    const sg_chat_value *items = count > 0 ? &rest->items[rest->count - count] : NULL;
+    return (sg_chat_args){items, count, names->map};
 }
 
 // map(attribute='a', default=x): *names without them.

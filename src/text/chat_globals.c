@@ -68,7 +68,8 @@ sg_status sg_chat_apply(sg_chat_run *r, const char *kind, const sg_chat_row *row
         size_t length = call_parameter(&at);
         if (*begin == '/') break;
         if (*begin == '*' && length == 1) {
-            v[index] = sg_chat_list(SG_CHAT_IS_TUPLE, args->items + given, args->count - given);
+            size_t rest = args->count - given;
+            v[index] = sg_chat_list(SG_CHAT_IS_TUPLE, rest > 0 ? &args->items[given] : NULL, rest);
             given = args->count;
         } else if (*begin != '*' && given < args->count) {
             v[index] = args->items[given++];

@@ -305,7 +305,7 @@ static sg_status run_bind(sg_chat_run *r, const sg_chat_macro *macro, const sg_c
                               macro->name);
     }
     size_t more = args->count > params ? args->count - params : 0;
-    rest = sg_chat_list(SG_CHAT_IS_TUPLE, args->items + (args->count - more), more);
+    rest = sg_chat_list(SG_CHAT_IS_TUPLE, more > 0 ? &args->items[params] : NULL, more);
     if (uses & SG_CHAT_USES_VARARGS) return sg_chat_set(r, scope, "varargs", &rest);
     if (more == 0) return SG_OK;
     return sg_chat_refuse(r, SG_ERR_ARGUMENT, "the macro %.60s takes no more than %zu arguments",

@@ -124,7 +124,8 @@ sg_status sg_chat_iterator_of(sg_chat_run *r, const sg_chat_value *items, size_t
     void *made;
     SG_TRY(sg_chat_memory(r, sizeof(sg_chat_iterator), &made));
     *out = (sg_chat_value){.type = SG_CHAT_IS_ITERATOR, .iterator = made};
-    *out->iterator = (sg_chat_iterator){.items = items, .count = count};
+    static const sg_chat_value nothing;
+    *out->iterator = (sg_chat_iterator){.items = items != NULL ? items : &nothing, .count = count};
     return SG_OK;
 }
 
