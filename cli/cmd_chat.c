@@ -350,6 +350,16 @@ static sg_status chat_tokens(chat_state *c, const float *logits, sg_decoder *dec
     return status == SG_OK ? chat_tell(answer, text, bytes, err) : status;
 }
 
+// Decodes what goes on behind the chat so far, as generate does.
+static sg_status chat_decoder(const chat_state *c, sg_decoder **decoder, sg_error *err)
+{
+    int32_t known = sg_tokenizer_vocab_size(c->tokenizer); // the model may have more
+    sg_status status = sg_decoder_new(c->tokenizer, NULL, decoder, err);
+    for (int64_t i = 0; i < c->fed_count && status == SG_OK; i++)
+        if (c->fed[i] < known) status = sg_decoder_follow(*decoder, &c->fed[i], 1, err);
+    return status;
+}
+
 // One turn: what the user said, then what the model says to it.
 static sg_status chat_turn(chat_state *c, const char *said, sg_error *err)
 {
@@ -360,7 +370,7 @@ static sg_status chat_turn(chat_state *c, const char *said, sg_error *err)
     sg_status status = chat_say(c, "user", said, err);
     if (status != SG_OK) return status;
     status = chat_feed(c, &logits, err);
-    if (status == SG_OK) status = sg_decoder_new(c->tokenizer, NULL, &decoder, err);
+    if (status == SG_OK) status = chat_decoder(c, &decoder, err);
     if (status == SG_OK) status = chat_tokens(c, logits, decoder, &answer, err);
     if (answer.used > 0 || status == SG_OK) fputs("\n", stdout);
     fflush(stdout);
