@@ -55,7 +55,7 @@ static sg_status parse_text(sg_chat_reader *r, size_t tag, sg_chat_step ***last)
     }
     r->at = tag;
     if (begin == end) return SG_OK;
-    sg_chat_step *step;
+    sg_chat_step *step = NULL;
     SG_TRY(parse_add(r, SG_CHAT_STEP_TEXT, last, &step));
     step->text = sg_arena_strndup(r->arena, r->text + begin, end - begin);
     step->bytes = end - begin;
@@ -135,7 +135,7 @@ static sg_status parse_if(sg_chat_reader *r, sg_chat_step *step)
         SG_TRY(parse_close(r, "%}"));
         SG_TRY(parse_steps(r, ends, &step->body));
         if (strcmp(r->tag, "elif") != 0) break;
-        sg_chat_step *made, **last = &step->otherwise;
+        sg_chat_step *made = NULL, **last = &step->otherwise;
         SG_TRY(parse_add(r, SG_CHAT_STEP_IF, &last, &made));
         step = made;
     }
@@ -321,7 +321,7 @@ static sg_status parse_block(sg_chat_reader *r, const char *const *ends, sg_chat
         r->at = before;
         return sg_chat_wrong(r, "a statement of Jinja that may stand here");
     }
-    sg_chat_step *step;
+    sg_chat_step *step = NULL;
     SG_TRY(parse_add(r, statement->kind, last, &step));
     if (statement->kind == SG_CHAT_STEP_REFUSED) step->name = word;
     if (++r->depth > SG_CHAT_DEPTH_MAX) return sg_chat_wrong(r, "less nesting");
@@ -350,7 +350,7 @@ static sg_status parse_steps(sg_chat_reader *r, const char *const *ends, sg_chat
             SG_TRY(parse_block(r, ends, &last, &done));
             continue;
         }
-        sg_chat_step *step;
+        sg_chat_step *step = NULL;
         SG_TRY(parse_add(r, SG_CHAT_STEP_PRINT, &last, &step));
         SG_TRY(sg_chat_tuple(r, true, &step->expr));
         SG_TRY(parse_close(r, "}}"));
