@@ -482,7 +482,7 @@ static void test_word_cuts(void **state)
                                           {"hunyuan-dense", "deepseek-v3"}};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         sg_hf_pre a[SG_WORDS_STEPS], b[SG_WORDS_STEPS];
-        bool whole_a, whole_b;
+        bool whole_a = false, whole_b = true;
         size_t n = sg_words_steps(same[i][0], a, &whole_a);
         assert_true(n > 0 && n == sg_words_steps(same[i][1], b, &whole_b));
         assert_int_equal(whole_a, whole_b);
