@@ -11,7 +11,8 @@ static void main_usage(FILE *out)
     for (int i = 0; i < CLI_COMMAND_COUNT; i++)
         fprintf(out, "  %-16s%s\n", cli_commands[i]->name, cli_commands[i]->summary);
     fprintf(out, "  %-16s%s\n", "help [VERB]", "explain a verb, as 'sgatlin VERB --help' does");
-    fprintf(out, "\nExit code: 0 done, 1 failed while working, 2 wrong usage or input.\n");
+    fprintf(out, "\nExit code: 0 done, 1 failed while working, 2 wrong usage or input,\n"
+                 "141 nobody reads the output.\n");
 }
 
 // Is `word` the first word of the two-word name?

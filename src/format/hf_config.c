@@ -555,6 +555,9 @@ static sg_status hf_read_gpt_oss(const hf_reading *r)
     SG_TRY(hf_number(r, "swiglu_alpha", &alpha));
     if (limit != 7) return hf_refuse(r, "swiglu_limit", "another number", "7");
     if (alpha != 1.702) return hf_refuse(r, "alpha", "another number", "1.702");
+    // The class of the library scales positions (YaRN, factor 32) where nothing is said.
+    if (hf_find(r, "rope_scaling") == NULL && hf_find(r, "rope_parameters") == NULL)
+        return hf_refuse(r, "rope_scaling", "none", "how positions are scaled");
     snprintf(c->ffn_activation, sizeof c->ffn_activation, "clamped_swiglu");
     c->ffn_glu_interleaved = c->ffn_router_bias = c->ffn_renormalise = c->attention_sinks = 1;
     return hf_sliding(r, 128);

@@ -14,7 +14,8 @@
 #define SIZES                                                                                      \
     "\"vocab_size\": 100, \"hidden_size\": 32, \"num_hidden_layers\": 4, "                         \
     "\"num_attention_heads\": 4, \"intermediate_size\": 48"
-#define MOE SIZES ", \"moe_intermediate_size\": 8"
+#define UNSCALED "\"rope_scaling\": {\"rope_type\": \"default\"}, "
+#define MOE      SIZES ", \"moe_intermediate_size\": 8"
 
 static sg_unread unread; // of the last text
 
@@ -99,7 +100,8 @@ static void test_defaults(void **state)
     c = taken("{\"model_type\": \"qwen2\", " SIZES ", \"sliding_window\": 8, "
               "\"use_sliding_window\": true, \"max_window_layers\": 2}");
     assert_string_equal(c.sliding_layers, "3-4");
-    c = taken("{\"model_type\": \"gpt_oss\", " SIZES ", \"layer_types\": [\"sliding_attention\", "
+    c = taken("{\"model_type\": \"gpt_oss\", " UNSCALED SIZES
+              ", \"layer_types\": [\"sliding_attention\", "
               "\"full_attention\", \"sliding_attention\", \"full_attention\"]}");
     assert_string_equal(c.sliding_layers, "1,3");
     assert_int_equal(c.sliding_window, 128);
@@ -150,8 +152,9 @@ static void test_refused(void **state)
             SG_ERR_FORMAT, "\"num_hidden_layers\": found 1000000000000");
     refused("{\"model_type\": \"qwen2_moe\", " MOE ", \"mlp_only_layers\": [0, 0, 0, 0, 0]}",
             SG_ERR_UNSUPPORTED, "\"mlp_only_layers\": found more layers");
-    refused("{\"model_type\": \"gpt_oss\", " SIZES ", \"swiglu_limit\": 5}", SG_ERR_UNSUPPORTED,
-            "\"swiglu_limit\"");
+    refused("{\"model_type\": \"gpt_oss\", " SIZES "}", SG_ERR_UNSUPPORTED, "\"rope_scaling\"");
+    refused("{\"model_type\": \"gpt_oss\", " UNSCALED SIZES ", \"swiglu_limit\": 5}",
+            SG_ERR_UNSUPPORTED, "\"swiglu_limit\"");
 }
 
 // A member of a model of some type is refused, naming it.
@@ -230,7 +233,7 @@ static void test_keys(void **state)
         {"llama", "\"layer_types\": [\"full_attention\"], \"rope_scaling\": {}, \"_name\": 1"},
         {"qwen2", "\"attention_bias\": true, \"layer_types\": [\"full_attention\"]"},
         {"mixtral", "\"norm_topk_prob\": true, \"router_aux_loss_coef\": 0.02"},
-        {"gpt_oss", "\"quantization_config\": {\"quant_method\": \"mxfp4\"}"},
+        {"gpt_oss", UNSCALED "\"quantization_config\": {\"quant_method\": \"mxfp4\"}"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
