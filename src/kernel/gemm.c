@@ -32,25 +32,33 @@ typedef struct plain_block {
 } plain_block;
 
 static void gemm_plain_row(sg_real *restrict sum, const sg_real *restrict a, sg_real (*b)[plain_n],
-                           int64_t depth)
+                           int64_t depth, int64_t width)
 {
-    for (int v = 0; v < plain_n; v++)
+    for (int64_t v = 0; v < width; v++)
         sum[v] = 0;
     for (int64_t p = 0; p < depth; p += 4) {
         const sg_real a0 = a[p], a1 = a[p + 1], a2 = a[p + 2], a3 = a[p + 3];
         const sg_real *restrict b0 = b[p], *restrict b1 = b[p + 1];
         const sg_real *restrict b2 = b[p + 2], *restrict b3 = b[p + 3];
-        for (int v = 0; v < plain_n; v++)
+        for (int64_t v = 0; v < width; v++)
             sum[v] += (a0 * b0[v] + a1 * b1[v]) + (a2 * b2[v] + a3 * b3[v]);
     }
 }
 
 static void gemm_plain_block(const sg_gemm_args *args, int64_t i0, int64_t j0, int64_t p0)
 {
-    plain_block block = {.b = {{0}}};
+    plain_block block;
     int64_t rows = args->m - i0 < plain_m ? args->m - i0 : plain_m;
     int64_t columns = args->n - j0 < plain_n ? args->n - j0 : plain_n;
     int64_t depth = args->k - p0 < plain_k ? args->k - p0 : plain_k;
+    // Filled up to whole passes and whole vectors, no further: small products are many.
+    const int64_t deep = (depth + 3) / 4 * 4, width = (columns + 15) / 16 * 16;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t p = depth; p < deep; p++)
+            block.a[i][p] = 0;
+    for (int64_t p = 0; p < deep; p++)
+        for (int64_t j = p < depth ? columns : 0; j < width; j++)
+            block.b[p][j] = 0;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < depth; p++)
             block.a[i][p] =
@@ -62,7 +70,7 @@ static void gemm_plain_block(const sg_gemm_args *args, int64_t i0, int64_t j0, i
                                               : args->b[(p0 + p) * args->ldb + j0 + j];
     for (int64_t i = 0; i < rows; i++) {
         sg_real *c = args->c + (i0 + i) * args->ldc + j0, sum[plain_n];
-        gemm_plain_row(sum, block.a[i], block.b, depth);
+        gemm_plain_row(sum, block.a[i], block.b, depth, width);
         for (int64_t j = 0; j < columns; j++)
             c[j] += sum[j];
     }
