@@ -4,7 +4,7 @@
 #
 #     tools/demo.sh build/sgatlin
 #
-# The numbers below are made for two cores and six minutes in all. Each can be set from outside:
+# The numbers below are made for two cores and two minutes in all. Each can be set from outside:
 #     SG_DEMO_FLOPS=2e13 make demo
 set -euo pipefail
 # shellcheck source=tools/common.sh
