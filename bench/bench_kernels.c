@@ -472,8 +472,8 @@ static void run_stored(void *context)
     sg_stored_product(run->compute, &run->args, run->w, NULL, 0);
 }
 
-// Rows of 4,096 weights that fill 256 MiB, more than caches hold. Every half is 0.065: a type's speed
-// does not depend on its numbers.
+// Rows of 4,096 weights that fill 256 MiB, more than caches hold. Every half is 0.065: a type's
+// speed does not depend on its numbers.
 static void bench_stored(const sg_kernels *const tables[table_count])
 {
     enum { k = 4096, most = 4 };

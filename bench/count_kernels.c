@@ -1,7 +1,8 @@
 // Calls one AVX2 kernel on a fixed input, for a tool that counts instructions (tools/callgrind.sh):
 //   build/bench/count_kernels           names and shapes, a line each
 //   build/bench/count_kernels NAME      calls that one `calls` times
-// Counts do not depend on what else the machine does, so a change of a kernel shows in them at once.
+// Counts do not depend on what else the machine does, so a change of a kernel shows in them at
+// once.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,8 +9,8 @@
 #include "cli/progress.h"
 #include "sgatlin.h"
 
-// Exit codes: the work is done, it failed on the way, what was asked for is wrong, or nobody reads the
-// results any more (the code that shells give to a death by SIGPIPE).
+// Exit codes: the work is done, it failed on the way, what was asked for is wrong, or nobody reads
+// the results any more (the code that shells give to a death by SIGPIPE).
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG = 2, CLI_UNREAD = 141 };
 
 // ARGUMENT, NOT_FOUND, FORMAT, MISMATCH and UNSUPPORTED are the user's (2), the rest ours (1).
@@ -29,16 +29,17 @@ void cli_warn(const cli_args *args, const char *format, ...) SG_PRINTF(2, 3);
 // must outlive it.
 sg_status cli_context_new(const cli_args *args, sg_context **context, sg_error *err);
 
-// Opens a model, or what a run has so far: its newest checkpoint. weights: a name of sg_weights_parse,
-// or "stored": as they lie in the file. folder (CLI_PATH bytes) is where the model was found: a folder
-// with the tokenizer in it, or a file.
+// Opens a model, or what a run has so far: its newest checkpoint. weights: a name of
+// sg_weights_parse, or "stored": as they lie in the file. folder (CLI_PATH bytes) is where the
+// model was found: a folder with the tokenizer in it, or a file.
 enum { CLI_PATH = 4096 };
 sg_status cli_model_open(sg_context *context, const char *path, const char *weights,
                          sg_model **model, char folder[CLI_PATH], sg_error *err);
 // Adds adapters to it: a folder of them, or a run that trains some; path NULL: none.
 sg_status cli_model_adapt(sg_context *context, const char *path, sg_model *model, sg_error *err);
 
-// The tokenizer that was given, or that of a model: where it has none, the error says how to give one.
+// The tokenizer that was given, or that of a model: where it has none, the error says how to give
+// one.
 sg_status cli_tokenizer_open(const char *given, const char *model, sg_tokenizer **tokenizer,
                              sg_error *err);
 
@@ -60,8 +61,8 @@ bool cli_stop_requested(void);
 // Makes descriptors 0, 1, 2 safe to use even when the caller closed them, and turns a closed pipe
 // and a limit on the size of files into write errors. Call first in main.
 void cli_start(void);
-// Flushes stdout; returns CLI_FAILED, saying so, when anything written to it was lost, CLI_UNREAD, saying
-// nothing, when its reader has gone, else `code`.
+// Flushes stdout; returns CLI_FAILED, saying so, when anything written to it was lost, CLI_UNREAD,
+// saying nothing, when its reader has gone, else `code`.
 int cli_finish(const char *command, int code);
 
 #endif

@@ -191,8 +191,8 @@ typedef struct bench_maker {
     bench_jobs *jobs;
 } bench_maker;
 
-// Tokens are drawn from the whole vocabulary, special or not: a smaller vocabulary than the preset's
-// must not fail because special ids lie outside.
+// Tokens are drawn from the whole vocabulary, special or not: a smaller vocabulary than the
+// preset's must not fail because special ids lie outside.
 static void bench_specials(sg_config *c)
 {
     int64_t *ids[] = {&c->pad_token_id, &c->eos_token_id, &c->bos_token_id};

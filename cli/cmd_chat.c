@@ -1,5 +1,5 @@
-// sgatlin chat: a conversation with a model. What it has read stays in its session: of each new turn
-// only what is new is read.
+// sgatlin chat: a conversation with a model. What it has read stays in its session: of each new
+// turn only what is new is read.
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "cli/prompts.h"
 #include "cli/reading.h"
+#include "cli/sampling_options.h"
 
 static struct {
     const char *model, *adapter, *tokenizer, *weights, *system;
@@ -78,41 +79,7 @@ static const cli_option options[] = {
      .help = "most tokens of an answer",
      .low = 1,
      .high = 1e9},
-    {.name = "temperature",
-     .kind = CLI_DOUBLE,
-     .value = &chat.temperature,
-     .argument = "X",
-     .help = "0 takes the likeliest token; above 1 is wilder",
-     .low = 0,
-     .high = 1e6},
-    {.name = "top-k",
-     .kind = CLI_COUNT,
-     .value = &chat.top_k,
-     .argument = "N",
-     .help = "draw from the N likeliest tokens (and those as likely) only; 0: from all",
-     .low = 0,
-     .high = 1e9},
-    {.name = "top-p",
-     .kind = CLI_DOUBLE,
-     .value = &chat.top_p,
-     .argument = "P",
-     .help = "draw from the likeliest tokens that together have probability P",
-     .low = 1e-9,
-     .high = 1},
-    {.name = "min-p",
-     .kind = CLI_DOUBLE,
-     .value = &chat.min_p,
-     .argument = "P",
-     .help = "draw from tokens at least P times as likely as the likeliest; 0: from all",
-     .low = 0,
-     .high = 1},
-    {.name = "repetition-penalty",
-     .kind = CLI_DOUBLE,
-     .value = &chat.repetition_penalty,
-     .argument = "X",
-     .help = "above 1 makes tokens that were there rarer; 1: off",
-     .low = 1e-3,
-     .high = 1e3},
+    CLI_SAMPLING_OPTIONS(chat),
     {.name = "seed",
      .kind = CLI_INT,
      .value = &chat.seed,

@@ -141,8 +141,8 @@ static bool eval_progress(void *user, int64_t done, int64_t total)
     return !cli_stop_requested();
 }
 
-// The published evaluation: each document cut to the first tokens of a sequence, batches as in training, of
-// which the last is left out where it is not full (perplexity_batch_mean does so).
+// The published evaluation: each document cut to the first tokens of a sequence, batches as in
+// training, of which the last is left out where it is not full (perplexity_batch_mean does so).
 static sg_status eval_published(sg_eval_options *o, const sg_data *data, sg_error *err)
 {
     sg_train_options trained;

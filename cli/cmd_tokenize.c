@@ -98,8 +98,8 @@ static int tokenize_no_id(const cli_args *args, const char *begin, const char *e
     return cli_wrong(args, "found '%.*s', expected a token id", (int)(stop - begin), begin);
 }
 
-// Reads the ids of a text; *ids is freed by the caller. Brackets and commas count as white space, so
-// that a JSON list will do.
+// Reads the ids of a text; *ids is freed by the caller. Brackets and commas count as white space,
+// so that a JSON list will do.
 static int tokenize_parse_ids(const cli_args *args, const char *text, size_t bytes, int32_t **ids,
                               size_t *count)
 {

@@ -606,8 +606,8 @@ static int train_check_init(const cli_args *args)
     return CLI_DONE;
 }
 
-// The published protocol is what it is; what is watched and saved, and how it fits into memory, is not of
-// it.
+// The published protocol is what it is; what is watched and saved, and how it fits into memory, is
+// not of it.
 static int train_check_recipe(const cli_args *args)
 {
     static const char *const free[] = {

@@ -1,5 +1,5 @@
-// The verbs of the program, one line each, in the order of the help: what one does first comes first.
-// A new one is a file cli/cmd_NAME.c and a line here.
+// The verbs of the program, one line each, in the order of the help: what one does first comes
+// first. A new one is a file cli/cmd_NAME.c and a line here.
 #ifndef SGATLIN_CLI_COMMANDS_H
 #define SGATLIN_CLI_COMMANDS_H
 

@@ -1,5 +1,5 @@
-// Where `generate` gets its prompts from: the command line, a file of lines, or a chat, whose messages a
-// model's template turns into one.
+// Where `generate` gets its prompts from: the command line, a file of lines, or a chat, whose
+// messages a model's template turns into one.
 #ifndef SGATLIN_CLI_PROMPTS_H
 #define SGATLIN_CLI_PROMPTS_H
 

@@ -1,4 +1,5 @@
-// How the commands that take texts read them: their options in common, and what is said of bad text.
+// How the commands that take texts read them: their options in common, and what is said of bad
+// text.
 #ifndef SGATLIN_CLI_READING_H
 #define SGATLIN_CLI_READING_H
 
@@ -58,8 +59,8 @@ extern cli_reading cli_reading_given; // one command runs in a process
 // Fills in what the options say. False, having said why, where they exclude each other.
 bool cli_reading_options(const cli_args *args, sg_corpus_options *options);
 
-// A whole text, or its lines, from a file or "-", as --bad-text says: a corpus of one document, or of
-// each line, none left out for being empty.
+// A whole text, or its lines, from a file or "-", as --bad-text says: a corpus of one document, or
+// of each line, none left out for being empty.
 sg_status cli_text_open(const char *path, bool lines, sg_corpus **corpus, sg_error *err);
 
 // Warns of what was not read as it stood; nothing is said where nothing was.

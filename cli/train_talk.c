@@ -1,5 +1,5 @@
-// Lines of a run. What is said is what decides it and what it costs: parameters, rows, steps, rate, guard,
-// memory, disk; its time once it has been measured.
+// Lines of a run. What is said is what decides it and what it costs: parameters, rows, steps, rate,
+// guard, memory, disk; its time once it has been measured.
 #include "cli/train_talk.h"
 
 #include <math.h>

@@ -10,7 +10,8 @@ typedef struct cli_train_talk {
     cli_progress bar;
     bool begun;
     double gemm_flops; // what the machine can do, per second; 0: not known
-    // For the time that the run will take: when the second step of this life began, and whether it was said.
+    // For the time that the run will take: when the second step of this life began, and whether it
+    // was said.
     double first_seconds;
     int64_t first_step;
     bool said_time;

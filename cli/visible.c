@@ -1,5 +1,5 @@
-// One place that decides what a terminal is shown: errors and warnings go through cli_put_visible, and
-// stdout, where it is a terminal, through a stream that does the same.
+// One place that decides what a terminal is shown: errors and warnings go through cli_put_visible,
+// and stdout, where it is a terminal, through a stream that does the same.
 #include "cli/visible.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-// From nothing to a language model in seconds: makes stories, trains a tokenizer on them, packs them,
-// trains a tiny model and says how well it does on stories it has not seen.
+// From nothing to a language model in seconds: makes stories, trains a tokenizer on them, packs
+// them, trains a tiny model and says how well it does on stories it has not seen.
 //
 //     cc train_tiny.c $(pkg-config --cflags --libs sgatlin) -o train_tiny
 //     ./train_tiny FOLDER

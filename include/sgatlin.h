@@ -1,7 +1,7 @@
 // sgatlin: train, run, convert and look inside transformer language models whose feed-forward
 // layers are sparse. This header is the manual to read first: status, context, tokenizers, models,
-// evaluation and generation. Its companions are included where they are needed: sgatlin_data.h (text
-// and packed data), sgatlin_train.h, sgatlin_convert.h and sgatlin_bench.h.
+// evaluation and generation. Its companions are included where they are needed: sgatlin_data.h
+// (text and packed data), sgatlin_train.h, sgatlin_convert.h and sgatlin_bench.h.
 //
 // Conventions
 //   * Every function that can fail returns a status and, when `err` is not NULL, fills in a message
@@ -59,16 +59,16 @@ SG_API const char *sg_status_name(sg_status status);
 SG_API const char *sg_version(void);
 // What the library was built with: "gcc 12.2.0".
 SG_API const char *sg_compiler(void);
-// A library that this one computes or reads files with, in the version that is loaded now. The one of
-// dense products is sg_context_products.
+// A library that this one computes or reads files with, in the version that is loaded now. The one
+// of dense products is sg_context_products.
 typedef struct sg_library {
     const char *name;
     char version[32];
 } sg_library;
 // Fills in at most `room` of them and returns how many there are.
 SG_API size_t sg_libraries(sg_library *list, size_t room);
-// The file that the library has mapped at an address, or NULL: for a handler of SIGBUS, which comes when
-// a file is cut short while it is read. May be called in one.
+// The file that the library has mapped at an address, or NULL: for a handler of SIGBUS, which comes
+// when a file is cut short while it is read. May be called in one.
 SG_API const char *sg_mapped_file(const void *address);
 // Releases memory that a function of the library handed over to the caller; NULL is allowed.
 SG_API void sg_buffer_free(void *buffer);
@@ -108,22 +108,22 @@ typedef bool (*sg_progress_fn)(void *user, int64_t done, int64_t total);
 
 // ---- 3. Tokenizers --------------------------------------------------------------------------
 //
-// BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes: the
-// ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin and those of GGUF files.
-// A tokenizer never changes once made and may be used by several threads at a time.
+// BPE as in a Hugging Face tokenizer.json, over bytes or over characters with a fallback to bytes:
+// the ids are those of the Hugging Face library. Also llama2.c's tokenizer.bin and those of GGUF
+// files. A tokenizer never changes once made and may be used by several threads at a time.
 
 typedef struct sg_tokenizer sg_tokenizer;
-// Reads a tokenizer.json, a tokenizer.bin of llama2.c, or what a GGUF file has of one; `path` is the file
-// or the folder in which a tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when the file is of a kind this library does
-// not do.
+// Reads a tokenizer.json, a tokenizer.bin of llama2.c, or what a GGUF file has of one; `path` is
+// the file or the folder in which a tokenizer.json lies. SG_ERR_UNSUPPORTED names the field when
+// the file is of a kind this library does not do.
 SG_API sg_status sg_tokenizer_open(const char *path, sg_tokenizer **tokenizer, sg_error *err);
 // The same from the bytes of the file; `name` is what errors call it.
 SG_API sg_status sg_tokenizer_from_memory(const void *data, size_t bytes, const char *name,
                                           sg_tokenizer **tokenizer, sg_error *err);
 SG_API void sg_tokenizer_free(sg_tokenizer *tokenizer);
-// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from, or, of a
-// tokenizer.bin, a file that means the same. SG_ERR_UNSUPPORTED where no such file could (tokens that
-// merge with equal scores).
+// Writes FOLDER/tokenizer.json, making the folder: the very bytes the tokenizer was made from, or,
+// of a tokenizer.bin, a file that means the same. SG_ERR_UNSUPPORTED where no such file could
+// (tokens that merge with equal scores).
 SG_API sg_status sg_tokenizer_save(const sg_tokenizer *tokenizer, const char *folder,
                                    sg_error *err);
 
@@ -142,8 +142,8 @@ SG_API int32_t sg_tokenizer_eos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_bos(const sg_tokenizer *tokenizer);
 SG_API int32_t sg_tokenizer_pad(const sg_tokenizer *tokenizer);
 
-// The ids that the file's template puts in front of a text. False when it has no template; *count may
-// be 0 when it has.
+// The ids that the file's template puts in front of a text. False when it has no template; *count
+// may be 0 when it has.
 SG_API bool sg_tokenizer_begin(const sg_tokenizer *tokenizer, const int32_t **ids, size_t *count);
 
 typedef struct sg_encode_options {
@@ -151,14 +151,15 @@ typedef struct sg_encode_options {
     bool parse_special; // special tokens written in the text become their ids; default true. Added
                         // tokens that are not special always do.
     int64_t *replaced;  // where given, set to the places that were not UTF-8
-    // Where given, set to the bytes of the normalised text that no id stands for: the vocabulary has
-    // no symbol for them, so that they vanish or become the unknown token, or they lie between words
-    // and are taken out there.
+    // Where given, set to the bytes of the normalised text that no id stands for: the vocabulary
+    // has no symbol for them, so that they vanish or become the unknown token, or they lie between
+    // words and are taken out there.
     int64_t *lost_bytes;
 } sg_encode_options;
 SG_API sg_encode_options sg_encode_options_default(void);
-// Text to ids; options may be NULL for the defaults. Bytes that are not UTF-8 become U+FFFD, one for
-// each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. *ids: sg_buffer_free.
+// Text to ids; options may be NULL for the defaults. Bytes that are not UTF-8 become U+FFFD, one
+// for each maximal ill-formed subpart, as Python's decode("utf-8", "replace") does. *ids:
+// sg_buffer_free.
 SG_API sg_status sg_tokenizer_encode(const sg_tokenizer *tokenizer, const char *text, size_t bytes,
                                      const sg_encode_options *options, int32_t **ids, size_t *count,
                                      sg_error *err);
@@ -169,15 +170,16 @@ typedef struct sg_decode_options {
                        // U+FFFD as above
 } sg_decode_options;
 SG_API sg_decode_options sg_decode_options_default(void);
-// Ids to text, with a NUL behind it, as the library's decoder steps have it. An id outside the vocabulary is SG_ERR_ARGUMENT.
+// Ids to text, with a NUL behind it, as the library's decoder steps have it. An id outside the
+// vocabulary is SG_ERR_ARGUMENT.
 // *text: sg_buffer_free.
 SG_API sg_status sg_tokenizer_decode(const sg_tokenizer *tokenizer, const int32_t *ids,
                                      size_t count, const sg_decode_options *options, char **text,
                                      size_t *bytes, sg_error *err);
 
-// Decoding token by token: a character whose bytes are spread over tokens comes out once it is whole; a
-// run of fallback tokens for bytes once it ends, for only then is it known whether it is UTF-8. The
-// pieces joined are the text of sg_tokenizer_decode.
+// Decoding token by token: a character whose bytes are spread over tokens comes out once it is
+// whole; a run of fallback tokens for bytes once it ends, for only then is it known whether it is
+// UTF-8. The pieces joined are the text of sg_tokenizer_decode.
 typedef struct sg_decoder sg_decoder;
 SG_API sg_status sg_decoder_new(const sg_tokenizer *tokenizer, const sg_decode_options *options,
                                 sg_decoder **decoder, sg_error *err);
@@ -185,9 +187,10 @@ SG_API void sg_decoder_free(sg_decoder *decoder);
 // *text (maybe empty, NUL behind it) is valid until the next call.
 SG_API sg_status sg_decoder_push(sg_decoder *decoder, int32_t id, const char **text, size_t *bytes,
                                  sg_error *err);
-// What the text goes on from: takes the ids of a prompt, hands out nothing of it, and decodes what is
-// pushed afterwards as its continuation. A token that begins a word in the SentencePiece style has its
-// space there, which it would lose as the first of a text. To be called before the first push.
+// What the text goes on from: takes the ids of a prompt, hands out nothing of it, and decodes what
+// is pushed afterwards as its continuation. A token that begins a word in the SentencePiece style
+// has its space there, which it would lose as the first of a text. To be called before the first
+// push.
 SG_API sg_status sg_decoder_follow(sg_decoder *decoder, const int32_t *ids, size_t count,
                                    sg_error *err);
 // What is left of an unfinished character; the decoder can then be used for another text.
@@ -197,11 +200,11 @@ SG_API sg_status sg_decoder_finish(sg_decoder *decoder, const char **text, size_
 // Chat templates: the Jinja that comes with a model and makes the prompt of a chat. The language is
 // that of Jinja 3.1 as Hugging Face sets it up (immutable sandbox, trim_blocks, lstrip_blocks, loop
 // controls, {% generation %}), read as a whole: statements with macros and call blocks, loops with
-// conditions, recursion and loop.*, set of names and blocks, with, filter, raw; expressions of strings,
-// numbers of 64 bits, lists, tuples and maps with Python's operators, slices and formats; the filters,
-// tests and methods of Jinja and of Python's str and dict; range, dict, namespace, cycler, joiner,
-// raise_exception, strftime_now. What is left out (other templates, random, urlize …) is
-// SG_ERR_UNSUPPORTED when a chat comes to it: named, with the line. What Jinja refuses too is
+// conditions, recursion and loop.*, set of names and blocks, with, filter, raw; expressions of
+// strings, numbers of 64 bits, lists, tuples and maps with Python's operators, slices and formats;
+// the filters, tests and methods of Jinja and of Python's str and dict; range, dict, namespace,
+// cycler, joiner, raise_exception, strftime_now. What is left out (other templates, random, urlize
+// …) is SG_ERR_UNSUPPORTED when a chat comes to it: named, with the line. What Jinja refuses too is
 // SG_ERR_ARGUMENT. A template that takes too much time or memory is SG_ERR_FORMAT.
 typedef struct sg_chat sg_chat;
 // Reads the template of a model folder: chat_template.jinja, else "chat_template" of
@@ -224,11 +227,11 @@ typedef struct sg_chat_message {
 
 typedef struct sg_chat_options {
     bool answer; // add_generation_prompt: end with what begins the assistant's turn; default true
-    // JSON, or NULL: the lists `tools` and `documents` (none), an object whose members are more names
-    // for the template ({"enable_thinking": false}).
+    // JSON, or NULL: the lists `tools` and `documents` (none), an object whose members are more
+    // names for the template ({"enable_thinking": false}).
     const char *tools, *documents, *variables;
-    // What strftime_now tells: "2026-01-31" or "2026-01-31 23:59:59". NULL (the default): a template
-    // that asks for the date is SG_ERR_ARGUMENT, since the library reads no clock.
+    // What strftime_now tells: "2026-01-31" or "2026-01-31 23:59:59". NULL (the default): a
+    // template that asks for the date is SG_ERR_ARGUMENT, since the library reads no clock.
     const char *date;
     int64_t work; // the most it may cost, in units of some nanoseconds; default 2^27
     // Asked now and then while it runs; returning false stops with SG_ERR_STOPPED. NULL: goes on.
@@ -237,14 +240,15 @@ typedef struct sg_chat_options {
 } sg_chat_options;
 SG_API sg_chat_options sg_chat_options_default(void);
 
-// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). options: NULL for
-// the defaults. *text (*bytes, NUL behind it): sg_buffer_free. A template that raises an exception is
-// SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
+// The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). options: NULL
+// for the defaults. *text (*bytes, NUL behind it): sg_buffer_free. A template that raises an
+// exception is SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
 SG_API sg_status sg_chat_render(const sg_chat *chat, const sg_chat_message *messages, size_t count,
                                 const sg_chat_options *options, char **text, size_t *bytes,
                                 sg_error *err);
 
-// Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's BpeTrainer.
+// Training: byte-level BPE with GPT-2's word pattern, equal to the Hugging Face library's
+// BpeTrainer.
 typedef struct sg_tokenizer_train_options {
     int32_t vocab_size;          // default 8192; special tokens and bytes are counted
     const char *const *specials; // ids 0, 1, …; default "<|pad|>", "<|endoftext|>"
@@ -274,8 +278,8 @@ SG_API sg_status sg_tokenizer_train(const sg_tokenizer_train_options *options,
 
 // The configuration of a model, as stored in its config.json under the same names. A value of 0, or
 // an empty string, means "left out": the default of the family, filled in by sg_config_complete. A
-// number that is said to be 0 is -0.0, which sg_config_set makes of "0": an epsilon of 0 is one; what
-// cannot be 0 is refused.
+// number that is said to be 0 is -0.0, which sg_config_set makes of "0": an epsilon of 0 is one;
+// what cannot be 0 is refused.
 typedef struct sg_config {
     int64_t vocab_size;                               // V
     int64_t hidden_size;                              // d
@@ -322,7 +326,8 @@ typedef struct sg_config {
                                    // for product routers
     int64_t ffn_key_size;          // K: router bottleneck
     int64_t ffn_top_k;             // k: selected a channel, or experts a token
-    // Memories of cells (switch, randhash, avgk): E F cells in blocks of g, of which a token reads k.
+    // Memories of cells (switch, randhash, avgk): E F cells in blocks of g, of which a token reads
+    // k.
     int64_t ffn_block_size;     // g; 0: F
     int64_t ffn_memory_factor;  // E
     int64_t ffn_active_neurons; // k; 0: F
@@ -393,8 +398,8 @@ SG_API sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *e
 SG_API const char *sg_preset_name(size_t index);
 // Names of the feed-forward families, from 0; NULL behind the last.
 SG_API const char *sg_config_family(size_t index);
-// Whether a family has a field of a configuration ("ffn_top_k"). text becomes what it may be there: a
-// list of names, the first the default, or the ends of a range; "" where all families have it.
+// Whether a family has a field of a configuration ("ffn_top_k"). text becomes what it may be there:
+// a list of names, the first the default, or the ends of a range; "" where all families have it.
 SG_API bool sg_config_takes(const char *family, const char *field, char *text, size_t capacity);
 // Changes the family of a preset: the sizes of the feed-forward layer become those of the preset of
 // the same scale; all else stays as it is.
@@ -417,13 +422,14 @@ typedef struct sg_cost {
     int64_t bf16_table_bytes; // of the copies that table_dtype SG_WEIGHTS_BF16 adds to training
 } sg_cost;
 
-// `batch` sequences in one micro-batch; recompute: activation checkpointing; threads: 0 counts as 1.
+// `batch` sequences in one micro-batch; recompute: activation checkpointing; threads: 0 counts as
+// 1.
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
 
-// What weights are stored in where they are only read. Sums are f32 in any case. The first three can
-// be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md, "Stored
-// weights").
+// What weights are stored in where they are only read. Sums are f32 in any case. The first three
+// can be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md,
+// "Stored weights").
 typedef enum sg_weights {
     SG_WEIGHTS_F32 = 0,
     SG_WEIGHTS_BF16 = 1, // the upper half of a float, to nearest, ties to even: 8 bits of precision
@@ -469,38 +475,39 @@ typedef struct sg_model sg_model;
 // Fresh weights by the published laws from (seed). Ownership: sg_model_free.
 SG_API sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t seed,
                               sg_model **model, sg_error *err);
-// Opens a model: a folder with config.json and model.safetensors or its shards, of ours or of a model
-// type of the Hugging Face library that docs/CHECKPOINTS.md lists; a GGUF file; or a model of llama2.c.
-// All weights are f32 then: memory-mapped where the file has them so, and converted otherwise.
+// Opens a model: a folder with config.json and model.safetensors or its shards, of ours or of a
+// model type of the Hugging Face library that docs/CHECKPOINTS.md lists; a GGUF file; or a model of
+// llama2.c. All weights are f32 then: memory-mapped where the file has them so, and converted
+// otherwise.
 SG_API sg_status sg_model_open(sg_context *context, const char *path, sg_model **model,
                                sg_error *err);
-// The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are stored
-// (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs nothing and a
-// model may be larger than memory. Vectors, and matrices that are stored turned (GPT-2), are f32 in
-// memory. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
+// The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are
+// stored (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs
+// nothing and a model may be larger than memory. Vectors, and matrices that are stored turned
+// (GPT-2), are f32 in memory. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
 SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_model **model,
                                       sg_error *err);
-// The same with every matrix that such passes multiply with or take rows of stored as `weights` says
-// (f32, bf16, int8), once, here (bf16 weights of a file are used where they lie); norms and biases
-// stay f32. What was converted is no longer read: memory holds the narrow weights only.
+// The same with every matrix that such passes multiply with or take rows of stored as `weights`
+// says (f32, bf16, int8), once, here (bf16 weights of a file are used where they lie); norms and
+// biases stay f32. What was converted is no longer read: memory holds the narrow weights only.
 SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_weights weights,
                                       sg_model **model, sg_error *err);
-// Adds low-rank adapters to an open model, whatever its weights are stored in: those of a folder in the
-// layout of the library PEFT (adapter_config.json, adapter_model.safetensors). What is more than W +
-// scale B A of plain matrices is SG_ERR_UNSUPPORTED, adapters of another model SG_ERR_MISMATCH; the
-// model then is as it was. One set a model, and while it has no session and no batch (SG_ERR_ARGUMENT).
-// Keys of adapter_config.json that are not read are told as a warning.
+// Adds low-rank adapters to an open model, whatever its weights are stored in: those of a folder in
+// the layout of the library PEFT (adapter_config.json, adapter_model.safetensors). What is more
+// than W + scale B A of plain matrices is SG_ERR_UNSUPPORTED, adapters of another model
+// SG_ERR_MISMATCH; the model then is as it was. One set a model, and while it has no session and no
+// batch (SG_ERR_ARGUMENT). Keys of adapter_config.json that are not read are told as a warning.
 SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
 // The ids that end a text (*count), eos_token_id first: models of other programs may have several.
 SG_API const int32_t *sg_model_ends(const sg_model *model, size_t *count);
-// Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe. SG_ERR_IO where another
-// process is writing into the folder.
+// Writes config.json, model.safetensors and, when given, tokenizer.json; crash-safe. SG_ERR_IO
+// where another process is writing into the folder.
 SG_API sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer,
                                const char *folder, sg_error *err);
-// Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32; NULL where
-// the model stores them in another type).
+// Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32; NULL
+// where the model stores them in another type).
 SG_API size_t sg_model_tensor_count(const sg_model *model);
 SG_API const char *sg_model_tensor_name(const sg_model *model, size_t index);
 SG_API const float *sg_model_tensor_values(const sg_model *model, size_t index, int *rank,
@@ -522,8 +529,8 @@ SG_API sg_status sg_session_feed(sg_session *session, const int32_t *tokens, int
                                  const float **logits, sg_error *err);
 
 // Feeds tokens like sg_session_feed and tells how likely what follows each was: nll[i] (count) is
-// -log p(targets[i]) behind tokens[i], in nats, likeliest[i] whether no token was likelier; for a target
-// below 0 they are 0 and false.
+// -log p(targets[i]) behind tokens[i], in nats, likeliest[i] whether no token was likelier; for a
+// target below 0 they are 0 and false.
 SG_API sg_status sg_session_score(sg_session *session, const int32_t *tokens,
                                   const int32_t *targets, int64_t count, double *nll,
                                   bool *likeliest, sg_error *err);
@@ -532,8 +539,8 @@ SG_API sg_status sg_session_score(sg_session *session, const int32_t *tokens,
 // weight once for all of them. Sessions may come and go between passes and be of any length.
 typedef struct sg_batch sg_batch;
 enum { SG_BATCH_MAX = 4096 };
-// most: sessions of one pass, at most SG_BATCH_MAX. Ownership: sg_batch_free; the model must outlive
-// it.
+// most: sessions of one pass, at most SG_BATCH_MAX. Ownership: sg_batch_free; the model must
+// outlive it.
 SG_API sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **batch, sg_error *err);
 SG_API void sg_batch_free(sg_batch *batch);
 // tokens[i] goes to sessions[i], i < count; no session may be there twice. On failure none takes
@@ -565,8 +572,9 @@ SG_API sg_status sg_sample(const float *logits, int64_t vocab, const sg_sample_o
 typedef struct sg_data sg_data;
 typedef enum sg_split { SG_SPLIT_TRAIN = 0, SG_SPLIT_VAL = 1 } sg_split;
 
-// How evenly one sparse layer uses its memory. Counted are the selections of all tokens whose targets
-// count, exactly; the blocks (experts, neurons) of all pools of the layer are taken together.
+// How evenly one sparse layer uses its memory. Counted are the selections of all tokens whose
+// targets count, exactly; the blocks (experts, neurons) of all pools of the layer are taken
+// together.
 typedef struct sg_usage {
     int64_t layer;      // from 1
     int64_t blocks;     // B
@@ -607,8 +615,8 @@ typedef struct sg_eval_result {
     int64_t usage_count; // sparse layers, in order, that `usage` of the options tells of
 } sg_eval_result;
 
-// The data must have been packed with a vocabulary that the model has (it may have more tokens: many
-// are padded) and for a sequence length it can take.
+// The data must have been packed with a vocabulary that the model has (it may have more tokens:
+// many are padded) and for a sequence length it can take.
 SG_API sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
                              sg_eval_result *result, sg_error *err);
 
@@ -638,16 +646,16 @@ typedef struct sg_eval_text_result {
 } sg_eval_text_result;
 
 // Perplexity of a text by a sliding window, as in Hugging Face's guide "Perplexity of fixed-length
-// models": windows of `context` tokens begin every `stride` tokens, each forgets all before it, and of
-// each only tokens count that no window before it has seen; the first token of all is not predicted.
-// Every token counts alike (the guide's own mean takes one token of each window for granted). The text
-// begins as for sg_generate. Any model that sg_generate takes will do.
+// models": windows of `context` tokens begin every `stride` tokens, each forgets all before it, and
+// of each only tokens count that no window before it has seen; the first token of all is not
+// predicted. Every token counts alike (the guide's own mean takes one token of each window for
+// granted). The text begins as for sg_generate. Any model that sg_generate takes will do.
 //
-// bits_per_byte are the bits of a code from which the text can be had back, over its bytes n, so that
-// models compare whatever their tokenizers: for `lost` bytes that no token stands for it is charged
-// 8 bits each and the n H(lost / n) bits that say where they stand (H: entropy of a coin, in bits). Where
-// the tokens stand for fewer bytes than the text has, as under NFKC, n is those. NAN where
-// only a part is read of a text that loses bytes.
+// bits_per_byte are the bits of a code from which the text can be had back, over its bytes n, so
+// that models compare whatever their tokenizers: for `lost` bytes that no token stands for it is
+// charged 8 bits each and the n H(lost / n) bits that say where they stand (H: entropy of a coin,
+// in bits). Where the tokens stand for fewer bytes than the text has, as under NFKC, n is those.
+// NAN where only a part is read of a text that loses bytes.
 SG_API sg_status sg_evaluate_text(sg_model *model, const sg_tokenizer *tokenizer, const char *text,
                                   size_t bytes, const sg_eval_text_options *options,
                                   sg_eval_text_result *result, sg_error *err);
@@ -683,8 +691,8 @@ typedef struct sg_generate_options {
 } sg_generate_options;
 SG_API sg_generate_options sg_generate_options_default(void);
 
-// Why a text ended: at an end of the document, at a stop, at max_tokens or the model's last position,
-// or since the caller wanted no more.
+// Why a text ended: at an end of the document, at a stop, at max_tokens or the model's last
+// position, or since the caller wanted no more.
 typedef enum sg_stop_reason {
     SG_STOP_END = 0,
     SG_STOP_TEXT,
@@ -701,16 +709,18 @@ typedef struct sg_generate_result {
     sg_stop_reason reason;
 } sg_generate_result;
 
-// Continues a prompt: what the tokenizer's template puts in front of a text (where it has none: the BOS of
-// a model of ours, or of any whose prompt is empty) and the prompt go in, tokens come out until an end of
-// the document, a stop or max_tokens. The same seed gives the same text. The tokenizer may have fewer
-// tokens than the model, whose vocabulary often is padded. result may be NULL.
+// Continues a prompt: what the tokenizer's template puts in front of a text (where it has none: the
+// BOS of a model of ours, or of any whose prompt is empty) and the prompt go in, tokens come out
+// until an end of the document, a stop or max_tokens. The same seed gives the same text. The
+// tokenizer may have fewer tokens than the model, whose vocabulary often is padded. result may be
+// NULL.
 SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, const char *prompt,
                              const sg_generate_options *options, sg_generate_result *result,
                              sg_error *err);
-// The same for several prompts, a few dozen at a time in one pass over the weights (sg_batch): each gives
-// what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i are told with users[i]
-// (count), `false` ends that text only; options->text_user is not used. results (count) may be NULL.
+// The same for several prompts, a few dozen at a time in one pass over the weights (sg_batch): each
+// gives what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i are told with
+// users[i] (count), `false` ends that text only; options->text_user is not used. results (count)
+// may be NULL.
 SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer,
                                   const char *const *prompts, size_t count,
                                   const sg_generate_options *options, void *const *users,

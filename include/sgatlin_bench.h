@@ -24,11 +24,12 @@ typedef struct sg_machine {
     int64_t memory_bytes;
 } sg_machine;
 SG_API void sg_machine_describe(sg_machine *machine);
-// cores x ghz x flops_per_cycle: GFLOP/s in f32 that so many threads stay below, but for a frequency
-// that turns out higher. 0 where the frequency is not known.
+// cores x ghz x flops_per_cycle: GFLOP/s in f32 that so many threads stay below, but for a
+// frequency that turns out higher. 0 where the frequency is not known.
 SG_API double sg_machine_peak(const sg_machine *machine, int threads);
 
-// Measures this machine for a moment, all threads of the context: dense products (f32), reading memory.
+// Measures this machine for a moment, all threads of the context: dense products (f32), reading
+// memory.
 SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                                     sg_error *err);
 
@@ -44,8 +45,8 @@ typedef enum sg_bench_what {
 
 typedef struct sg_bench_options {
     sg_config config; // vocab_size > 0; random weights
-    // In place of it a model (sg_model_open_stored) whose prefill and decoding are measured, with its
-    // weights as they are stored; config is ignored then. Default NULL.
+    // In place of it a model (sg_model_open_stored) whose prefill and decoding are measured, with
+    // its weights as they are stored; config is ignored then. Default NULL.
     const char *model;
     int64_t batch_size; // sequences; default 8
     int64_t seq_len;    // tokens of each; default 0: max_position_embeddings
@@ -102,9 +103,9 @@ typedef struct sg_bench_result {
     // Sparse memories: selections of a repeat for each different block (neuron or expert) selected,
     // mean of the layers; 0 for other families, and for decode.
     double reuse;
-    // Memories read neuron by neuron, by the reuse of their passes: "tables" where all tiles of rows
-    // read one table before the next, "rows" where each tile reads all; "mixed" where layers differ;
-    // NULL for other families.
+    // Memories read neuron by neuron, by the reuse of their passes: "tables" where all tiles of
+    // rows read one table before the next, "rows" where each tile reads all; "mixed" where layers
+    // differ; NULL for other families.
     const char *memory_order;
     // Of a training step, "exact" or "lazy" (a table at least); else NULL.
     const char *optimizer_rows;

@@ -10,9 +10,9 @@ extern "C" {
 #endif
 
 typedef enum sg_convert_form {
-    // A folder that the Hugging Face library loads: of a model type of its own that computes the same,
-    // where there is one; else of model_type "sgatlin" with modeling_sgatlin.py, one file of PyTorch
-    // that AutoModelForCausalLM loads with trust_remote_code=True.
+    // A folder that the Hugging Face library loads: of a model type of its own that computes the
+    // same, where there is one; else of model_type "sgatlin" with modeling_sgatlin.py, one file of
+    // PyTorch that AutoModelForCausalLM loads with trust_remote_code=True.
     SG_CONVERT_HF,
     SG_CONVERT_GGUF,   // one file; architectures llama, qwen2, qwen3 and gpt2
     SG_CONVERT_SGATLIN // a folder as sg_model_save writes it
@@ -40,16 +40,16 @@ typedef struct sg_convert_result {
     bool tokenizer; // whether one went along
 } sg_convert_result;
 
-// Writes a model that sg_model_open can open in another form, crash-safe, a tensor in memory at a time.
-// `path` must be new, or an empty folder; of GGUF it may be a pipe or a device. Nobody else may be writing
-// there (SG_ERR_IO), and the disk must have room. What computes something else there is SG_ERR_UNSUPPORTED, by name
-// of the field; what only training knows (losses and capacity of a router) is left out. tokenizer.json and
-// other small files go along. result may be NULL.
+// Writes a model that sg_model_open can open in another form, crash-safe, a tensor in memory at a
+// time. `path` must be new, or an empty folder; of GGUF it may be a pipe or a device. Nobody else
+// may be writing there (SG_ERR_IO), and the disk must have room. What computes something else there
+// is SG_ERR_UNSUPPORTED, by name of the field; what only training knows (losses and capacity of a
+// router) is left out. tokenizer.json and other small files go along. result may be NULL.
 SG_API sg_status sg_convert(sg_context *context, const char *model,
                             const sg_convert_options *options, const char *path,
                             sg_convert_result *result, sg_error *err);
-// Writes one tensor of a model as a .npy file: a parameter by our name (f32), or a tensor by the name it
-// has in the file (in its type there; f32 where NumPy has none such). `path` must not
+// Writes one tensor of a model as a .npy file: a parameter by our name (f32), or a tensor by the
+// name it has in the file (in its type there; f32 where NumPy has none such). `path` must not
 // exist, unless it is a pipe or a device.
 SG_API sg_status sg_export_npy(const char *model, const char *tensor, const char *path,
                                sg_error *err);

@@ -19,7 +19,8 @@ typedef enum sg_corpus_kind {
     SG_CORPUS_LINES = 3 // each line is a document, without its line end, "\n" or "\r\n"
 } sg_corpus_kind;
 
-// What to do where a text is not UTF-8: a byte, an unpaired surrogate ("\ud83d" in JSON, or in UTF-16).
+// What to do where a text is not UTF-8: a byte, an unpaired surrogate ("\ud83d" in JSON, or in
+// UTF-16).
 typedef enum sg_bad_text {
     SG_BAD_TEXT_REPLACE = 0, // U+FFFD in the place of each maximal ill-formed subpart, as Python's
                              // decode("utf-8", "replace") does; counted
@@ -46,9 +47,10 @@ SG_API sg_corpus_options sg_corpus_options_default(void);
 
 // Documents read one after the other from any number of files, in memory bounded by the longest.
 // A text document loses the one line end in front of its separator, or at the end of its file;
-// without a separator it is the file as it is. What lies behind the last separator is a document only
-// if it is more than white space. Documents are UTF-8 whatever the file holds. Of JSON only the
-// field is read: other members may hold any number, and text that is no UTF-8 unless that stops.
+// without a separator it is the file as it is. What lies behind the last separator is a document
+// only if it is more than white space. Documents are UTF-8 whatever the file holds. Of JSON only
+// the field is read: other members may hold any number, and text that is no UTF-8 unless that
+// stops.
 typedef struct sg_corpus sg_corpus;
 typedef struct sg_document {
     const char *text; // no NUL behind it; valid until the next call; NULL after the last document
@@ -82,9 +84,10 @@ SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *
 // ---- folders that take long to fill -------------------------------------------------------------
 
 // Keeps a folder for what a long work will write into it: makes it when missing, and locks it
-// (FOLDER/.lock) until it is released or the process ends. SG_ERR_IO, saying who it is, where another
-// process has it. SG_ERR_ARGUMENT where the folder holds anything but what interrupted writers leave,
-// unless `any`. sg_data_pack, sg_convert and sg_model_save claim their folders themselves.
+// (FOLDER/.lock) until it is released or the process ends. SG_ERR_IO, saying who it is, where
+// another process has it. SG_ERR_ARGUMENT where the folder holds anything but what interrupted
+// writers leave, unless `any`. sg_data_pack, sg_convert and sg_model_save claim their folders
+// themselves.
 typedef struct sg_claim sg_claim;
 SG_API sg_status sg_folder_claim(const char *folder, bool any, sg_claim **claim, sg_error *err);
 // A folder that the claim made and that is still empty goes. NULL is allowed.
@@ -133,9 +136,9 @@ SG_API sg_status sg_data_open(const char *folder, sg_data_verify verify, sg_data
 SG_API void sg_data_free(sg_data *data);
 // Valid while `data` is.
 SG_API const sg_data_info *sg_data_get_info(const sg_data *data);
-// Whether the data in `folder` were packed with this tokenizer, or with one whose ids, as far as the data
-// have them, stand for the same tokens (a warning through the context's log, which may be NULL).
-// SG_ERR_MISMATCH names the first id that stands for another token.
+// Whether the data in `folder` were packed with this tokenizer, or with one whose ids, as far as
+// the data have them, stand for the same tokens (a warning through the context's log, which may be
+// NULL). SG_ERR_MISMATCH names the first id that stands for another token.
 SG_API sg_status sg_data_check_tokenizer(sg_context *context, const char *folder,
                                          const sg_tokenizer *tokenizer, sg_error *err);
 // One row of seq_len ids, each checked to be below the vocabulary size. May be called by several
@@ -160,15 +163,15 @@ SG_API sg_pack_options sg_pack_options_default(void);
 
 // Packs the documents of files into a folder of packed data, with a copy of the tokenizer.
 // A document is drawn into the validation split by its number. With a fraction strictly between 0
-// and 1 neither split stays empty where that can be: in CONCAT mode, when no document was drawn into
-// validation, the rows at the end of the last document are taken for it, as many as the fraction is of
-// all rows, at least one (split_rows); in PAD mode the last of two documents or more. A split that was
-// left without a row shows in info.
-// The padding id must not be the end-of-text id, since training gives padding no weight. Without
-// one of its own a tokenizer does for CONCAT only, and a last row that stays short is dropped.
-// context (may be NULL) gives the threads and the log; info may be NULL. A folder that
-// holds anything is refused; with `force` packed data in it is replaced. Until all of the new is written
-// the old stays as it is, also after a failure.
+// and 1 neither split stays empty where that can be: in CONCAT mode, when no document was drawn
+// into validation, the rows at the end of the last document are taken for it, as many as the
+// fraction is of all rows, at least one (split_rows); in PAD mode the last of two documents or
+// more. A split that was left without a row shows in info. The padding id must not be the
+// end-of-text id, since training gives padding no weight. Without one of its own a tokenizer does
+// for CONCAT only, and a last row that stays short is dropped. context (may be NULL) gives the
+// threads and the log; info may be NULL. A folder that holds anything is refused; with `force`
+// packed data in it is replaced. Until all of the new is written the old stays as it is, also after
+// a failure.
 SG_API sg_status sg_data_pack(sg_context *context, const sg_tokenizer *tokenizer,
                               const char *const *paths, size_t count,
                               const sg_pack_options *options, const char *folder,

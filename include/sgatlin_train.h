@@ -16,15 +16,16 @@ extern "C" {
 // and epochs is above 0: it sets the number of steps n.
 typedef struct sg_train_options {
     sg_config config; // vocab_size 0, max_position_embeddings 0: the data's
-    // The model to go on from, as sg_model_open takes it; "": fresh weights. `config` is the model's
-    // then, but for the ids of tokens, which are the data's, and ffn_balance_loss, ffn_z_loss and
-    // ffn_capacity_factor; the data may have fewer tokens in its vocabulary and shorter sequences.
+    // The model to go on from, as sg_model_open takes it; "": fresh weights. `config` is the
+    // model's then, but for the ids of tokens, which are the data's, and ffn_balance_loss,
+    // ffn_z_loss and ffn_capacity_factor; the data may have fewer tokens in its vocabulary and
+    // shorter sequences.
     char init[4096];
-    // Data that were packed with another tokenizer than that of `init` are refused unless this says so
-    // (a warning then): what is trained has the data's tokenizer.
+    // Data that were packed with another tokenizer than that of `init` are refused unless this says
+    // so (a warning then): what is trained has the data's tokenizer.
     bool force_tokenizer;
-    // "tinystories" or "slimpajama": the published protocol of those presets, which wants data that were
-    // packed as theirs; "": none.
+    // "tinystories" or "slimpajama": the published protocol of those presets, which wants data that
+    // were packed as theirs; "": none.
     char recipe[16];
     uint64_t seed;      // of weights and data order
     int64_t batch_size; // sequences of one step
@@ -32,7 +33,8 @@ typedef struct sg_train_options {
     double lr, weight_decay, clip, beta1, beta2, eps;
     // Rows of a memory's tables that a step does not read: "exact" updates them in every step;
     // "lazy" when they are read again, by all they have missed, so that a step costs what it reads;
-    // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has more.
+    // "auto" is lazy for tables with at least as many rows as a step makes hits. docs/MODEL.md has
+    // more.
     char optimizer_rows[16];
     char schedule[24]; // constant, sqrt, linear, cosine, cosine_reference
     int64_t warmup_steps;
@@ -77,10 +79,11 @@ SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
 SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options *options,
                                              sg_error *err);
 
-// The published protocol (Schug 2026 and its released code) of a preset, to the letter but for its rounding
-// to bf16: batch, sequences, warm-up, schedule, clipping, one epoch of padded documents for tinystories, for
-// slimpajama one of the budgets 1e17, 6e17, 1e18 and 6e18 FLOPs (`flops`; 0 for tinystories), and no guard
-// against spikes. sg_train refuses data that were packed otherwise. SG_ERR_ARGUMENT says what there is.
+// The published protocol (Schug 2026 and its released code) of a preset, to the letter but for its
+// rounding to bf16: batch, sequences, warm-up, schedule, clipping, one epoch of padded documents
+// for tinystories, for slimpajama one of the budgets 1e17, 6e17, 1e18 and 6e18 FLOPs (`flops`; 0
+// for tinystories), and no guard against spikes. sg_train refuses data that were packed otherwise.
+// SG_ERR_ARGUMENT says what there is.
 SG_API sg_status sg_train_options_published(const char *preset, double flops,
                                             sg_train_options *options, sg_error *err);
 
@@ -96,8 +99,8 @@ typedef struct sg_train_plan {
     int64_t checkpoint_bytes;
 } sg_train_plan;
 
-// The plan of a new run, without beginning it: nothing is written. The options are completed from the data.
-// SG_ERR_MEMORY where a step takes more memory than there is.
+// The plan of a new run, without beginning it: nothing is written. The options are completed from
+// the data. SG_ERR_MEMORY where a step takes more memory than there is.
 SG_API sg_status sg_train_plan_new(sg_context *context, const char *data, sg_train_options *options,
                                    sg_train_plan *plan, sg_error *err);
 
@@ -144,16 +147,17 @@ typedef struct sg_train_result {
     int64_t trained, parameters; // weights that were trained, of so many, adapters included
 } sg_train_result;
 
-// Trains a new run in folder `run`, which must not hold one yet. At its end `run` holds summary.json
-// and is a model folder; with adapters they are in RUN/adapter, in PEFT's layout, and `run` is a model
-// folder only with lora_merge.
+// Trains a new run in folder `run`, which must not hold one yet. At its end `run` holds
+// summary.json and is a model folder; with adapters they are in RUN/adapter, in PEFT's layout, and
+// `run` is a model folder only with lora_merge.
 SG_API sg_status sg_train(sg_context *context, const char *run, const char *data,
                           const sg_train_options *options, const sg_train_hooks *hooks,
                           sg_train_result *result, sg_error *err);
 // Goes on with a run from its newest intact checkpoint, or from the start when it has none: a model
 // that it began from must then still have the same weights (SG_ERR_MISMATCH). data: NULL for the
-// folder the run began with. A finished run only reports its result, or restores a model that it lost from
-// its last checkpoint. Other kernels than it began with are a warning, and recorded in run.json.
+// folder the run began with. A finished run only reports its result, or restores a model that it
+// lost from its last checkpoint. Other kernels than it began with are a warning, and recorded in
+// run.json.
 SG_API sg_status sg_train_resume(sg_context *context, const char *run, const char *data,
                                  const sg_train_hooks *hooks, sg_train_result *result,
                                  sg_error *err);
@@ -161,11 +165,12 @@ SG_API sg_status sg_train_resume(sg_context *context, const char *run, const cha
 typedef struct sg_train_change {
     const char *field, *value;
 } sg_train_change;
-// Goes on with a run otherwise than it began, or beyond its end (more steps): the schedule is from then on
-// that of the new options. What was changed is recorded in run.json ("changes": step, field, old, new), and
-// to the bit the run is the same as one that was changed alike at the same step. The budget, lr, schedule,
-// warmup_steps, decay_fraction, clip, spike_limit, grad_accum, recompute and what is watched and saved can
-// be changed; all else is SG_ERR_ARGUMENT, which lists them.
+// Goes on with a run otherwise than it began, or beyond its end (more steps): the schedule is from
+// then on that of the new options. What was changed is recorded in run.json ("changes": step,
+// field, old, new), and to the bit the run is the same as one that was changed alike at the same
+// step. The budget, lr, schedule, warmup_steps, decay_fraction, clip, spike_limit, grad_accum,
+// recompute and what is watched and saved can be changed; all else is SG_ERR_ARGUMENT, which lists
+// them.
 SG_API sg_status sg_train_resume_changed(sg_context *context, const char *run, const char *data,
                                          const sg_train_change *changes, size_t count,
                                          const sg_train_hooks *hooks, sg_train_result *result,
@@ -174,8 +179,8 @@ SG_API sg_status sg_train_resume_changed(sg_context *context, const char *run, c
 // intact checkpoint. folder has room for `capacity` bytes.
 SG_API sg_status sg_train_model_folder(sg_context *context, const char *path, char *folder,
                                        size_t capacity, sg_error *err);
-// The folder to give to sg_model_adapt: `path` itself, or of a run with adapters RUN/adapter, and while
-// it is under way its newest intact checkpoint.
+// The folder to give to sg_model_adapt: `path` itself, or of a run with adapters RUN/adapter, and
+// while it is under way its newest intact checkpoint.
 SG_API sg_status sg_train_adapter_folder(sg_context *context, const char *path, char *folder,
                                          size_t capacity, sg_error *err);
 // What a run is and has come to.
@@ -189,8 +194,9 @@ typedef struct sg_train_run {
 } sg_train_run;
 SG_API sg_status sg_train_run_read(const char *run, sg_train_run *out, sg_error *err);
 
-// A member of the records in metrics.jsonl ("loss", "val_loss") over another one ("step", "tokens", "flops",
-// "seconds"), in the order of the file; a record without the other one has that of the last before it.
+// A member of the records in metrics.jsonl ("loss", "val_loss") over another one ("step", "tokens",
+// "flops", "seconds"), in the order of the file; a record without the other one has that of the
+// last before it.
 typedef struct sg_curve {
     char label[64];
     double *x, *y; // (count)
@@ -200,9 +206,9 @@ SG_API sg_status sg_train_curve(const char *run, const char *y, const char *x, s
                                 sg_error *err);
 SG_API void sg_curve_clear(sg_curve *curve);
 
-// A drawing of curves as an SVG file that stands alone. Lines of many points are drawn as means of pieces;
-// marks[i], another curve of the same colour, is drawn as dots (NULL: none). The highest twentieth of the
-// values may leave the picture.
+// A drawing of curves as an SVG file that stands alone. Lines of many points are drawn as means of
+// pieces; marks[i], another curve of the same colour, is drawn as dots (NULL: none). The highest
+// twentieth of the values may leave the picture.
 typedef struct sg_svg_options {
     const char *title, *x_label, *y_label;
 } sg_svg_options;

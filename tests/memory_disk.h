@@ -1,5 +1,5 @@
-// What tests share whose files all lie in memory: the disk of the running test, its setup and teardown,
-// and what must not fail.
+// What tests share whose files all lie in memory: the disk of the running test, its setup and
+// teardown, and what must not fail.
 #ifndef SG_TESTS_MEMORY_DISK_H
 #define SG_TESTS_MEMORY_DISK_H
 

@@ -12,8 +12,8 @@ memory_fs *memory_fs_new(void);
 // A copy of all files, durable or not, without handles, failures and limits.
 memory_fs *memory_fs_clone(const memory_fs *fs);
 void memory_fs_free(memory_fs *fs);
-// Around a test: a new one in the place of the real one; and its end, which is true, with a message,
-// when the test leaves library memory, handles or mappings behind.
+// Around a test: a new one in the place of the real one; and its end, which is true, with a
+// message, when the test leaves library memory, handles or mappings behind.
 memory_fs *memory_fs_begin(void);
 bool memory_fs_end(memory_fs *fs);
 // For sg_fs_set; lives as long as fs.
@@ -25,7 +25,8 @@ int64_t memory_fs_operations(const memory_fs *fs);
 void memory_fs_fail(memory_fs *fs, int64_t n, int error, bool from_then_on);
 // Bytes that fit in all files together; writes beyond are cut short, then fail with ENOSPC.
 void memory_fs_limit(memory_fs *fs, int64_t bytes);
-// Whether the limit is seen by those who ask for free space, as that of a disk is and a quota is not.
+// Whether the limit is seen by those who ask for free space, as that of a disk is and a quota is
+// not.
 void memory_fs_show_limit(memory_fs *fs, bool seen);
 // Operations before number n happen; n and all after it fail with EIO.
 void memory_fs_cut_power(memory_fs *fs, int64_t n);
@@ -50,7 +51,8 @@ int64_t memory_fs_used(const memory_fs *fs);
 // Makes a symbolic link, or a pipe (its bytes stay to be looked at); false where the name is taken.
 bool memory_fs_link(memory_fs *fs, const char *target, const char *path);
 bool memory_fs_pipe(memory_fs *fs, const char *path);
-// A checksum of all names below a folder, what they are, and what is in them; links are not followed.
+// A checksum of all names below a folder, what they are, and what is in them; links are not
+// followed.
 uint64_t memory_fs_digest(const memory_fs *fs, const char *folder);
 // For damaging a file behind the library's back: its bytes and size; NULL when it is not there.
 unsigned char *memory_fs_bytes(memory_fs *fs, const char *path, size_t *bytes);

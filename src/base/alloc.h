@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Uninitialised memory, aligned for any type; NULL when there is none. 0 bytes give a valid pointer.
+// Uninitialised memory, aligned for any type; NULL when there is none. 0 bytes give a valid
+// pointer.
 void *sg_alloc(size_t bytes);
 // Zeroed memory for count * size bytes; NULL on overflow too.
 void *sg_alloc_zero(size_t count, size_t size);

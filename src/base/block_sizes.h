@@ -1,5 +1,5 @@
-// Blocks in which weights are stored: how many there are in one, and its bytes. kernel/quant.h says what
-// they hold; files and kernels count them by these numbers.
+// Blocks in which weights are stored: how many there are in one, and its bytes. kernel/quant.h says
+// what they hold; files and kernels count them by these numbers.
 #ifndef SG_BASE_BLOCK_SIZES_H
 #define SG_BASE_BLOCK_SIZES_H
 

@@ -1,5 +1,5 @@
-// Time: monotonic for durations, wall clock for logs, that of a thread to give up what will not end. What
-// is computed does not depend on it.
+// Time: monotonic for durations, wall clock for logs, that of a thread to give up what will not
+// end. What is computed does not depend on it.
 #ifndef SG_BASE_CLOCK_H
 #define SG_BASE_CLOCK_H
 

@@ -1,5 +1,5 @@
-// What computes, handed down by value to everything that does: the threads and the table of kernels.
-// The table itself is of the room above (kernel/kernel.h); this room only carries it.
+// What computes, handed down by value to everything that does: the threads and the table of
+// kernels. The table itself is of the room above (kernel/kernel.h); this room only carries it.
 #ifndef SG_BASE_COMPUTE_H
 #define SG_BASE_COMPUTE_H
 

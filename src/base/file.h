@@ -9,8 +9,9 @@
 // ---- the seam ---------------------------------------------------------------------------------
 // Every operation returns 0 or a positive value on success and -errno on failure.
 
-// All but STREAM and DIRECT open regular files alone, and never wait: a FIFO or a device of that name
-// is -EINVAL, a folder -EISDIR. Those that make a file never go through a symbolic link: -ELOOP, or
+// All but STREAM and DIRECT open regular files alone, and never wait: a FIFO or a device of that
+// name is -EINVAL, a folder -EISDIR. Those that make a file never go through a symbolic link:
+// -ELOOP, or
 // -EEXIST for NEW and PRIVATE.
 enum {
     SG_FS_READ = 0,    // the file must exist
@@ -83,8 +84,8 @@ sg_status sg_file_free_space(const char *path, int64_t *bytes, sg_error *err);
 sg_status sg_file_need_space(const char *path, int64_t bytes, sg_error *err);
 
 // ---- reading ----------------------------------------------------------------------------------
-// Regular files only, here and in sg_map_open and sg_file_hash: what is a FIFO or a device is refused
-// at once.
+// Regular files only, here and in sg_map_open and sg_file_hash: what is a FIFO or a device is
+// refused at once.
 
 // Reads a whole file of at most `limit` bytes; a NUL is put behind it. *data: sg_free.
 sg_status sg_file_read(const char *path, size_t limit, char **data, size_t *bytes, sg_error *err);
@@ -94,7 +95,8 @@ typedef struct sg_map {
     size_t bytes;
 } sg_map;
 
-// Maps a whole file read-only. Release with sg_map_close. Pipes and devices are refused, here and above.
+// Maps a whole file read-only. Release with sg_map_close. Pipes and devices are refused, here and
+// above.
 sg_status sg_map_open(const char *path, sg_map *map, sg_error *err);
 void sg_map_close(sg_map *map);
 // The list behind sg_mapped_file.
@@ -160,9 +162,9 @@ sg_status sg_file_write_atomic(const char *path, const void *data, size_t bytes,
 // Held while one process works on something; ends with the process, however it ends.
 typedef struct sg_file_lock sg_file_lock;
 
-// Takes the lock that the file `path` is, made when missing, and writes into it who has it. `what` is
-// what it stands for, in the message of SG_ERR_IO when somebody else has it. Where the file system
-// knows no locks, none is taken.
+// Takes the lock that the file `path` is, made when missing, and writes into it who has it. `what`
+// is what it stands for, in the message of SG_ERR_IO when somebody else has it. Where the file
+// system knows no locks, none is taken.
 sg_status sg_file_lock_take(const char *path, const char *what, sg_file_lock **lock, sg_error *err);
 // The file stays, or goes if `remove` and it is ours. NULL is allowed.
 void sg_file_lock_release(sg_file_lock *lock, bool remove);

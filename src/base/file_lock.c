@@ -1,5 +1,5 @@
-// Locks of outputs: an exclusive lock of the system on a small file. The file says who has it, and is
-// removed with the lock. Between the opening of a file and its lock the one who had it may have
+// Locks of outputs: an exclusive lock of the system on a small file. The file says who has it, and
+// is removed with the lock. Between the opening of a file and its lock the one who had it may have
 // removed it: then the name is of another file or of none, and it is tried anew.
 #include "base/file.h"
 

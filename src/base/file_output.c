@@ -1,5 +1,5 @@
-// Outputs: a file is replaced by writing beside it, syncing, renaming and syncing the folder, in that
-// order, so that after a power cut either the old or the new one is there, whole.
+// Outputs: a file is replaced by writing beside it, syncing, renaming and syncing the folder, in
+// that order, so that after a power cut either the old or the new one is there, whole.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,15 +35,16 @@ static sg_status output_follow(char target[SG_PATH_MAX], const char *link, size_
     return sg_path_join(target, SG_PATH_MAX, folder, text, err);
 }
 
-// What stands for an open descriptor by its name: whatever that is, a shell has more to say about it.
+// What stands for an open descriptor by its name: whatever that is, a shell has more to say about
+// it.
 static bool output_is_descriptor(const char *path)
 {
     return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0 ||
            strncmp(path, "/dev/fd/", 8) == 0 || strncmp(path, "/proc/self/fd/", 14) == 0;
 }
 
-// Puts the end of the symbolic links of `path` into o->target; the file need not be there. A link to a
-// descriptor is that.
+// Puts the end of the symbolic links of `path` into o->target; the file need not be there. A link
+// to a descriptor is that.
 static sg_status output_resolve(sg_output *o, const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
@@ -87,8 +88,8 @@ static const char *output_base(const sg_output *o)
     return slash ? slash + 1 : o->target;
 }
 
-// ".NAME." in the folder of the target, and what follows it. A long name is cut: then two outputs may
-// have one lock, and one waits for the other without need.
+// ".NAME." in the folder of the target, and what follows it. A long name is cut: then two outputs
+// may have one lock, and one waits for the other without need.
 static sg_status output_beside(const sg_output *o, const char *ending, char *out, sg_error *err)
 {
     char name[256];

@@ -1,5 +1,5 @@
-// IEEE 754 half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits. What files store in it is
-// widened here, and rounded to it.
+// IEEE 754 half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits. What files store in it
+// is widened here, and rounded to it.
 #ifndef SG_BASE_HALF_H
 #define SG_BASE_HALF_H
 

@@ -1,5 +1,5 @@
-// Linux says it in text files whose size it gives as 0, so they are read here in pieces: the machine
-// (/proc/meminfo), the control group (version 2, then 1), and the limit of addresses.
+// Linux says it in text files whose size it gives as 0, so they are read here in pieces: the
+// machine (/proc/meminfo), the control group (version 2, then 1), and the limit of addresses.
 #include "base/machine_memory.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-// Which file lies where: a list that a handler of signals may read, so it is of fixed size and changed by
-// single stores. What does not fit has no name.
+// Which file lies where: a list that a handler of signals may read, so it is of fixed size and
+// changed by single stores. What does not fit has no name.
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>

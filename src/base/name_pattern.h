@@ -7,8 +7,8 @@
 
 // Whether the whole name fits. pattern (bytes), without a NUL behind it.
 bool sg_name_fits(const char *pattern, size_t bytes, const char *name);
-// The next item of a list "a,b,c" from *list on: its start and length, *list is behind it; NULL at the
-// end. An item may be empty.
+// The next item of a list "a,b,c" from *list on: its start and length, *list is behind it; NULL at
+// the end. An item may be empty.
 const char *sg_name_list_next(const char **list, size_t *bytes);
 
 #endif

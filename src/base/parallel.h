@@ -15,11 +15,13 @@ void sg_pool_free(sg_pool *pool);
 // 1 for a NULL pool.
 int sg_pool_threads(const sg_pool *pool);
 
-// `worker` is in [0, sg_pool_threads) and indexes scratch memory; one worker runs one chunk at a time.
+// `worker` is in [0, sg_pool_threads) and indexes scratch memory; one worker runs one chunk at a
+// time.
 typedef void (*sg_chunk_fn)(void *context, int64_t chunk, int worker);
 
-// Runs fn for chunk = 0 … chunks-1 and returns when all are done. A NULL pool runs them in order. Any
-// thread may call it: loops of several threads take turns. Must not be called from inside a chunk.
+// Runs fn for chunk = 0 … chunks-1 and returns when all are done. A NULL pool runs them in order.
+// Any thread may call it: loops of several threads take turns. Must not be called from inside a
+// chunk.
 void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *context);
 
 #endif

@@ -18,8 +18,8 @@ double sg_rng_normal(uint64_t seed, uint32_t stream, uint64_t index);
 // Standard normal truncated to [-2, 2] (by rejection).
 double sg_rng_truncated_normal(uint64_t seed, uint32_t stream, uint64_t index);
 
-// The image of `index` under a pseudo-random permutation of [0, n), in constant memory: a four-round
-// Feistel network with cycle walking. Needs index < n.
+// The image of `index` under a pseudo-random permutation of [0, n), in constant memory: a
+// four-round Feistel network with cycle walking. Needs index < n.
 uint64_t sg_rng_permute(uint64_t seed, uint32_t stream, uint64_t index, uint64_t n);
 
 // A stream number made from a name, so that each use has its own: FNV-1a.

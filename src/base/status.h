@@ -10,8 +10,8 @@ sg_status sg_fail(sg_error *err, sg_status code, const char *format, ...) SG_PRI
 // Puts "context: " in front of the message of an error that is already there; returns its code.
 sg_status sg_fail_context(sg_error *err, sg_status code, const char *format, ...) SG_PRINTF(3, 4);
 
-// A number as messages show it: the fewest digits that read back as it, so that what is found beside a
-// bound is never the bound. 0 is "0", of either sign.
+// A number as messages show it: the fewest digits that read back as it, so that what is found
+// beside a bound is never the bound. 0 is "0", of either sign.
 const char *sg_number_text(double value, char text[32]);
 #define SG_NUMBER(value) sg_number_text(value, (char[32]){0})
 

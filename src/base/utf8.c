@@ -34,7 +34,8 @@ bool sg_bytes_add_replaced(sg_bytes *bytes, const char *text, size_t count, cons
     }
 }
 
-// Length that a first byte announces and the allowed range of the second byte (Unicode 15, table 3-7).
+// Length that a first byte announces and the allowed range of the second byte (Unicode 15, table
+// 3-7).
 static int utf8_shape(unsigned char first, unsigned char *low, unsigned char *high)
 {
     *low = 0x80;

@@ -17,7 +17,8 @@ typedef struct sg_bytes {
 // Appends; false when out of memory or full, the buffer is then unchanged.
 bool sg_bytes_add(sg_bytes *bytes, const void *data, size_t count);
 
-// Appends text with every `pattern` (not empty; leftmost first, not overlapping) replaced by `content`.
+// Appends text with every `pattern` (not empty; leftmost first, not overlapping) replaced by
+// `content`.
 bool sg_bytes_add_replaced(sg_bytes *bytes, const char *text, size_t count, const char *pattern,
                            size_t pattern_bytes, const char *content, size_t content_bytes);
 
@@ -32,11 +33,13 @@ int sg_utf8_decode_valid(const char *text, uint32_t *code);
 int sg_utf8_encode(uint32_t code, char out[4]);
 // Bytes of the longest valid prefix: `bytes` when all is valid.
 size_t sg_utf8_valid_prefix(const char *text, size_t bytes);
-// Length of the maximal subpart of an ill-formed sequence at text[0..bytes) (Unicode 15, section 3.9,
-// table 3-8): what one U+FFFD stands for. 1 to 3. *incomplete tells that the text ends inside it.
+// Length of the maximal subpart of an ill-formed sequence at text[0..bytes) (Unicode 15, section
+// 3.9, table 3-8): what one U+FFFD stands for. 1 to 3. *incomplete tells that the text ends inside
+// it.
 size_t sg_utf8_bad_length(const char *text, size_t bytes, bool *incomplete);
 // Appends the text with every maximal ill-formed subpart replaced by U+FFFD, as Python's
-// decode(errors="replace") and Rust's from_utf8_lossy do. *replaced, where given, grows by their number.
+// decode(errors="replace") and Rust's from_utf8_lossy do. *replaced, where given, grows by their
+// number.
 bool sg_utf8_repair(const char *text, size_t bytes, sg_bytes *out, int64_t *replaced);
 
 #endif

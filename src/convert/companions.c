@@ -1,5 +1,5 @@
-// What stands beside the weights: read from the model that is converted, or made where the Hugging Face
-// library would guess wrong without it.
+// What stands beside the weights: read from the model that is converted, or made where the Hugging
+// Face library would guess wrong without it.
 #include "convert/companions.h"
 
 #include <errno.h>
@@ -20,8 +20,8 @@ void sg_companions_add(sg_companions *w, const char *name, const void *data, siz
     w->files[w->count++] = (sg_named_bytes){name, data, bytes};
 }
 
-// Whether a link stays where models are: with another file of its folder, or with the blobs of the hub's
-// cache, which keeps models as links to ../../blobs/NAME.
+// Whether a link stays where models are: with another file of its folder, or with the blobs of the
+// hub's cache, which keeps models as links to ../../blobs/NAME.
 static bool companions_link_stays(const char *link)
 {
     static const char blobs[] = "../../blobs/";
@@ -29,8 +29,8 @@ static bool companions_link_stays(const char *link)
     return link[0] != '\0' && strchr(link, '/') == NULL && strcmp(link, "..") != 0;
 }
 
-// What is copied becomes part of a model that may be given away, so a link must not bring a file of the
-// user's that is no part of this one.
+// What is copied becomes part of a model that may be given away, so a link must not bring a file of
+// the user's that is no part of this one.
 static sg_status companions_check_link(const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
@@ -235,8 +235,9 @@ static bool companions_put_ends(json_t *object, const sg_end_tokens *ends)
     return false;
 }
 
-// generation_config.json: as it came where it names all ids that end a text; else with their list, or made:
-// always for the library, and for us where config.json, which has room for one, is not enough.
+// generation_config.json: as it came where it names all ids that end a text; else with their list,
+// or made: always for the library, and for us where config.json, which has room for one, is not
+// enough.
 static sg_status companions_generation(sg_companions *w, sg_error *err)
 {
     static const char name[] = "generation_config.json";
@@ -281,9 +282,11 @@ static bool companions_put_token(json_t *object, const sg_tokenizer *t, const ch
     return text == NULL || json_object_set_new(object, key, json_string(text)) == 0;
 }
 
-// Without this file the library guesses a tokenizer's class by the type of the model. What continues a text
-// stands behind padding, and no model here has types of tokens, which old versions would give it. Versions
-// 4.4x and 4.5x put the space in front of a text or not as this file says, whatever tokenizer.json says.
+// Without this file the library guesses a tokenizer's class by the type of the model. What
+// continues a text stands behind padding, and no model here has types of tokens, which old versions
+// would give it. Versions
+// 4.4x and 4.5x put the space in front of a text or not as this file says, whatever tokenizer.json
+// says.
 static sg_status companions_tokenizer_config(sg_companions *w, sg_error *err)
 {
     const sg_config *c = &w->file->config;

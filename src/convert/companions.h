@@ -27,9 +27,9 @@ sg_status sg_companions_open(const sg_convert_options *options, const sg_model_f
                              const char *model, sg_companions *out, sg_error *err);
 void sg_companions_free(sg_companions *companions);
 
-// Makes the tokenizer say what the model begins a text with, where so far its type does: a model of ours
-// with its bos_token_id, which no reader but us knows; one of others with nothing, which has to be said
-// where it becomes one of `ours`.
+// Makes the tokenizer say what the model begins a text with, where so far its type does: a model of
+// ours with its bos_token_id, which no reader but us knows; one of others with nothing, which has
+// to be said where it becomes one of `ours`.
 sg_status sg_companions_put_begin(sg_companions *companions, bool ours, sg_error *err);
 
 // Adds a file: bytes that outlive this, and the text of a value (NULL: out of memory).
@@ -38,7 +38,8 @@ sg_status sg_companions_add_json(sg_companions *companions, const char *name, co
                                  sg_error *err);
 // Adds what the model has of tokenizer, chat template and generation_config.json.
 sg_status sg_companions_add_all(sg_companions *companions, sg_error *err);
-// The chat template that came with the tokenizer of the model. *text: sg_free; NULL when it has none.
+// The chat template that came with the tokenizer of the model. *text: sg_free; NULL when it has
+// none.
 sg_status sg_companions_chat(const sg_companions *companions, char **text, size_t *bytes,
                              sg_error *err);
 

@@ -1,5 +1,5 @@
-// A type fits when its config.json, read as any other, gives the configuration back: what classes of the
-// library can do is known to their reader (format/hf_config.c) alone.
+// A type fits when its config.json, read as any other, gives the configuration back: what classes
+// of the library can do is known to their reader (format/hf_config.c) alone.
 #include "convert/hf_form.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-// share/modeling_sgatlin.py, which goes along with models that the Hugging Face library has no class
-// for. CMake makes the bytes from the file.
+// share/modeling_sgatlin.py, which goes along with models that the Hugging Face library has no
+// class for. CMake makes the bytes from the file.
 #ifndef SG_CONVERT_MODELING_H
 #define SG_CONVERT_MODELING_H
 

@@ -1,12 +1,13 @@
-// The tensors of a file that is to be written, made one after the other from the parameters of an open
-// model: the rules of model/tensor_map.h the other way.
+// The tensors of a file that is to be written, made one after the other from the parameters of an
+// open model: the rules of model/tensor_map.h the other way.
 #ifndef SG_CONVERT_OUTGOING_H
 #define SG_CONVERT_OUTGOING_H
 
 #include "base/parallel.h"
 #include "model/model_file.h"
 
-// How pairs of rotary positions move on the way: files differ in which numbers of a head turn together.
+// How pairs of rotary positions move on the way: files differ in which numbers of a head turn
+// together.
 typedef enum sg_pairing {
     SG_PAIRING_KEPT,
     SG_PAIRING_TO_HALVES,    // neighbours become i and i + half

@@ -483,7 +483,8 @@ static void family_neuron_params(const sg_config *c, const sg_family *family, co
 }
 
 // Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
-// there are. A softmax has averaged already: there values are as large as those of PKM (Lample et al.).
+// there are. A softmax has averaged already: there values are as large as those of PKM (Lample et
+// al.).
 static void family_cell_params(const sg_config *c, const sg_family *family, const char *prefix,
                                const char *part, sg_param_list *list)
 {

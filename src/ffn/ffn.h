@@ -14,13 +14,14 @@ typedef struct sg_builder {
     const char *prefix; // "model.layers.3."
     // The leaf of a parameter, made at the first request; NULL and a kept error when unknown.
     sg_tensor *(*parameter)(void *user, const char *prefix, const char *name);
-    // What is added to a plain product y = x W^T + bias: y itself where nothing is; NULL: nothing ever.
+    // What is added to a plain product y = x W^T + bias: y itself where nothing is; NULL: nothing
+    // ever.
     sg_tensor *(*adapt)(void *user, sg_tensor *x, sg_tensor *w, sg_tensor *y);
     void *user;
     sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
     int64_t layer;  // from 0
-    // Of training: losses of routers and capacities, statistics of the batch in norms of queries. Each loss has loss_share of its weight: a step
-    // may be several passes.
+    // Of training: losses of routers and capacities, statistics of the batch in norms of queries.
+    // Each loss has loss_share of its weight: a step may be several passes.
     bool training;
     double loss_share;
     sg_tensor *counted; // (rows) which rows count for a router, as targets do (op/op.h); NULL: all
@@ -121,8 +122,9 @@ typedef struct sg_family {
     double balance_loss;
 } sg_family;
 
-// A family's memory: `cells` of a pool in `blocks` of `block` cells; each channel of a token selects
-// `selected` blocks. Families without a selection are one block. Of a configuration that is complete.
+// A family's memory: `cells` of a pool in `blocks` of `block` cells; each channel of a token
+// selects `selected` blocks. Families without a selection are one block. Of a configuration that is
+// complete.
 typedef struct sg_memory_shape {
     int64_t pools, channels;
     int64_t cells, block, blocks, selected;
@@ -142,8 +144,8 @@ const char *sg_family_name(size_t index);
 enum { SG_FAMILY_LIST = 160 };
 const char *sg_family_list(char *text, size_t capacity);
 
-// Whether the family has a field of a configuration ("ffn_top_k"), and what it may be: text is a list
-// of names, the first the default, or the ends of a range; "" where any family has it.
+// Whether the family has a field of a configuration ("ffn_top_k"), and what it may be: text is a
+// list of names, the first the default, or the ends of a range; "" where any family has it.
 bool sg_family_takes(const sg_family *family, const char *field, char *text, size_t capacity);
 
 // Fills in the defaults of the family and checks its rules.
@@ -155,8 +157,8 @@ sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x);
 
 // ---- which layers are sparse (layers.c) -------------------------------------------------------
 
-// Lists of layers, as ffn_layers of a configuration has them: "all", "every:N", "1,3", "2-4,6", from 1.
-// `field` is what errors call it; layer: from 0, of a list that was checked.
+// Lists of layers, as ffn_layers of a configuration has them: "all", "every:N", "1,3", "2-4,6",
+// from 1. `field` is what errors call it; layer: from 0, of a list that was checked.
 sg_status sg_layers_check(const char *layers, const char *field, int64_t count, sg_error *err);
 bool sg_layers_have(const char *layers, int64_t layer);
 

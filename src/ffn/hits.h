@@ -1,8 +1,9 @@
-// The hits of a selection in the order of the neurons that are hit: a radix sort, whose time follows
-// the hits and not the neurons. For memories with many more neurons than hits; where a neuron is hit
-// often, counting hits by neuron (memory_neurons.c) needs fewer passes.
+// The hits of a selection in the order of the neurons that are hit: a radix sort, whose time
+// follows the hits and not the neurons. For memories with many more neurons than hits; where a
+// neuron is hit often, counting hits by neuron (memory_neurons.c) needs fewer passes.
 //
-// A hit is one selected neuron of one row: number i of row r in channel c is hit (c rows + r) k + i.
+// A hit is one selected neuron of one row: number i of row r in channel c is hit (c rows + r) k +
+// i.
 #ifndef SG_FFN_HITS_H
 #define SG_FFN_HITS_H
 

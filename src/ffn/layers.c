@@ -1,5 +1,5 @@
-// Which layers of a model are sparse, and what a layer is: of a configuration with some dense layers
-// each layer is one of a model of one kind, so that nothing else knows of placement.
+// Which layers of a model are sparse, and what a layer is: of a configuration with some dense
+// layers each layer is one of a model of one kind, so that nothing else knows of placement.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

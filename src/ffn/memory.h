@@ -1,5 +1,5 @@
-// The two ways to read a memory by a selection: neuron by neuron (blocks of one), and block by block
-// through dense products. Both are operations of the tape (op/op.h has the conventions).
+// The two ways to read a memory by a selection: neuron by neuron (blocks of one), and block by
+// block through dense products. Both are operations of the tape (op/op.h has the conventions).
 #ifndef SG_FFN_MEMORY_H
 #define SG_FFN_MEMORY_H
 
@@ -13,16 +13,17 @@ typedef enum sg_gate {
     SG_GATE_VALUE   // z = score          values alone: what selects has computed the coefficients
 } sg_gate;
 
-// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x. Scores are read unless there
-// is no gate. x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels (channel c reads pool c)
-// or 1 (all channels read the same) -> (rows, d). With SG_GATE_VALUE x and w_in are NULL.
+// y = sum over the selected neurons i of z_i w_out_i, a_i = w_in_i . x. Scores are read unless
+// there is no gate. x (rows, d); w_in, w_out (pools, N, d): pools is the selection's channels
+// (channel c reads pool c) or 1 (all channels read the same) -> (rows, d). With SG_GATE_VALUE x and
+// w_in are NULL.
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                              sg_gate gate);
 
-// y = sum over the selected blocks i of score_i sum over their cells act(w_in . x) w_out; rows i g …
-// of w_in and w_out (1, blocks*g, d) are block i. Selection of one channel; gate none (scores are not
-// read) or after. No row is dropped or padded. sg_memory_blocks goes through dense products;
+// y = sum over the selected blocks i of score_i sum over their cells act(w_in . x) w_out; rows i g
+// … of w_in and w_out (1, blocks*g, d) are block i. Selection of one channel; gate none (scores are
+// not read) or after. No row is dropped or padded. sg_memory_blocks goes through dense products;
 // sg_memory_cells does, or reads small blocks cell by cell.
 sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                             sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
@@ -32,8 +33,8 @@ sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *sele
                            sg_gate gate);
 
 // The same with blocks that are experts, y = sum over the selected experts e of score_e GLU_e(x),
-// GLU(x) = glu(up x + up_bias) down^T + down_bias, glu as `form` says. up (E, 2F, d), up_bias (E, 2F),
-// down (E, d, F), down_bias (E, d); both biases may be NULL.
+// GLU(x) = glu(up x + up_bias) down^T + down_bias, glu as `form` says. up (E, 2F, d), up_bias (E,
+// 2F), down (E, d, F), down_bias (E, d); both biases may be NULL.
 sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
                              sg_tensor *down_bias, const sg_glu_form *form);
@@ -46,8 +47,8 @@ bool sg_is_memory_blocks(const sg_node *node);
 int64_t sg_memory_block_count(const sg_node *node);
 
 // The order in which a node that reads neuron by neuron did so in its last forward pass: table by
-// table, or each tile of rows through all tables; and the hits of each neuron that is hit at all that
-// decided it (measured now and then; 0: not measured).
+// table, or each tile of rows through all tables; and the hits of each neuron that is hit at all
+// that decided it (measured now and then; 0: not measured).
 typedef struct sg_memory_order {
     bool by_table;
     double reuse;

@@ -355,7 +355,8 @@ static void blocks_put_score(const blocks_part *p, int64_t i, sg_real value)
         l->grad[in_scores][hit] = (l->add[in_scores] ? l->grad[in_scores][hit] : 0) + value;
 }
 
-// dz = dy w_out^T, dscore = act(u) . dz, du = act'(u) score dz, dx += du w_in; kept: score act(u), du
+// dz = dy w_out^T, dscore = act(u) . dz, du = act'(u) score dz, dx += du w_in; kept: score act(u),
+// du
 static void cells_backward(const blocks_part *p)
 {
     const blocks_loop *l = p->l;
@@ -462,8 +463,8 @@ static void cells_slab(const blocks_slab *s, const blocks_part *p, const sg_real
                      a->d, p->m);
 }
 
-// The rows of a slab in the first table: cell j has two, j (gate) and g + j (linear part) or, where they
-// are interleaved, 2j and 2j + 1. Run `i` of `count` rows from `from` on.
+// The rows of a slab in the first table: cell j has two, j (gate) and g + j (linear part) or, where
+// they are interleaved, 2j and 2j + 1. Run `i` of `count` rows from `from` on.
 enum { glu_runs = 2 };
 
 static void glu_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)

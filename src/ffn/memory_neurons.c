@@ -1,20 +1,20 @@
 // Reading a memory neuron by neuron. Forward and the input gradient go through tiles of rows. Where
 // neurons are hit often, which is measured, all tiles read one table before any reads the next, so
 // that the table stays in the cache of each thread; else a tile reads all tables, and its own rows
-// stay. Results are the same. The weight gradients go through a reverse index (a counting sort of the
-// hits by neuron), so that each gradient row is summed by one thread, in the order of rows. Where
-// neurons are hit often the index is cut into tiles of rows too, whose inputs then stay in cache
-// while many neurons read them. Tables whose gradient is kept by rows have far more neurons than
-// hits: there the hits are sorted instead of counted (hits.h), in the forward pass, which announces
-// the rows that it will read. Nothing of size rows x channels x k x d is ever formed.
+// stay. Results are the same. The weight gradients go through a reverse index (a counting sort of
+// the hits by neuron), so that each gradient row is summed by one thread, in the order of rows.
+// Where neurons are hit often the index is cut into tiles of rows too, whose inputs then stay in
+// cache while many neurons read them. Tables whose gradient is kept by rows have far more neurons
+// than hits: there the hits are sorted instead of counted (hits.h), in the forward pass, which
+// announces the rows that it will read. Nothing of size rows x channels x k x d is ever formed.
 #include <string.h>
 
 #include "ffn/hits.h"
 #include "ffn/memory.h"
 
-// Cut by shape alone. A table is read by all tiles in turn where each neuron that is hit at all is hit
-// neurons_reuse times. A tile of the reverse index should hold as many hits a neuron, or summing into
-// its row costs more than the tile saves.
+// Cut by shape alone. A table is read by all tiles in turn where each neuron that is hit at all is
+// hit neurons_reuse times. A tile of the reverse index should hold as many hits a neuron, or
+// summing into its row costs more than the tile saves.
 enum { neurons_chunks = 32, neurons_tile_min = 128, neurons_tile_max = 1024, neurons_reuse = 4 };
 enum { neurons_block_min = 32, neurons_blocks = 16 }; // neurons of a chunk of weight gradients
 enum { neurons_measure = 64 };                        // passes from one measurement to the next
@@ -230,8 +230,8 @@ static int64_t neurons_different(const sg_node *node, const neurons_attributes *
     return different;
 }
 
-// What is measured follows from the ids, never from time; selections change slowly, so not each pass
-// is looked at.
+// What is measured follows from the ids, never from time; selections change slowly, so not each
+// pass is looked at.
 static void neurons_choose_order(const sg_node *node, neurons_attributes *a)
 {
     if (a->by_row)

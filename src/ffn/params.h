@@ -14,11 +14,12 @@ typedef enum sg_init {
     SG_INIT_UNIFORM        // around 0, variance as given
 } sg_init;
 
-// What moves a value. Gradients move a parameter. A buffer is initialised, saved and loaded like one,
-// but the optimiser, the norm of the gradients and decay pass it by: where a parameter has its
+// What moves a value. Gradients move a parameter. A buffer is initialised, saved and loaded like
+// one, but the optimiser, the norm of the gradients and decay pass it by: where a parameter has its
 // gradient, each backward pass leaves a statistic of its micro-batch (written or added to, as
-// gradients are), and an update moves the buffer once by its rule, s being the mean of the statistic
-// over the micro-batches. So neither recomputation nor accumulation counts anything twice.
+// gradients are), and an update moves the buffer once by its rule, s being the mean of the
+// statistic over the micro-batches. So neither recomputation nor accumulation counts anything
+// twice.
 typedef enum sg_buffer {
     SG_BUFFER_NONE,    // a parameter
     SG_BUFFER_AVERAGE, // v += rate (s - v)

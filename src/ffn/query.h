@@ -1,5 +1,5 @@
-// The queries of routers: a projection of x, with a bias and a norm where the configuration has them
-// (ffn_query_bias, ffn_query_norm).
+// The queries of routers: a projection of x, with a bias and a norm where the configuration has
+// them (ffn_query_bias, ffn_query_norm).
 #ifndef SG_FFN_QUERY_H
 #define SG_FFN_QUERY_H
 

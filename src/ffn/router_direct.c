@@ -1,7 +1,7 @@
-// Direct routers (Liu et al. 2023): the score of a cell is its coefficient m = act(q . key), of every
-// cell of the memory; what is selected needs its value only. "keys" (VanillaM) takes the memory's own
-// keys and x itself, and can select whole blocks by the mean of their m; "low_rank" (LoRKM) has keys
-// of K numbers and a query of K numbers, so that scoring all cells is cheap.
+// Direct routers (Liu et al. 2023): the score of a cell is its coefficient m = act(q . key), of
+// every cell of the memory; what is selected needs its value only. "keys" (VanillaM) takes the
+// memory's own keys and x itself, and can select whole blocks by the mean of their m; "low_rank"
+// (LoRKM) has keys of K numbers and a query of K numbers, so that scoring all cells is cheap.
 #include "ffn/ffn.h"
 #include "ffn/query.h"
 

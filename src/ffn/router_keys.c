@@ -1,13 +1,14 @@
 // Routers by keys: scores are products of queries with keys, and each channel selects its k best of
-// N neurons. Two choices make most of them. The query is one that all channels share, or one of each
-// channel ("keyed"). The keys are one for every neuron, or product keys (Lample et al. 2019): N = n^2
-// neurons are addressed by pairs of n sub-keys, in two parts, so that scoring costs O(sqrt N).
+// N neurons. Two choices make most of them. The query is one that all channels share, or one of
+// each channel ("keyed"). The keys are one for every neuron, or product keys (Lample et al. 2019):
+// N = n^2 neurons are addressed by pairs of n sub-keys, in two parts, so that scoring costs O(sqrt
+// N).
 #include <math.h>
 
 #include "ffn/query.h"
 
-// Screening needs two readings of all keys' scores: worth it where the few that are left are a small
-// part, and the keys more than a cache keeps from one token to the next.
+// Screening needs two readings of all keys' scores: worth it where the few that are left are a
+// small part, and the keys more than a cache keeps from one token to the next.
 enum { keys_many = 256, keys_screen_least = 1 << 18 };
 
 // Parts of a score: each has its query and its keys.

@@ -1,6 +1,6 @@
-// What a reader of configurations has looked at, and what becomes of the rest of a file: a key that would
-// change what is computed is refused, one that is known to change nothing is passed over, and of any other
-// it is told that nobody reads it.
+// What a reader of configurations has looked at, and what becomes of the rest of a file: a key that
+// would change what is computed is refused, one that is known to change nothing is passed over, and
+// of any other it is told that nobody reads it.
 #ifndef SG_FORMAT_CONFIG_KEYS_H
 #define SG_FORMAT_CONFIG_KEYS_H
 
@@ -31,12 +31,13 @@ void sg_unread_add(sg_unread *unread, const char *key);
 // "FILE: not read, and perhaps of importance: a, b and 3 more"; false when there are none.
 bool sg_unread_text(const sg_unread *unread, const char *name, char *text, size_t capacity);
 
-// The members of a config.json of a type of the Hugging Face library that nobody asked for. config: what
-// was read. SG_ERR_UNSUPPORTED names the first that the transformer cannot do.
+// The members of a config.json of a type of the Hugging Face library that nobody asked for. config:
+// what was read. SG_ERR_UNSUPPORTED names the first that the transformer cannot do.
 sg_status sg_hf_keys_rest(const json_t *object, const char *name, const sg_config *config,
                           const sg_asked *asked, sg_unread *unread, sg_error *err);
-// That the weights are as they were trained, before anything else is read: packed ones of other libraries
-// (GPTQ, AWQ, bitsandbytes, FP8 …) are refused by name. packed: a way of it that the type has, or NULL.
+// That the weights are as they were trained, before anything else is read: packed ones of other
+// libraries (GPTQ, AWQ, bitsandbytes, FP8 …) are refused by name. packed: a way of it that the type
+// has, or NULL.
 sg_status sg_hf_keys_packed(const json_t *object, const char *name, const char *packed,
                             sg_error *err);
 

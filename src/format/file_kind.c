@@ -8,7 +8,8 @@
 static const char kind_lfs[] =
     "a Git LFS pointer, which stands for a file that was not downloaded (git lfs pull)";
 
-// Forms of one beginning each. What starts with a small number may be a file of llama2.c: none here does.
+// Forms of one beginning each. What starts with a small number may be a file of llama2.c: none here
+// does.
 const char *sg_file_kind(const void *data, size_t bytes)
 {
     static const struct {

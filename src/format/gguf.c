@@ -1,8 +1,8 @@
-// The GGUF reader. A file is: "GGUF", version (u32), number of tensors and of metadata (u64 each), the
-// metadata (key, type, value), the tensors (name, dimensions innermost first, type, offset), padding to
-// the alignment, the data that offsets count from. Every count is compared with the bytes that are
-// left before anything is made of it: memory for a file is a small multiple of its own size.
-// Getters are in gguf_values.c.
+// The GGUF reader. A file is: "GGUF", version (u32), number of tensors and of metadata (u64 each),
+// the metadata (key, type, value), the tensors (name, dimensions innermost first, type, offset),
+// padding to the alignment, the data that offsets count from. Every count is compared with the
+// bytes that are left before anything is made of it: memory for a file is a small multiple of its
+// own size. Getters are in gguf_values.c.
 #include "format/gguf.h"
 
 #include <string.h>
@@ -315,7 +315,8 @@ static sg_status gguf_take_tensor(sg_gguf *g, gguf_cursor *c, uint64_t number, s
     SG_TRY(gguf_take_shape(g, c, &view, err));
     SG_TRY(gguf_take_type(g, c, &view, err));
     if (!gguf_u64(c, &offset)) return gguf_ends(g, view.name, err);
-    // Nothing may lie beyond the whole file; that it lies in the data is checked when those are known.
+    // Nothing may lie beyond the whole file; that it lies in the data is checked when those are
+    // known.
     if (offset % g->alignment != 0 || offset > c->bytes)
         return sg_fail(
             err, SG_ERR_FORMAT,

@@ -1,5 +1,5 @@
-// GGUF files (github.com/ggml-org/ggml, docs/gguf.md): typed metadata and tensors in one file, little-
-// endian. A reader that maps the file and trusts nothing in it, and a writer.
+// GGUF files (github.com/ggml-org/ggml, docs/gguf.md): typed metadata and tensors in one file,
+// little- endian. A reader that maps the file and trusts nothing in it, and a writer.
 #ifndef SG_FORMAT_GGUF_H
 #define SG_FORMAT_GGUF_H
 
@@ -52,8 +52,9 @@ typedef struct sg_gguf sg_gguf;
 // Versions 2 and 3. Refused with a message naming file and key or tensor: what does not fit in the
 // file, repeated names, alignments that are no power of two, offsets that are no multiple of it,
 // tensors that overlap or are of unknown types (SG_ERR_UNSUPPORTED: types, arrays of arrays,
-// big-endian files). Space between tensors and behind them is allowed. Of a split file the first part is
-// opened and the others, PREFIX-00002-of-00003.gguf …, are with it; another part is SG_ERR_ARGUMENT.
+// big-endian files). Space between tensors and behind them is allowed. Of a split file the first
+// part is opened and the others, PREFIX-00002-of-00003.gguf …, are with it; another part is
+// SG_ERR_ARGUMENT.
 sg_status sg_gguf_open(const char *path, sg_gguf **out, sg_error *err);
 // The same checks on a file in memory, which is borrowed until close. `name` is for messages.
 sg_status sg_gguf_open_memory(const void *data, size_t bytes, const char *name, sg_gguf **out,
@@ -84,8 +85,8 @@ const sg_gguf_value *sg_gguf_value_find(const sg_gguf *file, const char *key); /
 // integers, so every integer type is taken where one is asked for, and both widths of floats.
 sg_status sg_gguf_get_int(const sg_gguf *file, const char *key, bool required, int64_t low,
                           int64_t high, int64_t *out, sg_error *err);
-// The token that a key names: -1 when it is missing, or no id of a vocabulary of that size (writers put
-// 4294967295 and the like for none).
+// The token that a key names: -1 when it is missing, or no id of a vocabulary of that size (writers
+// put 4294967295 and the like for none).
 sg_status sg_gguf_get_token(const sg_gguf *file, const char *key, int64_t vocab_size, int64_t *id,
                             sg_error *err);
 sg_status sg_gguf_get_number(const sg_gguf *file, const char *key, bool required, double *out,
@@ -125,10 +126,10 @@ void sg_gguf_put_ints(sg_gguf_metadata *metadata, const char *key, const int32_t
 void sg_gguf_put_floats(sg_gguf_metadata *metadata, const char *key, const float *values,
                         size_t count);
 
-// Writes version 3 with data aligned to 32 bytes, tensors in the order given, so that a crash leaves
-// the old file or the new. mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW. Views have 1 to 4 dimensions,
-// different names of less than 64 bytes (what readers allow), and a type that GGUF has: floats,
-// signed integers and blocks. metadata may be NULL.
+// Writes version 3 with data aligned to 32 bytes, tensors in the order given, so that a crash
+// leaves the old file or the new. mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW. Views have 1 to 4
+// dimensions, different names of less than 64 bytes (what readers allow), and a type that GGUF has:
+// floats, signed integers and blocks. metadata may be NULL.
 sg_status sg_gguf_write(const char *path, int mode, const sg_gguf_metadata *metadata,
                         const sg_tensor_view *tensors, size_t count, sg_error *err);
 

@@ -1,7 +1,7 @@
-// Keys are ARCHITECTURE.key (github.com/ggml-org/ggml, docs/gguf.md). Llama's and DeepSeek's queries and
-// keys are stored so that neighbours turn together; those of the others as Hugging Face has them. What
-// llama.cpp has in its code and not in the file (whether shares of experts are renormalised …) is in the
-// table of architectures.
+// Keys are ARCHITECTURE.key (github.com/ggml-org/ggml, docs/gguf.md). Llama's and DeepSeek's
+// queries and keys are stored so that neighbours turn together; those of the others as Hugging Face
+// has them. What llama.cpp has in its code and not in the file (whether shares of experts are
+// renormalised …) is in the table of architectures.
 #include "format/gguf_config.h"
 
 #include <stdio.h>
@@ -103,8 +103,8 @@ static bool gguf_is(const gguf_reading *r, const char *architecture)
     return strcmp(r->architecture, architecture) == 0;
 }
 
-// Factors of single frequencies. Llama 3's are known by their form (low_freq_factor 1, high_freq_factor 4
-// in all that were published); their largest is the factor of the scaling.
+// Factors of single frequencies. Llama 3's are known by their form (low_freq_factor 1,
+// high_freq_factor 4 in all that were published); their largest is the factor of the scaling.
 static sg_status gguf_rope_freqs(const gguf_reading *r, const char *scaling)
 {
     sg_config *c = r->c;
@@ -132,8 +132,8 @@ static sg_status gguf_rope_freqs(const gguf_reading *r, const char *scaling)
     return gguf_size(r, "rope.scaling.original_context_length", false, &c->rope_original_positions);
 }
 
-// By how much positions are scaled where the file does not say in which way, or says "linear": as llama.cpp
-// has it, linearly, by this key or by that of its first years, and not at all by 0.
+// By how much positions are scaled where the file does not say in which way, or says "linear": as
+// llama.cpp has it, linearly, by this key or by that of its first years, and not at all by 0.
 static sg_status gguf_linear(const gguf_reading *r)
 {
     sg_config *c = r->c;
@@ -204,8 +204,8 @@ static sg_status gguf_experts_as_usual(const gguf_reading *r)
     return clamp == 0 ? SG_OK : gguf_refuse(r, key, clamp, "none");
 }
 
-// Widths that a file leaves out are as llama.cpp has them: that of all experts of a token together is
-// feed_forward_length, which is that of one where the architecture knows no other.
+// Widths that a file leaves out are as llama.cpp has them: that of all experts of a token together
+// is feed_forward_length, which is that of one where the architecture knows no other.
 static sg_status gguf_expert_widths(const gguf_reading *r, int64_t dense)
 {
     sg_config *c = r->c;

@@ -1,6 +1,6 @@
-// Keys of a GGUF file that no reader asked for (llama.cpp, src/llama-arch.cpp, has all their names). Those
-// of positions, attention and experts belong to the formula, whatever they are called: one that is not in
-// the table is refused.
+// Keys of a GGUF file that no reader asked for (llama.cpp, src/llama-arch.cpp, has all their
+// names). Those of positions, attention and experts belong to the formula, whatever they are
+// called: one that is not in the table is refused.
 #include "format/config_keys.h"
 
 #include <math.h>

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-// ---- what can be said -----------------------------------------------------------------------------
+// ---- what can be said
+// -----------------------------------------------------------------------------
 
 static bool ggufc_is(const char *architecture, const char *name)
 {
@@ -146,7 +147,8 @@ sg_status sg_gguf_config_say(const sg_config *c, const char *architecture, sg_co
     return SG_OK;
 }
 
-// ---- saying it ------------------------------------------------------------------------------------
+// ---- saying it
+// ------------------------------------------------------------------------------------
 
 typedef struct ggufc_writing {
     const char *architecture;
@@ -226,7 +228,8 @@ static void ggufc_experts(ggufc_writing *w, const sg_config *c)
     ggufc_number(w, "expert_weights_scale", 1);
 }
 
-// Of a dense layer; else what llama.cpp divides among the experts of a token, which have theirs as a key.
+// Of a dense layer; else what llama.cpp divides among the experts of a token, which have theirs as
+// a key.
 static int64_t ggufc_width(const sg_config *c, const char *architecture)
 {
     if (c->ffn_dense_size > 0) return c->ffn_dense_size;

@@ -5,9 +5,9 @@
 #include "format/gguf.h"
 #include "sgatlin.h"
 
-// Sets *said to what a file of this architecture (one that sg_gguf_config_architecture names) says of a
-// complete configuration, not yet complete itself; what it has no key for is as the architecture has it.
-// SG_ERR_UNSUPPORTED for a family of layers that the architecture has not.
+// Sets *said to what a file of this architecture (one that sg_gguf_config_architecture names) says
+// of a complete configuration, not yet complete itself; what it has no key for is as the
+// architecture has it. SG_ERR_UNSUPPORTED for a family of layers that the architecture has not.
 sg_status sg_gguf_config_say(const sg_config *config, const char *architecture, sg_config *said,
                              sg_error *err);
 // The architecture that is nearest to a configuration.

@@ -1,6 +1,6 @@
-// A GGUF in several files, as llama.cpp's tool gguf-split makes them: PREFIX-00001-of-00003.gguf has all
-// metadata, the others just their number, and each has some of the tensors. The first one is opened and
-// brings the others along.
+// A GGUF in several files, as llama.cpp's tool gguf-split makes them: PREFIX-00001-of-00003.gguf
+// has all metadata, the others just their number, and each has some of the tensors. The first one
+// is opened and brings the others along.
 #include <stdio.h>
 #include <string.h>
 

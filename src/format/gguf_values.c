@@ -214,7 +214,8 @@ sg_status sg_gguf_get_strings(const sg_gguf *g, const char *key, bool required,
                              sizeof **out, &value, &room, count, err));
     *out = room;
     const unsigned char *at = value != NULL ? value->data : NULL;
-    // The lengths were checked when the file was opened; but it is mapped, and may have changed since.
+    // The lengths were checked when the file was opened; but it is mapped, and may have changed
+    // since.
     size_t left = value != NULL ? value->bytes : 0;
     for (size_t i = 0; i < *count; i++) {
         const uint64_t length = left >= 8 ? sg_gguf_load(at, 8) : UINT64_MAX;

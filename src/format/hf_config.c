@@ -1,5 +1,6 @@
-// One row of a table a model type, which says by what defaults it differs from Llama; and readers of
-// what several types have in common. Defaults are those of the configuration classes of transformers
+// One row of a table a model type, which says by what defaults it differs from Llama; and readers
+// of what several types have in common. Defaults are those of the configuration classes of
+// transformers
 // 4.57 and 5 (huggingface/transformers, configuration_*.py).
 #include "format/hf_config.h"
 

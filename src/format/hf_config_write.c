@@ -1,4 +1,5 @@
-// One row of a table a model type: its class, and what it says beyond what types of Llama's shape share.
+// One row of a table a model type: its class, and what it says beyond what types of Llama's shape
+// share.
 #include "format/hf_config_write.h"
 
 #include <math.h>
@@ -48,8 +49,8 @@ static void hfw_token(hf_writing *w, const char *key, int64_t id)
     hfw_put(w, key, id < 0 ? json_null() : json_integer(id));
 }
 
-// The library's name of an activation, of dense layers or of the gates of gated ones. One that it does
-// not have is shown as the default, and found different when the file is read back.
+// The library's name of an activation, of dense layers or of the gates of gated ones. One that it
+// does not have is shown as the default, and found different when the file is read back.
 static void hfw_activation(hf_writing *w, const char *key)
 {
     static const char *const names[][2] = {{"swish", "silu"},    {"swiglu", "silu"},
@@ -124,7 +125,8 @@ static void hfw_windows(hf_writing *w)
     hfw_layer_types(w);
 }
 
-// ---- types of Llama's shape -----------------------------------------------------------------------
+// ---- types of Llama's shape
+// -----------------------------------------------------------------------
 
 static void hfw_llama_shape(hf_writing *w)
 {

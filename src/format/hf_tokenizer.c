@@ -124,8 +124,8 @@ static sg_status hf_split_merge(sg_hf_reader *r, const json_t *merge, size_t ran
     return SG_OK;
 }
 
-// The first line of a merges.txt, which converters leave in. The library passes over it anywhere, where
-// merges are strings.
+// The first line of a merges.txt, which converters leave in. The library passes over it anywhere,
+// where merges are strings.
 static bool hf_is_version(const json_t *merge)
 {
     static const char begin[] = "#version";
@@ -218,9 +218,9 @@ static sg_status hf_read_model(sg_hf_reader *r, const json_t *root)
 
 // ---- added tokens -----------------------------------------------------------------------------
 
-// The Hugging Face library numbers added tokens itself, in the order of the file: the id the content
-// has already, else the next free one. A file that says otherwise means different things to different
-// readers, and is refused.
+// The Hugging Face library numbers added tokens itself, in the order of the file: the id the
+// content has already, else the next free one. A file that says otherwise means different things to
+// different readers, and is refused.
 static sg_status hf_number_added(sg_hf_reader *r, json_t *known, sg_hf_added *token, int64_t said,
                                  int32_t *next, size_t index)
 {

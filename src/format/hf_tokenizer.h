@@ -1,7 +1,7 @@
 // Reads and writes the Hugging Face library's tokenizer.json of the BPE kind (over bytes, or over
 // characters with a fallback to bytes), as plain structs: what the file says, checked, with merges
-// resolved to ids. What the text means is the business of text/. Anything the reader does not know is
-// SG_ERR_UNSUPPORTED naming the field.
+// resolved to ids. What the text means is the business of text/. Anything the reader does not know
+// is SG_ERR_UNSUPPORTED naming the field.
 #ifndef SG_FORMAT_HF_TOKENIZER_H
 #define SG_FORMAT_HF_TOKENIZER_H
 
@@ -70,7 +70,8 @@ typedef enum sg_hf_behavior {
     SG_HF_CONTIGUOUS
 } sg_hf_behavior;
 
-// Where Metaspace puts a space in front: of no piece, of the one at the beginning of the text, of all.
+// Where Metaspace puts a space in front: of no piece, of the one at the beginning of the text, of
+// all.
 typedef enum sg_hf_prepend { SG_HF_NEVER, SG_HF_FIRST, SG_HF_ALWAYS } sg_hf_prepend;
 
 typedef struct sg_hf_pre {
@@ -85,8 +86,8 @@ typedef struct sg_hf_pre {
     bool split;            // metaspace: a word begins at each `pattern`
 } sg_hf_pre;
 
-// Steps that make text of tokens. The library hands lists of strings from one to the next and joins the
-// last one's.
+// Steps that make text of tokens. The library hands lists of strings from one to the next and joins
+// the last one's.
 typedef enum sg_hf_decoder_kind {
     SG_HF_DECODE_BYTE_LEVEL,    // undoes the byte alphabet, joins
     SG_HF_DECODE_METASPACE,     // pattern becomes a space, or nothing in the first string
@@ -137,9 +138,10 @@ int sg_hf_fallback_byte(const char *text, size_t bytes);
 sg_status sg_hf_tokenizer_parse(const char *text, size_t bytes, const char *name,
                                 sg_hf_tokenizer **hf, sg_error *err);
 void sg_hf_tokenizer_free(sg_hf_tokenizer *hf);
-// The tokenizer.json of a tokenizer, as the Hugging Face library would lay it out. The post-processor
-// is the template of prefix and suffix, else byte-level (which changes no ids). SG_ERR_UNSUPPORTED for
-// what such a file cannot say: merges of equal rank, tokens that are there twice. *text: sg_free.
+// The tokenizer.json of a tokenizer, as the Hugging Face library would lay it out. The
+// post-processor is the template of prefix and suffix, else byte-level (which changes no ids).
+// SG_ERR_UNSUPPORTED for what such a file cannot say: merges of equal rank, tokens that are there
+// twice. *text: sg_free.
 sg_status sg_hf_tokenizer_text(const sg_hf_tokenizer *hf, char **text, size_t *bytes,
                                sg_error *err);
 

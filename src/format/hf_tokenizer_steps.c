@@ -1,5 +1,5 @@
-// Reading the steps around the model of a tokenizer.json: normaliser, pre-tokenizer, post-processor and
-// decoder. Sequences are flattened; what is not known is refused by name.
+// Reading the steps around the model of a tokenizer.json: normaliser, pre-tokenizer, post-processor
+// and decoder. Sequences are flattened; what is not known is refused by name.
 #include <stdio.h>
 #include <string.h>
 

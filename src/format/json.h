@@ -1,6 +1,6 @@
-// Reading JSON from files that may be wrong or hostile: bounded size, depth and memory, typed access
-// with errors that name the file and the field. Values are jansson's json_t, used as they are; the
-// parser is ours (json_parse.c).
+// Reading JSON from files that may be wrong or hostile: bounded size, depth and memory, typed
+// access with errors that name the file and the field. Values are jansson's json_t, used as they
+// are; the parser is ours (json_parse.c).
 #ifndef SG_FORMAT_JSON_H
 #define SG_FORMAT_JSON_H
 
@@ -8,14 +8,14 @@
 
 #include "base/status.h"
 
-// Parses one JSON value. Objects and arrays are at most 2,048 deep, keys of an object differ, strings
-// are UTF-8, and the values take at most 512 MiB. `name` is what errors call the text. Release with
-// json_decref.
+// Parses one JSON value. Objects and arrays are at most 2,048 deep, keys of an object differ,
+// strings are UTF-8, and the values take at most 512 MiB. `name` is what errors call the text.
+// Release with json_decref.
 //
-// Python also writes NaN, Infinity and -Infinity. These, integers beyond 64 bits and numbers beyond a
-// double are no error here, for most files that hold one hold it where nobody looks. They are kept as
-// an object with the single key SG_JSON_UNHELD, which no text can spell, and their digits; the typed
-// access below refuses them by name, and sg_json_text writes the digits back.
+// Python also writes NaN, Infinity and -Infinity. These, integers beyond 64 bits and numbers beyond
+// a double are no error here, for most files that hold one hold it where nobody looks. They are
+// kept as an object with the single key SG_JSON_UNHELD, which no text can spell, and their digits;
+// the typed access below refuses them by name, and sg_json_text writes the digits back.
 sg_status sg_json_parse(const char *text, size_t bytes, const char *name, json_t **value,
                         sg_error *err);
 
@@ -34,8 +34,8 @@ sg_status sg_json_parse_as(const char *text, size_t bytes, const char *name,
 // Reads and parses a file of at most `limit` bytes.
 sg_status sg_json_read(const char *path, size_t limit, json_t **value, sg_error *err);
 
-// Typed members of an object. Required when `required`, else *out keeps its value when the member is
-// missing or null. A wrong type or range is SG_ERR_FORMAT. `name` is what errors call the file.
+// Typed members of an object. Required when `required`, else *out keeps its value when the member
+// is missing or null. A wrong type or range is SG_ERR_FORMAT. `name` is what errors call the file.
 sg_status sg_json_get_int(const json_t *object, const char *name, const char *key, bool required,
                           int64_t low, int64_t high, int64_t *out, sg_error *err);
 sg_status sg_json_get_number(const json_t *object, const char *name, const char *key, bool required,

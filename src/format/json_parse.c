@@ -1,7 +1,7 @@
-// The parser of JSON (RFC 8259) that builds jansson's values. jansson has one of its own, but that one
-// refuses a file for a number that nobody asks for, takes eighty times the memory of the text, and
-// reads past a buffer that did not grow. Here memory is charged before it is taken, what nobody wants
-// is checked and passed over, and numbers that no type holds are kept as they are written.
+// The parser of JSON (RFC 8259) that builds jansson's values. jansson has one of its own, but that
+// one refuses a file for a number that nobody asks for, takes eighty times the memory of the text,
+// and reads past a buffer that did not grow. Here memory is charged before it is taken, what nobody
+// wants is checked and passed over, and numbers that no type holds are kept as they are written.
 #include <errno.h>
 #include <locale.h>
 #include <math.h>

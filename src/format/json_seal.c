@@ -1,6 +1,6 @@
 // The checksum is taken over the compact text of the object without the member, which parsing and
-// writing again reproduce (jansson keeps the order of keys and writes 17 digits of a number), so white
-// space is free and everything that means something is covered.
+// writing again reproduce (jansson keeps the order of keys and writes 17 digits of a number), so
+// white space is free and everything that means something is covered.
 #include "format/json_seal.h"
 
 #include <inttypes.h>

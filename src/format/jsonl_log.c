@@ -1,6 +1,6 @@
-// See jsonl_log.h. Records are written in the order of steps, so the ones to keep come first, and what
-// goes at opening is cut off the end of the file; only where something else became of it is it written
-// anew.
+// See jsonl_log.h. Records are written in the order of steps, so the ones to keep come first, and
+// what goes at opening is cut off the end of the file; only where something else became of it is it
+// written anew.
 #include "format/jsonl_log.h"
 
 #include <string.h>

@@ -9,10 +9,10 @@
 
 typedef struct sg_jsonl_log sg_jsonl_log;
 
-// Opens for appending, made when missing. Dropped from what is there: a line without its end, records
-// whose "step" is greater than last_step (-1 drops every record with a step), and lines that are no
-// record. *damaged (may be NULL) is how many of the last kind stood among records that are kept: those
-// a crash does not leave.
+// Opens for appending, made when missing. Dropped from what is there: a line without its end,
+// records whose "step" is greater than last_step (-1 drops every record with a step), and lines
+// that are no record. *damaged (may be NULL) is how many of the last kind stood among records that
+// are kept: those a crash does not leave.
 sg_status sg_jsonl_log_open(const char *path, int64_t last_step, sg_jsonl_log **out,
                             int64_t *damaged, sg_error *err);
 // Opens for appending after cutting the file to the size that sg_jsonl_log_sync gave.

@@ -1,5 +1,5 @@
-// The llama2.c reader. The sizes decide the bytes of the file, so a file of another length is refused
-// before anything is made of it.
+// The llama2.c reader. The sizes decide the bytes of the file, so a file of another length is
+// refused before anything is made of it.
 #include "format/llama2c.h"
 
 #include <stdio.h>

@@ -1,12 +1,12 @@
-// Model files of llama2.c (github.com/karpathy/llama2.c, run.c): seven sizes, then float32 weights in a
-// fixed order and nothing else. A reader that maps the file and trusts nothing in it.
+// Model files of llama2.c (github.com/karpathy/llama2.c, run.c): seven sizes, then float32 weights
+// in a fixed order and nothing else. A reader that maps the file and trusts nothing in it.
 #ifndef SG_FORMAT_LLAMA2C_H
 #define SG_FORMAT_LLAMA2C_H
 
 #include "format/tensor_view.h"
 
-// A Llama model: RMSNorm (eps 1e-5), rotary positions of base 10,000 in pairs of neighbours (2i, 2i + 1)
-// of each head, SwiGLU, no biases.
+// A Llama model: RMSNorm (eps 1e-5), rotary positions of base 10,000 in pairs of neighbours (2i, 2i
+// + 1) of each head, SwiGLU, no biases.
 typedef struct sg_llama2c_sizes {
     int64_t dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len;
     bool tied; // the classifier is the embedding table; said by a vocab_size above 0
@@ -16,8 +16,9 @@ typedef struct sg_llama2c_sizes {
 // others meanwhile: the system would end the process.
 typedef struct sg_llama2c sg_llama2c;
 
-// Files without a version in front (export.py, version 0). Refused with a message: sizes that do not
-// fit each other, a file that is longer or shorter than they say, later versions (SG_ERR_UNSUPPORTED).
+// Files without a version in front (export.py, version 0). Refused with a message: sizes that do
+// not fit each other, a file that is longer or shorter than they say, later versions
+// (SG_ERR_UNSUPPORTED).
 sg_status sg_llama2c_open(const char *path, sg_llama2c **out, sg_error *err);
 // The same checks on a file in memory, which is borrowed until close. `name` is for messages.
 sg_status sg_llama2c_open_memory(const void *data, size_t bytes, const char *name, sg_llama2c **out,

@@ -70,7 +70,8 @@ static sg_status folder_before(const char *folder, char **names, size_t count, s
     return SG_OK;
 }
 
-// The distinct names of shards in the index, as keys of *listed; an empty one where there is no index.
+// The distinct names of shards in the index, as keys of *listed; an empty one where there is no
+// index.
 static sg_status folder_listed(const char *folder, json_t **listed, sg_error *err)
 {
     char path[SG_PATH_MAX];

@@ -20,8 +20,8 @@ sg_status sg_model_folder_save(const char *folder, int64_t max_shard_bytes,
                                const sg_key_value *metadata, size_t metadata_count,
                                const sg_named_bytes *files, size_t file_count, sg_error *err);
 
-// Finishes a save that a crash interrupted; cheap and without effect when there is none. For writers:
-// readers open such a folder as it is. A `path` that is a file or is not there is fine.
+// Finishes a save that a crash interrupted; cheap and without effect when there is none. For
+// writers: readers open such a folder as it is. A `path` that is a file or is not there is fine.
 sg_status sg_model_folder_recover(const char *path, sg_error *err);
 
 #endif

@@ -10,8 +10,8 @@ typedef struct sg_npy {
     sg_tensor_view view; // name "", data inside the map
 } sg_npy;
 
-// Writes version 1.0; mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW. bool, integers and f16, f32, f64; NumPy has no bf16
-// and no f8: SG_ERR_UNSUPPORTED.
+// Writes version 1.0; mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW. bool, integers and f16, f32, f64;
+// NumPy has no bf16 and no f8: SG_ERR_UNSUPPORTED.
 sg_status sg_npy_write(const char *path, int mode, const sg_tensor_view *view, sg_error *err);
 // Maps a file of version 1.0 to 3.0: little-endian, row-major, at most 8 dimensions; other valid
 // files are SG_ERR_UNSUPPORTED.

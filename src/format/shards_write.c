@@ -1,5 +1,5 @@
-// Writing shards: rows go behind a blank header; when a shard is full the header is filled in and the
-// file synced. All this happens in a folder that is published when it is whole.
+// Writing shards: rows go behind a blank header; when a shard is full the header is filled in and
+// the file synced. All this happens in a folder that is published when it is whole.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-// A line chart as SVG, written by hand: axes with round numbers, a line a curve in colours that stay apart
-// for most eyes (Okabe and Ito), the names at the ends of the lines' colours on the right.
+// A line chart as SVG, written by hand: axes with round numbers, a line a curve in colours that
+// stay apart for most eyes (Okabe and Ito), the names at the ends of the lines' colours on the
+// right.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,8 +5,8 @@
 
 #include "base/status.h"
 
-// What tensors are made of: the element types of the safetensors format, then the blocks of GGUF, in
-// which several neighbours of a row share a scale (kernel/quant.h says how). Little-endian in
+// What tensors are made of: the element types of the safetensors format, then the blocks of GGUF,
+// in which several neighbours of a row share a scale (kernel/quant.h says how). Little-endian in
 // files and, on the machines this library supports, in memory.
 typedef enum sg_dtype {
     SG_DTYPE_BOOL,
@@ -47,8 +47,8 @@ typedef struct sg_tensor_source {
     void *user;
 } sg_tensor_source;
 
-// Row-major and dense; `shape` counts elements. A scalar has ndim 0. `data` may be NULL when `bytes` is
-// 0, and in what is to be written where `source` makes it.
+// Row-major and dense; `shape` counts elements. A scalar has ndim 0. `data` may be NULL when
+// `bytes` is 0, and in what is to be written where `source` makes it.
 struct sg_tensor_view {
     const char *name;
     sg_dtype dtype;

@@ -1,5 +1,5 @@
-// Dense products: cut into tiles here and computed by the library behind products.h, or by the plain
-// loops below where there is none. See gemm.h for what is promised.
+// Dense products: cut into tiles here and computed by the library behind products.h, or by the
+// plain loops below where there is none. See gemm.h for what is promised.
 #include "kernel/gemm.h"
 
 #include <string.h>

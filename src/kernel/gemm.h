@@ -1,6 +1,6 @@
-// Dense products: a library behind a few functions. Work is cut into tiles by the shape alone, each the
-// work of one thread, so results are the same bits for any number of threads. k is cut only where
-// the caller gives scratch to keep the partial results in; they are added in the order of k.
+// Dense products: a library behind a few functions. Work is cut into tiles by the shape alone, each
+// the work of one thread, so results are the same bits for any number of threads. k is cut only
+// where the caller gives scratch to keep the partial results in; they are added in the order of k.
 #ifndef SG_KERNEL_GEMM_H
 #define SG_KERNEL_GEMM_H
 

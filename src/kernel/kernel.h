@@ -1,8 +1,8 @@
 // The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines
-// the result, `avx2` and `avx512` are checked against it. Kernels run on one thread, take raw pointers and sizes,
-// outputs first, and allocate nothing. Arrays do not overlap unless a comment allows it. Results
-// depend on the arguments alone (never on alignment or on the thread), so that runs repeat bit for
-// bit; different tables may round differently.
+// the result, `avx2` and `avx512` are checked against it. Kernels run on one thread, take raw
+// pointers and sizes, outputs first, and allocate nothing. Arrays do not overlap unless a comment
+// allows it. Results depend on the arguments alone (never on alignment or on the thread), so that
+// runs repeat bit for bit; different tables may round differently.
 #ifndef SG_KERNEL_KERNEL_H
 #define SG_KERNEL_KERNEL_H
 
@@ -26,8 +26,9 @@ typedef enum sg_activation {
 
 // Gated linear units (Shazeer 2020), y_j = act(g_j) l_j of gates g and linear parts l.
 typedef enum sg_glu_kind {
-    // Of GPT-OSS (spec 5.3): g' = min(g, 7), l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' + 1).
-    // The gradient through a value that was cut is 0 (at exactly 7 the value counts as not cut).
+    // Of GPT-OSS (spec 5.3): g' = min(g, 7), l' = clamp(l, -7, 7), y = g' sigmoid(1.702 g') (l' +
+    // 1). The gradient through a value that was cut is 0 (at exactly 7 the value counts as not
+    // cut).
     SG_GLU_CLAMPED = 0,
     SG_GLU_SILU, // act is swish
     SG_GLU_GELU, // in its tanh form
@@ -85,8 +86,8 @@ typedef struct sg_kernels {
     // token or four), so the cost is reading w once. y (m, n), x (m, d), w (n, d) with row strides.
     void (*thin_product)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                          const sg_real *w, int64_t ldw, int64_t n, int64_t d);
-    // The other way: y_i += sum_j s[i][j] v_j in the order of j, with the bits of axpy after axpy. Few
-    // rows of sums read v once. y (m, d), s (m, n), v (n, d) with row strides.
+    // The other way: y_i += sum_j s[i][j] v_j in the order of j, with the bits of axpy after axpy.
+    // Few rows of sums read v once. y (m, d), s (m, n), v (n, d) with row strides.
     void (*thin_sum)(sg_real *y, int64_t ldy, const sg_real *s, int64_t lds, int64_t m,
                      const sg_real *v, int64_t ldv, int64_t n, int64_t d);
 
@@ -112,9 +113,9 @@ typedef struct sg_kernels {
     void (*softmax_backward)(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
 
-    // One row of attention's backward pass, in place: s becomes p = exp(s - lse), the probabilities,
-    // dp becomes p (dp - delta), the gradient of s. s, dp (n); s - lse <= 0 but for rounding, p
-    // as of exp_sum.
+    // One row of attention's backward pass, in place: s becomes p = exp(s - lse), the
+    // probabilities, dp becomes p (dp - delta), the gradient of s. s, dp (n); s - lse <= 0 but for
+    // rounding, p as of exp_sum.
     void (*attention_row)(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
 
     // ---- activations ----
@@ -162,8 +163,9 @@ typedef struct sg_kernels {
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
     void (*gather_sum_bf16)(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
                             const int32_t *next, int64_t count, int64_t d);
-    // next (count): rows that will be read soon, by the next call say, and are fetched meanwhile; NULL
-    // where unknown. a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the table
+    // next (count): rows that will be read soon, by the next call say, and are fetched meanwhile;
+    // NULL where unknown. a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the
+    // table
     void (*gather_dots_int8)(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
     // y += sum_j (z[j] scales[rows[j]]) table[rows[j]]
@@ -184,9 +186,9 @@ typedef struct sg_kernels {
     // MXFP4, one a block.
     void (*from_blocks)(sg_real *y, sg_weights type, const void *blocks, const void *scales,
                         int64_t n);
-    // y[i][j] = x_i . row_j for i < m, j < n: rows of d weights, d a multiple of the block, those of
-    // the table that `rows` (n) names, or the first n where it is NULL. Weights count as from_blocks
-    // gives them, sums are sg_real.
+    // y[i][j] = x_i . row_j for i < m, j < n: rows of d weights, d a multiple of the block, those
+    // of the table that `rows` (n) names, or the first n where it is NULL. Weights count as
+    // from_blocks gives them, sums are sg_real.
     void (*dots_blocks)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                         sg_weights type, const void *table, const void *scales, const int32_t *rows,
                         int64_t n, int64_t d);

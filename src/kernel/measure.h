@@ -1,5 +1,5 @@
-// The two limits of the machine, measured again and again: on a machine that others share they change
-// within seconds, so a figure is held against what was measured around it.
+// The two limits of the machine, measured again and again: on a machine that others share they
+// change within seconds, so a figure is held against what was measured around it.
 #ifndef SG_KERNEL_MEASURE_H
 #define SG_KERNEL_MEASURE_H
 

@@ -1,7 +1,7 @@
 // The tail of the normal distribution for the vector kernels, which need it for the GELU with erf:
 // Phi(-a) = exp(-a^2 / 2) t q(t) for a >= 0, t = 1 / (1 + slope a). q is a polynomial, the highest
-// power first, fitted to the least largest relative error for a up to 15, beyond which Phi(-a) is no
-// normal float any more: 8e-8 with these coefficients.
+// power first, fitted to the least largest relative error for a up to 15, beyond which Phi(-a) is
+// no normal float any more: 8e-8 with these coefficients.
 #ifndef SG_KERNEL_NORMAL_TAIL_H
 #define SG_KERNEL_NORMAL_TAIL_H
 

@@ -1,6 +1,6 @@
 // The library of dense products, oneDNN: chosen since it writes its code for what the processor can
-// do, whatever its model. It is loaded when the first context is made, not linked: so it can be asked
-// first whether there is room for it, and a program that computes nothing does not carry it.
+// do, whatever its model. It is loaded when the first context is made, not linked: so it can be
+// asked first whether there is room for it, and a program that computes nothing does not carry it.
 #ifndef SG_KERNEL_PRODUCTS_H
 #define SG_KERNEL_PRODUCTS_H
 
@@ -8,8 +8,8 @@
 #include "kernel/gemm.h"
 
 // Loads the library and has it write all of its code, once for the process; later calls do nothing.
-// After a failure the next call tries again. Without it, or in a build without the library, products
-// are the plain loops of gemm.c.
+// After a failure the next call tries again. Without it, or in a build without the library,
+// products are the plain loops of gemm.c.
 sg_status sg_products_open(sg_error *err);
 // One product on the calling thread; false where nothing was computed: no library, or no memory in
 // it, which is counted.

@@ -1,6 +1,7 @@
-// Weights in blocks that share a scale, as other programs store them. Halves are IEEE half precision;
-// bytes are in the order of the file and unaligned. w_i is what the block stands for, and is computed
-// as written here, each operation rounded to f32: every table gives these very numbers.
+// Weights in blocks that share a scale, as other programs store them. Halves are IEEE half
+// precision; bytes are in the order of the file and unaligned. w_i is what the block stands for,
+// and is computed as written here, each operation rounded to f32: every table gives these very
+// numbers.
 //
 // Blocks of 32 (ggml-quants.h; q: bytes behind the scales):
 //   Q8_0   half d, int8 q[32]                       w_i = d q_i
@@ -37,9 +38,9 @@ static inline float sg_quant_half(const unsigned char *at)
     return sg_half_value((uint16_t)(at[0] | at[1] << 8));
 }
 
-// The eight pairs of 6-bit factors of Q4_K and Q5_K. Bytes 0-3 are s_0 to s_3, bytes 4-7 t_0 to t_3, of
-// which the lower 6 bits count; bytes 8-11 have the lower 4 bits of s_4 to s_7 (low nibbles) and t_4
-// to t_7 (high), whose upper 2 bits are the upper bits of bytes 0-3 and 4-7.
+// The eight pairs of 6-bit factors of Q4_K and Q5_K. Bytes 0-3 are s_0 to s_3, bytes 4-7 t_0 to
+// t_3, of which the lower 6 bits count; bytes 8-11 have the lower 4 bits of s_4 to s_7 (low
+// nibbles) and t_4 to t_7 (high), whose upper 2 bits are the upper bits of bytes 0-3 and 4-7.
 static inline void sg_quant_factors(unsigned char s[8], unsigned char t[8],
                                     const unsigned char packed[12])
 {

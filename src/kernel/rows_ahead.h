@@ -8,7 +8,8 @@
 
 enum { SG_AHEAD_BYTES = 4096 };
 
-// How many rows that is, in fours. What lies behind the last row may be asked for: it is never read.
+// How many rows that is, in fours. What lies behind the last row may be asked for: it is never
+// read.
 static inline int64_t sg_rows_ahead(int64_t row_bytes)
 {
     const int64_t four = 4 * row_bytes;

@@ -152,8 +152,8 @@ static void stored_write_int8(int8_t *q, float *scale, const sg_real *x, int64_t
         if (!(size <= most)) most = size; // takes a NaN and keeps it, as nothing is above it
         if (isnan(most)) break;
     }
-    // Told before anything is computed from it: gcc 14 reasons backwards from "scale * 127 overflows"
-    // to "most is infinite", which rounding makes untrue.
+    // Told before anything is computed from it: gcc 14 reasons backwards from "scale * 127
+    // overflows" to "most is infinite", which rounding makes untrue.
     if (!isfinite(most)) {
         *scale = NAN;
         memset(q, 0, (size_t)d);

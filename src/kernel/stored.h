@@ -12,8 +12,9 @@ typedef struct sg_stored {
     sg_weights type; // SG_WEIGHTS_F32: sg_real
     void *rows;      // (rows, d), each row contiguous: sg_stored_row_bytes
     void *scales;    // int8: float, one a row; MXFP4: bytes, one a block; else NULL
-    // Rows in several places, `part_rows` in each, as files keep matrices that are one here; rows is
-    // where row 0 lies, of which `part_first` come before it in its part. NULL: all in one place.
+    // Rows in several places, `part_rows` in each, as files keep matrices that are one here; rows
+    // is where row 0 lies, of which `part_first` come before it in its part. NULL: all in one
+    // place.
     const void *const *parts;
     int64_t part_rows, part_first;
 } sg_stored;
@@ -61,8 +62,8 @@ static inline int64_t sg_stored_run(const sg_stored *w, int64_t count)
     return w->part_rows - w->part_first;
 }
 
-// sg_kernels.gather_dots and gather_sum, of rows in one place. next (count), or NULL: rows that will
-// be read soon.
+// sg_kernels.gather_dots and gather_sum, of rows in one place. next (count), or NULL: rows that
+// will be read soon.
 static inline void sg_gather_dots_next(const sg_kernels *kernels, sg_real *a, const sg_real *x,
                                        const sg_stored *table, const int32_t *rows,
                                        const int32_t *next, int64_t count, int64_t d)
@@ -130,11 +131,11 @@ static inline void sg_gather_sum(const sg_kernels *kernels, sg_real *y, const sg
 void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, int64_t first,
                     int64_t count, int64_t d);
 // Rounds x (count, d) into the rows [first, first + count): bf16 as sg_bf16_round; int8 to the
-// nearest multiple of the row's scale, its largest magnitude / 127. A row of int8 that holds a NaN or
-// an infinity becomes NaN throughout, by its scale. f16 is rounded to nearest. Q8_0 takes d = largest
-// magnitude of the block / 127 and q = x / d to nearest, ties away from 0, d then rounded to a half
-// (a block with a NaN or an infinity becomes NaN, one beyond 127 times the largest half infinite):
-// the bytes that other programs write. Other types are not made here.
+// nearest multiple of the row's scale, its largest magnitude / 127. A row of int8 that holds a NaN
+// or an infinity becomes NaN throughout, by its scale. f16 is rounded to nearest. Q8_0 takes d =
+// largest magnitude of the block / 127 and q = x / d to nearest, ties away from 0, d then rounded
+// to a half (a block with a NaN or an infinity becomes NaN, one beyond 127 times the largest half
+// infinite): the bytes that other programs write. Other types are not made here.
 void sg_stored_write(sg_compute compute, const sg_stored *w, int64_t first, int64_t count,
                      int64_t d, const sg_real *x);
 

@@ -276,8 +276,8 @@ static bool rules_layer_named(const json_t *names, const char *at, size_t bytes)
     return false;
 }
 
-// The number in the last "NAME.NUMBER." of a module, where layers have one of these names; without any
-// names there must be something in front of it. -1: none.
+// The number in the last "NAME.NUMBER." of a module, where layers have one of these names; without
+// any names there must be something in front of it. -1: none.
 static int64_t rules_layer_of(const json_t *names, const char *module)
 {
     int64_t layer = -1;

@@ -1,5 +1,5 @@
-// What an adapter_config.json says of the adapters beside it: which matrices have one, of which rank and
-// scale, as the library PEFT reads it (peft/tuners/tuners_utils.py, lora/model.py).
+// What an adapter_config.json says of the adapters beside it: which matrices have one, of which
+// rank and scale, as the library PEFT reads it (peft/tuners/tuners_utils.py, lora/model.py).
 #ifndef SG_MODEL_ADAPTER_RULES_H
 #define SG_MODEL_ADAPTER_RULES_H
 
@@ -9,8 +9,8 @@
 
 typedef struct sg_adapter_rules sg_adapter_rules;
 
-// SG_ERR_UNSUPPORTED names a key that would change the formula. `name` is what errors call the file; both
-// must outlive the rules.
+// SG_ERR_UNSUPPORTED names a key that would change the formula. `name` is what errors call the
+// file; both must outlive the rules.
 sg_status sg_adapter_rules_new(const json_t *object, const char *name, sg_adapter_rules **rules,
                                sg_error *err);
 void sg_adapter_rules_free(sg_adapter_rules *rules); // NULL is allowed

@@ -1,7 +1,7 @@
-// Low-rank adapters (Hu et al. 2021): beside a matrix W of a model, which stays as it is, a product of
-// two small ones, W + scale B A. They belong to matrices of the checkpoint, whose names they carry; a
-// parameter of ours may be a part of one of those (GPT-2's q of c_attn) or made of several (gate_up_proj
-// of gate_proj and up_proj), so an adapter is used by spans of rows.
+// Low-rank adapters (Hu et al. 2021): beside a matrix W of a model, which stays as it is, a product
+// of two small ones, W + scale B A. They belong to matrices of the checkpoint, whose names they
+// carry; a parameter of ours may be a part of one of those (GPT-2's q of c_attn) or made of several
+// (gate_up_proj of gate_proj and up_proj), so an adapter is used by spans of rows.
 #ifndef SG_MODEL_ADAPTERS_H
 #define SG_MODEL_ADAPTERS_H
 
@@ -51,9 +51,9 @@ typedef struct sg_adapter_choice {
 #define SG_ADAPTER_A      ".lora_A.weight"
 #define SG_ADAPTER_B      ".lora_B.weight"
 
-// Adds parameters A and B, all 0, behind those of a model that has none yet; the model is as it was on
-// failure. SG_ERR_MISMATCH: none is chosen; SG_ERR_UNSUPPORTED: a chosen matrix is not multiplied with as a whole (a table of experts or
-// neurons, an embedding).
+// Adds parameters A and B, all 0, behind those of a model that has none yet; the model is as it was
+// on failure. SG_ERR_MISMATCH: none is chosen; SG_ERR_UNSUPPORTED: a chosen matrix is not
+// multiplied with as a whole (a table of experts or neurons, an embedding).
 sg_status sg_model_add_adapters(sg_model *model, const sg_adapter_choice *choice, sg_error *err);
 // Lets go of them. The model must not be in use.
 void sg_model_drop_adapters(sg_model *model);

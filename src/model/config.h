@@ -7,8 +7,8 @@
 #include "ffn/params.h"
 #include "op/op.h"
 
-// Reads a config.json of model_type "sgatlin". `name` is what errors call it. Keys that are not ours
-// are ignored; ours are checked.
+// Reads a config.json of model_type "sgatlin". `name` is what errors call it. Keys that are not
+// ours are ignored; ours are checked.
 sg_status sg_config_parse(const char *text, size_t bytes, const char *name, sg_config *config,
                           sg_error *err);
 // A new object with all fields; NULL when out of memory. Release with json_decref.

@@ -1,5 +1,5 @@
-// Text from a model: prompts in, pieces of text out as they are decided. One prompt goes through its
-// session alone; several take turns in passes over all of them.
+// Text from a model: prompts in, pieces of text out as they are decided. One prompt goes through
+// its session alone; several take turns in passes over all of them.
 #include <math.h>
 #include <string.h>
 
@@ -117,7 +117,8 @@ const char *sg_stop_reason_name(sg_stop_reason reason)
     return reason >= SG_STOP_END && reason <= SG_STOP_CALLER ? names[reason] : "unknown";
 }
 
-// The `count` likeliest tokens, by insertion: few are asked for. Of equal ones the first comes first.
+// The `count` likeliest tokens, by insertion: few are asked for. Of equal ones the first comes
+// first.
 static size_t generator_top(const float *logits, int64_t vocab, double log_sum, int64_t count,
                             sg_scored_token *top)
 {
@@ -179,8 +180,8 @@ static sg_status generator_draw(generator *g, const float *logits, sg_error *err
     return SG_OK;
 }
 
-// What is drawn is decoded as what goes on behind the prompt. Ids that the tokenizer does not have (the
-// model's begin token may be one) say nothing.
+// What is drawn is decoded as what goes on behind the prompt. Ids that the tokenizer does not have
+// (the model's begin token may be one) say nothing.
 static sg_status generator_decoder(generator *g, sg_error *err)
 {
     SG_TRY(sg_decoder_new(g->tokenizer, NULL, &g->decoder, err));

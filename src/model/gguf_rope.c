@@ -1,4 +1,5 @@
-// The factors are not a second formula: they are frequencies of op/op.h without scaling over those with.
+// The factors are not a second formula: they are frequencies of op/op.h without scaling over those
+// with.
 #include "model/gguf_rope.h"
 
 #include <math.h>

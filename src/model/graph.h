@@ -56,7 +56,8 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
                        sg_real *const *grads, const sg_rope_table *rope,
                        const sg_graph_options *options, sg_graph **graph, sg_error *err);
 void sg_graph_free(sg_graph *graph);
-// After a forward pass: the mean of the losses of one kind, without their weights; NaN: there is none.
+// After a forward pass: the mean of the losses of one kind, without their weights; NaN: there is
+// none.
 double sg_graph_loss_mean(const sg_graph *graph, bool (*is)(const sg_node *node));
 
 #endif

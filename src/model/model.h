@@ -23,8 +23,8 @@ struct sg_model {
     sg_narrow_set narrow;   // weights stored otherwise, for decoding
     sg_end_tokens ends;     // of a text: config.eos_token_id, and more where a file says so
     sg_narrow_set screens;  // copies of keys, made when the first session is (sg_model_screen)
-    // Of the weights, raised by whatever writes them (sg_model_touch): what is derived from them notes
-    // the version it was made from, and is made anew or refused where it is older.
+    // Of the weights, raised by whatever writes them (sg_model_touch): what is derived from them
+    // notes the version it was made from, and is made anew or refused where it is older.
     int64_t version;
     int64_t screens_version;  // what `screens` were made from
     int64_t layout;           // of where weights lie: raised where recorded graphs no longer hold
@@ -36,13 +36,13 @@ struct sg_model {
 // A model whose weights are copied from an opened file into writable memory: training.
 sg_status sg_model_from_file(sg_context *context, const sg_config *config,
                              const sg_safetensors *file, sg_model **model, sg_error *err);
-// A model of an open file, which becomes the model's or is closed, also on failure. copy: all weights
-// in writable memory; otherwise as sg_model_open.
+// A model of an open file, which becomes the model's or is closed, also on failure. copy: all
+// weights in writable memory; otherwise as sg_model_open.
 sg_status sg_model_take_file(sg_context *context, sg_model_file *file, bool copy, sg_model **model,
                              sg_error *err);
-// What goes in front of a text: what the tokenizer's template says; where it has none, the BOS of a model
-// of ours, as rows of training data begin, and nothing for models of others, as in their authors' library.
-// bos: memory for *begin (*count).
+// What goes in front of a text: what the tokenizer's template says; where it has none, the BOS of a
+// model of ours, as rows of training data begin, and nothing for models of others, as in their
+// authors' library. bos: memory for *begin (*count).
 void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_t *bos,
                     const int32_t **begin, size_t *count);
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as

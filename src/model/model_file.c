@@ -122,8 +122,8 @@ static sg_status file_check_folder(const char *folder, sg_error *err)
                    folder);
 }
 
-// Files that people take for models, and that would else be told to be damaged ones of llama2.c: that
-// begins with sizes, which no eight characters of text are, nor a header's length below 2^32.
+// Files that people take for models, and that would else be told to be damaged ones of llama2.c:
+// that begins with sizes, which no eight characters of text are, nor a header's length below 2^32.
 static sg_status file_check_start(const char *path, sg_error *err)
 {
     sg_map map;

@@ -1,5 +1,5 @@
-// A model as it lies on disk, of whatever kind: its configuration, its tensors, and the rules by which
-// they are parameters of ours. Nothing is converted here.
+// A model as it lies on disk, of whatever kind: its configuration, its tensors, and the rules by
+// which they are parameters of ours. Nothing is converted here.
 #ifndef SG_MODEL_MODEL_FILE_H
 #define SG_MODEL_MODEL_FILE_H
 
@@ -22,12 +22,13 @@ typedef struct sg_model_file {
     bool own_head; // the file has a classifier of its own where its configuration says it has none
 } sg_model_file;
 
-// Opens a folder with config.json and safetensors, a GGUF file, or a file of llama2.c (any file that
-// is not GGUF). Release with sg_model_file_close.
+// Opens a folder with config.json and safetensors, a GGUF file, or a file of llama2.c (any file
+// that is not GGUF). Release with sg_model_file_close.
 sg_status sg_model_file_open(const char *path, sg_model_file **file, sg_error *err);
 void sg_model_file_close(sg_model_file *file); // NULL is allowed
 
-// Tells, as warnings, what of a file is not taken as its configuration says it. context may be NULL.
+// Tells, as warnings, what of a file is not taken as its configuration says it. context may be
+// NULL.
 void sg_model_file_tell(const sg_model_file *file, sg_context *context);
 
 // The tensors of an open safetensors file.

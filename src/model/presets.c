@@ -78,8 +78,8 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
         c->ffn_key_size = 128;
         c->ffn_top_k = 8;
     }
-    // Active cells are those of the dense layer (0: F). Blocks are whole experts (0: F) where they were
-    // published so; for the others blocks of 64, which divide every F here.
+    // Active cells are those of the dense layer (0: F). Blocks are whole experts (0: F) where they
+    // were published so; for the others blocks of 64, which divide every F here.
     if (has & SG_HAS_FACTOR) c->ffn_memory_factor = ladder ? 16 : 8;
     if (has & SG_HAS_BLOCK && !family->whole_blocks) c->ffn_block_size = 64;
     if (has & SG_HAS_KEY) c->ffn_key_size = 128;

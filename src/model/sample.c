@@ -1,6 +1,6 @@
-// Drawing a token from logits, by the steps of Hugging Face's generate in its order: repetition penalty
-// (Keskar et al. 2019), temperature, top-k, top-p (nucleus; Holtzman et al. 2020), min-p (Nguyen et al.
-// 2024).
+// Drawing a token from logits, by the steps of Hugging Face's generate in its order: repetition
+// penalty (Keskar et al. 2019), temperature, top-k, top-p (nucleus; Holtzman et al. 2020), min-p
+// (Nguyen et al. 2024).
 #include <math.h>
 #include <string.h>
 
@@ -140,8 +140,8 @@ static const sample_candidate *sample_pop(sampler *s, int64_t n)
     return &s->all[n - 1];
 }
 
-// Takes the tokens that top-k and top-p keep to the end of the array, the likeliest last; returns how
-// many. Tokens as likely as the k-th are kept with it, as in the library.
+// Takes the tokens that top-k and top-p keep to the end of the array, the likeliest last; returns
+// how many. Tokens as likely as the k-th are kept with it, as in the library.
 static int64_t sample_keep(sampler *s)
 {
     const sg_sample_options *o = s->options;

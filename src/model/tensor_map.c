@@ -1,7 +1,8 @@
 // The rules, and the arithmetic that turns one into pieces. A rule gives a name of ours and one of
-// theirs, with {l} for the layer and {e} for the expert, and how the one is cut from the other. Rules
-// of the same name of ours that follow each other with parts 0, 1 … belong together; another part 0
-// begins an alternative, of which the first that the file has is taken (names: docs/CHECKPOINTS.md).
+// theirs, with {l} for the layer and {e} for the expert, and how the one is cut from the other.
+// Rules of the same name of ours that follow each other with parts 0, 1 … belong together; another
+// part 0 begins an alternative, of which the first that the file has is taken (names:
+// docs/CHECKPOINTS.md).
 #include "model/tensor_map.h"
 
 #include <stdio.h>
@@ -44,7 +45,8 @@ struct sg_tensor_map {
 #define ATTN   LAYER "self_attn."
 #define EXPERT LAYER "mlp.experts."
 
-// ---- Hugging Face ---------------------------------------------------------------------------------
+// ---- Hugging Face
+// ---------------------------------------------------------------------------------
 
 static const map_rule llama_rules[] = {
     {LAYER "mlp.gate_up_proj.weight", LAYER "mlp.gate_proj.weight", MAP_HALF, 0},
@@ -170,7 +172,8 @@ static const map_rule opt_rules[] = {
     {"model.norm.bias", "decoder.final_layer_norm.bias", MAP_SAME, 0},
     {0}};
 
-// ---- GGUF and llama2.c ----------------------------------------------------------------------------
+// ---- GGUF and llama2.c
+// ----------------------------------------------------------------------------
 
 #define BLK "blk.{l}."
 
@@ -293,7 +296,8 @@ const sg_tensor_map *sg_tensor_map_of_modules(const sg_tensor_map *map)
     return own ? &maps[0] : map;
 }
 
-// ---- names ----------------------------------------------------------------------------------------
+// ---- names
+// ----------------------------------------------------------------------------------------
 
 // "model.layers.12.x" as "model.layers.{l}.x"; *layer stays where there is none.
 static void map_pattern(const char *name, char pattern[SG_PARAM_NAME], int64_t *layer)
@@ -338,7 +342,8 @@ static const char *map_prefix(const sg_tensor_map *map, const sg_tensors *tensor
     return map->prefixes[0];
 }
 
-// ---- rules into pieces ----------------------------------------------------------------------------
+// ---- rules into pieces
+// ----------------------------------------------------------------------------
 
 typedef struct map_work {
     const sg_tensor_map *map;
@@ -421,8 +426,8 @@ static sg_status map_head_thirds(const map_work *w, const map_rule *rule)
     return SG_OK;
 }
 
-// Experts are the first dimension of the parameter. `of` rules make up one of them; stacked: each rule
-// is one tensor of all experts.
+// Experts are the first dimension of the parameter. `of` rules make up one of them; stacked: each
+// rule is one tensor of all experts.
 static sg_status map_experts(const map_work *w, const map_rule *rule, int of, bool stacked)
 {
     const int64_t experts = w->spec->shape[0], rows = w->rows / experts / of;
@@ -592,7 +597,8 @@ void sg_pieces_free(sg_pieces *pieces)
     *pieces = (sg_pieces){0};
 }
 
-// ---- what is beside parameters --------------------------------------------------------------------
+// ---- what is beside parameters
+// --------------------------------------------------------------------
 
 const char *sg_tensor_map_head(const sg_tensor_map *map)
 {

@@ -1,6 +1,6 @@
-// Where the values of each parameter lie in a checkpoint of another kind. One table of rules a kind of
-// checkpoint (tensor_map.c) says how our parameters are cut from its tensors; reading and writing both
-// go by it.
+// Where the values of each parameter lie in a checkpoint of another kind. One table of rules a kind
+// of checkpoint (tensor_map.c) says how our parameters are cut from its tensors; reading and
+// writing both go by it.
 #ifndef SG_MODEL_TENSOR_MAP_H
 #define SG_MODEL_TENSOR_MAP_H
 
@@ -20,15 +20,16 @@ typedef struct sg_tensors {
 } sg_tensors;
 
 // The rules of a model_type of the Hugging Face library, "sgatlin" (each tensor is named as its
-// parameter), "gguf" ("gguf.gpt2" to write that architecture), or "llama2c"; NULL when there are none.
+// parameter), "gguf" ("gguf.gpt2" to write that architecture), or "llama2c"; NULL when there are
+// none.
 const sg_tensor_map *sg_tensor_map_find(const char *type);
 
-// The rules whose names are those of a model's matrices for other programs: of a type of the Hugging
-// Face library its own; else ("gguf", "llama2c", NULL) those of "sgatlin".
+// The rules whose names are those of a model's matrices for other programs: of a type of the
+// Hugging Face library its own; else ("gguf", "llama2c", NULL) those of "sgatlin".
 const sg_tensor_map *sg_tensor_map_of_modules(const sg_tensor_map *map);
 
-// Rows of a parameter as a tensor has them. Parameters are rows of their last dimension (vectors: rows
-// of one number), tensors likewise.
+// Rows of a parameter as a tensor has them. Parameters are rows of their last dimension (vectors:
+// rows of one number), tensors likewise.
 typedef struct sg_piece {
     const sg_tensor_view *view;   // NULL while there is no file
     const sg_tensor_view *scales; // of MXFP4, whose view are bytes of two weights each; else NULL
@@ -45,9 +46,9 @@ typedef struct sg_pieces {
     size_t count, capacity;
 } sg_pieces;
 
-// The pieces of one parameter, in the order of its rows, all of them covered. With `tensors` they are
-// looked up: a missing tensor or another shape is SG_ERR_MISMATCH. Without, the names are those that
-// a file is written with. pieces: emptied first; sg_pieces_free in the end.
+// The pieces of one parameter, in the order of its rows, all of them covered. With `tensors` they
+// are looked up: a missing tensor or another shape is SG_ERR_MISMATCH. Without, the names are those
+// that a file is written with. pieces: emptied first; sg_pieces_free in the end.
 sg_status sg_tensor_map_pieces(const sg_tensor_map *map, const sg_config *config,
                                const sg_param_spec *spec, const sg_tensors *tensors,
                                sg_pieces *pieces, sg_error *err);
@@ -56,7 +57,8 @@ void sg_pieces_free(sg_pieces *pieces);
 // What a file calls the classifier; and the matrix of the embedding that it has, or NULL.
 const char *sg_tensor_map_head(const sg_tensor_map *map);
 const sg_tensor_view *sg_tensor_map_embedding(const sg_tensor_map *map, const sg_tensors *tensors);
-// The end of a name that is one of a buffer which some writers leave in such files; NULL: it is none.
+// The end of a name that is one of a buffer which some writers leave in such files; NULL: it is
+// none.
 const char *sg_tensor_map_buffer(const sg_tensor_map *map, const char *tensor);
 bool sg_tensor_map_is_gguf(const sg_tensor_map *map);
 

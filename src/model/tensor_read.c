@@ -1,4 +1,5 @@
-// Copies by blocks of values, whatever the type; and the conditions for reading rows where they lie.
+// Copies by blocks of values, whatever the type; and the conditions for reading rows where they
+// lie.
 #include "model/tensor_read.h"
 
 #include <stdint.h>

@@ -1,6 +1,6 @@
 // The transformer, forward only and once: pre-norm blocks, norms of queries and keys, positions,
-// causal attention, a feed-forward layer of any family, the classifier. Our own models are as spec 5.2
-// has them; what other checkpoints do otherwise are choices of the configuration.
+// causal attention, a feed-forward layer of any family, the classifier. Our own models are as spec
+// 5.2 has them; what other checkpoints do otherwise are choices of the configuration.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,8 +42,8 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
     return sg_tape_fail(g->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
 }
 
-// y = x W^T and what the adapters of W add to it: scale (x A^T) B^T. A matrix that is made of something
-// is no parameter and has none.
+// y = x W^T and what the adapters of W add to it: scale (x A^T) B^T. A matrix that is made of
+// something is no parameter and has none.
 static sg_tensor *graph_adapt(void *user, sg_tensor *x, sg_tensor *w, sg_tensor *y)
 {
     sg_graph *g = user;

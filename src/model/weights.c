@@ -8,8 +8,8 @@
 
 // ---- which --------------------------------------------------------------------------------------
 
-// What reads a parameter does not depend on the number of rows: a graph of one token tells. plain: as of
-// sg_graph_options.
+// What reads a parameter does not depend on the number of rows: a graph of one token tells. plain:
+// as of sg_graph_options.
 static sg_status weights_graph(const sg_config *config, const sg_param_list *params, bool training,
                                bool *plain, sg_graph **graph, sg_error *err)
 {

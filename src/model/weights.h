@@ -1,5 +1,5 @@
-// Narrow weights of a model: which parameters can be stored in fewer bytes, and memory for them. The
-// operations that read a parameter decide (tensor/tape.h), so a new layer needs no word here.
+// Narrow weights of a model: which parameters can be stored in fewer bytes, and memory for them.
+// The operations that read a parameter decide (tensor/tape.h), so a new layer needs no word here.
 #ifndef SG_MODEL_WEIGHTS_H
 #define SG_MODEL_WEIGHTS_H
 
@@ -22,8 +22,9 @@ typedef struct sg_narrow_set {
     size_t bytes;
 } sg_narrow_set;
 
-// Memory for the parameters where `mask` (params->count) says so, not filled in; with SG_WEIGHTS_F32
-// an empty set. Where `mapped` (as many, or NULL) says so the caller sets the rows itself.
+// Memory for the parameters where `mask` (params->count) says so, not filled in; with
+// SG_WEIGHTS_F32 an empty set. Where `mapped` (as many, or NULL) says so the caller sets the rows
+// itself.
 sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
                             sg_weights type, sg_narrow_set *set, sg_error *err);
 // The same for the parameters of a model that can be narrow.
@@ -34,7 +35,8 @@ sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *p
 // (params->count).
 sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,
                              sg_error *err);
-// Which parameters are matrices of plain products (sg_build_linear), at least: mask (params->count).
+// Which parameters are matrices of plain products (sg_build_linear), at least: mask
+// (params->count).
 sg_status sg_weights_plain(const sg_config *config, const sg_param_list *params, bool *mask,
                            sg_error *err);
 void sg_narrow_set_free(sg_narrow_set *set);

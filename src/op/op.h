@@ -9,8 +9,8 @@
 
 // Rows of a table: ids (rows), table (V, d) -> (rows, d).
 sg_tensor *sg_embedding(sg_tape *tape, sg_tensor *table, sg_tensor *ids);
-// Learned positions: row r is that of table (P, d) at offset + start[r / length] + r mod length, start
-// (rows / length) or NULL (all 0) -> (rows, d).
+// Learned positions: row r is that of table (P, d) at offset + start[r / length] + r mod length,
+// start (rows / length) or NULL (all 0) -> (rows, d).
 sg_tensor *sg_position_rows(sg_tape *tape, sg_tensor *table, int64_t rows, int64_t length,
                             const int64_t *start, int64_t offset);
 
@@ -22,8 +22,9 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
 sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale);
 
 // Either of the two for a selection of the k best of each group of n keys, without a gradient: keys
-// (groups * n rows of width K) have a copy in int8 (sg_tensor.screen), which shows of most that they
-// are not selected; those score -inf. q (rows, K), or keyed (rows, groups * K) -> (rows, groups * n).
+// (groups * n rows of width K) have a copy in int8 (sg_tensor.screen), which shows of most that
+// they are not selected; those score -inf. q (rows, K), or keyed (rows, groups * K) -> (rows,
+// groups * n).
 enum { SG_SCREEN_ROWS = 8 }; // at most
 typedef struct sg_key_groups {
     int64_t groups, n, k;
@@ -33,9 +34,9 @@ typedef struct sg_key_groups {
 sg_tensor *sg_screened_keys(sg_tape *tape, sg_tensor *q, sg_tensor *keys,
                             const sg_key_groups *groups);
 
-// y + scale u B^T on some of y's columns: those first … first + count - 1 of a span get the products
-// with the rows row … row + count - 1 of B. y (rows, n), u (rows, r), B (m, r); spans do not overlap
-// in y.
+// y + scale u B^T on some of y's columns: those first … first + count - 1 of a span get the
+// products with the rows row … row + count - 1 of B. y (rows, n), u (rows, r), B (m, r); spans do
+// not overlap in y.
 typedef struct sg_low_rank_span {
     int64_t first, count; // columns of y
     int64_t row;          // of B
@@ -51,15 +52,15 @@ sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);
 
 // Layer norm with a learned scale and shift: x (rows, d), w (d), shift (d) or NULL.
 sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *shift, double eps);
-// Batch norm: x (rows, d); scale, shift (d); mean, variance (d) are running averages. In training the
-// statistics are the batch's, and a backward pass leaves them where the gradients of the averages
-// would be (SG_BUFFER_AVERAGE in ffn/params.h); otherwise they are the averages.
+// Batch norm: x (rows, d); scale, shift (d); mean, variance (d) are running averages. In training
+// the statistics are the batch's, and a backward pass leaves them where the gradients of the
+// averages would be (SG_BUFFER_AVERAGE in ffn/params.h); otherwise they are the averages.
 sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor *shift,
                         sg_tensor *mean, sg_tensor *variance, double eps, bool training);
 
-// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. Of each
-// head the first 2*half numbers turn, the rest passes. The table of angles covers positions 0 …
-// positions-1. start (B) may be NULL (all 0).
+// Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. Of
+// each head the first 2*half numbers turn, the rest passes. The table of angles covers positions 0
+// … positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
     sg_real *cos, *sin; // (positions, half)
@@ -91,7 +92,8 @@ sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int6
                    int64_t length, const int64_t *start);
 
 // Causal softmax attention, softmax(scale q k^T) v per head, tiled with running maxima (Dao 2023,
-// FlashAttention-2); no T x T matrix is kept. q (B*T, heads*head_dim), k, v (B*T, kv_heads*head_dim)
+// FlashAttention-2); no T x T matrix is kept. q (B*T, heads*head_dim), k, v (B*T,
+// kv_heads*head_dim)
 // -> as q.
 typedef struct sg_kv_cache {
     // (kv_heads, capacity, head_dim): what one head has lies together, as it is read. Room for
@@ -145,31 +147,31 @@ sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activa
                          int64_t block, int64_t k);
 
 // The k largest of x + bias, with the scores of x: the bias (n), a buffer, moves the choice alone
-// (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing"). Its statistic is how often each of the n
-// was selected in rows that count. x (rows, n).
+// (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing"). Its statistic is how often each of the
+// n was selected in rows that count. x (rows, n).
 sg_selection sg_topk_biased(sg_tape *tape, sg_tensor *x, sg_tensor *bias, int64_t k,
                             sg_tensor *counted);
 
-// Below, `counted` (rows) says which rows count: those where it is not negative, as the targets of a
-// loss; NULL: all.
+// Below, `counted` (rows) says which rows count: those where it is not negative, as the targets of
+// a loss; NULL: all.
 
 // Each group of `width` neighbours divided by its sum: x >= 0.
 sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width);
 #define SG_SHARE_LEAST ((sg_real)1e-20) // added to the sum, which may be 0
-// The scores of a selection of one channel; 0 from the `capacity`-th row on that selects a block, in
-// the order of rows. Rows that do not count keep theirs and take no place.
+// The scores of a selection of one channel; 0 from the `capacity`-th row on that selects a block,
+// in the order of rows. Rows that do not count keep theirs and take no place.
 sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
                        int64_t capacity, sg_tensor *counted);
 // Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
-// at every forward pass; not when values are computed again. pools: 1 or the channels. g: the ids are
-// of cells, g of them after each other for a block; 1: of blocks.
+// at every forward pass; not when values are computed again. pools: 1 or the channels. g: the ids
+// are of cells, g of them after each other for a block; 1: of blocks.
 void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
                   int64_t g, int64_t *counts, sg_tensor *counted);
 
 // Scalars that a router may add to the loss, of a selection of one channel.
 // Balance: B sum_i f_i P_i, f_i the share of i in all selections (without a gradient), P_i the mean
-// of p (rows, B) or, when `share`, of p divided by its sum over the row. 1 when all are used alike, B
-// when all rows use one and p is sure of it.
+// of p (rows, B) or, when `share`, of p divided by its sum over the row. 1 when all are used alike,
+// B when all rows use one and p is sure of it.
 sg_tensor *sg_balance_loss(sg_tape *tape, sg_tensor *p, const sg_selection *selection, bool share,
                            sg_tensor *counted);
 // z: mean over rows of the squared logarithm of the sum of exponentials. logits (rows, B).
@@ -195,8 +197,8 @@ typedef struct sg_loss_stats {
 } sg_loss_stats;
 sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
                             sg_loss_stats *stats);
-// The same of logits x W^T + scale u B^T, what a low-rank adapter of the classifier makes them: u (rows, r),
-// B (V, r); both NULL: none.
+// The same of logits x W^T + scale u B^T, what a low-rank adapter of the classifier makes them: u
+// (rows, r), B (V, r); both NULL: none.
 sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
                                     sg_loss_stats *stats, sg_tensor *u, sg_tensor *b, double scale);
 bool sg_is_cross_entropy(const sg_node *node);

@@ -1,9 +1,9 @@
 // Causal softmax attention in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward
-// keeps one number a row and head, the logarithm of the softmax's denominator; backward computes the
-// probabilities again from it. The products inside a tile are dense ones. Tiles are as large as a
-// second cache allows, for the sake of the products; on the diagonal, and where a window ends, they are
-// worked on in blocks of rows, each with the keys that any of its rows sees, so that little of what
-// is masked is computed.
+// keeps one number a row and head, the logarithm of the softmax's denominator; backward computes
+// the probabilities again from it. The products inside a tile are dense ones. Tiles are as large as
+// a second cache allows, for the sake of the products; on the diagonal, and where a window ends,
+// they are worked on in blocks of rows, each with the keys that any of its rows sees, so that
+// little of what is masked is computed.
 #include <math.h>
 #include <string.h>
 
@@ -63,8 +63,8 @@ static int64_t attention_first_key(int64_t window, int64_t position)
 
 // ---- forward ----------------------------------------------------------------------------------
 
-// A tile of queries against all keys that they see: rows of one head, at positions after each other;
-// or, decoding, one row of each of some heads that share their keys, at one position.
+// A tile of queries against all keys that they see: rows of one head, at positions after each
+// other; or, decoding, one row of each of some heads that share their keys, at one position.
 typedef struct attention_query {
     const sg_real *q, *k, *v; // first query row of the tile, first key row
     sg_real *o, *lse;         // lse may be NULL
@@ -138,8 +138,8 @@ static void attention_few_values(const sg_kernels *kernels, const attention_quer
                       t->key_width, keys, t->head_dim);
 }
 
-// Asks memory for a tile of rows at once. One query passes them faster than they come, and a processor
-// that looks ahead by itself starts anew with every page.
+// Asks memory for a tile of rows at once. One query passes them faster than they come, and a
+// processor that looks ahead by itself starts anew with every page.
 static void attention_fetch(const sg_real *rows, int64_t count)
 {
     const int64_t line = 64 / (int64_t)sizeof *rows;
@@ -474,8 +474,8 @@ static void attention_backward_chunk(void *context, int64_t chunk, int worker)
         attention_one_head(c, chunk / kv_heads, head, sg_worker_scratch(c->run, worker));
 }
 
-// Where one tensor is two of query, key and value, its gradients meet in one place. They are written
-// tile by tile and not one after the other, so all of them have to add, to zeros.
+// Where one tensor is two of query, key and value, its gradients meet in one place. They are
+// written tile by tile and not one after the other, so all of them have to add, to zeros.
 static void attention_same_place(attention_loop *c, int64_t count)
 {
     sg_real *grad[] = {c->dq, c->dk, c->dv};

@@ -71,8 +71,9 @@ static sg_node *aux_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *co
 
 // ---- balance ----------------------------------------------------------------------------------
 //
-// loss = B sum_i f_i P_i; f_i = selections of i / (k rows), P_i = mean over rows of p_i. No gradient
-// reaches f. (Fedus et al. 2021, "Switch Transformers", eq. 4; for k > 1 f sums to 1 as there.)
+// loss = B sum_i f_i P_i; f_i = selections of i / (k rows), P_i = mean over rows of p_i. No
+// gradient reaches f. (Fedus et al. 2021, "Switch Transformers", eq. 4; for k > 1 f sums to 1 as
+// there.)
 
 // saved[0]: f (B); saved[1]: for every row f . p_r, and where p is a share its sum (rows, 2).
 static void balance_frequencies(const sg_node *node)

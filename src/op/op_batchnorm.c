@@ -1,8 +1,8 @@
-// Batch norm of columns (Ioffe & Szegedy 2015): y = (x - mean) rstd w + b, rstd = 1/sqrt(var + eps).
-// In training, mean and variance are those of the rows of the batch; otherwise they are running
-// averages, so that a result does not depend on what else is in the batch. The averages are buffers
-// (ffn/params.h): the backward pass leaves the batch's mean and unbiased variance where their
-// gradients would be.
+// Batch norm of columns (Ioffe & Szegedy 2015): y = (x - mean) rstd w + b, rstd = 1/sqrt(var +
+// eps). In training, mean and variance are those of the rows of the batch; otherwise they are
+// running averages, so that a result does not depend on what else is in the batch. The averages are
+// buffers (ffn/params.h): the backward pass leaves the batch's mean and unbiased variance where
+// their gradients would be.
 #include <math.h>
 #include <string.h>
 
@@ -77,7 +77,8 @@ static void bn_sum(const sg_run *run, bn_loop *l,
             l->sums[j] += l->parts[c * 2 * l->d + j];
 }
 
-// x, and x^2 of the distance from the first row, which keeps the difference of the two exact enough.
+// x, and x^2 of the distance from the first row, which keeps the difference of the two exact
+// enough.
 static void bn_term_x(const bn_loop *l, int64_t row, int64_t column, double term[2])
 {
     const sg_real *x = sg_values(l->node->in[bn_x]) + column;
@@ -134,8 +135,8 @@ static void bn_forward(const sg_run *run, const sg_node *node)
 
 // ---- backward ---------------------------------------------------------------------------------
 
-// dx = w rstd (dy - mean(dy) - h mean(dy h)), h = (x - mean) rstd, means over rows; averages that do
-// not depend on x leave w rstd dy.
+// dx = w rstd (dy - mean(dy) - h mean(dy h)), h = (x - mean) rstd, means over rows; averages that
+// do not depend on x leave w rstd dy.
 static void bn_backward_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;

@@ -1,5 +1,6 @@
 // Operations that treat every element, or every short group, alone: sum, activation, gated linear
-// unit, clamp, product with a number of the row, softmax over groups. One loop shape serves them all.
+// unit, clamp, product with a number of the row, softmax over groups. One loop shape serves them
+// all.
 #include <string.h>
 
 #include "op/op.h"

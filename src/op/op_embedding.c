@@ -1,6 +1,6 @@
-// Rows of a table by id or by position, and the scatter of their gradient. The backward pass cuts the
-// columns, not the rows, so that no two threads add to the same place and the order of additions is
-// the order of tokens.
+// Rows of a table by id or by position, and the scatter of their gradient. The backward pass cuts
+// the columns, not the rows, so that no two threads add to the same place and the order of
+// additions is the order of tokens.
 #include "op/op.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 // Cells that are selected by their own keys: m = act(x keys^T), one coefficient a cell, then the k
-// largest, or the blocks of the largest mean. The coefficients of all cells exist for a tile of rows
-// at a time only; what goes on is the selection and, for the backward pass, the few products that
-// were selected. No gradient reaches the others.
+// largest, or the blocks of the largest mean. The coefficients of all cells exist for a tile of
+// rows at a time only; what goes on is the selection and, for the backward pass, the few products
+// that were selected. No gradient reaches the others.
 #include <string.h>
 
 #include "kernel/gemm.h"

@@ -1,6 +1,6 @@
-// The second half of a low-rank adapter: what u = x A^T adds to the columns of y = x W^T that a matrix
-// of the checkpoint makes (Hu et al. 2021, eq. 3). A matrix there may be several of ours, or ours
-// several of them, so the columns come as spans.
+// The second half of a low-rank adapter: what u = x A^T adds to the columns of y = x W^T that a
+// matrix of the checkpoint makes (Hu et al. 2021, eq. 3). A matrix there may be several of ours, or
+// ours several of them, so the columns come as spans.
 #include <string.h>
 
 #include "kernel/gemm.h"

@@ -1,6 +1,7 @@
 // Rotary positions (Su et al. 2021): the first numbers of each head turn by the angles of a table
-// (rope_table.c), the others pass. The kernel has the half-split layout of the Hugging Face library;
-// pairs of neighbours, as Llama was published and GGUF and llama2.c keep it, turn in a plain loop.
+// (rope_table.c), the others pass. The kernel has the half-split layout of the Hugging Face
+// library; pairs of neighbours, as Llama was published and GGUF and llama2.c keep it, turn in a
+// plain loop.
 #include "op/op.h"
 
 typedef struct rope_attributes {

@@ -1,7 +1,8 @@
-// Scores of keys for a selection, when keys are many and rows few: decoding. Then reading the keys is
-// all the work. Their copies in int8, a quarter of the bytes, give each score to within a bound; keys
-// whose bound shows that k others are above them get -inf, and the few that are left their scores from
-// the keys themselves. So what is selected, and its scores, are those of the plain product.
+// Scores of keys for a selection, when keys are many and rows few: decoding. Then reading the keys
+// is all the work. Their copies in int8, a quarter of the bytes, give each score to within a bound;
+// keys whose bound shows that k others are above them get -inf, and the few that are left their
+// scores from the keys themselves. So what is selected, and its scores, are those of the plain
+// product.
 #include <math.h>
 #include <string.h>
 
@@ -21,8 +22,8 @@ typedef struct screen_loop {
     const screen_attributes *a;
 } screen_loop;
 
-// |q . key - q . copy| <= |q|_1 scale / 2, as no weight is further than half a step from its copy; and
-// both are sums of K products of |q_i| and at most 127.5 steps, rounded K times each at most.
+// |q . key - q . copy| <= |q|_1 scale / 2, as no weight is further than half a step from its copy;
+// and both are sums of K products of |q_i| and at most 127.5 steps, rounded K times each at most.
 static double screen_reach(const sg_real *q, int64_t width)
 {
     double sum = 0;
@@ -32,9 +33,9 @@ static double screen_reach(const sg_real *q, int64_t width)
     return sum * (0.5 + rounding) * (1 + 1e-4);
 }
 
-// Which keys of a group may be among the k best by their scores `near`: their places in `left`, and how
-// many. All of them get the reach of the widest copy: what differs is little, and a single bound is a
-// single look. best (k).
+// Which keys of a group may be among the k best by their scores `near`: their places in `left`, and
+// how many. All of them get the reach of the widest copy: what differs is little, and a single
+// bound is a single look. best (k).
 static int64_t screen_left(const screen_loop *l, const sg_real *near, const float *scales,
                            double reach, sg_real *best, int32_t *left)
 {

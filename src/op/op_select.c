@@ -1,5 +1,5 @@
-// Turning scores into a selection: plain, biased and product top-k. No gradient reaches what was not
-// selected; the ids carry none.
+// Turning scores into a selection: plain, biased and product top-k. No gradient reaches what was
+// not selected; the ids carry none.
 #include <string.h>
 
 #include "op/op.h"

@@ -1,6 +1,6 @@
-// The angles of rotary positions: one frequency for each pair of numbers of a head, theta^(-2i/dim),
-// and the published ways to stretch them for texts longer than those a model was trained on. A model
-// makes the table once; what turns by it is op_rope.c.
+// The angles of rotary positions: one frequency for each pair of numbers of a head,
+// theta^(-2i/dim), and the published ways to stretch them for texts longer than those a model was
+// trained on. A model makes the table once; what turns by it is op_rope.c.
 #include <math.h>
 
 #include "base/alloc.h"
@@ -61,9 +61,9 @@ static double rope_pair_of(const sg_rope_options *o, double turns)
            (2 * log(o->theta));
 }
 
-// YaRN (Peng et al. 2023, "NTK-by-parts"): pairs that make beta_fast turns and more stay, those that
-// make beta_slow and less are stretched, a ramp over the pairs between. `truncate` rounds its ends
-// outwards to whole pairs.
+// YaRN (Peng et al. 2023, "NTK-by-parts"): pairs that make beta_fast turns and more stay, those
+// that make beta_slow and less are stretched, a ramp over the pairs between. `truncate` rounds its
+// ends outwards to whole pairs.
 static double rope_yarn(const sg_rope_options *o, int64_t pair, double w)
 {
     double low = rope_pair_of(o, o->beta_fast), high = rope_pair_of(o, o->beta_slow);

@@ -68,7 +68,8 @@ typedef struct sg_op {
     unsigned backward_reads_in;  // bit i: backward reads the value of input i
     unsigned backward_reads_out; // bit i: backward reads the value of output i
     unsigned row_gradients;      // bit i: reads and differentiates input i by announced rows
-    // bit i: that pass reads input i through sg_weights_of or sg_weights_product, narrow where it is
+    // bit i: that pass reads input i through sg_weights_of or sg_weights_product, narrow where it
+    // is
     unsigned forward_reads_narrow, backward_reads_narrow;
     // The forward pass already writes the input gradients (a loss whose weight is known then); the
     // output must be a loss of the tape.
@@ -101,8 +102,8 @@ sg_tensor *sg_tape_leaf(sg_tape *tape, const char *name, sg_kind kind, int rank,
 // The same memory in another shape of equal count.
 sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t *shape);
 
-// For operations: adds a node (NULL and a kept error on failure), then its outputs and saved values.
-// The node's op may be changed until the tape is finished.
+// For operations: adds a node (NULL and a kept error on failure), then its outputs and saved
+// values. The node's op may be changed until the tape is finished.
 sg_node *sg_tape_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *const *in);
 sg_tensor *sg_node_output(sg_tape *tape, sg_node *node, const char *name, sg_kind kind, int rank,
                           const int64_t *shape);
@@ -139,8 +140,8 @@ void sg_tape_forward(sg_tape *tape, sg_run *run);
 // After a forward pass of a tape finished with `gradient`.
 void sg_tape_backward(sg_tape *tape, sg_run *run);
 
-// Whether all operations that read `leaf`, a parameter, can read it narrow (in the forward pass, or in
-// both passes), and see the same rows: a view of other columns has no scales.
+// Whether all operations that read `leaf`, a parameter, can read it narrow (in the forward pass, or
+// in both passes), and see the same rows: a view of other columns has no scales.
 bool sg_tape_reads_narrow(const sg_tape *tape, const sg_tensor *leaf, bool both);
 
 // Sum over nodes of forward FLOPs; `only` restricts to operations for which it returns true.

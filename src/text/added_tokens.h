@@ -1,5 +1,6 @@
-// Finding added tokens ("<|endoftext|>" and the like) in text before it is cut into words, by the rules
-// of the Hugging Face library: leftmost, then longest, with the flags single_word, lstrip and rstrip.
+// Finding added tokens ("<|endoftext|>" and the like) in text before it is cut into words, by the
+// rules of the Hugging Face library: leftmost, then longest, with the flags single_word, lstrip and
+// rstrip.
 #ifndef SG_TEXT_ADDED_TOKENS_H
 #define SG_TEXT_ADDED_TOKENS_H
 

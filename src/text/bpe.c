@@ -1,5 +1,5 @@
-// The merge loop. Short words take the plain scan for the lowest rank; long ones a heap over a linked
-// list. Words of a text repeat, so results go into a direct-mapped cache.
+// The merge loop. Short words take the plain scan for the lowest rank; long ones a heap over a
+// linked list. Words of a text repeat, so results go into a direct-mapped cache.
 #include "text/bpe.h"
 
 #include <stdio.h>

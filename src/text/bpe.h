@@ -1,6 +1,6 @@
-// Byte-pair encoding of one word (Sennrich et al. 2016): its characters become symbols, or its bytes in
-// the byte-level form of Radford et al. 2019; then the adjacent pair of lowest rank, leftmost first, is
-// joined until no pair of the merge list is left.
+// Byte-pair encoding of one word (Sennrich et al. 2016): its characters become symbols, or its
+// bytes in the byte-level form of Radford et al. 2019; then the adjacent pair of lowest rank,
+// leftmost first, is joined until no pair of the merge list is left.
 #ifndef SG_TEXT_BPE_H
 #define SG_TEXT_BPE_H
 
@@ -44,13 +44,13 @@ typedef struct sg_bpe_scratch sg_bpe_scratch;
 sg_bpe_scratch *sg_bpe_scratch_new(void); // NULL when out of memory
 void sg_bpe_scratch_free(sg_bpe_scratch *scratch);
 // Appends the ids of a word; false when out of memory. One scratch serves one sg_bpe only. Time is
-// n log n in the length of the word. *lost grows by the bytes that have no symbol: they vanish, or become
-// the unknown token, which does not say what they were.
+// n log n in the length of the word. *lost grows by the bytes that have no symbol: they vanish, or
+// become the unknown token, which does not say what they were.
 bool sg_bpe_word(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, size_t bytes,
                  sg_ids *out, int64_t *lost);
 
-// The last two symbols before a word is one: pair[2], and *found whether it ever is. False when out of
-// memory.
+// The last two symbols before a word is one: pair[2], and *found whether it ever is. False when out
+// of memory.
 bool sg_bpe_last_pair(const sg_bpe *bpe, sg_bpe_scratch *scratch, const char *word, size_t bytes,
                       bool *found, int32_t pair[2]);
 

@@ -1,7 +1,8 @@
 // The merge loop of training. Pairs wait in a heap, most frequent first, of equals the one with the
-// smaller ids; a merge touches only the words its pair is in and changes only the counts of the pairs
-// next to it. Two habits of the library's trainer are kept, because they show in the result: the count
-// of a merged pair is not reset, and a pair that comes to life again later waits a second time.
+// smaller ids; a merge touches only the words its pair is in and changes only the counts of the
+// pairs next to it. Two habits of the library's trainer are kept, because they show in the result:
+// the count of a merged pair is not reset, and a pair that comes to life again later waits a second
+// time.
 #include "text/bpe_train.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-// Learning merges from counted words, step by step as the Hugging Face library's BpeTrainer does, so
-// that the same text gives the same tokenizer.
+// Learning merges from counted words, step by step as the Hugging Face library's BpeTrainer does,
+// so that the same text gives the same tokenizer.
 #ifndef SG_TEXT_BPE_TRAIN_H
 #define SG_TEXT_BPE_TRAIN_H
 

@@ -12,7 +12,8 @@ struct sg_chat {
     sg_chat_step *steps;
 };
 
-// The text of a model folder's template, as sg_chat_open finds it. *text: sg_free; NULL when it has none.
+// The text of a model folder's template, as sg_chat_open finds it. *text: sg_free; NULL when it has
+// none.
 sg_status sg_chat_template_text(const char *folder, char **text, size_t *bytes, sg_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-// Upper, lower and title case of texts in templates, equal to Python's str.upper, lower and the like.
+// Upper, lower and title case of texts in templates, equal to Python's str.upper, lower and the
+// like.
 #include "text/chat_case.h"
 
 #include "base/alloc.h"

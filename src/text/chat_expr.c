@@ -7,7 +7,8 @@
 #include "text/chat_template.h"
 #include "text/unicode.h"
 
-// The line that reading has come to. It is asked for all the time, so the last answer is built upon.
+// The line that reading has come to. It is asked for all the time, so the last answer is built
+// upon.
 size_t sg_chat_line(sg_chat_reader *r)
 {
     for (; r->line_at < r->at; r->line_at++)
@@ -178,8 +179,8 @@ static sg_status expr_string(sg_chat_reader *r, sg_chat_expr *e)
     return status;
 }
 
-// Digits of a base, with single underscores between them; *value is their number, and kept (with the
-// digits in text, room bytes) for strtod.
+// Digits of a base, with single underscores between them; *value is their number, and kept (with
+// the digits in text, room bytes) for strtod.
 static sg_status expr_digits(sg_chat_reader *r, int base, char *text, size_t room, int64_t *value,
                              bool *over)
 {

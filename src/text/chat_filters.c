@@ -314,8 +314,8 @@ FILTER(round) // precision method
     return SG_OK;
 }
 
-// A number as Python's float() reads it, white space at the ends and single underscores between digits
-// left out. false: none.
+// A number as Python's float() reads it, white space at the ends and single underscores between
+// digits left out. false: none.
 static bool filter_read_real(const sg_chat_value *v, double *out)
 {
     char text[128];

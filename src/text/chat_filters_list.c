@@ -35,8 +35,8 @@ static sg_status list_keys(sg_chat_run *r, const sg_chat_value *items, size_t co
     return SG_OK;
 }
 
-// Merges the runs [begin, middle) and [middle, end) of `from`, places of keys, into `to`. Equal ones
-// stay in their order, backwards too.
+// Merges the runs [begin, middle) and [middle, end) of `from`, places of keys, into `to`. Equal
+// ones stay in their order, backwards too.
 static sg_status list_merge(sg_chat_run *r, const sg_chat_value *keys, bool back,
                             const size_t *from, size_t begin, size_t middle, size_t end, size_t *to)
 {

@@ -1,5 +1,5 @@
-// Calling what stands in the tables, and the table of global functions: range, dict, namespace and the
-// like, and those that Hugging Face adds.
+// Calling what stands in the tables, and the table of global functions: range, dict, namespace and
+// the like, and those that Hugging Face adds.
 #include <stdio.h>
 #include <string.h>
 

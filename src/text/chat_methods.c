@@ -1,4 +1,5 @@
-// The methods of values in chat templates: those of Python's str, dict and list, of loop and cycler.
+// The methods of values in chat templates: those of Python's str, dict and list, of loop and
+// cycler.
 #include <string.h>
 
 #include "text/chat_strings.h"
@@ -113,7 +114,8 @@ METHOD(swapcase)
     return sg_chat_grown(r, &made, status, out);
 }
 
-// The part of v[0] from the character v[2] to v[3], which Python's find, count and startswith look at.
+// The part of v[0] from the character v[2] to v[3], which Python's find, count and startswith look
+// at.
 // *begin: the characters before it; -1 when it lies behind the end.
 static sg_status method_part(sg_chat_run *r, const sg_chat_value *v, sg_chat_value *part,
                              int64_t *begin)

@@ -1,8 +1,8 @@
-// Chat templates: the Jinja that comes with a model and makes one text of the messages of a chat. Its
-// public face is in sgatlin.h; here is the tree between the parser (chat_parse.c, chat_expr.c) and
-// the interpreter (chat_render.c, chat_eval.c). Written is what Jinja 3.1 does with trim_blocks,
-// lstrip_blocks and loop controls in the immutable sandbox, as Hugging Face sets it up. All of the
-// language is read; what the interpreter has not is refused when a chat comes to it.
+// Chat templates: the Jinja that comes with a model and makes one text of the messages of a chat.
+// Its public face is in sgatlin.h; here is the tree between the parser (chat_parse.c, chat_expr.c)
+// and the interpreter (chat_render.c, chat_eval.c). Written is what Jinja 3.1 does with
+// trim_blocks, lstrip_blocks and loop controls in the immutable sandbox, as Hugging Face sets it
+// up. All of the language is read; what the interpreter has not is refused when a chat comes to it.
 #ifndef SG_TEXT_CHAT_TEMPLATE_H
 #define SG_TEXT_CHAT_TEMPLATE_H
 

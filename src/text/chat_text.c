@@ -1,4 +1,5 @@
-// Values of templates as text: Python's str and repr, JSON as its json module writes it, and JSON read.
+// Values of templates as text: Python's str and repr, JSON as its json module writes it, and JSON
+// read.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -70,8 +70,8 @@ typedef struct sg_chat_iterator {
     size_t count, at;
 } sg_chat_iterator;
 
-// What passes the condition of the loop is found when it is asked for, since rounds may change what the
-// condition sees.
+// What passes the condition of the loop is found when it is asked for, since rounds may change what
+// the condition sees.
 typedef struct sg_chat_loop {
     const sg_chat_value *source; // (source_count), of which looked_at were looked at
     size_t source_count, looked_at;
@@ -99,7 +99,8 @@ typedef struct sg_chat_cycler {
     size_t count, at;
 } sg_chat_cycler;
 
-// Names. A loop's round, a macro and some blocks have their own: what is set there is gone with them.
+// Names. A loop's round, a macro and some blocks have their own: what is set there is gone with
+// them.
 typedef struct sg_chat_scope {
     struct sg_chat_scope *outer;
     struct sg_chat_variable *first;
@@ -235,8 +236,8 @@ sg_status sg_chat_format(sg_chat_run *r, const sg_chat_value *text, const sg_cha
 
 enum { SG_CHAT_ARGUMENTS = 8 }; // of a function, with the value it works on
 
-// v[0] is what a filter, test or method works on (absent for a function), v[1] … its arguments in the
-// order of the row's parameters, absent where not given.
+// v[0] is what a filter, test or method works on (absent for a function), v[1] … its arguments in
+// the order of the row's parameters, absent where not given.
 typedef sg_status (*sg_chat_function)(sg_chat_run *r, const sg_chat_value *v, sg_chat_value *out);
 typedef struct sg_chat_row {
     const char *name;

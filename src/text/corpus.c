@@ -286,8 +286,8 @@ static sg_status corpus_check(sg_corpus *corpus, sg_document *document, sg_error
     return SG_OK;
 }
 
-// document->text stays NULL when the document is left out. `cut`: a separator, or a line end, stands
-// behind it; else it is what the file ends with.
+// document->text stays NULL when the document is left out. `cut`: a separator, or a line end,
+// stands behind it; else it is what the file ends with.
 static sg_status corpus_hand_out(sg_corpus *corpus, size_t start, size_t end, bool trim, bool cut,
                                  sg_document *document, sg_error *err)
 {

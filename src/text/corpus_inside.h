@@ -47,8 +47,8 @@ struct sg_corpus {
 const char *sg_corpus_path(const sg_corpus *corpus);
 // Reads more content behind what is there, dropping what lies before `document`.
 sg_status sg_corpus_fill(sg_corpus *corpus, sg_error *err);
-// Moves `seen` to the next line end, reading as needed. *found is false when the file ended first; the
-// last line then reaches to `used`.
+// Moves `seen` to the next line end, reading as needed. *found is false when the file ended first;
+// the last line then reaches to `used`.
 sg_status sg_corpus_line_end(sg_corpus *corpus, bool *found, sg_error *err);
 // Whether text is nothing but white space.
 bool sg_corpus_is_blank(const char *text, size_t bytes);

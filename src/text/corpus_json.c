@@ -1,6 +1,6 @@
 // Documents from JSON: an object a line, or one array of objects over any number of lines, whose
-// elements are found one by one, so that memory is bounded by the longest. Bad ones are named by file
-// and line.
+// elements are found one by one, so that memory is bounded by the longest. Bad ones are named by
+// file and line.
 #include <stdio.h>
 #include <string.h>
 
@@ -135,8 +135,8 @@ sg_status sg_corpus_json_start(sg_corpus *corpus, sg_error *err)
     return SG_OK;
 }
 
-// Moves `seen` behind the element at corpus->document, reading as needed, and counts its lines. What
-// it is, the parser says: here brackets outside of strings are counted.
+// Moves `seen` behind the element at corpus->document, reading as needed, and counts its lines.
+// What it is, the parser says: here brackets outside of strings are counted.
 static sg_status json_find_end(sg_corpus *corpus, int64_t *lines, sg_error *err)
 {
     int64_t depth = 0;

@@ -1,5 +1,6 @@
-// Ids of one tokenizer mean nothing to a model that knows another's: packed data carry the checksum of
-// their tokenizer, and the tokenizer itself, which tells whether two that differ differ in their tokens.
+// Ids of one tokenizer mean nothing to a model that knows another's: packed data carry the checksum
+// of their tokenizer, and the tokenizer itself, which tells whether two that differ differ in their
+// tokens.
 #include <string.h>
 
 #include "base/file.h"

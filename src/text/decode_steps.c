@@ -1,5 +1,6 @@
-// Before a step that joins (Fuse, ByteLevel) what goes from step to step are whole tokens, behind it any
-// pieces of the one joined text. The reader lets only Strip and Fuse stand behind such a step.
+// Before a step that joins (Fuse, ByteLevel) what goes from step to step are whole tokens, behind
+// it any pieces of the one joined text. The reader lets only Strip and Fuse stand behind such a
+// step.
 #include "text/decode_steps.h"
 
 #include <string.h>

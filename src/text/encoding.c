@@ -159,7 +159,8 @@ static uint32_t decoded_unit(const unsigned char *p, sg_encoding encoding)
     }
 }
 
-// One unit of UTF-16: a surrogate of the first kind waits for one of the second. At most four bytes.
+// One unit of UTF-16: a surrogate of the first kind waits for one of the second. At most four
+// bytes.
 static size_t decoded_pair(sg_decoded *d, uint32_t unit, char *out)
 {
     size_t used = 0;

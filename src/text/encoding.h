@@ -22,9 +22,9 @@ sg_status sg_decoded_open_memory(const void *data, size_t bytes, const char *nam
                                  sg_decoded **decoded, sg_error *err);
 void sg_decoded_close(sg_decoded *decoded); // NULL is allowed
 
-// At most `capacity` (>= 16) bytes; *got is 0 at the end only. UTF-8 is handed on unchecked. What is
-// no character in UTF-16 or UTF-32 (an unpaired surrogate, half a unit at the end) becomes the byte
-// 0xFF, which is in no UTF-8 text: whoever checks that finds each of them.
+// At most `capacity` (>= 16) bytes; *got is 0 at the end only. UTF-8 is handed on unchecked. What
+// is no character in UTF-16 or UTF-32 (an unpaired surrogate, half a unit at the end) becomes the
+// byte 0xFF, which is in no UTF-8 text: whoever checks that finds each of them.
 sg_status sg_decoded_read(sg_decoded *decoded, void *out, size_t capacity, size_t *got,
                           sg_error *err);
 sg_encoding sg_decoded_encoding(const sg_decoded *decoded);

@@ -68,8 +68,8 @@ static sg_status gguf_role(gguf_reader *r, const char *key, int32_t *out)
     return SG_OK;
 }
 
-// What a file does not say is as llama.cpp has it: with scores a text gets a space and a begin token,
-// with merges the words of some names do.
+// What a file does not say is as llama.cpp has it: with scores a text gets a space and a begin
+// token, with merges the words of some names do.
 static sg_status gguf_roles(gguf_reader *r)
 {
     sg_vocab *v = &r->vocab;

@@ -1,5 +1,6 @@
-// The plain arrays of text/vocab.h from the steps that a tokenizer is made of, and from there metadata.
-// Before they are handed out a tokenizer is made of the arrays, which must give the ids of the old one.
+// The plain arrays of text/vocab.h from the steps that a tokenizer is made of, and from there
+// metadata. Before they are handed out a tokenizer is made of the arrays, which must give the ids
+// of the old one.
 #include <stdio.h>
 #include <string.h>
 
@@ -207,7 +208,8 @@ static sg_status vocabw_roles(vocabw *w, const sg_config *c)
                          "at most the model's bos_token_id in front and eos_token_id behind");
 }
 
-// ---- does it give the same ids? -------------------------------------------------------------------
+// ---- does it give the same ids?
+// -------------------------------------------------------------------
 
 static sg_status vocabw_compare(vocabw *w, const sg_tokenizer *other, const char *text,
                                 size_t bytes)

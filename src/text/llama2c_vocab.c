@@ -1,5 +1,6 @@
-// The tokenizer.bin of llama2.c. Its encoder puts a space in front of the text, takes characters that
-// are no token as bytes, and merges by score: SentencePiece's way, with spaces spelled as spaces.
+// The tokenizer.bin of llama2.c. Its encoder puts a space in front of the text, takes characters
+// that are no token as bytes, and merges by score: SentencePiece's way, with spaces spelled as
+// spaces.
 #include <stdio.h>
 #include <string.h>
 

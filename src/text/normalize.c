@@ -1,6 +1,6 @@
 // Normalisation in one pass: text whose characters no rule touches is copied, and only the stretch
-// from the last untouched character before one that is touched to the next untouched one goes through
-// decomposition, canonical ordering and composition. Data: utf8proc, less what is too new.
+// from the last untouched character before one that is touched to the next untouched one goes
+// through decomposition, canonical ordering and composition. Data: utf8proc, less what is too new.
 #include "text/normalize.h"
 
 #include <string.h>
@@ -49,8 +49,8 @@ static bool norm_is_inert(sg_normal_form form, uint32_t code)
 {
     if (code < 0xA0) return true;
     if (norm_decomposes(form, code)) {
-        // A precomposed character is its own composed form, but for the exclusions; a Hangul syllable
-        // always is.
+        // A precomposed character is its own composed form, but for the exclusions; a Hangul
+        // syllable always is.
         return norm_composes(form) && code >= 0xAC00 && code <= 0xD7A3;
     }
     if (norm_order(code) != 0) return false;
@@ -98,8 +98,8 @@ static bool norm_decompose(sg_normal_form form, uint32_t code, norm_run *run)
     return true;
 }
 
-// Sorts a stretch of combining marks by class, keeping the order of equals. Long stretches are counted
-// instead of inserted, so that a million marks cost no more than linear time.
+// Sorts a stretch of combining marks by class, keeping the order of equals. Long stretches are
+// counted instead of inserted, so that a million marks cost no more than linear time.
 static bool norm_sort_marks(norm_code *marks, size_t count)
 {
     if (count < 32) {
@@ -184,8 +184,8 @@ static void norm_compose(norm_run *run)
     run->count = out;
 }
 
-// Normalises the touched stretch that begins at text[at); returns where the next untouched character
-// begins, or SIZE_MAX when out of memory.
+// Normalises the touched stretch that begins at text[at); returns where the next untouched
+// character begins, or SIZE_MAX when out of memory.
 static size_t norm_stretch(sg_normal_form form, const char *text, size_t bytes, size_t at,
                            norm_run *run, sg_bytes *out)
 {

@@ -1,5 +1,5 @@
-// Unicode normalisation forms (Unicode Standard Annex #15) as the Hugging Face library computes them,
-// that is with the data of Unicode 12.0: characters that came later are left alone.
+// Unicode normalisation forms (Unicode Standard Annex #15) as the Hugging Face library computes
+// them, that is with the data of Unicode 12.0: characters that came later are left alone.
 #ifndef SG_TEXT_NORMALIZE_H
 #define SG_TEXT_NORMALIZE_H
 

@@ -131,9 +131,9 @@ static sg_split pack_draw(pack_state *pack)
     return u < pack->options->val_fraction ? SG_SPLIT_VAL : SG_SPLIT_TRAIN;
 }
 
-// Of the last document the rows at its end go to validation, as many as the fraction is of all rows, at
-// least one; the rest goes to training. Neither gets nothing, unless the document is of one row and
-// there is no other.
+// Of the last document the rows at its end go to validation, as many as the fraction is of all
+// rows, at least one; the rest goes to training. Neither gets nothing, unless the document is of
+// one row and there is no other.
 static sg_status pack_divide(pack_state *pack, const int32_t *ids, size_t count, sg_error *err)
 {
     sg_data_info *info = &pack->manifest.info;
@@ -282,7 +282,8 @@ static sg_status pack_check(const sg_pack_encoder *encoder, const sg_pack_option
     return SG_OK;
 }
 
-// Data that is there is replaced with `force` alone; nothing of it before all of the new is written.
+// Data that is there is replaced with `force` alone; nothing of it before all of the new is
+// written.
 static sg_status pack_claim(const char *folder, bool force, sg_claim **claim, sg_error *err)
 {
     char path[SG_PATH_MAX];
@@ -374,8 +375,8 @@ static void pack_clear(pack_state *pack)
     sg_free(pack->held_ids);
 }
 
-// What the rows take at the least: no tokenizer makes of ordinary text a token of more than eight bytes on
-// average. A disk that has not even that is told before the work.
+// What the rows take at the least: no tokenizer makes of ordinary text a token of more than eight
+// bytes on average. A disk that has not even that is told before the work.
 static sg_status pack_need_space(const sg_corpus *corpus, const sg_pack_encoder *encoder,
                                  const char *folder, sg_error *err)
 {

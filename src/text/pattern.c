@@ -1,6 +1,7 @@
-// Running patterns on PCRE2: compiled once, just-in-time where the build of PCRE2 can, with limits so
-// that no pattern can take for ever. PCRE2 counts where a match turns back, not what it reads, so that a
-// pattern may read to the end of a text from each of its letters: the time of a text is limited too.
+// Running patterns on PCRE2: compiled once, just-in-time where the build of PCRE2 can, with limits
+// so that no pattern can take for ever. PCRE2 counts where a match turns back, not what it reads,
+// so that a pattern may read to the end of a text from each of its letters: the time of a text is
+// limited too.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pattern.h"
 
@@ -84,8 +85,8 @@ sg_status sg_pattern_new(const char *text, size_t bytes, sg_pattern **made, sg_e
                      : pattern_compile(pattern, &translated, err);
     }
     sg_free(translated.data);
-    // Without just-in-time compilation, which not every system allows, the interpreter gives the same
-    // matches, only slower.
+    // Without just-in-time compilation, which not every system allows, the interpreter gives the
+    // same matches, only slower.
     if (status == SG_OK) {
         (void)pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
         if (pattern->starved) status = sg_fail(err, SG_ERR_MEMORY, "out of memory");

@@ -1,6 +1,7 @@
-// The regular expressions of Split pre-tokenizers. They are written for Oniguruma (Ruby syntax) and run
-// here on PCRE2: a pattern is read, each construct that both engines understand alike is passed on, the
-// character classes are completed where PCRE2's Unicode is older, and everything else is refused.
+// The regular expressions of Split pre-tokenizers. They are written for Oniguruma (Ruby syntax) and
+// run here on PCRE2: a pattern is read, each construct that both engines understand alike is passed
+// on, the character classes are completed where PCRE2's Unicode is older, and everything else is
+// refused.
 #ifndef SG_TEXT_PATTERN_H
 #define SG_TEXT_PATTERN_H
 
@@ -27,7 +28,8 @@ typedef struct sg_match_budget {
 } sg_match_budget;
 
 // The leftmost match in text[from..bytes), which must be valid UTF-8: *found tells whether there is
-// one, [*begin, *end) where. SG_ERR_UNSUPPORTED when the pattern needs absurdly many steps on the text.
+// one, [*begin, *end) where. SG_ERR_UNSUPPORTED when the pattern needs absurdly many steps on the
+// text.
 sg_status sg_matcher_find(sg_matcher *matcher, const char *text, size_t bytes, size_t from,
                           sg_match_budget *budget, bool *found, size_t *begin, size_t *end,
                           sg_error *err);

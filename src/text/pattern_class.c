@@ -1,6 +1,6 @@
-// Characters, escapes and classes of a pattern. A class is written for PCRE2 as one class where that
-// can say it, else as alternatives and assertions of one character: what PCRE2 lacks are intersections,
-// and complements inside a class of sets whose Unicode is not its own.
+// Characters, escapes and classes of a pattern. A class is written for PCRE2 as one class where
+// that can say it, else as alternatives and assertions of one character: what PCRE2 lacks are
+// intersections, and complements inside a class of sets whose Unicode is not its own.
 #include <stdio.h>
 #include <string.h>
 
@@ -416,7 +416,8 @@ static sg_status class_read_atom(sg_pattern_reader *r, class_atom *a)
     return SG_OK;
 }
 
-// Under (?i, Oniguruma folds some pairs of letters to one character ("ss" to U+00DF), PCRE2 does not.
+// Under (?i, Oniguruma folds some pairs of letters to one character ("ss" to U+00DF), PCRE2 does
+// not.
 static sg_status class_folded(sg_pattern_reader *r, uint32_t code)
 {
     static const char *const pairs[] = {"ss", "st", "ff", "fi", "fl"};
@@ -468,8 +469,9 @@ sg_status sg_pattern_character(sg_pattern_reader *r)
 
 // ---- [ ] --------------------------------------------------------------------------------------
 
-// Appends the union as one expression (of one character, so that there is nothing to go back to), or that of one character outside of it. `before` has the
-// assertions of what it is intersected with.
+// Appends the union as one expression (of one character, so that there is nothing to go back to),
+// or that of one character outside of it. `before` has the assertions of what it is intersected
+// with.
 static void class_add_union(sg_pattern_reader *r, sg_bytes *to, const class_union *u,
                             const sg_bytes *before, bool negated)
 {
@@ -552,8 +554,8 @@ static sg_status class_item(sg_pattern_reader *r, class_union *u)
 
 static sg_status class_nested(sg_pattern_reader *r, int depth, class_union *into);
 
-// What stands between [ or [^ and ]: unions with && between them. `before` gets assertions of all but
-// the last.
+// What stands between [ or [^ and ]: unions with && between them. `before` gets assertions of all
+// but the last.
 static sg_status class_inside(sg_pattern_reader *r, int depth, class_union *u, sg_bytes *before)
 {
     // In Ruby "[]a]" is an error or a literal, depending on what follows.

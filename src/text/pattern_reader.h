@@ -1,5 +1,5 @@
-// What the files that translate patterns share: the pattern as it is read, and single characters and
-// classes of it.
+// What the files that translate patterns share: the pattern as it is read, and single characters
+// and classes of it.
 #ifndef SG_TEXT_PATTERN_READER_H
 #define SG_TEXT_PATTERN_READER_H
 

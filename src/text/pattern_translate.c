@@ -1,5 +1,5 @@
-// From Oniguruma's spelling to PCRE2's, refusing what the two read differently. The differences were
-// found by running both; the comments name them.
+// From Oniguruma's spelling to PCRE2's, refusing what the two read differently. The differences
+// were found by running both; the comments name them.
 #include <stdio.h>
 #include <string.h>
 
@@ -58,7 +58,8 @@ static sg_status pattern_interval(sg_pattern_reader *r, bool *taken)
     if (low > 1000 || (has_high && high > 1000))
         return sg_pattern_refuse(r, "repeats of more than 1000 are not supported");
     char text[40];
-    // "{1,3}+" repeats the repeat: all counts from the lower one on, where there are no gaps between.
+    // "{1,3}+" repeats the repeat: all counts from the lower one on, where there are no gaps
+    // between.
     bool again = at + 1 < r->bytes && r->text[at + 1] == '+', open = comma && !has_high;
     if (again && !open && (high == 0 || (low > 1 && high < 2 * low - 1)))
         return sg_pattern_refuse(r, "repeating this interval is not supported");

@@ -1,5 +1,6 @@
-// The pre-tokenizers: ByteLevel, Split, Metaspace, and those that look at one character at a time. GPT-2's regular expression,
-// which nearly every file uses, is a hand-written scanner; other patterns go to PCRE2.
+// The pre-tokenizers: ByteLevel, Split, Metaspace, and those that look at one character at a time.
+// GPT-2's regular expression, which nearly every file uses, is a hand-written scanner; other
+// patterns go to PCRE2.
 #include "text/pretokenize.h"
 
 #include <string.h>
@@ -42,8 +43,8 @@ size_t sg_gpt2_word_end(const char *text, size_t bytes, size_t at)
     int class = sg_char_class(code);
     if (class != SG_CLASS_SPACE) return cut_run(text, bytes, begin + (size_t)length, class);
 
-    // White space: all of it at the end of the text, else all but the last character, which may begin
-    // the next word; a single one stands alone.
+    // White space: all of it at the end of the text, else all but the last character, which may
+    // begin the next word; a single one stands alone.
     size_t end = at, last = at;
     while (end < bytes) {
         length = sg_utf8_decode_valid(text + end, &code);
@@ -163,7 +164,8 @@ static bool cut_add_match(sg_cutting *c, size_t begin, size_t end, bool is_match
     return true;
 }
 
-// ---- finding matches: they and what is between them cover the span --------------------------------
+// ---- finding matches: they and what is between them cover the span
+// --------------------------------
 
 static sg_status cut_find_regex(sg_cutting *c, sg_matcher *matcher, sg_span span, sg_error *err)
 {
@@ -271,10 +273,11 @@ static sg_status cut_find_pieces(sg_cutting *c, int64_t length, sg_span span, sg
     return SG_OK;
 }
 
-// ---- what becomes of the matches ------------------------------------------------------------------
+// ---- what becomes of the matches
+// ------------------------------------------------------------------
 
-// Joins a match to the piece before it (`forward`) unless that is a match too; backward the same from
-// the other end.
+// Joins a match to the piece before it (`forward`) unless that is a match too; backward the same
+// from the other end.
 static bool cut_apply_merged(sg_cutting *c, bool forward)
 {
     size_t n = c->match_count, first_word = c->count;

@@ -43,8 +43,8 @@ typedef struct sg_cutting {
 // Fails only for lack of memory. A zeroed sg_cutting may be closed.
 sg_status sg_cutting_open(const sg_cutter *cutter, sg_cutting *cutting, sg_error *err);
 void sg_cutting_close(sg_cutting *cutting);
-// Cuts text[0..bytes), valid UTF-8, not empty: words are cutting->text[begin..end) in order. `leads`
-// tells that nothing came before this text, no added token either.
+// Cuts text[0..bytes), valid UTF-8, not empty: words are cutting->text[begin..end) in order.
+// `leads` tells that nothing came before this text, no added token either.
 sg_status sg_cutter_run(const sg_cutter *cutter, sg_cutting *cutting, const char *text,
                         size_t bytes, bool leads, sg_error *err);
 

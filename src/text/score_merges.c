@@ -1,15 +1,15 @@
 // From scores to merges. SentencePiece joins, among all adjacent symbols whose texts together are a
 // token, the pair whose token has the highest score, of equal ones the leftmost (Kudo & Richardson
-// 2018). That is byte-pair encoding with a merge for every way to cut every token in two, ranked by the
-// token's score.
+// 2018). That is byte-pair encoding with a merge for every way to cut every token in two, ranked by
+// the token's score.
 //
 // All but one of the merges of a token never happen. Let symbols x and y stand side by side in some
-// text at some time. The joins inside the stretch of text that they cover are then, in the same order,
-// those of that stretch alone: none of them crossed its ends, and scores and left-before-right inside
-// do not depend on what is outside. Alone, xy goes through one state with two symbols at most, since
-// each join takes one away. So the only merge of a token that can happen is the last one on the way of
-// its own text; that one is kept, and if no two tokens have the same score the merges that are left, in
-// order of score, are an ordinary list of merges.
+// text at some time. The joins inside the stretch of text that they cover are then, in the same
+// order, those of that stretch alone: none of them crossed its ends, and scores and
+// left-before-right inside do not depend on what is outside. Alone, xy goes through one state with
+// two symbols at most, since each join takes one away. So the only merge of a token that can happen
+// is the last one on the way of its own text; that one is kept, and if no two tokens have the same
+// score the merges that are left, in order of score, are an ordinary list of merges.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -20,8 +20,8 @@ sg_status sg_source_read(sg_source *source, void *out, size_t capacity, size_t *
 // Bytes of the file used so far, as stored.
 int64_t sg_source_position(const sg_source *source);
 
-// Whether the first `bytes` bytes of a name end so, whatever the case of their letters; `ending` is in
-// lower case.
+// Whether the first `bytes` bytes of a name end so, whatever the case of their letters; `ending` is
+// in lower case.
 bool sg_name_ends(const char *name, size_t bytes, const char *ending);
 
 #endif

@@ -1,5 +1,6 @@
 // Training a tokenizer: documents are normalised and cut into words, the words counted, the merges
-// learned (bpe_train.c), and the result written as a tokenizer.json, from which the tokenizer is made.
+// learned (bpe_train.c), and the result written as a tokenizer.json, from which the tokenizer is
+// made.
 #include <string.h>
 
 #include "base/alloc.h"

@@ -1,13 +1,14 @@
-// Character classes, on top of base/utf8.h. They are those the Hugging Face library uses (each of its parts
-// knows a Unicode of its own age, see unicode_tables.c), because token ids follow from them.
+// Character classes, on top of base/utf8.h. They are those the Hugging Face library uses (each of
+// its parts knows a Unicode of its own age, see unicode_tables.c), because token ids follow from
+// them.
 #ifndef SG_TEXT_UNICODE_H
 #define SG_TEXT_UNICODE_H
 
 #include "base/utf8.h"
 
-// What the steps of a tokenizer may make of so many bytes. The most that normalisation forms make of a
-// character is 11 times its bytes, and of a space a mark of three: 16 times is more than any honest
-// tokenizer wants, and the rest is for texts of a few letters.
+// What the steps of a tokenizer may make of so many bytes. The most that normalisation forms make
+// of a character is 11 times its bytes, and of a space a mark of three: 16 times is more than any
+// honest tokenizer wants, and the rest is for texts of a few letters.
 size_t sg_bytes_limit(size_t bytes);
 
 // ---- character classes ------------------------------------------------------------------------

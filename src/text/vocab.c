@@ -1,5 +1,5 @@
-// What the arrays say, as the same steps that a tokenizer.json would name: nothing else in the program
-// knows where a tokenizer came from.
+// What the arrays say, as the same steps that a tokenizer.json would name: nothing else in the
+// program knows where a tokenizer came from.
 #include "text/vocab.h"
 
 #include <string.h>

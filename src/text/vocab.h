@@ -21,8 +21,8 @@ typedef struct sg_vocab {
     const sg_hf_string *tokens; // (count) by id, valid UTF-8, each once; need not end in NUL
     size_t count;
     const int32_t *types; // (count) of sg_token_type; NULL: all normal
-    // llama: of two pairs the one that makes the token of higher score merges first, of equal ones the
-    // leftmost.
+    // llama: of two pairs the one that makes the token of higher score merges first, of equal ones
+    // the leftmost.
     const float *scores;   // (count)
     const char *space;     // how tokens spell a space: "\u2581" or " "
     bool add_space_prefix; // a space in front of every stretch of text
@@ -40,25 +40,25 @@ typedef struct sg_vocab {
 sg_status sg_tokenizer_from_vocab(const sg_vocab *vocab, const char *name, sg_tokenizer **tokenizer,
                                   sg_error *err);
 
-// A tokenizer.bin of llama2.c (Karpathy 2023): the longest token's length as int32, then for each token
-// its score (float), length (int32) and bytes, little-endian. Ids 0 to 2 are <unk>, <s> and </s>, 3 to
-// 258 the bytes.
+// A tokenizer.bin of llama2.c (Karpathy 2023): the longest token's length as int32, then for each
+// token its score (float), length (int32) and bytes, little-endian. Ids 0 to 2 are <unk>, <s> and
+// </s>, 3 to 258 the bytes.
 sg_status sg_tokenizer_from_llama2c(const void *data, size_t bytes, const char *name,
                                     sg_tokenizer **tokenizer, sg_error *err);
 
-// The tokenizer of an open GGUF file: tokenizer.ggml.model, tokens, token_type, scores, merges, pre, the
-// ids of its roles, add_bos_token, add_eos_token and add_space_prefix.
+// The tokenizer of an open GGUF file: tokenizer.ggml.model, tokens, token_type, scores, merges,
+// pre, the ids of its roles, add_bos_token, add_eos_token and add_space_prefix.
 sg_status sg_tokenizer_from_gguf(const sg_gguf *file, sg_tokenizer **tokenizer, sg_error *err);
 // Puts the tokenizer of a model the same way: kind "gpt2" of a byte-level one, "llama" of one over
-// characters with a fallback to bytes; the ids of roles are the caller's to put, but that of the unknown.
-// Ids up to the model's vocabulary that no token has are there as unused ones. What the format cannot
-// say is SG_ERR_UNSUPPORTED (but NFC, for which it has no word: that is left out, as it is by everyone),
-// and so is a tokenizer that would give other ids once read back.
+// characters with a fallback to bytes; the ids of roles are the caller's to put, but that of the
+// unknown. Ids up to the model's vocabulary that no token has are there as unused ones. What the
+// format cannot say is SG_ERR_UNSUPPORTED (but NFC, for which it has no word: that is left out, as
+// it is by everyone), and so is a tokenizer that would give other ids once read back.
 sg_status sg_gguf_vocab_put(const sg_tokenizer *tokenizer, const sg_config *config,
                             sg_gguf_metadata *metadata, sg_error *err);
 
-// Sets hf->merges, in the arena, to those that scores imply. tokens are hf's, each there once; types
-// as above. See score_merges.c.
+// Sets hf->merges, in the arena, to those that scores imply. tokens are hf's, each there once;
+// types as above. See score_merges.c.
 sg_status sg_merges_from_scores(sg_hf_tokenizer *hf, const float *scores, const int32_t *types,
                                 const char *name, sg_error *err);
 

@@ -1,6 +1,6 @@
 // How vocabularies with a list of merges cut words, by the names that GGUF has for it
-// (tokenizer.ggml.pre). The names and what they mean are llama.cpp's; where that only comes near the
-// expression of the tokenizer.json that a name stands for, here is the expression.
+// (tokenizer.ggml.pre). The names and what they mean are llama.cpp's; where that only comes near
+// the expression of the tokenizer.json that a name stands for, here is the expression.
 #ifndef SG_TEXT_WORD_CUTS_H
 #define SG_TEXT_WORD_CUTS_H
 
@@ -9,8 +9,8 @@
 
 enum { SG_WORDS_STEPS = 8 };
 
-// The steps of a name; returns their number, 0 where it is unknown. *whole_words: a word that is a token
-// is that token, whatever the merges say.
+// The steps of a name; returns their number, 0 where it is unknown. *whole_words: a word that is a
+// token is that token, whatever the merges say.
 size_t sg_words_steps(const char *name, sg_hf_pre pre[SG_WORDS_STEPS], bool *whole_words);
 // Whether texts begin with the begin token where the file does not say. NULL: false.
 bool sg_words_begin(const char *name);

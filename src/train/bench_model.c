@@ -26,7 +26,8 @@ static int32_t model_token(const sg_bench_run *b, int64_t index)
     return (int32_t)sg_min(id, b->config.vocab_size - 1);
 }
 
-// Projections, router, memory and logits of `tokens` tokens that attend to `pairs` positions in all.
+// Projections, router, memory and logits of `tokens` tokens that attend to `pairs` positions in
+// all.
 static double model_flops(const sg_bench_run *b, double tokens, double pairs)
 {
     const sg_config *c = &b->config;

@@ -1,6 +1,6 @@
-// See checkpoint.h for the promise. The order is: write everything into .tmp-step-N, sync every file
-// and the folder, rename, sync the parent. Only a rename makes a checkpoint visible, and nothing is
-// renamed before it is on the disk.
+// See checkpoint.h for the promise. The order is: write everything into .tmp-step-N, sync every
+// file and the folder, rename, sync the parent. Only a rename makes a checkpoint visible, and
+// nothing is renamed before it is on the disk.
 #include "train/checkpoint.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 // Checkpoints of a run: RUN/checkpoints/step-N/ with files of named tensors, small files and
 // manifest.json. This file knows nothing of models or optimisers; it owns the promise that once
-// sg_checkpoint_save has returned SG_OK, that checkpoint survives a power cut, and that a save which
-// fails or is cut off leaves every earlier checkpoint as it was.
+// sg_checkpoint_save has returned SG_OK, that checkpoint survives a power cut, and that a save
+// which fails or is cut off leaves every earlier checkpoint as it was.
 //
 // Names in RUN/checkpoints: step-N (complete), .tmp-step-N (being written, worthless),
 // .old-step-N (a step-N being replaced by a newer one of the same number; used when step-N is not

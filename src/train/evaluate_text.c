@@ -136,9 +136,10 @@ static bool text_same(const char *said, size_t said_bytes, const char *text, siz
     return said_bytes == bytes && memcmp(said, text, bytes) == 0;
 }
 
-// The bits of a code that gives the text back: those of the ids, and, for what no id stands for, which
-// bytes of n these are (n H(lost / n) bits) and what they are (8 bits each). So losing bytes never
-// pays. Nor does writing others: bytes are those of the text, or what its ids stand for if that is less.
+// The bits of a code that gives the text back: those of the ids, and, for what no id stands for,
+// which bytes of n these are (n H(lost / n) bits) and what they are (8 bits each). So losing bytes
+// never pays. Nor does writing others: bytes are those of the text, or what its ids stand for if
+// that is less.
 static sg_status text_bits(const text_evaluator *e, const sg_tokenizer *tokenizer, const char *text,
                            size_t bytes, sg_eval_text_result *r, sg_error *err)
 {

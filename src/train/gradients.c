@@ -23,8 +23,8 @@ static bool gradients_lazy(const sg_param_spec *spec, sg_optimizer_rows mode, in
     int64_t rows = spec->count / spec->shape[spec->rank - 1], most;
     if (spec->row_hits == 0 || rows > INT32_MAX || mode == SG_ROWS_EXACT) return false;
     if (mode == SG_ROWS_LAZY) return true;
-    // What a row costs that is found by a hit is about what some rows cost in a sweep over the table
-    // (docs/SPEED.md), and hits fall on rows more than once.
+    // What a row costs that is found by a hit is about what some rows cost in a sweep over the
+    // table (docs/SPEED.md), and hits fall on rows more than once.
     return !__builtin_mul_overflow(tokens, spec->row_hits, &most) && most <= rows;
 }
 

@@ -12,7 +12,8 @@ typedef struct sg_optimizer_options {
     double beta1, beta2, eps;
     double weight_decay; // lambda in p -= lr (... + lambda p); norm scales and biases have none
     double clip;         // largest global norm; 0: no clipping
-    // By parameter, or NULL: a bf16 copy (type SG_WEIGHTS_BF16; else none), kept the rounded values.
+    // By parameter, or NULL: a bf16 copy (type SG_WEIGHTS_BF16; else none), kept the rounded
+    // values.
     const sg_stored *narrow;
     int64_t *version; // of the weights (sg_model.version), raised when they are written; or NULL
 } sg_optimizer_options;
@@ -31,8 +32,8 @@ double sg_optimizer_norm(const sg_optimizer *optimizer, sg_compute compute);
 // One update with learning rate lr; `norm` is what sg_optimizer_norm gave.
 void sg_optimizer_apply(sg_optimizer *optimizer, sg_compute compute, double lr, double norm);
 // Brings every row of every lazy table up to date, which takes a sweep over them: before anything
-// reads the weights that does not announce it. It rounds, so that a run that is to repeat must do it
-// at the same updates.
+// reads the weights that does not announce it. It rounds, so that a run that is to repeat must do
+// it at the same updates.
 void sg_optimizer_settle(sg_optimizer *optimizer, sg_compute compute);
 
 // State, for checkpoints: updates made, and all else as named tensors.

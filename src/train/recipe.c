@@ -1,5 +1,5 @@
-// Two protocols (Schug 2026, arXiv 2606.07414, and its released code), docs/MODEL.md section 10. Sizes and
-// rates are the presets'; what is here is what else has to be as it was.
+// Two protocols (Schug 2026, arXiv 2606.07414, and its released code), docs/MODEL.md section 10.
+// Sizes and rates are the presets'; what is here is what else has to be as it was.
 #include "train/recipe.h"
 
 #include <string.h>

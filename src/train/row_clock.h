@@ -12,8 +12,8 @@
 // The sum has one r for all steps here: move / (root sqrt(v) + eps), move = sum w_s and
 // root = move / sum (w_s / r_s). That is exact where eps is small beside the denominator and where
 // it is large; in between the relative error of the move is of the order of the variance of r_s
-// under the weights w_s, some 1e-5 after the first steps of a run. All three sums depend on t0 alone
-// and are built for every t0 by one walk backwards.
+// under the weights w_s, some 1e-5 after the first steps of a run. All three sums depend on t0
+// alone and are built for every t0 by one walk backwards.
 //
 // Bringing weights up to date when they are read is the delayed update of sparse linear models
 // (Lipton & Elkan 2015, arXiv 1505.06449, and the earlier work they extend), here for AdamW.

@@ -43,7 +43,8 @@ static sg_status run_check_prompt(const sg_training *r, sg_error *err)
                    (long long)r->settings.options.config.max_position_embeddings);
 }
 
-// From the configuration alone; what is trained of a model that is not open yet is left out of account.
+// From the configuration alone; what is trained of a model that is not open yet is left out of
+// account.
 static sg_status run_plan(sg_training *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;

@@ -1,5 +1,5 @@
-// The inside of a run in progress, between run.c (the loop, and a new run), run_save.c (checkpoints) and
-// run_resume.c (going on).
+// The inside of a run in progress, between run.c (the loop, and a new run), run_save.c
+// (checkpoints) and run_resume.c (going on).
 #ifndef SG_TRAIN_RUN_H
 #define SG_TRAIN_RUN_H
 

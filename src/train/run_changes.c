@@ -1,5 +1,5 @@
-// A run is its first options and what was changed since, each with the step after which it holds: that
-// says from where on two runs can no longer be the same to the bit.
+// A run is its first options and what was changed since, each with the step after which it holds:
+// that says from where on two runs can no longer be the same to the bit.
 #include "train/run_changes.h"
 
 #include <stdio.h>
@@ -8,8 +8,8 @@
 #include "format/json.h"
 #include "train/run_options.h"
 
-// Everything else is what the run is from its first step: its model, its data and their order, and what
-// the moments of the optimiser mean.
+// Everything else is what the run is from its first step: its model, its data and their order, and
+// what the moments of the optimiser mean.
 static const char *const changes_allowed[] = {"steps",
                                               "tokens",
                                               "flops",

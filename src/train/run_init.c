@@ -1,5 +1,5 @@
-// A run that goes on from a model must begin with the same weights whenever it begins anew: run.json
-// has their checksum.
+// A run that goes on from a model must begin with the same weights whenever it begins anew:
+// run.json has their checksum.
 #include "train/run_init.h"
 
 #include <stdio.h>

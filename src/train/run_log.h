@@ -11,8 +11,8 @@ typedef struct sg_run_log {
     sg_tfevents *events;
 } sg_run_log;
 
-// step: of the checkpoint that the run goes on from, 0 without. Lines of metrics.jsonl that are damaged
-// go, with a warning through the context's log.
+// step: of the checkpoint that the run goes on from, 0 without. Lines of metrics.jsonl that are
+// damaged go, with a warning through the context's log.
 sg_status sg_run_log_open(sg_context *context, const char *run_folder, int64_t step,
                           sg_run_log *log, sg_error *err);
 void sg_run_log_close(sg_run_log *log);

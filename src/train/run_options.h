@@ -11,7 +11,8 @@
 // `data_name` is what errors call the data.
 sg_status sg_run_options_complete(sg_train_options *options, const sg_data *data,
                                   const char *data_name, sg_error *err);
-// The number of steps that the budget buys. rows: of the training split; cost: of the configuration.
+// The number of steps that the budget buys. rows: of the training split; cost: of the
+// configuration.
 sg_status sg_run_options_steps(const sg_train_options *options, int64_t seq_len, int64_t rows,
                                const sg_cost *cost, int64_t *steps, sg_error *err);
 
@@ -20,8 +21,8 @@ json_t *sg_run_options_json(const sg_train_options *options);
 sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_options *options,
                                sg_error *err);
 
-// One field by its name: its value, a new one (NULL: no such field of a run alone, or out of memory); and
-// from text, without a check of its range. A budget takes the place of the others.
+// One field by its name: its value, a new one (NULL: no such field of a run alone, or out of
+// memory); and from text, without a check of its range. A budget takes the place of the others.
 json_t *sg_run_options_get(const sg_train_options *options, const char *field);
 sg_status sg_run_options_set(sg_train_options *options, const char *field, const char *text,
                              sg_error *err);

@@ -1,6 +1,7 @@
-// The figures a run begins with, and the search for a step that fits into memory. What is computed in
-// micro-batches is never chosen by the machine: their sums round otherwise, and a run would depend on
-// where it was begun. So the options that fit are named, and whoever begins the run gives them.
+// The figures a run begins with, and the search for a step that fits into memory. What is computed
+// in micro-batches is never chosen by the machine: their sums round otherwise, and a run would
+// depend on where it was begun. So the options that fit are named, and whoever begins the run gives
+// them.
 #include "train/run_plan.h"
 
 #include <stdio.h>
@@ -51,7 +52,8 @@ sg_train_plan sg_train_plan_make(const sg_train_options *o, const sg_data_info *
 
 // ---- memory -------------------------------------------------------------------------------------
 
-// The fewest micro-batches, and recomputation only where they do not do, that fit; bytes 0: nothing does.
+// The fewest micro-batches, and recomputation only where they do not do, that fit; bytes 0: nothing
+// does.
 typedef struct plan_fit {
     int64_t accum, bytes;
     bool recompute;

@@ -1,5 +1,5 @@
-// Reading runs for comparison: what they are, what they came to, and their curves. A run under way is read
-// as far as it is.
+// Reading runs for comparison: what they are, what they came to, and their curves. A run under way
+// is read as far as it is.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Going on with a run: from its newest intact checkpoint, as it began or otherwise; and what of a finished
-// one is put right.
+// Going on with a run: from its newest intact checkpoint, as it began or otherwise; and what of a
+// finished one is put right.
 #include <math.h>
 #include <string.h>
 
@@ -60,7 +60,8 @@ static sg_status resume_look(const sg_training *r, sg_error *problem)
     return sg_path_info(path, &info, problem);
 }
 
-// A finished run that lost its model, or whose model is damaged, has it still in its last checkpoint.
+// A finished run that lost its model, or whose model is damaged, has it still in its last
+// checkpoint.
 static sg_status resume_is_whole(const resume *c, bool *whole, sg_error *err)
 {
     sg_error problem = {0};

@@ -1,5 +1,5 @@
-// Checkpoints of a run: what they hold, when they are due, and whether they fit on the disk. Nothing here
-// changes a bit of what is computed.
+// Checkpoints of a run: what they hold, when they are due, and whether they fit on the disk.
+// Nothing here changes a bit of what is computed.
 #include <errno.h>
 #include <string.h>
 
@@ -133,8 +133,8 @@ sg_status sg_training_save_between(sg_training *r, sg_error *err)
     return SG_OK;
 }
 
-// What is kept, one more while it is written, and the model at the end; of what a former life has left
-// there is all but that one.
+// What is kept, one more while it is written, and the model at the end; of what a former life has
+// left there is all but that one.
 sg_status sg_training_check_room(sg_training *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;

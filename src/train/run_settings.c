@@ -17,7 +17,8 @@
 
 enum { settings_limit = 16 << 20, settings_manifest_limit = 1 << 28 };
 
-// Its presence says that there must be a checksum: one of the two may be lost, not both to one damage.
+// Its presence says that there must be a checksum: one of the two may be lost, not both to one
+// damage.
 static const char settings_format[] = "format";
 
 sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_error *err)

@@ -35,8 +35,8 @@ sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings
 
 // Whether the run's folder has a file or folder of that name.
 sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_error *err);
-// Writes one of its small files, sealed (format/json_seal.h), replacing it at once. Takes the object;
-// NULL: out of memory. Files from before there were seals have no member "format".
+// Writes one of its small files, sealed (format/json_seal.h), replacing it at once. Takes the
+// object; NULL: out of memory. Files from before there were seals have no member "format".
 sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *object,
                             sg_error *err);
 // Reads one, whose seal must fit; *sealed: it has one.

@@ -6,11 +6,12 @@
 #include "format/json.h"
 #include "sgatlin_train.h"
 
-// STATE_LATER: a whole number that older files do not have; 0 then. STATE_STEP: one of a step, -1 for none.
+// STATE_LATER: a whole number that older files do not have; 0 then. STATE_STEP: one of a step, -1
+// for none.
 typedef enum state_kind { STATE_INT, STATE_LATER, STATE_STEP, STATE_NUMBER } state_kind;
 
-// Whole numbers of a run stay below: what is added to one in a step (batch_size T, at most 2^44) takes it
-// nowhere near the end of 64 bits.
+// Whole numbers of a run stay below: what is added to one in a step (batch_size T, at most 2^44)
+// takes it nowhere near the end of 64 bits.
 static const int64_t state_most = (int64_t)1 << 62;
 
 typedef struct state_slot {

@@ -10,8 +10,8 @@ typedef enum sg_schedule_kind {
     SG_SCHEDULE_SQRT,     // warm-up, flat, then peak (1 - sqrt(j/D)) over the last D steps
     SG_SCHEDULE_LINEAR,   // warm-up, flat, then peak (1 - j/D)
     SG_SCHEDULE_COSINE, // warm-up, then a half cosine down to a tenth of the peak over n - W steps
-    // The same over n - 2W steps, then a tenth of the peak: as the reference computes it, which takes the
-    // steps behind the warm-up for all steps.
+    // The same over n - 2W steps, then a tenth of the peak: as the reference computes it, which
+    // takes the steps behind the warm-up for all steps.
     SG_SCHEDULE_COSINE_REFERENCE
 } sg_schedule_kind;
 

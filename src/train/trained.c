@@ -24,8 +24,8 @@ sg_adapter_form sg_trained_form(const sg_train_options *o)
                              .base = o->init};
 }
 
-// A pattern without * is the name or its end behind a dot, as PEFT reads its target_modules. One with *
-// passes over what can have no adapter.
+// A pattern without * is the name or its end behind a dot, as PEFT reads its target_modules. One
+// with * passes over what can have no adapter.
 static bool target_fits(const char *pattern, size_t bytes, const char *module, bool plain)
 {
     const size_t n = strlen(module);

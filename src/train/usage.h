@@ -1,5 +1,5 @@
-// How evenly a model uses its memories: statistics of exact counts (op/op.h, sg_count_use), one set a
-// sparse layer, the same for every family.
+// How evenly a model uses its memories: statistics of exact counts (op/op.h, sg_count_use), one set
+// a sparse layer, the same for every family.
 #ifndef SG_TRAIN_USAGE_H
 #define SG_TRAIN_USAGE_H
 

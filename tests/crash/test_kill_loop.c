@@ -339,8 +339,8 @@ static void test_two_processes(void **state)
     remove_run();
 }
 
-// Packing over packed data and killed: what is there is the old data or the new, whole, and it is always
-// there. The last one, left alone, tidies up.
+// Packing over packed data and killed: what is there is the old data or the new, whole, and it is
+// always there. The last one, left alone, tidies up.
 static void test_killed_packs(void **state)
 {
     (void)state;

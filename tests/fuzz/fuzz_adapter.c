@@ -1,6 +1,6 @@
-// Any bytes as adapter_config.json and, behind a line end of their own, adapter_model.safetensors, on a model
-// of a few numbers: they are added as a whole and a token goes through, or refused with a message and the
-// model computes as before.
+// Any bytes as adapter_config.json and, behind a line end of their own, adapter_model.safetensors,
+// on a model of a few numbers: they are added as a whole and a token goes through, or refused with
+// a message and the model computes as before.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

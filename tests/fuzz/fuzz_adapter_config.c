@@ -1,5 +1,5 @@
-// Any bytes as adapter_config.json: what is taken says of every matrix whether it has an adapter, of a rank
-// and a finite scale; the rest says why not.
+// Any bytes as adapter_config.json: what is taken says of every matrix whether it has an adapter,
+// of a rank and a finite scale; the rest says why not.
 #include <math.h>
 #include <stdlib.h>
 

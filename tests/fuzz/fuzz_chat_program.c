@@ -1,6 +1,6 @@
-// Chat templates that are mostly well formed: each byte of the input picks a rule of a small grammar,
-// so that what is run goes deeper than bytes at random do. With few steps to spend it always ends, and
-// the same way twice.
+// Chat templates that are mostly well formed: each byte of the input picks a rule of a small
+// grammar, so that what is run goes deeper than bytes at random do. With few steps to spend it
+// always ends, and the same way twice.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

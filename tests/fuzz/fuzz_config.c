@@ -1,5 +1,5 @@
-// Any bytes as config.json: what is taken must have a list of parameters or say why not, be the same
-// after writing and reading, and, while it is small, have a cost.
+// Any bytes as config.json: what is taken must have a list of parameters or say why not, be the
+// same after writing and reading, and, while it is small, have a cost.
 #include <stdlib.h>
 #include <string.h>
 

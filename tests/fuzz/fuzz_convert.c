@@ -1,6 +1,6 @@
-// Any bytes as a model that is converted: a GGUF file, or, where the first line is JSON, a config.json and
-// behind it model.safetensors. What is converted can be opened, and converted again; else a message says why
-// not and nothing is left.
+// Any bytes as a model that is converted: a GGUF file, or, where the first line is JSON, a
+// config.json and behind it model.safetensors. What is converted can be opened, and converted
+// again; else a message says why not and nothing is left.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-// Any names, links, folders and pipes in a folder that holds a model and packed data: what opens it changes
-// nothing anywhere; what writes into it changes nothing outside.
+// Any names, links, folders and pipes in a folder that holds a model and packed data: what opens it
+// changes nothing anywhere; what writes into it changes nothing outside.
 //
-// A line of the input is a kind, a path below the folder, and a text: f PATH BYTES, l PATH TARGET, d PATH,
-// p PATH, or m PATH TO, which moves what is there.
+// A line of the input is a kind, a path below the folder, and a text: f PATH BYTES, l PATH TARGET,
+// d PATH, p PATH, or m PATH TO, which moves what is there.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

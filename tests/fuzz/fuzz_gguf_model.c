@@ -1,5 +1,5 @@
-// Any bytes as a GGUF file with a model and a tokenizer: either is taken as a whole or refused with a
-// message, and a model that fits its tensors can be read.
+// Any bytes as a GGUF file with a model and a tokenizer: either is taken as a whole or refused with
+// a message, and a model that fits its tensors can be read.
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
-// Any bytes as config.json of any model type: what is taken is complete, is the same after writing it
-// as ours and reading it again, some model type writes it, and the rules of its type cut every parameter
-// from tensors.
+// Any bytes as config.json of any model type: what is taken is complete, is the same after writing
+// it as ours and reading it again, some model type writes it, and the rules of its type cut every
+// parameter from tensors.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

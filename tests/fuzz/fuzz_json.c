@@ -1,6 +1,6 @@
-// Any bytes as JSON: parse, read typed members, print, parse what was printed. What jansson's parser
-// takes, ours takes with the same values; what ours takes beyond that are numbers that no type holds
-// alone. The members that are not kept are checked as the others are.
+// Any bytes as JSON: parse, read typed members, print, parse what was printed. What jansson's
+// parser takes, ours takes with the same values; what ours takes beyond that are numbers that no
+// type holds alone. The members that are not kept are checked as the others are.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Any bytes as a corpus: the first byte says how they are to be read, the rest is the file. Whatever it
-// holds, documents of UTF-8 come out, the same ones the second time, or an error does.
+// Any bytes as a corpus: the first byte says how they are to be read, the rest is the file.
+// Whatever it holds, documents of UTF-8 come out, the same ones the second time, or an error does.
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-// Any bytes as the log of an earlier life: opening it for step 5 keeps whole lines of it, and opening it
-// again all of those.
+// Any bytes as the log of an earlier life: opening it for step 5 keeps whole lines of it, and
+// opening it again all of those.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

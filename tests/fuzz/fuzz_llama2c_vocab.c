@@ -1,5 +1,5 @@
-// Any bytes as a tokenizer.bin of llama2.c. One that opens encodes and decodes a text, and so does the
-// tokenizer.json that is made of it, where one can be.
+// Any bytes as a tokenizer.bin of llama2.c. One that opens encodes and decodes a text, and so does
+// the tokenizer.json that is made of it, where one can be.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Any bytes as the files of a model folder, and as what an interrupted save left in it: the folder is opened
-// as a whole, or refused with a message, once and again. An input is files behind each
+// Any bytes as the files of a model folder, and as what an interrupted save left in it: the folder
+// is opened as a whole, or refused with a message, once and again. An input is files behind each
 // other: a line with the name, a line with the number of bytes, the bytes.
 #include <stdint.h>
 #include <stdio.h>

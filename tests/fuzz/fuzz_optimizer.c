@@ -1,5 +1,5 @@
-// Any bytes as optimizer.safetensors of a checkpoint: what an optimiser with lazy rows takes from it, it
-// steps on with and gives back as it was.
+// Any bytes as optimizer.safetensors of a checkpoint: what an optimiser with lazy rows takes from
+// it, it steps on with and gives back as it was.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-// A split pattern and, behind a NUL, a text to cut with it: the pattern is refused with a message, or the
-// words are all of the text, in order.
+// A split pattern and, behind a NUL, a text to cut with it: the pattern is refused with a message,
+// or the words are all of the text, in order.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Any bytes as the options, state and result of a run, and as its run.json, sealed: what is taken must be
-// the same after writing and reading, and what is taken of a state can be counted on from.
+// Any bytes as the options, state and result of a run, and as its run.json, sealed: what is taken
+// must be the same after writing and reading, and what is taken of a state can be counted on from.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
-// Runs a fuzz target without libFuzzer: every file of a corpus folder as it is, then cut short, with
-// bits flipped and with whole words set to extremes. The mutations are the same in every run, so a
-// failure can be repeated; with the sanitizers on, each input sits in a block of its exact size and
-// one byte read too far is seen.
+// Runs a fuzz target without libFuzzer: every file of a corpus folder as it is, then cut short,
+// with bits flipped and with whole words set to extremes. The mutations are the same in every run,
+// so a failure can be repeated; with the sanitizers on, each input sits in a block of its exact
+// size and one byte read too far is seen.
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

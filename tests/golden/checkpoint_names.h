@@ -1,4 +1,5 @@
-// The golden checkpoints of other programs (tests/twins/checkpoint_twin.py): folders, and GGUF files.
+// The golden checkpoints of other programs (tests/twins/checkpoint_twin.py): folders, and GGUF
+// files.
 #ifndef SG_TESTS_CHECKPOINT_NAMES_H
 #define SG_TESTS_CHECKPOINT_NAMES_H
 

@@ -1,6 +1,6 @@
-// Checkpoints of other programs' model types against what the Hugging Face library computes from them
-// (tests/twins/checkpoint_twin.py): logits with weights copied, as stored, and token by token from
-// caches; loss and every gradient.
+// Checkpoints of other programs' model types against what the Hugging Face library computes from
+// them (tests/twins/checkpoint_twin.py): logits with weights copied, as stored, and token by token
+// from caches; loss and every gradient.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +20,8 @@
 #include "model/tensor_read.h"
 
 static const double tolerance = 2e-5;
-// Of all gradients together the largest are near 1. That of a bias of keys is 0 where nothing rotates
-// them, and nothing but rounding on both sides.
+// Of all gradients together the largest are near 1. That of a bias of keys is 0 where nothing
+// rotates them, and nothing but rounding on both sides.
 static const double small = 0.01;
 
 typedef struct checkpoint {

@@ -1,5 +1,5 @@
-// Models written in the forms of other programs and opened again: the same weights, bit for bit, and so
-// the same logits. What those programs make of the files is for tests/twins/convert_twin.py.
+// Models written in the forms of other programs and opened again: the same weights, bit for bit,
+// and so the same logits. What those programs make of the files is for tests/twins/convert_twin.py.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +110,8 @@ static void expect_json(const char *folder, const char *name, const char *member
     json_decref(found);
 }
 
-// ---- comparing ------------------------------------------------------------------------------------
+// ---- comparing
+// ------------------------------------------------------------------------------------
 
 // Weights and logits of the two, bit by bit.
 static void expect_same(const char *one, const char *other)
@@ -175,7 +176,8 @@ static void expect_tensors(const char *one, const char *other)
     sg_safetensors_close(b);
 }
 
-// ---- golden checkpoints -----------------------------------------------------------------------------
+// ---- golden checkpoints
+// -----------------------------------------------------------------------------
 
 static void test_checkpoint(void **state)
 {
@@ -226,7 +228,8 @@ static void test_blocks(void **state)
     }
 }
 
-// ---- our families -----------------------------------------------------------------------------------
+// ---- our families
+// -----------------------------------------------------------------------------------
 
 static void make_tiny(const char *kind, const char *folder)
 {
@@ -529,7 +532,8 @@ static void test_gguf_refusals(void **state)
     refuse("/ours", &o, "/out.gguf", SG_ERR_UNSUPPORTED, "expected a multiple of 32 for Q8_0");
 }
 
-// ---- tokenizers in GGUF ---------------------------------------------------------------------------
+// ---- tokenizers in GGUF
+// ---------------------------------------------------------------------------
 
 static const char sample[] =
     "The cat's 1234 mats don't sleep,\n\n  naïve Ωmega 日本語 … <0x41> it'll 99 \tgo!  ";
@@ -637,7 +641,8 @@ static void expect_beside(const char *folder, int64_t positions)
                 "{\"bos_token_id\": 2, \"eos_token_id\": 1, \"pad_token_id\": 0}");
 }
 
-// What begins a text goes along, also where the tokenizer has no template and so the kind of model decides.
+// What begins a text goes along, also where the tokenizer has no template and so the kind of model
+// decides.
 static void test_begin(void **state)
 {
     static const char *const ours[] = {"/smollm", "/same",      "/remote", "/kept",
@@ -773,7 +778,8 @@ static void test_gguf_scores(void **state)
     expect_same("/stories260K.bin", "/stories");
 }
 
-// ---- options and failures -------------------------------------------------------------------------
+// ---- options and failures
+// -------------------------------------------------------------------------
 
 static void test_dtypes(void **state)
 {

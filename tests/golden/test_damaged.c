@@ -1,6 +1,6 @@
-// The golden checkpoints, damaged in every tensor, every key of config.json and every dimension of GGUF's
-// tables: each is refused with an error that names the file and the tensor or key, and never taken for
-// something else. Files that are damaged as files are for test_safetensors and test_gguf.
+// The golden checkpoints, damaged in every tensor, every key of config.json and every dimension of
+// GGUF's tables: each is refused with an error that names the file and the tensor or key, and never
+// taken for something else. Files that are damaged as files are for test_safetensors and test_gguf.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,7 +70,8 @@ static void refused(const char *path, const char *name, const char *other, const
         fail_msg("%s: %s: the error names no file or tensor: %s", name, what, err.message);
 }
 
-// ---- tensors of folders ---------------------------------------------------------------------------
+// ---- tensors of folders
+// ---------------------------------------------------------------------------
 
 static void write_tensors(const sg_tensor_view *views, size_t count)
 {
@@ -86,7 +87,8 @@ static void check_tensor(const sg_tensor_view *views, size_t count, size_t i)
     memcpy(set, views, count * sizeof *set);
     set[i] = views[count - 1];
     write_tensors(set, count - 1);
-    // Blocks and scales go together: the one that is left is not part of the model, or needs the other.
+    // Blocks and scales go together: the one that is left is not part of the model, or needs the
+    // other.
     snprintf(other, sizeof other, "%.*s", (int)(strrchr(name, '_') ? strrchr(name, '_') - name : 0),
              name);
     refused("/m", name, strstr(name, "_blocks") || strstr(name, "_scales") ? other : NULL,
@@ -212,10 +214,11 @@ static void test_shards(void **state)
     sg_free(data);
 }
 
-// ---- config.json ----------------------------------------------------------------------------------
+// ---- config.json
+// ----------------------------------------------------------------------------------
 
-// An error names the folder or its file, and no value makes a crash of it: some are other models, which
-// the tensors then do not fit, or the same.
+// An error names the folder or its file, and no value makes a crash of it: some are other models,
+// which the tensors then do not fit, or the same.
 static void check_value(json_t *object, const char *key, const char *value)
 {
     sg_error err = {0};
@@ -305,7 +308,8 @@ static void test_huge(void **state)
     sg_free(text);
 }
 
-// ---- GGUF -----------------------------------------------------------------------------------------
+// ---- GGUF
+// -----------------------------------------------------------------------------------------
 
 static void store(unsigned char *at, uint64_t value, int bytes)
 {
@@ -350,7 +354,8 @@ static void check_gguf(unsigned char *data, size_t bytes, const sg_tensor_view *
     unsigned char *type = dims + 8 * view->ndim, *offset = type + 4;
     unsigned char *outermost = type - 8;
     char other[200];
-    // Another name: what is missing is told (of a fused tensor its first part), or what is there instead.
+    // Another name: what is missing is told (of a fused tensor its first part), or what is there
+    // instead.
     snprintf(other, sizeof other, "%s", name);
     other[strlen(name) - 1]++;
     if (strstr(name, "attn_qkv") != NULL) snprintf(other, sizeof other, "%.12s", name);
@@ -360,7 +365,8 @@ static void check_gguf(unsigned char *data, size_t bytes, const sg_tensor_view *
     check_place(data, bytes, name, NULL, dims - 4, 5, 4, "of 5 dimensions");
     check_place(data, bytes, name, NULL, outermost, 1ull << 62, 8, "of 2^62 rows");
     check_place(data, bytes, name, NULL, outermost, UINT64_MAX, 8, "of 2^64 - 1 rows");
-    // The vocabulary is as long as its table: shorter ones that nothing else contradicts are models.
+    // The vocabulary is as long as its table: shorter ones that nothing else contradicts are
+    // models.
     if (strcmp(name, "token_embd.weight") != 0)
         check_place(data, bytes, name, NULL, outermost, load(outermost, 8) - 1, 8, "a row less");
     else if (!tied)

@@ -1,5 +1,5 @@
-// Tensors that no parameter is made of: a second copy of a tied classifier, and buffers of old writers.
-// Each is passed over where it is what it is taken for, and nowhere else.
+// Tensors that no parameter is made of: a second copy of a tied classifier, and buffers of old
+// writers. Each is passed over where it is what it is taken for, and nowhere else.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

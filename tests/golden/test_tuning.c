@@ -1,6 +1,6 @@
-// Fine-tuning against the Hugging Face library and PEFT (tests/twins/tuning_twin.py): ten training steps
-// from checkpoints of theirs, of all weights, and of adapters that PEFT wrote; what those adapters
-// make of the model before, and what they are after.
+// Fine-tuning against the Hugging Face library and PEFT (tests/twins/tuning_twin.py): ten training
+// steps from checkpoints of theirs, of all weights, and of adapters that PEFT wrote; what those
+// adapters make of the model before, and what they are after.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

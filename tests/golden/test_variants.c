@@ -1,5 +1,5 @@
-// Checkpoints of the Hugging Face library whose config.json says unusual things: they compute what the
-// library computes (tests/twins/variant_twin.py).
+// Checkpoints of the Hugging Face library whose config.json says unusual things: they compute what
+// the library computes (tests/twins/variant_twin.py).
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

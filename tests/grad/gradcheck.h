@@ -283,8 +283,8 @@ static inline double gc_glu(double gate, double linear, sg_glu_kind kind)
 }
 
 // |found - expected| over max(|found|, |expected|) + 1e-3 * (largest gradient of the input) + 1e-6:
-// relative, with a floor under values that are small next to their neighbours, where the rounding of
-// the differences (about 1e-16 |L| / step) would count and the gradient does not.
+// relative, with a floor under values that are small next to their neighbours, where the rounding
+// of the differences (about 1e-16 |L| / step) would count and the gradient does not.
 static inline double gc_error(double found, double expected, double largest)
 {
     double size = fabs(found) > fabs(expected) ? fabs(found) : fabs(expected);
@@ -336,7 +336,8 @@ static inline void gc_input_differences(const gc_case *c, gc_probe *probe, const
     assert_non_null(kept);
     assert_non_null(direction);
     memcpy(kept, in->data, (size_t)in->count * sizeof *kept);
-    // A longer step where there are more components, each of which then still moves less than above.
+    // A longer step where there are more components, each of which then still moves less than
+    // above.
     double norm = 0, slope = 0, value[2], step = gc_step * pow((double)in->count, 0.25);
     for (int64_t i = 0; i < in->count; i++) {
         direction[i] = sg_rng_normal(9, 2, (uint64_t)i);

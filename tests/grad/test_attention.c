@@ -1,5 +1,6 @@
-// Attention against the whole matrix of probabilities, by differences, and with caches against whole
-// sequences: fewer key heads than query heads, windows, sinks, scales, and any of them together.
+// Attention against the whole matrix of probabilities, by differences, and with caches against
+// whole sequences: fewer key heads than query heads, windows, sinks, scales, and any of them
+// together.
 #include "grad/gradcheck.h"
 
 typedef struct attention_user {

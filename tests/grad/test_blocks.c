@@ -1,7 +1,7 @@
 // Memories of blocks of cells: the grouped product against the plainest loops and by differences,
 // in all its paths; the families on top of it (switch, randhash, avgk) with the selection standing
-// still; and what they must be equal to: a dense layer where all blocks are selected or there is one,
-// a plain top-k of x . k where blocks are single cells; the draw of randhash.
+// still; and what they must be equal to: a dense layer where all blocks are selected or there is
+// one, a plain top-k of x . k where blocks are single cells; the draw of randhash.
 #include <stdlib.h>
 
 #include "ffn/ffn.h"
@@ -317,8 +317,8 @@ static int larger_first(const void *left, const void *right)
     return a->cell < b->cell ? -1 : a->cell > b->cell;
 }
 
-// With blocks of one cell: the k cells whose keys have the largest products with x; with larger ones
-// the blocks with the largest sums of products.
+// With blocks of one cell: the k cells whose keys have the largest products with x; with larger
+// ones the blocks with the largest sums of products.
 static void check_avgk(int64_t g)
 {
     enum { F = 32, E = 3, k = 32, count = layer_rows * layer_d };

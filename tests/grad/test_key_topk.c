@@ -1,6 +1,6 @@
 // Selection of cells by their own keys: against the same thing written with linear, activate and
-// top-k (blocks of one), against plain loops (larger blocks), by differences with the selection held
-// fixed, and as a dense layer where everything is selected.
+// top-k (blocks of one), against plain loops (larger blocks), by differences with the selection
+// held fixed, and as a dense layer where everything is selected.
 #include "ffn/ffn.h"
 #include "grad/gradcheck.h"
 

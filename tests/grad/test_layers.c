@@ -1,5 +1,6 @@
-// Models whose layers differ, and what routers add to a loss, as a whole and in double: the gradient of
-// everything together, memories that layers share, accumulation, the bias that balances a choice.
+// Models whose layers differ, and what routers add to a loss, as a whole and in double: the
+// gradient of everything together, memories that layers share, accumulation, the bias that balances
+// a choice.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
-// The two ways to read a memory by a selection, against the plainest loops and by differences: every
-// activation and gate, shared and own pools, crowded and empty neurons and experts; then what the
-// layers must be equal to: the closed form of sgatlin's gradient (spec 5.4), a dense layer where
-// everything is selected, and PEER's router written as a plain one (spec 5.3).
+// The two ways to read a memory by a selection, against the plainest loops and by differences:
+// every activation and gate, shared and own pools, crowded and empty neurons and experts; then what
+// the layers must be equal to: the closed form of sgatlin's gradient (spec 5.4), a dense layer
+// where everything is selected, and PEER's router written as a plain one (spec 5.3).
 #include "ffn/ffn.h"
 #include "grad/gradcheck.h"
 
@@ -384,8 +384,8 @@ static void test_values_refuse(void **state)
     }
 }
 
-// Tables with a bf16 copy give the result, and every gradient, that tables of the rounded values give,
-// whatever their own values are: the rounding is passed straight through.
+// Tables with a bf16 copy give the result, and every gradient, that tables of the rounded values
+// give, whatever their own values are: the rounding is passed straight through.
 static void test_neurons_bf16(void **state)
 {
     (void)state;
@@ -732,8 +732,8 @@ static sg_tensor *build_router(const gc_case *c, sg_tape *tape, sg_tensor *const
     return u.router->build(u.router, &b, in[0]).scores;
 }
 
-// product_key_value is key_value with the keys of neuron i n + j joined from key i of part 0 and key
-// j of part 1, the queries joined likewise, and K doubled (spec 5.3): the scores and what each
+// product_key_value is key_value with the keys of neuron i n + j joined from key i of part 0 and
+// key j of part 1, the queries joined likewise, and K doubled (spec 5.3): the scores and what each
 // gradient says about the parts agree.
 static void test_product_is_key_value(void **state)
 {

@@ -38,8 +38,8 @@ static void model_free_arrays(const model *m, sg_real **arrays)
     sg_free(arrays);
 }
 
-// Weights at twice their initial size, so that no gradient drowns in the rounding of the loss; norms
-// and biases away from 1 and 0.
+// Weights at twice their initial size, so that no gradient drowns in the rounding of the loss;
+// norms and biases away from 1 and 0.
 static void model_new(model *m, const char *ffn, const char *router, const char *activation,
                       uint64_t seed)
 {
@@ -262,7 +262,8 @@ static void check_outputs(model *m)
     sg_graph_free(last);
 }
 
-// A seed whose selections flip says nothing about gradients: it is named, and the next one is taken.
+// A seed whose selections flip says nothing about gradients: it is named, and the next one is
+// taken.
 static void check_model(const char *ffn, const char *router, const char *activation,
                         int64_t components)
 {

@@ -1,5 +1,5 @@
-// Layer norm and batch norm: against plain loops, by differences, and what batch norm leaves for its
-// running averages.
+// Layer norm and batch norm: against plain loops, by differences, and what batch norm leaves for
+// its running averages.
 #include "grad/gradcheck.h"
 
 static const double eps = 0.1;

@@ -1,5 +1,5 @@
-// Most operations of op/op.h: gradients by differences, the laws of gradcheck.h, and results against
-// the plainest way to compute them.
+// Most operations of op/op.h: gradients by differences, the laws of gradcheck.h, and results
+// against the plainest way to compute them.
 #include "grad/gradcheck.h"
 
 // ---- embedding --------------------------------------------------------------------------------
@@ -619,7 +619,8 @@ static void test_cross_entropy_uniform(void **state)
     gc_free(&c);
 }
 
-// ---- the same tensor twice, and values in between ------------------------------------------------
+// ---- the same tensor twice, and values in between
+// ------------------------------------------------
 
 // A chain in which every operation reads values the tape owns, each of them more than once.
 static sg_tensor *build_chain(const gc_case *c, sg_tape *tape, sg_tensor *const *in)

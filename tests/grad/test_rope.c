@@ -1,5 +1,5 @@
-// Rotary positions: turned numbers against sines and cosines computed here, the stretched frequencies
-// against their published rules, and what a table refuses.
+// Rotary positions: turned numbers against sines and cosines computed here, the stretched
+// frequencies against their published rules, and what a table refuses.
 #include "grad/gradcheck.h"
 
 typedef struct rope_user {

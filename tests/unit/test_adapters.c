@@ -1,5 +1,5 @@
-// Adapters in files: written and read again to the bit, beside weights stored in any way, and everything
-// that such a folder can have wrong, named.
+// Adapters in files: written and read again to the bit, beside weights stored in any way, and
+// everything that such a folder can have wrong, named.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -146,7 +146,8 @@ static void test_round_trip(void **state)
     }
 }
 
-// ---- what can be wrong ----------------------------------------------------------------------------
+// ---- what can be wrong
+// ----------------------------------------------------------------------------
 
 static void expect_refused(sg_status expected, const char *message)
 {
@@ -260,7 +261,8 @@ static void test_tensors(void **state)
     expect_refused(SG_ERR_NOT_FOUND, ADAPTER "/adapter_model.safetensors");
 }
 
-// ---- names, rules, order ---------------------------------------------------------------------------
+// ---- names, rules, order
+// ---------------------------------------------------------------------------
 
 // Writes the adapters again, the names of their tensors with `inside` in them.
 static void write_named(const sg_model *m, const char *inside)
@@ -393,7 +395,8 @@ static void test_peft(void **state)
     sg_fs_set(memory_fs_table(fs));
 }
 
-// PEFT saves a classifier beside adapters of it: the model's own, in one rounding or another, and no other.
+// PEFT saves a classifier beside adapters of it: the model's own, in one rounding or another, and
+// no other.
 static void test_base(void **state)
 {
     (void)state;
@@ -461,7 +464,8 @@ static void test_order(void **state)
     sg_model_free(m);
 }
 
-// ---- memory ---------------------------------------------------------------------------------------
+// ---- memory
+// ---------------------------------------------------------------------------------------
 
 static sg_status adapt_and_free(void *user, sg_error *err)
 {

@@ -1,5 +1,5 @@
-// The tokenizer's own properties: hostile files, long words, decoding piece by piece, training on odd
-// corpora, failing allocations. Equality with the Hugging Face library is test_bpe_golden.c.
+// The tokenizer's own properties: hostile files, long words, decoding piece by piece, training on
+// odd corpora, failing allocations. Equality with the Hugging Face library is test_bpe_golden.c.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
-// The tokenizer against the Hugging Face library: some 6,000 nasty strings with the ids that library
-// gives (tests/twins/tokenizer_twin.py made them), whole and from several threads, and a training.
+// The tokenizer against the Hugging Face library: some 6,000 nasty strings with the ids that
+// library gives (tests/twins/tokenizer_twin.py made them), whole and from several threads, and a
+// training.
 #include <jansson.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -140,8 +141,8 @@ static void check_pieces(const sg_tokenizer *tokenizer, const int32_t *ids, size
     sg_buffer_free(whole);
 }
 
-// The pieces behind a part of the ids are the rest of the text of the whole. Only that part's last bytes
-// may differ: those of a character it breaks off, and what Strip drops at its end.
+// The pieces behind a part of the ids are the rest of the text of the whole. Only that part's last
+// bytes may differ: those of a character it breaks off, and what Strip drops at its end.
 static void check_rest(const sg_tokenizer *tokenizer, const int32_t *ids, size_t count, size_t from)
 {
     sg_decoder *decoder;
@@ -364,8 +365,9 @@ static void join_merges(json_t *tokenizer)
     }
 }
 
-// Our training on corpus.txt makes the tokenizer.json that the library made from it, but for what stands
-// in front of a text: the library's users choose that later, ours is what rows of data begin with.
+// Our training on corpus.txt makes the tokenizer.json that the library made from it, but for what
+// stands in front of a text: the library's users choose that later, ours is what rows of data begin
+// with.
 static void test_training(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-// Chat templates against jinja2 (tests/twins/chat_twin.py made the cases), what is refused, folders.
+// Chat templates against jinja2 (tests/twins/chat_twin.py made the cases), what is refused,
+// folders.
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,7 +34,8 @@ static char *dump_of(const json_t *shared, const json_t *one, const char *key)
     return value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY);
 }
 
-// What a case's template makes of its messages; *status says whether it worked. *text: sg_buffer_free.
+// What a case's template makes of its messages; *status says whether it worked. *text:
+// sg_buffer_free.
 static void render_case(const json_t *shared, const json_t *one, sg_status *status, char **text,
                         size_t *bytes, sg_error *err)
 {

@@ -1,5 +1,5 @@
-// What a conversion does to files: two at a time, a disk without room, a crash that left a save, links in
-// the model that is converted.
+// What a conversion does to files: two at a time, a disk without room, a crash that left a save,
+// links in the model that is converted.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -134,8 +134,8 @@ static void test_no_room(void **state)
     memory_fs_limit(disk, -1);
 }
 
-// A crash left a save that is decided: it is a model as it is, and a second conversion there finishes
-// it before it refuses the folder.
+// A crash left a save that is decided: it is a model as it is, and a second conversion there
+// finishes it before it refuses the folder.
 static void test_interrupted(void **state)
 {
     sg_error err = {0};
@@ -181,8 +181,8 @@ static void make_snapshot(void)
     }
 }
 
-// What is copied into a new model is a file of the old one: of its folder, or of the hub's cache. Another
-// link would bring a file of the user's along.
+// What is copied into a new model is a file of the old one: of its folder, or of the hub's cache.
+// Another link would bring a file of the user's along.
 static void test_links(void **state)
 {
     static const char template[] = "/snapshots/1f/chat_template.jinja";

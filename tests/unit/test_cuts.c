@@ -291,8 +291,8 @@ static sg_status run_pattern(const char *pattern, const char *text, size_t bytes
     return status;
 }
 
-// One limit for all matches in a text: what reads the rest of a long text from each letter is given up,
-// what is honest is not, however long its words are.
+// One limit for all matches in a text: what reads the rest of a long text from each letter is given
+// up, what is honest is not, however long its words are.
 static void test_limits(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-// The ids that end a text, from each of the places that name them; and that a model knows all of them.
+// The ids that end a text, from each of the places that name them; and that a model knows all of
+// them.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

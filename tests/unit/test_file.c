@@ -343,7 +343,8 @@ static void test_free_space(void **state)
     memory_fs_free(fs);
 }
 
-// The same steps on both file systems must look the same: this is what makes memory_fs a fair stand-in.
+// The same steps on both file systems must look the same: this is what makes memory_fs a fair
+// stand-in.
 static int link_to(const sg_fs *fs, const char *target, const char *path)
 {
     if (fs == sg_fs_system()) return symlink(target, path);

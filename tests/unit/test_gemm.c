@@ -123,7 +123,8 @@ static void test_against_loops(void **state)
     check_shapes(sg_kernels_fastest());
 }
 
-// Long in k, so that it is cut there: exact multiples of a piece and one more or less, thin and wide C.
+// Long in k, so that it is cut there: exact multiples of a piece and one more or less, thin and
+// wide C.
 static void test_deep(void **state)
 {
     (void)state;

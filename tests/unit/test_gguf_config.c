@@ -1,5 +1,5 @@
-// What GGUF files say of their models: keys of experts and of scaled positions, and what is refused.
-// That such models compute what they should is for test_checkpoints.
+// What GGUF files say of their models: keys of experts and of scaled positions, and what is
+// refused. That such models compute what they should is for test_checkpoints.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +17,8 @@
 
 enum { pairs = 4 };
 
-// Of one file: "KEY=VALUE …" behind the architecture, "=true" and "=false" for bools, numbers with a
-// point for floats; a key again takes the place of the earlier one. Factors: a tensor, or none.
+// Of one file: "KEY=VALUE …" behind the architecture, "=true" and "=false" for bools, numbers with
+// a point for floats; a key again takes the place of the earlier one. Factors: a tensor, or none.
 typedef struct made {
     const char *architecture, *keys;
     const float *factors;
@@ -178,7 +178,8 @@ static void test_experts_refused(void **state)
         refused(&(made){.architecture = cases[i][0], .keys = cases[i][1]}, cases[i][2]);
 }
 
-// By the definition: frequencies over waves that are short, long, or between (Llama 3.1's rope_scaling).
+// By the definition: frequencies over waves that are short, long, or between (Llama 3.1's
+// rope_scaling).
 static void llama3(float *factors, double theta, double factor, double original)
 {
     for (int i = 0; i < pairs; i++) {
@@ -272,8 +273,8 @@ static void test_linear(void **state)
         assert_string_equal(taken("llama", none[i]).rope_scaling, "none");
 }
 
-// What would change the formula is refused by its name; what says what is computed anyway is taken, and
-// of anything else it is told.
+// What would change the formula is refused by its name; what says what is computed anyway is taken,
+// and of anything else it is told.
 static void test_keys(void **state)
 {
     static const char *const wrong[][2] = {

@@ -1,5 +1,5 @@
-// A GGUF in several files: opened by its first part, whole or not at all; and files that change while they
-// are read.
+// A GGUF in several files: opened by its first part, whole or not at all; and files that change
+// while they are read.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,7 +114,8 @@ static void test_memory(void **state)
     assert_true(alloc_failure_loop(open_operation, NULL) > 10);
 }
 
-// The lengths of strings are read again when they are asked for: by then the file may say otherwise.
+// The lengths of strings are read again when they are asked for: by then the file may say
+// otherwise.
 static void test_changed(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-// config.json of the Hugging Face library: both spellings, defaults of classes, and what is refused.
-// That the configurations are right as a whole is for test_checkpoints.
+// config.json of the Hugging Face library: both spellings, defaults of classes, and what is
+// refused. That the configurations are right as a whole is for test_checkpoints.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-// The order of hits by neuron against the plainest way to it, on shapes of one and of several passes,
-// parts and pools.
+// The order of hits by neuron against the plainest way to it, on shapes of one and of several
+// passes, parts and pools.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-// JSON as files have it: what is refused and where, numbers that no type holds, memory, and repairs.
+// JSON as files have it: what is refused and where, numbers that no type holds, memory, and
+// repairs.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-// Every AVX2 and AVX-512 kernel against the plain one, and the plain ones against their formulas in double. The
-// plain kernels sum from left to right, so their own rounding error sets the tolerance of long
-// sums.
+// Every AVX2 and AVX-512 kernel against the plain one, and the plain ones against their formulas in
+// double. The plain kernels sum from left to right, so their own rounding error sets the tolerance
+// of long sums.
 #include "unit/kernel_check.h"
 
 static const int64_t sizes[] = {1,  2,  3,  7,  8,  9,   15,  16,  17,   24,  31,
@@ -413,8 +413,8 @@ static void test_ref_activations(void **state)
     }
 }
 
-// GELU with erf, of which the tail is the hard part: against erf and erfc in double, relative to the
-// value itself as far as all that goes into it is a normal float, and the slope.
+// GELU with erf, of which the tail is the hard part: against erf and erfc in double, relative to
+// the value itself as far as all that goes into it is a normal float, and the slope.
 static void check_gelu_erf(const sg_kernels *table)
 {
     enum { n = 28001 };

@@ -1,6 +1,6 @@
-// Training with bf16 copies of the tables of a sparse memory: the copies are the rounded weights after
-// every step and after every resume, runs repeat bit for bit, the loss falls, and what makes no sense
-// is refused.
+// Training with bf16 copies of the tables of a sparse memory: the copies are the rounded weights
+// after every step and after every resume, runs repeat bit for bit, the loss falls, and what makes
+// no sense is refused.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -182,8 +182,8 @@ static void meet(void *context, int64_t chunk, int worker)
         nanosleep(&moment, NULL);
 }
 
-// On a busy machine a worker may be away for long: a loop that the others can do ends without it, and
-// when it is back it takes part again.
+// On a busy machine a worker may be away for long: a loop that the others can do ends without it,
+// and when it is back it takes part again.
 static void test_worker_away(void **state)
 {
     (void)state;

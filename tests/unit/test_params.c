@@ -42,8 +42,8 @@ static void test_counts(void **state)
     sg_param_list_free(&list);
 }
 
-// The optimiser moves parameters only, and its norm sees their gradients only; buffers move by their
-// rule, once for all micro-batches.
+// The optimiser moves parameters only, and its norm sees their gradients only; buffers move by
+// their rule, once for all micro-batches.
 static void test_optimiser_and_rule(void **state)
 {
     (void)state;

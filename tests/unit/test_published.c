@@ -1,6 +1,6 @@
-// What is published about the layers, on recorded models and the list of parameters: exact parameter
-// counts and FLOPs of the TinyStories models and the scaling ladder (spec 5.9, 5.10), and that PEER's
-// router is a plain one in disguise (spec 5.3).
+// What is published about the layers, on recorded models and the list of parameters: exact
+// parameter counts and FLOPs of the TinyStories models and the scaling ladder (spec 5.9, 5.10), and
+// that PEER's router is a plain one in disguise (spec 5.3).
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -130,7 +130,8 @@ static void test_ladder(void **state)
             }
 }
 
-// The TinyStories sgatlin with each router: d = 256, L = 4, C = 8, N = 1024, n = 32, K = 128, k = 8.
+// The TinyStories sgatlin with each router: d = 256, L = 4, C = 8, N = 1024, n = 32, K = 128, k =
+// 8.
 static void test_router_counts(void **state)
 {
     (void)state;
@@ -162,8 +163,8 @@ static void test_router_counts(void **state)
     }
 }
 
-// The TinyStories scale with memories of cells: d = 256, L = 4, F = k = 1024, E = 8; spec 6.3 of the
-// sparse feed-forward layers: a dense layer's FLOPs, and 2 B d where blocks are scored.
+// The TinyStories scale with memories of cells: d = 256, L = 4, F = k = 1024, E = 8; spec 6.3 of
+// the sparse feed-forward layers: a dense layer's FLOPs, and 2 B d where blocks are scored.
 static void test_cell_counts(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-// Weights in blocks and halves: what the Python package says they stand for, bit for bit, every table
-// alike; and products with them.
+// Weights in blocks and halves: what the Python package says they stand for, bit for bit, every
+// table alike; and products with them.
 #include "kernel_check.h"
 
 #include "base/half.h"
@@ -37,7 +37,8 @@ static void same_bits(const char *what, const float *found, const float *expecte
 
 // ---- what blocks stand for --------------------------------------------------------------------
 
-// Rows of a type in exactly as much memory as they take, one byte off any alignment, but for halves.
+// Rows of a type in exactly as much memory as they take, one byte off any alignment, but for
+// halves.
 typedef struct block_rows {
     sg_stored stored;
     unsigned char *memory, *exponents;

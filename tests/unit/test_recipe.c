@@ -1,5 +1,6 @@
-// The published protocols, number by number (spec 5.7, 5.8, 5.10, 5.11), what they refuse, and the plan of a
-// run: what it says is what the run is, and what does not fit into memory is said with what would.
+// The published protocols, number by number (spec 5.7, 5.8, 5.10, 5.11), what they refuse, and the
+// plan of a run: what it says is what the run is, and what does not fit into memory is said with
+// what would.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

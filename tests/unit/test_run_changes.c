@@ -1,5 +1,5 @@
-// Runs that go on otherwise than they began: longer, with another rate, on other kernels. It is recorded
-// where that holds from, and to the bit they are the runs that were changed alike there.
+// Runs that go on otherwise than they began: longer, with another rate, on other kernels. It is
+// recorded where that holds from, and to the bit they are the runs that were changed alike there.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -126,8 +126,8 @@ static void test_longer(void **state)
     tiny_end_free(&ends[1]);
 }
 
-// A run that is made longer before anything has come of its length is the longer run. The rate is: its
-// warm-up and decay are of all steps.
+// A run that is made longer before anything has come of its length is the longer run. The rate is:
+// its warm-up and decay are of all steps.
 static void test_longer_from_the_start(void **state)
 {
     (void)state;

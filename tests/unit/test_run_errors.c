@@ -1,5 +1,5 @@
-// What a run refuses, says, and leaves behind when it cannot go on: wrong options, a loss that is no
-// number, damaged checkpoints, a lock, a folder that cannot be written.
+// What a run refuses, says, and leaves behind when it cannot go on: wrong options, a loss that is
+// no number, damaged checkpoints, a lock, a folder that cannot be written.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
-// What a run keeps on the disk is either as it was written or said not to be: no changed setting, lost
-// model or impossible number is gone on with in silence, and nothing that is whole is lost with what is
-// not.
+// What a run keeps on the disk is either as it was written or said not to be: no changed setting,
+// lost model or impossible number is gone on with in silence, and nothing that is whole is lost
+// with what is not.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

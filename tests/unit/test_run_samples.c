@@ -1,5 +1,5 @@
-// What a run says of itself on its way is what a fresh session of the same weights says: nothing that
-// decoding keeps of weights outlives a step.
+// What a run says of itself on its way is what a fresh session of the same weights says: nothing
+// that decoding keeps of weights outlives a step.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -558,8 +558,8 @@ static void test_model_folder(void **state)
     must(sg_model_folder_recover("nowhere", &err), &err);
 }
 
-// A model is opened at every moment of a save, and nothing is changed by that: before the save is decided
-// it is the old one, then the new one.
+// A model is opened at every moment of a save, and nothing is changed by that: before the save is
+// decided it is the old one, then the new one.
 static int renames_seen, new_seen;
 
 static void look_while_saving(void)

@@ -108,8 +108,8 @@ static void test_distribution(void **state)
     }
 }
 
-// The rules of the library written down once more, over all tokens and with sorting: what each step sets
-// to minus infinity.
+// The rules of the library written down once more, over all tokens and with sorting: what each step
+// sets to minus infinity.
 static void expected_distribution(const float *logits, int n, const sg_sample_options *o, double *p)
 {
     double l[16], sorted[16];

@@ -1,6 +1,6 @@
 // Screened keys select what the plain product selects, with its scores: all groups, shared and
-// keyed queries, several rows, ties, keys stored narrow, queries and keys that are no numbers; and a
-// model whose keys are screened decodes what it decodes without.
+// keyed queries, several rows, ties, keys stored narrow, queries and keys that are no numbers; and
+// a model whose keys are screened decodes what it decodes without.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,8 +84,8 @@ static void data_free(screen_data *d)
     sg_free(d->narrow.scales);
 }
 
-// The selection with screened keys or with plain ones: ids and scores (rows * channels * k); returns how
-// many scores were no longer -inf, or all.
+// The selection with screened keys or with plain ones: ids and scores (rows * channels * k);
+// returns how many scores were no longer -inf, or all.
 static int64_t selected(const screen_case *c, const screen_data *d, bool screened, int threads,
                         int32_t *ids, sg_real *scores)
 {
@@ -297,8 +297,8 @@ static void rewrite(sg_model *m, const sg_model *from)
     sg_model_touch(m);
 }
 
-// What was made from weights is not used with others: copies of keys are made anew, keys and values of
-// tokens refused, and so are graphs of weights that lie elsewhere now.
+// What was made from weights is not used with others: copies of keys are made anew, keys and values
+// of tokens refused, and so are graphs of weights that lie elsewhere now.
 static void test_versions(void **state)
 {
     (void)state;

@@ -414,7 +414,8 @@ static char *decoded(const int32_t *ids, int64_t count, size_t *bytes)
     return text;
 }
 
-// The same by hand: session, sampling and decoding of the whole, of which the prompt is the beginning.
+// The same by hand: session, sampling and decoding of the whole, of which the prompt is the
+// beginning.
 static void expect_by_hand(sg_model *m, const char *prompt, const sg_generate_options *o,
                            const heard *h, const sg_generate_result *result)
 {
@@ -484,8 +485,8 @@ static void test_generate(void **state)
     sg_model_free(m);
 }
 
-// With tokens in the SentencePiece style the first word drawn keeps its space, and what the end of the
-// prompt held back (the byte of its line end, which might begin a character) is not said again.
+// With tokens in the SentencePiece style the first word drawn keeps its space, and what the end of
+// the prompt held back (the byte of its line end, which might begin a character) is not said again.
 static void test_generate_keeps_spaces(void **state)
 {
     (void)state;
@@ -728,7 +729,8 @@ static void test_score_refuses(void **state)
     sg_model_free(m);
 }
 
-// Replacing letters by bytes that have no token took bits away and left the bytes; now it never pays.
+// Replacing letters by bytes that have no token took bits away and left the bytes; now it never
+// pays.
 static void test_lost_bytes_are_charged(void **state)
 {
     (void)state;
@@ -843,7 +845,8 @@ static void test_generate_refuses(void **state)
     c = tiny_config("sgatlin", vocab, 8);
     c.bos_token_id = -1;
     assert_int_equal(sg_model_new(context, &c, 3, &no_bos, NULL), SG_OK);
-    // A tokenizer that learned an end of text begins with it; one without has nothing to begin with.
+    // A tokenizer that learned an end of text begins with it; one without has nothing to begin
+    // with.
     sg_tokenizer *bare;
     sg_tokenizer_train_options train = sg_tokenizer_train_options_default();
     train.vocab_size = 257;

@@ -196,8 +196,8 @@ static void test_split(void **state)
     memory_fs_free(fs);
 }
 
-// Where no document is drawn into validation, rows at the end of the last one are taken, so that a book
-// can be packed as it is.
+// Where no document is drawn into validation, rows at the end of the last one are taken, so that a
+// book can be packed as it is.
 static void test_few_documents(void **state)
 {
     (void)state;
@@ -628,8 +628,8 @@ static sg_status pack_version(int version, sg_error *err)
     return bytes_pack(version ? more : abc, &encoder, NULL, &options, "/data", NULL, err);
 }
 
-// On the file system in use: the version that is there, whole, or -1. A reader finds it without changing
-// anything.
+// On the file system in use: the version that is there, whole, or -1. A reader finds it without
+// changing anything.
 static int found_version(void)
 {
     sg_error err = {0};

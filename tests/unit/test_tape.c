@@ -1,5 +1,5 @@
-// The tape as shipped: that its plan never lets two values that are needed at once share memory, that
-// nothing is read before it is written, what recomputation saves, and that a failed allocation
+// The tape as shipped: that its plan never lets two values that are needed at once share memory,
+// that nothing is read before it is written, what recomputation saves, and that a failed allocation
 // anywhere leaks nothing. On random graphs and on whole models.
 #include <math.h>
 #include <setjmp.h>

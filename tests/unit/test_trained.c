@@ -1,5 +1,5 @@
-// Training parts of a model: what is trained has the gradients it has when all is, to the bit, and what
-// is not keeps its bits and takes no memory.
+// Training parts of a model: what is trained has the gradients it has when all is, to the bit, and
+// what is not keeps its bits and takes no memory.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

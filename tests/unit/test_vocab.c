@@ -1,5 +1,6 @@
-// Tokenizers from plain arrays: merging by score against the rule itself, the same tokenizer written as
-// tokenizer.json and read again, byte-level ones against those of tokenizer.json, llama2.c's file.
+// Tokenizers from plain arrays: merging by score against the rule itself, the same tokenizer
+// written as tokenizer.json and read again, byte-level ones against those of tokenizer.json,
+// llama2.c's file.
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
@@ -84,8 +85,8 @@ static sg_tokenizer *make(const sg_vocab *vocab)
     return tokenizer;
 }
 
-// The rule: of all adjacent symbols whose texts together are a token, join the two whose token scores
-// highest, of equal ones the leftmost. `text` comes with its spaces marked and its prefix.
+// The rule: of all adjacent symbols whose texts together are a token, join the two whose token
+// scores highest, of equal ones the leftmost. `text` comes with its spaces marked and its prefix.
 static size_t naive(const pieces *p, const char *text, int32_t *ids)
 {
     size_t begin[most_symbols + 1], n = 0;
@@ -174,8 +175,8 @@ static void random_text(uint64_t seed, uint64_t index, char *text, char *marked)
     }
 }
 
-// Random vocabularies, whose scores rise and fall without any order that training would give: some with
-// equal scores, which cannot be written, and some without, which must come back the same.
+// Random vocabularies, whose scores rise and fall without any order that training would give: some
+// with equal scores, which cannot be written, and some without, which must come back the same.
 static void test_score_rule(void **state)
 {
     (void)state;
@@ -562,7 +563,8 @@ static sg_gguf_string gguf_string(sg_hf_string s)
     return (sg_gguf_string){s.text, s.bytes};
 }
 
-// A vocabulary as a GGUF file, then as a tokenizer. With `plain` only what has no default is written.
+// A vocabulary as a GGUF file, then as a tokenizer. With `plain` only what has no default is
+// written.
 static sg_status through_gguf(const sg_vocab *v, bool plain, size_t scores, sg_tokenizer **t,
                               sg_error *err)
 {

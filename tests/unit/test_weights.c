@@ -1,6 +1,6 @@
 // Narrow weights: what rounding does to rows, products with them, and models that decode with them.
-// A narrow model must say what the f32 model of the very weights it stores says, but for rounding of
-// sums; how far it is from the model it was made of is bounded by what its types can hold.
+// A narrow model must say what the f32 model of the very weights it stores says, but for rounding
+// of sums; how far it is from the model it was made of is bounded by what its types can hold.
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -288,7 +288,8 @@ static void test_decoding(void **state)
             if (!(rounding < 1e-5))
                 fail_msg("%s in %s: logits are %.2g off those of the same weights in f32", what,
                          type, rounding);
-            // Where one of a few neurons is selected in place of another, by raw scores say, it shows.
+            // Where one of a few neurons is selected in place of another, by raw scores say, it
+            // shows.
             bool steady = strchr(what, ' ') == NULL && strcmp(what, "avgk") != 0 &&
                           strcmp(what, "lorkm") != 0 && strncmp(what, "pkm", 3) != 0;
             double limit = !steady ? 0.5 : t == 0 ? 0.02 : 0.06;

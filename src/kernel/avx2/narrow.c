@@ -1,7 +1,7 @@
-// Weights in bf16, f16 or int8: widened in registers, sixteen at a time, then used as the wide kernels use
-// theirs. What a weight is made of is a constant where these are used, so each pair of kernels is
-// one loop written once. From memory these wait for the first lines of each row above all: the rows
-// that come next, in the same call or the next, are prefetched.
+// Weights in bf16, f16 or int8: widened in registers, sixteen at a time, then used as the wide
+// kernels use theirs. What a weight is made of is a constant where these are used, so each pair of
+// kernels is one loop written once. From memory these wait for the first lines of each row above
+// all: the rows that come next, in the same call or the next, are prefetched.
 #include <string.h>
 
 #include "kernel/avx2/kernels.h"

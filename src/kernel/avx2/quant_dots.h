@@ -1,5 +1,5 @@
-// The walk over rows in blocks that the AVX2 and AVX-512 kernels share: included where quant_tile, the
-// products of a few rows, is defined.
+// The walk over rows in blocks that the AVX2 and AVX-512 kernels share: included where quant_tile,
+// the products of a few rows, is defined.
 #ifndef SG_KERNEL_AVX2_QUANT_DOTS_H
 #define SG_KERNEL_AVX2_QUANT_DOTS_H
 
@@ -35,8 +35,8 @@
         CALL(SG_WEIGHTS_MXFP4);                                                                    \
     }
 
-// Where row j of those asked for lies, and its exponents; types without them get a place that is not
-// read.
+// Where row j of those asked for lies, and its exponents; types without them get a place that is
+// not read.
 QUANT_INLINE void quant_row(const unsigned char **row, const unsigned char **exponent,
                             const void *table, const void *scales, const int32_t *rows, int64_t j,
                             sg_weights type, int64_t d)

@@ -1,6 +1,6 @@
 // What the AVX2 and AVX-512 kernels over blocks share before they differ: the scales of a block in
-// floats, and the bytes of the larger blocks. Types are constants where these are used, so that each
-// becomes a loop of its own. quant_dots.h has what they share behind that.
+// floats, and the bytes of the larger blocks. Types are constants where these are used, so that
+// each becomes a loop of its own. quant_dots.h has what they share behind that.
 #ifndef SG_KERNEL_AVX2_QUANT_SCALES_H
 #define SG_KERNEL_AVX2_QUANT_SCALES_H
 
@@ -73,8 +73,8 @@ QUANT_INLINE __m256 quant_bytes_to_floats(uint64_t eight)
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)eight)));
 }
 
-// sg_quant_factors four bytes at a time, times their scales; b = -(e t), so that adding it rounds as
-// subtracting e t does.
+// sg_quant_factors four bytes at a time, times their scales; b = -(e t), so that adding it rounds
+// as subtracting e t does.
 QUANT_INLINE void quant_factors(quant_scales *s, const unsigned char *block)
 {
     uint32_t low, high, rest;
@@ -107,9 +107,10 @@ QUANT_INLINE void quant_prepare(quant_scales *s, sg_weights type, const unsigned
     } else if (quant_is_super(type)) {
         quant_factors(s, block);
     } else {
-        // Four halves, of which one or two are scales; the rest of the block that is read as such does
-        // not matter. They go through memory: loads spread them over a register for nothing, while
-        // the one port that moves lanes has the weights to do. The compiler must not know better.
+        // Four halves, of which one or two are scales; the rest of the block that is read as such
+        // does not matter. They go through memory: loads spread them over a register for nothing,
+        // while the one port that moves lanes has the weights to do. The compiler must not know
+        // better.
         const __m128i halves = _mm_loadl_epi64((const __m128i *)block);
         _mm_storeu_ps(s->a, _mm_cvtph_ps(halves));
         __asm__("" : "+m"(*s));
@@ -121,8 +122,8 @@ QUANT_INLINE float quant_offset(sg_weights type, const quant_scales *s, int g)
     return !quant_has_offset(type) ? 0 : quant_is_super(type) ? s->b[g] : s->a[1];
 }
 
-// The 32 bytes of nibbles in which Q4_K, Q5_K and Q6_K have weights 32 g to 32 g + 31, shifted so that
-// these are the low ones.
+// The 32 bytes of nibbles in which Q4_K, Q5_K and Q6_K have weights 32 g to 32 g + 31, shifted so
+// that these are the low ones.
 QUANT_INLINE __m256i quant_super_nibbles(sg_weights type, const unsigned char *block, int g)
 {
     const bool six = type == SG_WEIGHTS_Q6_K;

@@ -7,11 +7,12 @@
 // as the k largest maxima belong to k elements, nothing below the k-th of them is among the k best.
 // What is left, about 1.4 k elements of random numbers, is ranked.
 //
-// Otherwise the k-th largest is found by halving the range of floats, counting at each step how many
-// elements reach the middle: two instructions for eight of them. What reaches it is taken in order
-// of index, of those equal to it only as many as there is room for, and sorted: up to 64 by ranking,
-// more by a radix sort, which keeps the order of equal ones. NaN reaches nothing; where fewer than k
-// elements are above -inf, the plain version decides which of the -inf ones stand there.
+// Otherwise the k-th largest is found by halving the range of floats, counting at each step how
+// many elements reach the middle: two instructions for eight of them. What reaches it is taken in
+// order of index, of those equal to it only as many as there is room for, and sorted: up to 64 by
+// ranking, more by a radix sort, which keeps the order of equal ones. NaN reaches nothing; where
+// fewer than k elements are above -inf, the plain version decides which of the -inf ones stand
+// there.
 #include <float.h>
 #include <string.h>
 
@@ -319,7 +320,8 @@ static void sort_selected(int32_t *ids, float *scores, int64_t k)
     memcpy(ids, sorted_ids, (size_t)k * sizeof *ids);
 }
 
-// ---- any k up to the largest ---------------------------------------------------------------------
+// ---- any k up to the largest
+// ---------------------------------------------------------------------
 
 static bool halve_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
 {

@@ -17,8 +17,8 @@
 #define SIMD_UNROLL _Pragma("GCC unroll 8")
 #endif
 
-// For functions whose parameters must be constants once they are inlined: at -O2 gcc may keep one copy
-// of a large function instead, which decides anew for each vector.
+// For functions whose parameters must be constants once they are inlined: at -O2 gcc may keep one
+// copy of a large function instead, which decides anew for each vector.
 #define SIMD_INLINE static inline __attribute__((always_inline))
 
 // The first `count` of eight lanes, 0 <= count <= 8.

@@ -1,5 +1,5 @@
-// The AVX-512 table, for kernel/kernel.c alone: it must not be called before the processor was asked,
-// so it is handed over as data and nothing compiled with -mavx512f runs by itself.
+// The AVX-512 table, for kernel/kernel.c alone: it must not be called before the processor was
+// asked, so it is handed over as data and nothing compiled with -mavx512f runs by itself.
 #ifndef SG_KERNEL_AVX512_AVX512_H
 #define SG_KERNEL_AVX512_AVX512_H
 

@@ -2,7 +2,8 @@
 #include "kernel/avx512/kernels.h"
 #include "kernel/avx512/rows.h"
 
-// To the nearest, of two as near the even one; a NaN is made quiet, that it may not become infinity.
+// To the nearest, of two as near the even one; a NaN is made quiet, that it may not become
+// infinity.
 void sg_avx512_to_bf16(sg_bf16 *y, const float *x, int64_t n)
 {
     const __m512i low = _mm512_set1_epi32(0x7fff), one = _mm512_set1_epi32(1);

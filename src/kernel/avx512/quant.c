@@ -1,6 +1,6 @@
-// Weights in blocks, as kernel/avx2/quant.c has them, 32 in two registers. Four-bit weights are looked
-// up: a permutation of the sixteen numbers that a block can hold takes the place of converting,
-// scaling and shifting each of them.
+// Weights in blocks, as kernel/avx2/quant.c has them, 32 in two registers. Four-bit weights are
+// looked up: a permutation of the sixteen numbers that a block can hold takes the place of
+// converting, scaling and shifting each of them.
 #include "kernel/avx2/quant_scales.h"
 #include "kernel/avx512/kernels.h"
 #include "kernel/avx512/simd.h"
@@ -141,8 +141,8 @@ QUANT_INLINE void quant_from(float *y, sg_weights type, const unsigned char *blo
 
 // ---- products ---------------------------------------------------------------------------------
 
-// y[t][r] = x_t . row r, of `rows` rows and `tokens` vectors, constants where it is used. Each product
-// is summed alike whatever they are. The rows `next` will be read soon.
+// y[t][r] = x_t . row r, of `rows` rows and `tokens` vectors, constants where it is used. Each
+// product is summed alike whatever they are. The rows `next` will be read soon.
 QUANT_INLINE void quant_tile(float *y, int64_t ldy, const float *x, int64_t ldx,
                              const unsigned char *const row[4],
                              const unsigned char *const exponent[4],

@@ -1,7 +1,7 @@
 // Products with rows of weights and sums of such rows, each loop written once for every type of
-// weight: f32, bf16, f16, and int8 as whole numbers, without its scale. Up to eight rows go together, so that
-// many waits for memory are under way at a time, and each piece of the vector is loaded once for
-// all of them. What a row gives does not depend on how many go together.
+// weight: f32, bf16, f16, and int8 as whole numbers, without its scale. Up to eight rows go
+// together, so that many waits for memory are under way at a time, and each piece of the vector is
+// loaded once for all of them. What a row gives does not depend on how many go together.
 #ifndef SG_KERNEL_AVX512_ROWS_H
 #define SG_KERNEL_AVX512_ROWS_H
 
@@ -19,9 +19,9 @@ SIMD_INLINE const void *rows_at(const void *w, int64_t elements, rows_kind kind)
     return (const char *)w + elements * (kind == ROWS_F32 ? 4 : kind == ROWS_INT8 ? 1 : 2);
 }
 
-// 32 numbers in two vectors: the first and the last sixteen, but of a bf16 row, and of what it meets,
-// those at even and those at odd places, since 32 bits hold one of each: shifted up the one, the
-// other with the lower half cut off.
+// 32 numbers in two vectors: the first and the last sixteen, but of a bf16 row, and of what it
+// meets, those at even and those at odd places, since 32 bits hold one of each: shifted up the one,
+// the other with the lower half cut off.
 typedef struct rows_piece {
     __m512 a, b;
 } rows_piece;
@@ -117,8 +117,8 @@ SIMD_INLINE void rows_prefetch(const void *row, int64_t i, rows_kind kind)
     if (kind == ROWS_F32) _mm_prefetch(at + 64, _MM_HINT_T0);
 }
 
-// a[r] = x . row[r], r < count; next[r] is prefetched meanwhile where `ahead`. Count, ahead and kind
-// are constants where it is used.
+// a[r] = x . row[r], r < count; next[r] is prefetched meanwhile where `ahead`. Count, ahead and
+// kind are constants where it is used.
 SIMD_INLINE void rows_dots(float *a, const float *x, const void *const row[8],
                            const void *const next[8], int count, bool ahead, rows_kind kind,
                            int64_t d)
@@ -155,8 +155,8 @@ SIMD_INLINE void rows_dots(float *a, const float *x, const void *const row[8],
     rows_sums(a, s, count);
 }
 
-// y (m, n) = x (m, d) w^T, w (n, d) of row length ldw. Four rows of w at a time, which the second and
-// later rows of x find in the first cache.
+// y (m, n) = x (m, d) w^T, w (n, d) of row length ldw. Four rows of w at a time, which the second
+// and later rows of x find in the first cache.
 SIMD_INLINE void rows_thin_product(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                                    const void *w, int64_t ldw, int64_t n, rows_kind kind, int64_t d)
 {
@@ -227,7 +227,8 @@ SIMD_INLINE void rows_gather_dots(float *a, const float *x, const void *table, c
 // ---- sums --------------------------------------------------------------------------------------
 
 // y += sum of z[r] table[rows[r]] over `count` rows at once, a constant where it is used: y is read
-// and written once for all of them. Each element of y takes the rows in order whatever the grouping.
+// and written once for all of them. Each element of y takes the rows in order whatever the
+// grouping.
 SIMD_INLINE void rows_sum(float *y, const float *z, const void *table, const float *scales,
                           const int32_t *rows, const void *const following[8], int count,
                           bool ahead, rows_kind kind, int64_t d)

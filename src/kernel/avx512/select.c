@@ -1,11 +1,11 @@
 // Top-k selection with exactly the results of kernel/ref/select.c, ties included, for k <= 16; what
 // is larger goes to kernel/avx2/select.c.
 //
-// Up to 32 numbers are sorted in two registers by a bitonic network (Batcher 1968), whose stages are
-// a shuffle, a minimum and a masked maximum. What is sorted are whole numbers in the order of the
-// floats, with the last five bits giving way to the place: lower places come first among equals. Two
-// numbers that differ in those five bits alone may come out in the wrong order; this is seen
-// afterwards, in the floats themselves, and such rare rows go to the AVX2 kernels.
+// Up to 32 numbers are sorted in two registers by a bitonic network (Batcher 1968), whose stages
+// are a shuffle, a minimum and a masked maximum. What is sorted are whole numbers in the order of
+// the floats, with the last five bits giving way to the place: lower places come first among
+// equals. Two numbers that differ in those five bits alone may come out in the wrong order; this is
+// seen afterwards, in the floats themselves, and such rare rows go to the AVX2 kernels.
 //
 // More numbers are filtered first: the maxima of 16 or 32 groups of elements are sorted, and as the
 // k largest maxima belong to k elements, nothing below the k-th of them is among the k best.
@@ -60,8 +60,8 @@ static inline __m512i sort_distance8(__m512i a, __mmask16 large)
     return sort_stage(a, _mm512_shuffle_i32x4(a, a, 0x4e), large);
 }
 
-// Sorts what rises and then falls, or falls and then rises. `turn` is 0 for falling order, 0xffff for
-// rising.
+// Sorts what rises and then falls, or falls and then rises. `turn` is 0 for falling order, 0xffff
+// for rising.
 static inline __m512i sort_bitonic(__m512i a, unsigned turn)
 {
     a = sort_distance8(a, (__mmask16)(0x00ff ^ turn));
@@ -97,8 +97,8 @@ SIMD_INLINE __m512i select_pack(__m512 x, __m512i place)
     return _mm512_ternarylogic_epi32(select_keys(x), bits, _mm512_sub_epi32(bits, place), 0xba);
 }
 
-// The 16 best of two sorted vectors, one falling and one rising. False where one that is left behind
-// differs from the last one taken, the k-th, in its last five bits alone.
+// The 16 best of two sorted vectors, one falling and one rising. False where one that is left
+// behind differs from the last one taken, the k-th, in its last five bits alone.
 SIMD_INLINE bool select_merge(__m512i *keys, __m512i falling, __m512i rising, int64_t k)
 {
     *keys = sort_bitonic(_mm512_max_epi32(falling, rising), 0);
@@ -177,8 +177,8 @@ static inline float filter_bound(const float *x, int64_t n, int64_t k)
     return _mm512_cvtss_f32(select_floats(keys));
 }
 
-// The places, in `places` with room for 16 more, of what reaches the bound; more than 32 where there
-// is more.
+// The places, in `places` with room for 16 more, of what reaches the bound; more than 32 where
+// there is more.
 static inline int filter_places(int32_t *places, const float *x, int64_t n, float bound)
 {
     const __m512 least = _mm512_set1_ps(bound);
@@ -241,17 +241,17 @@ void sg_avx512_topk(int32_t *ids, float *scores, const float *x, int64_t n, int6
 // ---- products ----------------------------------------------------------------------------------
 
 // Only pairs of ranks with (r + 1)(s + 1) <= k can be among the k best sums (see
-// kernel/avx2/select.c), 20 for k = 8. They are numbered row after row, so that of equal sums the one
-// asked for has the lowest number. Those of a larger k do no harm: they come after k others. Numbers
-// from 20 on stand for the two lowest of the sorted scores.
+// kernel/avx2/select.c), 20 for k = 8. They are numbered row after row, so that of equal sums the
+// one asked for has the lowest number. Those of a larger k do no harm: they come after k others.
+// Numbers from 20 on stand for the two lowest of the sorted scores.
 enum { product_max = 8 };
 static const int32_t product_r[32] = {0, 0, 0, 0, 0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  3,  3,
                                       4, 5, 6, 7, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15};
 static const int32_t product_s[32] = {0, 1, 2, 3, 4,  5,  6,  7,  0,  1,  2,  3,  0,  1,  0,  1,
                                       0, 0, 0, 0, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15};
 
-// Sums fall along a row and along a column, so where the pairs stand spares most of the sorting. Row 0
-// falls, the lowest and row 1 rise:
+// Sums fall along a row and along a column, so where the pairs stand spares most of the sorting.
+// Row 0 falls, the lowest and row 1 rise:
 static const int32_t product_a[16] = {0, 1, 2, 3, 4, 5, 6, 7, 23, 22, 21, 20, 11, 10, 9, 8};
 // the lowest rise, the first of rows 4 to 7 fall, row 2 falls, row 3 rises.
 static const int32_t product_b[16] = {31, 30, 29, 28, 27, 26, 25, 24,

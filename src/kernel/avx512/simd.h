@@ -1,6 +1,6 @@
-// Small helpers over vectors of sixteen floats, as kernel/avx2/simd.h has them over eight. The end of
-// an array is read and written under a mask, so that nothing beyond it is touched and no loop over
-// single elements is needed.
+// Small helpers over vectors of sixteen floats, as kernel/avx2/simd.h has them over eight. The end
+// of an array is read and written under a mask, so that nothing beyond it is touched and no loop
+// over single elements is needed.
 #ifndef SG_KERNEL_AVX512_SIMD_H
 #define SG_KERNEL_AVX512_SIMD_H
 
@@ -15,8 +15,8 @@
 #define SIMD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-// For functions whose parameters must be constants once they are inlined: at -O2 gcc keeps one copy of
-// a large function instead, with its arrays of registers in memory.
+// For functions whose parameters must be constants once they are inlined: at -O2 gcc keeps one copy
+// of a large function instead, with its arrays of registers in memory.
 #define SIMD_INLINE static inline __attribute__((always_inline))
 
 // 0, 1, … 15

@@ -1,5 +1,5 @@
-// The table of the AVX-512 kernels. AdamW stays as it is: in caches it waits for divisions and roots,
-// which take as long for sixteen as for twice eight, and elsewhere for memory.
+// The table of the AVX-512 kernels. AdamW stays as it is: in caches it waits for divisions and
+// roots, which take as long for sixteen as for twice eight, and elsewhere for memory.
 #include "kernel/avx2/kernels.h"
 #include "kernel/avx512/avx512.h"
 #include "kernel/avx512/kernels.h"

@@ -12,8 +12,8 @@ static const double gelu_cubic = 0.044715;
 static const double gelu_limit = 20;
 static const double normal_density = 0.39894228040143268; // 1 / sqrt(2 pi)
 
-// The normal distribution function. erfc keeps its relative accuracy for negative x, but only if its
-// argument is not rounded to float.
+// The normal distribution function. erfc keeps its relative accuracy for negative x, but only if
+// its argument is not rounded to float.
 static sg_real act_normal(sg_real x)
 {
     return (sg_real)(erfc(-(double)x * M_SQRT1_2) / 2);

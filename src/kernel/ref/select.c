@@ -68,8 +68,8 @@ void sg_ref_topk(int32_t *ids, sg_real *scores, const sg_real *x, int64_t n, int
     select_sort(ids, scores, k);
 }
 
-// The pair of ranks r, s has at least (r + 1)(s + 1) - 1 others before it: those of no larger ranks,
-// whose sums are no smaller. Pairs are known by their place r k + s until they are sorted.
+// The pair of ranks r, s has at least (r + 1)(s + 1) - 1 others before it: those of no larger
+// ranks, whose sums are no smaller. Pairs are known by their place r k + s until they are sorted.
 void sg_ref_product_topk(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
                          int64_t n, int64_t k)
 {
