@@ -234,3 +234,23 @@ void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *contex
     pool_finish(pool);
     pthread_mutex_unlock(&pool->turn);
 }
+
+typedef struct ranges_loop {
+    sg_range_fn fn;
+    void *context;
+    int64_t count, chunk;
+} ranges_loop;
+
+static void ranges_chunk(void *context, int64_t chunk, int worker)
+{
+    const ranges_loop *l = context;
+    const int64_t first = chunk * l->chunk, left = l->count - first;
+    const int64_t end = first + (left < l->chunk ? left : l->chunk);
+    l->fn(l->context, (sg_range){first, end, chunk, worker});
+}
+
+void sg_parallel_ranges(sg_pool *pool, int64_t count, int64_t chunk, sg_range_fn fn, void *context)
+{
+    ranges_loop l = {fn, context, count, chunk};
+    sg_parallel_for(pool, sg_chunks(count, chunk), ranges_chunk, &l);
+}

@@ -24,4 +24,21 @@ typedef void (*sg_chunk_fn)(void *context, int64_t chunk, int worker);
 // chunk.
 void sg_parallel_for(sg_pool *pool, int64_t chunks, sg_chunk_fn fn, void *context);
 
+// How many chunks `count` items make: all of `chunk` >= 1 items, the last of what is left.
+static inline int64_t sg_chunks(int64_t count, int64_t chunk)
+{
+    return (count + chunk - 1) / chunk;
+}
+
+// The items of one chunk: first, …, end-1, at least one.
+typedef struct sg_range {
+    int64_t first, end;
+    int64_t chunk; // which chunk this is: where its part of a sum goes
+    int worker;    // as of sg_chunk_fn
+} sg_range;
+typedef void (*sg_range_fn)(void *context, sg_range range);
+
+// The same for `count` items in chunks of `chunk` >= 1: runs fn for each chunk's range.
+void sg_parallel_ranges(sg_pool *pool, int64_t count, int64_t chunk, sg_range_fn fn, void *context);
+
 #endif

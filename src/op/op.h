@@ -211,10 +211,6 @@ static inline int64_t sg_chunk_rows(int64_t columns)
     int64_t rows = 32768 / (columns > 0 ? columns : 1);
     return rows < 1 ? 1 : rows;
 }
-static inline int64_t sg_chunks(int64_t rows, int64_t chunk)
-{
-    return (rows + chunk - 1) / chunk;
-}
 static inline int64_t sg_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;

@@ -77,6 +77,58 @@ static void test_without_pool(void **state)
     sg_pool_free(NULL);
 }
 
+typedef struct range_job {
+    int runs[chunks_max]; // an item's, written without a lock
+    int64_t count, chunk;
+    atomic_int ranges, wrong;
+} range_job;
+
+static void run_range(void *context, sg_range range)
+{
+    range_job *j = context;
+    const int64_t left = j->count - range.first;
+    if (range.first != range.chunk * j->chunk || range.worker < 0 || range.worker >= threads_max ||
+        range.end - range.first != (left < j->chunk ? left : j->chunk) || left < 1) {
+        atomic_fetch_add(&j->wrong, 1);
+        return;
+    }
+    atomic_fetch_add(&j->ranges, 1);
+    for (int64_t i = range.first; i < range.end; i++)
+        j->runs[i]++;
+}
+
+static void check_ranges(sg_pool *pool, int64_t count, int64_t chunk)
+{
+    static range_job j;
+    memset(&j, 0, sizeof j);
+    j.count = count;
+    j.chunk = chunk;
+    sg_parallel_ranges(pool, count, chunk, run_range, &j);
+    assert_int_equal(atomic_load(&j.wrong), 0);
+    assert_int_equal(atomic_load(&j.ranges), sg_chunks(count, chunk));
+    for (int64_t i = 0; i < chunks_max; i++)
+        assert_int_equal(j.runs[i], i < count ? 1 : 0);
+}
+
+// Every item once, cut by the chunk alone, for any number of threads.
+static void test_each_item_once(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {0, 1, 2, 31, 32, 33, 64, chunks_max - 1, chunks_max};
+    static const int64_t sizes[] = {1, 2, 32, 33, chunks_max, 4 * chunks_max};
+    assert_int_equal(sg_chunks(0, 32), 0);
+    assert_int_equal(sg_chunks(32, 32), 1);
+    assert_int_equal(sg_chunks(33, 32), 2);
+    for (int threads = 0; threads <= 4; threads++) {
+        sg_pool *pool = NULL; // none: the calling thread alone
+        if (threads > 0) assert_int_equal(sg_pool_new(threads, &pool, NULL), SG_OK);
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+                check_ranges(pool, counts[c], sizes[s]);
+        sg_pool_free(pool);
+    }
+}
+
 static void count_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
@@ -235,7 +287,7 @@ int main(void)
         cmocka_unit_test(test_each_chunk_once),  cmocka_unit_test(test_without_pool),
         cmocka_unit_test(test_many_short_loops), cmocka_unit_test(test_several_callers),
         cmocka_unit_test(test_idle_pools),       cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_worker_away),
+        cmocka_unit_test(test_worker_away),      cmocka_unit_test(test_each_item_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
