@@ -14,7 +14,7 @@ typedef struct aux_loop {
     const sg_run *run;
     const sg_node *node;
     bool share;
-    int64_t rows, width, chunk;
+    int64_t rows, width;
     sg_real *grad;
     bool add;
     sg_real weight; // of a row in the gradient
@@ -41,13 +41,13 @@ static aux_loop aux_make(const sg_run *run, const sg_node *node)
                       .node = node,
                       .share = a->share,
                       .rows = sg_rows(node->in[0]),
-                      .width = sg_columns(node->in[0]),
-                      .chunk = sg_chunk_rows(sg_columns(node->in[0]))};
+                      .width = sg_columns(node->in[0])};
 }
 
-static void aux_each(const aux_loop *l, sg_chunk_fn fn)
+static void aux_each(const aux_loop *l, sg_range_fn fn)
 {
-    sg_parallel_for(l->run->compute.pool, sg_chunks(l->rows, l->chunk), fn, (void *)(uintptr_t)l);
+    sg_parallel_ranges(l->run->compute.pool, l->rows, sg_chunk_rows(l->width), fn,
+                       (void *)(uintptr_t)l);
 }
 
 static bool aux_check(sg_tape *tape, const char *name, const sg_tensor *x, const sg_tensor *counted)
@@ -93,12 +93,11 @@ static void balance_frequencies(const sg_node *node)
         f[i] /= (sg_real)(counted * a->k);
 }
 
-static void balance_forward_chunk(void *context, int64_t chunk, int worker)
+static void balance_forward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const aux_loop *l = context;
     const sg_real *f = sg_values(l->node->saved[0]);
-    for (int64_t r = chunk * l->chunk; r < sg_min(l->rows, (chunk + 1) * l->chunk); r++) {
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *p = sg_values(l->node->in[0]) + r * l->width;
         sg_real *row = sg_values(l->node->saved[1]) + 2 * r, sum = 0;
         for (int64_t i = 0; i < l->width && l->share; i++)
@@ -121,12 +120,11 @@ static void balance_forward(const sg_run *run, const sg_node *node)
         (sg_real)(counted > 0 ? (double)l.width * sum / (double)counted : 0);
 }
 
-static void balance_backward_chunk(void *context, int64_t chunk, int worker)
+static void balance_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const aux_loop *l = context;
     const sg_real *f = sg_values(l->node->saved[0]);
-    for (int64_t r = chunk * l->chunk; r < sg_min(l->rows, (chunk + 1) * l->chunk); r++) {
+    for (int64_t r = rows.first; r < rows.end; r++) {
         sg_real *dp = l->grad + r * l->width;
         const sg_real *row = sg_values(l->node->saved[1]) + 2 * r;
         sg_real weight = aux_counts(l->node, r) ? l->weight / row[1] : 0;
@@ -178,11 +176,11 @@ bool sg_is_balance_loss(const sg_node *node)
 // loss = mean over rows of (log sum_i exp x_i)^2 (Zoph et al. 2022, "ST-MoE", eq. 5).
 
 // saved[0]: the largest logit of every row and the sum of exponentials above it (rows, 2).
-static void z_forward_chunk(void *context, int64_t chunk, int worker)
+static void z_forward_chunk(void *context, sg_range rows)
 {
     const aux_loop *l = context;
-    sg_real *scratch = sg_worker_scratch(l->run, worker);
-    for (int64_t r = chunk * l->chunk; r < sg_min(l->rows, (chunk + 1) * l->chunk); r++) {
+    sg_real *scratch = sg_worker_scratch(l->run, rows.worker);
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->width;
         sg_real *row = sg_values(l->node->saved[0]) + 2 * r;
         row[0] = l->run->compute.kernels->max(x, l->width);
@@ -207,11 +205,11 @@ static void z_forward(const sg_run *run, const sg_node *node)
     sg_values(node->out[0])[0] = (sg_real)(counted > 0 ? sum / (double)counted : 0);
 }
 
-static void z_backward_chunk(void *context, int64_t chunk, int worker)
+static void z_backward_chunk(void *context, sg_range rows)
 {
     const aux_loop *l = context;
-    sg_real *scratch = sg_worker_scratch(l->run, worker);
-    for (int64_t r = chunk * l->chunk; r < sg_min(l->rows, (chunk + 1) * l->chunk); r++) {
+    sg_real *scratch = sg_worker_scratch(l->run, rows.worker);
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->width;
         const sg_real *row = sg_values(l->node->saved[0]) + 2 * r;
         sg_real *dx = l->grad + r * l->width;

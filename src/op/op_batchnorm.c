@@ -19,7 +19,7 @@ typedef struct bn_loop bn_loop;
 struct bn_loop {
     const sg_node *node;
     const bn_attributes *a;
-    int64_t rows, d, chunk;
+    int64_t rows, d;
     // What is summed over rows: two numbers of one element.
     void (*term)(const bn_loop *l, int64_t row, int64_t column, double term[2]);
     double *parts; // (chunks, 2, d), added up in the order of chunks
@@ -37,7 +37,6 @@ static bn_loop bn_make(const sg_run *run, const sg_node *node)
                      .a = node->attributes,
                      .rows = sg_rows(node->in[bn_x]),
                      .d = d,
-                     .chunk = sg_chunk_rows(d),
                      .sums = sums,
                      .parts = sums + 2 * d};
 }
@@ -50,14 +49,12 @@ static sg_real *bn_saved(const bn_loop *l, int which)
 
 // ---- sums over rows -----------------------------------------------------------------------------
 
-static void bn_sum_chunk(void *context, int64_t chunk, int worker)
+static void bn_sum_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const bn_loop *l = context;
-    double *parts = l->parts + chunk * 2 * l->d, term[2];
-    int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
+    double *parts = l->parts + rows.chunk * 2 * l->d, term[2];
     memset(parts, 0, (size_t)(2 * l->d) * sizeof *parts);
-    for (int64_t r = chunk * l->chunk; r < end; r++)
+    for (int64_t r = rows.first; r < rows.end; r++)
         for (int64_t j = 0; j < l->d; j++) {
             l->term(l, r, j, term);
             parts[j] += term[0];
@@ -68,9 +65,9 @@ static void bn_sum_chunk(void *context, int64_t chunk, int worker)
 static void bn_sum(const sg_run *run, bn_loop *l,
                    void (*term)(const bn_loop *, int64_t, int64_t, double[2]))
 {
-    int64_t chunks = sg_chunks(l->rows, l->chunk);
+    const int64_t chunk = sg_chunk_rows(l->d), chunks = sg_chunks(l->rows, chunk);
     l->term = term;
-    sg_parallel_for(run->compute.pool, chunks, bn_sum_chunk, l);
+    sg_parallel_ranges(run->compute.pool, l->rows, chunk, bn_sum_chunk, l);
     memset(l->sums, 0, (size_t)(2 * l->d) * sizeof *l->sums);
     for (int64_t c = 0; c < chunks; c++)
         for (int64_t j = 0; j < 2 * l->d; j++)
@@ -99,14 +96,12 @@ static void bn_term_gradient(const bn_loop *l, int64_t row, int64_t column, doub
 
 // ---- forward ----------------------------------------------------------------------------------
 
-static void bn_forward_chunk(void *context, int64_t chunk, int worker)
+static void bn_forward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const bn_loop *l = context;
     const sg_real *scale = sg_values(l->node->in[bn_scale]);
     const sg_real *shift = sg_values(l->node->in[bn_shift]);
-    int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
-    for (int64_t r = chunk * l->chunk; r < end; r++)
+    for (int64_t r = rows.first; r < rows.end; r++)
         for (int64_t j = 0; j < l->d; j++)
             sg_values(l->node->out[0])[r * l->d + j] = bn_hat(l, r, j) * scale[j] + shift[j];
 }
@@ -130,21 +125,19 @@ static void bn_forward(const sg_run *run, const sg_node *node)
     }
     l.mean = mean;
     l.rstd = rstd;
-    sg_parallel_for(run->compute.pool, sg_chunks(l.rows, l.chunk), bn_forward_chunk, &l);
+    sg_parallel_ranges(run->compute.pool, l.rows, sg_chunk_rows(l.d), bn_forward_chunk, &l);
 }
 
 // ---- backward ---------------------------------------------------------------------------------
 
 // dx = w rstd (dy - mean(dy) - h mean(dy h)), h = (x - mean) rstd, means over rows; averages that
 // do not depend on x leave w rstd dy.
-static void bn_backward_chunk(void *context, int64_t chunk, int worker)
+static void bn_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const bn_loop *l = context;
     const sg_real *scale = sg_values(l->node->in[bn_scale]);
-    int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
     double share = l->a->training ? 1 / (double)l->rows : 0;
-    for (int64_t r = chunk * l->chunk; r < end; r++) {
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *dy = l->node->out[0]->grad + r * l->d;
         sg_real *dx = l->dx + r * l->d;
         for (int64_t j = 0; j < l->d; j++) {
@@ -174,7 +167,7 @@ static void bn_backward(const sg_run *run, const sg_node *node)
     bn_sum(run, &l, bn_term_gradient);
     l.dx = sg_grad_in(run, node, bn_x, &l.add);
     if (l.dx != NULL)
-        sg_parallel_for(run->compute.pool, sg_chunks(l.rows, l.chunk), bn_backward_chunk, &l);
+        sg_parallel_ranges(run->compute.pool, l.rows, sg_chunk_rows(l.d), bn_backward_chunk, &l);
     bn_put(run, node, bn_scale, l.sums + l.d, NULL, l.d);
     bn_put(run, node, bn_shift, l.sums, NULL, l.d);
     if (!l.a->training) return;

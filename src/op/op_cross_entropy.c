@@ -22,7 +22,7 @@ typedef struct entropy_loop {
     double *losses; // (rows); -1 for a target without weight
     bool *correct;
     void *deep; // for the product that is long in V
-    int64_t rows, vocab, chunk;
+    int64_t rows, vocab;
     sg_real weight; // of one row's loss in the total
     bool gradient;
 } entropy_loop;
@@ -53,12 +53,10 @@ static void entropy_row(const entropy_loop *c, int64_t r)
     }
 }
 
-static void entropy_chunk(void *context, int64_t chunk, int worker)
+static void entropy_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const entropy_loop *c = context;
-    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
-    for (int64_t r = chunk * c->chunk; r < end; r++)
+    for (int64_t r = rows.first; r < rows.end; r++)
         entropy_row(c, r);
 }
 
@@ -170,7 +168,6 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                       .logits = (sg_real *)run->scratch,
                       .deep = run->scratch + logit_bytes,
                       .vocab = vocab,
-                      .chunk = sg_chunk_rows(vocab),
                       .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
                       .gradient = grads.dx != NULL || grads.dw != NULL || grads.du != NULL ||
                                   grads.db != NULL};
@@ -192,7 +189,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                                           .ldc = vocab},
                            node->in[1], 0);
         if (a->adapted) entropy_block_adapter(run, node, &c, first);
-        sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), entropy_chunk, &c);
+        sg_parallel_ranges(run->compute.pool, c.rows, sg_chunk_rows(vocab), entropy_chunk, &c);
         for (int64_t r = 0; r < c.rows; r++) {
             if (c.targets[r] < 0) continue;
             a->stats->loss_sum += c.losses[r];

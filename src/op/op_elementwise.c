@@ -8,36 +8,25 @@
 typedef struct rows_loop {
     const sg_run *run;
     const sg_node *node;
-    int64_t rows, columns, chunk;
+    int64_t columns;
     sg_real *grad;
     bool add;
 } rows_loop;
 
 static void rows_run(const sg_run *run, const sg_node *node, int64_t columns, sg_real *grad,
-                     bool add, sg_chunk_fn fn)
+                     bool add, sg_range_fn fn)
 {
-    rows_loop c = {run,  node, node->out[0]->count / columns, columns, sg_chunk_rows(columns),
-                   grad, add};
-    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), fn, &c);
-}
-
-// The span of elements of a chunk: first element, and how many.
-static int64_t rows_first(const rows_loop *c, int64_t chunk)
-{
-    return chunk * c->chunk * c->columns;
-}
-static int64_t rows_here(const rows_loop *c, int64_t chunk)
-{
-    return sg_min(c->chunk, c->rows - chunk * c->chunk);
+    rows_loop c = {run, node, columns, grad, add};
+    sg_parallel_ranges(run->compute.pool, node->out[0]->count / columns, sg_chunk_rows(columns), fn,
+                       &c);
 }
 
 // ---- sg_add -----------------------------------------------------------------------------------
 
-static void add_chunk(void *context, int64_t chunk, int worker)
+static void add_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
     c->run->compute.kernels->add(sg_values(c->node->out[0]) + at, sg_values(c->node->in[0]) + at,
                                  sg_values(c->node->in[1]) + at, n);
 }
@@ -47,11 +36,10 @@ static void add_forward(const sg_run *run, const sg_node *node)
     rows_run(run, node, sg_columns(node->out[0]), NULL, false, add_chunk);
 }
 
-static void add_backward_chunk(void *context, int64_t chunk, int worker)
+static void add_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
     sg_grad_put(c->run->compute.kernels, c->grad + at, c->node->out[0]->grad + at, n, c->add);
 }
 
@@ -84,11 +72,10 @@ static sg_activation activate_kind(const sg_node *node)
     return *(const sg_activation *)node->attributes;
 }
 
-static void activate_chunk(void *context, int64_t chunk, int worker)
+static void activate_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
     c->run->compute.kernels->act_forward(sg_values(c->node->out[0]) + at,
                                          sg_values(c->node->in[0]) + at, activate_kind(c->node), n);
 }
@@ -98,11 +85,10 @@ static void activate_forward(const sg_run *run, const sg_node *node)
     rows_run(run, node, sg_columns(node->out[0]), NULL, false, activate_chunk);
 }
 
-static void activate_backward_chunk(void *context, int64_t chunk, int worker)
+static void activate_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), n = rows_here(c, chunk) * c->columns;
+    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
     c->run->compute.kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
                                           sg_values(c->node->in[0]) + at, activate_kind(c->node), n,
                                           c->add);
@@ -136,13 +122,12 @@ sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
 
 // ---- sg_glu -----------------------------------------------------------------------------------
 
-static void glu_chunk(void *context, int64_t chunk, int worker)
+static void glu_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk);
+    const int64_t at = rows.first * c->columns;
     c->run->compute.kernels->glu_forward(sg_values(c->node->out[0]) + at,
-                                         sg_values(c->node->in[0]) + 2 * at, rows_here(c, chunk),
+                                         sg_values(c->node->in[0]) + 2 * at, rows.end - rows.first,
                                          c->columns, c->node->attributes);
 }
 
@@ -151,15 +136,16 @@ static void glu_forward(const sg_run *run, const sg_node *node)
     rows_run(run, node, sg_columns(node->out[0]), NULL, false, glu_chunk);
 }
 
-static void glu_backward_chunk(void *context, int64_t chunk, int worker)
+static void glu_backward_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk), rows = rows_here(c, chunk), n = 2 * rows * c->columns;
-    sg_real *du = c->add ? sg_worker_scratch(c->run, worker) : c->grad + 2 * at;
+    const int64_t at = rows.first * c->columns, n = rows.end - rows.first;
+    sg_real *du = c->add ? sg_worker_scratch(c->run, rows.worker) : c->grad + 2 * at;
     c->run->compute.kernels->glu_backward(du, c->node->out[0]->grad + at,
-                                          sg_values(c->node->in[0]) + 2 * at, rows, c->columns,
+                                          sg_values(c->node->in[0]) + 2 * at, n, c->columns,
                                           c->node->attributes);
-    if (c->add) c->run->compute.kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, n);
+    if (c->add)
+        c->run->compute.kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, 2 * n * c->columns);
 }
 
 static void glu_backward(const sg_run *run, const sg_node *node)
@@ -198,12 +184,11 @@ static sg_real clamp_limit(const sg_node *node)
     return (sg_real) * (const double *)node->attributes;
 }
 
-static void clamp_chunk(void *context, int64_t chunk, int worker)
+static void clamp_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
     const sg_real limit = clamp_limit(c->node);
-    int64_t at = rows_first(c, chunk), end = at + rows_here(c, chunk) * c->columns;
+    const int64_t at = rows.first * c->columns, end = rows.end * c->columns;
     const sg_real *x = sg_values(c->node->in[0]);
     sg_real *y = sg_values(c->node->out[0]);
     for (int64_t i = at; i < end; i++)
@@ -215,12 +200,11 @@ static void clamp_forward(const sg_run *run, const sg_node *node)
     rows_run(run, node, sg_columns(node->out[0]), NULL, false, clamp_chunk);
 }
 
-static void clamp_backward_chunk(void *context, int64_t chunk, int worker)
+static void clamp_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
     const sg_real limit = clamp_limit(c->node);
-    int64_t at = rows_first(c, chunk), end = at + rows_here(c, chunk) * c->columns;
+    const int64_t at = rows.first * c->columns, end = rows.end * c->columns;
     const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
     for (int64_t i = at; i < end; i++) {
         sg_real value = x[i] > limit || x[i] < -limit ? 0 : dy[i];
@@ -258,15 +242,14 @@ sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit)
 
 // ---- sg_scale_rows ----------------------------------------------------------------------------
 
-static void scale_rows_chunk(void *context, int64_t chunk, int worker)
+static void scale_rows_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
+    const int64_t first = rows.first, d = c->columns;
     const sg_real *s = sg_values(c->node->in[1]);
     sg_real *y = sg_values(c->node->out[0]) + first * d;
-    memcpy(y, sg_values(c->node->in[0]) + first * d, (size_t)((end - first) * d) * sizeof *y);
-    for (int64_t r = first; r < end; r++, y += d)
+    memcpy(y, sg_values(c->node->in[0]) + first * d, (size_t)((rows.end - first) * d) * sizeof *y);
+    for (int64_t r = first; r < rows.end; r++, y += d)
         c->run->compute.kernels->scale(y, s[r], d);
 }
 
@@ -276,32 +259,30 @@ static void scale_rows_forward(const sg_run *run, const sg_node *node)
 }
 
 // dx = s dy
-static void scale_rows_x_chunk(void *context, int64_t chunk, int worker)
+static void scale_rows_x_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
+    const int64_t first = rows.first, d = c->columns;
     const sg_real *s = sg_values(c->node->in[1]), *dy = c->node->out[0]->grad;
-    if (!c->add) memset(c->grad + first * d, 0, (size_t)((end - first) * d) * sizeof(sg_real));
-    for (int64_t r = first; r < end; r++)
+    if (!c->add) memset(c->grad + first * d, 0, (size_t)((rows.end - first) * d) * sizeof(sg_real));
+    for (int64_t r = first; r < rows.end; r++)
         c->run->compute.kernels->axpy(c->grad + r * d, s[r], dy + r * d, d);
 }
 
 // ds = x . dy
-static void scale_rows_s_chunk(void *context, int64_t chunk, int worker)
+static void scale_rows_s_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t first = chunk * c->chunk, end = first + rows_here(c, chunk), d = c->columns;
+    const int64_t first = rows.first, d = c->columns;
     const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
-    for (int64_t r = first; r < end; r++)
+    for (int64_t r = first; r < rows.end; r++)
         c->grad[r] =
             (c->add ? c->grad[r] : 0) + c->run->compute.kernels->dot(x + r * d, dy + r * d, d);
 }
 
 static void scale_rows_backward(const sg_run *run, const sg_node *node)
 {
-    const sg_chunk_fn fns[] = {scale_rows_x_chunk, scale_rows_s_chunk};
+    const sg_range_fn fns[] = {scale_rows_x_chunk, scale_rows_s_chunk};
     for (int i = 0; i < 2; i++) {
         bool add = false;
         sg_real *grad = sg_grad_in(run, node, i, &add);
@@ -333,13 +314,12 @@ static int64_t softmax_width(const sg_node *node)
     return *(const int64_t *)node->attributes;
 }
 
-static void softmax_chunk(void *context, int64_t chunk, int worker)
+static void softmax_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk);
+    const int64_t at = rows.first * c->columns;
     c->run->compute.kernels->softmax_forward(sg_values(c->node->out[0]) + at,
-                                             sg_values(c->node->in[0]) + at, rows_here(c, chunk),
+                                             sg_values(c->node->in[0]) + at, rows.end - rows.first,
                                              c->columns);
 }
 
@@ -348,14 +328,13 @@ static void softmax_forward(const sg_run *run, const sg_node *node)
     rows_run(run, node, softmax_width(node), NULL, false, softmax_chunk);
 }
 
-static void softmax_backward_chunk(void *context, int64_t chunk, int worker)
+static void softmax_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rows_loop *c = context;
-    int64_t at = rows_first(c, chunk);
+    const int64_t at = rows.first * c->columns;
     c->run->compute.kernels->softmax_backward(c->grad + at, c->node->out[0]->grad + at,
-                                              sg_values(c->node->out[0]) + at, rows_here(c, chunk),
-                                              c->columns, c->add);
+                                              sg_values(c->node->out[0]) + at,
+                                              rows.end - rows.first, c->columns, c->add);
 }
 
 static void softmax_backward(const sg_run *run, const sg_node *node)

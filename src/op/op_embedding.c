@@ -13,16 +13,14 @@ typedef struct embedding_loop {
     sg_stored table;   // forward
     const sg_real *in; // backward
     sg_real *out;
-    int64_t rows, vocab, d, chunk;
+    int64_t rows, vocab, d;
     bool add;
 } embedding_loop;
 
-static void embedding_forward_chunk(void *context, int64_t chunk, int worker)
+static void embedding_forward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const embedding_loop *c = context;
-    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
-    for (int64_t r = chunk * c->chunk; r < end; r++)
+    for (int64_t r = rows.first; r < rows.end; r++)
         sg_stored_read(c->kernels, c->out + r * c->d, &c->table, c->ids[r], 1, c->d);
 }
 
@@ -36,16 +34,14 @@ static void embedding_read(const sg_run *run, const sg_node *node, const int32_t
                         .table = sg_weights_of(table),
                         .out = sg_values(y),
                         .rows = sg_rows(y),
-                        .d = d,
-                        .chunk = sg_chunk_rows(d)};
-    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), embedding_forward_chunk, &c);
+                        .d = d};
+    sg_parallel_ranges(run->compute.pool, c.rows, sg_chunk_rows(d), embedding_forward_chunk, &c);
 }
 
-static void embedding_backward_chunk(void *context, int64_t chunk, int worker)
+static void embedding_backward_chunk(void *context, sg_range columns)
 {
-    (void)worker;
     const embedding_loop *c = context;
-    int64_t first = chunk * embedding_columns, n = sg_min(embedding_columns, c->d - first);
+    const int64_t first = columns.first, n = columns.end - first;
     if (!c->add)
         for (int64_t v = 0; v < c->vocab; v++)
             memset(c->out + v * c->d + first, 0, (size_t)n * sizeof(sg_real));
@@ -69,8 +65,7 @@ static void embedding_scatter(const sg_run *run, const sg_node *node, const int3
                         .vocab = sg_rows(node->in[0]),
                         .d = sg_columns(node->in[0]),
                         .add = add};
-    sg_parallel_for(run->compute.pool, sg_chunks(c.d, embedding_columns), embedding_backward_chunk,
-                    &c);
+    sg_parallel_ranges(run->compute.pool, c.d, embedding_columns, embedding_backward_chunk, &c);
 }
 
 // ---- by id --------------------------------------------------------------------------------------

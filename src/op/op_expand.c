@@ -19,31 +19,27 @@ static int64_t expand_size(const sg_node *node)
     return *(const int64_t *)node->attributes;
 }
 
-static void expand_forward_chunk(void *context, int64_t chunk, int worker)
+static void expand_forward_chunk(void *context, sg_range blocks)
 {
-    (void)worker;
     const expand_loop *l = context;
     const int32_t *ids = sg_ints(l->node->in[0]);
     int32_t *cells = sg_ints(l->node->out[0]);
-    int64_t end = sg_min(l->blocks, (chunk + 1) * expand_chunk);
-    for (int64_t i = chunk * expand_chunk; i < end; i++)
+    for (int64_t i = blocks.first; i < blocks.end; i++)
         for (int64_t j = 0; j < l->g; j++)
             cells[i * l->g + j] = (int32_t)(ids[i] * l->g + j);
     if (l->node->in[1] == NULL) return;
     const sg_real *scores = sg_values(l->node->in[1]);
     sg_real *out = sg_values(l->node->out[1]);
-    for (int64_t i = chunk * expand_chunk; i < end; i++)
+    for (int64_t i = blocks.first; i < blocks.end; i++)
         for (int64_t j = 0; j < l->g; j++)
             out[i * l->g + j] = scores[i];
 }
 
-static void expand_backward_chunk(void *context, int64_t chunk, int worker)
+static void expand_backward_chunk(void *context, sg_range blocks)
 {
-    (void)worker;
     const expand_loop *l = context;
     const sg_real *from = l->node->out[1]->grad;
-    int64_t end = sg_min(l->blocks, (chunk + 1) * expand_chunk);
-    for (int64_t i = chunk * expand_chunk; i < end; i++) {
+    for (int64_t i = blocks.first; i < blocks.end; i++) {
         sg_real sum = 0;
         for (int64_t j = 0; j < l->g; j++)
             sum += from[i * l->g + j];
@@ -62,7 +58,7 @@ static expand_loop expand_make(const sg_run *run, const sg_node *node)
 static void expand_forward(const sg_run *run, const sg_node *node)
 {
     expand_loop l = expand_make(run, node);
-    sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, expand_chunk), expand_forward_chunk, &l);
+    sg_parallel_ranges(run->compute.pool, l.blocks, expand_chunk, expand_forward_chunk, &l);
 }
 
 static void expand_backward(const sg_run *run, const sg_node *node)
@@ -70,8 +66,7 @@ static void expand_backward(const sg_run *run, const sg_node *node)
     expand_loop l = expand_make(run, node);
     l.grad = sg_grad_in(run, node, 1, &l.add);
     if (l.grad != NULL)
-        sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, expand_chunk), expand_backward_chunk,
-                        &l);
+        sg_parallel_ranges(run->compute.pool, l.blocks, expand_chunk, expand_backward_chunk, &l);
 }
 
 static const sg_op op_expand = {

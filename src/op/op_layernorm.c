@@ -7,7 +7,7 @@
 
 typedef struct layernorm_loop {
     const sg_node *node;
-    int64_t rows, d, chunk;
+    int64_t rows, d;
     sg_real *dx;
     sg_real *dw_parts, *dshift_parts; // (chunks, d): summed in the order of chunks afterwards
     bool add;
@@ -16,19 +16,16 @@ typedef struct layernorm_loop {
 static layernorm_loop layernorm_make(const sg_node *node)
 {
     int64_t d = sg_columns(node->in[0]);
-    return (layernorm_loop){
-        .node = node, .rows = sg_rows(node->in[0]), .d = d, .chunk = sg_chunk_rows(d)};
+    return (layernorm_loop){.node = node, .rows = sg_rows(node->in[0]), .d = d};
 }
 
 // saved (rows, 2): mean and rstd.
-static void layernorm_forward_chunk(void *context, int64_t chunk, int worker)
+static void layernorm_forward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const layernorm_loop *l = context;
     const sg_real *w = sg_values(l->node->in[1]);
     const sg_real *shift = l->node->in[2] ? sg_values(l->node->in[2]) : NULL;
-    int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
-    for (int64_t r = chunk * l->chunk; r < end; r++) {
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->d;
         sg_real *y = sg_values(l->node->out[0]) + r * l->d;
         double mean = 0, variance = 0;
@@ -52,22 +49,20 @@ static void layernorm_forward_chunk(void *context, int64_t chunk, int worker)
 static void layernorm_forward(const sg_run *run, const sg_node *node)
 {
     layernorm_loop l = layernorm_make(node);
-    sg_parallel_for(run->compute.pool, sg_chunks(l.rows, l.chunk), layernorm_forward_chunk, &l);
+    sg_parallel_ranges(run->compute.pool, l.rows, sg_chunk_rows(l.d), layernorm_forward_chunk, &l);
 }
 
 // u = w dy, h = (x - mean) rstd: dx = rstd (u - mean(u) - h mean(u h)), dw = sum dy h,
 // dshift = sum dy.
-static void layernorm_backward_chunk(void *context, int64_t chunk, int worker)
+static void layernorm_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const layernorm_loop *l = context;
     const sg_real *w = sg_values(l->node->in[1]);
-    sg_real *dw = l->dw_parts + chunk * l->d;
-    int64_t end = sg_min(l->rows, (chunk + 1) * l->chunk);
-    sg_real *dshift = l->dshift_parts ? l->dshift_parts + chunk * l->d : NULL;
+    sg_real *dw = l->dw_parts + rows.chunk * l->d;
+    sg_real *dshift = l->dshift_parts ? l->dshift_parts + rows.chunk * l->d : NULL;
     memset(dw, 0, (size_t)l->d * sizeof *dw);
     if (dshift != NULL) memset(dshift, 0, (size_t)l->d * sizeof *dshift);
-    for (int64_t r = chunk * l->chunk; r < end; r++) {
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *x = sg_values(l->node->in[0]) + r * l->d;
         const sg_real *dy = l->node->out[0]->grad + r * l->d;
         for (int64_t i = 0; dshift != NULL && i < l->d; i++)
@@ -91,26 +86,27 @@ static void layernorm_backward_chunk(void *context, int64_t chunk, int worker)
 }
 
 // The gradient of input i from the parts of all chunks.
-static void layernorm_sum(const sg_run *run, const layernorm_loop *l, int i, const sg_real *parts)
+static void layernorm_sum(const sg_run *run, const layernorm_loop *l, int i, const sg_real *parts,
+                          int64_t chunks)
 {
     bool add = false;
     sg_real *grad = sg_grad_in(run, l->node, i, &add);
     if (grad == NULL) return;
     if (!add) memset(grad, 0, (size_t)l->d * sizeof *grad);
-    for (int64_t chunk = 0; chunk < sg_chunks(l->rows, l->chunk); chunk++)
+    for (int64_t chunk = 0; chunk < chunks; chunk++)
         run->compute.kernels->add(grad, grad, parts + chunk * l->d, l->d);
 }
 
 static void layernorm_backward(const sg_run *run, const sg_node *node)
 {
     layernorm_loop l = layernorm_make(node);
-    int64_t chunks = sg_chunks(l.rows, l.chunk);
+    const int64_t chunk = sg_chunk_rows(l.d), chunks = sg_chunks(l.rows, chunk);
     l.dw_parts = (sg_real *)run->scratch;
     if (node->in[2] != NULL) l.dshift_parts = l.dw_parts + chunks * l.d;
     l.dx = sg_grad_in(run, node, 0, &l.add);
-    sg_parallel_for(run->compute.pool, chunks, layernorm_backward_chunk, &l);
-    layernorm_sum(run, &l, 1, l.dw_parts);
-    layernorm_sum(run, &l, 2, l.dshift_parts);
+    sg_parallel_ranges(run->compute.pool, l.rows, chunk, layernorm_backward_chunk, &l);
+    layernorm_sum(run, &l, 1, l.dw_parts, chunks);
+    layernorm_sum(run, &l, 2, l.dshift_parts, chunks);
 }
 
 static const sg_op op_layernorm = {

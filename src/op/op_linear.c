@@ -30,15 +30,13 @@ typedef struct linear_rows {
     const sg_run *run;
     sg_real *y;
     const sg_real *bias;
-    int64_t rows, n, chunk;
+    int64_t n;
 } linear_rows;
 
-static void linear_bias_chunk(void *context, int64_t chunk, int worker)
+static void linear_bias_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const linear_rows *c = context;
-    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
-    for (int64_t r = chunk * c->chunk; r < end; r++)
+    for (int64_t r = rows.first; r < rows.end; r++)
         memcpy(c->y + r * c->n, c->bias, (size_t)c->n * sizeof(sg_real));
 }
 
@@ -47,8 +45,8 @@ static void linear_forward(const sg_run *run, const sg_node *node)
     const sg_tensor *x = node->in[0], *w = node->in[1], *bias = node->in[2], *y = node->out[0];
     int64_t rows = sg_rows(x), k = sg_columns(x), n = sg_columns(y);
     if (bias != NULL) {
-        linear_rows c = {run, sg_values(y), sg_values(bias), rows, n, sg_chunk_rows(n)};
-        sg_parallel_for(run->compute.pool, sg_chunks(rows, c.chunk), linear_bias_chunk, &c);
+        linear_rows c = {run, sg_values(y), sg_values(bias), n};
+        sg_parallel_ranges(run->compute.pool, rows, sg_chunk_rows(n), linear_bias_chunk, &c);
     }
     sg_weights_product(run,
                        (sg_gemm_args){.m = rows,

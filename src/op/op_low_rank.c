@@ -16,25 +16,24 @@ typedef struct low_rank_rows {
     const sg_run *run;
     sg_real *to;
     const sg_real *from;
-    int64_t rows, n, chunk;
+    int64_t n;
     bool add;
 } low_rank_rows;
 
-static void low_rank_chunk(void *context, int64_t chunk, int worker)
+static void low_rank_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const low_rank_rows *c = context;
-    const int64_t first = chunk * c->chunk, end = sg_min(c->rows, first + c->chunk);
-    sg_grad_put(c->run->compute.kernels, c->to + first * c->n, c->from + first * c->n,
-                (end - first) * c->n, c->add);
+    const int64_t at = rows.first * c->n;
+    sg_grad_put(c->run->compute.kernels, c->to + at, c->from + at, (rows.end - rows.first) * c->n,
+                c->add);
 }
 
 // to (rows, n) = or += from.
 static void low_rank_copy(const sg_run *run, sg_real *to, const sg_real *from, int64_t rows,
                           int64_t n, bool add)
 {
-    low_rank_rows c = {run, to, from, rows, n, sg_chunk_rows(n), add};
-    sg_parallel_for(run->compute.pool, sg_chunks(rows, c.chunk), low_rank_chunk, &c);
+    low_rank_rows c = {run, to, from, n, add};
+    sg_parallel_ranges(run->compute.pool, rows, sg_chunk_rows(n), low_rank_chunk, &c);
 }
 
 static void low_rank_forward(const sg_run *run, const sg_node *node)

@@ -6,7 +6,7 @@
 typedef struct rmsnorm_loop {
     const sg_run *run;
     const sg_node *node;
-    int64_t rows, d, chunk;
+    int64_t rows, d;
     sg_real *dx, *dw_parts; // dw_parts (chunks, d): summed in chunk order afterwards
     bool add;
 } rmsnorm_loop;
@@ -14,44 +14,42 @@ typedef struct rmsnorm_loop {
 static rmsnorm_loop rmsnorm_make(const sg_run *run, const sg_node *node)
 {
     int64_t d = sg_columns(node->in[0]);
-    return (rmsnorm_loop){
-        .run = run, .node = node, .rows = sg_rows(node->in[0]), .d = d, .chunk = sg_chunk_rows(d)};
+    return (rmsnorm_loop){.run = run, .node = node, .rows = sg_rows(node->in[0]), .d = d};
 }
 
-static void rmsnorm_forward_chunk(void *context, int64_t chunk, int worker)
+static void rmsnorm_forward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rmsnorm_loop *c = context;
-    int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
+    const int64_t at = rows.first * c->d;
     double eps = *(const double *)c->node->attributes;
     c->run->compute.kernels->rmsnorm_forward(
-        sg_values(c->node->out[0]) + row * c->d, sg_values(c->node->saved[0]) + row,
-        sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]), rows, c->d, eps);
+        sg_values(c->node->out[0]) + at, sg_values(c->node->saved[0]) + rows.first,
+        sg_values(c->node->in[0]) + at, sg_values(c->node->in[1]), rows.end - rows.first, c->d,
+        eps);
 }
 
 static void rmsnorm_forward(const sg_run *run, const sg_node *node)
 {
     rmsnorm_loop c = rmsnorm_make(run, node);
-    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), rmsnorm_forward_chunk, &c);
+    sg_parallel_ranges(run->compute.pool, c.rows, sg_chunk_rows(c.d), rmsnorm_forward_chunk, &c);
 }
 
-static void rmsnorm_backward_chunk(void *context, int64_t chunk, int worker)
+static void rmsnorm_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const rmsnorm_loop *c = context;
-    int64_t row = chunk * c->chunk, rows = sg_min(c->chunk, c->rows - row);
-    sg_real *dw = c->dw_parts + chunk * c->d;
+    const int64_t at = rows.first * c->d;
+    sg_real *dw = c->dw_parts + rows.chunk * c->d;
     memset(dw, 0, (size_t)c->d * sizeof *dw);
     c->run->compute.kernels->rmsnorm_backward(
-        c->dx + row * c->d, dw, c->node->out[0]->grad + row * c->d,
-        sg_values(c->node->in[0]) + row * c->d, sg_values(c->node->in[1]),
-        sg_values(c->node->saved[0]) + row, rows, c->d, c->add);
+        c->dx + at, dw, c->node->out[0]->grad + at, sg_values(c->node->in[0]) + at,
+        sg_values(c->node->in[1]), sg_values(c->node->saved[0]) + rows.first, rows.end - rows.first,
+        c->d, c->add);
 }
 
 static void rmsnorm_backward(const sg_run *run, const sg_node *node)
 {
     rmsnorm_loop c = rmsnorm_make(run, node);
-    int64_t chunks = sg_chunks(c.rows, c.chunk);
+    const int64_t chunk = sg_chunk_rows(c.d), chunks = sg_chunks(c.rows, chunk);
     bool add_w = false;
     sg_real *dw = sg_grad_in(run, node, 1, &add_w);
     c.dw_parts = (sg_real *)run->scratch;
@@ -60,7 +58,7 @@ static void rmsnorm_backward(const sg_run *run, const sg_node *node)
         c.dx = c.dw_parts + chunks * c.d;
         c.add = false;
     }
-    sg_parallel_for(run->compute.pool, chunks, rmsnorm_backward_chunk, &c);
+    sg_parallel_ranges(run->compute.pool, c.rows, chunk, rmsnorm_backward_chunk, &c);
     if (dw == NULL) return;
     if (!add_w) memset(dw, 0, (size_t)c.d * sizeof *dw);
     for (int64_t i = 0; i < chunks; i++)

@@ -15,7 +15,7 @@ typedef struct rope_loop {
     const rope_attributes *a;
     sg_real *y;
     const sg_real *x;
-    int64_t rows, width, chunk;
+    int64_t width;
     sg_real sign;
     bool add;
 } rope_loop;
@@ -36,15 +36,14 @@ static void rope_neighbours(sg_real *y, const sg_real *x, const sg_real *cosines
     }
 }
 
-static void rope_chunk(void *context, int64_t chunk, int worker)
+static void rope_chunk(void *context, sg_range rows)
 {
     const rope_loop *c = context;
     const sg_rope_table *t = c->a->table;
-    int64_t end = sg_min(c->rows, (chunk + 1) * c->chunk);
-    for (int64_t r = chunk * c->chunk; r < end; r++) {
+    for (int64_t r = rows.first; r < rows.end; r++) {
         int64_t start = c->a->start ? c->a->start[r / c->a->length] : 0;
         int64_t position = start + r % c->a->length;
-        sg_real *to = c->add ? sg_worker_scratch(c->run, worker) : c->y + r * c->width;
+        sg_real *to = c->add ? sg_worker_scratch(c->run, rows.worker) : c->y + r * c->width;
         (t->interleaved ? rope_neighbours : c->run->compute.kernels->rope)(
             to, c->x + r * c->width, t->cos + position * t->half, t->sin + position * t->half,
             c->width / c->a->head_dim, c->a->head_dim, t->half, c->sign);
@@ -57,9 +56,9 @@ static void rope_run(const sg_run *run, const sg_node *node, sg_real *y, const s
                      sg_real sign, bool add)
 {
     int64_t width = sg_columns(node->out[0]);
-    rope_loop c = {run,   node->attributes,     y,    x,  sg_rows(node->out[0]),
-                   width, sg_chunk_rows(width), sign, add};
-    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), rope_chunk, &c);
+    rope_loop c = {run, node->attributes, y, x, width, sign, add};
+    sg_parallel_ranges(run->compute.pool, sg_rows(node->out[0]), sg_chunk_rows(width), rope_chunk,
+                       &c);
 }
 
 static void rope_forward(const sg_run *run, const sg_node *node)

@@ -9,7 +9,7 @@
 typedef struct share_loop {
     const sg_run *run;
     const sg_node *node;
-    int64_t groups, width, chunk;
+    int64_t groups, width;
     sg_real *grad;
     bool add;
 } share_loop;
@@ -25,18 +25,14 @@ static sg_real share_sum(const sg_real *x, int64_t n)
 static share_loop share_make(const sg_run *run, const sg_node *node)
 {
     int64_t width = *(const int64_t *)node->attributes;
-    return (share_loop){.run = run,
-                        .node = node,
-                        .groups = node->in[0]->count / width,
-                        .width = width,
-                        .chunk = sg_chunk_rows(width)};
+    return (share_loop){
+        .run = run, .node = node, .groups = node->in[0]->count / width, .width = width};
 }
 
-static void share_forward_chunk(void *context, int64_t chunk, int worker)
+static void share_forward_chunk(void *context, sg_range groups)
 {
-    (void)worker;
     const share_loop *l = context;
-    for (int64_t g = chunk * l->chunk; g < sg_min(l->groups, (chunk + 1) * l->chunk); g++) {
+    for (int64_t g = groups.first; g < groups.end; g++) {
         const sg_real *x = sg_values(l->node->in[0]) + g * l->width;
         sg_real *y = sg_values(l->node->out[0]) + g * l->width, sum = share_sum(x, l->width);
         for (int64_t i = 0; i < l->width; i++)
@@ -47,14 +43,14 @@ static void share_forward_chunk(void *context, int64_t chunk, int worker)
 static void share_forward(const sg_run *run, const sg_node *node)
 {
     share_loop l = share_make(run, node);
-    sg_parallel_for(run->compute.pool, sg_chunks(l.groups, l.chunk), share_forward_chunk, &l);
+    sg_parallel_ranges(run->compute.pool, l.groups, sg_chunk_rows(l.width), share_forward_chunk,
+                       &l);
 }
 
-static void share_backward_chunk(void *context, int64_t chunk, int worker)
+static void share_backward_chunk(void *context, sg_range groups)
 {
-    (void)worker;
     const share_loop *l = context;
-    for (int64_t g = chunk * l->chunk; g < sg_min(l->groups, (chunk + 1) * l->chunk); g++) {
+    for (int64_t g = groups.first; g < groups.end; g++) {
         const sg_real *x = sg_values(l->node->in[0]) + g * l->width;
         const sg_real *y = sg_values(l->node->out[0]) + g * l->width;
         const sg_real *dy = l->node->out[0]->grad + g * l->width;
@@ -71,7 +67,8 @@ static void share_backward(const sg_run *run, const sg_node *node)
     share_loop l = share_make(run, node);
     l.grad = sg_grad_in(run, node, 0, &l.add);
     if (l.grad != NULL)
-        sg_parallel_for(run->compute.pool, sg_chunks(l.groups, l.chunk), share_backward_chunk, &l);
+        sg_parallel_ranges(run->compute.pool, l.groups, sg_chunk_rows(l.width),
+                           share_backward_chunk, &l);
 }
 
 static const sg_op op_share = {

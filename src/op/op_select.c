@@ -13,7 +13,6 @@ typedef struct select_loop {
     const sg_run *run;
     const sg_node *node;
     const select_attributes *a;
-    int64_t rows, chunk;
     sg_real *grad;
     bool add;
 } select_loop;
@@ -30,19 +29,19 @@ static void select_biased(const select_loop *c, int32_t *ids, sg_real *scores, c
         scores[i] = x[ids[i]];
 }
 
-static void select_forward_chunk(void *context, int64_t chunk, int worker)
+static void select_forward_chunk(void *context, sg_range rows)
 {
     const select_loop *c = context;
     const select_attributes *a = c->a;
-    int64_t width = sg_columns(c->node->in[0]), end = sg_min(c->rows, (chunk + 1) * c->chunk);
-    for (int64_t r = chunk * c->chunk; r < end; r++) {
+    int64_t width = sg_columns(c->node->in[0]);
+    for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *x = sg_values(c->node->in[0]) + r * width;
         int32_t *ids = sg_ints(c->node->out[0]) + r * a->channels * a->k;
         sg_real *scores = sg_values(c->node->out[1]) + r * a->channels * a->k;
         for (int64_t ch = 0; ch < a->channels; ch++) {
             const sg_real *part = x + ch * a->n;
             if (c->node->n_in > 1)
-                select_biased(c, ids, scores, part, worker);
+                select_biased(c, ids, scores, part, rows.worker);
             else if (a->product)
                 c->run->compute.kernels->product_topk(ids + ch * a->k, scores + ch * a->k, part,
                                                       part + a->channels * a->n, a->n, a->k);
@@ -55,26 +54,27 @@ static void select_forward_chunk(void *context, int64_t chunk, int worker)
 
 static select_loop select_make(const sg_run *run, const sg_node *node)
 {
-    return (select_loop){.run = run,
-                         .node = node,
-                         .a = node->attributes,
-                         .rows = sg_rows(node->in[0]),
-                         .chunk = sg_chunk_rows(sg_columns(node->in[0]))};
+    return (select_loop){.run = run, .node = node, .a = node->attributes};
+}
+
+static void select_each(select_loop *c, sg_range_fn fn)
+{
+    const sg_tensor *x = c->node->in[0];
+    sg_parallel_ranges(c->run->compute.pool, sg_rows(x), sg_chunk_rows(sg_columns(x)), fn, c);
 }
 
 static void select_forward(const sg_run *run, const sg_node *node)
 {
     select_loop c = select_make(run, node);
-    sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), select_forward_chunk, &c);
+    select_each(&c, select_forward_chunk);
 }
 
-static void select_backward_chunk(void *context, int64_t chunk, int worker)
+static void select_backward_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const select_loop *c = context;
     const select_attributes *a = c->a;
-    int64_t width = sg_columns(c->node->in[0]), end = sg_min(c->rows, (chunk + 1) * c->chunk);
-    for (int64_t r = chunk * c->chunk; r < end; r++) {
+    int64_t width = sg_columns(c->node->in[0]);
+    for (int64_t r = rows.first; r < rows.end; r++) {
         sg_real *dx = c->grad + r * width;
         if (!c->add) memset(dx, 0, (size_t)width * sizeof *dx);
         const int32_t *ids = sg_ints(c->node->out[0]) + r * a->channels * a->k;
@@ -109,8 +109,7 @@ static void select_backward(const sg_run *run, const sg_node *node)
     select_loop c = select_make(run, node);
     select_count(run, node);
     c.grad = sg_grad_in(run, node, 0, &c.add);
-    if (c.grad != NULL)
-        sg_parallel_for(run->compute.pool, sg_chunks(c.rows, c.chunk), select_backward_chunk, &c);
+    if (c.grad != NULL) select_each(&c, select_backward_chunk);
 }
 
 static const sg_op op_topk = {
