@@ -143,24 +143,19 @@ enum {
     gemm_thin_piece = 1 << 14  // elements of B that a chunk of a thin product reads
 };
 
-static int64_t gemm_ceil(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 // Equal pieces of at most `limit`, in whole vectors.
 static int64_t gemm_even(int64_t size, int64_t limit)
 {
     if (limit < 1) limit = 1;
-    int64_t piece = gemm_ceil(size, gemm_ceil(size, limit));
-    return gemm_ceil(piece, 16) * 16;
+    int64_t piece = sg_chunks(size, sg_chunks(size, limit));
+    return sg_chunks(piece, 16) * 16;
 }
 
 // Halves the longer side of the tiles until there are `wanted` or both sides are at `least`.
 static void gemm_halve(int64_t m, int64_t n, int64_t *limit_m, int64_t *limit_n, int64_t least,
                        int64_t wanted)
 {
-    while (gemm_ceil(m, *limit_m) * gemm_ceil(n, *limit_n) < wanted) {
+    while (sg_chunks(m, *limit_m) * sg_chunks(n, *limit_n) < wanted) {
         int64_t now_m = m < *limit_m ? m : *limit_m, now_n = n < *limit_n ? n : *limit_n;
         if (now_m <= least && now_n <= least) return;
         if (now_n >= now_m)
@@ -177,7 +172,7 @@ static gemm_tiles gemm_cut(const sg_gemm_args *args)
     if (gemm_is_thin(args)) { // reads B once, and takes the time of that
         if (n * args->k < 2 * gemm_thin_piece) return tiles;
         tiles.tile_n = gemm_even(n, gemm_thin_piece / args->k);
-        tiles.across = gemm_ceil(n, tiles.tile_n);
+        tiles.across = sg_chunks(n, tiles.tile_n);
         return tiles;
     }
     if ((double)m * (double)n * (double)args->k <= gemm_small) return tiles;
@@ -186,7 +181,7 @@ static gemm_tiles gemm_cut(const sg_gemm_args *args)
     gemm_halve(m, n, &limit_m, &limit_n, gemm_tile_min, 8);
     tiles.tile_m = gemm_even(m, limit_m);
     tiles.tile_n = gemm_even(n, limit_n);
-    tiles.across = gemm_ceil(n, tiles.tile_n);
+    tiles.across = sg_chunks(n, tiles.tile_n);
     return tiles;
 }
 
@@ -210,7 +205,7 @@ void sg_gemm(sg_compute compute, const sg_gemm_args *args)
     if (args->m <= 0 || args->n <= 0) return;
     gemm_tiles tiles = gemm_cut(args);
     tiles.kernels = compute.kernels;
-    int64_t count = gemm_ceil(args->m, tiles.tile_m) * tiles.across;
+    int64_t count = sg_chunks(args->m, tiles.tile_m) * tiles.across;
     sg_parallel_for(compute.pool, count, gemm_tile, &tiles);
 }
 
@@ -234,12 +229,12 @@ static gemm_pieces gemm_cut_deep(int64_t m, int64_t n, int64_t k)
 {
     gemm_pieces p = {.count = 1, .depth = k};
     int64_t tile_m = gemm_even(m, gemm_tile_max), tile_n = gemm_even(n, gemm_tile_max);
-    int64_t tiles = gemm_ceil(m, tile_m) * gemm_ceil(n, tile_n);
+    int64_t tiles = sg_chunks(m, tile_m) * sg_chunks(n, tile_n);
     if (k < gemm_piece_from || tiles >= gemm_piece_tasks) return p;
-    p.tiles = (gemm_tiles){.tile_m = tile_m, .tile_n = tile_n, .across = gemm_ceil(n, tile_n)};
-    p.depth = gemm_ceil(gemm_ceil(k, gemm_ceil(gemm_piece_tasks, tiles)), gemm_piece_depth) *
+    p.tiles = (gemm_tiles){.tile_m = tile_m, .tile_n = tile_n, .across = sg_chunks(n, tile_n)};
+    p.depth = sg_chunks(sg_chunks(k, sg_chunks(gemm_piece_tasks, tiles)), gemm_piece_depth) *
               gemm_piece_depth;
-    p.count = gemm_ceil(k, p.depth);
+    p.count = sg_chunks(k, p.depth);
     return p;
 }
 
@@ -254,7 +249,7 @@ static void gemm_piece(void *context, int64_t chunk, int worker)
     (void)worker;
     const gemm_pieces *p = context;
     const sg_gemm_args *whole = p->tiles.args;
-    int64_t tiles = gemm_ceil(whole->m, p->tiles.tile_m) * p->tiles.across;
+    int64_t tiles = sg_chunks(whole->m, p->tiles.tile_m) * p->tiles.across;
     int64_t piece = chunk / tiles, end = (piece + 1) * p->depth;
     int64_t i = chunk % tiles / p->tiles.across * p->tiles.tile_m;
     int64_t j = chunk % p->tiles.across * p->tiles.tile_n;
@@ -277,14 +272,11 @@ static void gemm_piece(void *context, int64_t chunk, int worker)
     }
 }
 
-static void gemm_piece_rows(void *context, int64_t chunk, int worker)
+static void gemm_piece_rows(void *context, sg_range rows)
 {
-    (void)worker;
     const gemm_pieces *p = context;
     const sg_gemm_args *args = p->tiles.args;
-    int64_t rows = gemm_ceil(gemm_piece_sum, args->n), end = (chunk + 1) * rows;
-    if (end > args->m) end = args->m;
-    for (int64_t i = chunk * rows; i < end; i++) {
+    for (int64_t i = rows.first; i < rows.end; i++) {
         sg_real *c = args->c + i * args->ldc;
         for (int64_t piece = 0; piece < p->count - 1; piece++)
             p->tiles.kernels->add(c, c, p->scratch + (piece * args->m + i) * args->n, args->n);
@@ -302,8 +294,8 @@ void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch)
     p.tiles.args = args;
     p.tiles.kernels = compute.kernels;
     p.scratch = scratch;
-    int64_t tiles = gemm_ceil(args->m, p.tiles.tile_m) * p.tiles.across;
+    int64_t tiles = sg_chunks(args->m, p.tiles.tile_m) * p.tiles.across;
     sg_parallel_for(compute.pool, tiles * p.count, gemm_piece, &p);
-    sg_parallel_for(compute.pool, gemm_ceil(args->m, gemm_ceil(gemm_piece_sum, args->n)),
-                    gemm_piece_rows, &p);
+    sg_parallel_ranges(compute.pool, args->m, sg_chunks(gemm_piece_sum, args->n), gemm_piece_rows,
+                       &p);
 }

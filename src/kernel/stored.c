@@ -177,17 +177,15 @@ typedef struct stored_writing {
     sg_stored to;
     const sg_kernels *kernels;
     const sg_real *x;
-    int64_t count, d, rows; // of a chunk
+    int64_t d;
 } stored_writing;
 
-static void stored_write_chunk(void *context, int64_t chunk, int worker)
+static void stored_write_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const stored_writing *l = context;
-    int64_t first = chunk * l->rows, end = first + l->rows < l->count ? first + l->rows : l->count;
-    const sg_real *x = l->x + first * l->d;
-    const int64_t count = (end - first) * l->d;
-    sg_stored to = sg_stored_at(&l->to, first, l->d);
+    const sg_real *x = l->x + rows.first * l->d;
+    const int64_t count = (rows.end - rows.first) * l->d;
+    sg_stored to = sg_stored_at(&l->to, rows.first, l->d);
     float *scales = to.scales;
     uint16_t *halves = to.rows;
     switch (to.type) {
@@ -195,7 +193,7 @@ static void stored_write_chunk(void *context, int64_t chunk, int worker)
         l->kernels->to_bf16(to.rows, x, count);
         return;
     case SG_WEIGHTS_INT8:
-        for (int64_t i = 0; i < end - first; i++)
+        for (int64_t i = 0; i < rows.end - rows.first; i++)
             stored_write_int8((int8_t *)to.rows + i * l->d, scales + i, x + i * l->d, l->d);
         return;
     case SG_WEIGHTS_F16:
@@ -219,13 +217,9 @@ void sg_stored_write(sg_compute compute, const sg_stored *w, int64_t first, int6
                      int64_t d, const sg_real *x)
 {
     if (count <= 0 || d <= 0) return;
-    stored_writing l = {.to = sg_stored_at(w, first, d),
-                        .kernels = compute.kernels,
-                        .x = x,
-                        .count = count,
-                        .d = d,
-                        .rows = stored_chunk_rows(d)};
-    sg_parallel_for(compute.pool, (count + l.rows - 1) / l.rows, stored_write_chunk, &l);
+    stored_writing l = {
+        .to = sg_stored_at(w, first, d), .kernels = compute.kernels, .x = x, .d = d};
+    sg_parallel_ranges(compute.pool, count, stored_chunk_rows(d), stored_write_chunk, &l);
 }
 
 // ---- products ---------------------------------------------------------------------------------
@@ -236,7 +230,6 @@ typedef struct stored_loop {
     const sg_kernels *kernels;
     unsigned char *scratch;
     size_t stride;
-    int64_t rows; // of W in a chunk
 } stored_loop;
 
 static void stored_dots(const stored_loop *l, sg_real *y, const sg_real *x, int64_t m,
@@ -263,14 +256,13 @@ static void stored_dots(const stored_loop *l, sg_real *y, const sg_real *x, int6
     }
 }
 
-static void stored_thin_chunk(void *context, int64_t chunk, int worker)
+static void stored_thin_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const stored_loop *l = context;
     const sg_gemm_args *g = l->args;
     sg_real dots[stored_thin * stored_columns];
-    int64_t end = (chunk + 1) * l->rows < g->n ? (chunk + 1) * l->rows : g->n;
-    for (int64_t j = chunk * l->rows, n; j < end; j += n) {
+    const int64_t end = rows.end;
+    for (int64_t j = rows.first, n; j < end; j += n) {
         const sg_stored here = sg_stored_at(l->w, j, g->k);
         n = sg_stored_run(&here, end - j < stored_columns ? end - j : stored_columns);
         for (int64_t i = 0; i < g->m; i += stored_thin) {
@@ -286,18 +278,17 @@ static void stored_thin_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
-static void stored_tile_chunk(void *context, int64_t chunk, int worker)
+static void stored_tile_chunk(void *context, sg_range rows)
 {
     const stored_loop *l = context;
     sg_gemm_args part = *l->args;
-    int64_t first = chunk * l->rows;
-    sg_real *wide = (sg_real *)(l->scratch + (size_t)worker * l->stride);
-    part.n = part.n - first < l->rows ? part.n - first : l->rows;
-    sg_stored_read(l->kernels, wide, l->w, first, part.n, part.k);
+    sg_real *wide = (sg_real *)(l->scratch + (size_t)rows.worker * l->stride);
+    part.n = rows.end - rows.first;
+    sg_stored_read(l->kernels, wide, l->w, rows.first, part.n, part.k);
     part.transpose_b = true;
     part.b = wide;
     part.ldb = part.k;
-    part.c += first;
+    part.c += rows.first;
     sg_gemm_serial(l->kernels, &part);
 }
 
@@ -317,12 +308,8 @@ void sg_stored_product(sg_compute compute, const sg_gemm_args *args, const sg_st
 {
     if (args->m <= 0 || args->n <= 0 || args->k <= 0) return;
     bool thin = stored_is_thin(args->m);
-    stored_loop l = {.args = args,
-                     .w = w,
-                     .kernels = compute.kernels,
-                     .scratch = scratch,
-                     .stride = stride,
-                     .rows = thin ? stored_chunk_rows(args->k) : stored_tile};
-    int64_t chunks = (args->n + l.rows - 1) / l.rows;
-    sg_parallel_for(compute.pool, chunks, thin ? stored_thin_chunk : stored_tile_chunk, &l);
+    stored_loop l = {
+        .args = args, .w = w, .kernels = compute.kernels, .scratch = scratch, .stride = stride};
+    sg_parallel_ranges(compute.pool, args->n, thin ? stored_chunk_rows(args->k) : stored_tile,
+                       thin ? stored_thin_chunk : stored_tile_chunk, &l);
 }
