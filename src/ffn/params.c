@@ -108,20 +108,17 @@ static double param_value(const param_loop *l, uint64_t i)
     return 0;
 }
 
-static void param_init_chunk(void *context, int64_t chunk, int worker)
+static void param_init_chunk(void *context, sg_range numbers)
 {
-    (void)worker;
     const param_loop *l = context;
-    int64_t end = (chunk + 1) * param_chunk;
-    if (end > l->spec->count) end = l->spec->count;
-    for (int64_t i = chunk * param_chunk; i < end; i++)
+    for (int64_t i = numbers.first; i < numbers.end; i++)
         l->values[i] = (sg_real)param_value(l, (uint64_t)i);
 }
 
 void sg_param_init(const sg_param_spec *spec, uint64_t seed, sg_pool *pool, sg_real *values)
 {
     param_loop l = {spec, seed, sg_rng_stream(spec->name), values};
-    sg_parallel_for(pool, (spec->count + param_chunk - 1) / param_chunk, param_init_chunk, &l);
+    sg_parallel_ranges(pool, spec->count, param_chunk, param_init_chunk, &l);
 }
 
 static void buffer_average(const sg_param_spec *spec, sg_real *values, const sg_real *statistic,

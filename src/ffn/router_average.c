@@ -12,17 +12,16 @@
 typedef struct means_loop {
     const sg_run *run;
     const sg_node *node;
-    int64_t blocks, g, d, chunk;
+    int64_t blocks, g, d;
     sg_real *grad;
     bool add;
 } means_loop;
 
-static void means_forward_chunk(void *context, int64_t chunk, int worker)
+static void means_forward_chunk(void *context, sg_range blocks)
 {
-    (void)worker;
     const means_loop *l = context;
     const sg_kernels *kernels = l->run->compute.kernels;
-    for (int64_t i = chunk * l->chunk; i < sg_min(l->blocks, (chunk + 1) * l->chunk); i++) {
+    for (int64_t i = blocks.first; i < blocks.end; i++) {
         const sg_real *rows = sg_values(l->node->in[0]) + i * l->g * l->d;
         sg_real *mean = sg_values(l->node->out[0]) + i * l->d;
         memcpy(mean, rows, (size_t)l->d * sizeof *mean);
@@ -32,11 +31,10 @@ static void means_forward_chunk(void *context, int64_t chunk, int worker)
     }
 }
 
-static void means_backward_chunk(void *context, int64_t chunk, int worker)
+static void means_backward_chunk(void *context, sg_range blocks)
 {
-    (void)worker;
     const means_loop *l = context;
-    for (int64_t i = chunk * l->chunk; i < sg_min(l->blocks, (chunk + 1) * l->chunk); i++) {
+    for (int64_t i = blocks.first; i < blocks.end; i++) {
         const sg_real *from = l->node->out[0]->grad + i * l->d;
         sg_real *to = l->grad + i * l->g * l->d;
         if (!l->add) memset(to, 0, (size_t)(l->g * l->d) * sizeof *to);
@@ -49,14 +47,14 @@ static means_loop means_make(const sg_run *run, const sg_node *node)
 {
     int64_t blocks = sg_rows(node->out[0]), d = sg_columns(node->in[0]);
     int64_t g = sg_rows(node->in[0]) / blocks;
-    return (means_loop){
-        .run = run, .node = node, .blocks = blocks, .g = g, .d = d, .chunk = sg_chunk_rows(g * d)};
+    return (means_loop){.run = run, .node = node, .blocks = blocks, .g = g, .d = d};
 }
 
 static void means_forward(const sg_run *run, const sg_node *node)
 {
     means_loop l = means_make(run, node);
-    sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, l.chunk), means_forward_chunk, &l);
+    sg_parallel_ranges(run->compute.pool, l.blocks, sg_chunk_rows(l.g * l.d), means_forward_chunk,
+                       &l);
 }
 
 static void means_backward(const sg_run *run, const sg_node *node)
@@ -64,7 +62,8 @@ static void means_backward(const sg_run *run, const sg_node *node)
     means_loop l = means_make(run, node);
     l.grad = sg_grad_in(run, node, 0, &l.add);
     if (l.grad != NULL)
-        sg_parallel_for(run->compute.pool, sg_chunks(l.blocks, l.chunk), means_backward_chunk, &l);
+        sg_parallel_ranges(run->compute.pool, l.blocks, sg_chunk_rows(l.g * l.d),
+                           means_backward_chunk, &l);
 }
 
 static const sg_op op_means = {

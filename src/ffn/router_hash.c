@@ -25,17 +25,17 @@ typedef struct hash_loop {
 
 enum { hash_chunk = 64 };
 
-static void hash_chunk_rows(void *context, int64_t chunk, int worker)
+static void hash_chunk_rows(void *context, sg_range rows)
 {
     const hash_loop *l = context;
     const hash_attributes *a = l->node->attributes;
     const int32_t *tokens = sg_ints(l->node->in[0]);
-    const int64_t b = a->selected, end = sg_min(l->node->in[0]->count, (chunk + 1) * hash_chunk);
+    const int64_t b = a->selected;
     // The permutation, and what each step swapped with: undone after each token.
-    int32_t *order = sg_worker_scratch(l->run, worker), *swapped = order + a->blocks;
+    int32_t *order = sg_worker_scratch(l->run, rows.worker), *swapped = order + a->blocks;
     for (int64_t i = 0; i < a->blocks; i++)
         order[i] = (int32_t)i;
-    for (int64_t row = chunk * hash_chunk; row < end; row++) {
+    for (int64_t row = rows.first; row < rows.end; row++) {
         int32_t *ids = sg_ints(l->node->out[0]) + row * b;
         for (int64_t j = 0; j < b; j++) {
             uint64_t index = (uint64_t)tokens[row] * (uint64_t)b + (uint64_t)j;
@@ -56,8 +56,7 @@ static void hash_chunk_rows(void *context, int64_t chunk, int worker)
 static void hash_forward(const sg_run *run, const sg_node *node)
 {
     hash_loop l = {run, node};
-    sg_parallel_for(run->compute.pool, sg_chunks(node->in[0]->count, hash_chunk), hash_chunk_rows,
-                    &l);
+    sg_parallel_ranges(run->compute.pool, node->in[0]->count, hash_chunk, hash_chunk_rows, &l);
 }
 
 static const sg_op op_hash = {.name = "hash_blocks", .forward = hash_forward};
