@@ -109,14 +109,11 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
 
 // ---- inputs -------------------------------------------------------------------------------------
 
-static void layer_normal(void *context, int64_t chunk, int worker)
+static void layer_normal(void *context, sg_range numbers)
 {
-    (void)worker;
     const layer *l = context;
-    int64_t first = chunk * layer_chunk, n = l->b->tokens * l->b->config.hidden_size;
-    int64_t filled = (int64_t)(l->state_bytes / sizeof(sg_real)) > n ? 2 * n : n; // x, dy
     uint32_t stream = sg_rng_stream("bench.states");
-    for (int64_t i = first; i < first + layer_chunk && i < filled; i++)
+    for (int64_t i = numbers.first; i < numbers.end; i++)
         l->states[i] = (sg_real)sg_rng_normal(l->b->options->seed, stream, (uint64_t)i);
 }
 
@@ -144,8 +141,8 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     for (int64_t i = 0; i < b->tokens; i++)
         l->ids[i] =
             (int32_t)sg_rng_below(b->options->seed, sg_rng_stream("bench.ids"), (uint64_t)i, words);
-    int64_t chunks = ((int64_t)(2 * count) + layer_chunk - 1) / layer_chunk;
-    sg_parallel_for(b->context->compute.pool, chunks, layer_normal, l);
+    const int64_t filled = (backward ? 2 : 1) * (int64_t)count; // x, dy
+    sg_parallel_ranges(b->context->compute.pool, filled, layer_chunk, layer_normal, l);
     return SG_OK;
 }
 

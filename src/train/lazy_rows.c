@@ -10,11 +10,9 @@ enum { lazy_chunk = 128, lazy_ahead = 2, lazy_line = 64, lazy_piece = 1 << 16, l
 typedef struct lazy_loop {
     sg_lazy_table *t;
     const sg_kernels *kernels;
-    const int32_t *ids; // NULL: all rows
-    int64_t count;
+    const int32_t *ids; // of the rows to be read
     const sg_adamw_args *args;
     double sums[lazy_sums];
-    int64_t piece; // of a sum
 } lazy_loop;
 
 // Rows lie apart: each would begin with a wait for memory.
@@ -47,43 +45,34 @@ static void lazy_catch_up(const sg_lazy_table *t, const sg_kernels *kernels, int
 
 // ---- before reading -----------------------------------------------------------------------------
 
-static void lazy_read_chunk(void *context, int64_t chunk, int worker)
+static void lazy_read_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const lazy_loop *l = context;
-    int64_t end = (chunk + 1) * lazy_chunk < l->count ? (chunk + 1) * lazy_chunk : l->count;
-    for (int64_t i = chunk * lazy_chunk; i < end; i++) {
-        if (i + lazy_ahead < end) lazy_fetch(l->t, l->ids[i + lazy_ahead]);
+    for (int64_t i = rows.first; i < rows.end; i++) {
+        if (i + lazy_ahead < rows.end) lazy_fetch(l->t, l->ids[i + lazy_ahead]);
         lazy_catch_up(l->t, l->kernels, l->ids[i]);
     }
-}
-
-static int64_t lazy_chunks(int64_t count)
-{
-    return (count + lazy_chunk - 1) / lazy_chunk;
 }
 
 static void lazy_before_read(void *user, sg_compute compute, const int32_t *ids, int64_t count)
 {
     sg_lazy_table *t = user;
-    lazy_loop l = {.t = t, .kernels = compute.kernels, .ids = ids, .count = count};
+    lazy_loop l = {.t = t, .kernels = compute.kernels, .ids = ids};
     if (t->clock->updates == 0) return;
     sg_row_clock_build(t->clock);
-    sg_parallel_for(compute.pool, lazy_chunks(count), lazy_read_chunk, &l);
+    sg_parallel_ranges(compute.pool, count, lazy_chunk, lazy_read_chunk, &l);
 }
 
 // ---- a step -------------------------------------------------------------------------------------
 
-static void lazy_apply_chunk(void *context, int64_t chunk, int worker)
+static void lazy_apply_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const lazy_loop *l = context;
     const sg_lazy_table *t = l->t;
     const sg_row_grads *g = t->grads;
-    int64_t end = (chunk + 1) * lazy_chunk < g->count ? (chunk + 1) * lazy_chunk : g->count;
-    for (int64_t i = chunk * lazy_chunk; i < end; i++) {
+    for (int64_t i = rows.first; i < rows.end; i++) {
         int64_t row = g->ids[i], at = row * g->width;
-        if (i + lazy_ahead < end) lazy_fetch(t, g->ids[i + lazy_ahead]);
+        if (i + lazy_ahead < rows.end) lazy_fetch(t, g->ids[i + lazy_ahead]);
         lazy_catch_up(t, l->kernels, row); // it was read, and so is there already
         l->kernels->adamw(t->p + at, t->m + at, t->v + at, g->values + g->slots[i] * g->width,
                           g->width, l->args);
@@ -96,40 +85,35 @@ void sg_lazy_table_apply(sg_lazy_table *t, sg_compute compute, const sg_adamw_ar
 {
     lazy_loop l = {.t = t, .kernels = compute.kernels, .args = args};
     sg_row_clock_build(t->clock);
-    sg_parallel_for(compute.pool, lazy_chunks(t->grads->count), lazy_apply_chunk, &l);
+    sg_parallel_ranges(compute.pool, t->grads->count, lazy_chunk, lazy_apply_chunk, &l);
 }
 
-static void lazy_square_chunk(void *context, int64_t chunk, int worker)
+static void lazy_square_chunk(void *context, sg_range part)
 {
-    (void)worker;
     lazy_loop *l = context;
-    int64_t first = chunk * l->piece, left = l->count - first;
-    l->sums[chunk] =
-        l->kernels->sum_squares(l->t->grads->values + first, left < l->piece ? left : l->piece);
+    l->sums[part.chunk] =
+        l->kernels->sum_squares(l->t->grads->values + part.first, part.end - part.first);
 }
 
 double sg_lazy_table_squares(const sg_lazy_table *t, sg_compute compute)
 {
     lazy_loop l = {.t = (sg_lazy_table *)(uintptr_t)t, .kernels = compute.kernels};
     double sum = 0;
-    l.count = t->grads->count * t->grads->width;
-    l.piece = (l.count + lazy_sums - 1) / lazy_sums;
-    if (l.piece < lazy_piece) l.piece = lazy_piece;
-    int64_t chunks = (l.count + l.piece - 1) / l.piece;
-    sg_parallel_for(compute.pool, chunks, lazy_square_chunk, &l);
-    for (int64_t i = 0; i < chunks; i++)
+    const int64_t count = t->grads->count * t->grads->width;
+    int64_t piece = sg_chunks(count, lazy_sums);
+    if (piece < lazy_piece) piece = lazy_piece;
+    sg_parallel_ranges(compute.pool, count, piece, lazy_square_chunk, &l);
+    for (int64_t i = 0; i < sg_chunks(count, piece); i++)
         sum += l.sums[i];
     return sum;
 }
 
 // ---- all rows -----------------------------------------------------------------------------------
 
-static void lazy_settle_chunk(void *context, int64_t chunk, int worker)
+static void lazy_settle_chunk(void *context, sg_range rows)
 {
-    (void)worker;
     const lazy_loop *l = context;
-    int64_t end = (chunk + 1) * lazy_chunk < l->count ? (chunk + 1) * lazy_chunk : l->count;
-    for (int64_t row = chunk * lazy_chunk; row < end; row++) {
+    for (int64_t row = rows.first; row < rows.end; row++) {
         lazy_catch_up(l->t, l->kernels, row);
         l->t->last[row] = 0;
     }
@@ -137,9 +121,9 @@ static void lazy_settle_chunk(void *context, int64_t chunk, int worker)
 
 void sg_lazy_table_settle(sg_lazy_table *t, sg_compute compute)
 {
-    lazy_loop l = {.t = t, .kernels = compute.kernels, .count = t->grads->rows};
+    lazy_loop l = {.t = t, .kernels = compute.kernels};
     sg_row_clock_build(t->clock);
-    sg_parallel_for(compute.pool, lazy_chunks(l.count), lazy_settle_chunk, &l);
+    sg_parallel_ranges(compute.pool, t->grads->rows, lazy_chunk, lazy_settle_chunk, &l);
 }
 
 // ---- opening ------------------------------------------------------------------------------------
