@@ -147,6 +147,10 @@ const char *sg_family_list(char *text, size_t capacity);
 // Whether the family has a field of a configuration ("ffn_top_k"), and what it may be: text is a
 // list of names, the first the default, or the ends of a range; "" where any family has it.
 bool sg_family_takes(const sg_family *family, const char *field, char *text, size_t capacity);
+// Fills in and checks the names and the sizes that the family has; those that it does not have
+// become "" and 0, so that equal models have equal configurations.
+sg_status sg_family_check_names(sg_config *config, const sg_family *family, sg_error *err);
+sg_status sg_family_check_sizes(sg_config *config, const sg_family *family, sg_error *err);
 
 // Fills in the defaults of the family and checks its rules.
 sg_status sg_ffn_complete(sg_config *config, sg_error *err);
