@@ -438,7 +438,7 @@ static sg_tensor *family_cells(const sg_builder *b, sg_tensor *x, const sg_selec
     if (gate == SG_GATE_VALUE) // the router has read the keys, and selects cells
         return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY, gate);
     sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
-    return sg_memory_cells(b->tape, x, selection, w_in, w_out, m.block, sg_ffn_activation(c), gate);
+    return sg_memory_cells(b->tape, x, selection, w_in, w_out, sg_ffn_activation(c), gate);
 }
 
 static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
@@ -542,9 +542,7 @@ sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
     sg_selection selection = router->build(router, b, x);
     if (b->counts != NULL) {
         const sg_memory_shape m = sg_ffn_memory(b->config);
-        // A router that has read the keys of blocks of cells selects cells.
-        sg_count_use(b->tape, &selection, m.pools, m.blocks, selection.k / m.selected, b->counts,
-                     b->counted);
+        sg_count_use(b->tape, &selection, m.pools, m.blocks, m.block, b->counts, b->counted);
     }
     selection.scores = family_normalise(b, &selection);
     sg_tensor *y = family_memory(b, x, &selection);

@@ -22,14 +22,14 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_gate gate);
 
 // y = sum over the selected blocks i of score_i sum over their cells act(w_in . x) w_out; rows i g
-// … of w_in and w_out (1, blocks*g, d) are block i. Selection of one channel; gate none (scores are
-// not read) or after. No row is dropped or padded. sg_memory_blocks goes through dense products;
-// sg_memory_cells does, or reads small blocks cell by cell.
+// … of w_in and w_out (1, blocks*g, d) are block i, g the unit of the selection, which has one
+// channel; gate none (scores are not read) or after. No row is dropped or padded. sg_memory_blocks
+// goes through dense products; sg_memory_cells does, or reads small blocks cell by cell.
 sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
-                            sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                            sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                             sg_gate gate);
 sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
-                           sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                           sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                            sg_gate gate);
 
 // The same with blocks that are experts, y = sum over the selected experts e of score_e GLU_e(x),

@@ -658,7 +658,8 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
                            .form = *form,
                            .gate = SG_GATE_AFTER};
     if (up->rank != 3 || down->rank != 3 || up->shape[2] != a.d || selection->channels != 1 ||
-        up->shape[1] % 2 != 0 || down->count * 2 != up->count || !up_bias != !down_bias ||
+        selection->unit != a.g || selection->counts || up->shape[1] % 2 != 0 ||
+        down->count * 2 != up->count || !up_bias != !down_bias ||
         (up_bias && up_bias->count != a.blocks * a.width) ||
         (down_bias && down_bias->count != a.blocks * a.d) || ids->count != a.rows * a.k ||
         scores->count != ids->count || ids->count > INT32_MAX)
@@ -668,9 +669,10 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
 }
 
 sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
-                            sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                            sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                             sg_gate gate)
 {
+    const int64_t g = selection->unit;
     sg_tensor *ids = selection->ids, *scores = gate == SG_GATE_NONE ? NULL : selection->scores;
     if (!x || !ids || (!scores && gate != SG_GATE_NONE) || !w_in || !w_out) return NULL;
     int64_t d = sg_columns(x), cells = sg_rows(w_in);
@@ -683,9 +685,9 @@ sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *sel
                            .activation = activation,
                            .gate = gate};
     if (a.blocks < 1 || a.blocks * g != cells || sg_columns(w_in) != d || sg_columns(w_out) != d ||
-        w_out->count != w_in->count || selection->channels != 1 || ids->count != a.rows * a.k ||
-        (scores && scores->count != ids->count) || gate == SG_GATE_BEFORE ||
-        gate == SG_GATE_VALUE || ids->count > INT32_MAX)
+        w_out->count != w_in->count || selection->channels != 1 || selection->counts ||
+        ids->count != a.rows * a.k || (scores && scores->count != ids->count) ||
+        gate == SG_GATE_BEFORE || gate == SG_GATE_VALUE || ids->count > INT32_MAX)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "blocks of %lld: %s does not fit %s",
                             (long long)g, w_in->name, x->name);
     return blocks_record(tape, (sg_tensor *[]){x, ids, scores, w_in, NULL, w_out, NULL}, &a);
@@ -695,12 +697,12 @@ sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *sel
 enum { cells_product_min = 16 };
 
 sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
-                           sg_tensor *w_in, sg_tensor *w_out, int64_t g, sg_activation activation,
+                           sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                            sg_gate gate)
 {
-    if (g >= cells_product_min)
-        return sg_memory_blocks(tape, x, selection, w_in, w_out, g, activation, gate);
-    sg_selection cells = sg_expand_blocks(tape, selection, g);
+    if (selection->unit >= cells_product_min)
+        return sg_memory_blocks(tape, x, selection, w_in, w_out, activation, gate);
+    sg_selection cells = sg_expand_blocks(tape, selection);
     return sg_memory_neurons(tape, x, &cells, w_in, w_out, activation, gate);
 }
 

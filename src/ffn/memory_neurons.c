@@ -535,7 +535,7 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     int64_t d = w_out->shape[2], pools = w_out->shape[0];
     int64_t rows = ids->count / (selection->channels * selection->k);
     if (w_out->rank != 3 || ids->count != rows * selection->channels * selection->k ||
-        (values && (x || w_in)) ||
+        selection->unit != 1 || selection->counts || (values && (x || w_in)) ||
         (!values && (x->count != rows * d || sg_columns(x) != d || w_in->rank != 3 ||
                      w_in->shape[2] != d || w_in->count != w_out->count)) ||
         (scores && scores->count != ids->count) || (pools != 1 && pools != selection->channels) ||

@@ -91,6 +91,7 @@ static sg_selection average_build(const sg_router *self, const sg_builder *b, sg
     sg_tensor *means = m.block == 1 ? keys : average_means(b->tape, keys, m.blocks);
     sg_tensor *scores = sg_linear(b->tape, x, means, NULL);
     sg_selection s = sg_topk(b->tape, scores, 1, m.selected);
+    s.unit = m.block;
     if (b->training && b->config->ffn_balance_loss > 0)
         sg_build_losses(b, scores, sg_softmax(b->tape, scores, m.blocks), false, &s);
     // A raw score is about 1/sqrt(g) in size and of either sign: no weight of a block. Its sigmoid

@@ -82,7 +82,7 @@ static sg_selection hash_build(const sg_router *self, const sg_builder *b, sg_te
                            .stream = sg_rng_stream(name)};
     node->attributes = a;
     node->worker_scratch_bytes = (size_t)(m.blocks + m.selected) * sizeof(int32_t);
-    sg_selection s = {.channels = 1, .k = m.selected};
+    sg_selection s = {.channels = 1, .k = m.selected, .unit = m.block};
     s.ids = sg_node_output(b->tape, node, "ids", SG_KIND_INT, 2,
                            (int64_t[]){b->ids->count, m.selected});
     return s;

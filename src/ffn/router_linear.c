@@ -75,6 +75,7 @@ static sg_selection linear_build(const sg_router *self, const sg_builder *b, sg_
                                  ? sg_topk_biased(b->tape, p, sg_build_param(b, "mlp.router.bias"),
                                                   m.selected, b->counted)
                                  : sg_topk(b->tape, p, 1, m.selected);
+    selection.unit = m.block;
     sg_build_losses(b, s, p, linear_sigmoid(c), &selection);
     if (c->ffn_renormalise) selection.scores = sg_share(b->tape, selection.scores, m.selected);
     if (b->training && c->ffn_capacity_factor > 0 && x != NULL)

@@ -129,14 +129,20 @@ sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s);
 // Softmax over groups of `width` neighbours in the last dimension.
 sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 
-// A selection: for each row and channel, k ids (int32, descending score) and their scores.
+// A selection: for each row and channel, k ids (descending score) and their scores.
 typedef struct sg_selection {
-    sg_tensor *ids;    // (rows, channels*k)
+    sg_tensor *ids;    // (rows, channels*k) int32
     sg_tensor *scores; // (rows, channels*k); NULL: the router gives none
+    // (rows, channels) int32: of the k of a row and channel the first so many are selected. What is
+    // behind them is void: whatever stands there is not read, and its score has a gradient of zero.
+    // NULL: all k are selected.
+    sg_tensor *counts;
     int64_t channels, k;
+    int64_t unit; // cells that an id stands for. 1: ids are of cells; g: of blocks of g cells
 } sg_selection;
 
-// The k largest of each of `channels` runs of n: x (rows, channels*n).
+// The k largest of each of `channels` runs of n: x (rows, channels*n). Here and below an id is of
+// one cell (unit 1) until the caller says otherwise.
 sg_selection sg_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
 // The k largest sums of two parts: x (rows, 2*channels*n), [part][channel][n]; ids are i*n + j.
 sg_selection sg_product_topk(sg_tape *tape, sg_tensor *x, int64_t channels, int64_t k);
@@ -163,8 +169,8 @@ sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width);
 sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
                        int64_t capacity, sg_tensor *counted);
 // Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
-// at every forward pass; not when values are computed again. pools: 1 or the channels. g: the ids
-// are of cells, g of them after each other for a block; 1: of blocks.
+// at every forward pass; not when values are computed again. pools: 1 or the channels. g: cells of
+// a block; where ids are of cells, those of a block stand behind each other.
 void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
                   int64_t g, int64_t *counts, sg_tensor *counted);
 
@@ -179,9 +185,9 @@ sg_tensor *sg_z_loss(sg_tape *tape, sg_tensor *logits, sg_tensor *counted);
 bool sg_is_balance_loss(const sg_node *node);
 bool sg_is_z_loss(const sg_node *node);
 
-// A selection of blocks of g cells as one of cells, each with the score of its block (NULL: none);
-// block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
-sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g);
+// A selection of blocks of g cells (its unit) as one of cells, each with the score of its block
+// (NULL: none); block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
+sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks);
 
 // The last row of each run of `length` rows, without a gradient: x (B*length, d) -> (B, d).
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);

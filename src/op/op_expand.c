@@ -75,9 +75,10 @@ static const sg_op op_expand = {
     .backward = expand_backward,
 };
 
-sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t g)
+sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks)
 {
     sg_selection none = {0};
+    const int64_t g = blocks->unit;
     if (blocks->ids == NULL || g == 1) return *blocks;
     if (g < 1 || (double)blocks->ids->count * (double)g > INT32_MAX) {
         sg_tape_fail(tape, SG_ERR_INTERNAL, "blocks of %lld cells do not fit %s", (long long)g,
@@ -90,7 +91,7 @@ sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks, int64_t
     *size = g;
     node->attributes = size;
     int64_t shape[] = {sg_rows(blocks->ids), sg_columns(blocks->ids) * g};
-    sg_selection cells = {.channels = blocks->channels, .k = blocks->k * g};
+    sg_selection cells = {.channels = blocks->channels, .k = blocks->k * g, .unit = 1};
     cells.ids = sg_node_output(tape, node, "cells", SG_KIND_INT, 2, shape);
     if (blocks->scores != NULL)
         cells.scores = sg_node_output(tape, node, "scores", SG_KIND_REAL, 2, shape);

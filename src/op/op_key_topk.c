@@ -167,7 +167,7 @@ static const sg_op op_key_topk = {
 sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
                          int64_t block, int64_t k)
 {
-    sg_selection selection = {.channels = 1, .k = k};
+    sg_selection selection = {.channels = 1, .k = k, .unit = 1};
     if (x == NULL || keys == NULL) return selection;
     int64_t n = sg_rows(keys), d = sg_columns(x);
     if (sg_columns(keys) != d || n > INT32_MAX || block < 1 || n % block != 0 || k < 1 || k > n ||

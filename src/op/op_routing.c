@@ -194,7 +194,10 @@ void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, i
 {
     sg_tensor *ids = selection->ids;
     if (ids == NULL) return;
-    if ((pools != 1 && pools != selection->channels) || g < 1 || selection->k % g != 0 ||
+    // Ids that are counted as one block.
+    const int64_t ids_a_block = selection->unit > 0 ? g / selection->unit : 0;
+    if ((pools != 1 && pools != selection->channels) || ids_a_block < 1 ||
+        ids_a_block * selection->unit != g || selection->k % ids_a_block != 0 ||
         (counted != NULL && counted->count * selection->channels * selection->k != ids->count)) {
         sg_tape_fail(tape, SG_ERR_INTERNAL, "count_use: %s does not fit", ids->name);
         return;
@@ -202,7 +205,7 @@ void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, i
     sg_node *node = sg_tape_node(tape, &op_use, 2, (sg_tensor *[]){ids, counted});
     use_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return;
-    *a = (use_attributes){selection->channels, selection->k, pools, blocks, g, counts};
+    *a = (use_attributes){selection->channels, selection->k, pools, blocks, ids_a_block, counts};
     node->attributes = a;
     // Nobody reads it; a node has an output.
     sg_node_output(tape, node, "count_use", SG_KIND_REAL, 1, (int64_t[]){1});

@@ -155,7 +155,7 @@ static sg_selection select_record(sg_tape *tape, const sg_op *op, int n_in, sg_t
     node->attributes = a;
     if (n_in > 1) node->worker_scratch_bytes = (size_t)n * sizeof(sg_real);
     int64_t shape[] = {sg_rows(x), channels * k};
-    sg_selection selection = {.channels = channels, .k = k};
+    sg_selection selection = {.channels = channels, .k = k, .unit = 1};
     selection.ids = sg_node_output(tape, node, "ids", SG_KIND_INT, 2, shape);
     selection.scores = sg_node_output(tape, node, "scores", SG_KIND_REAL, 2, shape);
     return selection;

@@ -35,11 +35,11 @@ static sg_tensor *build_blocks(const gc_case *c, sg_tape *tape, sg_tensor *const
     const blocks_user *u = c->user;
     const int64_t shape[] = {u->rows, u->k};
     const int keys = blocks_keys(u);
-    sg_selection s = {.channels = 1, .k = u->k, .scores = keys == 2 ? in[1] : NULL};
+    sg_selection s = {.channels = 1, .k = u->k, .unit = u->g, .scores = keys == 2 ? in[1] : NULL};
     s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
     sg_tensor *w_in = in[keys], *w_out = in[u->tied ? keys : keys + 1];
-    return u->choose ? sg_memory_cells(tape, in[0], &s, w_in, w_out, u->g, u->activation, u->gate)
-                     : sg_memory_blocks(tape, in[0], &s, w_in, w_out, u->g, u->activation, u->gate);
+    return u->choose ? sg_memory_cells(tape, in[0], &s, w_in, w_out, u->activation, u->gate)
+                     : sg_memory_blocks(tape, in[0], &s, w_in, w_out, u->activation, u->gate);
 }
 
 // Adds the result to y; the smallest distance of a pre-activation from 0, where relu has its kink.

@@ -35,7 +35,7 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     const neurons_user *u = c->user;
     const int64_t shape[] = {u->rows, u->channels * u->k};
     const int keys = neurons_keys(u);
-    sg_selection selection = {.channels = u->channels, .k = u->k};
+    sg_selection selection = {.channels = u->channels, .k = u->k, .unit = 1};
     if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
     for (int i = 0; u->narrow != NULL && i < 2; i++)
@@ -373,7 +373,7 @@ static void test_values_refuse(void **state)
         const int64_t shape[] = {2, 3}, table[] = {1, 4, 3};
         sg_tensor *x = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, shape, NULL, NULL, true);
         sg_tensor *w = sg_tape_leaf(tape, "w", SG_KIND_REAL, 3, table, NULL, NULL, true);
-        sg_selection s = {.channels = 1, .k = 3};
+        sg_selection s = {.channels = 1, .k = 3, .unit = 1};
         s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, NULL, NULL, false);
         s.scores = sg_tape_leaf(tape, "scores", SG_KIND_REAL, 2, shape, NULL, NULL, true);
         if (bad == 1) s.scores = x = sg_tape_leaf(tape, "", SG_KIND_REAL, 2, table, 0, 0, true);
@@ -578,7 +578,7 @@ typedef struct experts_user {
 static sg_tensor *build_experts(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     const experts_user *u = c->user;
-    sg_selection selection = {.scores = in[1], .channels = 1, .k = u->k};
+    sg_selection selection = {.scores = in[1], .channels = 1, .k = u->k, .unit = u->f};
     selection.ids =
         sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){u->rows, u->k}, u->ids, NULL, false);
     if (u->bare)

@@ -49,7 +49,8 @@ static sg_selection user_selection(const routing_user *u, sg_tape *tape, sg_tens
                               sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false),
                           .scores = scores,
                           .channels = 1,
-                          .k = u->k};
+                          .k = u->k,
+                          .unit = 1};
 }
 
 static sg_tensor *user_counted(const routing_user *u, sg_tape *tape)
@@ -393,7 +394,7 @@ static void test_count_use(void **state)
         sg_error err = {0};
         sg_tape *tape;
         assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
-        sg_selection selection = {.channels = channels, .k = k};
+        sg_selection selection = {.channels = channels, .k = k, .unit = 1};
         selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){rows, channels * k},
                                      ids, NULL, false);
         sg_count_use(tape, &selection, pools, blocks, 1, counts, NULL);

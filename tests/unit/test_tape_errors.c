@@ -77,7 +77,9 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
     sg_tensor *x = l[leaf_x], *w = l[leaf_w], *b = l[leaf_b], *cube = l[leaf_cube];
     static sg_rope_table rope = {.positions = 4, .half = 2};
     static sg_loss_stats stats;
-    sg_selection s = {.ids = l[leaf_ids], .scores = l[leaf_ids], .channels = 1, .k = 2};
+    sg_selection s = {.ids = l[leaf_ids], .scores = l[leaf_ids], .channels = 1, .k = 2, .unit = 1};
+    sg_selection experts = s; // of three cells each
+    experts.unit = 3;
     switch (n) {
     case 0:
         return sg_linear(tape, x, w, NULL);
@@ -138,13 +140,13 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
     case 28: // two pools, one channel
         return sg_memory_neurons(tape, x, &s, cube, cube, SG_ACT_GELU, SG_GATE_NONE);
     case 29:
-        return sg_memory_experts(tape, x, &s, cube, b, w, b, &form);
+        return sg_memory_experts(tape, x, &experts, cube, b, w, b, &form);
     case 30: // biases that are too long
-        return sg_memory_experts(tape, x, &s, l[leaf_up], b, l[leaf_down], b, &form);
+        return sg_memory_experts(tape, x, &experts, l[leaf_up], b, l[leaf_down], b, &form);
     case 31: // more hits than rows
-        s.k = 1;
-        return sg_memory_experts(tape, x, &s, l[leaf_up], l[leaf_six], l[leaf_down], l[leaf_five],
-                                 &form);
+        experts.k = 1;
+        return sg_memory_experts(tape, x, &experts, l[leaf_up], l[leaf_six], l[leaf_down],
+                                 l[leaf_five], &form);
     case 32:
         s.k = 1;
         return sg_memory_neurons(tape, x, &s, l[leaf_up], l[leaf_up], SG_ACT_GELU, SG_GATE_NONE);
@@ -160,7 +162,8 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
         return sg_attention(tape, x, x, x,
                             &(sg_attention_options){.length = 6, .heads = 1, .window = -1});
     case 38: // one bias of two
-        return sg_memory_experts(tape, x, &s, l[leaf_up], l[leaf_six], l[leaf_down], NULL, &form);
+        return sg_memory_experts(tape, x, &experts, l[leaf_up], l[leaf_six], l[leaf_down], NULL,
+                                 &form);
     case 39:
         return sg_clamp(tape, x, -1);
     case 40:
@@ -173,6 +176,11 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
         return sg_position_rows(tape, w, 6, 4, NULL, 0);
     case 44:
         return sg_position_rows(tape, b, 6, 3, NULL, 0);
+    case 45: // ids that are not of neurons
+        return sg_memory_neurons(tape, x, &experts, l[leaf_up], l[leaf_up], SG_ACT_GELU,
+                                 SG_GATE_NONE);
+    case 46: // ids that are not of experts
+        return sg_memory_experts(tape, x, &s, l[leaf_up], NULL, l[leaf_down], NULL, &form);
     default:
         return x;
     }
@@ -181,7 +189,7 @@ static sg_tensor *wrong_shape(sg_tape *tape, sg_tensor **l, int n)
 static void test_wrong_shapes(void **state)
 {
     (void)state;
-    for (int n = 0; n <= 44; n++) {
+    for (int n = 0; n <= 46; n++) {
         sg_tensor *leaves[leaf_count];
         sg_tape *tape = error_tape(leaves);
         sg_tensor *result = wrong_shape(tape, leaves, n);
@@ -209,11 +217,13 @@ static void test_errors_are_kept(void **state)
     expect_error(tape, NULL, SG_ERR_INTERNAL, "x");
     // The right shapes are taken.
     tape = error_tape(l);
-    sg_selection two = {.ids = l[leaf_ids], .scores = l[leaf_ids], .channels = 1, .k = 2};
+    sg_selection two = {
+        .ids = l[leaf_ids], .scores = l[leaf_ids], .channels = 1, .k = 2, .unit = 3};
     assert_non_null(sg_memory_experts(tape, l[leaf_x], &two, l[leaf_up], l[leaf_six], l[leaf_down],
                                       l[leaf_five], &form));
     assert_non_null(
         sg_memory_experts(tape, l[leaf_x], &two, l[leaf_up], NULL, l[leaf_down], NULL, &form));
+    two.unit = 1;
     assert_non_null(sg_memory_neurons(tape, l[leaf_x], &two, l[leaf_up], l[leaf_up], SG_ACT_GELU,
                                       SG_GATE_NONE));
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, NULL), SG_OK);
