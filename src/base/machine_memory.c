@@ -39,7 +39,7 @@ static int64_t memory_line(const char *text, const char *name)
     return at ? memory_number(at + strlen(name), 1024) : INT64_MAX;
 }
 
-static void memory_group(const char *limit, const char *used, sg_memory *memory)
+static void memory_group(const char *limit, const char *used, sg_machine_memory *memory)
 {
     char text[64];
     if (!memory_text(limit, text, sizeof text)) return;
@@ -52,9 +52,9 @@ static void memory_group(const char *limit, const char *used, sg_memory *memory)
     if (free < memory->available) memory->available = free;
 }
 
-sg_memory sg_memory_of_machine(void)
+sg_machine_memory sg_memory_of_machine(void)
 {
-    sg_memory memory = {INT64_MAX, INT64_MAX};
+    sg_machine_memory memory = {INT64_MAX, INT64_MAX};
     char text[4096];
     if (memory_text("/proc/meminfo", text, sizeof text)) {
         memory.most = memory_line(text, "MemTotal:");

@@ -49,7 +49,7 @@ static sg_status run_plan(sg_training *r, sg_error *err)
 {
     const sg_train_options *o = &r->settings.options;
     const bool parts = o->lora_rank > 0 || o->train_only[0] != '\0';
-    const sg_memory memory = sg_memory_of_machine();
+    const sg_machine_memory memory = sg_memory_of_machine();
     r->plan = sg_train_plan_make(o, sg_data_get_info(r->data), &r->cost, r->steps,
                                  o->lora_rank > 0 ? 0 : r->cost.parameters, parts ? 0 : -1);
     return sg_train_plan_check(r->context, o, &r->plan, &memory, err);

@@ -85,7 +85,8 @@ static void plan_advice(char *out, size_t capacity, const plan_fit *fit, bool ha
 }
 
 sg_status sg_train_plan_check(sg_context *context, const sg_train_options *o,
-                              const sg_train_plan *plan, const sg_memory *memory, sg_error *err)
+                              const sg_train_plan *plan, const sg_machine_memory *memory,
+                              sg_error *err)
 {
     const bool never = plan->memory_bytes > memory->most;
     const int64_t limit = never ? memory->most : memory->available;

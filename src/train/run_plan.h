@@ -14,6 +14,7 @@ sg_train_plan sg_train_plan_make(const sg_train_options *options, const sg_data_
 // Whether a step fits into the memory: SG_ERR_MEMORY where it never can, a warning where it cannot
 // now; both say which options make it fit, and what it takes then.
 sg_status sg_train_plan_check(sg_context *context, const sg_train_options *options,
-                              const sg_train_plan *plan, const sg_memory *memory, sg_error *err);
+                              const sg_train_plan *plan, const sg_machine_memory *memory,
+                              sg_error *err);
 
 #endif

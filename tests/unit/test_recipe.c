@@ -210,10 +210,10 @@ static void test_memory(void **state)
     must(sg_config_cost(&o.config, 1024, o.batch_size, false, 1, &cost, &err), &err);
     const sg_train_plan plan = sg_train_plan_make(&o, &info, &cost, 10, cost.parameters, -1);
     const int64_t gb = 1000000000;
-    sg_memory memory = {1000 * gb, 1000 * gb};
+    sg_machine_memory memory = {1000 * gb, 1000 * gb};
     must(sg_train_plan_check(context, &o, &plan, &memory, &err), &err);
     assert_int_equal(plan_warnings, 0);
-    memory = (sg_memory){8 * gb, 4 * gb};
+    memory = (sg_machine_memory){8 * gb, 4 * gb};
     assert_int_equal(sg_train_plan_check(context, &o, &plan, &memory, &err), SG_ERR_MEMORY);
     assert_non_null(strstr(err.message, "GB of memory, expected at most the 8 GB there are: "
                                         "--grad-accum "));
@@ -226,10 +226,10 @@ static void test_memory(void **state)
         const sg_train_plan other = sg_train_plan_make(&o, &info, &cost, 10, cost.parameters, -1);
         assert_int_equal(other.memory_bytes <= memory.most, !half);
     }
-    memory = (sg_memory){gb / 10, gb / 10};
+    memory = (sg_machine_memory){gb / 10, gb / 10};
     assert_int_equal(sg_train_plan_check(context, &o, &plan, &memory, &err), SG_ERR_MEMORY);
     assert_non_null(strstr(err.message, "even --grad-accum 256 --recompute takes"));
-    memory = (sg_memory){1000 * gb, 4 * gb}; // others have it now
+    memory = (sg_machine_memory){1000 * gb, 4 * gb}; // others have it now
     must(sg_train_plan_check(context, &o, &plan, &memory, &err), &err);
     assert_int_equal(plan_warnings, 1);
     assert_non_null(strstr(plan_said, "4 GB are free now: --grad-accum"));
