@@ -146,9 +146,6 @@ typedef struct bench_jobs {
     int count;
 } bench_jobs;
 
-static const char *const all_families[] = {"mlp", "glu", "moe", "peer", "sgatlin"};
-enum { ALL_FAMILIES = sizeof all_families / sizeof all_families[0] };
-
 // Calls `take` for each word of a list parted by commas; stops at the first code that is not DONE.
 static int bench_words(const char *list, int (*take)(void *user, const char *word), void *user)
 {
@@ -262,16 +259,15 @@ static int bench_model_jobs(const cli_args *args, sg_context *context, bench_job
 
 static int bench_make_jobs(const cli_args *args, bench_jobs *jobs)
 {
-    char name[64];
+    static const char small[] = "tinystories-"; // of each family that has presets
     int code = CLI_DONE;
-    bench_maker maker = {.args = args, .jobs = jobs, .preset = name};
+    bench_maker maker = {.args = args, .jobs = jobs};
     if (bench.families != NULL && cli_given(args, "ffn"))
         return cli_wrong(args, "found both --families and --ffn, expected one of them");
     bool chosen = bench.presets.count > 0 || bench.families != NULL || cli_given(args, "ffn");
-    for (int i = 0; !chosen && i < ALL_FAMILIES && code == CLI_DONE; i++) {
-        snprintf(name, sizeof name, "tinystories-%s", all_families[i]);
-        code = bench_take_family(&maker, NULL);
-    }
+    for (size_t i = 0; !chosen && code == CLI_DONE && (maker.preset = sg_preset_name(i)); i++)
+        if (strncmp(maker.preset, small, strlen(small)) == 0)
+            code = bench_take_family(&maker, NULL);
     for (int i = 0; chosen && code == CLI_DONE && (i == 0 || i < bench.presets.count); i++) {
         maker.preset = bench.presets.count > 0 ? bench.presets.items[i] : "tinystories-sgatlin";
         code = bench.families == NULL ? bench_take_family(&maker, NULL)

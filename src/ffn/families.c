@@ -1,48 +1,63 @@
 // The table of feed-forward families and the one way they are put together:
 // router -> selection -> normaliser -> memory.
-#include "ffn/ffn.h"
+#include "ffn/gated.h"
 
 #include <stdio.h>
 #include <string.h>
+
+// Those of the paper's comparison (Schug 2026, table 4), small and on its ladder of nine scales.
+#define FAMILY_PRESETS(family)                                                                     \
+    (const char *const[])                                                                          \
+    {                                                                                              \
+        "tinystories-" family, "slimpajama-" family "-s1", "slimpajama-" family "-s2",             \
+            "slimpajama-" family "-s3", "slimpajama-" family "-s4", "slimpajama-" family "-s5",    \
+            "slimpajama-" family "-s6", "slimpajama-" family "-s7", "slimpajama-" family "-s8",    \
+            "slimpajama-" family "-s9", NULL                                                       \
+    }
 
 static const sg_family families[] = {
     {.name = "mlp",
      .routers = {"all"},
      .activations = {"gelu", "relu", "swish", "identity", "gelu_erf"},
      .has = SG_HAS_WIDTH | SG_HAS_LAYER_BIAS,
-     .block = SG_BLOCK_DENSE},
+     .memory = &sg_memory_of_mlp,
+     .presets = FAMILY_PRESETS("mlp")},
     {.name = "glu",
      .routers = {"all"},
      .activations = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"},
      .has = SG_HAS_WIDTH | SG_HAS_LAYER_BIAS | SG_HAS_PAIRS,
-     .block = SG_BLOCK_GLU},
+     .memory = &sg_memory_of_glu,
+     .presets = FAMILY_PRESETS("glu")},
     {.name = "moe",
      .routers = {"linear"},
      .activations = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"},
      .scores = {"softmax", "sigmoid"},
      .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_SHARED |
             SG_HAS_BIAS_RATE | SG_HAS_LAYER_BIAS | SG_HAS_PAIRS,
-     .block = SG_BLOCK_EXPERTS,
-     .gate = SG_GATE_AFTER},
+     .memory = &sg_memory_of_experts,
+     .gate = SG_GATE_AFTER,
+     .presets = FAMILY_PRESETS("moe")},
     {.name = "peer",
      .routers = {"product_key_value", "product_dense", "dense", "key_value"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
-     .block = SG_BLOCK_NEURONS,
+     .memory = &sg_memory_of_neurons,
      .gate = SG_GATE_AFTER,
      .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
-     .shared_pool = true},
+     .shared_pool = true,
+     .presets = FAMILY_PRESETS("peer")},
     {.name = "sgatlin",
      .routers = {"product_dense", "product_key_value", "dense", "key_value"},
      .activations = {"identity", "gelu", "relu", "swish"},
      .has = SG_HAS_CHANNELS | SG_HAS_NEURONS | SG_HAS_KEY | SG_HAS_TOP_K,
-     .block = SG_BLOCK_NEURONS,
-     .gate = SG_GATE_BEFORE},
+     .memory = &sg_memory_of_neurons,
+     .gate = SG_GATE_BEFORE,
+     .presets = FAMILY_PRESETS("sgatlin")},
     {.name = "switch",
      .routers = {"linear"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_LINEAR,
-     .block = SG_BLOCK_CELLS,
+     .memory = &sg_memory_of_cells,
      .gate = SG_GATE_AFTER,
      .whole_blocks = true,
      .balance_loss = 0.01},
@@ -50,25 +65,25 @@ static const sg_family families[] = {
      .routers = {"hash"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_HASH,
-     .block = SG_BLOCK_CELLS},
+     .memory = &sg_memory_of_cells},
     {.name = "avgk",
      .routers = {"average"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .gates = {"none", "after"},
      .has = SG_HAS_CELLS | SG_HAS_BLOCK | SG_HAS_BALANCE,
-     .block = SG_BLOCK_CELLS},
+     .memory = &sg_memory_of_cells},
     {.name = "vanillam",
      .routers = {"keys"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .has = SG_HAS_CELLS | SG_HAS_BLOCK,
-     .block = SG_BLOCK_CELLS,
+     .memory = &sg_memory_of_values,
      .gate = SG_GATE_VALUE},
     {.name = "lorkm",
      .routers = {"low_rank"},
      .activations = {"gelu", "relu", "swish", "identity"},
      .query_norms = {"none", "layernorm", "batchnorm"},
      .has = SG_HAS_CELLS | SG_HAS_KEY,
-     .block = SG_BLOCK_CELLS,
+     .memory = &sg_memory_of_values,
      .gate = SG_GATE_VALUE,
      .no_keys = true},
     {.name = "pkm",
@@ -77,7 +92,7 @@ static const sg_family families[] = {
      .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
      .query_norms = {"none", "layernorm", "batchnorm"},
      .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
-     .block = SG_BLOCK_CELLS,
+     .memory = &sg_memory_of_values,
      .gate = SG_GATE_VALUE,
      .shared_pool = true,
      .no_keys = true},
@@ -87,7 +102,7 @@ static const sg_family families[] = {
      .normalisers = {"softmax", "sigmoid", "relu", "gelu"},
      .query_norms = {"none", "layernorm", "batchnorm"},
      .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
-     .block = SG_BLOCK_CELLS,
+     .memory = &sg_memory_of_cells,
      .gate = SG_GATE_AFTER,
      .shared_pool = true},
 };
@@ -107,26 +122,45 @@ const sg_family *sg_family_find(const char *name)
     return NULL;
 }
 
+const sg_family *sg_family_at(size_t index)
+{
+    return index < family_count ? &families[index] : NULL;
+}
+
 const char *sg_family_name(size_t index)
 {
     return index < family_count ? families[index].name : NULL;
 }
 
-const char *sg_family_list(char *text, size_t capacity)
+const char *sg_family_list(char *text, size_t capacity, bool (*has)(const sg_family *family))
 {
     text[0] = '\0';
-    for (size_t i = 0, used = 0; i < family_count && used < capacity; i++)
-        used +=
-            (size_t)snprintf(text + used, capacity - used, "%s%s", i ? ", " : "", families[i].name);
+    for (size_t i = 0, used = 0; i < family_count && used < capacity; i++) {
+        if (has != NULL && !has(&families[i])) continue;
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s", used > 0 ? ", " : "",
+                                 families[i].name);
+    }
     return text;
 }
 
-// NULL for "all", which selects nothing.
-static const sg_router *family_router(const sg_config *c)
+// ---- what a configuration says of a layer -------------------------------------------------------
+
+const sg_router *sg_ffn_router(const sg_config *c)
 {
     for (size_t i = 0; i < sizeof routers / sizeof *routers; i++)
         if (strcmp(routers[i]->name, c->ffn_router) == 0) return routers[i];
-    return NULL;
+    return NULL; // "all", which selects nothing
+}
+
+const sg_memory *sg_ffn_memory_of(const sg_config *c)
+{
+    return sg_family_find(c->ffn)->memory;
+}
+
+sg_memory_shape sg_ffn_memory(const sg_config *c)
+{
+    const sg_family *family = sg_family_find(c->ffn);
+    return family->memory->shape(family, c);
 }
 
 sg_activation sg_ffn_activation(const sg_config *c)
@@ -144,7 +178,7 @@ sg_activation sg_ffn_activation(const sg_config *c)
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
 }
 
-static sg_gate family_gate(const sg_config *c)
+sg_gate sg_ffn_gate(const sg_config *c)
 {
     const sg_family *family = sg_family_find(c->ffn);
     if (family->gates[0] == NULL) return family->gate;
@@ -153,90 +187,26 @@ static sg_gate family_gate(const sg_config *c)
 
 bool sg_family_is_sparse(const sg_family *family)
 {
-    return family->block != SG_BLOCK_DENSE && family->block != SG_BLOCK_GLU;
+    return !family->memory->dense;
 }
 
-// Cells of a block, and channels, of a memory of cells.
-static int64_t family_block_size(const sg_config *c, const sg_family *family)
+bool sg_family_is_dense(const sg_family *family)
 {
-    if (!(family->has & SG_HAS_BLOCK)) return 1;
-    return c->ffn_block_size ? c->ffn_block_size : c->ffn_intermediate_size;
+    return family->memory->dense;
 }
 
-static int64_t family_channels(const sg_config *c, const sg_family *family)
+bool sg_family_has_presets(const sg_family *family)
 {
-    return family->has & SG_HAS_CHANNELS ? c->ffn_channels : 1;
+    return family->presets != NULL;
 }
 
-sg_memory_shape sg_ffn_memory(const sg_config *c)
+int64_t sg_ffn_shared_width(const sg_config *c)
 {
-    const sg_family *family = sg_family_find(c->ffn);
-    const int64_t F = c->ffn_intermediate_size;
-    sg_memory_shape m = {.pools = 1, .channels = 1, .block = F, .blocks = 1, .selected = 1};
-    int64_t active;
-    switch (family->block) {
-    case SG_BLOCK_DENSE:
-    case SG_BLOCK_GLU:
-        break;
-    case SG_BLOCK_EXPERTS:
-        m.blocks = c->ffn_experts;
-        m.selected = c->ffn_top_k;
-        break;
-    case SG_BLOCK_NEURONS:
-        m.channels = c->ffn_channels;
-        m.pools = family->shared_pool ? 1 : m.channels;
-        m.block = 1;
-        m.blocks = c->ffn_neurons;
-        m.selected = c->ffn_top_k;
-        break;
-    case SG_BLOCK_CELLS:
-        active = c->ffn_active_neurons ? c->ffn_active_neurons : F;
-        m.block = family_block_size(c, family);
-        m.channels = family_channels(c, family);
-        m.blocks = c->ffn_memory_factor * F / m.block;
-        m.selected = active / (m.block * m.channels);
-        break;
-    }
-    m.cells = m.block * m.blocks;
-    return m;
+    return c->ffn_shared_size ? c->ffn_shared_size
+                              : c->ffn_shared_experts * c->ffn_intermediate_size;
 }
 
 // ---- rules ------------------------------------------------------------------------------------
-
-// g divides both the memory and what a token reads of it, which channels share evenly.
-static sg_status family_check_cells(const sg_config *c, const sg_family *family, sg_error *err)
-{
-    const int64_t F = c->ffn_intermediate_size, cells = c->ffn_memory_factor * F;
-    const int64_t g = family_block_size(c, family), channels = family_channels(c, family);
-    const int64_t k = c->ffn_active_neurons ? c->ffn_active_neurons : F;
-    if (cells > 1 << 30)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_memory_factor: found %lld, expected at most %lld, so that %lld times "
-                       "ffn_intermediate_size is at most 2^30 cells",
-                       (long long)c->ffn_memory_factor, (long long)((1 << 30) / F),
-                       (long long)c->ffn_memory_factor);
-    if (k > cells)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_active_neurons: found %lld, expected at most the %lld cells "
-                       "(ffn_memory_factor times ffn_intermediate_size)",
-                       (long long)k, (long long)cells);
-    if (cells % g != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_block_size: found %lld, expected a divisor of the %lld cells "
-                       "(ffn_memory_factor times ffn_intermediate_size)",
-                       (long long)g, (long long)cells);
-    if (k % g != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_block_size: found %lld, expected a divisor of the %lld active cells "
-                       "(ffn_active_neurons)",
-                       (long long)g, (long long)k);
-    if (k % (g * channels) != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_channels: found %lld, expected a divisor of the %lld active cells "
-                       "(ffn_active_neurons)",
-                       (long long)channels, (long long)k);
-    return SG_OK;
-}
 
 sg_status sg_ffn_check_selected(const sg_config *c, sg_error *err)
 {
@@ -262,183 +232,46 @@ static sg_status family_check_forms(sg_config *c, sg_error *err)
     return SG_OK;
 }
 
-sg_status sg_ffn_complete(sg_config *c, sg_error *err)
+sg_status sg_family_complete(sg_config *c, sg_error *err)
 {
     const sg_family *family = sg_family_find(c->ffn);
     char list[SG_FAMILY_LIST];
     if (family == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%s\", expected one of %s", c->ffn,
-                       sg_family_list(list, sizeof list));
+                       sg_family_list(list, sizeof list, NULL));
     SG_TRY(sg_family_check_names(c, family, err));
     SG_TRY(sg_family_check_sizes(c, family, err));
     SG_TRY(family_check_forms(c, err));
-    if (family->block == SG_BLOCK_CELLS) SG_TRY(family_check_cells(c, family, err));
-    const sg_router *router = family_router(c);
-    if (router != NULL) SG_TRY(router->check(router, c, err));
-    return sg_ffn_complete_layers(c, err);
+    if (family->memory->check != NULL) SG_TRY(family->memory->check(family, c, err));
+    const sg_router *router = sg_ffn_router(c);
+    return router != NULL ? router->check(router, c, err) : SG_OK;
 }
 
-int64_t sg_ffn_shared_width(const sg_config *c)
-{
-    return c->ffn_shared_size ? c->ffn_shared_size
-                              : c->ffn_shared_experts * c->ffn_intermediate_size;
-}
+// ---- parameters and recording -----------------------------------------------------------------
 
-// ---- parameters -------------------------------------------------------------------------------
-
-// Gated layers of width F, one (experts 0) or a table of experts.
-static void family_glu_params(const sg_config *c, const char *prefix, const char *part,
-                              int64_t experts, int64_t F, sg_param_list *list)
-{
-    int64_t d = c->hidden_size;
-    int skip = experts == 0 ? 1 : 0; // one GLU has no leading dimension of experts
-    char name[64];
-    const double in = 1.0 / (double)d, out = 1.0 / (double)F;
-    const int64_t up[] = {experts, 2 * F, d}, up_bias[] = {experts, 2 * F};
-    const int64_t down[] = {experts, d, F}, down_bias[] = {experts, d};
-    snprintf(name, sizeof name, "%sgate_up_proj.weight", part);
-    sg_param_add(list, prefix, name, 3 - skip, up + skip, SG_INIT_TRUNCATED, in);
-    snprintf(name, sizeof name, "%sgate_up_proj.bias", part);
-    if (c->ffn_bias) sg_param_add(list, prefix, name, 2 - skip, up_bias + skip, SG_INIT_ZERO, 0);
-    snprintf(name, sizeof name, "%sdown_proj.weight", part);
-    sg_param_add(list, prefix, name, 3 - skip, down + skip, SG_INIT_TRUNCATED, out);
-    snprintf(name, sizeof name, "%sdown_proj.bias", part);
-    if (c->ffn_bias) sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
-}
-
-static void family_table(const char *prefix, const char *part, const char *name, int rank,
-                         const int64_t *shape, double variance, sg_param_list *list)
+void sg_memory_table(const sg_memory_place *place, const char *name, int rank, const int64_t *shape,
+                     sg_init init, double variance, int64_t hits)
 {
     char full[64];
-    snprintf(full, sizeof full, "%s%s", part, name);
-    sg_param_add(list, prefix, full, rank, shape, SG_INIT_TRUNCATED, variance);
+    if (place->tables == NULL) return;
+    snprintf(full, sizeof full, "%s%s", place->table, name);
+    sg_param_add(place->list, place->tables, full, rank, shape, init, variance);
+    if (hits > 0) sg_param_rows(place->list, hits * place->readers);
 }
 
-// The table added last is read by selected rows alone, `hits` a token in each layer that reads it.
-static void family_rows(const sg_config *c, int64_t hits, sg_param_list *list)
+sg_tensor *sg_build_pools(const sg_builder *b, const char *name, int64_t pools, int64_t rows)
 {
-    int64_t layers = 0;
-    for (int64_t l = 0; l < c->num_hidden_layers; l++)
-        layers += sg_ffn_is_sparse(c, l);
-    sg_param_rows(list, c->ffn_share_pool ? hits * layers : hits);
+    int64_t shape[] = {pools, rows, b->config->hidden_size};
+    return sg_reshape(b->tape, sg_build_table(b, name), 3, shape);
 }
 
-static void family_neuron_params(const sg_config *c, const sg_family *family, const char *prefix,
-                                 const char *part, sg_param_list *list)
-{
-    // The published variance is 1/N, N the neurons of a pool (spec 5.6 and trap 5 of 4.7).
-    double variance = 1.0 / (double)c->ffn_neurons;
-    int64_t shape[] = {c->ffn_channels, c->ffn_neurons, c->hidden_size};
-    int skip = family->shared_pool ? 1 : 0;
-    const int64_t hits = c->ffn_channels * c->ffn_top_k;
-    family_table(prefix, part, "w_in.weight", 3 - skip, shape + skip, variance, list);
-    family_rows(c, hits, list);
-    family_table(prefix, part, "w_out.weight", 3 - skip, shape + skip, variance, list);
-    family_rows(c, hits, list);
-}
-
-// Keys like the first matrix of a dense layer; values by the cells that a token reads, not by those
-// there are. A softmax has averaged already: there values are as large as those of PKM (Lample et
-// al.).
-static void family_cell_params(const sg_config *c, const sg_family *family, const char *prefix,
-                               const char *part, sg_param_list *list)
-{
-    sg_memory_shape m = sg_ffn_memory(c);
-    int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
-    bool averaged = strcmp(c->ffn_normaliser, "softmax") == 0;
-    const bool values = family_gate(c) == SG_GATE_VALUE, single = m.block == 1;
-    if (!family->no_keys)
-        family_table(prefix, part, "w_in.weight", 2, shape, 1.0 / (double)c->hidden_size, list);
-    if (!family->no_keys && !values && single && strcmp(c->ffn_router, "average") != 0)
-        family_rows(c, read, list); // no router reads them all, and no block of them
-    family_table(prefix, part, "w_out.weight", 2, shape,
-                 1.0 / (double)(averaged ? c->hidden_size : read), list);
-    if (values || single) family_rows(c, read, list);
-}
-
-// The tables of a selected memory.
-static void family_memory_params(const sg_config *c, const char *prefix, const char *part,
-                                 sg_param_list *list)
+void sg_family_params(const sg_config *c, const sg_memory_place *place)
 {
     const sg_family *family = sg_family_find(c->ffn);
-    switch (family->block) {
-    case SG_BLOCK_DENSE:
-    case SG_BLOCK_GLU:
-        break;
-    case SG_BLOCK_EXPERTS:
-        family_glu_params(c, prefix, part, c->ffn_experts, c->ffn_intermediate_size, list);
-        break;
-    case SG_BLOCK_NEURONS:
-        family_neuron_params(c, family, prefix, part, list);
-        break;
-    case SG_BLOCK_CELLS:
-        family_cell_params(c, family, prefix, part, list);
-        break;
-    }
-}
-
-static void family_dense_params(const sg_config *c, const char *prefix, sg_param_list *list)
-{
-    int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
-    if (sg_family_find(c->ffn)->block == SG_BLOCK_GLU) {
-        family_glu_params(c, prefix, "mlp.", 0, F, list);
-        return;
-    }
-    sg_param_add(list, prefix, "mlp.up_proj.weight", 2, (int64_t[]){F, d}, SG_INIT_TRUNCATED,
-                 1.0 / (double)d);
-    if (c->ffn_bias) sg_param_add(list, prefix, "mlp.up_proj.bias", 1, &F, SG_INIT_ZERO, 0);
-    sg_param_add(list, prefix, "mlp.down_proj.weight", 2, (int64_t[]){d, F}, SG_INIT_TRUNCATED,
-                 1.0 / (double)F);
-    if (c->ffn_bias) sg_param_add(list, prefix, "mlp.down_proj.bias", 1, &d, SG_INIT_ZERO, 0);
-}
-
-void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list)
-{
-    sg_config dense;
-    const sg_config *c = sg_ffn_of_layer(config, layer, &dense);
-    const sg_router *router = family_router(c);
-    if (router == NULL) {
-        family_dense_params(c, prefix, list);
-        return;
-    }
-    router->params(router, c, prefix, list);
-    if (!c->ffn_share_pool)
-        family_memory_params(c, prefix, "mlp.experts.", list);
-    else if (layer == sg_ffn_first_sparse(c))
-        family_memory_params(c, "model.shared_memory.", "experts.", list);
-    if (c->ffn_shared_experts > 0)
-        family_glu_params(c, prefix, "mlp.shared_experts.", 0, sg_ffn_shared_width(c), list);
-    if (c->ffn_shared_gate)
-        sg_param_add(list, prefix, "mlp.shared_expert_gate.weight", 2,
-                     (int64_t[]){1, c->hidden_size}, SG_INIT_TRUNCATED,
-                     1.0 / (double)c->hidden_size);
-}
-
-// ---- recording --------------------------------------------------------------------------------
-
-static sg_tensor *family_neurons(const sg_builder *b, const sg_family *family, sg_tensor *x,
-                                 const sg_selection *selection)
-{
-    const sg_config *c = b->config;
-    int64_t pools = family->shared_pool ? 1 : c->ffn_channels;
-    int64_t shape[] = {pools, c->ffn_neurons, c->hidden_size};
-    sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
-    sg_tensor *w_out = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_out.weight"), 3, shape);
-    return sg_memory_neurons(b->tape, x, selection, w_in, w_out, sg_ffn_activation(c),
-                             family->gate);
-}
-
-static sg_tensor *family_cells(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
-{
-    const sg_config *c = b->config;
-    sg_memory_shape m = sg_ffn_memory(c);
-    const sg_gate gate = family_gate(c);
-    int64_t shape[] = {1, m.cells, c->hidden_size};
-    sg_tensor *w_out = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_out.weight"), 3, shape);
-    if (gate == SG_GATE_VALUE) // the router has read the keys, and selects cells
-        return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY, gate);
-    sg_tensor *w_in = sg_reshape(b->tape, sg_build_table(b, "mlp.experts.w_in.weight"), 3, shape);
-    return sg_memory_cells(b->tape, x, selection, w_in, w_out, sg_ffn_activation(c), gate);
+    const sg_router *router = sg_ffn_router(c);
+    if (router != NULL) router->params(router, c, place->prefix, place->list);
+    family->memory->params(family, c, place);
+    sg_shared_params(c, place->prefix, place->list);
 }
 
 static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
@@ -451,130 +284,41 @@ static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
     return s->scores;
 }
 
-static sg_glu_form family_form(const sg_config *c)
+sg_tensor *sg_family_build(const sg_builder *b, sg_tensor *x)
 {
-    static const char *const names[] = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"};
-    static const sg_glu_kind kinds[] = {SG_GLU_CLAMPED, SG_GLU_SILU, SG_GLU_GELU, SG_GLU_GELU_ERF,
-                                        SG_GLU_RELU};
-    sg_glu_form form = {.kind = SG_GLU_CLAMPED, .interleaved = c->ffn_glu_interleaved != 0};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(c->ffn_activation, names[i]) == 0) form.kind = kinds[i];
-    return form;
-}
-
-// A weight of the layer, or its bias where it has one.
-static sg_tensor *family_param(const sg_builder *b, const char *part, const char *name)
-{
-    char full[64];
-    snprintf(full, sizeof full, "%s%s", part, name);
-    return sg_build_param(b, full);
-}
-
-static sg_tensor *family_linear(const sg_builder *b, sg_tensor *x, const char *part,
-                                const char *name)
-{
-    char full[64];
-    snprintf(full, sizeof full, "%s.weight", name);
-    sg_tensor *w = family_param(b, part, full);
-    snprintf(full, sizeof full, "%s.bias", name);
-    return sg_build_linear(b, x, w, b->config->ffn_bias ? family_param(b, part, full) : NULL);
-}
-
-static sg_tensor *family_glu(const sg_builder *b, sg_tensor *x, const char *part)
-{
-    const sg_glu_form form = family_form(b->config);
-    sg_tensor *u = family_linear(b, x, part, "gate_up_proj");
-    return family_linear(b, sg_glu(b->tape, u, &form), part, "down_proj");
-}
-
-static sg_tensor *family_dense(const sg_builder *b, sg_tensor *x)
-{
-    if (sg_family_find(b->config->ffn)->block == SG_BLOCK_GLU) return family_glu(b, x, "mlp.");
-    sg_tensor *u = family_linear(b, x, "mlp.", "up_proj");
-    sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
-    return family_linear(b, h, "mlp.", "down_proj");
-}
-
-static sg_tensor *family_experts(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
-{
-    const sg_glu_form form = family_form(b->config);
-    sg_tensor *up = sg_build_table(b, "mlp.experts.gate_up_proj.weight"), *up_bias = NULL;
-    if (b->config->ffn_bias) up_bias = sg_build_table(b, "mlp.experts.gate_up_proj.bias");
-    sg_tensor *down = sg_build_table(b, "mlp.experts.down_proj.weight"), *down_bias = NULL;
-    if (b->config->ffn_bias) down_bias = sg_build_table(b, "mlp.experts.down_proj.bias");
-    return sg_memory_experts(b->tape, x, selection, up, up_bias, down, down_bias, &form);
-}
-
-// What every token takes, scaled by a sigmoid of its own where there is one (Qwen2-MoE).
-static sg_tensor *family_shared(const sg_builder *b, sg_tensor *x)
-{
-    sg_tensor *y = family_glu(b, x, "mlp.shared_experts.");
-    if (!b->config->ffn_shared_gate) return y;
-    sg_tensor *s = sg_build_linear(b, x, sg_build_param(b, "mlp.shared_expert_gate.weight"), NULL);
-    return sg_scale_rows(b->tape, y, sg_activate(b->tape, s, SG_ACT_SIGMOID));
-}
-
-static sg_tensor *family_memory(const sg_builder *b, sg_tensor *x, const sg_selection *selection)
-{
-    const sg_family *family = sg_family_find(b->config->ffn);
-    switch (family->block) {
-    case SG_BLOCK_DENSE:
-    case SG_BLOCK_GLU:
-        break;
-    case SG_BLOCK_EXPERTS:
-        return family_experts(b, x, selection);
-    case SG_BLOCK_NEURONS:
-        return family_neurons(b, family, x, selection);
-    case SG_BLOCK_CELLS:
-        return family_cells(b, x, selection);
-    }
-    return NULL;
-}
-
-sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
-{
-    sg_config dense;
-    sg_builder of = *builder;
-    const sg_builder *b = &of;
-    of.config = sg_ffn_of_layer(builder->config, builder->layer, &dense);
-    const sg_router *router = family_router(b->config);
-    if (router == NULL) return family_dense(b, x);
+    const sg_config *c = b->config;
+    const sg_family *family = sg_family_find(c->ffn);
+    const sg_router *router = sg_ffn_router(c);
+    if (router == NULL) return family->memory->build(family, b, x, NULL);
     sg_selection selection = router->build(router, b, x);
     if (b->counts != NULL) {
-        const sg_memory_shape m = sg_ffn_memory(b->config);
+        const sg_memory_shape m = sg_ffn_memory(c);
         sg_count_use(b->tape, &selection, m.pools, m.blocks, m.block, b->counts, b->counted);
     }
     selection.scores = family_normalise(b, &selection);
-    sg_tensor *y = family_memory(b, x, &selection);
-    if (b->config->ffn_shared_experts == 0) return y;
-    return sg_add(b->tape, y, family_shared(b, x));
+    return sg_shared_build(b, x, family->memory->build(family, b, x, &selection));
 }
 
 // ---- counts -----------------------------------------------------------------------------------
 
-sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
+sg_ffn_count sg_family_count(const sg_config *c)
 {
-    sg_config dense;
-    const sg_config *c = sg_ffn_of_layer(config, layer, &dense);
     const sg_family *family = sg_family_find(c->ffn);
-    const sg_router *router = family_router(c);
+    const sg_router *router = sg_ffn_router(c);
     const sg_memory_shape m = sg_ffn_memory(c);
-    const int64_t d = c->hidden_size, F = c->ffn_intermediate_size;
-    const bool glu = family->block == SG_BLOCK_GLU || family->block == SG_BLOCK_EXPERTS;
+    const sg_memory_count memory = family->memory->count(family, c);
+    const sg_router_count routing =
+        router != NULL ? router->count(router, c) : (sg_router_count){0};
     const int64_t always = sg_ffn_shared_width(c); // neurons that every token takes
-    // Rows of d numbers a cell that are the memory's to read; a router has read the keys of others.
-    const int64_t rows = family->gate == SG_GATE_VALUE ? 1 : 2;
-    const int64_t biases = c->ffn_bias ? 2 * F + d : 0;
-    const int64_t of_block = glu ? 3 * d * F + biases : rows * d * m.block;
     const int64_t stored = m.pools * m.blocks, read = m.channels * m.selected;
-    const int64_t active = read * m.block + always;
     return (sg_ffn_count){
-        .router_flops = router ? router->flops(router, c) : 0,
-        .memory_flops = (double)(glu ? 6 : 2 * rows) * (double)d * (double)active +
-                        (c->ffn_shared_gate ? 2 * (double)d : 0),
+        .router_flops = routing.flops,
+        .memory_flops = memory.block_flops * (double)read + memory.token_flops + sg_shared_flops(c),
         .neurons = stored * m.block + always,
-        .active_neurons = active,
+        .active_neurons = read * m.block + always,
         // Channels that share a pool may select a block twice; at most all are read.
-        .idle_parameters = read < stored ? (stored - read) * of_block : 0,
+        .idle_parameters = read < stored ? (stored - read) * memory.block_parameters : 0,
+        .numbers = routing.numbers + memory.numbers + 3 * (double)always,
+        .hits = memory.hits,
     };
 }

@@ -1,6 +1,11 @@
-// Feed-forward layers: one formula, a table of families (families.c), and routers that turn x into
-// a selection (router_*.c). A new published layer is a new row of the table and at most one new
-// router. Counts of FLOPs and parameters are of one layer and one token, as published (spec 5.9).
+// Feed-forward layers: one formula, a table of families (families.c), routers that turn x into a
+// selection (router_*.c) and memories that are read by it (read_*.c). A new published layer is a
+// new row of the table and at most one new router or memory. Counts of FLOPs and parameters are of
+// one layer and one token, as published (spec 5.9).
+//
+// Who asks whom: layers.c (which layer is of which kind) asks families.c (the table, and a layer
+// put together from its row), which asks the routers and memories; these ask for the sizes of their
+// own layer only.
 #ifndef SG_FFN_FFN_H
 #define SG_FFN_FFN_H
 
@@ -42,17 +47,32 @@ static inline sg_tensor *sg_build_linear(const sg_builder *b, sg_tensor *x, sg_t
     return b->adapt != NULL && y != NULL ? b->adapt(b->user, x, w, y) : y;
 }
 
+// A parameter of the memory, "mlp.experts.…": of the layer, or of the memory that all layers share.
+static inline sg_tensor *sg_build_table(const sg_builder *b, const char *name)
+{
+    if (!b->config->ffn_share_pool) return sg_build_param(b, name);
+    return b->parameter(b->user, "model.shared_memory.", name + sizeof "mlp." - 1);
+}
+
+// ---- routers ----------------------------------------------------------------------------------
+
+// What a router does for a token: FLOPs, and numbers that it keeps (queries, scores).
+typedef struct sg_router_count {
+    double flops, numbers;
+} sg_router_count;
+
 typedef struct sg_router sg_router;
 struct sg_router {
     const char *name;
-    bool product;  // scores are sums of two parts' scores (router_keys.c)
-    bool keyed;    // a query for each channel, not one for all
-    bool unscaled; // of keyed ones: scores are the products themselves, and keys begin small
+    bool product;    // scores are sums of two parts' scores (router_keys.c)
+    bool keyed;      // a query for each channel, not one for all
+    bool unscaled;   // of keyed ones: scores are the products themselves, and keys begin small
+    bool reads_keys; // all rows w_in of the memory: these are its keys
     sg_status (*check)(const sg_router *self, const sg_config *config, sg_error *err);
     void (*params)(const sg_router *self, const sg_config *config, const char *prefix,
                    sg_param_list *list);
     sg_selection (*build)(const sg_router *self, const sg_builder *b, sg_tensor *x);
-    double (*flops)(const sg_router *self, const sg_config *config);
+    sg_router_count (*count)(const sg_router *self, const sg_config *config);
 };
 
 extern const sg_router sg_router_product_dense;
@@ -66,14 +86,70 @@ extern const sg_router sg_router_linear;
 extern const sg_router sg_router_hash;
 extern const sg_router sg_router_average;
 
-// What the selected blocks are.
-typedef enum sg_block {
-    SG_BLOCK_DENSE,   // no selection: up, activation, down
-    SG_BLOCK_GLU,     // no selection: clamped SwiGLU with biases
-    SG_BLOCK_EXPERTS, // blocks of F neurons, clamped SwiGLU with biases
-    SG_BLOCK_NEURONS, // blocks of one neuron
-    SG_BLOCK_CELLS    // blocks of g cells, rows of w_in and w_out
-} sg_block;
+// ---- memories ---------------------------------------------------------------------------------
+
+typedef struct sg_family sg_family;
+
+// `cells` of a pool in `blocks` of `block` cells; each channel of a token selects `selected`
+// blocks. A dense layer is one block.
+typedef struct sg_memory_shape {
+    int64_t pools, channels;
+    int64_t cells, block, blocks, selected;
+} sg_memory_shape;
+
+// What reading a memory takes for a token.
+typedef struct sg_memory_count {
+    double block_flops;       // of each block that is selected
+    double token_flops;       // beside those
+    int64_t block_parameters; // that nobody reads where the block is not selected
+    double numbers;           // that a token keeps: products, activations
+    int64_t hits;             // selections a token, as the operation sorts them
+} sg_memory_count;
+
+// Where the parameters of a layer's memory go.
+typedef struct sg_memory_place {
+    sg_param_list *list;
+    const char *prefix;         // "model.layers.3."
+    const char *tables, *table; // prefixes of tables; NULL: another layer has them
+    int64_t readers;            // layers that read the tables
+} sg_memory_place;
+
+enum { SG_MEMORY_SAYS = 160 };
+
+typedef struct sg_memory {
+    const char *name;
+    const char *cell, *block; // what messages call them: "neuron", "expert"
+    bool dense;               // read as a whole: there is no router
+    bool gated;               // of gated linear units: ffn_activation is one of theirs
+    sg_memory_shape (*shape)(const sg_family *family, const sg_config *config);
+    // Rules beyond the ranges of sizes; NULL: none.
+    sg_status (*check)(const sg_family *family, const sg_config *config, sg_error *err);
+    void (*params)(const sg_family *family, const sg_config *config, const sg_memory_place *place);
+    // selection: NULL of a dense layer.
+    sg_tensor *(*build)(const sg_family *family, const sg_builder *b, sg_tensor *x,
+                        const sg_selection *selection);
+    sg_memory_count (*count)(const sg_family *family, const sg_config *config);
+    // How errors of routers begin, of the cells there are and of those that a channel selects:
+    // "ffn_neurons: found 1000". NULL of a memory whose routers have no such rules.
+    void (*say_cells)(const sg_config *config, char text[SG_MEMORY_SAYS]);
+    void (*say_selected)(const sg_config *config, char text[SG_MEMORY_SAYS]);
+} sg_memory;
+
+extern const sg_memory sg_memory_of_mlp;
+extern const sg_memory sg_memory_of_glu;
+extern const sg_memory sg_memory_of_experts;
+extern const sg_memory sg_memory_of_neurons;
+extern const sg_memory sg_memory_of_cells;
+extern const sg_memory sg_memory_of_values;
+
+// Adds a table, unless another layer has it. hits > 0: it is read in the rows selected alone, so
+// many a token in each layer.
+void sg_memory_table(const sg_memory_place *place, const char *name, int rank, const int64_t *shape,
+                     sg_init init, double variance, int64_t hits);
+// The same as a tensor of its pools: (pools, rows, d).
+sg_tensor *sg_build_pools(const sg_builder *b, const char *name, int64_t pools, int64_t rows);
+
+// ---- families ---------------------------------------------------------------------------------
 
 // Fields of a configuration that a family may have; all others are cleared (sg_ffn_complete).
 enum {
@@ -104,7 +180,7 @@ enum {
 
 enum { SG_FAMILY_CHOICES = 5 };
 
-typedef struct sg_family {
+struct sg_family {
     const char *name;
     const char *routers[SG_FAMILY_CHOICES];     // allowed; the first is the default
     const char *activations[SG_FAMILY_CHOICES]; // likewise
@@ -113,36 +189,28 @@ typedef struct sg_family {
     const char *query_norms[SG_FAMILY_CHOICES]; // likewise
     const char *scores[SG_FAMILY_CHOICES];      // likewise; none: the router knows
     unsigned has;                               // SG_HAS_…
-    sg_block block;
+    const sg_memory *memory;
     sg_gate gate;
     bool shared_pool; // all channels read one pool
-    bool no_keys;     // a memory of cells has no w_in: its router has keys of its own
+    bool no_keys;     // a memory of values has no w_in: its router has keys of its own
     // For presets, as published: blocks that are whole experts, and the weight of a balance loss.
     bool whole_blocks;
     double balance_loss;
-} sg_family;
-
-// A family's memory: `cells` of a pool in `blocks` of `block` cells; each channel of a token
-// selects `selected` blocks. Families without a selection are one block. Of a configuration that is
-// complete.
-typedef struct sg_memory_shape {
-    int64_t pools, channels;
-    int64_t cells, block, blocks, selected;
-} sg_memory_shape;
-sg_memory_shape sg_ffn_memory(const sg_config *config);
-sg_activation sg_ffn_activation(const sg_config *config);
-// Of the experts that every token takes, together.
-int64_t sg_ffn_shared_width(const sg_config *config);
-// For routers that score every block of cells: that a top-k can select as many as a token reads.
-sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);
+    const char *const *presets; // named after the family, NULL behind the last; NULL: none
+};
 
 // NULL when there is none of that name.
 const sg_family *sg_family_find(const char *name);
-// The names in the order of the table, NULL behind the last.
+// In the order of the table, NULL behind the last.
+const sg_family *sg_family_at(size_t index);
 const char *sg_family_name(size_t index);
-// All names, for messages: "mlp, glu, …". Returns text.
-enum { SG_FAMILY_LIST = 160 };
-const char *sg_family_list(char *text, size_t capacity);
+// Whether the family selects at all, reads all it has, or has presets of its name.
+bool sg_family_is_sparse(const sg_family *family);
+bool sg_family_is_dense(const sg_family *family);
+bool sg_family_has_presets(const sg_family *family);
+// The names of those that `has` says, NULL: all, for messages: "mlp, glu, …". Returns text.
+enum { SG_FAMILY_LIST = 200 };
+const char *sg_family_list(char *text, size_t capacity, bool (*has)(const sg_family *family));
 
 // Whether the family has a field of a configuration ("ffn_top_k"), and what it may be: text is a
 // list of names, the first the default, or the ends of a range; "" where any family has it.
@@ -152,33 +220,53 @@ bool sg_family_takes(const sg_family *family, const char *field, char *text, siz
 sg_status sg_family_check_names(sg_config *config, const sg_family *family, sg_error *err);
 sg_status sg_family_check_sizes(sg_config *config, const sg_family *family, sg_error *err);
 
-// Fills in the defaults of the family and checks its rules.
-sg_status sg_ffn_complete(sg_config *config, sg_error *err);
-// Parameters of one layer, from 0. A memory that layers share comes with the first of them.
-void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list);
-// x (rows, d) -> (rows, d), after the norm.
-sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x);
+// ---- a layer of one family --------------------------------------------------------------------
+// Of a configuration that is complete, and that all layers are built by.
 
-// ---- which layers are sparse (layers.c) -------------------------------------------------------
+sg_memory_shape sg_ffn_memory(const sg_config *config);
+sg_activation sg_ffn_activation(const sg_config *config);
+sg_gate sg_ffn_gate(const sg_config *config);
+const sg_memory *sg_ffn_memory_of(const sg_config *config);
+// NULL of a dense layer.
+const sg_router *sg_ffn_router(const sg_config *config);
+// Of the experts that every token takes, together.
+int64_t sg_ffn_shared_width(const sg_config *config);
+// For routers that score every block of cells: that a top-k can select as many as a token reads.
+sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);
+
+typedef struct sg_ffn_count {
+    double router_flops, memory_flops;
+    int64_t neurons, active_neurons;
+    int64_t idle_parameters; // of neurons that a token does not select
+    double numbers;          // that a token keeps in a pass, about
+    int64_t hits;            // selections a token
+} sg_ffn_count;
+
+sg_status sg_family_complete(sg_config *config, sg_error *err);
+void sg_family_params(const sg_config *config, const sg_memory_place *place);
+sg_tensor *sg_family_build(const sg_builder *b, sg_tensor *x);
+sg_ffn_count sg_family_count(const sg_config *config);
+
+// ---- layers of a model, and which of them are sparse (layers.c) -------------------------------
 
 // Lists of layers, as ffn_layers of a configuration has them: "all", "every:N", "1,3", "2-4,6",
 // from 1. `field` is what errors call it; layer: from 0, of a list that was checked.
 sg_status sg_layers_check(const char *layers, const char *field, int64_t count, sg_error *err);
 bool sg_layers_have(const char *layers, int64_t layer);
 
-// Completes and checks what a configuration says of that; all else of it is complete.
-sg_status sg_ffn_complete_layers(sg_config *config, sg_error *err);
-// Whether the family selects at all.
-bool sg_family_is_sparse(const sg_family *family);
+// Fills in the defaults of the family and checks its rules.
+sg_status sg_ffn_complete(sg_config *config, sg_error *err);
 bool sg_ffn_is_sparse(const sg_config *config, int64_t layer);
 // The first sparse layer; 0 when there is none.
 int64_t sg_ffn_first_sparse(const sg_config *config);
-// The configuration that a layer is built by: `config` for a sparse layer; for a dense one among
-// sparse ones a model of nothing but such layers, written to *dense.
-const sg_config *sg_ffn_of_layer(const sg_config *config, int64_t layer, sg_config *dense);
-
-// A parameter of the memory, "mlp.experts.…": of the layer, or of the memory that all layers share.
-sg_tensor *sg_build_table(const sg_builder *b, const char *name);
+// Parameters of one layer, from 0. A memory that layers share comes with the first of them.
+void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list);
+// x (rows, d) -> (rows, d), after the norm.
+sg_tensor *sg_ffn_build(const sg_builder *b, sg_tensor *x);
+// Of one layer, from 0.
+sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer);
+// Of all layers together, a memory that they share once; hits: the most of a layer.
+sg_ffn_count sg_ffn_total(const sg_config *config);
 
 // ---- for routers of blocks (router_linear.c) --------------------------------------------------
 
@@ -186,17 +274,5 @@ sg_tensor *sg_build_table(const sg_builder *b, const char *name);
 // was selected by them. share: p does not sum to 1.
 void sg_build_losses(const sg_builder *b, sg_tensor *logits, sg_tensor *p, bool share,
                      const sg_selection *selection);
-
-// ---- counts -----------------------------------------------------------------------------------
-
-typedef struct sg_ffn_count {
-    double router_flops, memory_flops;
-    int64_t neurons, active_neurons;
-    int64_t idle_parameters; // of neurons that a token does not select
-} sg_ffn_count;
-// Of one layer, from 0.
-sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer);
-// Of all layers together, a memory that they share once.
-sg_ffn_count sg_ffn_total(const sg_config *config);
 
 #endif

@@ -69,7 +69,7 @@ sg_status sg_layers_check(const char *layers, const char *field, int64_t count, 
     return layers_wrong(layers, field, count, "something follows a number", err);
 }
 
-sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
+static sg_status layers_complete(sg_config *c, sg_error *err)
 {
     if (!sg_family_is_sparse(sg_family_find(c->ffn))) {
         memset(c->ffn_layers, 0, sizeof c->ffn_layers);
@@ -91,10 +91,11 @@ sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
         return SG_OK;
     }
     if (c->ffn_dense[0] == '\0') snprintf(c->ffn_dense, sizeof c->ffn_dense, "mlp");
+    char list[SG_FAMILY_LIST];
     const sg_family *family = sg_family_find(c->ffn_dense);
     if (family == NULL || sg_family_is_sparse(family))
-        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense: found \"%s\", expected mlp or glu",
-                       c->ffn_dense);
+        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense: found \"%s\", expected one of %s",
+                       c->ffn_dense, sg_family_list(list, sizeof list, sg_family_is_dense));
     const int64_t most = 1 << 24;
     if (c->ffn_dense_size == 0)
         c->ffn_dense_size =
@@ -103,6 +104,12 @@ sg_status sg_ffn_complete_layers(sg_config *c, sg_error *err)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense_size: found %lld, expected 1 to %lld",
                        (long long)c->ffn_dense_size, (long long)most);
     return SG_OK;
+}
+
+sg_status sg_ffn_complete(sg_config *config, sg_error *err)
+{
+    SG_TRY(sg_family_complete(config, err));
+    return layers_complete(config, err);
 }
 
 bool sg_ffn_is_sparse(const sg_config *c, int64_t layer)
@@ -117,15 +124,18 @@ int64_t sg_ffn_first_sparse(const sg_config *c)
     return 0;
 }
 
-const sg_config *sg_ffn_of_layer(const sg_config *c, int64_t layer, sg_config *dense)
+// The configuration that a layer is built by: `c` for a sparse layer; for a dense one among sparse
+// ones that of a model of nothing but such layers, written to *dense.
+static const sg_config *layers_config(const sg_config *c, int64_t layer, sg_config *dense)
 {
-    if (sg_ffn_is_sparse(c, layer) || !sg_family_is_sparse(sg_family_find(c->ffn))) return c;
+    const sg_family *family = sg_family_find(c->ffn), *other;
+    if (sg_ffn_is_sparse(c, layer) || !sg_family_is_sparse(family)) return c;
     *dense = *c;
     memcpy(dense->ffn, c->ffn_dense, sizeof dense->ffn);
     memset(dense->ffn_router, 0, sizeof dense->ffn_router);
+    other = sg_family_find(dense->ffn);
     // A gated layer beside gated experts is as they are.
-    if (sg_family_find(dense->ffn)->block != SG_BLOCK_GLU ||
-        sg_family_find(c->ffn)->block != SG_BLOCK_EXPERTS)
+    if (!(family->memory->gated && other->memory->gated))
         memset(dense->ffn_activation, 0, sizeof dense->ffn_activation);
     dense->ffn_intermediate_size = c->ffn_dense_size;
     // Nothing is left that could be wrong: the width has been checked.
@@ -133,10 +143,42 @@ const sg_config *sg_ffn_of_layer(const sg_config *c, int64_t layer, sg_config *d
     return dense;
 }
 
-sg_tensor *sg_build_table(const sg_builder *b, const char *name)
+// ---- one layer, and all -------------------------------------------------------------------------
+
+static int64_t layers_sparse(const sg_config *c)
 {
-    const char *shared = b->config->ffn_share_pool ? "model.shared_memory." : NULL;
-    return shared ? b->parameter(b->user, shared, name + strlen("mlp.")) : sg_build_param(b, name);
+    int64_t count = 0;
+    for (int64_t l = 0; l < c->num_hidden_layers; l++)
+        count += sg_ffn_is_sparse(c, l);
+    return count;
+}
+
+void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list)
+{
+    sg_config dense;
+    const sg_config *c = layers_config(config, layer, &dense);
+    sg_memory_place place = {
+        .list = list, .prefix = prefix, .tables = prefix, .table = "mlp.experts.", .readers = 1};
+    if (c->ffn_share_pool) {
+        place.tables = layer == sg_ffn_first_sparse(c) ? "model.shared_memory." : NULL;
+        place.table = "experts.";
+        place.readers = layers_sparse(c);
+    }
+    sg_family_params(c, &place);
+}
+
+sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
+{
+    sg_config dense;
+    sg_builder of = *builder;
+    of.config = layers_config(builder->config, builder->layer, &dense);
+    return sg_family_build(&of, x);
+}
+
+sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
+{
+    sg_config dense;
+    return sg_family_count(layers_config(config, layer, &dense));
 }
 
 // A shared memory is there once, and what its layers read of it together is at most all different.
@@ -154,7 +196,6 @@ static void layers_share(const sg_config *c, int64_t layers, sg_ffn_count *total
 sg_ffn_count sg_ffn_total(const sg_config *c)
 {
     sg_ffn_count total = {0};
-    int64_t sparse = 0;
     for (int64_t l = 0; l < c->num_hidden_layers; l++) {
         sg_ffn_count of = sg_ffn_counts(c, l);
         total.router_flops += of.router_flops;
@@ -162,8 +203,9 @@ sg_ffn_count sg_ffn_total(const sg_config *c)
         total.neurons += of.neurons;
         total.active_neurons += of.active_neurons;
         total.idle_parameters += of.idle_parameters;
-        sparse += sg_ffn_is_sparse(c, l);
+        total.numbers += of.numbers;
+        if (of.hits > total.hits) total.hits = of.hits;
     }
-    if (c->ffn_share_pool) layers_share(c, sparse, &total);
+    if (c->ffn_share_pool) layers_share(c, layers_sparse(c), &total);
     return total;
 }

@@ -114,16 +114,18 @@ static void average_params(const sg_router *self, const sg_config *c, const char
 }
 
 // The means themselves are one sum over the table for a whole step, and not counted.
-static double average_flops(const sg_router *self, const sg_config *c)
+static sg_router_count average_count(const sg_router *self, const sg_config *c)
 {
     (void)self;
-    return 2 * (double)c->hidden_size * (double)sg_ffn_memory(c).blocks;
+    const double B = (double)sg_ffn_memory(c).blocks;
+    return (sg_router_count){.flops = 2 * (double)c->hidden_size * B, .numbers = 2 * B};
 }
 
 const sg_router sg_router_average = {
     .name = "average",
+    .reads_keys = true,
     .check = average_check,
     .params = average_params,
     .build = average_build,
-    .flops = average_flops,
+    .count = average_count,
 };

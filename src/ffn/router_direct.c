@@ -27,18 +27,20 @@ static sg_selection own_keys_build(const sg_router *self, const sg_builder *b, s
                        sg_ffn_activation(b->config), m.block, m.selected * m.block);
 }
 
-static double own_keys_flops(const sg_router *self, const sg_config *c)
+static sg_router_count own_keys_count(const sg_router *self, const sg_config *c)
 {
     (void)self;
-    return 2 * (double)c->hidden_size * (double)sg_ffn_memory(c).cells;
+    const double N = (double)sg_ffn_memory(c).cells;
+    return (sg_router_count){.flops = 2 * (double)c->hidden_size * N, .numbers = N};
 }
 
 const sg_router sg_router_keys = {
     .name = "keys",
+    .reads_keys = true,
     .check = direct_check,
     .params = own_keys_params,
     .build = own_keys_build,
-    .flops = own_keys_flops,
+    .count = own_keys_count,
 };
 
 // ---- low_rank -----------------------------------------------------------------------------------
@@ -61,11 +63,12 @@ static sg_selection low_rank_build(const sg_router *self, const sg_builder *b, s
                        sg_ffn_activation(b->config), 1, sg_ffn_memory(b->config).selected);
 }
 
-static double low_rank_flops(const sg_router *self, const sg_config *c)
+static sg_router_count low_rank_count(const sg_router *self, const sg_config *c)
 {
     (void)self;
-    const double K = (double)c->ffn_key_size;
-    return sg_query_flops(c, c->ffn_key_size) + 2 * K * (double)sg_ffn_memory(c).cells;
+    const double K = (double)c->ffn_key_size, N = (double)sg_ffn_memory(c).cells;
+    return (sg_router_count){.flops = sg_query_flops(c, c->ffn_key_size) + 2 * K * N,
+                             .numbers = K + N};
 }
 
 const sg_router sg_router_low_rank = {
@@ -73,5 +76,5 @@ const sg_router sg_router_low_rank = {
     .check = direct_check,
     .params = low_rank_params,
     .build = low_rank_build,
-    .flops = low_rank_flops,
+    .count = low_rank_count,
 };

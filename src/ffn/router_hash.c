@@ -100,10 +100,10 @@ static void hash_params(const sg_router *self, const sg_config *c, const char *p
     (void)self, (void)c, (void)prefix, (void)list;
 }
 
-static double hash_flops(const sg_router *self, const sg_config *c)
+static sg_router_count hash_count(const sg_router *self, const sg_config *c)
 {
     (void)self, (void)c;
-    return 0;
+    return (sg_router_count){0};
 }
 
 const sg_router sg_router_hash = {
@@ -111,5 +111,5 @@ const sg_router sg_router_hash = {
     .check = hash_check,
     .params = hash_params,
     .build = hash_build,
-    .flops = hash_flops,
+    .count = hash_count,
 };

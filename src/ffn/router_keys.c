@@ -32,51 +32,29 @@ static int64_t keys_queries(const sg_router *self, const sg_config *c)
     return c->ffn_key_size * (self->keyed ? keys_parts(self) * c->ffn_channels : 1);
 }
 
-static sg_status keys_check_neurons(const sg_router *self, const sg_config *c, int64_t n,
-                                    sg_error *err)
-{
-    const int64_t k = c->ffn_top_k;
-    if (n == 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_neurons: found %lld, expected a square for router %s",
-                       (long long)c->ffn_neurons, c->ffn_router);
-    if (self->product && k >= n)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_top_k: found %lld, expected less than sqrt(ffn_neurons) = %lld",
-                       (long long)k, (long long)n);
-    if (k > n)
-        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_top_k: found %lld, expected at most %lld neurons",
-                       (long long)k, (long long)n);
-    return SG_OK;
-}
-
-// The same rules where the sizes are those of a memory of cells; all such routers are of products.
-static sg_status keys_check_cells(const sg_config *c, int64_t n, sg_error *err)
-{
-    const sg_memory_shape m = sg_ffn_memory(c);
-    if (n == 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_memory_factor: found %lld, which times ffn_intermediate_size makes "
-                       "%lld cells, expected a square for router %s",
-                       (long long)c->ffn_memory_factor, (long long)m.cells, c->ffn_router);
-    if (m.selected >= n)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_active_neurons: found %lld, which is %lld a channel, expected less "
-                       "than the square root of the cells, %lld",
-                       (long long)(m.selected * m.channels), (long long)m.selected, (long long)n);
-    if (m.selected > SG_TOPK_MAX)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ffn_active_neurons: found %lld, which is %lld a channel, expected at most "
-                       "%d a channel",
-                       (long long)(m.selected * m.channels), (long long)m.selected, SG_TOPK_MAX);
-    return SG_OK;
-}
-
+// Neurons or cells, whatever the memory has: it knows which sizes made them.
 static sg_status keys_check(const sg_router *self, const sg_config *c, sg_error *err)
 {
-    const int64_t n = keys_side(self, c);
-    return c->ffn_memory_factor > 0 ? keys_check_cells(c, n, err)
-                                    : keys_check_neurons(self, c, n, err);
+    const sg_memory *memory = sg_ffn_memory_of(c);
+    const int64_t n = keys_side(self, c), k = sg_ffn_memory(c).selected;
+    char found[SG_MEMORY_SAYS];
+    if (n == 0) {
+        memory->say_cells(c, found);
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s, expected a square for router %s", found,
+                       c->ffn_router);
+    }
+    memory->say_selected(c, found);
+    if (self->product && k >= n)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s, expected less than the square root of the %ss, %lld", found,
+                       memory->cell, (long long)n);
+    if (k > n)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s, expected at most %lld %ss", found, (long long)n,
+                       memory->cell);
+    if (k > SG_TOPK_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%s, expected at most %d a channel", found,
+                       SG_TOPK_MAX);
+    return SG_OK;
 }
 
 static void keys_params(const sg_router *self, const sg_config *c, const char *prefix,
@@ -122,14 +100,17 @@ static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_te
 
 // The queries and their scores. The published code has no counter for key_value; this counts its
 // two products.
-static double keys_flops(const sg_router *self, const sg_config *c)
+static sg_router_count keys_count(const sg_router *self, const sg_config *c)
 {
+    const int64_t queries = keys_queries(self, c);
     double scores = (double)(keys_parts(self) * c->ffn_channels) * (double)keys_side(self, c);
-    return sg_query_flops(c, keys_queries(self, c)) + 2 * (double)c->ffn_key_size * scores;
+    return (sg_router_count){.flops =
+                                 sg_query_flops(c, queries) + 2 * (double)c->ffn_key_size * scores,
+                             .numbers = (double)queries + scores};
 }
 
 #define KEYS_ROUTER                                                                                \
-    .check = keys_check, .params = keys_params, .build = keys_build, .flops = keys_flops
+    .check = keys_check, .params = keys_params, .build = keys_build, .count = keys_count
 
 const sg_router sg_router_product_dense = {.name = "product_dense", .product = true, KEYS_ROUTER};
 const sg_router sg_router_product_key_value = {

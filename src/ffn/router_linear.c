@@ -14,16 +14,12 @@ static bool linear_sigmoid(const sg_config *c)
 static sg_status linear_check(const sg_router *self, const sg_config *c, sg_error *err)
 {
     (void)self;
-    const bool experts = c->ffn_memory_factor == 0;
-    if (experts && c->ffn_top_k > c->ffn_experts)
-        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_top_k: found %lld, expected at most %lld experts",
-                       (long long)c->ffn_top_k, (long long)c->ffn_experts);
     if (c->ffn_renormalise && sg_ffn_memory(c).selected == 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "ffn_renormalise: found 1, expected 0 where a token takes one %s: its score "
                        "would always be 1, and the router would not learn",
-                       experts ? "expert" : "block");
-    return experts ? SG_OK : sg_ffn_check_selected(c, err);
+                       sg_ffn_memory_of(c)->block);
+    return sg_ffn_check_selected(c, err);
 }
 
 static void linear_params(const sg_router *self, const sg_config *c, const char *prefix,
@@ -84,10 +80,11 @@ static sg_selection linear_build(const sg_router *self, const sg_builder *b, sg_
     return selection;
 }
 
-static double linear_flops(const sg_router *self, const sg_config *c)
+static sg_router_count linear_count(const sg_router *self, const sg_config *c)
 {
     (void)self;
-    return 2 * (double)c->hidden_size * (double)sg_ffn_memory(c).blocks;
+    const double B = (double)sg_ffn_memory(c).blocks;
+    return (sg_router_count){.flops = 2 * (double)c->hidden_size * B, .numbers = 2 * B};
 }
 
 const sg_router sg_router_linear = {
@@ -95,5 +92,5 @@ const sg_router sg_router_linear = {
     .check = linear_check,
     .params = linear_params,
     .build = linear_build,
-    .flops = linear_flops,
+    .count = linear_count,
 };

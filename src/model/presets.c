@@ -9,27 +9,16 @@
 #include "ffn/ffn.h"
 #include "model/config.h"
 
-static const char *const preset_names[] = {"demo",
-                                           "tinystories-mlp",
-                                           "tinystories-glu",
-                                           "tinystories-moe",
-                                           "tinystories-peer",
-                                           "tinystories-sgatlin",
-#define PRESET_LADDER(family)                                                                      \
-    "slimpajama-" family "-s1", "slimpajama-" family "-s2", "slimpajama-" family "-s3",            \
-        "slimpajama-" family "-s4", "slimpajama-" family "-s5", "slimpajama-" family "-s6",        \
-        "slimpajama-" family "-s7", "slimpajama-" family "-s8", "slimpajama-" family "-s9"
-                                           PRESET_LADDER("mlp"),
-                                           PRESET_LADDER("glu"),
-                                           PRESET_LADDER("moe"),
-                                           PRESET_LADDER("peer"),
-                                           PRESET_LADDER("sgatlin"),
-                                           NULL};
-
+// The demo, then the small one of each family, then each family's ladder.
 const char *sg_preset_name(size_t index)
 {
-    enum { count = sizeof preset_names / sizeof *preset_names };
-    return index < count ? preset_names[index] : NULL;
+    const sg_family *family;
+    if (index-- == 0) return "demo";
+    for (int ladder = 0; ladder < 2; ladder++)
+        for (size_t f = 0; (family = sg_family_at(f)) != NULL; f++)
+            for (int i = 0; family->presets != NULL && family->presets[i] != NULL; i++)
+                if ((i > 0) == (ladder > 0) && index-- == 0) return family->presets[i];
+    return NULL;
 }
 
 static int64_t square(int64_t n)
@@ -156,16 +145,17 @@ static void preset_make(const char *name, sg_preset *p)
 
 sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
 {
-    for (size_t i = 0; preset_names[i] != NULL; i++)
-        if (strcmp(preset_names[i], name) == 0) {
-            preset_make(preset_names[i], preset);
+    const char *known;
+    char list[SG_FAMILY_LIST];
+    for (size_t i = 0; (known = sg_preset_name(i)) != NULL; i++)
+        if (strcmp(known, name) == 0) {
+            preset_make(known, preset);
             return sg_config_complete(&preset->config, err);
         }
     return sg_fail(err, SG_ERR_NOT_FOUND,
                    "preset: found \"%.60s\", expected demo, tinystories-FAMILY or "
-                   "slimpajama-FAMILY-sN with FAMILY one of mlp, glu, moe, peer, sgatlin and N 1 "
-                   "to 9",
-                   name);
+                   "slimpajama-FAMILY-sN with FAMILY one of %s and N 1 to 9",
+                   name, sg_family_list(list, sizeof list, sg_family_has_presets));
 }
 
 sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err)
@@ -176,7 +166,7 @@ sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *
     const sg_family *to = sg_family_find(family);
     if (to == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%.60s\", expected one of %s", family,
-                       sg_family_list(list, sizeof list));
+                       sg_family_list(list, sizeof list, NULL));
     sg_preset known;
     SG_TRY(sg_preset_find(preset->name ? preset->name : "", &known, err));
     preset_split(known.name, base, own, &s);

@@ -252,28 +252,19 @@ static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *
 // Sizes that no machine has are refused here, so that nothing behind this overflows.
 static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_error *err)
 {
+    const sg_ffn_count ffn = sg_ffn_total(c);
     int64_t rows = 0, selected = 0;
-    // Blocks of cells are selected cell by cell where they are small.
-    const sg_memory_shape m = sg_ffn_memory(c);
-    const int64_t cells = m.channels * m.selected * m.block;
-    int64_t a_token = c->ffn_memory_factor > 0 ? cells : m.channels * m.selected;
     if (o->batch < 1 || o->length < 1 || __builtin_mul_overflow(o->batch, o->length, &rows) ||
-        __builtin_mul_overflow(rows, a_token, &selected) || selected > INT32_MAX)
+        __builtin_mul_overflow(rows, ffn.hits, &selected) || selected > INT32_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "%lld sequences of %lld tokens at a time, each token selecting %lld, "
                        "expected at most %d selections: use smaller micro-batches",
-                       (long long)o->batch, (long long)o->length, (long long)a_token, INT32_MAX);
-    const double widths[] = {(double)c->hidden_size,
-                             (double)(c->num_attention_heads * c->head_dim),
-                             (double)c->vocab_size / (double)c->num_hidden_layers,
-                             2 * ((double)cells + (double)sg_ffn_shared_width(c)),
-                             2 * (double)c->ffn_dense_size,
-                             (double)sg_ffn_counts(c, sg_ffn_first_sparse(c)).neurons,
-                             (double)c->ffn_channels * (double)c->ffn_key_size};
-    double bytes = 0;
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
-        bytes += widths[i];
-    bytes *= (double)rows * (double)c->num_hidden_layers * sizeof(sg_real);
+                       (long long)o->batch, (long long)o->length, (long long)ffn.hits, INT32_MAX);
+    const double layers = (double)c->num_hidden_layers;
+    const double heads = (double)(c->num_attention_heads * c->head_dim);
+    const double numbers = layers * ((double)c->hidden_size + heads) + (double)c->vocab_size +
+                           ffn.numbers + (double)ffn.neurons;
+    const double bytes = numbers * (double)rows * sizeof(sg_real);
     if (bytes < 0x1p52) return SG_OK;
     return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations would take about %.0g bytes",
                    bytes);

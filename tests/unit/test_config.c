@@ -205,7 +205,7 @@ static void test_rules(void **state)
         {"sgatlin", "ffn_neurons", "1073741825", "ffn_neurons: found 1073741825"},
         {"sgatlin", "ffn_key_size", "-1", "ffn_key_size: found -1, expected 1 to 65536"},
         {"sgatlin", "ffn_top_k", "5",
-         "ffn_top_k: found 5, expected less than sqrt(ffn_neurons) = 5"},
+         "ffn_top_k: found 5, expected less than the square root of the neurons, 5"},
         {"peer", "ffn_top_k", "16385", "ffn_top_k: found 16385, expected 1 to 16384"},
         // Memories of cells: 6 x 24 cells in blocks of 2, of which 8 are read.
         {"avgk", "ffn_memory_factor", "0", "ffn_memory_factor: found 0, expected 1 to 65536"},
@@ -512,7 +512,7 @@ static void test_set_family(void **state)
     assert_int_equal(sg_preset_set_family(&p, "lstm", &err), SG_ERR_ARGUMENT);
     char expected[SG_FAMILY_LIST + 40], list[SG_FAMILY_LIST];
     snprintf(expected, sizeof expected, "ffn: found \"lstm\", expected one of %s",
-             sg_family_list(list, sizeof list));
+             sg_family_list(list, sizeof list, NULL));
     assert_string_equal(err.message, expected);
     p.name = "mine";
     assert_int_equal(sg_preset_set_family(&p, "mlp", &err), SG_ERR_NOT_FOUND);
