@@ -506,10 +506,50 @@ SG_API const int32_t *sg_model_ends(const sg_model *model, size_t *count);
 // where another process is writing into the folder.
 SG_API sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer,
                                const char *folder, sg_error *err);
-// Parameters by name, for inspection: count, then name, shape (rank <= 4) and values (f32; NULL
-// where the model stores them in another type).
+// Parameters by number and name, in a fixed order; those of adapters come last. The rows of one are
+// rows of its last dimension (a table of experts (E, out, in) has E * out of them), and those of a
+// vector its numbers.
+typedef struct sg_tensor_info {
+    const char *name; // the model's
+    int64_t layer;    // from 1; 0: of none, as the embedding is
+    int rank;         // at most 4
+    int64_t shape[4]; // (rank), 1 behind it
+    int64_t rows, columns;
+    sg_weights weights; // what its values are stored in
+    int64_t bytes;      // as it is stored, with its scales
+    bool in_file;       // read where it lies in a mapped file
+} sg_tensor_info;
 SG_API size_t sg_model_tensor_count(const sg_model *model);
+// NULL for a number that there is not.
 SG_API const char *sg_model_tensor_name(const sg_model *model, size_t index);
+// The number of a name; SG_ERR_NOT_FOUND. Of a model with a tied classifier there is no
+// lm_head.weight.
+SG_API sg_status sg_model_tensor_find(const sg_model *model, const char *name, size_t *index,
+                                      sg_error *err);
+SG_API sg_status sg_model_tensor_info(const sg_model *model, size_t index, sg_tensor_info *info,
+                                      sg_error *err);
+// Rows [first, first + rows) in f32, whatever they are stored in: values (rows, columns), the
+// caller's. They are the model's own numbers, without what adapters add to them. SG_ERR_ARGUMENT
+// where there are no such rows. Several threads may read at once.
+SG_API sg_status sg_model_tensor_read(const sg_model *model, size_t index, int64_t first,
+                                      int64_t rows, float *values, sg_error *err);
+// Writes rows [first, first + rows): values (rows, columns), all finite (SG_ERR_NUMERIC). Where the
+// model stores the tensor in fewer bits they are rounded, and *rounding is the largest difference
+// between a value and what is stored; with rounding NULL such values are refused
+// (SG_ERR_ARGUMENT). Blocks of GGUF other than Q8_0, and MXFP4, are not made here
+// (SG_ERR_UNSUPPORTED). On failure the model is as it was. Files never change: a tensor that lies
+// in one gets memory of its own, the whole tensor at its first write; sg_model_save writes the
+// model.
+//
+// No session, batch or evaluation of the model may be at work meanwhile. A session that holds
+// tokens computed with the old weights goes on only after sg_session_rewind to 0, and one that was
+// opened before a tensor in a file was written for the first time must be opened anew; both say so
+// (SG_ERR_ARGUMENT). Copies of keys that decoding reads are made anew by themselves.
+SG_API sg_status sg_model_tensor_write(sg_model *model, const char *name, int64_t first,
+                                       int64_t rows, const float *values, double *rounding,
+                                       sg_error *err);
+// All values of one with its shape, without copying them; NULL where the model does not store it as
+// f32 in one place. They stay where they are until the tensor is written or the model freed.
 SG_API const float *sg_model_tensor_values(const sg_model *model, size_t index, int *rank,
                                            int64_t shape[4]);
 

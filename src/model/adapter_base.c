@@ -40,32 +40,6 @@ static sg_status base_find(const sg_model *m, const char *name, size_t *index, b
     return status;
 }
 
-// Row `row` of a parameter, whatever it is stored in.
-static sg_status base_row(const sg_model *m, const sg_pieces *pieces, size_t i, int64_t row,
-                          sg_real *to, sg_error *err)
-{
-    const sg_param_spec *spec = &m->params.specs[i];
-    const int64_t d = spec->shape[1];
-    if (m->values[i] != NULL) {
-        memcpy(to, m->values[i] + row * d, (size_t)d * sizeof *to);
-        return SG_OK;
-    }
-    if (m->file != NULL) return sg_pieces_read_rows(pieces, spec, row, 1, to, err);
-    const sg_stored *w = &m->narrow.items[i]; // made here: bf16 or int8
-    for (int64_t j = 0; j < d; j++) {
-        if (w->type == SG_WEIGHTS_INT8) {
-            to[j] = (sg_real)((const int8_t *)w->rows)[row * d + j] *
-                    (sg_real)((const float *)w->scales)[row];
-            continue;
-        }
-        const uint32_t bits = (uint32_t)((const uint16_t *)w->rows)[row * d + j] << 16;
-        float value;
-        memcpy(&value, &bits, sizeof value);
-        to[j] = (sg_real)value;
-    }
-    return SG_OK;
-}
-
 // How far the matrices are from each other, over the length of the model's.
 static sg_status base_distance(const sg_model *m, size_t i, const sg_tensor_view *view,
                                double *distance, sg_error *err)
@@ -74,27 +48,22 @@ static sg_status base_distance(const sg_model *m, size_t i, const sg_tensor_view
     const int64_t d = spec->shape[1];
     const size_t row_bytes = (size_t)d * sg_dtype_bytes(view->dtype);
     double difference = 0, length = 0;
-    sg_pieces pieces = {0};
     sg_real *own = sg_alloc_array((size_t)d, sizeof *own);
     float *other = sg_alloc_array((size_t)d, sizeof *other);
     sg_status status = own == NULL || other == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", view->name)
                            : SG_OK;
-    if (status == SG_OK && m->file != NULL)
-        status =
-            sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
     for (int64_t row = 0; row < spec->shape[0] && status == SG_OK; row++) {
         const sg_tensor_view part = sg_tensor_view_make(
             view->name, view->dtype, 1, &d, (const char *)view->data + (size_t)row * row_bytes);
-        status = base_row(m, &pieces, i, row, own, err);
-        if (status == SG_OK) status = sg_tensor_view_read_f32(&part, other, err);
+        sg_model_rows(m, i, row, 1, own);
+        status = sg_tensor_view_read_f32(&part, other, err);
         for (int64_t j = 0; j < d && status == SG_OK; j++) {
             const double a = (double)own[j], b = (double)other[j];
             difference += (a - b) * (a - b);
             length += a * a;
         }
     }
-    sg_pieces_free(&pieces);
     sg_free(own);
     sg_free(other);
     *distance = difference == 0 ? 0 : sqrt(difference / length);

@@ -1,4 +1,5 @@
-// Weights in memory: fresh, copied from a file, or mapped from one; and saving them.
+// Weights in memory: fresh, copied from a file, or mapped from one; and saving them. Looking at
+// them and writing them by name is model_tensors.c.
 #include "model/model.h"
 
 #include <stdio.h>
@@ -94,6 +95,9 @@ void sg_model_free(sg_model *m)
     sg_param_list_free(&m->params);
     sg_rope_table_free(&m->rope);
     sg_model_file_close(m->file);
+    for (size_t i = 0; i < m->copy_count; i++)
+        sg_free_big(m->copies[i].memory, m->copies[i].bytes);
+    sg_free(m->copies);
     sg_free(m);
 }
 
@@ -482,7 +486,7 @@ static sg_status model_screen_tensor(const sg_model *m, size_t i, sg_error *err)
     if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
     for (int64_t first = 0; first < rows; first += most) {
         const int64_t count = sg_min(most, rows - first);
-        sg_stored_read(m->context->compute.kernels, wide, &m->narrow.items[i], first, count, d);
+        sg_model_rows(m, i, first, count, wide);
         sg_stored_write(m->context->compute, to, first, count, d, wide);
     }
     sg_free(wide);
@@ -546,7 +550,7 @@ int64_t sg_model_weight_bytes(const sg_model *m)
     return bytes + (int64_t)m->screens.bytes;
 }
 
-// ---- saving and looking -----------------------------------------------------------------------
+// ---- saving -----------------------------------------------------------------------------------
 
 void sg_model_views(const sg_model *m, sg_tensor_view *views)
 {
@@ -604,29 +608,4 @@ sg_status sg_model_save(const sg_model *model, const sg_tokenizer *tokenizer, co
                                       tokenizer ? tokenizer->json_bytes : 0, folder, err);
     sg_folder_release(claim);
     return status;
-}
-
-size_t sg_model_tensor_count(const sg_model *model)
-{
-    return model->params.count;
-}
-
-const char *sg_model_tensor_name(const sg_model *model, size_t index)
-{
-    return index < model->params.count ? model->params.specs[index].name : NULL;
-}
-
-const float *sg_model_tensor_values(const sg_model *model, size_t index, int *rank,
-                                    int64_t shape[4])
-{
-    if (index >= model->params.count) return NULL;
-    const sg_param_spec *spec = &model->params.specs[index];
-    *rank = spec->rank;
-    for (int i = 0; i < SG_RANK_MAX; i++)
-        shape[i] = i < spec->rank ? spec->shape[i] : 1;
-#ifdef SG_REAL_DOUBLE
-    return NULL; // the double build is for gradient checks only
-#else
-    return model->values[index];
-#endif
 }

@@ -12,17 +12,25 @@
 #include "model/weights.h"
 #include "op/op.h"
 
+// Memory of a parameter that lay in the file until it was written.
+typedef struct sg_model_copy {
+    void *memory;
+    size_t bytes;
+} sg_model_copy;
+
 struct sg_model {
     sg_context *context;
     sg_config config;
     sg_param_list params;
     sg_real **values; // by parameter: of `storage`, or into the mapped file; NULL where narrow
     sg_param_block storage; // without parts while values point into a file
-    sg_model_file *file;    // while values point into it; such a model is read-only
-    sg_rope_table rope;     // max_position_embeddings positions
-    sg_narrow_set narrow;   // weights stored otherwise, for decoding
-    sg_end_tokens ends;     // of a text: config.eos_token_id, and more where a file says so
-    sg_narrow_set screens;  // copies of keys, made when the first session is (sg_model_screen)
+    sg_model_file *file;    // while values point into it
+    sg_model_copy *copies;  // (copy_count) of what of it was written (sg_model_tensor_write)
+    size_t copy_count, copy_capacity;
+    sg_rope_table rope;    // max_position_embeddings positions
+    sg_narrow_set narrow;  // weights stored otherwise, for decoding
+    sg_end_tokens ends;    // of a text: config.eos_token_id, and more where a file says so
+    sg_narrow_set screens; // copies of keys, made when the first session is (sg_model_screen)
     // Of the weights, raised by whatever writes them (sg_model_touch): what is derived from them
     // notes the version it was made from, and is made anew or refused where it is older.
     int64_t version;
@@ -50,6 +58,8 @@ void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);
 // Weights have been written.
 void sg_model_touch(sg_model *model);
+// Rows of a parameter, whatever it is stored in: to (count, columns), all of them in range.
+void sg_model_rows(const sg_model *model, size_t index, int64_t first, int64_t count, sg_real *to);
 // Copies in int8 of the keys that decoding screens, where keys are wider and there are none of the
 // present version.
 sg_status sg_model_screen(sg_model *model, sg_error *err);
