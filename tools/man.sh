@@ -42,7 +42,8 @@ troff() {
     END { leave(); if (part == "own" && example) print ".fi\n.RE" }'
 }
 
-version=$("$program" version | sed 's/^sgatlin //')
+# The first line alone: the others are of this machine.
+version=$("$program" version | sed -n '1s/^sgatlin //p')
 cat <<PAGE
 .\" Written by tools/man.sh from the help of the command: change that, then run make man.
 .TH SGATLIN 1 "" "sgatlin $version" "User Commands"
