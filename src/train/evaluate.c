@@ -1,5 +1,6 @@
 // Passes over a split in micro-batches. Losses are added by sequence in the order of the data, so
-// that neither threads nor the size of a micro-batch changes the result.
+// that threads change no bit of the result, and the size of a micro-batch only what dense products
+// of another number of rows round otherwise.
 #include "train/evaluate.h"
 
 #include <math.h>
