@@ -21,7 +21,7 @@ static sg_status cost_activations(const sg_config *config, const sg_param_list *
     SG_TRY(sg_graph_new(config, params, NULL, NULL, &rope, &options, &graph, err));
     cost->activation_bytes = (int64_t)(sg_tape_bytes(graph->tape) / sizeof(sg_real)) * cost_bytes;
     for (size_t i = 0; i < params->count; i++)
-        if (graph->leaves[i] != NULL && sg_tape_reads_narrow(graph->tape, graph->leaves[i], true))
+        if (graph->leaves[i] != NULL && sg_tape_reads_narrow(graph->leaves[i], true))
             cost->bf16_table_bytes += params->specs[i].count * (int64_t)sizeof(sg_bf16);
     sg_graph_free(graph);
     return SG_OK;

@@ -27,15 +27,21 @@ static sg_tensor *graph_leaf(sg_graph *g, size_t i)
     return leaf;
 }
 
+// The n-th place to look for a parameter, behind and before the one that was asked for last: they
+// are asked for about in the order of the list. Places outside the list are to be passed over.
+static size_t graph_near(const sg_graph *g, size_t n)
+{
+    return n % 2 ? g->cursor - (n + 1) / 2 : g->cursor + n / 2;
+}
+
 static sg_tensor *graph_parameter(void *user, const char *prefix, const char *name)
 {
     sg_graph *g = user;
     char full[SG_PARAM_NAME];
     snprintf(full, sizeof full, "%s%s", prefix, name);
-    // Parameters are asked for about in the order of the list: look from the last one on.
-    for (size_t n = 0, i = g->cursor; n < g->params->count; n++, i = (i + 1) % g->params->count) {
-        const sg_param_spec *spec = &g->params->specs[i];
-        if (strcmp(spec->name, full) != 0) continue;
+    for (size_t n = 0; n < 2 * g->params->count; n++) {
+        const size_t i = graph_near(g, n);
+        if (i >= g->params->count || strcmp(g->params->specs[i].name, full) != 0) continue;
         g->cursor = i;
         return graph_leaf(g, i);
     }
@@ -47,10 +53,11 @@ static sg_tensor *graph_parameter(void *user, const char *prefix, const char *na
 static sg_tensor *graph_adapt(void *user, sg_tensor *x, sg_tensor *w, sg_tensor *y)
 {
     sg_graph *g = user;
-    size_t i = 0;
-    while (i < g->n_leaves && g->leaves[i] != w)
-        i++;
-    if (i == g->n_leaves) return y;
+    size_t i = g->n_leaves;
+    for (size_t n = 0; i >= g->n_leaves || g->leaves[i] != w; n++) {
+        if (n == 2 * g->n_leaves) return y;
+        i = graph_near(g, n);
+    }
     if (g->plain != NULL) g->plain[i] = true;
     for (size_t n = 0; g->adapters != NULL && n < g->adapters->use_count; n++) {
         const sg_adapter_use *use = &g->adapters->uses[n];
@@ -240,7 +247,7 @@ static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *
     for (size_t i = 0; g->values != NULL && i < g->n_leaves; i++) {
         const sg_tensor *leaf = g->leaves[i];
         if (leaf == NULL || g->values[i] != NULL) continue;
-        if (leaf->narrow != NULL && sg_tape_reads_narrow(g->tape, leaf, gradient)) continue;
+        if (leaf->narrow != NULL && sg_tape_reads_narrow(leaf, gradient)) continue;
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "%s: found narrow weights, which cannot be trained, expected f32: open the "
                        "model in f32",

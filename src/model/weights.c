@@ -30,8 +30,7 @@ static sg_status weights_mask(const sg_config *config, const sg_param_list *para
     sg_graph *graph;
     SG_TRY(weights_graph(config, params, training, NULL, &graph, err));
     for (size_t i = 0; i < params->count; i++)
-        mask[i] = graph->leaves[i] != NULL &&
-                  sg_tape_reads_narrow(graph->tape, graph->leaves[i], training);
+        mask[i] = graph->leaves[i] != NULL && sg_tape_reads_narrow(graph->leaves[i], training);
     sg_graph_free(graph);
     return SG_OK;
 }

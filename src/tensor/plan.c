@@ -1,9 +1,9 @@
 // The plan of a tape: the order of steps, which gradient write comes first, how long every value
 // lives, and where it lies in one block of memory. All of it is known before anything runs.
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "tensor/place.h"
 #include "tensor/tape_inside.h"
 
 // ---- steps ------------------------------------------------------------------------------------
@@ -117,20 +117,7 @@ static sg_status plan_steps(sg_tape *tape, sg_error *err)
 
 // ---- lifetimes --------------------------------------------------------------------------------
 
-// Values are written at most twice (recomputation), so two spans of steps are enough.
-typedef struct plan_life {
-    int begin[2], end[2];
-    int spans;
-} plan_life;
-
-typedef struct plan_item {
-    plan_life life;
-    size_t bytes;
-    size_t offset;
-    size_t *place; // where the offset goes
-} plan_item;
-
-static void life_write(plan_life *life, int step)
+static void life_write(sg_life *life, int step)
 {
     if (life->spans < 2) {
         life->begin[life->spans] = life->end[life->spans] = step;
@@ -140,29 +127,21 @@ static void life_write(plan_life *life, int step)
     }
 }
 
-static void life_touch(plan_life *life, int step)
+static void life_touch(sg_life *life, int step)
 {
     if (life->spans == 0) life_write(life, step);
     if (life->end[life->spans - 1] < step) life->end[life->spans - 1] = step;
 }
 
 // Alive from its first write to the end of everything.
-static void life_keep(plan_life *life, int end)
+static void life_keep(sg_life *life, int end)
 {
     life->spans = 1;
     life->end[0] = end;
 }
 
-static bool life_overlap(const plan_life *a, const plan_life *b)
-{
-    for (int i = 0; i < a->spans; i++)
-        for (int j = 0; j < b->spans; j++)
-            if (a->begin[i] <= b->end[j] && b->begin[j] <= a->end[i]) return true;
-    return false;
-}
-
-static void plan_forward_life(const sg_node *node, int step, bool gradient, plan_life *data,
-                              plan_life *grad)
+static void plan_forward_life(const sg_node *node, int step, bool gradient, sg_life *data,
+                              sg_life *grad)
 {
     for (int i = 0; i < node->n_out; i++)
         life_write(&data[node->out[i]->base->index], step);
@@ -176,7 +155,7 @@ static void plan_forward_life(const sg_node *node, int step, bool gradient, plan
     }
 }
 
-static void plan_backward_life(const sg_node *node, int step, plan_life *data, plan_life *grad)
+static void plan_backward_life(const sg_node *node, int step, sg_life *data, sg_life *grad)
 {
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL) continue;
@@ -193,7 +172,7 @@ static void plan_backward_life(const sg_node *node, int step, plan_life *data, p
         life_touch(&data[node->saved[i]->index], step);
 }
 
-static void plan_lives(const sg_tape *tape, plan_life *data, plan_life *grad)
+static void plan_lives(const sg_tape *tape, sg_life *data, sg_life *grad)
 {
     // The weights of all losses are put into their gradients before the first backward step: these
     // lives begin there, also where the loss's own backward pass comes late.
@@ -224,84 +203,64 @@ static size_t plan_round(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-static int item_larger(const void *a, const void *b)
+// The values of a tape that lie in its memory; returns how many.
+static int plan_items(const sg_tape *tape, const sg_life *data, const sg_life *grad,
+                      sg_place *items)
 {
-    const plan_item *x = a, *y = b;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-    return x->place < y->place ? -1 : x->place > y->place;
-}
-
-static int item_lower(const void *a, const void *b)
-{
-    const plan_item *const *x = a, *const *y = b;
-    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
-}
-
-// Largest first, each at the lowest offset that is free for its whole life. Returns the total.
-static size_t plan_place(plan_item *items, int count, plan_item **conflicts)
-{
-    size_t total = 0;
-    qsort(items, (size_t)count, sizeof *items, item_larger);
-    for (int i = 0; i < count; i++) {
-        int n = 0;
-        for (int j = 0; j < i; j++)
-            if (life_overlap(&items[i].life, &items[j].life)) conflicts[n++] = &items[j];
-        if (n > 1) qsort(conflicts, (size_t)n, sizeof(plan_item *), item_lower);
-        size_t at = 0;
-        for (int j = 0; j < n && conflicts[j]->offset < at + items[i].bytes; j++) {
-            size_t end = conflicts[j]->offset + conflicts[j]->bytes;
-            if (end > at) at = end;
+    int count = 0;
+    for (int gradients = 0; gradients < 2; gradients++)
+        for (int t = 0; t < tape->n_tensors; t++) {
+            const sg_tensor *tensor = tape->tensors[t];
+            const sg_life *life = gradients ? &grad[t] : &data[t];
+            if (tensor->leaf || tensor->base != tensor || life->spans == 0) continue;
+            if (gradients && !tensor->wants_grad) continue;
+            size_t width = tensor->kind == SG_KIND_REAL ? sizeof(sg_real) : sizeof(int32_t);
+            items[count++] = (sg_place){.life = *life,
+                                        .bytes = plan_round((size_t)tensor->count * width),
+                                        .tensor = t,
+                                        .gradient = gradients};
         }
-        items[i].offset = at;
-        *items[i].place = at;
-        if (at + items[i].bytes > total) total = at + items[i].bytes;
+    return count;
+}
+
+static void plan_scratch(sg_tape *tape, size_t total)
+{
+    size_t shared = 0, worker = 0;
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        if (node->scratch_bytes > shared) shared = node->scratch_bytes;
+        if (node->worker_scratch_bytes > worker) worker = node->worker_scratch_bytes;
     }
-    return total;
+    tape->scratch_offset = total;
+    tape->worker_offset = total + plan_round(shared);
+    // An odd number of cache lines keeps the workers' pieces off the same cache sets.
+    tape->worker_stride = plan_round(worker) + (worker ? 64 : 0);
+    tape->memory_bytes = tape->worker_offset + tape->worker_stride * (size_t)tape->options.threads;
 }
 
 static sg_status plan_memory(sg_tape *tape, sg_error *err)
 {
-    size_t tensors = (size_t)tape->n_tensors;
-    plan_life *data = sg_alloc_zero(tensors + 1, sizeof *data);
-    plan_life *grad = sg_alloc_zero(tensors + 1, sizeof *grad);
-    plan_item *items = sg_alloc_zero(2 * tensors + 1, sizeof *items);
-    plan_item **conflicts = sg_alloc_zero(2 * tensors + 1, sizeof *conflicts);
+    size_t tensors = (size_t)tape->n_tensors, total = 0;
+    sg_life *data = sg_alloc_zero(tensors + 1, sizeof *data);
+    sg_life *grad = sg_alloc_zero(tensors + 1, sizeof *grad);
+    sg_place *items = sg_alloc_array(2 * tensors + 1, sizeof *items);
     tape->data_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
     tape->grad_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
     sg_status status = SG_OK;
-    if (!data || !grad || !items || !conflicts || !tape->data_offset || !tape->grad_offset) {
+    if (!data || !grad || !items || !tape->data_offset || !tape->grad_offset) {
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a tape");
     } else {
         plan_lives(tape, data, grad);
-        int count = 0;
-        for (int t = 0; t < tape->n_tensors; t++) {
-            const sg_tensor *tensor = tape->tensors[t];
-            if (tensor->leaf || tensor->base != tensor) continue;
-            size_t width = tensor->kind == SG_KIND_REAL ? sizeof(sg_real) : sizeof(int32_t);
-            size_t bytes = plan_round((size_t)tensor->count * width);
-            if (data[t].spans > 0)
-                items[count++] = (plan_item){data[t], bytes, 0, &tape->data_offset[t]};
-            if (tensor->wants_grad && grad[t].spans > 0)
-                items[count++] = (plan_item){grad[t], bytes, 0, &tape->grad_offset[t]};
-        }
-        size_t total = plan_place(items, count, conflicts);
-        size_t shared = 0, worker = 0;
-        for (int n = 0; n < tape->n_nodes; n++) {
-            const sg_node *node = tape->nodes[n];
-            if (node->scratch_bytes > shared) shared = node->scratch_bytes;
-            if (node->worker_scratch_bytes > worker) worker = node->worker_scratch_bytes;
-        }
-        tape->scratch_offset = total;
-        tape->worker_offset = total + plan_round(shared);
-        // An odd number of cache lines keeps the workers' pieces off the same cache sets.
-        tape->worker_stride = plan_round(worker) + (worker ? 64 : 0);
-        tape->memory_bytes =
-            tape->worker_offset + tape->worker_stride * (size_t)tape->options.threads;
+        const int count = plan_items(tape, data, grad, items);
+        status = sg_place_all(items, count, tape->n_steps + 1, &total, err);
+        for (int i = 0; i < count; i++)
+            (items[i].gradient ? tape->grad_offset : tape->data_offset)[items[i].tensor] =
+                items[i].offset;
+        plan_scratch(tape, total);
     }
     sg_free(data);
     sg_free(grad);
     sg_free(items);
-    sg_free(conflicts);
     return status;
 }
 
@@ -321,10 +280,28 @@ static sg_status plan_row_gradients(const sg_tape *tape, sg_error *err)
     return SG_OK;
 }
 
+// Notes which leaves are read by operations that cannot read them narrow.
+static void plan_narrow(const sg_tape *tape)
+{
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        const unsigned forward = node->op->forward_reads_narrow;
+        const unsigned both = forward & node->op->backward_reads_narrow;
+        for (int i = 0; i < node->n_in; i++) {
+            if (node->in[i] == NULL) continue;
+            sg_tensor *base = node->in[i]->base;
+            const bool other = sg_columns(node->in[i]) != sg_columns(base);
+            base->not_narrow |= other || !(forward >> i & 1);
+            base->not_narrow_both |= other || !(both >> i & 1);
+        }
+    }
+}
+
 sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err)
 {
     if (tape->error.code != SG_OK) return sg_fail(err, tape->error.code, "%s", tape->error.message);
     SG_TRY(plan_row_gradients(tape, err));
+    plan_narrow(tape);
     tape->options = *options;
     if (tape->options.threads < 1) tape->options.threads = 1;
     if (!options->gradient)

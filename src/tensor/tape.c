@@ -234,18 +234,9 @@ void sg_tape_backward(sg_tape *tape, sg_run *run)
     tape_steps(tape, run, tape->forward_steps, tape->n_steps);
 }
 
-bool sg_tape_reads_narrow(const sg_tape *tape, const sg_tensor *leaf, bool both)
+bool sg_tape_reads_narrow(const sg_tensor *leaf, bool both)
 {
-    for (int n = 0; n < tape->n_nodes; n++) {
-        const sg_node *node = tape->nodes[n];
-        unsigned can = node->op->forward_reads_narrow;
-        if (both) can &= node->op->backward_reads_narrow;
-        for (int i = 0; i < node->n_in; i++)
-            if (node->in[i] != NULL && node->in[i]->base == leaf->base &&
-                (!(can >> i & 1) || sg_columns(node->in[i]) != sg_columns(leaf)))
-                return false;
-    }
-    return true;
+    return !(both ? leaf->not_narrow_both : leaf->not_narrow);
 }
 
 double sg_tape_flops(const sg_tape *tape, bool (*only)(const sg_node *node))

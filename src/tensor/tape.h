@@ -40,6 +40,9 @@ typedef struct sg_tensor {
     struct sg_tensor *base;  // whose memory this is; itself unless a reshape
     bool leaf;               // memory is the caller's: a parameter or an input
     bool wants_grad;
+    // Of a leaf of a finished tape: whether something reads it that cannot read it narrow in the
+    // forward pass, or in one of both.
+    bool not_narrow, not_narrow_both;
     int index; // in the tape
 } sg_tensor;
 
@@ -140,9 +143,10 @@ void sg_tape_forward(sg_tape *tape, sg_run *run);
 // After a forward pass of a tape finished with `gradient`.
 void sg_tape_backward(sg_tape *tape, sg_run *run);
 
-// Whether all operations that read `leaf`, a parameter, can read it narrow (in the forward pass, or
-// in both passes), and see the same rows: a view of other columns has no scales.
-bool sg_tape_reads_narrow(const sg_tape *tape, const sg_tensor *leaf, bool both);
+// Whether all operations that read `leaf`, a parameter of a finished tape, can read it narrow (in
+// the forward pass, or in both passes), and see the same rows: a view of other columns has no
+// scales.
+bool sg_tape_reads_narrow(const sg_tensor *leaf, bool both);
 
 // Sum over nodes of forward FLOPs; `only` restricts to operations for which it returns true.
 double sg_tape_flops(const sg_tape *tape, bool (*only)(const sg_node *node));

@@ -154,7 +154,7 @@ static sg_status layer_tables(layer *l, sg_error *err)
     if (mask == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a layer");
     sg_status status = layer_record(l, false, false, err);
     for (size_t i = 0; status == SG_OK && i < l->params.count; i++)
-        mask[i] = l->leaves[i] != NULL && sg_tape_reads_narrow(l->tape, l->leaves[i], true);
+        mask[i] = l->leaves[i] != NULL && sg_tape_reads_narrow(l->leaves[i], true);
     sg_tape_free(l->tape);
     l->tape = NULL;
     if (status == SG_OK)
