@@ -31,6 +31,7 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
     if (m == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     m->context = context;
     m->config = *config;
+    sg_graph_cache_open(&m->graphs, m, &(sg_graph_options){0});
     sg_status status = sg_config_complete(&m->config, err);
     m->ends = sg_end_tokens_one(m->config.eos_token_id);
     if (status == SG_OK) status = sg_config_params(&m->config, &m->params, err);
@@ -87,6 +88,7 @@ sg_status sg_model_new(sg_context *context, const sg_config *config, uint64_t se
 void sg_model_free(sg_model *m)
 {
     if (m == NULL) return;
+    sg_graph_cache_close(&m->graphs);
     sg_model_drop_adapters(m);
     sg_param_block_free(&m->storage);
     sg_free(m->values);
@@ -499,6 +501,16 @@ static bool model_screens_tensor(const sg_model *m, size_t i)
     const sg_stored *narrow = sg_narrow_has(&m->narrow, i) ? &m->narrow.items[i] : NULL;
     return m->params.specs[i].keys &&
            (narrow == NULL || (narrow->type != SG_WEIGHTS_INT8 && narrow->parts == NULL));
+}
+
+void sg_model_enter(sg_model *m)
+{
+    atomic_fetch_add(&m->users, 1);
+}
+
+void sg_model_leave(sg_model *m)
+{
+    if (atomic_fetch_sub(&m->users, 1) == 1) sg_graph_cache_clear(&m->graphs);
 }
 
 void sg_model_touch(sg_model *m)

@@ -8,6 +8,7 @@
 #include "ffn/params.h"
 #include "format/model_folder.h"
 #include "model/adapters.h"
+#include "model/graph_cache.h"
 #include "model/model_file.h"
 #include "model/weights.h"
 #include "op/op.h"
@@ -39,6 +40,7 @@ struct sg_model {
     const sg_tensor_map *map; // of the file it came from; NULL: names are ours
     sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
     atomic_int users;         // sessions and batches, which hold on to what adapters would move
+    sg_graph_cache graphs;    // of their passes
 };
 
 // A model whose weights are copied from an opened file into writable memory: training.
@@ -56,6 +58,10 @@ void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as
 // sg_model_open_narrow. The model is as it was on failure.
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);
+// A session or batch begins to use the model, and ends. What is kept for their passes goes with the
+// last of them.
+void sg_model_enter(sg_model *model);
+void sg_model_leave(sg_model *model);
 // Weights have been written.
 void sg_model_touch(sg_model *model);
 // Rows of a parameter, whatever it is stored in: to (count, columns), all of them in range.

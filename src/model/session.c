@@ -1,29 +1,29 @@
 // Decoding: one timeline of tokens on a model, with the keys and values of all of them kept. A
-// prompt goes through in pieces; then each token is one replay of a tape recorded once. A batch
-// replays one tape for the next token of several timelines, so that weights are read once for all.
+// prompt goes through in pieces; then each token is one replay of a tape. A batch replays one tape
+// for the next token of several timelines, so that weights are read once for all. Tapes are shared
+// by all sessions and batches of a model, each recorded once a shape (model/graph_cache.h).
 #include "model/config.h"
 #include "model/session.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
-#include "model/graph.h"
+#include "model/graph_cache.h"
 #include "model/model.h"
 
 struct sg_session {
     sg_model *model; // borrowed
     int64_t capacity, length;
-    int64_t start; // position of the first token of the present pass
     int64_t version,
         layout; // the model's, when the first of the tokens came, and when this was opened
     sg_kv_cache *caches;
     sg_real *cache_memory;
     size_t cache_bytes;
-    sg_graph *single; // one token
-    sg_graph *scorer; // `scored` tokens with the logits of each; NULL: none yet
-    int64_t scored;
-    float *logits;   // (V)
-    double *seconds; // of `single` by node and direction, or NULL
+    sg_graph_cache *graphs; // the model's
+    sg_kept_graph *single;  // one token: to look at
+    float *logits;          // (V)
+    double *seconds;        // of one token by node and direction, or NULL
 };
 
 static void session_caches(sg_session *s)
@@ -36,20 +36,16 @@ static void session_caches(sg_session *s)
                                      .capacity = s->capacity};
 }
 
-static sg_status session_graph(sg_session *s, int64_t tokens, sg_output output, sg_graph **graph,
-                               sg_error *err)
+// A graph for `count` tokens behind those that the session has, ready to run.
+static sg_status session_take(sg_session *s, const int32_t *tokens, int64_t count, sg_output output,
+                              sg_kept_graph **kept, sg_error *err)
 {
-    sg_model *m = s->model;
-    sg_graph_options options = {.batch = 1,
-                                .length = tokens,
-                                .output = output,
-                                .threads = m->context->threads,
-                                .caches = s->caches,
-                                .start = &s->start,
-                                .narrow = m->narrow.items,
-                                .screens = sg_model_screens(m),
-                                .adapters = m->adapters};
-    return sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, graph, err);
+    SG_TRY(sg_graph_cache_take(s->graphs, 1, count, output, kept, err));
+    memcpy((*kept)->caches, s->caches,
+           (size_t)s->model->config.num_hidden_layers * sizeof *s->caches);
+    (*kept)->start[0] = s->length;
+    (*kept)->graph->ids->data = (void *)(uintptr_t)tokens;
+    return SG_OK;
 }
 
 sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg_error *err)
@@ -64,7 +60,8 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     sg_session *s = sg_alloc_zero(1, sizeof *s);
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
-    atomic_fetch_add(&model->users, 1);
+    s->graphs = &model->graphs;
+    sg_model_enter(model);
     s->capacity = capacity;
     s->version = model->version;
     s->layout = model->layout;
@@ -79,7 +76,7 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
                          (long long)capacity);
     } else {
         session_caches(s);
-        status = session_graph(s, 1, SG_OUTPUT_LAST, &s->single, err);
+        status = sg_graph_cache_hold(s->graphs, 1, 1, SG_OUTPUT_LAST, &s->single, err);
     }
     if (status != SG_OK) {
         sg_session_free(s);
@@ -92,9 +89,8 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
 void sg_session_free(sg_session *s)
 {
     if (s == NULL) return;
-    atomic_fetch_sub(&s->model->users, 1);
-    sg_graph_free(s->single);
-    sg_graph_free(s->scorer);
+    sg_graph_cache_drop(s->graphs, s->single);
+    sg_model_leave(s->model);
     sg_free_big(s->cache_memory, s->cache_bytes);
     sg_free(s->caches);
     sg_free(s->logits);
@@ -117,7 +113,7 @@ int64_t sg_session_length(const sg_session *s)
 
 const sg_tape *sg_session_tape(const sg_session *s)
 {
-    return s->single->tape;
+    return s->single->graph->tape;
 }
 
 void sg_session_profile(sg_session *s, double *seconds)
@@ -127,23 +123,21 @@ void sg_session_profile(sg_session *s, double *seconds)
 
 size_t sg_session_bytes(const sg_session *s)
 {
-    return s->cache_bytes + sg_tape_bytes(s->single->tape) +
+    return s->cache_bytes + sg_tape_bytes(s->single->graph->tape) +
            (size_t)s->model->config.vocab_size * sizeof *s->logits;
 }
 
 static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
 {
-    sg_graph *graph = s->single;
-    if (count > 1) SG_TRY(session_graph(s, count, SG_OUTPUT_LAST, &graph, err));
-    s->start = s->length;
-    graph->ids->data = (void *)(uintptr_t)tokens;
+    sg_kept_graph *kept;
+    SG_TRY(session_take(s, tokens, count, SG_OUTPUT_LAST, &kept, err));
     sg_run run = {.compute = s->model->context->compute, .seconds = count > 1 ? NULL : s->seconds};
-    sg_tape_forward(graph->tape, &run);
-    const sg_real *logits = sg_values(graph->logits);
+    sg_tape_forward(kept->graph->tape, &run);
+    const sg_real *logits = sg_values(kept->graph->logits);
     for (int64_t v = 0; v < s->model->config.vocab_size; v++)
         s->logits[v] = (float)logits[v];
+    sg_graph_cache_give(s->graphs, kept);
     s->length += count;
-    if (count > 1) sg_graph_free(graph);
     return SG_OK;
 }
 
@@ -234,24 +228,18 @@ static void score_row(void *context, int64_t row, int worker)
 static sg_status score_pass(sg_session *s, const int32_t *tokens, const int32_t *targets,
                             int64_t count, double *nll, bool *likeliest, sg_error *err)
 {
-    if (s->scored != count) {
-        sg_graph_free(s->scorer);
-        s->scorer = NULL;
-        s->scored = 0;
-        SG_TRY(session_graph(s, count, SG_OUTPUT_LOGITS, &s->scorer, err));
-        s->scored = count;
-    }
-    s->start = s->length;
-    s->scorer->ids->data = (void *)(uintptr_t)tokens;
+    sg_kept_graph *kept;
+    SG_TRY(session_take(s, tokens, count, SG_OUTPUT_LOGITS, &kept, err));
     sg_run run = {.compute = s->model->context->compute};
-    sg_tape_forward(s->scorer->tape, &run);
+    sg_tape_forward(kept->graph->tape, &run);
     score_loop loop = {.run = &run,
-                       .logits = sg_values(s->scorer->logits),
+                       .logits = sg_values(kept->graph->logits),
                        .targets = targets,
                        .vocab = s->model->config.vocab_size,
                        .nll = nll,
                        .likeliest = likeliest};
     sg_parallel_for(run.compute.pool, count, score_row, &loop);
+    sg_graph_cache_give(s->graphs, kept);
     s->length += count;
     return SG_OK;
 }
@@ -283,14 +271,9 @@ sg_status sg_session_score(sg_session *s, const int32_t *tokens, const int32_t *
 struct sg_batch {
     sg_model *model; // borrowed
     int64_t most;
-    int64_t recorded;    // sessions that `graph` is for; 0: there is none
-    sg_graph *graph;     // one token of each
-    sg_kv_cache *caches; // (layers, recorded)
-    int64_t layout;      // the model's when the tape was recorded
-    int64_t *start;      // (recorded)
-    int32_t *ids;        // (recorded)
+    sg_kept_graph *last; // one token of each session of the last pass: to look at; or NULL
     float *logits;       // (most, V)
-    double *seconds;     // of `graph` by node and direction, or NULL
+    double *seconds;     // of a pass by node and direction, or NULL
 };
 
 sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *err)
@@ -303,13 +286,10 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
     sg_batch *b = sg_alloc_zero(1, sizeof *b);
     if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
     b->model = model;
-    atomic_fetch_add(&model->users, 1);
+    sg_model_enter(model);
     b->most = most;
-    b->caches = sg_alloc_zero((size_t)(model->config.num_hidden_layers * most), sizeof *b->caches);
-    b->start = sg_alloc_zero((size_t)most, sizeof *b->start);
-    b->ids = sg_alloc_zero((size_t)most, sizeof *b->ids);
     b->logits = sg_alloc_array((size_t)(most * model->config.vocab_size), sizeof *b->logits);
-    if (!b->caches || !b->start || !b->ids || !b->logits) {
+    if (b->logits == NULL) {
         sg_batch_free(b);
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch of %lld sessions",
                        (long long)most);
@@ -321,18 +301,15 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
 void sg_batch_free(sg_batch *b)
 {
     if (b == NULL) return;
-    atomic_fetch_sub(&b->model->users, 1);
-    sg_graph_free(b->graph);
-    sg_free(b->caches);
-    sg_free(b->start);
-    sg_free(b->ids);
+    sg_graph_cache_drop(&b->model->graphs, b->last);
+    sg_model_leave(b->model);
     sg_free(b->logits);
     sg_free(b);
 }
 
 const sg_tape *sg_batch_tape(const sg_batch *b)
 {
-    return b->graph->tape;
+    return b->last->graph->tape;
 }
 
 void sg_batch_profile(sg_batch *b, double *seconds)
@@ -342,30 +319,19 @@ void sg_batch_profile(sg_batch *b, double *seconds)
 
 size_t sg_batch_bytes(const sg_batch *b)
 {
-    return (b->graph ? sg_tape_bytes(b->graph->tape) : 0) +
+    return (b->last ? sg_tape_bytes(b->last->graph->tape) : 0) +
            (size_t)(b->most * b->model->config.vocab_size) * sizeof *b->logits;
 }
 
-// The tape for `count` sessions. Sessions end one by one, so a change is rare.
-static sg_status batch_record(sg_batch *b, int64_t count, sg_error *err)
+// Holds on to the graph for `count` sessions.
+static sg_status batch_hold(sg_batch *b, int64_t count, sg_error *err)
 {
-    sg_model *m = b->model;
-    if (b->recorded == count && b->layout == m->layout) return SG_OK;
-    sg_graph *graph;
-    sg_graph_options options = {.batch = count,
-                                .length = 1,
-                                .output = SG_OUTPUT_LAST,
-                                .threads = m->context->threads,
-                                .caches = b->caches,
-                                .start = b->start,
-                                .narrow = m->narrow.items,
-                                .screens = sg_model_screens(m),
-                                .adapters = m->adapters};
-    SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, err));
-    sg_graph_free(b->graph);
-    b->graph = graph;
-    b->recorded = count;
-    b->layout = m->layout;
+    sg_kept_graph *kept;
+    if (b->last != NULL && b->last->batch == count && b->last->layout == b->model->layout)
+        return SG_OK;
+    SG_TRY(sg_graph_cache_hold(&b->model->graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
+    sg_graph_cache_drop(&b->model->graphs, b->last);
+    b->last = kept;
     return SG_OK;
 }
 
@@ -392,20 +358,22 @@ sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t 
                         int64_t count, const float **logits, sg_error *err)
 {
     SG_TRY(batch_check(b, sessions, tokens, count, err));
-    SG_TRY(batch_record(b, count, err));
+    SG_TRY(batch_hold(b, count, err));
+    sg_kept_graph *kept;
+    SG_TRY(sg_graph_cache_take(&b->model->graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
     const sg_config *c = &b->model->config;
     for (int64_t i = 0; i < count; i++) {
         for (int64_t l = 0; l < c->num_hidden_layers; l++)
-            b->caches[l * count + i] = sessions[i]->caches[l];
-        b->start[i] = sessions[i]->length++;
-        b->ids[i] = tokens[i];
+            kept->caches[l * count + i] = sessions[i]->caches[l];
+        kept->start[i] = sessions[i]->length++;
     }
-    b->graph->ids->data = b->ids;
+    kept->graph->ids->data = (void *)(uintptr_t)tokens;
     sg_run run = {.compute = b->model->context->compute, .seconds = b->seconds};
-    sg_tape_forward(b->graph->tape, &run);
-    const sg_real *found = sg_values(b->graph->logits);
+    sg_tape_forward(kept->graph->tape, &run);
+    const sg_real *found = sg_values(kept->graph->logits);
     for (int64_t i = 0; i < count * c->vocab_size; i++)
         b->logits[i] = (float)found[i];
+    sg_graph_cache_give(&b->model->graphs, kept);
     *logits = b->logits;
     return SG_OK;
 }

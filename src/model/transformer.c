@@ -309,7 +309,8 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
         status = sg_tape_finish(g->tape, &tape_options, err);
     }
     if (status == SG_OK) status = graph_check_narrow(g, options->gradient, err);
-    if (status == SG_OK && values != NULL) status = sg_tape_allocate(g->tape, err);
+    if (status == SG_OK && values != NULL && !options->lent)
+        status = sg_tape_allocate(g->tape, err);
     if (status != SG_OK) {
         sg_graph_free(g);
         return status;

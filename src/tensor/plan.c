@@ -316,17 +316,24 @@ size_t sg_tape_bytes(const sg_tape *tape)
     return tape->memory_bytes;
 }
 
-sg_status sg_tape_allocate(sg_tape *tape, sg_error *err)
+void sg_tape_lend(sg_tape *tape, void *memory)
 {
-    tape->memory = sg_alloc_big(tape->memory_bytes);
-    if (tape->memory == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations take %zu bytes",
-                       tape->memory_bytes);
+    if (memory == tape->memory) return;
+    tape->memory = memory;
     for (int t = 0; t < tape->n_tensors; t++) {
         sg_tensor *tensor = tape->tensors[t];
         if (tensor->leaf || tensor->base != tensor) continue;
         tensor->data = tape->memory + tape->data_offset[t];
         tensor->grad = tensor->wants_grad ? (sg_real *)(tape->memory + tape->grad_offset[t]) : NULL;
     }
+}
+
+sg_status sg_tape_allocate(sg_tape *tape, sg_error *err)
+{
+    tape->own = sg_alloc_big(tape->memory_bytes);
+    if (tape->own == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations take %zu bytes",
+                       tape->memory_bytes);
+    sg_tape_lend(tape, tape->own);
     return SG_OK;
 }

@@ -137,6 +137,9 @@ sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error
 // Bytes that sg_tape_allocate will take: values, gradients of values, scratch. Leaves not counted.
 size_t sg_tape_bytes(const sg_tape *tape);
 sg_status sg_tape_allocate(sg_tape *tape, sg_error *err);
+// In place of that: memory of at least sg_tape_bytes, 64-byte aligned, that stays the caller's and
+// may be other memory, or be used otherwise, before each forward pass.
+void sg_tape_lend(sg_tape *tape, void *memory);
 
 // run->compute.pool, kernels, accumulate and seconds are the caller's; the rest is filled in.
 void sg_tape_forward(sg_tape *tape, sg_run *run);

@@ -28,7 +28,8 @@ struct sg_tape {
     int forward_steps, n_steps;
     size_t *data_offset; // by tensor; arena
     size_t *grad_offset;
-    unsigned char *memory;
+    unsigned char *memory; // its own, or lent
+    void *own;             // NULL: it has none
     size_t memory_bytes;
     size_t scratch_offset, worker_offset, worker_stride;
 };
