@@ -498,6 +498,11 @@ SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_
 // SG_ERR_MISMATCH; the model then is as it was. One set a model, and while it has no session and no
 // batch (SG_ERR_ARGUMENT). Keys of adapter_config.json that are not read are told as a warning.
 SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err);
+// Where a layer has very many keys, sessions read copies of them in int8 first, which show the few
+// that must be read themselves: tokens are the same and come faster, for a quarter more memory for
+// keys (f32). They are made with the first session. on false: without them; default true. While the
+// model has no session and no batch (SG_ERR_ARGUMENT).
+SG_API sg_status sg_model_set_key_copies(sg_model *model, bool on, sg_error *err);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
 // The ids that end a text (*count), eos_token_id first: models of other programs may have several.

@@ -77,3 +77,20 @@ sg_config tiny_config(const char *kind, int64_t vocab, int64_t positions)
     }
     return c;
 }
+
+sg_config tiny_keyed_config(const char *router, int64_t vocab, int64_t positions)
+{
+    sg_preset preset;
+    sg_error err = {0};
+    if (sg_preset_find("tinystories-sgatlin", &preset, &err) != SG_OK) fail_msg("%s", err.message);
+    sg_config c = preset.config;
+    c.vocab_size = vocab;
+    c.hidden_size = c.head_dim = 8;
+    c.num_attention_heads = 1;
+    c.num_hidden_layers = 2;
+    c.max_position_embeddings = positions;
+    c.ffn_neurons = 1 << 16;
+    c.ffn_channels = 4;
+    strcpy(c.ffn_router, router);
+    return c;
+}

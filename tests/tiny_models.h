@@ -10,5 +10,8 @@ const char *tiny_kind(int index);
 // Not yet complete: it has all sizes of all families. vocab tokens, `positions` longest. Fails the
 // test when a field does not exist.
 sg_config tiny_config(const char *kind, int64_t vocab, int64_t positions);
+// Narrow, with so many keys that sessions screen them (sg_model_set_key_copies). router:
+// "product_dense", "product_key_value".
+sg_config tiny_keyed_config(const char *router, int64_t vocab, int64_t positions);
 
 #endif

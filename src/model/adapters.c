@@ -211,7 +211,10 @@ sg_status sg_model_add_adapters(sg_model *m, const sg_adapter_choice *choice, sg
     if (status == SG_OK) status = adapt_storage(m, all, err);
     sg_free(plain);
     m->layout++;
-    if (status != SG_OK) sg_model_drop_adapters(m);
+    if (status != SG_OK)
+        sg_model_drop_adapters(m);
+    else
+        sg_narrow_set_free(&m->screens); // which nothing reads now
     return status;
 }
 

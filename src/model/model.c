@@ -32,6 +32,7 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
     m->context = context;
     m->config = *config;
     sg_graph_cache_open(&m->graphs, m, &(sg_graph_options){0});
+    pthread_mutex_init(&m->screens_mutex, NULL);
     sg_status status = sg_config_complete(&m->config, err);
     m->ends = sg_end_tokens_one(m->config.eos_token_id);
     if (status == SG_OK) status = sg_config_params(&m->config, &m->params, err);
@@ -100,6 +101,7 @@ void sg_model_free(sg_model *m)
     for (size_t i = 0; i < m->copy_count; i++)
         sg_free_big(m->copies[i].memory, m->copies[i].bytes);
     sg_free(m->copies);
+    pthread_mutex_destroy(&m->screens_mutex);
     sg_free(m);
 }
 
@@ -527,12 +529,10 @@ static sg_status model_screen_anew(sg_model *m, sg_error *err)
     return SG_OK;
 }
 
-sg_status sg_model_screen(sg_model *m, sg_error *err)
+static sg_status model_screen_first(sg_model *m, sg_error *err)
 {
     const size_t n = m->params.count;
     size_t first = 0;
-    if (m->screens.items != NULL)
-        return m->screens_version == m->version ? SG_OK : model_screen_anew(m, err);
     while (first < n && !model_screens_tensor(m, first))
         first++;
     if (first == n) return SG_OK;
@@ -549,9 +549,33 @@ sg_status sg_model_screen(sg_model *m, sg_error *err)
     return status;
 }
 
+sg_status sg_model_screen(sg_model *m, sg_error *err)
+{
+    sg_status status = SG_OK;
+    // The keys of a model with adapters are not what the scores are made of alone.
+    if (m->no_key_copies || m->adapters != NULL) return SG_OK;
+    pthread_mutex_lock(&m->screens_mutex); // the first sessions may come on several threads
+    if (m->screens.items == NULL)
+        status = model_screen_first(m, err);
+    else if (m->screens_version != m->version)
+        status = model_screen_anew(m, err);
+    pthread_mutex_unlock(&m->screens_mutex);
+    return status;
+}
+
+sg_status sg_model_set_key_copies(sg_model *m, bool on, sg_error *err)
+{
+    if (atomic_load(&m->users) > 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "copies of keys: found sessions or batches of the model, expected none");
+    m->no_key_copies = !on;
+    if (!on) sg_narrow_set_free(&m->screens);
+    return SG_OK;
+}
+
 const sg_stored *sg_model_screens(const sg_model *m)
 {
-    return m->adapters == NULL ? m->screens.items : NULL;
+    return m->screens.items;
 }
 
 int64_t sg_model_weight_bytes(const sg_model *m)

@@ -32,6 +32,8 @@ struct sg_model {
     sg_narrow_set narrow;  // weights stored otherwise, for decoding
     sg_end_tokens ends;    // of a text: config.eos_token_id, and more where a file says so
     sg_narrow_set screens; // copies of keys, made when the first session is (sg_model_screen)
+    pthread_mutex_t screens_mutex; // held while they are made
+    bool no_key_copies;            // they are not to be made
     // Of the weights, raised by whatever writes them (sg_model_touch): what is derived from them
     // notes the version it was made from, and is made anew or refused where it is older.
     int64_t version;
@@ -67,7 +69,7 @@ void sg_model_touch(sg_model *model);
 // Rows of a parameter, whatever it is stored in: to (count, columns), all of them in range.
 void sg_model_rows(const sg_model *model, size_t index, int64_t first, int64_t count, sg_real *to);
 // Copies in int8 of the keys that decoding screens, where keys are wider and there are none of the
-// present version.
+// present version; none for a model with adapters, or where they are not wanted. Any thread.
 sg_status sg_model_screen(sg_model *model, sg_error *err);
 // Those that decoding shall use: by parameter, or NULL.
 const sg_stored *sg_model_screens(const sg_model *model);

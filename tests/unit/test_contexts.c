@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "model/model.h"
 #include "sgatlin.h"
 #include "tiny_models.h"
 
@@ -72,14 +73,10 @@ static caller *make_callers(sg_model *model)
     return all;
 }
 
-static void test_sessions_on_threads(void **state)
+// What all callers find on threads of their own, again and again, is what they found alone.
+static void expect_together(sg_model *model, const caller *alone)
 {
-    (void)state;
-    sg_context *context = make_context(NULL);
-    sg_model *model = make_model(context);
-    caller *alone = make_callers(model), *together = make_callers(model);
-    for (int c = 0; c < callers; c++)
-        feed(&alone[c]);
+    caller *together = make_callers(model);
     for (int repeat = 0; repeat < 4; repeat++) {
         pthread_t threads[callers];
         for (int c = 0; c < callers; c++)
@@ -92,8 +89,46 @@ static void test_sessions_on_threads(void **state)
             assert_memory_equal(together[c].logits, alone[c].logits, sizeof alone[c].logits);
         }
     }
-    free(alone);
     free(together);
+}
+
+static void test_sessions_on_threads(void **state)
+{
+    (void)state;
+    sg_context *context = make_context(NULL);
+    sg_model *model = make_model(context);
+    caller *alone = make_callers(model);
+    for (int c = 0; c < callers; c++)
+        feed(&alone[c]);
+    expect_together(model, alone);
+    free(alone);
+    sg_model_free(model);
+    sg_context_free(context);
+}
+
+// Keys so many that the first session copies them: here, the first ones on all threads.
+static sg_model *make_keyed_model(sg_context *context)
+{
+    sg_config c = tiny_keyed_config("product_dense", vocab, longest);
+    sg_model *model;
+    sg_error err = {0};
+    if (sg_model_new(context, &c, 3, &model, &err) != SG_OK) fail_msg("%s", err.message);
+    return model;
+}
+
+static void test_first_sessions_on_threads(void **state)
+{
+    (void)state;
+    sg_context *context = make_context(NULL);
+    sg_model *model = make_keyed_model(context);
+    caller *alone = make_callers(model);
+    for (int c = 0; c < callers; c++)
+        feed(&alone[c]);
+    assert_non_null(sg_model_screens(model)); // or the test shows nothing
+    sg_model *same = make_keyed_model(context);
+    expect_together(same, alone);
+    free(alone);
+    sg_model_free(same);
     sg_model_free(model);
     sg_context_free(context);
 }
@@ -133,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sessions_on_threads),
+        cmocka_unit_test(test_first_sessions_on_threads),
         cmocka_unit_test(test_second_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include "model/model.h"
 #include "op/op.h"
 #include "compute_on.h"
+#include "tiny_models.h"
 
 static void must(sg_status status, const sg_error *err)
 {
@@ -219,19 +220,9 @@ static void test_edges(void **state)
 
 static sg_model *screen_model(sg_context *context, const char *router)
 {
-    sg_preset preset;
     sg_model *m;
     sg_error err = {0};
-    must(sg_preset_find("tinystories-sgatlin", &preset, &err), &err);
-    sg_config c = preset.config;
-    c.vocab_size = 50;
-    c.hidden_size = c.head_dim = 8;
-    c.num_attention_heads = 1;
-    c.num_hidden_layers = 2;
-    c.max_position_embeddings = 16;
-    c.ffn_neurons = 1 << 16;
-    c.ffn_channels = 4;
-    strcpy(c.ffn_router, router);
+    const sg_config c = tiny_keyed_config(router, 50, 16);
     must(sg_model_new(context, &c, 3, &m, &err), &err);
     return m;
 }
@@ -251,14 +242,10 @@ static void test_session(void **state)
         for (int screened = 1; screened >= 0; screened--) {
             sg_session *s;
             const float *logits;
+            must(sg_model_set_key_copies(m, screened, &err), &err);
             must(sg_session_new(m, 0, &s, &err), &err);
-            assert_int_equal(sg_model_screens(m) != NULL, 1);
-            if (!screened) { // as if there were none
-                for (size_t i = 0; i < m->params.count; i++)
-                    m->screens.items[i].type = SG_WEIGHTS_F32;
-                sg_session_free(s);
-                must(sg_session_new(m, 0, &s, &err), &err);
-            }
+            assert_int_equal(sg_model_screens(m) != NULL, screened);
+            assert_int_equal(sg_model_set_key_copies(m, true, &err), SG_ERR_ARGUMENT);
             for (int32_t t = 0; t < tokens; t++) {
                 must(sg_session_feed(s, &(int32_t){7 * t % 50}, 1, &logits, &err), &err);
                 float *own = seen + t * vocab;
@@ -363,8 +350,44 @@ static sg_status first_session(void *user, sg_error *err)
         assert_true(((const float *)m->screens.items[i].scales)[rows - 1] > 0); // 0: never written
     }
     sg_session_free(s);
-    sg_narrow_set_free(&m->screens);
+    assert_int_equal(sg_model_set_key_copies(m, false, NULL), SG_OK); // frees them
+    assert_int_equal(sg_model_set_key_copies(m, true, NULL), SG_OK);
     return status;
+}
+
+static int64_t rank_of(void *user, const char *module, sg_adapter_place place, double *scale)
+{
+    (void)user;
+    (void)module;
+    *scale = 1;
+    return place == SG_ADAPTER_PLAIN ? 2 : 0;
+}
+
+// A model with adapters may not use them, so it has none.
+static void test_adapted(void **state)
+{
+    (void)state;
+    const sg_adapter_choice choice = {.rank = rank_of, .what = "test"};
+    sg_context *context;
+    sg_session *s;
+    sg_error err = {0};
+    must(sg_context_new(NULL, &context, &err), &err);
+    sg_model *m = screen_model(context, "product_dense");
+    for (int round = 0; round < 2; round++) {
+        must(sg_session_new(m, 0, &s, &err), &err);
+        assert_non_null(sg_model_screens(m));
+        sg_session_free(s);
+        must(sg_model_add_adapters(m, &choice, &err), &err);
+        assert_null(sg_model_screens(m));
+        const int64_t bytes = sg_model_weight_bytes(m);
+        must(sg_session_new(m, 0, &s, &err), &err);
+        assert_null(sg_model_screens(m));
+        assert_int_equal(sg_model_weight_bytes(m), bytes);
+        sg_session_free(s);
+        sg_model_drop_adapters(m);
+    }
+    sg_model_free(m);
+    sg_context_free(context);
 }
 
 static void test_memory(void **state)
@@ -385,7 +408,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_selections), cmocka_unit_test(test_edges),
         cmocka_unit_test(test_session),    cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_adapted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
