@@ -150,9 +150,9 @@ static sg_status convert_folder(convert_work *w)
     SG_TRY(sg_hf_form_find(&w->file->config, hf ? w->options->model_type : "sgatlin", w->file->type,
                            &form, w->err));
     memcpy(w->type, form.type, sizeof w->type);
-    const bool turned = w->file->config.rope_interleaved && !form.config.rope_interleaved;
+    const bool apart = w->file->config.rope_interleaved && !form.config.rope_interleaved;
     sg_status status =
-        convert_outgoing(w, form.type, &types, turned ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
+        convert_outgoing(w, form.type, &types, apart ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
     if (status != SG_OK) {
         json_decref(form.object);
         return status;

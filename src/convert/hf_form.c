@@ -7,7 +7,6 @@
 
 #include "ffn/ffn.h"
 #include "format/hf_config.h"
-#include "format/hf_config_write.h"
 #include "model/config.h"
 
 // ---- comparing ----------------------------------------------------------------------------------

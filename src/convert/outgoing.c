@@ -201,11 +201,11 @@ static sg_status outgoing_fill(sg_outgoing *o, const sg_outgoing_part *part,
     const bool turns = outgoing_turns(o, spec);
     sg_real *to = o->wide + piece->row * width;
     SG_TRY(outgoing_find(o, part->param, err));
-    if (!turns && !piece->turned)
+    if (!turns && !piece->transposed)
         return sg_pieces_read_rows(&o->pieces, spec, piece->first, piece->count, to, err);
     SG_TRY(sg_pieces_read_rows(&o->pieces, spec, piece->first, piece->count, o->rows, err));
     if (turns) {
-        if (piece->turned || piece->first % f->config.head_dim != 0 ||
+        if (piece->transposed || piece->first % f->config.head_dim != 0 ||
             piece->count % f->config.head_dim != 0)
             return sg_fail(err, SG_ERR_INTERNAL, "tensor %s: is not cut by heads", view->name);
         outgoing_pair(o, o->rows, to, piece->count, k);

@@ -33,7 +33,7 @@ static sg_status base_find(const sg_model *m, const char *name, size_t *index, b
     for (size_t i = 0; i < count && !*found && status == SG_OK; i++) {
         status = sg_tensor_map_pieces(map, &m->config, &m->params.specs[i], NULL, &pieces, err);
         *found = status == SG_OK && m->params.specs[i].rank == 2 && pieces.count == 1 &&
-                 !pieces.items[0].turned && strcmp(pieces.items[0].tensor, name) == 0;
+                 !pieces.items[0].transposed && strcmp(pieces.items[0].tensor, name) == 0;
         if (*found) *index = i;
     }
     sg_pieces_free(&pieces);

@@ -38,15 +38,15 @@ sg_status sg_adapter_config_text(const sg_model *m, const sg_adapter_form *form,
                                  sg_error *err)
 {
     sg_json_setup();
-    bool turned = false;
+    bool transposed = false;
     for (size_t i = 0; i < m->adapters->count; i++)
-        turned = turned || m->adapters->items[i].turned;
+        transposed = transposed || m->adapters->items[i].transposed;
     json_t *object =
         json_pack("{s:s, s:s, s:s, s:I, s:f, s:o, s:f, s:s, s:b, s:b, s:b, s:b, s:b, s:n}",
                   "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path",
                   form->base, "r", (json_int_t)form->rank, "lora_alpha", form->alpha,
                   "target_modules", adapter_targets(m, form->targets), "lora_dropout", 0.0, "bias",
-                  "none", "fan_in_fan_out", turned, "inference_mode", true, "init_lora_weights",
+                  "none", "fan_in_fan_out", transposed, "inference_mode", true, "init_lora_weights",
                   true, "use_rslora", false, "use_dora", false, "modules_to_save");
     if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for " SG_ADAPTER_CONFIG);
     sg_status status = sg_json_text(object, true, text, err);

@@ -43,9 +43,9 @@ static sg_status adapt_find(const adapt_plan *p, const char *module, int64_t ran
         return adapt_memory(p->err);
     sg_adapter *a = &all->items[all->count++];
     *a = (sg_adapter){.rank = rank,
-                      .turned = piece->turned,
-                      .in = piece->shape[piece->turned ? 0 : 1],
-                      .out = piece->shape[piece->turned ? 1 : 0],
+                      .transposed = piece->transposed,
+                      .in = piece->shape[piece->transposed ? 0 : 1],
+                      .out = piece->shape[piece->transposed ? 1 : 0],
                       .scale = scale};
     memcpy(a->module, module, strlen(module) + 1);
     return SG_OK;
@@ -66,8 +66,8 @@ static sg_status adapt_use(const adapt_plan *p, size_t parameter, size_t adapter
     if (!sg_grow((void **)&all->spans, &all->span_capacity, all->span_count + 1,
                  sizeof *all->spans))
         return adapt_memory(p->err);
-    all->spans[all->span_count++] =
-        (sg_low_rank_span){piece->first, piece->count, piece->turned ? piece->column : piece->row};
+    all->spans[all->span_count++] = (sg_low_rank_span){
+        piece->first, piece->count, piece->transposed ? piece->column : piece->row};
     last->span_count++;
     return SG_OK;
 }

@@ -11,7 +11,7 @@
 typedef struct sg_adapter {
     char module[SG_PARAM_NAME]; // the checkpoint's name for the matrix, without ".weight"
     int64_t rank, in, out;
-    bool turned; // stored (in, out) there
+    bool transposed; // stored (in, out) there
     double scale;
     size_t a, b; // parameters A (rank, in), B (out, rank)
 } sg_adapter;

@@ -179,7 +179,7 @@ static sg_status model_map(sg_model *m, bool *mapped, sg_error *err)
             sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
         if (status != SG_OK) break;
         const sg_piece *piece = &pieces.items[0];
-        *mapped = pieces.count == 1 && !piece->turned && piece->row == 0 &&
+        *mapped = pieces.count == 1 && !piece->transposed && piece->row == 0 &&
                   piece->view->dtype == model_dtype && sg_tensor_view_is_aligned(piece->view);
         if (*mapped) m->values[i] = (sg_real *)(uintptr_t)piece->view->data;
     }
@@ -352,7 +352,7 @@ static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_piece
     const int64_t d = spec->shape[spec->rank - 1], rows = spec->count / d;
     for (size_t p = 0; p < pieces->count; p++) {
         const sg_piece *piece = &pieces->items[p];
-        if (piece->turned) continue;
+        if (piece->transposed) continue;
         const int64_t most = d < model_piece ? model_piece / d : 1;
         sg_real *wide = sg_alloc_array((size_t)(sg_min(most, piece->count) * d), sizeof *wide);
         if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
@@ -370,7 +370,7 @@ static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_piece
         sg_free(wide);
         SG_TRY(status);
     }
-    if (!pieces->items[0].turned) return SG_OK;
+    if (!pieces->items[0].transposed) return SG_OK;
     sg_real *wide = sg_alloc_array((size_t)spec->count, sizeof *wide);
     if (wide == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", spec->name);
     sg_status status = sg_pieces_read(pieces, spec, wide, err);

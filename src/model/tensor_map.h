@@ -1,14 +1,12 @@
 // Where the values of each parameter lie in a checkpoint of another kind. One table of rules a kind
-// of checkpoint (tensor_map.c) says how our parameters are cut from its tensors; reading and
-// writing both go by it.
+// of checkpoint (format/tensor_rules.h) says how our parameters are cut from its tensors; reading
+// and writing both go by it.
 #ifndef SG_MODEL_TENSOR_MAP_H
 #define SG_MODEL_TENSOR_MAP_H
 
 #include "ffn/params.h"
+#include "format/tensor_rules.h"
 #include "format/tensor_view.h"
-
-// The rules for one kind of checkpoint.
-typedef struct sg_tensor_map sg_tensor_map;
 
 // Tensors of an open file, by whatever format; borrowed.
 typedef struct sg_tensors {
@@ -38,7 +36,7 @@ typedef struct sg_piece {
     int64_t shape[SG_VIEW_DIMS];
     int64_t first, count; // rows of the parameter
     int64_t row, column;  // of the tensor (as a matrix of its last dimension), where they begin
-    bool turned;          // our rows are columns there
+    bool transposed;      // our rows are columns there
 } sg_piece;
 
 typedef struct sg_pieces {
@@ -60,6 +58,5 @@ const sg_tensor_view *sg_tensor_map_embedding(const sg_tensor_map *map, const sg
 // The end of a name that is one of a buffer which some writers leave in such files; NULL: it is
 // none.
 const char *sg_tensor_map_buffer(const sg_tensor_map *map, const char *tensor);
-bool sg_tensor_map_is_gguf(const sg_tensor_map *map);
 
 #endif

@@ -68,8 +68,8 @@ static sg_status read_values(const sg_tensor_view *view, int64_t first, int64_t 
 
 // Columns of the tensor as our rows, `count` from `first` of the piece on: a block of its rows is
 // converted at a time.
-static sg_status read_turned(const sg_piece *piece, int64_t first, int64_t count, int64_t k,
-                             sg_real *to, sg_error *err)
+static sg_status read_transposed(const sg_piece *piece, int64_t first, int64_t count, int64_t k,
+                                 sg_real *to, sg_error *err)
 {
     const int64_t width = read_width(piece->view);
     const int64_t most = width < read_piece ? read_piece / width : 1;
@@ -110,8 +110,8 @@ sg_status sg_pieces_read_rows(const sg_pieces *pieces, const sg_param_spec *spec
         const int64_t skipped = from - piece->first;
         if (piece->scales != NULL)
             read_mxfp4(piece, skipped, end - from, k, rows);
-        else if (piece->turned)
-            SG_TRY(read_turned(piece, skipped, end - from, k, rows, err));
+        else if (piece->transposed)
+            SG_TRY(read_transposed(piece, skipped, end - from, k, rows, err));
         else
             SG_TRY(
                 read_values(piece->view, (piece->row + skipped) * k, (end - from) * k, rows, err));
@@ -156,8 +156,8 @@ bool sg_pieces_lie(const sg_pieces *pieces, const sg_param_spec *spec, const voi
         const sg_piece *piece = &pieces->items[i];
         const void *at = (const char *)piece->view->data +
                          (size_t)piece->row * sg_stored_row_bytes(stored->type, k);
-        if (piece->turned || piece->view->dtype != one->view->dtype || piece->count != one->count ||
-            !read_is_aligned(piece->view, at))
+        if (piece->transposed || piece->view->dtype != one->view->dtype ||
+            piece->count != one->count || !read_is_aligned(piece->view, at))
             return false;
         if (i == 0) stored->rows = (void *)(uintptr_t)at;
         if (parts != NULL) parts[i] = at;

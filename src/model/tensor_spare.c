@@ -143,7 +143,7 @@ sg_status sg_tensor_spare(const sg_tensor_map *map, const sg_config *config,
     if (end != NULL && spare_ends(end, "masked_bias")) return spare_masked(tensors, view, err);
     if (end != NULL) return spare_mask(tensors, view, err);
     // Factors that the configuration holds otherwise (gguf_rope.h).
-    if (sg_tensor_map_is_gguf(map) && strcmp(view->name, SG_GGUF_ROPE_FREQS) == 0 &&
+    if (map->is_gguf && strcmp(view->name, SG_GGUF_ROPE_FREQS) == 0 &&
         strcmp(config->rope_scaling, "llama3") == 0)
         return SG_OK;
     // It has been found the same (sg_tensor_tied), or the configuration would not say so.
