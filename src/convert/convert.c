@@ -10,8 +10,7 @@
 #include "convert/hf_form.h"
 #include "convert/modeling.h"
 #include "convert/outgoing.h"
-#include "format/gguf_config.h"
-#include "format/gguf_config_write.h"
+#include "format/gguf_architecture.h"
 #include "format/model_folder.h"
 #include "model/config.h"
 #include "model/gguf_rope.h"
@@ -100,13 +99,10 @@ static const char *convert_dtype_name(sg_dtype dtype)
     return dtype == SG_DTYPE_BF16 ? "bfloat16" : dtype == SG_DTYPE_F16 ? "float16" : "float32";
 }
 
-static sg_status convert_outgoing(convert_work *w, const char *map, const sg_outgoing_types *types,
-                                  sg_pairing pairing)
+static sg_status convert_outgoing(convert_work *w, const sg_tensor_map *map,
+                                  const sg_outgoing_types *types, sg_pairing pairing)
 {
-    const sg_tensor_map *rules = sg_tensor_map_find(map);
-    if (rules == NULL)
-        return sg_fail(w->err, SG_ERR_INTERNAL, "no rules for the tensors of %s", map);
-    SG_TRY(sg_outgoing_new(w->file, rules, types, pairing, w->compute, &w->out, w->err));
+    SG_TRY(sg_outgoing_new(w->file, map, types, pairing, w->compute, &w->out, w->err));
     w->out.progress = w->options->progress;
     w->out.progress_user = w->options->progress_user;
     return SG_OK;
@@ -151,8 +147,8 @@ static sg_status convert_folder(convert_work *w)
                            &form, w->err));
     memcpy(w->type, form.type, sizeof w->type);
     const bool apart = w->file->config.rope_interleaved && !form.config.rope_interleaved;
-    sg_status status =
-        convert_outgoing(w, form.type, &types, apart ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
+    sg_status status = convert_outgoing(w, sg_tensor_map_find(form.type), &types,
+                                        apart ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
     if (status != SG_OK) {
         json_decref(form.object);
         return status;
@@ -168,21 +164,21 @@ static sg_status convert_folder(convert_work *w)
 // ---- GGUF ---------------------------------------------------------------------------------------
 
 // The configuration as the file will say it; anything that gets lost is refused by name.
-static sg_status convert_gguf_config(convert_work *w, sg_config *said)
+static sg_status convert_gguf_config(convert_work *w, const sg_gguf_architecture *architecture,
+                                     sg_config *said)
 {
     char found[200], expected[200];
     size_t field;
     sg_config c = w->file->config;
-    const char *architecture = sg_gguf_config_architecture(&c);
-    snprintf(w->type, sizeof w->type, "%s", architecture);
+    snprintf(w->type, sizeof w->type, "%s", architecture->name);
     SG_TRY(sg_gguf_config_say(&c, architecture, said, w->err));
     SG_TRY(sg_config_complete(said, w->err));
     c.rope_interleaved = said->rope_interleaved; // rows move
     if (!sg_config_differ(&c, said, &field)) return SG_OK;
-    return sg_fail(w->err, SG_ERR_UNSUPPORTED, "%s: found %s, expected %s for GGUF's %s",
-                   sg_config_field_at(field)->name,
-                   sg_config_field_text(&c, field, found, sizeof found),
-                   sg_config_field_text(said, field, expected, sizeof expected), architecture);
+    return sg_fail(
+        w->err, SG_ERR_UNSUPPORTED, "%s: found %s, expected %s for GGUF's %s",
+        sg_config_field_at(field)->name, sg_config_field_text(&c, field, found, sizeof found),
+        sg_config_field_text(said, field, expected, sizeof expected), architecture->name);
 }
 
 static sg_status convert_gguf_tokenizer(convert_work *w, const sg_config *said,
@@ -233,13 +229,14 @@ static sg_status convert_gguf_rope(convert_work *w, const sg_config *said)
 
 static sg_status convert_gguf(convert_work *w)
 {
+    const sg_gguf_architecture *architecture = sg_gguf_config_architecture(&w->file->config);
     sg_config said;
-    SG_TRY(convert_gguf_config(w, &said));
+    SG_TRY(convert_gguf_config(w, architecture, &said));
     SG_TRY(sg_companions_put_begin(&w->along, false, w->err));
     static const char *const f32[] = {"position_embd.weight", "ffn_gate_inp.weight", NULL};
     const sg_outgoing_types types = {.matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = f32};
     const bool from = w->file->config.rope_interleaved != 0, to = said.rope_interleaved != 0;
-    SG_TRY(convert_outgoing(w, strcmp(w->type, "gpt2") == 0 ? "gguf.gpt2" : "gguf", &types,
+    SG_TRY(convert_outgoing(w, architecture->map, &types,
                             from == to ? SG_PAIRING_KEPT
                             : to       ? SG_PAIRING_TO_NEIGHBOURS
                                        : SG_PAIRING_TO_HALVES));
@@ -247,7 +244,7 @@ static sg_status convert_gguf(convert_work *w)
     sg_gguf_metadata *metadata = sg_gguf_metadata_new();
     if (metadata == NULL)
         return sg_fail(w->err, SG_ERR_MEMORY, "%s: out of memory for metadata", w->path);
-    sg_gguf_config_put(&said, w->type, convert_main_dtype(w), metadata);
+    sg_gguf_config_put(&said, architecture, convert_main_dtype(w), metadata);
     sg_status status = convert_gguf_ends(w, metadata);
     if (status == SG_OK) status = convert_gguf_tokenizer(w, &said, metadata);
     if (status == SG_OK) status = convert_need_space(w);

@@ -1,54 +1,15 @@
 // Keys are ARCHITECTURE.key (github.com/ggml-org/ggml, docs/gguf.md). Llama's and DeepSeek's
 // queries and keys are stored so that neighbours turn together; those of the others as Hugging Face
 // has them. What llama.cpp has in its code and not in the file (whether shares of experts are
-// renormalised …) is in the table of architectures.
-#include "format/gguf_config.h"
+// renormalised …) is in the table of architectures (gguf_architecture.c).
+#include "format/gguf_architecture.h"
 
 #include <stdio.h>
 #include <string.h>
 
-// What architectures differ in. Experts: softmax over all, the best by it.
-typedef struct gguf_architecture {
-    const char *name, *qk_norm;
-    bool neighbours; // turn together
-    enum { GGUF_EXPERTS_NEVER, GGUF_EXPERTS_MAYBE, GGUF_EXPERTS_ALWAYS } experts;
-    bool renormalise, width; // of experts: shares of a token add up to 1; a width of their own
-    // Experts of every token: none, one with a gate, or as many as the file says, without.
-    enum { GGUF_SHARED_NONE, GGUF_SHARED_GATE, GGUF_SHARED_COUNT } shared;
-} gguf_architecture;
-
-static const gguf_architecture gguf_known[] = {
-    {.name = "llama",
-     .qk_norm = "none",
-     .neighbours = true,
-     .experts = GGUF_EXPERTS_MAYBE,
-     .renormalise = true},
-    {.name = "qwen2", .qk_norm = "none"},
-    {.name = "qwen3", .qk_norm = "head"},
-    {.name = "gpt2", .qk_norm = "none"},
-    {.name = "qwen2moe",
-     .qk_norm = "none",
-     .experts = GGUF_EXPERTS_ALWAYS,
-     .width = true,
-     .shared = GGUF_SHARED_GATE},
-    {.name = "qwen3moe",
-     .qk_norm = "head",
-     .experts = GGUF_EXPERTS_ALWAYS,
-     .renormalise = true,
-     .width = true},
-    {.name = "olmoe", .qk_norm = "full", .experts = GGUF_EXPERTS_ALWAYS},
-    {.name = "deepseek",
-     .qk_norm = "none",
-     .neighbours = true,
-     .experts = GGUF_EXPERTS_ALWAYS,
-     .width = true,
-     .shared = GGUF_SHARED_COUNT},
-};
-
 typedef struct gguf_reading {
     const sg_gguf *file;
-    const gguf_architecture *known;
-    const char *architecture;
+    const sg_gguf_architecture *known;
     sg_config *c;
     sg_asked *asked;
     sg_error *err;
@@ -59,7 +20,7 @@ static const int64_t gguf_most = (int64_t)1 << 40;
 static const char *gguf_key(const gguf_reading *r, const char *key, char text[128])
 {
     sg_asked_add(r->asked, key);
-    snprintf(text, 128, "%.40s.%.80s", r->architecture, key);
+    snprintf(text, 128, "%.40s.%.80s", r->known->name, key);
     return text;
 }
 
@@ -95,12 +56,7 @@ static sg_status gguf_refuse(const gguf_reading *r, const char *key, double foun
                              const char *expected)
 {
     return sg_fail(r->err, SG_ERR_UNSUPPORTED, "%s: key %s.%s: found %g, expected %s",
-                   sg_gguf_name(r->file), r->architecture, key, found, expected);
-}
-
-static bool gguf_is(const gguf_reading *r, const char *architecture)
-{
-    return strcmp(r->architecture, architecture) == 0;
+                   sg_gguf_name(r->file), r->known->name, key, found, expected);
 }
 
 // Factors of single frequencies. Llama 3's are known by their form (low_freq_factor 1,
@@ -111,11 +67,11 @@ static sg_status gguf_rope_freqs(const gguf_reading *r, const char *scaling)
     const sg_tensor_view *view = sg_gguf_find(r->file, SG_GGUF_ROPE_FREQS);
     const int64_t pairs = (c->rotary_dim ? c->rotary_dim : c->head_dim) / 2;
     char shape[192];
-    if (!gguf_is(r, "llama") || strcmp(scaling, "none") != 0)
+    if (!r->known->freqs || strcmp(scaling, "none") != 0)
         return sg_fail(r->err, SG_ERR_UNSUPPORTED,
                        "%s: tensor %s: found factors of single frequencies with architecture %.40s "
                        "and scaling \"%.40s\", expected them with llama and none",
-                       sg_gguf_name(r->file), view->name, r->architecture, scaling);
+                       sg_gguf_name(r->file), view->name, r->known->name, scaling);
     if (view->dtype != SG_DTYPE_F32 || view->ndim != 1 || view->shape[0] != pairs || pairs == 0)
         return sg_fail(r->err, SG_ERR_MISMATCH, "%s: tensor %s: found %s %s, expected F32 [%lld]",
                        sg_gguf_name(r->file), view->name, sg_dtype_name(view->dtype),
@@ -209,10 +165,10 @@ static sg_status gguf_experts_as_usual(const gguf_reading *r)
 static sg_status gguf_expert_widths(const gguf_reading *r, int64_t dense)
 {
     sg_config *c = r->c;
-    const bool shares = r->known->shared == GGUF_SHARED_GATE;
+    const bool shares = r->known->shared == SG_GGUF_SHARED_GATE;
     if (!r->known->width) return SG_OK;
     c->ffn_intermediate_size = c->ffn_top_k > 0 ? dense / c->ffn_top_k : 0;
-    SG_TRY(gguf_int(r, "expert_feed_forward_length", r->known->shared == GGUF_SHARED_COUNT,
+    SG_TRY(gguf_int(r, "expert_feed_forward_length", r->known->shared == SG_GGUF_SHARED_COUNT,
                     &c->ffn_intermediate_size));
     if (!shares) return SG_OK;
     c->ffn_shared_experts = c->ffn_shared_gate = 1;
@@ -227,9 +183,10 @@ static sg_status gguf_leading_layers(const gguf_reading *r, int64_t dense)
     int64_t leading = 0;
     SG_TRY(gguf_int(r, "leading_dense_block_count", false, &leading));
     if (leading == 0) return SG_OK;
-    if (r->known->shared != GGUF_SHARED_COUNT || leading >= c->num_hidden_layers)
+    if (r->known->shared != SG_GGUF_SHARED_COUNT || leading >= c->num_hidden_layers)
         return gguf_refuse(r, "leading_dense_block_count", (double)leading,
-                           r->known->shared == GGUF_SHARED_COUNT ? "less than block_count" : "0");
+                           r->known->shared == SG_GGUF_SHARED_COUNT ? "less than block_count"
+                                                                    : "0");
     if (leading + 1 == c->num_hidden_layers)
         snprintf(c->ffn_layers, sizeof c->ffn_layers, "%lld", (long long)leading + 1);
     else
@@ -245,16 +202,17 @@ static sg_status gguf_experts(const gguf_reading *r)
 {
     sg_config *c = r->c;
     const int64_t dense = c->ffn_intermediate_size;
-    SG_TRY(gguf_int(r, "expert_count", r->known->experts == GGUF_EXPERTS_ALWAYS, &c->ffn_experts));
-    if (c->ffn_experts == 0 && r->known->experts == GGUF_EXPERTS_ALWAYS)
+    SG_TRY(
+        gguf_int(r, "expert_count", r->known->experts == SG_GGUF_EXPERTS_ALWAYS, &c->ffn_experts));
+    if (c->ffn_experts == 0 && r->known->experts == SG_GGUF_EXPERTS_ALWAYS)
         return gguf_refuse(r, "expert_count", 0, "at least one");
     if (c->ffn_experts == 0) return SG_OK;
-    if (r->known->experts == GGUF_EXPERTS_NEVER)
+    if (r->known->experts == SG_GGUF_EXPERTS_NEVER)
         return gguf_refuse(r, "expert_count", (double)c->ffn_experts, "a model without experts");
     snprintf(c->ffn, sizeof c->ffn, "moe");
     SG_TRY(gguf_int(r, "expert_used_count", true, &c->ffn_top_k));
     c->ffn_renormalise = r->known->renormalise;
-    if (r->known->shared == GGUF_SHARED_COUNT)
+    if (r->known->shared == SG_GGUF_SHARED_COUNT)
         SG_TRY(gguf_int(r, "expert_shared_count", false, &c->ffn_shared_experts));
     SG_TRY(gguf_expert_widths(r, dense));
     SG_TRY(gguf_leading_layers(r, dense));
@@ -277,7 +235,7 @@ static sg_status gguf_vocabulary(const gguf_reading *r)
 static sg_status gguf_read(const gguf_reading *r)
 {
     sg_config *c = r->c;
-    const bool gpt2 = gguf_is(r, "gpt2");
+    const bool gpt2 = r->known->gpt2;
     SG_TRY(gguf_vocabulary(r));
     SG_TRY(gguf_size(r, "embedding_length", true, &c->hidden_size));
     SG_TRY(gguf_size(r, "block_count", true, &c->num_hidden_layers));
@@ -336,17 +294,16 @@ sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_unread 
                               sg_error *err)
 {
     const char *architecture = NULL;
+    char names[200];
     SG_TRY(gguf_check_kind(file, err));
     SG_TRY(sg_gguf_get_string(file, "general.architecture", true, &architecture, err));
-    for (size_t i = 0; i < sizeof gguf_known / sizeof *gguf_known; i++) {
-        sg_asked asked = {0};
-        const gguf_reading r = {file, &gguf_known[i], architecture, config, &asked, err};
-        if (!gguf_is(&r, gguf_known[i].name)) continue;
-        SG_TRY(gguf_read(&r));
-        return sg_gguf_keys_rest(file, architecture, config, &asked, unread, err);
-    }
-    return sg_fail(err, SG_ERR_UNSUPPORTED,
-                   "%s: key general.architecture: found \"%.40s\", expected llama, qwen2, qwen3, "
-                   "gpt2, qwen2moe, qwen3moe, olmoe or deepseek",
-                   sg_gguf_name(file), architecture);
+    const sg_gguf_architecture *known = sg_gguf_architecture_find(architecture);
+    if (known == NULL)
+        return sg_fail(
+            err, SG_ERR_UNSUPPORTED, "%s: key general.architecture: found \"%.40s\", expected %s",
+            sg_gguf_name(file), architecture, sg_gguf_architecture_names(names, sizeof names));
+    sg_asked asked = {0};
+    const gguf_reading r = {file, known, config, &asked, err};
+    SG_TRY(gguf_read(&r));
+    return sg_gguf_keys_rest(file, architecture, config, &asked, unread, err);
 }

@@ -1,4 +1,4 @@
-// What a GGUF file says of its model, as a configuration of ours.
+// What a GGUF file says of its model, as a configuration of ours, and the other way.
 #ifndef SG_FORMAT_GGUF_CONFIG_H
 #define SG_FORMAT_GGUF_CONFIG_H
 
@@ -18,5 +18,18 @@ enum { SG_GGUF_ROPE_ORIGINAL = 8192 };
 // else is not read goes to `unread`, which may be NULL.
 sg_status sg_gguf_config_read(const sg_gguf *file, sg_config *config, sg_unread *unread,
                               sg_error *err);
+
+// A row of the table of architectures (gguf_architecture.h).
+typedef struct sg_gguf_architecture sg_gguf_architecture;
+// The architecture that is nearest to a configuration.
+const sg_gguf_architecture *sg_gguf_config_architecture(const sg_config *config);
+// Sets *said to what a file of the architecture says of a complete configuration, not yet complete
+// itself; what it has no key for is as the architecture has it. SG_ERR_UNSUPPORTED for a family of
+// layers that the architecture has not.
+sg_status sg_gguf_config_say(const sg_config *config, const sg_gguf_architecture *architecture,
+                             sg_config *said, sg_error *err);
+// Puts the keys. dtype: what most of the weights are stored in.
+void sg_gguf_config_put(const sg_config *config, const sg_gguf_architecture *architecture,
+                        sg_dtype dtype, sg_gguf_metadata *metadata);
 
 #endif

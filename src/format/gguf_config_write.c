@@ -1,32 +1,14 @@
-#include "format/gguf_config_write.h"
-
-#include "format/gguf_config.h"
+// gguf_config.c the other way: what a file of an architecture can say of a model, and saying it.
+#include "format/gguf_architecture.h"
 
 #include <stdio.h>
 #include <string.h>
 
-// ---- what can be said
-// -----------------------------------------------------------------------------
-
-static bool ggufc_is(const char *architecture, const char *name)
-{
-    return strcmp(architecture, name) == 0;
-}
+// ---- what can be said ---------------------------------------------------------------------------
 
 static bool ggufc_has(const char *field, const char *value)
 {
     return strcmp(field, value) == 0;
-}
-
-const char *sg_gguf_config_architecture(const sg_config *c)
-{
-    const bool head = ggufc_has(c->qk_norm, "head");
-    if (ggufc_has(c->norm, "layernorm")) return "gpt2";
-    if (!ggufc_has(c->ffn, "moe"))
-        return head ? "qwen3" : c->attention_bias && !c->attention_out_bias ? "qwen2" : "llama";
-    if (c->ffn_shared_gate) return "qwen2moe";
-    if (c->ffn_shared_experts > 0) return "deepseek";
-    return head ? "qwen3moe" : ggufc_has(c->qk_norm, "full") ? "olmoe" : "llama";
 }
 
 static void ggufc_say_gpt2(sg_config *said)
@@ -39,11 +21,11 @@ static void ggufc_say_gpt2(sg_config *said)
     said->attention_bias = said->attention_out_bias = said->ffn_bias = 1;
 }
 
-static void ggufc_say_rope(const sg_config *c, bool llama, sg_config *said)
+static void ggufc_say_rope(const sg_config *c, const sg_gguf_architecture *known, sg_config *said)
 {
     said->rope_theta = c->rope_theta;
     said->rotary_dim = c->rotary_dim;
-    if (llama && ggufc_has(c->rope_scaling, "llama3")) {
+    if (known->freqs && ggufc_has(c->rope_scaling, "llama3")) {
         snprintf(said->rope_scaling, sizeof said->rope_scaling, "llama3");
         said->rope_factor = c->rope_factor;
         said->rope_low_freq_factor = 1;
@@ -71,21 +53,20 @@ static int64_t ggufc_leading(const sg_config *c)
     return 0;
 }
 
-static void ggufc_say_experts(const sg_config *c, const char *architecture, sg_config *said)
+static void ggufc_say_experts(const sg_config *c, const sg_gguf_architecture *known,
+                              sg_config *said)
 {
-    const bool qwen2moe = ggufc_is(architecture, "qwen2moe");
-    const bool deepseek = ggufc_is(architecture, "deepseek");
     snprintf(said->ffn, sizeof said->ffn, "moe");
     said->ffn_experts = c->ffn_experts;
     said->ffn_top_k = c->ffn_top_k;
-    said->ffn_renormalise = ggufc_is(architecture, "llama") || ggufc_is(architecture, "qwen3moe");
-    if (qwen2moe) {
+    said->ffn_renormalise = known->renormalise;
+    if (known->shared == SG_GGUF_SHARED_GATE) {
         said->ffn_shared_experts = said->ffn_shared_gate = 1;
         said->ffn_shared_size = c->ffn_shared_size
                                     ? c->ffn_shared_size
                                     : c->ffn_shared_experts * c->ffn_intermediate_size;
     }
-    if (!deepseek) return;
+    if (known->shared != SG_GGUF_SHARED_COUNT) return;
     said->ffn_shared_experts = c->ffn_shared_experts;
     if (ggufc_leading(c) == 0) return;
     memcpy(said->ffn_layers, c->ffn_layers, sizeof said->ffn_layers);
@@ -93,27 +74,14 @@ static void ggufc_say_experts(const sg_config *c, const char *architecture, sg_c
     said->ffn_dense_size = c->ffn_dense_size;
 }
 
-// What llama.cpp reads beyond the keys: heads that make up the width, a classifier of its own.
-static bool ggufc_is_plain(const char *architecture)
-{
-    return ggufc_is(architecture, "gpt2") || ggufc_is(architecture, "qwen2moe") ||
-           ggufc_is(architecture, "olmoe") || ggufc_is(architecture, "deepseek");
-}
-
-static bool ggufc_is_qwen2(const char *architecture)
-{
-    return strncmp(architecture, "qwen2", 5) == 0;
-}
-
-sg_status sg_gguf_config_say(const sg_config *c, const char *architecture, sg_config *said,
+sg_status sg_gguf_config_say(const sg_config *c, const sg_gguf_architecture *known, sg_config *said,
                              sg_error *err)
 {
-    const bool gpt2 = ggufc_is(architecture, "gpt2"), llama = ggufc_is(architecture, "llama");
-    const bool moe = ggufc_has(c->ffn, "moe");
-    const char *family = gpt2 ? "mlp" : "glu";
+    const bool moe = ggufc_has(c->ffn, "moe"), as_it_is = known->biases == SG_GGUF_BIASES_FREE;
+    const char *family = known->gpt2 ? "mlp" : "glu";
     if (!moe && !ggufc_has(c->ffn, family))
         return sg_fail(err, SG_ERR_UNSUPPORTED, "ffn: found \"%s\", expected \"%s\" for GGUF's %s",
-                       c->ffn, family, architecture);
+                       c->ffn, family, known->name);
     *said = (sg_config){.vocab_size = c->vocab_size,
                         .hidden_size = c->hidden_size,
                         .num_hidden_layers = c->num_hidden_layers,
@@ -126,39 +94,35 @@ sg_status sg_gguf_config_say(const sg_config *c, const char *architecture, sg_co
                         .eos_token_id = c->eos_token_id,
                         .bos_token_id = c->bos_token_id,
                         .ffn_intermediate_size = c->ffn_intermediate_size};
-    if (!ggufc_is_plain(architecture)) said->head_dim = c->head_dim;
-    if (gpt2) {
+    if (!known->plain) said->head_dim = c->head_dim;
+    if (known->gpt2) {
         said->num_key_value_heads = 0;
         ggufc_say_gpt2(said);
         return SG_OK;
     }
     snprintf(said->ffn, sizeof said->ffn, "glu");
     snprintf(said->ffn_activation, sizeof said->ffn_activation, "swiglu");
-    snprintf(said->qk_norm, sizeof said->qk_norm, "%s",
-             strncmp(architecture, "qwen3", 5) == 0 ? "head"
-             : ggufc_is(architecture, "olmoe")      ? "full"
-                                                    : "none");
-    said->attention_bias = llama ? c->attention_bias : ggufc_is_qwen2(architecture);
-    said->attention_out_bias = llama ? c->attention_out_bias : 0;
-    said->rope_interleaved = llama || ggufc_is(architecture, "deepseek");
-    if (ggufc_is_plain(architecture)) said->untied_classifier = 1;
-    if (moe) ggufc_say_experts(c, architecture, said);
-    ggufc_say_rope(c, llama, said);
+    snprintf(said->qk_norm, sizeof said->qk_norm, "%s", known->qk_norm);
+    said->attention_bias = as_it_is ? c->attention_bias : known->biases == SG_GGUF_BIASES_ALWAYS;
+    said->attention_out_bias = as_it_is ? c->attention_out_bias : 0;
+    said->rope_interleaved = known->neighbours;
+    if (known->plain) said->untied_classifier = 1;
+    if (moe) ggufc_say_experts(c, known, said);
+    ggufc_say_rope(c, known, said);
     return SG_OK;
 }
 
-// ---- saying it
-// ------------------------------------------------------------------------------------
+// ---- saying it ----------------------------------------------------------------------------------
 
 typedef struct ggufc_writing {
-    const char *architecture;
+    const sg_gguf_architecture *known;
     sg_gguf_metadata *metadata;
     char key[128];
 } ggufc_writing;
 
 static const char *ggufc_key(ggufc_writing *w, const char *key)
 {
-    snprintf(w->key, sizeof w->key, "%s.%s", w->architecture, key);
+    snprintf(w->key, sizeof w->key, "%s.%s", w->known->name, key);
     return w->key;
 }
 
@@ -213,16 +177,14 @@ static uint32_t ggufc_file_type(sg_dtype dtype)
 
 static void ggufc_experts(ggufc_writing *w, const sg_config *c)
 {
-    const bool qwen2moe = ggufc_is(w->architecture, "qwen2moe");
-    const bool deepseek = ggufc_is(w->architecture, "deepseek");
+    const sg_gguf_shared shared = w->known->shared;
     ggufc_int(w, "expert_count", c->ffn_experts);
     ggufc_int(w, "expert_used_count", c->ffn_top_k);
-    if (qwen2moe || deepseek || ggufc_is(w->architecture, "qwen3moe"))
-        ggufc_int(w, "expert_feed_forward_length", c->ffn_intermediate_size);
-    if (qwen2moe)
+    if (w->known->width) ggufc_int(w, "expert_feed_forward_length", c->ffn_intermediate_size);
+    if (shared == SG_GGUF_SHARED_GATE)
         ggufc_int(w, "expert_shared_feed_forward_length",
                   c->ffn_shared_size ? c->ffn_shared_size : c->ffn_intermediate_size);
-    if (!deepseek) return;
+    if (shared != SG_GGUF_SHARED_COUNT) return;
     ggufc_int(w, "expert_shared_count", c->ffn_shared_experts);
     ggufc_int(w, "leading_dense_block_count", ggufc_leading(c));
     ggufc_number(w, "expert_weights_scale", 1);
@@ -230,27 +192,26 @@ static void ggufc_experts(ggufc_writing *w, const sg_config *c)
 
 // Of a dense layer; else what llama.cpp divides among the experts of a token, which have theirs as
 // a key.
-static int64_t ggufc_width(const sg_config *c, const char *architecture)
+static int64_t ggufc_width(const sg_config *c, const sg_gguf_architecture *known)
 {
     if (c->ffn_dense_size > 0) return c->ffn_dense_size;
-    const bool one = !ggufc_has(c->ffn, "moe") || ggufc_is(architecture, "llama") ||
-                     ggufc_is(architecture, "olmoe");
+    const bool one = !ggufc_has(c->ffn, "moe") || !known->width;
     return one ? c->ffn_intermediate_size : c->ffn_intermediate_size * c->ffn_top_k;
 }
 
-void sg_gguf_config_put(const sg_config *c, const char *architecture, sg_dtype dtype,
+void sg_gguf_config_put(const sg_config *c, const sg_gguf_architecture *known, sg_dtype dtype,
                         sg_gguf_metadata *metadata)
 {
-    ggufc_writing w = {.architecture = architecture, .metadata = metadata};
-    const bool gpt2 = ggufc_is(architecture, "gpt2");
-    sg_gguf_put_string(metadata, "general.architecture", architecture);
+    ggufc_writing w = {.known = known, .metadata = metadata};
+    const bool gpt2 = known->gpt2;
+    sg_gguf_put_string(metadata, "general.architecture", known->name);
     sg_gguf_put_u32(metadata, "general.file_type", ggufc_file_type(dtype));
     if (dtype == SG_DTYPE_Q8_0) sg_gguf_put_u32(metadata, "general.quantization_version", 2);
     ggufc_int(&w, "vocab_size", c->vocab_size);
     ggufc_int(&w, "context_length", c->max_position_embeddings);
     ggufc_int(&w, "embedding_length", c->hidden_size);
     ggufc_int(&w, "block_count", c->num_hidden_layers);
-    ggufc_int(&w, "feed_forward_length", ggufc_width(c, architecture));
+    ggufc_int(&w, "feed_forward_length", ggufc_width(c, known));
     if (ggufc_has(c->ffn, "moe")) ggufc_experts(&w, c);
     ggufc_int(&w, "attention.head_count", c->num_attention_heads);
     ggufc_int(&w, "attention.head_count_kv",

@@ -15,10 +15,7 @@ const sg_tensor_map *sg_tensor_map_find(const char *type)
     static const struct {
         const char *type;
         const sg_tensor_map *map;
-    } others[] = {{"sgatlin", &sg_map_same},
-                  {"gguf", &sg_map_gguf},
-                  {"gguf.gpt2", &sg_map_gguf_gpt2},
-                  {"llama2c", &sg_map_llama2c}};
+    } others[] = {{"sgatlin", &sg_map_same}, {"gguf", &sg_map_gguf}, {"llama2c", &sg_map_llama2c}};
     const sg_hf_type *known = sg_hf_type_find(type);
     if (known != NULL) return known->map;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

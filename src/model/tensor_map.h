@@ -18,8 +18,8 @@ typedef struct sg_tensors {
 } sg_tensors;
 
 // The rules of a model_type of the Hugging Face library, "sgatlin" (each tensor is named as its
-// parameter), "gguf" ("gguf.gpt2" to write that architecture), or "llama2c"; NULL when there are
-// none.
+// parameter), "gguf", or "llama2c"; NULL when there are none. GGUF's architectures have theirs for
+// writing (format/gguf_architecture.h).
 const sg_tensor_map *sg_tensor_map_find(const char *type);
 
 // The rules whose names are those of a model's matrices for other programs: of a type of the
