@@ -39,8 +39,8 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
                              sg_tensor *down_bias, const sg_glu_form *form);
 
-// Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables
-// (NULL: absent).
+// Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables,
+// counts (NULL: absent).
 bool sg_is_memory_neurons(const sg_node *node);
 bool sg_is_memory_blocks(const sg_node *node);
 // Of a node that reads block by block.

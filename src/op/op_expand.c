@@ -1,5 +1,9 @@
-// A selection of blocks as one of cells: block i becomes cells i g … i g + g - 1, each with the
-// score of its block. The gradient of a score is the sum over its cells.
+// A selection of blocks as one of cells: for the block i = ids[r, b] and j < g
+//
+//     cells[r, b g + j] = i g + j      scores'[r, b g + j] = scores[r, b]      counts' = g counts
+//
+// ids, scores (rows, channels*k), counts (rows, channels) -> the same with k g in place of k. The
+// gradient of a block's score is the sum of those of its cells.
 #include <string.h>
 
 #include "op/op.h"
@@ -58,6 +62,9 @@ static expand_loop expand_make(const sg_run *run, const sg_node *node)
 static void expand_forward(const sg_run *run, const sg_node *node)
 {
     expand_loop l = expand_make(run, node);
+    const sg_tensor *counts = node->in[2];
+    for (int64_t i = 0; counts != NULL && i < counts->count; i++)
+        sg_ints(node->out[node->n_out - 1])[i] = (int32_t)(sg_ints(counts)[i] * l.g);
     sg_parallel_ranges(run->compute.pool, l.blocks, expand_chunk, expand_forward_chunk, &l);
 }
 
@@ -85,7 +92,8 @@ sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks)
                      blocks->ids->name);
         return none;
     }
-    sg_node *node = sg_tape_node(tape, &op_expand, 2, (sg_tensor *[]){blocks->ids, blocks->scores});
+    sg_node *node = sg_tape_node(tape, &op_expand, 3,
+                                 (sg_tensor *[]){blocks->ids, blocks->scores, blocks->counts});
     int64_t *size = sg_tape_memory(tape, sizeof *size);
     if (node == NULL || size == NULL) return none;
     *size = g;
@@ -95,5 +103,7 @@ sg_selection sg_expand_blocks(sg_tape *tape, const sg_selection *blocks)
     cells.ids = sg_node_output(tape, node, "cells", SG_KIND_INT, 2, shape);
     if (blocks->scores != NULL)
         cells.scores = sg_node_output(tape, node, "scores", SG_KIND_REAL, 2, shape);
+    if (blocks->counts != NULL) // the last output
+        cells.counts = sg_node_output(tape, node, "counts", SG_KIND_INT, 2, blocks->counts->shape);
     return cells;
 }

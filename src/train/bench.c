@@ -62,7 +62,7 @@ static double sample_median(double *samples, int64_t count)
 
 // ---- use of a memory ----------------------------------------------------------------------------
 
-// Both kinds of memory read (x, ids, scores, tables …).
+// Both kinds of memory read (x, ids, scores, tables …, counts).
 static bool use_is_memory(const sg_node *node)
 {
     return sg_is_memory_neurons(node) || sg_is_memory_blocks(node);
@@ -78,21 +78,26 @@ void sg_bench_keep_ids(sg_tape *tape)
 // What is the same for two nodes that read one memory, and for no others.
 static const sg_tensor *use_table(const sg_node *node)
 {
-    int i = node->n_in - 1;
+    int i = node->n_in - 2;
     while (node->in[i] == NULL)
         i--;
     return node->in[i]->base;
 }
 
-// Marks what a node selects of its memory (pools, blocks of a pool).
-static void use_mark(const sg_node *node, int64_t pools, int64_t blocks, unsigned char *seen)
+// Marks what a node selects of its memory (pools, blocks of a pool). Returns how often it does.
+static int64_t use_mark(const sg_node *node, int64_t pools, int64_t blocks, unsigned char *seen)
 {
-    const sg_tensor *ids = node->in[1];
+    const sg_tensor *ids = node->in[1], *counts = node->in[node->n_in - 1];
     const int64_t run = sg_columns(ids) / pools;
+    const int64_t k = counts != NULL ? ids->count / counts->count : ids->count;
+    int64_t selections = 0;
     for (int64_t i = 0; i < ids->count; i++) {
         int64_t pool = i % sg_columns(ids) / run;
+        if (counts != NULL && i % k >= sg_ints(counts)[i / k]) continue;
         seen[pool * (blocks / pools) + sg_ints(ids)[i]] = 1;
+        selections++;
     }
+    return selections;
 }
 
 // The memory of a node, with all nodes from `first` on that read it.
@@ -105,7 +110,7 @@ static sg_status use_of_memory(const sg_tape *tape, int first, sg_bench_use *use
     int64_t pools = neurons ? values->shape[0] : 1;
     int64_t blocks = neurons ? values->shape[0] * values->shape[1] : sg_memory_block_count(node);
     int64_t parameters = 0, different = 0, selections = 0;
-    for (int i = 3; i < node->n_in; i++)
+    for (int i = 3; i < node->n_in - 1; i++)
         if (node->in[i] != NULL) parameters += node->in[i]->count / blocks;
     unsigned char *seen = sg_alloc_zero((size_t)blocks, 1);
     if (seen == NULL)
@@ -114,13 +119,12 @@ static sg_status use_of_memory(const sg_tape *tape, int first, sg_bench_use *use
     for (int i = first; i < sg_tape_nodes(tape); i++) {
         const sg_node *other = sg_tape_node_at(tape, i);
         if (!use_is_memory(other) || use_table(other) != use_table(node)) continue;
-        use_mark(other, pools, blocks, seen);
-        selections += other->in[1]->count;
+        selections += use_mark(other, pools, blocks, seen);
     }
     for (int64_t i = 0; i < blocks; i++)
         different += seen[i];
     sg_free(seen);
-    use->reuse += (double)selections / (double)different;
+    if (different > 0) use->reuse += (double)selections / (double)different;
     use->idle += (blocks - different) * parameters;
     use->memories++;
     return SG_OK;

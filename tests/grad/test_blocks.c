@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "ffn/ffn.h"
-#include "grad/gradcheck.h"
+#include "grad/counts.h"
 
 // ---- the memory -------------------------------------------------------------------------------
 
@@ -23,6 +23,8 @@ typedef struct blocks_user {
     bool tied;   // w_in is w_out
     bool choose; // through sg_memory_cells, which looks at g
     int32_t *ids;
+    gc_counting counting;
+    int32_t *counts; // (rows); NULL: none
 } blocks_user;
 
 static int blocks_keys(const blocks_user *u)
@@ -37,6 +39,7 @@ static sg_tensor *build_blocks(const gc_case *c, sg_tape *tape, sg_tensor *const
     const int keys = blocks_keys(u);
     sg_selection s = {.channels = 1, .k = u->k, .unit = u->g, .scores = keys == 2 ? in[1] : NULL};
     s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
+    s.counts = gc_counts_leaf(tape, u->counts, u->rows, 1);
     sg_tensor *w_in = in[keys], *w_out = in[u->tied ? keys : keys + 1];
     return u->choose ? sg_memory_cells(tape, in[0], &s, w_in, w_out, u->activation, u->gate)
                      : sg_memory_blocks(tape, in[0], &s, w_in, w_out, u->activation, u->gate);
@@ -52,6 +55,7 @@ static double blocks_naive(const gc_case *c, sg_real *y)
     double margin = INFINITY;
     for (int64_t h = 0; h < u->rows * u->k; h++) {
         int64_t row = h / u->k;
+        if (!gc_selected(u->counts, u->k, h)) continue;
         for (int64_t cell = u->ids[h] * u->g; cell < (u->ids[h] + 1) * u->g; cell++) {
             double a = 0;
             for (int64_t j = 0; j < u->d; j++)
@@ -87,6 +91,7 @@ static void check_blocks(blocks_user u, int components)
     u.ids = sg_alloc_array((size_t)(u.rows * u.k), sizeof *u.ids);
     assert_non_null(u.ids);
     blocks_select(&u);
+    u.counts = gc_counts(u.counting, u.rows, u.k, u.ids);
     const int64_t table[] = {1, u.blocks * u.g, u.d};
     sg_real *expected = NULL, *y = gc_room(u.rows * u.d);
     double margin = 0;
@@ -105,8 +110,10 @@ static void check_blocks(blocks_user u, int components)
     gc_forward(&c, y, u.rows * u.d);
     gc_expect_close(name, y, expected, u.rows * u.d);
     gc_check(&c);
+    if (u.gate != SG_GATE_NONE) gc_check_void(&c, 1, u.counts, u.k);
     sg_free(expected);
     sg_free(y);
+    sg_free(u.counts);
     sg_free(u.ids);
     gc_free(&c);
 }
@@ -172,6 +179,37 @@ static void test_blocks_many(void **state)
     check_blocks(u, 4);
     u.gate = SG_GATE_NONE, u.pattern = PATTERN_FIRST, u.tied = true;
     check_blocks(u, 4);
+}
+
+// Counts, in all paths, tiles without a hit, and no hit at all.
+static void test_blocks_counts(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 4; n++) {
+        blocks_user u = {.rows = 11,
+                         .k = 3,
+                         .blocks = 4,
+                         .g = 3,
+                         .d = 4,
+                         .activation = SG_ACT_SIGMOID, // not 0 at 0
+                         .gate = n % 2 ? SG_GATE_AFTER : SG_GATE_NONE,
+                         .counting = n / 2 ? COUNT_NONE : COUNT_SOME};
+        check_blocks(u, 8); // products
+        u.rows = 3;
+        check_blocks(u, 8); // few rows a block: cell by cell
+        u.choose = true;
+        check_blocks(u, 8); // neuron by neuron
+        u.g = 17;
+        check_blocks(u, 8);
+        u = (blocks_user){.rows = 1037,
+                          .k = 2,
+                          .blocks = 40,
+                          .g = 2,
+                          .d = 3,
+                          .gate = u.gate,
+                          .counting = u.counting};
+        check_blocks(u, 4);
+    }
 }
 
 // ---- the families -----------------------------------------------------------------------------
@@ -451,10 +489,11 @@ static void test_hash_needs_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks_kinds),   cmocka_unit_test(test_blocks_shapes),
-        cmocka_unit_test(test_blocks_many),    cmocka_unit_test(test_families),
-        cmocka_unit_test(test_equal_to_dense), cmocka_unit_test(test_avgk_is_top_k),
-        cmocka_unit_test(test_hash),           cmocka_unit_test(test_hash_needs_tokens),
+        cmocka_unit_test(test_blocks_kinds),      cmocka_unit_test(test_blocks_shapes),
+        cmocka_unit_test(test_blocks_many),       cmocka_unit_test(test_blocks_counts),
+        cmocka_unit_test(test_families),          cmocka_unit_test(test_equal_to_dense),
+        cmocka_unit_test(test_avgk_is_top_k),     cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_hash_needs_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,9 @@
 // The two ways to read a memory by a selection, against the plainest loops and by differences:
-// every activation and gate, shared and own pools, crowded and empty neurons and experts; then what
+// every activation and gate, shared and own pools, crowded and empty neurons; then what
 // the layers must be equal to: the closed form of sgatlin's gradient (spec 5.4), a dense layer
 // where everything is selected, and PEER's router written as a plain one (spec 5.3).
 #include "ffn/ffn.h"
-#include "grad/gradcheck.h"
+#include "grad/counts.h"
 
 // ---- neurons ----------------------------------------------------------------------------------
 
@@ -22,6 +22,8 @@ typedef struct neurons_user {
     bool tied; // w_in is w_out; with SG_GATE_VALUE there is neither x nor w_in
     int32_t *ids;
     const sg_stored *narrow; // of w_in and w_out; NULL: none
+    gc_counting counting;
+    int32_t *counts; // (rows, channels); NULL: none
 } neurons_user;
 
 // Where w_in stands among the inputs: behind x, and behind the scores where they are read.
@@ -38,6 +40,7 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     sg_selection selection = {.channels = u->channels, .k = u->k, .unit = 1};
     if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
+    selection.counts = gc_counts_leaf(tape, u->counts, u->rows, u->channels);
     for (int i = 0; u->narrow != NULL && i < 2; i++)
         in[keys + i]->narrow = &u->narrow[i];
     if (u->gate == SG_GATE_VALUE) {
@@ -46,6 +49,12 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     }
     return sg_memory_neurons(tape, in[0], &selection, in[keys], in[u->tied ? keys : keys + 1],
                              u->activation, u->gate);
+}
+
+// Whether hit i, of (rows, channels, k), is selected.
+static bool neurons_hit(const neurons_user *u, int64_t i)
+{
+    return gc_selected(u->counts, u->k, i);
 }
 
 static void neurons_select(const neurons_user *u)
@@ -82,6 +91,7 @@ static double neurons_naive(const gc_case *c, sg_real *y)
         int64_t row = i / (u->channels * u->k), channel = i / u->k % u->channels;
         int64_t at = ((u->pools == 1 ? 0 : channel) * u->n + u->ids[i]) * u->d;
         double a = 0, z;
+        if (!neurons_hit(u, i)) continue;
         for (int64_t j = 0; j < u->d; j++)
             a += x[row * u->d + j] * w_in[at + j];
         if (u->gate == SG_GATE_BEFORE) a *= scores[i];
@@ -100,7 +110,7 @@ static double values_naive(const gc_case *c, sg_real *y)
     for (int64_t i = 0; i < u->rows * u->channels * u->k; i++) {
         int64_t row = i / (u->channels * u->k), channel = i / u->k % u->channels;
         int64_t at = ((u->pools == 1 ? 0 : channel) * u->n + u->ids[i]) * u->d;
-        for (int64_t j = 0; j < u->d; j++)
+        for (int64_t j = 0; j < u->d && neurons_hit(u, i); j++)
             y[row * u->d + j] += c->in[0].data[i] * c->in[1].data[at + j];
     }
     return 1;
@@ -133,12 +143,14 @@ static void announced(void *user, sg_compute compute, const int32_t *ids, int64_
         assert_true(ids[i] > last && ids[i] < u->pools * u->n);
         bool found = false;
         for (int64_t h = 0; h < hits && !found; h++)
-            found = (u->pools == 1 ? 0 : h / u->k % u->channels * u->n) + u->ids[h] == ids[i];
+            found = neurons_hit(u, h) &&
+                    (u->pools == 1 ? 0 : h / u->k % u->channels * u->n) + u->ids[h] == ids[i];
         assert_true(found);
     }
     for (int64_t h = 0; h < hits; h++) {
         int32_t row = (int32_t)((u->pools == 1 ? 0 : h / u->k % u->channels * u->n) + u->ids[h]);
         int64_t low = 0, high = count; // the first that is not below row
+        if (!neurons_hit(u, h)) continue;
         while (low < high) {
             int64_t middle = (low + high) / 2;
             if (ids[middle] < row)
@@ -184,7 +196,7 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
     for (int pass = 0; pass < 4; pass++) {
         whole.accumulate = rows.accumulate = pass > 0 && pass < 3; // the last begins anew
         for (int64_t h = 0; pass == 2 && h < u->rows * u->channels * u->k; h++)
-            u->ids[h] = (int32_t)((u->ids[h] + 1) % u->n);
+            if (neurons_hit(u, h)) u->ids[h] = (int32_t)((u->ids[h] + 1) % u->n);
         gc_run(c, &whole);
         gc_run(c, &rows);
         for (int i = 0; i < c->n_in; i++) {
@@ -206,13 +218,15 @@ static void check_neurons(neurons_user u, int components)
     const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid", "gelu_erf"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[120];
-    snprintf(name, sizeof name, "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s)",
+    snprintf(name, sizeof name,
+             "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s, counting %d)",
              (long long)u.rows, (long long)u.k, (long long)u.n, (long long)u.pools,
-             activations[u.activation], gates[u.gate]);
+             activations[u.activation], gates[u.gate], (int)u.counting);
     gc_case c = {.name = name, .build = build_neurons, .user = &u, .components = components};
     u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
     assert_non_null(u.ids);
     neurons_select(&u);
+    u.counts = gc_counts(u.counting, u.rows * u.channels, u.k, u.ids);
     sg_real *expected = NULL, *y = gc_room(u.rows * u.d);
     double margin = 0;
     for (uint64_t seed = 1; margin < 3e-4; seed++) {
@@ -229,6 +243,8 @@ static void check_neurons(neurons_user u, int components)
     gc_check(&c);
     for (int threads = 1; threads < 4; threads++)
         check_rows(&c, &u, threads == 2, threads == 3, threads);
+    if (u.gate != SG_GATE_NONE) gc_check_void(&c, u.gate == SG_GATE_VALUE ? 0 : 1, u.counts, u.k);
+    sg_free(u.counts);
     sg_free(expected);
     sg_free(y);
     sg_free(u.ids);
@@ -287,8 +303,9 @@ static void test_neurons_shapes(void **state)
                       .activation = SG_ACT_SWISH,
                       .gate = SG_GATE_BEFORE};
     check_neurons(u, 0);
-    u = (neurons_user){9,     2,    1,   2, 6, 5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM,
-                       false, NULL, NULL};
+    u = (neurons_user){
+        9,     2,    1,    2,         6,   5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM,
+        false, NULL, NULL, COUNT_ALL, NULL};
     check_neurons(u, 0); // k = 1
     u.k = 6, u.pattern = PATTERN_ALL;
     check_neurons(u, 0); // k = N
@@ -326,8 +343,9 @@ static void test_neurons_many(void **state)
     u.rows = 129;
     check_neurons(u, 6);
     // Neurons hit so often that the reverse index is cut into spans of rows.
-    u = (neurons_user){2100,           2,     2,    2,   9, 3, SG_ACT_IDENTITY, SG_GATE_BEFORE,
-                       PATTERN_RANDOM, false, NULL, NULL};
+    u = (neurons_user){
+        2100,           2,     2,    2,    9,         3,   SG_ACT_IDENTITY, SG_GATE_BEFORE,
+        PATTERN_RANDOM, false, NULL, NULL, COUNT_ALL, NULL};
     check_neurons(u, 4);
     u.pools = 1, u.tied = true;
     check_neurons(u, 4);
@@ -362,6 +380,32 @@ static void test_values(void **state)
     check_neurons(u, 4);
 }
 
+// Counts, in all that counts change: gates, pools, tiles, spans, and all of it without a hit.
+static void test_counts(void **state)
+{
+    (void)state;
+    for (int counts = COUNT_SOME; counts <= COUNT_NONE; counts++)
+        for (int gate = SG_GATE_NONE; gate <= SG_GATE_VALUE; gate++)
+            for (int64_t pools = 1; pools <= 3; pools += 2) {
+                neurons_user u = {.rows = 7,
+                                  .channels = 3,
+                                  .k = 5,
+                                  .pools = pools,
+                                  .n = 9,
+                                  .d = 4,
+                                  .activation = SG_ACT_SIGMOID, // not 0 at 0
+                                  .gate = (sg_gate)gate,
+                                  .counting = (gc_counting)counts};
+                check_neurons(u, 8);
+                u.rows = 1;
+                check_neurons(u, 8);
+                u.rows = 300, u.n = 70;
+                check_neurons(u, 4);
+                u.rows = 2100, u.channels = pools, u.k = 4, u.n = 6; // spans, and by table
+                if (counts == COUNT_SOME) check_neurons(u, 4);
+            }
+}
+
 // Both tables or values alone: nothing in between.
 static void test_values_refuse(void **state)
 {
@@ -394,8 +438,9 @@ static void test_neurons_bf16(void **state)
         sg_bf16 rounded[2][count];
         const sg_stored narrow[2] = {{.type = SG_WEIGHTS_BF16, .rows = rounded[0]},
                                      {.type = SG_WEIGHTS_BF16, .rows = rounded[1]}};
-        neurons_user u = {150,   2,    3,   pools, n, d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
-                          false, NULL, NULL};
+        neurons_user u = {
+            150,   2,    3,    pools,     n,   d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
+            false, NULL, NULL, COUNT_ALL, NULL};
         gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};
         u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
         assert_non_null(u.ids);
@@ -566,147 +611,6 @@ static void test_dense(void **state)
         check_dense((sg_activation)act);
 }
 
-// ---- experts ----------------------------------------------------------------------------------
-
-typedef struct experts_user {
-    int64_t rows, k, experts, f, d;
-    int32_t *ids;
-    sg_glu_form form;
-    bool bare; // no biases: inputs 3 and 4 are the tables
-} experts_user;
-
-static sg_tensor *build_experts(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
-{
-    const experts_user *u = c->user;
-    sg_selection selection = {.scores = in[1], .channels = 1, .k = u->k, .unit = u->f};
-    selection.ids =
-        sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){u->rows, u->k}, u->ids, NULL, false);
-    if (u->bare)
-        return sg_memory_experts(tape, in[0], &selection, in[2], NULL, in[3], NULL, &u->form);
-    return sg_memory_experts(tape, in[0], &selection, in[2], in[3], in[4], in[5], &u->form);
-}
-
-// The distance of a pair from a clamp or kink of its form.
-static double expert_margin(sg_glu_kind kind, double gate, double linear)
-{
-    if (kind == SG_GLU_CLAMPED) return fmin(fabs(gate - 7), fabs(fabs(linear) - 7));
-    return kind == SG_GLU_RELU ? fabs(gate) : INFINITY;
-}
-
-// The GLU of expert e on x, times score, added to y. Returns the smallest distance from a clamp.
-static double expert_naive(const gc_case *c, int64_t e, const sg_real *x, double score, sg_real *y)
-{
-    const experts_user *u = c->user;
-    const sg_real *up = c->in[2].data + e * 2 * u->f * u->d;
-    const sg_real *down = c->in[u->bare ? 3 : 4].data + e * u->d * u->f;
-    const sg_real *ub = u->bare ? NULL : c->in[3].data + e * 2 * u->f;
-    const sg_real *db = u->bare ? NULL : c->in[5].data + e * u->d;
-    double margin = INFINITY;
-    for (int64_t j = 0; db != NULL && j < u->d; j++)
-        y[j] += score * db[j];
-    for (int64_t i = 0; i < u->f; i++) {
-        int64_t at = u->form.interleaved ? 2 * i : i;
-        int64_t to = u->form.interleaved ? 2 * i + 1 : u->f + i;
-        double gate = ub ? ub[at] : 0, linear = ub ? ub[to] : 0;
-        for (int64_t j = 0; j < u->d; j++) {
-            gate += up[at * u->d + j] * x[j];
-            linear += up[to * u->d + j] * x[j];
-        }
-        double h = gc_glu(gate, linear, u->form.kind);
-        margin = fmin(margin, expert_margin(u->form.kind, gate, linear));
-        for (int64_t j = 0; j < u->d; j++)
-            y[j] += score * h * down[j * u->f + i];
-    }
-    return margin;
-}
-
-// `u` has sizes, form and ids.
-static void check_experts_user(const experts_user *u, double scale)
-{
-    const int64_t rows = u->rows, k = u->k, experts = u->experts, f = u->f, d = u->d;
-    gc_case c = {.name = "memory_experts",
-                 .build = build_experts,
-                 .user = u,
-                 .components = rows > 100 ? 5 : 0};
-    sg_real *expected = NULL, *y = gc_room(rows * d);
-    double margin = 0;
-    for (uint64_t seed = 1; margin < 3e-4; seed++) {
-        if (seed == 500) fail_msg("no seed of 500 stays off the clamps");
-        gc_free(&c);
-        sg_free(expected);
-        expected = gc_room(rows * d);
-        gc_add(&c, "x", 2, (int64_t[]){rows, d}, 1, seed);
-        gc_add(&c, "scores", 2, (int64_t[]){rows, k}, 1, seed);
-        gc_add(&c, "up", 3, (int64_t[]){experts, 2 * f, d}, scale, seed);
-        if (!u->bare) gc_add(&c, "up bias", 2, (int64_t[]){experts, 2 * f}, 1, seed);
-        gc_add(&c, "down", 3, (int64_t[]){experts, d, f}, 1, seed);
-        if (!u->bare) gc_add(&c, "down bias", 2, (int64_t[]){experts, d}, 1, seed);
-        margin = INFINITY;
-        for (int64_t h = 0; h < rows * k; h++)
-            margin = fmin(margin, expert_naive(&c, u->ids[h], c.in[0].data + h / k * d,
-                                               c.in[1].data[h], expected + h / k * d));
-    }
-    gc_forward(&c, y, rows * d);
-    gc_expect_close(c.name, y, expected, rows * d);
-    gc_check(&c);
-    sg_free(expected);
-    sg_free(y);
-    gc_free(&c);
-}
-
-static int32_t *expert_ids(int64_t rows, int64_t k, int64_t first, int64_t used)
-{
-    int32_t *ids = sg_alloc_array((size_t)(rows * k), sizeof *ids);
-    assert_non_null(ids);
-    for (int64_t h = 0; h < rows * k; h++)
-        ids[h] = (int32_t)(first + (int64_t)sg_rng_permute(6, (uint32_t)(h / k), (uint64_t)(h % k),
-                                                           (uint64_t)used));
-    return ids;
-}
-
-static void check_experts(int64_t rows, int64_t k, int64_t experts, int64_t first, int64_t used,
-                          double scale)
-{
-    experts_user u = {.rows = rows, .k = k, .experts = experts, .f = 3, .d = 5};
-    u.ids = expert_ids(rows, k, first, used);
-    check_experts_user(&u, scale);
-    sg_free(u.ids);
-}
-
-// Every form, with biases and without; experts of several slabs, and one that no row selects.
-static void test_expert_forms(void **state)
-{
-    (void)state;
-    for (int n = 0; n < 4 * SG_GLU_COUNT; n++) {
-        experts_user u = {.rows = 9, .k = 2, .experts = 4, .f = 3, .d = 5};
-        u.form = (sg_glu_form){(sg_glu_kind)(n / 4), n % 2};
-        u.bare = n / 2 % 2;
-        u.ids = expert_ids(u.rows, u.k, 0, 3);
-        check_experts_user(&u, 0.7);
-        sg_free(u.ids);
-    }
-    experts_user wide = {.rows = 7, .k = 1, .experts = 3, .f = 150, .d = 3, .bare = true};
-    wide.form = (sg_glu_form){SG_GLU_SILU, true};
-    wide.ids = expert_ids(wide.rows, wide.k, 0, 2);
-    check_experts_user(&wide, 0.7);
-    sg_free(wide.ids);
-}
-
-static void test_experts(void **state)
-{
-    (void)state;
-    check_experts(9, 1, 4, 0, 4, 0.7);
-    check_experts(9, 2, 4, 0, 4, 0.7);
-    check_experts(9, 4, 4, 0, 4, 0.7); // k = E
-    check_experts(1, 2, 3, 0, 3, 0.7);
-    check_experts(1, 1, 1, 0, 1, 0.7);
-    check_experts(20, 2, 6, 2, 3, 0.7); // empty experts before and behind
-    check_experts(20, 1, 5, 4, 1, 0.7); // all rows on the last
-    check_experts(20, 1, 5, 0, 1, 0.7); // all rows on the first
-    check_experts(30, 2, 4, 0, 4, 3);   // many values clamped
-    check_experts(150, 2, 3, 0, 3, 0.7);
-}
-
 // ---- two routers ------------------------------------------------------------------------------
 
 typedef struct router_user {
@@ -791,12 +695,17 @@ static void test_product_is_key_value(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_refused),  cmocka_unit_test(test_neurons_kinds),
-        cmocka_unit_test(test_neurons_bf16),  cmocka_unit_test(test_neurons_shapes),
-        cmocka_unit_test(test_neurons_many),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_values_refuse), cmocka_unit_test(test_sgatlin_closed_form),
-        cmocka_unit_test(test_dense),         cmocka_unit_test(test_experts),
-        cmocka_unit_test(test_expert_forms),  cmocka_unit_test(test_product_is_key_value),
+        cmocka_unit_test(test_rows_refused),
+        cmocka_unit_test(test_neurons_kinds),
+        cmocka_unit_test(test_neurons_bf16),
+        cmocka_unit_test(test_neurons_shapes),
+        cmocka_unit_test(test_neurons_many),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_values_refuse),
+        cmocka_unit_test(test_sgatlin_closed_form),
+        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_product_is_key_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

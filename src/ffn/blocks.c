@@ -1,0 +1,493 @@
+// How a memory is read block by block, through dense products: the rows that selected a block are
+// gathered behind each other and meet it in one product, however many they are: nothing is padded,
+// nothing dropped. A block is g cells, rows of w_in and w_out, or a gated linear unit of width g.
+//
+// Forward and the input gradient go through tiles of rows, each the work of one thread, which owns
+// the results of its rows and adds up the blocks in their order; so no array of hits x d is formed.
+// The weight gradients go through the blocks, each slab of cells the work of one thread:
+//
+//     cells:    dw_in_j = sum over hits of da_j x             dw_out_j = sum over hits of z_j dy
+//     experts:  dup = sum of da x^T   dup_bias = sum of da    ddown = sum of dy z^T
+//               ddown_bias = sum of score dy
+//
+// The hits (a selected block of one row) lie in the order of blocks, and within a block of rows, so
+// that a tile's part of a block is one run, and a block's part of all tiles is one too.
+#include "ffn/blocks.h"
+
+#include <string.h>
+
+#include "kernel/gemm.h"
+
+// All by shape alone. A tile has many rows, as the tables are read anew for each, but there are
+// blocks_tiles of them where the rows allow.
+enum { blocks_tiles = 8, blocks_tile_min = 256 };
+enum { blocks_thin = 4 }; // rows up to here: no product, cell by cell
+enum { blocks_piece_min = 32, blocks_piece_max = 512, blocks_piece_values = 1 << 17 };
+enum { blocks_slab_min = 64, blocks_slab_max = 256, blocks_slabs = 16 }; // cells of a chunk
+enum { blocks_widen = 64 }; // narrow rows widened at once
+
+// ---- recording ----------------------------------------------------------------------------------
+
+static int64_t blocks_between(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+static void blocks_cut(sg_blocks *a)
+{
+    a->tile = sg_chunks(a->rows, blocks_tiles);
+    if (a->tile < blocks_tile_min) a->tile = blocks_tile_min;
+    a->tiles = sg_chunks(a->rows, a->tile);
+    a->piece = blocks_between(blocks_piece_values / a->d, blocks_piece_min, blocks_piece_max);
+    a->slab = sg_min(a->g, blocks_slab_max);
+    while (a->slab > blocks_slab_min && a->blocks * sg_chunks(a->g, a->slab) < blocks_slabs)
+        a->slab = sg_chunks(a->slab, 2);
+    a->slabs = sg_chunks(a->g, a->slab);
+}
+
+static size_t blocks_wide(const sg_blocks *a, const sg_tensor *up, const sg_tensor *down)
+{
+    size_t first = up ? sg_weights_scratch_bytes(up, a->piece, a->width, a->d) : 0, second = 0;
+    if (down == NULL)
+        second = 0;
+    else if (a->glu)
+        second = sg_weights_scratch_bytes(down, a->piece, a->d, a->g);
+    else if (down->narrow != NULL)
+        second = (size_t)(blocks_widen * a->d) * sizeof(sg_real);
+    size_t most = first > second ? first : second;
+    return (most + 63) & ~(size_t)63;
+}
+
+bool sg_blocks_fit(const sg_selection *s, const sg_blocks *shape)
+{
+    return s->channels == 1 && s->unit == shape->g && s->ids->count == shape->rows * s->k &&
+           s->ids->count <= INT32_MAX && (s->counts == NULL || s->counts->count == shape->rows) &&
+           (shape->gate == SG_GATE_NONE || s->scores->count == s->ids->count);
+}
+
+sg_node *sg_blocks_record(sg_tape *tape, const sg_op *op, sg_tensor *const in[SG_BLOCKS_INPUTS],
+                          const sg_blocks *shape, int64_t values)
+{
+    sg_node *node = sg_tape_node(tape, op, SG_BLOCKS_INPUTS, in);
+    sg_blocks *a = sg_tape_memory(tape, sizeof *a);
+    int32_t *cells = sg_tape_memory(tape, (size_t)shape->g * sizeof *cells);
+    if (node == NULL || a == NULL || cells == NULL) return NULL;
+    for (int64_t j = 0; j < shape->g; j++)
+        cells[j] = (int32_t)j;
+    *a = *shape;
+    a->cells = cells;
+    blocks_cut(a);
+    a->wide = blocks_wide(a, in[SG_BLOCKS_UP], in[SG_BLOCKS_DOWN]);
+    node->attributes = a;
+    int64_t hits = a->rows * a->k, parts = a->blocks * a->tiles + 1;
+    sg_node_save(tape, node, SG_KIND_INT, 1, &hits);
+    sg_node_save(tape, node, SG_KIND_INT, 1, &parts);
+    node->worker_scratch_bytes =
+        a->wide + (size_t)(sg_min(a->piece, hits) * values) * sizeof(sg_real);
+    return node;
+}
+
+// ---- running ------------------------------------------------------------------------------------
+
+sg_blocks_loop sg_blocks_begin(const sg_run *run, const sg_node *node)
+{
+    return (sg_blocks_loop){.run = run,
+                            .node = node,
+                            .a = node->attributes,
+                            .order = sg_ints(node->saved[0]),
+                            .starts = sg_ints(node->saved[1])};
+}
+
+// How many of its k blocks a row selects.
+static int64_t blocks_selected(const sg_blocks_loop *l, int64_t row)
+{
+    const sg_tensor *counts = l->node->in[SG_BLOCKS_COUNTS];
+    return counts == NULL ? l->a->k : sg_ints(counts)[row];
+}
+
+bool sg_blocks_gradients(sg_blocks_loop *l)
+{
+    bool weights = false;
+    for (int i = 0; i < SG_BLOCKS_INPUTS; i++) {
+        l->grad[i] = sg_grad_in(l->run, l->node, i, &l->add[i]);
+        weights = weights || (i >= SG_BLOCKS_UP && l->grad[i] != NULL);
+    }
+    sg_real *scores = l->grad[SG_BLOCKS_SCORES];
+    if (scores == NULL || l->add[SG_BLOCKS_SCORES] || l->node->in[SG_BLOCKS_COUNTS] == NULL)
+        return weights;
+    for (int64_t r = 0; r < l->a->rows; r++)
+        for (int64_t i = blocks_selected(l, r); i < l->a->k; i++)
+            scores[r * l->a->k + i] = 0;
+    return weights;
+}
+
+// ---- order --------------------------------------------------------------------------------------
+
+static void blocks_count_chunk(void *context, int64_t tile, int worker)
+{
+    (void)worker;
+    const sg_blocks_loop *l = context;
+    const sg_blocks *a = l->a;
+    const int32_t *ids = sg_ints(l->node->in[SG_BLOCKS_IDS]);
+    for (int64_t r = tile * a->tile; r < sg_min(a->rows, (tile + 1) * a->tile); r++) {
+        int64_t end = r * a->k + blocks_selected(l, r);
+        for (int64_t h = r * a->k; h < end; h++)
+            l->starts[ids[h] * a->tiles + tile + 1]++;
+    }
+}
+
+static void blocks_place_chunk(void *context, int64_t tile, int worker)
+{
+    (void)worker;
+    const sg_blocks_loop *l = context;
+    const sg_blocks *a = l->a;
+    const int32_t *ids = sg_ints(l->node->in[SG_BLOCKS_IDS]);
+    for (int64_t r = tile * a->tile; r < sg_min(a->rows, (tile + 1) * a->tile); r++) {
+        int64_t end = r * a->k + blocks_selected(l, r);
+        for (int64_t h = r * a->k; h < end; h++)
+            l->order[l->starts[ids[h] * a->tiles + tile]++] = (int32_t)h;
+    }
+}
+
+void sg_blocks_sort(const sg_blocks_loop *l)
+{
+    const sg_blocks *a = l->a;
+    int64_t parts = a->blocks * a->tiles;
+    memset(l->starts, 0, (size_t)(parts + 1) * sizeof *l->starts);
+    sg_parallel_for(l->run->compute.pool, a->tiles, blocks_count_chunk, (void *)(uintptr_t)l);
+    for (int64_t i = 0; i < parts; i++)
+        l->starts[i + 1] += l->starts[i];
+    sg_parallel_for(l->run->compute.pool, a->tiles, blocks_place_chunk, (void *)(uintptr_t)l);
+    // Placing moved each start to the end of its part; move them back by one place.
+    memmove(l->starts + 1, l->starts, (size_t)parts * sizeof *l->starts);
+    l->starts[0] = 0;
+}
+
+// ---- pieces of rows -----------------------------------------------------------------------------
+
+void sg_blocks_gather(const sg_blocks_part *p, sg_real *to, const sg_real *from)
+{
+    const int64_t d = p->l->a->d;
+    for (int64_t i = 0; i < p->m; i++)
+        memcpy(to + i * d, from + sg_blocks_row(p, i) * d, (size_t)d * sizeof *to);
+}
+
+void sg_blocks_scatter(const sg_blocks_part *p, sg_real *to, const sg_real *from)
+{
+    const int64_t d = p->l->a->d;
+    for (int64_t i = 0; i < p->m; i++) {
+        sg_real *row = to + sg_blocks_row(p, i) * d;
+        p->l->run->compute.kernels->add(row, row, from + i * d, d);
+    }
+}
+
+static void blocks_copies(sg_real *to, const sg_real *row, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        memcpy(to + i * n, row, (size_t)n * sizeof *to);
+}
+
+// A part that is alone has all threads; the others are chunks, each on one.
+static sg_compute blocks_compute(const sg_blocks_part *p)
+{
+    const sg_compute all = p->l->run->compute;
+    return p->alone ? all : (sg_compute){NULL, all.kernels};
+}
+
+static void blocks_gemm(const sg_blocks_part *p, const sg_gemm_args *args)
+{
+    const sg_compute compute = blocks_compute(p);
+    if (p->alone)
+        sg_gemm(compute, args);
+    else
+        sg_gemm_serial(compute.kernels, args);
+}
+
+void sg_blocks_product(const sg_blocks_part *p, sg_real *c, const sg_real *a, const sg_tensor *w,
+                       int64_t n, int64_t k, sg_real beta)
+{
+    sg_gemm_args args = {.transpose_b = true,
+                         .m = p->m,
+                         .n = n,
+                         .k = k,
+                         .alpha = 1,
+                         .a = a,
+                         .lda = k,
+                         .ldb = k,
+                         .beta = beta,
+                         .c = c,
+                         .ldc = n};
+    sg_stored all = sg_weights_of(w), rows = sg_stored_at(&all, p->block * n, k);
+    if (w->narrow != NULL) {
+        sg_stored_product(blocks_compute(p), &args, &rows,
+                          p->alone ? p->l->run->worker_scratch : p->wide, p->l->run->worker_stride);
+        return;
+    }
+    args.b = rows.rows;
+    blocks_gemm(p, &args);
+}
+
+void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *a,
+                            const sg_tensor *w, int64_t n, int64_t k)
+{
+    sg_gemm_args args = {
+        .m = p->m, .n = n, .k = k, .alpha = 1, .a = a, .lda = k, .ldb = n, .c = c, .ldc = n};
+    sg_stored all = sg_weights_of(w), rows = sg_stored_at(&all, p->block * k, n);
+    args.b = rows.rows;
+    if (w->narrow == NULL) {
+        blocks_gemm(p, &args);
+        return;
+    }
+    sg_real *wide = (sg_real *)p->wide;
+    args.b = wide;
+    for (int64_t j = 0; j < k; j += blocks_widen, args.beta = 1) {
+        args.k = sg_min(blocks_widen, k - j);
+        args.a = a + j;
+        sg_stored_read(p->l->run->compute.kernels, wide, &rows, j, args.k, n);
+        blocks_gemm(p, &args);
+    }
+}
+
+sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n)
+{
+    const sg_tensor *bias = p->l->node->in[input];
+    if (bias == NULL) return 0;
+    blocks_copies(c, sg_values(bias) + p->block * n, p->m, n);
+    return 1;
+}
+
+static sg_stored blocks_cells(const sg_blocks_part *p, int input)
+{
+    const sg_blocks *a = p->l->a;
+    sg_stored all = sg_weights_of(p->l->node->in[input]);
+    return sg_stored_at(&all, p->block * a->g, a->d);
+}
+
+static bool blocks_few(const sg_blocks_part *p)
+{
+    return p->m <= blocks_thin;
+}
+
+void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, const sg_real *from, int input,
+                    sg_real *room)
+{
+    const sg_blocks *a = p->l->a;
+    const sg_stored cells = blocks_cells(p, input);
+    if (!blocks_few(p)) {
+        sg_blocks_gather(p, room, from);
+        sg_blocks_product(p, c, room, p->l->node->in[input], a->g, a->d, 0);
+        return;
+    }
+    for (int64_t i = 0; i < p->m; i++)
+        sg_gather_dots(p->l->run->compute.kernels, c + i * a->g, from + sg_blocks_row(p, i) * a->d,
+                       &cells, a->cells, a->g, a->d);
+}
+
+void sg_blocks_sums(const sg_blocks_part *p, sg_real *to, const sg_real *c, int input,
+                    sg_real *room)
+{
+    const sg_blocks *a = p->l->a;
+    const sg_stored cells = blocks_cells(p, input);
+    if (!blocks_few(p)) {
+        sg_blocks_product_rows(p, room, c, p->l->node->in[input], a->d, a->g);
+        sg_blocks_scatter(p, to, room);
+        return;
+    }
+    for (int64_t i = 0; i < p->m; i++)
+        sg_gather_sum(p->l->run->compute.kernels, to + sg_blocks_row(p, i) * a->d, c + i * a->g,
+                      &cells, a->cells, a->g, a->d);
+}
+
+// ---- tiles --------------------------------------------------------------------------------------
+
+// Every piece of the hits of one block in one tile.
+static void blocks_pieces(const sg_blocks_loop *l, int64_t block, int64_t tile, int worker)
+{
+    const sg_blocks *a = l->a;
+    unsigned char *scratch = sg_worker_scratch(l->run, worker);
+    const int32_t *start = l->starts + block * a->tiles + tile;
+    for (int64_t at = start[0]; at < start[1]; at += a->piece)
+        l->work(&(sg_blocks_part){.l = l,
+                                  .block = block,
+                                  .at = at,
+                                  .m = sg_min(a->piece, start[1] - at),
+                                  .wide = scratch,
+                                  .room = (sg_real *)(scratch + a->wide),
+                                  .alone = a->tiles == 1});
+}
+
+static void blocks_tile(void *context, sg_range range)
+{
+    const sg_blocks_loop *l = context;
+    const sg_blocks *a = l->a;
+    if (l->results != NULL && !l->add_results)
+        memset(l->results + range.first * a->d, 0,
+               (size_t)((range.end - range.first) * a->d) * sizeof *l->results);
+    for (int64_t block = 0; block < a->blocks; block++)
+        blocks_pieces(l, block, range.chunk, range.worker);
+}
+
+// One tile runs on this thread, so that its products can use them all.
+void sg_blocks_tiles(sg_blocks_loop *l, sg_real *results, bool add, sg_blocks_fn work)
+{
+    const sg_blocks *a = l->a;
+    l->results = results;
+    l->add_results = add;
+    l->work = work;
+    sg_parallel_ranges(a->tiles == 1 ? NULL : l->run->compute.pool, a->rows, a->tile, blocks_tile,
+                       l);
+}
+
+// ---- gradients of the tables --------------------------------------------------------------------
+
+// One slab of cells of one block; `fresh` until its first piece is written.
+typedef struct blocks_slab {
+    const sg_blocks_loop *l;
+    int64_t block, from, count; // cells
+    bool fresh;
+} blocks_slab;
+
+// dw (n, k) = a^T b, or added: a (m, lda) columns of a gradient, b (m, ldb).
+static void slab_product(const blocks_slab *s, int input, sg_real *dw, int64_t n, int64_t k,
+                         int64_t ldc, const sg_real *a, int64_t lda, const sg_real *b, int64_t ldb,
+                         int64_t m)
+{
+    sg_gemm_serial(s->l->run->compute.kernels,
+                   &(sg_gemm_args){.transpose_a = true,
+                                   .m = n,
+                                   .n = k,
+                                   .k = m,
+                                   .alpha = 1,
+                                   .a = a,
+                                   .lda = lda,
+                                   .b = b,
+                                   .ldb = ldb,
+                                   .beta = s->fresh && !s->l->add[input] ? 0 : 1,
+                                   .c = dw,
+                                   .ldc = ldc});
+}
+
+// dbias (n) += sum of rows of `from`, n columns of (m, stride).
+static void slab_bias(const blocks_slab *s, int input, sg_real *dbias, int64_t n,
+                      const sg_real *from, int64_t stride, int64_t m)
+{
+    if (s->fresh && !s->l->add[input]) memset(dbias, 0, (size_t)n * sizeof *dbias);
+    for (int64_t i = 0; i < m; i++)
+        s->l->run->compute.kernels->add(dbias, dbias, from + i * stride, n);
+}
+
+static void cells_slab(const blocks_slab *s, const sg_blocks_part *p, const sg_real *xs,
+                       const sg_real *dys)
+{
+    const sg_blocks_loop *l = s->l;
+    const sg_blocks *a = l->a;
+    int64_t to = (s->block * a->g + s->from) * a->d, at = p->at * a->g + s->from;
+    if (l->grad[SG_BLOCKS_UP] != NULL)
+        slab_product(s, SG_BLOCKS_UP, l->grad[SG_BLOCKS_UP] + to, s->count, a->d, a->d, l->da + at,
+                     a->g, xs, a->d, p->m);
+    if (l->grad[SG_BLOCKS_DOWN] != NULL)
+        slab_product(s, SG_BLOCKS_DOWN, l->grad[SG_BLOCKS_DOWN] + to, s->count, a->d, a->d,
+                     l->z + at, a->g, dys, a->d, p->m);
+}
+
+// The rows of a slab in the first table: cell j has two, j (gate) and g + j (linear part) or, where
+// they are interleaved, 2j and 2j + 1. Run `i` of `count` rows from `from` on.
+enum { glu_runs = 2 };
+
+static void glu_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
+{
+    const sg_blocks *a = s->l->a;
+    *from = i * a->g + s->from;
+    *count = s->count;
+    if (!a->form.interleaved) return;
+    *from = 2 * s->from;
+    *count = i == 0 ? 2 * s->count : 0;
+}
+
+// In the second table cell j is column j.
+static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, const sg_real *xs,
+                     const sg_real *dys)
+{
+    const sg_blocks_loop *l = s->l;
+    const sg_blocks *a = l->a;
+    for (int i = 0; i < glu_runs; i++) {
+        int64_t from, count;
+        glu_run(s, i, &from, &count);
+        const int64_t row = s->block * a->width + from;
+        const sg_real *da = l->da + p->at * a->width + from;
+        if (l->grad[SG_BLOCKS_UP] != NULL)
+            slab_product(s, SG_BLOCKS_UP, l->grad[SG_BLOCKS_UP] + row * a->d, count, a->d, a->d, da,
+                         a->width, xs, a->d, p->m);
+        if (l->grad[SG_BLOCKS_UP_BIAS] != NULL)
+            slab_bias(s, SG_BLOCKS_UP_BIAS, l->grad[SG_BLOCKS_UP_BIAS] + row, count, da, a->width,
+                      p->m);
+    }
+    if (l->grad[SG_BLOCKS_DOWN] != NULL)
+        slab_product(s, SG_BLOCKS_DOWN, l->grad[SG_BLOCKS_DOWN] + s->block * a->d * a->g + s->from,
+                     a->d, s->count, a->g, dys, a->d, l->z + p->at * a->g + s->from, a->g, p->m);
+    sg_real *dbias = l->grad[SG_BLOCKS_DOWN_BIAS];
+    if (dbias == NULL || s->from > 0) return;
+    dbias += s->block * a->d;
+    if (s->fresh && !l->add[SG_BLOCKS_DOWN_BIAS]) memset(dbias, 0, (size_t)a->d * sizeof *dbias);
+    for (int64_t i = 0; i < p->m; i++)
+        l->run->compute.kernels->axpy(dbias, sg_blocks_score(p, i), dys + i * a->d, a->d);
+}
+
+static void slab_zero(const blocks_slab *s, int input, int64_t to, int64_t rows, int64_t columns,
+                      int64_t stride)
+{
+    if (s->l->grad[input] == NULL || s->l->add[input]) return;
+    for (int64_t i = 0; i < rows; i++)
+        memset(s->l->grad[input] + to + i * stride, 0, (size_t)columns * sizeof(sg_real));
+}
+
+// The gradient of a slab that no row reached.
+static void blocks_slab_empty(const blocks_slab *s)
+{
+    const sg_blocks *a = s->l->a;
+    int64_t cell = s->block * a->g + s->from;
+    if (!a->glu) {
+        slab_zero(s, SG_BLOCKS_UP, cell * a->d, s->count, a->d, a->d);
+        slab_zero(s, SG_BLOCKS_DOWN, cell * a->d, s->count, a->d, a->d);
+        return;
+    }
+    for (int i = 0; i < glu_runs; i++) {
+        int64_t from, count;
+        glu_run(s, i, &from, &count);
+        const int64_t row = s->block * a->width + from;
+        slab_zero(s, SG_BLOCKS_UP, row * a->d, count, a->d, a->d);
+        slab_zero(s, SG_BLOCKS_UP_BIAS, row, 1, count, 0);
+    }
+    slab_zero(s, SG_BLOCKS_DOWN, s->block * a->d * a->g + s->from, a->d, s->count, a->g);
+    if (s->from == 0) slab_zero(s, SG_BLOCKS_DOWN_BIAS, s->block * a->d, 1, a->d, 0);
+}
+
+static void blocks_slab_chunk(void *context, int64_t chunk, int worker)
+{
+    const sg_blocks_loop *l = context;
+    const sg_blocks *a = l->a;
+    blocks_slab s = {.l = l, .block = chunk / a->slabs, .from = chunk % a->slabs * a->slab};
+    s.count = sg_min(a->slab, a->g - s.from);
+    s.fresh = true;
+    int64_t begin = l->starts[s.block * a->tiles], end = l->starts[(s.block + 1) * a->tiles];
+    if (begin == end) blocks_slab_empty(&s);
+    sg_real *room = (sg_real *)((unsigned char *)sg_worker_scratch(l->run, worker) + a->wide);
+    for (int64_t at = begin; at < end; at += a->piece, s.fresh = false) {
+        sg_blocks_part p = {.l = l, .block = s.block, .at = at, .m = sg_min(a->piece, end - at)};
+        sg_real *xs = room, *dys = xs + p.m * a->d;
+        if (l->grad[SG_BLOCKS_UP] != NULL)
+            sg_blocks_gather(&p, xs, sg_values(l->node->in[SG_BLOCKS_X]));
+        if (l->grad[SG_BLOCKS_DOWN] != NULL || l->grad[SG_BLOCKS_DOWN_BIAS] != NULL)
+            sg_blocks_gather(&p, dys, l->node->out[0]->grad);
+        if (a->glu)
+            glu_slab(&s, &p, xs, dys);
+        else
+            cells_slab(&s, &p, xs, dys);
+    }
+}
+
+void sg_blocks_weights(const sg_blocks_loop *l)
+{
+    sg_parallel_for(l->run->compute.pool, l->a->blocks * l->a->slabs, blocks_slab_chunk,
+                    (void *)(uintptr_t)l);
+}

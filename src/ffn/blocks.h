@@ -1,0 +1,132 @@
+// What the operations have in common that read a memory block by block through dense products: the
+// fused ones (memory_blocks.c) and those of one step (steps_blocks.c). Their inputs, how the work is
+// cut, the order of hits, products of the rows of a block with its tables, and the gradients of the
+// tables (blocks.c).
+#ifndef SG_FFN_BLOCKS_H
+#define SG_FFN_BLOCKS_H
+
+#include "ffn/memory.h"
+
+// Inputs of a node; what an operation does without is NULL.
+enum {
+    SG_BLOCKS_X, // (rows, d); of the sum: (rows, k*g), what multiplies the second table
+    SG_BLOCKS_IDS,
+    SG_BLOCKS_SCORES,
+    SG_BLOCKS_UP, // cells: w_in (1, blocks*g, d); experts: (blocks, 2g, d)
+    SG_BLOCKS_UP_BIAS,
+    SG_BLOCKS_DOWN, // cells: w_out (1, blocks*g, d); experts: (blocks, d, g)
+    SG_BLOCKS_DOWN_BIAS,
+    SG_BLOCKS_COUNTS,
+    SG_BLOCKS_INPUTS
+};
+
+// Attributes of a node.
+typedef struct sg_blocks {
+    int64_t rows, k, blocks, g, d;
+    int64_t width; // of what comes out of the first table: g, or 2g of a gated linear unit
+    int64_t tile, tiles;
+    int64_t piece; // rows that are gathered at once
+    int64_t slab, slabs;
+    bool glu;
+    sg_glu_form form; // of a gated linear unit
+    sg_activation activation;
+    sg_gate gate;
+    size_t wide;          // bytes at the start of each worker's scratch, for narrow weights
+    const int32_t *cells; // 0 … g-1
+} sg_blocks;
+
+typedef struct sg_blocks_part sg_blocks_part;
+typedef void (*sg_blocks_fn)(const sg_blocks_part *part);
+
+typedef struct sg_blocks_loop {
+    const sg_run *run;
+    const sg_node *node;
+    const sg_blocks *a;
+    int32_t *order, *starts; // (hits): row * k + slot; (blocks * tiles + 1): into the hits
+    sg_real *u;              // (hits, width): what the activation is applied to
+    sg_real *z, *da;         // backward: (hits, g) times gate; (hits, width)
+    sg_real *grad[SG_BLOCKS_INPUTS];
+    bool add[SG_BLOCKS_INPUTS];
+    // Of sg_blocks_tiles.
+    sg_real *results;
+    bool add_results;
+    sg_blocks_fn work;
+} sg_blocks_loop;
+
+// A run of hits of one block that are gathered together.
+struct sg_blocks_part {
+    const sg_blocks_loop *l;
+    int64_t block, at, m; // the first hit, and how many
+    unsigned char *wide;
+    sg_real *room; // of the worker: piece rows of what was asked for
+    bool alone;    // no other chunk runs: products may use all threads
+};
+
+// ---- recording --------------------------------------------------------------------------------
+
+// A node of these inputs, and its attributes: `shape`, cut. Saves order and starts; a worker has
+// room for `values` of each row of a piece. NULL: the tape has the error.
+sg_node *sg_blocks_record(sg_tape *tape, const sg_op *op, sg_tensor *const in[SG_BLOCKS_INPUTS],
+                          const sg_blocks *shape, int64_t values);
+// Whether a selection fits memories of blocks.
+bool sg_blocks_fit(const sg_selection *selection, const sg_blocks *shape);
+
+// ---- running ----------------------------------------------------------------------------------
+
+sg_blocks_loop sg_blocks_begin(const sg_run *run, const sg_node *node);
+// Puts the hits in order; forward.
+void sg_blocks_sort(const sg_blocks_loop *loop);
+// Finds the gradients; void scores have none. Returns whether a table or bias wants its own.
+bool sg_blocks_gradients(sg_blocks_loop *loop);
+// Runs `work` for all parts, tile by tile, of whose results (rows, d) each row starts at 0 unless
+// it is added to; NULL: there are none.
+void sg_blocks_tiles(sg_blocks_loop *loop, sg_real *results, bool add, sg_blocks_fn work);
+// The gradients of the tables from z and da: those that are wanted.
+void sg_blocks_weights(const sg_blocks_loop *loop);
+
+// ---- parts --------------------------------------------------------------------------------------
+
+static inline int32_t sg_blocks_hit(const sg_blocks_part *p, int64_t i)
+{
+    return p->l->order[p->at + i];
+}
+static inline int64_t sg_blocks_row(const sg_blocks_part *p, int64_t i)
+{
+    return sg_blocks_hit(p, i) / p->l->a->k;
+}
+// 1 where there is no gate.
+static inline sg_real sg_blocks_score(const sg_blocks_part *p, int64_t i)
+{
+    if (p->l->a->gate == SG_GATE_NONE) return 1;
+    return sg_values(p->l->node->in[SG_BLOCKS_SCORES])[sg_blocks_hit(p, i)];
+}
+static inline void sg_blocks_put_score(const sg_blocks_part *p, int64_t i, sg_real value)
+{
+    const sg_blocks_loop *l = p->l;
+    sg_real *grad = l->grad[SG_BLOCKS_SCORES];
+    if (grad == NULL) return;
+    grad += sg_blocks_hit(p, i);
+    *grad = (l->add[SG_BLOCKS_SCORES] ? *grad : 0) + value;
+}
+
+// to (m, d) from the rows of `from` (rows, d); and back: those of `to` += from (m, d).
+void sg_blocks_gather(const sg_blocks_part *p, sg_real *to, const sg_real *from);
+void sg_blocks_scatter(const sg_blocks_part *p, sg_real *to, const sg_real *from);
+// c (m, n) = a W^T + beta c, W (n, k) the rows of the block in a table.
+void sg_blocks_product(const sg_blocks_part *p, sg_real *c, const sg_real *a, const sg_tensor *w,
+                       int64_t n, int64_t k, sg_real beta);
+// c (m, n) = a W, W (k, n) the rows of the block in a table.
+void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *a,
+                            const sg_tensor *w, int64_t n, int64_t k);
+// c (m, n) = the block's n numbers of a bias in each row, or nothing where there is none; the beta
+// of what follows.
+sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n);
+
+// c (m, g) = rows . cells, `from` (rows, d) the rows that are gathered, in `room` where many.
+void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, const sg_real *from, int input,
+                    sg_real *room);
+// The rows of `to` (rows, d) += c (m, g) times cells, made in `room` where there are many.
+void sg_blocks_sums(const sg_blocks_part *p, sg_real *to, const sg_real *c, int input,
+                    sg_real *room);
+
+#endif
