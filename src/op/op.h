@@ -46,6 +46,8 @@ sg_tensor *sg_add_low_rank(sg_tape *tape, sg_tensor *y, sg_tensor *u, sg_tensor 
 
 // a + b, of the same shape.
 sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b);
+// a b, element by element, of the same shape.
+sg_tensor *sg_multiply(sg_tape *tape, sg_tensor *a, sg_tensor *b);
 
 // Root mean square norm with a learned scale: x (rows, d), w (d).
 sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps);

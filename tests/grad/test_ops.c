@@ -305,6 +305,31 @@ static void test_clamp(void **state)
     gc_free(&c);
 }
 
+static sg_tensor *build_multiply(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    return sg_multiply(tape, in[0], in[c->n_in - 1]);
+}
+
+// Of two tensors, and of one with itself, whose gradient is the sum of both.
+static void test_multiply(void **state)
+{
+    (void)state;
+    const int64_t sizes[][2] = {{1, 1}, {7, 5}, {3, 130}, {900, 41}}; // the last: two chunks
+    for (size_t n = 0; n < 2 * sizeof sizes / sizeof *sizes; n++) {
+        const int64_t *shape = sizes[n / 2], count = shape[0] * shape[1];
+        gc_case c = {.name = "multiply", .build = build_multiply};
+        sg_real *a = gc_add(&c, "a", 2, shape, 1, 1), *b = a;
+        if (n % 2 == 1) b = gc_add(&c, "b", 2, shape, 1, 2);
+        gc_check(&c);
+        sg_real *y = gc_room(count);
+        gc_forward(&c, y, count);
+        for (int64_t i = 0; i < count; i++)
+            assert_true(y[i] == a[i] * b[i]);
+        sg_free(y);
+        gc_free(&c);
+    }
+}
+
 static sg_tensor *build_scale_rows(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     (void)c;
@@ -673,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_activate),
         cmocka_unit_test(test_glu),
         cmocka_unit_test(test_clamp),
+        cmocka_unit_test(test_multiply),
         cmocka_unit_test(test_scale_rows),
         cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_select),
