@@ -105,6 +105,27 @@ static const sg_family families[] = {
      .memory = &sg_memory_of_cells,
      .gate = SG_GATE_AFTER,
      .shared_pool = true},
+    {.name = "memory_plus",
+     .routers = {"product_keys"},
+     .activations = {"identity"},
+     .normalisers = {"softmax"},
+     .query_norms = {"none", "layernorm", "batchnorm"},
+     .has = SG_HAS_CELLS | SG_HAS_CHANNELS | SG_HAS_KEY | SG_HAS_BIAS,
+     .memory = &sg_memory_of_gated_values,
+     .gate = SG_GATE_VALUE,
+     .shared_pool = true,
+     .no_keys = true,
+     .uniform = true,
+     .shares_pool = true},
+    {.name = "omnimoe",
+     .routers = {"product_linear"},
+     .activations = {"swish", "gelu", "relu"},
+     .has = SG_HAS_WIDTH | SG_HAS_NEURONS | SG_HAS_TOP_K,
+     .memory = &sg_memory_of_neurons,
+     .gate = SG_GATE_AFTER,
+     .normalisers = {"softmax"},
+     .shared_pool = true,
+     .branch = true},
 };
 
 enum { family_count = sizeof families / sizeof *families };
@@ -113,7 +134,8 @@ static const sg_router *const routers[] = {&sg_router_product_dense, &sg_router_
                                            &sg_router_dense,         &sg_router_key_value,
                                            &sg_router_linear,        &sg_router_hash,
                                            &sg_router_average,       &sg_router_product_keys,
-                                           &sg_router_keys,          &sg_router_low_rank};
+                                           &sg_router_keys,          &sg_router_low_rank,
+                                           &sg_router_product_linear};
 
 const sg_family *sg_family_find(const char *name)
 {
@@ -200,8 +222,14 @@ bool sg_family_has_presets(const sg_family *family)
     return family->presets != NULL;
 }
 
+int64_t sg_ffn_channels(const sg_family *family, const sg_config *c)
+{
+    return family->has & SG_HAS_CHANNELS ? c->ffn_channels : 1;
+}
+
 int64_t sg_ffn_shared_width(const sg_config *c)
 {
+    if (sg_family_find(c->ffn)->branch) return c->ffn_intermediate_size;
     return c->ffn_shared_size ? c->ffn_shared_size
                               : c->ffn_shared_experts * c->ffn_intermediate_size;
 }

@@ -66,6 +66,7 @@ struct sg_router {
     const char *name;
     bool product;    // scores are sums of two parts' scores (router_keys.c)
     bool keyed;      // a query for each channel, not one for all
+    bool direct;     // x is the query of all, and keys are as wide
     bool unscaled;   // of keyed ones: scores are the products themselves, and keys begin small
     bool reads_keys; // all rows w_in of the memory: these are its keys
     sg_status (*check)(const sg_router *self, const sg_config *config, sg_error *err);
@@ -80,6 +81,7 @@ extern const sg_router sg_router_product_key_value;
 extern const sg_router sg_router_dense;
 extern const sg_router sg_router_key_value;
 extern const sg_router sg_router_product_keys;
+extern const sg_router sg_router_product_linear;
 extern const sg_router sg_router_keys;
 extern const sg_router sg_router_low_rank;
 extern const sg_router sg_router_linear;
@@ -141,6 +143,7 @@ extern const sg_memory sg_memory_of_experts;
 extern const sg_memory sg_memory_of_neurons;
 extern const sg_memory sg_memory_of_cells;
 extern const sg_memory sg_memory_of_values;
+extern const sg_memory sg_memory_of_gated_values;
 
 // Adds a table, unless another layer has it. hits > 0: it is read in the rows selected alone, so
 // many a token in each layer.
@@ -193,8 +196,11 @@ struct sg_family {
     sg_gate gate;
     bool shared_pool; // all channels read one pool
     bool no_keys;     // a memory of values has no w_in: its router has keys of its own
+    bool uniform;     // queries and keys begin with uniform laws
+    bool branch;      // every token takes a gated layer of width F beside its selection
     // For presets, as published: blocks that are whole experts, and the weight of a balance loss.
     bool whole_blocks;
+    bool shares_pool; // layers have one memory together
     double balance_loss;
     const char *const *presets; // named after the family, NULL behind the last; NULL: none
 };
@@ -224,12 +230,14 @@ sg_status sg_family_check_sizes(sg_config *config, const sg_family *family, sg_e
 // Of a configuration that is complete, and that all layers are built by.
 
 sg_memory_shape sg_ffn_memory(const sg_config *config);
+// Channels of a family that has them, else 1.
+int64_t sg_ffn_channels(const sg_family *family, const sg_config *config);
 sg_activation sg_ffn_activation(const sg_config *config);
 sg_gate sg_ffn_gate(const sg_config *config);
 const sg_memory *sg_ffn_memory_of(const sg_config *config);
 // NULL of a dense layer.
 const sg_router *sg_ffn_router(const sg_config *config);
-// Of the experts that every token takes, together.
+// Of what every token takes beside its selection: experts together, or a branch; 0: nothing.
 int64_t sg_ffn_shared_width(const sg_config *config);
 // For routers that score every block of cells: that a top-k can select as many as a token reads.
 sg_status sg_ffn_check_selected(const sg_config *config, sg_error *err);

@@ -12,8 +12,12 @@ static bool query_has(const sg_config *c, const char *norm)
 
 void sg_query_params(const sg_config *c, const char *prefix, int64_t width, sg_param_list *list)
 {
+    // Uniform: by both widths (Glorot & Bengio 2010).
+    const bool uniform = sg_family_find(c->ffn)->uniform;
+    const double d = (double)c->hidden_size;
     sg_param_add(list, prefix, "mlp.router.query.weight", 2, (int64_t[]){width, c->hidden_size},
-                 SG_INIT_TRUNCATED, 1.0 / (double)c->hidden_size);
+                 uniform ? SG_INIT_UNIFORM : SG_INIT_TRUNCATED,
+                 uniform ? 2 / (d + (double)width) : 1 / d);
     if (c->ffn_query_bias)
         sg_param_add(list, prefix, "mlp.router.query.bias", 1, &width, SG_INIT_ZERO, 0);
     if (query_has(c, "layernorm"))

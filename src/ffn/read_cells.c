@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ffn/ffn.h"
+#include "ffn/cells.h"
 
 static int64_t cells_block(const sg_family *family, const sg_config *c)
 {
@@ -14,19 +14,14 @@ static int64_t cells_block(const sg_family *family, const sg_config *c)
     return c->ffn_block_size ? c->ffn_block_size : c->ffn_intermediate_size;
 }
 
-static int64_t cells_channels(const sg_family *family, const sg_config *c)
-{
-    return family->has & SG_HAS_CHANNELS ? c->ffn_channels : 1;
-}
-
 static int64_t cells_active(const sg_config *c)
 {
     return c->ffn_active_neurons ? c->ffn_active_neurons : c->ffn_intermediate_size;
 }
 
-static sg_memory_shape cells_shape(const sg_family *family, const sg_config *c)
+sg_memory_shape sg_cells_shape(const sg_family *family, const sg_config *c)
 {
-    const int64_t g = cells_block(family, c), channels = cells_channels(family, c);
+    const int64_t g = cells_block(family, c), channels = sg_ffn_channels(family, c);
     const int64_t blocks = c->ffn_memory_factor * c->ffn_intermediate_size / g;
     return (sg_memory_shape){.pools = 1,
                              .channels = channels,
@@ -37,10 +32,10 @@ static sg_memory_shape cells_shape(const sg_family *family, const sg_config *c)
 }
 
 // g divides both the memory and what a token reads of it, which channels share evenly.
-static sg_status cells_check(const sg_family *family, const sg_config *c, sg_error *err)
+sg_status sg_cells_check(const sg_family *family, const sg_config *c, sg_error *err)
 {
     const int64_t F = c->ffn_intermediate_size, cells = c->ffn_memory_factor * F;
-    const int64_t g = cells_block(family, c), channels = cells_channels(family, c);
+    const int64_t g = cells_block(family, c), channels = sg_ffn_channels(family, c);
     const int64_t k = cells_active(c);
     if (cells > 1 << 30)
         return sg_fail(err, SG_ERR_ARGUMENT,
@@ -71,7 +66,7 @@ static sg_status cells_check(const sg_family *family, const sg_config *c, sg_err
     return SG_OK;
 }
 
-static void cells_say_cells(const sg_config *c, char text[SG_MEMORY_SAYS])
+void sg_cells_say_cells(const sg_config *c, char text[SG_MEMORY_SAYS])
 {
     snprintf(text, SG_MEMORY_SAYS,
              "ffn_memory_factor: found %lld, which times ffn_intermediate_size makes %lld cells",
@@ -79,7 +74,7 @@ static void cells_say_cells(const sg_config *c, char text[SG_MEMORY_SAYS])
              (long long)(c->ffn_memory_factor * c->ffn_intermediate_size));
 }
 
-static void cells_say_selected(const sg_config *c, char text[SG_MEMORY_SAYS])
+void sg_cells_say_selected(const sg_config *c, char text[SG_MEMORY_SAYS])
 {
     const sg_memory_shape m = sg_ffn_memory(c);
     snprintf(text, SG_MEMORY_SAYS, "ffn_active_neurons: found %lld, which is %lld a channel",
@@ -98,7 +93,7 @@ static double cells_variance(const sg_config *c, int64_t read)
 // and no block of them is multiplied whole.
 static void cells_params(const sg_family *family, const sg_config *c, const sg_memory_place *place)
 {
-    const sg_memory_shape m = cells_shape(family, c);
+    const sg_memory_shape m = sg_cells_shape(family, c);
     const int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
     const int64_t rows = m.block == 1 ? read : 0;
     sg_memory_table(place, "w_in.weight", 2, shape, SG_INIT_TRUNCATED, 1.0 / (double)c->hidden_size,
@@ -110,7 +105,7 @@ static void cells_params(const sg_family *family, const sg_config *c, const sg_m
 static sg_tensor *cells_build(const sg_family *family, const sg_builder *b, sg_tensor *x,
                               const sg_selection *selection)
 {
-    const sg_memory_shape m = cells_shape(family, b->config);
+    const sg_memory_shape m = sg_cells_shape(family, b->config);
     sg_tensor *w_in = sg_build_pools(b, "mlp.experts.w_in.weight", 1, m.cells);
     sg_tensor *w_out = sg_build_pools(b, "mlp.experts.w_out.weight", 1, m.cells);
     return sg_memory_cells(b->tape, x, selection, w_in, w_out, sg_ffn_activation(b->config),
@@ -120,7 +115,7 @@ static sg_tensor *cells_build(const sg_family *family, const sg_builder *b, sg_t
 // Small blocks are read cell by cell, each a hit.
 static sg_memory_count cells_count(const sg_family *family, const sg_config *c)
 {
-    const sg_memory_shape m = cells_shape(family, c);
+    const sg_memory_shape m = sg_cells_shape(family, c);
     const int64_t hits = m.channels * m.selected * m.block;
     return (sg_memory_count){.block_flops = 4 * (double)c->hidden_size * (double)m.block,
                              .block_parameters = 2 * c->hidden_size * m.block,
@@ -132,20 +127,20 @@ const sg_memory sg_memory_of_cells = {
     .name = "cells",
     .cell = "cell",
     .block = "block",
-    .shape = cells_shape,
-    .check = cells_check,
+    .shape = sg_cells_shape,
+    .check = sg_cells_check,
     .params = cells_params,
     .build = cells_build,
     .count = cells_count,
-    .say_cells = cells_say_cells,
-    .say_selected = cells_say_selected,
+    .say_cells = sg_cells_say_cells,
+    .say_selected = sg_cells_say_selected,
 };
 
 // ---- values -------------------------------------------------------------------------------------
 
 static void values_params(const sg_family *family, const sg_config *c, const sg_memory_place *place)
 {
-    const sg_memory_shape m = cells_shape(family, c);
+    const sg_memory_shape m = sg_cells_shape(family, c);
     const int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
     if (!family->no_keys)
         sg_memory_table(place, "w_in.weight", 2, shape, SG_INIT_TRUNCATED,
@@ -154,19 +149,19 @@ static void values_params(const sg_family *family, const sg_config *c, const sg_
                     read);
 }
 
-static sg_tensor *values_build(const sg_family *family, const sg_builder *b, sg_tensor *x,
-                               const sg_selection *selection)
+sg_tensor *sg_values_build(const sg_family *family, const sg_builder *b, sg_tensor *x,
+                           const sg_selection *selection)
 {
     (void)x;
-    const sg_memory_shape m = cells_shape(family, b->config);
+    const sg_memory_shape m = sg_cells_shape(family, b->config);
     sg_tensor *w_out = sg_build_pools(b, "mlp.experts.w_out.weight", 1, m.cells);
     return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY,
                              sg_ffn_gate(b->config));
 }
 
-static sg_memory_count values_count(const sg_family *family, const sg_config *c)
+sg_memory_count sg_values_count(const sg_family *family, const sg_config *c)
 {
-    const sg_memory_shape m = cells_shape(family, c);
+    const sg_memory_shape m = sg_cells_shape(family, c);
     const int64_t hits = m.channels * m.selected * m.block;
     return (sg_memory_count){.block_flops = 2 * (double)c->hidden_size * (double)m.block,
                              .block_parameters = c->hidden_size * m.block,
@@ -178,11 +173,11 @@ const sg_memory sg_memory_of_values = {
     .name = "values",
     .cell = "cell",
     .block = "block",
-    .shape = cells_shape,
-    .check = cells_check,
+    .shape = sg_cells_shape,
+    .check = sg_cells_check,
     .params = values_params,
-    .build = values_build,
-    .count = values_count,
-    .say_cells = cells_say_cells,
-    .say_selected = cells_say_selected,
+    .build = sg_values_build,
+    .count = sg_values_count,
+    .say_cells = sg_cells_say_cells,
+    .say_selected = sg_cells_say_selected,
 };

@@ -15,7 +15,11 @@ sg_glu_form sg_glu_form_of(const sg_config *c)
                  {"swiglu", SG_GLU_SILU},
                  {"geglu", SG_GLU_GELU},
                  {"geglu_erf", SG_GLU_GELU_ERF},
-                 {"reglu", SG_GLU_RELU}};
+                 {"reglu", SG_GLU_RELU},
+                 // Of a branch beside neurons, which is gated by what they are.
+                 {"swish", SG_GLU_SILU},
+                 {"gelu", SG_GLU_GELU},
+                 {"relu", SG_GLU_RELU}};
     sg_glu_form form = {.kind = SG_GLU_CLAMPED, .interleaved = c->ffn_glu_interleaved != 0};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         if (strcmp(c->ffn_activation, forms[i].name) == 0) form.kind = forms[i].kind;

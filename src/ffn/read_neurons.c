@@ -7,8 +7,9 @@
 
 static sg_memory_shape neurons_shape(const sg_family *family, const sg_config *c)
 {
-    return (sg_memory_shape){.pools = family->shared_pool ? 1 : c->ffn_channels,
-                             .channels = c->ffn_channels,
+    const int64_t channels = sg_ffn_channels(family, c);
+    return (sg_memory_shape){.pools = family->shared_pool ? 1 : channels,
+                             .channels = channels,
                              .cells = c->ffn_neurons,
                              .block = 1,
                              .blocks = c->ffn_neurons,

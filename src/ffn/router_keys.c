@@ -2,7 +2,9 @@
 // N neurons. Two choices make most of them. The query is one that all channels share, or one of
 // each channel ("keyed"). The keys are one for every neuron, or product keys (Lample et al. 2019):
 // N = n^2 neurons are addressed by pairs of n sub-keys, in two parts, so that scoring costs O(sqrt
-// N).
+// N). With "product_linear" x itself is the query, and the two parts are linear routers of the rows
+// and the columns of a square of neurons (OmniMoE, arXiv 2602.05711, whose log-softmax over each
+// part moves all sums alike and is left out).
 #include <math.h>
 
 #include "ffn/query.h"
@@ -26,10 +28,16 @@ static int64_t keys_side(const sg_router *self, const sg_config *c)
     return n * n == N ? n : 0;
 }
 
-// Width of all queries together.
+static int64_t keys_width(const sg_router *self, const sg_config *c)
+{
+    return self->direct ? c->hidden_size : c->ffn_key_size;
+}
+
+// Width of all queries that are made, together.
 static int64_t keys_queries(const sg_router *self, const sg_config *c)
 {
-    return c->ffn_key_size * (self->keyed ? keys_parts(self) * c->ffn_channels : 1);
+    if (self->direct) return 0;
+    return c->ffn_key_size * (self->keyed ? keys_parts(self) * sg_ffn_memory(c).channels : 1);
 }
 
 // Neurons or cells, whatever the memory has: it knows which sizes made them.
@@ -60,12 +68,15 @@ static sg_status keys_check(const sg_router *self, const sg_config *c, sg_error 
 static void keys_params(const sg_router *self, const sg_config *c, const char *prefix,
                         sg_param_list *list)
 {
-    int64_t K = c->ffn_key_size, C = c->ffn_channels;
+    int64_t K = keys_width(self, c), C = sg_ffn_memory(c).channels;
     int64_t parts = keys_parts(self), n = keys_side(self, c);
-    sg_query_params(c, prefix, keys_queries(self, c), list);
+    if (!self->direct) sg_query_params(c, prefix, keys_queries(self, c), list);
     int64_t keyed[] = {parts, C, n, K};
-    int skip = self->product ? 0 : 1; // a single part is no dimension
-    if (self->unscaled)               // the variance of a uniform law within ±1/sqrt(K)
+    int skip = self->product ? 0 : 1;                      // a single part is no dimension
+    if (self->unscaled && sg_family_find(c->ffn)->uniform) // ±1/sqrt(parts K)
+        sg_param_add(list, prefix, "mlp.router.keys.weight", 4, keyed, SG_INIT_UNIFORM,
+                     1.0 / (3 * (double)(parts * K)));
+    else if (self->unscaled) // the variance of a uniform law within ±1/sqrt(K)
         sg_param_add(list, prefix, "mlp.router.keys.weight", 4, keyed, SG_INIT_TRUNCATED,
                      1.0 / (3 * (double)K));
     else if (self->keyed)
@@ -80,9 +91,9 @@ static void keys_params(const sg_router *self, const sg_config *c, const char *p
 static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_tensor *x)
 {
     const sg_config *c = b->config;
-    int64_t K = c->ffn_key_size, C = c->ffn_channels, parts = keys_parts(self);
-    int64_t k = sg_ffn_memory(c).selected;
-    sg_tensor *q = sg_query_build(b, x, keys_queries(self, c));
+    const sg_memory_shape m = sg_ffn_memory(c);
+    const int64_t K = keys_width(self, c), C = m.channels, k = m.selected, parts = keys_parts(self);
+    sg_tensor *q = self->direct ? x : sg_query_build(b, x, keys_queries(self, c));
     sg_tensor *keys = sg_build_param(b, "mlp.router.keys.weight"), *s;
     // Parts score with q . key / sqrt(parts K), the usual scaling of the vectors joined.
     const double scale = self->unscaled || !self->keyed ? 1 : 1 / sqrt((double)(parts * K));
@@ -103,10 +114,11 @@ static sg_selection keys_build(const sg_router *self, const sg_builder *b, sg_te
 static sg_router_count keys_count(const sg_router *self, const sg_config *c)
 {
     const int64_t queries = keys_queries(self, c);
-    double scores = (double)(keys_parts(self) * c->ffn_channels) * (double)keys_side(self, c);
-    return (sg_router_count){.flops =
-                                 sg_query_flops(c, queries) + 2 * (double)c->ffn_key_size * scores,
-                             .numbers = (double)queries + scores};
+    const double keys =
+        (double)(keys_parts(self) * sg_ffn_memory(c).channels) * (double)keys_side(self, c);
+    return (sg_router_count){.flops = sg_query_flops(c, queries) +
+                                      2 * (double)keys_width(self, c) * keys,
+                             .numbers = (double)queries + keys};
 }
 
 #define KEYS_ROUTER                                                                                \
@@ -120,3 +132,5 @@ const sg_router sg_router_key_value = {.name = "key_value", .keyed = true, KEYS_
 // PKM as published by Lample et al.
 const sg_router sg_router_product_keys = {
     .name = "product_keys", .product = true, .keyed = true, .unscaled = true, KEYS_ROUTER};
+const sg_router sg_router_product_linear = {
+    .name = "product_linear", .product = true, .direct = true, KEYS_ROUTER};

@@ -54,7 +54,7 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
     snprintf(c->ffn, sizeof c->ffn, "%s", family->name);
     if (has & SG_HAS_WIDTH) {
         int64_t wide = has & SG_HAS_EXPERTS ? d : 8 * d / 3 / 256 * 256;
-        c->ffn_intermediate_size = ladder ? wide : 4 * d;
+        c->ffn_intermediate_size = family->branch ? 2 * d : ladder ? wide : 4 * d;
     }
     if (has & SG_HAS_EXPERTS) {
         c->ffn_experts = ladder ? 16 : 8;
@@ -67,6 +67,11 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
         c->ffn_key_size = 128;
         c->ffn_top_k = 8;
     }
+    // Ours: three quarters of a dense layer's FLOPs are the branch's, and one head reads 32 neurons.
+    if (family->branch) {
+        c->ffn_neurons = ladder ? square(32 + 24 * s) : square(64);
+        c->ffn_top_k = 32;
+    }
     // Active cells are those of the dense layer (0: F). Blocks are whole experts (0: F) where they
     // were published so; for the others blocks of 64, which divide every F here.
     if (has & SG_HAS_FACTOR) c->ffn_memory_factor = ladder ? 16 : 8;
@@ -74,6 +79,7 @@ static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_fam
     if (has & SG_HAS_KEY) c->ffn_key_size = 128;
     if (has & SG_HAS_FACTOR && has & SG_HAS_CHANNELS) preset_product_cells(c, family, ladder);
     c->ffn_balance_loss = family->balance_loss;
+    c->ffn_share_pool = family->shares_pool;
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)

@@ -328,7 +328,11 @@ int main(void)
                                         "layers_every",
                                         "layers_list",
                                         "shared_pool",
-                                        "shared_experts"};
+                                        "shared_experts",
+                                        "memory_plus",
+                                        "memory_plus_shared",
+                                        "omnimoe",
+                                        "omnimoe_gelu"};
     enum { count = sizeof names / sizeof *names };
     static char paths[count][4096];
     struct CMUnitTest tests[count];

@@ -30,7 +30,7 @@
 #error "gradient checks need the library built with double"
 #endif
 
-enum { GC_INPUTS = 8, GC_COMPONENTS = 24 };
+enum { GC_INPUTS = 12, GC_COMPONENTS = 24 };
 static const double gc_tolerance = 1e-6;
 static const double gc_step = 1e-5;
 
@@ -67,6 +67,7 @@ static inline int64_t gc_count(int rank, const int64_t *shape)
 static inline sg_real *gc_add(gc_case *c, const char *name, int rank, const int64_t *shape,
                               double scale, uint64_t seed)
 {
+    assert_true(c->n_in < GC_INPUTS);
     gc_input *in = &c->in[c->n_in++];
     *in = (gc_input){.name = name, .rank = rank, .count = gc_count(rank, shape)};
     for (int i = 0; i < rank; i++)

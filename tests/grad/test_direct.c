@@ -1,6 +1,6 @@
-// The direct memories as layers: every family and switch by differences, with the selection held
-// fixed; what they must be equal to (brute force over all keys, each other, a dense layer); batch
-// norm in use; published counts; and the rules that a configuration must keep.
+// The direct memories, Memory+ and OmniMoE as layers: every family and switch by differences, with
+// the selection held fixed; what they must be equal to (brute force over all keys, each other, a
+// dense layer); batch norm in use; published counts; and the rules that a configuration must keep.
 #include "ffn/ffn.h"
 #include "grad/gradcheck.h"
 
@@ -15,7 +15,7 @@ static void expect_close(const char *what, const sg_real *found, const sg_real *
 
 // ---- a layer as a case --------------------------------------------------------------------------
 
-enum { layer_d = 6, layer_rows = 9, layer_parameters = 8 };
+enum { layer_d = 6, layer_rows = 9, layer_parameters = 12 };
 
 typedef struct layer {
     char name[96];
@@ -25,19 +25,21 @@ typedef struct layer {
     sg_real *buffers[layer_parameters]; // by parameter, NULL for others
 } layer;
 
-// "FAMILY [FIELD=VALUE …]" over 36 cells of which a token reads 8.
+// "FAMILY [FIELD=VALUE …]" over 36 cells of which a token reads 8, or 25 neurons of which it reads
+// 3.
 static sg_config direct_config(const char *kind)
 {
     static const char *const sizes[][2] = {
         {"ffn_intermediate_size", "12"}, {"ffn_memory_factor", "3"}, {"ffn_active_neurons", "8"},
-        {"ffn_block_size", "2"},         {"ffn_channels", "2"},      {"ffn_key_size", "5"}};
+        {"ffn_block_size", "2"},         {"ffn_channels", "2"},      {"ffn_key_size", "5"},
+        {"ffn_neurons", "25"},           {"ffn_top_k", "3"}};
     sg_error err = {0};
     sg_config c = {.vocab_size = 7,
                    .hidden_size = layer_d,
                    .num_hidden_layers = 1,
                    .head_dim = layer_d,
                    .max_position_embeddings = 4};
-    char words[128], *rest = words;
+    char words[192], *rest = words;
     snprintf(words, sizeof words, "%s", kind);
     assert_int_equal(sg_config_set(&c, "ffn", strsep(&rest, " "), &err), SG_OK);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -184,6 +186,12 @@ static void test_gradients(void **state)
         "pkm_ffn ffn_normaliser=sigmoid ffn_query_bias=1 ffn_query_norm=layernorm",
         "pkm_ffn ffn_normaliser=relu ffn_activation=swish",
         "pkm_ffn ffn_normaliser=gelu ffn_query_norm=batchnorm ffn_activation=identity",
+        "memory_plus",
+        "memory_plus ffn_query_bias=1 ffn_query_norm=layernorm",
+        "memory_plus ffn_channels=4 ffn_query_norm=batchnorm",
+        "omnimoe",
+        "omnimoe ffn_activation=gelu ffn_top_k=1",
+        "omnimoe ffn_activation=relu ffn_neurons=36 ffn_intermediate_size=5",
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         check_layer(kinds[i], strstr(kinds[i], "batchnorm") ? 5 : 3);
@@ -251,6 +259,102 @@ static void test_all_is_dense(void **state)
         layer_free(&a, &ca);
         layer_free(&b, &cb);
     }
+}
+
+static void copy_input(const gc_case *to, const char *name, const gc_case *from, const char *other)
+{
+    for (int i = 0; i < to->n_in; i++)
+        if (strcmp(to->in[i].name, name) == 0)
+            memcpy(to->in[i].data, input_of(from, other),
+                   (size_t)to->in[i].count * sizeof(sg_real));
+}
+
+static void set_identity(sg_real *square)
+{
+    for (int i = 0; i < layer_d * layer_d; i++)
+        square[i] = i / layer_d == i % layer_d;
+}
+
+// Memory+ with a gate of 1 and a projection that changes nothing is PKM.
+static void test_memory_plus_is_pkm(void **state)
+{
+    (void)state;
+    layer a, b;
+    gc_case ca = {0}, cb = {0};
+    sg_real y[2][layer_rows * layer_d];
+    layer_new(&a, "memory_plus ffn_query_bias=1", false);
+    layer_new(&b, "pkm ffn_query_bias=1", false);
+    layer_inputs(&a, &ca, layer_rows, 7);
+    layer_inputs(&b, &cb, layer_rows, 7);
+    for (int i = 0; i < cb.n_in; i++) // all of pkm is there
+        copy_input(&cb, cb.in[i].name, &ca, cb.in[i].name);
+    memset(input_of(&ca, "mlp.gate_proj.weight"), 0, layer_d * layer_d * sizeof(sg_real));
+    set_identity(input_of(&ca, "mlp.out_proj.weight"));
+    for (int i = 0; i < layer_d; i++) {
+        input_of(&ca, "mlp.gate_proj.bias")[i] = 1.2784645427610738; // its silu is 1
+        input_of(&ca, "mlp.out_proj.bias")[i] = 0;
+    }
+    gc_forward(&ca, y[0], layer_rows * layer_d);
+    gc_forward(&cb, y[1], layer_rows * layer_d);
+    expect_close("memory_plus", y[0], y[1], layer_rows * layer_d);
+    layer_free(&a, &ca);
+    layer_free(&b, &cb);
+}
+
+// OmniMoE is one head of PEER, whose query is x and whose keys are as wide, and a GLU.
+static void test_omnimoe_is_peer_and_glu(void **state)
+{
+    (void)state;
+    const char *const kinds[] = {
+        "omnimoe",
+        "peer ffn_router=product_dense ffn_channels=1 ffn_key_size=6 ffn_activation=swish",
+        "glu ffn_activation=swiglu"};
+    layer l[3];
+    gc_case c[3] = {0};
+    sg_real y[3][layer_rows * layer_d];
+    for (int i = 0; i < 3; i++) {
+        layer_new(&l[i], kinds[i], false);
+        layer_inputs(&l[i], &c[i], layer_rows, 8);
+        memcpy(c[i].in[0].data, c[0].in[0].data, layer_rows * layer_d * sizeof(sg_real));
+    }
+    set_identity(input_of(&c[1], "mlp.router.query.weight"));
+    const char *const of_peer[] = {"mlp.router.keys.weight", "mlp.experts.w_in.weight",
+                                   "mlp.experts.w_out.weight"};
+    for (int i = 0; i < 3; i++)
+        copy_input(&c[1], of_peer[i], &c[0], of_peer[i]);
+    copy_input(&c[2], "mlp.gate_up_proj.weight", &c[0], "mlp.shared_experts.gate_up_proj.weight");
+    copy_input(&c[2], "mlp.down_proj.weight", &c[0], "mlp.shared_experts.down_proj.weight");
+    for (int i = 0; i < 3; i++)
+        gc_forward(&c[i], y[i], layer_rows * layer_d);
+    for (int i = 0; i < layer_rows * layer_d; i++)
+        y[1][i] += y[2][i];
+    expect_close("omnimoe", y[0], y[1], layer_rows * layer_d);
+    for (int i = 0; i < 3; i++)
+        layer_free(&l[i], &c[i]);
+}
+
+// With neurons that all give 1 and a branch that gives nothing y is the sum of the gates, 1.
+static void test_gates_sum_to_one(void **state)
+{
+    (void)state;
+    layer l;
+    gc_case c = {0};
+    sg_real y[layer_rows * layer_d], one[layer_rows * layer_d];
+    layer_new(&l, "omnimoe ffn_activation=relu", false);
+    layer_inputs(&l, &c, layer_rows, 9);
+    memset(input_of(&c, "mlp.shared_experts.down_proj.weight"), 0, layer_d * 12 * sizeof(sg_real));
+    sg_real *w_in = input_of(&c, "mlp.experts.w_in.weight");
+    for (int i = 0; i < 25 * layer_d; i++) {
+        w_in[i] = i % layer_d == 0;
+        input_of(&c, "mlp.experts.w_out.weight")[i] = 1;
+    }
+    for (int i = 0; i < layer_rows * layer_d; i++) {
+        if (i % layer_d == 0) c.in[0].data[i] = 1;
+        one[i] = 1;
+    }
+    gc_forward(&c, y, layer_rows * layer_d);
+    expect_close("sum of gates", y, one, layer_rows * layer_d);
+    layer_free(&l, &c);
 }
 
 static double dot(const sg_real *a, const sg_real *b, int64_t n)
@@ -355,6 +459,8 @@ static void test_counts(void **state)
         {"pkm", 2 * (2 * 6 * 10 + 2 * 6 * 10), 2 * 8 * 6, 20 * 6 + 2 * 2 * 6 * 5 + 36 * 6, 0, 168},
         {"pkm ffn_query_norm=batchnorm", 480, 96, 120 + 120 + 216 + 40, 40, 168},
         {"pkm_ffn ffn_query_bias=1", 480, 4 * 8 * 6, 120 + 120 + 432 + 20, 0, 2 * 168},
+        {"memory_plus ffn_query_bias=1", 480, 2 * 8 * 6 + 4 * 6 * 6,
+         120 + 120 + 216 + 20 + 2 * (36 + 6), 0, 168},
     };
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         layer l;
@@ -370,6 +476,33 @@ static void test_counts(void **state)
         assert_int_equal(count.active_neurons, 8);
         layer_free(&l, &c);
     }
+}
+
+// Section 7: 2 d (N_r + N_c) + K 4 d + 6 d F with N = 25, K = 3, d = 6, F = 12; and section 6 at
+// d = 1024, where it comes to 12.8 MFLOP and a table of 2^30 numbers.
+static void test_published_counts(void **state)
+{
+    (void)state;
+    layer l;
+    gc_case c = {0};
+    layer_new(&l, "omnimoe", false);
+    sg_ffn_count count = sg_ffn_counts(&l.config, 0);
+    assert_true(count.router_flops == 2 * 6 * (5 + 5));
+    assert_true(count.memory_flops == 3 * 4 * 6 + 6 * 6 * 12);
+    assert_int_equal(l.params.total, 10 * 6 + 2 * 25 * 6 + 3 * 6 * 12);
+    assert_int_equal(count.idle_parameters, 22 * 2 * 6);
+    assert_int_equal(count.neurons, 25 + 12);
+    assert_int_equal(count.active_neurons, 3 + 12);
+    layer_free(&l, &c);
+    sg_config big = direct_config("memory_plus ffn_query_bias=1 ffn_intermediate_size=1024 "
+                                  "ffn_memory_factor=1024 ffn_channels=4 ffn_key_size=256 "
+                                  "ffn_active_neurons=128");
+    sg_error err = {0};
+    big.hidden_size = 1024;
+    assert_int_equal(sg_ffn_complete(&big, &err), SG_OK);
+    count = sg_ffn_counts(&big, 0);
+    assert_true(count.router_flops + count.memory_flops == 12845056);
+    assert_int_equal(count.neurons * big.hidden_size, 1 << 30);
 }
 
 static void test_rules(void **state)
@@ -393,6 +526,13 @@ static void test_rules(void **state)
                                          "layernorm, batchnorm for family lorkm"},
         {"lorkm ffn_active_neurons=37", "ffn_active_neurons: found 37, expected at most the 36"},
         {"vanillam ffn_block_size=5", "ffn_block_size: found 5, expected a divisor of the 36"},
+        {"memory_plus ffn_active_neurons=12", "less than the square root of the cells, 6"},
+        {"memory_plus ffn_normaliser=relu", "expected one of softmax for family memory_plus"},
+        {"omnimoe ffn_neurons=26", "ffn_neurons: found 26, expected a square for router "
+                                   "product_linear"},
+        {"omnimoe ffn_top_k=5", "ffn_top_k: found 5, expected less than the square root of the "
+                                "neurons, 5"},
+        {"omnimoe ffn_intermediate_size=0", "ffn_intermediate_size: found 0, expected 1 to"},
         {"vanillam ffn_block_size=3",
          "ffn_block_size: found 3, expected a divisor of the 8 active"},
     };
@@ -411,9 +551,13 @@ int main(void)
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_low_rank_is_keys),
         cmocka_unit_test(test_all_is_dense),
+        cmocka_unit_test(test_memory_plus_is_pkm),
+        cmocka_unit_test(test_omnimoe_is_peer_and_glu),
+        cmocka_unit_test(test_gates_sum_to_one),
         cmocka_unit_test(test_brute_force),
         cmocka_unit_test(test_batch_does_not_matter),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_published_counts),
         cmocka_unit_test(test_rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

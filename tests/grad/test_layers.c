@@ -135,6 +135,8 @@ static const char *const models[] = {
     "ffn=avgk;ffn_block_size=2;ffn_balance_loss=0.5;ffn_share_pool=1;ffn_layers=1,3",
     "ffn=peer;ffn_share_pool=1;ffn_layers=1-2;ffn_dense_size=9",
     "ffn=sgatlin;ffn_share_pool=1",
+    "ffn=memory_plus;ffn_memory_factor=10;ffn_active_neurons=8;ffn_share_pool=1;ffn_query_bias=1",
+    "ffn=omnimoe;ffn_share_pool=1;ffn_layers=1,3",
 };
 enum { model_count = sizeof models / sizeof *models };
 
@@ -234,45 +236,60 @@ static void test_accumulation(void **state)
 
 // ---- one memory for several layers --------------------------------------------------------------
 
-// A shared table has the sum of the gradients that equal tables of the layers have.
-static void test_shared_memory(void **state)
+// The model with a memory for all layers, and the same with equal memories in layers 1 and 3.
+static void shared_and_own(const char *kind, whole *one, whole *many)
 {
-    (void)state;
-    static const char *const tables[] = {"experts.w_in.weight", "experts.w_out.weight"};
-    whole one, many;
-    whole_open(&one, "ffn=peer;ffn_layers=1,3;ffn_share_pool=1", batch, 1, false, NULL);
-    whole_open(&many, "ffn=peer;ffn_layers=1,3", batch, 1, false, NULL);
-    assert_int_equal(many.params.count, one.params.count + 2);
-    for (size_t p = 0; p < one.params.count; p++) {
-        const sg_param_spec *spec = &one.params.specs[p];
+    char text[256];
+    snprintf(text, sizeof text, "%s;ffn_layers=1,3", kind);
+    whole_open(many, text, batch, 1, false, NULL);
+    snprintf(text, sizeof text, "%s;ffn_layers=1,3;ffn_share_pool=1", kind);
+    whole_open(one, text, batch, 1, false, NULL);
+    for (size_t p = 0; p < one->params.count; p++) {
+        const sg_param_spec *spec = &one->params.specs[p];
         const char *own = strstr(spec->name, "shared_memory.");
         for (int layer = 0; layer < (own ? 3 : 1); layer += 2) {
             char name[SG_PARAM_NAME];
             snprintf(name, sizeof name, own ? "model.layers.%d.mlp.%s" : "%.0d%s", layer,
                      own ? own + strlen("shared_memory.") : spec->name);
-            memcpy(many.values.parts[find(&many, name)], one.values.parts[p],
+            memcpy(many->values.parts[find(many, name)], one->values.parts[p],
                    (size_t)spec->count * sizeof(sg_real));
         }
     }
-    whole_pass(&one, true, false);
-    whole_pass(&many, true, false);
-    assert_true(whole_total(&one) == whole_total(&many));
-    for (int t = 0; t < 2; t++) {
-        char shared[SG_PARAM_NAME], first[SG_PARAM_NAME], third[SG_PARAM_NAME];
-        snprintf(shared, sizeof shared, "model.shared_memory.%s", tables[t]);
-        snprintf(first, sizeof first, "model.layers.0.mlp.%s", tables[t]);
-        snprintf(third, sizeof third, "model.layers.2.mlp.%s", tables[t]);
-        size_t s = find(&one, shared), a = find(&many, first), b = find(&many, third);
-        double largest = 0;
-        for (int64_t i = 0; i < one.params.specs[s].count; i++) {
-            double sum = many.grads.parts[a][i] + many.grads.parts[b][i];
-            largest = fmax(largest, fabs(many.grads.parts[b][i]));
-            assert_true(fabs(one.grads.parts[s][i] - sum) <= 1e-15);
+    whole_pass(one, true, false);
+    whole_pass(many, true, false);
+}
+
+// A shared table has the sum of the gradients that equal tables of the layers have.
+static void test_shared_memory(void **state)
+{
+    (void)state;
+    static const char *const kinds[][3] = {
+        {"ffn=peer", "experts.w_in.weight", "experts.w_out.weight"},
+        {"ffn=omnimoe", "experts.w_in.weight", "experts.w_out.weight"},
+        {"ffn=memory_plus;ffn_memory_factor=10;ffn_active_neurons=8", "experts.w_out.weight"}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        whole one, many;
+        size_t tables = kinds[k][2] != NULL ? 2 : 1;
+        shared_and_own(kinds[k][0], &one, &many);
+        assert_int_equal(many.params.count, one.params.count + tables);
+        assert_true(whole_total(&one) == whole_total(&many));
+        for (size_t t = 1; t <= tables; t++) {
+            char shared[SG_PARAM_NAME], first[SG_PARAM_NAME], third[SG_PARAM_NAME];
+            snprintf(shared, sizeof shared, "model.shared_memory.%s", kinds[k][t]);
+            snprintf(first, sizeof first, "model.layers.0.mlp.%s", kinds[k][t]);
+            snprintf(third, sizeof third, "model.layers.2.mlp.%s", kinds[k][t]);
+            size_t s = find(&one, shared), a = find(&many, first), b = find(&many, third);
+            double largest = 0;
+            for (int64_t i = 0; i < one.params.specs[s].count; i++) {
+                double sum = many.grads.parts[a][i] + many.grads.parts[b][i];
+                largest = fmax(largest, fabs(many.grads.parts[b][i]));
+                assert_true(fabs(one.grads.parts[s][i] - sum) <= 1e-15);
+            }
+            assert_true(largest > 1e-6); // the third layer has its part
         }
-        assert_true(largest > 1e-6); // the third layer has its part
+        whole_close(&many);
+        whole_close(&one);
     }
-    whole_close(&many);
-    whole_close(&one);
 }
 
 // ---- balance ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 import ffn_twin as ffn
 import model_twin as twin
 import rng_twin
-from golden_cases import BASE, batch, dense, init, keyed, memory, sparse
+from golden_cases import BASE, batch, branched, dense, init, keyed, memory, sparse
 
 
 def check_counts():
@@ -218,6 +218,38 @@ def check_low_rank(gen):
     assert close(ffn.vanillam(p, full, x, ffn.Pass()), ffn.lorkm(q, low, x, ffn.Pass()))
 
 
+def check_memory_plus(gen):
+    """With a gate of 1 (silu(1.278465) = 1) and a projection that does nothing it is pkm."""
+    cfg = keyed("memory_plus", "identity", ffn_normaliser="softmax", ffn_query_bias=1)
+    p, x = layer(cfg, gen)
+    p["gate_proj.weight"].zero_()
+    p["gate_proj.bias"].fill_(1.2784645427610738)
+    p["out_proj.weight"].copy_(torch.eye(cfg["hidden_size"]))
+    p["out_proj.bias"].zero_()
+    assert close(ffn.memory_plus(p, cfg, x, ffn.Pass()), ffn.pkm(p, cfg, x, ffn.Pass()))
+
+
+def check_omnimoe(gen):
+    """One head of peer whose keys are the matrices of rows and columns and whose query is x, and a
+    gated layer beside it: the log-softmax of a part moves all of its sums alike."""
+    cfg = branched()
+    p, x = layer(cfg, gen)
+    d = cfg["hidden_size"]
+    peer = p | {"router.query.weight": torch.eye(d, dtype=torch.float64)}
+    other = cfg | {"ffn": "peer", "ffn_router": "product_dense", "ffn_channels": 1}
+    gate, value = (x @ p["shared_experts.gate_up_proj.weight"].T).chunk(2, dim=-1)
+    branch = torch.nn.functional.silu(gate) * value @ p["shared_experts.down_proj.weight"].T
+    expected = ffn.peer(peer, other | {"ffn_key_size": d}, x, ffn.Pass()) + branch
+    assert close(ffn.omnimoe(p, cfg, x, ffn.Pass()), expected)
+    every = p | {"experts.w_in.weight": torch.zeros(25, d, dtype=torch.float64)}
+    every["shared_experts.down_proj.weight"] = torch.zeros_like(p["shared_experts.down_proj.weight"])
+    every["experts.w_out.weight"] = torch.ones(25, d, dtype=torch.float64)
+    act, ffn.ACTIVATIONS["swish"] = ffn.ACTIVATIONS["swish"], lambda a: torch.ones_like(a)
+    sums = ffn.omnimoe(every, cfg, x, ffn.Pass())  # of the gates
+    ffn.ACTIVATIONS["swish"] = act
+    assert close(sums, torch.ones_like(x))
+
+
 def check_norms(gen):
     """Against PyTorch's own layers."""
     q = torch.randn(3, 20, 5, generator=gen, dtype=torch.float64)
@@ -271,9 +303,14 @@ def check_cells_flops():
         "lorkm": 2 * d * key + 2 * dm * key + 8 * d * d,
         "pkm": selection + 2 * k * d,  # k of all heads together
         "pkm_ffn": selection + 4 * k * d,
+        "memory_plus": selection + 2 * k * d + 4 * d * d,
     }
     for family, flops in expected.items():
         assert ffn.token_flops(cfg | {"ffn": family}) == flops, family
+    # Memory+ at d 1024: 4 heads of 512 numbers, 1024 keys a half, 32 read a head: 12.8 MFLOP.
+    plus = {"ffn": "memory_plus", "hidden_size": 1024, "ffn_key_size": 256, "ffn_channels": 4}
+    plus |= {"ffn_memory_factor": 1024, "ffn_intermediate_size": 1024, "ffn_active_neurons": 128}
+    assert ffn.token_flops(plus) == 2 * 2**21 + 2 * 2**21 + 2**18 + 4 * 2**20 == 12845056
 
 
 def check_all():
@@ -294,6 +331,8 @@ def check_all():
         check_average_keys,
         check_product_memory,
         check_low_rank,
+        check_memory_plus,
+        check_omnimoe,
         check_norms,
     ):
         check(gen)

@@ -19,7 +19,8 @@ GLU_ALPHA, GLU_LIMIT = 1.702, 7.0  # gpt-oss
 NORM_EPS = 1e-5  # of the norms on a query
 MOMENTUM = 0.1  # of batchnorm's running averages: new = 0.9 old + 0.1 batch
 
-KEY_MEMORIES = ("vanillam", "lorkm", "pkm", "pkm_ffn")  # the score reads keys; blocks of one cell,
+PRODUCT_MEMORIES = ("pkm", "pkm_ffn", "memory_plus")
+KEY_MEMORIES = ("vanillam", "lorkm", *PRODUCT_MEMORIES)  # the score reads keys; blocks of one cell,
 BLOCK_MEMORIES = ("switch", "randhash", "avgk")  # vanillam apart; here blocks of g cells
 CELL_FAMILIES = KEY_MEMORIES + BLOCK_MEMORIES
 
@@ -110,7 +111,7 @@ def cell_router_shapes(cfg):
     if family == "lorkm":
         shapes = {"query.weight": (key, d), "keys.weight": (cells(cfg), key)}
         return shapes | query_norm_shapes(cfg, key)
-    if family in ("pkm", "pkm_ffn"):
+    if family in PRODUCT_MEMORIES:
         heads, n = cfg["ffn_channels"], math.isqrt(cells(cfg))
         shapes = {"query.weight": (2 * heads * key, d)}
         if cfg.get("ffn_query_bias"):
@@ -149,9 +150,18 @@ def router_and_memory_shapes(cfg):
     if family in CELL_FAMILIES:
         own = {"router." + name: shape for name, shape in cell_router_shapes(cfg).items()}
         memory = {"experts.w_out.weight": (cells(cfg), d)}
-        if family not in ("lorkm", "pkm"):
+        if family == "memory_plus":
+            for name in ("gate_proj", "out_proj"):
+                own |= {name + ".weight": (d, d), name + ".bias": (d,)}
+        if family not in ("lorkm", "pkm", "memory_plus"):
             memory["experts.w_in.weight"] = (cells(cfg), d)
         return own, memory
+    if family == "omnimoe":
+        own = {"router.keys.weight": (2 * math.isqrt(cfg["ffn_neurons"]), d)}
+        own["shared_experts.gate_up_proj.weight"] = (2 * width, d)
+        own["shared_experts.down_proj.weight"] = (d, width)
+        pool = (cfg["ffn_neurons"], d)
+        return own, {"experts.w_in.weight": pool, "experts.w_out.weight": pool}
     own = {"router." + name: shape for name, shape in router_shapes(cfg).items()}
     pool = (cfg["ffn_neurons"], d)  # peer: one pool for all channels
     if family == "sgatlin":
@@ -281,7 +291,7 @@ def route(p, cfg, x, run=None):
 
 
 def route_pkm(p, cfg, x, run):
-    """pkm and pkm_ffn: coefficients and ids, both (B, T, H, k)."""
+    """pkm, pkm_ffn and memory_plus: coefficients and ids, both (B, T, H, k)."""
     heads, key = cfg["ffn_channels"], cfg["ffn_key_size"]
     q = x @ p["router.query.weight"].T
     if cfg.get("ffn_query_bias"):
@@ -423,6 +433,27 @@ def pkm_ffn(p, cfg, x, run):
     return read_values(p, w * m, ids)
 
 
+def memory_plus(p, cfg, x, run):
+    b = read_values(p, *route_pkm(p, cfg, x, run))
+    u = x @ p["gate_proj.weight"].T + p["gate_proj.bias"]
+    return (b * u * sigmoid(u)) @ p["out_proj.weight"].T + p["out_proj.bias"]
+
+
+def omnimoe(p, cfg, x, run):
+    """As printed: log-softmax of rows and of columns, the K best of their sums, softmax over them."""
+    n, k = math.isqrt(cfg["ffn_neurons"]), cfg["ffn_top_k"]
+    logits = (x @ p["router.keys.weight"].T).view(*x.shape[:2], 2, 1, n)
+    scores, ids = product_top_k(logits - log_sum_exp(logits)[..., None], k, run)
+    g = softmax(scores)
+    raw = logits[:, :, 0].gather(-1, ids // n) + logits[:, :, 1].gather(-1, ids % n)
+    run.selection.append((raw, ids))
+    w_in, w_out = p["experts.w_in.weight"][ids], p["experts.w_out.weight"][ids]
+    z = g * activate(cfg, torch.einsum("btcsd,btd->btcs", w_in, x), run)
+    gate, value = (x @ p["shared_experts.gate_up_proj.weight"].T).chunk(2, dim=-1)
+    branch = (activate(cfg, gate, run) * value) @ p["shared_experts.down_proj.weight"].T
+    return torch.einsum("btcs,btcsd->btd", z, w_out) + branch
+
+
 def read_blocks(p, cfg, x, gates, ids, run):
     """Blocks of g cells, all of a block with one gate; gates and ids (B, T, b)."""
     g = block_size(cfg)
@@ -478,7 +509,7 @@ def mlp(p, cfg, x, run):
 
 
 FAMILIES = {f.__name__: f for f in (mlp, moe, sgatlin, peer, vanillam, lorkm, pkm, pkm_ffn)}
-FAMILIES |= {f.__name__: f for f in (switch, avgk, randhash)}
+FAMILIES |= {f.__name__: f for f in (switch, avgk, randhash, memory_plus, omnimoe)}
 FAMILIES["glu"] = lambda p, cfg, x, run: glu(p, "", x, run)
 
 
@@ -506,12 +537,15 @@ def token_flops(cfg):
             return 2 * d * n + 2 * k * d
         if family == "lorkm":
             return 2 * d * key + 2 * n * key + 2 * k * d
-        if family in ("pkm", "pkm_ffn"):
+        if family in PRODUCT_MEMORIES:
             routing = heads * (4 * d * key + 4 * math.isqrt(n) * key)
-            return routing + (2 if family == "pkm" else 4) * k * d
+            projections = 4 * d * d if family == "memory_plus" else 0
+            return routing + (4 if family == "pkm_ffn" else 2) * k * d + projections
         scores = 0 if family == "randhash" else 2 * d * n // block_size(cfg)
         return scores + 4 * k * d
     n = math.isqrt(cfg["ffn_neurons"])
+    if family == "omnimoe":
+        return 2 * d * 2 * n + 4 * k * d + 6 * d * width
     routing = {
         "product_dense": 2 * d * key + 4 * heads * n * key,
         "product_key_value": 4 * heads * key * d + 4 * heads * n * key,

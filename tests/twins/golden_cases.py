@@ -78,6 +78,13 @@ def keyed(family, activation="gelu", **more):
     return memory(family, activation, ffn_channels=2, **(sizes | more))
 
 
+def branched(activation="swish", **more):
+    """25 neurons, of which a token reads 3, beside a gated layer."""
+    out = {"ffn": "omnimoe", "ffn_router": "product_linear", "ffn_activation": activation}
+    out |= {"ffn_normaliser": "softmax", "ffn_intermediate_size": 7}
+    return SMALL | out | {"ffn_neurons": 25, "ffn_top_k": 3} | more
+
+
 def experts(**more):
     out = dense("moe", "linear", "clamped_swiglu", ffn_intermediate_size=5, ffn_experts=5)
     return SMALL | out | {"ffn_top_k": 2} | more
@@ -182,6 +189,17 @@ CASES = {
         2,
     ),
     "shared_experts": (experts(num_hidden_layers=2, ffn_share_pool=1), 2),
+    "memory_plus": (
+        keyed("memory_plus", "identity", ffn_normaliser="softmax", ffn_query_bias=1),
+        2,
+    ),
+    "memory_plus_shared": (
+        keyed("memory_plus", "identity", ffn_normaliser="softmax", ffn_share_pool=1)
+        | {"num_hidden_layers": 3, "ffn_layers": "1,3", "ffn_dense": "mlp"},
+        2,
+    ),
+    "omnimoe": (branched(), 2),
+    "omnimoe_gelu": (branched("gelu", num_hidden_layers=2, ffn_neurons=16, ffn_top_k=2), 2),
 }
 # where the common settings would clip always or never, or move the loss too little
 TRAIN_OF = {
@@ -200,6 +218,8 @@ TRAIN_OF = {
     "layers_list": {"clip_norm": 2.5},
     "randhash": {"clip_norm": 3.0},
     "shared_experts": {"clip_norm": 4.0},
+    "omnimoe": {"clip_norm": 3.0},
+    "omnimoe_gelu": {"clip_norm": 3.0},
 }
 
 
