@@ -61,6 +61,7 @@ static void plan_recompute(sg_tape *tape, int segment, int last, const bool *has
         for (int i = 0; i < node->n_out; i++)
             run = run || needed[node->out[i]->base->index] ||
                   (has_backward[n] && (node->op->backward_reads_out >> i & 1));
+        run = run && !node->op->once;
         if (run) needed[node->out[0]->base->index] = true;
         for (int i = 0; i < node->n_in; i++)
             if (node->in[i] != NULL &&
@@ -68,7 +69,8 @@ static void plan_recompute(sg_tape *tape, int segment, int last, const bool *has
                 needed[node->in[i]->base->index] = true;
     }
     for (int n = first; n <= last; n++)
-        if (needed[tape->nodes[n]->out[0]->base->index]) plan_add(tape, n, false);
+        if (!tape->nodes[n]->op->once && needed[tape->nodes[n]->out[0]->base->index])
+            plan_add(tape, n, false);
 }
 
 static sg_status plan_steps(sg_tape *tape, sg_error *err)
@@ -144,7 +146,7 @@ static void plan_forward_life(const sg_node *node, int step, bool gradient, sg_l
                               sg_life *grad)
 {
     for (int i = 0; i < node->n_out; i++)
-        life_write(&data[node->out[i]->base->index], step);
+        if (node->out[i]->base == node->out[i]) life_write(&data[node->out[i]->index], step);
     for (int i = 0; i < node->n_saved; i++)
         life_write(&data[node->saved[i]->index], step);
     for (int i = 0; i < node->n_in; i++) {

@@ -140,6 +140,14 @@ sg_tensor *sg_node_output(sg_tape *tape, sg_node *node, const char *name, sg_kin
     return tensor;
 }
 
+sg_tensor *sg_node_view(sg_tape *tape, sg_node *node, sg_tensor *input)
+{
+    if (node == NULL) return NULL;
+    sg_tensor *view = sg_reshape(tape, input, input->rank, input->shape);
+    if (view != NULL) node->out[node->n_out++] = view;
+    return view;
+}
+
 sg_tensor *sg_node_save(sg_tape *tape, sg_node *node, sg_kind kind, int rank, const int64_t *shape)
 {
     if (node == NULL) return NULL;
@@ -204,7 +212,7 @@ static void tape_scratch(const sg_tape *tape, sg_run *run)
 
 static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
 {
-    for (int i = begin; i < end; i++) {
+    for (int i = begin; i < end && *run->status == SG_OK; i++) {
         const sg_step *step = &tape->steps[i];
         const sg_node *node = tape->nodes[step->node];
         double start = run->seconds ? sg_clock_seconds() : 0;
@@ -214,16 +222,34 @@ static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
     }
 }
 
-void sg_tape_forward(sg_tape *tape, sg_run *run)
+void sg_run_end(const sg_run *run, sg_status status, const char *format, ...)
 {
+    if (*run->status != SG_OK) return;
+    *run->status = status;
+    if (run->err == NULL) return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(run->err->message, sizeof run->err->message, format, args);
+    va_end(args);
+    run->err->code = status;
+}
+
+sg_status sg_tape_forward(sg_tape *tape, sg_run *run)
+{
+    sg_status status = SG_OK;
+    run->status = &status;
     tape_views(tape);
     tape_scratch(tape, run);
     run->recording_gradient = tape->options.gradient;
     tape_steps(tape, run, 0, tape->forward_steps);
+    run->status = NULL;
+    return status;
 }
 
-void sg_tape_backward(sg_tape *tape, sg_run *run)
+sg_status sg_tape_backward(sg_tape *tape, sg_run *run)
 {
+    sg_status status = SG_OK;
+    run->status = &status;
     tape_scratch(tape, run);
     run->recording_gradient = true;
     for (int i = 0; i < tape->n_nodes; i++) {
@@ -232,6 +258,8 @@ void sg_tape_backward(sg_tape *tape, sg_run *run)
             node->out[0]->grad[0] = (sg_real)node->loss_weight;
     }
     tape_steps(tape, run, tape->forward_steps, tape->n_steps);
+    run->status = NULL;
+    return status;
 }
 
 bool sg_tape_reads_narrow(const sg_tensor *leaf, bool both)

@@ -58,6 +58,8 @@ typedef struct sg_run {
     size_t worker_stride;
     bool recording_gradient; // this forward pass will be followed by a backward pass
     double *seconds;         // per node and direction when profiling, else NULL
+    sg_error *err;           // why a pass ended early (sg_run_end); the caller's, or NULL
+    sg_status *status;       // of the pass
 } sg_run;
 
 typedef struct sg_op {
@@ -77,6 +79,8 @@ typedef struct sg_op {
     // The forward pass already writes the input gradients (a loss whose weight is known then); the
     // output must be a loss of the tape.
     bool gradient_in_forward;
+    // Runs once a pass: where values of its segment are computed again, its outputs have been kept.
+    bool once;
 } sg_op;
 
 struct sg_node {
@@ -110,6 +114,8 @@ sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t 
 sg_node *sg_tape_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *const *in);
 sg_tensor *sg_node_output(sg_tape *tape, sg_node *node, const char *name, sg_kind kind, int rank,
                           const int64_t *shape);
+// An output that is an input of the node, in the same memory.
+sg_tensor *sg_node_view(sg_tape *tape, sg_node *node, sg_tensor *input);
 sg_tensor *sg_node_save(sg_tape *tape, sg_node *node, sg_kind kind, int rank, const int64_t *shape);
 // Zeroed memory that lives as long as the tape.
 void *sg_tape_memory(sg_tape *tape, size_t bytes);
@@ -141,10 +147,11 @@ sg_status sg_tape_allocate(sg_tape *tape, sg_error *err);
 // may be other memory, or be used otherwise, before each forward pass.
 void sg_tape_lend(sg_tape *tape, void *memory);
 
-// run->compute.pool, kernels, accumulate and seconds are the caller's; the rest is filled in.
-void sg_tape_forward(sg_tape *tape, sg_run *run);
+// run->compute.pool, kernels, accumulate, seconds and err are the caller's; the rest is filled in.
+// Not SG_OK: an operation ended the pass (sg_run_end), whose results are then void.
+sg_status sg_tape_forward(sg_tape *tape, sg_run *run);
 // After a forward pass of a tape finished with `gradient`.
-void sg_tape_backward(sg_tape *tape, sg_run *run);
+sg_status sg_tape_backward(sg_tape *tape, sg_run *run);
 
 // Whether all operations that read `leaf`, a parameter of a finished tape, can read it narrow (in
 // the forward pass, or in both passes), and see the same rows: a view of other columns has no
@@ -189,6 +196,8 @@ static inline sg_row_grads *sg_row_grads_in(const sg_run *run, const sg_node *no
     *add = !node->first[i] || run->accumulate;
     return t->base->row_grads;
 }
+// Ends the pass behind this node. On the thread that runs the tape; the first call counts.
+void sg_run_end(const sg_run *run, sg_status status, const char *format, ...) SG_PRINTF(3, 4);
 static inline void *sg_worker_scratch(const sg_run *run, int worker)
 {
     return run->worker_scratch + (size_t)worker * run->worker_stride;
