@@ -316,16 +316,16 @@ typedef struct sg_config {
     int64_t rope_exact_borders;                         // yarn: 0; 1: borders are not rounded
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
-    char ffn[24]; // family: mlp, glu, moe, peer, sgatlin, switch, randhash, avgk
+    char ffn[24]; // family: one of sg_config_family
     char ffn_router[24];
     char ffn_activation[24];
-    int64_t ffn_intermediate_size; // F: mlp, glu, one expert
+    int64_t ffn_intermediate_size; // F: mlp, glu, one expert, the branch of omnimoe
     int64_t ffn_experts;           // E: moe
     int64_t ffn_channels;          // C: peer, sgatlin
-    int64_t ffn_neurons;           // N, a channel (sgatlin) or in the one pool (peer); a square
-                                   // for product routers
-    int64_t ffn_key_size;          // K: router bottleneck
-    int64_t ffn_top_k;             // k: selected a channel, or experts a token
+    int64_t ffn_neurons;  // N, a channel (sgatlin) or in the one pool (peer, omnimoe); a square
+                          // for product routers
+    int64_t ffn_key_size; // K: router bottleneck
+    int64_t ffn_top_k;    // k: selected a channel, or experts a token
     // Memories of cells (switch, randhash, avgk): E F cells in blocks of g, of which a token reads
     // k.
     int64_t ffn_block_size;     // g; 0: F

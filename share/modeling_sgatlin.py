@@ -186,6 +186,7 @@ ACTIVATIONS = {
     "swish": F.silu,
 }
 GATED = {"swiglu": "swish", "geglu": "gelu", "geglu_erf": "gelu_erf", "reglu": "relu"}
+GATED |= {name: name for name in ("swish", "gelu", "relu")}  # of omnimoe: as its neurons
 
 
 def glu(c, u):
@@ -265,11 +266,14 @@ class LinearRouter(nn.Module):
 
 
 class Query(nn.Module):
-    """A query with its norm and bias."""
+    """A query with its norm and bias; of width 0: x itself."""
 
     def __init__(self, c, width):
         super().__init__()
         self.c = c
+        self.query = None
+        if width == 0:
+            return
         self.query = linear(c.hidden_size, width, c.ffn_query_bias)
         if c.ffn_query_norm == "layernorm":
             self.query_norm = Weight(c.ffn_key_size)
@@ -279,6 +283,8 @@ class Query(nn.Module):
             self.query_norm.register_buffer("running_var", torch.ones(width))
 
     def make_query(self, x):
+        if self.query is None:
+            return x
         q, c = self.query(x), self.c
         if c.ffn_query_norm == "layernorm":  # of each run of K numbers
             runs = q.view(len(x), -1, c.ffn_key_size)
@@ -293,11 +299,14 @@ class KeyRouter(Query):
     """Scores are products of queries with keys; with product keys, sums of those of two parts."""
 
     def __init__(self, c):
-        product = c.ffn_router in ("product_dense", "product_key_value", "product_keys")
+        product = c.ffn_router.startswith("product")
+        direct = c.ffn_router == "product_linear"
         keyed = c.ffn_router in ("product_key_value", "key_value", "product_keys")
         neurons, channels, key = c.ffn_neurons or c.cells, c.ffn_channels, c.ffn_key_size
         parts, n = (2, math.isqrt(neurons)) if product else (1, neurons)
-        super().__init__(c, parts * channels * key if keyed else key)
+        if direct:
+            key = c.hidden_size
+        super().__init__(c, 0 if direct else parts * channels * key if keyed else key)
         self.product, self.keyed, self.parts, self.n = product, keyed, parts, n
         self.k = c.ffn_top_k or c.active // channels
         if not keyed:
@@ -451,7 +460,7 @@ class Memory(nn.Module):
         rows = (c.ffn_neurons or c.cells,)
         if c.ffn == "sgatlin":  # a pool for each channel
             rows = (c.ffn_channels, c.ffn_neurons)
-        if c.ffn not in ("lorkm", "pkm"):
+        if c.ffn not in ("lorkm", "pkm", "memory_plus"):
             self.w_in = Weight(*rows, d)
         self.w_out = Weight(*rows, d)
 
@@ -466,8 +475,14 @@ class Selected(nn.Module):
         if not c.ffn_share_pool:
             self.experts = Memory(c)
         self.lend = shared  # a function that gives the memory of all layers
-        if c.ffn_shared_experts:
-            width = c.ffn_shared_size or c.ffn_shared_experts * c.ffn_intermediate_size
+        width = c.ffn_shared_size or c.ffn_shared_experts * c.ffn_intermediate_size
+        if c.ffn == "omnimoe":
+            width = c.ffn_intermediate_size
+        if c.ffn == "memory_plus":
+            self.gate_proj = linear(c.hidden_size, c.hidden_size, True)
+            self.out_proj = linear(c.hidden_size, c.hidden_size, True)
+        self.shared_experts = None
+        if width:
             self.shared_experts = Glu(c, width)
             if c.ffn_shared_gate:
                 self.shared_expert_gate = linear(c.hidden_size, 1, False)
@@ -480,7 +495,9 @@ class Selected(nn.Module):
         scores = NORMALISERS[c.ffn_normaliser](scores)
         y = self.experts_of(memory, x, scores[:, 0], ids[:, 0]) if c.ffn == "moe" else (
             self.neurons_of(memory, x, scores, ids))
-        if c.ffn_shared_experts:
+        if c.ffn == "memory_plus":
+            y = self.out_proj(y * F.silu(self.gate_proj(x)))
+        if self.shared_experts is not None:
             every = self.shared_experts(x)
             if c.ffn_shared_gate:
                 every = every * torch.sigmoid(self.shared_expert_gate(x))
@@ -508,7 +525,7 @@ class Selected(nn.Module):
             channel = torch.arange(c.ffn_channels, device=x.device)[:, None].expand_as(ids)
             ids = (channel, ids)
         w_out = memory.w_out.weight[ids]  # (rows, C, k, d)
-        if c.ffn in ("vanillam", "lorkm", "pkm"):  # the score is what the neuron gives
+        if c.ffn in ("vanillam", "lorkm", "pkm", "memory_plus"):  # the score is what the neuron gives
             z = gates
         else:
             a = torch.einsum("rckd,rd->rck", memory.w_in.weight[ids], x)
