@@ -440,12 +440,24 @@ static void test_preset_names(void **state)
             assert_int_equal(strncmp(family + 1, p.config.ffn, strlen(p.config.ffn)), 0);
     }
     assert_int_equal(n, 1 + 5 + 45);
+    // The demo, the small ones and the ladders, each in the order of the table.
+    static const char *const families[] = {"mlp", "glu", "moe", "peer", "sgatlin"};
+    for (size_t f = 0; f < 5; f++) {
+        char name[40];
+        snprintf(name, sizeof name, "tinystories-%s", families[f]);
+        assert_string_equal(sg_preset_name(1 + f), name);
+        for (size_t s = 1; s <= 9; s++) {
+            snprintf(name, sizeof name, "slimpajama-%s-s%zu", families[f], s);
+            assert_string_equal(sg_preset_name(5 + 9 * f + s), name);
+        }
+    }
     assert_null(sg_preset_name(n + 7));
     static const char *const wrong[] = {"", "demo2", "slimpajama-moe-s10", "slimpajama-moe",
                                         "tinystories-"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(sg_preset_find(wrong[i], &p, &err), SG_ERR_NOT_FOUND);
         assert_non_null(strstr(err.message, "demo, tinystories-FAMILY"));
+        assert_non_null(strstr(err.message, "FAMILY one of mlp, glu, moe, peer, sgatlin and N"));
     }
 }
 
@@ -503,6 +515,15 @@ static void test_set_family(void **state)
             assert_memory_equal(&p.config, &expected.config, sizeof p.config);
         }
     sg_preset p;
+    // Every family has sizes at every scale.
+    for (size_t f = 0; sg_family_name(f) != NULL; f++)
+        for (size_t n = 0; sg_preset_name(n) != NULL; n++) {
+            assert_int_equal(sg_preset_find(sg_preset_name(n), &p, NULL), SG_OK);
+            if (sg_preset_set_family(&p, sg_family_name(f), &err) != SG_OK ||
+                sg_config_complete(&p.config, &err) != SG_OK)
+                fail_msg("%s of %s: %s", sg_family_name(f), sg_preset_name(n), err.message);
+            assert_int_equal(p.config.ffn_share_pool, strcmp(p.config.ffn, "memory_plus") == 0);
+        }
     assert_int_equal(sg_preset_find("demo", &p, NULL), SG_OK);
     p.lr = 0.5;
     p.config.hidden_size = 192;

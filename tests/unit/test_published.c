@@ -194,6 +194,29 @@ static void test_cell_counts(void **state)
     }
 }
 
+// What the tape of every family counts, with the sizes that its preset gives it, is its formula; so
+// the widths and numbers that a pass is refused by are those of what is recorded.
+static void test_every_family(void **state)
+{
+    (void)state;
+    for (size_t f = 0; sg_family_name(f) != NULL; f++) {
+        sg_preset preset;
+        sg_error err = {0};
+        assert_int_equal(sg_preset_find("tinystories-mlp", &preset, &err), SG_OK);
+        assert_int_equal(sg_preset_set_family(&preset, sg_family_name(f), &err), SG_OK);
+        counts found = count_config(&preset.config, sg_family_name(f), 128);
+        if (found.flops != found.formula)
+            fail_msg("%s: found %.0f FLOPs recorded, expected %.0f", sg_family_name(f), found.flops,
+                     found.formula);
+        const sg_ffn_count one = sg_ffn_counts(&preset.config, 0);
+        const sg_memory_shape m = sg_ffn_memory(&preset.config);
+        assert_true(one.hits % (m.channels * m.selected) == 0);
+        assert_true(one.numbers >= (double)(m.channels * m.selected * m.block));
+        assert_true(sg_ffn_total(&preset.config).hits == one.hits);
+        assert_true(sg_ffn_total(&preset.config).numbers == 4 * one.numbers);
+    }
+}
+
 // ---- routers ----------------------------------------------------------------------------------
 
 enum { router_rows = 25, router_d = 6, channels = 3, side = 4, key = 5, top = 3 };
@@ -281,9 +304,9 @@ static void test_product_is_key_value(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tinystories),          cmocka_unit_test(test_ladder),
-        cmocka_unit_test(test_router_counts),        cmocka_unit_test(test_cell_counts),
-        cmocka_unit_test(test_product_is_key_value),
+        cmocka_unit_test(test_tinystories),   cmocka_unit_test(test_ladder),
+        cmocka_unit_test(test_router_counts), cmocka_unit_test(test_cell_counts),
+        cmocka_unit_test(test_every_family),  cmocka_unit_test(test_product_is_key_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
