@@ -15,7 +15,7 @@ typedef void (*option_fn)(void *user, const cli_command *command, const cli_opti
 
 static void each_option(const cli_command *command, option_fn fn, void *user)
 {
-    for (const cli_option *o = command->options; o != NULL && o->name != NULL; o++)
+    for (const cli_option *o = cli_table(command); o->name != NULL; o++)
         if (o->kind != CLI_HEADING) fn(user, command, o);
     cli_args args = {0};
     cli_option common[CLI_COMMON_OPTIONS + 1];

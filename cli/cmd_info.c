@@ -1,6 +1,7 @@
 // sgatlin info: what a model or a preset is and costs.
 #include <string.h>
 
+#include "cli/field_options.h"
 #include "cli/model_options.h"
 #include "sgatlin_train.h"
 
@@ -10,7 +11,7 @@ static struct {
     bool recompute;
 } info = {.batch = 1};
 
-static const cli_option options[] = {
+static const cli_option own_options[] = {
     {.name = "preset",
      .kind = CLI_STRING,
      .value = &info.preset,
@@ -36,8 +37,16 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .value = &info.recompute,
      .help = "plan the memory of a step that computes activations twice"},
-    CLI_CONFIG_OPTIONS,
-    {0}};
+};
+
+static const cli_option *info_table(void)
+{
+    static cli_option table[CLI_MAX_OPTIONS];
+    if (table[0].name != NULL) return table;
+    cli_config_options(
+        table, cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options));
+    return table;
+}
 
 // Whole numbers, but for those that no integer of JSON holds.
 static json_t *info_flops(double flops)
@@ -214,7 +223,7 @@ static int info_run(const cli_args *args)
     if ((args->count == 1) == (info.preset != NULL))
         return cli_wrong(args, "found %s, expected a model folder or --preset NAME",
                          info.preset ? "both" : "neither");
-    for (size_t i = 0; info.preset == NULL && i < CLI_CONFIG_FIELDS; i++)
+    for (size_t i = 0; info.preset == NULL && i < sg_config_field_count(); i++)
         if (cli_config_values[i] != NULL)
             return cli_wrong(args, "%s changes a preset; a model folder is as it is",
                              sg_config_field_at(i)->name);
@@ -247,7 +256,7 @@ const cli_command cli_cmd_info = {
         "the full square, feed-forward layers) and, beside it, all with the logits. Of a model "
         "on disk it tells first what it is: its form and architecture, the types that its "
         "weights are stored in, its tokenizer, and whether it has a chat template.",
-    .options = options,
+    .table = info_table,
     .example = "sgatlin info --preset tinystories-sgatlin --vocab-size 8192 --seq-len 1024",
     .max_operands = 1,
     .operands = "MODEL",

@@ -5,7 +5,30 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *cli_config_values[CLI_CONFIG_FIELDS];
+#include "cli/field_options.h"
+
+const char *cli_config_values[CLI_MAX_OPTIONS];
+
+static size_t config_index(const char *field)
+{
+    size_t i = 0;
+    while (i < sg_config_field_count() && strcmp(sg_config_field_at(i)->name, field) != 0)
+        i++;
+    return i;
+}
+
+const char *cli_config_given(const char *field)
+{
+    const size_t i = config_index(field);
+    return i < sg_config_field_count() ? cli_config_values[i] : NULL;
+}
+
+const sg_field *cli_config_field_of(const cli_option *option)
+{
+    for (size_t i = 0; i < sg_config_field_count(); i++)
+        if (option->value == &cli_config_values[i]) return sg_config_field_at(i);
+    return NULL;
+}
 
 static sg_status apply_fail(sg_error *err, const char *field, const char *value, const char *family)
 {
@@ -24,8 +47,8 @@ static sg_status apply_used(const sg_config *config, sg_error *err)
 {
     sg_config complete = *config;
     sg_status status = sg_config_complete(&complete, err);
-    for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++) {
-        const sg_config_field *field = sg_config_field_at(i);
+    for (size_t i = 0; i < sg_config_field_count() && status == SG_OK; i++) {
+        const sg_field *field = sg_config_field_at(i);
         const char *value = cli_config_values[i];
         if (value == NULL || strncmp(field->name, "ffn_", 4) != 0) continue;
         sg_config again = complete;
@@ -36,36 +59,30 @@ static sg_status apply_used(const sg_config *config, sg_error *err)
     return status;
 }
 
-static bool apply_given(const char *name)
-{
-    for (size_t i = 0; i < CLI_CONFIG_FIELDS; i++)
-        if (strcmp(sg_config_field_at(i)->name, name) == 0) return cli_config_values[i] != NULL;
-    return false;
-}
-
 sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err)
 {
     sg_status status = SG_OK;
     sg_config *config = &preset->config;
     // The family first: it decides what the other sizes are changed from.
-    for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++)
-        if (cli_config_values[i] != NULL && strcmp(sg_config_field_at(i)->name, "ffn") == 0)
-            status = sg_preset_set_family(preset, cli_config_values[i], err);
-    for (size_t i = 0; i < CLI_CONFIG_FIELDS && status == SG_OK; i++)
+    const char *family = cli_config_given("ffn");
+    if (family != NULL) status = sg_preset_set_family(preset, family, err);
+    for (size_t i = 0; i < sg_config_field_count() && status == SG_OK; i++)
         if (cli_config_values[i] != NULL && strcmp(sg_config_field_at(i)->name, "ffn") != 0)
             status = sg_config_set(config, sg_config_field_at(i)->name, cli_config_values[i], err);
     if (status != SG_OK) return status;
     // The preset's ids are its tokenizer's; a smaller vocabulary is of another.
-    if (apply_given("vocab_size")) {
+    if (cli_config_given("vocab_size") != NULL) {
         int64_t *ids[] = {&config->pad_token_id, &config->eos_token_id, &config->bos_token_id};
         const char *const names[] = {"pad_token_id", "eos_token_id", "bos_token_id"};
         for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
-            if (*ids[i] >= config->vocab_size && !apply_given(names[i])) *ids[i] = -1;
+            if (*ids[i] >= config->vocab_size && cli_config_given(names[i]) == NULL) *ids[i] = -1;
     }
     // Heads follow the width, and their width the heads, unless both are given.
-    bool width = apply_given("hidden_size"), head = apply_given("head_dim");
-    if ((width || head) && !apply_given("num_attention_heads")) config->num_attention_heads = 0;
-    bool positions = apply_given("max_position_embeddings");
+    const bool width = cli_config_given("hidden_size") != NULL;
+    const bool head = cli_config_given("head_dim") != NULL;
+    if ((width || head) && cli_config_given("num_attention_heads") == NULL)
+        config->num_attention_heads = 0;
+    const bool positions = cli_config_given("max_position_embeddings") != NULL;
     if (seq_len > 0 && positions && config->max_position_embeddings != seq_len) {
         err->code = SG_ERR_ARGUMENT;
         snprintf(err->message, sizeof err->message,
@@ -114,7 +131,7 @@ static void describe_default(const cli_command *command, size_t index, const cha
 {
     sg_preset preset;
     const char *name = NULL;
-    for (const cli_option *o = command->options; o->name != NULL; o++)
+    for (const cli_option *o = cli_table(command); o->name != NULL; o++)
         if (o->kind == CLI_STRING && strcmp(o->name, "preset") == 0)
             name = *(const char *const *)o->value;
     text[0] = '\0';
@@ -132,18 +149,24 @@ static void describe_default(const cli_command *command, size_t index, const cha
         return;
     case SG_FIELD_STRING:
         if (value.text[0] != '\0') snprintf(text, capacity, " (default: %s)", value.text);
+        return;
+    case SG_FIELD_BOOL:
+    case SG_FIELD_SEED:
+    case SG_FIELD_ENUM:
+        break; // a configuration has none
     }
 }
 
-bool cli_config_describe(const cli_command *command, const cli_option *option, char *text,
-                         size_t capacity)
+// What a field takes and begins with. Where a family was named by --ffn, fields that it does not
+// have are left out; else the families that have a field are told.
+static bool config_describe(const cli_command *command, const cli_option *option, char *text,
+                            size_t capacity)
 {
-    const char *family = cli_config_values[CLI_CONFIG_ffn];
-    const size_t index = (size_t)((const char **)option->value - cli_config_values);
-    const char *field = sg_config_field_at(index)->name;
+    const char *family = cli_config_given("ffn"), *field = cli_config_field_of(option)->name;
+    const size_t index = config_index(field);
     char takes[256] = "", initial[128] = "";
     text[0] = '\0';
-    if (index == CLI_CONFIG_ffn) {
+    if (strcmp(field, "ffn") == 0) {
         describe_all_families(text, capacity);
         return true;
     }
@@ -157,11 +180,44 @@ bool cli_config_describe(const cli_command *command, const cli_option *option, c
     return true;
 }
 
+static size_t config_heading(cli_option *table, size_t count, const char *group)
+{
+    // The first group has room for what holds for all of them.
+    const cli_option heading =
+        cli_heading(strcmp(group, "Model") != 0
+                        ? group
+                        : "Model (defaults from the preset; with --ffn FAMILY --help shows that "
+                          "family's)");
+    return cli_table_add(table, count, &heading, 1);
+}
+
+size_t cli_config_options(cli_option *table, size_t count)
+{
+    const char *group = "";
+    const sg_field *field;
+    for (size_t i = 0; (field = sg_config_field_at(i)) != NULL; i++) {
+        // The library checks the text when all is known that a field depends on.
+        const cli_option full = cli_field_option(field, &cli_config_values[i]);
+        const cli_option row = {.name = full.name,
+                                .kind = CLI_STRING,
+                                .value = full.value,
+                                .argument = "X",
+                                .shown = "",
+                                .help = full.help,
+                                .also = full.also,
+                                .describe = config_describe};
+        if (strcmp(group, field->group) != 0) count = config_heading(table, count, field->group);
+        group = field->group;
+        count = cli_table_add(table, count, &row, 1);
+    }
+    return count;
+}
+
 json_t *cli_config_json(const sg_config *c)
 {
     json_t *object = json_object();
     for (size_t i = 0; i < sg_config_field_count(); i++) {
-        const sg_config_field *field = sg_config_field_at(i);
+        const sg_field *field = sg_config_field_at(i);
         const sg_config_value value = sg_config_get(c, i);
         const bool ffn = strncmp(field->name, "ffn", 3) == 0;
         if (strstr(field->name, "token_id") != NULL) continue;

@@ -172,17 +172,24 @@ void cli_common_options(cli_args *args, cli_option table[CLI_COMMON_OPTIONS + 1]
     memcpy(table, common, sizeof common);
 }
 
+const cli_option *cli_table(const cli_command *command)
+{
+    static const cli_option none = {0};
+    if (command->table != NULL) return command->table();
+    return command->options != NULL ? command->options : &none;
+}
+
 static int opt_count(const cli_option *table)
 {
     int n = 0;
-    while (table != NULL && table[n].name != NULL)
+    while (table[n].name != NULL)
         n++;
     return n;
 }
 
 bool cli_given(const cli_args *args, const char *name)
 {
-    const cli_option *table = args->command->options;
+    const cli_option *table = cli_table(args->command);
     for (int i = 0; i < opt_count(table); i++)
         if (table[i].kind != CLI_HEADING && strcmp(table[i].name, name) == 0) return args->given[i];
     return false;
@@ -234,14 +241,15 @@ static int opt_unknown(opt_parser *parser, const char *word, size_t length)
     return cli_wrong(parser->args, "unknown option '--%s'", name);
 }
 
-// "an integer from 1 to 9", for errors.
-static void opt_expected(const cli_option *option, char *out, size_t capacity)
+void cli_option_expected(const cli_option *option, char *out, size_t capacity)
 {
     const char *what = option->kind == CLI_DOUBLE  ? "a number"
                        : option->kind == CLI_COUNT ? "a count such as 5000, 1e6 or 64k"
                                                    : "an integer";
     if (option->choices != NULL) {
         snprintf(out, capacity, "one of %s", option->choices);
+    } else if (option->kind == CLI_STRING || option->kind == CLI_FLAG) {
+        snprintf(out, capacity, "%s", option->kind == CLI_FLAG ? "true or false" : "a text");
     } else if (option->low == 0 && option->high == 0) {
         snprintf(out, capacity, "%s", what);
     } else if (!isfinite(option->high)) {
@@ -269,8 +277,7 @@ static bool opt_in_range(const cli_option *option, double value)
            (value >= option->low && value <= option->high);
 }
 
-// Stores a value; false when it is not of the kind or out of range.
-static bool opt_store(const cli_option *option, const char *text)
+bool cli_option_store(const cli_option *option, const char *text)
 {
     int64_t whole = 0;
     double number = 0;
@@ -297,6 +304,8 @@ static bool opt_store(const cli_option *option, const char *text)
         *(double *)option->value = number;
         return true;
     case CLI_FLAG:
+        *(bool *)option->value = strcmp(text, "true") == 0;
+        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
     case CLI_HEADING:
         break;
     }
@@ -335,8 +344,8 @@ static int opt_take(opt_parser *parser, int argc, char **argv, int *at)
         return cli_wrong(parser->args, "--%s: found a second value '%s', expected one",
                          option->name, value);
     *given = true;
-    if (opt_store(option, value)) return 0;
-    opt_expected(option, expected, sizeof expected);
+    if (cli_option_store(option, value)) return 0;
+    cli_option_expected(option, expected, sizeof expected);
     return cli_wrong(parser->args, "--%s: found '%s', expected %s", option->name, value, expected);
 }
 
@@ -352,15 +361,15 @@ static void opt_take_for_help(opt_parser *parser, int argc, char **argv, int fir
         const char *value = name[length] == '=' ? name + length + 1 : argv[at + 1];
         if (option == NULL || value == NULL || option->kind != CLI_STRING) continue;
         if (option->describe != NULL || strcmp(option->name, "preset") == 0)
-            opt_store(option, value);
+            cli_option_store(option, value);
     }
 }
 
 static int opt_check_complete(const cli_command *command, const cli_args *args)
 {
-    int count = opt_count(command->options);
-    for (int i = 0; i < count; i++) {
-        const cli_option *option = &command->options[i];
+    const cli_option *table = cli_table(command);
+    for (int i = 0; table[i].name != NULL; i++) {
+        const cli_option *option = &table[i];
         if (option->required && !args->given[i])
             return cli_wrong(args, "--%s %s is missing", option->name,
                              option->argument != NULL ? option->argument : "VALUE");
@@ -386,8 +395,8 @@ int cli_parse(const cli_command *command, int argc, char **argv, int first, cli_
     args->command = command;
     args->argc = argc;
     args->argv = argv;
-    opt_parser parser = {
-        .own = command->options, .own_count = opt_count(command->options), .args = args};
+    const cli_option *table = cli_table(command);
+    opt_parser parser = {.own = table, .own_count = opt_count(table), .args = args};
     cli_common_options(args, parser.common);
     if (parser.own_count > CLI_MAX_OPTIONS) return cli_wrong(args, "too many options in the table");
 
@@ -434,8 +443,8 @@ int cli_parse(const cli_command *command, int argc, char **argv, int first, cli_
 
 void cli_args_clear(cli_args *args)
 {
-    const cli_option *table = args->command != NULL ? args->command->options : NULL;
-    for (int i = 0; i < opt_count(table); i++)
+    const cli_option *table = args->command != NULL ? cli_table(args->command) : NULL;
+    for (int i = 0; table != NULL && table[i].name != NULL; i++)
         if (table[i].kind == CLI_STRINGS) {
             cli_strings *list = table[i].value;
             free(list->items);
@@ -555,9 +564,10 @@ void cli_help(const cli_command *command, FILE *out)
         fputc('\n', out);
         opt_wrap(out, command->about, 0, 0);
     }
-    if (opt_count(command->options) > 0) {
-        if (command->options[0].kind != CLI_HEADING) fprintf(out, "\nOptions:\n");
-        opt_help_table(out, command, command->options);
+    const cli_option *table = cli_table(command);
+    if (table[0].name != NULL) {
+        if (table[0].kind != CLI_HEADING) fprintf(out, "\nOptions:\n");
+        opt_help_table(out, command, table);
     }
     cli_args defaults = {0};
     cli_option common[CLI_COMMON_OPTIONS + 1];

@@ -50,10 +50,11 @@ struct cli_command {
     const char *usage;   // behind "sgatlin NAME ": "--data DIR --out RUN [options]"
     const char *about;   // paragraphs for --help; NULL for none
     const cli_option *options;
-    const char *example;  // whole lines, as typed
-    int min_operands;     // arguments that are no options
-    int max_operands;     // -1: any number
-    const char *operands; // what they are, for errors: "FILE"
+    const cli_option *(*table)(void); // the options where they are made when asked for; or NULL
+    const char *example;              // whole lines, as typed
+    int min_operands;                 // arguments that are no options
+    int max_operands;                 // -1: any number
+    const char *operands;             // what they are, for errors: "FILE"
     int (*run)(const cli_args *args);
 };
 
@@ -77,6 +78,9 @@ struct cli_args {
     bool given[CLI_MAX_OPTIONS];
 };
 
+// The options of a command, ended by a row without a name.
+const cli_option *cli_table(const cli_command *command);
+
 // Was this option written on the command line? For values that override a preset or a file.
 bool cli_given(const cli_args *args, const char *name);
 
@@ -89,6 +93,12 @@ void cli_common_options(cli_args *args, cli_option table[CLI_COMMON_OPTIONS + 1]
 
 // The --help of one command.
 void cli_help(const cli_command *command, FILE *out);
+
+// Stores a value from text; false when it is not of the kind or out of range. A flag takes "true"
+// and "false".
+bool cli_option_store(const cli_option *option, const char *text);
+// What it takes, for errors: "an integer from 1 to 9".
+void cli_option_expected(const cli_option *option, char *out, size_t capacity);
 
 // One value by itself; false when the text is none or does not fit.
 bool cli_read_int(const char *text, int64_t *out);

@@ -316,7 +316,7 @@ typedef struct sg_config {
     int64_t rope_exact_borders;                         // yarn: 0; 1: borders are not rounded
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
-    char ffn[24]; // family: one of sg_config_family
+    char ffn[24]; // family, one of sg_config_family
     char ffn_router[24];
     char ffn_activation[24];
     int64_t ffn_intermediate_size; // F: mlp, glu, one expert, the branch of omnimoe
@@ -357,16 +357,46 @@ typedef struct sg_config {
     int64_t ffn_shared_gate;     // moe: 1: they are scaled by a sigmoid of their own
 } sg_config;
 
-typedef enum sg_field_kind { SG_FIELD_INT = 0, SG_FIELD_NUMBER, SG_FIELD_STRING } sg_field_kind;
-typedef struct sg_config_field {
-    const char *name; // "hidden_size"
+// What is stated of a field of options: of a configuration here, of training in sgatlin_train.h.
+// Options of the command, keys of JSON, help and rules are made from it.
+typedef enum sg_field_kind {
+    SG_FIELD_INT = 0, // int64_t
+    SG_FIELD_NUMBER,  // double
+    SG_FIELD_STRING,  // char[]
+    SG_FIELD_BOOL,    // bool
+    SG_FIELD_SEED,    // uint64_t; text in JSON, whose integers have not all 64 bits
+    SG_FIELD_ENUM     // an enum: the number of a choice, its text in JSON
+} sg_field_kind;
+
+enum {
+    SG_FIELD_ABOVE = 1,  // the range begins above `low`, not at it
+    SG_FIELD_BELOW = 2,  // and ends below `high`
+    SG_FIELD_FILLED = 4, // 0 or "" is left out and filled in: where it is said, it is refused
+    SG_FIELD_RULED = 8,  // depends on other fields: a rule of its own fills it in and checks it
+    SG_FIELD_TUNED = 16, // of a configuration: may be chosen anew for a model that is gone on from
+    SG_FIELD_CHANGES = 32, // of training: a run that goes on may change it
+    SG_FIELD_BESIDE = 64,  // of training: may be chosen beside a published recipe
+    SG_FIELD_BUDGET = 128  // of training: exactly one of these is above 0
+};
+
+typedef struct sg_field {
+    const char *name; // of the member and of its key in JSON; with dashes, of its option
     sg_field_kind kind;
     const char *help;
-} sg_config_field;
+    const char *group;    // the title it stands under; NULL: it is no option of the command
+    const char *also;     // a second name of the option; NULL: none
+    const char *argument; // what help calls the value: "N"
+    const char *choices;  // "head|full|none"; NULL: any text, or the family says
+    const char *initial;  // the default as text; NULL: `shown` says whose it is, or 0 or ""
+    const char *shown;    // the default as help shows it; NULL: `initial`
+    double low, high;     // of a number; both 0: any
+    unsigned flags;       // SG_FIELD_…
+    size_t offset, bytes; // of the member
+} sg_field;
 
 // The fields above in order, for programs that offer each as an option.
 SG_API size_t sg_config_field_count(void);
-SG_API const sg_config_field *sg_config_field_at(size_t index);
+SG_API const sg_field *sg_config_field_at(size_t index);
 // The value of a field, in the member of its kind; the others are 0 or "".
 typedef struct sg_config_value {
     int64_t integer;

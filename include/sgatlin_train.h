@@ -53,7 +53,7 @@ typedef struct sg_train_options {
         checkpoint_minutes; // of work between checkpoints, besides; 0: never. No bit depends on it
     int64_t keep_last;      // checkpoints kept besides the best
     int64_t eval_every;     // steps between evaluations; 0: at the end only
-    int64_t eval_sequences; // of the validation split, for those; 0: all
+    int64_t eval_sequences; // of the validation split, for those; 0: all; 256
     int64_t sample_every;   // steps between samples; 0: none
     char sample_prompt[256];
     // What the tables of a sparse memory are read in, forward and for the gradient of the input:
@@ -72,6 +72,15 @@ typedef struct sg_train_options {
     bool lora_merge; // add them to the weights in the end, and save a model too
 } sg_train_options;
 
+// What is stated of each option but `config`, in order; NULL behind the last, or for a name that
+// there is not.
+SG_API const sg_field *sg_train_field_at(size_t index);
+SG_API const sg_field *sg_train_field(const char *name);
+// Sets one from text, as sg_config_set does. Ranges, and what options mean for each other, are
+// checked when a run begins. A warm-up that is asked for is as long as it says (warmup_share 1).
+SG_API sg_status sg_train_options_set(sg_train_options *options, const char *name,
+                                      const char *value, sg_error *err);
+
 // The recipe of a preset; budget and data are the caller's.
 SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
 // A recipe for going on from the model at `path`, with its configuration; budget and data are the
@@ -86,6 +95,26 @@ SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options 
 // SG_ERR_ARGUMENT says what there is.
 SG_API sg_status sg_train_options_published(const char *preset, double flops,
                                             sg_train_options *options, sg_error *err);
+
+// What a JSON file says of a run to come: options by name, a model's config.json, or all options of
+// another run, its run.json.
+typedef enum sg_train_file_kind {
+    SG_TRAIN_FILE_OPTIONS = 0,
+    SG_TRAIN_FILE_CONFIG, // of model_type "sgatlin"
+    SG_TRAIN_FILE_RUN
+} sg_train_file_kind;
+
+typedef struct sg_train_file {
+    sg_train_file_kind kind;
+    sg_train_options options; // of a run; of a config.json `config` alone
+    // The members where it has options by name, in its order. A value is the text that a command
+    // line would have; NULL: a list, an object, null, or a number that no type holds.
+    size_t count;
+    char **names, **values;
+    char unread[768]; // "FILE: keys that are not read here: a, b"; "": there are none
+} sg_train_file;
+SG_API sg_status sg_train_file_read(const char *path, sg_train_file *file, sg_error *err);
+SG_API void sg_train_file_clear(sg_train_file *file);
 
 // What a run is going to be.
 typedef struct sg_train_plan {

@@ -267,8 +267,7 @@ sg_status sg_family_complete(sg_config *c, sg_error *err)
     if (family == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn: found \"%s\", expected one of %s", c->ffn,
                        sg_family_list(list, sizeof list, NULL));
-    SG_TRY(sg_family_check_names(c, family, err));
-    SG_TRY(sg_family_check_sizes(c, family, err));
+    SG_TRY(sg_family_check_fields(c, family, err));
     SG_TRY(family_check_forms(c, err));
     if (family->memory->check != NULL) SG_TRY(family->memory->check(family, c, err));
     const sg_router *router = sg_ffn_router(c);

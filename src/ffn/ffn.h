@@ -9,6 +9,7 @@
 #ifndef SG_FFN_FFN_H
 #define SG_FFN_FFN_H
 
+#include "base/fields.h"
 #include "ffn/memory.h"
 #include "ffn/params.h"
 
@@ -221,10 +222,12 @@ const char *sg_family_list(char *text, size_t capacity, bool (*has)(const sg_fam
 // Whether the family has a field of a configuration ("ffn_top_k"), and what it may be: text is a
 // list of names, the first the default, or the ends of a range; "" where any family has it.
 bool sg_family_takes(const sg_family *family, const char *field, char *text, size_t capacity);
-// Fills in and checks the names and the sizes that the family has; those that it does not have
-// become "" and 0, so that equal models have equal configurations.
-sg_status sg_family_check_names(sg_config *config, const sg_family *family, sg_error *err);
-sg_status sg_family_check_sizes(sg_config *config, const sg_family *family, sg_error *err);
+// Checks the fields that the family has, and fills in its names; those that it does not have become
+// "" and 0, so that equal models have equal configurations.
+sg_status sg_family_check_fields(sg_config *config, const sg_family *family, sg_error *err);
+// The rows of ffn and ffn_…, in order, NULL behind the last; and that of a member, by its offset.
+const sg_field *sg_ffn_field_at(size_t index);
+const sg_field *sg_ffn_field(size_t offset);
 
 // ---- a layer of one family --------------------------------------------------------------------
 // Of a configuration that is complete, and that all layers are built by.

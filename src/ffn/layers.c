@@ -69,6 +69,18 @@ sg_status sg_layers_check(const char *layers, const char *field, int64_t count, 
     return layers_wrong(layers, field, count, "something follows a number", err);
 }
 
+static void layers_fill(sg_config *c, size_t offset)
+{
+    const sg_field *field = sg_ffn_field(offset);
+    if (sg_field_is_empty(field, c)) sg_field_fill(field, c);
+}
+
+static sg_status layers_field(const sg_config *c, size_t offset, sg_error *err)
+{
+    const sg_field *field = sg_ffn_field(offset);
+    return sg_field_check(field, field->name, "", c, err);
+}
+
 static sg_status layers_complete(sg_config *c, sg_error *err)
 {
     if (!sg_family_is_sparse(sg_family_find(c->ffn))) {
@@ -77,11 +89,9 @@ static sg_status layers_complete(sg_config *c, sg_error *err)
         c->ffn_dense_size = c->ffn_share_pool = 0;
         return SG_OK;
     }
-    if (c->ffn_layers[0] == '\0') snprintf(c->ffn_layers, sizeof c->ffn_layers, "all");
+    layers_fill(c, offsetof(sg_config, ffn_layers));
     SG_TRY(sg_layers_check(c->ffn_layers, "ffn_layers", c->num_hidden_layers, err));
-    if (c->ffn_share_pool < 0 || c->ffn_share_pool > 1)
-        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_share_pool: found %lld, expected 0 or 1",
-                       (long long)c->ffn_share_pool);
+    SG_TRY(layers_field(c, offsetof(sg_config, ffn_share_pool), err));
     bool dense = false;
     for (int64_t l = 0; l < c->num_hidden_layers; l++)
         dense = dense || !sg_ffn_is_sparse(c, l);
@@ -90,20 +100,16 @@ static sg_status layers_complete(sg_config *c, sg_error *err)
         c->ffn_dense_size = 0;
         return SG_OK;
     }
-    if (c->ffn_dense[0] == '\0') snprintf(c->ffn_dense, sizeof c->ffn_dense, "mlp");
     char list[SG_FAMILY_LIST];
+    layers_fill(c, offsetof(sg_config, ffn_dense));
     const sg_family *family = sg_family_find(c->ffn_dense);
     if (family == NULL || sg_family_is_sparse(family))
         return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense: found \"%s\", expected one of %s",
                        c->ffn_dense, sg_family_list(list, sizeof list, sg_family_is_dense));
-    const int64_t most = 1 << 24;
     if (c->ffn_dense_size == 0)
         c->ffn_dense_size =
             c->ffn_intermediate_size ? c->ffn_intermediate_size : 4 * c->hidden_size;
-    if (c->ffn_dense_size < 1 || c->ffn_dense_size > most)
-        return sg_fail(err, SG_ERR_ARGUMENT, "ffn_dense_size: found %lld, expected 1 to %lld",
-                       (long long)c->ffn_dense_size, (long long)most);
-    return SG_OK;
+    return layers_field(c, offsetof(sg_config, ffn_dense_size), err);
 }
 
 sg_status sg_ffn_complete(sg_config *config, sg_error *err)

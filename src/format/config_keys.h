@@ -35,6 +35,8 @@ bool sg_unread_text(const sg_unread *unread, const char *name, char *text, size_
 // what was read. SG_ERR_UNSUPPORTED names the first that the transformer cannot do.
 sg_status sg_hf_keys_rest(const json_t *object, const char *name, const sg_config *config,
                           const sg_asked *asked, sg_unread *unread, sg_error *err);
+// Whether a member of that library's configurations is known to change nothing.
+bool sg_hf_key_is_idle(const char *key);
 // That the weights are as they were trained, before anything else is read: packed ones of other
 // libraries (GPTQ, AWQ, bitsandbytes, FP8 …) are refused by name. packed: a way of it that the type
 // has, or NULL.

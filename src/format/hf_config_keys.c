@@ -293,7 +293,7 @@ static bool keys_fits(const char *pattern, const char *key)
            strcmp(star + 1, key + n - tail) == 0;
 }
 
-static bool keys_is_idle(const char *key)
+bool sg_hf_key_is_idle(const char *key)
 {
     for (size_t i = 0; i < sizeof keys_idle / sizeof *keys_idle; i++)
         if (keys_fits(keys_idle[i], key)) return true;
@@ -349,7 +349,7 @@ static sg_status keys_one(const json_t *object, const char *name, const char *ke
             return keys_is_plain(value, keys_formula[i].plain)
                        ? SG_OK
                        : keys_refuse(name, key, value, keys_formula[i].plain, err);
-    if (!keys_is_idle(key)) sg_unread_add(unread, key);
+    if (!sg_hf_key_is_idle(key)) sg_unread_add(unread, key);
     return SG_OK;
 }
 

@@ -89,6 +89,7 @@ static sg_status file_read_config(sg_model_file *f, const char *folder, sg_error
         if (status == SG_OK) snprintf(f->type, sizeof f->type, "%.31s", type);
         if (status == SG_OK && strcmp(type, "sgatlin") == 0) {
             status = sg_config_parse(text, bytes, path, &f->config, err);
+            sg_config_unread(object, &f->unread);
         } else if (status == SG_OK) {
             status = sg_hf_config_read(object, path, &f->config, &f->unread, err);
             if (status == SG_OK && sg_config_complete(&f->config, err) != SG_OK)

@@ -5,17 +5,14 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "train/run_fields.h"
 
 sg_status sg_optimizer_rows_parse(const char *name, sg_optimizer_rows *mode, sg_error *err)
 {
-    static const char *const names[] = {"exact", "lazy", "auto"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *mode = (sg_optimizer_rows)i;
-            return SG_OK;
-        }
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "optimizer-rows: found \"%s\", expected exact, lazy or auto", name);
+    size_t number;
+    SG_TRY(sg_train_choice("optimizer_rows", name, &number, err));
+    *mode = (sg_optimizer_rows)number;
+    return SG_OK;
 }
 
 static bool gradients_lazy(const sg_param_spec *spec, sg_optimizer_rows mode, int64_t tokens)

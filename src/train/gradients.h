@@ -6,6 +6,7 @@
 #include "ffn/params.h"
 
 // What the optimiser does to rows that a step does not read (sg_train_options.optimizer_rows).
+// In the order of the option's choices (train/run_fields.c).
 typedef enum sg_optimizer_rows {
     SG_ROWS_EXACT, // the step, at once
     SG_ROWS_LAZY,  // the same step, when they are read again (train/row_clock.h)

@@ -5,53 +5,33 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "format/json.h"
+#include "format/json_fields.h"
+#include "train/run_fields.h"
 #include "train/run_options.h"
 
-// Everything else is what the run is from its first step: its model, its data and their order, and
-// what the moments of the optimiser mean.
-static const char *const changes_allowed[] = {"steps",
-                                              "tokens",
-                                              "flops",
-                                              "epochs",
-                                              "lr",
-                                              "schedule",
-                                              "warmup_steps",
-                                              "decay_fraction",
-                                              "clip",
-                                              "spike_limit",
-                                              "grad_accum",
-                                              "recompute",
-                                              "log_every",
-                                              "eval_every",
-                                              "eval_sequences",
-                                              "checkpoint_every",
-                                              "checkpoint_minutes",
-                                              "keep_last",
-                                              "sample_every",
-                                              "sample_prompt",
-                                              "force_tokenizer"};
-enum { changes_count = sizeof changes_allowed / sizeof *changes_allowed };
-
-// As options are written: with dashes.
-static void changes_name(char *out, size_t capacity, const char *field)
+// What has no SG_FIELD_CHANGES is what the run is from its first step: its model, its data and their
+// order, and what the moments of the optimiser mean.
+static sg_status changes_refuse(const char *name, sg_error *err)
 {
-    snprintf(out, capacity, "%s", field);
-    for (char *c = out; *c != '\0'; c++)
-        if (*c == '_') *c = '-';
+    char list[512] = "", one[SG_RUN_OPTION];
+    const sg_field *field;
+    size_t used = 0;
+    for (size_t i = 0; (field = sg_train_field_at(i)) != NULL && used < sizeof list; i++)
+        if (field->flags & SG_FIELD_CHANGES)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "",
+                                     sg_field_option(field, one, sizeof one));
+    const sg_field asked = {.name = name};
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "%s: cannot be changed once a run has begun, expected one of %s",
+                   sg_field_option(&asked, one, sizeof one), list);
 }
 
-static sg_status changes_refuse(const char *field, sg_error *err)
+// One budget in the place of another.
+static void changes_clear_budget(sg_train_options *o)
 {
-    char name[64], list[512], one[64];
-    size_t used = 0;
-    changes_name(name, sizeof name, field);
-    for (int i = 0; i < changes_count && used < sizeof list; i++) {
-        changes_name(one, sizeof one, changes_allowed[i]);
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", one);
-    }
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "%s: cannot be changed once a run has begun, expected one of %s", name, list);
+    const sg_field *field;
+    for (size_t i = 0; (field = sg_train_field_at(i)) != NULL; i++)
+        if (field->flags & SG_FIELD_BUDGET) sg_field_clear(field, o);
 }
 
 static sg_status changes_memory(sg_error *err)
@@ -62,17 +42,17 @@ static sg_status changes_memory(sg_error *err)
 static sg_status changes_one(sg_train_options *o, const sg_train_change *change, json_t *list,
                              sg_error *err)
 {
-    int i = 0;
-    while (i < changes_count && strcmp(changes_allowed[i], change->field) != 0)
-        i++;
-    if (i == changes_count) return changes_refuse(change->field, err);
-    json_t *before = sg_run_options_get(o, change->field);
-    sg_status status = sg_run_options_set(o, change->field, change->value, err);
+    const sg_field *field = sg_train_field(change->field);
+    if (field == NULL || !(field->flags & SG_FIELD_CHANGES))
+        return changes_refuse(change->field, err);
+    json_t *before = sg_json_from_field(field, o);
+    if (field->flags & SG_FIELD_BUDGET) changes_clear_budget(o);
+    sg_status status = sg_train_options_set(o, change->field, change->value, err);
     if (status != SG_OK) {
         json_decref(before);
         return status;
     }
-    json_t *after = sg_run_options_get(o, change->field);
+    json_t *after = sg_json_from_field(field, o);
     if (before == NULL || after == NULL) {
         json_decref(before);
         json_decref(after);

@@ -7,16 +7,6 @@
 
 #include "base/log.h"
 
-// What is the data's or of training, and changes no weight.
-static bool init_may_differ(const char *field)
-{
-    static const char *const names[] = {"pad_token_id", "eos_token_id",     "bos_token_id",
-                                        "ffn_z_loss",   "ffn_balance_loss", "ffn_capacity_factor"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(field, names[i]) == 0) return true;
-    return false;
-}
-
 static bool init_same(const sg_config_value *a, const sg_config_value *b)
 {
     return a->integer == b->integer && !(a->number < b->number) && !(a->number > b->number) &&
@@ -34,10 +24,11 @@ static sg_status init_compare(const char *path, const sg_config *asked, const sg
                               sg_error *err)
 {
     for (size_t i = 0; i < sg_config_field_count(); i++) {
-        const sg_config_field *field = sg_config_field_at(i);
+        const sg_field *field = sg_config_field_at(i);
         const sg_config_value a = sg_config_get(asked, i), b = sg_config_get(model, i);
         char found[256], expected[256];
-        if (init_may_differ(field->name) || init_same(&a, &b)) continue;
+        // What is the data's or of training changes no weight.
+        if (field->flags & SG_FIELD_TUNED || init_same(&a, &b)) continue;
         init_text(found, sizeof found, field->kind, &a);
         init_text(expected, sizeof expected, field->kind, &b);
         return sg_fail(err, SG_ERR_MISMATCH, "%s: found %s, expected %s as %s has it", field->name,

@@ -1,44 +1,35 @@
-// One place for each option's default, rule and name in run.json.
+// The options of a run as a whole: what they begin with, the rules between them, run.json. Each by
+// itself is stated in run_fields.c.
 #include "train/run_options.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "format/json.h"
+#include "format/json_fields.h"
 #include "model/config.h"
 #include "model/model_file.h"
 #include "text/unicode.h"
 #include "train/evaluate.h"
 #include "train/gradients.h"
 #include "train/recipe.h"
-#include "train/schedule.h"
+#include "train/run_fields.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
 
 sg_train_options sg_train_options_from_preset(const sg_preset *preset)
 {
-    sg_train_options o = {.config = preset->config,
-                          .seed = 1,
-                          .batch_size = preset->batch_size,
-                          .grad_accum = 1,
-                          .lr = preset->lr,
-                          .weight_decay = preset->weight_decay,
-                          .clip = preset->clip,
-                          .beta1 = 0.9,
-                          .beta2 = 0.999,
-                          .eps = 1e-8,
-                          .optimizer_rows = "auto",
-                          .schedule = "sqrt",
-                          .warmup_steps = preset->warmup_steps,
-                          .warmup_share = 0.5,
-                          .decay_fraction = preset->decay_fraction,
-                          .spike_limit = 3,
-                          .checkpoint_minutes = 5,
-                          .keep_last = 2};
+    sg_train_options o = {.config = preset->config};
+    const sg_field *field;
+    for (size_t f = 0; (field = sg_train_field_at(f)) != NULL; f++)
+        sg_field_fill(field, &o);
+    o.batch_size = preset->batch_size;
+    o.lr = preset->lr;
+    o.weight_decay = preset->weight_decay;
+    o.clip = preset->clip;
+    o.warmup_steps = preset->warmup_steps;
+    o.decay_fraction = preset->decay_fraction;
     return o;
 }
 
@@ -61,14 +52,6 @@ sg_status sg_train_options_from_model(const char *path, sg_train_options *option
 
 // ---- rules ------------------------------------------------------------------------------------
 
-static sg_status options_range(double value, const char *name, double low, double high,
-                               sg_error *err)
-{
-    if (value >= low && value <= high) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s, expected %s to %s", name, SG_NUMBER(value),
-                   SG_NUMBER(low), SG_NUMBER(high));
-}
-
 // What run.json is to hold.
 static sg_status options_utf8(const char *text, size_t capacity, const char *name, sg_error *err)
 {
@@ -78,10 +61,17 @@ static sg_status options_utf8(const char *text, size_t capacity, const char *nam
                    capacity);
 }
 
+static sg_status options_field(const sg_train_options *o, const sg_field *field, sg_error *err)
+{
+    char name[SG_RUN_OPTION];
+    sg_field_option(field, name, sizeof name);
+    if (field->kind == SG_FIELD_STRING)
+        SG_TRY(options_utf8(sg_field_of(field, o), field->bytes, name, err));
+    return sg_field_check(field, name, "", o, err);
+}
+
 static sg_status options_adapters(const sg_train_options *o, sg_error *err)
 {
-    SG_TRY(options_range((double)o->lora_rank, "lora-rank", 0, 1 << 16, err));
-    SG_TRY(options_range(o->lora_alpha, "lora-alpha", 0, 1e6, err));
     const char *without = o->lora_alpha > 0            ? "lora-alpha"
                           : o->lora_targets[0] != '\0' ? "lora-targets"
                           : o->lora_merge              ? "lora-merge"
@@ -104,49 +94,17 @@ static sg_status options_adapters(const sg_train_options *o, sg_error *err)
 
 static sg_status options_check(const sg_train_options *o, sg_error *err)
 {
-    const double big = 1e15;
-    sg_schedule_kind kind;
-    sg_optimizer_rows rows;
-    SG_TRY(options_range((double)o->batch_size, "batch-size", 1, 1 << 20, err));
-    SG_TRY(options_range((double)o->grad_accum, "grad-accum", 1, (double)o->batch_size, err));
+    const sg_field *field;
+    int budgets = 0;
+    for (size_t f = 0; (field = sg_train_field_at(f)) != NULL; f++) {
+        SG_TRY(options_field(o, field, err));
+        budgets += field->flags & SG_FIELD_BUDGET && !sg_field_is_empty(field, o);
+    }
     if (o->batch_size % o->grad_accum != 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "grad-accum: found %lld, expected a divisor of the batch of %lld",
                        (long long)o->grad_accum, (long long)o->batch_size);
-    SG_TRY(options_range(o->lr, "lr", 0, 1e3, err));
-    SG_TRY(options_range(o->weight_decay, "weight-decay", 0, 1e3, err));
-    SG_TRY(options_range(o->clip, "clip", 0, 1e9, err));
-    SG_TRY(options_range(o->beta1, "beta1", 0, 0.999999, err));
-    SG_TRY(options_range(o->beta2, "beta2", 0, 0.99999999, err));
-    SG_TRY(options_range(o->eps, "eps", 1e-30, 1, err));
-    SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
-    SG_TRY(sg_schedule_parse(o->schedule, &kind, err));
-    if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
-        return sg_fail(err, SG_ERR_ARGUMENT, "table-dtype: found %s, expected f32 or bf16",
-                       sg_weights_name(o->table_dtype) ? sg_weights_name(o->table_dtype)
-                                                       : "no such type");
-    SG_TRY(
-        options_range((double)o->warmup_steps, "warmup-steps", 0, (double)SG_TRAIN_STEPS_MAX, err));
-    SG_TRY(options_range(o->warmup_share, "warmup-share", 0, 1, err));
-    SG_TRY(options_range(o->decay_fraction, "decay-fraction", 0, 1, err));
-    SG_TRY(options_range(o->spike_limit, "spike-limit", 0, 1e9, err));
-    SG_TRY(options_range((double)o->log_every, "log-every", 0, big, err));
-    SG_TRY(options_range((double)o->checkpoint_every, "checkpoint-every", 0, big, err));
-    SG_TRY(options_range(o->checkpoint_minutes, "checkpoint-minutes", 0, 1e9, err));
-    SG_TRY(options_range((double)o->keep_last, "keep-last", 1, 1e6, err));
-    SG_TRY(options_range((double)o->eval_every, "eval-every", 0, big, err));
-    SG_TRY(options_range((double)o->eval_sequences, "eval-sequences", 0, big, err));
-    SG_TRY(options_range((double)o->sample_every, "sample-every", 0, big, err));
-    SG_TRY(options_utf8(o->sample_prompt, sizeof o->sample_prompt, "sample-prompt", err));
-    SG_TRY(options_utf8(o->init, sizeof o->init, "init", err));
-    SG_TRY(options_utf8(o->train_only, sizeof o->train_only, "train-only", err));
-    SG_TRY(options_utf8(o->lora_targets, sizeof o->lora_targets, "lora-targets", err));
     SG_TRY(options_adapters(o, err));
-    SG_TRY(options_range((double)o->steps, "steps", 0, (double)SG_TRAIN_STEPS_MAX, err));
-    SG_TRY(options_range((double)o->tokens, "tokens", 0, 1e18, err));
-    SG_TRY(options_range(o->flops, "flops", 0, 1e30, err));
-    SG_TRY(options_range(o->epochs, "epochs", 0, 1e9, err));
-    int budgets = (o->steps > 0) + (o->tokens > 0) + (o->flops > 0) + (o->epochs > 0);
     if (budgets != 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "found %d budgets, expected one of steps, tokens, flops and epochs above 0",
@@ -210,105 +168,18 @@ sg_status sg_run_options_steps(const sg_train_options *o, int64_t seq_len, int64
 
 // ---- as JSON -----------------------------------------------------------------------------------
 
-typedef enum option_kind { OPTION_INT, OPTION_NUMBER, OPTION_BOOL } option_kind;
-
-typedef struct option_slot {
-    const char *name;
-    option_kind kind;
-    size_t offset;
-    bool later; // older runs do not have it: 0 then, or what sg_run_options_parse begins with
-} option_slot;
-
-#define OPTION_SLOT(kind, name)                                                                    \
-    {                                                                                              \
-#name, kind, offsetof(sg_train_options, name), false                                       \
-    }
-#define OPTION_LATER(kind, name)                                                                   \
-    {                                                                                              \
-#name, kind, offsetof(sg_train_options, name), true                                        \
-    }
-
-static const option_slot option_slots[] = {
-    OPTION_SLOT(OPTION_INT, batch_size),
-    OPTION_SLOT(OPTION_INT, grad_accum),
-    OPTION_SLOT(OPTION_NUMBER, lr),
-    OPTION_SLOT(OPTION_NUMBER, weight_decay),
-    OPTION_SLOT(OPTION_NUMBER, clip),
-    OPTION_SLOT(OPTION_NUMBER, beta1),
-    OPTION_SLOT(OPTION_NUMBER, beta2),
-    OPTION_SLOT(OPTION_NUMBER, eps),
-    OPTION_SLOT(OPTION_INT, warmup_steps),
-    OPTION_SLOT(OPTION_NUMBER, warmup_share),
-    OPTION_SLOT(OPTION_NUMBER, decay_fraction),
-    OPTION_SLOT(OPTION_INT, steps),
-    OPTION_SLOT(OPTION_INT, tokens),
-    OPTION_SLOT(OPTION_NUMBER, flops),
-    OPTION_SLOT(OPTION_NUMBER, epochs),
-    OPTION_SLOT(OPTION_BOOL, recompute),
-    OPTION_SLOT(OPTION_NUMBER, spike_limit),
-    OPTION_SLOT(OPTION_INT, log_every),
-    OPTION_SLOT(OPTION_INT, checkpoint_every),
-    OPTION_SLOT(OPTION_INT, keep_last),
-    OPTION_SLOT(OPTION_INT, eval_every),
-    OPTION_SLOT(OPTION_INT, eval_sequences),
-    OPTION_SLOT(OPTION_INT, sample_every),
-    OPTION_LATER(OPTION_INT, lora_rank),
-    OPTION_LATER(OPTION_NUMBER, lora_alpha),
-    OPTION_LATER(OPTION_BOOL, lora_merge),
-    OPTION_LATER(OPTION_BOOL, force_tokenizer),
-    OPTION_LATER(OPTION_NUMBER, checkpoint_minutes),
-};
-
-enum { option_slot_count = sizeof option_slots / sizeof *option_slots };
-
-static json_t *option_json(const sg_train_options *o, const option_slot *slot)
-{
-    const void *from = (const char *)o + slot->offset;
-    return slot->kind == OPTION_INT      ? json_integer(*(const int64_t *)from)
-           : slot->kind == OPTION_NUMBER ? json_real(*(const double *)from)
-                                         : json_boolean(*(const bool *)from);
-}
-
 json_t *sg_run_options_json(const sg_train_options *o)
 {
     sg_json_setup();
-    char seed[24];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
-    // A seed may need all 64 bits, which JSON integers do not have.
-    json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "seed", seed, "optimizer_rows",
-                  o->optimizer_rows, "schedule", o->schedule, "sample_prompt", o->sample_prompt,
-                  "table_dtype", sg_weights_name(o->table_dtype), "init", o->init, "train_only",
-                  o->train_only, "lora_targets", o->lora_targets, "recipe", o->recipe);
+    json_t *object = json_object();
+    const sg_field *field;
     int failed = object == NULL;
-    for (int i = 0; i < option_slot_count && !failed; i++) {
-        const option_slot *slot = &option_slots[i];
-        failed = json_object_set_new(object, slot->name, option_json(o, slot));
-    }
+    for (size_t f = 0; (field = sg_train_field_at(f)) != NULL && !failed; f++)
+        failed = json_object_set_new(object, field->name, sg_json_from_field(field, o));
     if (!failed) failed = json_object_set_new(object, "config", sg_config_json(&o->config));
     if (!failed) return object;
     json_decref(object);
     return NULL;
-}
-
-static sg_status options_text(const json_t *object, const char *name, const char *key, char *out,
-                              size_t capacity, sg_error *err)
-{
-    const char *text = NULL;
-    SG_TRY(sg_json_get_string(object, name, key, true, &text, err));
-    if (strlen(text) >= capacity)
-        return sg_fail(err, SG_ERR_FORMAT, "%s: \"%s\": found %zu bytes, expected less than %zu",
-                       name, key, strlen(text), capacity);
-    memcpy(out, text, strlen(text) + 1);
-    return SG_OK;
-}
-
-// What older runs do not have.
-static sg_status options_later(const json_t *object, const char *name, const char *key, char *out,
-                               size_t capacity, sg_error *err)
-{
-    if (json_object_get(object, key) == NULL) return SG_OK;
-    return options_text(object, name, key, out, capacity, err);
 }
 
 static sg_status options_config(const json_t *object, const char *name, sg_config *config,
@@ -326,94 +197,13 @@ static sg_status options_config(const json_t *object, const char *name, sg_confi
 sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_options *o,
                                sg_error *err)
 {
+    const sg_run_field *f;
     *o = (sg_train_options){0};
-    char seed[24], *end;
-    SG_TRY(options_text(object, name, "seed", seed, sizeof seed, err));
-    o->seed = strtoull(seed, &end, 10);
-    if (end == seed || *end != '\0')
-        return sg_fail(err, SG_ERR_FORMAT, "%s: \"seed\": found \"%s\", expected a number", name,
-                       seed);
-    // Runs from before there was a choice.
-    o->checkpoint_minutes = 5;
-    snprintf(o->optimizer_rows, sizeof o->optimizer_rows, "exact");
-    SG_TRY(options_later(object, name, "optimizer_rows", o->optimizer_rows,
-                         sizeof o->optimizer_rows, err));
-    SG_TRY(options_later(object, name, "recipe", o->recipe, sizeof o->recipe, err));
-    SG_TRY(options_later(object, name, "init", o->init, sizeof o->init, err));
-    SG_TRY(options_later(object, name, "train_only", o->train_only, sizeof o->train_only, err));
-    SG_TRY(
-        options_later(object, name, "lora_targets", o->lora_targets, sizeof o->lora_targets, err));
-    SG_TRY(options_text(object, name, "schedule", o->schedule, sizeof o->schedule, err));
-    SG_TRY(options_text(object, name, "sample_prompt", o->sample_prompt, sizeof o->sample_prompt,
-                        err));
-    const char *table = "f32"; // what runs had before they could choose
-    SG_TRY(sg_json_get_string(object, name, "table_dtype", false, &table, err));
-    SG_TRY(sg_weights_parse(table, "table_dtype", &o->table_dtype, err));
-    for (int i = 0; i < option_slot_count; i++) {
-        const option_slot *slot = &option_slots[i];
-        void *to = (char *)o + slot->offset;
-        const bool must = !slot->later;
-        if (slot->kind == OPTION_INT)
-            SG_TRY(sg_json_get_int(object, name, slot->name, must, 0, INT64_MAX, to, err));
-        else if (slot->kind == OPTION_NUMBER)
-            SG_TRY(sg_json_get_number(object, name, slot->name, must, to, err));
-        else
-            SG_TRY(sg_json_get_bool(object, name, slot->name, must, to, err));
+    for (size_t i = 0; (f = sg_run_field_at(i)) != NULL; i++) {
+        if (f->older != NULL)
+            SG_TRY(sg_field_set(&f->field, f->field.name, f->older, 0, INT64_MAX, o, err));
+        SG_TRY(sg_json_to_field(object, name, &f->field, f->older == NULL, 0, INT64_MAX, o, err));
     }
     SG_TRY(options_config(object, name, &o->config, err));
     return options_check(o, err);
-}
-
-// ---- one of them --------------------------------------------------------------------------------
-
-json_t *sg_run_options_get(const sg_train_options *o, const char *field)
-{
-    sg_json_setup();
-    if (strcmp(field, "schedule") == 0) return json_string(o->schedule);
-    if (strcmp(field, "sample_prompt") == 0) return json_string(o->sample_prompt);
-    for (int i = 0; i < option_slot_count; i++)
-        if (strcmp(field, option_slots[i].name) == 0) return option_json(o, &option_slots[i]);
-    return NULL;
-}
-
-static bool option_read(const option_slot *slot, const char *text, void *to)
-{
-    char *end = NULL;
-    errno = 0;
-    if (slot->kind == OPTION_INT)
-        *(int64_t *)to = strtoll(text, &end, 10);
-    else if (slot->kind == OPTION_NUMBER)
-        *(double *)to = strtod(text, &end);
-    else
-        *(bool *)to = strcmp(text, "true") == 0;
-    if (slot->kind == OPTION_BOOL) return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
-    return end != text && *end == '\0' && errno == 0;
-}
-
-sg_status sg_run_options_set(sg_train_options *o, const char *field, const char *text,
-                             sg_error *err)
-{
-    const bool prompt = strcmp(field, "sample_prompt") == 0;
-    if (prompt || strcmp(field, "schedule") == 0) {
-        const size_t capacity = prompt ? sizeof o->sample_prompt : sizeof o->schedule;
-        if (strlen(text) >= capacity)
-            return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %zu bytes, expected less than %zu",
-                           field, strlen(text), capacity);
-        memcpy(prompt ? o->sample_prompt : o->schedule, text, strlen(text) + 1);
-        return SG_OK;
-    }
-    for (int i = 0; i < option_slot_count; i++) {
-        const option_slot *slot = &option_slots[i];
-        if (strcmp(field, slot->name) != 0) continue;
-        void *to = (char *)o + slot->offset;
-        if (to == &o->steps || to == &o->tokens || to == &o->flops || to == &o->epochs) {
-            o->steps = o->tokens = 0; // one budget in the place of another
-            o->flops = o->epochs = 0;
-        }
-        if (to == &o->warmup_steps) o->warmup_share = 1; // as it was asked for
-        if (option_read(slot, text, to)) return SG_OK;
-        return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.40s\", expected a value of its kind",
-                       field, text);
-    }
-    return sg_fail(err, SG_ERR_ARGUMENT, "%.60s: there is no such option of a run", field);
 }

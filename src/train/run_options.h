@@ -21,10 +21,4 @@ json_t *sg_run_options_json(const sg_train_options *options);
 sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_options *options,
                                sg_error *err);
 
-// One field by its name: its value, a new one (NULL: no such field of a run alone, or out of
-// memory); and from text, without a check of its range. A budget takes the place of the others.
-json_t *sg_run_options_get(const sg_train_options *options, const char *field);
-sg_status sg_run_options_set(sg_train_options *options, const char *field, const char *text,
-                             sg_error *err);
-
 #endif

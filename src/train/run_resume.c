@@ -208,6 +208,9 @@ sg_status sg_train_resume_changed(sg_context *context, const char *folder, const
                "%s/run.json: has no checksum, as runs of older versions: whether it was changed "
                "cannot be told",
                folder);
+    char unread[768];
+    if (sg_unread_text(&r.settings.unread, folder, unread, sizeof unread))
+        sg_log(context, SG_LOG_WARNING, "%s", unread);
     memcpy(c.began, r.settings.data_hash, sizeof c.began);
     if (data != NULL) SG_TRY(sg_run_settings_set_data(&r.settings, data, err));
     sg_status status = resume_run(&c, err);

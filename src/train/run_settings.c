@@ -10,6 +10,7 @@
 #include "format/json.h"
 #include "format/json_seal.h"
 #include "format/shards.h"
+#include "model/config.h"
 #include "text/unicode.h"
 #include "train/run_options.h"
 #include "sgatlin_data.h"
@@ -46,18 +47,22 @@ sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *ob
     return status;
 }
 
+sg_status sg_run_check_seal(json_t *object, const char *path, bool *sealed, sg_error *err)
+{
+    *sealed = json_object_get(object, "checksum") != NULL ||
+              json_object_get(object, settings_format) != NULL;
+    return *sealed ? sg_json_check_seal(object, path, err) : SG_OK;
+}
+
 sg_status sg_run_read_json(const char *run_folder, const char *name, json_t **object, bool *sealed,
                            sg_error *err)
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_path_join(path, sizeof path, run_folder, name, err));
     SG_TRY(sg_json_read(path, settings_limit, object, err));
-    sg_status status = SG_OK;
+    sg_status status = sg_run_check_seal(*object, path, sealed, err);
     if (!json_is_object(*object))
         status = sg_fail(err, SG_ERR_FORMAT, "%s: found no JSON object, expected one", path);
-    *sealed = json_object_get(*object, "checksum") != NULL ||
-              json_object_get(*object, settings_format) != NULL;
-    if (status == SG_OK && *sealed) status = sg_json_check_seal(*object, path, err);
     if (status != SG_OK) json_decref(*object);
     return status;
 }
@@ -147,13 +152,38 @@ static sg_status settings_changes(const json_t *object, const char *path, sg_run
     return SG_OK;
 }
 
-static sg_status settings_parse(const json_t *object, const char *path, sg_run_settings *s,
+// What neither this nor anybody else reads of a run.json.
+static void settings_unread(const json_t *object, const json_t *options, sg_unread *unread)
+{
+    static const char *const known[] = {
+        "sgatlin", "kernel",  "blas",    "command",       "total_steps", "lazy_tables",
+        "data",    "options", "changes", "init_checksum", "checksum",    settings_format};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        bool read = false;
+        for (size_t i = 0; i < sizeof known / sizeof *known && !read; i++)
+            read = strcmp(key, known[i]) == 0;
+        if (!read) sg_unread_add(unread, key);
+    }
+    json_object_foreach((json_t *)(uintptr_t)options, key, value)
+    {
+        if (strcmp(key, "config") == 0)
+            sg_config_unread(value, unread);
+        else if (sg_train_field(key) == NULL)
+            sg_unread_add(unread, key);
+    }
+}
+
+sg_status sg_run_settings_parse(const json_t *object, const char *path, sg_run_settings *s,
                                 sg_error *err)
 {
     json_t *data, *options;
     const char *folder = NULL;
     SG_TRY(sg_json_get_object(object, path, "options", true, &options, err));
     SG_TRY(sg_run_options_parse(options, path, &s->options, err));
+    settings_unread(object, options, &s->unread);
     SG_TRY(
         sg_json_get_int(object, path, "total_steps", true, 1, SG_TRAIN_STEPS_MAX, &s->steps, err));
     SG_TRY(settings_changes(object, path, s, err));
@@ -180,7 +210,7 @@ sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings
                        run_folder);
     SG_TRY(sg_path_join(path, sizeof path, run_folder, "run.json", err));
     SG_TRY(sg_run_read_json(run_folder, "run.json", &object, &settings->sealed, err));
-    sg_status status = settings_parse(object, path, settings, err);
+    sg_status status = sg_run_settings_parse(object, path, settings, err);
     json_decref(object);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/file.h"
+#include "format/config_keys.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
 
@@ -18,6 +19,7 @@ typedef struct sg_run_settings {
     int64_t steps;      // that the budget bought, when run.json was written
     int64_t changed_at; // the step after which the last change holds (run_changes.h); -1: none
     bool sealed;        // run.json had a checksum, which it did not before there were any
+    sg_unread unread;   // its members that are not read
 } sg_run_settings;
 
 // The folder of the data; run.json must be able to hold its name.
@@ -30,6 +32,9 @@ sg_status sg_run_settings_hash_data(sg_run_settings *settings, sg_error *err);
 sg_status sg_run_settings_write(const sg_run_settings *settings, const char *run_folder,
                                 const char *command, int64_t steps, int64_t lazy_tables,
                                 const sg_data_info *data, sg_error *err);
+// From an object; `path` is what errors call it.
+sg_status sg_run_settings_parse(const json_t *object, const char *path, sg_run_settings *settings,
+                                sg_error *err);
 // SG_ERR_NOT_FOUND when the folder holds no run.
 sg_status sg_run_settings_read(const char *run_folder, sg_run_settings *settings, sg_error *err);
 
@@ -39,7 +44,9 @@ sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_e
 // object; NULL: out of memory. Files from before there were seals have no member "format".
 sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *object,
                             sg_error *err);
-// Reads one, whose seal must fit; *sealed: it has one.
+// Of a small file that was read: its seal must fit; *sealed: it has one.
+sg_status sg_run_check_seal(json_t *object, const char *path, bool *sealed, sg_error *err);
+// Reads one, whose seal must fit.
 sg_status sg_run_read_json(const char *run_folder, const char *name, json_t **object, bool *sealed,
                            sg_error *err);
 

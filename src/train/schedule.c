@@ -2,28 +2,15 @@
 #include "train/schedule.h"
 
 #include <math.h>
-#include <string.h>
 
-static const char *const schedule_names[] = {"constant", "sqrt", "linear", "cosine",
-                                             "cosine_reference"};
-enum { schedule_count = sizeof schedule_names / sizeof *schedule_names };
+#include "train/run_fields.h"
 
 sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err)
 {
-    for (int i = 0; i < schedule_count; i++)
-        if (strcmp(name, schedule_names[i]) == 0) {
-            *kind = (sg_schedule_kind)i;
-            return SG_OK;
-        }
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "schedule: found \"%.40s\", expected constant, sqrt, linear, cosine or "
-                   "cosine_reference",
-                   name);
-}
-
-const char *sg_schedule_name(sg_schedule_kind kind)
-{
-    return schedule_names[kind];
+    size_t number;
+    SG_TRY(sg_train_choice("schedule", name, &number, err));
+    *kind = (sg_schedule_kind)number;
+    return SG_OK;
 }
 
 int64_t sg_schedule_decay(const sg_schedule *s)

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "sgatlin_train.h"
 
+// In the order of the option's choices (train/run_fields.c).
 typedef enum sg_schedule_kind {
     SG_SCHEDULE_CONSTANT, // warm-up, then flat
     SG_SCHEDULE_SQRT,     // warm-up, flat, then peak (1 - sqrt(j/D)) over the last D steps
@@ -23,9 +24,8 @@ typedef struct sg_schedule {
     double decay_fraction; // D = int(fraction n), for sqrt and linear
 } sg_schedule;
 
-// SG_ERR_ARGUMENT lists the names: constant, sqrt, linear, cosine, cosine_reference.
+// By its name; SG_ERR_ARGUMENT lists them.
 sg_status sg_schedule_parse(const char *name, sg_schedule_kind *kind, sg_error *err);
-const char *sg_schedule_name(sg_schedule_kind kind);
 // That of a run of so many steps, checked.
 sg_status sg_schedule_of_options(const sg_train_options *options, int64_t steps,
                                  sg_schedule *schedule, sg_error *err);

@@ -519,7 +519,7 @@ static void test_rules(void **state)
         {"pkm_ffn ffn_channels=3", "ffn_channels: found 3, expected a divisor of the 8 active"},
         {"pkm ffn_channels=0", "ffn_channels: found 0, expected 1 to"},
         {"pkm ffn_key_size=0", "ffn_key_size: found 0, expected 1 to"},
-        {"pkm ffn_query_bias=2", "ffn_query_bias: found 2, expected 0 to 1"},
+        {"pkm ffn_query_bias=2", "ffn_query_bias: found 2, expected 0 or 1"},
         {"pkm ffn_normaliser=tanh", "ffn_normaliser: found \"tanh\", expected one of softmax, "
                                     "sigmoid, relu, gelu for family pkm"},
         {"lorkm ffn_query_norm=rmsnorm", "ffn_query_norm: found \"rmsnorm\", expected one of none, "

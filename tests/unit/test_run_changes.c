@@ -178,7 +178,7 @@ static void test_refused(void **state)
         const char *words;
     } some[] = {{{"batch_size", "8"},
                  "batch-size: cannot be changed once a run has begun, expected "
-                 "one of steps, tokens"},
+                 "one of force-tokenizer, steps, tokens"},
                 {{"seed", "8"}, "seed: cannot be changed"},
                 {{"weight_decay", "0"}, "weight-decay: cannot be changed"},
                 {{"config", "{}"}, "config: cannot be changed"},

@@ -57,7 +57,7 @@ static void test_refused(void **state)
     } while (0)
     REFUSED(o.config.max_position_embeddings = 32, SG_ERR_MISMATCH, "--seq-len 16");
     REFUSED(memcpy(o.optimizer_rows, "most", 5), SG_ERR_ARGUMENT,
-            "optimizer-rows: found \"most\", expected exact, lazy or auto");
+            "optimizer-rows: found \"most\", expected one of exact, lazy, auto");
     REFUSED(o.config.vocab_size = 999, SG_ERR_MISMATCH, "the run is to have 999");
     REFUSED(o.steps = 0, SG_ERR_ARGUMENT, "found 0 budgets");
     REFUSED(o.tokens = 5000, SG_ERR_ARGUMENT, "found 2 budgets");
