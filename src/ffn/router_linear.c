@@ -75,7 +75,7 @@ static sg_selection linear_build(const sg_router *self, const sg_builder *b, sg_
     sg_build_losses(b, s, p, linear_sigmoid(c), &selection);
     if (c->ffn_renormalise) selection.scores = sg_share(b->tape, selection.scores, m.selected);
     if (b->training && c->ffn_capacity_factor > 0 && x != NULL)
-        selection.scores =
+        selection =
             sg_capacity(b->tape, &selection, m.blocks, linear_capacity(c, sg_rows(x)), b->counted);
     return selection;
 }

@@ -166,10 +166,16 @@ sg_selection sg_topk_biased(sg_tape *tape, sg_tensor *x, sg_tensor *bias, int64_
 // Each group of `width` neighbours divided by its sum: x >= 0.
 sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width);
 #define SG_SHARE_LEAST ((sg_real)1e-20) // added to the sum, which may be 0
-// The scores of a selection of one channel; 0 from the `capacity`-th row on that selects a block,
-// in the order of rows. Rows that do not count keep theirs and take no place.
-sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
-                       int64_t capacity, sg_tensor *counted);
+// A selection of one channel in which each of `blocks` blocks is taken by the first `capacity` rows
+// that select it, in the order of rows, and not by the others: what a row keeps stands in its order
+// before the count. Rows that do not count keep all and take no place.
+sg_selection sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
+                         int64_t capacity, sg_tensor *counted);
+// A selection, best first, up to the first score that is below the threshold, or, `of_best`, below
+// the threshold times the best score of the row and channel; at least `least` of the k, 0 … k, are
+// kept. Only the counts are new (none of which goes up).
+sg_selection sg_select_above(sg_tape *tape, const sg_selection *selection, double threshold,
+                             bool of_best, int64_t least);
 // Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
 // at every forward pass; not when values are computed again. pools: 1 or the channels. g: cells of
 // a block; where ids are of cells, those of a block stand behind each other.

@@ -71,7 +71,7 @@ static sg_node *aux_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *co
 
 // ---- balance ----------------------------------------------------------------------------------
 //
-// loss = B sum_i f_i P_i; f_i = selections of i / (k rows), P_i = mean over rows of p_i. No
+// loss = B sum_i f_i P_i; f_i = selections of i / all selections, P_i = mean over rows of p_i. No
 // gradient reaches f. (Fedus et al. 2021, "Switch Transformers", eq. 4; for k > 1 f sums to 1 as
 // there.)
 
@@ -81,16 +81,17 @@ static void balance_frequencies(const sg_node *node)
     const aux_attributes *a = node->attributes;
     const int32_t *ids = sg_ints(node->in[2]);
     sg_real *f = sg_values(node->saved[0]);
-    int64_t width = sg_columns(node->in[0]), rows = sg_rows(node->in[0]), counted = 0;
+    int64_t width = sg_columns(node->in[0]), rows = sg_rows(node->in[0]), all = 0;
     memset(f, 0, (size_t)width * sizeof *f);
     for (int64_t r = 0; r < rows; r++) {
         if (!aux_counts(node, r)) continue;
-        counted++;
-        for (int64_t i = 0; i < a->k; i++)
+        int64_t count = node->in[3] != NULL ? sg_ints(node->in[3])[r] : a->k;
+        all += count;
+        for (int64_t i = 0; i < count; i++)
             f[ids[r * a->k + i]] += 1;
     }
-    for (int64_t i = 0; i < width && counted > 0; i++)
-        f[i] /= (sg_real)(counted * a->k);
+    for (int64_t i = 0; i < width && all > 0; i++)
+        f[i] /= (sg_real)all;
 }
 
 static void balance_forward_chunk(void *context, sg_range rows)
@@ -155,11 +156,13 @@ sg_tensor *sg_balance_loss(sg_tape *tape, sg_tensor *p, const sg_selection *sele
 {
     sg_tensor *ids = selection->ids;
     if (p == NULL || ids == NULL || !aux_check(tape, "balance_loss", p, counted)) return NULL;
-    if (selection->channels != 1 || ids->count != sg_rows(p) * selection->k)
+    if (selection->channels != 1 || ids->count != sg_rows(p) * selection->k ||
+        (selection->counts != NULL && selection->counts->count != sg_rows(p)))
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "balance_loss: %s does not fit %s", ids->name,
                             p->name);
-    sg_node *node = aux_node(tape, &op_balance, 3, (sg_tensor *[]){p, counted, ids},
-                             (aux_attributes){selection->k, share});
+    sg_node *node =
+        aux_node(tape, &op_balance, 4, (sg_tensor *[]){p, counted, ids, selection->counts},
+                 (aux_attributes){selection->k, share});
     if (node == NULL) return NULL;
     sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){sg_columns(p)});
     sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){sg_rows(p), 2});

@@ -1,5 +1,5 @@
-// What may happen to a selection between router and memory: scores divided by their sum, a limit of
-// rows a block takes, and counting. No gradient reaches the ids.
+// What may happen to a selection between router and memory: scores divided by their sum, and
+// counting. No gradient reaches the ids.
 #include <string.h>
 
 #include "op/op.h"
@@ -93,64 +93,6 @@ sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width)
     return sg_node_output(tape, node, "share", SG_KIND_REAL, x->rank, x->shape);
 }
 
-// ---- sg_capacity ------------------------------------------------------------------------------
-
-typedef struct capacity_attributes {
-    int64_t k, blocks, capacity;
-} capacity_attributes;
-
-// saved[0]: 1 for every hit that has a place (rows, k).
-static void capacity_forward(const sg_run *run, const sg_node *node)
-{
-    const capacity_attributes *a = node->attributes;
-    const int32_t *ids = sg_ints(node->in[0]);
-    const sg_real *scores = sg_values(node->in[1]);
-    int32_t *taken = (int32_t *)run->scratch, *kept = sg_ints(node->saved[0]);
-    memset(taken, 0, (size_t)a->blocks * sizeof *taken);
-    for (int64_t h = 0; h < node->in[0]->count; h++) {
-        bool counts = node->in[2] == NULL || sg_ints(node->in[2])[h / a->k] >= 0;
-        kept[h] = !counts || taken[ids[h]] < a->capacity;
-        taken[ids[h]] += counts;
-        sg_values(node->out[0])[h] = kept[h] ? scores[h] : 0;
-    }
-}
-
-static void capacity_backward(const sg_run *run, const sg_node *node)
-{
-    bool add;
-    sg_real *grad = sg_grad_in(run, node, 1, &add);
-    const int32_t *kept = sg_ints(node->saved[0]);
-    const sg_real *dy = node->out[0]->grad;
-    for (int64_t h = 0; grad != NULL && h < node->in[0]->count; h++)
-        grad[h] = (add ? grad[h] : 0) + (kept[h] ? dy[h] : 0);
-}
-
-static const sg_op op_capacity = {
-    .name = "capacity",
-    .forward = capacity_forward,
-    .backward = capacity_backward,
-};
-
-sg_tensor *sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
-                       int64_t capacity, sg_tensor *counted)
-{
-    sg_tensor *ids = selection->ids, *scores = selection->scores;
-    if (ids == NULL || scores == NULL) return NULL;
-    if (selection->channels != 1 || blocks < 1 || capacity < 1 || scores->count != ids->count ||
-        (counted != NULL && counted->count * selection->k != ids->count))
-        return sg_tape_fail(tape, SG_ERR_INTERNAL, "capacity: %s does not fit", ids->name);
-    // A row selects a block once at most.
-    if (capacity >= ids->count / selection->k) return scores;
-    sg_node *node = sg_tape_node(tape, &op_capacity, 3, (sg_tensor *[]){ids, scores, counted});
-    capacity_attributes *a = sg_tape_memory(tape, sizeof *a);
-    if (node == NULL || a == NULL) return NULL;
-    *a = (capacity_attributes){selection->k, blocks, capacity};
-    node->attributes = a;
-    node->scratch_bytes = (size_t)blocks * sizeof(int32_t);
-    sg_node_save(tape, node, SG_KIND_INT, 1, (int64_t[]){ids->count});
-    return sg_node_output(tape, node, "capacity", SG_KIND_REAL, 2, ids->shape);
-}
-
 // ---- sg_count_use -----------------------------------------------------------------------------
 
 typedef struct use_attributes {
@@ -169,14 +111,17 @@ static void use_pool(void *context, int64_t pool, int worker)
     (void)worker;
     const use_loop *l = context;
     const use_attributes *a = l->a;
-    const sg_tensor *counted = l->node->in[1];
-    int64_t row_hits = a->channels * a->k, run = row_hits / a->pools;
+    const sg_tensor *counted = l->node->in[1], *selected = l->node->in[2];
+    int64_t channels = a->channels / a->pools;
     int64_t *counts = a->counts + pool * a->blocks;
-    for (int64_t r = 0; r < l->node->in[0]->count / row_hits; r++) {
+    for (int64_t r = 0; r < l->node->in[0]->count / (a->channels * a->k); r++) {
         if (counted != NULL && sg_ints(counted)[r] < 0) continue;
-        const int32_t *ids = sg_ints(l->node->in[0]) + r * row_hits + pool * run;
-        for (int64_t i = 0; i < run; i += a->g)
-            counts[ids[i] / a->g]++;
+        for (int64_t c = r * a->channels + pool * channels, n = channels; n > 0; c++, n--) {
+            const int32_t *ids = sg_ints(l->node->in[0]) + c * a->k;
+            int64_t end = selected != NULL ? sg_ints(selected)[c] : a->k;
+            for (int64_t i = 0; i < end; i += a->g)
+                counts[ids[i] / a->g]++;
+        }
     }
 }
 
@@ -198,11 +143,13 @@ void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, i
     const int64_t ids_a_block = selection->unit > 0 ? g / selection->unit : 0;
     if ((pools != 1 && pools != selection->channels) || ids_a_block < 1 ||
         ids_a_block * selection->unit != g || selection->k % ids_a_block != 0 ||
-        (counted != NULL && counted->count * selection->channels * selection->k != ids->count)) {
+        (counted != NULL && counted->count * selection->channels * selection->k != ids->count) ||
+        (selection->counts != NULL && selection->counts->count * selection->k != ids->count)) {
         sg_tape_fail(tape, SG_ERR_INTERNAL, "count_use: %s does not fit", ids->name);
         return;
     }
-    sg_node *node = sg_tape_node(tape, &op_use, 2, (sg_tensor *[]){ids, counted});
+    sg_node *node =
+        sg_tape_node(tape, &op_use, 3, (sg_tensor *[]){ids, counted, selection->counts});
     use_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return;
     *a = (use_attributes){selection->channels, selection->k, pools, blocks, ids_a_block, counts};

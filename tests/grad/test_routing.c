@@ -1,11 +1,13 @@
 // The operations between a router's scores and a memory, and the losses of a router: gradients in
 // double, values against sums written out here, and what they must be at the ends.
-#include "gradcheck.h"
+#include "ffn/memory.h"
+#include "grad/counts.h"
 
 typedef struct routing_user {
     int64_t rows, blocks, k, capacity;
     bool share;
     int32_t *ids, *counted; // (rows, k); (rows) or NULL
+    int32_t *counts;        // (rows) or NULL
 } routing_user;
 
 static int32_t *ints(int64_t n)
@@ -35,6 +37,7 @@ static void user_free(routing_user *u)
 {
     sg_free(u->ids);
     sg_free(u->counted);
+    sg_free(u->counts);
 }
 
 static bool user_counts(const routing_user *u, int64_t row)
@@ -48,6 +51,7 @@ static sg_selection user_selection(const routing_user *u, sg_tape *tape, sg_tens
     return (sg_selection){.ids =
                               sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false),
                           .scores = scores,
+                          .counts = gc_counts_leaf(tape, u->counts, u->rows, 1),
                           .channels = 1,
                           .k = u->k,
                           .unit = 1};
@@ -102,30 +106,75 @@ static sg_tensor *build_capacity(const gc_case *c, sg_tape *tape, sg_tensor *con
 {
     const routing_user *u = c->user;
     sg_selection selection = user_selection(u, tape, in[0]);
-    return sg_capacity(tape, &selection, u->blocks, u->capacity, user_counted(u, tape));
+    return sg_capacity(tape, &selection, u->blocks, u->capacity, user_counted(u, tape)).scores;
+}
+
+// What a row keeps, in its order: slots (k), how many. `taken` (blocks) is of the rows before it.
+static int64_t capacity_kept(const routing_user *u, int64_t row, int64_t *taken, int64_t *slots)
+{
+    int64_t kept = 0, selected = u->counts != NULL ? u->counts[row] : u->k;
+    for (int64_t i = 0; i < selected; i++) {
+        int32_t block = u->ids[row * u->k + i];
+        if (!user_counts(u, row)) {
+            slots[kept++] = i;
+        } else if (taken[block] < u->capacity) {
+            taken[block]++;
+            slots[kept++] = i;
+        }
+    }
+    return kept;
+}
+
+// The ids and counts of one forward pass.
+static void capacity_selection(const gc_case *c, int32_t *ids, int32_t *counts)
+{
+    const routing_user *u = c->user;
+    const gc_input *in = &c->in[0];
+    sg_error err;
+    sg_tape *tape;
+    assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    sg_tensor *scores =
+        sg_tape_leaf(tape, "scores", SG_KIND_REAL, in->rank, in->shape, in->data, NULL, false);
+    sg_selection s = user_selection(u, tape, scores);
+    s = sg_capacity(tape, &s, u->blocks, u->capacity, user_counted(u, tape));
+    assert_int_equal(s.channels, 1);
+    assert_int_equal(s.k, u->k);
+    assert_int_equal(s.unit, 1);
+    sg_tape_keep(tape, s.ids);
+    sg_tape_keep(tape, s.counts);
+    assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
+    assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
+    gc_poison(tape);
+    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_tape_forward(tape, &run);
+    memcpy(ids, s.ids->data, (size_t)s.ids->count * sizeof *ids);
+    memcpy(counts, s.counts->data, (size_t)s.counts->count * sizeof *counts);
+    sg_tape_free(tape);
 }
 
 static void check_capacity(routing_user u)
 {
     gc_case c = {.name = "capacity", .build = build_capacity, .user = &u, .components = 60};
-    int64_t hits = u.rows * u.k, dropped = 0;
-    sg_real *scores = gc_add(&c, "scores", 2, (int64_t[]){u.rows, u.k}, 1, 3);
-    sg_real *y = sg_alloc_array((size_t)hits, sizeof *y);
-    assert_non_null(y);
-    // Where nothing is dropped the result is the leaf itself, which is not a result.
-    if (u.capacity < u.rows) {
-        gc_check(&c);
-        gc_forward(&c, y, hits);
-        for (int64_t h = 0; h < hits; h++) {
-            int64_t before = 0;
-            for (int64_t i = 0; i < h; i++)
-                before += user_counts(&u, i / u.k) && u.ids[i] == u.ids[h];
-            bool kept = before < u.capacity || !user_counts(&u, h / u.k);
-            dropped += !kept;
-            expect_near("a score under a capacity", y[h], kept ? scores[h] : 0);
+    int64_t hits = u.rows * u.k, dropped = 0, taken[8] = {0}, slots[8];
+    sg_real *scores = gc_add(&c, "scores", 2, (int64_t[]){u.rows, u.k}, 1, 3), *y = gc_room(hits);
+    int32_t *ids = ints(hits), *counts = ints(u.rows);
+    gc_check(&c);
+    gc_forward(&c, y, hits);
+    capacity_selection(&c, ids, counts);
+    for (int64_t r = 0; r < u.rows; r++) {
+        int64_t kept = capacity_kept(&u, r, taken, slots);
+        assert_int_equal(counts[r], kept);
+        dropped += u.k - kept;
+        for (int64_t i = 0; i < u.k; i++) {
+            int64_t at = r * u.k + (i < kept ? slots[i] : 0);
+            assert_int_equal(ids[r * u.k + i], i < kept ? u.ids[at] : -1);
+            expect_near("a score under a capacity", y[r * u.k + i], i < kept ? scores[at] : 0);
         }
-        assert_true(dropped > 0);
     }
+    assert_true(dropped > 0);
+    gc_check_void(&c, 0, u.counts, u.k);
+    sg_free(ids);
+    sg_free(counts);
     sg_free(y);
     gc_free(&c);
     user_free(&u);
@@ -134,17 +183,129 @@ static void check_capacity(routing_user u)
 static void test_capacity(void **state)
 {
     (void)state;
-    for (int masked = 0; masked < 2; masked++) {
-        routing_user u = user_new(21, 4, 2, masked, 5);
+    for (int n = 0; n < 4; n++) {
+        routing_user u = user_new(21, 4, 2, n % 2, 5);
+        if (n / 2) u.counts = gc_counts(COUNT_SOME, u.rows, u.k, u.ids);
         u.capacity = 3;
         check_capacity(u);
-        u = user_new(40, 3, 1, masked, 6);
+        u = user_new(40, 3, 1, n % 2, 6);
+        if (n / 2) u.counts = gc_counts(COUNT_SOME, u.rows, u.k, u.ids);
         u.capacity = 1;
         check_capacity(u);
     }
+}
+
+// Where every block has room for all rows the selection is the same.
+static void test_capacity_for_all(void **state)
+{
+    (void)state;
     routing_user u = user_new(5, 3, 2, false, 6);
-    u.capacity = 5;
-    check_capacity(u);
+    sg_tape *tape;
+    assert_int_equal(sg_tape_new(&tape, NULL), SG_OK);
+    sg_tensor *scores =
+        sg_tape_leaf(tape, "scores", SG_KIND_REAL, 2, (int64_t[]){5, 2}, NULL, NULL, true);
+    sg_selection s = user_selection(&u, tape, scores);
+    sg_selection kept = sg_capacity(tape, &s, u.blocks, 5, NULL);
+    assert_ptr_equal(kept.scores, scores);
+    assert_ptr_equal(kept.ids, s.ids);
+    assert_null(kept.counts);
+    assert_non_null(sg_capacity(tape, &s, u.blocks, 4, NULL).counts);
+    sg_tape_free(tape);
+    user_free(&u);
+}
+
+// ---- thresholds -----------------------------------------------------------------------------------
+
+typedef struct above_user {
+    int64_t rows, channels, k, least;
+    double threshold;
+    bool of_best;
+} above_user;
+
+// The sum over all selected neurons of score times a row of the table: what has a gradient is what
+// is selected.
+static sg_tensor *build_above(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const above_user *u = c->user;
+    sg_selection s = sg_topk(tape, in[0], u->channels, u->k);
+    s = sg_select_above(tape, &s, u->threshold, u->of_best, u->least);
+    return sg_memory_neurons(tape, NULL, &s, NULL, in[1], SG_ACT_IDENTITY, SG_GATE_VALUE);
+}
+
+// Of one row and channel: the k largest of x (n), as many as the threshold lets through.
+static void above_naive(const above_user *u, const sg_real *x, int64_t n, const sg_real *table,
+                        int64_t d, sg_real *y)
+{
+    int32_t ids[16];
+    sg_real scores[16];
+    sg_kernels_ref()->topk(ids, scores, x, n, u->k);
+    for (int64_t i = 0; i < u->k; i++) {
+        double threshold = u->threshold * (u->of_best ? scores[0] : 1);
+        if (i >= u->least && scores[i] < threshold) return;
+        for (int64_t j = 0; j < d; j++)
+            y[j] += scores[i] * table[ids[i] * d + j];
+    }
+}
+
+static void check_above(above_user u)
+{
+    enum { n = 7, d = 3 };
+    gc_case c = {.name = "select_above", .build = build_above, .user = &u};
+    const sg_real *x = gc_add(&c, "x", 2, (int64_t[]){u.rows, u.channels * n}, 1, 3);
+    const sg_real *table = gc_add(&c, "table", 3, (int64_t[]){1, n, d}, 1, 3);
+    sg_real *y = gc_room(u.rows * d), *expected = gc_room(u.rows * d);
+    for (int64_t g = 0; g < u.rows * u.channels; g++)
+        above_naive(&u, x + g * n, n, table, d, expected + g / u.channels * d);
+    gc_forward(&c, y, u.rows * d);
+    gc_expect_close(c.name, y, expected, u.rows * d);
+    gc_check(&c);
+    sg_free(y);
+    sg_free(expected);
+    gc_free(&c);
+}
+
+static void test_above(void **state)
+{
+    (void)state;
+    for (int of_best = 0; of_best < 2; of_best++)
+        for (int64_t least = 0; least <= 4; least += 2) {
+            check_above((above_user){12, 2, 4, least, 0.5, of_best});
+            check_above((above_user){300, 1, 5, least, 0.9, of_best});
+        }
+    check_above((above_user){12, 2, 4, 0, 100, false});  // none at all
+    check_above((above_user){12, 2, 4, 0, -100, false}); // all
+}
+
+// No count goes up, and the error of a wrong shape is the tape's.
+static void test_above_counts(void **state)
+{
+    (void)state;
+    int32_t ids[6] = {0}, counts[] = {1, 3}, above[2];
+    sg_real scores[] = {3, 2, 1, 3, 2, 1};
+    sg_error err;
+    sg_tape *tape;
+    assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    const int64_t shape[] = {2, 3};
+    sg_selection s = {.channels = 1, .k = 3, .unit = 1};
+    s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, ids, NULL, false);
+    s.scores = sg_tape_leaf(tape, "scores", SG_KIND_REAL, 2, shape, scores, NULL, false);
+    s.counts = gc_counts_leaf(tape, counts, 2, 1);
+    sg_selection two = sg_select_above(tape, &s, 1.5, false, 0);
+    sg_tape_keep(tape, two.counts);
+    assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
+    assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
+    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_tape_forward(tape, &run);
+    memcpy(above, two.counts->data, sizeof above);
+    sg_tape_free(tape);
+    assert_int_equal(above[0], 1);
+    assert_int_equal(above[1], 2);
+    assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    s.ids = s.scores = sg_tape_leaf(tape, "scores", SG_KIND_REAL, 2, shape, NULL, NULL, true);
+    s.counts = NULL;
+    assert_null(sg_select_above(tape, &s, 0, false, 4).counts); // more than there are
+    assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){0}, &err), SG_ERR_INTERNAL);
+    sg_tape_free(tape);
 }
 
 // ---- balance ------------------------------------------------------------------------------------
@@ -161,9 +322,12 @@ static sg_tensor *build_balance(const gc_case *c, sg_tape *tape, sg_tensor *cons
 // B sum f P, each written out.
 static double balance_expected(const routing_user *u, const sg_real *x)
 {
-    double loss = 0, rows = 0;
-    for (int64_t r = 0; r < u->rows; r++)
+    double loss = 0, rows = 0, hits = 0;
+    for (int64_t r = 0; r < u->rows; r++) {
         rows += user_counts(u, r);
+        for (int64_t i = 0; user_counts(u, r) && i < u->k; i++)
+            hits += gc_selected(u->counts, u->k, r * u->k + i);
+    }
     for (int64_t b = 0; b < u->blocks && rows > 0; b++) {
         double f = 0, P = 0;
         for (int64_t r = 0; r < u->rows; r++) {
@@ -174,7 +338,7 @@ static double balance_expected(const routing_user *u, const sg_real *x)
                 sum += u->share ? 1 / (1 + exp(-row[i])) : exp(row[i]);
             P += (u->share ? 1 / (1 + exp(-row[b])) : exp(row[b])) / sum / rows;
             for (int64_t i = 0; i < u->k; i++)
-                f += (u->ids[r * u->k + i] == b) / (rows * (double)u->k);
+                f += hits > 0 ? (u->ids[r * u->k + i] == b) / hits : 0;
         }
         loss += (double)u->blocks * f * P;
     }
@@ -201,6 +365,11 @@ static void test_balance(void **state)
         check_balance(user_new(30, 7, 3, true, 2), share);
         check_balance(user_new(1, 1, 1, false, 3), share);
         check_balance(user_new(6, 8192, 2, true, 4), share); // several chunks
+    }
+    for (int counting = COUNT_SOME; counting <= COUNT_NONE; counting++) {
+        routing_user u = user_new(30, 7, 3, true, 2);
+        u.counts = gc_counts((gc_counting)counting, u.rows, u.k, u.ids);
+        check_balance(u, false);
     }
     routing_user none = user_new(4, 3, 1, true, 1);
     for (int r = 0; r < 4; r++)
@@ -389,7 +558,10 @@ static void test_count_use(void **state)
     int32_t ids[rows * channels * k];
     for (int64_t h = 0; h < rows * channels * k; h++)
         ids[h] = (int32_t)sg_rng_below(1, 2, (uint64_t)h, blocks);
-    for (int64_t pools = 1; pools <= channels; pools += channels - 1) {
+    for (int n = 0; n < 4; n++) {
+        const int64_t pools = n % 2 ? channels : 1;
+        int32_t *selected =
+            gc_counts(n / 2 ? COUNT_SOME : COUNT_ALL, rows * channels, k, ids); // the last two
         int64_t counts[channels * blocks] = {0}, expected[channels * blocks] = {0};
         sg_error err = {0};
         sg_tape *tape;
@@ -397,6 +569,7 @@ static void test_count_use(void **state)
         sg_selection selection = {.channels = channels, .k = k, .unit = 1};
         selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){rows, channels * k},
                                      ids, NULL, false);
+        selection.counts = gc_counts_leaf(tape, selected, rows, channels);
         sg_count_use(tape, &selection, pools, blocks, 1, counts, NULL);
         sg_tape_options options = {.threads = 3};
         assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
@@ -406,8 +579,10 @@ static void test_count_use(void **state)
         sg_pool_free(run.compute.pool);
         sg_tape_free(tape);
         for (int64_t h = 0; h < rows * channels * k; h++)
-            expected[(pools > 1 ? h / k % channels : 0) * blocks + ids[h]]++;
+            if (gc_selected(selected, k, h))
+                expected[(pools > 1 ? h / k % channels : 0) * blocks + ids[h]]++;
         assert_memory_equal(counts, expected, sizeof counts);
+        sg_free(selected);
     }
 }
 
@@ -416,6 +591,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_share),
         cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_capacity_for_all),
+        cmocka_unit_test(test_above),
+        cmocka_unit_test(test_above_counts),
         cmocka_unit_test(test_balance),
         cmocka_unit_test(test_balance_ends),
         cmocka_unit_test(test_z),
