@@ -98,13 +98,6 @@ sg_blocks_loop sg_blocks_begin(const sg_run *run, const sg_node *node)
                             .starts = sg_ints(node->saved[1])};
 }
 
-// How many of its k blocks a row selects.
-static int64_t blocks_selected(const sg_blocks_loop *l, int64_t row)
-{
-    const sg_tensor *counts = l->node->in[SG_BLOCKS_COUNTS];
-    return counts == NULL ? l->a->k : sg_ints(counts)[row];
-}
-
 bool sg_blocks_gradients(sg_blocks_loop *l)
 {
     bool weights = false;
@@ -116,7 +109,7 @@ bool sg_blocks_gradients(sg_blocks_loop *l)
     if (scores == NULL || l->add[SG_BLOCKS_SCORES] || l->node->in[SG_BLOCKS_COUNTS] == NULL)
         return weights;
     for (int64_t r = 0; r < l->a->rows; r++)
-        for (int64_t i = blocks_selected(l, r); i < l->a->k; i++)
+        for (int64_t i = sg_blocks_count(l->node, l->a, r); i < l->a->k; i++)
             scores[r * l->a->k + i] = 0;
     return weights;
 }
@@ -130,7 +123,7 @@ static void blocks_count_chunk(void *context, int64_t tile, int worker)
     const sg_blocks *a = l->a;
     const int32_t *ids = sg_ints(l->node->in[SG_BLOCKS_IDS]);
     for (int64_t r = tile * a->tile; r < sg_min(a->rows, (tile + 1) * a->tile); r++) {
-        int64_t end = r * a->k + blocks_selected(l, r);
+        int64_t end = r * a->k + sg_blocks_count(l->node, l->a, r);
         for (int64_t h = r * a->k; h < end; h++)
             l->starts[ids[h] * a->tiles + tile + 1]++;
     }
@@ -143,7 +136,7 @@ static void blocks_place_chunk(void *context, int64_t tile, int worker)
     const sg_blocks *a = l->a;
     const int32_t *ids = sg_ints(l->node->in[SG_BLOCKS_IDS]);
     for (int64_t r = tile * a->tile; r < sg_min(a->rows, (tile + 1) * a->tile); r++) {
-        int64_t end = r * a->k + blocks_selected(l, r);
+        int64_t end = r * a->k + sg_blocks_count(l->node, l->a, r);
         for (int64_t h = r * a->k; h < end; h++)
             l->order[l->starts[ids[h] * a->tiles + tile]++] = (int32_t)h;
     }
@@ -430,7 +423,7 @@ static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, const sg_rea
     dbias += s->block * a->d;
     if (s->fresh && !l->add[SG_BLOCKS_DOWN_BIAS]) memset(dbias, 0, (size_t)a->d * sizeof *dbias);
     for (int64_t i = 0; i < p->m; i++)
-        l->run->compute.kernels->axpy(dbias, sg_blocks_score(p, i), dys + i * a->d, a->d);
+        l->run->compute.kernels->axpy(dbias, sg_blocks_bias_score(p, i), dys + i * a->d, a->d);
 }
 
 static void slab_zero(const blocks_slab *s, int input, int64_t to, int64_t rows, int64_t columns,

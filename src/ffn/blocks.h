@@ -1,7 +1,7 @@
 // What the operations have in common that read a memory block by block through dense products: the
-// fused ones (memory_blocks.c) and those of one step (steps_blocks.c). Their inputs, how the work is
-// cut, the order of hits, products of the rows of a block with its tables, and the gradients of the
-// tables (blocks.c).
+// one that does all at once (memory_blocks.c) and those of one step (steps_blocks.c). Their inputs,
+// how the work is cut, the order of hits, products of the rows of a block with its tables, and the
+// gradients of the tables (blocks.c).
 #ifndef SG_FFN_BLOCKS_H
 #define SG_FFN_BLOCKS_H
 
@@ -9,7 +9,7 @@
 
 // Inputs of a node; what an operation does without is NULL.
 enum {
-    SG_BLOCKS_X, // (rows, d); of the sum: (rows, k*g), what multiplies the second table
+    SG_BLOCKS_X, // (rows, d); of a last step: (rows, k*g), what multiplies the second table
     SG_BLOCKS_IDS,
     SG_BLOCKS_SCORES,
     SG_BLOCKS_UP, // cells: w_in (1, blocks*g, d); experts: (blocks, 2g, d)
@@ -94,10 +94,21 @@ static inline int64_t sg_blocks_row(const sg_blocks_part *p, int64_t i)
 {
     return sg_blocks_hit(p, i) / p->l->a->k;
 }
+// How many of its k blocks a row selects.
+static inline int64_t sg_blocks_count(const sg_node *node, const sg_blocks *a, int64_t row)
+{
+    const sg_tensor *counts = node->in[SG_BLOCKS_COUNTS];
+    return counts == NULL ? a->k : sg_ints(counts)[row];
+}
 // 1 where there is no gate.
 static inline sg_real sg_blocks_score(const sg_blocks_part *p, int64_t i)
 {
     if (p->l->a->gate == SG_GATE_NONE) return 1;
+    return sg_values(p->l->node->in[SG_BLOCKS_SCORES])[sg_blocks_hit(p, i)];
+}
+// What a bias of down counts, whoever applies the gate.
+static inline sg_real sg_blocks_bias_score(const sg_blocks_part *p, int64_t i)
+{
     return sg_values(p->l->node->in[SG_BLOCKS_SCORES])[sg_blocks_hit(p, i)];
 }
 static inline void sg_blocks_put_score(const sg_blocks_part *p, int64_t i, sg_real value)

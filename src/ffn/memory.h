@@ -1,5 +1,6 @@
 // The two ways to read a memory by a selection: neuron by neuron (blocks of one), and block by
-// block through dense products. Both are operations of the tape (op/op.h has the conventions).
+// block through dense products; each at once, or in steps. All are operations of the tape (op/op.h
+// has the conventions). What lies behind a count of the selection takes no part.
 #ifndef SG_FFN_MEMORY_H
 #define SG_FFN_MEMORY_H
 
@@ -38,6 +39,44 @@ sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *sele
 sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              sg_tensor *up, sg_tensor *up_bias, sg_tensor *down,
                              sg_tensor *down_bias, const sg_glu_form *form);
+
+// ---- in three steps ---------------------------------------------------------------------------
+//
+// The same memories, for who wants to see or replace what is between their tables:
+//
+//     sg_selection s = sg_memory_selection(tape, selection);    // of cells: small blocks as cells
+//     pre  = sg_memory_pre(tape, x, &s, w_in);                  // w_in . x
+//     post = sg_memory_post(tape, pre, &s, activation, gate);   // what multiplies w_out
+//     y    = sg_memory_sum(tape, post, &s, w_out);
+//
+// with the bits of sg_memory_neurons and sg_memory_cells, in values and gradients (where w_in and
+// w_out are one table, its gradient is summed in another order). pre and post are (rows,
+// channels*k*g), in the order of the selection, g its unit; 0 behind a count. A memory of values
+// (SG_GATE_VALUE) is its last step, its scores being the post.
+//
+// Experts likewise, with the bits of sg_memory_experts:
+//
+//     u = sg_memory_experts_pre(tape, x, selection, up, up_bias);          // (rows, k*2F)
+//     h = sg_glu(tape, u as (rows*k, 2F), form) as (rows, k*F);
+//     y = sg_memory_experts_sum(tape, h, selection, down, down_bias, false);
+//
+// There the score multiplies behind down: what multiplies a row of down is post =
+// sg_memory_post(tape, h, selection, SG_ACT_IDENTITY, SG_GATE_AFTER), which is beside the way to y.
+// A post that is to count goes into the sum in place of h, with `gated`: the score then multiplies
+// the bias of down alone. The same y, in other bits.
+sg_selection sg_memory_selection(sg_tape *tape, const sg_selection *selection);
+sg_tensor *sg_memory_pre(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                         sg_tensor *w_in);
+sg_tensor *sg_memory_post(sg_tape *tape, sg_tensor *pre, const sg_selection *selection,
+                          sg_activation activation, sg_gate gate);
+sg_tensor *sg_memory_sum(sg_tape *tape, sg_tensor *post, const sg_selection *selection,
+                         sg_tensor *w_out);
+sg_tensor *sg_memory_experts_pre(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
+                                 sg_tensor *up, sg_tensor *up_bias);
+sg_tensor *sg_memory_experts_sum(sg_tape *tape, sg_tensor *post, const sg_selection *selection,
+                                 sg_tensor *down, sg_tensor *down_bias, bool gated);
+
+// ---- nodes --------------------------------------------------------------------------------------
 
 // Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores, tables,
 // counts (NULL: absent).

@@ -208,14 +208,18 @@ sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *sel
 // Below it a product of a block has too few columns to pay for gathering its rows.
 enum { cells_product_min = 16 };
 
+sg_selection sg_memory_selection(sg_tape *tape, const sg_selection *selection)
+{
+    return selection->unit >= cells_product_min ? *selection : sg_expand_blocks(tape, selection);
+}
+
 sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                            sg_tensor *w_in, sg_tensor *w_out, sg_activation activation,
                            sg_gate gate)
 {
-    if (selection->unit >= cells_product_min)
-        return sg_memory_blocks(tape, x, selection, w_in, w_out, activation, gate);
-    sg_selection cells = sg_expand_blocks(tape, selection);
-    return sg_memory_neurons(tape, x, &cells, w_in, w_out, activation, gate);
+    const sg_selection s = sg_memory_selection(tape, selection);
+    return s.unit == 1 ? sg_memory_neurons(tape, x, &s, w_in, w_out, activation, gate)
+                       : sg_memory_blocks(tape, x, &s, w_in, w_out, activation, gate);
 }
 
 bool sg_is_memory_blocks(const sg_node *node)

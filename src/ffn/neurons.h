@@ -1,7 +1,7 @@
-// What the operations have in common that read a memory neuron by neuron: the fused one
-// (memory_neurons.c), and that which stops at the dot products (memory_steps.c). Its shape and how
-// the work is cut, the order in which tables are read, the products with selected rows, and the
-// gradients of the tables (neurons.c).
+// What the operations have in common that read a memory neuron by neuron: the one that does all at
+// once (memory_neurons.c), and that which stops at the dot products (memory_steps.c). How the work
+// is cut, the order in which tables are read, the products with selected rows, and the gradients of
+// the tables (neurons.c).
 #ifndef SG_FFN_NEURONS_H
 #define SG_FFN_NEURONS_H
 

@@ -124,6 +124,10 @@ sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);
 // Gated linear unit (kernel/kernel.h): x (rows, 2f) -> (rows, f).
 sg_tensor *sg_glu(sg_tape *tape, sg_tensor *x, const sg_glu_form *form);
+// What a gated linear unit takes, as its gate and its linear part (rows, f) each, and back: copies.
+// Splitting: false where there is none, and the parts are NULL.
+bool sg_glu_split(sg_tape *tape, sg_tensor *u, bool interleaved, sg_tensor *parts[2]);
+sg_tensor *sg_glu_join(sg_tape *tape, sg_tensor *gate, sg_tensor *linear, bool interleaved);
 // x cut to [-limit, limit]; no gradient passes where it is cut (at the limit it is not).
 sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit);
 // Each row times a number of its own: x (rows, d), s (rows, 1).

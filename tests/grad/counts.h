@@ -39,19 +39,21 @@ static inline sg_tensor *gc_counts_leaf(sg_tape *tape, int32_t *counts, int64_t 
                         false);
 }
 
-// Void scores, which are input `scores`, are not looked at, and have a gradient of zero.
-static inline void gc_check_void(gc_case *c, int scores, const int32_t *counts, int64_t k)
+// What is void of an input of `width` numbers for each id, scores say, is not looked at, and has a
+// gradient of zero.
+static inline void gc_check_void(gc_case *c, int input, int64_t width, const int32_t *counts,
+                                 int64_t k)
 {
     gc_pass base = {.threads = 1};
     gc_pass_new(c, &base, NAN);
     gc_run(c, &base);
-    for (int64_t i = 0; i < c->in[scores].count; i++) {
-        if (gc_selected(counts, k, i)) continue;
-        assert_true(base.grads[scores][i] == 0);
-        c->in[scores].data[i] = NAN;
+    for (int64_t i = 0; i < c->in[input].count; i++) {
+        if (gc_selected(counts, k, i / width)) continue;
+        assert_true(base.grads[input][i] == 0);
+        c->in[input].data[i] = NAN;
     }
     for (int threads = 1; threads <= 4; threads++)
-        gc_variant(c, &base, (gc_pass){.threads = threads}, "a void score");
+        gc_variant(c, &base, (gc_pass){.threads = threads}, "what is void");
     gc_pass_free(c, &base);
 }
 

@@ -110,7 +110,7 @@ static void check_blocks(blocks_user u, int components)
     gc_forward(&c, y, u.rows * u.d);
     gc_expect_close(name, y, expected, u.rows * u.d);
     gc_check(&c);
-    if (u.gate != SG_GATE_NONE) gc_check_void(&c, 1, u.counts, u.k);
+    if (u.gate != SG_GATE_NONE) gc_check_void(&c, 1, 1, u.counts, u.k);
     sg_free(expected);
     sg_free(y);
     sg_free(u.counts);

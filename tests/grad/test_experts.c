@@ -87,7 +87,7 @@ static void check_experts_user(const experts_user *u, double scale)
     gc_forward(&c, y, rows * d);
     gc_expect_close(c.name, y, expected, rows * d);
     gc_check(&c);
-    gc_check_void(&c, 1, u->counts, k);
+    gc_check_void(&c, 1, 1, u->counts, k);
     sg_free(expected);
     sg_free(y);
     gc_free(&c);

@@ -243,7 +243,8 @@ static void check_neurons(neurons_user u, int components)
     gc_check(&c);
     for (int threads = 1; threads < 4; threads++)
         check_rows(&c, &u, threads == 2, threads == 3, threads);
-    if (u.gate != SG_GATE_NONE) gc_check_void(&c, u.gate == SG_GATE_VALUE ? 0 : 1, u.counts, u.k);
+    if (u.gate != SG_GATE_NONE)
+        gc_check_void(&c, u.gate == SG_GATE_VALUE ? 0 : 1, 1, u.counts, u.k);
     sg_free(u.counts);
     sg_free(expected);
     sg_free(y);

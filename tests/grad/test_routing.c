@@ -172,7 +172,7 @@ static void check_capacity(routing_user u)
         }
     }
     assert_true(dropped > 0);
-    gc_check_void(&c, 0, u.counts, u.k);
+    gc_check_void(&c, 0, 1, u.counts, u.k);
     sg_free(ids);
     sg_free(counts);
     sg_free(y);
