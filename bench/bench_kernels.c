@@ -69,7 +69,7 @@ static void run_gemm(void *context)
 {
     gemm_run *run = context;
     if (run->pool)
-        sg_gemm((sg_compute){run->pool, sg_kernels_fastest()}, &run->args);
+        sg_gemm((sg_compute){.pool = run->pool, .kernels = sg_kernels_fastest()}, &run->args);
     else
         sg_gemm_serial(sg_kernels_fastest(), &run->args);
 }
@@ -407,7 +407,7 @@ static sg_stored stored_table(sg_weights type, const sg_real *values, int64_t ro
     unsigned char *memory = sg_alloc_big(bytes + (size_t)rows * sizeof(float));
     if (memory == NULL) exit(1);
     sg_stored table = {.type = type, .rows = memory, .scales = memory + bytes};
-    sg_stored_write((sg_compute){NULL, sg_kernels_fastest()}, &table, 0, rows, d, values);
+    sg_stored_write((sg_compute){.kernels = sg_kernels_fastest()}, &table, 0, rows, d, values);
     return table;
 }
 

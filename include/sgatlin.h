@@ -79,11 +79,22 @@ typedef enum sg_log_level { SG_LOG_INFO = 0, SG_LOG_WARNING = 1 } sg_log_level;
 // One message, without a line end; valid during the call only.
 typedef void (*sg_log_fn)(void *user, sg_log_level level, const char *message);
 
+// Where the big blocks of a context come from: weights that are not mapped from a file, activations,
+// keys and values, gradients, moments of the optimiser. What is small, and gradients by rows, whose
+// tables are addresses rather than memory, come from the system. Any thread may call.
+typedef struct sg_allocator {
+    // Zeroed and 64-byte aligned; NULL: there is none, and SG_ERR_MEMORY is what comes of it.
+    void *(*alloc)(void *user, size_t bytes);
+    void (*free)(void *user, void *block, size_t bytes); // what alloc gave, and its size
+    void *user;
+} sg_allocator;
+
 typedef struct sg_context_options {
     int threads;   // 0: as many as the processor has cores
     sg_log_fn log; // NULL: silent
     void *log_user;
-    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2", "avx512"
+    const char *kernel;     // NULL: the fastest this processor has; or "ref", "avx2", "avx512"
+    sg_allocator allocator; // alloc NULL: memory of the system
 } sg_context_options;
 
 // Threads, kernels and the log callback. Models, tokenizers and runs are made inside a context and

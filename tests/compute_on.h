@@ -6,7 +6,7 @@
 
 static inline sg_compute compute_on(sg_pool *pool)
 {
-    return (sg_compute){pool, sg_kernels_fastest()};
+    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
 }
 
 #endif

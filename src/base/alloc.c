@@ -7,8 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "sgatlin.h"
-
 static sg_alloc_hook alloc_hook;
 static void *alloc_user;
 static atomic_llong alloc_live;
@@ -107,6 +105,19 @@ void sg_free_big(void *pointer, size_t bytes)
     if (pointer == NULL) return;
     atomic_fetch_sub_explicit(&alloc_live, 1, memory_order_relaxed);
     munmap(pointer, bytes ? bytes : 1);
+}
+
+void *sg_alloc_from(const sg_allocator *allocator, size_t bytes)
+{
+    return allocator != NULL ? allocator->alloc(allocator->user, bytes) : sg_alloc_big(bytes);
+}
+
+void sg_free_to(const sg_allocator *allocator, void *pointer, size_t bytes)
+{
+    if (allocator == NULL)
+        sg_free_big(pointer, bytes);
+    else if (pointer != NULL)
+        allocator->free(allocator->user, pointer, bytes);
 }
 
 void sg_alloc_set_hook(sg_alloc_hook hook, void *user)

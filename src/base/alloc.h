@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sgatlin.h"
+
 // Uninitialised memory, aligned for any type; NULL when there is none. 0 bytes give a valid
 // pointer.
 void *sg_alloc(size_t bytes);
@@ -28,6 +30,9 @@ bool sg_grow(void **array, size_t *capacity, size_t need, size_t element_size);
 // Big arrays (weights, activations): 64-byte aligned, zeroed, huge pages where the system allows.
 void *sg_alloc_big(size_t bytes);
 void sg_free_big(void *pointer, size_t bytes);
+// The same from an allocator (sgatlin.h), or, for NULL, by these two.
+void *sg_alloc_from(const sg_allocator *allocator, size_t bytes);
+void sg_free_to(const sg_allocator *allocator, void *pointer, size_t bytes);
 
 // Called before each allocation with its size; returning false makes that allocation fail.
 // NULL removes the hook. For tests; set while no other thread allocates.

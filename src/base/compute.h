@@ -1,5 +1,6 @@
-// What computes, handed down by value to everything that does: the threads and the table of
-// kernels. The table itself is of the room above (kernel/kernel.h); this room only carries it.
+// What computes, handed down by value to everything that does: the threads, the table of kernels,
+// and the memory they work in. The table itself is of the room above (kernel/kernel.h); this room
+// only carries it.
 #ifndef SG_BASE_COMPUTE_H
 #define SG_BASE_COMPUTE_H
 
@@ -10,6 +11,7 @@ struct sg_kernels;
 typedef struct sg_compute {
     sg_pool *pool; // NULL: the calling thread alone
     const struct sg_kernels *kernels;
+    const sg_allocator *allocator; // of big blocks (base/alloc.h); NULL: the system's
 } sg_compute;
 
 #endif

@@ -7,6 +7,7 @@
 struct sg_context {
     sg_compute compute; // the pool is NULL with one thread
     int threads;
+    sg_allocator allocator; // what compute.allocator points to, if to anything
     sg_log_fn log;
     void *log_user;
     int64_t products_refused; // before this context was made (kernel/products.h)

@@ -184,7 +184,7 @@ static void blocks_copies(sg_real *to, const sg_real *row, int64_t m, int64_t n)
 static sg_compute blocks_compute(const sg_blocks_part *p)
 {
     const sg_compute all = p->l->run->compute;
-    return p->alone ? all : (sg_compute){NULL, all.kernels};
+    return p->alone ? all : (sg_compute){.kernels = all.kernels};
 }
 
 static void blocks_gemm(const sg_blocks_part *p, const sg_gemm_args *args)

@@ -162,13 +162,13 @@ static size_t param_bytes(const sg_param_spec *spec)
 }
 
 sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,
-                             sg_param_block *block, sg_error *err)
+                             const sg_allocator *allocator, sg_param_block *block, sg_error *err)
 {
-    *block = (sg_param_block){0};
+    *block = (sg_param_block){.allocator = allocator};
     for (size_t i = 0; i < params->count; i++)
         if (skip == NULL || !skip[i]) block->bytes += param_bytes(&params->specs[i]);
     block->parts = sg_alloc_zero(params->count, sizeof *block->parts);
-    block->memory = sg_alloc_big(block->bytes);
+    block->memory = sg_alloc_from(allocator, block->bytes);
     if (block->parts == NULL || block->memory == NULL) {
         sg_fail(err, SG_ERR_MEMORY, "out of memory: the %s take %zu bytes", what, block->bytes);
         sg_param_block_free(block);
@@ -185,7 +185,7 @@ sg_status sg_param_block_new(const sg_param_list *params, const char *what, cons
 
 void sg_param_block_free(sg_param_block *block)
 {
-    sg_free_big(block->memory, block->bytes);
+    sg_free_to(block->allocator, block->memory, block->bytes);
     sg_free(block->parts);
     *block = (sg_param_block){0};
 }

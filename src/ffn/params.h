@@ -78,12 +78,13 @@ typedef struct sg_param_block {
     sg_real **parts; // by parameter
     void *memory;
     size_t bytes;
+    const sg_allocator *allocator; // where the memory is from
 } sg_param_block;
 
 // Zeroed. `what` is what an error calls it: "weights". A parameter where `skip` (by parameter, or
-// NULL) says so has no part.
+// NULL) says so has no part. allocator: NULL: the system's.
 sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,
-                             sg_param_block *block, sg_error *err);
+                             const sg_allocator *allocator, sg_param_block *block, sg_error *err);
 void sg_param_block_free(sg_param_block *block);
 
 #endif

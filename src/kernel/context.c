@@ -31,6 +31,8 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
     if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a context");
     context->threads = threads;
     context->compute.kernels = kernels;
+    context->allocator = chosen.allocator;
+    if (chosen.allocator.alloc != NULL) context->compute.allocator = &context->allocator;
     context->log = chosen.log;
     context->log_user = chosen.log_user;
     context->products_refused = sg_products_refused();

@@ -154,7 +154,8 @@ static sg_status adapt_storage(sg_model *m, sg_adapters *all, sg_error *err)
     bool *own = sg_alloc_zero(count, sizeof *own);
     if (own == NULL) return adapt_memory(err);
     memset(own, true, first * sizeof *own);
-    sg_status status = sg_param_block_new(&m->params, "adapters", own, &all->storage, err);
+    sg_status status = sg_param_block_new(&m->params, "adapters", own,
+                                          m->context->compute.allocator, &all->storage, err);
     sg_free(own);
     SG_TRY(status);
     memcpy(values + first, all->storage.parts + first, more * sizeof *values);

@@ -19,7 +19,8 @@ typedef struct sg_graph_options {
     int64_t micro_batches;    // of a step, which share the weights of the routers' losses; 0: 1
     int64_t *const *counts; // (layers): where selections are counted (sg_count_use); NULL: nowhere
     int threads;
-    bool lent;                 // memory is lent before each pass (sg_tape_lend), none is allocated
+    const sg_allocator *allocator; // of the memory that it runs in; NULL: the system's
+    bool lent; // memory is lent before each pass (sg_tape_lend), none is allocated
     const sg_kv_cache *caches; // (layers, batch), or NULL: none; filled in before each pass
     const int64_t *start;      // (batch) position of the first token, with caches
     // By parameter, NULL where its gradient is whole; or NULL.

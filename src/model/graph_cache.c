@@ -27,11 +27,9 @@ static void kept_free(sg_kept_graph *kept)
     sg_free(kept);
 }
 
-static void block_free(sg_graph_block *block)
+static const sg_allocator *cache_allocator(const sg_graph_cache *cache)
 {
-    if (block == NULL) return;
-    sg_free_big(block->memory, block->bytes);
-    sg_free(block);
+    return cache->model->context->compute.allocator;
 }
 
 // ---- under the mutex ----------------------------------------------------------------------------
@@ -97,7 +95,8 @@ static void cache_clear_blocks(sg_graph_cache *cache)
     while (cache->blocks != NULL) {
         sg_graph_block *block = cache->blocks;
         cache->blocks = block->next;
-        block_free(block);
+        sg_free_to(cache_allocator(cache), block->memory, block->bytes);
+        sg_free(block);
     }
 }
 
@@ -175,12 +174,12 @@ void sg_graph_cache_drop(sg_graph_cache *cache, sg_kept_graph *kept)
 }
 
 // A block of at least so many bytes in place of `block`, which may be NULL.
-static sg_graph_block *block_of(sg_graph_block *block, size_t bytes)
+static sg_graph_block *block_of(const sg_allocator *from, sg_graph_block *block, size_t bytes)
 {
     if (block == NULL) block = sg_alloc_zero(1, sizeof *block);
     if (block == NULL || block->bytes >= bytes) return block;
-    sg_free_big(block->memory, block->bytes);
-    block->memory = sg_alloc_big(bytes);
+    sg_free_to(from, block->memory, block->bytes);
+    block->memory = sg_alloc_from(from, bytes);
     block->bytes = bytes;
     if (block->memory != NULL) return block;
     sg_free(block);
@@ -196,7 +195,7 @@ sg_status sg_graph_cache_take(sg_graph_cache *cache, int64_t batch, int64_t leng
     pthread_mutex_lock(&cache->mutex);
     sg_graph_block *block = cache_block(cache, bytes);
     pthread_mutex_unlock(&cache->mutex);
-    kept->block = block_of(block, bytes);
+    kept->block = block_of(cache_allocator(cache), block, bytes);
     if (kept->block == NULL) {
         sg_graph_cache_give(cache, kept);
         return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations take %zu bytes", bytes);

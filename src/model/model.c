@@ -23,6 +23,11 @@ static const sg_dtype model_dtype = SG_DTYPE_F64;
 static const sg_dtype model_dtype = SG_DTYPE_F32;
 #endif
 
+static const sg_allocator *model_allocator(const sg_model *m)
+{
+    return m->context->compute.allocator;
+}
+
 static sg_status model_make(sg_context *context, const sg_config *config, sg_model **out,
                             sg_error *err)
 {
@@ -52,7 +57,8 @@ static sg_status model_make(sg_context *context, const sg_config *config, sg_mod
 static sg_status model_rope(sg_model *m, sg_error *err)
 {
     if (!sg_config_is_rotary(&m->config)) return SG_OK;
-    const sg_rope_options options = sg_config_rope(&m->config);
+    sg_rope_options options = sg_config_rope(&m->config);
+    options.allocator = model_allocator(m);
     return sg_rope_table_new(&m->rope, m->config.max_position_embeddings, &options, err);
 }
 
@@ -63,7 +69,8 @@ static sg_status model_storage(sg_model *m, sg_error *err)
     if (narrow == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     for (size_t i = 0; i < m->params.count; i++)
         narrow[i] = sg_narrow_has(&m->narrow, i);
-    sg_status status = sg_param_block_new(&m->params, "weights", narrow, &m->storage, err);
+    sg_status status =
+        sg_param_block_new(&m->params, "weights", narrow, model_allocator(m), &m->storage, err);
     sg_free(narrow);
     SG_TRY(status);
     memcpy(m->values, m->storage.parts, m->params.count * sizeof *m->values);
@@ -402,7 +409,7 @@ static sg_status model_fill_narrow(sg_model *m, sg_weights weights, bool *mapped
     }
     if (status == SG_OK)
         status = sg_narrow_set_of_model(&m->config, params, SG_NARROW_DECODING, mapped, weights,
-                                        &m->narrow, err);
+                                        model_allocator(m), &m->narrow, err);
     if (status == SG_OK) status = model_storage(m, err);
     for (size_t i = 0; i < params->count && status == SG_OK; i++) {
         const sg_param_spec *spec = &params->specs[i];
@@ -450,7 +457,7 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
     sg_param_block storage = m->storage;
     size_t n = m->params.count;
     SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_DECODING, NULL, weights,
-                                  &m->narrow, err));
+                                  model_allocator(m), &m->narrow, err));
     m->values = sg_alloc_zero(n, sizeof *m->values);
     sg_status status = m->values != NULL ? model_storage(m, err)
                                          : sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
@@ -540,7 +547,8 @@ static sg_status model_screen_first(sg_model *m, sg_error *err)
     if (mask == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of keys");
     for (size_t i = first; i < n; i++)
         mask[i] = model_screens_tensor(m, i);
-    sg_status status = sg_narrow_set_new(&m->params, mask, NULL, SG_WEIGHTS_INT8, &m->screens, err);
+    sg_status status = sg_narrow_set_new(&m->params, mask, NULL, SG_WEIGHTS_INT8,
+                                         model_allocator(m), &m->screens, err);
     for (size_t i = first; status == SG_OK && i < n; i++)
         if (mask[i]) status = model_screen_tensor(m, i, err);
     if (status != SG_OK) sg_narrow_set_free(&m->screens);

@@ -67,7 +67,7 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     s->layout = model->layout;
     int64_t reals = 2 * c->num_hidden_layers * capacity * sg_config_kv_heads(c) * c->head_dim;
     s->cache_bytes = (size_t)reals * sizeof(sg_real);
-    s->cache_memory = sg_alloc_big(s->cache_bytes);
+    s->cache_memory = sg_alloc_from(model->context->compute.allocator, s->cache_bytes);
     s->caches = sg_alloc_zero((size_t)c->num_hidden_layers, sizeof *s->caches);
     s->logits = sg_alloc_array((size_t)c->vocab_size, sizeof *s->logits);
     sg_status status = SG_OK;
@@ -91,7 +91,7 @@ void sg_session_free(sg_session *s)
     if (s == NULL) return;
     sg_graph_cache_drop(s->graphs, s->single);
     sg_model_leave(s->model);
-    sg_free_big(s->cache_memory, s->cache_bytes);
+    sg_free_to(s->model->context->compute.allocator, s->cache_memory, s->cache_bytes);
     sg_free(s->caches);
     sg_free(s->logits);
     sg_free(s);

@@ -305,7 +305,8 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
         graph_record(g, config, rope, options);
         sg_tape_options tape_options = {.gradient = options->gradient,
                                         .recompute = options->recompute,
-                                        .threads = options->threads};
+                                        .threads = options->threads,
+                                        .allocator = options->allocator};
         status = sg_tape_finish(g->tape, &tape_options, err);
     }
     if (status == SG_OK) status = graph_check_narrow(g, options->gradient, err);

@@ -80,7 +80,7 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
         if (mapped == NULL || !mapped[i]) set->bytes += weights_bytes(&params->specs[i], set->type);
     }
     if (set->bytes == 0) return SG_OK;
-    set->memory = sg_alloc_big(set->bytes);
+    set->memory = sg_alloc_from(set->allocator, set->bytes);
     if (set->memory == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory: the %s weights take %zu bytes",
                        sg_weights_name(set->type), set->bytes);
@@ -97,9 +97,10 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
 }
 
 sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
-                            sg_weights type, sg_narrow_set *set, sg_error *err)
+                            sg_weights type, const sg_allocator *allocator, sg_narrow_set *set,
+                            sg_error *err)
 {
-    *set = (sg_narrow_set){.type = type, .count = params->count};
+    *set = (sg_narrow_set){.type = type, .count = params->count, .allocator = allocator};
     if (type == SG_WEIGHTS_F32) return SG_OK;
     set->items = sg_alloc_zero(params->count, sizeof *set->items);
     sg_status status = set->items != NULL
@@ -111,22 +112,23 @@ sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const
 
 sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
                                  sg_narrow_use use, const bool *mapped, sg_weights type,
-                                 sg_narrow_set *set, sg_error *err)
+                                 const sg_allocator *allocator, sg_narrow_set *set, sg_error *err)
 {
-    *set = (sg_narrow_set){.type = type, .count = params->count};
+    *set = (sg_narrow_set){.type = type, .count = params->count, .allocator = allocator};
     if (type == SG_WEIGHTS_F32) return SG_OK;
     bool *mask = sg_alloc_array(params->count, sizeof *mask);
     sg_status status = mask != NULL
                            ? weights_mask(config, params, use, mask, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
-    if (status == SG_OK) status = sg_narrow_set_new(params, mask, mapped, type, set, err);
+    if (status == SG_OK)
+        status = sg_narrow_set_new(params, mask, mapped, type, allocator, set, err);
     sg_free(mask);
     return status;
 }
 
 void sg_narrow_set_free(sg_narrow_set *set)
 {
-    sg_free_big(set->memory, set->bytes);
+    sg_free_to(set->allocator, set->memory, set->bytes);
     sg_free((void *)set->parts);
     sg_free(set->items);
     *set = (sg_narrow_set){0};

@@ -20,17 +20,19 @@ typedef struct sg_narrow_set {
     int64_t n_scales;
     void *memory;
     size_t bytes;
+    const sg_allocator *allocator; // where the memory is from
 } sg_narrow_set;
 
 // Memory for the parameters where `mask` (params->count) says so, not filled in; with
 // SG_WEIGHTS_F32 an empty set. Where `mapped` (as many, or NULL) says so the caller sets the rows
-// itself.
+// itself. allocator: NULL: the system's.
 sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
-                            sg_weights type, sg_narrow_set *set, sg_error *err);
+                            sg_weights type, const sg_allocator *allocator, sg_narrow_set *set,
+                            sg_error *err);
 // The same for the parameters of a model that can be narrow.
 sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
                                  sg_narrow_use use, const bool *mapped, sg_weights type,
-                                 sg_narrow_set *set, sg_error *err);
+                                 const sg_allocator *allocator, sg_narrow_set *set, sg_error *err);
 // Which parameters the forward passes of decoding and evaluation can read as they are stored: mask
 // (params->count).
 sg_status sg_narrow_readable(const sg_config *config, const sg_param_list *params, bool *mask,

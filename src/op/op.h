@@ -65,9 +65,10 @@ sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor
 // … positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
-    sg_real *cos, *sin; // (positions, half)
-    size_t bytes;       // of the one block both are in
-    bool interleaved;   // numbers 2i and 2i + 1 of a head turn together; else i and half + i
+    sg_real *cos, *sin;            // (positions, half)
+    size_t bytes;                  // of the one block both are in
+    const sg_allocator *allocator; // where it is from
+    bool interleaved; // numbers 2i and 2i + 1 of a head turn together; else i and half + i
 } sg_rope_table;
 typedef enum sg_rope_scaling {
     SG_ROPE_NONE,
@@ -83,7 +84,8 @@ typedef struct sg_rope_options {
     double attention_factor; // of cosines and sines; 0: 0.1 ln(factor) + 1 with yarn, else 1
     int64_t original_positions;
     bool truncate;
-    bool interleaved; // see the table
+    bool interleaved;              // see the table
+    const sg_allocator *allocator; // of the table; NULL: the system's
 } sg_rope_options;
 sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_rope_options *options,
                             sg_error *err);

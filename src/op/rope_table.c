@@ -116,14 +116,16 @@ static void rope_fill(const sg_rope_table *table, const double *frequency, doubl
 sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_rope_options *options,
                             sg_error *err)
 {
-    *table = (sg_rope_table){
-        .positions = positions, .half = options->dim / 2, .interleaved = options->interleaved};
+    *table = (sg_rope_table){.positions = positions,
+                             .half = options->dim / 2,
+                             .interleaved = options->interleaved,
+                             .allocator = options->allocator};
     SG_TRY(rope_check(options, err));
     size_t count = (size_t)(positions * table->half);
     double *frequency = sg_alloc_array((size_t)table->half, sizeof *frequency);
     if (frequency != NULL) {
         table->bytes = 2 * count * sizeof(sg_real);
-        table->cos = sg_alloc_big(table->bytes);
+        table->cos = sg_alloc_from(table->allocator, table->bytes);
     }
     if (table->cos == NULL) {
         sg_free(frequency);
@@ -140,6 +142,6 @@ sg_status sg_rope_table_new(sg_rope_table *table, int64_t positions, const sg_ro
 
 void sg_rope_table_free(sg_rope_table *table)
 {
-    sg_free_big(table->cos, table->bytes);
+    sg_free_to(table->allocator, table->cos, table->bytes);
     *table = (sg_rope_table){0};
 }

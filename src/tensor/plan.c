@@ -332,7 +332,7 @@ void sg_tape_lend(sg_tape *tape, void *memory)
 
 sg_status sg_tape_allocate(sg_tape *tape, sg_error *err)
 {
-    tape->own = sg_alloc_big(tape->memory_bytes);
+    tape->own = sg_alloc_from(tape->options.allocator, tape->memory_bytes);
     if (tape->own == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations take %zu bytes",
                        tape->memory_bytes);

@@ -19,7 +19,7 @@ sg_status sg_tape_new(sg_tape **out, sg_error *err)
 void sg_tape_free(sg_tape *tape)
 {
     if (tape == NULL) return;
-    sg_free_big(tape->own, tape->memory_bytes);
+    sg_free_to(tape->options.allocator, tape->own, tape->memory_bytes);
     sg_free(tape->tensors);
     sg_free(tape->nodes);
     sg_free(tape->steps);

@@ -134,9 +134,10 @@ void sg_tape_segment_end(sg_tape *tape);
 // ---- planning and running ---------------------------------------------------------------------
 
 typedef struct sg_tape_options {
-    bool gradient;  // plan a backward pass
-    bool recompute; // forget and compute again what lies in segments
-    int threads;    // workers that need scratch
+    bool gradient;                 // plan a backward pass
+    bool recompute;                // forget and compute again what lies in segments
+    int threads;                   // workers that need scratch
+    const sg_allocator *allocator; // of sg_tape_allocate; NULL: the system's
 } sg_tape_options;
 
 sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err);

@@ -125,8 +125,8 @@ static sg_status layer_open(layer *l, bool backward, sg_error *err)
     if (l->params.status != SG_OK)
         return sg_fail(err, l->params.status, "the parameters of a layer: %s",
                        sg_status_name(l->params.status));
-    SG_TRY(sg_param_block_new(&l->params, "weights", NULL, &l->values, err));
-    if (backward) SG_TRY(sg_gradients_new(&l->params, b->rows, b->tokens, &l->grads, err));
+    SG_TRY(sg_param_block_new(&l->params, "weights", NULL, NULL, &l->values, err));
+    if (backward) SG_TRY(sg_gradients_new(&l->params, b->rows, b->tokens, NULL, &l->grads, err));
     l->state_bytes = (backward ? 3 : 1) * count * sizeof(sg_real);
     l->states = sg_alloc_big(l->state_bytes);
     l->leaves = sg_alloc_array(l->params.count, sizeof *l->leaves);
@@ -158,8 +158,8 @@ static sg_status layer_tables(layer *l, sg_error *err)
     sg_tape_free(l->tape);
     l->tape = NULL;
     if (status == SG_OK)
-        status =
-            sg_narrow_set_new(&l->params, mask, NULL, l->b->options->table_dtype, &l->tables, err);
+        status = sg_narrow_set_new(&l->params, mask, NULL, l->b->options->table_dtype, NULL,
+                                   &l->tables, err);
     if (status == SG_OK)
         sg_narrow_set_write(&l->tables, &l->params, l->values.parts, l->b->context->compute);
     sg_free(mask);

@@ -61,7 +61,7 @@ static sg_status step_open(step *s, sg_error *err)
     const sg_param_list *params = &s->model->params;
     sg_real *const *values = s->model->values;
     SG_TRY(sg_narrow_set_of_model(&s->model->config, params, SG_NARROW_TRAINING, NULL,
-                                  b->options->table_dtype, &s->tables, err));
+                                  b->options->table_dtype, NULL, &s->tables, err));
     sg_narrow_set_write(&s->tables, params, values, b->context->compute);
     sg_optimizer_options adamw = {.beta1 = 0.9,
                                   .beta2 = 0.999,
@@ -75,7 +75,7 @@ static sg_status step_open(step *s, sg_error *err)
                               .gradient = true,
                               .threads = b->context->threads,
                               .narrow = s->tables.items};
-    SG_TRY(sg_gradients_new(params, b->rows, b->tokens, &s->grads, err));
+    SG_TRY(sg_gradients_new(params, b->rows, b->tokens, NULL, &s->grads, err));
     graph.row_grads = s->grads.rows;
     SG_TRY(sg_optimizer_new(params, values, &s->grads, &adamw, &s->optimizer, err));
     SG_TRY(sg_graph_new(&s->model->config, params, values, s->grads.parts, &s->model->rope, &graph,

@@ -158,6 +158,7 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
                               .length = e->length,
                               .output = SG_OUTPUT_LOSS,
                               .threads = e->model->context->threads,
+                              .allocator = e->model->context->compute.allocator,
                               .narrow = e->model->narrow.items,
                               .adapters = e->model->adapters};
     sg_model *m = e->model;

@@ -26,7 +26,8 @@ static bool gradients_lazy(const sg_param_spec *spec, sg_optimizer_rows mode, in
 }
 
 static sg_status gradients_fill(const sg_param_list *params, sg_optimizer_rows mode, int64_t tokens,
-                                bool *left_out, sg_gradients *g, sg_error *err)
+                                const sg_allocator *allocator, bool *left_out, sg_gradients *g,
+                                sg_error *err)
 {
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
@@ -38,19 +39,19 @@ static sg_status gradients_fill(const sg_param_list *params, sg_optimizer_rows m
         SG_TRY(sg_row_grads_new(spec->count / width, width, &g->rows[i], err));
         g->lazy_tables++;
     }
-    SG_TRY(sg_param_block_new(params, "gradients", left_out, &g->whole, err));
+    SG_TRY(sg_param_block_new(params, "gradients", left_out, allocator, &g->whole, err));
     g->parts = g->whole.parts;
     return SG_OK;
 }
 
 sg_status sg_gradients_new(const sg_param_list *params, sg_optimizer_rows mode, int64_t tokens,
-                           sg_gradients *g, sg_error *err)
+                           const sg_allocator *allocator, sg_gradients *g, sg_error *err)
 {
     *g = (sg_gradients){.count = params->count};
     g->rows = sg_alloc_zero(params->count, sizeof(sg_row_grads *));
     bool *left_out = sg_alloc_zero(params->count, sizeof *left_out);
     sg_status status = g->rows != NULL && left_out != NULL
-                           ? gradients_fill(params, mode, tokens, left_out, g, err)
+                           ? gradients_fill(params, mode, tokens, allocator, left_out, g, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for the gradients");
     sg_free(left_out);
     if (status != SG_OK) sg_gradients_free(g);

@@ -28,9 +28,10 @@ static inline sg_row_grads *sg_gradients_rows(const sg_gradients *gradients, siz
     return gradients->rows != NULL ? gradients->rows[parameter] : NULL;
 }
 
-// tokens: of a step. What is kept by rows depends on shapes and mode alone.
+// tokens: of a step. What is kept by rows depends on shapes and mode alone. allocator: of whole
+// gradients; NULL: the system's.
 sg_status sg_gradients_new(const sg_param_list *params, sg_optimizer_rows mode, int64_t tokens,
-                           sg_gradients *gradients, sg_error *err);
+                           const sg_allocator *allocator, sg_gradients *gradients, sg_error *err);
 void sg_gradients_free(sg_gradients *gradients);
 // Memory that is in use: whole gradients, and the rows written since the last step.
 size_t sg_gradients_bytes(const sg_gradients *gradients);

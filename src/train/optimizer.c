@@ -131,7 +131,7 @@ static sg_status optimizer_open(sg_optimizer *o, sg_error *err)
         if (!params->specs[i].frozen) o->half += params->specs[i].count;
     }
     o->moment_bytes = 2 * (size_t)o->half * sizeof(sg_real);
-    o->moments = sg_alloc_big(o->moment_bytes);
+    o->moments = sg_alloc_from(o->options.allocator, o->moment_bytes);
     o->offsets = sg_alloc_zero(params->count, sizeof *o->offsets);
     o->chunks = sg_alloc_array((size_t)chunks, sizeof *o->chunks);
     o->sums = sg_alloc_array((size_t)chunks, sizeof *o->sums);
@@ -169,7 +169,7 @@ void sg_optimizer_free(sg_optimizer *o)
     sg_free(o->clock);
     sg_free(o->state);
     sg_free(o->names);
-    sg_free_big(o->moments, o->moment_bytes);
+    sg_free_to(o->options.allocator, o->moments, o->moment_bytes);
     sg_free(o->offsets);
     sg_free(o->chunks);
     sg_free(o->sums);

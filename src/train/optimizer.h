@@ -16,6 +16,7 @@ typedef struct sg_optimizer_options {
     // values.
     const sg_stored *narrow;
     int64_t *version; // of the weights (sg_model.version), raised when they are written; or NULL
+    const sg_allocator *allocator; // of the moments; NULL: the system's
 } sg_optimizer_options;
 
 typedef struct sg_optimizer sg_optimizer;

@@ -15,12 +15,14 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
 {
     const sg_train_options *o = t->options;
     sg_model *m = t->model;
+    const sg_allocator *allocator = t->context->compute.allocator;
     SG_TRY(sg_schedule_of_options(o, t->steps, &t->schedule, err));
     sg_optimizer_rows rows;
     SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
-    SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, &t->gradients, err));
+    SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, allocator, &t->gradients,
+                            err));
     SG_TRY(sg_narrow_set_of_model(&m->config, &m->params, SG_NARROW_TRAINING, NULL, o->table_dtype,
-                                  &t->tables, err));
+                                  allocator, &t->tables, err));
     sg_narrow_set_write(&t->tables, &m->params, m->values, t->context->compute);
     sg_optimizer_options adamw = {.beta1 = o->beta1,
                                   .beta2 = o->beta2,
@@ -28,7 +30,8 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                                   .weight_decay = o->weight_decay,
                                   .clip = o->clip,
                                   .narrow = t->tables.items,
-                                  .version = &m->version};
+                                  .version = &m->version,
+                                  .allocator = allocator};
     SG_TRY(sg_optimizer_new(&m->params, m->values, &t->gradients, &adamw, &t->optimizer, err));
     sg_batches_options batches = {
         .split = SG_SPLIT_TRAIN, .batch_rows = o->batch_size, .shuffle = true, .seed = o->seed};
@@ -42,6 +45,7 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .recompute = o->recompute,
                               .micro_batches = o->grad_accum,
                               .threads = t->context->threads,
+                              .allocator = allocator,
                               .row_grads = t->gradients.rows,
                               .narrow = t->tables.items,
                               .adapters = m->adapters};

@@ -27,7 +27,7 @@ static void side_open(side *s)
     sg_param_add(&s->params, "", "table", 2, (int64_t[]){ROWS, WIDTH}, SG_INIT_NORMAL, 1);
     sg_param_rows(&s->params, 1);
     sg_param_add(&s->params, "", "small", 1, (int64_t[]){SMALL}, SG_INIT_NORMAL, 1);
-    if (sg_gradients_new(&s->params, SG_ROWS_LAZY, 2, &s->gradients, NULL) != SG_OK ||
+    if (sg_gradients_new(&s->params, SG_ROWS_LAZY, 2, NULL, &s->gradients, NULL) != SG_OK ||
         sg_optimizer_new(&s->params, s->values, &s->gradients, &options, &s->optimizer, NULL) !=
             SG_OK)
         abort();

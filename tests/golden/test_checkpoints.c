@@ -147,7 +147,7 @@ static void check_gradients(const checkpoint *c, const sg_model *m, const sg_ten
     snprintf(path, sizeof path, "%s/grads.safetensors", c->folder);
     must(sg_safetensors_open(path, &file, &err), &err);
     const sg_tensors tensors = sg_tensors_of_safetensors(file);
-    must(sg_param_block_new(&m->params, "gradients", NULL, &grads, &err), &err);
+    must(sg_param_block_new(&m->params, "gradients", NULL, NULL, &grads, &err), &err);
     sg_graph *graph = make_graph(c, m, grads.parts, SG_OUTPUT_LOSS);
     int32_t *targets = sg_alloc_array((size_t)c->count, sizeof *targets);
     assert_non_null(targets);

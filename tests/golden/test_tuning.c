@@ -128,7 +128,7 @@ static void check_training(const tuning *t)
     const int64_t rows = t->batch * t->length;
     const sg_optimizer_options adamw = {
         .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = t->decay, .clip = t->clip};
-    must(sg_gradients_new(&m->params, SG_ROWS_EXACT, rows, &gradients, &err), &err);
+    must(sg_gradients_new(&m->params, SG_ROWS_EXACT, rows, NULL, &gradients, &err), &err);
     must(sg_optimizer_new(&m->params, m->values, &gradients, &adamw, &optimizer, &err), &err);
     sg_graph *graph = make_graph(t, &gradients, SG_OUTPUT_LOSS);
     float *losses = read_floats(t, "losses", steps), *norms = read_floats(t, "norms", steps);

@@ -63,8 +63,10 @@ static void whole_open(whole *w, const char *text, int64_t rows, int64_t micro_b
     sg_error err = {0};
     *w = (whole){.config = config_of(text)};
     assert_int_equal(sg_config_params(&w->config, &w->params, &err), SG_OK);
-    assert_int_equal(sg_param_block_new(&w->params, "weights", NULL, &w->values, &err), SG_OK);
-    assert_int_equal(sg_param_block_new(&w->params, "gradients", NULL, &w->grads, &err), SG_OK);
+    assert_int_equal(sg_param_block_new(&w->params, "weights", NULL, NULL, &w->values, &err),
+                     SG_OK);
+    assert_int_equal(sg_param_block_new(&w->params, "gradients", NULL, NULL, &w->grads, &err),
+                     SG_OK);
     assert_int_equal(
         sg_rope_table_new(&w->rope, length, &(sg_rope_options){.dim = 6, .theta = 10000}, &err),
         SG_OK);
@@ -209,7 +211,7 @@ static void test_accumulation(void **state)
     alone.graph->stats.normaliser = step.graph->stats.normaliser / 2;
     sg_error err = {0};
     sg_param_block sum;
-    assert_int_equal(sg_param_block_new(&step.params, "sums", NULL, &sum, &err), SG_OK);
+    assert_int_equal(sg_param_block_new(&step.params, "sums", NULL, NULL, &sum, &err), SG_OK);
     double balance = 0;
     for (int m = 0; m < 2; m++) {
         step.graph->ids->data = alone.graph->ids->data = step.ids + m * batch / 2 * length;

@@ -120,7 +120,7 @@ static void side_open(side *s, sg_optimizer_rows mode)
     s->values[1] = s->dense;
     for (int i = 0; i < 2; i++)
         sg_param_init(&s->params.specs[i], 1, NULL, s->values[i]);
-    assert_int_equal(sg_gradients_new(&s->params, mode, 100, &s->gradients, &err), SG_OK);
+    assert_int_equal(sg_gradients_new(&s->params, mode, 100, NULL, &s->gradients, &err), SG_OK);
     assert_int_equal(s->gradients.lazy_tables, mode == SG_ROWS_LAZY);
     assert_int_equal(
         sg_optimizer_new(&s->params, s->values, &s->gradients, &adamw, &s->optimizer, &err), SG_OK);
@@ -247,7 +247,7 @@ static void test_two_rows(void **state)
     sg_param_add(&list, "", "table", 2, (int64_t[]){2, 1}, SG_INIT_ONE, 0);
     sg_param_rows(&list, 1);
     sg_real table[] = {1, 1}, *values[] = {table};
-    assert_int_equal(sg_gradients_new(&list, SG_ROWS_LAZY, 1, &gradients, &err), SG_OK);
+    assert_int_equal(sg_gradients_new(&list, SG_ROWS_LAZY, 1, NULL, &gradients, &err), SG_OK);
     sg_optimizer_options options = {.beta1 = 0.5, .beta2 = 0.75, .eps = 1e-30, .weight_decay = 0.5};
     assert_int_equal(sg_optimizer_new(&list, values, &gradients, &options, &o, &err), SG_OK);
     sg_row_grads *g = gradients.rows[0];
@@ -304,17 +304,17 @@ static void test_choice(void **state)
     sg_param_rows(&list, 10);
     // 10 hits a token; lazy while the hits of a step are not more than the rows of the table.
     for (int64_t tokens = 1; tokens < 130; tokens++) {
-        assert_int_equal(sg_gradients_new(&list, SG_ROWS_AUTO, tokens, &g, &err), SG_OK);
+        assert_int_equal(sg_gradients_new(&list, SG_ROWS_AUTO, tokens, NULL, &g, &err), SG_OK);
         assert_true((g.rows[0] != NULL) == (tokens <= 100) && g.rows[1] == NULL);
         assert_true((g.rows[2] != NULL) == (tokens <= 4));
         for (int i = 0; i < 3; i++)
             assert_true((g.parts[i] == NULL) == (g.rows[i] != NULL));
         sg_gradients_free(&g);
     }
-    assert_int_equal(sg_gradients_new(&list, SG_ROWS_LAZY, INT64_MAX / 4, &g, &err), SG_OK);
+    assert_int_equal(sg_gradients_new(&list, SG_ROWS_LAZY, INT64_MAX / 4, NULL, &g, &err), SG_OK);
     assert_int_equal(g.lazy_tables, 2);
     sg_gradients_free(&g);
-    assert_int_equal(sg_gradients_new(&list, SG_ROWS_AUTO, INT64_MAX / 4, &g, &err), SG_OK);
+    assert_int_equal(sg_gradients_new(&list, SG_ROWS_AUTO, INT64_MAX / 4, NULL, &g, &err), SG_OK);
     assert_int_equal(g.lazy_tables, 0); // and nothing overflows
     sg_gradients_free(&g);
     sg_param_list_free(&list);

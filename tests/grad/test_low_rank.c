@@ -144,7 +144,7 @@ static void check_model(const char *ffn, bool gpt, bool untied)
     for (size_t i = 0; i < m->adapters->first; i++)
         m->params.specs[i].frozen = true;
     sg_param_block grads;
-    assert_int_equal(sg_param_block_new(&m->params, "gradients", NULL, &grads, &err), SG_OK);
+    assert_int_equal(sg_param_block_new(&m->params, "gradients", NULL, NULL, &grads, &err), SG_OK);
     int32_t ids[rows], targets[rows];
     for (int r = 0; r < rows; r++) {
         ids[r] = (int32_t)sg_rng_below(7, 1, (uint64_t)r, 11);
@@ -169,7 +169,7 @@ static void check_model(const char *ffn, bool gpt, bool untied)
     sg_tape_backward(graph->tape, &run);
     // Some are made in the forward pass, which is run again for the differences.
     sg_param_block kept;
-    assert_int_equal(sg_param_block_new(&m->params, "kept", NULL, &kept, &err), SG_OK);
+    assert_int_equal(sg_param_block_new(&m->params, "kept", NULL, NULL, &kept, &err), SG_OK);
     for (size_t i = 0; i < m->params.count; i++)
         memcpy(kept.parts[i], grads.parts[i], (size_t)m->params.specs[i].count * sizeof(sg_real));
     for (size_t i = 0; i < m->params.count; i++) {

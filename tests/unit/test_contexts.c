@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,12 +165,123 @@ static void test_second_context(void **state)
     sg_context_free(first);
 }
 
+// ---- memory -------------------------------------------------------------------------------------
+
+typedef struct counter {
+    atomic_llong blocks, bytes; // now
+    atomic_llong left;          // blocks that it still gives
+} counter;
+
+static void *counter_alloc(void *user, size_t bytes)
+{
+    counter *c = user;
+    if (atomic_fetch_sub(&c->left, 1) <= 0) return NULL;
+    const size_t whole = (bytes + 63) / 64 * 64 + 64;
+    void *block = aligned_alloc(64, whole);
+    assert_non_null(block);
+    memset(block, 0, whole);
+    atomic_fetch_add(&c->blocks, 1);
+    atomic_fetch_add(&c->bytes, (long long)bytes);
+    return block;
+}
+
+static void counter_free(void *user, void *block, size_t bytes)
+{
+    counter *c = user;
+    atomic_fetch_sub(&c->blocks, 1);
+    atomic_fetch_sub(&c->bytes, (long long)bytes);
+    free(block);
+}
+
+static sg_context *counted_context(counter *c)
+{
+    sg_context_options options = sg_context_options_default();
+    options.threads = 2;
+    options.allocator = (sg_allocator){counter_alloc, counter_free, c};
+    sg_context *context;
+    sg_error err = {0};
+    if (sg_context_new(&options, &context, &err) != SG_OK) fail_msg("%s", err.message);
+    return context;
+}
+
+// Weights, angles, keys and values, activations are all of the allocator, and go back to it.
+static void test_allocator(void **state)
+{
+    (void)state;
+    counter count = {.left = 1000};
+    sg_context *counted = counted_context(&count), *plain = make_context(NULL);
+    sg_model *other = make_model(plain);
+    assert_int_equal(count.blocks, 0);
+    sg_model *model = make_model(counted);
+    assert_int_equal(count.blocks, 2);
+    long long weights = count.bytes;
+    assert_true(weights >= sg_model_weight_bytes(model));
+    sg_session *session;
+    const float *logits;
+    assert_int_equal(sg_session_new(model, 0, &session, NULL), SG_OK);
+    assert_int_equal(count.blocks, 3);
+    assert_int_equal(sg_session_feed(session, (int32_t[]){1, 2, 3}, 3, &logits, NULL), SG_OK);
+    assert_int_equal(count.blocks, 4);
+    sg_session_free(session);
+    assert_int_equal(count.bytes, weights);
+    assert_int_equal(sg_model_narrow(model, SG_WEIGHTS_BF16, NULL), SG_OK);
+    assert_true(count.bytes < weights);
+    caller *alone = make_callers(other);
+    feed(&alone[0]);
+    assert_int_equal(alone[0].status, SG_OK);
+    assert_int_equal(count.blocks, 3); // narrow weights, the others, angles
+    free(alone);
+    sg_model_free(model);
+    sg_model_free(other);
+    assert_int_equal(count.blocks, 0);
+    assert_int_equal(count.bytes, 0);
+    sg_context_free(counted);
+    sg_context_free(plain);
+}
+
+// A context whose memory has an end says so; the other has its own.
+static void test_short_allocator(void **state)
+{
+    (void)state;
+    counter count = {.left = 0};
+    sg_context *counted = counted_context(&count), *plain = make_context(NULL);
+    const sg_config c = tiny_config("sgatlin", vocab, longest);
+    sg_model *other = make_model(plain), *model;
+    caller *alone = make_callers(other), *now = make_callers(NULL);
+    feed(&alone[0]);
+    for (int left = 0;; left++) {
+        sg_error err = {0};
+        atomic_store(&count.left, left);
+        sg_status status = sg_model_new(counted, &c, 3, &model, &err);
+        now[0].model = model;
+        if (status == SG_OK) feed(&now[0]);
+        if (status == SG_OK) status = now[0].status;
+        sg_model_free(model);
+        assert_int_equal(count.blocks, 0);
+        feed(&alone[1]);
+        assert_int_equal(alone[1].status, SG_OK);
+        if (status == SG_OK) {
+            assert_true(left > 3);
+            break;
+        }
+        assert_int_equal(status, SG_ERR_MEMORY);
+    }
+    assert_memory_equal(now[0].logits, alone[0].logits, sizeof alone[0].logits);
+    free(alone);
+    free(now);
+    sg_model_free(other);
+    sg_context_free(counted);
+    sg_context_free(plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sessions_on_threads),
         cmocka_unit_test(test_first_sessions_on_threads),
         cmocka_unit_test(test_second_context),
+        cmocka_unit_test(test_allocator),
+        cmocka_unit_test(test_short_allocator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

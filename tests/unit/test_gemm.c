@@ -111,7 +111,7 @@ static void check_shapes(const sg_kernels *kernels)
         for (int transposes = 0; transposes < 4; transposes++)
             for (int f = 0; f < 4; f++)
                 check_product(shapes[s][0], shapes[s][1], shapes[s][2], transposes, factors[f][0],
-                              factors[f][1], (sg_compute){pool, kernels},
+                              factors[f][1], (sg_compute){.pool = pool, .kernels = kernels},
                               (way)((s + (size_t)f) % 3));
     sg_pool_free(pool);
 }

@@ -35,7 +35,7 @@ static sg_status side_open(side *s, sg_error *err)
     if (s->params.status != SG_OK) return sg_fail(err, s->params.status, "no parameters");
     for (int i = 0; i < 2; i++)
         sg_param_init(&s->params.specs[i], 1, NULL, s->values[i]);
-    SG_TRY(sg_gradients_new(&s->params, SG_ROWS_LAZY, 10, &s->gradients, err));
+    SG_TRY(sg_gradients_new(&s->params, SG_ROWS_LAZY, 10, NULL, &s->gradients, err));
     return sg_optimizer_new(&s->params, s->values, &s->gradients, &options, &s->optimizer, err);
 }
 

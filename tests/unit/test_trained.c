@@ -66,8 +66,8 @@ static void test_gradients(void **state)
         sg_param_block all, one;
         const sg_config config = tiny_config(tiny_kind(k), vocab, length);
         must(sg_model_new(context, &config, 4, &m, &err), &err);
-        must(sg_param_block_new(&m->params, "gradients", NULL, &all, &err), &err);
-        must(sg_param_block_new(&m->params, "gradients", NULL, &one, &err), &err);
+        must(sg_param_block_new(&m->params, "gradients", NULL, NULL, &all, &err), &err);
+        must(sg_param_block_new(&m->params, "gradients", NULL, NULL, &one, &err), &err);
         gradients_of(m, &p, all.parts);
         const size_t whole = p.tape_bytes;
         for (size_t i = 0; i < m->params.count; i++) {
@@ -208,7 +208,7 @@ static void test_memory(void **state)
     const sg_train_options o = {.train_only = "*.k_proj.weight,model.norm.weight"};
     must(sg_trained_choose(&o, m, &err), &err);
     assert_int_equal(sg_trained_count(&m->params), 2 * 16 * 16 + 16);
-    must(sg_gradients_new(&m->params, SG_ROWS_AUTO, rows, &g, &err), &err);
+    must(sg_gradients_new(&m->params, SG_ROWS_AUTO, rows, NULL, &g, &err), &err);
     assert_int_equal(sg_gradients_bytes(&g), (2 * 16 * 16 + 16) * sizeof(sg_real));
     must(sg_optimizer_new(&m->params, m->values, &g, &adamw, &optimizer, &err), &err);
     assert_int_equal(sg_optimizer_moment_bytes(optimizer),
