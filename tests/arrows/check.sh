@@ -1,6 +1,7 @@
 #!/bin/sh
-# The rules of the house about files, read from the files: which room may include which, one name for
-# one file, no file over 1,000 lines. Prints every breach and fails when there is one.
+# The rules of the house about files, read from the files: which room may include which, no cycle of
+# headers, one name for one file, no file over 1,000 lines, no function of src, cli, bench or
+# examples over 60. Prints every breach and fails when there is one.
 #
 #     tests/arrows/check.sh ROOT
 set -eu
@@ -32,11 +33,29 @@ BEGIN {
     may["train"] = " base kernel tensor op ffn format text model probe "
     may["cli"] = " "
     limit = 1000
+    body = 60 # lines of a function, its braces among them
 }
 function breach(text) { print text; breaches++ }
 function over() { if (lines > limit) breach(last ": " lines " lines, at most " limit) }
+# Where a header lies that is included by this name.
+function lies(target) {
+    if (target ~ /^cli\//) return target
+    return (target ~ /^sgatlin/ ? "include/" : "src/") target
+}
+# Depth first: state 1 while what a header includes is gone through, 2 afterwards.
+function cycle(header,    i) {
+    state[header] = 1
+    for (i = 1; i <= out[header]; i++) {
+        if (state[to_of[header, i]] == 1)
+            breach(header ": includes " to_of[header, i] ", which includes it too")
+        else if (state[to_of[header, i]] == 0)
+            cycle(to_of[header, i])
+    }
+    state[header] = 2
+}
 FNR == 1 {
     over()
+    start = 0
     last = FILENAME
     files++
     count = split(FILENAME, part, "/")
@@ -51,6 +70,13 @@ FNR == 1 {
         breach(FILENAME ": not in a room of the house")
 }
 { lines = FNR }
+# clang-format puts the braces of a function, and of nothing else, at the beginning of a line.
+/^\{/ { start = FNR }
+/^\}/ {
+    if (start > 0 && FNR - start + 1 > body && part[1] != "tests")
+        breach(FILENAME ":" start ": a function of " FNR - start + 1 " lines, at most " body)
+    start = 0
+}
 /^[ \t]*#[ \t]*include/ {
     text = $0
     sub(/^[ \t]*#[ \t]*include[ \t]*/, "", text)
@@ -72,6 +98,10 @@ FNR == 1 {
         next
     }
     arrows++
+    if (FILENAME ~ /\.h$/) {
+        if (!(FILENAME in out)) headers[++header_count] = FILENAME
+        to_of[FILENAME, ++out[FILENAME]] = lies(target)
+    }
     if (target ~ /^sgatlin(_[a-z]+)?\.h$/) next
     if (!(to in may)) breach(where "includes \"" target "\", expected \"room/file.h\"")
     else if (to != room && index(may[room], " " to " ") == 0)
@@ -79,6 +109,8 @@ FNR == 1 {
 }
 END {
     over()
+    for (h = 1; h <= header_count; h++)
+        if (state[headers[h]] == 0) cycle(headers[h])
     if (files < 1 || arrows < 1) breach("found no files or no includes to check")
     printf "arrows: %d files, %d includes, %d breaches\n", files, arrows, breaches
     exit breaches > 0

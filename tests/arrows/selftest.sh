@@ -64,6 +64,12 @@ echo 'int x;' >"$tree/src/attic/old.c"
 expect 'src/attic/old.c: not in a room of the house'
 awk 'BEGIN { for (i = 0; i < 1000; i++) print "int x;" }' >>"$tree/src/op/softmax.c"
 expect 'src/op/softmax.c: 1001 lines'
+{ echo '{'; awk 'BEGIN { for (i = 0; i < 59; i++) print "    x();" }'; echo '}'; } >>"$tree/cli/main.c"
+expect 'cli/main.c:2: a function of 61 lines, at most 60'
+echo '#include "base/file.h"' >>"$tree/src/base/status.h"
+echo '#include "base/map.h"' >"$tree/src/base/file.h"
+echo '#include "base/status.h"' >"$tree/src/base/map.h"
+expect 'which includes it too'
 
 [ $failures -eq 0 ] || exit 1
 echo "arrows: every rule can fail"
