@@ -1,4 +1,4 @@
-// A model in another form: which configuration the form has, its tensors (outgoing.c), and the
+// A model in another form: which configuration the form has, its tensors (export_tensors.c), and the
 // files around them.
 #include <stdio.h>
 #include <string.h>
@@ -6,10 +6,10 @@
 #include "base/alloc.h"
 #include "base/context.h"
 #include "base/publish.h"
-#include "convert/companions.h"
+#include "convert/export_tensors.h"
 #include "convert/hf_form.h"
 #include "convert/modeling.h"
-#include "convert/outgoing.h"
+#include "convert/side_files.h"
 #include "format/gguf_architecture.h"
 #include "format/model_folder.h"
 #include "model/config.h"
@@ -23,10 +23,10 @@ typedef struct convert_work {
     sg_compute compute;
     sg_model_file *file;
     sg_dtype dtype; // SG_DTYPE_COUNT: as stored
-    sg_outgoing out;
+    sg_export out;
     float *rope; // factors of its frequencies, of GGUF
     char type[32];
-    sg_companions along;
+    sg_side_files along;
     sg_claim *claim; // of a folder
     sg_error *err;
 } convert_work;
@@ -99,10 +99,10 @@ static const char *convert_dtype_name(sg_dtype dtype)
     return dtype == SG_DTYPE_BF16 ? "bfloat16" : dtype == SG_DTYPE_F16 ? "float16" : "float32";
 }
 
-static sg_status convert_outgoing(convert_work *w, const sg_tensor_map *map,
-                                  const sg_outgoing_types *types, sg_pairing pairing)
+static sg_status convert_export(convert_work *w, const sg_tensor_map *map,
+                                const sg_export_types *types, sg_pairing pairing)
 {
-    SG_TRY(sg_outgoing_new(w->file, map, types, pairing, w->compute, &w->out, w->err));
+    SG_TRY(sg_export_new(w->file, map, types, pairing, w->compute, &w->out, w->err));
     w->out.progress = w->options->progress;
     w->out.progress_user = w->options->progress_user;
     return SG_OK;
@@ -118,7 +118,7 @@ static sg_status convert_add_modeling(convert_work *w, json_t *config)
     // The library expects an object of that name where it reads the file without our code, for the
     // tokenizer alone.
     if (strcmp(w->file->config.rope_scaling, "none") == 0) json_object_del(config, "rope_scaling");
-    sg_companions_add(&w->along, "modeling_sgatlin.py", sg_modeling_text, sg_modeling_bytes);
+    sg_side_files_add(&w->along, "modeling_sgatlin.py", sg_modeling_text, sg_modeling_bytes);
     return SG_OK;
 }
 
@@ -132,7 +132,7 @@ static sg_status convert_config(convert_work *w, json_t *config)
     if (json_object_set_new(config, ours ? "dtype" : "torch_dtype", json_string(dtype)) != 0)
         status = sg_fail(w->err, SG_ERR_MEMORY, "out of memory for config.json");
     if (status == SG_OK && hf && ours) status = convert_add_modeling(w, config);
-    if (status == SG_OK) status = sg_companions_add_json(&w->along, "config.json", config, w->err);
+    if (status == SG_OK) status = sg_side_files_add_json(&w->along, "config.json", config, w->err);
     json_decref(config);
     return status;
 }
@@ -140,22 +140,22 @@ static sg_status convert_config(convert_work *w, json_t *config)
 static sg_status convert_folder(convert_work *w)
 {
     const bool hf = w->options->form == SG_CONVERT_HF;
-    const sg_outgoing_types types = {.matrices = w->dtype, .vectors = w->dtype};
+    const sg_export_types types = {.matrices = w->dtype, .vectors = w->dtype};
     const sg_key_value metadata[] = {{"format", "pt"}};
     sg_hf_form form;
     SG_TRY(sg_hf_form_find(&w->file->config, hf ? w->options->model_type : "sgatlin", w->file->type,
                            &form, w->err));
     memcpy(w->type, form.type, sizeof w->type);
     const bool apart = w->file->config.rope_interleaved && !form.config.rope_interleaved;
-    sg_status status = convert_outgoing(w, sg_tensor_map_find(form.type), &types,
-                                        apart ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
+    sg_status status = convert_export(w, sg_tensor_map_find(form.type), &types,
+                                      apart ? SG_PAIRING_TO_HALVES : SG_PAIRING_KEPT);
     if (status != SG_OK) {
         json_decref(form.object);
         return status;
     }
     SG_TRY(convert_config(w, form.object));
-    SG_TRY(sg_companions_put_begin(&w->along, strcmp(w->type, "sgatlin") == 0, w->err));
-    SG_TRY(sg_companions_add_all(&w->along, w->err));
+    SG_TRY(sg_side_files_put_begin(&w->along, strcmp(w->type, "sgatlin") == 0, w->err));
+    SG_TRY(sg_side_files_add_all(&w->along, w->err));
     SG_TRY(convert_need_space(w));
     return sg_model_folder_save(w->path, 0, w->out.views, w->out.count, metadata, 1, w->along.files,
                                 w->along.count, w->err);
@@ -188,7 +188,7 @@ static sg_status convert_gguf_tokenizer(convert_work *w, const sg_config *said,
     size_t bytes;
     if (w->along.opened == NULL) return SG_OK;
     SG_TRY(sg_gguf_vocab_put(w->along.opened, said, metadata, w->err));
-    SG_TRY(sg_companions_chat(&w->along, &chat, &bytes, w->err));
+    SG_TRY(sg_side_files_chat(&w->along, &chat, &bytes, w->err));
     if (chat != NULL) sg_gguf_put_string(metadata, "tokenizer.chat_template", chat);
     sg_free(chat);
     return SG_OK;
@@ -223,7 +223,7 @@ static sg_status convert_gguf_rope(convert_work *w, const sg_config *said)
     w->rope = sg_alloc_array((size_t)pairs, sizeof *w->rope);
     if (w->rope == NULL) return sg_fail(w->err, SG_ERR_MEMORY, "out of memory for positions");
     SG_TRY(sg_gguf_rope_factors(said, w->rope, w->err));
-    return sg_outgoing_add(
+    return sg_export_add(
         &w->out, sg_tensor_view_make(SG_GGUF_ROPE_FREQS, SG_DTYPE_F32, 1, &pairs, w->rope), w->err);
 }
 
@@ -232,14 +232,14 @@ static sg_status convert_gguf(convert_work *w)
     const sg_gguf_architecture *architecture = sg_gguf_config_architecture(&w->file->config);
     sg_config said;
     SG_TRY(convert_gguf_config(w, architecture, &said));
-    SG_TRY(sg_companions_put_begin(&w->along, false, w->err));
+    SG_TRY(sg_side_files_put_begin(&w->along, false, w->err));
     static const char *const f32[] = {"position_embd.weight", "ffn_gate_inp.weight", NULL};
-    const sg_outgoing_types types = {.matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = f32};
+    const sg_export_types types = {.matrices = w->dtype, .vectors = SG_DTYPE_F32, .f32 = f32};
     const bool from = w->file->config.rope_interleaved != 0, to = said.rope_interleaved != 0;
-    SG_TRY(convert_outgoing(w, architecture->map, &types,
-                            from == to ? SG_PAIRING_KEPT
-                            : to       ? SG_PAIRING_TO_NEIGHBOURS
-                                       : SG_PAIRING_TO_HALVES));
+    SG_TRY(convert_export(w, architecture->map, &types,
+                          from == to ? SG_PAIRING_KEPT
+                          : to       ? SG_PAIRING_TO_NEIGHBOURS
+                                     : SG_PAIRING_TO_HALVES));
     SG_TRY(convert_gguf_rope(w, &said));
     sg_gguf_metadata *metadata = sg_gguf_metadata_new();
     if (metadata == NULL)
@@ -267,7 +267,7 @@ static sg_status convert_run(sg_context *context, convert_work *w, const char *m
     SG_TRY(sg_model_file_open(model, &w->file, w->err));
     sg_model_file_tell(w->file, context);
     SG_TRY(convert_claim(w));
-    SG_TRY(sg_companions_open(w->options, w->file, model, &w->along, w->err));
+    SG_TRY(sg_side_files_open(w->options, w->file, model, &w->along, w->err));
     return w->options->form == SG_CONVERT_GGUF ? convert_gguf(w) : convert_folder(w);
 }
 
@@ -288,8 +288,8 @@ sg_status sg_convert(sg_context *context, const char *model, const sg_convert_op
         memcpy(result->type, w.type, sizeof result->type);
     }
     sg_folder_release(w.claim);
-    sg_companions_free(&w.along);
-    sg_outgoing_free(&w.out);
+    sg_side_files_free(&w.along);
+    sg_export_free(&w.out);
     sg_free(w.rope);
     sg_model_file_close(w.file);
     return status;

@@ -289,7 +289,7 @@ static sg_status model_stored_set(sg_model *m, sg_error *err)
 }
 
 // Where a readable parameter can stay in the file it does; the others become values.
-static sg_status model_lie(sg_model *m, const bool *readable, sg_error *err)
+static sg_status model_in_place(sg_model *m, const bool *readable, sg_error *err)
 {
     const void **parts = m->narrow.parts;
     sg_pieces pieces = {0};
@@ -299,7 +299,7 @@ static sg_status model_lie(sg_model *m, const bool *readable, sg_error *err)
         sg_stored stored;
         status =
             sg_tensor_map_pieces(m->file->map, &m->config, spec, &m->file->tensors, &pieces, err);
-        if (status != SG_OK || !readable[i] || !sg_pieces_lie(&pieces, spec, parts, &stored))
+        if (status != SG_OK || !readable[i] || !sg_pieces_in_place(&pieces, spec, parts, &stored))
             continue;
         if (!sg_stored_is_narrow(&stored)) continue; // values: below, if not all of them are
         m->narrow.items[i] = stored;
@@ -336,7 +336,7 @@ static sg_status model_fill_stored(sg_model *m, sg_error *err)
     if (readable == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model");
     sg_status status = sg_narrow_readable(&m->config, &m->params, readable, err);
     if (status == SG_OK) status = model_stored_set(m, err);
-    if (status == SG_OK) status = model_lie(m, readable, err);
+    if (status == SG_OK) status = model_in_place(m, readable, err);
     sg_free(readable);
     return status == SG_OK ? model_values(m, err) : status;
 }
@@ -390,7 +390,7 @@ static sg_status model_narrow_tensor(const sg_model *m, size_t i, const sg_piece
 static bool model_has_type(const sg_pieces *pieces, const sg_param_spec *spec, sg_weights weights,
                            sg_stored *stored)
 {
-    return pieces->count == 1 && sg_pieces_lie(pieces, spec, NULL, stored) &&
+    return pieces->count == 1 && sg_pieces_in_place(pieces, spec, NULL, stored) &&
            stored->type == weights && weights == SG_WEIGHTS_BF16;
 }
 

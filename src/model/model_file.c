@@ -16,7 +16,7 @@
 #include "model/config.h"
 #include "model/gguf_rope.h"
 #include "model/tensor_read.h"
-#include "model/tensor_spare.h"
+#include "model/tensor_unused.h"
 
 enum { file_config_limit = 16 << 20 };
 
@@ -282,7 +282,7 @@ static sg_status file_check_rest(const sg_tensor_map *map, const sg_tensors *ten
     for (size_t i = 0; i < tensors->count(tensors->file); i++) {
         const sg_tensor_view *view = tensors->at(tensors->file, i);
         if (n_used > 0 && bsearch(&view->name, used, n_used, sizeof *used, file_compare)) continue;
-        SG_TRY(sg_tensor_spare(map, config, tensors, view, err));
+        SG_TRY(sg_tensor_unused(map, config, tensors, view, err));
     }
     return SG_OK;
 }

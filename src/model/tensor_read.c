@@ -135,8 +135,8 @@ static bool read_is_aligned(const sg_tensor_view *view, const void *at)
     return (uintptr_t)at % sg_dtype_bytes(view->dtype) == 0;
 }
 
-bool sg_pieces_lie(const sg_pieces *pieces, const sg_param_spec *spec, const void **parts,
-                   sg_stored *stored)
+bool sg_pieces_in_place(const sg_pieces *pieces, const sg_param_spec *spec, const void **parts,
+                        sg_stored *stored)
 {
     const int64_t k = spec->shape[spec->rank - 1];
     const sg_piece *one = &pieces->items[0];

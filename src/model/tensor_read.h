@@ -21,7 +21,7 @@ sg_status sg_pieces_read_rows(const sg_pieces *pieces, const sg_param_spec *spec
 // of as many rows each. *stored then says how; with more than one piece its `parts` are to be
 // pieces->count pointers, which the caller provides: parts (count) is filled in, or NULL only to
 // ask.
-bool sg_pieces_lie(const sg_pieces *pieces, const sg_param_spec *spec, const void **parts,
-                   sg_stored *stored);
+bool sg_pieces_in_place(const sg_pieces *pieces, const sg_param_spec *spec, const void **parts,
+                        sg_stored *stored);
 
 #endif

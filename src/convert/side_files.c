@@ -1,6 +1,6 @@
 // What stands beside the weights: read from the model that is converted, or made where the Hugging
 // Face library would guess wrong without it.
-#include "convert/companions.h"
+#include "convert/side_files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,16 +13,16 @@
 #include "text/tokenizer.h"
 #include "sgatlin_convert.h"
 
-static const size_t companions_limit = (size_t)64 << 20;
+static const size_t side_limit = (size_t)64 << 20;
 
-void sg_companions_add(sg_companions *w, const char *name, const void *data, size_t bytes)
+void sg_side_files_add(sg_side_files *w, const char *name, const void *data, size_t bytes)
 {
     w->files[w->count++] = (sg_named_bytes){name, data, bytes};
 }
 
 // Whether a link stays where models are: with another file of its folder, or with the blobs of the
 // hub's cache, which keeps models as links to ../../blobs/NAME.
-static bool companions_link_stays(const char *link)
+static bool side_link_stays(const char *link)
 {
     static const char blobs[] = "../../blobs/";
     if (strncmp(link, blobs, strlen(blobs)) == 0) link += strlen(blobs);
@@ -31,7 +31,7 @@ static bool companions_link_stays(const char *link)
 
 // What is copied becomes part of a model that may be given away, so a link must not bring a file of
 // the user's that is no part of this one.
-static sg_status companions_check_link(const char *path, sg_error *err)
+static sg_status side_check_link(const char *path, sg_error *err)
 {
     const sg_fs *fs = sg_fs_get();
     char link[SG_PATH_MAX], folder[SG_PATH_MAX], at[SG_PATH_MAX];
@@ -41,7 +41,7 @@ static sg_status companions_check_link(const char *path, sg_error *err)
         if (bytes == -EINVAL) return SG_OK; // no link
         if (bytes < 0) return sg_file_fail(err, "read the link", at, bytes);
         link[bytes] = '\0';
-        if (!companions_link_stays(link)) break;
+        if (!side_link_stays(link)) break;
         sg_path_folder(folder, sizeof folder, at);
         SG_TRY(sg_path_join(at, sizeof at, folder, link, err));
     }
@@ -53,28 +53,28 @@ static sg_status companions_check_link(const char *path, sg_error *err)
 }
 
 // The path of a file beside the weights, from which its content may be taken.
-static sg_status companions_path(const sg_companions *w, const char *name, char path[SG_PATH_MAX],
-                                 bool *there, sg_error *err)
+static sg_status side_path(const sg_side_files *w, const char *name, char path[SG_PATH_MAX],
+                           bool *there, sg_error *err)
 {
     SG_TRY(sg_published_path(path, SG_PATH_MAX, w->model, name, NULL, err));
     *there = sg_path_exists(path);
-    return *there ? companions_check_link(path, err) : SG_OK;
+    return *there ? side_check_link(path, err) : SG_OK;
 }
 
 // A file beside the weights; *data NULL where there is none.
-static sg_status companions_beside(const sg_companions *w, const char *name, char **data,
-                                   size_t *bytes, sg_error *err)
+static sg_status side_beside(const sg_side_files *w, const char *name, char **data, size_t *bytes,
+                             sg_error *err)
 {
     char path[SG_PATH_MAX];
     bool there;
     *data = NULL;
     if (w->file->safetensors == NULL) return SG_OK; // no folder
-    SG_TRY(companions_path(w, name, path, &there, err));
-    return there ? sg_file_read(path, companions_limit, data, bytes, err) : SG_OK;
+    SG_TRY(side_path(w, name, path, &there, err));
+    return there ? sg_file_read(path, side_limit, data, bytes, err) : SG_OK;
 }
 
 // One that is no tokenizer.json in the model's folder: of another place, or inside the model.
-static sg_status companions_open_tokenizer(sg_companions *w, const char *path, sg_error *err)
+static sg_status side_open_tokenizer(sg_side_files *w, const char *path, sg_error *err)
 {
     SG_TRY(sg_tokenizer_open(path, &w->opened, err));
     if (w->opened->json == NULL && w->options->form != SG_CONVERT_GGUF)
@@ -88,15 +88,14 @@ static sg_status companions_open_tokenizer(sg_companions *w, const char *path, s
     return w->tokenizer ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
 }
 
-static sg_status companions_read_tokenizer(sg_companions *w, sg_error *err)
+static sg_status side_read_tokenizer(sg_side_files *w, sg_error *err)
 {
     const sg_gguf *gguf = w->file->gguf;
     if (w->options->no_tokenizer) return SG_OK;
-    if (w->options->tokenizer != NULL)
-        return companions_open_tokenizer(w, w->options->tokenizer, err);
+    if (w->options->tokenizer != NULL) return side_open_tokenizer(w, w->options->tokenizer, err);
     if (gguf != NULL && sg_gguf_value_find(gguf, "tokenizer.ggml.tokens") != NULL)
-        return companions_open_tokenizer(w, w->model, err);
-    SG_TRY(companions_beside(w, "tokenizer.json", &w->tokenizer, &w->tokenizer_bytes, err));
+        return side_open_tokenizer(w, w->model, err);
+    SG_TRY(side_beside(w, "tokenizer.json", &w->tokenizer, &w->tokenizer_bytes, err));
     if (w->tokenizer == NULL) return SG_OK;
     sg_status status = sg_tokenizer_from_memory(w->tokenizer, w->tokenizer_bytes, "tokenizer.json",
                                                 &w->opened, err);
@@ -106,7 +105,7 @@ static sg_status companions_read_tokenizer(sg_companions *w, sg_error *err)
 }
 
 // A text, with the token in front of it; bos NULL: with none.
-static json_t *companions_piece(const char *bos, const char *text, int type_id)
+static json_t *side_piece(const char *bos, const char *text, int type_id)
 {
     json_t *list = json_array();
     bool whole = list != NULL;
@@ -120,10 +119,10 @@ static json_t *companions_piece(const char *bos, const char *text, int type_id)
     return NULL;
 }
 
-static json_t *companions_template(const char *bos, int64_t id)
+static json_t *side_template(const char *bos, int64_t id)
 {
-    json_t *single = companions_piece(bos, "A", 0), *pair = companions_piece(bos, "A", 0);
-    json_t *second = companions_piece(bos, "B", 1);
+    json_t *single = side_piece(bos, "A", 0), *pair = side_piece(bos, "A", 0);
+    json_t *second = side_piece(bos, "B", 1);
     json_t *specials = bos == NULL ? json_object()
                                    : json_pack("{s:{s:s, s:[I], s:[s]}}", bos, "id", bos, "ids",
                                                (json_int_t)id, "tokens", bos);
@@ -139,9 +138,9 @@ static json_t *companions_template(const char *bos, int64_t id)
 }
 
 // Puts the template behind what there is.
-static bool companions_put_template(json_t *root, const char *bos, int64_t id)
+static bool side_put_template(json_t *root, const char *bos, int64_t id)
 {
-    json_t *made = companions_template(bos, id), *old = json_object_get(root, "post_processor");
+    json_t *made = side_template(bos, id), *old = json_object_get(root, "post_processor");
     json_t *list = json_object_get(old, "processors");
     if (made == NULL) return false;
     if (list != NULL) return json_array_append_new(list, made) == 0;
@@ -150,7 +149,7 @@ static bool companions_put_template(json_t *root, const char *bos, int64_t id)
     return made != NULL && json_object_set_new(root, "post_processor", made) == 0;
 }
 
-sg_status sg_companions_put_begin(sg_companions *w, bool ours, sg_error *err)
+sg_status sg_side_files_put_begin(sg_side_files *w, bool ours, sg_error *err)
 {
     const int64_t id = w->file->config.bos_token_id;
     const int32_t *begin;
@@ -164,7 +163,7 @@ sg_status sg_companions_put_begin(sg_companions *w, bool ours, sg_error *err)
     const char *bos = from_us && id >= 0 ? sg_tokenizer_token_text(w->opened, (int32_t)id) : NULL;
     if (bos == NULL && !(ours && id >= 0)) return SG_OK; // nothing is what all readers put there
     SG_TRY(sg_json_parse(w->tokenizer, w->tokenizer_bytes, "tokenizer.json", &root, err));
-    sg_status status = companions_put_template(root, bos, id)
+    sg_status status = side_put_template(root, bos, id)
                            ? sg_json_text(root, false, &text, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for tokenizer.json");
     json_decref(root);
@@ -178,7 +177,7 @@ sg_status sg_companions_put_begin(sg_companions *w, bool ours, sg_error *err)
                                     err);
 }
 
-sg_status sg_companions_chat(const sg_companions *w, char **text, size_t *bytes, sg_error *err)
+sg_status sg_side_files_chat(const sg_side_files *w, char **text, size_t *bytes, sg_error *err)
 {
     const char *inside = NULL;
     *text = NULL;
@@ -186,8 +185,8 @@ sg_status sg_companions_chat(const sg_companions *w, char **text, size_t *bytes,
     if (w->file->safetensors != NULL) {
         char path[SG_PATH_MAX];
         bool there;
-        SG_TRY(companions_path(w, "chat_template.jinja", path, &there, err));
-        SG_TRY(companions_path(w, "tokenizer_config.json", path, &there, err));
+        SG_TRY(side_path(w, "chat_template.jinja", path, &there, err));
+        SG_TRY(side_path(w, "tokenizer_config.json", path, &there, err));
         return sg_chat_template_text(w->model, text, bytes, err);
     }
     if (w->file->gguf == NULL) return SG_OK;
@@ -199,33 +198,33 @@ sg_status sg_companions_chat(const sg_companions *w, char **text, size_t *bytes,
 }
 
 // Takes data, also on failure.
-static sg_status companions_add_owned(sg_companions *w, const char *name, char *data, size_t bytes,
-                                      sg_error *err)
+static sg_status side_add_owned(sg_side_files *w, const char *name, char *data, size_t bytes,
+                                sg_error *err)
 {
     if (data == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
     w->owned[w->count] = data;
-    sg_companions_add(w, name, data, bytes);
+    sg_side_files_add(w, name, data, bytes);
     return SG_OK;
 }
 
-sg_status sg_companions_add_json(sg_companions *w, const char *name, const json_t *object,
+sg_status sg_side_files_add_json(sg_side_files *w, const char *name, const json_t *object,
                                  sg_error *err)
 {
     char *text = NULL;
     if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for %s", name);
     SG_TRY(sg_json_text(object, true, &text, err));
-    return companions_add_owned(w, name, text, strlen(text), err);
+    return side_add_owned(w, name, text, strlen(text), err);
 }
 
-static bool companions_put_id(json_t *object, const char *key, int64_t id)
+static bool side_put_id(json_t *object, const char *key, int64_t id)
 {
     return id < 0 || json_object_set_new(object, key, json_integer(id)) == 0;
 }
 
 // Puts the ids that end a text.
-static bool companions_put_ends(json_t *object, const sg_end_tokens *ends)
+static bool side_put_ends(json_t *object, const sg_end_tokens *ends)
 {
-    if (ends->count == 1) return companions_put_id(object, "eos_token_id", ends->ids[0]);
+    if (ends->count == 1) return side_put_id(object, "eos_token_id", ends->ids[0]);
     json_t *list = json_array();
     bool whole = list != NULL;
     for (size_t i = 0; i < ends->count && whole; i++)
@@ -238,7 +237,7 @@ static bool companions_put_ends(json_t *object, const sg_end_tokens *ends)
 // generation_config.json: as it came where it names all ids that end a text; else with their list,
 // or made: always for the library, and for us where config.json, which has room for one, is not
 // enough.
-static sg_status companions_generation(sg_companions *w, sg_error *err)
+static sg_status side_generation(sg_side_files *w, sg_error *err)
 {
     static const char name[] = "generation_config.json";
     const sg_config *c = &w->file->config;
@@ -247,17 +246,16 @@ static sg_status companions_generation(sg_companions *w, sg_error *err)
     json_t *object = NULL;
     char *data;
     size_t bytes;
-    SG_TRY(companions_beside(w, name, &data, &bytes, err));
+    SG_TRY(side_beside(w, name, &data, &bytes, err));
     if (data == NULL) {
         if (ends->count <= 1 && (w->options->form != SG_CONVERT_HF || c->eos_token_id < 0))
             return SG_OK;
         sg_json_setup();
         object = json_object();
-        const bool whole = object != NULL &&
-                           companions_put_id(object, "bos_token_id", c->bos_token_id) &&
-                           companions_put_ends(object, ends) &&
-                           companions_put_id(object, "pad_token_id", c->pad_token_id);
-        sg_status status = sg_companions_add_json(w, name, whole ? object : NULL, err);
+        const bool whole = object != NULL && side_put_id(object, "bos_token_id", c->bos_token_id) &&
+                           side_put_ends(object, ends) &&
+                           side_put_id(object, "pad_token_id", c->pad_token_id);
+        sg_status status = sg_side_files_add_json(w, name, whole ? object : NULL, err);
         json_decref(object);
         return status;
     }
@@ -266,17 +264,16 @@ static sg_status companions_generation(sg_companions *w, sg_error *err)
         status = sg_end_tokens_of_json(object, name, "eos_token_id", c->vocab_size, &said, err);
     if (status == SG_OK && said.count == ends->count) {
         json_decref(object);
-        return companions_add_owned(w, name, data, bytes, err);
+        return side_add_owned(w, name, data, bytes, err);
     }
     sg_free(data);
     if (status == SG_OK)
-        status =
-            sg_companions_add_json(w, name, companions_put_ends(object, ends) ? object : NULL, err);
+        status = sg_side_files_add_json(w, name, side_put_ends(object, ends) ? object : NULL, err);
     json_decref(object);
     return status;
 }
 
-static bool companions_put_token(json_t *object, const sg_tokenizer *t, const char *key, int64_t id)
+static bool side_put_token(json_t *object, const sg_tokenizer *t, const char *key, int64_t id)
 {
     const char *text = t != NULL ? sg_tokenizer_token_text(t, (int32_t)id) : NULL;
     return text == NULL || json_object_set_new(object, key, json_string(text)) == 0;
@@ -287,7 +284,7 @@ static bool companions_put_token(json_t *object, const sg_tokenizer *t, const ch
 // would give it. Versions
 // 4.4x and 4.5x put the space in front of a text or not as this file says, whatever tokenizer.json
 // says.
-static sg_status companions_tokenizer_config(sg_companions *w, sg_error *err)
+static sg_status side_tokenizer_config(sg_side_files *w, sg_error *err)
 {
     const sg_config *c = &w->file->config;
     json_t *object =
@@ -300,16 +297,16 @@ static sg_status companions_tokenizer_config(sg_companions *w, sg_error *err)
         object != NULL &&
         (level == NULL || json_object_set_new(object, "add_prefix_space",
                                               json_boolean(level->add_prefix_space)) == 0) &&
-        companions_put_token(object, w->opened, "bos_token", c->bos_token_id) &&
-        companions_put_token(object, w->opened, "eos_token", c->eos_token_id) &&
-        companions_put_token(object, w->opened, "pad_token", c->pad_token_id);
+        side_put_token(object, w->opened, "bos_token", c->bos_token_id) &&
+        side_put_token(object, w->opened, "eos_token", c->eos_token_id) &&
+        side_put_token(object, w->opened, "pad_token", c->pad_token_id);
     sg_status status =
-        sg_companions_add_json(w, "tokenizer_config.json", whole ? object : NULL, err);
+        sg_side_files_add_json(w, "tokenizer_config.json", whole ? object : NULL, err);
     json_decref(object);
     return status;
 }
 
-sg_status sg_companions_add_all(sg_companions *w, sg_error *err)
+sg_status sg_side_files_add_all(sg_side_files *w, sg_error *err)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
                                         "chat_template.jinja"};
@@ -318,36 +315,35 @@ sg_status sg_companions_add_all(sg_companions *w, sg_error *err)
         char *data;
         size_t bytes;
         if (w->tokenizer == NULL || w->options->tokenizer != NULL) continue;
-        SG_TRY(companions_beside(w, names[i], &data, &bytes, err));
+        SG_TRY(side_beside(w, names[i], &data, &bytes, err));
         if (data == NULL) continue;
         configured = configured || i == 0;
-        SG_TRY(companions_add_owned(w, names[i], data, bytes, err));
+        SG_TRY(side_add_owned(w, names[i], data, bytes, err));
     }
-    SG_TRY(companions_generation(w, err));
+    SG_TRY(side_generation(w, err));
     if (w->tokenizer == NULL) return SG_OK;
-    sg_companions_add(w, "tokenizer.json", w->tokenizer, w->tokenizer_bytes);
+    sg_side_files_add(w, "tokenizer.json", w->tokenizer, w->tokenizer_bytes);
     if (w->file->gguf != NULL) {
         char *chat;
         size_t bytes;
-        SG_TRY(sg_companions_chat(w, &chat, &bytes, err));
-        if (chat != NULL) SG_TRY(companions_add_owned(w, "chat_template.jinja", chat, bytes, err));
+        SG_TRY(sg_side_files_chat(w, &chat, &bytes, err));
+        if (chat != NULL) SG_TRY(side_add_owned(w, "chat_template.jinja", chat, bytes, err));
     }
-    return configured || w->options->form != SG_CONVERT_HF ? SG_OK
-                                                           : companions_tokenizer_config(w, err);
+    return configured || w->options->form != SG_CONVERT_HF ? SG_OK : side_tokenizer_config(w, err);
 }
 
-sg_status sg_companions_open(const sg_convert_options *options, const sg_model_file *file,
-                             const char *model, sg_companions *out, sg_error *err)
+sg_status sg_side_files_open(const sg_convert_options *options, const sg_model_file *file,
+                             const char *model, sg_side_files *out, sg_error *err)
 {
-    *out = (sg_companions){.options = options, .file = file, .model = model};
-    return companions_read_tokenizer(out, err);
+    *out = (sg_side_files){.options = options, .file = file, .model = model};
+    return side_read_tokenizer(out, err);
 }
 
-void sg_companions_free(sg_companions *w)
+void sg_side_files_free(sg_side_files *w)
 {
-    for (size_t i = 0; i < SG_COMPANIONS_MOST; i++)
+    for (size_t i = 0; i < SG_SIDE_FILES_MOST; i++)
         sg_free(w->owned[i]);
     sg_tokenizer_free(w->opened);
     sg_free(w->tokenizer);
-    *w = (sg_companions){0};
+    *w = (sg_side_files){0};
 }
