@@ -161,8 +161,8 @@ static sg_status export_views(sg_export *o, const sg_export_types *types, sg_err
 
 // ---- making one ---------------------------------------------------------------------------------
 
-// Whether the rows of a parameter are the numbers of heads that turn.
-static bool export_turns(const sg_export *o, const sg_param_spec *spec)
+// Whether the rows of a parameter are numbers of heads that are rotated.
+static bool export_rotates(const sg_export *o, const sg_param_spec *spec)
 {
     static const char *const ends[] = {"self_attn.q_proj.weight", "self_attn.k_proj.weight",
                                        "self_attn.q_proj.bias",   "self_attn.k_proj.bias",
@@ -173,18 +173,18 @@ static bool export_turns(const sg_export *o, const sg_param_spec *spec)
     return false;
 }
 
-// Rows (count, k) of whole heads from `from` to `to`, those that turn in their new order.
+// Rows (count, k) of whole heads from `from` to `to`, those that are rotated in their new order.
 static void export_pair(const sg_export *o, const sg_real *from, sg_real *to, int64_t count,
                         int64_t k)
 {
     const sg_config *c = &o->file->config;
-    const int64_t turning = sg_config_rotary_dim(c), half = turning / 2;
+    const int64_t rotated = sg_config_rotary_dim(c), half = rotated / 2;
     for (int64_t i = 0; i < count; i++) {
         const int64_t head = i / c->head_dim * c->head_dim, j = i - head;
         int64_t source = j;
-        if (j < turning && o->pairing == SG_PAIRING_TO_HALVES)
+        if (j < rotated && o->pairing == SG_PAIRING_TO_HALVES)
             source = j < half ? 2 * j : 2 * (j - half) + 1;
-        if (j < turning && o->pairing == SG_PAIRING_TO_NEIGHBOURS)
+        if (j < rotated && o->pairing == SG_PAIRING_TO_NEIGHBOURS)
             source = j % 2 == 0 ? j / 2 : half + j / 2;
         memcpy(to + i * k, from + (head + source) * k, (size_t)k * sizeof *to);
     }
@@ -198,13 +198,13 @@ static sg_status export_fill(sg_export *o, const sg_export_part *part, const sg_
     const sg_piece *piece = &part->piece;
     const int64_t k = export_width(spec);
     const int64_t width = view->ndim > 1 ? view->shape[view->ndim - 1] : 1;
-    const bool turns = export_turns(o, spec);
+    const bool rotates = export_rotates(o, spec);
     sg_real *to = o->wide + piece->row * width;
     SG_TRY(export_find(o, part->param, err));
-    if (!turns && !piece->transposed)
+    if (!rotates && !piece->transposed)
         return sg_pieces_read_rows(&o->pieces, spec, piece->first, piece->count, to, err);
     SG_TRY(sg_pieces_read_rows(&o->pieces, spec, piece->first, piece->count, o->rows, err));
-    if (turns) {
+    if (rotates) {
         if (piece->transposed || piece->first % f->config.head_dim != 0 ||
             piece->count % f->config.head_dim != 0)
             return sg_fail(err, SG_ERR_INTERNAL, "tensor %s: is not cut by heads", view->name);

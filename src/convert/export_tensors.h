@@ -6,8 +6,8 @@
 #include "base/parallel.h"
 #include "model/model_file.h"
 
-// How pairs of rotary positions move on the way: files differ in which numbers of a head turn
-// together.
+// How pairs of rotary positions move on the way: files differ in which numbers of a head are
+// rotated together.
 typedef enum sg_pairing {
     SG_PAIRING_KEPT,
     SG_PAIRING_TO_HALVES,    // neighbours become i and i + half

@@ -13,7 +13,7 @@ typedef struct sg_hf_form {
     json_t *object;   // config.json; json_decref
 } sg_hf_form;
 
-// A configuration in which rotary positions turn neighbours is written with halves, which is what
+// A configuration in which rotary positions rotate neighbours is written with halves, which is what
 // all classes have: whoever writes the weights moves them. wanted: the type it must be, or NULL:
 // `from`, the type that the model came in, if it is one, else the first that fits.
 // SG_ERR_UNSUPPORTED when `wanted` has no such model, naming field, found and expected.

@@ -31,7 +31,7 @@ struct sg_gguf_architecture {
     const char *name, *qk_norm;
     const sg_tensor_map *map; // names that its tensors are written with
     bool gpt2;                // layer norms with biases, learned positions, a plain dense layer
-    bool neighbours;          // turn together
+    bool neighbours;          // are rotated together; else halves of a head
     bool freqs;               // Llama 3's scaling of positions is a tensor
     // Heads make up the width, and the classifier is always a tensor of its own.
     bool plain;

@@ -1,7 +1,7 @@
 // Keys are ARCHITECTURE.key (github.com/ggml-org/ggml, docs/gguf.md). Llama's and DeepSeek's
-// queries and keys are stored so that neighbours turn together; those of the others as Hugging Face
-// has them. What llama.cpp has in its code and not in the file (whether shares of experts are
-// renormalised …) is in the table of architectures (gguf_architecture.c).
+// queries and keys are stored so that neighbours are rotated together; those of the others as
+// Hugging Face has them. What llama.cpp has in its code and not in the file (whether shares of
+// experts are renormalised …) is in the table of architectures (gguf_architecture.c).
 #include "format/gguf_architecture.h"
 
 #include <stdio.h>

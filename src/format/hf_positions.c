@@ -1,5 +1,5 @@
-// How positions turn and which layers see a window only, in the spellings of versions 4 and 5 of
-// the library.
+// How positions rotate queries and keys, and which layers see a window only, in the spellings of
+// versions 4 and 5 of the library.
 #include "format/hf_type.h"
 
 #include <math.h>
@@ -111,7 +111,7 @@ static sg_status rope_object(const sg_hf_reading *r, json_t *object, const char 
     return rope_whole(&rope, called);
 }
 
-// share: of a head that turns where the file does not say.
+// share: of a head that is rotated where the file does not say.
 static sg_status rope_read(const sg_hf_reading *r, double share)
 {
     sg_config *c = r->c;
@@ -123,7 +123,7 @@ static sg_status rope_read(const sg_hf_reading *r, double share)
     if (object != NULL) SG_TRY(rope_object(r, object, called, &share));
     if (r->type->rotary_share == 0 && share != 1)
         return sg_hf_refuse(r, "partial_rotary_factor", "another number",
-                            "1 (the whole head turns)");
+                            "1 (the whole head is rotated)");
     if (!(share > 0 && share <= 1))
         return sg_hf_refuse(r, "partial_rotary_factor", "another number", "more than 0, at most 1");
     c->rotary_dim = (int64_t)floor((double)c->head_dim * share);
@@ -180,7 +180,7 @@ void sg_hf_write_rope(sg_hf_writing *w, const sg_hf_key *key)
     sg_hf_put(w, "rope_scaling", scaling);
 }
 
-// The share of a head that turns; readers cut the product with its width down to a whole number.
+// The share of a head that is rotated; readers cut the product with its width down to a whole number.
 static double rope_share(int64_t part, int64_t whole)
 {
     double share = (double)part / (double)whole;

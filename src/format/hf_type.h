@@ -68,7 +68,7 @@ struct sg_hf_type {
     const sg_hf_key *keys[5]; // lists, each ended by a key without a name; in the order of writing
     const sg_tensor_map *map;
     sg_hf_window window;
-    double rotary_share; // of a head that turns where the file does not say; 0: always all of it
+    double rotary_share; // of a head that is rotated where the file does not say; 0: all of it
     const char *packed;  // a way of packing weights that is read ("mxfp4"), or NULL
     bool remote;         // the library itself has no class for it
     bool divided;        // the class wants heads that divide the width
@@ -106,7 +106,7 @@ void sg_hf_put(sg_hf_writing *w, const char *key, json_t *value);
 enum { SG_HF_MOST_LAYERS = 1 << 12 };
 sg_status sg_hf_read_rope(const sg_hf_reading *r, const sg_hf_key *key);
 void sg_hf_write_rope(sg_hf_writing *w, const sg_hf_key *key);
-// GPT-NeoX: a share of each head turns.
+// GPT-NeoX: a share of each head is rotated.
 sg_status sg_hf_read_part_rope(const sg_hf_reading *r, const sg_hf_key *key);
 void sg_hf_write_part_rope(sg_hf_writing *w, const sg_hf_key *key);
 sg_status sg_hf_read_window(const sg_hf_reading *r, const sg_hf_key *key);
