@@ -278,7 +278,7 @@ int cli_finish(const char *command, int code)
         reason = errno;
     }
     if (!lost) return code;
-    // Who reads the first lines and leaves is not told that the rest was lost.
+    // A reader that takes the first lines and leaves is not told that the rest was lost.
     if (unread) return code == CLI_DONE ? CLI_UNREAD : code;
     cli_progress_hide();
     fprintf(stderr, "sgatlin: %s%sstandard output: %s\n", command != NULL ? command : "",

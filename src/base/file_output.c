@@ -105,7 +105,7 @@ static bool output_is_left(const char *name, const char *start)
            strcmp(name + length + 16, ".tmp") == 0;
 }
 
-// Who holds the lock may remove what writers before left that died: nobody writes it any more.
+// The holder of the lock may remove files of writers that died: nobody writes them any more.
 static sg_status output_clean(const sg_output *o, sg_error *err)
 {
     char start[256], path[SG_PATH_MAX], **names;

@@ -2,8 +2,8 @@
 // loop of as many, so that what it read stays in its cache; then it takes what others have not
 // begun. A loop ends when its chunks are done: a worker that did not come in time, since other
 // programs have its processor, is not waited for. The caller is worker 0, and a loop of one chunk
-// wakes nobody. Who spins is told by one store; the mutex is for those that sleep alone, since a
-// token is decoded in some hundred loops of a few microseconds.
+// wakes nobody. Workers that spin see a new job by one store, and only those that sleep need the
+// mutex, since a token is decoded in some hundred loops of a few microseconds.
 #include "base/parallel.h"
 
 #include <pthread.h>
@@ -14,10 +14,10 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 
-// One job at a time. Who waits looks again and again before sleeping, because a step or a token is
-// a train of short loops: first with the processor to itself (some 50 us), then leaving it to
-// others that want it (some milliseconds). A virtual processor that sleeps may be gone for long.
-// With more threads than processors, all that would only keep the others from working.
+// One job at a time. A thread that waits looks again and again before it sleeps, because a step or
+// a token is a train of short loops: first with the processor to itself (some 50 us), then leaving
+// it to others that want it (some milliseconds). A virtual processor that sleeps may be gone for
+// long. With more threads than processors, all that would only keep the others from working.
 enum { pool_pauses = 1000, pool_looks = 9000 };
 
 // The present job as one number: how many workers are inside it, whether it may still be entered,
@@ -43,8 +43,9 @@ struct sg_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_cond_t done;
-    // Who goes to sleep counts itself in, then looks again; who wakes changes what is looked at,
-    // then looks at the count. In one order for all (seq_cst), so one of the two sees the other.
+    // A thread that goes to sleep counts itself in, then looks again; a thread that wakes others
+    // changes what they look at, then looks at the count. All threads see these in one order
+    // (seq_cst), so at least one of the two sees the other.
     atomic_ullong job;
     atomic_int sleeping; // workers that wait for `wake`
     atomic_bool resting; // the caller waits for `done`
@@ -132,7 +133,7 @@ static void *pool_main(void *argument)
     }
 }
 
-// Nobody is inside the job before.
+// Called while no thread is inside the previous job.
 static void pool_post(sg_pool *pool)
 {
     const uint32_t number = pool_number(atomic_load(&pool->job)) + 1;
