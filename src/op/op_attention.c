@@ -1,9 +1,17 @@
-// Causal softmax attention in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward
-// keeps one number a row and head, the logarithm of the softmax's denominator; backward computes
-// the probabilities again from it. The products inside a tile are dense ones. Tiles are as large as
-// a second cache allows, for the sake of the products; on the diagonal, and where a window ends,
-// they are worked on in blocks of rows, each with the keys that any of its rows sees, so that
-// little of what is masked is computed.
+// Causal softmax attention. Of each head, query i and the keys j <= i that it sees (with a window
+// the last of them, with caches those of former passes too):
+//
+//     s_ij = scale q_i . k_j      p_i = softmax(s_i)      o_i = sum_j p_ij v_j
+//     dv_j = sum_i p_ij do_i      ds_ij = p_ij (do_i . v_j - do_i . o_i)
+//     dq_i = scale sum_j ds_ij k_j      dk_j = scale sum_i ds_ij q_i
+//
+// q, o (rows, heads * h), k, v (rows, kv_heads * h). A sink is one more score of a head, without a
+// value. Work is in tiles with running maxima, after FlashAttention-2 (Dao 2023): forward keeps one
+// number a row and head, the logarithm of the softmax's denominator; backward computes p again from
+// it. The products inside a tile are dense ones. Tiles are as large as a second cache allows, for
+// the sake of the products; on the diagonal, and where a window ends, they are worked on in blocks
+// of rows, each with the keys that any of its rows sees, so that little of what is masked is
+// computed.
 #include <math.h>
 #include <string.h>
 

@@ -1,5 +1,10 @@
-// Losses that keep a router in order: balance (all choices alike often used) and z (small logits).
-// Both are means over the rows that count, so that they do not depend on how many there are.
+// Losses that keep a router in order. Over the rows that count, so that they do not depend on how
+// many there are, p (rows, B) the scores or, as a share, p divided by its sum over the row:
+//
+//     balance = B sum_i f_i mean(p_i)      f_i: share of i in all selections; dp_i = B f_i / rows
+//     z = mean of (log sum_i exp(x_i))^2   dx = 2 log(sum_i exp(x_i)) softmax(x) / rows
+//
+// -> one number each. f has no gradient (Fedus et al. 2021, eq. 4; Zoph et al. 2022, eq. 5).
 #include <math.h>
 #include <string.h>
 

@@ -1,8 +1,13 @@
-// Batch norm of columns (Ioffe & Szegedy 2015): y = (x - mean) rstd w + b, rstd = 1/sqrt(var +
-// eps). In training, mean and variance are those of the rows of the batch; otherwise they are
-// running averages, so that a result does not depend on what else is in the batch. The averages are
-// buffers (ffn/params.h): the backward pass leaves the batch's mean and unbiased variance where
-// their gradients would be.
+// Batch norm of columns (Ioffe & Szegedy 2015). Of each column x (rows) of x (rows, d):
+//
+//     y = h w + b      h = (x - mean) rstd      rstd = 1 / sqrt(var + eps)
+//     dw = sum of dy h      db = sum of dy
+//     dx = w rstd (dy - db / rows - h dw / rows)      in training; else w rstd dy
+//
+// In training, mean and variance are those of the rows of the batch; otherwise they are running
+// averages, so that a result does not depend on what else is in the batch. The averages are buffers
+// (ffn/params.h): the backward pass leaves the batch's mean and unbiased variance where their
+// gradients would be.
 #include <math.h>
 #include <string.h>
 

@@ -1,7 +1,12 @@
-// Classifier and cross-entropy in one, block of rows by block of rows: logits, loss and both
-// gradients of a block are made before the next, so the (rows, V) logits never exist whole. The
-// weight of the loss is known before the pass, which is why the gradients need not wait for a
-// backward pass and the logits need not be computed twice.
+// Classifier and cross-entropy in one. Of a row with target t >= 0, and n of the whole step:
+//
+//     l = x W^T      loss = (log(sum_j exp(l_j)) - l_t) / n
+//     dl = (softmax(l) - onehot(t)) / n      dx = dl W      dW = sum over rows of dl^T x
+//
+// x (rows, d), W (V, d), targets (rows) -> one number. The (rows, V) logits never exist whole:
+// logits, loss and both gradients of a block of rows are made before the next. The weight 1 / n is
+// known before the pass, so the gradients need not wait for a backward pass, nor the logits be
+// computed twice. An adapter of the classifier adds scale u B^T to the logits.
 #include <math.h>
 #include <string.h>
 

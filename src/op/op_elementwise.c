@@ -1,6 +1,13 @@
-// Operations that treat every element, or every short group, alone: sum, activation, gated linear
-// unit, clamp, product with a number of the row, softmax over groups. One loop shape serves them
-// all.
+// Operations that treat every element, or every short group, alone:
+//
+//     add          z = a + b                  da = dz, db = dz
+//     activate     y = act(x)                 dx = act'(x) dy
+//     glu          y = act(g) v               dg = act'(g) v dy, dv = act(g) dy; x (rows, 2f): g, v
+//     clamp        y = x within +-limit       dx = dy there, else 0
+//     scale_rows   y_r = s_r x_r              dx_r = s_r dy_r, ds_r = x_r . dy_r
+//     softmax      y = exp(x) / sum exp(x)    dx = y (dy - y . dy), in groups of `width`
+//
+// Activations: kernel/ref/activation.c. One loop shape serves them all.
 #include <string.h>
 
 #include "op/op.h"

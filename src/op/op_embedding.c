@@ -1,6 +1,9 @@
-// Rows of a table by id or by position, and the scatter of their gradient. The backward pass cuts
-// the columns, not the rows, so that no two threads add to the same place and the order of
-// additions is the order of tokens.
+// Rows of a table by id or by position, and the scatter of their gradient:
+//
+//     y_r = table[ids_r]      dtable[i] = sum of dy_r over the rows r with ids_r = i
+//
+// ids (rows), table (V, d) -> y (rows, d). The backward pass cuts the columns, not the rows, so
+// that no two threads add to the same place and the order of additions is the order of tokens.
 #include "op/op.h"
 
 #include <string.h>

@@ -1,7 +1,11 @@
-// Cells that are selected by their own keys: m = act(x keys^T), one coefficient a cell, then the k
-// largest, or the blocks of the largest mean. The coefficients of all cells exist for a tile of
-// rows at a time only; what goes on is the selection and, for the backward pass, the few products
-// that were selected. No gradient reaches the others.
+// Cells that are selected by their own keys: one coefficient a cell,
+//
+//     m = act(u), u = x keys^T      ids = the k largest, or the blocks of the largest mean
+//     du = act'(u) dm of the selected      dx = sum of du_i keys_i      dkeys_i = sum of du_i x
+//
+// x (rows, d), keys (N, d) -> ids and scores m (rows, k). The coefficients of all cells exist for a
+// tile of rows at a time only; what goes on is the selection and, for the backward pass, the few
+// products that were selected. No gradient reaches the others (Liu et al. 2023).
 #include <string.h>
 
 #include "kernel/gemm.h"

@@ -1,4 +1,5 @@
-// The last row of each sequence: what decoding needs of a prompt. Forward only.
+// The last row of each sequence, what decoding needs of a prompt: y_b = x[(b + 1) length - 1], x
+// (B * length, d) -> y (B, d). Forward only.
 #include <string.h>
 
 #include "op/op.h"

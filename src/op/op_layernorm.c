@@ -1,5 +1,11 @@
-// Layer norm with a learned scale and, if wanted, shift (Ba et al. 2016):
-// y = (x - mean) rstd w + shift, rstd = 1 / sqrt(var + eps), mean and variance of each row.
+// Layer norm with a learned scale and, if wanted, shift (Ba et al. 2016). Of each row x (d), w (d),
+// shift (d):
+//
+//     y = h w + shift      h = (x - mean(x)) rstd      rstd = 1 / sqrt(var(x) + eps)
+//     dx = rstd (u - mean(u) - h mean(u h)), u = w dy
+//     dw = sum over rows of dy h      dshift = sum over rows of dy
+//
+// x (rows, d) -> y (rows, d); mean and rstd (rows, 2) are kept for the backward pass.
 #include <math.h>
 #include <string.h>
 
@@ -52,8 +58,6 @@ static void layernorm_forward(const sg_run *run, const sg_node *node)
     sg_parallel_ranges(run->compute.pool, l.rows, sg_chunk_rows(l.d), layernorm_forward_chunk, &l);
 }
 
-// u = w dy, h = (x - mean) rstd: dx = rstd (u - mean(u) - h mean(u h)), dw = sum dy h,
-// dshift = sum dy.
 static void layernorm_backward_chunk(void *context, sg_range rows)
 {
     const layernorm_loop *l = context;

@@ -1,4 +1,9 @@
-// y = x W^T + bias: the dense product, and the same per group.
+// The dense product, and the same per group g of columns:
+//
+//     y = x W^T + bias               dx = dy W          dW = dy^T x         dbias = sum of dy
+//     y_g = scale x_g W_g^T          dx_g = scale dy_g W_g                  dW_g = scale dy_g^T x_g
+//
+// x (rows, k), W (n, k), bias (n) -> y (rows, n); x (rows, G k), W (G, n, k) -> y (rows, G n).
 #include "kernel/gemm.h"
 #include "op/op.h"
 

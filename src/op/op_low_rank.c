@@ -1,6 +1,10 @@
-// The second half of a low-rank adapter: what u = x A^T adds to the columns of y = x W^T that a
-// matrix of the checkpoint makes (Hu et al. 2021, eq. 3). A matrix there may be several of ours, or
-// ours several of them, so the columns come as spans.
+// The second half of a low-rank adapter: what u = x A^T adds to y = x W^T (Hu et al. 2021, eq. 3).
+// Of a span of columns of y and as many rows of B
+//
+//     z = y + scale u B^T      dy = dz      du = scale dz B      dB = scale dz^T u
+//
+// y, z (rows, n), u (rows, r), B (m, r). A matrix of the checkpoint, which the adapter belongs to,
+// may be several of ours, or ours several of them, so the columns come as spans.
 #include <string.h>
 
 #include "kernel/gemm.h"

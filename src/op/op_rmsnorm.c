@@ -1,4 +1,9 @@
-// Root mean square norm with a learned scale (Zhang & Sennrich 2019).
+// Root mean square norm with a learned scale (Zhang & Sennrich 2019). Of each row x (d), w (d):
+//
+//     y = r x w        r = 1 / sqrt(mean(x^2) + eps)
+//     dx = r (u - x r^2 mean(u x)), u = w dy        dw = sum over rows of r x dy
+//
+// x (rows, d) -> y (rows, d); r (rows) is kept for the backward pass.
 #include "op/op.h"
 
 #include <string.h>

@@ -1,7 +1,11 @@
-// Rotary positions (Su et al. 2021): the first numbers of each head turn by the angles of a table
-// (rope_table.c), the others pass. The kernel has the half-split layout of the Hugging Face
-// library; pairs of neighbours, as Llama was published and GGUF and llama2.c keep it, turn in a
-// plain loop.
+// Rotary positions (Su et al. 2021). Pair i of a head, at position p, is rotated by an angle of a
+// table (rope_table.c), whose cosines and sines are c and s:
+//
+//     a' = a c - b s      b' = a s + b c      da = da' c + db' s      db = db' c - da' s
+//
+// x (rows, heads * head_dim) -> the same. The first 2 * half numbers of a head are rotated, the
+// others pass. The kernel pairs number i with half + i, as the Hugging Face library does; pairs of
+// neighbours, as Llama was published and GGUF and llama2.c keep it, take a plain loop.
 #include "op/op.h"
 
 typedef struct rope_attributes {

@@ -1,5 +1,9 @@
-// What may happen to a selection between router and memory: scores divided by their sum, and
-// counting. No gradient reaches the ids.
+// What may happen to a selection between router and memory; no gradient reaches the ids:
+//
+//     share      y = x / t, t = sum of x      dx = (dy - y . dy) / t, in groups of `width`
+//     count_use  counts how often each block was selected
+//
+// Scores (rows, k) -> the same; counts (pools, blocks) are the caller's.
 #include <string.h>
 
 #include "op/op.h"

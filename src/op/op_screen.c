@@ -1,8 +1,12 @@
-// Scores of keys for a selection, when keys are many and rows few: decoding. Then reading the keys
+// Scores of keys for a selection of the k best of each group, when keys are many and rows few:
+// decoding. Forward only:
+//
+//     y_j = scale q . key_j      where key_j may be among the k best of its group, else -inf
+//
+// q (rows, K) or (rows, groups * K), keys (groups * n, K) -> y (rows, groups * n). Reading the keys
 // is all the work. Their copies in int8, a quarter of the bytes, give each score to within a bound;
-// keys whose bound shows that k others are above them get -inf, and the few that are left their
-// scores from the keys themselves. So what is selected, and its scores, are those of the plain
-// product.
+// keys whose bound shows that k others are above them get -inf, the few that are left their scores
+// from the keys themselves. So the selection and its scores are those of the plain product.
 #include <math.h>
 #include <string.h>
 

@@ -1,5 +1,11 @@
-// Turning scores into a selection: plain, biased and product top-k. No gradient reaches what was
-// not selected; the ids carry none.
+// Scores into a selection: the k largest, of x, of x plus a bias, or of the sums of two parts,
+//
+//     ids = the k largest x_j (+ b_j)                scores = x[ids]
+//     ids = i n + j of the k largest a_i + b_j       scores = a_i + b_j    (Lample et al. 2019)
+//     dx[ids] = dscores      da_i = sum of dscores over the pairs of i, db_j likewise
+//
+// x (rows, channels * n) or (rows, 2 * channels * n) -> ids, scores (rows, channels * k). No
+// gradient reaches what was not selected; the ids carry none.
 #include <string.h>
 
 #include "op/op.h"

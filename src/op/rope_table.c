@@ -1,6 +1,10 @@
-// The angles of rotary positions: one frequency for each pair of numbers of a head,
-// theta^(-2i/dim), and the published ways to stretch them for texts longer than those a model was
-// trained on. A model makes the table once; what turns by it is op_rope.c.
+// The angles of rotary positions: one frequency for each pair i of numbers of a head, and the
+// cosine and sine of each position p,
+//
+//     w_i = theta^(-2i / dim)      angle = p w_i
+//
+// and the published ways to stretch the frequencies for texts longer than those a model was trained
+// on. A model makes the table (positions, half) once; op_rope.c rotates by it.
 #include <math.h>
 
 #include "base/alloc.h"
