@@ -1,6 +1,6 @@
-// Measuring a configuration: what is asked for, when a figure has been repeated often enough, the
-// work and bytes it is held against, and where its time went. Timing lives here and is only
-// reported; nothing depends on it.
+// What all measurements share: when a figure has been repeated often enough, the work and bytes it
+// is held against, and where its time went. Timing lives here and is only reported; nothing depends
+// on it.
 #include "train/bench.h"
 
 #include <math.h>
@@ -13,18 +13,6 @@
 enum { bench_lines = 64 };
 
 static const double bench_probe_seconds = 0.25; // of measuring between two looks at the machine
-
-sg_bench_options sg_bench_options_default(void)
-{
-    return (sg_bench_options){.batch_size = 8,
-                              .context = -1,
-                              .sessions = 1,
-                              .what = SG_BENCH_ALL,
-                              .optimizer_rows = "auto",
-                              .seconds = 1,
-                              .repeats = 3,
-                              .seed = 1};
-}
 
 // ---- repeats ----------------------------------------------------------------------------------
 
@@ -251,81 +239,4 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     r.line_count = bench_profile(f, (double)r.repeats, backward, lines);
     if (b->result(b->user, &r)) return SG_OK;
     return sg_fail(err, SG_ERR_STOPPED, "stopped after %s", f->name);
-}
-
-// ---- the whole ----------------------------------------------------------------------------------
-
-static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error *err)
-{
-    if (o->what == 0 || (o->what & ~(unsigned)(SG_BENCH_ALL | SG_BENCH_PREFILL)) != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "what: found %u, expected a set of sg_bench_what",
-                       o->what);
-    if (o->table_dtype != SG_WEIGHTS_F32 && o->table_dtype != SG_WEIGHTS_BF16)
-        return sg_fail(err, SG_ERR_ARGUMENT, "table_dtype: found %d, expected f32 or bf16",
-                       (int)o->table_dtype);
-    if (!sg_stored_is_choice(o->weights))
-        return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected f32, bf16 or int8",
-                       (int)o->weights);
-    if (o->repeats < 1 || o->repeats > SG_BENCH_REPEATS)
-        return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",
-                       (long long)o->repeats, SG_BENCH_REPEATS);
-    if (!(o->seconds >= 0 && o->seconds <= 1e6))
-        return sg_fail(err, SG_ERR_ARGUMENT, "seconds: found %s, expected 0 to 1e6",
-                       SG_NUMBER(o->seconds));
-    if (!(o->gemm_gflops >= 0 && isfinite(o->gemm_gflops) && o->stream_gbs >= 0 &&
-          isfinite(o->stream_gbs)) ||
-        (o->gemm_gflops > 0) != (o->stream_gbs > 0))
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "limits: found %g and %g, expected both above 0 or both 0", o->gemm_gflops,
-                       o->stream_gbs);
-    if (o->sessions < 1 || o->sessions > SG_BATCH_MAX)
-        return sg_fail(err, SG_ERR_ARGUMENT, "sessions: found %lld, expected 1 to %d",
-                       (long long)o->sessions, SG_BATCH_MAX);
-    if (o->model != NULL && (o->what & ~(unsigned)(SG_BENCH_DECODE | SG_BENCH_PREFILL)) != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "what: found %u, expected prefill and decoding for a model", o->what);
-    if (o->context < -1 || o->context >= length)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "context: found %lld, expected less than the %lld tokens of a sequence",
-                       (long long)o->context, (long long)length);
-    return SG_OK;
-}
-
-static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
-{
-    const sg_bench_options *o = b->options;
-    if (o->model != NULL) {
-        SG_TRY(sg_model_open_stored(b->context, o->model, &b->model, err));
-        b->config = b->model->config;
-    } else {
-        b->config = o->config;
-        SG_TRY(sg_config_complete(&b->config, err));
-    }
-    b->length = o->seq_len > 0 ? o->seq_len : b->config.max_position_embeddings;
-    if (b->length > b->config.max_position_embeddings || o->seq_len < 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "seq_len: found %lld, expected 1 to %lld",
-                       (long long)o->seq_len, (long long)b->config.max_position_embeddings);
-    SG_TRY(bench_check(o, b->length, err));
-    SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows ? o->optimizer_rows : "", &b->rows, err));
-    SG_TRY(sg_config_cost(&b->config, b->length, o->batch_size, false, b->context->threads,
-                          &b->cost, err));
-    b->tokens = o->batch_size * b->length;
-    return o->gemm_gflops > 0 ? SG_OK : sg_probe_new(b->context, &b->probe, err);
-}
-
-sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
-                   void *user, sg_error *err)
-{
-    sg_bench_run b = {.context = context, .options = options, .result = result, .user = user};
-    unsigned what = options->what;
-    sg_status status = bench_prepare(&b, err);
-    if (status == SG_OK && what & SG_BENCH_LAYER_FORWARD) status = sg_bench_layer(&b, false, err);
-    if (status == SG_OK && what & SG_BENCH_LAYER_FORWARD_BACKWARD)
-        status = sg_bench_layer(&b, true, err);
-    if (status == SG_OK && what & SG_BENCH_TRAIN_STEP) status = sg_bench_train_step(&b, err);
-    if (status == SG_OK && what & SG_BENCH_PREFILL) status = sg_bench_prefill(&b, err);
-    if (status == SG_OK && what & SG_BENCH_DECODE) status = sg_bench_decode(&b, err);
-    sg_model_free(b.model);
-    sg_probe_free(b.probe);
-    return status;
 }

@@ -1,5 +1,6 @@
-// The inside of sg_bench: bench.c checks, times, counts and reports; bench_layer.c measures one
-// feed-forward layer alone; bench_model.c training steps and decoding.
+// The inside of sg_bench: bench_run.c checks what is asked for and has it measured, bench_layer.c
+// measures one feed-forward layer alone, bench_model.c training steps and decoding; bench.c is what
+// these two share: it times, counts and reports.
 #ifndef SG_TRAIN_BENCH_H
 #define SG_TRAIN_BENCH_H
 
@@ -80,6 +81,7 @@ typedef struct sg_bench_bytes {
 sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narrow_set *narrow,
                                      int64_t idle);
 
+// The measurements.
 sg_status sg_bench_layer(const sg_bench_run *b, bool backward, sg_error *err);
 sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err);
 sg_status sg_bench_decode(const sg_bench_run *b, sg_error *err);
