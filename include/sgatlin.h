@@ -524,7 +524,7 @@ SG_API sg_status sg_model_open(sg_context *context, const char *path, sg_model *
                                sg_error *err);
 // The same for sessions, sg_generate and sg_evaluate alone: weights stay in the file as they are
 // stored (bf16, f16, blocks of GGUF) and are converted as they are read, so that opening costs
-// nothing and a model may be larger than memory. Vectors, and matrices that are stored turned
+// nothing and a model may be larger than memory. Vectors, and matrices that are stored transposed
 // (GPT-2), are f32 in memory. Such a model cannot be trained or saved (SG_ERR_ARGUMENT).
 SG_API sg_status sg_model_open_stored(sg_context *context, const char *path, sg_model **model,
                                       sg_error *err);
@@ -537,7 +537,7 @@ SG_API sg_status sg_model_open_narrow(sg_context *context, const char *path, sg_
 // the layout of the library PEFT (adapter_config.json, adapter_model.safetensors). What is more
 // than W + scale B A of plain matrices is SG_ERR_UNSUPPORTED, adapters of another model
 // SG_ERR_MISMATCH; the model then is as it was. One set a model, and while it has no session and no
-// batch (SG_ERR_ARGUMENT). Keys of adapter_config.json that are not read are told as a warning.
+// batch (SG_ERR_ARGUMENT). Keys of adapter_config.json that are not read are named in a warning.
 SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *err);
 // Where a layer has very many keys, sessions read copies of them in int8 first, which show the few
 // that must be read themselves: tokens are the same and come faster, for a quarter more memory for
@@ -767,13 +767,13 @@ typedef struct sg_generate_options {
     bool ignore_eos;  // go on behind the end of a document
     bool plain_start; // nothing is put in front of the prompt, for it says itself how it begins
     const char *const *stops; // (stop_count) strings, none empty, that end the text when they come;
-    size_t stop_count;        // neither they nor what is behind them is told
+    size_t stop_count;        // neither they nor what is behind them is passed on
     const int32_t *ends;      // (end_count) more ids than sg_model_ends that end a document
     size_t end_count;
     sg_text_fn text; // may be NULL
     void *text_user;
     sg_token_fn token; // may be NULL; gets the user of `text`
-    int64_t logprobs;  // how many of the likeliest it is told, 0 (the default) to SG_LOGPROBS_MAX
+    int64_t logprobs;  // how many of the likeliest it gets, 0 (the default) to SG_LOGPROBS_MAX
 } sg_generate_options;
 SG_API sg_generate_options sg_generate_options_default(void);
 
@@ -804,7 +804,7 @@ SG_API sg_status sg_generate(sg_model *model, const sg_tokenizer *tokenizer, con
                              const sg_generate_options *options, sg_generate_result *result,
                              sg_error *err);
 // The same for several prompts, a few dozen at a time in one pass over the weights (sg_batch): each
-// gives what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i are told with
+// gives what it gives alone, up to the rounding of sg_batch_feed. Pieces of text i go to
 // users[i] (count), `false` ends that text only; options->text_user is not used. results (count)
 // may be NULL.
 SG_API sg_status sg_generate_many(sg_model *model, const sg_tokenizer *tokenizer,

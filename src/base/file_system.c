@@ -43,7 +43,7 @@ static int fs_descriptor(const char *path)
     return -1;
 }
 
-// Opening a FIFO waits for a reader, as long as there is none: perhaps for ever. Here two seconds,
+// Opening a FIFO waits for a reader, as long as there is none: perhaps forever. Here two seconds,
 // in which a shell starts the other end of it.
 static int fs_open_direct(const char *path)
 {

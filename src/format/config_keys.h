@@ -1,6 +1,6 @@
 // What a reader of configurations has looked at, and what becomes of the rest of a file: a key that
 // would change what is computed is refused, one that is known to change nothing is passed over, and
-// of any other it is told that nobody reads it.
+// any other is reported as not read.
 #ifndef SG_FORMAT_CONFIG_KEYS_H
 #define SG_FORMAT_CONFIG_KEYS_H
 

@@ -165,7 +165,7 @@ static sg_status manifest_parse_info(const json_t *root, const char *name, sg_da
     return SG_OK;
 }
 
-// What the text held is told since these are counted.
+// Older manifests do not say what the text held.
 static sg_status manifest_parse_text(const json_t *root, const char *name, sg_data_info *info,
                                      sg_error *err)
 {

@@ -1,7 +1,7 @@
 // Two tables: members that change the formula, with the values at which they do not; and members
-// that never do. What neither has is told. The names are those of configuration classes of
-// transformers 4 and 5 and of the remote code of models that call themselves by a type that is read
-// here.
+// that never do. A member that neither has is reported as not read. The names are those of
+// configuration classes of transformers 4 and 5 and of the remote code of models that call
+// themselves by a type that is read here.
 #include "format/config_keys.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-// A member "checksum" of a JSON object, over all its other members: what means something in a small
-// file of ours cannot be changed by damage or by hand without a word.
+// A member "checksum" of a JSON object, over all its other members: nothing that matters in a small
+// file of ours can be changed by damage or by hand unnoticed.
 #ifndef SG_FORMAT_JSON_SEAL_H
 #define SG_FORMAT_JSON_SEAL_H
 

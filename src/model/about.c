@@ -55,7 +55,7 @@ static sg_status about_file(const sg_model_file *f, const char *path, sg_model_a
     return f->llama2c != NULL ? sg_path_bytes(path, &about->bytes, err) : SG_OK;
 }
 
-// A file of llama2.c has none; of any other it may be none that is read, which is told.
+// A file of llama2.c has none; another may have one that cannot be read, which is reported.
 static sg_status about_tokenizer(const sg_model_file *f, const char *path, sg_model_about *about)
 {
     sg_error why = {0};

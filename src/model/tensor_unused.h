@@ -10,7 +10,7 @@
 sg_status sg_tensor_unused(const sg_tensor_map *map, const sg_config *config,
                            const sg_tensors *tensors, const sg_tensor_view *view, sg_error *err);
 
-// Whether a classifier is tied in truth: it is not where the configuration says so but the file has
+// Whether a classifier is really tied: it is not where the configuration says so but the file has
 // a matrix of its own for it, of other values than the embedding. *differs tells that.
 sg_status sg_tensor_tied(const sg_tensor_map *map, const sg_config *config,
                          const sg_tensors *tensors, bool *differs, sg_error *err);

@@ -11,7 +11,7 @@ typedef struct sg_batches_options {
     sg_split split;
     int64_t batch_rows; // rows in a batch
     bool shuffle;       // rows in the order of sg_rng_permute, another one each epoch
-    bool once;          // stop after one epoch; else go on with the next for ever
+    bool once;          // stop after one epoch; else go on with the next, without end
     bool drop_last;     // with once: leave out a last batch that is not full
     uint64_t seed;      // of the order
 } sg_batches_options;

@@ -1,5 +1,5 @@
 // Running a chat template over messages: statements, scopes, macros. Everything it makes lies in
-// one arena; what it may cost is bounded, so that no template can take for ever.
+// one arena; what it may cost is bounded, so that no template can run forever.
 #include <stdio.h>
 #include <string.h>
 

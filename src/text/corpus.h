@@ -8,8 +8,8 @@
 #include "base/status.h"
 #include "sgatlin_data.h"
 
-// A corpus over one file's bytes in memory, which must outlive it; kind and compression are told as
-// for a file called `name`.
+// A corpus over one file's bytes in memory, which must outlive it; kind and compression are
+// recognised as for a file called `name`.
 sg_status sg_corpus_open_memory(const void *data, size_t bytes, const char *name,
                                 const sg_corpus_options *options, sg_corpus **corpus,
                                 sg_error *err);

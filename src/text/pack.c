@@ -376,7 +376,7 @@ static void pack_clear(pack_state *pack)
 }
 
 // What the rows take at the least: no tokenizer makes of ordinary text a token of more than eight
-// bytes on average. A disk that has not even that is told before the work.
+// bytes on average. A disk that lacks even that is reported before the work.
 static sg_status pack_need_space(const sg_corpus *corpus, const sg_pack_encoder *encoder,
                                  const char *folder, sg_error *err)
 {

@@ -1,5 +1,5 @@
 // Running patterns on PCRE2: compiled once, just-in-time where the build of PCRE2 can, with limits
-// so that no pattern can take for ever. PCRE2 counts where a match turns back, not what it reads,
+// so that no pattern can run forever. PCRE2 counts where a match turns back, not what it reads,
 // so that a pattern may read to the end of a text from each of its letters: the time of a text is
 // limited too.
 #define PCRE2_CODE_UNIT_WIDTH 8
