@@ -12,7 +12,8 @@
 //   * Shapes are written (rows, columns); arrays are dense and row-major.
 //   * Strings are UTF-8 and NUL-terminated unless a length goes with them.
 //   * A handle is used by one thread at a time; different handles are independent. Sessions of one
-//     model may work on several threads at once: their loops take turns on the threads of the context.
+//     model may work on several threads at once: their loops take turns on the threads of the
+//     context.
 #ifndef SGATLIN_H
 #define SGATLIN_H
 

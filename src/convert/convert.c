@@ -1,5 +1,5 @@
-// A model in another form: which configuration the form has, its tensors (export_tensors.c), and the
-// files around them.
+// A model in another form: which configuration the form has, its tensors (export_tensors.c), and
+// the files around them.
 #include <stdio.h>
 #include <string.h>
 

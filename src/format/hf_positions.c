@@ -180,7 +180,8 @@ void sg_hf_write_rope(sg_hf_writing *w, const sg_hf_key *key)
     sg_hf_put(w, "rope_scaling", scaling);
 }
 
-// The share of a head that is rotated; readers cut the product with its width down to a whole number.
+// The share of a head that is rotated; readers cut the product with its width down to a whole
+// number.
 static double rope_share(int64_t part, int64_t whole)
 {
     double share = (double)part / (double)whole;

@@ -1,6 +1,6 @@
-// The rules. Those of the same name of ours that follow each other with parts 0, 1 … belong together;
-// another part 0 begins an alternative, of which the first that the file has is taken (names:
-// docs/CHECKPOINTS.md).
+// The rules. Those of the same name of ours that follow each other with parts 0, 1 … belong
+// together; another part 0 begins an alternative, of which the first that the file has is taken
+// (names: docs/CHECKPOINTS.md).
 #include "format/tensor_rules.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
-// What checkpoints of other programs call their tensors, and how ours are cut from them: rules, which
-// model/tensor_map.c turns into pieces.
+// What checkpoints of other programs call their tensors, and how ours are cut from them: rules,
+// which model/tensor_map.c turns into pieces.
 #ifndef SG_FORMAT_TENSOR_RULES_H
 #define SG_FORMAT_TENSOR_RULES_H
 

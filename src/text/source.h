@@ -7,8 +7,8 @@
 
 typedef struct sg_source sg_source;
 
-// "-" is the standard input. Compression is recognised by the first bytes; a name that ends in .gz or
-// .zst, in letters of any case, over other bytes is an error.
+// "-" is the standard input. Compression is recognised by the first bytes; a name that ends in .gz
+// or .zst, in letters of any case, over other bytes is an error.
 sg_status sg_source_open(const char *path, sg_source **source, sg_error *err);
 // `data` must outlive the source.
 sg_status sg_source_open_memory(const void *data, size_t bytes, const char *name,

@@ -160,7 +160,8 @@ static int products_without_room(void)
     return sg_products_open(&err) == SG_OK && strcmp(sg_products_name(), "plain") != 0 ? 0 : 6;
 }
 
-// What the process has already may be enough for the library: it is taken too. Ends with the process.
+// What the process has already may be enough for the library: it is taken too. Ends with the
+// process.
 static void products_take_all(void)
 {
     for (size_t bytes = (size_t)1 << 26; bytes >= 16; bytes /= 2)
