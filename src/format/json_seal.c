@@ -31,7 +31,7 @@ static sg_status seal_hash(const json_t *object, const char *name, uint64_t *has
 
 sg_status sg_json_seal(json_t *object, const char *name, sg_error *err)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     char text[17];
     json_object_del(object, seal_member);
     SG_TRY(seal_hash(object, name, &hash, err));
@@ -43,7 +43,7 @@ sg_status sg_json_seal(json_t *object, const char *name, sg_error *err)
 sg_status sg_json_check_seal(json_t *object, const char *name, sg_error *err)
 {
     const char *text;
-    uint64_t said, found;
+    uint64_t said, found = 0;
     SG_TRY(sg_json_get_string(object, name, seal_member, true, &text, err));
     if (!sg_json_hash_parse(text, &said))
         return sg_fail(err, SG_ERR_FORMAT,
