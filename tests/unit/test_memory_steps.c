@@ -71,7 +71,8 @@ static sg_stored stored_table(const memory_case *c, const sg_real *values, int64
     size_t scales = sg_stored_scale_bytes(c->weights, d);
     if (scales > 0) w.scales = sg_alloc_zero((size_t)rows, scales);
     assert_true(w.rows != NULL && (scales == 0 || w.scales != NULL));
-    sg_stored_write((sg_compute){NULL, sg_kernels_fastest()}, &w, 0, rows, d, values);
+    const sg_compute compute = {.kernels = sg_kernels_fastest()};
+    sg_stored_write(compute, &w, 0, rows, d, values);
     return w;
 }
 
@@ -210,7 +211,8 @@ static memory_run run_memory(const memory_case *c, bool steps)
     sg_tape_keep(tape, y);
     const bool gradient = c->weights == SG_WEIGHTS_F32;
     if (gradient) add_loss(tape, y);
-    sg_tape_options options = {gradient, c->recompute, c->threads};
+    sg_tape_options options = {
+        .gradient = gradient, .recompute = c->recompute, .threads = c->threads};
     if (sg_tape_finish(tape, &options, &err) != SG_OK || sg_tape_allocate(tape, &err) != SG_OK)
         fail_msg("%s", err.message);
     sg_run run = {.compute.kernels = sg_kernels_fastest()};
