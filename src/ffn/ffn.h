@@ -12,6 +12,7 @@
 #include "base/fields.h"
 #include "ffn/memory.h"
 #include "ffn/params.h"
+#include "ffn/sizes.h"
 
 // How model code gets at the tape, the sizes and the weights while it records a layer.
 typedef struct sg_builder {
@@ -195,14 +196,10 @@ struct sg_family {
     unsigned has;                               // SG_HAS_…
     const sg_memory *memory;
     sg_gate gate;
-    bool shared_pool; // all channels read one pool
-    bool no_keys;     // a memory of values has no w_in: its router has keys of its own
-    bool uniform;     // queries and keys begin with uniform laws
-    bool branch;      // every token takes a gated layer of width F beside its selection
-    // For presets, as published: blocks that are whole experts, and the weight of a balance loss.
-    bool whole_blocks;
-    bool shares_pool; // layers have one memory together
-    double balance_loss;
+    bool shared_pool;           // all channels read one pool
+    bool uniform;               // queries and keys begin with uniform laws
+    bool branch;                // every token takes a gated layer of width F beside its selection
+    sg_sizes *sizes;            // of presets
     const char *const *presets; // named after the family, NULL behind the last; NULL: none
 };
 

@@ -142,7 +142,7 @@ static void values_params(const sg_family *family, const sg_config *c, const sg_
 {
     const sg_memory_shape m = sg_cells_shape(family, c);
     const int64_t shape[] = {m.cells, c->hidden_size}, read = m.channels * m.selected * m.block;
-    if (!family->no_keys)
+    if (sg_ffn_router(c)->reads_keys)
         sg_memory_table(place, "w_in.weight", 2, shape, SG_INIT_TRUNCATED,
                         1.0 / (double)c->hidden_size, 0);
     sg_memory_table(place, "w_out.weight", 2, shape, SG_INIT_TRUNCATED, cells_variance(c, read),

@@ -1,6 +1,5 @@
 // Named configurations with their training recipes, after Schug 2026 (arXiv 2606.07414) and its
 // released code (spec 5.9 to 5.11). All but the sizes of a family is one rule a scale.
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,65 +20,14 @@ const char *sg_preset_name(size_t index)
     return NULL;
 }
 
-static int64_t square(int64_t n)
-{
-    return n * n;
-}
-
-// Product keys need a square of cells, larger than the square of what a channel reads. A memory of
-// values is twice as large as others, so that it has as many parameters. The queries of PKM have a
-// bias, as published (Lample et al. 2019); with keys beside it (pkm_ffn) there is none.
-static void preset_product_cells(sg_config *c, const sg_family *family, bool ladder)
-{
-    const int64_t F = c->ffn_intermediate_size;
-    c->ffn_channels = ladder ? 16 : 8;
-    c->ffn_key_size = 64;
-    c->ffn_query_bias = family->no_keys ? 1 : 0;
-    if (family->no_keys) c->ffn_memory_factor *= 2;
-    for (;; c->ffn_memory_factor++) {
-        int64_t side = llround(sqrt((double)(c->ffn_memory_factor * F)));
-        if (square(side) == c->ffn_memory_factor * F && side > F / c->ffn_channels) return;
-    }
-}
-
 // Sizes of the feed-forward layer of one family at one scale; the rest of the configuration stays.
-static void preset_sizes(sg_preset *p, const char *base, int64_t s, const sg_family *family)
+static void preset_sizes(sg_preset *p, int64_t s, const sg_family *family)
 {
     sg_config *c = &p->config;
-    const unsigned has = family->has;
-    bool ladder = strcmp(base, "slimpajama") == 0;
-    int64_t d = c->hidden_size;
     // All of the feed-forward layer, the bytes behind strings too: equal configurations are equal.
     memset((char *)c + offsetof(sg_config, ffn), 0, sizeof *c - offsetof(sg_config, ffn));
     snprintf(c->ffn, sizeof c->ffn, "%s", family->name);
-    if (has & SG_HAS_WIDTH) {
-        int64_t wide = has & SG_HAS_EXPERTS ? d : 8 * d / 3 / 256 * 256;
-        c->ffn_intermediate_size = family->branch ? 2 * d : ladder ? wide : 4 * d;
-    }
-    if (has & SG_HAS_EXPERTS) {
-        c->ffn_experts = ladder ? 16 : 8;
-        c->ffn_top_k = 2;
-    }
-    if (has & SG_HAS_NEURONS) {
-        bool shared = family->shared_pool;
-        c->ffn_channels = ladder ? 16 : 8;
-        c->ffn_neurons = !ladder ? 1024 : shared ? square(32 + 24 * s) : square(16 + 12 * s);
-        c->ffn_key_size = 128;
-        c->ffn_top_k = 8;
-    }
-    // Ours: three quarters of a dense layer's FLOPs are the branch's, and one head reads 32 neurons.
-    if (family->branch) {
-        c->ffn_neurons = ladder ? square(32 + 24 * s) : square(64);
-        c->ffn_top_k = 32;
-    }
-    // Active cells are those of the dense layer (0: F). Blocks are whole experts (0: F) where they
-    // were published so; for the others blocks of 64, which divide every F here.
-    if (has & SG_HAS_FACTOR) c->ffn_memory_factor = ladder ? 16 : 8;
-    if (has & SG_HAS_BLOCK && !family->whole_blocks) c->ffn_block_size = 64;
-    if (has & SG_HAS_KEY) c->ffn_key_size = 128;
-    if (has & SG_HAS_FACTOR && has & SG_HAS_CHANNELS) preset_product_cells(c, family, ladder);
-    c->ffn_balance_loss = family->balance_loss;
-    c->ffn_share_pool = family->shares_pool;
+    family->sizes(c, s);
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)
@@ -146,7 +94,7 @@ static void preset_make(const char *name, sg_preset *p)
     preset_split(name, base, own, &s);
     *p = (sg_preset){.name = name};
     preset_base(p, base, s);
-    preset_sizes(p, base, s, sg_family_find(own));
+    preset_sizes(p, s, sg_family_find(own));
 }
 
 sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
@@ -176,6 +124,6 @@ sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *
     sg_preset known;
     SG_TRY(sg_preset_find(preset->name ? preset->name : "", &known, err));
     preset_split(known.name, base, own, &s);
-    preset_sizes(preset, base, s, to);
+    preset_sizes(preset, s, to);
     return sg_ffn_complete(&preset->config, err);
 }
