@@ -19,8 +19,9 @@ block sizes and seeds may be asked for later; what else is chosen stays with the
 TRAIN_OPTIONs go to every `sgatlin train`.
 
 Experiment:
-  --families LIST      of mlp glu moe peer sgatlin vanillam lorkm pkm pkm_ffn switch randhash avgk
-                       (default: all but glu)
+  --families LIST      of mlp glu moe peer sgatlin vanillam lorkm pkm pkm_ffn memory_plus omnimoe
+                       switch randhash avgk
+                       (default: all but glu, memory_plus and omnimoe)
   --blocks LIST        block sizes g of vanillam, switch, randhash, avgk
                        (default: F, F/4, F/16, F/64 and 1, F being the dense layer's width)
   --seeds LIST         of weights and data order (default: 1)
@@ -45,10 +46,10 @@ Other:
   --help
 
 Method and size of a run are those of docs/MODEL.md: switch has its balance loss (0.01), and where a
-token reads more than one block its scores are divided by their sum; pkm, which has no second table of
-keys, stores twice the cells; pkm and pkm_ffn have 4 heads of 32 cells, sub-keys of D/2 numbers and the
-next square number of cells; lorkm has keys of D/8 numbers; moe, peer and sgatlin have the sizes of
-the preset "demo".
+token reads more than one block its scores are divided by their sum; pkm and memory_plus, which have no
+second table of keys, store twice the cells; both and pkm_ffn have 4 heads of 32 cells, sub-keys of D/2
+numbers and the next square number of cells; lorkm has keys of D/8 numbers; moe, peer, sgatlin and
+omnimoe have the sizes of the preset "demo".
 
 Example:
   tools/sparse_memory.sh --text stories.txt --flops 1e13 --seeds "1 2 3" study
@@ -208,7 +209,7 @@ method() {
         [ "$2" -eq "$width" ] || printf '%s\n' --ffn-renormalise 1
         ;;
     lorkm) printf '%s\n' "${cells[@]}" --ffn-key-size $(((hidden + 7) / 8)) ;;
-    pkm) printf '%s\n' "${memory[@]}" --ffn-memory-factor "$(square $((2 * factor)))" "${heads[@]}" ;;
+    pkm | memory_plus) printf '%s\n' "${memory[@]}" --ffn-memory-factor "$(square $((2 * factor)))" "${heads[@]}" ;;
     pkm_ffn) printf '%s\n' "${memory[@]}" --ffn-memory-factor "$(square "$factor")" "${heads[@]}" ;;
     moe) printf '%s\n' "${memory[@]}" ;;
     *) printf '%s\n' --ffn-layers every:2 --ffn-dense mlp --ffn-dense-size "$width" ;;
