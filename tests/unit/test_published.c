@@ -194,6 +194,32 @@ static void test_cell_counts(void **state)
     }
 }
 
+// Each row is whole: its memory has all that is asked of one, each of its routers is there, and a
+// router by keys finds words for the sizes that it refuses.
+static void test_rows(void **state)
+{
+    (void)state;
+    for (size_t f = 0; sg_family_at(f) != NULL; f++) {
+        const sg_family *family = sg_family_at(f);
+        const sg_memory *memory = family->memory;
+        assert_ptr_equal(sg_family_find(family->name), family);
+        assert_true(family->sizes != NULL && memory->name && memory->cell && memory->block);
+        assert_true(memory->shape && memory->params && memory->build && memory->count);
+        for (int i = 0; i < SG_FAMILY_CHOICES && family->routers[i] != NULL; i++) {
+            sg_config c = {0};
+            snprintf(c.ffn_router, sizeof c.ffn_router, "%s", family->routers[i]);
+            const sg_router *router = sg_ffn_router(&c);
+            assert_int_equal(router == NULL, memory->dense);
+            if (router == NULL) continue;
+            assert_string_equal(router->name, family->routers[i]);
+            assert_true(router->check && router->params && router->build && router->count);
+            const bool by_keys = router->check == sg_router_dense.check;
+            assert_true(!by_keys || (memory->say_cells && memory->say_selected));
+        }
+    }
+    assert_null(sg_family_find("lstm"));
+}
+
 // What the tape of every family counts, with the sizes that its preset gives it, is its formula; so
 // the widths and numbers that a pass is refused by are those of what is recorded.
 static void test_every_family(void **state)
@@ -304,9 +330,13 @@ static void test_product_is_key_value(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tinystories),   cmocka_unit_test(test_ladder),
-        cmocka_unit_test(test_router_counts), cmocka_unit_test(test_cell_counts),
-        cmocka_unit_test(test_every_family),  cmocka_unit_test(test_product_is_key_value),
+        cmocka_unit_test(test_tinystories),
+        cmocka_unit_test(test_ladder),
+        cmocka_unit_test(test_router_counts),
+        cmocka_unit_test(test_cell_counts),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_every_family),
+        cmocka_unit_test(test_product_is_key_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
