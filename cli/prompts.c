@@ -56,21 +56,6 @@ static sg_status prompts_lines(cli_prompts *p, const char *path, sg_error *err)
 
 // ---- chats ------------------------------------------------------------------------------------
 
-// A JSON file as text; *text: free. list: what it must hold.
-static sg_status prompts_json(const char *path, bool list, json_t **value, sg_error *err)
-{
-    json_error_t problem;
-    *value = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
-    if (*value == NULL) {
-        bool missing = json_error_code(&problem) == json_error_cannot_open_file;
-        return prompts_fail(err, missing ? SG_ERR_NOT_FOUND : SG_ERR_FORMAT, path, problem.text);
-    }
-    if (!list || json_is_array(*value)) return SG_OK;
-    json_decref(*value);
-    *value = NULL;
-    return prompts_fail(err, SG_ERR_FORMAT, path, "expected a JSON list");
-}
-
 static sg_status prompts_dump(json_t *value, char **text, sg_error *err)
 {
     *text = value == NULL ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -80,10 +65,7 @@ static sg_status prompts_dump(json_t *value, char **text, sg_error *err)
 
 static sg_status prompts_list_file(const char *path, char **text, sg_error *err)
 {
-    json_t *value;
-    if (path == NULL) return SG_OK;
-    sg_status status = prompts_json(path, true, &value, err);
-    return status == SG_OK ? prompts_dump(value, text, err) : status;
+    return path == NULL ? SG_OK : sg_chat_list_read(path, text, err);
 }
 
 // NAME=VALUE: the value is JSON where it reads as such (false, 3, "3", [1]), else a string.
@@ -137,8 +119,8 @@ sg_status cli_chat_options_read(const cli_chat_given *given, cli_chat_options *o
 
 void cli_chat_options_clear(cli_chat_options *options)
 {
-    free(options->tools);
-    free(options->documents);
+    sg_buffer_free(options->tools);
+    sg_buffer_free(options->documents);
     free(options->variables);
     *options = (cli_chat_options){0};
 }
@@ -184,58 +166,25 @@ static sg_status prompts_chat_each(const cli_prompt_options *o, const sg_chat *c
     return SG_OK;
 }
 
-// What the last message says, to be shown as the prompt: its content where that is a text.
-static const char *prompts_said(json_t *list)
-{
-    const json_t *last = json_array_get(list, json_array_size(list) - 1);
-    const char *text = json_string_value(json_object_get(last, "content"));
-    return text == NULL ? "" : text;
-}
-
-// Messages as JSON texts, one allocation each; NULL ends them. free each.
-static sg_status prompts_messages(const cli_prompt_options *o, json_t *list, size_t system,
-                                  sg_chat_message *messages, char **texts, sg_error *err)
-{
-    if (system > 0) messages[0] = (sg_chat_message){"system", o->system, NULL};
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        json_t *one = json_array_get(list, i);
-        char what[96];
-        snprintf(what, sizeof what, "message %zu: expected an object with a string \"role\"",
-                 i + 1);
-        if (!json_is_string(json_object_get(one, "role")))
-            return prompts_fail(err, SG_ERR_FORMAT, o->messages, what);
-        texts[i] = json_dumps(one, JSON_COMPACT);
-        if (texts[i] == NULL) return prompts_no_memory(err);
-        messages[system + i] = (sg_chat_message){NULL, NULL, texts[i]};
-    }
-    return SG_OK;
-}
-
-// The messages of a file: [{"role": …, "content": …}, …], or an object with them as "messages".
+// The messages of a file, behind that of --system.
 static sg_status prompts_chat_file(const cli_prompt_options *o, const sg_chat *chat,
                                    const cli_chat_options *options, cli_prompts *p, sg_error *err)
 {
-    json_t *root;
-    sg_status status = prompts_json(o->messages, false, &root, err);
+    sg_chat_messages read;
+    sg_status status = sg_chat_messages_read(o->messages, &read, err);
     if (status != SG_OK) return status;
-    json_t *list = json_is_object(root) ? json_object_get(root, "messages") : root;
-    size_t count = json_array_size(list), system = o->system != NULL ? 1 : 0;
-    sg_chat_message *messages = calloc(count + 1, sizeof *messages);
-    char **texts = calloc(count + 1, sizeof *texts);
-    if (messages == NULL || texts == NULL) status = prompts_no_memory(err);
-    if (status == SG_OK && count == 0)
-        status = prompts_fail(err, SG_ERR_FORMAT, o->messages, "found no list of messages");
-    if (status == SG_OK) status = prompts_messages(o, list, system, messages, texts, err);
-    if (status == SG_OK) status = prompts_add(p, prompts_said(list), err);
-    if (status == SG_OK) p->text = calloc(1, sizeof *p->text);
-    if (status == SG_OK && p->text == NULL) status = prompts_no_memory(err);
-    if (status == SG_OK)
-        status = prompts_render(chat, options, messages, system + count, &p->text[0], err);
-    for (size_t i = 0; texts != NULL && i < count; i++)
-        free(texts[i]);
-    free(texts);
+    const size_t system = o->system != NULL ? 1 : 0;
+    sg_chat_message *messages = calloc(system + read.count, sizeof *messages);
+    p->text = calloc(1, sizeof *p->text);
+    if (messages == NULL || p->text == NULL) status = prompts_no_memory(err);
+    if (status == SG_OK) status = prompts_add(p, read.last, err);
+    if (status == SG_OK) {
+        if (system > 0) messages[0] = (sg_chat_message){"system", o->system, NULL};
+        memcpy(messages + system, read.items, read.count * sizeof *messages);
+        status = prompts_render(chat, options, messages, system + read.count, &p->text[0], err);
+    }
     free(messages);
-    json_decref(root);
+    sg_chat_messages_clear(&read);
     return status;
 }
 

@@ -252,6 +252,18 @@ typedef struct sg_chat_options {
 } sg_chat_options;
 SG_API sg_chat_options sg_chat_options_default(void);
 
+// The messages of a JSON file: [{"role": "user", "content": "…"}, …], or an object that has them as
+// "messages".
+typedef struct sg_chat_messages {
+    sg_chat_message *items; // (count) as JSON
+    size_t count;
+    char *last; // the content of the last one where it is a text, else ""
+} sg_chat_messages;
+SG_API sg_status sg_chat_messages_read(const char *path, sg_chat_messages *messages, sg_error *err);
+SG_API void sg_chat_messages_clear(sg_chat_messages *messages);
+// A JSON file that holds a list, for `tools` or `documents`. *text: sg_buffer_free.
+SG_API sg_status sg_chat_list_read(const char *path, char **text, sg_error *err);
+
 // The prompt of a chat, to be encoded as it is (plain_start of sg_generate_options). options: NULL
 // for the defaults. *text (*bytes, NUL behind it): sg_buffer_free. A template that raises an
 // exception is SG_ERR_ARGUMENT with its words. May be called by several threads at a time.
