@@ -6,6 +6,7 @@
 #include "cli/field_options.h"
 #include "cli/model_options.h"
 #include "sgatlin_bench.h"
+#include "sgatlin_train.h"
 
 static struct {
     cli_strings presets;
@@ -50,13 +51,6 @@ static const cli_option own_options[] = {
      .argument = "LIST",
      .shown = "layer,train,decode; of a model prefill,decode",
      .help = "of layer, train, decode and prefill"},
-    {.name = "table-dtype",
-     .kind = CLI_STRING,
-     .value = &bench.table_dtype,
-     .argument = "TYPE",
-     .help = "f32 or bf16: what a layer and a training step read "
-             "tables of neurons in",
-     .choices = "f32|bf16"},
     {.name = "weights",
      .kind = CLI_STRING,
      .value = &bench.weights,
@@ -93,12 +87,6 @@ static const cli_option own_options[] = {
      .help = "decoded at once, a token of each in one pass",
      .low = 1,
      .high = SG_BATCH_MAX},
-    {.name = "optimizer-rows",
-     .kind = CLI_STRING,
-     .value = &bench.rows,
-     .argument = "MODE",
-     .help = "as of train: exact, lazy or auto",
-     .choices = "exact|lazy|auto"},
     {.name = "seconds",
      .kind = CLI_DOUBLE,
      .value = &bench.seconds,
@@ -130,8 +118,12 @@ static const cli_option *bench_table(void)
 {
     static cli_option table[CLI_MAX_OPTIONS];
     if (table[0].name != NULL) return table;
-    cli_config_options(
-        table, cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options));
+    const cli_option as_of_train[] = {
+        cli_field_option(sg_train_field("table_dtype"), &bench.table_dtype),
+        cli_field_option(sg_train_field("optimizer_rows"), &bench.rows)};
+    size_t count = cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options);
+    count = cli_table_add(table, count, as_of_train, sizeof as_of_train / sizeof *as_of_train);
+    cli_config_options(table, count);
     return table;
 }
 

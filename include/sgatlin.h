@@ -343,20 +343,19 @@ typedef struct sg_config {
     char ffn[24]; // family, one of sg_config_family
     char ffn_router[24];
     char ffn_activation[24];
-    int64_t ffn_intermediate_size; // F: mlp, glu, one expert, the branch of omnimoe
-    int64_t ffn_experts;           // E: moe
-    int64_t ffn_channels;          // C: peer, sgatlin
-    int64_t ffn_neurons;  // N, a channel (sgatlin) or in the one pool (peer, omnimoe); a square
-                          // for product routers
-    int64_t ffn_key_size; // K: router bottleneck
-    int64_t ffn_top_k;    // k: selected a channel, or experts a token
-    // Memories of cells (switch, randhash, avgk): E F cells in blocks of g, of which a token reads
-    // k.
+    int64_t ffn_intermediate_size; // F: width of a dense layer or one expert
+    int64_t ffn_experts;           // E
+    int64_t ffn_channels;          // C
+    int64_t ffn_neurons;           // N, a channel or in the one pool they share; a square
+                                   // for product routers
+    int64_t ffn_key_size;          // K: router bottleneck
+    int64_t ffn_top_k;             // k: selected a channel, or experts a token
+    // Memories of cells: E F cells in blocks of g, of which a token reads k.
     int64_t ffn_block_size;     // g; 0: F
     int64_t ffn_memory_factor;  // E
     int64_t ffn_active_neurons; // k; 0: F
-    char ffn_gate[24];          // avgk: none, after
-    int64_t ffn_hash_seed;      // randhash
+    char ffn_gate[24];          // none, after
+    int64_t ffn_hash_seed;      // of the draw of blocks
     char ffn_normaliser[24];    // of the selected scores of a channel: softmax, sigmoid, relu, gelu
     char ffn_query_norm[24];    // none, layernorm, batchnorm
     int64_t ffn_query_bias;     // 0, 1
@@ -365,20 +364,20 @@ typedef struct sg_config {
     char ffn_dense[24];     // mlp, glu: the family of the others
     int64_t ffn_dense_size; // their width; 0: ffn_intermediate_size where there is one, else 4 d
     int64_t ffn_share_pool; // 1: one memory for all sparse layers, each with its own router
-    // Routers that score blocks: moe, switch, avgk.
-    char ffn_score[24];         // moe: softmax, sigmoid
+    // Routers that score blocks.
+    char ffn_score[24];         // softmax, sigmoid
     int64_t ffn_renormalise;    // 1: the scores of the selected are divided by their sum
-    int64_t ffn_shared_experts; // moe: experts that every token takes
+    int64_t ffn_shared_experts; // experts that every token takes
     double ffn_capacity_factor; // in training, a block takes that many times its share; 0: all
     double ffn_balance_loss;    // weights of the losses of the router; 0: none
     double ffn_z_loss;
-    double ffn_bias_rate; // moe: step of the bias that balances the choice; 0: none
+    double ffn_bias_rate; // step of the bias that balances the choice; 0: none
     // Forms of other checkpoints.
-    int64_t ffn_bias;            // mlp, glu, moe: 1: the layers have biases (clamped_swiglu always)
-    int64_t ffn_glu_interleaved; // glu, moe: 1: gates and values in turns, 0: one half each
-    int64_t ffn_router_bias;     // moe: 1: the router has a learned bias
-    int64_t ffn_shared_size;     // moe: width of the shared experts together; 0: that of as many
-    int64_t ffn_shared_gate;     // moe: 1: they are scaled by a sigmoid of their own
+    int64_t ffn_bias;            // 1: the layers have biases (clamped_swiglu always)
+    int64_t ffn_glu_interleaved; // 1: gates and values in turns, 0: one half each
+    int64_t ffn_router_bias;     // 1: the router has a learned bias
+    int64_t ffn_shared_size;     // width of the shared experts together; 0: that of as many
+    int64_t ffn_shared_gate;     // 1: they are scaled by a sigmoid of their own
 } sg_config;
 
 // What is stated of a field of options: of a configuration here, of training in sgatlin_train.h.

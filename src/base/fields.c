@@ -95,6 +95,38 @@ void sg_field_clear(const sg_field *field, void *object)
     memset(sg_field_in(field, object), 0, field->bytes);
 }
 
+const char *sg_field_text(const sg_field *field, const void *object, char *text, size_t capacity)
+{
+    const void *at = sg_field_of(field, object);
+    size_t bytes;
+    const char *choice;
+    switch (field->kind) {
+    case SG_FIELD_INT:
+        snprintf(text, capacity, "%" PRId64, *(const int64_t *)at);
+        return text;
+    case SG_FIELD_NUMBER:
+        snprintf(text, capacity, "%s", SG_NUMBER(*(const double *)at));
+        return text;
+    case SG_FIELD_STRING:
+        snprintf(text, capacity, "\"%.*s\"", (int)capacity - 3, (const char *)at);
+        return text;
+    case SG_FIELD_BOOL:
+        snprintf(text, capacity, "%s", *(const bool *)at ? "true" : "false");
+        return text;
+    case SG_FIELD_SEED:
+        snprintf(text, capacity, "%" PRIu64, *(const uint64_t *)at);
+        return text;
+    case SG_FIELD_ENUM:
+        break;
+    }
+    choice = sg_field_choice(field, (size_t) * (const int *)at, &bytes);
+    if (bytes > 0)
+        snprintf(text, capacity, "\"%.*s\"", (int)bytes, choice);
+    else
+        snprintf(text, capacity, "%d", *(const int *)at);
+    return text;
+}
+
 // A value that cannot be read as the kind says.
 static sg_status field_wrong(const char *name, const char *text, const char *expected,
                              sg_error *err)
@@ -179,13 +211,14 @@ void sg_field_fill(const sg_field *field, void *object)
 // ---- rules --------------------------------------------------------------------------------------
 
 static sg_status field_outside(const sg_field *field, const char *name, const char *behind,
-                               const char *found, sg_error *err)
+                               const void *object, sg_error *err)
 {
-    char range[256];
+    char found[64], range[256];
     const bool text = field->kind == SG_FIELD_STRING || field->kind == SG_FIELD_ENUM;
     sg_field_range(field, range, sizeof range);
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s%.40s%s, expected %s%s%s", name,
-                   text ? "\"" : "", found, text ? "\"" : "", text ? "one of " : "", range, behind);
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found %s, expected %s%s%s", name,
+                   sg_field_text(field, object, found, sizeof found), text ? "one of " : "", range,
+                   behind);
 }
 
 static bool field_in_range(const sg_field *field, double value)
@@ -206,30 +239,28 @@ sg_status sg_field_check(const sg_field *field, const char *name, const char *be
                          const void *object, sg_error *err)
 {
     const void *at = sg_field_of(field, object);
-    char whole[32];
     double value;
-    size_t bytes;
+    size_t bytes = 1;
+    bool right = true;
     switch (field->kind) {
     case SG_FIELD_INT:
         value = (double)*(const int64_t *)at;
-        snprintf(whole, sizeof whole, "%" PRId64, *(const int64_t *)at);
-        if (field_in_range(field, value) || field_is_initial(field, value)) return SG_OK;
-        return field_outside(field, name, behind, whole, err);
+        right = field_in_range(field, value) || field_is_initial(field, value);
+        break;
     case SG_FIELD_NUMBER:
         value = *(const double *)at;
-        if (field_in_range(field, value) || field_is_initial(field, value)) return SG_OK;
-        return field_outside(field, name, behind, SG_NUMBER(value), err);
+        right = field_in_range(field, value) || field_is_initial(field, value);
+        break;
     case SG_FIELD_STRING:
-        if (field->choices == NULL || field_is_choice(field, at)) return SG_OK;
-        return field_outside(field, name, behind, at, err);
+        right = field->choices == NULL || field_is_choice(field, at);
+        break;
     case SG_FIELD_ENUM:
         sg_field_choice(field, (size_t) * (const int *)at, &bytes);
-        if (bytes > 0) return SG_OK;
-        snprintf(whole, sizeof whole, "%d", *(const int *)at);
-        return field_outside(field, name, behind, whole, err);
+        right = bytes > 0;
+        break;
     case SG_FIELD_BOOL:
     case SG_FIELD_SEED:
         break;
     }
-    return SG_OK;
+    return right ? SG_OK : field_outside(field, name, behind, object, err);
 }

@@ -38,6 +38,8 @@ void sg_field_clear(const sg_field *field, void *object);
 // what errors call the field.
 sg_status sg_field_set(const sg_field *field, const char *name, const char *text, int64_t least,
                        int64_t most, void *object, sg_error *err);
+// A value as messages show it: texts in quotes. Returns text.
+const char *sg_field_text(const sg_field *field, const void *object, char *text, size_t capacity);
 // Sets the default; a field without one stays.
 void sg_field_fill(const sg_field *field, void *object);
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/context.h"
+#include "base/fields.h"
 #include "base/publish.h"
 #include "convert/export_tensors.h"
 #include "convert/hf_form.h"
@@ -175,10 +176,10 @@ static sg_status convert_gguf_config(convert_work *w, const sg_gguf_architecture
     SG_TRY(sg_config_complete(said, w->err));
     c.rope_interleaved = said->rope_interleaved; // rows move
     if (!sg_config_differ(&c, said, &field)) return SG_OK;
-    return sg_fail(
-        w->err, SG_ERR_UNSUPPORTED, "%s: found %s, expected %s for GGUF's %s",
-        sg_config_field_at(field)->name, sg_config_field_text(&c, field, found, sizeof found),
-        sg_config_field_text(said, field, expected, sizeof expected), architecture->name);
+    const sg_field *f = sg_config_field_at(field);
+    return sg_fail(w->err, SG_ERR_UNSUPPORTED, "%s: found %s, expected %s for GGUF's %s", f->name,
+                   sg_field_text(f, &c, found, sizeof found),
+                   sg_field_text(f, said, expected, sizeof expected), architecture->name);
 }
 
 static sg_status convert_gguf_tokenizer(convert_work *w, const sg_config *said,

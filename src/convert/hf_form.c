@@ -50,16 +50,6 @@ bool sg_config_differ(const sg_config *a, const sg_config *b, size_t *field)
     return false;
 }
 
-const char *sg_config_field_text(const sg_config *config, size_t field, char *text, size_t capacity)
-{
-    const sg_config_value v = sg_config_get(config, field);
-    const sg_field_kind kind = sg_config_field_at(field)->kind;
-    if (kind == SG_FIELD_INT) snprintf(text, capacity, "%lld", (long long)v.integer);
-    if (kind == SG_FIELD_NUMBER) snprintf(text, capacity, "%s", SG_NUMBER(v.number));
-    if (kind == SG_FIELD_STRING) snprintf(text, capacity, "\"%s\"", v.text);
-    return text;
-}
-
 // ---- one type -----------------------------------------------------------------------------------
 
 static bool form_slides(const sg_config *c, int64_t layer)
@@ -78,10 +68,10 @@ static sg_status form_try(const sg_config *config, const char *type, sg_hf_form 
     if (status == SG_OK) status = sg_config_complete(&back, err);
     if (status == SG_OK && sg_config_differ(config, &back, &field)) {
         char found[200], expected[200];
+        const sg_field *f = sg_config_field_at(field);
         status = sg_fail(err, SG_ERR_UNSUPPORTED, "%s: found %s, expected %s for model type %s",
-                         sg_config_field_at(field)->name,
-                         sg_config_field_text(config, field, found, sizeof found),
-                         sg_config_field_text(&back, field, expected, sizeof expected), type);
+                         f->name, sg_field_text(f, config, found, sizeof found),
+                         sg_field_text(f, &back, expected, sizeof expected), type);
     }
     if (status == SG_OK) {
         snprintf(form->type, sizeof form->type, "%s", type);

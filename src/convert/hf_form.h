@@ -24,8 +24,5 @@ sg_status sg_hf_form_find(const sg_config *config, const char *wanted, const cha
 // losses and capacities of routers do not count, nor do two ways to write the same. False when
 // none does. `field` is its index (sg_config_field_at).
 bool sg_config_differ(const sg_config *a, const sg_config *b, size_t *field);
-// The value of a field, for messages.
-const char *sg_config_field_text(const sg_config *config, size_t field, char *text,
-                                 size_t capacity);
 
 #endif

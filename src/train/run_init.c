@@ -5,19 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fields.h"
 #include "base/log.h"
 
 static bool init_same(const sg_config_value *a, const sg_config_value *b)
 {
     return a->integer == b->integer && !(a->number < b->number) && !(a->number > b->number) &&
            strcmp(a->text ? a->text : "", b->text ? b->text : "") == 0;
-}
-
-static void init_text(char *out, size_t capacity, sg_field_kind kind, const sg_config_value *value)
-{
-    if (kind == SG_FIELD_INT) snprintf(out, capacity, "%lld", (long long)value->integer);
-    if (kind == SG_FIELD_NUMBER) snprintf(out, capacity, "%s", SG_NUMBER(value->number));
-    if (kind == SG_FIELD_STRING) snprintf(out, capacity, "\"%s\"", value->text);
 }
 
 static sg_status init_compare(const char *path, const sg_config *asked, const sg_config *model,
@@ -29,10 +23,9 @@ static sg_status init_compare(const char *path, const sg_config *asked, const sg
         char found[256], expected[256];
         // What is the data's or of training changes no weight.
         if (field->flags & SG_FIELD_TUNED || init_same(&a, &b)) continue;
-        init_text(found, sizeof found, field->kind, &a);
-        init_text(expected, sizeof expected, field->kind, &b);
         return sg_fail(err, SG_ERR_MISMATCH, "%s: found %s, expected %s as %s has it", field->name,
-                       found, expected, path);
+                       sg_field_text(field, asked, found, sizeof found),
+                       sg_field_text(field, model, expected, sizeof expected), path);
     }
     return SG_OK;
 }

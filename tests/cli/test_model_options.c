@@ -72,7 +72,7 @@ static void test_help_of_a_family(void **state)
 {
     (void)state;
     assert_non_null(strstr(described("ffn"), ": mlp, glu, moe"));
-    assert_string_equal(described("ffn-neurons"), "; of peer, sgatlin, omnimoe");
+    assert_string_equal(described("ffn-hash-seed"), "; of randhash");
     assert_string_equal(described("ffn-layers"), "; not of mlp, glu");
     assert_string_equal(described("hidden-size"), "");
     give("ffn", "moe");

@@ -59,7 +59,8 @@ static void states(const json_t *root)
     }
 }
 
-// The whole file, with a checksum that fits: read as a run is resumed, listed and compared.
+// The whole file, with a checksum that fits: read as a run is resumed, listed and compared, and as a
+// new one is begun from.
 static void settings(json_t *root)
 {
     sg_error err = {0};
@@ -73,6 +74,10 @@ static void settings(json_t *root)
     if (sg_file_write_atomic("run.json", text, strlen(text), NULL) != SG_OK) abort();
     if (sg_file_write_atomic("summary.json", text, strlen(text), NULL) != SG_OK) abort();
     if (sg_train_run_read(".", &run, &err) != SG_OK && err.message[0] == '\0') abort();
+    sg_train_file file;
+    err.message[0] = '\0';
+    if (sg_train_file_read("run.json", &file, &err) != SG_OK && err.message[0] == '\0') abort();
+    sg_train_file_clear(&file);
     sg_free(text);
     sg_fs_set(NULL);
     memory_fs_free(fs);
