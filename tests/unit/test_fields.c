@@ -167,14 +167,21 @@ static void test_set_refuses(void **state)
 
 // ---- what people read ---------------------------------------------------------------------------
 
-static char *read_text(const char *name)
+static void read_text(const char *name, char **text)
 {
-    char path[SG_PATH_MAX], *text;
+    char path[SG_PATH_MAX];
     size_t bytes;
     sg_error err;
     snprintf(path, sizeof path, "%s/../%s", SG_TEST_DIR, name);
-    if (sg_file_read(path, 1 << 24, &text, &bytes, &err) != SG_OK) fail_msg("%s", err.message);
-    return text;
+    if (sg_file_read(path, 1 << 24, text, &bytes, &err) != SG_OK) fail_msg("%s", err.message);
+}
+
+// One row of a table, which begins with that text; returns the end of its line.
+static char *expect_row(const char *file, char *at, const char *row)
+{
+    if (strncmp(at, row, strlen(row)) != 0)
+        fail_msg("%s: found %.160s, expected %s", file, at, row + 1);
+    return strchr(at + 1, '\n');
 }
 
 // The families that have a field, as the documentation says it: "all", "moe, switch", "not mlp".
@@ -213,7 +220,9 @@ static const char *default_of(const sg_field *f, char text[64])
 static void test_documentation_of_a_configuration(void **state)
 {
     (void)state;
-    char *text = read_text("docs/MODEL.md"), *at = strstr(text, "\n| `vocab_size` |");
+    char *text, *at;
+    read_text("docs/MODEL.md", &text);
+    at = strstr(text, "\n| `vocab_size` |");
     const sg_field *f;
     assert_non_null(at);
     for (size_t i = 0; (f = sg_config_field_at(i)) != NULL; i++) {
@@ -221,11 +230,44 @@ static void test_documentation_of_a_configuration(void **state)
         families_of(f->name, families, sizeof families);
         snprintf(row, sizeof row, "\n| `%s` | %s | %s |", f->name, default_of(f, initial),
                  families);
-        if (strncmp(at, row, strlen(row)) != 0)
-            fail_msg("docs/MODEL.md: found %.120s, expected %s", at, row + 1);
-        at = strchr(at + 1, '\n');
+        at = expect_row("docs/MODEL.md", at, row);
     }
     assert_int_equal(at[1], '\n'); // and no row more
+    sg_free(text);
+}
+
+// What a family takes for a field, each name in back quotes.
+static void quoted_names(const char *family, const char *field, char *text, size_t capacity)
+{
+    char takes[256];
+    size_t used = 0;
+    text[0] = '\0';
+    assert_true(sg_config_takes(family, field, takes, sizeof takes));
+    for (char *at = takes; *at != '\0' && used < capacity;) {
+        const size_t n = strcspn(at, ",");
+        used += (size_t)snprintf(text + used, capacity - used, "%s`%.*s`", used ? ", " : "", (int)n,
+                                 at);
+        at += n + strspn(at + n, ", ");
+    }
+}
+
+// The table of families begins each row with the name, the routers and the activations.
+static void test_documentation_of_families(void **state)
+{
+    (void)state;
+    char *text, *at;
+    read_text("docs/MODEL.md", &text);
+    at = strstr(text, "\n| `mlp` | `all` |");
+    assert_non_null(at);
+    for (size_t i = 0; sg_config_family(i) != NULL; i++) {
+        char row[768], routers[256], activations[256];
+        quoted_names(sg_config_family(i), "ffn_router", routers, sizeof routers);
+        quoted_names(sg_config_family(i), "ffn_activation", activations, sizeof activations);
+        snprintf(row, sizeof row, "\n| `%s` | %s | %s |", sg_config_family(i), routers,
+                 activations);
+        at = expect_row("docs/MODEL.md", at, row);
+    }
+    assert_int_equal(at[1], '\n');
     sg_free(text);
 }
 
@@ -233,16 +275,16 @@ static void test_documentation_of_a_configuration(void **state)
 static void test_documentation_of_a_run(void **state)
 {
     (void)state;
-    char *text = read_text("docs/FORMATS.md"), *at = strstr(text, "\n| `seed` |");
+    char *text, *at;
+    read_text("docs/FORMATS.md", &text);
+    at = strstr(text, "\n| `seed` |");
     const sg_field *f;
     assert_non_null(at);
     for (size_t i = 0; (f = sg_train_field_at(i)) != NULL; i++) {
         char row[512], initial[64];
         snprintf(row, sizeof row, "\n| `%s` | %s | %s |", f->name, default_of(f, initial),
                  f->flags & SG_FIELD_CHANGES ? "yes" : "");
-        if (strncmp(at, row, strlen(row)) != 0)
-            fail_msg("docs/FORMATS.md: found %.120s, expected %s", at, row + 1);
-        at = strchr(at + 1, '\n');
+        at = expect_row("docs/FORMATS.md", at, row);
     }
     assert_int_equal(at[1], '\n');
     sg_free(text);
@@ -297,7 +339,9 @@ static void python_item(char **at, char name[64], char value[64])
 static void test_python_defaults(void **state)
 {
     (void)state;
-    char *text = read_text("share/modeling_sgatlin.py"), *at = strstr(text, "DEFAULTS = dict(");
+    char *text, *at;
+    read_text("share/modeling_sgatlin.py", &text);
+    at = strstr(text, "DEFAULTS = dict(");
     const sg_field *f;
     assert_non_null(at);
     at += strcspn(at, "\n");
@@ -331,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_set_refuses),
         cmocka_unit_test(test_documentation_of_a_configuration),
+        cmocka_unit_test(test_documentation_of_families),
         cmocka_unit_test(test_documentation_of_a_run),
         cmocka_unit_test(test_python_defaults),
     };
