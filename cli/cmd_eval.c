@@ -11,7 +11,7 @@ static struct {
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage, per_token;
     bool force, other; // other: the data are of another tokenizer, and that was allowed
-} eval = {.split = "val", .batch_size = 64, .micro_batch = 8, .weights = "stored"};
+} eval = {.split = "val", .weights = "stored"};
 
 static const cli_option options[] = {
     {.name = "model",
@@ -134,6 +134,15 @@ static const cli_option options[] = {
              "f32, bf16 or int8",
      .choices = "stored|f32|bf16|int8"},
     {0}};
+
+// What the library begins with is the default here.
+static const cli_option *eval_table(void)
+{
+    const sg_eval_options o = sg_eval_options_default();
+    if (eval.batch_size == 0) eval.batch_size = o.batch_size;
+    if (eval.micro_batch == 0) eval.micro_batch = o.micro_batch;
+    return options;
+}
 
 static bool eval_progress(void *user, int64_t done, int64_t total)
 {
@@ -472,7 +481,7 @@ const cli_command cli_cmd_eval = {
         "for "
         "bytes that have no token it is charged 8 bits each and the bits that say where they "
         "stand.",
-    .options = options,
+    .table = eval_table,
     .example = "sgatlin eval --model runs/first --data data --split val --json\n"
                "sgatlin eval --model runs/first --text book.txt --context 1024 --stride 512",
     .run = eval_run,

@@ -231,19 +231,24 @@ static int train_check_init(const cli_args *args)
 }
 
 // The published protocol is what it is; what is watched and saved, and how it fits into memory, is
-// not of it.
+// not of it. A budget chooses one of those published, which a run has done.
+static bool train_beside_recipe(const cli_option *option)
+{
+    const sg_field *field = train_field_of(option);
+    if (field == NULL)
+        return cli_config_field_of(option) == NULL && option->value != &cli_train.seq_len;
+    if (field->flags & SG_FIELD_BUDGET && cli_train.recipe == NULL) return false;
+    return field->flags & SG_FIELD_BESIDE;
+}
+
 static int train_check_recipe(const cli_args *args)
 {
     const cli_option *table = cli_train_table();
-    for (size_t i = 0; table[i].name != NULL; i++) {
-        const sg_field *field = train_field_of(&table[i]);
-        const bool may = field != NULL ? field->flags & SG_FIELD_BESIDE
-                                       : cli_config_field_of(&table[i]) == NULL &&
-                                             table[i].value != &cli_train.seq_len;
-        if (table[i].kind != CLI_HEADING && train_row_given(args, i) && !may)
+    for (size_t i = 0; table[i].name != NULL; i++)
+        if (table[i].kind != CLI_HEADING && train_row_given(args, i) &&
+            !train_beside_recipe(&table[i]))
             return cli_wrong(args, "--%s cannot be given with --recipe published, which says it",
                              table[i].name);
-    }
     return CLI_DONE;
 }
 
@@ -382,8 +387,8 @@ sg_status cli_train_options(const cli_args *args, sg_context *context, sg_train_
                        : file.kind == SG_TRAIN_FILE_RUN ? train_from_run(o, err)
                                                         : train_from_preset(o, err);
     if (status != SG_OK) return status;
-    // Adapters begin at nothing.
-    if (train_given(args, "lora-rank") != NULL) o->lr = 2e-4;
+    // Adapters begin at nothing. A run says its rate.
+    if (train_given(args, "lora-rank") != NULL && file.kind != SG_TRAIN_FILE_RUN) o->lr = 2e-4;
     return train_apply(args, o, err);
 }
 
