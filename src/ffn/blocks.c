@@ -116,41 +116,41 @@ bool sg_blocks_gradients(sg_blocks_loop *l)
 
 // ---- order --------------------------------------------------------------------------------------
 
-static void blocks_count_chunk(void *context, int64_t tile, int worker)
+static void blocks_count_tile(void *context, sg_range range)
 {
-    (void)worker;
     const sg_blocks_loop *l = context;
     const sg_blocks *a = l->a;
     const int32_t *ids = sg_ints(l->node->in[SG_BLOCKS_IDS]);
-    for (int64_t r = tile * a->tile; r < sg_min(a->rows, (tile + 1) * a->tile); r++) {
+    for (int64_t r = range.first; r < range.end; r++) {
         int64_t end = r * a->k + sg_blocks_count(l->node, l->a, r);
         for (int64_t h = r * a->k; h < end; h++)
-            l->starts[ids[h] * a->tiles + tile + 1]++;
+            l->starts[ids[h] * a->tiles + range.chunk + 1]++;
     }
 }
 
-static void blocks_place_chunk(void *context, int64_t tile, int worker)
+static void blocks_place_tile(void *context, sg_range range)
 {
-    (void)worker;
     const sg_blocks_loop *l = context;
     const sg_blocks *a = l->a;
     const int32_t *ids = sg_ints(l->node->in[SG_BLOCKS_IDS]);
-    for (int64_t r = tile * a->tile; r < sg_min(a->rows, (tile + 1) * a->tile); r++) {
+    for (int64_t r = range.first; r < range.end; r++) {
         int64_t end = r * a->k + sg_blocks_count(l->node, l->a, r);
         for (int64_t h = r * a->k; h < end; h++)
-            l->order[l->starts[ids[h] * a->tiles + tile]++] = (int32_t)h;
+            l->order[l->starts[ids[h] * a->tiles + range.chunk]++] = (int32_t)h;
     }
 }
 
 void sg_blocks_sort(const sg_blocks_loop *l)
 {
     const sg_blocks *a = l->a;
+    sg_pool *pool = l->run->compute.pool;
+    void *context = (void *)(uintptr_t)l;
     int64_t parts = a->blocks * a->tiles;
     memset(l->starts, 0, (size_t)(parts + 1) * sizeof *l->starts);
-    sg_parallel_for(l->run->compute.pool, a->tiles, blocks_count_chunk, (void *)(uintptr_t)l);
+    sg_parallel_ranges(pool, a->rows, a->tile, blocks_count_tile, context);
     for (int64_t i = 0; i < parts; i++)
         l->starts[i + 1] += l->starts[i];
-    sg_parallel_for(l->run->compute.pool, a->tiles, blocks_place_chunk, (void *)(uintptr_t)l);
+    sg_parallel_ranges(pool, a->rows, a->tile, blocks_place_tile, context);
     // Placing moved each start to the end of its part; move them back by one place.
     memmove(l->starts + 1, l->starts, (size_t)parts * sizeof *l->starts);
     l->starts[0] = 0;
