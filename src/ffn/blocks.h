@@ -1,7 +1,7 @@
 // What the operations have in common that read a memory block by block through dense products: the
-// one that does all at once (memory_blocks.c) and those of one step (steps_blocks.c). Their inputs,
-// how the work is cut, the order of hits, products of the rows of a block with its tables, and the
-// gradients of the tables (blocks.c).
+// one that does all at once (memory_blocks.c) and those of one step (memory_steps_blocks.c). Their
+// inputs, how the work is cut, the order of hits, products of the rows of a block with its tables,
+// and the gradients of the tables (blocks.c).
 #ifndef SG_FFN_BLOCKS_H
 #define SG_FFN_BLOCKS_H
 

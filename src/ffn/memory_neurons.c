@@ -2,8 +2,8 @@
 //
 //     a_i = w_in_i . x      z_i = gate(score_i, act(a_i))      y = sum of z_i w_out_i
 //
-// x (rows, d), ids and scores (rows, channels, k), w_in and w_out (pools, n, d) -> y (rows, d). With
-// dz_i = dy . w_out_i, and da_i and the gradient of the score from it (gates.h):
+// x (rows, d), ids and scores (rows, channels, k), w_in and w_out (pools, n, d) -> y (rows, d).
+// With dz_i = dy . w_out_i, and da_i and the gradient of the score from it (gates.h):
 //
 //     dx = sum of da_i w_in_i      dw_in_i += da_i x      dw_out_i += z_i dy
 //
@@ -199,7 +199,16 @@ bool sg_is_memory_neurons(const sg_node *node)
     return node->op == &op_neurons;
 }
 
-sg_memory_order sg_memory_neurons_order(const sg_node *node)
+sg_memory_orders sg_memory_orders_of(const sg_tape *tape)
 {
-    return ((const sg_neurons *)node->attributes)->order;
+    sg_memory_orders orders = {0};
+    for (int i = 0; i < sg_tape_nodes(tape); i++) {
+        const sg_node *node = sg_tape_node_at(tape, i);
+        if (!sg_is_memory_neurons(node)) continue;
+        const sg_memory_order order = ((const sg_neurons *)node->attributes)->order;
+        if (orders.by_table + orders.by_row == 0) orders.first = order;
+        orders.by_table += order.by_table;
+        orders.by_row += !order.by_table;
+    }
+    return orders;
 }

@@ -5,15 +5,16 @@
 //     y    = sum over what is selected of post w_out
 //
 // x (rows, d), pre and post (rows, channels, k, g), g the unit of the selection -> y (rows, d).
-// Gradients: dpost = dy . w_out; through the gate (gates.h); dx = sum of dpre w_in. The same bits as
-// the operations that do all at once, as the same code does it. What lies behind a count is 0, and
-// takes no part.
+// Gradients: dpost = dy . w_out; through the gate (gates.h); dx = sum of dpre w_in. The same bits
+// as the operations that do all at once, as the same code does it. What lies behind a count is 0,
+// and takes no part.
 //
 // Here: the first step neuron by neuron, the gate, and which of the two ways a memory is read in;
-// through dense products: steps_blocks.c.
+// through dense products: memory_steps_blocks.c.
+#include "ffn/memory_steps.h"
+
 #include "ffn/gates.h"
 #include "ffn/neurons.h"
-#include "ffn/steps.h"
 
 // ---- the first step, neuron by neuron -----------------------------------------------------------
 

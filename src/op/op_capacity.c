@@ -1,7 +1,7 @@
 // A limit of rows that a block takes (Fedus et al. 2021, "Switch Transformers"). Of row r the i-th
-// of its k blocks, e = ids[r, i], is kept where fewer than `capacity` earlier choices of e count:
+// of its k blocks, e = ids[r, i], is kept where fewer than `capacity` rows before it chose e:
 //
-//     kept(r, i) = #{(q, j) before (r, i) in the order of rows: ids[q, j] = e, row q counts} < capacity
+//     kept(r, i) = #{q < r: row q counts, e among ids[q]} < capacity      or row r does not count
 //
 // ids, scores (rows, k), counts (rows) or NULL -> ids and scores of the kept ones in their order,
 // and how many they are. Behind the count ids are -1 and scores 0. The gradient of a score goes

@@ -194,12 +194,10 @@ static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backw
 // The order in which the memories of a tape were read; see sg_bench_result.
 static const char *bench_memory_order(const sg_tape *tape)
 {
-    int by[2] = {0, 0};
-    for (int i = 0; tape != NULL && i < sg_tape_nodes(tape); i++)
-        if (sg_is_memory_neurons(sg_tape_node_at(tape, i)))
-            by[sg_memory_neurons_order(sg_tape_node_at(tape, i)).by_table]++;
-    if (by[0] + by[1] == 0) return NULL;
-    return by[0] == 0 ? "tables" : by[1] == 0 ? "rows" : "mixed";
+    if (tape == NULL) return NULL;
+    const sg_memory_orders orders = sg_memory_orders_of(tape);
+    if (orders.by_table + orders.by_row == 0) return NULL;
+    return orders.by_row == 0 ? "tables" : orders.by_table == 0 ? "rows" : "mixed";
 }
 
 sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_bench_timer *timer,

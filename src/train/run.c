@@ -342,14 +342,10 @@ static bool due(int64_t every, int64_t step)
 // How the first memory of neurons was read, which depends on what was selected.
 static void run_say_order(const sg_training *r)
 {
-    const sg_tape *tape = r->trainer.graph->tape;
-    for (int i = 0; i < sg_tape_nodes(tape); i++) {
-        if (!sg_is_memory_neurons(sg_tape_node_at(tape, i))) continue;
-        sg_memory_order order = sg_memory_neurons_order(sg_tape_node_at(tape, i));
-        sg_log(r->context, SG_LOG_INFO, "neurons are read %s: each is selected %.3g times a pass",
-               order.by_table ? "table by table" : "row by row", order.reuse);
-        return;
-    }
+    const sg_memory_orders orders = sg_memory_orders_of(r->trainer.graph->tape);
+    if (orders.by_table + orders.by_row == 0) return;
+    sg_log(r->context, SG_LOG_INFO, "neurons are read %s: each is selected %.3g times a pass",
+           orders.first.by_table ? "table by table" : "row by row", orders.first.reuse);
 }
 
 // What is trained where not everything is, and what that takes.

@@ -214,7 +214,7 @@ static void test_capacity_for_all(void **state)
     user_free(&u);
 }
 
-// ---- thresholds -----------------------------------------------------------------------------------
+// ---- thresholds ---------------------------------------------------------------------------------
 
 typedef struct above_user {
     int64_t rows, channels, k, least;

@@ -218,7 +218,7 @@ static void test_experts(void **state)
         }
 }
 
-// ---- parts of a gated linear unit -----------------------------------------------------------------
+// ---- parts of a gated linear unit ---------------------------------------------------------------
 
 // The parts, the linear one doubled, together: halves, or neighbours.
 static sg_tensor *build_parts(const gc_case *c, sg_tape *tape, sg_tensor *const *in)

@@ -1,7 +1,7 @@
-// The first and last step of memories that are read block by block (steps_blocks.c), for
+// The first and last step of memories that are read block by block (memory_steps_blocks.c), for
 // memory_steps.c. Selections of one channel; w_in, w_out (1, blocks*g, d), g the unit.
-#ifndef SG_FFN_STEPS_H
-#define SG_FFN_STEPS_H
+#ifndef SG_FFN_MEMORY_STEPS_H
+#define SG_FFN_MEMORY_STEPS_H
 
 #include "ffn/memory.h"
 
