@@ -312,7 +312,7 @@ void sg_family_params(const sg_config *c, const sg_memory_place *place)
 static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
 {
     const char *by = b->config->ffn_normaliser;
-    if (strcmp(by, "softmax") == 0) return sg_softmax(b->tape, s->scores, s->k);
+    if (strcmp(by, "softmax") == 0) return sg_softmax_selected(b->tape, s);
     if (strcmp(by, "sigmoid") == 0) return sg_activate(b->tape, s->scores, SG_ACT_SIGMOID);
     if (strcmp(by, "relu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_RELU);
     if (strcmp(by, "gelu") == 0) return sg_activate(b->tape, s->scores, SG_ACT_GELU);

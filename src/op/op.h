@@ -182,6 +182,8 @@ sg_selection sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t b
 // kept. Only the counts are new (none of which goes up).
 sg_selection sg_select_above(sg_tape *tape, const sg_selection *selection, double threshold,
                              bool of_best, int64_t least);
+// Softmax over what is selected of each row and channel, 0 behind it -> as the scores.
+sg_tensor *sg_softmax_selected(sg_tape *tape, const sg_selection *selection);
 // Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
 // at every forward pass; not when values are computed again. pools: 1 or the channels. g: cells of
 // a block; where ids are of cells, those of a block stand behind each other.

@@ -219,7 +219,7 @@ static void test_capacity_for_all(void **state)
 typedef struct above_user {
     int64_t rows, channels, k, least;
     double threshold;
-    bool of_best;
+    bool of_best, softmax;
 } above_user;
 
 // The sum over all selected neurons of score times a row of the table: what has a gradient is what
@@ -229,6 +229,7 @@ static sg_tensor *build_above(const gc_case *c, sg_tape *tape, sg_tensor *const 
     const above_user *u = c->user;
     sg_selection s = sg_topk(tape, in[0], u->channels, u->k);
     s = sg_select_above(tape, &s, u->threshold, u->of_best, u->least);
+    if (u->softmax) s.scores = sg_softmax_selected(tape, &s);
     return sg_memory_neurons(tape, NULL, &s, NULL, in[1], SG_ACT_IDENTITY, SG_GATE_VALUE);
 }
 
@@ -239,12 +240,14 @@ static void above_naive(const above_user *u, const sg_real *x, int64_t n, const 
     int32_t ids[16];
     sg_real scores[16];
     sg_kernels_ref()->topk(ids, scores, x, n, u->k);
-    for (int64_t i = 0; i < u->k; i++) {
-        double threshold = u->threshold * (u->of_best ? scores[0] : 1);
-        if (i >= u->least && scores[i] < threshold) return;
+    const double threshold = u->threshold * (u->of_best ? scores[0] : 1);
+    int64_t count = 0;
+    double sum = 0;
+    while (count < u->k && (count < u->least || scores[count] >= threshold))
+        sum += exp(scores[count++]);
+    for (int64_t i = 0; i < count; i++)
         for (int64_t j = 0; j < d; j++)
-            y[j] += scores[i] * table[ids[i] * d + j];
-    }
+            y[j] += (u->softmax ? exp(scores[i]) / sum : scores[i]) * table[ids[i] * d + j];
 }
 
 static void check_above(above_user u)
@@ -267,13 +270,15 @@ static void check_above(above_user u)
 static void test_above(void **state)
 {
     (void)state;
-    for (int of_best = 0; of_best < 2; of_best++)
+    for (int n = 0; n < 4; n++) {
+        const bool of_best = n % 2, softmax = n / 2;
         for (int64_t least = 0; least <= 4; least += 2) {
-            check_above((above_user){12, 2, 4, least, 0.5, of_best});
-            check_above((above_user){300, 1, 5, least, 0.9, of_best});
+            check_above((above_user){12, 2, 4, least, 0.5, of_best, softmax});
+            check_above((above_user){300, 1, 5, least, 0.9, of_best, softmax});
         }
-    check_above((above_user){12, 2, 4, 0, 100, false});  // none at all
-    check_above((above_user){12, 2, 4, 0, -100, false}); // all
+        check_above((above_user){12, 2, 4, 0, 100, false, softmax});  // none at all
+        check_above((above_user){12, 2, 4, 0, -100, false, softmax}); // all
+    }
 }
 
 // No count goes up, and the error of a wrong shape is the tape's.
