@@ -8,7 +8,7 @@
 static struct {
     const char *preset;
     int64_t seq_len, batch;
-    bool recompute;
+    bool recompute, tensors;
 } info = {.batch = 1};
 
 static const cli_option own_options[] = {
@@ -37,6 +37,10 @@ static const cli_option own_options[] = {
      .kind = CLI_FLAG,
      .value = &info.recompute,
      .help = "plan the memory of a step that computes activations twice"},
+    {.name = "tensors",
+     .kind = CLI_FLAG,
+     .value = &info.tensors,
+     .help = "list the tensors of a model, layer by layer, and what each is stored in"},
 };
 
 static const cli_option *info_table(void)
@@ -86,6 +90,43 @@ static void info_about_text(const sg_model_about *about)
                                                              : "yes");
 }
 
+// Every tensor as the library reads it, in its order; NULL: out of memory.
+static json_t *info_tensors_of(const sg_model *model)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < sg_model_tensor_count(model); i++) {
+        sg_tensor_info t;
+        if (sg_model_tensor_info(model, i, &t, NULL) != SG_OK) break;
+        json_t *shape = json_array();
+        for (int k = 0; k < t.rank; k++)
+            json_array_append_new(shape, json_integer((json_int_t)t.shape[k]));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:o, s:s, s:I}", "name", t.name, "layer",
+                                        (json_int_t)t.layer, "shape", shape, "type",
+                                        sg_weights_name(t.weights), "bytes", (json_int_t)t.bytes));
+    }
+    return list;
+}
+
+static void info_tensors_text(const json_t *list)
+{
+    size_t i, k;
+    json_t *tensor, *size;
+    if (list != NULL) printf("Tensors, named as they are here\n");
+    json_array_foreach(list, i, tensor)
+    {
+        char bytes[32], shape[128];
+        size_t used = 0;
+        json_array_foreach(json_object_get(tensor, "shape"), k, size) used +=
+            (size_t)snprintf(shape + used, sizeof shape - used, "%s%lld", k > 0 ? " x " : "",
+                             (long long)json_integer_value(size));
+        cli_short_number(bytes, sizeof bytes,
+                         (double)json_integer_value(json_object_get(tensor, "bytes")));
+        printf("  %-20s %-5s%9sB  %s\n", shape, json_string_value(json_object_get(tensor, "type")),
+               bytes, json_string_value(json_object_get(tensor, "name")));
+    }
+}
+
 // The recipe that a preset is trained by unless told otherwise.
 static json_t *info_recipe_json(const sg_preset *p)
 {
@@ -109,7 +150,7 @@ static void info_recipe_text(const sg_preset *p)
 }
 
 static int info_json(const cli_args *args, const sg_preset *preset, int64_t seq_len,
-                     const sg_cost *c, const sg_model_about *about)
+                     const sg_cost *c, const sg_model_about *about, json_t *tensors)
 {
     const sg_config *config = &preset->config;
     json_t *object =
@@ -136,6 +177,7 @@ static int info_json(const cli_args *args, const sg_preset *preset, int64_t seq_
         json_object_update(object, parts);
         json_object_update(object, rest);
         if (about->form[0] != '\0') json_object_set_new(object, "file", info_about_json(about));
+        if (tensors != NULL) json_object_set(object, "tensors", tensors);
         if (info.preset != NULL) json_object_set_new(object, "recipe", info_recipe_json(preset));
         json_object_set_new(object, "config", cli_config_json(config));
     }
@@ -195,13 +237,14 @@ static sg_status info_of_preset(sg_preset *preset, sg_error *err)
 }
 
 static sg_status info_of_model(sg_context *context, const char *folder, sg_config *config,
-                               sg_model_about *about, sg_error *err)
+                               sg_model_about *about, json_t **tensors, sg_error *err)
 {
     sg_model *model;
     char found[CLI_PATH];
     sg_status status = cli_model_open(context, folder, "stored", &model, found, err);
     if (status != SG_OK) return status;
     *config = *sg_model_config(model);
+    if (info.tensors) *tensors = info_tensors_of(model);
     sg_model_free(model);
     status = sg_model_describe(found, about, err);
     if (status != SG_OK) return status;
@@ -213,6 +256,17 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
     return err->code;
 }
 
+static int info_print(const cli_args *args, const sg_preset *preset, int64_t seq_len,
+                      const sg_cost *cost, const sg_model_about *about, json_t *tensors)
+{
+    if (args->json) return info_json(args, preset, seq_len, cost, about, tensors);
+    if (about->form[0] != '\0') info_about_text(about);
+    info_tensors_text(tensors);
+    info_text(&preset->config, seq_len, cost);
+    if (info.preset != NULL) info_recipe_text(preset);
+    return CLI_DONE;
+}
+
 static int info_run(const cli_args *args)
 {
     sg_error err = {0};
@@ -220,9 +274,12 @@ static int info_run(const cli_args *args)
     sg_context *context;
     sg_cost cost;
     sg_model_about about = {0};
+    json_t *tensors = NULL;
     if ((args->count == 1) == (info.preset != NULL))
         return cli_wrong(args, "found %s, expected a model folder or --preset NAME",
                          info.preset ? "both" : "neither");
+    if (info.preset != NULL && info.tensors)
+        return cli_wrong(args, "--tensors lists those of a model; a preset has none");
     for (size_t i = 0; info.preset == NULL && i < sg_config_field_count(); i++)
         if (cli_config_values[i] != NULL)
             return cli_wrong(args, "%s changes a preset; a model folder is as it is",
@@ -232,18 +289,16 @@ static int info_run(const cli_args *args)
     if (info.preset != NULL)
         status = info_of_preset(&preset, &err);
     else
-        status = info_of_model(context, args->operands[0], &preset.config, &about, &err);
+        status = info_of_model(context, args->operands[0], &preset.config, &about, &tensors, &err);
     int64_t seq_len = info.seq_len ? info.seq_len : preset.config.max_position_embeddings;
     if (status == SG_OK)
         status = sg_config_cost(&preset.config, seq_len, info.batch, info.recompute,
                                 sg_context_threads(context), &cost, &err);
     sg_context_free(context);
-    if (status != SG_OK) return cli_fail(args, status, &err);
-    if (args->json) return info_json(args, &preset, seq_len, &cost, &about);
-    if (about.form[0] != '\0') info_about_text(&about);
-    info_text(&preset.config, seq_len, &cost);
-    if (info.preset != NULL) info_recipe_text(&preset);
-    return CLI_DONE;
+    const int code = status == SG_OK ? info_print(args, &preset, seq_len, &cost, &about, tensors)
+                                     : cli_fail(args, status, &err);
+    json_decref(tensors);
+    return code;
 }
 
 const cli_command cli_cmd_info = {
@@ -255,7 +310,8 @@ const cli_command cli_cmd_info = {
         "FLOPs are of the forward pass of one sequence: the published count (attention over "
         "the full square, feed-forward layers) and, beside it, all with the logits. Of a model "
         "on disk it tells first what it is: its form and architecture, the types that its "
-        "weights are stored in, its tokenizer, and whether it has a chat template.",
+        "weights are stored in, its tokenizer, and whether it has a chat template; with --tensors "
+        "also every tensor with its shape, what it is stored in and its bytes.",
     .table = info_table,
     .example = "sgatlin info --preset tinystories-sgatlin --vocab-size 8192 --seq-len 1024",
     .max_operands = 1,
