@@ -17,18 +17,18 @@ static const double measure_seconds = 0.5;
 
 static const int64_t measure_stream_count = (int64_t)32 << 20; // 128 MiB of f32, beyond any cache
 
-struct sg_probe {
+struct sg_measure {
     sg_context *context;
     sg_real *block; // operands of the product; the whole is what is read
     size_t bytes;
     double *sums;
 };
 
-sg_status sg_probe_new(sg_context *context, sg_probe **out, sg_error *err)
+sg_status sg_measure_new(sg_context *context, sg_measure **out, sg_error *err)
 {
     *out = NULL;
     const int64_t chunks = measure_stream_count / measure_chunk;
-    sg_probe *p = sg_alloc_zero(1, sizeof *p);
+    sg_measure *p = sg_alloc_zero(1, sizeof *p);
     if (p == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for measuring the machine");
     p->context = context;
     p->bytes = (size_t)measure_stream_count * sizeof(sg_real);
@@ -36,7 +36,7 @@ sg_status sg_probe_new(sg_context *context, sg_probe **out, sg_error *err)
     p->sums = sg_alloc_zero((size_t)chunks, sizeof *p->sums);
     if (p->block == NULL || p->sums == NULL) {
         size_t bytes = p->bytes;
-        sg_probe_free(p);
+        sg_measure_free(p);
         return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", bytes);
     }
     // A page that was never written is not memory.
@@ -46,7 +46,7 @@ sg_status sg_probe_new(sg_context *context, sg_probe **out, sg_error *err)
     return SG_OK;
 }
 
-void sg_probe_free(sg_probe *p)
+void sg_measure_free(sg_measure *p)
 {
     if (p == NULL) return;
     sg_free_big(p->block, p->bytes);
@@ -54,7 +54,7 @@ void sg_probe_free(sg_probe *p)
     sg_free(p);
 }
 
-static double probe_product(const sg_probe *p)
+static double measure_product(const sg_measure *p)
 {
     const int64_t n = measure_n, square = n * n;
     double start = sg_clock_seconds();
@@ -72,41 +72,41 @@ static double probe_product(const sg_probe *p)
     return 2e-9 * (double)square * (double)n / (sg_clock_seconds() - start);
 }
 
-static void probe_read_chunk(void *context, int64_t chunk, int worker)
+static void measure_read_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
-    const sg_probe *p = context;
+    const sg_measure *p = context;
     p->sums[chunk] =
         p->context->compute.kernels->max(p->block + chunk * measure_chunk, measure_chunk);
 }
 
-static double probe_read(sg_probe *p)
+static double measure_read(sg_measure *p)
 {
     double start = sg_clock_seconds();
     sg_parallel_for(p->context->compute.pool, measure_stream_count / measure_chunk,
-                    probe_read_chunk, p);
+                    measure_read_chunk, p);
     return 1e-9 * (double)p->bytes / (sg_clock_seconds() - start);
 }
 
-void sg_probe_run(sg_probe *p, double *gemm_gflops, double *stream_gbs)
+void sg_measure_run(sg_measure *p, double *gemm_gflops, double *stream_gbs)
 {
     *gemm_gflops = *stream_gbs = 0;
     for (int i = 0; i < measure_gemm_runs; i++)
-        *gemm_gflops = fmax(*gemm_gflops, probe_product(p));
+        *gemm_gflops = fmax(*gemm_gflops, measure_product(p));
     for (int i = 0; i < measure_reads; i++)
-        *stream_gbs = fmax(*stream_gbs, probe_read(p));
+        *stream_gbs = fmax(*stream_gbs, measure_read(p));
 }
 
 sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                              sg_error *err)
 {
-    sg_probe *p;
-    SG_TRY(sg_probe_new(context, &p, err));
+    sg_measure *p;
+    SG_TRY(sg_measure_new(context, &p, err));
     *gemm_gflops = *stream_gbs = 0;
     for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
-        *gemm_gflops = fmax(*gemm_gflops, probe_product(p));
+        *gemm_gflops = fmax(*gemm_gflops, measure_product(p));
     for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
-        *stream_gbs = fmax(*stream_gbs, probe_read(p));
-    sg_probe_free(p);
+        *stream_gbs = fmax(*stream_gbs, measure_read(p));
+    sg_measure_free(p);
     return SG_OK;
 }

@@ -5,12 +5,12 @@
 
 #include "base/context.h"
 
-typedef struct sg_probe sg_probe;
+typedef struct sg_measure sg_measure;
 
 // Takes 128 MiB until it is freed.
-sg_status sg_probe_new(sg_context *context, sg_probe **probe, sg_error *err);
-void sg_probe_free(sg_probe *probe);
+sg_status sg_measure_new(sg_context *context, sg_measure **measure, sg_error *err);
+void sg_measure_free(sg_measure *measure);
 // Both limits, in about a tenth of a second.
-void sg_probe_run(sg_probe *probe, double *gemm_gflops, double *stream_gbs);
+void sg_measure_run(sg_measure *measure, double *gemm_gflops, double *stream_gbs);
 
 #endif

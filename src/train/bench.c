@@ -12,7 +12,7 @@
 
 enum { bench_lines = 64 };
 
-static const double bench_probe_seconds = 0.25; // of measuring between two looks at the machine
+static const double bench_look_seconds = 0.25; // of measuring between two looks at the machine
 
 // ---- repeats ----------------------------------------------------------------------------------
 
@@ -20,11 +20,11 @@ bool sg_bench_more(const sg_bench_run *b, sg_bench_timer *timer)
 {
     bool more = timer->count < b->options->repeats ||
                 (timer->total < b->options->seconds && timer->count < SG_BENCH_REPEATS);
-    bool due = timer->probes == 0 || timer->total > timer->probed + bench_probe_seconds;
-    if (b->probe != NULL && due) {
-        int64_t at = timer->probes++;
-        timer->probed = timer->total;
-        sg_probe_run(b->probe, &timer->gemm[at], &timer->stream[at]);
+    bool due = timer->looks == 0 || timer->total > timer->looked + bench_look_seconds;
+    if (b->measure != NULL && due) {
+        int64_t at = timer->looks++;
+        timer->looked = timer->total;
+        sg_measure_run(b->measure, &timer->gemm[at], &timer->stream[at]);
     }
     return more;
 }
@@ -209,8 +209,8 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
         strcmp(f->name, "train_step") == 0 || strcmp(f->name, "layer_forward_backward") == 0;
     const sg_bench_options *o = b->options;
     double middle = sample_median(timer->samples, timer->count);
-    double gemm = b->probe ? sample_median(timer->gemm, timer->probes) : o->gemm_gflops;
-    double stream = b->probe ? sample_median(timer->stream, timer->probes) : o->stream_gbs;
+    double gemm = b->measure ? sample_median(timer->gemm, timer->looks) : o->gemm_gflops;
+    double stream = b->measure ? sample_median(timer->stream, timer->looks) : o->stream_gbs;
     double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream;
     sg_bench_result r = {
         .name = f->name,

@@ -23,7 +23,7 @@ typedef struct sg_bench_run {
     int64_t length;   // tokens of a sequence
     int64_t tokens;   // of a micro-batch
     sg_optimizer_rows rows;
-    sg_probe *probe; // NULL: the limits are given
+    sg_measure *measure; // NULL: the limits are given
     sg_bench_fn result;
     void *user;
 } sg_bench_run;
@@ -34,8 +34,8 @@ typedef struct sg_bench_timer {
     int64_t count;
     double total;
     double gemm[SG_BENCH_REPEATS + 1], stream[SG_BENCH_REPEATS + 1]; // GFLOP/s, GB/s
-    int64_t probes;
-    double probed; // total at the last probe
+    int64_t looks;
+    double looked; // total at the last of them
 } sg_bench_timer;
 
 // Whether another repeat is due; looks at the machine between two of them.

@@ -70,7 +70,7 @@ static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
     SG_TRY(sg_config_cost(&b->config, b->length, o->batch_size, false, b->context->threads,
                           &b->cost, err));
     b->tokens = o->batch_size * b->length;
-    return o->gemm_gflops > 0 ? SG_OK : sg_probe_new(b->context, &b->probe, err);
+    return o->gemm_gflops > 0 ? SG_OK : sg_measure_new(b->context, &b->measure, err);
 }
 
 sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
@@ -86,6 +86,6 @@ sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_benc
     if (status == SG_OK && what & SG_BENCH_PREFILL) status = sg_bench_prefill(&b, err);
     if (status == SG_OK && what & SG_BENCH_DECODE) status = sg_bench_decode(&b, err);
     sg_model_free(b.model);
-    sg_probe_free(b.probe);
+    sg_measure_free(b.measure);
     return status;
 }
