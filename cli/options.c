@@ -163,7 +163,7 @@ void cli_common_options(cli_args *args, cli_option table[CLI_COMMON_OPTIONS + 1]
          .value = &args->kernel,
          .argument = "NAME",
          .shown = "the fastest here",
-         .choices = "ref|avx2|avx512",
+         .choices = "ref|avx2|avx512|neon",
          .help = "inner loops to use"},
         {.name = "quiet", .kind = CLI_FLAG, .value = &args->quiet, .help = "no talk on stderr"},
         {.name = "help", .kind = CLI_FLAG, .value = &args->help, .help = "this text"},

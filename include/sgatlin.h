@@ -94,7 +94,7 @@ typedef struct sg_context_options {
     int threads;   // 0: as many as the processor has cores
     sg_log_fn log; // NULL: silent
     void *log_user;
-    const char *kernel;     // NULL: the fastest this processor has; or "ref", "avx2", "avx512"
+    const char *kernel; // NULL: the fastest this processor has; or "ref", "avx2", "avx512", "neon"
     sg_allocator allocator; // alloc NULL: memory of the system
 } sg_context_options;
 
@@ -107,7 +107,7 @@ SG_API sg_status sg_context_new(const sg_context_options *options, sg_context **
                                 sg_error *err);
 SG_API void sg_context_free(sg_context *context);
 SG_API int sg_context_threads(const sg_context *context);
-// The name of the kernels in use: "ref", "avx2" or "avx512".
+// The name of the kernels in use: "ref", "avx2", "avx512" or "neon".
 SG_API const char *sg_context_kernel(const sg_context *context);
 // What computes dense products, its version and the instructions it uses: "onednn 2.6.3 (avx2)", or
 // "plain". The same seed gives the same bits where this and sg_context_kernel are the same.

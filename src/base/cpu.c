@@ -14,6 +14,9 @@ sg_cpu sg_cpu_detect(void)
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vl");
 #endif
+#if defined(__aarch64__)
+    cpu.neon = true;
+#endif
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
         int count = CPU_COUNT(&set);

@@ -144,7 +144,8 @@ void sg_machine_take_units(sg_machine *machine, const sg_cpu *cpu)
 {
     machine->vector_bits = cpu->avx512 ? 512 : cpu->avx2_fma ? 256 : 128;
     const int lanes = machine->vector_bits / 32;
-    machine->flops_per_cycle = machine_units * lanes * (machine->vector_bits > 128 ? 2 : 1);
+    const bool fused = cpu->avx2_fma || cpu->neon;
+    machine->flops_per_cycle = machine_units * lanes * (fused ? 2 : 1);
 }
 
 void sg_machine_describe(sg_machine *machine)

@@ -80,6 +80,7 @@ static void test_peak(void **state)
         {{.avx2_fma = true, .avx512 = true}, 1, 2, 512, 2.5, 2.5 * 64},
         {{.avx2_fma = true, .avx512 = true}, 9, 4, 512, 2.0, 4 * 2.0 * 64},
         {{.avx2_fma = true}, 3, 4, 256, 3, 3 * 3 * 32},
+        {{.neon = true}, 2, 2, 128, 3, 2 * 3 * 16},
         {{.cores = 1}, 2, 2, 128, 3, 2 * 3 * 8},
         {{.avx2_fma = true}, 2, 2, 256, 0, 0},
     };
