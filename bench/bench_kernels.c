@@ -21,7 +21,13 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-enum { table_count = 3 }; // ref, avx2, avx512; NULL where the processor lacks one
+// NULL where the processor lacks one.
+enum { table_count = 3 };
+#if defined(__aarch64__)
+static const char *const table_names[table_count] = {"ref", "neon", "-"};
+#else
+static const char *const table_names[table_count] = {"ref", "avx2", "avx512"};
+#endif
 
 typedef void (*bench_fn)(void *context);
 
@@ -306,8 +312,8 @@ static void bench_arrays(const sg_kernels *const tables[table_count])
     enum { count = 64, d = 256 };
     array_run run = {.rows = count, .d = d};
     sg_real **arrays[] = {&run.y, &run.x, &run.w, &run.dy, &run.s};
-    printf("kernels on (%d, %d), ns per element\n%-18s %8s %8s %8s\n", count, d, "", "ref", "avx2",
-           "avx512");
+    printf("kernels on (%d, %d), ns per element\n%-18s %8s %8s %8s\n", count, d, "", table_names[0],
+           table_names[1], table_names[2]);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double ns[table_count] = {0};
         for (int t = 0; t < table_count; t++) {
@@ -357,8 +363,8 @@ static void bench_select(const sg_kernels *const tables[table_count])
     sg_real *x = sg_alloc_big(128 * 1024 * sizeof *x);
     for (int i = 0; i < 128 * 1024; i++)
         x[i] = (sg_real)sg_rng_normal(1, 1, (uint64_t)i);
-    printf("selection, ns per call\n%-18s %6s %4s %8s %8s %8s\n", "", "n", "k", "ref", "avx2",
-           "avx512");
+    printf("selection, ns per call\n%-18s %6s %4s %8s %8s %8s\n", "", "n", "k", table_names[0],
+           table_names[1], table_names[2]);
     for (int product = 0; product < 2; product++) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             double ns[table_count] = {0};
@@ -448,7 +454,7 @@ static void bench_gather_case(const sg_kernels *const tables[table_count], int64
 static void bench_gather(const sg_kernels *const tables[table_count])
 {
     printf("sparse memory, ns per row, one thread\n%-12s %5s %5s %8s %6s %8s %8s %8s %8s\n", "",
-           "type", "d", "table", "count", "ref", "avx2", "avx512", "GB/s");
+           "type", "d", "table", "count", table_names[0], table_names[1], table_names[2], "GB/s");
     bench_gather_case(tables, 256, 1024, 8, 1024);
     bench_gather_case(tables, 256, 1024, 64, 128);
     bench_gather_case(tables, 256, 8192, 4096, 8);
@@ -489,7 +495,7 @@ static void bench_stored(const sg_kernels *const tables[table_count])
     double peak = 1e-9 * (double)bytes / fastest(run_stream, &stream);
     printf("rows as stored times m vectors, 2 threads, GB/s (reading alone %.1f)\n%-8s %8s %8s %8s "
            "%8s %12s\n",
-           peak, "", "avx2 m=1", "m=4", "512 m=1", "m=4", "of reading");
+           peak, "", table_names[1], "m=4", table_names[2], "m=4", "of reading");
     for (int type = 0; sg_weights_name((sg_weights)type) != NULL; type++) {
         const size_t row = sg_stored_row_bytes((sg_weights)type, k);
         const int64_t n = (int64_t)(bytes / row);
@@ -533,8 +539,9 @@ static bool wanted(int argc, char **argv, const char *name)
 
 int main(int argc, char **argv)
 {
-    const sg_kernels *const tables[table_count] = {sg_kernels_ref(), sg_kernels_avx2(),
-                                                   sg_kernels_avx512()};
+    const sg_kernels *tables[table_count];
+    for (int t = 0; t < table_count; t++)
+        tables[t] = sg_kernels_named(table_names[t]);
     sg_error err;
     if (sg_products_open(&err) != SG_OK) {
         fprintf(stderr, "%s\n", err.message);

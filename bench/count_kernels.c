@@ -181,11 +181,11 @@ int main(int argc, char **argv)
             printf("%s sg_avx2_%s %d %s\n", kernels[i].name, kernels[i].function, calls,
                    kernels[i].shape);
         } else if (strcmp(argv[1], kernels[i].name) == 0) {
-            if (sg_kernels_avx2() == NULL) {
+            if (sg_kernels_named("avx2") == NULL) {
                 fprintf(stderr, "count_kernels: no AVX2 and FMA on this processor\n");
                 return 1;
             }
-            count(sg_kernels_avx2(), i);
+            count(sg_kernels_named("avx2"), i);
             return 0;
         }
     }

@@ -2,6 +2,8 @@
 // chooses kernels and opens the library of products.
 #include "base/context.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/log.h"
@@ -13,6 +15,21 @@ sg_context_options sg_context_options_default(void)
     return (sg_context_options){.threads = 0};
 }
 
+static sg_status context_no_kernels(const char *name, sg_error *err)
+{
+    const sg_kernels *tables[SG_TABLES_MAX];
+    const int count = sg_kernels_list(tables);
+    char known[SG_TABLES_MAX * 16] = "";
+    for (int i = 0, used = 0; i < count; i++)
+        used += snprintf(known + used, sizeof known - (size_t)used, "%s\"%s\"",
+                         i == 0           ? ""
+                         : i == count - 1 ? " or "
+                                          : ", ",
+                         tables[i]->name);
+    return sg_fail(err, SG_ERR_ARGUMENT, "kernel: found \"%s\", expected %s on this processor",
+                   name, known);
+}
+
 sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg_error *err)
 {
     *out = NULL;
@@ -21,11 +38,7 @@ sg_status sg_context_new(const sg_context_options *options, sg_context **out, sg
     if (threads < 1 || threads > 1024)
         return sg_fail(err, SG_ERR_ARGUMENT, "threads: found %d, expected 0 to 1024", threads);
     const sg_kernels *kernels = sg_kernels_named(chosen.kernel);
-    if (kernels == NULL)
-        return sg_fail(err, SG_ERR_ARGUMENT, "kernel: found \"%s\", expected %s", chosen.kernel,
-                       sg_kernels_avx512() ? "\"ref\", \"avx2\" or \"avx512\""
-                       : sg_kernels_avx2() ? "\"ref\" or \"avx2\" on this processor"
-                                           : "\"ref\" on this processor");
+    if (kernels == NULL) return context_no_kernels(chosen.kernel, err);
     SG_TRY(sg_products_open(err));
     sg_context *context = sg_alloc_zero(1, sizeof *context);
     if (context == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a context");

@@ -5,44 +5,36 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "kernel/simd/tables.h"
 
-#if defined(__x86_64__) && !defined(SG_REAL_DOUBLE)
-#include "kernel/avx2/avx2.h"
-#include "kernel/avx512/avx512.h"
-
-const sg_kernels *sg_kernels_avx2(void)
+// SG_SIMD is defined where tables in vector instructions are compiled in; they have floats.
+int sg_kernels_list(const sg_kernels *tables[SG_TABLES_MAX])
 {
-    return sg_cpu_detect().avx2_fma ? &sg_avx2_table : NULL;
-}
-
-const sg_kernels *sg_kernels_avx512(void)
-{
-    return sg_cpu_detect().avx512 ? &sg_avx512_table : NULL;
-}
-#else
-const sg_kernels *sg_kernels_avx2(void)
-{
-    return NULL;
-}
-
-const sg_kernels *sg_kernels_avx512(void)
-{
-    return NULL;
-}
+    int count = 0;
+    tables[count++] = sg_kernels_ref();
+#if defined(SG_SIMD) && !defined(SG_REAL_DOUBLE)
+    const sg_cpu cpu = sg_cpu_detect();
+#if defined(__x86_64__)
+    if (cpu.avx2_fma) tables[count++] = &sg_avx2_table;
+    if (cpu.avx512) tables[count++] = &sg_avx512_table;
+#elif defined(__aarch64__)
+    if (cpu.neon) tables[count++] = &sg_neon_table;
 #endif
+#endif
+    return count;
+}
 
 const sg_kernels *sg_kernels_fastest(void)
 {
-    const sg_kernels *table = sg_kernels_avx512();
-    if (table == NULL) table = sg_kernels_avx2();
-    return table != NULL ? table : sg_kernels_ref();
+    const sg_kernels *tables[SG_TABLES_MAX];
+    return tables[sg_kernels_list(tables) - 1];
 }
 
 const sg_kernels *sg_kernels_named(const char *name)
 {
     if (name == NULL) return sg_kernels_fastest();
-    if (strcmp(name, "ref") == 0) return sg_kernels_ref();
-    if (strcmp(name, "avx2") == 0) return sg_kernels_avx2();
-    if (strcmp(name, "avx512") == 0) return sg_kernels_avx512();
+    const sg_kernels *tables[SG_TABLES_MAX];
+    for (int i = sg_kernels_list(tables) - 1; i >= 0; i--)
+        if (strcmp(tables[i]->name, name) == 0) return tables[i];
     return NULL;
 }

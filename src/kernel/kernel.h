@@ -1,5 +1,5 @@
 // The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines
-// the result, `avx2` and `avx512` are checked against it. Kernels run on one thread, take raw
+// the result, `avx2`, `avx512` and `neon` are checked against it. Kernels run on one thread, take raw
 // pointers and sizes, outputs first, and allocate nothing. Arrays do not overlap unless a comment
 // allows it. Results depend on the arguments alone (never on alignment or on the thread), so that
 // runs repeat bit for bit; different tables may round differently.
@@ -204,15 +204,14 @@ enum { SG_TOPK_MAX = 1 << 14 };
 
 // The plain C table (kernel/ref), always there: the definition of every result.
 const sg_kernels *sg_kernels_ref(void);
-// The AVX2+FMA table; NULL where it is not compiled in or the processor lacks it.
-const sg_kernels *sg_kernels_avx2(void);
-// The AVX-512 table (F, BW, DQ, VL); NULL likewise.
-const sg_kernels *sg_kernels_avx512(void);
-
+// The tables that this build has and this processor can run: ref first, the fastest last, at most
+// SG_TABLES_MAX. Returns how many.
+enum { SG_TABLES_MAX = 3 };
+int sg_kernels_list(const sg_kernels *tables[SG_TABLES_MAX]);
 // The fastest table for this processor.
 const sg_kernels *sg_kernels_fastest(void);
-// name: "ref", "avx2", "avx512", or NULL for the fastest. NULL when the name is unknown or the
-// processor lacks it.
+// name: "ref", "avx2" (with FMA and F16C), "avx512" (F, BW, DQ, VL), "neon", or NULL for the
+// fastest. NULL when the name is unknown or the table is not in the list.
 const sg_kernels *sg_kernels_named(const char *name);
 
 #endif

@@ -70,21 +70,18 @@ static inline void check_array(const char *what, const float *found, const float
 // saying so.
 static inline void check_fast(void (*check)(const sg_kernels *table))
 {
-    if (sg_kernels_avx2() == NULL) {
-        print_message("no AVX2 and FMA on this processor: only the plain kernels are tested\n");
+    const sg_kernels *tables[SG_TABLES_MAX];
+    const int count = sg_kernels_list(tables);
+    if (count == 1) {
+        print_message("no table for this processor: only the plain kernels are tested\n");
         skip();
     }
-    check(sg_kernels_avx2());
-    if (sg_kernels_avx512() == NULL)
+    for (int t = 1; t < count; t++)
+        check(tables[t]);
+#if defined(__x86_64__)
+    if (count < SG_TABLES_MAX)
         print_message("no AVX-512 on this processor: its kernels are not tested\n");
-    else
-        check(sg_kernels_avx512());
-}
-
-// The name of the table that is to be chosen here.
-static inline const char *check_fastest(void)
-{
-    return sg_kernels_avx512() ? "avx512" : sg_kernels_avx2() ? "avx2" : "ref";
+#endif
 }
 
 #endif

@@ -13,7 +13,7 @@
 static const sg_weights block_types[] = {SG_WEIGHTS_Q8_0, SG_WEIGHTS_Q4_0, SG_WEIGHTS_Q4_1,
                                          SG_WEIGHTS_Q5_0, SG_WEIGHTS_Q5_1, SG_WEIGHTS_Q4_K,
                                          SG_WEIGHTS_Q5_K, SG_WEIGHTS_Q6_K, SG_WEIGHTS_MXFP4};
-enum { block_type_count = sizeof block_types / sizeof *block_types, table_count = 3 };
+enum { block_type_count = sizeof block_types / sizeof *block_types, table_count = SG_TABLES_MAX };
 
 static void must(sg_status status, const sg_error *err)
 {
@@ -23,7 +23,8 @@ static void must(sg_status status, const sg_error *err)
 // Table t of those that this processor can run, or NULL.
 static const sg_kernels *table_at(int t)
 {
-    return t == 0 ? sg_kernels_ref() : t == 1 ? sg_kernels_avx2() : sg_kernels_avx512();
+    const sg_kernels *tables[SG_TABLES_MAX];
+    return t < sg_kernels_list(tables) ? tables[t] : NULL;
 }
 
 static void same_bits(const char *what, const float *found, const float *expected, int64_t n)

@@ -1,8 +1,8 @@
 // Weights in blocks: each 32 become bytes, bytes floats, and these the weights, in registers. What
 // comes out has the bits of the definition; products differ in the order of their sums alone.
-#include "kernel/avx2/kernels.h"
+#include "kernel/simd/kernels.h"
 #include "kernel/avx2/quant_scales.h"
-#include "kernel/avx2/simd.h"
+#include "kernel/simd/simd.h"
 
 // Sixteen bytes of nibbles: the low ones, then the high ones.
 QUANT_INLINE __m256i quant_nibbles(const unsigned char *q)
@@ -151,16 +151,16 @@ enum { quant_batch_rows = 2 }; // that fit in the registers with four vectors
 
 #include "kernel/avx2/quant_dots.h"
 
-void sg_avx2_from_blocks(float *y, sg_weights type, const void *blocks, const void *scales,
-                         int64_t n)
+void SIMD_NAME(from_blocks)(float *y, sg_weights type, const void *blocks, const void *scales,
+                            int64_t n)
 {
 #define QUANT_FROM(kind) quant_from(y, kind, blocks, scales, n)
     QUANT_EACH_TYPE(QUANT_FROM)
 }
 
-void sg_avx2_dots_blocks(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
-                         sg_weights type, const void *table, const void *scales,
-                         const int32_t *rows, int64_t n, int64_t d)
+void SIMD_NAME(dots_blocks)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                            sg_weights type, const void *table, const void *scales,
+                            const int32_t *rows, int64_t n, int64_t d)
 {
 #define QUANT_DOTS(kind) quant_dots(y, ldy, x, ldx, m, kind, table, scales, rows, n, d)
     QUANT_EACH_TYPE(QUANT_DOTS)

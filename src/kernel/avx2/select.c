@@ -16,8 +16,8 @@
 #include <float.h>
 #include <string.h>
 
-#include "kernel/avx2/kernels.h"
-#include "kernel/avx2/simd.h"
+#include "kernel/simd/kernels.h"
+#include "kernel/simd/simd.h"
 #include "kernel/ref/ref.h"
 
 // ---- ranking -----------------------------------------------------------------------------------
@@ -350,8 +350,8 @@ static bool halve_product(int32_t *ids, float *scores, const float *s0, const fl
     int32_t ids0[SG_TOPK_MAX], ids1[SG_TOPK_MAX];
     float best0[SG_TOPK_MAX], best1[SG_TOPK_MAX], bound;
     int64_t ties, count = 0;
-    sg_avx2_topk(ids0, best0, s0, n, k);
-    sg_avx2_topk(ids1, best1, s1, n, k);
+    SIMD_NAME(topk)(ids0, best0, s0, n, k);
+    SIMD_NAME(topk)(ids1, best1, s1, n, k);
     // The square of ranks up to the root of k holds k sums or more, its last one the smallest.
     int64_t root = 1;
     while (root * root < k)
@@ -374,7 +374,7 @@ static bool halve_product(int32_t *ids, float *scores, const float *s0, const fl
 
 // ---- the kernels -------------------------------------------------------------------------------
 
-void sg_avx2_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
+void SIMD_NAME(topk)(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
 {
     if (n <= rank_max) {
         rank_topk(ids, scores, x, n, k);
@@ -398,8 +398,8 @@ static void product_rank(int32_t *ids, float *scores, const float *s0, const flo
 {
     float best0[product_small], best1[product_small] = {0}, sums[rank_max + product_small];
     int32_t ids0[product_small], ids1[product_small] = {0}, pairs[rank_max + product_small];
-    sg_avx2_topk(ids0, best0, s0, n, k);
-    sg_avx2_topk(ids1, best1, s1, n, k);
+    SIMD_NAME(topk)(ids0, best0, s0, n, k);
+    SIMD_NAME(topk)(ids1, best1, s1, n, k);
     int64_t count = 0;
     for (int64_t r = 0; r < k; r++) {
         const __m256 score = _mm256_set1_ps(best0[r]);
@@ -419,8 +419,8 @@ static void product_rank(int32_t *ids, float *scores, const float *s0, const flo
         ids[r] = pairs[order[r]];
 }
 
-void sg_avx2_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1, int64_t n,
-                          int64_t k)
+void SIMD_NAME(product_topk)(int32_t *ids, float *scores, const float *s0, const float *s1,
+                             int64_t n, int64_t k)
 {
     if (k <= product_small) {
         product_rank(ids, scores, s0, s1, n, k);

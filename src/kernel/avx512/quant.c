@@ -2,8 +2,8 @@
 // looked up: a permutation of the sixteen numbers that a block can hold takes the place of
 // converting, scaling and shifting each of them.
 #include "kernel/avx2/quant_scales.h"
-#include "kernel/avx512/kernels.h"
-#include "kernel/avx512/simd.h"
+#include "kernel/simd/kernels.h"
+#include "kernel/simd/simd.h"
 
 // Weights of 32 bytes n: a n + b.
 QUANT_INLINE void quant_widen(__m512 w[2], __m256i bytes, float a0, float a1, float b, bool offset)
@@ -187,16 +187,16 @@ enum { quant_batch_rows = 4 }; // that fit in the registers with four vectors
 
 #include "kernel/avx2/quant_dots.h"
 
-void sg_avx512_from_blocks(float *y, sg_weights type, const void *blocks, const void *scales,
-                           int64_t n)
+void SIMD_NAME(from_blocks)(float *y, sg_weights type, const void *blocks, const void *scales,
+                            int64_t n)
 {
 #define QUANT_FROM(kind) quant_from(y, kind, blocks, scales, n)
     QUANT_EACH_TYPE(QUANT_FROM)
 }
 
-void sg_avx512_dots_blocks(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
-                           sg_weights type, const void *table, const void *scales,
-                           const int32_t *rows, int64_t n, int64_t d)
+void SIMD_NAME(dots_blocks)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
+                            sg_weights type, const void *table, const void *scales,
+                            const int32_t *rows, int64_t n, int64_t d)
 {
 #define QUANT_DOTS(kind) quant_dots(y, ldy, x, ldx, m, kind, table, scales, rows, n, d)
     QUANT_EACH_TYPE(QUANT_DOTS)

@@ -5,11 +5,8 @@
 #ifndef SG_KERNEL_AVX512_ROWS_H
 #define SG_KERNEL_AVX512_ROWS_H
 
-#include <stdbool.h>
-
-#include "kernel/avx512/simd.h"
-#include "kernel/bf16.h"
 #include "kernel/rows_ahead.h"
+#include "kernel/simd/simd.h"
 
 typedef enum rows_kind { ROWS_F32, ROWS_BF16, ROWS_F16, ROWS_INT8 } rows_kind;
 
@@ -22,9 +19,7 @@ SIMD_INLINE const void *rows_at(const void *w, int64_t elements, rows_kind kind)
 // 32 numbers in two vectors: the first and the last sixteen, but of a bf16 row, and of what it
 // meets, those at even and those at odd places, since 32 bits hold one of each: shifted up the one,
 // the other with the lower half cut off.
-typedef struct rows_piece {
-    __m512 a, b;
-} rows_piece;
+typedef simd_pair rows_piece;
 
 // Which of 32 places count: the next `left`.
 typedef struct rows_mask {
@@ -40,23 +35,12 @@ SIMD_INLINE rows_mask rows_left(int64_t left)
 SIMD_INLINE rows_piece rows_load_vector(const float *x, rows_mask m, rows_kind kind)
 {
     rows_piece p = {_mm512_maskz_loadu_ps(m.a, x), _mm512_maskz_loadu_ps(m.b, x + 16)};
-    if (kind != ROWS_BF16) return p;
-    const __m512i even =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    return (rows_piece){_mm512_permutex2var_ps(p.a, even, p.b),
-                        _mm512_permutex2var_ps(p.a, odd, p.b)};
+    return kind == ROWS_BF16 ? simd_unzip(p.a, p.b) : p;
 }
 
 SIMD_INLINE void rows_store_vector(float *y, rows_piece p, rows_mask m, rows_kind kind)
 {
-    if (kind == ROWS_BF16) {
-        const __m512i low =
-            _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-        p = (rows_piece){_mm512_permutex2var_ps(p.a, low, p.b),
-                         _mm512_permutex2var_ps(p.a, high, p.b)};
-    }
+    if (kind == ROWS_BF16) p = simd_zip(p.a, p.b);
     _mm512_mask_storeu_ps(y, m.a, p.a);
     _mm512_mask_storeu_ps(y + 16, m.b, p.b);
 }
@@ -113,8 +97,8 @@ SIMD_INLINE void rows_sums(float *a, const __m512 s[8], int count)
 SIMD_INLINE void rows_prefetch(const void *row, int64_t i, rows_kind kind)
 {
     const char *at = rows_at(row, i, kind);
-    if (kind != ROWS_INT8 || i % 64 == 0) _mm_prefetch(at, _MM_HINT_T0);
-    if (kind == ROWS_F32) _mm_prefetch(at + 64, _MM_HINT_T0);
+    if (kind != ROWS_INT8 || i % 64 == 0) simd_prefetch(at);
+    if (kind == ROWS_F32) simd_prefetch(at + 64);
 }
 
 // a[r] = x . row[r], r < count; next[r] is prefetched meanwhile where `ahead`. Count, ahead and

@@ -9,9 +9,9 @@
 //
 // More numbers are filtered first: the maxima of 16 or 32 groups of elements are sorted, and as the
 // k largest maxima belong to k elements, nothing below the k-th of them is among the k best.
-#include "kernel/avx2/kernels.h"
-#include "kernel/avx512/kernels.h"
-#include "kernel/avx512/simd.h"
+#include "kernel/avx2/select.h"
+#include "kernel/simd/kernels.h"
+#include "kernel/simd/simd.h"
 
 enum { select_max = 16, select_width = 32, select_places = select_width - 1 };
 
@@ -229,7 +229,7 @@ static inline void select_store(int32_t *ids, float *scores, const select_best *
     _mm512_mask_storeu_ps(scores, simd_lanes(k), best->scores);
 }
 
-void sg_avx512_topk(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
+void SIMD_NAME(topk)(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k)
 {
     select_best best;
     if (k <= select_max && select_topk(&best, x, n, k))
@@ -297,8 +297,8 @@ SIMD_INLINE bool product_topk(select_best *best, const float *s0, const float *s
     return sure && select_falls(best->scores);
 }
 
-void sg_avx512_product_topk(int32_t *ids, float *scores, const float *s0, const float *s1,
-                            int64_t n, int64_t k)
+void SIMD_NAME(product_topk)(int32_t *ids, float *scores, const float *s0, const float *s1,
+                             int64_t n, int64_t k)
 {
     select_best best;
     if (k <= product_max && product_topk(&best, s0, s1, n, k))

@@ -1,25 +1,25 @@
 // Activations of arrays. Each loop is compiled once per activation.
-#include "kernel/avx2/activation.h"
-#include "kernel/avx2/kernels.h"
+#include "kernel/simd/activation.h"
+#include "kernel/simd/kernels.h"
 
 SIMD_INLINE void act_forward(float *y, const float *x, sg_activation act, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 8)
+    for (int64_t i = 0; i < n; i += simd_width)
         simd_store(y + i, act_value(simd_load(x + i, n - i), act), n - i);
 }
 
 SIMD_INLINE void act_backward(float *dx, const float *dy, const float *x, sg_activation act,
                               int64_t n, bool accumulate)
 {
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256 slope = act_slope(simd_load(x + i, n - i), act);
-        __m256 value = _mm256_mul_ps(simd_load(dy + i, n - i), slope);
-        if (accumulate) value = _mm256_add_ps(value, simd_load(dx + i, n - i));
+    for (int64_t i = 0; i < n; i += simd_width) {
+        simd_vec slope = act_slope(simd_load(x + i, n - i), act);
+        simd_vec value = simd_mul(simd_load(dy + i, n - i), slope);
+        if (accumulate) value = simd_add(value, simd_load(dx + i, n - i));
         simd_store(dx + i, value, n - i);
     }
 }
 
-void sg_avx2_act_forward(float *y, const float *x, sg_activation act, int64_t n)
+void SIMD_NAME(act_forward)(float *y, const float *x, sg_activation act, int64_t n)
 {
     switch (act) {
     case SG_ACT_GELU:
@@ -43,8 +43,8 @@ void sg_avx2_act_forward(float *y, const float *x, sg_activation act, int64_t n)
     }
 }
 
-void sg_avx2_act_backward(float *dx, const float *dy, const float *x, sg_activation act, int64_t n,
-                          bool accumulate)
+void SIMD_NAME(act_backward)(float *dx, const float *dy, const float *x, sg_activation act,
+                             int64_t n, bool accumulate)
 {
     switch (act) {
     case SG_ACT_GELU:
