@@ -1,7 +1,8 @@
 // sgatlin: train, run, convert and look inside transformer language models whose feed-forward
 // layers are sparse. This header is the manual to read first: status, context, tokenizers, models,
 // evaluation and generation. Its companions are included where they are needed: sgatlin_data.h
-// (text and packed data), sgatlin_train.h, sgatlin_convert.h and sgatlin_bench.h.
+// (text and packed data), sgatlin_train.h, sgatlin_convert.h, sgatlin_probe.h (looking inside) and
+// sgatlin_bench.h.
 //
 // Conventions
 //   * Every function that can fail returns a status and, when `err` is not NULL, fills in a message
@@ -617,6 +618,15 @@ typedef struct sg_session sg_session;
 // capacity: most tokens it can hold, at most max_position_embeddings; 0: that many.
 SG_API sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **session,
                                 sg_error *err);
+// The same with more to choose.
+typedef struct sg_points sg_points; // a list of points to look at: sgatlin_probe.h
+typedef struct sg_session_options {
+    int64_t capacity;        // as above; default 0
+    const sg_points *points; // read, or written, in every pass; NULL (the default): none
+} sg_session_options;
+SG_API sg_session_options sg_session_options_default(void);
+SG_API sg_status sg_session_open(sg_model *model, const sg_session_options *options,
+                                 sg_session **session, sg_error *err);
 SG_API void sg_session_free(sg_session *session);
 // Forgets all tokens but the first `length`.
 SG_API sg_status sg_session_rewind(sg_session *session, int64_t length, sg_error *err);
@@ -643,7 +653,7 @@ SG_API sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **batch, s
 SG_API void sg_batch_free(sg_batch *batch);
 // tokens[i] goes to sessions[i], i < count; no session may be there twice. On failure none takes
 // any. *logits (count, V) belong to the batch until its next call; they are those of
-// sg_session_feed up to rounding.
+// sg_session_feed up to rounding. Sessions with points are fed alone (SG_ERR_ARGUMENT).
 SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
                                int64_t count, const float **logits, sg_error *err);
 
@@ -698,6 +708,7 @@ typedef struct sg_eval_options {
     void *progress_user;
     sg_eval_token_fn token; // may be NULL; each sequence is then read once more, by a session
     void *token_user;
+    const sg_points *points; // read, or written, in the passes of the loss; NULL: none
 } sg_eval_options;
 SG_API sg_eval_options sg_eval_options_default(void);
 

@@ -161,6 +161,9 @@ typedef struct sg_train_hooks {
     bool (*event)(void *user, const sg_train_event *event);
     void *user;
     const char *command; // the command line, for RUN/run.json; may be NULL
+    // Looked at in the passes of every step, one for each micro-batch (sgatlin_probe.h); NULL:
+    // none. A callback that ends the pass ends the run, without the step and without saving.
+    const sg_points *points;
 } sg_train_hooks;
 
 typedef struct sg_train_result {

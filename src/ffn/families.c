@@ -319,6 +319,20 @@ static sg_tensor *family_normalise(const sg_builder *b, const sg_selection *s)
     return s->scores;
 }
 
+// What was selected, as points.
+static void family_points(const sg_builder *b, sg_selection *s)
+{
+    if (b->points == NULL || s->ids == NULL) return;
+    const sg_point_place ids = {.name = "mlp.hook_gate_ids",
+                                .runs = s->channels,
+                                .ids_end = sg_ffn_memory(b->config).cells / s->unit,
+                                .counts = s->counts};
+    const sg_point_place scores = {
+        .name = "mlp.hook_gate_scores", .runs = s->channels, .counts = s->counts};
+    s->ids = sg_build_point(b, s->ids, &ids);
+    s->scores = sg_build_point(b, s->scores, &scores);
+}
+
 sg_tensor *sg_family_build(const sg_builder *b, sg_tensor *x)
 {
     const sg_config *c = b->config;
@@ -326,10 +340,7 @@ sg_tensor *sg_family_build(const sg_builder *b, sg_tensor *x)
     const sg_router *router = sg_ffn_router(c);
     if (router == NULL) return family->memory->build(family, b, x, NULL);
     sg_selection selection = router->build(router, b, x);
-    if (b->counts != NULL) {
-        const sg_memory_shape m = sg_ffn_memory(c);
-        sg_count_use(b->tape, &selection, m.pools, m.blocks, m.block, b->counts, b->counted);
-    }
+    family_points(b, &selection);
     selection.scores = family_normalise(b, &selection);
     return sg_shared_build(b, x, family->memory->build(family, b, x, &selection));
 }

@@ -12,10 +12,11 @@
 #include "base/fields.h"
 #include "ffn/memory.h"
 #include "ffn/params.h"
+#include "ffn/points.h"
 #include "ffn/sizes.h"
 
 // How model code gets at the tape, the sizes and the weights while it records a layer.
-typedef struct sg_builder {
+struct sg_builder {
     sg_tape *tape;
     const sg_config *config;
     const char *prefix; // "model.layers.3."
@@ -26,14 +27,14 @@ typedef struct sg_builder {
     sg_tensor *(*adapt)(void *user, sg_tensor *x, sg_tensor *w, sg_tensor *y);
     void *user;
     sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
-    int64_t layer;  // from 0
+    int64_t layer;  // from 0; -1: outside of layers
     // Of training: losses of routers and capacities, statistics of the batch in norms of queries.
     // Each loss has loss_share of its weight: a step may be several passes.
     bool training;
     double loss_share;
     sg_tensor *counted; // (rows) which rows count for a router, as targets do (op/op.h); NULL: all
-    int64_t *counts;    // where the selections of this layer are counted, or NULL
-} sg_builder;
+    sg_point_recorder *points; // NULL: nobody looks inside
+};
 
 static inline sg_tensor *sg_build_param(const sg_builder *b, const char *name)
 {

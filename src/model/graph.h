@@ -17,7 +17,8 @@ typedef struct sg_graph_options {
     sg_output output;
     bool gradient, recompute; // with a gradient it is training: losses of routers, capacities
     int64_t micro_batches;    // of a step, which share the weights of the routers' losses; 0: 1
-    int64_t *const *counts; // (layers): where selections are counted (sg_count_use); NULL: nowhere
+    const sg_points *points;  // NULL: none; else it outlives the graph
+    sg_point_list *list;      // where all points are listed (sg_graph_points), or NULL
     int threads;
     const sg_allocator *allocator; // of the memory that it runs in; NULL: the system's
     bool lent; // memory is lent before each pass (sg_tape_lend), none is allocated
@@ -40,6 +41,7 @@ typedef struct sg_graph {
     sg_tensor *logits;  // with the other outputs
     sg_tensor *loss;
     sg_loss_stats stats;
+    sg_pass pass;       // what points tell of the rows; first_sequence is the caller's
     sg_tensor **leaves; // by parameter; NULL where the parameter is not used
     size_t n_leaves;
     size_t cursor;               // while recording: the parameter asked for last
@@ -50,6 +52,7 @@ typedef struct sg_graph {
     const sg_stored *narrow, *screens;
     const sg_adapters *adapters;
     bool *plain;
+    sg_point_recorder points;
 } sg_graph;
 
 // values, grads: one pointer a parameter; either may be NULL, then the tape can be planned but not
@@ -58,6 +61,9 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
                        sg_real *const *grads, const sg_rope_table *rope,
                        const sg_graph_options *options, sg_graph **graph, sg_error *err);
 void sg_graph_free(sg_graph *graph);
+// All points of a model.
+sg_status sg_graph_points(const sg_config *config, const sg_param_list *params, sg_point_list *list,
+                          sg_error *err);
 // After a forward pass: the mean of the losses of one kind, without their weights; NaN: there is
 // none.
 double sg_graph_loss_mean(const sg_graph *graph, bool (*is)(const sg_node *node));

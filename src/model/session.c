@@ -20,10 +20,11 @@ struct sg_session {
     sg_kv_cache *caches;
     sg_real *cache_memory;
     size_t cache_bytes;
-    sg_graph_cache *graphs; // the model's
-    sg_kept_graph *single;  // one token: to look at
-    float *logits;          // (V)
-    double *seconds;        // of one token by node and direction, or NULL
+    sg_graph_cache *graphs; // the model's; with points `own`
+    sg_graph_cache own;
+    sg_kept_graph *single; // one token: to look at
+    float *logits;         // (V)
+    double *seconds;       // of one token by node and direction, or NULL
 };
 
 static void session_caches(sg_session *s)
@@ -48,10 +49,24 @@ static sg_status session_take(sg_session *s, const int32_t *tokens, int64_t coun
     return SG_OK;
 }
 
-sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg_error *err)
+sg_session_options sg_session_options_default(void)
+{
+    return (sg_session_options){0};
+}
+
+sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **session, sg_error *err)
+{
+    sg_session_options options = sg_session_options_default();
+    options.capacity = capacity;
+    return sg_session_open(model, &options, session, err);
+}
+
+sg_status sg_session_open(sg_model *model, const sg_session_options *options, sg_session **out,
+                          sg_error *err)
 {
     *out = NULL;
     const sg_config *c = &model->config;
+    int64_t capacity = options->capacity;
     if (capacity == 0) capacity = c->max_position_embeddings;
     if (capacity < 1 || capacity > c->max_position_embeddings)
         return sg_fail(err, SG_ERR_ARGUMENT, "capacity: found %lld, expected 1 to %lld tokens",
@@ -61,6 +76,10 @@ sg_status sg_session_new(sg_model *model, int64_t capacity, sg_session **out, sg
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
     s->graphs = &model->graphs;
+    if (options->points != NULL) {
+        sg_graph_cache_open(&s->own, model, &(sg_graph_options){.points = options->points});
+        s->graphs = &s->own;
+    }
     sg_model_enter(model);
     s->capacity = capacity;
     s->version = model->version;
@@ -90,6 +109,7 @@ void sg_session_free(sg_session *s)
 {
     if (s == NULL) return;
     sg_graph_cache_drop(s->graphs, s->single);
+    sg_graph_cache_close(&s->own);
     sg_model_leave(s->model);
     sg_free_to(s->model->context->compute.allocator, s->cache_memory, s->cache_bytes);
     sg_free(s->caches);
@@ -131,14 +151,16 @@ static sg_status session_pass(sg_session *s, const int32_t *tokens, int64_t coun
 {
     sg_kept_graph *kept;
     SG_TRY(session_take(s, tokens, count, SG_OUTPUT_LAST, &kept, err));
-    sg_run run = {.compute = s->model->context->compute, .seconds = count > 1 ? NULL : s->seconds};
-    sg_tape_forward(kept->graph->tape, &run);
+    sg_run run = {.compute = s->model->context->compute,
+                  .seconds = count > 1 ? NULL : s->seconds,
+                  .err = err};
+    sg_status status = sg_tape_forward(kept->graph->tape, &run);
     const sg_real *logits = sg_values(kept->graph->logits);
-    for (int64_t v = 0; v < s->model->config.vocab_size; v++)
+    for (int64_t v = 0; status == SG_OK && v < s->model->config.vocab_size; v++)
         s->logits[v] = (float)logits[v];
     sg_graph_cache_give(s->graphs, kept);
-    s->length += count;
-    return SG_OK;
+    if (status == SG_OK) s->length += count;
+    return status;
 }
 
 // Keys and values of other weights, or graphs of weights in other places, are not gone on with.
@@ -230,18 +252,18 @@ static sg_status score_pass(sg_session *s, const int32_t *tokens, const int32_t 
 {
     sg_kept_graph *kept;
     SG_TRY(session_take(s, tokens, count, SG_OUTPUT_LOGITS, &kept, err));
-    sg_run run = {.compute = s->model->context->compute};
-    sg_tape_forward(kept->graph->tape, &run);
+    sg_run run = {.compute = s->model->context->compute, .err = err};
+    sg_status status = sg_tape_forward(kept->graph->tape, &run);
     score_loop loop = {.run = &run,
                        .logits = sg_values(kept->graph->logits),
                        .targets = targets,
                        .vocab = s->model->config.vocab_size,
                        .nll = nll,
                        .likeliest = likeliest};
-    sg_parallel_for(run.compute.pool, count, score_row, &loop);
+    if (status == SG_OK) sg_parallel_for(run.compute.pool, count, score_row, &loop);
     sg_graph_cache_give(s->graphs, kept);
-    s->length += count;
-    return SG_OK;
+    if (status == SG_OK) s->length += count;
+    return status;
 }
 
 sg_status sg_session_score(sg_session *s, const int32_t *tokens, const int32_t *targets,
@@ -344,6 +366,11 @@ static sg_status batch_check(const sg_batch *b, sg_session *const *sessions, con
     for (int64_t i = 0; i < count; i++) {
         if (sessions[i]->model != b->model)
             return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found one of another model",
+                           (long long)i);
+        if (sessions[i]->graphs != &b->model->graphs)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "session %lld: found points that are looked at, expected none: feed it "
+                           "alone",
                            (long long)i);
         for (int64_t j = 0; j < i; j++)
             if (sessions[j] == sessions[i])

@@ -107,12 +107,28 @@ static sg_tensor *block_weight(const sg_builder *b, const char *name)
     return sg_build_param(b, full);
 }
 
-static sg_tensor *block_norm(const sg_builder *b, sg_tensor *x, const char *name)
+// What the norm divides by: nothing needs it but a point.
+static void block_norm_scale(const sg_builder *b, sg_tensor *x, const char *point)
+{
+    const sg_config *c = b->config;
+    if (!sg_build_point_asked(b, point)) return;
+    sg_tensor *scale = sg_norm_scale(b->tape, x, sg_config_norm_shifts(c), c->rms_norm_eps);
+    sg_build_point(b, scale, &(sg_point_place){.name = point, .can = SG_POINT_READ});
+}
+
+// point: "ln1", …
+static sg_tensor *block_norm(const sg_builder *b, sg_tensor *x, const char *name, const char *point)
 {
     const sg_config *c = b->config;
     sg_tensor *w = block_weight(b, name);
-    if (!sg_config_norm_shifts(c)) return sg_rmsnorm(b->tape, x, w, c->rms_norm_eps);
-    return sg_layernorm(b->tape, x, w, block_bias(b, name, true), c->rms_norm_eps);
+    char full[32];
+    snprintf(full, sizeof full, "%s.hook_scale", point);
+    block_norm_scale(b, x, full);
+    sg_tensor *y = sg_config_norm_shifts(c)
+                       ? sg_layernorm(b->tape, x, w, block_bias(b, name, true), c->rms_norm_eps)
+                       : sg_rmsnorm(b->tape, x, w, c->rms_norm_eps);
+    snprintf(full, sizeof full, "%s.hook_normalized", point);
+    return sg_build_whole_point(b, y, full);
 }
 
 static sg_tensor *block_projection(const sg_builder *b, sg_tensor *x, const char *name, bool bias)
@@ -139,16 +155,55 @@ static sg_tensor *block_clip(const sg_builder *b, sg_tensor *y)
     return b->config->clip_qkv > 0 ? sg_clamp(b->tape, y, b->config->clip_qkv) : y;
 }
 
-// Queries or keys: projection, norm, rotation.
-static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, const char *projection,
-                                const char *norm)
+static sg_tensor *block_heads_point(const sg_builder *b, sg_tensor *y, const char *name)
+{
+    if (y == NULL) return NULL;
+    const sg_point_place place = {.name = name, .runs = sg_columns(y) / b->config->head_dim};
+    return sg_build_point(b, y, &place);
+}
+
+// Queries or keys, which is 'q' or 'k': projection, norm, rotation.
+static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, char which)
 {
     const sg_config *c = r->b.config;
-    sg_tensor *y = block_projection(&r->b, x, projection, c->attention_bias);
-    y = block_clip(&r->b, block_qk_norm(&r->b, y, norm));
+    char name[32];
+    snprintf(name, sizeof name, "self_attn.%c_proj", which);
+    sg_tensor *y = block_projection(&r->b, x, name, c->attention_bias);
+    snprintf(name, sizeof name, "self_attn.%c_norm", which);
+    y = block_clip(&r->b, block_qk_norm(&r->b, y, name));
+    snprintf(name, sizeof name, "attn.hook_%c", which);
+    y = block_heads_point(&r->b, y, name);
     if (!sg_config_is_rotary(c)) return y;
-    return sg_rope(r->b.tape, y, r->rope, c->head_dim, r->options->length,
-                   r->options->caches ? r->options->start : NULL);
+    y = sg_rope(r->b.tape, y, r->rope, c->head_dim, r->options->length,
+                r->options->caches ? r->options->start : NULL);
+    snprintf(name, sizeof name, "attn.hook_rot_%c", which);
+    return block_heads_point(&r->b, y, name);
+}
+
+typedef struct block_pattern {
+    sg_tape *tape;
+    sg_tensor *q, *k;
+    const sg_attention_options *options;
+    int64_t most; // keys
+} block_pattern;
+
+static void block_observe_pattern(void *user, const sg_observation *observation)
+{
+    const block_pattern *p = user;
+    sg_observe_pattern(p->tape, p->q, p->k, p->options, p->most, observation);
+}
+
+// Behind the attention itself, which puts the keys into a cache.
+static void block_pattern_point(const sg_builder *b, sg_tensor *q, sg_tensor *k,
+                                const sg_attention_options *options)
+{
+    const sg_point_place place = {.name = "attn.hook_pattern", .can = SG_POINT_READ};
+    if (q == NULL) return;
+    // As many keys as each pass has.
+    const int64_t shape[] = {sg_rows(q), options->heads, 0};
+    sg_build_each_point(
+        b, &place, SG_KIND_REAL, 3, shape, block_observe_pattern,
+        &(block_pattern){b->tape, q, k, options, b->config->max_position_embeddings});
 }
 
 static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
@@ -156,9 +211,9 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     const sg_config *c = r->b.config;
     const sg_graph_options *o = r->options;
     const bool slides = c->sliding_window > 0 && sg_layers_have(c->sliding_layers, r->b.layer);
-    sg_tensor *q = block_rotated(r, x, "self_attn.q_proj", "self_attn.q_norm");
-    sg_tensor *k = block_rotated(r, x, "self_attn.k_proj", "self_attn.k_norm");
+    sg_tensor *q = block_rotated(r, x, 'q'), *k = block_rotated(r, x, 'k');
     sg_tensor *v = block_projection(&r->b, x, "self_attn.v_proj", c->attention_bias);
+    v = block_heads_point(&r->b, block_clip(&r->b, v), "attn.hook_v");
     const sg_attention_options options = {
         .length = o->length,
         .heads = c->num_attention_heads,
@@ -167,24 +222,76 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
         .sinks = c->attention_sinks ? sg_build_param(&r->b, "self_attn.sinks") : NULL,
         .caches = o->caches ? &o->caches[r->b.layer * o->batch] : NULL,
         .start = o->caches ? o->start : NULL};
-    sg_tensor *y = sg_attention(r->b.tape, q, k, block_clip(&r->b, v), &options);
-    return block_projection(&r->b, y, "self_attn.o_proj", c->attention_out_bias);
+    sg_tensor *y = sg_attention(r->b.tape, q, k, v, &options);
+    block_pattern_point(&r->b, q, k, &options);
+    y = block_heads_point(&r->b, y, "attn.hook_z");
+    y = block_projection(&r->b, y, "self_attn.o_proj", c->attention_out_bias);
+    return sg_build_whole_point(&r->b, y, "hook_attn_out");
+}
+
+static sg_tensor *block_feed_forward(const sg_builder *b, sg_tensor *h)
+{
+    sg_tensor *x = block_norm(b, h, "post_attention_layernorm", "ln2");
+    return sg_build_whole_point(b, sg_ffn_build(b, x), "hook_mlp_out");
 }
 
 static sg_tensor *block_record(const block_recorder *r, sg_tensor *h)
 {
-    sg_tape *tape = r->b.tape;
-    sg_tensor *a = block_attention(r, block_norm(&r->b, h, "input_layernorm"));
-    if (r->b.config->parallel_residual) {
-        sg_tensor *f = block_norm(&r->b, h, "post_attention_layernorm");
-        return sg_add(tape, sg_add(tape, h, a), sg_ffn_build(&r->b, f));
+    const sg_builder *b = &r->b;
+    h = sg_build_whole_point(b, h, "hook_resid_pre");
+    sg_tensor *a = block_attention(r, block_norm(b, h, "input_layernorm", "ln1"));
+    if (b->config->parallel_residual) {
+        sg_tensor *f = block_feed_forward(b, h);
+        h = sg_add(b->tape, sg_add(b->tape, h, a), f);
+    } else {
+        h = sg_build_whole_point(b, sg_add(b->tape, h, a), "hook_resid_mid");
+        h = sg_add(b->tape, h, block_feed_forward(b, h));
     }
-    h = sg_add(tape, h, a);
-    sg_tensor *f = block_norm(&r->b, h, "post_attention_layernorm");
-    return sg_add(tape, h, sg_ffn_build(&r->b, f));
+    return sg_build_whole_point(b, h, "hook_resid_post");
 }
 
 // ---- the whole --------------------------------------------------------------------------------
+
+// The embeddings of the tokens, with their positions where these are learned.
+static sg_tensor *graph_embedded(const sg_graph *g, const sg_builder *b, sg_tensor *embedding,
+                                 const sg_graph_options *o)
+{
+    sg_tensor *h = sg_embedding(g->tape, embedding, g->ids);
+    h = sg_build_whole_point(b, h, "hook_embed");
+    if (sg_config_is_rotary(b->config)) return h;
+    sg_tensor *p = sg_position_rows(g->tape, sg_build_param(b, "model.embed_positions.weight"),
+                                    o->batch * o->length, o->length, g->pass.start,
+                                    b->config->position_offset);
+    return sg_add(g->tape, h, sg_build_whole_point(b, p, "hook_pos_embed"));
+}
+
+static void graph_observe_logits(void *user, const sg_observation *observation)
+{
+    const sg_graph *g = user;
+    sg_observe_logits(g->tape, g->loss, observation);
+}
+
+// The loss, or logits.
+static void graph_output(sg_graph *g, const sg_builder *b, sg_tensor *h, sg_tensor *embedding,
+                         sg_output output)
+{
+    sg_tensor *classifier =
+        b->config->untied_classifier ? sg_build_param(b, "lm_head.weight") : embedding;
+    if (output != SG_OUTPUT_LOSS) {
+        g->logits = sg_linear(g->tape, h, classifier, NULL);
+        // A tied one is the embedding too, which no adapter changes.
+        if (b->config->untied_classifier) g->logits = graph_adapt(g, h, classifier, g->logits);
+        g->logits = sg_build_whole_point(b, g->logits, "logits");
+        sg_tape_keep(g->tape, g->logits);
+        return;
+    }
+    g->loss = graph_loss(g, h, classifier);
+    sg_tape_add_loss(g->tape, g->loss, 1);
+    if (g->loss == NULL) return;
+    const sg_point_place place = {.name = "logits"};
+    const int64_t shape[] = {sg_rows(h), sg_rows(classifier)};
+    sg_build_each_point(b, &place, SG_KIND_REAL, 2, shape, graph_observe_logits, g);
+}
 
 static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_table *rope,
                          const sg_graph_options *o)
@@ -195,15 +302,20 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     g->ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 1, &rows, NULL, NULL, false);
     if (o->output == SG_OUTPUT_LOSS)
         g->targets = sg_tape_leaf(tape, "targets", SG_KIND_INT, 1, &rows, NULL, NULL, false);
-    sg_tensor *h = sg_embedding(tape, embedding, g->ids);
-    const sg_builder outside = {
-        .tape = tape, .config = config, .prefix = "", .parameter = graph_parameter, .user = g};
-    if (!sg_config_is_rotary(config)) {
-        sg_tensor *table = graph_parameter(g, "", "model.embed_positions.weight");
-        h = sg_add(tape, h,
-                   sg_position_rows(tape, table, rows, o->length, o->caches ? o->start : NULL,
-                                    config->position_offset));
-    }
+    g->pass = (sg_pass){.sequences = o->batch,
+                        .length = o->length,
+                        .start = o->caches ? o->start : NULL,
+                        .tokens = g->ids,
+                        .targets = g->targets};
+    sg_point_recorder *points = o->points != NULL || o->list != NULL ? &g->points : NULL;
+    const sg_builder outside = {.tape = tape,
+                                .config = config,
+                                .prefix = "",
+                                .parameter = graph_parameter,
+                                .user = g,
+                                .layer = -1,
+                                .points = points};
+    sg_tensor *h = graph_embedded(g, &outside, embedding, o);
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
@@ -219,7 +331,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
                   .training = o->gradient,
                   .loss_share = 1.0 / (double)(o->micro_batches ? o->micro_batches : 1),
                   .counted = g->targets,
-                  .counts = o->counts ? o->counts[l] : NULL},
+                  .points = points},
             .options = o,
             .rope = rope};
         sg_tape_segment_begin(tape);
@@ -227,18 +339,8 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
         sg_tape_segment_end(tape);
     }
     if (o->output == SG_OUTPUT_LAST) h = sg_take_last(tape, h, o->length);
-    h = block_norm(&outside, h, "model.norm");
-    sg_tensor *classifier =
-        config->untied_classifier ? graph_parameter(g, "", "lm_head.weight") : embedding;
-    if (o->output == SG_OUTPUT_LOSS) {
-        g->loss = graph_loss(g, h, classifier);
-        sg_tape_add_loss(tape, g->loss, 1);
-    } else {
-        g->logits = sg_linear(tape, h, classifier, NULL);
-        // A tied one is the embedding too, which no adapter changes.
-        if (config->untied_classifier) g->logits = graph_adapt(g, h, classifier, g->logits);
-        sg_tape_keep(tape, g->logits);
-    }
+    h = block_norm(&outside, h, "model.norm", "ln_final");
+    graph_output(g, &outside, h, embedding, o->output);
 }
 
 // A model opened with narrow weights has no others: all that is recorded must be able to read them.
@@ -277,6 +379,31 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
                    bytes);
 }
 
+// Room for what the recording notes of requests for points.
+static sg_status graph_points_new(sg_graph *g, const sg_graph_options *o, sg_error *err)
+{
+    g->points = (sg_point_recorder){
+        .asked = o->points, .pass = &g->pass, .gradient = o->gradient, .list = o->list};
+    if (o->points == NULL) return SG_OK;
+    g->points.found = sg_alloc_zero(o->points->count, sizeof *g->points.found);
+    if (g->points.found != NULL) return SG_OK;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model graph");
+}
+
+// That every request has found its point. A message names the nearest point, of all.
+static sg_status graph_points_check(const sg_graph *g, const sg_config *config, sg_error *err)
+{
+    if (g->points.asked == NULL) return SG_OK;
+    sg_point_list all = {0};
+    sg_status status = SG_OK;
+    for (size_t i = 0; status == SG_OK && i < g->points.asked->count; i++)
+        if (!g->points.found[i] && all.count == 0)
+            status = sg_graph_points(config, g->params, &all, err);
+    if (status == SG_OK) status = sg_point_check(&g->points, &all, err);
+    sg_free(all.items);
+    return status;
+}
+
 sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_real *const *values,
                        sg_real *const *grads, const sg_rope_table *rope,
                        const sg_graph_options *options, sg_graph **out, sg_error *err)
@@ -300,7 +427,8 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->screens = options->screens;
     g->adapters = options->adapters;
     g->plain = options->plain;
-    sg_status status = sg_tape_new(&g->tape, err);
+    sg_status status = graph_points_new(g, options, err);
+    if (status == SG_OK) status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
         graph_record(g, config, rope, options);
         sg_tape_options tape_options = {.gradient = options->gradient,
@@ -309,6 +437,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
                                         .allocator = options->allocator};
         status = sg_tape_finish(g->tape, &tape_options, err);
     }
+    if (status == SG_OK) status = graph_points_check(g, config, err);
     if (status == SG_OK) status = graph_check_narrow(g, options->gradient, err);
     if (status == SG_OK && values != NULL && !options->lent)
         status = sg_tape_allocate(g->tape, err);
@@ -325,6 +454,7 @@ void sg_graph_free(sg_graph *graph)
     if (graph == NULL) return;
     sg_tape_free(graph->tape);
     sg_free(graph->leaves);
+    sg_free(graph->points.found);
     sg_free(graph);
 }
 

@@ -184,11 +184,6 @@ sg_selection sg_select_above(sg_tape *tape, const sg_selection *selection, doubl
                              bool of_best, int64_t least);
 // Softmax over what is selected of each row and channel, 0 behind it -> as the scores.
 sg_tensor *sg_softmax_selected(sg_tape *tape, const sg_selection *selection);
-// Adds to counts (pools, blocks), the caller's, how often each was selected in the rows that count,
-// at every forward pass; not when values are computed again. pools: 1 or the channels. g: cells of
-// a block; where ids are of cells, those of a block stand behind each other.
-void sg_count_use(sg_tape *tape, const sg_selection *selection, int64_t pools, int64_t blocks,
-                  int64_t g, int64_t *counts, sg_tensor *counted);
 
 // Scalars that a router may add to the loss, of a selection of one channel.
 // Balance: B sum_i f_i P_i, f_i the share of i in all selections (without a gradient), P_i the mean

@@ -11,13 +11,20 @@
 #include <string.h>
 
 #include "kernel/gemm.h"
-#include "op/op.h"
+#include "op/observe.h"
+
+// Whoever looks at the logits.
+typedef struct entropy_point {
+    sg_observation observation;
+    struct entropy_point *next;
+} entropy_point;
 
 typedef struct entropy_attributes {
     sg_loss_stats *stats;
     int64_t block; // rows
     bool adapted;  // in[3] u (rows, r) and in[4] B (V, r) add scale u B^T to the logits
     double scale;
+    entropy_point *points; // of the logits, in the order of the requests
 } entropy_attributes;
 
 typedef struct entropy_loop {
@@ -150,6 +157,22 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
                                               .ldc = d});
 }
 
+// Calls for the logits of a block, or for their gradients. False: the pass has ended.
+static bool entropy_observe(const sg_run *run, const entropy_point *points, const entropy_loop *c,
+                            int64_t first, bool gradient)
+{
+    for (const entropy_point *p = points; p != NULL; p = p->next) {
+        const unsigned asked = p->observation.request->use;
+        const unsigned use = gradient                 ? asked & SG_POINT_GRADIENT
+                             : asked & SG_POINT_WRITE ? SG_POINT_WRITE
+                                                      : asked & SG_POINT_READ;
+        if (use != 0 && !sg_observe_rows(run, &p->observation, use, first, c->rows,
+                                         gradient ? NULL : c->logits, gradient ? c->logits : NULL))
+            return false;
+    }
+    return true;
+}
+
 static size_t entropy_align(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
@@ -194,6 +217,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                                           .ldc = vocab},
                            node->in[1], 0);
         if (a->adapted) entropy_block_adapter(run, node, &c, first);
+        if (!entropy_observe(run, a->points, &c, first, false)) return;
         sg_parallel_ranges(run->compute.pool, c.rows, sg_chunk_rows(vocab), entropy_chunk, &c);
         for (int64_t r = 0; r < c.rows; r++) {
             if (c.targets[r] < 0) continue;
@@ -201,6 +225,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
             a->stats->tokens++;
             a->stats->correct += c.correct[r];
         }
+        if (c.gradient && !entropy_observe(run, a->points, &c, first, true)) return;
         if (c.gradient) entropy_block_gradient(run, node, &c, &grads, first);
         if (a->adapted && c.gradient) entropy_adapter_gradient(run, node, &c, &grads, first);
     }
@@ -246,7 +271,8 @@ sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, s
     int64_t vocab = sg_rows(w);
     int64_t block = ((int64_t)4 << 20) / vocab;
     block = block < 16 ? 16 : block > 1024 ? 1024 : block;
-    *a = (entropy_attributes){stats, sg_min(block, sg_rows(x)), adapted, scale};
+    *a = (entropy_attributes){
+        .stats = stats, .block = sg_min(block, sg_rows(x)), .adapted = adapted, .scale = scale};
     node->attributes = a;
     node->scratch_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real)) +
                           entropy_align(sg_gemm_scratch_bytes(a->block, sg_columns(x), vocab)) +
@@ -259,4 +285,19 @@ sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor
                             sg_loss_stats *stats)
 {
     return sg_cross_entropy_adapted(tape, x, w, targets, stats, NULL, NULL, 0);
+}
+
+void sg_observe_logits(sg_tape *tape, sg_tensor *loss, const sg_observation *observation)
+{
+    for (int n = 0; loss != NULL && n < sg_tape_nodes(tape); n++) {
+        const sg_node *node = sg_tape_node_at(tape, n);
+        if (node->out[0] != loss) continue;
+        entropy_attributes *a = node->attributes;
+        entropy_point *point = sg_tape_memory(tape, sizeof *point), **end = &a->points;
+        if (point == NULL) return;
+        point->observation = *observation;
+        while (*end != NULL)
+            end = &(*end)->next;
+        *end = point;
+    }
 }

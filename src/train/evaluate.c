@@ -55,13 +55,17 @@ typedef struct evaluator {
     int64_t tokens, correct, full_batches;
     double partial_loss; // of a last batch that is not full; NaN: none
     sg_use_counts counts;
+    sg_point_request *requests; // the caller's and those of `counts`
+    sg_points points;
     sg_session *session; // for what is told of tokens; NULL: nothing is
     double *nll;         // (T)
     bool *likeliest;     // (T)
 } evaluator;
 
-// One micro-batch of `rows` sequences; rows that are missing get targets without weight.
-static void evaluator_micro(evaluator *e, const sg_batch *batch, int64_t first, int64_t rows)
+// One micro-batch of `rows` sequences from `first` of the batch on, whose own first is number
+// `before` of the data; rows that are missing get targets without weight.
+static sg_status evaluator_micro(evaluator *e, const sg_batch *batch, int64_t before, int64_t first,
+                                 int64_t rows, sg_error *err)
 {
     int64_t count = rows * e->length, at = first * e->length, all = e->micro * e->length;
     memcpy(e->inputs, batch->inputs + at, (size_t)count * sizeof *e->inputs);
@@ -70,17 +74,19 @@ static void evaluator_micro(evaluator *e, const sg_batch *batch, int64_t first, 
         e->inputs[i] = 0;
         e->targets[i] = -1;
     }
-    sg_run run = {.compute = e->model->context->compute};
+    sg_run run = {.compute = e->model->context->compute, .err = err};
     e->graph->stats.normaliser = 1;
-    sg_tape_forward(e->graph->tape, &run);
+    e->graph->pass.first_sequence = before + first;
+    return sg_tape_forward(e->graph->tape, &run);
 }
 
-static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, sg_error *err)
+static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, int64_t before, sg_error *err)
 {
     double loss = 0;
     int64_t tokens = 0;
     for (int64_t first = 0; first < batch->rows; first += e->micro) {
-        evaluator_micro(e, batch, first, sg_min(e->micro, batch->rows - first));
+        SG_TRY(
+            evaluator_micro(e, batch, before, first, sg_min(e->micro, batch->rows - first), err));
         loss += e->graph->stats.loss_sum;
         tokens += e->graph->stats.tokens;
         e->correct += e->graph->stats.correct;
@@ -127,12 +133,30 @@ static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
     for (int64_t i = 0; i < batches; i++) {
         sg_batch batch;
         SG_TRY(sg_batches_next(e->batches, &batch, err));
-        SG_TRY(evaluator_batch(e, &batch, err));
+        SG_TRY(evaluator_batch(e, &batch, rows, err));
         SG_TRY(evaluator_tokens(e, &batch, rows, err));
         rows += batch.rows;
         if (e->options->progress && !e->options->progress(e->options->progress_user, rows, all))
             return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld batches", (long long)i + 1);
     }
+    return SG_OK;
+}
+
+// The caller's points, and behind them, which may write what is selected, those that count it.
+static sg_status evaluator_points(evaluator *e, const sg_points **points, sg_error *err)
+{
+    const sg_points *asked = e->options->points;
+    *points = asked;
+    if (e->options->usage == NULL) return SG_OK;
+    const size_t count = asked ? asked->count : 0;
+    e->requests = sg_alloc_array(count + 1, sizeof *e->requests);
+    if (e->requests == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    SG_TRY(sg_use_counts_new(&e->model->config, e->model->context->compute, &e->counts, err));
+    if (count > 0) memcpy(e->requests, asked->items, count * sizeof *e->requests);
+    e->requests[count] = sg_use_counts_request(&e->counts);
+    const bool any = sg_family_is_sparse(sg_family_find(e->model->config.ffn));
+    e->points = (sg_points){e->requests, count + any};
+    *points = e->points.count > 0 ? &e->points : NULL;
     return SG_OK;
 }
 
@@ -162,10 +186,7 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
                               .narrow = e->model->narrow.items,
                               .adapters = e->model->adapters};
     sg_model *m = e->model;
-    if (e->options->usage != NULL) {
-        SG_TRY(sg_use_counts_new(&m->config, &e->counts, err));
-        graph.counts = e->counts.layers;
-    }
+    SG_TRY(evaluator_points(e, &graph.points, err));
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &graph, &e->graph, err));
     e->graph->ids->data = e->inputs;
     e->graph->targets->data = e->targets;
@@ -183,8 +204,8 @@ static void evaluator_result(evaluator *e, sg_eval_result *result)
         e->full_batches > 0 ? e->batch_sum / (double)e->full_batches : exp(e->partial_loss);
     for (int64_t l = 0; l < e->counts.count; l++)
         if (e->counts.layers[l] != NULL)
-            e->options->usage[result->usage_count++] =
-                sg_usage_of(l + 1, e->counts.layers[l], e->counts.blocks[l]);
+            e->options->usage[result->usage_count++] = sg_usage_of(
+                l + 1, e->counts.layers[l], e->counts.shape.pools * e->counts.shape.blocks);
 }
 
 sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,
@@ -222,6 +243,7 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     if (status == SG_OK) evaluator_result(&e, result);
     sg_graph_free(e.graph);
     sg_use_counts_free(&e.counts);
+    sg_free(e.requests);
     sg_batches_free(e.batches);
     sg_session_free(e.session);
     sg_free(e.nll);

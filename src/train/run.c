@@ -169,7 +169,7 @@ sg_status sg_training_open_trainer(sg_training *r, const sg_checkpoint *checkpoi
         return status;
     }
     SG_TRY(sg_trainer_open(&r->trainer, r->context, &r->settings.options, r->steps, r->data, model,
-                           err));
+                           r->hooks ? r->hooks->points : NULL, err));
     r->trainer_open = true;
     r->trained = sg_trained_count(&model->params);
     r->parameters = model->params.total - model->params.buffers;

@@ -11,7 +11,7 @@
 
 enum { trainer_spikes = 10 }; // skipped updates in a row that end a run
 
-static sg_status trainer_parts(sg_trainer *t, sg_error *err)
+static sg_status trainer_parts(sg_trainer *t, const sg_points *points, sg_error *err)
 {
     const sg_train_options *o = t->options;
     sg_model *m = t->model;
@@ -48,13 +48,15 @@ static sg_status trainer_parts(sg_trainer *t, sg_error *err)
                               .allocator = allocator,
                               .row_grads = t->gradients.rows,
                               .narrow = t->tables.items,
-                              .adapters = m->adapters};
+                              .adapters = m->adapters,
+                              .points = points};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
 }
 
 sg_status sg_trainer_open(sg_trainer *t, sg_context *context, const sg_train_options *options,
-                          int64_t steps, sg_data *data, sg_model *model, sg_error *err)
+                          int64_t steps, sg_data *data, sg_model *model, const sg_points *points,
+                          sg_error *err)
 {
     *t = (sg_trainer){.context = context,
                       .options = options,
@@ -63,7 +65,7 @@ sg_status sg_trainer_open(sg_trainer *t, sg_context *context, const sg_train_opt
                       .steps = steps,
                       .length = sg_data_get_info(data)->seq_len};
     t->state = (sg_train_state){.running_loss = NAN, .best_loss = NAN, .best_step = -1};
-    sg_status status = trainer_parts(t, err);
+    sg_status status = trainer_parts(t, points, err);
     if (status != SG_OK) sg_trainer_close(t);
     return status;
 }
@@ -90,18 +92,20 @@ sg_status sg_trainer_seek(sg_trainer *t, sg_error *err)
 // Loss and gradients of the whole batch. Every micro-batch is divided by the targets of the whole
 // batch, so that accumulation gives what one large batch gives, with padding too. The losses of
 // routers are of a micro-batch, and their mean over the micro-batches counts.
-static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t tokens)
+static sg_status trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t tokens,
+                                  sg_error *err)
 {
     int64_t micro = t->options->batch_size / t->options->grad_accum;
     double loss = 0, balance = 0, z = 0;
-    sg_run run = {.compute = t->context->compute};
+    sg_run run = {.compute = t->context->compute, .err = err};
     t->graph->stats.normaliser = tokens > 0 ? (double)tokens : 1;
     for (int64_t first = 0; first < batch->rows; first += micro) {
         t->graph->ids->data = (void *)(uintptr_t)(batch->inputs + first * t->length);
         t->graph->targets->data = t->targets + first * t->length;
         run.accumulate = first > 0;
-        sg_tape_forward(t->graph->tape, &run);
-        sg_tape_backward(t->graph->tape, &run);
+        t->graph->pass.first_sequence = first;
+        SG_TRY(sg_tape_forward(t->graph->tape, &run));
+        SG_TRY(sg_tape_backward(t->graph->tape, &run));
         loss += t->graph->stats.loss_sum;
         balance += sg_graph_loss_mean(t->graph, sg_is_balance_loss);
         z += sg_graph_loss_mean(t->graph, sg_is_z_loss);
@@ -110,6 +114,7 @@ static void trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t token
     t->balance = balance / (double)t->options->grad_accum;
     t->z = z / (double)t->options->grad_accum;
     t->norm = sg_optimizer_norm(t->optimizer, t->context->compute);
+    return SG_OK;
 }
 
 static bool trainer_spike(const sg_trainer *t)
@@ -125,7 +130,7 @@ sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
     SG_TRY(sg_batches_next(t->batches, &batch, err));
     int64_t tokens =
         sg_mask_targets(batch.targets, batch.weights, batch.rows * t->length, t->targets);
-    trainer_gradient(t, &batch, tokens);
+    SG_TRY(trainer_gradient(t, &batch, tokens, err));
     t->lr = sg_schedule_at(&t->schedule, s->step);
     if (!isfinite(t->loss) || !isfinite(t->norm))
         return sg_fail(err, SG_ERR_NUMERIC,

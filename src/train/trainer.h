@@ -45,9 +45,10 @@ typedef struct sg_trainer {
     double balance, z;     // losses of the routers: mean of micro-batches and layers; NaN: none
 } sg_trainer;
 
-// model is taken over, also on failure.
+// model is taken over, also on failure. points: as of sg_train_hooks, or NULL.
 sg_status sg_trainer_open(sg_trainer *trainer, sg_context *context, const sg_train_options *options,
-                          int64_t steps, sg_data *data, sg_model *model, sg_error *err);
+                          int64_t steps, sg_data *data, sg_model *model, const sg_points *points,
+                          sg_error *err);
 void sg_trainer_close(sg_trainer *trainer);
 // One step: a batch in micro-batches, clipping, an update. SG_ERR_NUMERIC when loss or gradient are
 // not finite or the loss stays above the spike limit; the weights are then those before the step.

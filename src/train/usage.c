@@ -7,18 +7,17 @@
 #include "base/alloc.h"
 #include "format/json.h"
 
-sg_status sg_use_counts_new(const sg_config *config, sg_use_counts *counts, sg_error *err)
+sg_status sg_use_counts_new(const sg_config *config, sg_compute compute, sg_use_counts *counts,
+                            sg_error *err)
 {
     const int64_t layers = config->num_hidden_layers;
-    *counts = (sg_use_counts){.count = layers};
+    const sg_memory_shape m = sg_ffn_memory(config);
+    *counts = (sg_use_counts){.count = layers, .shape = m, .compute = compute};
     counts->layers = sg_alloc_zero((size_t)layers, sizeof *counts->layers);
-    counts->blocks = sg_alloc_zero((size_t)layers, sizeof *counts->blocks);
-    bool enough = counts->layers != NULL && counts->blocks != NULL;
+    bool enough = counts->layers != NULL;
     for (int64_t l = 0; l < layers && enough; l++) {
         if (!sg_ffn_is_sparse(config, l)) continue;
-        sg_memory_shape m = sg_ffn_memory(config);
-        counts->blocks[l] = m.pools * m.blocks;
-        counts->layers[l] = sg_alloc_zero((size_t)counts->blocks[l], sizeof **counts->layers);
+        counts->layers[l] = sg_alloc_zero((size_t)(m.pools * m.blocks), sizeof **counts->layers);
         enough = counts->layers[l] != NULL;
     }
     if (enough) return SG_OK;
@@ -31,8 +30,52 @@ void sg_use_counts_free(sg_use_counts *counts)
     for (int64_t l = 0; counts->layers != NULL && l < counts->count; l++)
         sg_free(counts->layers[l]);
     sg_free(counts->layers);
-    sg_free(counts->blocks);
     *counts = (sg_use_counts){0};
+}
+
+typedef struct usage_loop {
+    const sg_use_counts *counts;
+    const sg_point_values *point;
+} usage_loop;
+
+// How many of the k of a row and channel are selected.
+static int64_t usage_selected(const sg_point_values *p, int64_t row, int64_t channel)
+{
+    return p->counts ? p->counts[row * p->shape[1] + channel] : p->shape[2];
+}
+
+// The channels that read one pool: nobody else counts in it.
+static void usage_pool(void *context, int64_t pool, int worker)
+{
+    (void)worker;
+    const usage_loop *l = context;
+    const sg_point_values *p = l->point;
+    const sg_memory_shape *m = &l->counts->shape;
+    const int64_t channels = p->shape[1] / m->pools, k = p->shape[2];
+    const int64_t cells = k / m->selected; // that an id of a block was made of
+    int64_t *counts = l->counts->layers[p->layer] + pool * m->blocks;
+    for (int64_t r = 0; r < p->shape[0]; r++) {
+        if (p->targets != NULL && p->targets[r] < 0) continue;
+        for (int64_t c = pool * channels; c < (pool + 1) * channels; c++)
+            for (int64_t i = 0; i < usage_selected(p, r, c); i += cells)
+                counts[p->ids[(r * p->shape[1] + c) * k + i] / cells]++;
+    }
+}
+
+static sg_status usage_count(void *user, const sg_point_values *point, sg_error *err)
+{
+    (void)err;
+    usage_loop l = {user, point};
+    sg_parallel_for(l.counts->compute.pool, l.counts->shape.pools, usage_pool, &l);
+    return SG_OK;
+}
+
+sg_point_request sg_use_counts_request(sg_use_counts *counts)
+{
+    return (sg_point_request){.name = "blocks.*.mlp.hook_gate_ids",
+                              .use = SG_POINT_READ,
+                              .call = usage_count,
+                              .user = counts};
 }
 
 static int usage_order(const void *a, const void *b)

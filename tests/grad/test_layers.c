@@ -58,7 +58,7 @@ static sg_config config_of(const char *text)
 }
 
 static void whole_open(whole *w, const char *text, int64_t rows, int64_t micro_batches,
-                       bool recompute, int64_t *const *counts)
+                       bool recompute, const sg_points *points)
 {
     sg_error err = {0};
     *w = (whole){.config = config_of(text)};
@@ -75,10 +75,10 @@ static void whole_open(whole *w, const char *text, int64_t rows, int64_t micro_b
     sg_graph_options options = {.batch = rows,
                                 .length = length,
                                 .output = SG_OUTPUT_LOSS,
-                                .gradient = counts == NULL,
+                                .gradient = points == NULL,
                                 .recompute = recompute,
                                 .micro_batches = micro_batches,
-                                .counts = counts,
+                                .points = points,
                                 .threads = 1};
     if (sg_graph_new(&w->config, &w->params, w->values.parts, w->grads.parts, &w->rope, &options,
                      &w->graph, &err) != SG_OK)
@@ -299,11 +299,13 @@ static void test_shared_memory(void **state)
 static void test_bias_moves(void **state)
 {
     (void)state;
-    int64_t counts[3][5] = {{0}}, *const places[] = {counts[0], counts[1], counts[2]};
     const char *text = "ffn=moe;ffn_score=sigmoid;ffn_bias_rate=0.25";
     whole w, eval;
     whole_open(&w, text, batch, 1, true, NULL);
-    whole_open(&eval, text, batch, 1, false, places);
+    sg_use_counts counts;
+    assert_int_equal(sg_use_counts_new(&w.config, (sg_compute){0}, &counts, NULL), SG_OK);
+    const sg_point_request request = sg_use_counts_request(&counts);
+    whole_open(&eval, text, batch, 1, false, &(sg_points){&request, 1});
     whole_pass(&w, true, false);
     whole_pass(&eval, false, false);
     sg_buffers_update(&w.params, w.values.parts, w.grads.parts, 1);
@@ -316,16 +318,50 @@ static void test_bias_moves(void **state)
         snprintf(name, sizeof name, "model.layers.%d.mlp.router.bias", l);
         size_t p = find(&w, name);
         for (int e = 0; e < 5; e++)
-            all += counts[l][e];
+            all += counts.layers[l][e];
         assert_int_equal(all, 2 * rows);
         for (int e = 0; e < 5; e++) {
-            assert_true(w.grads.parts[p][e] == (double)counts[l][e]);
-            double sign = (all > 5 * counts[l][e]) - (all < 5 * counts[l][e]);
+            assert_true(w.grads.parts[p][e] == (double)counts.layers[l][e]);
+            double sign = (all > 5 * counts.layers[l][e]) - (all < 5 * counts.layers[l][e]);
             assert_true(w.values.parts[p][e] == 0.25 * sign);
         }
     }
+    sg_use_counts_free(&counts);
     whole_close(&eval);
     whole_close(&w);
+}
+
+// Channels with a pool each, and channels that share one; rows that do not count; voids; ids of the
+// cells of a block.
+static void test_count_use(void **state)
+{
+    (void)state;
+    enum { n = 50, channels = 3, k = 4, blocks = 5 };
+    int32_t ids[n * channels * k], counted[n], selected[n * channels];
+    for (int64_t h = 0; h < n * channels * k; h++)
+        ids[h] = 2 * (int32_t)sg_rng_below(1, 2, (uint64_t)(h / 2), blocks) + (int32_t)(h % 2);
+    for (int64_t r = 0; r < n; r++)
+        counted[r] = r % 3 == 1 ? -1 : 7;
+    for (int64_t h = 0; h < n * channels; h++)
+        selected[h] = (int32_t)(2 * sg_rng_below(1, 3, (uint64_t)h, 3));
+    for (int64_t pools = 1; pools <= channels; pools += channels - 1) {
+        int64_t places[channels * blocks] = {0}, expected[channels * blocks] = {0}, *layer = places;
+        sg_use_counts counts = {.layers = &layer,
+                                .count = 1,
+                                .shape = {.pools = pools, .blocks = blocks, .selected = k / 2}};
+        const sg_point_request request = sg_use_counts_request(&counts);
+        const sg_point_values point = {.kind = SG_POINT_I32,
+                                       .rank = 3,
+                                       .shape = {n, channels, k},
+                                       .ids = ids,
+                                       .counts = selected,
+                                       .targets = counted};
+        assert_int_equal(request.call(request.user, &point, NULL), SG_OK);
+        for (int64_t h = 0; h < n * channels * k; h += 2)
+            if (counted[h / k / channels] >= 0 && h % k < selected[h / k])
+                expected[(pools > 1 ? h / k % channels : 0) * blocks + ids[h] / 2]++;
+        assert_memory_equal(places, expected, sizeof places);
+    }
 }
 
 static void expect_usage(int64_t *counts, int64_t blocks, const sg_usage *expected)
@@ -427,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_accumulation), cmocka_unit_test(test_shared_memory),
         cmocka_unit_test(test_bias_moves),   cmocka_unit_test(test_usage),
         cmocka_unit_test(test_placement),    cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_count_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

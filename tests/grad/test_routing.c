@@ -461,8 +461,7 @@ typedef struct biased {
 } biased;
 
 // Two passes, the second of which adds; returns the tape with ids and scores of two of four.
-static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection *selection,
-                           int64_t *counts)
+static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection *selection)
 {
     sg_error err = {0};
     sg_tape *tape;
@@ -475,7 +474,6 @@ static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection 
         sg_tape_leaf(tape, "counted", SG_KIND_INT, 1, &rows, u->counted, NULL, false);
     sg_tape_segment_begin(tape);
     *selection = sg_topk_biased(tape, x, bias, 2, counted);
-    sg_count_use(tape, selection, 1, 4, 1, counts, counted);
     sg_tensor *y = sg_share(tape, sg_activate(tape, selection->scores, SG_ACT_SIGMOID), 2);
     sg_tape_segment_end(tape);
     sg_tape_keep(tape, selection->ids);
@@ -498,8 +496,8 @@ static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection 
 static void check_biased(biased *u, int threads, bool recompute)
 {
     sg_selection selection;
-    int64_t counts[4] = {100, 0, 0, 0}, expected[4] = {0};
-    sg_tape *tape = biased_run(u, threads, recompute, &selection, counts);
+    int64_t expected[4] = {0};
+    sg_tape *tape = biased_run(u, threads, recompute, &selection);
     const int32_t *ids = sg_ints(selection.ids);
     for (int64_t h = 0; h < 12; h++) {
         const sg_real *row = u->x + h / 2 * 4;
@@ -511,10 +509,8 @@ static void check_biased(biased *u, int threads, bool recompute)
         assert_int_not_equal(ids[h / 2 * 2], ids[h / 2 * 2 + 1]);
         expected[ids[h]] += u->counted[h / 2] >= 0;
     }
-    for (int64_t i = 0; i < 4; i++) {
+    for (int64_t i = 0; i < 4; i++)
         expect_near("the statistic of a bias", u->statistic[i], 2 * (double)expected[i]);
-        assert_int_equal(counts[i], (i == 0 ? 100 : 0) + 2 * expected[i]);
-    }
     for (int64_t i = 0; i < 24; i++) {
         bool chosen = i % 4 == ids[i / 4 * 2] || i % 4 == ids[i / 4 * 2 + 1];
         assert_true((u->dx[i] != 0) == chosen);
@@ -541,8 +537,7 @@ static void test_biased_by_nothing(void **state)
     for (int64_t i = 0; i < 24; i++)
         u.x[i] = (sg_real)(i * 7 % 5); // ties
     sg_selection selection;
-    int64_t counts[4] = {0};
-    sg_tape *tape = biased_run(&u, 1, false, &selection, counts);
+    sg_tape *tape = biased_run(&u, 1, false, &selection);
     for (int64_t r = 0; r < 6; r++) {
         int32_t ids[2];
         sg_real scores[2];
@@ -551,44 +546,6 @@ static void test_biased_by_nothing(void **state)
         assert_memory_equal(scores, sg_values(selection.scores) + 2 * r, sizeof scores);
     }
     sg_tape_free(tape);
-}
-
-// ---- counting -----------------------------------------------------------------------------------
-
-// Channels with a pool each, and channels that share one.
-static void test_count_use(void **state)
-{
-    (void)state;
-    enum { rows = 50, channels = 3, k = 2, blocks = 5 };
-    int32_t ids[rows * channels * k];
-    for (int64_t h = 0; h < rows * channels * k; h++)
-        ids[h] = (int32_t)sg_rng_below(1, 2, (uint64_t)h, blocks);
-    for (int n = 0; n < 4; n++) {
-        const int64_t pools = n % 2 ? channels : 1;
-        int32_t *selected =
-            gc_counts(n / 2 ? COUNT_SOME : COUNT_ALL, rows * channels, k, ids); // the last two
-        int64_t counts[channels * blocks] = {0}, expected[channels * blocks] = {0};
-        sg_error err = {0};
-        sg_tape *tape;
-        assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
-        sg_selection selection = {.channels = channels, .k = k, .unit = 1};
-        selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, (int64_t[]){rows, channels * k},
-                                     ids, NULL, false);
-        selection.counts = gc_counts_leaf(tape, selected, rows, channels);
-        sg_count_use(tape, &selection, pools, blocks, 1, counts, NULL);
-        sg_tape_options options = {.threads = 3};
-        assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
-        assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-        sg_run run = {.compute = {gc_pool(3), sg_kernels_fastest()}};
-        sg_tape_forward(tape, &run);
-        sg_pool_free(run.compute.pool);
-        sg_tape_free(tape);
-        for (int64_t h = 0; h < rows * channels * k; h++)
-            if (gc_selected(selected, k, h))
-                expected[(pools > 1 ? h / k % channels : 0) * blocks + ids[h]]++;
-        assert_memory_equal(counts, expected, sizeof counts);
-        sg_free(selected);
-    }
 }
 
 int main(void)
@@ -604,7 +561,6 @@ int main(void)
         cmocka_unit_test(test_z),
         cmocka_unit_test(test_biased),
         cmocka_unit_test(test_biased_by_nothing),
-        cmocka_unit_test(test_count_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,7 +197,7 @@ static sg_status act_step(void *user, sg_error *err)
     with.grad_accum = 2;
     if (with.recompute) memcpy(with.optimizer_rows, "lazy", 5);
     SG_TRY(sg_model_new(context, &with.config, 5, &fresh, err));
-    SG_TRY(sg_trainer_open(&trainer, context, &with, 2, data, fresh, err));
+    SG_TRY(sg_trainer_open(&trainer, context, &with, 2, data, fresh, NULL, err));
     sg_status status = sg_trainer_step(&trainer, err);
     sg_trainer_close(&trainer);
     return status;

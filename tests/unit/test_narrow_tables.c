@@ -108,7 +108,7 @@ static void test_steps(void **state)
         must(sg_data_open(TINY_CONCAT, SG_VERIFY_AUTO, &data, &err), &err);
         options.config.vocab_size = sg_data_get_info(data)->vocab_size;
         must(sg_model_new(context, &options.config, 1, &model, &err), &err);
-        must(sg_trainer_open(&t, context, &options, steps, data, model, &err), &err);
+        must(sg_trainer_open(&t, context, &options, steps, data, model, NULL, &err), &err);
         expect_copies(&t);
         double first = 0, last = 0;
         for (int i = 0; i < steps; i++) {

@@ -1,0 +1,127 @@
+// Looking inside a model while it runs: named points at which a callback reads the values of a
+// pass, replaces them, and receives their gradients.
+// A companion of sgatlin.h, whose conventions hold here too.
+//
+// Points are asked for by a list (sg_points) in the options of a session (sg_session_options), an
+// evaluation (sg_eval_options) or a training run (sg_train_hooks). Only points that are asked for
+// cost memory or time, and a point that is only read changes no bit of any result.
+//
+// Names are TransformerLens's where it has one. Rows are the tokens of a pass, sequence by
+// sequence; d: hidden size, H, H_kv: heads of queries, of keys and values, h: size of a head.
+//
+//     hook_embed                          (rows, d)        embeddings
+//     hook_pos_embed                      (rows, d)        learned positions, where a model has them
+//     blocks.L.hook_resid_pre             (rows, d)        residual stream before attention,
+//     blocks.L.hook_resid_mid             (rows, d)        before the feed-forward layer (not where
+//                                                          both read one stream: GPT-NeoX),
+//     blocks.L.hook_resid_post            (rows, d)        behind it
+//     blocks.L.ln1.hook_scale             (rows)           what the norm divides by; read only
+//     blocks.L.ln1.hook_normalized        (rows, d)        output of the norm, its weights applied
+//     blocks.L.ln2.…, ln_final.…                           likewise
+//     blocks.L.attn.hook_q, hook_k        (rows, H or H_kv, h)  as they are rotated or multiplied:
+//                                                          behind norms and limits of their own
+//     blocks.L.attn.hook_v                (rows, H_kv, h)
+//     blocks.L.attn.hook_rot_q, hook_rot_k                 behind the rotation, where there is one
+//     blocks.L.attn.hook_pattern          (rows, H, keys)  attention weights; in blocks of rows;
+//                                                          read only
+//     blocks.L.attn.hook_z                (rows, H, h)     outputs of the heads
+//     blocks.L.hook_attn_out              (rows, d)        what attention adds to the stream
+//     blocks.L.hook_mlp_out               (rows, d)        what the feed-forward layer adds
+//     blocks.L.mlp.hook_gate_ids          (rows, C, k)     int32: the selection of a sparse layer,
+//     blocks.L.mlp.hook_gate_scores       (rows, C, k)     and its scores, as the router gives them
+//     ln_final.hook_scale, ln_final.hook_normalized
+//     logits                              (rows, V)        in blocks of rows where there is a loss
+//
+// sg_points_of lists those of a model. Layers L are from 0.
+#ifndef SGATLIN_PROBE_H
+#define SGATLIN_PROBE_H
+
+#include "sgatlin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What is asked of a point: one or more of these, joined by |.
+enum {
+    SG_POINT_READ = 1,  // a call in the forward pass, with the values
+    SG_POINT_WRITE = 2, // likewise; the callback may change the values: what comes after uses them
+    SG_POINT_GRADIENT = 4 // a call in the backward pass, with the gradient of the values
+};
+
+typedef enum sg_point_kind { SG_POINT_F32 = 0, SG_POINT_I32 = 1 } sg_point_kind;
+
+// What a callback is given; all pointers are valid during the call only.
+typedef struct sg_point_values {
+    const char *name; // "blocks.3.hook_resid_post"
+    int64_t layer;    // from 0; -1: of no layer
+    unsigned use;     // of this call: SG_POINT_READ, SG_POINT_WRITE or SG_POINT_GRADIENT
+    sg_point_kind kind;
+    int rank;
+    int64_t shape[3]; // rows first; dense
+    // The values: one of the two is NULL, by kind; both are NULL with the gradient of the logits,
+    // which are gone by then. Only to be changed in a call with SG_POINT_WRITE.
+    float *values;
+    int32_t *ids; // changed ones are checked: they must be in the pool that they are read from
+    // With SG_POINT_GRADIENT, of the loss with respect to the values, else NULL. Where the point
+    // was also asked for with SG_POINT_WRITE it may be changed, to what is passed on to the
+    // computation of the values that were replaced (set to 0 where they no longer matter).
+    float *gradient;
+    // Of a selection: (rows, C), how many of the k are selected, the rest being void; NULL: all.
+    const int32_t *counts;
+
+    // Which rows these are. Row i here is row r = first_row + i row_step of the pass: token
+    // r mod length of sequence r / length, with the id tokens[r], at position
+    // start[r / length] + r mod length (start NULL: 0). row_step is not 1 where a session needs
+    // the last row of a pass only (ln_final, logits).
+    int64_t first_row, row_step;
+    int64_t sequences, length;
+    const int32_t *tokens; // (sequences * length)
+    const int32_t
+        *targets;         // likewise, < 0: does not count (padding, rows filled in); NULL: no loss
+    const int64_t *start; // (sequences)
+    // In evaluation the first sequence's row of the split; in training its number in the batch.
+    int64_t first_sequence;
+} sg_point_values;
+
+// Called once for each point and pass (for each block of rows where it says so), in the order of
+// the computation, on the thread that called the library; not again where training computes values
+// anew to save memory. Of several requests for one point the first is called first, and each sees
+// what the one before it wrote. It may use other handles of the library, not those that are at
+// work. Anything but SG_OK ends the pass: the function that was called fails with that status and
+// the message put into `err` (which may be left alone); SG_ERR_STOPPED says that all is well.
+typedef sg_status (*sg_point_fn)(void *user, const sg_point_values *point, sg_error *err);
+
+typedef struct sg_point_request {
+    const char
+        *name;    // of a point, or of several: * stands for any text ("blocks.*.hook_resid_post")
+    unsigned use; // SG_POINT_…
+    sg_point_fn call;
+    void *user;
+} sg_point_request;
+
+// A list of requests, the caller's; it and what it names must outlive what was given it. A name
+// that fits no point is SG_ERR_NOT_FOUND, a use that the point does not have SG_ERR_UNSUPPORTED,
+// and a gradient alone where a pass has none SG_ERR_ARGUMENT.
+struct sg_points {
+    const sg_point_request *items;
+    size_t count;
+};
+
+typedef struct sg_point_info {
+    char name[64];
+    int64_t layer;
+    sg_point_kind kind;
+    unsigned can; // SG_POINT_…; the gradient is there where a pass has one and the value matters
+    int rank;
+    int64_t shape[3]; // 0: the rows of a pass; of a pattern also the keys
+} sg_point_info;
+
+// All points of a model in the order of the computation. *list (*count): sg_buffer_free.
+SG_API sg_status sg_points_of(const sg_model *model, sg_point_info **list, size_t *count,
+                              sg_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
