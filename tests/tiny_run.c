@@ -159,7 +159,8 @@ sg_status tiny_train(tiny_life *life, const char *run, const sg_train_options *o
     with.log_user = life;
     sg_context *context;
     must(sg_context_new(&with, &context, &life->err), &life->err);
-    sg_train_hooks hooks = {.event = life_event, .user = life, .command = "tiny"};
+    sg_train_hooks hooks = {
+        .event = life_event, .user = life, .command = "tiny", .points = life->points};
     life->log[0] = '\0';
     life->warnings = 0;
     memset(life->events, 0, sizeof life->events);

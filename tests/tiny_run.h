@@ -26,9 +26,10 @@ sg_train_options tiny_options(const char *kind);
 
 // One life of a run, and how it went.
 typedef struct tiny_life {
-    int threads;      // 0: 1
-    int64_t stop_at;  // the hook stops after this step; 0: never
-    const char *data; // NULL: TINY_CONCAT, or when resumed what the run has
+    int threads;             // 0: 1
+    int64_t stop_at;         // the hook stops after this step; 0: never
+    const char *data;        // NULL: TINY_CONCAT, or when resumed what the run has
+    const sg_points *points; // that are looked at, or NULL
     sg_status status;
     sg_error err;
     sg_train_result result;
