@@ -78,12 +78,9 @@ sg_tensor *sg_memory_experts_sum(sg_tape *tape, sg_tensor *post, const sg_select
 
 // ---- nodes --------------------------------------------------------------------------------------
 
-// Whether a node reads a memory neuron by neuron, or block by block. Inputs: x, ids, scores,
-// tables, counts (NULL: absent).
+// Whether a node reads a memory neuron by neuron. Inputs: x, ids, scores, tables, counts (NULL:
+// absent).
 bool sg_is_memory_neurons(const sg_node *node);
-bool sg_is_memory_blocks(const sg_node *node);
-// Of a node that reads block by block.
-int64_t sg_memory_block_count(const sg_node *node);
 
 // The order in which a memory was read neuron by neuron in the last forward pass: table by table,
 // or each tile of rows through all tables; and the hits of each neuron that is hit at all that

@@ -221,14 +221,3 @@ sg_tensor *sg_memory_cells(sg_tape *tape, sg_tensor *x, const sg_selection *sele
     return s.unit == 1 ? sg_memory_neurons(tape, x, &s, w_in, w_out, activation, gate)
                        : sg_memory_blocks(tape, x, &s, w_in, w_out, activation, gate);
 }
-
-bool sg_is_memory_blocks(const sg_node *node)
-{
-    return node->op == &op_blocks;
-}
-
-int64_t sg_memory_block_count(const sg_node *node)
-{
-    const sg_blocks *a = node->attributes;
-    return a->blocks;
-}

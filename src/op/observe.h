@@ -45,6 +45,9 @@ void sg_observe_pattern(sg_tape *tape, sg_tensor *q, sg_tensor *k,
                         const sg_attention_options *options, int64_t most,
                         const sg_observation *observation);
 
+// Whether a node is there for a point and nothing else.
+bool sg_is_observation(const sg_node *node);
+
 // What a norm divides by: sqrt(mean((x - m)^2) + eps) of each row of x (rows, d) -> (rows), m being
 // the mean of the row when it shifts, else 0. No gradient.
 sg_tensor *sg_norm_scale(sg_tape *tape, sg_tensor *x, bool shifts, double eps);

@@ -12,24 +12,26 @@ typedef struct scale_attributes {
     double eps;
 } scale_attributes;
 
-static void scale_row(void *context, int64_t row, int worker)
+static void scale_rows(void *context, sg_range range)
 {
-    (void)worker;
     const sg_node *node = context;
     const scale_attributes *a = node->attributes;
     const int64_t d = sg_columns(node->in[0]);
-    const sg_real *x = sg_values(node->in[0]) + row * d;
-    double mean = 0, squares = 0;
-    for (int64_t i = 0; a->shifts && i < d; i++)
-        mean += (double)x[i] / (double)d;
-    for (int64_t i = 0; i < d; i++)
-        squares += ((double)x[i] - mean) * ((double)x[i] - mean);
-    sg_values(node->out[0])[row] = (sg_real)sqrt(squares / (double)d + a->eps);
+    for (int64_t r = range.first; r < range.end; r++) {
+        const sg_real *x = sg_values(node->in[0]) + r * d;
+        double mean = 0, squares = 0;
+        for (int64_t i = 0; a->shifts && i < d; i++)
+            mean += (double)x[i] / (double)d;
+        for (int64_t i = 0; i < d; i++)
+            squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+        sg_values(node->out[0])[r] = (sg_real)sqrt(squares / (double)d + a->eps);
+    }
 }
 
 static void scale_forward(const sg_run *run, const sg_node *node)
 {
-    sg_parallel_for(run->compute.pool, sg_rows(node->in[0]), scale_row, (void *)(uintptr_t)node);
+    sg_parallel_ranges(run->compute.pool, sg_rows(node->in[0]),
+                       sg_chunk_rows(sg_columns(node->in[0])), scale_rows, (void *)(uintptr_t)node);
 }
 
 static const sg_op op_norm_scale = {.name = "norm_scale", .forward = scale_forward};

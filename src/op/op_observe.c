@@ -142,3 +142,8 @@ sg_tensor *sg_observe(sg_tape *tape, sg_tensor *t, const sg_observation *observa
     return write ? sg_node_output(tape, node, t->name, t->kind, t->rank, t->shape)
                  : sg_node_view(tape, node, t);
 }
+
+bool sg_is_observation(const sg_node *node)
+{
+    return node->op->once;
+}

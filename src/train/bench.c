@@ -50,92 +50,57 @@ static double sample_median(double *samples, int64_t count)
 
 // ---- use of a memory ----------------------------------------------------------------------------
 
-// Both kinds of memory read (x, ids, scores, tables …, counts).
-static bool use_is_memory(const sg_node *node)
+static sg_status watch_count(void *user, const sg_point_values *point, sg_error *err)
 {
-    return sg_is_memory_neurons(node) || sg_is_memory_blocks(node);
+    const sg_bench_watch *w = user;
+    return w->on ? w->counter.call(w->counter.user, point, err) : SG_OK;
 }
 
-void sg_bench_keep_ids(sg_tape *tape)
+sg_status sg_bench_watch_new(const sg_bench_run *b, sg_bench_watch *w, sg_error *err)
 {
-    for (int i = 0; i < sg_tape_nodes(tape); i++)
-        if (use_is_memory(sg_tape_node_at(tape, i)))
-            sg_tape_keep(tape, sg_tape_node_at(tape, i)->in[1]);
+    *w = (sg_bench_watch){.config = &b->config, .on = true};
+    SG_TRY(sg_use_counts_new(&b->config, b->context->compute, &w->counts, err));
+    w->counter = w->request = sg_use_counts_request(&w->counts);
+    w->request.call = watch_count;
+    w->request.user = w;
+    w->points = (sg_points){&w->request, sg_family_is_sparse(sg_family_find(b->config.ffn))};
+    return SG_OK;
 }
 
-// What is the same for two nodes that read one memory, and for no others.
-static const sg_tensor *use_table(const sg_node *node)
+void sg_bench_watch_free(sg_bench_watch *watch)
 {
-    int i = node->n_in - 2;
-    while (node->in[i] == NULL)
-        i--;
-    return node->in[i]->base;
+    sg_use_counts_free(&watch->counts);
 }
 
-// Marks what a node selects of its memory (pools, blocks of a pool). Returns how often it does.
-static int64_t use_mark(const sg_node *node, int64_t pools, int64_t blocks, unsigned char *seen)
+// The memory of a layer, or that of all layers from this one on.
+static void watch_memory(const sg_bench_watch *w, int64_t layer, bool all, sg_bench_use *use)
 {
-    const sg_tensor *ids = node->in[1], *counts = node->in[node->n_in - 1];
-    const int64_t run = sg_columns(ids) / pools;
-    const int64_t k = counts != NULL ? ids->count / counts->count : ids->count;
-    int64_t selections = 0;
-    for (int64_t i = 0; i < ids->count; i++) {
-        int64_t pool = i % sg_columns(ids) / run;
-        if (counts != NULL && i % k >= sg_ints(counts)[i / k]) continue;
-        seen[pool * (blocks / pools) + sg_ints(ids)[i]] = 1;
-        selections++;
+    const int64_t blocks = w->counts.shape.pools * w->counts.shape.blocks;
+    const int64_t end = all ? w->counts.count : layer + 1;
+    const sg_memory *memory = sg_ffn_memory_of(w->config);
+    const sg_family *family = sg_family_find(w->config->ffn);
+    int64_t selections = 0, different = 0;
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t count = 0;
+        for (int64_t l = layer; l < end; l++)
+            count += w->counts.layers[l] != NULL ? w->counts.layers[l][i] : 0;
+        selections += count;
+        different += count > 0;
     }
-    return selections;
-}
-
-// The memory of a node, with all nodes from `first` on that read it.
-static sg_status use_of_memory(const sg_tape *tape, int first, sg_bench_use *use, sg_error *err)
-{
-    const sg_node *node = sg_tape_node_at(tape, first);
-    bool neurons = sg_is_memory_neurons(node);
-    // Neurons: w_out (pools, N, d), w_in alike or absent, ids within the pool of their channel.
-    const sg_tensor *values = node->in[4];
-    int64_t pools = neurons ? values->shape[0] : 1;
-    int64_t blocks = neurons ? values->shape[0] * values->shape[1] : sg_memory_block_count(node);
-    int64_t parameters = 0, different = 0, selections = 0;
-    for (int i = 3; i < node->n_in - 1; i++)
-        if (node->in[i] != NULL) parameters += node->in[i]->count / blocks;
-    unsigned char *seen = sg_alloc_zero((size_t)blocks, 1);
-    if (seen == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting %lld blocks",
-                       (long long)blocks);
-    for (int i = first; i < sg_tape_nodes(tape); i++) {
-        const sg_node *other = sg_tape_node_at(tape, i);
-        if (!use_is_memory(other) || use_table(other) != use_table(node)) continue;
-        selections += use_mark(other, pools, blocks, seen);
-    }
-    for (int64_t i = 0; i < blocks; i++)
-        different += seen[i];
-    sg_free(seen);
-    if (different > 0) use->reuse += (double)selections / (double)different;
-    use->idle += (blocks - different) * parameters;
+    if (selections == 0) return; // not of the tape
+    use->reuse += (double)selections / (double)different;
+    use->idle += (blocks - different) * memory->count(family, w->config).block_parameters;
     use->memories++;
-    return SG_OK;
 }
 
-// Whether an earlier node reads the memory of this one: layers may share one.
-static bool use_is_known(const sg_tape *tape, int node)
+sg_bench_use sg_bench_watch_use(const sg_bench_watch *w)
 {
-    for (int i = 0; i < node; i++)
-        if (use_is_memory(sg_tape_node_at(tape, i)) &&
-            use_table(sg_tape_node_at(tape, i)) == use_table(sg_tape_node_at(tape, node)))
-            return true;
-    return false;
-}
-
-sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *err)
-{
-    *use = (sg_bench_use){0};
-    for (int i = 0; i < sg_tape_nodes(tape); i++)
-        if (use_is_memory(sg_tape_node_at(tape, i)) && !use_is_known(tape, i))
-            SG_TRY(use_of_memory(tape, i, use, err));
-    if (use->memories > 0) use->reuse /= use->memories;
-    return SG_OK;
+    sg_bench_use use = {0};
+    const bool shared = w->config->ffn_share_pool != 0;
+    for (int64_t l = 0; l < (shared ? 1 : w->counts.count); l++)
+        watch_memory(w, l, shared, &use);
+    if (use.memories > 0) use.reuse /= use.memories;
+    return use;
 }
 
 // Where anything is narrow, memories are: what is idle lies in them.
@@ -170,6 +135,7 @@ static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backw
     for (int i = 0; f->tape != NULL && i < sg_tape_nodes(f->tape); i++) {
         const sg_node *node = sg_tape_node_at(f->tape, i);
         if (f->skip != NULL && strcmp(node->op->name, f->skip) == 0) continue;
+        if (sg_is_observation(node)) continue; // who watches is not measured
         size_t at = 0;
         while (at < n && strcmp(lines[at].operation, node->op->name) != 0)
             at++;

@@ -10,6 +10,7 @@
 #include "kernel/measure.h"
 #include "model/model.h"
 #include "model/weights.h"
+#include "train/usage.h"
 #include "sgatlin_bench.h"
 
 enum { SG_BENCH_REPEATS = 1000 };
@@ -61,16 +62,26 @@ typedef struct sg_bench_figure {
 sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *figure,
                           sg_bench_timer *timer, sg_error *err);
 
-// How a forward pass used the memories of a tape; the ids must still be there.
+// How forward passes used the memories of a model or of a layer: looks at what they select, while
+// `on`.
+typedef struct sg_bench_watch {
+    const sg_config *config;
+    sg_use_counts counts;
+    sg_point_request counter, request;
+    sg_points points; // of the tape that is watched; none where no layer selects
+    bool on;
+} sg_bench_watch;
+
 typedef struct sg_bench_use {
     int memories;
     double reuse; // mean of the memories; 0: none
     int64_t idle; // parameters of blocks that nobody selected, all memories together
 } sg_bench_use;
 
-sg_status sg_bench_count_use(const sg_tape *tape, sg_bench_use *use, sg_error *err);
-// Keeps the ids that sg_bench_count_use reads; before the tape is finished.
-void sg_bench_keep_ids(sg_tape *tape);
+// The watch stays where it is.
+sg_status sg_bench_watch_new(const sg_bench_run *b, sg_bench_watch *watch, sg_error *err);
+void sg_bench_watch_free(sg_bench_watch *watch);
+sg_bench_use sg_bench_watch_use(const sg_bench_watch *watch);
 
 // Bytes of a pass that reads each weight in use once, and of the gradients that it gives.
 typedef struct sg_bench_bytes {

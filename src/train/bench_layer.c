@@ -73,7 +73,8 @@ static sg_tensor *layer_parameter(void *user, const char *prefix, const char *na
     return sg_tape_fail(l->tape, SG_ERR_INTERNAL, "%s: no such parameter", full);
 }
 
-static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *err)
+// points: what is looked at, or NULL.
+static sg_status layer_record(layer *l, bool backward, sg_point_recorder *points, sg_error *err)
 {
     const sg_config *config = &l->b->config;
     const int64_t shape[] = {l->b->tokens, config->hidden_size}, one = 1;
@@ -89,7 +90,8 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
                           .ids = ids,
                           .layer = sg_ffn_first_sparse(config),
                           .training = backward,
-                          .loss_share = 1};
+                          .loss_share = 1,
+                          .points = points};
     sg_tensor *x = sg_tape_leaf(l->tape, "x", SG_KIND_REAL, 2, shape, l->states,
                                 backward ? l->states + 2 * count : NULL, backward);
     sg_tensor *y = sg_ffn_build(&builder, x);
@@ -101,7 +103,6 @@ static sg_status layer_record(layer *l, bool backward, bool keep_ids, sg_error *
     } else {
         sg_tape_keep(l->tape, y);
     }
-    if (keep_ids) sg_bench_keep_ids(l->tape);
     sg_tape_options options = {.gradient = backward, .threads = l->b->context->threads};
     SG_TRY(sg_tape_finish(l->tape, &options, err));
     return sg_tape_allocate(l->tape, err);
@@ -152,7 +153,7 @@ static sg_status layer_tables(layer *l, sg_error *err)
     if (l->b->options->table_dtype == SG_WEIGHTS_F32) return SG_OK;
     bool *mask = sg_alloc_array(l->params.count, sizeof *mask);
     if (mask == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a layer");
-    sg_status status = layer_record(l, false, false, err);
+    sg_status status = layer_record(l, false, NULL, err);
     for (size_t i = 0; status == SG_OK && i < l->params.count; i++)
         mask[i] = l->leaves[i] != NULL && sg_tape_reads_narrow(l->leaves[i], true);
     sg_tape_free(l->tape);
@@ -186,15 +187,24 @@ static sg_run layer_run(const layer *l, double *seconds)
     return (sg_run){.compute = l->b->context->compute, .seconds = seconds};
 }
 
-// A pass of its own, on a tape that keeps the ids: the one that is timed forgets them.
+// A pass of its own, on a tape that is watched: nobody watches the one that is timed.
 static sg_status layer_use(layer *l, sg_bench_use *use, sg_error *err)
 {
-    SG_TRY(layer_record(l, false, true, err));
-    sg_run run = layer_run(l, NULL);
-    sg_tape_forward(l->tape, &run);
-    sg_status status = sg_bench_count_use(l->tape, use, err);
+    sg_bench_watch watch;
+    bool found;
+    sg_pass pass = {.sequences = l->b->tokens, .length = 1};
+    SG_TRY(sg_bench_watch_new(l->b, &watch, err));
+    sg_point_recorder points = {.asked = &watch.points, .found = &found, .pass = &pass};
+    sg_status status = layer_record(l, false, &points, err);
+    if (status == SG_OK) {
+        sg_run run = layer_run(l, NULL);
+        run.err = err;
+        status = sg_tape_forward(l->tape, &run);
+    }
+    *use = sg_bench_watch_use(&watch);
     sg_tape_free(l->tape);
     l->tape = NULL;
+    sg_bench_watch_free(&watch);
     return status;
 }
 
@@ -226,7 +236,7 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
     sg_bench_timer timer = {.count = 0};
     sg_bench_use use;
     SG_TRY(layer_use(l, &use, err));
-    SG_TRY(layer_record(l, backward, false, err));
+    SG_TRY(layer_record(l, backward, NULL, err));
     l->seconds = sg_alloc_zero((size_t)sg_tape_nodes(l->tape), 2 * sizeof *l->seconds);
     if (l->seconds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a profile");
     layer_repeat(l, backward, &timer);

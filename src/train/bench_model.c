@@ -48,8 +48,9 @@ typedef struct step {
     sg_narrow_set tables;
     sg_optimizer *optimizer;
     sg_graph *graph;
-    int32_t *ids;  // (tokens + 1): targets are the ids one further
-    int64_t first; // token of the next batch
+    sg_bench_watch watch; // of the first step
+    int32_t *ids;         // (tokens + 1): targets are the ids one further
+    int64_t first;        // token of the next batch
     double *seconds;
     double optimizer_seconds;
 } step;
@@ -75,6 +76,8 @@ static sg_status step_open(step *s, sg_error *err)
                               .gradient = true,
                               .threads = b->context->threads,
                               .narrow = s->tables.items};
+    SG_TRY(sg_bench_watch_new(b, &s->watch, err));
+    if (s->watch.points.count > 0) graph.points = &s->watch.points;
     SG_TRY(sg_gradients_new(params, b->rows, b->tokens, NULL, &s->grads, err));
     graph.row_grads = s->grads.rows;
     SG_TRY(sg_optimizer_new(params, values, &s->grads, &adamw, &s->optimizer, err));
@@ -92,6 +95,7 @@ static sg_status step_open(step *s, sg_error *err)
 
 static void step_close(step *s)
 {
+    sg_bench_watch_free(&s->watch);
     sg_free(s->seconds);
     sg_free(s->ids);
     sg_graph_free(s->graph);
@@ -109,16 +113,16 @@ static void step_tokens(step *s)
     s->first += s->b->tokens;
 }
 
-static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_bench_use *use, sg_error *err)
+static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_error *err)
 {
     const sg_compute compute = s->b->context->compute;
     for (bool warm = false; !warm || sg_bench_more(s->b, timer); warm = true) {
-        sg_run run = {.compute = compute, .seconds = warm ? s->seconds : NULL};
+        sg_run run = {.compute = compute, .seconds = warm ? s->seconds : NULL, .err = err};
+        s->watch.on = !warm;
         step_tokens(s);
         double start = sg_clock_seconds();
-        sg_tape_forward(s->graph->tape, &run);
-        if (!warm) SG_TRY(sg_bench_count_use(s->graph->tape, use, err));
-        sg_tape_backward(s->graph->tape, &run);
+        SG_TRY(sg_tape_forward(s->graph->tape, &run));
+        SG_TRY(sg_tape_backward(s->graph->tape, &run));
         double passes = sg_clock_seconds();
         sg_optimizer_apply(s->optimizer, compute, 1e-3, sg_optimizer_norm(s->optimizer, compute));
         double end = sg_clock_seconds();
@@ -134,8 +138,8 @@ static sg_status step_measure(step *s, sg_error *err)
     const sg_bench_run *b = s->b;
     const sg_cost *cost = &b->cost;
     sg_bench_timer timer = {.count = 0};
-    sg_bench_use use;
-    SG_TRY(step_repeat(s, &timer, &use, err));
+    SG_TRY(step_repeat(s, &timer, err));
+    const sg_bench_use use = sg_bench_watch_use(&s->watch);
     double batch = (double)b->options->batch_size, T = (double)b->length;
     sg_bench_bytes weights = sg_bench_weight_bytes(&s->model->params, &s->tables, use.idle);
     sg_bench_figure figure = {
