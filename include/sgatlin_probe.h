@@ -4,7 +4,8 @@
 //
 // Points are asked for by a list (sg_points) in the options of a session (sg_session_options), an
 // evaluation (sg_eval_options) or a training run (sg_train_hooks). Only points that are asked for
-// cost memory or time, and a point that is only read changes no bit of any result.
+// cost memory or time, and a point that is only read changes no bit of any result. (Of experts,
+// mlp.hook_post that is written or whose gradient is asked for is computed in another order.)
 //
 // Names are TransformerLens's where it has one. Rows are the tokens of a pass, sequence by
 // sequence; d: hidden size, H, H_kv: heads of queries, of keys and values, h: size of a head.
@@ -29,6 +30,14 @@
 //     blocks.L.hook_mlp_out               (rows, d)        what the feed-forward layer adds
 //     blocks.L.mlp.hook_gate_ids          (rows, C, k)     int32: the selection of a sparse layer,
 //     blocks.L.mlp.hook_gate_scores       (rows, C, k)     and its scores, as the router gives them
+//     blocks.L.mlp.hook_pre               (rows, C, k g)   w_in . x of the selected neurons, g to a
+//                                         or (rows, F)     block; of all in a dense layer
+//     blocks.L.mlp.hook_pre_linear        likewise         beside it in gated linear units, the
+//                                                          half that is not activated
+//     blocks.L.mlp.hook_post              likewise         what multiplies w_out, gates applied: the
+//                                                          sum with its rows is hook_mlp_out (but
+//                                                          for biases, shared experts and what
+//                                                          memory_plus does with it)
 //     ln_final.hook_scale, ln_final.hook_normalized
 //     logits                              (rows, V)        in blocks of rows where there is a loss
 //

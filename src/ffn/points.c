@@ -24,7 +24,7 @@ static bool point_fits(const sg_point_request *request, const char *full)
     return request->name != NULL && sg_name_fits(request->name, strlen(request->name), full);
 }
 
-static unsigned point_asked(const sg_builder *b, const char *name)
+unsigned sg_build_point_use(const sg_builder *b, const char *name)
 {
     const sg_point_recorder *r = b->points;
     char full[point_name];
@@ -39,12 +39,7 @@ static unsigned point_asked(const sg_builder *b, const char *name)
 bool sg_build_point_asked(const sg_builder *b, const char *name)
 {
     if (b->points == NULL) return false;
-    return b->points->list != NULL || point_asked(b, name) != 0;
-}
-
-bool sg_build_point_written(const sg_builder *b, const char *name)
-{
-    return (point_asked(b, name) & SG_POINT_WRITE) != 0;
+    return b->points->list != NULL || sg_build_point_use(b, name) != 0;
 }
 
 static void point_list(const sg_builder *b, const sg_point_info *info)

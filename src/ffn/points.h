@@ -39,9 +39,9 @@ static inline sg_tensor *sg_build_whole_point(const sg_builder *b, sg_tensor *t,
 {
     return sg_build_point(b, t, &(sg_point_place){.name = name});
 }
-// Whether somebody asks for it, or asks to write it.
+// Whether somebody asks for it, and what of it: SG_POINT_… of all together.
 bool sg_build_point_asked(const sg_builder *b, const char *name);
-bool sg_build_point_written(const sg_builder *b, const char *name);
+unsigned sg_build_point_use(const sg_builder *b, const char *name);
 
 // For points that are no tensor of the tape: calls `each` with every observation of a point with
 // this shape (rank 3 at most).

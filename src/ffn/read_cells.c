@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ffn/cells.h"
+#include "ffn/inside.h"
 
 static int64_t cells_block(const sg_family *family, const sg_config *c)
 {
@@ -108,8 +109,9 @@ static sg_tensor *cells_build(const sg_family *family, const sg_builder *b, sg_t
     const sg_memory_shape m = sg_cells_shape(family, b->config);
     sg_tensor *w_in = sg_build_pools(b, "mlp.experts.w_in.weight", 1, m.cells);
     sg_tensor *w_out = sg_build_pools(b, "mlp.experts.w_out.weight", 1, m.cells);
-    return sg_memory_cells(b->tape, x, selection, w_in, w_out, sg_ffn_activation(b->config),
-                           sg_ffn_gate(b->config));
+    const sg_gate gate = sg_ffn_gate(b->config);
+    if (sg_inside_asked(b)) return sg_inside_rows(b, x, selection, w_in, w_out, gate);
+    return sg_memory_cells(b->tape, x, selection, w_in, w_out, sg_ffn_activation(b->config), gate);
 }
 
 // Small blocks are read cell by cell, each a hit.
@@ -155,8 +157,8 @@ sg_tensor *sg_values_build(const sg_family *family, const sg_builder *b, sg_tens
     (void)x;
     const sg_memory_shape m = sg_cells_shape(family, b->config);
     sg_tensor *w_out = sg_build_pools(b, "mlp.experts.w_out.weight", 1, m.cells);
-    return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY,
-                             sg_ffn_gate(b->config));
+    if (sg_inside_asked(b)) return sg_inside_rows(b, NULL, selection, NULL, w_out, SG_GATE_VALUE);
+    return sg_memory_neurons(b->tape, NULL, selection, NULL, w_out, SG_ACT_IDENTITY, SG_GATE_VALUE);
 }
 
 sg_memory_count sg_values_count(const sg_family *family, const sg_config *c)

@@ -28,7 +28,9 @@ static sg_tensor *mlp_build(const sg_family *family, const sg_builder *b, sg_ten
 {
     (void)family, (void)selection;
     sg_tensor *u = sg_build_part(b, x, "mlp.", "up_proj");
+    u = sg_build_whole_point(b, u, "mlp.hook_pre");
     sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
+    h = sg_build_whole_point(b, h, "mlp.hook_post");
     return sg_build_part(b, h, "mlp.", "down_proj");
 }
 

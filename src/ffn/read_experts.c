@@ -1,6 +1,7 @@
 // Memory "experts": blocks are gated linear units of width F with biases where the configuration
 // has them, y = sum over the selected experts e of score_e GLU_e(x) (memory_blocks.c).
 #include "ffn/gated.h"
+#include "ffn/inside.h"
 
 static sg_memory_shape experts_shape(const sg_family *family, const sg_config *c)
 {
@@ -40,6 +41,9 @@ static sg_tensor *experts_build(const sg_family *family, const sg_builder *b, sg
     if (b->config->ffn_bias) up_bias = sg_build_table(b, "mlp.experts.gate_up_proj.bias");
     sg_tensor *down = sg_build_table(b, "mlp.experts.down_proj.weight"), *down_bias = NULL;
     if (b->config->ffn_bias) down_bias = sg_build_table(b, "mlp.experts.down_proj.bias");
+    if (sg_inside_asked(b))
+        return sg_inside_experts(b, x, selection, &(sg_expert_tables){up, up_bias, down, down_bias},
+                                 &form);
     return sg_memory_experts(b->tape, x, selection, up, up_bias, down, down_bias, &form);
 }
 

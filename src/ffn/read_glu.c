@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ffn/gated.h"
+#include "ffn/inside.h"
 
 sg_glu_form sg_glu_form_of(const sg_config *c)
 {
@@ -80,7 +81,10 @@ static sg_tensor *glu_build(const sg_family *family, const sg_builder *b, sg_ten
                             const sg_selection *selection)
 {
     (void)family, (void)selection;
-    return sg_glu_build(b, x, "mlp.");
+    const sg_glu_form form = sg_glu_form_of(b->config);
+    sg_tensor *u = sg_build_part(b, x, "mlp.", "gate_up_proj");
+    sg_tensor *h = sg_glu(b->tape, sg_inside_halves(b, u, 0, &form), &form);
+    return sg_build_part(b, sg_build_whole_point(b, h, "mlp.hook_post"), "mlp.", "down_proj");
 }
 
 static sg_memory_count glu_count(const sg_family *family, const sg_config *c)

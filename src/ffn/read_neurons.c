@@ -3,7 +3,7 @@
 // (memory_neurons.c).
 #include <stdio.h>
 
-#include "ffn/ffn.h"
+#include "ffn/inside.h"
 
 static sg_memory_shape neurons_shape(const sg_family *family, const sg_config *c)
 {
@@ -36,8 +36,10 @@ static sg_tensor *neurons_build(const sg_family *family, const sg_builder *b, sg
     const sg_memory_shape m = neurons_shape(family, b->config);
     sg_tensor *w_in = sg_build_pools(b, "mlp.experts.w_in.weight", m.pools, m.cells);
     sg_tensor *w_out = sg_build_pools(b, "mlp.experts.w_out.weight", m.pools, m.cells);
+    const sg_gate gate = sg_ffn_gate(b->config);
+    if (sg_inside_asked(b)) return sg_inside_rows(b, x, selection, w_in, w_out, gate);
     return sg_memory_neurons(b->tape, x, selection, w_in, w_out, sg_ffn_activation(b->config),
-                             sg_ffn_gate(b->config));
+                             gate);
 }
 
 static sg_memory_count neurons_count(const sg_family *family, const sg_config *c)

@@ -169,7 +169,11 @@ static void check_point(const model *m, const char *kind, const sg_point_info *i
 static void test_gradients(void **state)
 {
     (void)state;
-    static const char *const kinds[] = {"sgatlin", "moe", "mlp", "avgk"};
+    static const char *const kinds[] = {
+        "sgatlin",  "moe",      "mlp",
+        "glu",      "peer",     "avgk ffn_block_size=16 ffn_active_neurons=32 ffn_gate=after",
+        "vanillam", "randhash", "switch",
+        "pkm_ffn"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         model m;
         sg_error err = {0};

@@ -102,6 +102,8 @@ static void test_list(void **state)
         "blocks.0.ln2.hook_normalized f32 7 (0, 16)",
         "blocks.0.mlp.hook_gate_ids i32 3 (0, 2, 3)",
         "blocks.0.mlp.hook_gate_scores f32 7 (0, 2, 3)",
+        "blocks.0.mlp.hook_pre f32 7 (0, 2, 3)",
+        "blocks.0.mlp.hook_post f32 7 (0, 2, 3)",
         "blocks.0.hook_mlp_out f32 7 (0, 16)",
         "blocks.0.hook_resid_post f32 7 (0, 16)",
         "blocks.1.hook_resid_pre f32 7 (0, 16)",
@@ -438,6 +440,60 @@ static void test_zero_layer(void **state)
     sg_model_free(model);
 }
 
+static sg_status see_zero(void *user, const sg_point_values *p, sg_error *err)
+{
+    (void)err;
+    int *calls = user;
+    for (int64_t i = 0; i < p->shape[0] * row_size(p); i++)
+        assert_true(p->values[i] == 0);
+    ++*calls;
+    return SG_OK;
+}
+
+// Nothing but what hook_post has goes out, in every family whose tokens take nothing beside.
+static void test_zero_neurons(void **state)
+{
+    (void)state;
+    const char *kind;
+    int calls = 0;
+    const sg_point_request requests[] = {{"*.mlp.hook_post", SG_POINT_WRITE, put_zero, NULL},
+                                         {"*.hook_mlp_out", SG_POINT_READ, see_zero, &calls}};
+    for (int i = 0; (kind = tiny_kind(i)) != NULL; i++) {
+        if (strstr(kind, "shared_experts") != NULL || strncmp(kind, "omnimoe", 7) == 0) continue;
+        sg_model *model = make_model(context, kind, false, 3);
+        sg_session *session = make_session(model, requests, 2);
+        float logits[vocab];
+        feed_all(session, logits);
+        sg_session_free(session);
+        sg_model_free(model);
+    }
+    assert_true(calls > 40);
+}
+
+// Weights in fewer bytes are read by the steps as they are at once.
+static void test_narrow(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"sgatlin", "moe", "avgk", "vanillam", "glu"};
+    static store s;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        sg_error err = {0};
+        memset(&s, 0, sizeof s);
+        sg_model *model = make_model(context, kinds[i], false, 3);
+        if (sg_model_narrow(model, SG_WEIGHTS_INT8, &err) != SG_OK) fail_msg("%s", err.message);
+        const sg_point_request request = {"*", SG_POINT_READ, store_call, &s};
+        float plain[vocab], seen[vocab];
+        sg_session *a = make_session(model, NULL, 0), *b = make_session(model, &request, 1);
+        feed_all(a, plain);
+        feed_all(b, seen);
+        assert_memory_equal(plain, seen, sizeof plain);
+        assert_true(s.count > 40);
+        sg_session_free(a);
+        sg_session_free(b);
+        sg_model_free(model);
+    }
+}
+
 static sg_status reverse(void *user, const sg_point_values *p, sg_error *err)
 {
     (void)user;
@@ -669,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_zero_layer),     cmocka_unit_test(test_write_selection),
         cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_ended_passes),
         cmocka_unit_test(test_no_batches),     cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_zero_neurons),   cmocka_unit_test(test_narrow),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

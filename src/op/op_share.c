@@ -1,14 +1,12 @@
-// What may happen to a selection between router and memory; no gradient reaches the ids:
+// Scores divided by their sum, in groups of neighbours.
 //
-//     share      y = x / t, t = sum of x      dx = (dy - y . dy) / t, in groups of `width`
-//     count_use  counts how often each block was selected
+//   y_i = x_i / s, s = 1e-20 + sum_j x_j
+//   dx_i = (dy_i - sum_j dy_j y_j) / s
 //
-// Scores (rows, k) -> the same; counts (pools, blocks) are the caller's.
+//   x (rows, n), n a multiple of the width of a group; x >= 0 -> y (rows, n)
 #include <string.h>
 
 #include "op/op.h"
-
-// ---- sg_share ---------------------------------------------------------------------------------
 
 typedef struct share_loop {
     const sg_run *run;
