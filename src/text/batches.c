@@ -97,9 +97,9 @@ int64_t sg_batches_row_at(const sg_batches *batches, int64_t position)
     return (int64_t)sg_rng_permute(seed, batches->stream, (uint64_t)place, (uint64_t)batches->rows);
 }
 
-sg_status sg_batches_next(sg_batches *batches, sg_batch *batch, sg_error *err)
+sg_status sg_batches_next(sg_batches *batches, sg_data_batch *batch, sg_error *err)
 {
-    *batch = (sg_batch){0};
+    *batch = (sg_data_batch){0};
     int64_t rows = batches->options.batch_rows, seq_len = batches->seq_len;
     if (batches->options.once) {
         int64_t left = batches->position < batches->rows ? batches->rows - batches->position : 0;
@@ -120,6 +120,6 @@ sg_status sg_batches_next(sg_batches *batches, sg_batch *batch, sg_error *err)
         }
     }
     batches->position += rows;
-    *batch = (sg_batch){rows, tokens, batches->inputs, batches->targets, batches->weights};
+    *batch = (sg_data_batch){rows, tokens, batches->inputs, batches->targets, batches->weights};
     return SG_OK;
 }

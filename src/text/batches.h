@@ -17,13 +17,13 @@ typedef struct sg_batches_options {
 } sg_batches_options;
 
 // Valid until the next call for the same sg_batches. T = seq_len.
-typedef struct sg_batch {
+typedef struct sg_data_batch {
     int64_t rows;           // 0: no more batches; less than batch_rows only for a last batch
     int64_t tokens;         // targets that count: those that are not padding
     const int32_t *inputs;  // (rows, T) the row shifted right, end-of-text id in front
     const int32_t *targets; // (rows, T) the row itself
     const float *weights;   // (rows, T) 1 where the target counts, 0 where it is padding
-} sg_batch;
+} sg_data_batch;
 
 typedef struct sg_batches sg_batches;
 
@@ -34,7 +34,7 @@ sg_status sg_batches_new(const sg_data *data, const sg_batches_options *options,
 void sg_batches_free(sg_batches *batches); // NULL is allowed
 
 // The next batch. A batch may end one epoch and begin the next.
-sg_status sg_batches_next(sg_batches *batches, sg_batch *batch, sg_error *err);
+sg_status sg_batches_next(sg_batches *batches, sg_data_batch *batch, sg_error *err);
 
 // Batches in one epoch as `once` counts them; without drop_last the last may not be full.
 int64_t sg_batches_in_epoch(const sg_batches *batches);

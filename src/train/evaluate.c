@@ -64,8 +64,8 @@ typedef struct evaluator {
 
 // One micro-batch of `rows` sequences from `first` of the batch on, whose own first is number
 // `before` of the data; rows that are missing get targets without weight.
-static sg_status evaluator_micro(evaluator *e, const sg_batch *batch, int64_t before, int64_t first,
-                                 int64_t rows, sg_error *err)
+static sg_status evaluator_micro(evaluator *e, const sg_data_batch *batch, int64_t before,
+                                 int64_t first, int64_t rows, sg_error *err)
 {
     int64_t count = rows * e->length, at = first * e->length, all = e->micro * e->length;
     memcpy(e->inputs, batch->inputs + at, (size_t)count * sizeof *e->inputs);
@@ -80,7 +80,8 @@ static sg_status evaluator_micro(evaluator *e, const sg_batch *batch, int64_t be
     return sg_tape_forward(e->graph->tape, &run);
 }
 
-static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, int64_t before, sg_error *err)
+static sg_status evaluator_batch(evaluator *e, const sg_data_batch *batch, int64_t before,
+                                 sg_error *err)
 {
     double loss = 0;
     int64_t tokens = 0;
@@ -107,7 +108,8 @@ static sg_status evaluator_batch(evaluator *e, const sg_batch *batch, int64_t be
 }
 
 // Tells of each token of a batch, whose first row is row `first` of the data.
-static sg_status evaluator_tokens(evaluator *e, const sg_batch *batch, int64_t first, sg_error *err)
+static sg_status evaluator_tokens(evaluator *e, const sg_data_batch *batch, int64_t first,
+                                  sg_error *err)
 {
     for (int64_t row = 0; e->session != NULL && row < batch->rows; row++) {
         int64_t at = row * e->length;
@@ -131,7 +133,7 @@ static sg_status evaluator_run(evaluator *e, int64_t limit, sg_error *err)
     if (limit > 0 && limit < batches) batches = limit;
     int64_t all = sg_min(batches * e->options->batch_size, e->rows);
     for (int64_t i = 0; i < batches; i++) {
-        sg_batch batch;
+        sg_data_batch batch;
         SG_TRY(sg_batches_next(e->batches, &batch, err));
         SG_TRY(evaluator_batch(e, &batch, rows, err));
         SG_TRY(evaluator_tokens(e, &batch, rows, err));

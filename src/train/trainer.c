@@ -92,7 +92,7 @@ sg_status sg_trainer_seek(sg_trainer *t, sg_error *err)
 // Loss and gradients of the whole batch. Every micro-batch is divided by the targets of the whole
 // batch, so that accumulation gives what one large batch gives, with padding too. The losses of
 // routers are of a micro-batch, and their mean over the micro-batches counts.
-static sg_status trainer_gradient(sg_trainer *t, const sg_batch *batch, int64_t tokens,
+static sg_status trainer_gradient(sg_trainer *t, const sg_data_batch *batch, int64_t tokens,
                                   sg_error *err)
 {
     int64_t micro = t->options->batch_size / t->options->grad_accum;
@@ -126,7 +126,7 @@ static bool trainer_spike(const sg_trainer *t)
 sg_status sg_trainer_step(sg_trainer *t, sg_error *err)
 {
     sg_train_state *s = &t->state;
-    sg_batch batch;
+    sg_data_batch batch;
     SG_TRY(sg_batches_next(t->batches, &batch, err));
     int64_t tokens =
         sg_mask_targets(batch.targets, batch.weights, batch.rows * t->length, t->targets);

@@ -64,7 +64,7 @@ static void test_shift(void **state)
 {
     (void)state;
     sg_batches *batches = make(2, false, false, false, 0);
-    sg_batch batch;
+    sg_data_batch batch;
     assert_int_equal(sg_batches_seek(batches, 10, NULL), SG_OK);
     assert_int_equal(sg_batches_next(batches, &batch, NULL), SG_OK);
     const int32_t targets[2][T] = {{'1' + 3, '0' + 3, 1, 0, 0, 0}, {'1' + 3, '1' + 3, 1, 0, 0, 0}};
@@ -86,7 +86,7 @@ static void test_epochs(void **state)
     int order[epochs * rows_total + 10];
     int count = 0;
     while (count < epochs * rows_total) {
-        sg_batch batch;
+        sg_data_batch batch;
         assert_int_equal(sg_batches_position(batches), count);
         assert_int_equal(sg_batches_next(batches, &batch, NULL), SG_OK);
         assert_int_equal(batch.rows, 10); // full batches across the borders of epochs
@@ -113,7 +113,7 @@ static void test_epochs(void **state)
     sg_batches *other = make(1, true, false, false, 6);
     int equal = 0;
     for (int i = 0; i < rows_total; i++) {
-        sg_batch a, b;
+        sg_data_batch a, b;
         assert_int_equal(sg_batches_next(batches, &a, NULL), SG_OK);
         assert_int_equal(sg_batches_next(other, &b, NULL), SG_OK);
         assert_int_equal(number_of(a.targets), order[i]);
@@ -129,7 +129,7 @@ static void test_continue(void **state)
     (void)state;
     for (int64_t at = 0; at < 250; at += 7) {
         sg_batches *whole = make(7, true, false, false, 1), *later = make(7, true, false, false, 1);
-        sg_batch a, b;
+        sg_data_batch a, b;
         while (sg_batches_position(whole) < at)
             assert_int_equal(sg_batches_next(whole, &a, NULL), SG_OK);
         assert_int_equal(sg_batches_seek(later, sg_batches_position(whole), NULL), SG_OK);
@@ -149,7 +149,7 @@ static void test_once(void **state)
     (void)state;
     for (int drop = 0; drop < 2; drop++) {
         sg_batches *batches = make(10, false, true, drop == 1, 0);
-        sg_batch batch;
+        sg_data_batch batch;
         int row = 0;
         int64_t count = 0;
         for (;;) {
