@@ -50,6 +50,7 @@ typedef enum sg_status {
     SG_ERR_INTERNAL = 10    // a bug in this library
 } sg_status;
 
+// Why a call failed; NULL is allowed. One that returns SG_OK leaves it as it was, or empty.
 typedef struct sg_error {
     sg_status code;
     char message[1024];

@@ -26,6 +26,8 @@ int alloc_failure_loop(alloc_operation operation, void *user)
         if (sg_alloc_live() != live) fail_msg("allocation %d failing: a leak", n);
         if (left >= 0) {
             if (status != SG_OK) fail_msg("no allocation failing: %s", err.message);
+            if (err.code != SG_OK || err.message[0] != '\0')
+                fail_msg("an error is told of what succeeded: %s", err.message);
             return n;
         }
         if (status != SG_ERR_MEMORY)

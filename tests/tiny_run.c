@@ -170,7 +170,7 @@ sg_status tiny_train(tiny_life *life, const char *run, const sg_train_options *o
                            &life->result, &life->err)
                 : sg_train_resume(context, run, life->data, &hooks, &life->result, &life->err);
     sg_context_free(context);
-    if (life->status != SG_OK) assert_true(life->err.message[0] != '\0');
+    assert_true((life->status != SG_OK) == (life->err.message[0] != '\0'));
     assert_int_equal(sg_alloc_live(), live);
     return life->status;
 }

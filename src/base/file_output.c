@@ -69,7 +69,7 @@ static sg_status output_place(sg_output *o, const char *path, bool *there, sg_er
     sg_fs_info info;
     sg_status status = sg_path_info(path, &info, err);
     *there = status == SG_OK;
-    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
+    if (status != SG_OK && !sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     if (*there && info.is_folder)
         return sg_fail(err, SG_ERR_ARGUMENT, "%s: is a folder, expected a file", path);
     o->direct = *there && info.is_special;
@@ -119,7 +119,7 @@ static sg_status output_clean(const sg_output *o, sg_error *err)
         status = sg_path_join(path, sizeof path, o->folder, names[i], err);
         if (status == SG_OK) status = sg_path_link_info(path, &info, err);
         if (status == SG_OK && !info.is_folder) status = sg_path_remove(path, err);
-        if (status == SG_ERR_NOT_FOUND) status = SG_OK;
+        if (sg_ignored(status, SG_ERR_NOT_FOUND, err)) status = SG_OK;
     }
     sg_names_free(names, count);
     return status;

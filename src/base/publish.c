@@ -86,7 +86,7 @@ static sg_status publish_find(const char *folder, char decided[SG_PATH_MAX], sg_
     SG_TRY(sg_path_join(decided, SG_PATH_MAX, folder, publish_decided, err));
     sg_status status = sg_path_link_info(decided, info, err);
     *there = status == SG_OK;
-    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+    return sg_ignored(status, SG_ERR_NOT_FOUND, err) ? SG_OK : status;
 }
 
 bool sg_publish_is_interrupted(const char *folder)
@@ -178,7 +178,7 @@ sg_status sg_published_path(char *out, size_t capacity, const char *folder, cons
         SG_TRY(sg_path_join(out, capacity, decided, name, err));
         sg_status status = sg_path_link_info(out, &info, err);
         if (moving != NULL) *moving = status == SG_OK;
-        if (status != SG_ERR_NOT_FOUND) return status;
+        if (!sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     }
     return sg_path_join(out, capacity, folder, name, err);
 }
@@ -197,7 +197,7 @@ static sg_status claim_check_empty(const char *folder, sg_error *err)
     size_t count;
     const char *found = NULL;
     sg_status status = sg_folder_list(folder, &names, &count, err);
-    if (status == SG_ERR_NOT_FOUND) return SG_OK;
+    if (sg_ignored(status, SG_ERR_NOT_FOUND, err)) return SG_OK;
     SG_TRY(status);
     for (size_t i = 0; i < count && found == NULL; i++)
         if (strcmp(names[i], publish_staging) != 0 && strcmp(names[i], publish_lock) != 0)
@@ -218,8 +218,8 @@ static sg_status claim_take(sg_claim *claim, bool any, sg_error *err)
     SG_TRY(sg_path_join(lock, sizeof lock, claim->folder, publish_lock, err));
     if (!any) SG_TRY(claim_check_empty(claim->folder, err));
     sg_status status = sg_path_info(claim->folder, &info, err);
-    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
-    claim->made = status == SG_ERR_NOT_FOUND;
+    claim->made = sg_ignored(status, SG_ERR_NOT_FOUND, err);
+    if (status != SG_OK && !claim->made) return status;
     SG_TRY(sg_folder_make(claim->folder, err));
     SG_TRY(sg_file_lock_take(lock, claim->folder, &claim->lock, err));
     // The one who had it before may have filled the folder.

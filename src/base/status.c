@@ -66,6 +66,16 @@ sg_status sg_fail_context(sg_error *err, sg_status code, const char *format, ...
     return code;
 }
 
+bool sg_ignored(sg_status status, sg_status code, sg_error *err)
+{
+    if (status != code) return false;
+    if (err != NULL) {
+        err->code = SG_OK;
+        err->message[0] = '\0';
+    }
+    return true;
+}
+
 const char *sg_number_text(double value, char text[32])
 {
     for (int digits = 6; digits <= 17; digits++) {

@@ -101,7 +101,7 @@ static sg_status side_read_tokenizer(sg_side_files *w, sg_error *err)
                                                 &w->opened, err);
     // A folder gets the file as it is, whatever its kind; of GGUF it is to be understood.
     const bool copied = w->options->form != SG_CONVERT_GGUF;
-    return copied && status == SG_ERR_UNSUPPORTED ? SG_OK : status;
+    return copied && sg_ignored(status, SG_ERR_UNSUPPORTED, err) ? SG_OK : status;
 }
 
 // A text, with the token in front of it; bos NULL: with none.

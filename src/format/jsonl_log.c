@@ -23,7 +23,7 @@ static sg_status jsonl_look(const char *path, const char *line, size_t bytes, in
     json_t *record;
     *kind = JSONL_DAMAGED;
     sg_status status = sg_json_parse(line, bytes, path, &record, err);
-    if (status == SG_ERR_FORMAT) return SG_OK;
+    if (sg_ignored(status, SG_ERR_FORMAT, err)) return SG_OK;
     SG_TRY(status);
     const json_t *step = json_object_get(record, "step");
     if (json_is_object(record) && (step == NULL || json_is_number(step)))
@@ -140,7 +140,7 @@ sg_status sg_jsonl_log_open(const char *path, int64_t last_step, sg_jsonl_log **
         status = jsonl_write_anew(path, last_step, &kept, err);
     else if (status == SG_OK && cut)
         status = jsonl_cut(path, kept, err);
-    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
+    if (status != SG_OK && !sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     if (damaged != NULL) *damaged = plan.damaged;
     return jsonl_append_to(path, kept, out, err);
 }
@@ -150,7 +150,7 @@ sg_status sg_jsonl_log_open_at(const char *path, int64_t bytes, sg_jsonl_log **o
     *out = NULL;
     int64_t found = 0;
     sg_status status = sg_path_bytes(path, &found, err);
-    if (status != SG_OK && status != SG_ERR_NOT_FOUND) return status;
+    if (status != SG_OK && !sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     if (bytes < 0 || found < bytes)
         return sg_fail(err, SG_ERR_MISMATCH, "%s: found %lld bytes, expected at least %lld", path,
                        (long long)found, (long long)bytes);

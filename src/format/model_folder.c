@@ -15,16 +15,16 @@ static const char folder_config[] = "config.json";
 enum { folder_index_limit = 100000000 };
 static const int64_t folder_shard_bytes = 5000000000;
 
-static sg_status folder_unless_missing(sg_status status)
+static sg_status folder_unless_missing(sg_status status, sg_error *err)
 {
-    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+    return sg_ignored(status, SG_ERR_NOT_FOUND, err) ? SG_OK : status;
 }
 
 static sg_status folder_remove_if_there(const char *folder, const char *name, sg_error *err)
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_path_join(path, sizeof path, folder, name, err));
-    return folder_unless_missing(sg_path_remove(path, err));
+    return folder_unless_missing(sg_path_remove(path, err), err);
 }
 
 static bool folder_has(char **names, size_t count, const char *name)
@@ -80,7 +80,7 @@ static sg_status folder_listed(const char *folder, json_t **listed, sg_error *er
     const char *tensor;
     SG_TRY(sg_path_join(path, sizeof path, folder, folder_index, err));
     sg_status status = sg_path_info(path, &info, err);
-    if (status != SG_OK) return folder_unless_missing(status);
+    if (status != SG_OK) return folder_unless_missing(status, err);
     SG_TRY(sg_json_read(path, folder_index_limit, &index, err));
     *listed = json_object();
     bool enough = *listed != NULL;

@@ -328,7 +328,7 @@ static sg_status st_open_folder(sg_safetensors *st, const char *folder, sg_error
         sg_status status = sg_path_info(path, &info, err);
         if (status == SG_OK && i % 2 == 0) return st_open_single(st, path, err);
         if (status == SG_OK) return st_open_index(st, folder, path, err);
-        if (status != SG_ERR_NOT_FOUND) return status;
+        if (!sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     }
     char other[256];
     const char *kind;

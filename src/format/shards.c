@@ -145,8 +145,9 @@ static sg_status data_fill(sg_data *data, const char *folder, sg_data_verify ver
     SG_TRY(sg_published_path(path, sizeof path, folder, SG_DATA_MANIFEST, NULL, err));
     sg_fs_info info;
     sg_status found = sg_path_info(path, &info, err);
-    if (found != SG_OK && found != SG_ERR_NOT_FOUND) return found;
-    if (found == SG_ERR_NOT_FOUND && sg_path_is_folder(folder))
+    const bool missing = sg_ignored(found, SG_ERR_NOT_FOUND, err);
+    if (found != SG_OK && !missing) return found;
+    if (missing && sg_path_is_folder(folder))
         return sg_fail(
             err, SG_ERR_NOT_FOUND,
             "%s: found no " SG_DATA_MANIFEST ", expected a finished folder of packed data", folder);

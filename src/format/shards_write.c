@@ -215,7 +215,7 @@ static sg_status data_remove_stale(const char *folder, const sg_data_manifest *m
             continue;
         status = sg_path_join(path, sizeof path, folder, names[i], err);
         if (status == SG_OK) status = sg_path_remove(path, err);
-        if (status == SG_ERR_NOT_FOUND) status = SG_OK;
+        if (sg_ignored(status, SG_ERR_NOT_FOUND, err)) status = SG_OK;
     }
     sg_names_free(names, count);
     return status;

@@ -184,7 +184,7 @@ static sg_status tf_path(const char *folder, double wall_time, const char *tag, 
         if (i > 0) snprintf(name + used, sizeof name - (size_t)used, ".%d", i);
         SG_TRY(sg_path_join(path, capacity, folder, name, err));
         sg_status status = sg_path_info(path, &info, err);
-        if (status == SG_ERR_NOT_FOUND) return SG_OK;
+        if (sg_ignored(status, SG_ERR_NOT_FOUND, err)) return SG_OK;
         SG_TRY(status);
     }
     return sg_fail(err, SG_ERR_IO, "%s: is taken, and so are 999 names after it", path);

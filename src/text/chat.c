@@ -111,7 +111,7 @@ static sg_status chat_config(const char *folder, char path[SG_PATH_MAX], json_t 
 {
     SG_TRY(sg_published_path(path, SG_PATH_MAX, folder, "tokenizer_config.json", NULL, err));
     sg_status status = sg_json_read(path, chat_config_max, config, err);
-    if (status != SG_ERR_NOT_FOUND) return status;
+    if (!sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     sg_json_setup();
     *config = json_object();
     return *config ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path);
@@ -128,7 +128,7 @@ static sg_status chat_text(const char *folder, const json_t *config, char name[S
     SG_TRY(sg_published_path(path, sizeof path, folder, "chat_template.jinja", NULL, err));
     sg_status status = sg_file_read(path, SG_CHAT_SOURCE_MAX, text, bytes, err);
     if (status == SG_OK) memcpy(name, path, SG_PATH_MAX);
-    if (status != SG_ERR_NOT_FOUND) return status;
+    if (!sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     SG_TRY(chat_choose(config, name, &inside, err));
     if (inside == NULL) return SG_OK;
     *bytes = strlen(inside);

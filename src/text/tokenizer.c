@@ -183,7 +183,7 @@ static uint64_t tokenizer_hash_steps(const sg_hf_tokenizer *hf)
 static sg_status tokenizer_make_json(sg_tokenizer *t, sg_error *err)
 {
     sg_status status = sg_hf_tokenizer_text(t->hf, &t->json, &t->json_bytes, err);
-    if (status == SG_ERR_UNSUPPORTED) {
+    if (sg_ignored(status, SG_ERR_UNSUPPORTED, err)) {
         t->hash = tokenizer_hash_steps(t->hf);
         return SG_OK;
     }

@@ -64,7 +64,7 @@ static sg_status ck_exists(const char *path, bool *exists, sg_error *err)
     sg_fs_info info;
     sg_status status = sg_path_info(path, &info, err);
     *exists = status == SG_OK;
-    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+    return sg_ignored(status, SG_ERR_NOT_FOUND, err) ? SG_OK : status;
 }
 
 // ---- the lock ---------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ sg_status sg_checkpoint_prune(const char *run_folder, int64_t saved_step, int ke
     ck_entry *entries = NULL;
     SG_TRY(sg_path_join(folder, sizeof folder, run_folder, "checkpoints", err));
     sg_status status = sg_folder_list(folder, &names, &count, err);
-    if (status == SG_ERR_NOT_FOUND) return SG_OK;
+    if (sg_ignored(status, SG_ERR_NOT_FOUND, err)) return SG_OK;
     SG_TRY(status);
     status = ck_candidates(folder, names, count, &entries, &entry_count, err);
     if (status == SG_OK)

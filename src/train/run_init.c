@@ -56,10 +56,10 @@ sg_status sg_run_init_tokenizer(sg_context *context, const sg_run_settings *s, s
                "whether the data are of the model's tokenizer cannot be told: %s", problem.message);
         return SG_OK;
     }
-    status = sg_data_check_tokenizer(context, s->data_folder, tokenizer, err);
+    status = sg_data_check_tokenizer(context, s->data_folder, tokenizer, &problem);
     sg_tokenizer_free(tokenizer);
-    if (status != SG_ERR_MISMATCH) return status;
-    snprintf(problem.message, sizeof problem.message, "%s", err->message);
+    if (status == SG_OK) return SG_OK;
+    if (status != SG_ERR_MISMATCH) return sg_fail(err, status, "%s", problem.message);
     if (!s->options.force_tokenizer)
         return sg_fail(err, status, "%s; --force-tokenizer trains on them all the same",
                        problem.message);

@@ -19,7 +19,7 @@ static sg_status read_records(const char *run, bool (*each)(void *user, const js
     sg_map map;
     SG_TRY(sg_path_join(path, sizeof path, run, "metrics.jsonl", err));
     sg_status status = sg_map_open(path, &map, err);
-    if (status == SG_ERR_NOT_FOUND) return SG_OK;
+    if (sg_ignored(status, SG_ERR_NOT_FOUND, err)) return SG_OK;
     SG_TRY(status);
     bool go = true;
     for (size_t at = 0; at < map.bytes && go;) {

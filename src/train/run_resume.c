@@ -139,7 +139,7 @@ static sg_status resume_checkpoint(const resume *c, sg_checkpoint **checkpoint, 
 {
     sg_training *r = c->r;
     sg_status status = sg_checkpoint_find_latest(r->folder, r->context, checkpoint, err);
-    if (status != SG_ERR_NOT_FOUND) return status;
+    if (!sg_ignored(status, SG_ERR_NOT_FOUND, err)) return status;
     if (c->ended)
         return sg_fail(err, SG_ERR_NOT_FOUND,
                        "%s: the run has ended, and there is no checkpoint to go on from or to "

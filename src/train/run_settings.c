@@ -29,7 +29,7 @@ sg_status sg_run_has(const char *run_folder, const char *name, bool *there, sg_e
     SG_TRY(sg_path_join(path, sizeof path, run_folder, name, err));
     sg_status status = sg_path_info(path, &info, err);
     *there = status == SG_OK;
-    return status == SG_ERR_NOT_FOUND ? SG_OK : status;
+    return sg_ignored(status, SG_ERR_NOT_FOUND, err) ? SG_OK : status;
 }
 
 sg_status sg_run_write_json(const char *run_folder, const char *name, json_t *object, sg_error *err)
