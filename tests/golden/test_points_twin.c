@@ -116,8 +116,8 @@ static void open_model(golden *g, const char *name)
     assert_non_null(config);
     if (sg_config_parse(config, strlen(config), name, &g->config, &err) != SG_OK ||
         sg_config_params(&g->config, &g->params, &err) != SG_OK ||
-        sg_param_block_new(&g->params, "weights", NULL, &g->values, &err) != SG_OK ||
-        sg_param_block_new(&g->params, "gradients", NULL, &g->grads, &err) != SG_OK)
+        sg_param_block_new(&g->params, "weights", NULL, NULL, &g->values, &err) != SG_OK ||
+        sg_param_block_new(&g->params, "gradients", NULL, NULL, &g->grads, &err) != SG_OK)
         fail_msg("%s", err.message);
     for (size_t i = 0; i < g->params.count; i++) {
         char param[SG_PARAM_NAME + 8];

@@ -21,8 +21,8 @@ static void model_open(model *m, const char *kind)
     *m = (model){.config = tiny_config(kind, vocab, length)};
     if (sg_config_complete(&m->config, &err) != SG_OK ||
         sg_config_params(&m->config, &m->params, &err) != SG_OK ||
-        sg_param_block_new(&m->params, "weights", NULL, &m->values, &err) != SG_OK ||
-        sg_param_block_new(&m->params, "gradients", NULL, &m->grads, &err) != SG_OK ||
+        sg_param_block_new(&m->params, "weights", NULL, NULL, &m->values, &err) != SG_OK ||
+        sg_param_block_new(&m->params, "gradients", NULL, NULL, &m->grads, &err) != SG_OK ||
         sg_rope_table_new(&m->rope, length, &(sg_rope_options){.dim = 8, .theta = 10000}, &err) !=
             SG_OK)
         fail_msg("%s: %s", kind, err.message);
@@ -225,7 +225,8 @@ static void test_read_only(void **state)
             sg_graph *plain = model_graph(&m, NULL, true, recompute);
             double loss = graph_pass(plain, true);
             sg_param_block kept = m.grads;
-            assert_int_equal(sg_param_block_new(&m.params, "more", NULL, &m.grads, NULL), SG_OK);
+            assert_int_equal(sg_param_block_new(&m.params, "more", NULL, NULL, &m.grads, NULL),
+                             SG_OK);
             // What cannot be written cannot all be asked for its gradient by one pattern.
             const sg_point_request requests[] = {
                 {"*", SG_POINT_READ, reader_call, &r},
