@@ -64,7 +64,7 @@ static const family_field fields[] = {
     {{FIELD(ffn_layers), PLACES, .initial = "all",
       .help = "sparse layers, from 1: all, every:N, or a list: 1,3-5"},
      .sparse = true},
-    {{FIELD(ffn_dense), PLACES, .initial = "mlp", .help = "family of the other layers: mlp or glu"},
+    {{FIELD(ffn_dense), PLACES, .initial = "mlp", .help = "dense family of the other layers"},
      .sparse = true},
     {{FIELD(ffn_dense_size), PLACES, .low = 1, .high = 1 << 24, .shown = "F, or 4 d",
       .help = "their width; 0: F, or 4 d where there is no F"},
@@ -151,6 +151,8 @@ bool sg_family_takes(const sg_family *family, const char *field, char *text, siz
         if (strcmp(f->field.name, field) != 0) continue;
         if (f->names != 0)
             family_list_names(family_names(family, f), text, capacity);
+        else if (f->field.offset == offsetof(sg_config, ffn_dense))
+            sg_family_list(text, capacity, sg_family_is_dense);
         else if (f->has != 0)
             sg_field_range(&f->field, text, capacity);
         return family_has(family, f);

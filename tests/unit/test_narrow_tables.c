@@ -144,7 +144,7 @@ static void test_refused(void **state)
     (void)state;
     sg_train_options options = narrow_options("sgatlin");
     options.table_dtype = SG_WEIGHTS_INT8;
-    expect_refused(&options, "table-dtype: found int8, expected f32 or bf16");
+    expect_refused(&options, "table-dtype: found 2, expected one of f32, bf16");
     options.table_dtype = (sg_weights)99;
     expect_refused(&options, "table-dtype: found no such type, expected f32 or bf16");
     options = narrow_options("mlp");
