@@ -249,6 +249,40 @@ sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n
     return 1;
 }
 
+void sg_blocks_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out)
+{
+    const sg_blocks *a = p->l->a;
+    const sg_kernels *kernels = p->l->run->compute.kernels;
+    const sg_node *node = p->l->node;
+    sg_real *y = sg_values(node->out[0]);
+    sg_real beta = sg_blocks_bias(p, out, SG_BLOCKS_DOWN_BIAS, a->d);
+    for (int64_t i = 0; beta != 0 && a->gate == SG_GATE_NONE && i < p->m; i++)
+        kernels->scale(out + i * a->d, sg_blocks_bias_score(p, i), a->d);
+    sg_blocks_product(p, out, z, node->in[SG_BLOCKS_DOWN], a->d, a->g, beta);
+    for (int64_t i = 0; i < p->m; i++)
+        kernels->axpy(y + sg_blocks_row(p, i) * a->d, sg_blocks_score(p, i), out + i * a->d, a->d);
+}
+
+void sg_blocks_experts_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz, sg_real *dys)
+{
+    const sg_blocks *a = p->l->a;
+    const sg_kernels *kernels = p->l->run->compute.kernels;
+    const sg_node *node = p->l->node;
+    const sg_tensor *biases = node->in[SG_BLOCKS_DOWN_BIAS];
+    const sg_real *bias = biases ? sg_values(biases) + p->block * a->d : NULL;
+    const bool gated = a->gate != SG_GATE_NONE;
+    sg_blocks_gather(p, dys, node->out[0]->grad);
+    sg_blocks_product_rows(p, dz, dys, node->in[SG_BLOCKS_DOWN], a->g, a->d);
+    for (int64_t i = 0; i < p->m; i++) {
+        sg_real dscore = gated ? kernels->dot(z + i * a->g, dz + i * a->g, a->g) : 0;
+        if (bias != NULL) dscore += kernels->dot(bias, dys + i * a->d, a->d);
+        sg_blocks_put_score(p, i, dscore);
+        if (!gated) continue;
+        kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
+        kernels->scale(dz + i * a->g, sg_blocks_score(p, i), a->g);
+    }
+}
+
 static sg_stored blocks_cells(const sg_blocks_part *p, int input)
 {
     const sg_blocks *a = p->l->a;

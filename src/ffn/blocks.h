@@ -133,6 +133,12 @@ void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *
 // of what follows.
 sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n);
 
+// The last step of experts: y += gate (z down^T + b), made in `out`; without a gate, which is in z
+// then, y += z down^T + score b. And back: dz (m, g), the gradients of the scores, z times its
+// gate, and the rows of dy in `dys` (m, d).
+void sg_blocks_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out);
+void sg_blocks_experts_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz, sg_real *dys);
+
 // c (m, g) = rows . cells, `from` (rows, d) the rows that are gathered, in `room` where many.
 void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, const sg_real *from, int input,
                     sg_real *room);

@@ -39,16 +39,13 @@ static void glu_forward(const sg_blocks_part *p)
     const sg_blocks *a = p->l->a;
     const sg_kernels *kernels = p->l->run->compute.kernels;
     const sg_node *node = p->l->node;
-    sg_real *y = sg_values(node->out[0]), *u = p->l->u + p->at * a->width;
+    sg_real *u = p->l->u + p->at * a->width;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
     sg_blocks_gather(p, xs, sg_values(node->in[SG_BLOCKS_X]));
     sg_real beta = sg_blocks_bias(p, u, SG_BLOCKS_UP_BIAS, a->width);
     sg_blocks_product(p, u, xs, node->in[SG_BLOCKS_UP], a->width, a->d, beta);
     kernels->glu_forward(z, u, p->m, a->g, &a->form);
-    beta = sg_blocks_bias(p, out, SG_BLOCKS_DOWN_BIAS, a->d);
-    sg_blocks_product(p, out, z, node->in[SG_BLOCKS_DOWN], a->d, a->g, beta);
-    for (int64_t i = 0; i < p->m; i++)
-        kernels->axpy(y + sg_blocks_row(p, i) * a->d, sg_blocks_score(p, i), out + i * a->d, a->d);
+    sg_blocks_experts(p, z, out);
 }
 
 static void blocks_forward(const sg_run *run, const sg_node *node)
@@ -89,25 +86,14 @@ static void glu_backward(const sg_blocks_part *p)
     const sg_blocks_loop *l = p->l;
     const sg_blocks *a = l->a;
     const sg_kernels *kernels = l->run->compute.kernels;
-    const sg_node *node = l->node;
     const sg_real *u = l->u + p->at * a->width;
-    const sg_tensor *biases = node->in[SG_BLOCKS_DOWN_BIAS];
-    const sg_real *bias = biases ? sg_values(biases) + p->block * a->d : NULL;
     sg_real *z = l->z + p->at * a->g, *da = l->da + p->at * a->width;
     sg_real *dys = p->room, *dxs = dys + p->m * a->d, *dz = dxs + p->m * a->d;
-    sg_blocks_gather(p, dys, node->out[0]->grad);
-    sg_blocks_product_rows(p, dz, dys, node->in[SG_BLOCKS_DOWN], a->g, a->d);
     kernels->glu_forward(z, u, p->m, a->g, &a->form);
-    for (int64_t i = 0; i < p->m; i++) {
-        sg_real dscore = kernels->dot(z + i * a->g, dz + i * a->g, a->g);
-        if (bias != NULL) dscore += kernels->dot(bias, dys + i * a->d, a->d);
-        sg_blocks_put_score(p, i, dscore);
-        kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
-        kernels->scale(dz + i * a->g, sg_blocks_score(p, i), a->g);
-    }
+    sg_blocks_experts_backward(p, z, dz, dys);
     kernels->glu_backward(da, dz, u, p->m, a->g, &a->form);
     if (l->grad[SG_BLOCKS_X] == NULL) return;
-    sg_blocks_product_rows(p, dxs, da, node->in[SG_BLOCKS_UP], a->d, a->width);
+    sg_blocks_product_rows(p, dxs, da, l->node->in[SG_BLOCKS_UP], a->d, a->width);
     sg_blocks_scatter(p, l->grad[SG_BLOCKS_X], dxs);
 }
 

@@ -96,27 +96,6 @@ static void pre_backward(const sg_run *run, const sg_node *node)
 
 // ---- the last step ------------------------------------------------------------------------------
 
-// The gate of experts is applied here, unless what comes in has it.
-static bool sum_scales(const sg_blocks *a)
-{
-    return a->glu && a->gate == SG_GATE_AFTER;
-}
-
-static void sum_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out)
-{
-    const sg_blocks *a = p->l->a;
-    const sg_kernels *kernels = p->l->run->compute.kernels;
-    const sg_node *node = p->l->node;
-    sg_real *y = sg_values(node->out[0]);
-    const bool scales = sum_scales(a);
-    sg_real beta = sg_blocks_bias(p, out, SG_BLOCKS_DOWN_BIAS, a->d);
-    for (int64_t i = 0; beta != 0 && !scales && i < p->m; i++)
-        kernels->scale(out + i * a->d, sg_blocks_bias_score(p, i), a->d);
-    sg_blocks_product(p, out, z, node->in[SG_BLOCKS_DOWN], a->d, a->g, beta);
-    for (int64_t i = 0; i < p->m; i++)
-        kernels->axpy(y + sg_blocks_row(p, i) * a->d, sg_blocks_score(p, i), out + i * a->d, a->d);
-}
-
 static void sum_part(const sg_blocks_part *p)
 {
     const sg_blocks *a = p->l->a;
@@ -124,7 +103,7 @@ static void sum_part(const sg_blocks_part *p)
     sg_real *z = p->room, *out = z + p->m * a->g;
     steps_take(p, z, sg_values(node->in[SG_BLOCKS_X]), a->g);
     if (a->glu)
-        sum_experts(p, z, out);
+        sg_blocks_experts(p, z, out);
     else
         sg_blocks_sums(p, sg_values(node->out[0]), z, SG_BLOCKS_DOWN, out);
 }
@@ -136,27 +115,6 @@ static void sum_forward(const sg_run *run, const sg_node *node)
     sg_blocks_tiles(&l, sg_values(node->out[0]), false, sum_part);
 }
 
-// In: z. Out: dz, z as it multiplied down, and the gradients of the scores.
-static void sum_experts_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz, sg_real *dys)
-{
-    const sg_blocks_loop *l = p->l;
-    const sg_blocks *a = l->a;
-    const sg_kernels *kernels = l->run->compute.kernels;
-    const sg_tensor *biases = l->node->in[SG_BLOCKS_DOWN_BIAS];
-    const sg_real *bias = biases ? sg_values(biases) + p->block * a->d : NULL;
-    const bool scales = sum_scales(a);
-    sg_blocks_gather(p, dys, l->node->out[0]->grad);
-    sg_blocks_product_rows(p, dz, dys, l->node->in[SG_BLOCKS_DOWN], a->g, a->d);
-    for (int64_t i = 0; i < p->m; i++) {
-        sg_real dscore = scales ? kernels->dot(z + i * a->g, dz + i * a->g, a->g) : 0;
-        if (bias != NULL) dscore += kernels->dot(bias, dys + i * a->d, a->d);
-        sg_blocks_put_score(p, i, dscore);
-        if (!scales) continue;
-        kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
-        kernels->scale(dz + i * a->g, sg_blocks_score(p, i), a->g);
-    }
-}
-
 static void sum_part_backward(const sg_blocks_part *p)
 {
     const sg_blocks_loop *l = p->l;
@@ -164,7 +122,7 @@ static void sum_part_backward(const sg_blocks_part *p)
     sg_real *z = l->z + p->at * a->g, *dz = p->room, *dys = dz + p->m * a->g;
     steps_take(p, z, sg_values(l->node->in[SG_BLOCKS_X]), a->g);
     if (a->glu)
-        sum_experts_backward(p, z, dz, dys);
+        sg_blocks_experts_backward(p, z, dz, dys);
     else
         sg_blocks_dots(p, dz, l->node->out[0]->grad, SG_BLOCKS_DOWN, dys);
     if (l->grad[SG_BLOCKS_X] != NULL)
