@@ -323,7 +323,7 @@ static void test_choice(void **state)
     assert_int_equal(mode, SG_ROWS_AUTO);
     assert_int_equal(sg_optimizer_rows_parse("Lazy", &mode, &err), SG_ERR_ARGUMENT);
     assert_string_equal(err.message,
-                        "optimizer-rows: found \"Lazy\", expected exact, lazy or auto");
+                        "optimizer-rows: found \"Lazy\", expected one of exact, lazy, auto");
 }
 
 int main(void)

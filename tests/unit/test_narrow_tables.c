@@ -146,7 +146,7 @@ static void test_refused(void **state)
     options.table_dtype = SG_WEIGHTS_INT8;
     expect_refused(&options, "table-dtype: found 2, expected one of f32, bf16");
     options.table_dtype = (sg_weights)99;
-    expect_refused(&options, "table-dtype: found no such type, expected f32 or bf16");
+    expect_refused(&options, "table-dtype: found 99, expected one of f32, bf16");
     options = narrow_options("mlp");
     expect_refused(&options, "table-dtype: found bf16, but family mlp has no tables of neurons");
     options = narrow_options("moe");
