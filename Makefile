@@ -61,6 +61,9 @@ format: tools-dev ## clang-format every source file
 format-check: tools-dev ## fail where clang-format would change something
 	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
 
+cross-aarch64: build ## build for aarch64, run the tests of kernels and models there under qemu (10 minutes)
+	@tools/cross_aarch64.sh build-aarch64 $(BUILD)/sgatlin $(JOBS)
+
 next-debian: ## tests and demo on Debian 12 and 13, each in a chroot (as root, an hour)
 	@tools/deps next
 	@tools/next_debian.sh
@@ -77,11 +80,11 @@ install: build ## install header, libraries, command and man page under PREFIX=/
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean: ## remove what was built (demo/ stays)
-	@rm -rf $(BUILD) build-san build-tsan build-fuzz build-cov
+	@rm -rf $(BUILD) build-san build-tsan build-fuzz build-cov build-aarch64
 
 help: ## this list
 	@echo "make               build the library and the command in $(BUILD)/"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
 
 tools-build:
 	@tools/deps build
@@ -92,5 +95,5 @@ tools-dev:
 tools-bench:
 	@tools/deps build bench
 
-.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels count-kernels fuzz format format-check coverage next-debian man install clean help tools-build tools-test tools-dev tools-bench
+.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels count-kernels fuzz format format-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench
 .DEFAULT_GOAL := build

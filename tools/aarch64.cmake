@@ -1,0 +1,13 @@
+# Builds for aarch64 on another machine: cmake -DCMAKE_TOOLCHAIN_FILE=tools/aarch64.cmake
+# -DSG_SYSROOT=FOLDER, which holds an aarch64 Debian's libraries (tools/cross_aarch64.sh makes one).
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES SG_SYSROOT)
+set(CMAKE_SYSROOT ${SG_SYSROOT})
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L ${SG_SYSROOT})
+set(ENV{PKG_CONFIG_SYSROOT_DIR} ${SG_SYSROOT})
+set(ENV{PKG_CONFIG_LIBDIR} ${SG_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig)
