@@ -10,36 +10,40 @@
 // Names are TransformerLens's where it has one. Rows are the tokens of a pass, sequence by
 // sequence; d: hidden size, H, H_kv: heads of queries, of keys and values, h: size of a head.
 //
-//     hook_embed                          (rows, d)        embeddings
-//     hook_pos_embed                      (rows, d)        learned positions, where a model has them
-//     blocks.L.hook_resid_pre             (rows, d)        residual stream before attention,
-//     blocks.L.hook_resid_mid             (rows, d)        before the feed-forward layer (not where
-//                                                          both read one stream: GPT-NeoX),
-//     blocks.L.hook_resid_post            (rows, d)        behind it
-//     blocks.L.ln1.hook_scale             (rows)           what the norm divides by; read only
-//     blocks.L.ln1.hook_normalized        (rows, d)        output of the norm, its weights applied
-//     blocks.L.ln2.…, ln_final.…                           likewise
-//     blocks.L.attn.hook_q, hook_k        (rows, H or H_kv, h)  as they are rotated or multiplied:
-//                                                          behind norms and limits of their own
-//     blocks.L.attn.hook_v                (rows, H_kv, h)
-//     blocks.L.attn.hook_rot_q, hook_rot_k                 behind the rotation, where there is one
-//     blocks.L.attn.hook_pattern          (rows, H, keys)  attention weights; in blocks of rows;
-//                                                          read only
-//     blocks.L.attn.hook_z                (rows, H, h)     outputs of the heads
-//     blocks.L.hook_attn_out              (rows, d)        what attention adds to the stream
-//     blocks.L.hook_mlp_out               (rows, d)        what the feed-forward layer adds
-//     blocks.L.mlp.hook_gate_ids          (rows, C, k)     int32: the selection of a sparse layer,
-//     blocks.L.mlp.hook_gate_scores       (rows, C, k)     and its scores, as the router gives them
-//     blocks.L.mlp.hook_pre               (rows, C, k g)   w_in . x of the selected neurons, g to a
-//                                         or (rows, F)     block; of all in a dense layer
-//     blocks.L.mlp.hook_pre_linear        likewise         beside it in gated linear units, the
-//                                                          half that is not activated
-//     blocks.L.mlp.hook_post              likewise         what multiplies w_out, gates applied: the
-//                                                          sum with its rows is hook_mlp_out (but
-//                                                          for biases, shared experts and what
-//                                                          memory_plus does with it)
-//     ln_final.hook_scale, ln_final.hook_normalized
-//     logits                              (rows, V)        in blocks of rows where there is a loss
+//     hook_embed                       (rows, d)        embeddings
+//     hook_pos_embed                   (rows, d)        learned positions, where they are learned
+//     blocks.L.hook_resid_pre          (rows, d)        residual stream before attention,
+//     blocks.L.hook_resid_mid          (rows, d)        before the feed-forward layer (not where
+//                                                       both layers read one stream: GPT-NeoX),
+//     blocks.L.hook_resid_post         (rows, d)        behind it
+//     blocks.L.ln1.hook_scale          (rows)           what the norm divides by; read only
+//     blocks.L.ln1.hook_normalized     (rows, d)        output of the norm, its weights applied
+//     blocks.L.ln2.…, ln_final.…       likewise
+//     blocks.L.attn.hook_q             (rows, H, h)     queries and keys as they are rotated,
+//     blocks.L.attn.hook_k             (rows, H_kv, h)  behind norms and limits of their own
+//     blocks.L.attn.hook_v             (rows, H_kv, h)  values
+//     blocks.L.attn.hook_rot_q, …_k    likewise         behind the rotation, where there is one
+//     blocks.L.attn.hook_pattern       (rows, H, keys)  attention weights, in blocks of rows;
+//                                                       read only
+//     blocks.L.attn.hook_z             (rows, H, h)     outputs of the heads
+//     blocks.L.hook_attn_out           (rows, d)        what attention adds to the stream
+//     blocks.L.mlp.hook_gate_ids       (rows, C, k)     int32: the selection of a sparse layer,
+//                                                       blocks of g neurons;
+//     blocks.L.mlp.hook_gate_scores    (rows, C, k)     its scores, as the router gives them
+//     blocks.L.mlp.hook_pre            (rows, C, k g)   w_in . x of the selected neurons, those
+//                                      or (rows, F)     of a block together (there is none in
+//                                                       a memory of values: pkm …); of all in
+//                                                       a dense layer
+//     blocks.L.mlp.hook_pre_linear     likewise         of gated linear units the half that is
+//                                                       not activated, hook_pre being the other
+//     blocks.L.mlp.hook_post           likewise         what multiplies w_out, gates applied
+//     blocks.L.hook_mlp_out            (rows, d)        what the feed-forward layer adds: the
+//                                                       sum of hook_post times rows of w_out,
+//                                                       and biases, shared experts, and what
+//                                                       memory_plus does with the sum
+//     ln_final.hook_scale, …           as above
+//     logits                           (rows, V)        in blocks of rows where there is a loss,
+//                                                       whose gradients come right behind them
 //
 // sg_points_of lists those of a model. Layers L are from 0.
 #ifndef SGATLIN_PROBE_H
@@ -77,6 +81,7 @@ typedef struct sg_point_values {
     // computation of the values that were replaced (set to 0 where they no longer matter).
     float *gradient;
     // Of a selection: (rows, C), how many of the k are selected, the rest being void; NULL: all.
+    // hook_pre and hook_post are 0 behind it.
     const int32_t *counts;
 
     // Which rows these are. Row i here is row r = first_row + i row_step of the pass: token

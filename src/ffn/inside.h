@@ -12,7 +12,8 @@ bool sg_inside_asked(const sg_builder *b);
 sg_tensor *sg_inside_rows(const sg_builder *b, sg_tensor *x, const sg_selection *selection,
                           sg_tensor *w_in, sg_tensor *w_out, sg_gate gate);
 
-// What goes into gated linear units, u (rows, runs*2F), by its halves; runs 0: of a dense layer (rows, 2F).
+// What goes into gated linear units, u (rows, runs*2F), by its halves; runs 0: of a dense layer, u
+// (rows, 2F).
 sg_tensor *sg_inside_halves(const sg_builder *b, sg_tensor *u, int64_t runs,
                             const sg_glu_form *form);
 

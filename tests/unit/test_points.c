@@ -1,5 +1,5 @@
 // Points of sessions: their names and shapes, what is read in decoding against a whole pass, values
-// that are written, and requests that are wrong. Gradients are in tests/grad/test_point_gradients.c.
+// that are written, and requests that are wrong. tests/grad/test_point_gradients.c has gradients.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
