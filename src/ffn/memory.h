@@ -76,11 +76,7 @@ sg_tensor *sg_memory_experts_pre(sg_tape *tape, sg_tensor *x, const sg_selection
 sg_tensor *sg_memory_experts_sum(sg_tape *tape, sg_tensor *post, const sg_selection *selection,
                                  sg_tensor *down, sg_tensor *down_bias, bool gated);
 
-// ---- nodes --------------------------------------------------------------------------------------
-
-// Whether a node reads a memory neuron by neuron. Inputs: x, ids, scores, tables, counts (NULL:
-// absent).
-bool sg_is_memory_neurons(const sg_node *node);
+// ---- the order of reading -----------------------------------------------------------------------
 
 // The order in which a memory was read neuron by neuron in the last forward pass: table by table,
 // or each tile of rows through all tables; and the hits of each neuron that is hit at all that

@@ -194,17 +194,12 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     return sg_node_output(tape, node, "memory", SG_KIND_REAL, 2, (int64_t[]){a->rows, d});
 }
 
-bool sg_is_memory_neurons(const sg_node *node)
-{
-    return node->op == &op_neurons;
-}
-
 sg_memory_orders sg_memory_orders_of(const sg_tape *tape)
 {
     sg_memory_orders orders = {0};
     for (int i = 0; i < sg_tape_nodes(tape); i++) {
         const sg_node *node = sg_tape_node_at(tape, i);
-        if (!sg_is_memory_neurons(node)) continue;
+        if (node->op != &op_neurons) continue;
         const sg_memory_order order = ((const sg_neurons *)node->attributes)->order;
         if (orders.by_table + orders.by_row == 0) orders.first = order;
         orders.by_table += order.by_table;
