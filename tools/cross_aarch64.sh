@@ -34,8 +34,9 @@ apt() {
 }
 
 fill_sysroot() {
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
         refuse "no apt-get and dpkg-deb here: the libraries for aarch64 come from Debian's archive"
+    fi
     rm -rf "$apt_state" "$sysroot.new"
     mkdir -p "$apt_state/state/lists/partial" "$apt_state/cache/archives/partial" "$sysroot.new"
     : >"$apt_state/status"
