@@ -21,7 +21,7 @@ typedef struct sg_graph_options {
     sg_point_list *list;      // where all points are listed (sg_graph_points), or NULL
     int threads;
     const sg_allocator *allocator; // of the memory that it runs in; NULL: the system's
-    bool lent; // memory is lent before each pass (sg_tape_lend), none is allocated
+    bool lent;                 // memory is lent before each pass (sg_tape_lend), none is allocated
     const sg_kv_cache *caches; // (layers, batch), or NULL: none; filled in before each pass
     const int64_t *start;      // (batch) position of the first token, with caches
     // By parameter, NULL where its gradient is whole; or NULL.

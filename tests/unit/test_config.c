@@ -121,7 +121,8 @@ static void test_set_refuses(void **state)
     expect_set("rope_theta", "much", "rope_theta: found \"much\", expected a number");
     expect_set("rope_theta", "inf", "expected a number");
     expect_set("rms_norm_eps", "nan", "expected a number");
-    expect_set("ffn", "a-family-with-a-name-that-is-too-long", "found 37 bytes, expected less than 24");
+    expect_set("ffn", "a-family-with-a-name-that-is-too-long",
+               "found 37 bytes, expected less than 24");
 }
 
 // ---- rules ------------------------------------------------------------------------------------
@@ -174,7 +175,8 @@ static void test_rules(void **state)
         {"sgatlin", "ffn_router", "all",
          "ffn_router: found \"all\", expected one of product_dense, product_key_value, dense, "
          "key_value for family sgatlin"},
-        {"mlp", "num_key_value_heads", "3", "num_key_value_heads: found 3, expected a divisor of the 2 heads"},
+        {"mlp", "num_key_value_heads", "3",
+         "num_key_value_heads: found 3, expected a divisor of the 2 heads"},
         {"mlp", "norm", "batchnorm",
          "norm: found \"batchnorm\", expected one of rmsnorm, layernorm"},
         {"mlp", "qk_norm", "all", "qk_norm: found \"all\", expected one of head, full, none"},
