@@ -331,8 +331,8 @@ typedef struct sg_config {
     char sliding_layers[192];    // layers with the window, as ffn_layers
     char positions[16];          // rotary, learned
     int64_t position_offset;     // learned: row of the first position; 0
-    int64_t rotary_dim;          // numbers of a head that turn; 0: all
-    int64_t rope_interleaved;    // 1: neighbours turn together, 0: the halves of what turns
+    int64_t rotary_dim;          // numbers of a head that are rotated; 0: all
+    int64_t rope_interleaved;    // 1: neighbours are rotated together, 0: halves
     char rope_scaling[16];       // none, linear, llama3, yarn
     double rope_factor;          // of a scaling
     double rope_low_freq_factor, rope_high_freq_factor; // llama3

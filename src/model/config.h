@@ -32,7 +32,7 @@ sg_status sg_config_said(const sg_field *field, sg_config *config, const char *w
 bool sg_config_norm_shifts(const sg_config *config);
 bool sg_config_is_rotary(const sg_config *config);
 int64_t sg_config_kv_heads(const sg_config *config);   // heads of keys and values
-int64_t sg_config_rotary_dim(const sg_config *config); // numbers of a head that turn
+int64_t sg_config_rotary_dim(const sg_config *config); // numbers of a head that are rotated
 sg_rope_options sg_config_rope(const sg_config *config);
 // All parameters of a model in the order of the file. Fails for absurd sizes.
 sg_status sg_config_params(const sg_config *config, sg_param_list *list, sg_error *err);

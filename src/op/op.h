@@ -61,14 +61,14 @@ sg_tensor *sg_batchnorm(sg_tape *tape, sg_tensor *x, sg_tensor *scale, sg_tensor
                         sg_tensor *mean, sg_tensor *variance, double eps, bool training);
 
 // Rotary positions. x (B*T, heads*head_dim); row r stands at position start[r / T] + r mod T. Of
-// each head the first 2*half numbers turn, the rest passes. The table of angles covers positions 0
+// each head the first 2*half numbers are rotated, the rest passes. The table covers positions 0
 // … positions-1. start (B) may be NULL (all 0).
 typedef struct sg_rope_table {
     int64_t positions, half;
     sg_real *cos, *sin;            // (positions, half)
     size_t bytes;                  // of the one block both are in
     const sg_allocator *allocator; // where it is from
-    bool interleaved; // numbers 2i and 2i + 1 of a head turn together; else i and half + i
+    bool interleaved; // 2i and 2i + 1 of a head are rotated together; else i and half + i
 } sg_rope_table;
 typedef enum sg_rope_scaling {
     SG_ROPE_NONE,
@@ -77,7 +77,7 @@ typedef enum sg_rope_scaling {
     SG_ROPE_YARN    // the low ones: beta_fast, beta_slow, original_positions, truncate
 } sg_rope_scaling;
 typedef struct sg_rope_options {
-    int64_t dim;  // of the numbers that turn, even
+    int64_t dim;  // of the numbers that are rotated, even
     double theta; // frequency i is theta^(-2i/dim), before scaling
     sg_rope_scaling kind;
     double factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow;
