@@ -161,6 +161,16 @@ static const char *train_text(const cli_option *option, char *text, size_t capac
 
 // ---- --config -----------------------------------------------------------------------------------
 
+// A field of the model is a text on the command line, of which the library makes what it is.
+static void train_expected(const cli_option *option, char *text, size_t capacity)
+{
+    const sg_field *field = cli_config_field_of(option);
+    if (field == NULL || field->kind == SG_FIELD_STRING)
+        cli_option_expected(option, text, capacity);
+    else
+        snprintf(text, capacity, "%s", field->kind == SG_FIELD_INT ? "an integer" : "a number");
+}
+
 static int train_take(const cli_args *args, const char *key, const char *value)
 {
     const cli_option *table = cli_train_table();
@@ -175,7 +185,7 @@ static int train_take(const cli_args *args, const char *key, const char *value)
             return cli_wrong(args, "%s: \"%s\": goes on the command line only", cli_train.config,
                              key);
         if (args->given[i]) return CLI_DONE; // the command line goes before the file
-        cli_option_expected(o, expected, sizeof expected);
+        train_expected(o, expected, sizeof expected);
         if (value == NULL || !cli_option_store(o, value))
             return cli_wrong(args, "%s: \"%s\": found %s, expected %s", cli_train.config, key,
                              value ? value : "no plain value", expected);
