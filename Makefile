@@ -7,6 +7,8 @@ PREFIX ?= /usr/local
 SECONDS ?= 60
 GENERATOR ?= Ninja
 CTEST = ctest --output-on-failure -j $(JOBS)
+AVX512_TESTS = test_kernels test_select test_quant test_narrow test_screen test_models test_session
+space := $(subst ,, )
 SOURCES = find $(wildcard src cli include tests examples bench) -name '*.[ch]' -print0
 
 # A first `make` or `make demo` leaves the tests out, so that it asks for fewer packages.
@@ -36,6 +38,11 @@ test-crash: tools-test ## kill and power-cut loops over checkpoints, 50 kills an
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=ON $(CMAKE_FLAGS) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS)
 	@SG_CRASH_ROUNDS=$${SG_CRASH_ROUNDS:-50} ctest --test-dir $(BUILD) -L crash -V
+
+test-avx512: tools-test tools-emulate ## the kernels of AVX-512, emulated where the processor has AVX2
+	@cmake -S . -B build-avx512 -G $(GENERATOR) -DSG_TESTS=ON -DSG_EMULATE_AVX512=ON $(CMAKE_FLAGS) >/dev/null
+	@cmake --build build-avx512 -j $(JOBS) --target $(AVX512_TESTS)
+	@$(CTEST) --test-dir build-avx512 -R '^($(subst $(space),|,$(AVX512_TESTS)))$$'
 
 bench: build ## measure layers, training steps and decoding here, against goals (5 minutes)
 	@tools/bench.sh $(BUILD)/sgatlin
@@ -92,8 +99,10 @@ tools-test:
 	@tools/deps build test
 tools-dev:
 	@tools/deps build test dev
+tools-emulate:
+	@tools/deps emulate
 tools-bench:
 	@tools/deps build bench
 
-.PHONY: build demo test test-san test-tsan test-crash bench bench-kernels count-kernels fuzz format format-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench
+.PHONY: build demo test test-san test-tsan test-crash test-avx512 bench bench-kernels count-kernels fuzz format format-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench tools-emulate
 .DEFAULT_GOAL := build

@@ -13,6 +13,9 @@ sg_cpu sg_cpu_detect(void)
     cpu.avx512 = cpu.avx2_fma && __builtin_cpu_supports("avx512f") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vl");
+#if defined(SG_EMULATE_AVX512)
+    cpu.avx512 = cpu.avx2_fma;
+#endif
 #endif
 #if defined(__aarch64__)
     cpu.neon = true;
