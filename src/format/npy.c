@@ -23,9 +23,13 @@ enum { npy_type_count = sizeof npy_types / sizeof *npy_types };
 
 // ---- writing ----------------------------------------------------------------------------------
 
-static size_t npy_header(const sg_tensor_view *view, const char *descr, unsigned char out[512])
+size_t sg_npy_header(const sg_tensor_view *view, unsigned char out[SG_NPY_HEADER])
 {
-    char text[480];
+    const char *descr = NULL;
+    char text[SG_NPY_HEADER - 32];
+    for (int i = 0; i < npy_type_count; i++)
+        if (npy_types[i].dtype == view->dtype) descr = npy_types[i].descr;
+    if (descr == NULL) return 0;
     size_t used = (size_t)snprintf(text, sizeof text,
                                    "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
     for (int i = 0; i < view->ndim; i++)
@@ -51,14 +55,11 @@ sg_status sg_npy_write(const char *path, int mode, const sg_tensor_view *view, s
     if (named.name == NULL || named.name[0] == '\0') named.name = "array";
     sg_status status = sg_tensor_view_check(&named, err);
     if (status != SG_OK) return sg_fail_context(err, status, "%s", path);
-    const char *descr = NULL;
-    for (int i = 0; i < npy_type_count; i++)
-        if (npy_types[i].dtype == view->dtype) descr = npy_types[i].descr;
-    if (descr == NULL)
+    unsigned char header[SG_NPY_HEADER];
+    size_t length = sg_npy_header(view, header);
+    if (length == 0)
         return sg_fail(err, SG_ERR_UNSUPPORTED, "%s: NumPy has no type %s", path,
                        sg_dtype_name(view->dtype));
-    unsigned char header[512];
-    size_t length = npy_header(view, descr, header);
     sg_writer *writer;
     SG_TRY(sg_writer_open_output(path, mode, &writer, err));
     sg_writer_put(writer, header, length);

@@ -10,8 +10,13 @@ typedef struct sg_npy {
     sg_tensor_view view; // name "", data inside the map
 } sg_npy;
 
+enum { SG_NPY_HEADER = 512 }; // bytes at most of a header that is written
+
+// What stands in front of the data in a file of version 1.0, for those who write these piece by
+// piece: bytes of it; 0: NumPy has no such type (bf16, f8, blocks).
+size_t sg_npy_header(const sg_tensor_view *view, unsigned char out[SG_NPY_HEADER]);
 // Writes version 1.0; mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW. bool, integers and f16, f32, f64;
-// NumPy has no bf16 and no f8: SG_ERR_UNSUPPORTED.
+// others are SG_ERR_UNSUPPORTED.
 sg_status sg_npy_write(const char *path, int mode, const sg_tensor_view *view, sg_error *err);
 // Maps a file of version 1.0 to 3.0: little-endian, row-major, at most 8 dimensions; other valid
 // files are SG_ERR_UNSUPPORTED.
