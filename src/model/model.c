@@ -123,16 +123,6 @@ const int32_t *sg_model_ends(const sg_model *model, size_t *count)
     return model->ends.ids;
 }
 
-void sg_model_begin(const sg_model *m, const sg_tokenizer *tokenizer, int32_t *bos,
-                    const int32_t **begin, size_t *count)
-{
-    if (sg_tokenizer_begin(tokenizer, begin, count)) return;
-    const bool ours = m->map == NULL || m->map == sg_tensor_map_find("sgatlin");
-    *bos = (int32_t)m->config.bos_token_id;
-    *begin = bos;
-    *count = ours && *bos >= 0 ? 1 : 0;
-}
-
 // ---- opening ----------------------------------------------------------------------------------
 
 // The values of one parameter, copied.

@@ -57,6 +57,13 @@ sg_status sg_model_take_file(sg_context *context, sg_model_file *file, bool copy
 // authors' library. bos: memory for *begin (*count).
 void sg_model_begin(const sg_model *model, const sg_tokenizer *tokenizer, int32_t *bos,
                     const int32_t **begin, size_t *count);
+// A text as the model reads it: that (*begins), then the ids of the text. *ids (*count): sg_free.
+sg_status sg_model_encode(const sg_model *model, const sg_tokenizer *tokenizer, const char *text,
+                          size_t bytes, const sg_encode_options *options, int32_t **ids,
+                          int64_t *count, int64_t *begins, sg_error *err);
+// Whether a model can read these data: vocabulary and length. `name` is what errors call the data.
+sg_status sg_data_fits(const sg_data *data, const sg_config *config, const char *name,
+                       sg_error *err);
 // Stores the weights of a model in memory narrow and lets go of what that replaces; as
 // sg_model_open_narrow. The model is as it was on failure.
 sg_status sg_model_narrow(sg_model *model, sg_weights weights, sg_error *err);

@@ -24,21 +24,6 @@ int64_t sg_mask_targets(const int32_t *targets, const float *weights, int64_t co
     return tokens;
 }
 
-sg_status sg_data_fits(const sg_data *data, const sg_config *config, const char *name,
-                       sg_error *err)
-{
-    const sg_data_info *info = sg_data_get_info(data);
-    if (info->vocab_size > config->vocab_size)
-        return sg_fail(err, SG_ERR_MISMATCH,
-                       "%s: packed with a vocabulary of %lld, expected at most the model's %lld",
-                       name, (long long)info->vocab_size, (long long)config->vocab_size);
-    if (info->seq_len > config->max_position_embeddings)
-        return sg_fail(err, SG_ERR_MISMATCH,
-                       "%s: packed for sequences of %lld, expected at most the model's %lld", name,
-                       (long long)info->seq_len, (long long)config->max_position_embeddings);
-    return SG_OK;
-}
-
 sg_eval_options sg_eval_options_default(void)
 {
     return (sg_eval_options){.split = SG_SPLIT_VAL, .batch_size = 64, .micro_batch = 8};

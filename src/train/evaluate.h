@@ -9,8 +9,4 @@
 int64_t sg_mask_targets(const int32_t *targets, const float *weights, int64_t count,
                         int32_t *masked);
 
-// Whether a model can read these data: vocabulary and length. `name` is what errors call the data.
-sg_status sg_data_fits(const sg_data *data, const sg_config *config, const char *name,
-                       sg_error *err);
-
 #endif

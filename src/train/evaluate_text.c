@@ -52,27 +52,10 @@ static sg_status text_check(text_evaluator *e, sg_error *err)
 static sg_status text_ids(text_evaluator *e, const sg_tokenizer *tokenizer, const char *text,
                           size_t bytes, sg_error *err)
 {
-    int32_t *ids, bos;
-    const int32_t *begin;
-    size_t count, begin_count;
-    if (sg_tokenizer_vocab_size(tokenizer) > e->model->config.vocab_size)
-        return sg_fail(
-            err, SG_ERR_MISMATCH,
-            "the tokenizer has %d tokens, expected at most the model's vocabulary of %lld",
-            sg_tokenizer_vocab_size(tokenizer), (long long)e->model->config.vocab_size);
-    sg_model_begin(e->model, tokenizer, &bos, &begin, &begin_count);
     sg_encode_options options = sg_encode_options_default();
     options.lost_bytes = &e->lost;
-    SG_TRY(sg_tokenizer_encode(tokenizer, text, bytes, &options, &ids, &count, err));
-    e->begins = (int64_t)begin_count;
-    e->ids = sg_alloc_array(begin_count + count + 1, sizeof *e->ids);
-    if (e->ids != NULL) {
-        if (begin_count > 0) memcpy(e->ids, begin, begin_count * sizeof *ids);
-        memcpy(e->ids + begin_count, ids, count * sizeof *ids);
-    }
-    sg_buffer_free(ids);
-    if (e->ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for the text");
-    e->count = (int64_t)(begin_count + count);
+    SG_TRY(sg_model_encode(e->model, tokenizer, text, bytes, &options, &e->ids, &e->count,
+                           &e->begins, err));
     e->cut = e->options->max_tokens > 0 && e->options->max_tokens < e->count;
     if (e->cut) e->count = e->options->max_tokens;
     if (e->count >= 2) return SG_OK;
