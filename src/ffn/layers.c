@@ -6,8 +6,7 @@
 
 #include "ffn/ffn.h"
 
-// One item of a list, "3" or "3-7", from *text on; *text is behind it.
-static bool layers_item(const char **text, int64_t *first, int64_t *last)
+bool sg_layers_item(const char **text, int64_t *first, int64_t *last)
 {
     char *end;
     if (**text < '0' || **text > '9') return false;
@@ -27,7 +26,7 @@ bool sg_layers_have(const char *layers, int64_t layer)
     if (layers[0] == '\0' || strcmp(layers, "all") == 0) return true;
     if (strncmp(layers, "every:", 6) == 0) return number % strtoll(layers + 6, NULL, 10) == 0;
     int64_t first, last;
-    for (const char *at = layers; layers_item(&at, &first, &last); at += *at == ',')
+    for (const char *at = layers; sg_layers_item(&at, &first, &last); at += *at == ',')
         if (number >= first && number <= last) return true;
     return false;
 }
@@ -56,7 +55,7 @@ sg_status sg_layers_check(const char *layers, const char *field, int64_t count, 
         return why == NULL ? SG_OK : layers_wrong(layers, field, count, why, err);
     }
     do {
-        if (!layers_item(&at, &first, &last))
+        if (!sg_layers_item(&at, &first, &last))
             why = "an item is no number";
         else if (first <= before || last < first)
             why = "it does not ascend";
