@@ -86,8 +86,8 @@ SG_API void sg_corpus_progress(const sg_corpus *corpus, int64_t *done, int64_t *
 // Keeps a folder for what a long work will write into it: makes it when missing, and locks it
 // (FOLDER/.lock) until it is released or the process ends. SG_ERR_IO, saying who it is, where
 // another process has it. SG_ERR_ARGUMENT where the folder holds anything but what interrupted
-// writers leave, unless `any`. sg_data_pack, sg_convert and sg_model_save claim their folders
-// themselves.
+// writers leave, unless `any`. sg_data_pack, sg_convert, sg_model_save and sg_probe_dump claim
+// their folders themselves.
 typedef struct sg_claim sg_claim;
 SG_API sg_status sg_folder_claim(const char *folder, bool any, sg_claim **claim, sg_error *err);
 // A folder that the claim made and that is still empty goes. NULL is allowed.

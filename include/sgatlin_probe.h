@@ -135,6 +135,61 @@ typedef struct sg_point_info {
 SG_API sg_status sg_points_of(const sg_model *model, sg_point_info **list, size_t *count,
                               sg_error *err);
 
+// ---- values into files --------------------------------------------------------------------------
+
+// What a dump comes to.
+typedef struct sg_dump_info {
+    int64_t rows;                 // tokens read
+    int64_t sequences;            // that they are cut into
+    int64_t length;               // tokens of a sequence; of the last one, if it is not full, less
+    int64_t points, files, bytes; // bytes: of all arrays
+    int64_t replaced, lost_bytes; // of a text: see sg_encode_options
+} sg_dump_info;
+
+typedef struct sg_dump_options {
+    const char *points; // names of points, joined by commas; * stands for any text
+    const char *layers; // "0,2-4": of the points in layers those of these alone; NULL: all
+    const char *path;   // of the file, or of the folder
+    bool force;         // what is there is replaced
+    // What is read, one of three: ids,
+    const int32_t *tokens;
+    int64_t token_count;
+    // a text, which begins as for sg_generate,
+    const char *text;
+    size_t text_bytes;
+    const sg_tokenizer *tokenizer;
+    // or rows of packed data, in their order: the ids that are read, each row shifted right.
+    const sg_data *data;
+    sg_split split;     // default SG_SPLIT_VAL
+    int64_t max_tokens; // the first so many alone; 0: all
+    // Ids and texts are cut into sequences of so many tokens, each of which knows nothing of those
+    // before it; 0: the model's longest sequence, at most 2,048.
+    int64_t context;
+    const char *model, *command; // what points.json calls them; NULL: nothing
+    // Told what it comes to, before the first row is read; false stops. May be NULL.
+    bool (*plan)(void *user, const sg_dump_info *plan);
+    sg_progress_fn progress; // in rows; may be NULL
+    void *user;
+} sg_dump_options;
+SG_API sg_dump_options sg_dump_options_default(void);
+
+// Reads tokens by a session and writes what is at points as .npy files (f32; int32 of ids). One
+// name without * is the file `path`. Otherwise `path` is a folder with NAME.npy for each point,
+// tokens.npy (rows), int32, and points.json, which says what is in it (docs/FORMATS.md).
+//
+// The rows of an array are the tokens read: row r is token r mod length of sequence r / length.
+// Shapes are those of sg_points_of; of hook_pattern (rows, H, length), 0 behind a row's own
+// position in its sequence. Sessions select k blocks for every token, so that there are no counts.
+// All logits are computed in any case: the values of a point do not depend on which others are
+// asked for, and are those that sg_session_score shows, to the bit.
+//
+// Rows are written as they come, a pass in memory at a time. Nothing is overwritten but with
+// `force`; a failure, or a stop (SG_ERR_STOPPED), leaves what was there before (where the last
+// sync alone failed, the new files). The disk must have room (SG_ERR_IO). A name that fits no
+// point is SG_ERR_NOT_FOUND and names the nearest. info may be NULL.
+SG_API sg_status sg_probe_dump(sg_model *model, const sg_dump_options *options, sg_dump_info *info,
+                               sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif
