@@ -130,6 +130,33 @@ static int cli_put_json(const cli_args *args, json_t *value, size_t layout)
     return CLI_DONE; // a failed write is seen by cli_finish
 }
 
+char *cli_command_line(const cli_args *args)
+{
+    size_t bytes = 1;
+    for (int i = 0; i < args->argc; i++)
+        bytes += 4 * strlen(args->argv[i]) + 3;
+    char *text = malloc(bytes), *at = text;
+    for (int i = 0; text != NULL && i < args->argc; i++) {
+        const char *word = args->argv[i];
+        bool plain = word[0] != '\0' && strspn(word, "abcdefghijklmnopqrstuvwxyz"
+                                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                     "0123456789-_./=,:+@%") == strlen(word);
+        if (i > 0) *at++ = ' ';
+        if (!plain) *at++ = '\'';
+        for (; *word != '\0'; word++) {
+            if (*word == '\'') {
+                memcpy(at, "'\\''", 4);
+                at += 4;
+            } else {
+                *at++ = *word;
+            }
+        }
+        if (!plain) *at++ = '\'';
+        *at = '\0';
+    }
+    return text;
+}
+
 sg_status cli_model_open(sg_context *context, const char *path, const char *weights,
                          sg_model **model, char folder[CLI_PATH], sg_error *err)
 {

@@ -49,6 +49,9 @@ int cli_print_json(const cli_args *args, json_t *value);
 // The same on one line, for verbs that print one object after the other; written out at once.
 int cli_print_json_line(const cli_args *args, json_t *value);
 
+// The command line as one would type it again, for records; free, NULL when out of memory.
+char *cli_command_line(const cli_args *args);
+
 // A number for a JSON result; null where JSON has none (NaN, infinity).
 json_t *cli_json_number(double value);
 

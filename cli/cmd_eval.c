@@ -173,20 +173,10 @@ static sg_status eval_published(sg_eval_options *o, const sg_data *data, sg_erro
     return SG_OK;
 }
 
-// Ids of another tokenizer are other words to the model.
 static sg_status eval_tokenizer(const cli_args *args, sg_context *context, const char *folder,
                                 sg_error *err)
 {
-    sg_tokenizer *tokenizer;
-    sg_status status = sg_tokenizer_open(eval.tokenizer ? eval.tokenizer : folder, &tokenizer, err);
-    if (status != SG_OK && eval.tokenizer != NULL) return status;
-    if (status != SG_OK) {
-        cli_warn(args, "whether the data are of the model's tokenizer cannot be told: %s",
-                 err->message);
-        return SG_OK;
-    }
-    status = sg_data_check_tokenizer(context, eval.data, tokenizer, err);
-    sg_tokenizer_free(tokenizer);
+    sg_status status = cli_data_check(args, context, eval.tokenizer, folder, eval.data, err);
     if (status != SG_ERR_MISMATCH || !eval.force) return status;
     cli_warn(args, "%s: the figures below mean nothing to this model", err->message);
     eval.other = true;

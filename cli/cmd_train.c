@@ -8,35 +8,6 @@
 #include "sgatlin_bench.h"
 #include "sgatlin_train.h"
 
-// ---- the record of the command ------------------------------------------------------------------
-
-static char *train_command(const cli_args *args)
-{
-    size_t bytes = 1;
-    for (int i = 0; i < args->argc; i++)
-        bytes += 4 * strlen(args->argv[i]) + 3;
-    char *text = malloc(bytes), *at = text;
-    for (int i = 0; text != NULL && i < args->argc; i++) {
-        const char *word = args->argv[i];
-        bool plain = word[0] != '\0' && strspn(word, "abcdefghijklmnopqrstuvwxyz"
-                                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                     "0123456789-_./=,:+@%") == strlen(word);
-        if (i > 0) *at++ = ' ';
-        if (!plain) *at++ = '\'';
-        for (; *word != '\0'; word++) {
-            if (*word == '\'') {
-                memcpy(at, "'\\''", 4);
-                at += 4;
-            } else {
-                *at++ = *word;
-            }
-        }
-        if (!plain) *at++ = '\'';
-        *at = '\0';
-    }
-    return text;
-}
-
 // ---- the verb ---------------------------------------------------------------------------------
 
 // What the machine can do, for the progress bar to hold the speed against: not without a bar.
@@ -61,7 +32,7 @@ static sg_status train_go(const cli_args *args, sg_context *context, cli_train_t
     // The run remembers its data by a path that holds from anywhere.
     const char *path =
         cli_train.data ? (realpath(cli_train.data, data) ? data : cli_train.data) : NULL;
-    char *command = train_command(args);
+    char *command = cli_command_line(args);
     sg_train_hooks hooks = {.event = cli_train_event, .user = talk, .command = command};
     if (cli_train.resume != NULL) {
         static sg_train_change changes[CLI_MAX_OPTIONS];

@@ -48,6 +48,22 @@ sg_status cli_text_open(const char *path, bool lines, sg_corpus **corpus, sg_err
     return sg_corpus_open(&path, 1, &options, corpus, err);
 }
 
+sg_status cli_data_check(const cli_args *args, sg_context *context, const char *given,
+                         const char *model, const char *data, sg_error *err)
+{
+    sg_tokenizer *tokenizer;
+    sg_status status = sg_tokenizer_open(given != NULL ? given : model, &tokenizer, err);
+    if (status != SG_OK && given != NULL) return status;
+    if (status != SG_OK) {
+        cli_warn(args, "whether the data are of the model's tokenizer cannot be told: %s",
+                 err->message);
+        return SG_OK;
+    }
+    status = sg_data_check_tokenizer(context, data, tokenizer, err);
+    sg_tokenizer_free(tokenizer);
+    return status;
+}
+
 void cli_reading_warn(const cli_args *args, const sg_text_counts *counts)
 {
     if (counts->replaced > 0)

@@ -63,6 +63,11 @@ bool cli_reading_options(const cli_args *args, sg_corpus_options *options);
 // of each line, none left out for being empty.
 sg_status cli_text_open(const char *path, bool lines, sg_corpus **corpus, sg_error *err);
 
+// Whether packed data are of the tokenizer that was given or, given NULL, of a model's: ids of
+// another are other words to it (SG_ERR_MISMATCH). Warns where the model's cannot be opened.
+sg_status cli_data_check(const cli_args *args, sg_context *context, const char *given,
+                         const char *model, const char *data, sg_error *err);
+
 // Warns of what was not read as it stood; nothing is said where nothing was.
 void cli_reading_warn(const cli_args *args, const sg_text_counts *counts);
 // Warns of bytes that have no token.
