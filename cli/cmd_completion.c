@@ -72,6 +72,21 @@ static const char *operand_values(const cli_command *command, char names[COMPLET
     return option_values(&as_option, names);
 }
 
+// The verbs that have objects.
+static const struct {
+    const char *name, *summary;
+} completion_groups[] = {{"data", "make text, tokenizers and packed data"},
+                         {"probe", "look inside a model"}};
+enum { completion_group_count = sizeof completion_groups / sizeof *completion_groups };
+
+// The object of a command of that verb; NULL: it is none.
+static const char *group_object(const cli_command *command, const char *verb)
+{
+    const size_t length = strlen(verb);
+    const bool its = strncmp(command->name, verb, length) == 0 && command->name[length] == ' ';
+    return its ? command->name + length + 1 : NULL;
+}
+
 // Calls for each first word of the verbs once.
 static void each_verb(void (*fn)(const cli_command *command, int length))
 {
@@ -201,28 +216,47 @@ static void zsh_command(const cli_command *command, const char *label)
         printf("            '*:FILE:_files'\n        ;;\n");
 }
 
-static void zsh_script(void)
+static void zsh_verbs(void)
 {
     char help[256];
-    printf("#compdef sgatlin\n# zsh completion of sgatlin: sgatlin completion zsh\n"
-           "_sgatlin() {\n    local -a verbs objects\n    local name=$words[2]\n    verbs=(\n");
+    printf("    verbs=(\n");
     for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
         short_help(cli_commands[i]->summary, "':\\", help, sizeof help);
         if (strchr(cli_commands[i]->name, ' ') == NULL)
             printf("        '%s:%s'\n", cli_commands[i]->name, help);
     }
-    printf("        'data:make text, tokenizers and packed data'\n        'help:explain a verb'\n"
-           "    )\n    objects=(\n");
-    for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
-        const char *object = strchr(cli_commands[i]->name, ' ');
-        short_help(cli_commands[i]->summary, "':\\", help, sizeof help);
-        if (object != NULL) printf("        '%s:%s'\n", object + 1, help);
+    for (int g = 0; g < completion_group_count; g++)
+        printf("        '%s:%s'\n", completion_groups[g].name, completion_groups[g].summary);
+    printf("        'help:explain a verb'\n    )\n");
+}
+
+static void zsh_objects(void)
+{
+    char help[256];
+    printf("    objects=()\n    case $name in\n");
+    for (int g = 0; g < completion_group_count; g++) {
+        printf("    %s) objects=(\n", completion_groups[g].name);
+        for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
+            const char *object = group_object(cli_commands[i], completion_groups[g].name);
+            short_help(cli_commands[i]->summary, "':\\", help, sizeof help);
+            if (object != NULL) printf("        '%s:%s'\n", object, help);
+        }
+        printf("    ) ;;\n");
     }
-    printf("    )\n    if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n"
+    printf("    esac\n");
+}
+
+static void zsh_script(void)
+{
+    printf("#compdef sgatlin\n# zsh completion of sgatlin: sgatlin completion zsh\n"
+           "_sgatlin() {\n    local -a verbs objects\n    local name=$words[2]\n");
+    zsh_verbs();
+    zsh_objects();
+    printf("    if (( CURRENT == 2 )); then _describe verb verbs; return; fi\n"
            "    if [[ $name == help ]]; then _describe verb verbs; return; fi\n"
-           "    if [[ $name == data ]]; then\n"
+           "    if (( ${#objects} )); then\n"
            "        if (( CURRENT == 3 )); then _describe object objects; return; fi\n"
-           "        name=\"data $words[3]\"\n        shift words; (( CURRENT-- ))\n    fi\n"
+           "        name=\"$name $words[3]\"\n        shift words; (( CURRENT-- ))\n    fi\n"
            "    shift words; (( CURRENT-- ))\n    case $name in\n");
     for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
         char label[64];
@@ -265,9 +299,10 @@ static void fish_script(void)
            "        test $words[(math $i + 1)] = $argv[$i]; or return 1\n    end\nend\n"
            "function __sgatlin_at\n    test (count (commandline -opc)) -eq $argv[1]\nend\n");
     printf("complete -c sgatlin -n '__sgatlin_at 1' -f\n"
-           "complete -c sgatlin -n '__sgatlin_at 1' -a help -d 'explain a verb'\n"
-           "complete -c sgatlin -n '__sgatlin_at 1' -a data "
-           "-d 'make text, tokenizers and packed data'\n");
+           "complete -c sgatlin -n '__sgatlin_at 1' -a help -d 'explain a verb'\n");
+    for (int g = 0; g < completion_group_count; g++)
+        printf("complete -c sgatlin -n '__sgatlin_at 1' -a %s -d '%s'\n", completion_groups[g].name,
+               completion_groups[g].summary);
     for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
         const char *name = cli_commands[i]->name, *object = strchr(name, ' ');
         short_help(cli_commands[i]->summary, "'\\", help, sizeof help);

@@ -16,6 +16,8 @@
     X(chat)                                                                                        \
     X(tokenize)                                                                                    \
     X(info)                                                                                        \
+    X(probe_points)                                                                                \
+    X(probe_dump)                                                                                  \
     X(convert)                                                                                     \
     X(bench)                                                                                       \
     X(completion)                                                                                  \
