@@ -74,7 +74,8 @@ static ssize_t visible_write(void *cookie, const char *text, size_t bytes)
 {
     (void)cookie;
     size_t at = 0;
-    while (visible_left_bytes > 0 && at < bytes) { // byte by byte until it is whole
+    // Byte by byte until it is whole; a character has four at most.
+    while (visible_left_bytes > 0 && visible_left_bytes < sizeof visible_left && at < bytes) {
         visible_left[visible_left_bytes++] = text[at++];
         if (visible_unfinished((unsigned char *)visible_left, visible_left_bytes) > 0) continue;
         cli_put_visible(visible_terminal, visible_left, visible_left_bytes, true);

@@ -52,7 +52,7 @@ static sg_status test_rest(sg_chat_run *r, const sg_chat_value *v, int64_t by, d
 
 static sg_status test_odd(sg_chat_run *r, const sg_chat_value *v, sg_chat_value *out)
 {
-    double rest;
+    double rest = 0;
     SG_TRY(test_rest(r, v, 2, &rest));
     *out = sg_chat_bool(rest == 1);
     return SG_OK;
@@ -60,7 +60,7 @@ static sg_status test_odd(sg_chat_run *r, const sg_chat_value *v, sg_chat_value 
 
 static sg_status test_even(sg_chat_run *r, const sg_chat_value *v, sg_chat_value *out)
 {
-    double rest;
+    double rest = 0;
     SG_TRY(test_rest(r, v, 2, &rest));
     *out = sg_chat_bool(rest == 0);
     return SG_OK;
@@ -68,7 +68,7 @@ static sg_status test_even(sg_chat_run *r, const sg_chat_value *v, sg_chat_value
 
 static sg_status test_divisible(sg_chat_run *r, const sg_chat_value *v, sg_chat_value *out)
 {
-    double rest;
+    double rest = 0;
     if (!sg_chat_is_whole(&v[1]))
         return sg_chat_refuse(r, SG_ERR_ARGUMENT, "a division by %s", sg_chat_type_name(&v[1]));
     SG_TRY(test_rest(r, v, v[1].integer, &rest));
