@@ -114,7 +114,7 @@ static void check_logits(const checkpoint *c, const sg_model *m, const char *wha
 {
     sg_graph *graph = make_graph(c, m, NULL, SG_OUTPUT_LOGITS);
     graph->ids->data = c->ids;
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     expect_close(what, sg_values(graph->logits), c->logits, c->count * m->config.vocab_size);
     sg_graph_free(graph);
@@ -156,7 +156,7 @@ static void check_gradients(const checkpoint *c, const sg_model *m, const sg_ten
     graph->ids->data = c->ids;
     graph->targets->data = targets;
     graph->stats.normaliser = (double)(c->count - 1);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
     int64_t one;

@@ -152,7 +152,7 @@ static void check_logits(golden *g)
     int64_t count;
     int32_t *inputs = golden_ids(g, "inputs", &count);
     graph->ids->data = inputs;
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     sg_real *expected = golden_read(g, "logits", count * g->config.vocab_size);
     golden_check("logits", sg_values(graph->logits), expected, count * g->config.vocab_size);
@@ -174,7 +174,7 @@ static void check_gradients(golden *g)
     graph->ids->data = inputs;
     graph->targets->data = targets;
     graph->stats.normaliser = (double)tokens;
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
     sg_real *loss = golden_read(g, "loss", 1);
@@ -251,7 +251,7 @@ static void check_training(golden *g)
         graph->stats.normaliser = 0;
         for (int64_t i = 0; i < rows; i++)
             graph->stats.normaliser += targets[s * rows + i] >= 0;
-        sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+        sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
         sg_tape_forward(graph->tape, &run);
         sg_tape_backward(graph->tape, &run);
         double lr = sg_schedule_at(&schedule, s);

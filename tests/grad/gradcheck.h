@@ -190,7 +190,7 @@ static inline void gc_run(const gc_case *c, gc_pass *p)
 {
     sg_tensor *loss = NULL;
     sg_tape *tape = gc_record(c, p, true, &loss, NULL);
-    sg_run run = {.compute = {gc_pool(p->threads), sg_kernels_fastest()},
+    sg_run run = {.compute = {.pool = gc_pool(p->threads), .kernels = sg_kernels_fastest()},
                   .accumulate = p->accumulate};
     sg_tape_forward(tape, &run);
     sg_tape_backward(tape, &run);
@@ -205,7 +205,7 @@ static inline void gc_forward(const gc_case *c, sg_real *y, int64_t count)
     sg_tensor *result = NULL;
     gc_pass p = {.threads = 1};
     sg_tape *tape = gc_record(c, &p, false, NULL, &result);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     assert_int_equal(result->count, count);
     memcpy(y, result->data, (size_t)count * sizeof *y);
@@ -362,7 +362,7 @@ static inline void gc_input_differences(const gc_case *c, gc_probe *probe, const
 static inline void gc_differences(const gc_case *c, const gc_pass *base)
 {
     gc_pass p = {.threads = 1};
-    gc_probe probe = {.run = {.compute = {NULL, sg_kernels_fastest()}}};
+    gc_probe probe = {.run = {.compute = {.kernels = sg_kernels_fastest()}}};
     probe.tape = gc_record(c, &p, false, &probe.loss, NULL);
     double again = gc_value(&probe);
     if (memcmp(&again, &base->loss, sizeof again) != 0)

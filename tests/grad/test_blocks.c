@@ -422,7 +422,7 @@ static void hash_of(const char *prefix, int64_t seed, const int32_t *tokens, int
     sg_tape_keep(tape, s.ids);
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 2}, NULL), SG_OK);
     assert_int_equal(sg_tape_allocate(tape, NULL), SG_OK);
-    sg_run run = {.compute = {gc_pool(2), sg_kernels_fastest()}};
+    sg_run run = {.compute = {.pool = gc_pool(2), .kernels = sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     memcpy(ids, sg_ints(s.ids), (size_t)s.ids->count * sizeof *ids);
     sg_pool_free(run.compute.pool);

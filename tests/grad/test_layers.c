@@ -103,7 +103,7 @@ static void whole_close(whole *w)
 
 static void whole_pass(whole *w, bool backward, bool accumulate)
 {
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}, .accumulate = accumulate};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}, .accumulate = accumulate};
     sg_tape_forward(w->graph->tape, &run);
     if (backward) sg_tape_backward(w->graph->tape, &run);
 }

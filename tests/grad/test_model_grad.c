@@ -121,7 +121,8 @@ static sg_graph *model_graph(model *m, sg_output output, bool gradient, bool rec
 static double model_run(model *m, bool recompute, int threads, bool accumulate, sg_real **grads)
 {
     sg_graph *graph = model_graph(m, SG_OUTPUT_LOSS, true, recompute, threads, grads);
-    sg_run run = {.compute = {gc_pool(threads), sg_kernels_fastest()}, .accumulate = accumulate};
+    sg_run run = {.compute = {.pool = gc_pool(threads), .kernels = sg_kernels_fastest()},
+                  .accumulate = accumulate};
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
     double loss = graph->stats.loss_sum;
@@ -186,7 +187,7 @@ static double check_differences(model *m, int64_t components)
     sg_real **unread = model_arrays(m);
     differences d = {.m = m,
                      .graph = model_graph(m, SG_OUTPUT_LOSS, true, false, 1, unread),
-                     .run = {.compute = {NULL, sg_kernels_fastest()}}};
+                     .run = {.compute = {.kernels = sg_kernels_fastest()}}};
     sg_tape_forward(d.graph->tape, &d.run);
     d.selected = selected_ids(d.graph->tape);
     double worst = 0;
@@ -240,7 +241,7 @@ static void check_outputs(model *m)
 {
     sg_graph *all = model_graph(m, SG_OUTPUT_LOGITS, false, false, 1, NULL);
     sg_graph *last = model_graph(m, SG_OUTPUT_LAST, false, false, 2, NULL);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(all->tape, &run);
     sg_tape_forward(last->tape, &run);
     assert_int_equal(all->logits->count, rows * 11);

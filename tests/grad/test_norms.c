@@ -138,7 +138,7 @@ static void statistics(bool training, bool recompute, bool accumulate, sg_real *
     assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
     assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
     gc_poison(tape);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}, .accumulate = accumulate};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}, .accumulate = accumulate};
     sg_tape_forward(tape, &run);
     sg_tape_backward(tape, &run);
     for (int64_t j = 0; j < d; j++)

@@ -67,7 +67,7 @@ static sg_graph *model_graph(const model *m, const sg_points *points, bool gradi
 static double graph_pass(sg_graph *g, bool backward)
 {
     sg_error err = {0};
-    sg_run run = {.compute = {gc_pool(2), sg_kernels_fastest()}, .err = &err};
+    sg_run run = {.compute = {.pool = gc_pool(2), .kernels = sg_kernels_fastest()}, .err = &err};
     if (sg_tape_forward(g->tape, &run) != SG_OK ||
         (backward && sg_tape_backward(g->tape, &run) != SG_OK))
         fail_msg("%s", err.message);

@@ -145,7 +145,7 @@ static void capacity_selection(const gc_case *c, int32_t *ids, int32_t *counts)
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
     assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
     gc_poison(tape);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     memcpy(ids, s.ids->data, (size_t)s.ids->count * sizeof *ids);
     memcpy(counts, s.counts->data, (size_t)s.counts->count * sizeof *counts);
@@ -299,7 +299,7 @@ static void test_above_counts(void **state)
     sg_tape_keep(tape, two.counts);
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
     assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     memcpy(above, two.counts->data, sizeof above);
     sg_tape_free(tape);
@@ -483,7 +483,7 @@ static sg_tape *biased_run(biased *u, int threads, bool recompute, sg_selection 
     if (sg_tape_finish(tape, &options, &err) != SG_OK || sg_tape_allocate(tape, &err) != SG_OK)
         fail_msg("%s", err.message);
     gc_poison(tape);
-    sg_run run = {.compute = {gc_pool(threads), sg_kernels_fastest()}};
+    sg_run run = {.compute = {.pool = gc_pool(threads), .kernels = sg_kernels_fastest()}};
     for (int pass = 0; pass < 2; pass++) {
         run.accumulate = pass > 0;
         sg_tape_forward(tape, &run);

@@ -119,7 +119,7 @@ static void row_by_hand(const sg_data *data, int64_t row, double *loss, int64_t 
                                   &options, &graph, NULL),
                      SG_OK);
     graph->ids->data = inputs;
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     *loss = 0;
     *tokens = *correct = 0;

@@ -285,7 +285,7 @@ static void run_router(const sg_router *router, int64_t key_size, sg_real *x, sg
     sg_tape_keep(tape, s.scores);
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
     assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     assert_int_equal(s.ids->count, router_rows * channels * top);
     memcpy(ids, s.ids->data, (size_t)s.ids->count * sizeof *ids);

@@ -115,7 +115,7 @@ static int64_t selected(const screen_case *c, const screen_data *d, bool screene
     if (best.scores != NULL) sg_tape_keep(tape, best.scores);
     must(sg_tape_finish(tape, &(sg_tape_options){.threads = threads}, &err), &err);
     must(sg_tape_allocate(tape, &err), &err);
-    sg_run run = {.compute = {pool, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.pool = pool, .kernels = sg_kernels_fastest()}};
     sg_tape_forward(tape, &run);
     memcpy(ids, sg_ints(best.ids), (size_t)best.ids->count * sizeof *ids);
     memcpy(scores, sg_values(best.scores), (size_t)best.ids->count * sizeof *scores);

@@ -299,7 +299,7 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
     memset(g, 0, sizeof *g);
     if (random_record(g, seed, options, &tape, watched, &err) != SG_OK)
         fail_msg("seed %d: %s", (int)seed, err.message);
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     if (options->threads > 1)
         assert_int_equal(sg_pool_new(options->threads, &run.compute.pool, &err), SG_OK);
     memset(tape->memory, fill, tape->memory_bytes);
@@ -421,7 +421,7 @@ static uint64_t model_step(model *m, bool recompute, int threads, int fill)
     graph->ids->data = m->ids;
     graph->targets->data = m->targets;
     graph->stats.normaliser = 24;
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     if (threads > 1) assert_int_equal(sg_pool_new(threads, &run.compute.pool, &err), SG_OK);
     memset(graph->tape->memory, fill, graph->tape->memory_bytes);
     sg_tape_forward(graph->tape, &run);

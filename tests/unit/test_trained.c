@@ -46,7 +46,7 @@ static void gradients_of(const sg_model *m, pass *p, sg_real *const *grads)
     graph->ids->data = p->ids;
     graph->targets->data = p->targets;
     graph->stats.normaliser = rows;
-    sg_run run = {.compute = {NULL, sg_kernels_fastest()}};
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
     sg_tape_forward(graph->tape, &run);
     sg_tape_backward(graph->tape, &run);
     p->tape_bytes = sg_tape_bytes(graph->tape);
