@@ -68,7 +68,7 @@ format: tools-dev ## clang-format every source file
 format-check: tools-dev ## fail where clang-format would change something
 	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
 
-cross-aarch64: build ## build for aarch64, run the tests of kernels and models there under qemu (10 minutes)
+cross-aarch64: build ## build for aarch64, run the tests of kernels and models there under qemu (2 minutes)
 	@tools/cross_aarch64.sh build-aarch64 $(BUILD)/sgatlin $(JOBS)
 
 next-debian: ## tests and demo on Debian 12 and 13, each in a chroot (as root, an hour)
