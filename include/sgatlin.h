@@ -82,9 +82,10 @@ typedef enum sg_log_level { SG_LOG_INFO = 0, SG_LOG_WARNING = 1 } sg_log_level;
 // One message, without a line end; valid during the call only.
 typedef void (*sg_log_fn)(void *user, sg_log_level level, const char *message);
 
-// Where the big blocks of a context come from: weights that are not mapped from a file, activations,
-// keys and values, gradients, moments of the optimiser. What is small, and gradients by rows, whose
-// tables are addresses rather than memory, come from the system. Any thread may call.
+// Where the big blocks of a context come from: weights that are not mapped from a file,
+// activations, keys and values, gradients, moments of the optimiser. What is small, and gradients
+// by rows, whose tables are addresses rather than memory, come from the system. Any thread may
+// call.
 typedef struct sg_allocator {
     // Zeroed and 64-byte aligned; NULL: there is none, and SG_ERR_MEMORY is what comes of it.
     void *(*alloc)(void *user, size_t bytes);

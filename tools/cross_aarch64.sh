@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the library, the command and the tests of kernels and models for aarch64 on a machine of
-# another kind, and runs these tests under qemu: each kernel in NEON against the plain one, and every
-# family's logits, gradients and ten training losses against golden files. Then the command trains
-# ten steps here and there: the losses must agree.
+# another kind, and runs these tests under qemu: each kernel in NEON against the plain one, and
+# every family's logits, gradients and ten training losses against golden files. Then the command
+# trains ten steps here and there: the losses must agree.
 #
 # The libraries for aarch64 are downloaded by apt-get into BUILD/sysroot and unpacked there; nothing
 # of another architecture is installed, and no list of the system's is touched.

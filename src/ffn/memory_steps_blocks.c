@@ -9,8 +9,8 @@
 // u, h and p are (rows, k, width), in the order of the selection. Gradients:
 //
 //     pre:  dx = sum of w_in_ej du_ej, or of up_e^T du_e
-//     sum:  dp_ej = dy . w_out_ej     dh_e = s_e down_e^T dy     ds_e = h_e . down_e^T dy + c_e . dy
-//           or dp_e = down_e^T dy                                ds_e = c_e . dy
+//     sum:  dp_ej = dy . w_out_ej    dh_e = s_e down_e^T dy    ds_e = h_e . down_e^T dy + c_e . dy
+//           or dp_e = down_e^T dy                              ds_e = c_e . dy
 //
 // and those of the tables (blocks.c).
 #include "ffn/memory_steps.h"

@@ -1,8 +1,8 @@
 // The inner loops, as a table of functions filled once at start-up: `ref` is plain C and defines
-// the result, `avx2`, `avx512` and `neon` are checked against it. Kernels run on one thread, take raw
-// pointers and sizes, outputs first, and allocate nothing. Arrays do not overlap unless a comment
-// allows it. Results depend on the arguments alone (never on alignment or on the thread), so that
-// runs repeat bit for bit; different tables may round differently.
+// the result, `avx2`, `avx512` and `neon` are checked against it. Kernels run on one thread, take
+// raw pointers and sizes, outputs first, and allocate nothing. Arrays do not overlap unless a
+// comment allows it. Results depend on the arguments alone (never on alignment or on the thread),
+// so that runs repeat bit for bit; different tables may round differently.
 #ifndef SG_KERNEL_KERNEL_H
 #define SG_KERNEL_KERNEL_H
 

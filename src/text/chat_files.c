@@ -1,5 +1,5 @@
-// What a chat is given from JSON files: messages, and lists of tools and documents. They are read as
-// every file is here (format/json.h), so that a number that no type holds refuses none of them.
+// What a chat is given from JSON files: messages, and lists of tools and documents. They are read
+// as every file is here (format/json.h), so that a number that no type holds refuses none of them.
 #include <stdio.h>
 #include <string.h>
 

@@ -9,8 +9,8 @@
 #include "train/run_fields.h"
 #include "train/run_options.h"
 
-// What has no SG_FIELD_CHANGES is what the run is from its first step: its model, its data and their
-// order, and what the moments of the optimiser mean.
+// What has no SG_FIELD_CHANGES is what the run is from its first step: its model, its data and
+// their order, and what the moments of the optimiser mean.
 static sg_status changes_refuse(const char *name, sg_error *err)
 {
     char list[512] = "", one[SG_RUN_OPTION];

@@ -1,5 +1,5 @@
-// How evenly a model uses its memories: statistics of exact counts of what is selected at the points
-// mlp.hook_gate_ids, one set a sparse layer, the same for every family.
+// How evenly a model uses its memories: statistics of exact counts of what is selected at the
+// points mlp.hook_gate_ids, one set a sparse layer, the same for every family.
 #ifndef SG_TRAIN_USAGE_H
 #define SG_TRAIN_USAGE_H
 

@@ -1,5 +1,5 @@
-// The table of `sgatlin train`: a row for each field of the library that is an option, under its title,
-// beside the command's own; and what is given becomes an option of the library.
+// The table of `sgatlin train`: a row for each field of the library that is an option, under its
+// title, beside the command's own; and what is given becomes an option of the library.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

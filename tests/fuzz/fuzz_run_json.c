@@ -59,8 +59,8 @@ static void states(const json_t *root)
     }
 }
 
-// The whole file, with a checksum that fits: read as a run is resumed, listed and compared, and as a
-// new one is begun from.
+// The whole file, with a checksum that fits: read as a run is resumed, listed and compared, and as
+// a new one is begun from.
 static void settings(json_t *root)
 {
     sg_error err = {0};

@@ -292,8 +292,8 @@ static void test_documentation_of_a_run(void **state)
 
 // ---- what Python reads --------------------------------------------------------------------------
 
-// Where a model has to be there for a default to mean something, the smallest that Python takes; and
-// what a family that has not the field computes as if it had.
+// Where a model has to be there for a default to mean something, the smallest that Python takes;
+// and what a family that has not the field computes as if it had.
 static const struct {
     const char *name, *value;
 } python_own[] = {{"vocab_size", "2"},

@@ -1,6 +1,6 @@
-// Every kernel in vector instructions against the plain one, and the plain ones against their formulas in
-// double. The plain kernels sum from left to right, so their own rounding error sets the tolerance
-// of long sums.
+// Every kernel in vector instructions against the plain one, and the plain ones against their
+// formulas in double. The plain kernels sum from left to right, so their own rounding error sets
+// the tolerance of long sums.
 #include "unit/kernel_check.h"
 
 #include "base/cpu.h"

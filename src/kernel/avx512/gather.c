@@ -1,5 +1,5 @@
-// Sparse memory: rows of a table picked by index, and products with all rows. The other tables, with
-// half the lanes and no masks, take four rows together and end a row otherwise
+// Sparse memory: rows of a table picked by index, and products with all rows. The other tables,
+// with half the lanes and no masks, take four rows together and end a row otherwise
 // (kernel/simd/gather.c), which gives other roundings.
 #include "kernel/avx512/rows.h"
 #include "kernel/simd/kernels.h"

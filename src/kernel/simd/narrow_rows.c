@@ -1,5 +1,5 @@
-// Products with weights in bf16, f16 or int8, for AVX2 and NEON (AVX-512: avx512/gather.c): they are
-// widened in registers, two vectors at a time, then used as the wide kernels use theirs. What a
+// Products with weights in bf16, f16 or int8, for AVX2 and NEON (AVX-512: avx512/gather.c): they
+// are widened in registers, two vectors at a time, then used as the wide kernels use theirs. What a
 // weight is made of is a constant where these are used, so each pair of kernels is one loop written
 // once. From memory these wait for the first lines of each row above all: the rows that come next,
 // in the same call or the next, are prefetched.

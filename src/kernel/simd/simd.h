@@ -10,7 +10,7 @@
 //                                where an array lies
 //   simd_load, simd_store        the same, or the `left` > 0 numbers that remain: zeros are loaded
 //                                for the others, and nothing beyond the end of an array is touched
-//   simd_add_left, simd_max_left(s, v, left)   s and v joined in the first `left` lanes, s elsewhere
+//   simd_add_left, simd_max_left(s, v, left)  s and v joined in the first `left` lanes, s elsewhere
 //   simd_add, _sub, _mul, _div, _sqrt, _abs, _negate
 //   simd_min, simd_max           where b is NaN they give NaN; where a is, either
 //   simd_fma(a, b, c)            a b + c, rounded once; simd_fnma: c - a b; simd_fms: a b - c
