@@ -270,6 +270,9 @@ sg_status sg_ffn_complete(sg_config *config, sg_error *err);
 bool sg_ffn_is_sparse(const sg_config *config, int64_t layer);
 // The first sparse layer; 0 when there is none.
 int64_t sg_ffn_first_sparse(const sg_config *config);
+// The configuration that a layer is built by: `c` for a sparse layer; for a dense one among sparse
+// ones that of a model of nothing but such layers, written to *dense.
+const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *dense);
 // Parameters of one layer, from 0. A memory that layers share comes with the first of them.
 void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list);
 // x (rows, d) -> (rows, d), after the norm.

@@ -129,9 +129,7 @@ int64_t sg_ffn_first_sparse(const sg_config *c)
     return 0;
 }
 
-// The configuration that a layer is built by: `c` for a sparse layer; for a dense one among sparse
-// ones that of a model of nothing but such layers, written to *dense.
-static const sg_config *layers_config(const sg_config *c, int64_t layer, sg_config *dense)
+const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *dense)
 {
     const sg_family *family = sg_family_find(c->ffn), *other;
     if (sg_ffn_is_sparse(c, layer) || !sg_family_is_sparse(family)) return c;
@@ -161,7 +159,7 @@ static int64_t layers_sparse(const sg_config *c)
 void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list)
 {
     sg_config dense;
-    const sg_config *c = layers_config(config, layer, &dense);
+    const sg_config *c = sg_ffn_layer_config(config, layer, &dense);
     sg_memory_place place = {
         .list = list, .prefix = prefix, .tables = prefix, .table = "mlp.experts.", .readers = 1};
     if (c->ffn_share_pool) {
@@ -176,14 +174,14 @@ sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
 {
     sg_config dense;
     sg_builder of = *builder;
-    of.config = layers_config(builder->config, builder->layer, &dense);
+    of.config = sg_ffn_layer_config(builder->config, builder->layer, &dense);
     return sg_family_build(&of, x);
 }
 
 sg_ffn_count sg_ffn_counts(const sg_config *config, int64_t layer)
 {
     sg_config dense;
-    return sg_family_count(layers_config(config, layer, &dense));
+    return sg_family_count(sg_ffn_layer_config(config, layer, &dense));
 }
 
 // A shared memory is there once, and what its layers read of it together is at most all different.
