@@ -204,6 +204,56 @@ SG_API sg_status sg_story_write(const sg_story_world *world, uint64_t count, con
                                 const char *facts_path, sg_progress_fn progress,
                                 void *progress_user, sg_error *err);
 
+// The people of a story world: as many facts as are asked for, about people that exist nowhere
+// else. A person has a given and a family name (no two people the same) and up to eight facts
+// ("birthplace", "trade", "pet" …), each a word drawn uniformly from a list of 16, 32 or 64. Short
+// biographies tell them in several phrasings. A person depends on the seed and the person's number
+// alone, biography t of a person also on how many facts the person has.
+typedef struct sg_people sg_people;
+enum {
+    SG_PEOPLE_MOST = 100000,
+    SG_PEOPLE_TELLINGS_MOST = 100000,
+    SG_PEOPLE_STORIES_MOST = 1000000000,
+    SG_PEOPLE_NAME = 32
+};
+typedef struct sg_people_options {
+    uint64_t seed;
+    uint64_t people;
+    uint64_t facts;    // of all people together, 1 to 8 for each; 0: 8 for each
+    uint64_t tellings; // biographies of each person, each of which tells all facts of the person
+    uint64_t stories;  // ordinary stories of the world of that seed, evenly among the biographies
+} sg_people_options;
+// seed 0, people 0 (to be set), all facts, 100 tellings, no stories.
+SG_API sg_people_options sg_people_options_default(void);
+
+typedef struct sg_people_fact {
+    char subject[SG_PEOPLE_NAME]; // "Belbik Brinabel"
+    const char *relation;         // "birthplace"
+    const char *answer;           // "Ashkaro": one word
+    size_t values;                // how many answers the relation has, all equally likely
+} sg_people_fact;
+
+SG_API sg_status sg_people_new(const sg_people_options *options, sg_people **people, sg_error *err);
+SG_API void sg_people_free(sg_people *people);
+// As they came to be: facts is never 0.
+SG_API sg_people_options sg_people_options_of(const sg_people *people);
+// index < facts; person by person.
+SG_API sg_people_fact sg_people_fact_at(const sg_people *people, uint64_t index);
+// What a model must store that knows all answers, and who exists: log2 of the number of possible
+// worlds (docs/FORMATS.md).
+SG_API double sg_people_bits(const sg_people *people);
+SG_API double sg_people_name_bits(const sg_people *people);
+
+// Biographies and stories together: people * tellings + stories.
+SG_API uint64_t sg_people_document_count(const sg_people *people);
+// Tells document `index` as sg_story_tell does; a biography is one paragraph.
+SG_API sg_status sg_people_tell(const sg_people *people, uint64_t index, char text[SG_STORY_MAX],
+                                size_t *bytes, sg_error *err);
+// Writes all documents as sg_story_write does and, when facts_path is not NULL, the facts as JSON
+// in the form that `probe patch` takes. Progress is in documents.
+SG_API sg_status sg_people_write(const sg_people *people, const char *path, const char *facts_path,
+                                 sg_progress_fn progress, void *progress_user, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif
