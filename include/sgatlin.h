@@ -655,7 +655,8 @@ SG_API sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **batch, s
 SG_API void sg_batch_free(sg_batch *batch);
 // tokens[i] goes to sessions[i], i < count; no session may be there twice. On failure none takes
 // any. *logits (count, V) belong to the batch until its next call; they are those of
-// sg_session_feed up to rounding. Sessions with points are fed alone (SG_ERR_ARGUMENT).
+// sg_session_feed up to rounding. The points of a session are called with its own row, those of the
+// first session first at each point; other sessions than the last time cost a recording anew.
 SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
                                int64_t count, const float **logits, sg_error *err);
 
@@ -799,6 +800,9 @@ typedef struct sg_generate_options {
     void *text_user;
     sg_token_fn token; // may be NULL; gets the user of `text`
     int64_t logprobs;  // how many of the likeliest it gets, 0 (the default) to SG_LOGPROBS_MAX
+    // Read, or written, in every pass (sgatlin_probe.h); NULL (the default): none. The number of
+    // the prompt is sg_point_values.first_sequence.
+    const sg_points *points;
 } sg_generate_options;
 SG_API sg_generate_options sg_generate_options_default(void);
 

@@ -2,8 +2,9 @@
 // pass, replaces them, and receives their gradients.
 // A companion of sgatlin.h, whose conventions hold here too.
 //
-// Points are asked for by a list (sg_points) in the options of a session (sg_session_options), an
-// evaluation (sg_eval_options) or a training run (sg_train_hooks). Only points that are asked for
+// Points are asked for by a list (sg_points) in the options of a session (sg_session_options), of
+// text that is generated (sg_generate_options), an evaluation (sg_eval_options) or a training run
+// (sg_train_hooks). Only points that are asked for
 // cost memory or time, and a point that is only read changes no bit of any result. (Of experts,
 // mlp.hook_post that is written or whose gradient is asked for is computed in another order.)
 //
@@ -94,7 +95,8 @@ typedef struct sg_point_values {
     const int32_t
         *targets;         // likewise, < 0: does not count (padding, rows filled in); NULL: no loss
     const int64_t *start; // (sequences)
-    // In evaluation the first sequence's row of the split; in training its number in the batch.
+    // In evaluation the first sequence's row of the split; in training its number in the batch; in
+    // generation the number of the prompt; else 0.
     int64_t first_sequence;
 } sg_point_values;
 

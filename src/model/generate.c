@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "model/model.h"
+#include "model/session.h"
 #include "text/stop_text.h"
 
 enum { generate_at_once = 32 }; // prompts whose sessions are open together
@@ -196,7 +197,11 @@ static sg_status generator_open(generator *g, const char *prompt, sg_error *err)
 {
     g->stop = (sg_stop_text){.stops = g->options->stops, .count = g->options->stop_count};
     SG_TRY(generator_prompt(g, prompt, err));
-    SG_TRY(sg_session_new(g->model, g->count + g->most, &g->session, err));
+    sg_session_options open = sg_session_options_default();
+    open.capacity = g->count + g->most;
+    open.points = g->options->points;
+    SG_TRY(sg_session_open(g->model, &open, &g->session, err));
+    sg_session_call(g->session, (int64_t)g->index);
     SG_TRY(generator_decoder(g, err));
     const float *logits;
     g->result.prompt_tokens = g->count;

@@ -42,6 +42,7 @@ struct sg_model {
     const sg_tensor_map *map; // of the file it came from; NULL: names are ours
     sg_adapters *adapters;    // whose parameters are the last ones; NULL: it has none
     atomic_int users;         // sessions and batches, which hold on to what adapters would move
+    atomic_llong sessions;    // that were ever opened
     sg_graph_cache graphs;    // of their passes
 };
 

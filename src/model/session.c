@@ -1,31 +1,13 @@
 // Decoding: one timeline of tokens on a model, with the keys and values of all of them kept. A
-// prompt goes through in pieces; then each token is one replay of a tape. A batch replays one tape
-// for the next token of several timelines, so that weights are read once for all. Tapes are shared
-// by all sessions and batches of a model, each recorded once a shape (model/graph_cache.h).
-#include "model/config.h"
-#include "model/session.h"
-
+// prompt goes through in pieces; then each token is one replay of a tape. Tapes are shared by all
+// sessions and batches of a model, each recorded once a shape (model/graph_cache.h).
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "model/graph_cache.h"
+#include "model/config.h"
 #include "model/model.h"
-
-struct sg_session {
-    sg_model *model; // borrowed
-    int64_t capacity, length;
-    int64_t version,
-        layout; // the model's, when the first of the tokens came, and when this was opened
-    sg_kv_cache *caches;
-    sg_real *cache_memory;
-    size_t cache_bytes;
-    sg_graph_cache *graphs; // the model's; with points `own`
-    sg_graph_cache own;
-    sg_kept_graph *single; // one token: to look at
-    float *logits;         // (V)
-    double *seconds;       // of one token by node and direction, or NULL
-};
+#include "model/session_inside.h"
 
 static void session_caches(sg_session *s)
 {
@@ -45,6 +27,7 @@ static sg_status session_take(sg_session *s, const int32_t *tokens, int64_t coun
     memcpy((*kept)->caches, s->caches,
            (size_t)s->model->config.num_hidden_layers * sizeof *s->caches);
     (*kept)->start[0] = s->length;
+    (*kept)->graph->pass.first_sequence = s->sequence;
     (*kept)->graph->ids->data = (void *)(uintptr_t)tokens;
     return SG_OK;
 }
@@ -76,7 +59,9 @@ sg_status sg_session_open(sg_model *model, const sg_session_options *options, sg
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
     s->graphs = &model->graphs;
+    s->serial = atomic_fetch_add(&model->sessions, 1) + 1;
     if (options->points != NULL) {
+        s->points = options->points;
         sg_graph_cache_open(&s->own, model, &(sg_graph_options){.points = options->points});
         s->graphs = &s->own;
     }
@@ -141,6 +126,11 @@ void sg_session_profile(sg_session *s, double *seconds)
     s->seconds = seconds;
 }
 
+void sg_session_call(sg_session *s, int64_t sequence)
+{
+    s->sequence = sequence;
+}
+
 size_t sg_session_bytes(const sg_session *s)
 {
     return s->cache_bytes + sg_tape_bytes(s->single->graph->tape) +
@@ -181,8 +171,7 @@ static sg_status session_fresh(sg_session *s, sg_error *err)
     return SG_OK;
 }
 
-// Everything that can be wrong with `count` tokens behind those a session has.
-static sg_status session_check(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
+sg_status sg_session_check(sg_session *s, const int32_t *tokens, int64_t count, sg_error *err)
 {
     SG_TRY(session_fresh(s, err));
     if (count > s->capacity - s->length)
@@ -200,7 +189,7 @@ sg_status sg_session_feed(sg_session *s, const int32_t *tokens, int64_t count, c
                           sg_error *err)
 {
     if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "feed: found no token, expected some");
-    SG_TRY(session_check(s, tokens, count, err));
+    SG_TRY(sg_session_check(s, tokens, count, err));
     const int64_t before = s->length;
     for (int64_t i = 0; i < count; i += SG_SESSION_PIECE) {
         sg_status status = session_pass(s, tokens + i, sg_min(SG_SESSION_PIECE, count - i), err);
@@ -270,7 +259,7 @@ sg_status sg_session_score(sg_session *s, const int32_t *tokens, const int32_t *
                            int64_t count, double *nll, bool *likeliest, sg_error *err)
 {
     if (count < 1) return sg_fail(err, SG_ERR_ARGUMENT, "score: found no token, expected some");
-    SG_TRY(session_check(s, tokens, count, err));
+    SG_TRY(sg_session_check(s, tokens, count, err));
     const int64_t vocab = s->model->config.vocab_size, before = s->length;
     for (int64_t i = 0; i < count; i++)
         if (targets[i] >= vocab)
@@ -285,122 +274,5 @@ sg_status sg_session_score(sg_session *s, const int32_t *tokens, const int32_t *
         s->length = before; // all tokens or none
         return status;
     }
-    return SG_OK;
-}
-
-// ---- several sessions at once -----------------------------------------------------------------
-
-struct sg_batch {
-    sg_model *model; // borrowed
-    int64_t most;
-    sg_kept_graph *last; // one token of each session of the last pass: to look at; or NULL
-    float *logits;       // (most, V)
-    double *seconds;     // of a pass by node and direction, or NULL
-};
-
-sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *err)
-{
-    *out = NULL;
-    if (most < 1 || most > SG_BATCH_MAX)
-        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld, expected 1 to %d sessions",
-                       (long long)most, SG_BATCH_MAX);
-    SG_TRY(sg_model_screen(model, err));
-    sg_batch *b = sg_alloc_zero(1, sizeof *b);
-    if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
-    b->model = model;
-    sg_model_enter(model);
-    b->most = most;
-    b->logits = sg_alloc_array((size_t)(most * model->config.vocab_size), sizeof *b->logits);
-    if (b->logits == NULL) {
-        sg_batch_free(b);
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch of %lld sessions",
-                       (long long)most);
-    }
-    *out = b;
-    return SG_OK;
-}
-
-void sg_batch_free(sg_batch *b)
-{
-    if (b == NULL) return;
-    sg_graph_cache_drop(&b->model->graphs, b->last);
-    sg_model_leave(b->model);
-    sg_free(b->logits);
-    sg_free(b);
-}
-
-const sg_tape *sg_batch_tape(const sg_batch *b)
-{
-    return b->last->graph->tape;
-}
-
-void sg_batch_profile(sg_batch *b, double *seconds)
-{
-    b->seconds = seconds;
-}
-
-size_t sg_batch_bytes(const sg_batch *b)
-{
-    return (b->last ? sg_tape_bytes(b->last->graph->tape) : 0) +
-           (size_t)(b->most * b->model->config.vocab_size) * sizeof *b->logits;
-}
-
-// Holds on to the graph for `count` sessions.
-static sg_status batch_hold(sg_batch *b, int64_t count, sg_error *err)
-{
-    sg_kept_graph *kept;
-    if (b->last != NULL && b->last->batch == count && b->last->layout == b->model->layout)
-        return SG_OK;
-    SG_TRY(sg_graph_cache_hold(&b->model->graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
-    sg_graph_cache_drop(&b->model->graphs, b->last);
-    b->last = kept;
-    return SG_OK;
-}
-
-static sg_status batch_check(const sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
-                             int64_t count, sg_error *err)
-{
-    if (count < 1 || count > b->most)
-        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld sessions, expected 1 to %lld",
-                       (long long)count, (long long)b->most);
-    for (int64_t i = 0; i < count; i++) {
-        if (sessions[i]->model != b->model)
-            return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found one of another model",
-                           (long long)i);
-        if (sessions[i]->graphs != &b->model->graphs)
-            return sg_fail(err, SG_ERR_ARGUMENT,
-                           "session %lld: found points that are looked at, expected none: feed it "
-                           "alone",
-                           (long long)i);
-        for (int64_t j = 0; j < i; j++)
-            if (sessions[j] == sessions[i])
-                return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found session %lld again",
-                               (long long)i, (long long)j);
-        SG_TRY(session_check(sessions[i], tokens + i, 1, err));
-    }
-    return SG_OK;
-}
-
-sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
-                        int64_t count, const float **logits, sg_error *err)
-{
-    SG_TRY(batch_check(b, sessions, tokens, count, err));
-    SG_TRY(batch_hold(b, count, err));
-    sg_kept_graph *kept;
-    SG_TRY(sg_graph_cache_take(&b->model->graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
-    const sg_config *c = &b->model->config;
-    for (int64_t i = 0; i < count; i++) {
-        for (int64_t l = 0; l < c->num_hidden_layers; l++)
-            kept->caches[l * count + i] = sessions[i]->caches[l];
-        kept->start[i] = sessions[i]->length++;
-    }
-    kept->graph->ids->data = (void *)(uintptr_t)tokens;
-    sg_run run = {.compute = b->model->context->compute, .seconds = b->seconds};
-    sg_tape_forward(kept->graph->tape, &run);
-    const sg_real *found = sg_values(kept->graph->logits);
-    for (int64_t i = 0; i < count * c->vocab_size; i++)
-        b->logits[i] = (float)found[i];
-    sg_graph_cache_give(&b->model->graphs, kept);
-    *logits = b->logits;
     return SG_OK;
 }

@@ -13,6 +13,8 @@ const sg_tape *sg_session_tape(const sg_session *session);
 void sg_session_profile(sg_session *session, double *seconds);
 // Bytes of keys, values, activations of one token and logits.
 size_t sg_session_bytes(const sg_session *session);
+// What points call the session's tokens (sg_point_values.first_sequence); 0 at first.
+void sg_session_call(sg_session *session, int64_t sequence);
 
 // The same of a batch, once it has been fed: its tape is that of the last feed.
 const sg_tape *sg_batch_tape(const sg_batch *batch);

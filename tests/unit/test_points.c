@@ -714,25 +714,6 @@ static void test_ended_passes(void **state)
                    "to 24");
 }
 
-// Batches have a graph of their own.
-static void test_no_batches(void **state)
-{
-    (void)state;
-    sg_model *model = make_model(context, "sgatlin", false, 3);
-    const sg_point_request request = {"logits", SG_POINT_READ, do_nothing, NULL};
-    sg_session *session = make_session(model, &request, 1);
-    sg_batch *batch;
-    const float *logits;
-    sg_error err = {0};
-    assert_int_equal(sg_batch_new(model, 2, &batch, &err), SG_OK);
-    assert_int_equal(sg_batch_feed(batch, &session, tokens, 1, &logits, &err), SG_ERR_ARGUMENT);
-    assert_string_equal(err.message, "session 0: found points that are looked at, expected none: "
-                                     "feed it alone");
-    sg_batch_free(batch);
-    sg_session_free(session);
-    sg_model_free(model);
-}
-
 static sg_status open_once(void *user, sg_error *err)
 {
     static const sg_point_request requests[] = {{"*", SG_POINT_READ, do_nothing, NULL},
@@ -764,9 +745,8 @@ int main(void)
         cmocka_unit_test(test_threads),        cmocka_unit_test(test_patch_stream),
         cmocka_unit_test(test_zero_layer),     cmocka_unit_test(test_write_selection),
         cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_ended_passes),
-        cmocka_unit_test(test_no_batches),     cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_zero_neurons),   cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_same_ids),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_zero_neurons),
+        cmocka_unit_test(test_narrow),         cmocka_unit_test(test_same_ids),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

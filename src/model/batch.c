@@ -1,0 +1,243 @@
+// Batches: one tape is replayed for the next token of several sessions, so that weights are read once
+// for all. Where sessions have points, the batch has a tape of its own with all their requests, each
+// of which is called with the row of its session: as without points, the pass is one, and what is
+// only read changes no bit of it.
+#include <string.h>
+
+#include "base/alloc.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "model/session_inside.h"
+
+// One request of one session.
+typedef struct batch_request {
+    const sg_point_request *own;
+    sg_session *session;
+    int64_t row; // of the session in a pass
+} batch_request;
+
+// The points of the sessions of a pass, and the tape for them.
+typedef struct batch_points {
+    int64_t *serials; // (most) of the sessions with points, 0: one without
+    int64_t count;    // sessions that the tape is for; 0: there is none
+    batch_request *requests;
+    sg_point_request *items; // (points.count) one each
+    sg_points points;
+    sg_graph_cache graphs;
+} batch_points;
+
+struct sg_batch {
+    sg_model *model; // borrowed
+    int64_t most;
+    sg_graph_cache *graphs; // that `last` is of
+    sg_kept_graph *last;    // one token of each session of the last pass: to look at; or NULL
+    batch_points points;
+    float *logits;   // (most, V)
+    double *seconds; // of a pass by node and direction, or NULL
+};
+
+// ---- points -------------------------------------------------------------------------------------
+
+// Passes are of one token a session, so that row r is session r: calls with that row alone.
+static sg_status batch_call(void *user, const sg_point_values *p, sg_error *err)
+{
+    const batch_request *r = user;
+    const int64_t at = r->row - p->first_row;
+    if (at < 0 || at >= p->shape[0]) return SG_OK;
+    sg_point_values own = *p;
+    int64_t columns = 1;
+    for (int i = 1; i < p->rank; i++)
+        columns *= p->shape[i];
+    own.shape[0] = 1;
+    if (p->values != NULL) own.values += at * columns;
+    if (p->ids != NULL) own.ids += at * columns;
+    if (p->counts != NULL) own.counts += at * p->shape[1];
+    own.first_row = 0;
+    own.sequences = 1;
+    own.tokens += r->row;
+    own.start += r->row;
+    own.first_sequence = r->session->sequence;
+    return r->own->call(r->own->user, &own, err);
+}
+
+static int64_t batch_serial(const sg_session *s)
+{
+    return s->points != NULL ? s->serial : 0;
+}
+
+static bool batch_points_fit(const batch_points *p, sg_session *const *sessions, int64_t count)
+{
+    if (p->count != count) return false;
+    for (int64_t i = 0; i < count; i++)
+        if (p->serials[i] != batch_serial(sessions[i])) return false;
+    return true;
+}
+
+static void batch_points_close(batch_points *p)
+{
+    if (p->count > 0) sg_graph_cache_close(&p->graphs);
+    sg_free(p->serials);
+    sg_free(p->requests);
+    sg_free(p->items);
+    *p = (batch_points){0};
+}
+
+static sg_status batch_points_open(batch_points *p, sg_model *model, sg_session *const *sessions,
+                                   int64_t count, sg_error *err)
+{
+    size_t requests = 0, n = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (sessions[i]->points != NULL) requests += sessions[i]->points->count;
+    p->serials = sg_alloc_array((size_t)count, sizeof *p->serials);
+    p->requests = sg_alloc_array(requests + 1, sizeof *p->requests);
+    p->items = sg_alloc_array(requests + 1, sizeof *p->items);
+    if (p->serials == NULL || p->requests == NULL || p->items == NULL) {
+        batch_points_close(p);
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for points of a batch");
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const sg_points *own = sessions[i]->points;
+        p->serials[i] = batch_serial(sessions[i]);
+        for (size_t j = 0; own != NULL && j < own->count; j++, n++) {
+            p->requests[n] = (batch_request){&own->items[j], sessions[i], i};
+            p->items[n] = own->items[j];
+            p->items[n].call = batch_call;
+            p->items[n].user = &p->requests[n];
+        }
+    }
+    p->points = (sg_points){p->items, n};
+    p->count = count;
+    sg_graph_cache_open(&p->graphs, model, &(sg_graph_options){.points = &p->points});
+    return SG_OK;
+}
+
+// ---- batches ------------------------------------------------------------------------------------
+
+sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *err)
+{
+    *out = NULL;
+    if (most < 1 || most > SG_BATCH_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld, expected 1 to %d sessions",
+                       (long long)most, SG_BATCH_MAX);
+    SG_TRY(sg_model_screen(model, err));
+    sg_batch *b = sg_alloc_zero(1, sizeof *b);
+    if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
+    b->model = model;
+    sg_model_enter(model);
+    b->most = most;
+    b->logits = sg_alloc_array((size_t)(most * model->config.vocab_size), sizeof *b->logits);
+    if (b->logits == NULL) {
+        sg_batch_free(b);
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch of %lld sessions",
+                       (long long)most);
+    }
+    *out = b;
+    return SG_OK;
+}
+
+void sg_batch_free(sg_batch *b)
+{
+    if (b == NULL) return;
+    if (b->last != NULL) sg_graph_cache_drop(b->graphs, b->last);
+    batch_points_close(&b->points);
+    sg_model_leave(b->model);
+    sg_free(b->logits);
+    sg_free(b);
+}
+
+const sg_tape *sg_batch_tape(const sg_batch *b)
+{
+    return b->last->graph->tape;
+}
+
+void sg_batch_profile(sg_batch *b, double *seconds)
+{
+    b->seconds = seconds;
+}
+
+size_t sg_batch_bytes(const sg_batch *b)
+{
+    return (b->last ? sg_tape_bytes(b->last->graph->tape) : 0) +
+           (size_t)(b->most * b->model->config.vocab_size) * sizeof *b->logits;
+}
+
+static void batch_drop(sg_batch *b)
+{
+    if (b->last != NULL) sg_graph_cache_drop(b->graphs, b->last);
+    b->last = NULL;
+}
+
+// The graphs for these sessions: the model's, or with their points.
+static sg_status batch_graphs(sg_batch *b, sg_session *const *sessions, int64_t count,
+                              sg_graph_cache **graphs, sg_error *err)
+{
+    bool any = false;
+    for (int64_t i = 0; i < count; i++)
+        any = any || sessions[i]->points != NULL;
+    *graphs = any ? &b->points.graphs : &b->model->graphs;
+    if (!any || batch_points_fit(&b->points, sessions, count)) return SG_OK;
+    if (b->graphs == &b->points.graphs) batch_drop(b);
+    batch_points_close(&b->points);
+    return batch_points_open(&b->points, b->model, sessions, count, err);
+}
+
+// Holds on to the graph for `count` sessions.
+static sg_status batch_hold(sg_batch *b, sg_graph_cache *graphs, int64_t count, sg_error *err)
+{
+    sg_kept_graph *kept;
+    if (b->last != NULL && b->graphs == graphs && b->last->batch == count &&
+        b->last->layout == b->model->layout)
+        return SG_OK;
+    SG_TRY(sg_graph_cache_hold(graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
+    batch_drop(b);
+    b->graphs = graphs;
+    b->last = kept;
+    return SG_OK;
+}
+
+static sg_status batch_check(const sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
+                             int64_t count, sg_error *err)
+{
+    if (count < 1 || count > b->most)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld sessions, expected 1 to %lld",
+                       (long long)count, (long long)b->most);
+    for (int64_t i = 0; i < count; i++) {
+        if (sessions[i]->model != b->model)
+            return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found one of another model",
+                           (long long)i);
+        for (int64_t j = 0; j < i; j++)
+            if (sessions[j] == sessions[i])
+                return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found session %lld again",
+                               (long long)i, (long long)j);
+        SG_TRY(sg_session_check(sessions[i], tokens + i, 1, err));
+    }
+    return SG_OK;
+}
+
+sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
+                        int64_t count, const float **logits, sg_error *err)
+{
+    sg_graph_cache *graphs;
+    sg_kept_graph *kept;
+    SG_TRY(batch_check(b, sessions, tokens, count, err));
+    SG_TRY(batch_graphs(b, sessions, count, &graphs, err));
+    SG_TRY(batch_hold(b, graphs, count, err));
+    SG_TRY(sg_graph_cache_take(graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
+    const sg_config *c = &b->model->config;
+    for (int64_t i = 0; i < count; i++) {
+        for (int64_t l = 0; l < c->num_hidden_layers; l++)
+            kept->caches[l * count + i] = sessions[i]->caches[l];
+        kept->start[i] = sessions[i]->length;
+    }
+    kept->graph->ids->data = (void *)(uintptr_t)tokens;
+    sg_run run = {.compute = b->model->context->compute, .seconds = b->seconds, .err = err};
+    const sg_status status = sg_tape_forward(kept->graph->tape, &run);
+    const sg_real *found = sg_values(kept->graph->logits);
+    for (int64_t i = 0; status == SG_OK && i < count * c->vocab_size; i++)
+        b->logits[i] = (float)found[i];
+    sg_graph_cache_give(graphs, kept);
+    for (int64_t i = 0; status == SG_OK && i < count; i++)
+        sessions[i]->length++;
+    if (status == SG_OK) *logits = b->logits;
+    return status;
+}
