@@ -9,9 +9,10 @@
 #include "cli/prompts.h"
 #include "cli/reading.h"
 #include "cli/sampling_options.h"
+#include "cli/steer.h"
 
 static struct {
-    const char *model, *adapter, *tokenizer, *weights, *system;
+    const char *model, *adapter, *tokenizer, *weights, *system, *steer;
     cli_chat_given more;
     int64_t max_tokens, top_k, seed;
     double temperature, top_p, min_p, repetition_penalty;
@@ -72,6 +73,7 @@ static const cli_option options[] = {
      .argument = "DATE",
      .shown = "now",
      .help = "what the template takes for today: 2026-01-31, a time may follow"},
+    CLI_STEER_OPTION(chat.steer),
     {.name = "max-tokens",
      .kind = CLI_COUNT,
      .value = &chat.max_tokens,
@@ -122,6 +124,7 @@ typedef struct chat_state {
     sg_tokenizer *tokenizer;
     sg_chat *chat;
     sg_session *session;
+    sg_edits *edits; // of --steer, or NULL
     cli_chat_options given;
     char *system;     // the system message that /system gave; NULL: none
     json_t *messages; // a list of {"role", "content"}
@@ -138,6 +141,7 @@ static void chat_clear(chat_state *c)
     free(c->fed);
     cli_chat_options_clear(&c->given);
     sg_session_free(c->session);
+    sg_edits_free(c->edits);
     sg_chat_free(c->chat);
     sg_tokenizer_free(c->tokenizer);
     sg_model_free(c->model);
@@ -177,7 +181,10 @@ static sg_status chat_open(chat_state *c, sg_error *err)
     if (status == SG_OK) status = cli_chat_open(folder, &c->chat, err);
     if (status == SG_OK) status = cli_tokenizer_open(chat.tokenizer, folder, &c->tokenizer, err);
     if (status == SG_OK) status = cli_chat_options_read(&chat.more, &c->given, err);
-    if (status == SG_OK) status = sg_session_new(c->model, 0, &c->session, err);
+    sg_session_options open = sg_session_options_default();
+    if (status == SG_OK)
+        status = cli_steer_open(c->model, chat.steer, &c->edits, &open.points, err);
+    if (status == SG_OK) status = sg_session_open(c->model, &open, &c->session, err);
     if (status != SG_OK) return status;
     c->given.options.go_on = chat_go_on;
     c->room = sg_model_config(c->model)->max_position_embeddings;

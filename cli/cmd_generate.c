@@ -5,9 +5,10 @@
 #include "cli/cli.h"
 #include "cli/prompts.h"
 #include "cli/sampling_options.h"
+#include "cli/steer.h"
 
 static struct {
-    const char *model, *adapter, *tokenizer, *weights;
+    const char *model, *adapter, *tokenizer, *weights, *steer;
     cli_prompt_options prompts;
     cli_strings stops;
     int64_t max_tokens, top_k, seed, logprobs;
@@ -126,6 +127,7 @@ static const cli_option options[] = {
      .help = "the same seed gives the same text",
      .low = 0,
      .high = CLI_SEED_MOST},
+    CLI_STEER_OPTION(generate.steer),
     {.name = "logprobs",
      .kind = CLI_COUNT,
      .value = &generate.logprobs,
@@ -212,6 +214,8 @@ typedef struct generation {
     sg_model *model;
     sg_tokenizer *tokenizer;
     cli_prompts prompts;
+    sg_edits *edits;             // of --steer, or NULL
+    const sg_points *points;     // likewise
     generated *texts;            // (prompts.count)
     void **users;                // (prompts.count) into texts
     sg_generate_result *results; // (prompts.count)
@@ -227,6 +231,7 @@ static void generation_clear(generation *g)
     free(g->users);
     free(g->results);
     cli_prompts_clear(&g->prompts);
+    sg_edits_free(g->edits);
     sg_tokenizer_free(g->tokenizer);
     sg_model_free(g->model);
     sg_context_free(g->context);
@@ -248,6 +253,8 @@ static sg_status generate_open(generation *g, sg_error *err)
     if (status == SG_OK) status = cli_model_adapt(g->context, generate.adapter, g->model, err);
     if (status == SG_OK)
         status = cli_tokenizer_open(generate.tokenizer, folder, &g->tokenizer, err);
+    if (status == SG_OK)
+        status = cli_steer_open(g->model, generate.steer, &g->edits, &g->points, err);
     if (status == SG_OK) status = cli_prompts_read(&generate.prompts, folder, &g->prompts, err);
     if (status != SG_OK) return status;
     size_t count = g->prompts.count;
@@ -286,6 +293,7 @@ static sg_status generate_texts(generation *g, sg_error *err)
     o.ends = &end;
     o.end_count = end >= 0 ? 1 : 0;
     o.text = generate_text;
+    o.points = g->points;
     o.logprobs = generate.logprobs;
     if (cli_given(g->args, "logprobs")) o.token = generate_token;
     sg_status status =
@@ -318,16 +326,26 @@ static json_t *generate_json_one(const generation *g, size_t i)
     return NULL;
 }
 
+// What --steer came to, in the result; made NULL stays NULL.
+static json_t *generate_json_steered(const generation *g, json_t *made)
+{
+    if (made == NULL || g->edits == NULL) return made;
+    if (json_object_set_new(made, "steer", cli_steer_json(g->edits)) == 0) return made;
+    json_decref(made);
+    return NULL;
+}
+
 static int generate_json(const generation *g)
 {
-    if (g->prompts.count == 1) return cli_print_json(g->args, generate_json_one(g, 0));
+    if (g->prompts.count == 1)
+        return cli_print_json(g->args, generate_json_steered(g, generate_json_one(g, 0)));
     json_t *list = json_array();
     for (size_t i = 0; i < g->prompts.count; i++)
         if (json_array_append_new(list, generate_json_one(g, i)) != 0) {
             json_decref(list);
             list = NULL;
         }
-    return cli_print_json(g->args, json_pack("{s:o}", "texts", list));
+    return cli_print_json(g->args, generate_json_steered(g, json_pack("{s:o}", "texts", list)));
 }
 
 // Several texts one after the other, an empty line between them.
@@ -383,6 +401,7 @@ static int generate_run(const cli_args *args)
     } else {
         generate_print(&g);
         generate_warn(&g);
+        cli_steer_note(args, g.edits);
         cli_note(args, "%lld tokens, %.1f a second", (long long)tokens,
                  generate_rate(tokens, seconds));
     }
@@ -410,6 +429,11 @@ const cli_command cli_cmd_generate = {
         "The options of sampling are those of Hugging Face's generate, in its order: penalty, "
         "temperature, top-k, top-p, min-p. What generation_config.json suggests for them is not "
         "taken: the same command draws the same way from every model.\n"
+        "\n"
+        "--steer changes neurons in every pass, the prompt's too: what multiplies their rows of "
+        "w_out is scaled, fixed (also where they are not selected) or 0. Layers, channels, neurons "
+        "and positions are from 0; a position counts from what is put in front of the prompt. "
+        "With --json the result says at how many tokens each was selected.\n"
         "\n"
         "--chat takes the template from the model's folder: chat_template.jinja, or "
         "chat_template in tokenizer_config.json, or the GGUF file. It is Jinja as Hugging Face has "

@@ -54,8 +54,9 @@ SG_API sg_status sg_edits_open(const sg_model *model, const char *path, sg_edits
 SG_API sg_status sg_edits_from_memory(const sg_model *model, const void *data, size_t bytes,
                                       const char *name, sg_edits **edits, sg_error *err);
 SG_API void sg_edits_free(sg_edits *edits);
-// What a session, an evaluation or sg_generate_options takes; valid as long as the edits. They keep
-// notes of a pass, so that one pass at a time may use them. No items where nothing is changed.
+// What sessions, an evaluation or sg_generate_options take; valid as long as the edits. They keep
+// notes of a pass, so that passes that use them are not to run at the same time on several threads.
+// No items where nothing is changed.
 SG_API const sg_points *sg_edits_points(const sg_edits *edits);
 
 // The list, a channel of -1 and positions of a file written out, in order.

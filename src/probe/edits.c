@@ -33,22 +33,31 @@ typedef struct edit_target {
     bool seen; // in the row at work
 } edit_target;
 
-// One layer that may have edits, and what a pass has shown of it so far.
+// What a pass has shown of a sparse layer so far. In a batch each point is called session by
+// session, so that several are begun at a time; `key` tells which rows they are of.
+typedef struct edit_note {
+    const int32_t *key; // the tokens of the rows; NULL: free
+    int32_t *ids;       // (rows, channels, k)
+    int32_t *counts;    // (rows, channels)
+    float *added;       // (rows, fixed): coefficients of fixed neurons that are not selected
+    bool counted;       // there are counts
+    int64_t rows, k;
+    size_t ids_room, counts_room, added_room;
+} edit_note;
+
+// One layer that may have edits.
 typedef struct edit_layer {
     sg_edits *of;
     sg_neuron_table table;
     char names[3][64]; // (name_count) of its points
     int name_count;
+    bool fixes;           // hook_mlp_out is one of them
     edit_target *targets; // (count) of of->targets: by channel and neuron
     size_t count;
-    int64_t fixed;        // of them
-    float *rows;          // (fixed, d) of w_out
-    int32_t *ids;         // (rows, channels, k) of the pass; NULL of a dense layer
-    int32_t *counts;      // (rows, channels)
-    bool counted;         // the pass has counts
-    int64_t k, pass_rows; // of ids
-    float *added;         // (rows, fixed): coefficients of fixed neurons that are not selected
-    size_t ids_room, counts_room, added_room;
+    int64_t fixed; // of them
+    float *rows;   // (fixed, d) of w_out
+    edit_note *notes;
+    size_t note_count, note_room;
 } edit_layer;
 
 struct sg_edits {
@@ -118,15 +127,15 @@ static void edits_slot(edit_layer *l, int64_t channel, int64_t block, int64_t g,
     }
 }
 
-// What is left of a row: fixed neurons that were not selected.
-static void edits_unselected(edit_layer *l, int64_t row, int64_t position)
+// What is left of a row: fixed neurons that were not selected; added (fixed).
+static void edits_unselected(edit_layer *l, float *added, int64_t position)
 {
     for (size_t i = 0; i < l->count; i++) {
         edit_target *t = &l->targets[i];
         float z = 0;
         const bool works = edits_apply(l, t, position, &z);
         t->tokens += works;
-        if (t->fixed >= 0) l->added[row * l->fixed + t->fixed] = works && !t->seen ? z : 0;
+        if (t->fixed >= 0) added[t->fixed] = works && !t->seen ? z : 0;
         t->seen = false;
     }
 }
@@ -136,31 +145,51 @@ static sg_status edits_fail_room(sg_error *err)
     return sg_fail(err, SG_ERR_MEMORY, "out of memory for edits of neurons");
 }
 
+static edit_note *edits_note(edit_layer *l, const int32_t *key)
+{
+    for (size_t i = 0; i < l->note_count; i++)
+        if (l->notes[i].key == key) return &l->notes[i];
+    return NULL;
+}
+
 static sg_status edits_ids(void *user, const sg_point_values *v, sg_error *err)
 {
     edit_layer *l = user;
     const size_t pairs = (size_t)(v->shape[0] * v->shape[1]);
     const size_t all = pairs * (size_t)v->shape[2];
     if (l->count == 0) return SG_OK;
-    l->counted = v->counts != NULL;
-    if (!sg_grow((void **)&l->ids, &l->ids_room, all, sizeof *l->ids) ||
-        (l->counted && !sg_grow((void **)&l->counts, &l->counts_room, pairs, sizeof *l->counts)))
+    edit_note *n = edits_note(l, v->tokens); // of a pass that did not come to its end
+    if (n == NULL) n = edits_note(l, NULL);
+    if (n == NULL) {
+        if (!sg_grow((void **)&l->notes, &l->note_room, l->note_count + 1, sizeof *l->notes))
+            return edits_fail_room(err);
+        n = &l->notes[l->note_count++];
+        *n = (edit_note){0};
+    }
+    n->key = NULL;
+    n->counted = v->counts != NULL;
+    n->k = v->shape[2];
+    n->rows = v->shape[0];
+    if (!sg_grow((void **)&n->ids, &n->ids_room, all, sizeof *n->ids) ||
+        (n->counted && !sg_grow((void **)&n->counts, &n->counts_room, pairs, sizeof *n->counts)) ||
+        !sg_grow((void **)&n->added, &n->added_room, (size_t)(n->rows * l->fixed) + 1,
+                 sizeof *n->added))
         return edits_fail_room(err);
-    memcpy(l->ids, v->ids, all * sizeof *l->ids);
-    if (l->counted) memcpy(l->counts, v->counts, pairs * sizeof *l->counts);
-    l->k = v->shape[2];
-    l->pass_rows = v->shape[0];
+    memcpy(n->ids, v->ids, all * sizeof *n->ids);
+    if (n->counted) memcpy(n->counts, v->counts, pairs * sizeof *n->counts);
+    n->key = v->tokens;
     return SG_OK;
 }
 
 // Of one row of a sparse layer: z (channels, k g).
-static void edits_row(edit_layer *l, int64_t row, int64_t g, int64_t position, float *z)
+static void edits_row(edit_layer *l, const edit_note *n, int64_t row, int64_t g, int64_t position,
+                      float *z)
 {
     for (int64_t c = 0; c < l->table.channels; c++) {
         const int64_t at = row * l->table.channels + c;
-        const int64_t count = l->counted ? l->counts[at] : l->k;
+        const int64_t count = n->counted ? n->counts[at] : n->k;
         for (int64_t s = 0; s < count; s++)
-            edits_slot(l, c, l->ids[at * l->k + s], g, position, z + (c * l->k + s) * g);
+            edits_slot(l, c, n->ids[at * n->k + s], g, position, z + (c * n->k + s) * g);
     }
 }
 
@@ -170,35 +199,41 @@ static sg_status edits_post(void *user, const sg_point_values *v, sg_error *err)
     const int64_t rows = v->shape[0];
     const int64_t width = v->rank == 3 ? v->shape[1] * v->shape[2] : v->shape[1];
     if (l->count == 0) return SG_OK;
-    if (!l->table.dense && (l->pass_rows != rows || width % (l->table.channels * l->k) != 0))
+    edit_note *n = l->table.dense ? NULL : edits_note(l, v->tokens);
+    if (!l->table.dense &&
+        (n == NULL || n->rows != rows || width % (l->table.channels * n->k) != 0))
         return sg_fail(err, SG_ERR_INTERNAL,
                        "edits: found %lld rows of %lld, expected those of ids", (long long)rows,
                        (long long)width);
-    if (!sg_grow((void **)&l->added, &l->added_room, (size_t)(rows * l->fixed) + 1,
-                 sizeof *l->added))
-        return edits_fail_room(err);
     for (int64_t r = 0; r < rows; r++) {
         const int64_t position = edits_position(v, r);
-        if (l->table.dense)
-            edits_slot(l, 0, 0, width, position, v->values + r * width);
+        float *z = v->values + r * width;
+        if (n == NULL)
+            edits_slot(l, 0, 0, width, position, z);
         else
-            edits_row(l, r, width / (l->table.channels * l->k), position, v->values + r * width);
-        edits_unselected(l, r, position);
+            edits_row(l, n, r, width / (l->table.channels * n->k), position, z);
+        edits_unselected(l, n != NULL ? n->added + r * l->fixed : NULL, position);
     }
+    if (n != NULL && !l->fixes) n->key = NULL;
     return SG_OK;
 }
 
 static sg_status edits_out(void *user, const sg_point_values *v, sg_error *err)
 {
-    const edit_layer *l = user;
+    edit_layer *l = user;
     const int64_t d = v->shape[1];
-    (void)err;
-    for (int64_t r = 0; r < v->shape[0]; r++)
+    if (l->count == 0) return SG_OK;
+    edit_note *n = edits_note(l, v->tokens);
+    if (n == NULL || n->rows != v->shape[0])
+        return sg_fail(err, SG_ERR_INTERNAL, "edits: found %lld rows, expected those of ids",
+                       (long long)v->shape[0]);
+    for (int64_t r = 0; r < n->rows; r++)
         for (int64_t i = 0; i < l->fixed; i++) {
-            const float z = l->added[r * l->fixed + i], *row = l->rows + i * d;
+            const float z = n->added[r * l->fixed + i], *row = l->rows + i * d;
             for (int64_t j = 0; z != 0 && j < d; j++)
                 v->values[r * d + j] += z * row[j];
         }
+    n->key = NULL;
     return SG_OK;
 }
 
@@ -414,7 +449,8 @@ sg_status sg_edits_room(const sg_model *model, const bool *layers, bool fixes, s
         if (status != SG_OK) break;
         if (!l->table.dense) edits_ask(e, l, "mlp.hook_gate_ids", SG_POINT_READ, edits_ids);
         edits_ask(e, l, "mlp.hook_post", SG_POINT_WRITE, edits_post);
-        if (fixes && !l->table.dense) edits_ask(e, l, "hook_mlp_out", SG_POINT_WRITE, edits_out);
+        l->fixes = fixes && !l->table.dense;
+        if (l->fixes) edits_ask(e, l, "hook_mlp_out", SG_POINT_WRITE, edits_out);
     }
     if (status != SG_OK) {
         sg_edits_free(e);
@@ -452,9 +488,13 @@ void sg_edits_free(sg_edits *e)
     if (e == NULL) return;
     edits_clear(e);
     for (size_t i = 0; i < e->layer_count; i++) {
-        sg_free(e->layers[i].ids);
-        sg_free(e->layers[i].counts);
-        sg_free(e->layers[i].added);
+        const edit_layer *l = &e->layers[i];
+        for (size_t n = 0; n < l->note_count; n++) {
+            sg_free(l->notes[n].ids);
+            sg_free(l->notes[n].counts);
+            sg_free(l->notes[n].added);
+        }
+        sg_free(l->notes);
     }
     sg_free(e->layers);
     sg_free(e->requests);

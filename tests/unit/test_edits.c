@@ -400,6 +400,48 @@ static void test_fixed_in_blocks(void **state)
     }
 }
 
+// Several sessions at a time, whose points are called by turns, against each alone.
+static void test_batch(void **state)
+{
+    (void)state;
+    enum { sessions_count = 3 };
+    sg_error err = {0};
+    sg_model *model = make_model("sgatlin");
+    const sg_edit list[] = {
+        {.channel = 1, .neuron = 4, .kind = SG_EDIT_FIX, .value = 2, .last = -1},
+        {.layer = 1, .neuron = 9, .kind = SG_EDIT_FIX, .value = -3, .first = 1, .last = -1},
+        {.layer = 1, .neuron = 3, .value = 4, .last = -1}};
+    sg_edits *edits = make_edits(model, list, 3), *alone = make_edits(model, list, 3);
+    sg_session *sessions[sessions_count], *one;
+    sg_session_options options = {.points = sg_edits_points(edits)};
+    sg_batch *batch;
+    const float *logits, *single;
+    for (int i = 0; i < sessions_count; i++) {
+        must(sg_session_open(model, &options, &sessions[i], &err), &err);
+        must(sg_session_feed(sessions[i], tokens + i, 1 + i, &logits, &err), &err);
+    }
+    must(sg_batch_new(model, sessions_count, &batch, &err), &err);
+    must(sg_batch_feed(batch, sessions, tokens + 10, sessions_count, &logits, &err), &err);
+    options.points = sg_edits_points(alone);
+    for (int i = 0; i < sessions_count; i++) {
+        must(sg_session_open(model, &options, &one, &err), &err);
+        must(sg_session_feed(one, tokens + i, 1 + i, &single, &err), &err);
+        must(sg_session_feed(one, tokens + 10 + i, 1, &single, &err), &err);
+        for (int v = 0; v < vocab; v++)
+            assert_true(fabs((double)logits[i * vocab + v] - (double)single[v]) < 1e-5);
+        sg_session_free(one);
+        sg_session_free(sessions[i]);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(sg_edits_use(edits, i).tokens, sg_edits_use(alone, i).tokens);
+        assert_int_equal(sg_edits_use(edits, i).selected, sg_edits_use(alone, i).selected);
+    }
+    sg_batch_free(batch);
+    sg_edits_free(edits);
+    sg_edits_free(alone);
+    sg_model_free(model);
+}
+
 // ---- what is wrong ------------------------------------------------------------------------------
 
 static void check_refused(sg_model *model, sg_edit edit, sg_status expected, const char *says)
@@ -562,10 +604,11 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_fixed),      cmocka_unit_test(test_fixed_in_blocks),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_file),
-        cmocka_unit_test(test_file_wrong), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_rows),   cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_fixed),  cmocka_unit_test(test_fixed_in_blocks),
+        cmocka_unit_test(test_batch),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_file),   cmocka_unit_test(test_file_wrong),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, group_begin, group_end);
 }
