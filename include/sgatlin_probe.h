@@ -77,7 +77,8 @@ typedef struct sg_point_values {
     // which are gone by then. Only to be changed in a call with SG_POINT_WRITE.
     float *values;
     int32_t *ids; // changed ones are checked: they must be in the pool that they are read from
-    // With SG_POINT_GRADIENT, of the loss with respect to the values, else NULL. Where the point
+    // With SG_POINT_GRADIENT, of the loss with respect to the values, else NULL: in training the
+    // step's mean, in evaluation the sum of -log p of the targets, in a session its objective. Where the point
     // was also asked for with SG_POINT_WRITE it may be changed, to what is passed on to the
     // computation of the values that were replaced (set to 0 where they no longer matter).
     float *gradient;
@@ -118,11 +119,39 @@ typedef struct sg_point_request {
 
 // A list of requests, the caller's; it and what it names must outlive what was given it. A name
 // that fits no point is SG_ERR_NOT_FOUND, a use that the point does not have SG_ERR_UNSUPPORTED,
-// and a gradient alone where a pass has none SG_ERR_ARGUMENT.
+// and a gradient alone where a pass has none SG_ERR_ARGUMENT. Sessions have gradients in
+// sg_session_gradient alone; other passes of theirs let requests for them be.
 struct sg_points {
     const sg_point_request *items;
     size_t count;
 };
+
+// ---- gradients ----------------------------------------------------------------------------------
+
+// What is differentiated: a sum of logits, such as the difference of two,
+typedef struct sg_logit_term {
+    int64_t token; // whose logits, those behind tokens[token]
+    int32_t id;
+    double weight;
+} sg_logit_term;
+typedef struct sg_objective {
+    const sg_logit_term *terms; // (term_count) the sum of weight * logit;
+    size_t term_count;
+    // or, where terms is NULL, the sum of -log p(targets[i]) behind tokens[i]; < 0: does not count.
+    const int32_t *targets;
+} sg_objective;
+
+// A pass of its own forwards and backwards over tokens (count >= 1) at positions from 0, which
+// knows nothing of the tokens of the session and leaves them as they are. The session's points are
+// called as in any pass, and those with SG_POINT_GRADIENT with the gradient of the objective with
+// respect to their values, in the order of the backward pass. *value becomes the objective's; on
+// failure it is as it was. No parameter has a gradient here: what is in front of the first point
+// that asks for one is not computed backwards. Weights must be f32 (SG_ERR_ARGUMENT); ids that are
+// selected are constants.
+SG_API sg_status sg_session_gradient(sg_session *session, const int32_t *tokens, int64_t count,
+                                     const sg_objective *objective, double *value, sg_error *err);
+
+// ---- the list -----------------------------------------------------------------------------------
 
 typedef struct sg_point_info {
     char name[64];

@@ -107,7 +107,8 @@ static sg_status batch_points_open(batch_points *p, sg_model *model, sg_session 
     }
     p->points = (sg_points){p->items, n};
     p->count = count;
-    sg_graph_cache_open(&p->graphs, model, &(sg_graph_options){.points = &p->points});
+    sg_graph_cache_open(&p->graphs, model,
+                        &(sg_graph_options){.points = &p->points, .lenient = true});
     return SG_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "model/model.h"
 #include "model/session.h"
 #include "text/stop_text.h"
+#include "sgatlin_probe.h"
 
 enum { generate_at_once = 32 }; // prompts whose sessions are open together
 
@@ -312,6 +313,12 @@ static sg_status generation_check(const generation *all, sg_error *err)
     if (o->logprobs < 0 || o->logprobs > SG_LOGPROBS_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT, "logprobs: found %lld, expected 0 to %d",
                        (long long)o->logprobs, SG_LOGPROBS_MAX);
+    for (size_t i = 0; o->points != NULL && i < o->points->count; i++)
+        if (o->points->items[i].use == SG_POINT_GRADIENT)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "point %zu of the list: found a gradient asked for, expected a pass "
+                           "that has one",
+                           i);
     for (size_t i = 0; i < o->stop_count; i++)
         if (o->stops[i][0] == '\0')
             return sg_fail(err, SG_ERR_ARGUMENT, "stop %zu: found an empty one, expected text",

@@ -16,9 +16,11 @@ typedef struct sg_graph_options {
     int64_t batch, length; // sequences, tokens each
     sg_output output;
     bool gradient, recompute; // with a gradient it is training: losses of routers, capacities
-    int64_t micro_batches;    // of a step, which share the weights of the routers' losses; 0: 1
-    const sg_points *points;  // NULL: none; else it outlives the graph
-    sg_point_list *list;      // where all points are listed (sg_graph_points), or NULL
+    bool frozen;  // but for this: gradients of values at points alone, no parameter has one
+    bool lenient; // requests for gradients alone are let be where there are none
+    int64_t micro_batches;   // of a step, which share the weights of the routers' losses; 0: 1
+    const sg_points *points; // NULL: none; else it outlives the graph
+    sg_point_list *list;     // where all points are listed (sg_graph_points), or NULL
     int threads;
     const sg_allocator *allocator; // of the memory that it runs in; NULL: the system's
     bool lent;                 // memory is lent before each pass (sg_tape_lend), none is allocated
@@ -52,6 +54,7 @@ typedef struct sg_graph {
     const sg_stored *narrow, *screens;
     const sg_adapters *adapters;
     bool *plain;
+    bool frozen;
     sg_point_recorder points;
 } sg_graph;
 

@@ -109,6 +109,8 @@ static sg_status kept_new(const sg_graph_cache *cache, int64_t batch, int64_t le
     sg_kept_graph *k = sg_alloc_zero(1, sizeof *k);
     if (k == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a model graph");
     *k = (sg_kept_graph){.batch = batch, .length = length, .output = output, .layout = m->layout};
+    // Passes with gradients keep keys and values in their own memory.
+    const bool caches = !cache->options.gradient;
     k->caches = sg_alloc_zero((size_t)(m->config.num_hidden_layers * batch), sizeof *k->caches);
     k->start = sg_alloc_zero((size_t)batch, sizeof *k->start);
     sg_graph_options options = cache->options;
@@ -117,10 +119,10 @@ static sg_status kept_new(const sg_graph_cache *cache, int64_t batch, int64_t le
     options.output = output;
     options.threads = m->context->threads;
     options.lent = true;
-    options.caches = k->caches;
-    options.start = k->start;
+    options.caches = caches ? k->caches : NULL;
+    options.start = caches ? k->start : NULL;
     options.narrow = m->narrow.items;
-    options.screens = sg_model_screens(m);
+    options.screens = caches ? sg_model_screens(m) : NULL; // through which no gradient goes
     options.adapters = m->adapters;
     sg_status status = k->caches == NULL || k->start == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a model graph")

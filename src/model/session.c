@@ -62,7 +62,8 @@ sg_status sg_session_open(sg_model *model, const sg_session_options *options, sg
     s->serial = atomic_fetch_add(&model->sessions, 1) + 1;
     if (options->points != NULL) {
         s->points = options->points;
-        sg_graph_cache_open(&s->own, model, &(sg_graph_options){.points = options->points});
+        sg_graph_cache_open(&s->own, model,
+                            &(sg_graph_options){.points = options->points, .lenient = true});
         s->graphs = &s->own;
     }
     sg_model_enter(model);
@@ -95,6 +96,7 @@ void sg_session_free(sg_session *s)
     if (s == NULL) return;
     sg_graph_cache_drop(s->graphs, s->single);
     sg_graph_cache_close(&s->own);
+    sg_graph_cache_close(&s->gradients);
     sg_model_leave(s->model);
     sg_free_to(s->model->context->compute.allocator, s->cache_memory, s->cache_bytes);
     sg_free(s->caches);

@@ -20,9 +20,10 @@ struct sg_session {
     int64_t sequence;        // what points call its tokens: sg_point_values.first_sequence
     sg_graph_cache *graphs;  // the model's; with points `own`
     sg_graph_cache own;
-    sg_kept_graph *single; // one token: to look at
-    float *logits;         // (V)
-    double *seconds;       // of one token by node and direction, or NULL
+    sg_graph_cache gradients; // of passes with gradients, from the first on
+    sg_kept_graph *single;    // one token: to look at
+    float *logits;            // (V)
+    double *seconds;          // of one token by node and direction, or NULL
 };
 
 // Everything that can be wrong with `count` tokens behind those a session has.

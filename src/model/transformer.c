@@ -15,9 +15,9 @@ static sg_tensor *graph_leaf(sg_graph *g, size_t i)
 {
     const sg_param_spec *spec = &g->params->specs[i];
     if (g->leaves[i] != NULL) return g->leaves[i];
-    sg_tensor *leaf =
-        sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
-                     g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL, !spec->frozen);
+    sg_tensor *leaf = sg_tape_leaf(g->tape, spec->name, SG_KIND_REAL, spec->rank, spec->shape,
+                                   g->values ? g->values[i] : NULL, g->grads ? g->grads[i] : NULL,
+                                   !spec->frozen && !g->frozen);
     if (leaf != NULL && g->row_grads != NULL) leaf->row_grads = g->row_grads[i];
     if (leaf != NULL && g->narrow != NULL && sg_stored_is_narrow(&g->narrow[i]))
         leaf->narrow = &g->narrow[i];
@@ -328,7 +328,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
                   .user = g,
                   .ids = g->ids,
                   .layer = l,
-                  .training = o->gradient,
+                  .training = o->gradient && !o->frozen,
                   .loss_share = 1.0 / (double)(o->micro_batches ? o->micro_batches : 1),
                   .counted = g->targets,
                   .points = points},
@@ -351,7 +351,7 @@ static sg_status graph_check_narrow(const sg_graph *g, bool gradient, sg_error *
         if (leaf == NULL || g->values[i] != NULL) continue;
         if (leaf->narrow != NULL && sg_tape_reads_narrow(leaf, gradient)) continue;
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "%s: found narrow weights, which cannot be trained, expected f32: open the "
+                       "%s: found narrow weights, which have no gradients, expected f32: open the "
                        "model in f32",
                        leaf->name);
     }
@@ -382,8 +382,10 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
 // Room for what the recording notes of requests for points.
 static sg_status graph_points_new(sg_graph *g, const sg_graph_options *o, sg_error *err)
 {
-    g->points = (sg_point_recorder){
-        .asked = o->points, .pass = &g->pass, .gradient = o->gradient, .list = o->list};
+    g->points = (sg_point_recorder){.asked = o->points,
+                                    .pass = &g->pass,
+                                    .gradient = o->gradient || o->lenient,
+                                    .list = o->list};
     if (o->points == NULL) return SG_OK;
     g->points.found = sg_alloc_zero(o->points->count, sizeof *g->points.found);
     if (g->points.found != NULL) return SG_OK;
@@ -427,6 +429,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->screens = options->screens;
     g->adapters = options->adapters;
     g->plain = options->plain;
+    g->frozen = options->frozen;
     sg_status status = graph_points_new(g, options, err);
     if (status == SG_OK) status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {

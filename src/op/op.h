@@ -206,11 +206,17 @@ sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length);
 // Cross-entropy of the classifier x W^T against targets, in blocks of rows: the (rows, V) logits
 // never exist as a whole. x (rows, d), w (V, d), targets (rows), a target < 0 carries no weight.
 // The result is the sum of losses / *normaliser; both gradients are computed in the forward pass.
+//
+// With terms it is the sum of their weights times the logits they name, in place of losses (and
+// over *normaliser likewise); the targets are not read.
+typedef struct sg_logit_term sg_logit_term; // sgatlin_probe.h
 typedef struct sg_loss_stats {
     double normaliser; // set by the caller before each pass, > 0: the weights of the whole step
-    double loss_sum;   // set by the pass: sum of losses in nats
-    int64_t tokens;    // set by the pass: targets with weight
-    int64_t correct;   // set by the pass: targets that are the first largest logit
+    const sg_logit_term *terms; // (term_count) likewise, or NULL
+    size_t term_count;
+    double loss_sum; // set by the pass: sum of losses in nats
+    int64_t tokens;  // set by the pass: targets with weight
+    int64_t correct; // set by the pass: targets that are the first largest logit
 } sg_loss_stats;
 sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
                             sg_loss_stats *stats);

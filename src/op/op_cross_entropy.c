@@ -7,6 +7,10 @@
 // logits, loss and both gradients of a block of rows are made before the next. The weight 1 / n is
 // known before the pass, so the gradients need not wait for a backward pass, nor the logits be
 // computed twice. An adapter of the classifier adds scale u B^T to the logits.
+//
+// In place of losses the result may be any sum of logits, of terms (r, j, w):
+//
+//     sum of w l_rj / n      dl_rj = sum of their w / n
 #include <math.h>
 #include <string.h>
 
@@ -70,6 +74,25 @@ static void entropy_chunk(void *context, sg_range rows)
     const entropy_loop *c = context;
     for (int64_t r = rows.first; r < rows.end; r++)
         entropy_row(c, r);
+}
+
+// The terms of the rows of a block, whose logits become their gradients.
+static void entropy_terms(const entropy_loop *c, const sg_loss_stats *stats, int64_t first,
+                          double *sum)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < stats->term_count; i++) {
+            const sg_logit_term *t = &stats->terms[i];
+            if (t->token < first || t->token >= first + c->rows) continue;
+            sg_real *logit = c->logits + (t->token - first) * c->vocab + t->id;
+            if (pass == 0)
+                *sum += t->weight * (double)*logit;
+            else
+                *logit += (sg_real)(t->weight * (double)c->weight);
+        }
+        if (!c->gradient) return;
+        if (pass == 0) memset(c->logits, 0, (size_t)(c->rows * c->vocab) * sizeof *c->logits);
+    }
 }
 
 typedef struct entropy_grads {
@@ -173,6 +196,30 @@ static bool entropy_observe(const sg_run *run, const entropy_point *points, cons
     return true;
 }
 
+// Losses of a block, or its terms; the logits become gradients where these are wanted.
+static void entropy_losses(const sg_run *run, sg_loss_stats *stats, entropy_loop *c, int64_t first)
+{
+    if (stats->terms != NULL) {
+        entropy_terms(c, stats, first, &stats->loss_sum);
+        return;
+    }
+    sg_parallel_ranges(run->compute.pool, c->rows, sg_chunk_rows(c->vocab), entropy_chunk, c);
+    for (int64_t r = 0; r < c->rows; r++) {
+        if (c->targets[r] < 0) continue;
+        stats->loss_sum += c->losses[r];
+        stats->tokens++;
+        stats->correct += c->correct[r];
+    }
+}
+
+// Whether a callback wants the gradients of the logits.
+static bool entropy_asked(const entropy_attributes *a)
+{
+    for (const entropy_point *p = a->points; p != NULL; p = p->next)
+        if (p->observation.request->use & SG_POINT_GRADIENT) return true;
+    return false;
+}
+
 static size_t entropy_align(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
@@ -198,7 +245,8 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                       .vocab = vocab,
                       .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
                       .gradient = grads.dx != NULL || grads.dw != NULL || grads.du != NULL ||
-                                  grads.db != NULL};
+                                  grads.db != NULL ||
+                                  (run->recording_gradient && entropy_asked(a))};
     c.losses = (double *)(run->scratch + logit_bytes + deep_bytes);
     c.correct = (bool *)(c.losses + a->block);
     a->stats->loss_sum = 0;
@@ -218,13 +266,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
                            node->in[1], 0);
         if (a->adapted) entropy_block_adapter(run, node, &c, first);
         if (!entropy_observe(run, a->points, &c, first, false)) return;
-        sg_parallel_ranges(run->compute.pool, c.rows, sg_chunk_rows(vocab), entropy_chunk, &c);
-        for (int64_t r = 0; r < c.rows; r++) {
-            if (c.targets[r] < 0) continue;
-            a->stats->loss_sum += c.losses[r];
-            a->stats->tokens++;
-            a->stats->correct += c.correct[r];
-        }
+        entropy_losses(run, a->stats, &c, first);
         if (c.gradient && !entropy_observe(run, a->points, &c, first, true)) return;
         if (c.gradient) entropy_block_gradient(run, node, &c, &grads, first);
         if (a->adapted && c.gradient) entropy_adapter_gradient(run, node, &c, &grads, first);

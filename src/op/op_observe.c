@@ -133,6 +133,8 @@ sg_tensor *sg_observe(sg_tape *tape, sg_tensor *t, const sg_observation *observa
     *o = *observation;
     const bool gradient = observe_asked(o, SG_POINT_GRADIENT);
     const bool write = observe_asked(o, SG_POINT_WRITE);
+    // Whoever asks for a gradient wants it, also where nothing in front of the point does.
+    if (gradient && t->kind == SG_KIND_REAL) t->wants_grad = t->base->wants_grad = true;
     const sg_op *op = write      ? gradient ? &op_write_gradient : &op_write
                       : gradient ? &op_read_gradient
                                  : &op_read;

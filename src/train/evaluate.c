@@ -34,6 +34,7 @@ typedef struct evaluator {
     const sg_eval_options *options;
     int64_t length, micro, rows; // rows: of the split
     sg_graph *graph;
+    bool gradient; // somebody asks for one
     sg_batches *batches;
     int32_t *inputs, *targets; // (micro, T)
     double loss_sum, batch_sum;
@@ -62,7 +63,8 @@ static sg_status evaluator_micro(evaluator *e, const sg_data_batch *batch, int64
     sg_run run = {.compute = e->model->context->compute, .err = err};
     e->graph->stats.normaliser = 1;
     e->graph->pass.first_sequence = before + first;
-    return sg_tape_forward(e->graph->tape, &run);
+    SG_TRY(sg_tape_forward(e->graph->tape, &run));
+    return e->gradient ? sg_tape_backward(e->graph->tape, &run) : SG_OK;
 }
 
 static sg_status evaluator_batch(evaluator *e, const sg_data_batch *batch, int64_t before,
@@ -174,6 +176,9 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
                               .adapters = e->model->adapters};
     sg_model *m = e->model;
     SG_TRY(evaluator_points(e, &graph.points, err));
+    for (size_t i = 0; graph.points != NULL && i < graph.points->count; i++)
+        e->gradient |= (graph.points->items[i].use & SG_POINT_GRADIENT) != 0;
+    graph.gradient = graph.frozen = e->gradient;
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &graph, &e->graph, err));
     e->graph->ids->data = e->inputs;
     e->graph->targets->data = e->targets;

@@ -205,12 +205,93 @@ static void test_evaluation(void **state)
     tiny_disk_free(fs);
 }
 
+// Gradients of the stream behind the last layer in one row of the split, and of the same row in a
+// session.
+enum { slope_most = 1 << 14 };
+typedef struct slope {
+    int64_t row; // of the split
+    int64_t length, calls;
+    int32_t tokens[256], targets[256];
+    float gradient[slope_most];
+    int64_t count;
+} slope;
+
+static sg_status keep_slope(void *user, const sg_point_values *p, sg_error *err)
+{
+    (void)err;
+    slope *s = user;
+    const int64_t sequence = s->row - p->first_sequence, d = p->shape[1];
+    s->calls++;
+    assert_int_equal(p->use, SG_POINT_GRADIENT);
+    if (sequence < 0 || sequence >= p->sequences) return SG_OK;
+    s->length = p->length;
+    s->count = p->length * d;
+    assert_true(p->length <= 256 && s->count <= slope_most);
+    memcpy(s->tokens, p->tokens + sequence * p->length, (size_t)p->length * sizeof *s->tokens);
+    if (p->targets != NULL)
+        memcpy(s->targets, p->targets + sequence * p->length,
+               (size_t)p->length * sizeof *s->targets);
+    memcpy(s->gradient, p->gradient + sequence * s->count, (size_t)s->count * sizeof *s->gradient);
+    return SG_OK;
+}
+
+static void test_evaluation_gradient(void **state)
+{
+    (void)state;
+    static slope in_split = {.row = 4}, alone = {.row = 0};
+    memory_fs *fs = tiny_disk();
+    tiny_life life = {0};
+    const sg_train_options o = options_of(false);
+    tiny_must(&life, "run", &o);
+    sg_context *context;
+    sg_model *model;
+    sg_data *data;
+    sg_session *session;
+    sg_eval_result plain, seen;
+    double value;
+    assert_int_equal(sg_context_new(NULL, &context, NULL), SG_OK);
+    assert_int_equal(sg_model_open(context, "run", &model, NULL), SG_OK);
+    assert_int_equal(sg_data_open(TINY_PAD, SG_VERIFY_AUTO, &data, NULL), SG_OK);
+    sg_eval_options e = sg_eval_options_default();
+    e.micro_batch = 3;
+    assert_int_equal(sg_evaluate(model, data, &e, &plain, NULL), SG_OK);
+    const sg_point_request request = {"blocks.0.hook_resid_post", SG_POINT_GRADIENT, keep_slope,
+                                      &in_split};
+    e.points = &(sg_points){&request, 1};
+    assert_int_equal(sg_evaluate(model, data, &e, &seen, NULL), SG_OK);
+    assert_memory_equal(&plain, &seen, sizeof plain);
+    assert_true(in_split.calls > 1 && in_split.count > 0);
+    const sg_point_request same = {"blocks.0.hook_resid_post", SG_POINT_GRADIENT, keep_slope,
+                                   &alone};
+    const sg_points points = {&same, 1};
+    sg_session_options open = sg_session_options_default();
+    open.points = &points;
+    assert_int_equal(sg_session_open(model, &open, &session, NULL), SG_OK);
+    const sg_objective objective = {.targets = in_split.targets};
+    assert_int_equal(
+        sg_session_gradient(session, in_split.tokens, in_split.length, &objective, &value, NULL),
+        SG_OK);
+    double size = 0;
+    for (int64_t i = 0; i < in_split.count; i++)
+        size = fmax(size, fabs((double)in_split.gradient[i]));
+    assert_true(size > 0);
+    assert_int_equal(in_split.count, alone.count);
+    for (int64_t i = 0; i < in_split.count; i++)
+        assert_true(fabs((double)in_split.gradient[i] - (double)alone.gradient[i]) < 1e-5 * size);
+    sg_session_free(session);
+    sg_data_free(data);
+    sg_model_free(model);
+    sg_context_free(context);
+    tiny_disk_free(fs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading_changes_nothing),
         cmocka_unit_test(test_ended_run),
         cmocka_unit_test(test_evaluation),
+        cmocka_unit_test(test_evaluation_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
