@@ -1,11 +1,9 @@
-// Statistics from counts: share of blocks used, normalised entropy, Gini and the largest load.
+// Counting what is selected; the statistics of the counts are those of probe/evenness.h.
 #include "train/usage.h"
-
-#include <math.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "format/json.h"
+#include "probe/evenness.h"
 
 sg_status sg_use_counts_new(const sg_config *config, sg_compute compute, sg_use_counts *counts,
                             sg_error *err)
@@ -78,33 +76,16 @@ sg_point_request sg_use_counts_request(sg_use_counts *counts)
                               .user = counts};
 }
 
-static int usage_order(const void *a, const void *b)
-{
-    const int64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 sg_usage sg_usage_of(int64_t layer, int64_t *counts, int64_t blocks)
 {
-    sg_usage u = {.layer = layer, .blocks = blocks};
-    int64_t used = 0;
-    for (int64_t i = 0; i < blocks; i++) {
-        u.selections += counts[i];
-        used += counts[i] > 0;
-    }
-    qsort(counts, (size_t)blocks, sizeof *counts, usage_order);
-    const double n = (double)blocks, all = (double)u.selections;
-    double entropy = 0, ranks = 0;
-    for (int64_t i = 0; i < blocks && all > 0; i++) {
-        double p = (double)counts[i] / all;
-        if (p > 0) entropy -= p * log(p);
-        ranks += (2 * (double)i + 1 - n) * p; // of the i-th smallest, from 0
-    }
-    u.used = (double)used / n;
-    u.entropy = blocks > 1 ? entropy / log(n) : 1;
-    u.gini = ranks / n;
-    u.max_load = all > 0 ? (double)counts[blocks - 1] / all * n : 0;
-    return u;
+    const sg_evenness e = sg_evenness_of(counts, blocks);
+    return (sg_usage){.layer = layer,
+                      .blocks = blocks,
+                      .selections = e.sum,
+                      .used = e.used,
+                      .entropy = e.entropy,
+                      .gini = e.gini,
+                      .max_load = e.max_load};
 }
 
 json_t *sg_usage_json(const sg_usage *usage, int64_t count)
