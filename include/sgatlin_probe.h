@@ -5,8 +5,10 @@
 // Points are asked for by a list (sg_points) in the options of a session (sg_session_options), of
 // text that is generated (sg_generate_options), an evaluation (sg_eval_options) or a training run
 // (sg_train_hooks). Only points that are asked for
-// cost memory or time, and a point that is only read changes no bit of any result. (Of experts,
-// mlp.hook_post that is written or whose gradient is asked for is computed in another order.)
+// cost memory or time, and a point that is only read changes no bit of any result. Three points that
+// are written, or whose gradient is asked for, make the pass compute them in another order, with
+// other roundings: hook_scale, attn.hook_pattern (whose weights then take rows times keys times
+// heads numbers), and mlp.hook_post of experts.
 //
 // Names are TransformerLens's where it has one. Rows are the tokens of a pass, sequence by
 // sequence; d: hidden size, H, H_kv: heads of queries, of keys and values, h: size of a head.
@@ -17,15 +19,15 @@
 //     blocks.L.hook_resid_mid          (rows, d)        before the feed-forward layer (not where
 //                                                       both layers read one stream: GPT-NeoX),
 //     blocks.L.hook_resid_post         (rows, d)        behind it
-//     blocks.L.ln1.hook_scale          (rows)           what the norm divides by; read only
+//     blocks.L.ln1.hook_scale          (rows)           what the norm divides by
 //     blocks.L.ln1.hook_normalized     (rows, d)        output of the norm, its weights applied
 //     blocks.L.ln2.…, ln_final.…       likewise
 //     blocks.L.attn.hook_q             (rows, H, h)     queries and keys as they are rotated,
 //     blocks.L.attn.hook_k             (rows, H_kv, h)  behind norms and limits of their own
 //     blocks.L.attn.hook_v             (rows, H_kv, h)  values
 //     blocks.L.attn.hook_rot_q, …_k    likewise         behind the rotation, where there is one
-//     blocks.L.attn.hook_pattern       (rows, H, keys)  attention weights, in blocks of rows;
-//                                                       read only
+//     blocks.L.attn.hook_pattern       (rows, H, keys)  attention weights, in blocks of rows; where
+//                                                       they are written, all of them count
 //     blocks.L.attn.hook_z             (rows, H, h)     outputs of the heads
 //     blocks.L.hook_attn_out           (rows, d)        what attention adds to the stream
 //     blocks.L.mlp.hook_gate_ids       (rows, C, k)     int32: the selection of a sparse layer,

@@ -107,26 +107,32 @@ static sg_tensor *block_weight(const sg_builder *b, const char *name)
     return sg_build_param(b, full);
 }
 
-// What the norm divides by: nothing needs it but a point.
-static void block_norm_scale(const sg_builder *b, sg_tensor *x, const char *point)
+// What the norm divides by: nothing needs it but a point. Where somebody changes it, or asks for its
+// gradient, the norm divides by this one.
+static sg_tensor *block_norm_scale(const sg_builder *b, sg_tensor *x, const char *point)
 {
     const sg_config *c = b->config;
-    if (!sg_build_point_asked(b, point)) return;
+    if (!sg_build_point_asked(b, point)) return NULL;
     sg_tensor *scale = sg_norm_scale(b->tape, x, sg_config_norm_shifts(c), c->rms_norm_eps);
-    sg_build_point(b, scale, &(sg_point_place){.name = point, .can = SG_POINT_READ});
+    scale = sg_build_whole_point(b, scale, point);
+    return sg_build_point_use(b, point) & (SG_POINT_WRITE | SG_POINT_GRADIENT) ? scale : NULL;
 }
 
 // point: "ln1", …
 static sg_tensor *block_norm(const sg_builder *b, sg_tensor *x, const char *name, const char *point)
 {
     const sg_config *c = b->config;
-    sg_tensor *w = block_weight(b, name);
+    const bool shifts = sg_config_norm_shifts(c);
+    sg_tensor *w = block_weight(b, name), *bias = block_bias(b, name, shifts);
     char full[32];
     snprintf(full, sizeof full, "%s.hook_scale", point);
-    block_norm_scale(b, x, full);
-    sg_tensor *y = sg_config_norm_shifts(c)
-                       ? sg_layernorm(b->tape, x, w, block_bias(b, name, true), c->rms_norm_eps)
-                       : sg_rmsnorm(b->tape, x, w, c->rms_norm_eps);
+    sg_tensor *scale = block_norm_scale(b, x, full), *y;
+    if (scale != NULL)
+        y = sg_norm_divide(b->tape, x, scale, w, bias, shifts);
+    else if (shifts)
+        y = sg_layernorm(b->tape, x, w, bias, c->rms_norm_eps);
+    else
+        y = sg_rmsnorm(b->tape, x, w, c->rms_norm_eps);
     snprintf(full, sizeof full, "%s.hook_normalized", point);
     return sg_build_whole_point(b, y, full);
 }
@@ -183,6 +189,7 @@ static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, char whic
 typedef struct block_pattern {
     sg_tape *tape;
     sg_tensor *q, *k;
+    sg_tensor *open; // an attention whose weights exist; or NULL
     const sg_attention_options *options;
     int64_t most; // keys
 } block_pattern;
@@ -190,20 +197,29 @@ typedef struct block_pattern {
 static void block_observe_pattern(void *user, const sg_observation *observation)
 {
     const block_pattern *p = user;
-    sg_observe_pattern(p->tape, p->q, p->k, p->options, p->most, observation);
+    if (p->open != NULL)
+        sg_observe_weights(p->tape, p->open, observation);
+    else
+        sg_observe_pattern(p->tape, p->q, p->k, p->options, p->most, observation);
 }
 
-// Behind the attention itself, which puts the keys into a cache.
-static void block_pattern_point(const sg_builder *b, sg_tensor *q, sg_tensor *k,
-                                const sg_attention_options *options)
+// Attention, with the point of its weights: these exist where somebody changes them or asks for
+// their gradients. Else they are seen behind it, when it has put the keys into a cache.
+static sg_tensor *block_weighted(const sg_builder *b, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                                 const sg_attention_options *options)
 {
-    const sg_point_place place = {.name = "attn.hook_pattern", .can = SG_POINT_READ};
-    if (q == NULL) return;
+    static const char name[] = "attn.hook_pattern";
+    const int64_t most = b->config->max_position_embeddings;
+    const bool open = sg_build_point_use(b, name) & (SG_POINT_WRITE | SG_POINT_GRADIENT);
+    sg_tensor *y = open ? sg_attention_open(b->tape, q, k, v, options, most)
+                        : sg_attention(b->tape, q, k, v, options);
+    if (y == NULL) return NULL;
     // As many keys as each pass has.
     const int64_t shape[] = {sg_rows(q), options->heads, 0};
-    sg_build_each_point(
-        b, &place, SG_KIND_REAL, 3, shape, block_observe_pattern,
-        &(block_pattern){b->tape, q, k, options, b->config->max_position_embeddings});
+    sg_build_each_point(b, &(sg_point_place){.name = name}, SG_KIND_REAL, 3, shape,
+                        block_observe_pattern,
+                        &(block_pattern){b->tape, q, k, open ? y : NULL, options, most});
+    return y;
 }
 
 static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
@@ -222,8 +238,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
         .sinks = c->attention_sinks ? sg_build_param(&r->b, "self_attn.sinks") : NULL,
         .caches = o->caches ? &o->caches[r->b.layer * o->batch] : NULL,
         .start = o->caches ? o->start : NULL};
-    sg_tensor *y = sg_attention(r->b.tape, q, k, v, &options);
-    block_pattern_point(&r->b, q, k, &options);
+    sg_tensor *y = block_weighted(&r->b, q, k, v, &options);
     y = block_heads_point(&r->b, y, "attn.hook_z");
     y = block_projection(&r->b, y, "self_attn.o_proj", c->attention_out_bias);
     return sg_build_whole_point(&r->b, y, "hook_attn_out");

@@ -45,11 +45,20 @@ void sg_observe_pattern(sg_tape *tape, sg_tensor *q, sg_tensor *k,
                         const sg_attention_options *options, int64_t most,
                         const sg_observation *observation);
 
+// The same attention with weights that exist, whose observers may write them and get their
+// gradients: they are added to what it returns. Other roundings than those of sg_attention.
+sg_tensor *sg_attention_open(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
+                             const sg_attention_options *options, int64_t most);
+void sg_observe_weights(sg_tape *tape, sg_tensor *attention, const sg_observation *observation);
+
 // Whether a node is there for a point and nothing else.
 bool sg_is_observation(const sg_node *node);
 
 // What a norm divides by: sqrt(mean((x - m)^2) + eps) of each row of x (rows, d) -> (rows), m being
-// the mean of the row when it shifts, else 0. No gradient.
+// the mean of the row when it shifts, else 0. And the norm with s (rows) in its place:
+// (x - m) / s w + shift, shift (d) or NULL.
 sg_tensor *sg_norm_scale(sg_tape *tape, sg_tensor *x, bool shifts, double eps);
+sg_tensor *sg_norm_divide(sg_tape *tape, sg_tensor *x, sg_tensor *s, sg_tensor *w, sg_tensor *shift,
+                          bool shifts);
 
 #endif

@@ -121,6 +121,9 @@ typedef struct sg_attention_options {
 } sg_attention_options;
 sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
                         const sg_attention_options *options);
+// Puts the rows of a pass, k, v (B*T, kv_heads*head_dim), where attention would.
+void sg_fill_caches(const sg_kv_cache *caches, const int64_t *start, int64_t length,
+                    int64_t head_dim, const sg_tensor *k, const sg_tensor *v);
 
 // Elementwise activation.
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation);

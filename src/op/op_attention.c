@@ -273,33 +273,33 @@ static void attention_forward_chunk(void *context, int64_t chunk, int worker)
 }
 
 // Rows of all heads into runs of one head each.
-static void attention_fill_cache(sg_real *to, const sg_real *from, const attention_attributes *a,
-                                 int64_t start, int64_t capacity)
+static void attention_fill_cache(sg_real *to, const sg_real *from, int64_t length, int64_t width,
+                                 int64_t hd, int64_t start, int64_t capacity)
 {
-    const int64_t hd = a->head_dim, width = attention_key_width(a);
     for (int64_t h = 0; h < width / hd; h++)
-        for (int64_t r = 0; r < a->length; r++)
+        for (int64_t r = 0; r < length; r++)
             memcpy(to + (h * capacity + start + r) * hd, from + r * width + h * hd,
                    (size_t)hd * sizeof *to);
 }
 
-static void attention_fill_caches(const sg_node *node, const attention_attributes *a)
+void sg_fill_caches(const sg_kv_cache *caches, const int64_t *start, int64_t length,
+                    int64_t head_dim, const sg_tensor *k, const sg_tensor *v)
 {
-    const int64_t width = attention_key_width(a), sequences = sg_rows(node->in[in_q]) / a->length;
-    for (int64_t b = 0; b < sequences; b++) {
-        const sg_kv_cache *cache = &a->caches[b];
-        const int64_t from = b * a->length * width;
-        attention_fill_cache(cache->k, sg_values(node->in[in_k]) + from, a, a->start[b],
-                             cache->capacity);
-        attention_fill_cache(cache->v, sg_values(node->in[in_v]) + from, a, a->start[b],
-                             cache->capacity);
+    const int64_t width = sg_columns(k);
+    for (int64_t b = 0; b < sg_rows(k) / length; b++) {
+        const int64_t from = b * length * width;
+        attention_fill_cache(caches[b].k, sg_values(k) + from, length, width, head_dim, start[b],
+                             caches[b].capacity);
+        attention_fill_cache(caches[b].v, sg_values(v) + from, length, width, head_dim, start[b],
+                             caches[b].capacity);
     }
 }
 
 static void attention_forward(const sg_run *run, const sg_node *node)
 {
     const attention_attributes *a = node->attributes;
-    if (a->caches != NULL) attention_fill_caches(node, a);
+    if (a->caches != NULL)
+        sg_fill_caches(a->caches, a->start, a->length, a->head_dim, node->in[in_k], node->in[in_v]);
     attention_loop c = {.run = run,
                         .node = node,
                         .a = a,

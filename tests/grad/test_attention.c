@@ -2,12 +2,14 @@
 // whole sequences: fewer key heads than query heads, windows, sinks, scales, and any of them
 // together.
 #include "grad/gradcheck.h"
+#include "op/observe.h"
 
 typedef struct attention_user {
     int64_t batch, length, heads, head_dim, kv_heads, window;
     double scale; // 0: as published
     bool sinks;   // input 3
     bool same;    // q, k and v are one tensor
+    bool open;    // the weights exist
 } attention_user;
 
 static int64_t user_width(const attention_user *u)
@@ -34,7 +36,9 @@ static sg_tensor *build_attention(const gc_case *c, sg_tape *tape, sg_tensor *co
 {
     const attention_user *u = c->user;
     sg_attention_options options = user_options(u, in);
-    return sg_attention(tape, in[0], in[u->same ? 0 : 1], in[u->same ? 0 : 2], &options);
+    sg_tensor *k = in[u->same ? 0 : 1], *v = in[u->same ? 0 : 2];
+    return u->open ? sg_attention_open(tape, in[0], k, v, &options, u->length)
+                   : sg_attention(tape, in[0], k, v, &options);
 }
 
 // ---- the whole matrix ---------------------------------------------------------------------------
@@ -149,16 +153,20 @@ static void add_inputs(gc_case *c, const attention_user *u, double size)
     if (u->sinks) gc_add(c, "sinks", 1, &u->heads, size, 4);
 }
 
+// Also with weights that exist.
 static void check_user(attention_user u, double size)
 {
-    gc_case c = {.name = "attention",
-                 .build = build_attention,
-                 .user = &u,
-                 .components = u.length > 100 ? 2 : 0};
-    add_inputs(&c, &u, size);
-    compare_attention(&c, &u);
-    gc_check(&c);
-    gc_free(&c);
+    for (int open = 0; open < 2 && (open == 0 || u.length <= 140); open++) {
+        u.open = open == 1;
+        gc_case c = {.name = open ? "open attention" : "attention",
+                     .build = build_attention,
+                     .user = &u,
+                     .components = u.length > 100 ? 2 : 0};
+        add_inputs(&c, &u, size);
+        compare_attention(&c, &u);
+        gc_check(&c);
+        gc_free(&c);
+    }
 }
 
 static void check_attention(int64_t batch, int64_t length, int64_t heads, int64_t head_dim,
@@ -263,7 +271,8 @@ static void test_attention_of_itself(void **state)
     (void)state;
     for (int64_t length = 5; length <= 300; length += 125)
         for (int64_t window = 0; window <= 70; window += 70) {
-            attention_user u = {2, length, 2, 4, .window = window, .same = true};
+            attention_user u = {
+                2, length, 2, 4, .window = window, .same = true, .open = length < 100};
             gc_case c = {.name = "attention of itself",
                          .build = build_attention,
                          .user = &u,
@@ -288,7 +297,8 @@ static sg_tensor *build_cached(const gc_case *c, sg_tape *tape, sg_tensor *const
     sg_attention_options options = user_options(&u->part, in);
     options.caches = u->caches;
     options.start = u->start;
-    return sg_attention(tape, in[0], in[1], in[2], &options);
+    return u->part.open ? sg_attention_open(tape, in[0], in[1], in[2], &options, 600)
+                        : sg_attention(tape, in[0], in[1], in[2], &options);
 }
 
 // Feeds `length` positions from `start` on of each sequence, and puts their results in place.
@@ -356,8 +366,10 @@ static void test_attention_cached(void **state)
         check_cached((attention_user){2, total, 6, 4, .kv_heads = 2}, cuts[n]);
         check_cached((attention_user){2, total, 7, 2, .kv_heads = 1, .sinks = true}, cuts[n]);
         check_cached((attention_user){2, total, 3, 4, .window = 6}, cuts[n]);
-        check_cached((attention_user){2, total, 4, 4, .kv_heads = 2, .window = 130, .sinks = true},
-                     cuts[n]);
+        for (int open = 0; open < 2; open++)
+            check_cached((attention_user){2, total, 4, 4, .kv_heads = 2, .window = 130,
+                                          .sinks = true, .open = open == 1},
+                         cuts[n]);
     }
 }
 

@@ -1,6 +1,7 @@
 // Layer norm and batch norm: against plain loops, by differences, and what batch norm leaves for
 // its running averages.
 #include "grad/gradcheck.h"
+#include "op/observe.h"
 
 static const double eps = 0.1;
 
@@ -19,6 +20,46 @@ static void moments(const sg_real *x, int64_t n, int64_t stride, double *mean, d
 static sg_tensor *build_layernorm(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     return sg_layernorm(tape, in[0], in[1], c->n_in > 2 ? in[2] : NULL, eps);
+}
+
+// The same in two halves, which are to be seen; without a mean, the root mean square norm.
+static sg_tensor *build_divided(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const bool shifts = *(const bool *)c->user;
+    sg_tensor *s = sg_norm_scale(tape, in[0], shifts, eps);
+    return sg_norm_divide(tape, in[0], s, in[1], c->n_in > 2 ? in[2] : NULL, shifts);
+}
+
+static sg_tensor *build_rmsnorm(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    (void)c;
+    return sg_rmsnorm(tape, in[0], in[1], eps);
+}
+
+static void test_halves(void **state)
+{
+    (void)state;
+    const int64_t shapes[][2] = {{1, 1}, {9, 2}, {5, 24}, {40, 130}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int kind = 0; kind < 3; kind++) {
+            const bool shifts = kind > 0;
+            const int64_t rows = shapes[s][0], d = shapes[s][1];
+            gc_case c = {.name = "norm in halves", .build = build_divided, .user = &shifts};
+            sg_real *x = gc_add(&c, "x", 2, (int64_t[]){rows, d}, 2, 1);
+            gc_add(&c, "w", 1, &d, 1, 2);
+            if (kind == 2) gc_add(&c, "shift", 1, &d, 1, 3);
+            sg_real *y = gc_room(rows * d), *expected = gc_room(rows * d);
+            for (int64_t i = 0; i < rows * d; i++)
+                x[i] += 3; // the mean counts
+            gc_forward(&c, y, rows * d);
+            gc_check(&c);
+            c.build = shifts ? build_layernorm : build_rmsnorm;
+            gc_forward(&c, expected, rows * d);
+            gc_expect_close("norm in halves", y, expected, rows * d);
+            sg_free(y);
+            sg_free(expected);
+            gc_free(&c);
+        }
 }
 
 static void check_layernorm(bool shifted)
@@ -205,9 +246,8 @@ static void test_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layernorm),
-        cmocka_unit_test(test_batchnorm),
-        cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_layernorm), cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_batchnorm), cmocka_unit_test(test_statistics),
         cmocka_unit_test(test_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
