@@ -14,7 +14,7 @@
 // head, and other roundings than op_attention.c.
 #include <string.h>
 
-#include "op/pattern.h"
+#include "op/attention_weights.h"
 
 // Whoever looks, in the order of the requests.
 typedef struct open_point {

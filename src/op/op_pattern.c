@@ -5,7 +5,7 @@
 //
 //   q (B*T, heads*head_dim), k (B*T, kv_heads*head_dim) or what a cache holds -> nothing: blocks of
 //   rows (rows, heads, keys) go to a callback and are forgotten. No gradient.
-#include "op/pattern.h"
+#include "op/attention_weights.h"
 
 #include <math.h>
 #include <string.h>

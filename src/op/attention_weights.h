@@ -1,7 +1,7 @@
 // Rows of attention weights, one after another: what op_pattern.c shows and op_attention_open.c
 // computes with.
-#ifndef SG_OP_PATTERN_H
-#define SG_OP_PATTERN_H
+#ifndef SG_OP_ATTENTION_WEIGHTS_H
+#define SG_OP_ATTENTION_WEIGHTS_H
 
 #include "op/observe.h"
 
