@@ -124,6 +124,39 @@ SG_API sg_status sg_coactive_neurons(const sg_layer_selections *layer, int64_t c
                                      int64_t neuron, int64_t most, sg_neuron_pair **pairs,
                                      int64_t *count, sg_error *err);
 
+// ---- one neuron ---------------------------------------------------------------------------------
+
+// A token and how well it fits a direction.
+typedef struct sg_token_match {
+    int32_t token;
+    float dot, cosine;
+} sg_token_match;
+
+// What a neuron reads and writes, from the model's weights alone. Neurons are numbered as in
+// sgatlin_probe.h: of blocks of g neurons, neuron b g + j is the j-th of block b.
+typedef struct sg_neuron_view {
+    int64_t layer, channel, neuron;
+    int64_t block;                 // neurons of a block, 1 where each is selected by itself
+    int64_t first_key, second_key; // of product keys, of the block; -1: there are none
+    bool dense;                    // every token has all neurons of the layer
+    bool reads;  // false: it has no w_in of its own (pkm and other memories of values)
+    bool writes; // false: the model goes on computing with the sum before it adds it (memory_plus)
+    double in_norm, out_norm; // lengths of w_in (NAN: none), w_out
+    int64_t count;            // of each list; those that there are not are NULL
+    // By w_in . norm(e), e being a token's embedding and norm that of the layer: by cosine, and
+    // dot is what hook_pre would be if the stream were e alone.
+    sg_token_match *read_most, *read_least;
+    // By u . (gain w_out), u being a token's row of the classifier and gain that of the last norm:
+    // by dot, which is what one unit of hook_post adds to the logit, times the last norm's scale.
+    sg_token_match *write_most, *write_least;
+} sg_neuron_view;
+
+// The `count` first of each list, fewer where the vocabulary has fewer.
+SG_API sg_status sg_neuron_view_of(const sg_model *model, int64_t layer, int64_t channel,
+                                   int64_t neuron, int64_t count, sg_neuron_view *view,
+                                   sg_error *err);
+SG_API void sg_neuron_view_free(sg_neuron_view *view);
+
 #ifdef __cplusplus
 }
 #endif

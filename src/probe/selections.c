@@ -5,39 +5,11 @@
 #include "base/alloc.h"
 #include "ffn/ffn.h"
 #include "model/model.h"
-#include "sgatlin_usage.h"
-
-// Grows by rows.
-typedef struct kept_channel {
-    int64_t *begins;
-    int32_t *neurons;
-    size_t begins_room, neurons_room;
-} kept_channel;
-
-typedef struct kept_layer {
-    int64_t layer, rows;
-    kept_channel *channels;   // (count of channels)
-    sg_selection_rows *gates; // likewise: what is shown of them
-} kept_layer;
-
-struct sg_selections {
-    sg_memory_shape shape; // of every sparse layer
-    int64_t sub_keys;
-    int64_t count, channels;
-    int64_t *channel_numbers;
-    kept_layer *layers;
-    int64_t rows; // with a token and a sequence
-    int32_t *tokens;
-    int64_t *sequences;
-    size_t tokens_room, sequences_room;
-    sg_point_request request;
-    sg_points points;
-};
+#include "probe/selections.h"
 
 // ---- which layers and channels ------------------------------------------------------------------
 
-// That a list is well-formed, of numbers below `count`.
-static sg_status kept_check_list(const char *list, const char *field, int64_t count, sg_error *err)
+sg_status sg_kept_check_list(const char *list, const char *field, int64_t count, sg_error *err)
 {
     int64_t first, last;
     const char *at = list;
@@ -52,7 +24,7 @@ static sg_status kept_check_list(const char *list, const char *field, int64_t co
                    (long long)count - 1);
 }
 
-static bool kept_in_list(const char *list, int64_t number)
+bool sg_kept_in_list(const char *list, int64_t number)
 {
     int64_t first, last;
     if (list == NULL) return true;
@@ -70,10 +42,10 @@ static sg_status kept_choose(sg_selections *s, const sg_config *config, const ch
     if (s->layers == NULL || s->channel_numbers == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for selections");
     for (int64_t c = 0; c < s->shape.channels; c++)
-        if (kept_in_list(channels, c)) s->channel_numbers[s->channels++] = c;
+        if (sg_kept_in_list(channels, c)) s->channel_numbers[s->channels++] = c;
     for (int64_t l = 0; l < all; l++) {
-        if (!sg_ffn_is_sparse(config, l) || !kept_in_list(layers, l)) continue;
-        kept_layer *layer = &s->layers[s->count++];
+        if (!sg_ffn_is_sparse(config, l) || !sg_kept_in_list(layers, l)) continue;
+        sg_kept_layer *layer = &s->layers[s->count++];
         layer->layer = l;
         layer->channels = sg_alloc_zero((size_t)s->channels, sizeof *layer->channels);
         layer->gates = sg_alloc_zero((size_t)s->channels, sizeof *layer->gates);
@@ -106,7 +78,7 @@ static bool kept_row(sg_selections *s, const sg_point_values *p, int64_t row)
 }
 
 // ids (k) of a row and channel, of which `count` are selected, `cells` of them a block.
-static bool kept_gates(kept_channel *c, int64_t row, const int32_t *ids, int64_t count,
+static bool kept_gates(sg_kept_channel *c, int64_t row, const int32_t *ids, int64_t count,
                        int64_t cells)
 {
     const int64_t begin = row > 0 ? c->begins[row] : 0;
@@ -130,7 +102,7 @@ static bool kept_gates(kept_channel *c, int64_t row, const int32_t *ids, int64_t
 static sg_status kept_call(void *user, const sg_point_values *p, sg_error *err)
 {
     sg_selections *s = user;
-    kept_layer *layer = s->layers;
+    sg_kept_layer *layer = s->layers;
     while (layer < s->layers + s->count && layer->layer != p->layer)
         layer++;
     if (layer == s->layers + s->count) return SG_OK; // not asked for
@@ -156,8 +128,8 @@ sg_status sg_selections_new(const sg_model *model, const char *layers, const cha
     const sg_config *config = &model->config;
     *out = NULL;
     const sg_memory_shape shape = sg_ffn_memory(config);
-    SG_TRY(kept_check_list(layers, "layers", config->num_hidden_layers, err));
-    SG_TRY(kept_check_list(channels, "channels", shape.channels, err));
+    SG_TRY(sg_kept_check_list(layers, "layers", config->num_hidden_layers, err));
+    SG_TRY(sg_kept_check_list(channels, "channels", shape.channels, err));
     sg_selections *s = sg_alloc_zero(1, sizeof *s);
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for selections");
     s->shape = shape;
@@ -205,7 +177,7 @@ int64_t sg_selections_count(const sg_selections *selections)
 sg_layer_selections sg_selections_layer(const sg_selections *s, int64_t index)
 {
     static const int64_t nothing[1] = {0};
-    const kept_layer *layer = &s->layers[index];
+    const sg_kept_layer *layer = &s->layers[index];
     for (int64_t c = 0; c < s->channels; c++)
         layer->gates[c] = (sg_selection_rows){layer->rows > 0 ? layer->channels[c].begins : nothing,
                                               layer->channels[c].neurons};
