@@ -69,6 +69,7 @@ typedef struct sg_trace_options {
 } sg_trace_options;
 SG_API sg_trace_options sg_trace_options_default(void);
 
+enum { SG_TRACE_WRITES = 3 };
 typedef struct sg_trace_node {
     sg_trace_kind kind;
     int64_t layer;    // -1: of none
@@ -83,7 +84,10 @@ typedef struct sg_trace_node {
     double contribution; // value times the gradient of what is traced: through all paths
     double direct;       // of which directly: the weight of its edge to the logit, pruned or not
     double influence;    // share: paths in absolute value (docs/PROBE.md); the logit has 1
-    double cumulative;   // share of the influence that nodes with at least as much carry
+    // Of a neuron the tokens whose logits it raises most, as the last norm and the classifier read
+    // what it writes; -1: not said, where the classifier is too large to read for all.
+    int32_t writes[SG_TRACE_WRITES];
+    double cumulative; // share of the influence that nodes with at least as much carry
 } sg_trace_node;
 
 typedef struct sg_trace_edge {

@@ -14,6 +14,7 @@ typedef struct tracer {
     sg_frozen frozen;
     int32_t *ids; // (count) that are read
     int64_t count;
+    size_t classifier; // a tensor
 } tracer;
 
 sg_trace_options sg_trace_options_default(void)
@@ -202,11 +203,11 @@ static double trace_probability(const tracer *t, int32_t id)
     return exp((double)t->frozen.logits[id] - most) / sum;
 }
 
-static sg_status trace_add_row(tracer *t, size_t classifier, int64_t first, int64_t count,
-                               double factor, float *rows, sg_error *err)
+static sg_status trace_add_row(tracer *t, int64_t first, int64_t count, double factor, float *rows,
+                               sg_error *err)
 {
     const int64_t d = t->frozen.width;
-    SG_TRY(sg_model_tensor_read(t->model, classifier, first, count, rows, err));
+    SG_TRY(sg_model_tensor_read(t->model, t->classifier, first, count, rows, err));
     for (int64_t i = 0; i < count; i++)
         sg_frozen_axpy(t->frozen.readout, factor, rows + i * d, d);
     return SG_OK;
@@ -218,25 +219,24 @@ static sg_status trace_readout(tracer *t, sg_error *err)
     enum { piece = 256 };
     sg_frozen *f = &t->frozen;
     sg_trace_info *info = &t->trace->info;
-    size_t classifier;
     const int64_t V = f->config->vocab_size;
     const bool centred = t->options->centred && info->against < 0;
     SG_TRY(sg_model_tensor_find(
         t->model, f->config->untied_classifier ? "lm_head.weight" : "model.embed_tokens.weight",
-        &classifier, err));
+        &t->classifier, err));
     f->readout = sg_frozen_array(f, f->width, sizeof(double));
     float *rows = sg_frozen_array(f, piece * f->width, sizeof *rows);
     if (f->readout == NULL || rows == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for a trace");
-    SG_TRY(trace_add_row(t, classifier, info->answer, 1, 1, rows, err));
+    SG_TRY(trace_add_row(t, info->answer, 1, 1, rows, err));
     info->model_value = (double)f->logits[info->answer];
     if (info->against >= 0) {
-        SG_TRY(trace_add_row(t, classifier, info->against, 1, -1, rows, err));
+        SG_TRY(trace_add_row(t, info->against, 1, -1, rows, err));
         info->model_value -= (double)f->logits[info->against];
     }
     for (int64_t v = 0; centred && v < V; v += piece) {
         const int64_t count = sg_min(V - v, piece);
-        SG_TRY(trace_add_row(t, classifier, v, count, -1 / (double)V, rows, err));
+        SG_TRY(trace_add_row(t, v, count, -1 / (double)V, rows, err));
         for (int64_t i = 0; i < count; i++)
             info->model_value -= (double)f->logits[v + i] / (double)V;
     }
@@ -282,7 +282,8 @@ static sg_status trace_run(tracer *t, sg_error *err)
     t->trace->centred = t->options->centred && info->against < 0;
     t->trace->node_threshold = t->options->node_threshold;
     t->trace->edge_threshold = t->options->edge_threshold;
-    return sg_trace_graph(f, t->options, t->trace, err);
+    SG_TRY(sg_trace_graph(f, t->options, t->trace, err));
+    return sg_trace_say_writes(f, t->classifier, t->trace, err);
 }
 
 sg_status sg_trace_new(sg_model *model, const sg_trace_options *options, sg_trace **out,

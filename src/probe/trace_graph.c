@@ -342,6 +342,7 @@ static void graph_put_node(graph *g, int64_t number)
                             .channel = -1,
                             .neuron = -1,
                             .token = -1,
+                            .writes = {-1, -1, -1},
                             .contribution = graph_contribution(g, &p, value),
                             .direct = g->direct[number],
                             .influence = g->influence[number],
@@ -377,6 +378,7 @@ static size_t graph_pruned_node(graph *g, const sg_trace_place *p, size_t first)
                                                       .channel = -1,
                                                       .neuron = -1,
                                                       .token = -1,
+                                                      .writes = {-1, -1, -1},
                                                       .cumulative = 1};
     trace->hits[trace->node_count] = -1;
     return trace->node_count++;

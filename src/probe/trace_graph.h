@@ -21,4 +21,7 @@ struct sg_trace {
 sg_status sg_trace_graph(sg_frozen *f, const sg_trace_options *options, sg_trace *trace,
                          sg_error *err);
 
+// What neurons of the graph write, by the classifier, a tensor of the model.
+sg_status sg_trace_say_writes(sg_frozen *f, size_t classifier, sg_trace *trace, sg_error *err);
+
 #endif
