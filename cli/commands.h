@@ -19,6 +19,7 @@
     X(probe_points)                                                                                \
     X(probe_dump)                                                                                  \
     X(probe_usage)                                                                                 \
+    X(probe_trace)                                                                                 \
     X(convert)                                                                                     \
     X(bench)                                                                                       \
     X(completion)                                                                                  \

@@ -133,6 +133,12 @@ SG_API sg_status sg_trace_json(const sg_trace *trace, const sg_tokenizer *tokeni
                                const char *slug, const char *model, const char *command,
                                char **text, sg_error *err);
 
+// The same into a file, which stays as it was where that fails. What is there already is
+// SG_ERR_ARGUMENT, unless `force`; a device or a pipe is written into.
+SG_API sg_status sg_trace_save(const sg_trace *trace, const sg_tokenizer *tokenizer,
+                               const char *slug, const char *model, const char *command,
+                               const char *path, bool force, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "format/json.h"
 #include "probe/trace_graph.h"
 
@@ -332,7 +333,25 @@ sg_status sg_trace_json(const sg_trace *trace, const sg_tokenizer *tokenizer, co
         "linkType", "both", "clickedId", "", "sg_pos", "", "nodes", viewer_nodes(&j), "links",
         viewer_links(&j));
     sg_status status = root == NULL ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a graph")
-                                    : sg_json_text(root, true, text, err);
+                                    : sg_json_text(root, false, text, err);
     json_decref(root);
+    return status;
+}
+
+sg_status sg_trace_save(const sg_trace *trace, const sg_tokenizer *tokenizer, const char *slug,
+                        const char *model, const char *command, const char *path, bool force,
+                        sg_error *err)
+{
+    char *text;
+    sg_writer *writer;
+    SG_TRY(sg_trace_json(trace, tokenizer, slug, model, command, &text, err));
+    sg_status status =
+        sg_writer_open_output(path, force ? SG_OUTPUT_REPLACE : SG_OUTPUT_NEW, &writer, err);
+    if (status == SG_OK) {
+        sg_writer_put(writer, text, strlen(text));
+        sg_writer_put(writer, "\n", 1);
+        status = sg_writer_replace(writer, err);
+    }
+    sg_free(text);
     return status;
 }
