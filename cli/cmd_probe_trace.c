@@ -394,7 +394,6 @@ const cli_command cli_cmd_probe_trace = {
         "weights is no part of it (probe patch shows that).",
     .options = trace_options,
     .example = "sgatlin probe trace --model run --prompt 'The cat sat on the' --answer ' mat'\n"
-               "sgatlin probe trace --model run --prompt 'Mara was born in' --answer ' Ostra' "
-               "--against ' Elva' --out graph.json",
+               "sgatlin probe trace --model run --prompt 'The lake was' --out graph.json",
     .run = trace_run,
 };
