@@ -18,6 +18,7 @@
     X(info)                                                                                        \
     X(probe_points)                                                                                \
     X(probe_dump)                                                                                  \
+    X(probe_record)                                                                                \
     X(probe_usage)                                                                                 \
     X(probe_trace)                                                                                 \
     X(convert)                                                                                     \

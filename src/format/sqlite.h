@@ -95,13 +95,14 @@ const char *sg_statement_column_name(const sg_statement *statement, int column);
 bool sg_statement_is_null(const sg_statement *statement, int column);
 // An integer in low … high, a finite number, a text or blob: SG_ERR_FORMAT says what else there
 // was. Texts (UTF-8, or whatever was written; NUL behind) and blobs are valid until the next call.
-sg_status sg_statement_int(sg_statement *statement, int column, int64_t low, int64_t high,
+sg_status sg_statement_int(const sg_statement *statement, int column, int64_t low, int64_t high,
                            int64_t *value, sg_error *err);
-sg_status sg_statement_real(sg_statement *statement, int column, double *value, sg_error *err);
-sg_status sg_statement_text(sg_statement *statement, int column, const char **text, size_t *bytes,
+sg_status sg_statement_real(const sg_statement *statement, int column, double *value,
                             sg_error *err);
-sg_status sg_statement_blob(sg_statement *statement, int column, const void **data, size_t *bytes,
-                            sg_error *err);
+sg_status sg_statement_text(const sg_statement *statement, int column, const char **text,
+                            size_t *bytes, sg_error *err);
+sg_status sg_statement_blob(const sg_statement *statement, int column, const void **data,
+                            size_t *bytes, sg_error *err);
 // Whatever it is.
 typedef enum sg_column_type {
     SG_COLUMN_NULL,

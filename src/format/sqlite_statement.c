@@ -164,8 +164,8 @@ static sg_status column_fail(const sg_statement *s, int column, const char *expe
                    sqlite3_sql(s->handle));
 }
 
-sg_status sg_statement_int(sg_statement *s, int column, int64_t low, int64_t high, int64_t *value,
-                           sg_error *err)
+sg_status sg_statement_int(const sg_statement *s, int column, int64_t low, int64_t high,
+                           int64_t *value, sg_error *err)
 {
     if (sg_statement_type(s, column) != SG_COLUMN_INT)
         return column_fail(s, column, "an integer", err);
@@ -176,7 +176,7 @@ sg_status sg_statement_int(sg_statement *s, int column, int64_t low, int64_t hig
                    name ? name : "?", (long long)*value, (long long)low, (long long)high);
 }
 
-sg_status sg_statement_real(sg_statement *s, int column, double *value, sg_error *err)
+sg_status sg_statement_real(const sg_statement *s, int column, double *value, sg_error *err)
 {
     const sg_column_type type = sg_statement_type(s, column);
     if (type != SG_COLUMN_REAL && type != SG_COLUMN_INT)
@@ -185,7 +185,7 @@ sg_status sg_statement_real(sg_statement *s, int column, double *value, sg_error
     return isfinite(*value) ? SG_OK : column_fail(s, column, "a finite number", err);
 }
 
-sg_status sg_statement_text(sg_statement *s, int column, const char **text, size_t *bytes,
+sg_status sg_statement_text(const sg_statement *s, int column, const char **text, size_t *bytes,
                             sg_error *err)
 {
     if (sg_statement_type(s, column) != SG_COLUMN_TEXT)
@@ -196,7 +196,7 @@ sg_status sg_statement_text(sg_statement *s, int column, const char **text, size
     return sg_fail(err, SG_ERR_MEMORY, "%s: out of memory for a text", s->of->path);
 }
 
-sg_status sg_statement_blob(sg_statement *s, int column, const void **data, size_t *bytes,
+sg_status sg_statement_blob(const sg_statement *s, int column, const void **data, size_t *bytes,
                             sg_error *err)
 {
     if (sg_statement_type(s, column) != SG_COLUMN_BLOB)
