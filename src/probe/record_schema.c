@@ -129,12 +129,14 @@ static bool view_hits(sg_bytes *t, const sg_record_sizes *s)
     return fine;
 }
 
-static bool view_case(sg_bytes *t, const sg_record_sizes *s, char column, const char *name)
+// What is in the slot of neuron n; open, close: around it.
+static bool view_case(sg_bytes *t, const sg_record_sizes *s, char column, const char *open,
+                      const char *close)
 {
-    bool fine = sg_record_print(t, ", CASE n.neuron");
+    bool fine = sg_record_print(t, ", %sCASE n.neuron", open);
     for (long long i = 0; i < s->slots && fine; i++)
         fine = sg_record_print(t, " WHEN g.n%lld THEN g.%c%lld", i, column, i);
-    return fine && sg_record_print(t, " END AS %s", name);
+    return fine && sg_record_print(t, " END%s", close);
 }
 
 // The hits of neurons, found by their postings.
@@ -143,7 +145,9 @@ static bool view_neuron_hits(sg_bytes *t, const sg_record_sizes *s)
     bool fine = sg_record_print(t, "CREATE VIEW neuron_hits AS SELECT c.layer AS layer, c.channel "
                                    "AS channel, n.neuron AS neuron, j.value AS token, v.text AS "
                                    "text");
-    fine = fine && view_case(t, s, 's', "score") && view_case(t, s, 'a', "activation");
+    fine = fine && view_case(t, s, 's', "", " AS score") &&
+           view_case(t, s, 'a', "", " AS activation") &&
+           view_case(t, s, 'a', "abs(", ") * n.out_norm AS contribution");
     return fine &&
            sg_record_print(
                t,
