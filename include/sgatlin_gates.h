@@ -1,12 +1,11 @@
 // Patterns of gates as vectors: which are near each other, a map of them, and how alike two spaces
-// are. Works on any rows of numbers, embeddings too. What fills in the rows from a record is in
-// sgatlin_record.h.
+// are. Works on any rows of numbers: those of a record (sgatlin_record.h), of .npy files, embeddings.
 // A companion of sgatlin.h, whose conventions hold here too: all results are the same bits for any
 // number of threads.
 #ifndef SGATLIN_GATES_H
 #define SGATLIN_GATES_H
 
-#include "sgatlin.h"
+#include "sgatlin_record.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,6 +21,44 @@ typedef struct sg_vectors {
     const float *scores;
     const float *values; // dense: (rows, columns)
 } sg_vectors;
+
+// ---- rows ---------------------------------------------------------------------------------------
+
+// The two-dimensional array of an .npy file (f16, f32, f64, rounded to f32; of more dimensions
+// those behind the first are one). *rows: sg_rows_free.
+typedef struct sg_rows {
+    sg_vectors vectors;
+} sg_rows;
+SG_API sg_status sg_rows_open(const char *path, sg_rows **rows, sg_error *err);
+SG_API void sg_rows_free(sg_rows *rows);
+
+typedef struct sg_patterns_options {
+    int64_t layer, channel;
+    int64_t top;      // only of the so many most frequent input tokens of the record; 0: of all
+    bool first_only;  // only where an input token comes first
+    bool next_known;  // only where the token that follows is known
+    bool activations; // hook_post in place of the scores of the router
+    int64_t most;     // rows at most, drawn by `seed` where there are more; 0: all
+    uint64_t seed;
+} sg_patterns_options;
+SG_API sg_patterns_options sg_patterns_options_default(void);
+
+// What a record has of one channel: a row is the gates of a token, a column a neuron of the channel
+// (a block, where the record says so).
+typedef struct sg_patterns {
+    sg_vectors vectors;
+    int64_t layer, channel;
+    int64_t recorded; // rows there are
+    int64_t fitting;  // of them those that the options ask for, before `most`
+    // (vectors.rows), in order of the tokens of the record: their ids, places and ids in the
+    // vocabulary; next -1: not known.
+    int64_t *tokens, *sequences, *positions;
+    int32_t *inputs, *nexts;
+} sg_patterns;
+// *patterns: sg_patterns_free.
+SG_API sg_status sg_patterns_read(sg_record *record, const sg_patterns_options *options,
+                                  sg_patterns **patterns, sg_error *err);
+SG_API void sg_patterns_free(sg_patterns *patterns);
 
 typedef enum sg_metric {
     SG_METRIC_COSINE = 0,   // 1 - a.b / (|a| |b|); 1 from a row of zeros to any
@@ -58,7 +95,7 @@ SG_API sg_status sg_neighbours(sg_context *context, const sg_vectors *rows,
 // ---- maps ---------------------------------------------------------------------------------------
 
 // UMAP (McInnes, Healy, Melville 2018, arXiv 1802.03426). Names and defaults are umap-learn's.
-typedef struct sg_map_options {
+typedef struct sg_umap_options {
     int64_t neighbours;       // default 15, the row itself counted
     double min_dist;          // default 0.1
     double spread;            // default 1
@@ -75,10 +112,10 @@ typedef struct sg_map_options {
     void (*part)(void *user, const char *name);
     sg_progress_fn progress; // of a part; may be NULL
     void *user;
-} sg_map_options;
-SG_API sg_map_options sg_map_options_default(void);
+} sg_umap_options;
+SG_API sg_umap_options sg_umap_options_default(void);
 
-typedef struct sg_map {
+typedef struct sg_umap {
     int64_t rows, components;
     float *positions; // (rows, components)
     // What it was made with, where it is not what the options say: of few rows fewer.
@@ -96,17 +133,38 @@ typedef struct sg_map {
     // neighbours that are its neighbours on the map. NaN where there are too few rows.
     double trustworthiness, overlap;
     int64_t quality_neighbours, quality_rows;
-} sg_map;
+} sg_umap;
 
-// *map: sg_map_free.
-SG_API sg_status sg_map_make(sg_context *context, const sg_vectors *rows,
-                             const sg_map_options *options, sg_map **map, sg_error *err);
-SG_API void sg_map_free(sg_map *map);
+// *map: sg_umap_free.
+SG_API sg_status sg_umap_make(sg_context *context, const sg_vectors *rows,
+                              const sg_umap_options *options, sg_umap **map, sg_error *err);
+SG_API void sg_umap_free(sg_umap *map);
 
 // The quality of positions (rows, components) that were made elsewhere; fills in the last four
 // members of *map.
-SG_API sg_status sg_map_quality(sg_context *context, const sg_vectors *rows, const float *positions,
-                                const sg_map_options *options, sg_map *map, sg_error *err);
+SG_API sg_status sg_umap_quality(sg_context *context, const sg_vectors *rows,
+                                 const float *positions, const sg_umap_options *options,
+                                 sg_umap *map, sg_error *err);
+
+// What a map that is written says of its rows. Colours and columns are of what is given.
+typedef struct sg_umap_notes {
+    sg_record *record;           // with patterns: the texts of their tokens
+    const sg_patterns *patterns; // whose rows are on the map; NULL: they have numbers alone
+    bool colour_next;            // by the token that follows, in place of the token itself
+    const sg_umap_options *options;
+    const char *source, *command; // NULL: nothing
+} sg_umap_notes;
+
+// Writes a map as its name ends: .csv (a line a row), .json (parameters, then a list a column) or
+// .svg (a drawing of the first two dimensions, the eight most frequent tokens in colours of their
+// own). Nothing is overwritten but with `force`.
+SG_API sg_status sg_umap_write(const sg_umap *map, const sg_umap_notes *notes, const char *path,
+                               bool force, sg_error *err);
+// What it would refuse of a path, before long work.
+SG_API sg_status sg_umap_write_check(const char *path, bool force, sg_error *err);
+// The text of the .json. *text: sg_buffer_free.
+SG_API sg_status sg_umap_json(const sg_umap *map, const sg_umap_notes *notes, char **text,
+                              sg_error *err);
 
 // ---- likeness of two spaces ---------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ typedef struct quality_scratch {
 
 typedef struct quality {
     const sg_vectors *rows;
-    const sg_map_options *options;
+    const sg_umap_options *options;
     int64_t k, count;    // neighbours; rows looked at
     int64_t *chosen;     // (count)
     int32_t *ids;        // (count, k): their neighbours on the map
@@ -187,10 +187,10 @@ static void quality_free(quality *q)
 
 // ---- all ----------------------------------------------------------------------------------------
 
-static sg_status quality_run(quality *q, sg_context *context, const float *positions, sg_map *map,
+static sg_status quality_run(quality *q, sg_context *context, const float *positions, sg_umap *map,
                              sg_error *err)
 {
-    const sg_map_options *o = q->options;
+    const sg_umap_options *o = q->options;
     const int64_t wave = quality_chunk * quality_wave, n = q->rows->rows;
     int64_t far = 0, kept = 0;
     SG_TRY(quality_choose(q, positions, err));
@@ -213,8 +213,8 @@ static sg_status quality_run(quality *q, sg_context *context, const float *posit
     return SG_OK;
 }
 
-sg_status sg_map_quality(sg_context *context, const sg_vectors *rows, const float *positions,
-                         const sg_map_options *options, sg_map *map, sg_error *err)
+sg_status sg_umap_quality(sg_context *context, const sg_vectors *rows, const float *positions,
+                          const sg_umap_options *options, sg_umap *map, sg_error *err)
 {
     const int64_t n = rows->rows;
     quality q = {.rows = rows,

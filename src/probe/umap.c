@@ -11,16 +11,16 @@
 
 enum { map_many = 10000, map_epochs = 500, map_epochs_many = 200 };
 
-sg_map_options sg_map_options_default(void)
+sg_umap_options sg_umap_options_default(void)
 {
-    return (sg_map_options){.neighbours = 15,
-                            .min_dist = 0.1,
-                            .spread = 1,
-                            .negative_samples = 5,
-                            .rate = 1,
-                            .components = 2,
-                            .quality_neighbours = 15,
-                            .quality_rows = 10000};
+    return (sg_umap_options){.neighbours = 15,
+                             .min_dist = 0.1,
+                             .spread = 1,
+                             .negative_samples = 5,
+                             .rate = 1,
+                             .components = 2,
+                             .quality_neighbours = 15,
+                             .quality_rows = 10000};
 }
 
 sg_status sg_metric_parse(const char *name, const char *field, sg_metric *metric, sg_error *err)
@@ -47,7 +47,7 @@ static sg_status map_whole(const char *name, int64_t found, int64_t low, int64_t
                    (long long)found, (long long)low, (long long)high);
 }
 
-static sg_status map_check(const sg_map_options *o, sg_error *err)
+static sg_status map_check(const sg_umap_options *o, sg_error *err)
 {
     SG_TRY(map_whole("neighbors", o->neighbours, 2, 10000, err));
     SG_TRY(map_whole("components", o->components, 2, 3, err));
@@ -68,7 +68,7 @@ static sg_status map_check(const sg_map_options *o, sg_error *err)
     return SG_OK;
 }
 
-static void map_part(const sg_map_options *o, const char *name)
+static void map_part(const sg_umap_options *o, const char *name)
 {
     if (o->part != NULL) o->part(o->user, name);
 }
@@ -89,8 +89,8 @@ static int64_t map_duplicates(int64_t rows, int64_t count, const int32_t *ids,
     return duplicates;
 }
 
-static sg_status map_graph(sg_context *context, const sg_vectors *rows, const sg_map_options *o,
-                           sg_map *map, sg_graph_edges *graph, sg_error *err)
+static sg_status map_graph(sg_context *context, const sg_vectors *rows, const sg_umap_options *o,
+                           sg_umap *map, sg_graph_edges *graph, sg_error *err)
 {
     const int64_t n = rows->rows, count = map->neighbours - 1;
     sg_neighbours_options near = sg_neighbours_options_default();
@@ -115,8 +115,8 @@ static sg_status map_graph(sg_context *context, const sg_vectors *rows, const sg
 
 // ---- all ----------------------------------------------------------------------------------------
 
-static sg_status map_run(sg_context *context, const sg_vectors *rows, const sg_map_options *o,
-                         sg_map *map, sg_error *err)
+static sg_status map_run(sg_context *context, const sg_vectors *rows, const sg_umap_options *o,
+                         sg_umap *map, sg_error *err)
 {
     sg_graph_edges graph = {0};
     map_part(o, "neighbours");
@@ -130,16 +130,16 @@ static sg_status map_run(sg_context *context, const sg_vectors *rows, const sg_m
     sg_umap_graph_free(&graph);
     if (status != SG_OK) return status;
     map_part(o, "quality");
-    return sg_map_quality(context, rows, map->positions, o, map, err);
+    return sg_umap_quality(context, rows, map->positions, o, map, err);
 }
 
-sg_status sg_map_make(sg_context *context, const sg_vectors *rows, const sg_map_options *o,
-                      sg_map **made, sg_error *err)
+sg_status sg_umap_make(sg_context *context, const sg_vectors *rows, const sg_umap_options *o,
+                       sg_umap **made, sg_error *err)
 {
     SG_TRY(map_check(o, err));
     SG_TRY(sg_vectors_check(rows, "rows", err));
     if (rows->rows < 1) return sg_fail(err, SG_ERR_ARGUMENT, "map: found no rows, expected some");
-    sg_map *map = sg_alloc_zero(1, sizeof *map);
+    sg_umap *map = sg_alloc_zero(1, sizeof *map);
     float *positions = sg_alloc_zero((size_t)(rows->rows * o->components), sizeof *positions);
     if (map == NULL || positions == NULL) {
         sg_free(map);
@@ -159,11 +159,11 @@ sg_status sg_map_make(sg_context *context, const sg_vectors *rows, const sg_map_
     if (status == SG_OK)
         *made = map;
     else
-        sg_map_free(map);
+        sg_umap_free(map);
     return status;
 }
 
-void sg_map_free(sg_map *map)
+void sg_umap_free(sg_umap *map)
 {
     if (map == NULL) return;
     sg_free(map->positions);

@@ -273,7 +273,7 @@ static sg_status layout_sort(layout *l, const sg_graph_edges *g, float most, int
     return SG_OK;
 }
 
-static sg_status layout_run(layout *l, sg_pool *pool, const sg_map_options *o, int64_t epochs,
+static sg_status layout_run(layout *l, sg_pool *pool, const sg_umap_options *o, int64_t epochs,
                             sg_error *err)
 {
     const size_t bytes = (size_t)(l->rows * l->components) * sizeof *l->began;
@@ -290,8 +290,8 @@ static sg_status layout_run(layout *l, sg_pool *pool, const sg_map_options *o, i
     return SG_OK;
 }
 
-sg_status sg_umap_layout(sg_compute compute, const sg_graph_edges *g, const sg_map_options *o,
-                         const sg_map *map, float *positions, sg_error *err)
+sg_status sg_umap_layout(sg_compute compute, const sg_graph_edges *g, const sg_umap_options *o,
+                         const sg_umap *map, float *positions, sg_error *err)
 {
     float most = 0;
     for (int64_t e = 0; e < g->begins[g->rows]; e++)

@@ -11,7 +11,7 @@ void sg_umap_curve(double min_dist, double spread, double *a, double *b);
 
 // Moves positions (rows, components) for map->epochs epochs, with map->a and map->b.
 sg_status sg_umap_layout(sg_compute compute, const sg_graph_edges *graph,
-                         const sg_map_options *options, const sg_map *map, float *positions,
+                         const sg_umap_options *options, const sg_umap *map, float *positions,
                          sg_error *err);
 
 #endif

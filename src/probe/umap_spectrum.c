@@ -93,7 +93,7 @@ typedef struct spectrum_size {
 
 typedef struct spectrum {
     const sg_graph_edges *graph;
-    const sg_map_options *options;
+    const sg_umap_options *options;
     int32_t *part, *members, *local; // (rows)
     spectrum_size *sizes;            // (parts), the largest first
     int64_t parts, drawn;
@@ -193,7 +193,7 @@ static void spectrum_spread(const spectrum *s)
     }
 }
 
-static sg_status spectrum_run(spectrum *s, sg_compute compute, sg_map *map, sg_error *err)
+static sg_status spectrum_run(spectrum *s, sg_compute compute, sg_umap *map, sg_error *err)
 {
     const size_t rows = (size_t)s->graph->rows;
     s->parts = sg_umap_parts(s->graph, s->part, s->members);
@@ -209,8 +209,9 @@ static sg_status spectrum_run(spectrum *s, sg_compute compute, sg_map *map, sg_e
     return SG_OK;
 }
 
-sg_status sg_umap_places(sg_compute compute, const sg_graph_edges *g, const sg_map_options *options,
-                         float *positions, sg_map *map, sg_error *err)
+sg_status sg_umap_places(sg_compute compute, const sg_graph_edges *g,
+                         const sg_umap_options *options, float *positions, sg_umap *map,
+                         sg_error *err)
 {
     const size_t rows = (size_t)g->rows;
     spectrum s = {.graph = g, .options = options, .positions = positions};

@@ -8,7 +8,7 @@
 // positions (rows, components), between 0 and 10 in each of them. Fills in `parts` and `parts_drawn`
 // of the map.
 sg_status sg_umap_places(sg_compute compute, const sg_graph_edges *graph,
-                         const sg_map_options *options, float *positions, sg_map *map,
+                         const sg_umap_options *options, float *positions, sg_umap *map,
                          sg_error *err);
 
 // The `count` eigenvectors of D^-1/2 W D^-1/2 of one connected part with the largest eigenvalues

@@ -195,15 +195,15 @@ static void test_trustworthiness(void **state)
     const sg_vectors gates = gates_of(file, 128), dense = dense_of(file, "dense");
     const float *expected = floats(file, "trustworthiness");
     const int64_t seeds = find(file, "trustworthiness")->shape[0];
-    sg_map_options o = sg_map_options_default();
-    sg_map map;
+    sg_umap_options o = sg_umap_options_default();
+    sg_umap map;
     // No two distances are equal here, so that ranks are certain.
-    assert_int_equal(sg_map_quality(context, &dense, floats(file, "dense.places"), &o, &map, &err),
+    assert_int_equal(sg_umap_quality(context, &dense, floats(file, "dense.places"), &o, &map, &err),
                      SG_OK);
     close_to(map.trustworthiness, (double)floats(file, "dense.trustworthiness")[0], 1e-6);
     assert_int_equal(map.quality_rows, dense.rows);
     // Gates have many pairs at distance 1, whose order scikit-learn leaves open.
-    assert_int_equal(sg_map_quality(context, &gates, floats(file, "places"), &o, &map, &err),
+    assert_int_equal(sg_umap_quality(context, &gates, floats(file, "places"), &o, &map, &err),
                      SG_OK);
     close_to(map.trustworthiness, (double)expected[seeds - 1], 2e-3);
     sg_free((void *)gates.begins);
@@ -220,14 +220,14 @@ static void test_map(void **state)
     const int64_t seeds = find(file, "trustworthiness")->shape[0];
     double ours = 0, theirs = 0;
     for (int64_t seed = 0; seed < seeds; seed++) {
-        sg_map_options o = sg_map_options_default();
-        sg_map *map;
+        sg_umap_options o = sg_umap_options_default();
+        sg_umap *map;
         o.seed = (uint64_t)seed;
-        if (sg_map_make(context, &gates, &o, &map, &err) != SG_OK) fail_msg("%s", err.message);
+        if (sg_umap_make(context, &gates, &o, &map, &err) != SG_OK) fail_msg("%s", err.message);
         ours += map->trustworthiness / (double)seeds;
         theirs += (double)expected[seed] / (double)seeds;
         assert_true(map->trustworthiness > (double)expected[seed] - 0.02);
-        sg_map_free(map);
+        sg_umap_free(map);
     }
     if (!(ours > theirs - 0.01)) fail_msg("found %g on average, expected %g", ours, theirs);
     sg_free((void *)gates.begins);

@@ -222,15 +222,15 @@ static void test_refused(void **state)
     const sg_vectors dense = {1, 3, NULL, NULL, NULL, scores};
     refused(&dense, SG_ERR_NUMERIC, "not a finite number");
     sg_error err = {0};
-    sg_map *map;
-    sg_map_options o = sg_map_options_default();
+    sg_umap *map;
+    sg_umap_options o = sg_umap_options_default();
     const sg_vectors good = {1, 2, NULL, NULL, NULL, scores};
     o.components = 4;
-    assert_int_equal(sg_map_make(context, &good, &o, &map, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_umap_make(context, &good, &o, &map, &err), SG_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "components: found 4, expected 2 to 3"));
-    o = sg_map_options_default();
+    o = sg_umap_options_default();
     o.min_dist = 2;
-    assert_int_equal(sg_map_make(context, &good, &o, &map, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_umap_make(context, &good, &o, &map, &err), SG_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "min-dist: found 2"));
     double value;
     assert_int_equal(sg_cka(context, &good, &good, SG_CKA_AUTO, &value, &err), SG_ERR_ARGUMENT);
@@ -275,11 +275,11 @@ static void test_eigenvectors(void **state)
 
 // ---- maps ---------------------------------------------------------------------------------------
 
-static sg_map *map_of(sg_context *in, const sg_vectors *rows, const sg_map_options *o)
+static sg_umap *map_of(sg_context *in, const sg_vectors *rows, const sg_umap_options *o)
 {
-    sg_map *map;
+    sg_umap *map;
     sg_error err = {0};
-    if (sg_map_make(in, rows, o, &map, &err) != SG_OK) fail_msg("%s", err.message);
+    if (sg_umap_make(in, rows, o, &map, &err) != SG_OK) fail_msg("%s", err.message);
     for (int64_t i = 0; i < map->rows * map->components; i++)
         assert_true(isfinite(map->positions[i]));
     return map;
@@ -291,22 +291,22 @@ static void test_map_threads(void **state)
     rows_made m;
     make_rows(&m, most_rows, 120, 12);
     for (int64_t components = 2; components <= 3; components++) {
-        sg_map_options o = sg_map_options_default();
+        sg_umap_options o = sg_umap_options_default();
         o.components = components;
         o.epochs = 60;
         o.quality_rows = 200;
-        sg_map *a = map_of(alone, &m.sparse, &o), *b = map_of(context, &m.sparse, &o);
+        sg_umap *a = map_of(alone, &m.sparse, &o), *b = map_of(context, &m.sparse, &o);
         const size_t bytes = (size_t)(a->rows * components) * sizeof *a->positions;
         assert_memory_equal(a->positions, b->positions, bytes);
         assert_true(a->trustworthiness == b->trustworthiness && a->overlap == b->overlap);
         assert_true(a->trustworthiness > 0.9);
         assert_int_equal(a->quality_rows, 200);
         o.seed = 1;
-        sg_map *c = map_of(alone, &m.sparse, &o);
+        sg_umap *c = map_of(alone, &m.sparse, &o);
         assert_memory_not_equal(a->positions, c->positions, bytes);
-        sg_map_free(a);
-        sg_map_free(b);
-        sg_map_free(c);
+        sg_umap_free(a);
+        sg_umap_free(b);
+        sg_umap_free(c);
     }
     free(m.values);
 }
@@ -315,29 +315,29 @@ static void test_odd_rows(void **state)
 {
     (void)state;
     float values[40 * 2] = {0};
-    sg_map_options o = sg_map_options_default();
+    sg_umap_options o = sg_umap_options_default();
     o.epochs = 20;
     for (int64_t rows = 1; rows <= 40; rows += rows < 6 ? 1 : 17) {
         const sg_vectors zeros = {rows, 2, NULL, NULL, NULL, values};
-        sg_map *map = map_of(context, &zeros, &o);
+        sg_umap *map = map_of(context, &zeros, &o);
         assert_int_equal(map->zeros, rows);
         assert_int_equal(map->neighbours, rows < 15 ? rows : 15);
         assert_true(rows > 2 || isnan(map->trustworthiness));
         assert_true(map->quality_neighbours * 2 < rows + 1);
-        sg_map_free(map);
+        sg_umap_free(map);
     }
     // Two rows, over and over: parts that nothing joins.
     for (int64_t r = 0; r < 40; r++)
         values[2 * r + r % 2] = 1;
     const sg_vectors twins = {40, 2, NULL, NULL, NULL, values};
-    sg_map *map = map_of(context, &twins, &o);
+    sg_umap *map = map_of(context, &twins, &o);
     assert_int_equal(map->duplicates, 38);
     assert_int_equal(map->parts, 2);
     assert_int_equal(map->zeros, 0);
-    sg_map_free(map);
+    sg_umap_free(map);
     const sg_vectors none = {0, 2, NULL, NULL, NULL, values};
     sg_error err = {0};
-    assert_int_equal(sg_map_make(context, &none, &o, &map, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_umap_make(context, &none, &o, &map, &err), SG_ERR_ARGUMENT);
 }
 
 // A map that is the space itself loses nothing; one of other rows' places nearly all.
@@ -351,12 +351,12 @@ static void test_quality(void **state)
         other[i] = (float)sg_rng_uniform(3, 2, i);
     }
     const sg_vectors v = {rows, 2, NULL, NULL, NULL, values};
-    sg_map map;
-    sg_map_options o = sg_map_options_default();
+    sg_umap map;
+    sg_umap_options o = sg_umap_options_default();
     o.metric = SG_METRIC_EUCLIDEAN;
-    assert_int_equal(sg_map_quality(context, &v, values, &o, &map, NULL), SG_OK);
+    assert_int_equal(sg_umap_quality(context, &v, values, &o, &map, NULL), SG_OK);
     assert_true(map.trustworthiness == 1 && map.overlap == 1);
-    assert_int_equal(sg_map_quality(context, &v, other, &o, &map, NULL), SG_OK);
+    assert_int_equal(sg_umap_quality(context, &v, other, &o, &map, NULL), SG_OK);
     close_to(map.trustworthiness, 0.5, 0.05);
     close_to(map.overlap, 15.0 / rows, 0.03);
 }
@@ -374,18 +374,18 @@ static void test_stops(void **state)
     rows_made m;
     make_rows(&m, 100, 40, 5);
     const int64_t live = sg_alloc_live();
-    sg_map_options o = sg_map_options_default();
+    sg_umap_options o = sg_umap_options_default();
     o.progress = stop_at_once;
     o.epochs = 10;
     int stopped = 0;
     for (int after = 0;; after++) {
         int left = after;
-        sg_map *map = NULL;
+        sg_umap *map = NULL;
         sg_error err = {0};
         o.user = &left;
-        const sg_status status = sg_map_make(context, &m.sparse, &o, &map, &err);
+        const sg_status status = sg_umap_make(context, &m.sparse, &o, &map, &err);
         if (status == SG_OK) {
-            sg_map_free(map);
+            sg_umap_free(map);
             break;
         }
         assert_int_equal(status, SG_ERR_STOPPED);
@@ -434,12 +434,12 @@ static void test_cka(void **state)
 static sg_status all_of_it(void *user, sg_error *err)
 {
     const rows_made *m = user;
-    sg_map *map;
+    sg_umap *map;
     double value;
-    sg_map_options o = sg_map_options_default();
+    sg_umap_options o = sg_umap_options_default();
     o.epochs = 2;
-    SG_TRY(sg_map_make(alone, &m->sparse, &o, &map, err));
-    sg_map_free(map);
+    SG_TRY(sg_umap_make(alone, &m->sparse, &o, &map, err));
+    sg_umap_free(map);
     SG_TRY(sg_cka(alone, &m->sparse, &m->dense, SG_CKA_FEATURES, &value, err));
     return sg_cka(alone, &m->sparse, &m->dense, SG_CKA_GRAM, &value, err);
 }
