@@ -58,6 +58,9 @@ typedef enum sg_patch_direction {
     SG_PATCH_BOTH = 3
 } sg_patch_direction;
 
+// "noise", "denoise".
+SG_API const char *sg_patch_direction_name(sg_patch_direction direction);
+
 // Where the pairs of a file of facts come from and what is left out.
 typedef struct sg_patch_counts {
     int64_t relations, facts; // of the file
@@ -112,6 +115,7 @@ typedef struct sg_patch_summary {
     char channels[64]; // "all", "3"
     char position[24]; // "subject", "last", "all", "4"
     char point[64];    // "gates", "neurons", a name
+    int64_t patch;     // its number, from 0
     sg_patch_direction direction;
     sg_patch_metric metric;
     sg_patch_control control;

@@ -65,11 +65,11 @@ static sg_status exchange_call(void *user, const sg_point_values *v, sg_error *e
 static sg_status exchange_add(sg_exchange *x, const sg_point_info *info, sg_error *err)
 {
     if (sg_exchange_find(x, info->name) >= 0) return SG_OK;
-    if ((info->can & SG_POINT_WRITE) == 0)
+    const bool keys = info->rank == 3 && info->shape[2] == 0; // as wide as a pass is long
+    if ((info->can & SG_POINT_WRITE) == 0 || keys)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
-                       "point \"%s\": found one that can only be read, expected one whose values "
-                       "can be exchanged",
-                       info->name);
+                       "point \"%s\": found one %s, expected one whose values can be exchanged",
+                       info->name, keys ? "of keys" : "that can only be read");
     if (info->layer < 0 && strncmp(info->name, "hook_", 5) != 0)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "point \"%s\": found one of the last token alone, expected one of all "
@@ -77,7 +77,8 @@ static sg_status exchange_add(sg_exchange *x, const sg_point_info *info, sg_erro
                        info->name);
     if (!sg_grow((void **)&x->points, &x->capacity, x->count + 1, sizeof *x->points))
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for a list of points");
-    const int64_t width = info->shape[1] * (info->rank == 3 ? info->shape[2] : 1);
+    const int64_t width =
+        (info->rank > 1 ? info->shape[1] : 1) * (info->rank > 2 ? info->shape[2] : 1);
     x->points[x->count++] = (sg_exchange_point){.info = *info, .width = width, .offset = x->width};
     x->width += width;
     return SG_OK;

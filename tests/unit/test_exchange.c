@@ -381,7 +381,7 @@ static void test_errors(void **state)
     (void)state;
     sg_error err = {0};
     sg_model *model = make_model(context, "sgatlin");
-    expect_refused(model, "blocks.0.attn.hook_pattern", 5, SG_ERR_UNSUPPORTED, "only be read");
+    expect_refused(model, "blocks.0.attn.hook_pattern", 5, SG_ERR_UNSUPPORTED, "of keys");
     expect_refused(model, "logits", 5, SG_ERR_UNSUPPORTED, "last token alone");
     expect_refused(model, "blocks.7.hook_mlp_out", 5, SG_ERR_NOT_FOUND, "the nearest is");
     expect_refused(model, NULL, 0, SG_ERR_ARGUMENT, "found 0 tokens");
