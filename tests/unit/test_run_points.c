@@ -143,6 +143,14 @@ static sg_status score(void *user, const sg_point_values *p, sg_error *err)
     return SG_OK;
 }
 
+static sg_status count_call(void *user, const sg_point_values *p, sg_error *err)
+{
+    (void)p;
+    (void)err;
+    ++*(int64_t *)user;
+    return SG_OK;
+}
+
 static sg_status select_first(void *user, const sg_point_values *p, sg_error *err)
 {
     (void)user;
@@ -173,8 +181,12 @@ static void test_evaluation(void **state)
     e.batch_size = 7;
     e.usage = usage;
     assert_int_equal(sg_evaluate(model, data, &e, &plain, &err), SG_OK);
-    const sg_point_request request = {"logits", SG_POINT_READ, score, &s};
-    const sg_points points = {&request, 1};
+    // Everything is read, and what is read written back.
+    int64_t calls = 0;
+    const sg_point_request requests[] = {{"logits", SG_POINT_READ, score, &s},
+                                         {"*", SG_POINT_READ, count_call, &calls},
+                                         {"*resid*", SG_POINT_WRITE, count_call, &calls}};
+    const sg_points points = {requests, 3};
     e.points = &points;
     e.usage = with;
     memset(&s, 0, sizeof s);
@@ -182,6 +194,7 @@ static void test_evaluation(void **state)
     assert_memory_equal(&plain, &seen, sizeof plain);
     assert_memory_equal(usage, with, (size_t)plain.usage_count * sizeof *usage);
     assert_int_equal(s.tokens, plain.tokens);
+    assert_true(calls > 40);
     assert_true(fabs(s.loss / (double)s.tokens - plain.loss) < 1e-5);
     assert_true((double)s.correct / (double)s.tokens == plain.accuracy);
     // Usage counts what was written.
