@@ -1,7 +1,7 @@
 // Batches: one tape is replayed for the next token of several sessions, so that weights are read once
-// for all. Where sessions have points, the batch has a tape of its own with all their requests, each
-// of which is called with the row of its session: as without points, the pass is one, and what is
-// only read changes no bit of it.
+// for all. Where sessions have points, the batch has tapes of its own with the requests of all their
+// lists, each of which is called row by row for the sessions that have it: as without points, the
+// pass is one, and what is only read changes no bit of it.
 #include <string.h>
 
 #include "base/alloc.h"
@@ -9,22 +9,27 @@
 #include "model/model.h"
 #include "model/session_inside.h"
 
-// One request of one session.
+typedef struct batch_points batch_points;
+
+// One request of the sessions that have the same list.
 typedef struct batch_request {
     const sg_point_request *own;
-    sg_session *session;
-    int64_t row; // of the session in a pass
+    const sg_points *list;
+    const batch_points *of;
 } batch_request;
 
-// The points of the sessions of a pass, and the tape for them.
-typedef struct batch_points {
-    int64_t *serials; // (most) of the sessions with points, 0: one without
-    int64_t count;    // sessions that the tape is for; 0: there is none
+// The points of the sessions of a pass, and the tapes for them.
+struct batch_points {
+    sg_session **sessions; // (count) of the pass
+    int64_t count;
+    const sg_points **lists; // (list_count) in the order in which sessions have them
+    int64_t list_count;
+    int64_t opened; // sessions of the model, when the lists were taken
     batch_request *requests;
     sg_point_request *items; // (points.count) one each
     sg_points points;
     sg_graph_cache graphs;
-} batch_points;
+};
 
 struct sg_batch {
     sg_model *model; // borrowed
@@ -38,11 +43,11 @@ struct sg_batch {
 
 // ---- points -------------------------------------------------------------------------------------
 
-// Passes are of one token a session, so that row r is session r: calls with that row alone.
-static sg_status batch_call(void *user, const sg_point_values *p, sg_error *err)
+// Passes are of one token a session, so that row r is session r: calls with each row alone.
+static sg_status batch_call_row(const batch_request *r, const sg_point_values *p, int64_t row,
+                                sg_error *err)
 {
-    const batch_request *r = user;
-    const int64_t at = r->row - p->first_row;
+    const int64_t at = row - p->first_row;
     if (at < 0 || at >= p->shape[0]) return SG_OK;
     sg_point_values own = *p;
     int64_t columns = 1;
@@ -54,59 +59,82 @@ static sg_status batch_call(void *user, const sg_point_values *p, sg_error *err)
     if (p->counts != NULL) own.counts += at * p->shape[1];
     own.first_row = 0;
     own.sequences = 1;
-    own.tokens += r->row;
-    own.start += r->row;
-    own.first_sequence = r->session->sequence;
+    own.tokens += row;
+    own.start += row;
+    own.first_sequence = r->of->sessions[row]->sequence;
     return r->own->call(r->own->user, &own, err);
 }
 
-static int64_t batch_serial(const sg_session *s)
+static sg_status batch_call(void *user, const sg_point_values *p, sg_error *err)
 {
-    return s->points != NULL ? s->serial : 0;
+    const batch_request *r = user;
+    for (int64_t row = 0; row < r->of->count; row++)
+        if (r->of->sessions[row]->points == r->list) SG_TRY(batch_call_row(r, p, row, err));
+    return SG_OK;
 }
 
-static bool batch_points_fit(const batch_points *p, sg_session *const *sessions, int64_t count)
+// The lists of sessions, each once: (count) at most. Returns how many.
+static int64_t batch_lists(sg_session *const *sessions, int64_t count, const sg_points **lists)
 {
-    if (p->count != count) return false;
-    for (int64_t i = 0; i < count; i++)
-        if (p->serials[i] != batch_serial(sessions[i])) return false;
+    int64_t n = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t j = 0;
+        while (j < n && lists[j] != sessions[i]->points)
+            j++;
+        if (j == n && sessions[i]->points != NULL) lists[n++] = sessions[i]->points;
+    }
+    return n;
+}
+
+// Whether the tapes are for the lists of these sessions. A list is what it was then where a session
+// that was there then has it still.
+static bool batch_points_fit(const batch_points *p, sg_session *const *sessions, int64_t count,
+                             const sg_points *const *lists, int64_t list_count)
+{
+    if (p->list_count != list_count) return false;
+    for (int64_t n = 0; n < list_count; n++) {
+        int64_t i = 0;
+        if (p->lists[n] != lists[n]) return false;
+        while (i < count && (sessions[i]->points != lists[n] || sessions[i]->serial > p->opened))
+            i++;
+        if (i == count) return false;
+    }
     return true;
 }
 
 static void batch_points_close(batch_points *p)
 {
-    if (p->count > 0) sg_graph_cache_close(&p->graphs);
-    sg_free(p->serials);
+    if (p->list_count > 0) sg_graph_cache_close(&p->graphs);
+    sg_free(p->lists);
     sg_free(p->requests);
     sg_free(p->items);
-    *p = (batch_points){0};
+    *p = (batch_points){.sessions = p->sessions};
 }
 
-static sg_status batch_points_open(batch_points *p, sg_model *model, sg_session *const *sessions,
-                                   int64_t count, sg_error *err)
+// lists: sg_free, the points' from here on.
+static sg_status batch_points_open(batch_points *p, sg_model *model, const sg_points **lists,
+                                   int64_t list_count, sg_error *err)
 {
     size_t requests = 0, n = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (sessions[i]->points != NULL) requests += sessions[i]->points->count;
-    p->serials = sg_alloc_array((size_t)count, sizeof *p->serials);
+    for (int64_t i = 0; i < list_count; i++)
+        requests += lists[i]->count;
+    p->lists = lists;
     p->requests = sg_alloc_array(requests + 1, sizeof *p->requests);
     p->items = sg_alloc_array(requests + 1, sizeof *p->items);
-    if (p->serials == NULL || p->requests == NULL || p->items == NULL) {
+    if (p->requests == NULL || p->items == NULL) {
         batch_points_close(p);
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for points of a batch");
     }
-    for (int64_t i = 0; i < count; i++) {
-        const sg_points *own = sessions[i]->points;
-        p->serials[i] = batch_serial(sessions[i]);
-        for (size_t j = 0; own != NULL && j < own->count; j++, n++) {
-            p->requests[n] = (batch_request){&own->items[j], sessions[i], i};
-            p->items[n] = own->items[j];
+    for (int64_t i = 0; i < list_count; i++)
+        for (size_t j = 0; j < lists[i]->count; j++, n++) {
+            p->requests[n] = (batch_request){&lists[i]->items[j], lists[i], p};
+            p->items[n] = lists[i]->items[j];
             p->items[n].call = batch_call;
             p->items[n].user = &p->requests[n];
         }
-    }
     p->points = (sg_points){p->items, n};
-    p->count = count;
+    p->list_count = list_count;
+    p->opened = model->sessions;
     sg_graph_cache_open(&p->graphs, model,
                         &(sg_graph_options){.points = &p->points, .lenient = true});
     return SG_OK;
@@ -141,6 +169,7 @@ void sg_batch_free(sg_batch *b)
     if (b == NULL) return;
     if (b->last != NULL) sg_graph_cache_drop(b->graphs, b->last);
     batch_points_close(&b->points);
+    sg_free(b->points.sessions);
     sg_model_leave(b->model);
     sg_free(b->logits);
     sg_free(b);
@@ -168,6 +197,31 @@ static void batch_drop(sg_batch *b)
     b->last = NULL;
 }
 
+// Tapes with the points of these sessions.
+static sg_status batch_take_points(sg_batch *b, sg_session *const *sessions, int64_t count,
+                                   sg_error *err)
+{
+    batch_points *p = &b->points;
+    const sg_points **lists = sg_alloc_array((size_t)count, sizeof *lists);
+    if (p->sessions == NULL) p->sessions = sg_alloc_array((size_t)b->most, sizeof *p->sessions);
+    if (lists == NULL || p->sessions == NULL) {
+        sg_free(lists);
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for points of a batch");
+    }
+    const int64_t list_count = batch_lists(sessions, count, lists);
+    sg_status status = SG_OK;
+    if (batch_points_fit(p, sessions, count, lists, list_count)) {
+        sg_free(lists);
+    } else {
+        if (b->graphs == &p->graphs) batch_drop(b);
+        batch_points_close(p);
+        status = batch_points_open(p, b->model, lists, list_count, err);
+    }
+    memcpy(p->sessions, sessions, (size_t)count * sizeof *p->sessions);
+    p->count = count;
+    return status;
+}
+
 // The graphs for these sessions: the model's, or with their points.
 static sg_status batch_graphs(sg_batch *b, sg_session *const *sessions, int64_t count,
                               sg_graph_cache **graphs, sg_error *err)
@@ -176,10 +230,7 @@ static sg_status batch_graphs(sg_batch *b, sg_session *const *sessions, int64_t 
     for (int64_t i = 0; i < count; i++)
         any = any || sessions[i]->points != NULL;
     *graphs = any ? &b->points.graphs : &b->model->graphs;
-    if (!any || batch_points_fit(&b->points, sessions, count)) return SG_OK;
-    if (b->graphs == &b->points.graphs) batch_drop(b);
-    batch_points_close(&b->points);
-    return batch_points_open(&b->points, b->model, sessions, count, err);
+    return any ? batch_take_points(b, sessions, count, err) : SG_OK;
 }
 
 // Holds on to the graph for `count` sessions.
