@@ -61,18 +61,18 @@ static void move_vectors(sg_model *model)
     }
 }
 
-// form 0: as our models are; 1: as GPT-NeoX and others; 2: as GPT-2 and others; 3: as Llama and
-// others.
+// form 0: as our models are; 1: as GPT-NeoX and others, with values cut; 2: as GPT-2 and others; 3:
+// as Llama and others; 4: as 1, nothing cut.
 static sg_model *make_model(sg_context *in, const char *kind, int form)
 {
     sg_error err = {0};
     sg_model *model;
     sg_config c = tiny_config(kind, vocab, positions);
-    if (form == 1 || form == 2) {
+    if (form == 1 || form == 2 || form == 4) {
         snprintf(c.norm, sizeof c.norm, "layernorm");
         c.attention_bias = c.attention_out_bias = 1;
-        c.untied_classifier = form == 1;
-        c.parallel_residual = form == 1;
+        c.untied_classifier = form != 2;
+        c.parallel_residual = form != 2;
         if (strcmp(c.ffn, "mlp") == 0 || strcmp(c.ffn, "glu") == 0 || strcmp(c.ffn, "moe") == 0)
             c.ffn_bias = 1;
     }
@@ -402,6 +402,149 @@ static void test_taking_out(void **state)
     assert_true(taken[SG_TRACE_NEURON] > 20 && taken[SG_TRACE_ATTENTION] > 50);
     sg_trace_free(trace);
     sg_model_free(model);
+}
+
+// ---- the model itself, frozen by its points -------------------------------------------------------
+
+enum { most_points = 64, most_values = tokens_count * 2 * tokens_count };
+
+// What a pass read at points, or writes there again. But for what is taken out.
+typedef struct refreeze {
+    char names[most_points][64];
+    float values[most_points][most_values];
+    int count, rewritten;
+    bool write;
+    const sg_trace_node *out; // NULL: nothing
+    int64_t hit;              // of a neuron
+} refreeze;
+
+static float *refreeze_place(refreeze *r, const char *name)
+{
+    int at = 0;
+    while (at < r->count && strcmp(r->names[at], name) != 0)
+        at++;
+    assert_true(at < most_points && (at < r->count || !r->write));
+    if (at == r->count) snprintf(r->names[r->count++], sizeof r->names[0], "%s", name);
+    return r->values[at];
+}
+
+static sg_status refreeze_call(void *user, const sg_point_values *p, sg_error *err)
+{
+    (void)err;
+    refreeze *r = user;
+    int64_t width_of = 1;
+    for (int i = 1; i < p->rank; i++)
+        width_of *= p->shape[i];
+    // The last norm is of the last row alone; all others come whole.
+    const int64_t first = p->shape[0] == 1 ? 0 : p->first_row;
+    const int64_t count = p->shape[0] * width_of;
+    assert_true((first + p->shape[0]) * width_of <= most_values);
+    float *kept = refreeze_place(r, p->name) + first * width_of;
+    void *values = p->kind == SG_POINT_I32 ? (void *)p->ids : (void *)p->values;
+    if (!r->write) {
+        memcpy(kept, values, (size_t)count * 4);
+        return SG_OK;
+    }
+    memcpy(values, kept, (size_t)count * 4);
+    r->rewritten++;
+    return SG_OK;
+}
+
+// Takes out an embedding, or a neuron.
+static sg_status refreeze_take(void *user, const sg_point_values *p, sg_error *err)
+{
+    (void)err;
+    const refreeze *r = user;
+    const sg_trace_node *n = r->out;
+    if (!r->write || n == NULL || n->layer != p->layer) return SG_OK;
+    const bool embedding = strcmp(p->name, "hook_embed") == 0;
+    if (n->kind != (embedding ? SG_TRACE_EMBEDDING : SG_TRACE_NEURON)) return SG_OK;
+    const int64_t row = embedding ? p->shape[1] : p->shape[1] * p->shape[2];
+    float *values = p->values + n->position * row;
+    if (embedding)
+        memset(values, 0, (size_t)row * sizeof *values);
+    else
+        values[r->hit] = 0;
+    return SG_OK;
+}
+
+static double refreeze_run(sg_model *model, refreeze *r)
+{
+    static const char *const names[] = {"*.hook_scale", "*.attn.hook_pattern",
+                                        "*.mlp.hook_gate_ids", "*.mlp.hook_gate_scores"};
+    sg_point_request requests[6];
+    const unsigned use = SG_POINT_WRITE;
+    for (int i = 0; i < 4; i++)
+        requests[i] = (sg_point_request){names[i], use, refreeze_call, r};
+    requests[4] = (sg_point_request){"hook_embed", use, refreeze_take, r};
+    requests[5] = (sg_point_request){"*.mlp.hook_post", use, refreeze_take, r};
+    const sg_points points = {requests, 6};
+    const sg_session_options options = {.capacity = tokens_count, .points = &points};
+    sg_session *session;
+    const float *logits;
+    sg_error err = {0};
+    if (sg_session_open(model, &options, &session, &err) != SG_OK ||
+        sg_session_feed(session, tokens, tokens_count, &logits, &err) != SG_OK)
+        fail_msg("%s", err.message);
+    const double difference = (double)logits[17] - (double)logits[23];
+    sg_session_free(session);
+    return difference;
+}
+
+// The hit of a neuron among those of its token, as hook_gate_ids has them.
+static int64_t refreeze_hit(refreeze *r, const sg_trace_node *n, int64_t per_token, int64_t k)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blocks.%d.mlp.hook_gate_ids", (int)n->layer);
+    const float *kept = refreeze_place(r, name);
+    for (int64_t i = 0; i < per_token; i++) {
+        int32_t id;
+        memcpy(&id, kept + n->position * per_token + i, sizeof id);
+        if (i / k == n->channel && id == n->neuron) return i;
+    }
+    fail_msg("layer %d has no neuron %d:%d", (int)n->layer, (int)n->channel, (int)n->neuron);
+    return -1;
+}
+
+static void check_by_points(const char *kind, int form, int64_t per_token, int64_t k)
+{
+    static refreeze r;
+    memset(&r, 0, sizeof r);
+    sg_model *model = make_model(context, kind, form);
+    refreeze_run(model, &r);
+    r.write = true;
+    const double whole = refreeze_run(model, &r);
+    assert_int_equal(r.rewritten, 2 * 5 + 1);
+    sg_trace_options o = all_options();
+    sg_trace *trace = make_trace(model, &o);
+    size_t count;
+    int taken = 0;
+    const sg_trace_node *node = sg_trace_nodes(trace, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (node[i].kind != SG_TRACE_EMBEDDING &&
+            (node[i].kind != SG_TRACE_NEURON || node[i].position % 3 != 2))
+            continue;
+        r.out = &node[i];
+        if (node[i].kind == SG_TRACE_NEURON) r.hit = refreeze_hit(&r, &node[i], per_token, k);
+        const double change = whole - refreeze_run(model, &r);
+        close_to(kind, change, node[i].contribution, fabs(whole) + 1, 1e-5);
+        taken++;
+    }
+    assert_true(taken > tokens_count + 5);
+    sg_trace_free(trace);
+    sg_model_free(model);
+}
+
+// The model itself with its attention weights, norms and gates written as they were is the frozen
+// model, in any form.
+static void test_by_points(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 5; form++) {
+        if (form == 1) continue; // what is cut cannot be held fixed by points
+        check_by_points("sgatlin", form, 6, 3);
+        check_by_points("pkm", form, 8, 4);
+    }
 }
 
 // ---- what is shown ------------------------------------------------------------------------------
@@ -805,11 +948,11 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_families), cmocka_unit_test(test_taking_out),
-        cmocka_unit_test(test_pruned),   cmocka_unit_test(test_influence),
-        cmocka_unit_test(test_groups),   cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_targets),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_stopped),  cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_json)};
+        cmocka_unit_test(test_families),  cmocka_unit_test(test_taking_out),
+        cmocka_unit_test(test_by_points), cmocka_unit_test(test_pruned),
+        cmocka_unit_test(test_influence), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_threads),   cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_memory),    cmocka_unit_test(test_json)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
