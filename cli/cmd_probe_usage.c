@@ -26,13 +26,13 @@ static const cli_option usage_options[] = {
      .argument = "LIST",
      .shown = "all",
      .help = "these channels of each layer alone"},
-    {.name = "", .kind = CLI_HEADING, .help = "What is read"},
+    {.name = "", .kind = CLI_HEADING, .help = "In place of a record"},
     {.name = "model",
      .kind = CLI_STRING,
      .value = &usage.model,
      .argument = "DIR",
-     .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not",
-     .required = true},
+     .shown = "",
+     .help = "model (a folder, a GGUF file, llama2.c's), or a run, finished or not"},
     {.name = "adapter",
      .kind = CLI_STRING,
      .value = &usage.adapter,
@@ -43,8 +43,8 @@ static const cli_option usage_options[] = {
      .kind = CLI_STRING,
      .value = &usage.data,
      .argument = "DIR",
-     .help = "packed data, row by row: the inputs of training",
-     .required = true},
+     .shown = "",
+     .help = "packed data, row by row: the inputs of training"},
     {.name = "split",
      .kind = CLI_STRING,
      .value = &usage.split,
@@ -103,6 +103,16 @@ static bool usage_progress(void *user, int64_t done, int64_t total)
 
 // ---- reading ------------------------------------------------------------------------------------
 
+// --out has one matrix.
+static sg_status usage_check_one(const sg_selections *selections, int64_t layers, sg_error *err)
+{
+    if (usage.out == NULL || (layers == 1 && sg_selections_layer(selections, 0).channels == 1))
+        return SG_OK;
+    snprintf(err->message, sizeof err->message,
+             "out: found several channels, expected one: --layers 0 --channels 0");
+    return err->code = SG_ERR_ARGUMENT;
+}
+
 static sg_status usage_run_model(const cli_args *args, sg_model *model, const sg_data *data,
                                  const sg_selections *selections, sg_error *err)
 {
@@ -122,8 +132,8 @@ static sg_status usage_run_model(const cli_args *args, sg_model *model, const sg
 }
 
 // What the model selects in packed data. *selections: sg_selections_free.
-static sg_status usage_read(const cli_args *args, sg_context *context, sg_selections **selections,
-                            sg_error *err)
+static sg_status usage_read_model(const cli_args *args, sg_context *context,
+                                  sg_selections **selections, sg_error *err)
 {
     sg_model *model = NULL;
     sg_data *data = NULL;
@@ -132,6 +142,8 @@ static sg_status usage_read(const cli_args *args, sg_context *context, sg_select
     if (status == SG_OK) status = cli_model_adapt(context, usage.adapter, model, err);
     if (status == SG_OK)
         status = sg_selections_new(model, usage.layers, usage.channels, selections, err);
+    if (status == SG_OK)
+        status = usage_check_one(*selections, sg_selections_count(*selections), err);
     if (status == SG_OK) status = cli_data_check(args, context, NULL, folder, usage.data, err);
     if (status == SG_OK) status = sg_data_open(usage.data, SG_VERIFY_AUTO, &data, err);
     if (status == SG_OK) status = usage_run_model(args, model, data, *selections, err);
@@ -158,15 +170,18 @@ static void usage_result_free(usage_result *r)
     free(r->usage);
 }
 
+static sg_status usage_memory(sg_error *err)
+{
+    snprintf(err->message, sizeof err->message, "out of memory for results");
+    return err->code = SG_ERR_MEMORY;
+}
+
 static sg_status usage_compute(usage_result *r, sg_error *err)
 {
     const size_t channels = (size_t)r->layer.channels;
     r->usage = calloc(channels + 1, sizeof *r->usage);
     r->coactivations = calloc(channels, sizeof *r->coactivations);
-    if (r->usage == NULL || r->coactivations == NULL) {
-        snprintf(err->message, sizeof err->message, "out of memory for results");
-        return err->code = SG_ERR_MEMORY;
-    }
+    if (r->usage == NULL || r->coactivations == NULL) return usage_memory(err);
     sg_status status = sg_gate_usage_of(&r->layer, r->usage, &r->published, err);
     for (size_t c = 0; c < channels && status == SG_OK; c++)
         status = sg_coactivation_find(&r->layer, (int64_t)c, usage.pairs, usage.least,
@@ -294,60 +309,120 @@ static int usage_report(const cli_args *args, const usage_result *results, int64
     return CLI_DONE;
 }
 
-static sg_status usage_write(const sg_selections *selections, sg_error *err)
+static sg_status usage_write(const sg_layer_selections *layer, sg_error *err)
 {
-    const sg_layer_selections layer = sg_selections_layer(selections, 0);
     const bool conditional = strcmp(usage.form, "conditional") == 0;
     if (usage.out == NULL) return SG_OK;
     return sg_coactivation_write(
-        &layer, 0, conditional ? SG_COACTIVATION_CONDITIONAL : SG_COACTIVATION_PUBLISHED, usage.out,
+        layer, 0, conditional ? SG_COACTIVATION_CONDITIONAL : SG_COACTIVATION_PUBLISHED, usage.out,
         usage.force, err);
 }
 
-// --out has one matrix.
-static bool usage_one(const sg_selections *selections)
+// Layers with what was found of them. What their selections were is gone, or goes, with its owner.
+typedef struct usage_results {
+    usage_result *items;
+    int64_t count;
+} usage_results;
+
+static sg_status usage_add(usage_results *all, const sg_selections *selections, int64_t index,
+                           sg_error *err)
 {
-    return sg_selections_count(selections) == 1 && sg_selections_layer(selections, 0).channels == 1;
+    usage_result *grown = realloc(all->items, (size_t)(all->count + 1) * sizeof *grown);
+    if (grown == NULL) return usage_memory(err);
+    all->items = grown;
+    usage_result *r = &grown[all->count++];
+    *r = (usage_result){.layer = sg_selections_layer(selections, index)};
+    sg_status status = usage_compute(r, err);
+    return status == SG_OK ? usage_write(&r->layer, err) : status;
+}
+
+static sg_status usage_of_model(const cli_args *args, usage_results *all, sg_error *err)
+{
+    sg_context *context;
+    sg_selections *selections = NULL;
+    sg_status status = cli_context_new(args, &context, err);
+    if (status != SG_OK) return status;
+    status = usage_read_model(args, context, &selections, err);
+    for (int64_t i = 0; status == SG_OK && i < sg_selections_count(selections); i++)
+        status = usage_add(all, selections, i, err);
+    sg_selections_free(selections);
+    sg_context_free(context);
+    return status;
+}
+
+static sg_status usage_of_layer(const cli_args *args, sg_record *record, int64_t number,
+                                int64_t layers, usage_results *all, sg_error *err)
+{
+    sg_selections *selections;
+    const sg_record_layer *layer = sg_record_find_layer(record, number);
+    if (layer->strongest)
+        cli_note(args, "layer %lld: the %lld strongest neurons of each token alone are recorded",
+                 (long long)number, (long long)layer->slots);
+    sg_status status = sg_selections_read(record, number, usage.channels, &selections, err);
+    if (status != SG_OK) return status;
+    status = usage_check_one(selections, layers, err);
+    if (status == SG_OK) status = usage_add(all, selections, 0, err);
+    sg_selections_free(selections);
+    return status;
+}
+
+// Layer by layer, so that one is in memory at a time.
+static sg_status usage_of_record(const cli_args *args, usage_results *all, sg_error *err)
+{
+    sg_record *record;
+    int64_t *layers, count = 0;
+    sg_status status = sg_record_open(args->operands[0], &record, err);
+    if (status != SG_OK) return status;
+    layers = calloc(sg_record_get_info(record)->layer_count + 1, sizeof *layers);
+    status = layers == NULL ? usage_memory(err)
+                            : sg_selections_layers(record, usage.layers, layers, &count, err);
+    for (int64_t i = 0; status == SG_OK && i < count; i++)
+        status = usage_of_layer(args, record, layers[i], count, all, err);
+    if (status == SG_OK && all->items[0].layer.sub_keys > 0)
+        cli_note(args, "sub-keys are those of the family, unless its router was changed: a record "
+                       "does not say");
+    free(layers);
+    sg_record_free(record);
+    return status;
+}
+
+// An option given that a record does not take; NULL: none.
+static const char *usage_stray(const cli_args *args)
+{
+    static const char *const of_model[] = {"model", "data", "adapter", "split", "sequences", NULL};
+    const char *const *name = of_model;
+    while (*name != NULL && !cli_given(args, *name))
+        name++;
+    return *name;
 }
 
 static int usage_run(const cli_args *args)
 {
     sg_error err = {0};
-    sg_context *context;
-    sg_selections *selections = NULL;
+    usage_results all = {0};
+    const bool record = args->count == 1;
+    if (record && usage_stray(args) != NULL)
+        return cli_wrong(args, "--%s: goes without a record only", usage_stray(args));
+    if (!record && (usage.model == NULL || usage.data == NULL))
+        return cli_wrong(args, "found no record, expected one, or --model and --data");
     cli_catch_signals();
-    sg_status status = cli_context_new(args, &context, &err);
-    if (status != SG_OK) return cli_fail(args, status, &err);
-    status = usage_read(args, context, &selections, &err);
-    const int64_t count = status == SG_OK ? sg_selections_count(selections) : 0;
-    usage_result *results = calloc((size_t)count + 1, sizeof *results);
-    int code = CLI_DONE;
-    if (status == SG_OK && usage.out != NULL && !usage_one(selections))
-        code =
-            cli_wrong(args, "--out: found several channels, expected one: --layers 0 --channels 0");
-    for (int64_t i = 0; i < count && status == SG_OK && code == CLI_DONE; i++) {
-        results[i].layer = sg_selections_layer(selections, i);
-        status = usage_compute(&results[i], &err);
-    }
-    if (status == SG_OK && code == CLI_DONE) status = usage_write(selections, &err);
-    if (status != SG_OK)
-        code = cli_fail(args, status, &err);
-    else if (code == CLI_DONE)
-        code = usage_report(args, results, count);
-    for (int64_t i = 0; i < count; i++)
-        usage_result_free(&results[i]);
-    free(results);
-    sg_selections_free(selections);
-    sg_context_free(context);
+    sg_status status =
+        record ? usage_of_record(args, &all, &err) : usage_of_model(args, &all, &err);
+    const int code =
+        status == SG_OK ? usage_report(args, all.items, all.count) : cli_fail(args, status, &err);
+    for (int64_t i = 0; i < all.count; i++)
+        usage_result_free(&all.items[i]);
+    free(all.items);
     return code;
 }
 
 const cli_command cli_cmd_probe_usage = {
     .name = "probe usage",
     .summary = "show how evenly neurons are selected, and which together",
-    .usage = "--model DIR --data DIR [options]",
+    .usage = "FILE | --model DIR --data DIR [options]",
     .about =
-        "Of each channel of each sparse layer, and of the layer: the share of neurons that any "
+        "FILE is a record (probe record). Of each channel of each sparse layer, and of the layer: "
+        "the share of neurons that any "
         "token selects; the entropy of their selections over its maximum, and the Gini "
         "coefficient (0: all alike), also with each different input token counted once "
         "(gini/token: for every neuron that any of its occurrences selects; gini/first: by its "
@@ -358,7 +433,10 @@ const cli_command cli_cmd_probe_usage = {
         "addressed by two sub-keys i and j, and neurons with one in common come together more "
         "often than chance has it.",
     .options = usage_options,
-    .example = "sgatlin probe usage --model runs/first --data data --layers 2\n"
-               "sgatlin probe usage --model run --data d --layers 2 --channels 0 --out m.npy",
+    .example = "sgatlin probe usage scope.db\n"
+               "sgatlin probe usage --model runs/first --data data --layers 2\n"
+               "sgatlin probe usage scope.db --layers 2 --channels 0 --out m.npy",
+    .max_operands = 1,
+    .operands = "FILE",
     .run = usage_run,
 };

@@ -20,6 +20,7 @@
     X(probe_dump)                                                                                  \
     X(probe_record)                                                                                \
     X(probe_usage)                                                                                 \
+    X(probe_neuron)                                                                                \
     X(probe_patch)                                                                                 \
     X(probe_trace)                                                                                 \
     X(convert)                                                                                     \

@@ -5,7 +5,7 @@
 #ifndef SGATLIN_USAGE_H
 #define SGATLIN_USAGE_H
 
-#include "sgatlin_probe.h"
+#include "sgatlin_record.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +41,15 @@ typedef struct sg_selections sg_selections;
 // sparse.
 SG_API sg_status sg_selections_new(const sg_model *model, const char *layers, const char *channels,
                                    sg_selections **selections, sg_error *err);
+// The layers of a list (NULL: all) that are recorded: layers (the record's layer_count), *count of
+// them, at least one (SG_ERR_NOT_FOUND).
+SG_API sg_status sg_selections_layers(const sg_record *record, const char *list, int64_t *layers,
+                                      int64_t *count, sg_error *err);
+// Those of one layer of a record, in place of a model's. Of a layer of which the strongest neurons
+// alone are recorded these are all there is. sub_keys are those of the family, unless it was told
+// to have another router.
+SG_API sg_status sg_selections_read(sg_record *record, int64_t layer, const char *channels,
+                                    sg_selections **selections, sg_error *err);
 SG_API void sg_selections_free(sg_selections *selections);
 SG_API const sg_points *sg_selections_points(const sg_selections *selections);
 SG_API int64_t sg_selections_count(const sg_selections *selections); // of layers

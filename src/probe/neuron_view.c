@@ -203,7 +203,7 @@ sg_status sg_neuron_view_of(const sg_model *model, int64_t layer, int64_t channe
         return sg_fail(err, SG_ERR_ARGUMENT, "count: found %lld, expected at least 0",
                        (long long)count);
     SG_TRY(sg_neuron_table_of(model, layer, &w.table, err));
-    SG_TRY(sg_neuron_check(&w.table, "neuron", channel, neuron, err));
+    SG_TRY(sg_neuron_check(&w.table, "no such neuron", channel, neuron, err));
     w.width = w.table.width;
     view->count = count < tokens ? count : tokens;
     view->block = w.table.block;
