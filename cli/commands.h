@@ -21,6 +21,9 @@
     X(probe_record)                                                                                \
     X(probe_usage)                                                                                 \
     X(probe_neuron)                                                                                \
+    X(probe_neighbours)                                                                            \
+    X(probe_map)                                                                                   \
+    X(probe_cka)                                                                                   \
     X(probe_patch)                                                                                 \
     X(probe_trace)                                                                                 \
     X(convert)                                                                                     \

@@ -112,20 +112,6 @@ static json_t *map_whole_column(const int64_t *wide, const int32_t *narrow, int6
     return column;
 }
 
-static json_t *map_axis(const sg_umap *map, int64_t dimension)
-{
-    json_t *column = json_array();
-    for (int64_t r = 0; r < map->rows; r++) {
-        const double place = (double)map->positions[r * map->components + dimension];
-        // Five decimals: floats of this size have no more.
-        if (json_array_append_new(column, json_real(round(place * 1e5) / 1e5)) != 0) {
-            json_decref(column);
-            return NULL;
-        }
-    }
-    return column;
-}
-
 static json_t *map_texts(const sg_umap_notes *notes, const int32_t *ids, int64_t rows)
 {
     json_t *column = json_array();
@@ -177,16 +163,33 @@ static bool map_add(json_t *root, const char *name, json_t *column)
     return json_object_set_new(root, name, column) == 0;
 }
 
+// "x":[…] and so on behind a text that ends in }, which moves to the end. Written here, in as many
+// digits as the floats have; jansson would print seventeen.
+static bool map_add_axes(const sg_umap *map, sg_bytes *text)
+{
+    char number[40];
+    bool got = true;
+    text->count--;
+    for (int64_t d = 0; d < map->components; d++)
+        for (int64_t r = 0; r < map->rows && got; r++) {
+            const double at = (double)map->positions[r * map->components + d];
+            const int bytes = r == 0
+                                  ? snprintf(number, sizeof number, ",\"%c\":[%.7g", "xyz"[d], at)
+                                  : snprintf(number, sizeof number, ",%.7g", at);
+            got = sg_bytes_add(text, number, (size_t)bytes) &&
+                  (r + 1 < map->rows || sg_bytes_add(text, "]", 1));
+        }
+    return got && sg_bytes_add(text, "}", 2); // with a NUL
+}
+
 sg_status sg_umap_json(const sg_umap *map, const sg_umap_notes *notes, char **text, sg_error *err)
 {
-    static const char *const axes[] = {"x", "y", "z"};
     const sg_patterns *p = notes->patterns;
+    char *head = NULL;
     SG_TRY(map_check(map, notes, err));
     sg_json_setup();
     json_t *root = map_head(map, notes);
     bool got = root != NULL;
-    for (int64_t d = 0; got && d < map->components; d++)
-        got = map_add(root, axes[d], map_axis(map, d));
     if (got && p != NULL)
         got = map_add(root, "tokens", map_whole_column(p->tokens, NULL, map->rows)) &&
               map_add(root, "sequences", map_whole_column(p->sequences, NULL, map->rows)) &&
@@ -195,9 +198,16 @@ sg_status sg_umap_json(const sg_umap *map, const sg_umap_notes *notes, char **te
               map_add(root, "next_ids", map_whole_column(NULL, p->nexts, map->rows)) &&
               map_add(root, "inputs", map_texts(notes, p->inputs, map->rows)) &&
               map_add(root, "nexts", map_texts(notes, p->nexts, map->rows));
-    sg_status status = got ? sg_json_text(root, false, text, err) : map_memory(err);
+    sg_status status = got ? sg_json_text(root, false, &head, err) : map_memory(err);
     json_decref(root);
-    return status;
+    if (status != SG_OK) return status;
+    sg_bytes whole = {0};
+    got = sg_bytes_add(&whole, head, strlen(head)) && map_add_axes(map, &whole);
+    sg_free(head);
+    *text = whole.data;
+    if (got) return SG_OK;
+    sg_free(whole.data);
+    return map_memory(err);
 }
 
 // ---- SVG ----------------------------------------------------------------------------------------
