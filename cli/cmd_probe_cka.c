@@ -327,7 +327,7 @@ static int cka_run(const cli_args *args)
 
 const cli_command cli_cmd_probe_cka = {
     .name = "probe cka",
-    .summary = "how alike the gates of layers, channels and embeddings are (CKA)",
+    .summary = "how alike the gates of layers and channels are (CKA)",
     .usage = "(RECORD | --npy FILE FILE) [options]",
     .about =
         "Linear centred kernel alignment (Kornblith et al. 2019) of the gates of channels at the "
@@ -336,7 +336,7 @@ const cli_command cli_cmd_probe_cka = {
         "compare with an untrained model of the same shape.",
     .options = cka_options,
     .example = "sgatlin probe cka scope.db\n"
-               "sgatlin probe cka scope.db --layers 0 --model run --tokens-top 100 --first-only\n"
+               "sgatlin probe cka scope.db --model run --tokens-top 100 --first-only\n"
                "sgatlin probe cka --npy a.npy b.npy",
     .min_operands = 1,
     .max_operands = 16,

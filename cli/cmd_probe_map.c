@@ -360,7 +360,7 @@ const cli_command cli_cmd_probe_map = {
         "neighbours on the map. Distances between clusters, their sizes and densities on the map "
         "mean nothing.",
     .table = map_table,
-    .example = "sgatlin probe map scope.db --layer 2 --tokens-top 100 --out map.svg --out map.csv\n"
+    .example = "sgatlin probe map scope.db --layer 2 --tokens-top 100 --out map.svg\n"
                "sgatlin probe map --npy embeddings.npy --out map.json",
     .min_operands = 1,
     .max_operands = 1,

@@ -283,7 +283,6 @@ static sg_status near_print_query(near_work *w, int64_t query, sg_error *err)
     printf("%ssequence %lld, position %lld: ", query > 0 ? "\n" : "", (long long)p->sequences[row],
            (long long)p->positions[row]);
     status = cli_excerpt_print(w->of->record, p->tokens[row], near.around, err);
-    fputs("  -> ", stdout);
     if (status == SG_OK)
         status = cli_predictions_print(w->of->record, p->tokens[row], near.predictions, err);
     fputc('\n', stdout);
@@ -293,7 +292,6 @@ static sg_status near_print_query(near_work *w, int64_t query, sg_error *err)
         printf("  %8.6f  %6lld:%-4lld  ", w->distances[query * near.count + j],
                (long long)all->sequences[id], (long long)all->positions[id]);
         status = cli_excerpt_print(w->rows.record, all->tokens[id], near.around, err);
-        fputs("  -> ", stdout);
         if (status == SG_OK)
             status = cli_predictions_print(w->rows.record, all->tokens[id], near.predictions, err);
         fputc('\n', stdout);

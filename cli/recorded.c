@@ -134,7 +134,7 @@ sg_status cli_predictions_print(sg_record *record, int64_t token, int64_t most, 
     const int64_t asked = most < recorded_predictions ? most : recorded_predictions;
     const sg_status status = sg_record_predictions(record, token, asked, found, &count, err);
     for (int64_t i = 0; status == SG_OK && i < count; i++) {
-        fputs(i == 0 ? "" : ", ", stdout);
+        fputs(i == 0 ? "  -> " : ", ", stdout);
         cli_token_print(record, found[i].id);
         printf(" %.2f", exp(found[i].logprob));
     }

@@ -19,8 +19,8 @@ sg_status cli_excerpt_print(sg_record *record, int64_t token, int64_t around, sg
 // {"before", "token", "after"}
 sg_status cli_excerpt_json(sg_record *record, int64_t token, int64_t around, json_t **value,
                            sg_error *err);
-// The likeliest next tokens behind a token, at most `most`: "dog" 0.31, "cat" 0.02; nothing where
-// none were recorded.
+// The likeliest next tokens behind a token, at most `most`: ` -> "dog" 0.31, "cat" 0.02`; nothing
+// where none were recorded.
 sg_status cli_predictions_print(sg_record *record, int64_t token, int64_t most, sg_error *err);
 // [{"id", "text", "logprob"}]
 sg_status cli_predictions_json(sg_record *record, int64_t token, int64_t most, json_t **value,
