@@ -711,8 +711,10 @@ static void test_ended_passes(void **state)
 static sg_status open_once(void *user, sg_error *err)
 {
     static const sg_point_request requests[] = {{"*", SG_POINT_READ, do_nothing, NULL},
-                                                {"*resid*", SG_POINT_WRITE, do_nothing, NULL}};
-    static const sg_points points = {requests, 2};
+                                                {"*resid*", SG_POINT_WRITE, do_nothing, NULL},
+                                                {"*scale", SG_POINT_WRITE, do_nothing, NULL},
+                                                {"*pattern", SG_POINT_WRITE, do_nothing, NULL}};
+    static const sg_points points = {requests, 4};
     sg_session_options options = sg_session_options_default();
     options.points = &points;
     sg_session *session;
