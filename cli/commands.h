@@ -25,6 +25,7 @@
     X(probe_map)                                                                                   \
     X(probe_cka)                                                                                   \
     X(probe_patch)                                                                                 \
+    X(probe_circuit)                                                                               \
     X(probe_trace)                                                                                 \
     X(convert)                                                                                     \
     X(bench)                                                                                       \

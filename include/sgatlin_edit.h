@@ -1,5 +1,5 @@
 // Changing single neurons while a model runs: scaled, fixed or removed, to steer what it writes and
-// to find out what they are for.
+// to find out what they are for; and which neurons make an answer.
 // A companion of sgatlin.h and sgatlin_probe.h, whose conventions hold here too.
 //
 // A neuron is named by its layer, its channel and its number, all from 0 (docs/PROBE.md): of a
@@ -72,6 +72,101 @@ typedef struct sg_edit_use {
 // not among them. i < sg_edits_neurons.
 SG_API size_t sg_edits_neurons(const sg_edits *edits);
 SG_API sg_edit_use sg_edits_use(const sg_edits *edits, size_t i);
+
+// ---- circuits -----------------------------------------------------------------------------------
+//
+// The smallest set of neurons, found greedily, that flips an answer: in the run of a prompt ("The
+// lake was") the gates of these neurons become what they are in the run of another ("The mum was"),
+// and the model then prefers the other's answer. Pairs of prompts, their answers, m and effects are
+// those of sgatlin_patch.h; gates of single neurons are exchanged exactly (docs/PROBE.md).
+
+// Where gates are exchanged: from the first token of the subject to the last of the prompt, at the
+// last token of the subject, or at the last of the prompt.
+typedef enum sg_circuit_position {
+    SG_CIRCUIT_ALL = 0,
+    SG_CIRCUIT_SUBJECT = 1,
+    SG_CIRCUIT_LAST = 2
+} sg_circuit_position;
+
+typedef struct sg_circuit_options {
+    const char *facts; // path of the file (docs/FORMATS.md)
+    const sg_tokenizer *tokenizer;
+    sg_circuit_position position;
+    int64_t most;            // neurons of a set at most; default 32
+    int64_t pairs;           // ordered pairs of each half at most; default 32
+    double share;            // of the pairs that a shared set is to flip; default 0.5
+    int64_t random;          // random sets that a set is compared with; default 1,000
+    int64_t bootstrap;       // resamples; default 10,000
+    uint64_t seed;           // default 1
+    int64_t batch;           // runs of a pass; default 0: 64
+    sg_progress_fn progress; // in runs, of a number that is not known; may be NULL
+    void *user;
+} sg_circuit_options;
+SG_API sg_circuit_options sg_circuit_options_default(void);
+
+typedef struct sg_circuit_interval {
+    double mean, low, high; // 95 %, by bootstrap over facts
+} sg_circuit_interval;
+
+// What one set, or each pair's own, does to pairs.
+typedef struct sg_circuit_measure {
+    int64_t pairs, facts; // that it is over
+    // Sufficiency: the set alone is exchanged. Share of pairs that flip; mean effect.
+    sg_circuit_interval flips, effect;
+    // Beside it: all gates are exchanged.
+    sg_circuit_interval all_flips, all_effect;
+    // Necessity: all gates but those of the set are exchanged. What is left of the effect of all,
+    // subtracted from it; and the share of pairs that still flip.
+    sg_circuit_interval lost, still_flips;
+    // Minimality: the share of sets of which no neuron can be left out: of a pair's own set it
+    // then flips no longer, of a shared one it flips less than `share` of the pairs that it was
+    // found on. Of tested pairs NAN.
+    double minimal;
+    // Against random sets of the same size, matched in layer, usage and contribution norm: their
+    // means, and the share of them that do as much, (1 + as many) / (1 + random). NAN without.
+    double random_flips, random_effect, p_flips, p_effect;
+} sg_circuit_measure;
+
+typedef struct sg_circuit_neuron {
+    int64_t layer, channel, neuron;
+    double alone;   // mean effect when it alone is exchanged
+    double without; // mean effect of the set without it
+} sg_circuit_neuron;
+
+typedef struct sg_circuit_set {
+    // Valid as long as the result. counterfactual NULL: of a relation, one set for all its pairs.
+    const char *relation, *clean, *counterfactual;
+    const sg_circuit_neuron *neurons; // (count) in the order in which they were found
+    size_t count;
+    bool flips;         // of a pair: it does; of a relation: `share` of the pairs it was found on
+    int64_t candidates; // neurons whose gates differ
+    sg_circuit_measure found;  // on the pair, or the pairs, that it was found on
+    sg_circuit_measure tested; // of a relation: on the pairs of the other half of the facts
+} sg_circuit_set;
+
+typedef struct sg_circuit_result sg_circuit_result;
+// What was read, and the pairs that were used.
+typedef struct sg_circuit_counts {
+    int64_t facts, prompts;   // of the file; those that can be used
+    int64_t looked_at, known; // pairs that were run; those whose two answers the model knows:
+                              // m_clean > 0 > m_cf. Others cannot flip, and are left out
+    int64_t found_facts, tested_facts; // the two halves
+    int64_t found_pairs, tested_pairs; // with both facts in one half
+    int64_t runs;
+} sg_circuit_counts;
+
+// Facts are cut in two halves by the seed, relation by relation. For each relation one set is found
+// on pairs of the first half and tested on pairs of the second; and each pair of the second half
+// gets a set of its own. SG_ERR_MISMATCH where the model knows no pair of either half;
+// SG_ERR_UNSUPPORTED for experts and memory_plus, whose neurons have no gates of their own.
+SG_API sg_status sg_probe_circuit(sg_model *model, const sg_circuit_options *options,
+                                  sg_circuit_result **result, sg_error *err);
+SG_API void sg_circuit_result_free(sg_circuit_result *result);
+SG_API const sg_circuit_counts *sg_circuit_result_counts(const sg_circuit_result *result);
+// Sets of relations, then those of pairs.
+SG_API const sg_circuit_set *sg_circuit_result_sets(const sg_circuit_result *result, size_t *count);
+// All pairs' own sets together, those that do not flip included.
+SG_API const sg_circuit_measure *sg_circuit_result_pairs(const sg_circuit_result *result);
 
 #ifdef __cplusplus
 }
