@@ -26,6 +26,7 @@
     X(probe_cka)                                                                                   \
     X(probe_patch)                                                                                 \
     X(probe_circuit)                                                                               \
+    X(probe_ablate)                                                                                \
     X(probe_trace)                                                                                 \
     X(convert)                                                                                     \
     X(bench)                                                                                       \

@@ -16,12 +16,14 @@ typedef struct usage_layer {
     size_t ids_room, selected_room;
     bool counted;
     int64_t k;
+    int32_t *firsts; // (channels, neurons), or NULL
 } usage_layer;
 
 struct sg_neuron_usage {
     const sg_model *model;
     usage_layer *layers;
     int64_t layer_count, from, tokens;
+    bool counts;
     sg_point_request *requests;
     sg_points points;
 };
@@ -42,13 +44,16 @@ static sg_status usage_ids(void *user, const sg_point_values *v, sg_error *err)
     return SG_OK;
 }
 
-static void usage_block(sg_layer_usage *u, int64_t first, int64_t g, const float *z)
+static void usage_block(usage_layer *l, int64_t first, int64_t g, int64_t position, const float *z)
 {
-    for (int64_t j = 0; j < g; j++) {
+    sg_layer_usage *u = &l->counts;
+    for (int64_t j = 0; l->of->counts && j < g; j++) {
         u->hits[first + j] += 1;
         u->sizes[first + j] += fabs((double)z[j]);
         u->sums[first + j] += (double)z[j];
     }
+    for (int64_t j = 0; l->firsts != NULL && j < g; j++)
+        if (l->firsts[first + j] > position) l->firsts[first + j] = (int32_t)position;
 }
 
 static sg_status usage_post(void *user, const sg_point_values *v, sg_error *err)
@@ -61,17 +66,17 @@ static sg_status usage_post(void *user, const sg_point_values *v, sg_error *err)
         const int64_t at = v->first_row + r;
         const int64_t position = (v->start != NULL ? v->start[at / v->length] : 0) + at % v->length;
         if (position < l->of->from) continue;
-        if (t->layer == 0) l->of->tokens++;
+        if (t->layer == 0) l->of->tokens += l->of->counts;
         const float *z = v->values + r * width;
         if (t->dense) {
-            usage_block(&l->counts, 0, width, z);
+            usage_block(l, 0, width, position, z);
             continue;
         }
         const int64_t g = width / (t->channels * l->k);
         for (int64_t c = 0; c < t->channels; c++) {
             const int64_t pair = r * t->channels + c, k = l->counted ? l->selected[pair] : l->k;
             for (int64_t s = 0; s < k; s++)
-                usage_block(&l->counts, c * t->neurons + l->ids[pair * l->k + s] * g, g,
+                usage_block(l, c * t->neurons + l->ids[pair * l->k + s] * g, g, position,
                             z + (c * l->k + s) * g);
         }
     }
@@ -112,6 +117,7 @@ sg_status sg_neuron_usage_new(const sg_model *model, sg_neuron_usage **out, sg_e
     *out = NULL;
     if (u == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for counts of neurons");
     u->model = model;
+    u->counts = true;
     const int64_t count = model->config.num_hidden_layers;
     u->layers = sg_alloc_zero((size_t)count, sizeof *u->layers);
     u->requests = sg_alloc_zero((size_t)count, 2 * sizeof *u->requests);
@@ -139,6 +145,7 @@ void sg_neuron_usage_free(sg_neuron_usage *u)
         sg_free(l->counts.norms);
         sg_free(l->ids);
         sg_free(l->selected);
+        sg_free(l->firsts);
     }
     sg_free(u->layers);
     sg_free(u->requests);
@@ -153,6 +160,32 @@ const sg_points *sg_neuron_usage_points(const sg_neuron_usage *u)
 void sg_neuron_usage_from(sg_neuron_usage *u, int64_t from)
 {
     u->from = from;
+}
+
+void sg_neuron_usage_count(sg_neuron_usage *u, bool counts)
+{
+    u->counts = counts;
+}
+
+sg_status sg_neuron_usage_firsts(sg_neuron_usage *u, sg_error *err)
+{
+    for (int64_t i = 0; i < u->layer_count; i++) {
+        usage_layer *l = &u->layers[i];
+        const int64_t all = l->counts.table.channels * l->counts.table.neurons;
+        if (l->firsts == NULL) l->firsts = sg_alloc_array((size_t)all, sizeof *l->firsts);
+        if (l->firsts == NULL)
+            return sg_fail(err, SG_ERR_MEMORY, "out of memory for counts of neurons");
+        for (int64_t n = 0; n < all; n++)
+            l->firsts[n] = INT32_MAX;
+    }
+    return SG_OK;
+}
+
+int32_t sg_neuron_usage_first(const sg_neuron_usage *u, int64_t layer, int64_t channel,
+                              int64_t neuron)
+{
+    const usage_layer *l = &u->layers[layer];
+    return l->firsts[channel * l->counts.table.neurons + neuron];
 }
 
 int64_t sg_neuron_usage_tokens(const sg_neuron_usage *u)

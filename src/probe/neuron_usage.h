@@ -23,6 +23,14 @@ void sg_neuron_usage_free(sg_neuron_usage *usage); // NULL is allowed
 const sg_points *sg_neuron_usage_points(const sg_neuron_usage *usage);
 // Positions before `from` do not count; 0 to begin with.
 void sg_neuron_usage_from(sg_neuron_usage *usage, int64_t from);
+// Whether passes count at all; they do to begin with.
+void sg_neuron_usage_count(sg_neuron_usage *usage, bool counts);
+// Notes from now on, for each neuron, the first position at which it is selected, anew for each
+// sequence. Positions count whether or not selections do.
+sg_status sg_neuron_usage_firsts(sg_neuron_usage *usage, sg_error *err);
+// INT32_MAX: nowhere in the passes since the last call of sg_neuron_usage_firsts.
+int32_t sg_neuron_usage_first(const sg_neuron_usage *usage, int64_t layer, int64_t channel,
+                              int64_t neuron);
 int64_t sg_neuron_usage_tokens(const sg_neuron_usage *usage);
 const sg_layer_usage *sg_neuron_usage_layer(const sg_neuron_usage *usage, int64_t layer);
 // Mean length of what a neuron adds to the stream where it is selected; 0: it never was.
