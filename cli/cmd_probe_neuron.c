@@ -81,6 +81,7 @@ typedef struct neuron_result {
     int64_t input_count;
     sg_neuron_pair *pairs;
     int64_t pair_count;
+    int64_t cells; // ids of the record to one of a pair: partners are blocks
 } neuron_result;
 
 static void neuron_free(neuron_result *r)
@@ -176,7 +177,9 @@ static sg_status neuron_partners(neuron_result *r, sg_error *err)
     sg_status status = sg_selections_read(r->record, probe.layer, channel, &selections, err);
     if (status != SG_OK) return status;
     const sg_layer_selections layer = sg_selections_layer(selections, 0);
-    status = sg_coactive_neurons(&layer, 0, r->id, probe.partners, &r->pairs, &r->pair_count, err);
+    r->cells = r->layer->neurons / layer.neurons;
+    status = sg_coactive_neurons(&layer, 0, r->id / r->cells, probe.partners, &r->pairs,
+                                 &r->pair_count, err);
     sg_selections_free(selections);
     return status;
 }
@@ -342,7 +345,9 @@ static void neuron_put_records(neuron_result *r)
     printf("\n");
     neuron_put_inputs(r);
     neuron_put_contexts(r);
-    if (r->pair_count > 0) printf("with neuron   tokens   P(it | this)   P(this | it)     lift\n");
+    if (r->pair_count > 0)
+        printf("with %s   tokens   P(it | this)   P(this | it)     lift\n",
+               r->cells * r->layer->unit > 1 ? " block" : "neuron");
     for (int64_t i = 0; i < r->pair_count; i++)
         printf("%11d %8lld %14.3f %14.3f %8.1f\n", (int)r->pairs[i].b, (long long)r->pairs[i].count,
                r->pairs[i].given_a, r->pairs[i].given_b, r->pairs[i].lift);

@@ -378,9 +378,6 @@ static sg_status usage_of_record(const cli_args *args, usage_results *all, sg_er
                             : sg_selections_layers(record, usage.layers, layers, &count, err);
     for (int64_t i = 0; status == SG_OK && i < count; i++)
         status = usage_of_layer(args, record, layers[i], count, all, err);
-    if (status == SG_OK && all->items[0].layer.sub_keys > 0)
-        cli_note(args, "sub-keys are those of the family, unless its router was changed: a record "
-                       "does not say");
     free(layers);
     sg_record_free(record);
     return status;

@@ -96,6 +96,8 @@ typedef struct sg_record_layer {
     bool dense;       // nothing selects
     bool strongest;   // a channel reads more than `slots`: the strongest alone are recorded
     bool shared;      // all channels select from the same neurons
+    int64_t block;    // neurons that are selected together; of a dense layer 1
+    int64_t sub_keys; // n of product keys, where block i n + j has the sub-keys i and j; else 0
 } sg_record_layer;
 
 typedef struct sg_record_channel {

@@ -46,8 +46,7 @@ SG_API sg_status sg_selections_new(const sg_model *model, const char *layers, co
 SG_API sg_status sg_selections_layers(const sg_record *record, const char *list, int64_t *layers,
                                       int64_t *count, sg_error *err);
 // Those of one layer of a record, in place of a model's. Of a layer of which the strongest neurons
-// alone are recorded these are all there is. sub_keys are those of the family, unless it was told
-// to have another router.
+// alone are recorded these are all there is.
 SG_API sg_status sg_selections_read(sg_record *record, int64_t layer, const char *channels,
                                     sg_selections **selections, sg_error *err);
 SG_API void sg_selections_free(sg_selections *selections);

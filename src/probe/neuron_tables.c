@@ -79,6 +79,15 @@ sg_status sg_neuron_check(const sg_neuron_table *t, const char *what, int64_t ch
                    what, (long long)neuron, (long long)t->neurons - 1, (long long)t->layer);
 }
 
+int64_t sg_neuron_sub_keys(const sg_neuron_table *t)
+{
+    const sg_router *router = t->dense ? NULL : sg_ffn_router(&t->model->config);
+    const int64_t blocks = t->neurons / t->block;
+    for (int64_t n = 1; router != NULL && router->product && n * n <= blocks; n++)
+        if (n * n == blocks) return n;
+    return 0;
+}
+
 static int64_t tables_pool(const sg_neuron_table *t, int64_t channel)
 {
     return t->pools > 1 ? channel : 0;

@@ -38,6 +38,8 @@ sg_status sg_neuron_in(const sg_neuron_table *table, int64_t channel, int64_t ne
                        sg_error *err);
 sg_status sg_neuron_out(const sg_neuron_table *table, int64_t channel, int64_t neuron, float *row,
                         sg_error *err);
+// n where a product router addresses block i n + j by the sub-keys i and j; else 0.
+int64_t sg_neuron_sub_keys(const sg_neuron_table *table);
 // The lengths of all rows of w_out: norms (pools, neurons).
 sg_status sg_neuron_out_norms(const sg_neuron_table *table, float *norms, sg_error *err);
 

@@ -183,14 +183,9 @@ static sg_status view_writes(view_work *w, sg_neuron_view *v, sg_error *err)
 // Of the block that a neuron is in; -1 without product keys.
 static void view_keys(const sg_neuron_table *t, sg_neuron_view *v)
 {
-    const sg_router *router = t->dense ? NULL : sg_ffn_router(&t->model->config);
-    const int64_t blocks = t->neurons / t->block, block = v->neuron / t->block;
-    v->first_key = v->second_key = -1;
-    for (int64_t n = 1; router != NULL && router->product && n * n <= blocks; n++)
-        if (n * n == blocks) {
-            v->first_key = block / n;
-            v->second_key = block % n;
-        }
+    const int64_t n = sg_neuron_sub_keys(t), block = v->neuron / t->block;
+    v->first_key = n > 0 ? block / n : -1;
+    v->second_key = n > 0 ? block % n : -1;
 }
 
 sg_status sg_neuron_view_of(const sg_model *model, int64_t layer, int64_t channel, int64_t neuron,

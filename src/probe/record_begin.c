@@ -116,7 +116,7 @@ sg_status sg_record_check_beginning(sg_database *d, const sg_record_identity *b,
 static sg_status begin_layers(sg_database *d, const sg_record_parts *parts, sg_error *err)
 {
     sg_statement *s;
-    SG_TRY(sg_record_insert(d, "layer", 9, &s, err));
+    SG_TRY(sg_record_insert(d, "layer", 11, &s, err));
     sg_status status = SG_OK;
     for (size_t i = 0; i < parts->count && status == SG_OK; i++) {
         const sg_record_layer *l = &parts->items[i].info;
@@ -129,6 +129,8 @@ static sg_status begin_layers(sg_database *d, const sg_record_parts *parts, sg_e
         sg_statement_bind_int(s, 7, l->dense);
         sg_statement_bind_int(s, 8, l->strongest);
         sg_statement_bind_int(s, 9, l->shared);
+        sg_statement_bind_int(s, 10, l->block);
+        sg_statement_bind_int(s, 11, l->sub_keys);
         status = sg_statement_run(s, err);
     }
     sg_statement_free(s);

@@ -68,7 +68,9 @@ static sg_status part_open(sg_record_part *p, const sg_model *model, int64_t lay
     p->info = (sg_record_layer){.layer = layer,
                                 .channels = t->channels,
                                 .dense = t->dense,
-                                .shared = t->pools == 1 && t->channels > 1};
+                                .shared = t->pools == 1 && t->channels > 1,
+                                .block = t->dense ? 1 : t->block,
+                                .sub_keys = sg_neuron_sub_keys(t)};
     snprintf(p->info.family, sizeof p->info.family, "%s", c->ffn);
     part_unit(p, o);
     return p->channel_count > 0 ? part_norms(p, err) : SG_OK;

@@ -33,7 +33,8 @@ static bool table_layer(sg_bytes *t, const sg_record_sizes *s)
     (void)s;
     return sg_record_print(t, "CREATE TABLE layer(layer INTEGER PRIMARY KEY, family TEXT, "
                               "channels INTEGER, neurons INTEGER, unit INTEGER, slots INTEGER, "
-                              "dense INTEGER, strongest INTEGER, shared INTEGER)");
+                              "dense INTEGER, strongest INTEGER, shared INTEGER, block INTEGER, "
+                              "sub_keys INTEGER)");
 }
 
 static bool table_channel(sg_bytes *t, const sg_record_sizes *s)

@@ -92,6 +92,8 @@ static sg_status layer_read(const sg_record *r, const sg_statement *s, sg_record
     SG_TRY(sg_statement_int(s, 5, 1, r->sizes.slots, &l->slots, err));
     for (int i = 0; i < 3; i++)
         SG_TRY(sg_statement_int(s, 6 + i, 0, 1, &flags[i], err));
+    SG_TRY(sg_statement_int(s, 9, 1, INT32_MAX, &l->block, err));
+    SG_TRY(sg_statement_int(s, 10, 0, INT32_MAX, &l->sub_keys, err));
     l->dense = flags[0] == 1;
     l->strongest = flags[1] == 1;
     l->shared = flags[2] == 1;

@@ -11,6 +11,7 @@ enum { record_page = 4096 }; // tokens read at a time
 typedef struct record_read {
     sg_record *record;
     const sg_record_layer *layer;
+    int64_t cells; // ids of the record to one here
     sg_selections *s;
     sg_gate_rows *gates; // (channels)
     int64_t *rows;       // (s->rows): ids of tokens, ascending
@@ -23,16 +24,11 @@ static sg_status record_memory(sg_error *err)
 
 // ---- which --------------------------------------------------------------------------------------
 
-// Product keys are a matter of the router, which a record does not name: those that the family has
-// unless another was asked for.
-static int64_t record_sub_keys(const sg_record_layer *layer)
+// Neurons recorded one by one that are selected as blocks count as such, as those of a model do;
+// not where the strongest alone are recorded.
+static int64_t record_cells(const sg_record_layer *layer)
 {
-    const sg_family *family = sg_family_find(layer->family);
-    const char *router = family != NULL ? family->routers[0] : NULL;
-    if (router == NULL || strncmp(router, "product", 7) != 0) return 0;
-    for (int64_t n = 1; n * n <= layer->neurons; n++)
-        if (n * n == layer->neurons) return n;
-    return 0;
+    return layer->unit == 1 && !layer->strongest ? layer->block : 1;
 }
 
 sg_status sg_selections_layers(const sg_record *record, const char *list, int64_t *layers,
@@ -56,11 +52,12 @@ static sg_status record_choose(record_read *r, int64_t layer, const char *channe
     sg_selections *s = r->s;
     r->layer = sg_record_find_layer(r->record, layer);
     if (r->layer == NULL) return sg_record_check_channel(r->record, layer, 0, err);
+    r->cells = record_cells(r->layer);
     SG_TRY(sg_kept_check_list(channels, "channels", r->layer->channels, err));
     s->shape = (sg_memory_shape){.pools = r->layer->shared ? 1 : r->layer->channels,
                                  .channels = r->layer->channels,
-                                 .blocks = r->layer->neurons};
-    s->sub_keys = record_sub_keys(r->layer);
+                                 .blocks = r->layer->neurons / r->cells};
+    s->sub_keys = r->layer->unit * r->cells == r->layer->block ? r->layer->sub_keys : 0;
     s->count = 1;
     s->layers = sg_alloc_zero(1, sizeof *s->layers);
     s->channel_numbers = sg_alloc_zero(info->channel_count + 1, sizeof *s->channel_numbers);
@@ -104,15 +101,22 @@ static bool record_join(record_read *r, const int64_t *more, int64_t count)
     return true;
 }
 
-// The neurons of a channel as they are, its begins for all rows.
+// The neurons of a channel, each block of them once, in the rows of all.
 static bool record_spread(const record_read *r, sg_kept_channel *c, sg_gate_rows *g)
 {
+    int64_t used = 0;
     c->begins = sg_alloc_array((size_t)r->s->rows + 1, sizeof *c->begins);
     if (c->begins == NULL) return false;
     c->begins[0] = 0;
-    for (int64_t row = 0, i = 0; row < r->s->rows; row++) {
-        i += i < g->rows && g->tokens[i] == r->rows[row];
-        c->begins[row + 1] = g->begins[i];
+    for (int64_t row = 0, from = 0; row < r->s->rows; row++) {
+        const bool there = from < g->rows && g->tokens[from] == r->rows[row];
+        for (int64_t i = g->begins[from]; there && i < g->begins[from + 1]; i++) {
+            const int32_t id = (int32_t)(g->neurons[i] / r->cells);
+            if (r->cells == 1 || used == c->begins[row] || g->neurons[used - 1] != id)
+                g->neurons[used++] = id; // never behind i
+        }
+        from += there;
+        c->begins[row + 1] = used;
     }
     c->neurons = g->neurons;
     g->neurons = NULL;
