@@ -189,6 +189,31 @@ typedef struct sg_record_neuron {
 SG_API sg_status sg_record_neurons(sg_record *record, int64_t layer, int64_t channel,
                                    sg_record_neuron *neurons, sg_error *err);
 
+// ---- taking it elsewhere ------------------------------------------------------------------------
+
+typedef enum sg_export_format {
+    SG_EXPORT_CSV = 0,   // RFC 4180 with a line of names; nothing where a value is not known
+    SG_EXPORT_JSONL = 1, // an object a line; null
+    SG_EXPORT_NPY = 2    // one array of records with named columns, without texts; -1, NaN
+} sg_export_format;
+
+typedef struct sg_export_options {
+    const char *table; // "hits", "tokens", "neurons", "predictions", "vocabulary"
+    sg_export_format format;
+    const char *path;
+    bool force;              // what is there is replaced
+    const char *layers;      // of hits and neurons those of these layers alone: "0,2-4"; NULL: all
+    const char *channels;    // and of these channels
+    sg_progress_fn progress; // in tokens; may be NULL
+    void *user;
+} sg_export_options;
+
+// Writes a table as a file, row by row; docs/PROBE.md has the columns. Texts that are not UTF-8 by
+// themselves have U+FFFD where they are not, and all their bytes in hexadecimal in a column beside.
+// The file is there when it is whole. *rows may be NULL.
+SG_API sg_status sg_record_export(sg_record *record, const sg_export_options *options,
+                                  int64_t *rows, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

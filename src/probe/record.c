@@ -125,6 +125,7 @@ static sg_status record_create(recorder *r, sg_error *err)
 {
     SG_TRY(sg_database_create(r->options->path, &sg_record_kind, r->options->force, &r->database,
                               err));
+    SG_TRY(sg_database_begin(r->database, err)); // as far as the first batch
     SG_TRY(sg_record_write_beginning(r->database, &r->identity, err));
     return record_rows_open(r, err);
 }
@@ -186,7 +187,7 @@ static sg_status record_first(recorder *r, sg_error *err)
     SG_TRY(sg_record_batch_new(r->pass, &r->first, err));
     SG_TRY(sg_record_pass_run(r->pass, r->next, &r->first, err));
     const double begin = sg_clock_seconds();
-    if (r->source.sequences - r->next > 4 * r->identity.micro)
+    if (r->source.sequences - r->next > 16 * r->identity.micro)
         SG_TRY(sg_record_pass_run(r->pass, r->next, &r->first, err));
     const double passed = sg_clock_seconds();
     const int64_t before = record_bytes(r);
@@ -254,7 +255,8 @@ static sg_status record_run(recorder *r, sg_error *err)
     SG_TRY(r->options->resume ? record_continue(r, err) : record_create(r, err));
     if (r->next < r->source.sequences) SG_TRY(record_first(r, err));
     SG_TRY(record_agree(r, err));
-    SG_TRY(r->options->resume ? sg_database_commit(r->database, err) : record_publish(r, err));
+    SG_TRY(sg_database_commit(r->database, err));
+    if (!r->options->resume) SG_TRY(record_publish(r, err));
     if (r->next < r->source.sequences) SG_TRY(record_rest(r, err));
     return record_end(r, err);
 }

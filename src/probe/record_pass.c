@@ -10,7 +10,7 @@
 #include "kernel/kernel.h"
 #include "model/graph.h"
 
-enum { pass_names = 64, pass_points = 3, pass_rows_at_once = 16 };
+enum { pass_names = 64, pass_points = 3, pass_rows_at_once = 16, pass_piece = 128 };
 
 typedef struct pass_layer {
     sg_record_pass *pass;
@@ -196,21 +196,27 @@ static sg_status pass_stop(void *user, const sg_point_values *v, sg_error *err)
 
 // ---- what is expected next ----------------------------------------------------------------------
 
-// The likeliest of a row (vocab), in order; of equal ones the first.
-static void likeliest_of(const float *logits, int64_t vocab, int64_t most, int32_t *ids,
-                         double *values)
+// The likeliest of a row (vocab), in order; of equal ones the first. Most of the row is passed over
+// in pieces whose largest is not among them.
+static void likeliest_of(const sg_kernels *kernels, const sg_real *logits, int64_t vocab,
+                         int64_t most, int32_t *ids, double *values)
 {
     int64_t have = 0;
-    for (int64_t i = 0; i < vocab; i++) {
-        const double x = logits[i];
-        if (have == most && !(x > values[have - 1])) continue;
-        int64_t at = have < most ? have++ : have - 1;
-        for (; at > 0 && x > values[at - 1]; at--) {
-            values[at] = values[at - 1];
-            ids[at] = ids[at - 1];
+    for (int64_t first = 0; first < vocab; first += pass_piece) {
+        const int64_t end = sg_min(first + pass_piece, vocab);
+        if (have == most && !((double)kernels->max(logits + first, end - first) > values[most - 1]))
+            continue;
+        for (int64_t i = first; i < end; i++) {
+            const double x = (double)logits[i];
+            if (have == most && !(x > values[have - 1])) continue;
+            int64_t at = have < most ? have++ : have - 1;
+            for (; at > 0 && x > values[at - 1]; at--) {
+                values[at] = values[at - 1];
+                ids[at] = ids[at - 1];
+            }
+            values[at] = x;
+            ids[at] = (int32_t)i;
         }
-        values[at] = x;
-        ids[at] = (int32_t)i;
     }
 }
 
@@ -233,13 +239,13 @@ static void logits_rows(void *context, sg_range rows)
         sg_real *exps = p->exps + rows.worker * vocab;
         for (int64_t i = 0; i < vocab; i++)
             exps[i] = (sg_real)logits[i];
+        double *values = b->likeliest_logprobs + row * most;
+        if (most > 0) likeliest_of(kernels, exps, vocab, most, b->likeliest + row * most, values);
         const sg_real top = kernels->max(exps, vocab);
         const double sum = (double)kernels->exp_sum(exps, exps, top, vocab);
         const double lse = log(sum) + (double)top;
         if (!isfinite(lse)) p->spoiled[rows.worker] = true;
         b->logprobs[row] = b->targets[row] >= 0 ? (double)logits[b->targets[row]] - lse : NAN;
-        double *values = b->likeliest_logprobs + row * most;
-        if (most > 0) likeliest_of(logits, vocab, most, b->likeliest + row * most, values);
         for (int64_t i = 0; i < most; i++)
             values[i] -= lse;
     }
