@@ -19,6 +19,7 @@
     X(probe_points)                                                                                \
     X(probe_dump)                                                                                  \
     X(probe_record)                                                                                \
+    X(probe_export)                                                                                \
     X(probe_usage)                                                                                 \
     X(probe_neuron)                                                                                \
     X(probe_neighbours)                                                                            \
