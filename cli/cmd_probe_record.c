@@ -359,7 +359,7 @@ static int record_run(const cli_args *args)
 
 const cli_command cli_cmd_probe_record = {
     .name = "probe record",
-    .summary = "record which neurons fire for which tokens, in an SQLite file",
+    .summary = "record which neurons fire for which tokens, in SQLite",
     .usage = "--model DIR (--text FILE | --data DIR) --out FILE [options]",
     .about =
         "For each token the selected neurons of every channel, their scores and activations, the "
@@ -370,9 +370,8 @@ const cli_command cli_cmd_probe_record = {
         "Rows, bytes and seconds are said before it begins. What is stopped, or killed, is gone "
         "on with by --resume, and ends as if it had not been.",
     .options = record_options,
-    .example =
-        "sgatlin probe record --model run --data data --out scope.db\n"
-        "sgatlin probe record --model run --text t.txt --layers 2 --channels 0-3 --out s.db\n"
-        "sqlite3 scope.db 'SELECT * FROM neurons ORDER BY hits DESC LIMIT 10'",
+    .example = "sgatlin probe record --model run --data data --out scope.db\n"
+               "sgatlin probe record --model run --text t.txt --layers 2 --out s.db\n"
+               "sqlite3 scope.db 'SELECT * FROM neurons ORDER BY hits DESC LIMIT 10'",
     .run = record_run,
 };
