@@ -51,6 +51,26 @@ static sg_status part_norms(sg_record_part *p, sg_error *err)
     return sg_neuron_out_norms(&p->table, p->norms, err);
 }
 
+// What the points of the layer say of its selection: families that select blocks may hand out the
+// neurons of each one by one, and hashes have no scores.
+static sg_status part_selection(sg_record_part *p, const sg_model *model, sg_error *err)
+{
+    char ids[64], scores[64];
+    size_t count;
+    sg_point_info *points;
+    if (p->table.dense) return SG_OK;
+    snprintf(ids, sizeof ids, "blocks.%lld.mlp.hook_gate_ids", (long long)p->table.layer);
+    snprintf(scores, sizeof scores, "blocks.%lld.mlp.hook_gate_scores", (long long)p->table.layer);
+    SG_TRY(sg_points_of(model, &points, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        p->scored |= strcmp(points[i].name, scores) == 0;
+        if (strcmp(points[i].name, ids) == 0) p->k = points[i].shape[2];
+    }
+    sg_buffer_free(points);
+    p->g = p->table.selected / p->k;
+    return SG_OK;
+}
+
 // chosen: of the channels of any layer.
 static sg_status part_open(sg_record_part *p, const sg_model *model, int64_t layer,
                            const sg_record_options *o, const bool *chosen, sg_error *err)
@@ -65,6 +85,7 @@ static sg_status part_open(sg_record_part *p, const sg_model *model, int64_t lay
         if (chosen[i]) p->channels[p->channel_count++] = i;
     p->g = t->dense ? t->neurons : t->block;
     p->k = t->selected / p->g;
+    SG_TRY(part_selection(p, model, err));
     p->info = (sg_record_layer){.layer = layer,
                                 .channels = t->channels,
                                 .dense = t->dense,

@@ -11,7 +11,8 @@
 typedef struct sg_record_part {
     sg_neuron_table table;
     sg_record_layer info;
-    int64_t k, g;      // blocks that a channel selects, neurons of one; of a dense layer 1 and all
+    int64_t k, g;      // ids of a selection, neurons of one; of a dense layer 1 and all
+    bool scored;       // the selection has scores; else each is 1
     int64_t *channels; // (channel_count) ascending
     int64_t channel_count;
     int64_t first_channel; // in the list of all
