@@ -4,7 +4,7 @@
 //
 // Every sequence is read as it is, with the neurons that its tokens select noted; then, for each set
 // that has any of them, again from the first such token on, the session having been rewound to
-// there. Other sets change nothing in this sequence. Intervals: percentiles of the same ratio over
+// there. Other sets change nothing in this sequence, exactly. Intervals: percentiles of the same ratio over
 // resamples of sequences.
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +65,8 @@ typedef struct ablate_passes {
     int32_t *targets;     // (length), < 0: does not count
     double *nll, *before; // (length)
     bool *likeliest;
-    int64_t done, total; // sequences, of all passes
+    sg_ablate_set **order; // (a->count)
+    int64_t done, total;   // sequences, of all passes
 } ablate_passes;
 
 static sg_status passes_open(ablate_passes *p, sg_error *err)
@@ -107,6 +108,7 @@ static void passes_close(ablate_passes *p)
     sg_free(p->nll);
     sg_free(p->before);
     sg_free(p->likeliest);
+    sg_free(p->order);
 }
 
 static sg_status passes_tell(ablate_passes *p, sg_error *err)
@@ -148,6 +150,24 @@ static void passes_first(const sg_ablate *a, sg_ablate_set *set)
     }
 }
 
+static int passes_later(const void *a, const void *b)
+{
+    const sg_ablate_set *const *x = a, *const *y = b;
+    return ((*x)->first < (*y)->first) - ((*x)->first > (*y)->first);
+}
+
+// The order of the sets in the sequence at work: those that begin last come first, so that the
+// session's keys and values before the beginning of each are still those of the sequence as it is.
+static void passes_order(ablate_passes *p)
+{
+    sg_ablate *a = p->a;
+    for (size_t i = 0; i < a->count; i++) {
+        passes_first(a, &a->sets[i]);
+        p->order[i] = &a->sets[i];
+    }
+    qsort(p->order, a->count, sizeof(sg_ablate_set *), passes_later);
+}
+
 static sg_status passes_set(ablate_passes *p, const sg_data_batch *b, int64_t sequence,
                             sg_ablate_set *set, sg_error *err)
 {
@@ -178,10 +198,9 @@ static sg_status passes_run(ablate_passes *p, bool count, sg_error *err)
         if (status == SG_OK) status = sg_batches_next(batches, &b, err);
         if (status == SG_OK) status = passes_plain(p, &b, s, err);
         if (count) continue;
-        for (size_t i = 0; status == SG_OK && i < a->count; i++)
-            passes_first(a, &a->sets[i]);
+        if (status == SG_OK) passes_order(p);
         for (size_t i = 0; status == SG_OK && i < a->count; i++) {
-            status = passes_set(p, &b, s, &a->sets[i], err);
+            status = passes_set(p, &b, s, p->order[i], err);
             p->done++;
             if (status == SG_OK) status = passes_tell(p, err);
         }
@@ -298,6 +317,8 @@ static sg_status ablate_all(ablate_passes *p, sg_ablate_result *result, sg_error
         a->sets[i].changes = sg_alloc_zero((size_t)a->sequences, sizeof(double));
         if (a->sets[i].changes == NULL) return ablate_memory(err);
     }
+    p->order = sg_alloc_zero(a->count, sizeof(sg_ablate_set *));
+    if (p->order == NULL) return ablate_memory(err);
     p->total = p->done + a->sequences * (1 + (int64_t)a->count);
     SG_TRY(passes_run(p, false, err));
     return ablate_result(a, result, err);

@@ -144,7 +144,8 @@ static sg_status groups_named(sg_ablate *a, sg_ablate_set *list, sg_error *err)
         int64_t layer, channel, neuron;
         sg_neuron_table t;
         if (!groups_number(&at, &layer, ':') || !groups_number(&at, &channel, ':') ||
-            !groups_number(&at, &neuron, ',') || list->count >= named_most)
+            !groups_number(&at, &neuron, ',') || (*at == '\0' && at[-1] == ',') ||
+            list->count >= named_most)
             return sg_fail(err, SG_ERR_ARGUMENT,
                            "neurons: found \"%.100s\", expected at most %d of the form "
                            "layer:channel:neuron, joined by commas",
