@@ -7,9 +7,10 @@
 #include "sgatlin_edit.h"
 
 static struct {
-    const char *model, *adapter, *tokenizer, *position;
+    const char *model, *adapter, *tokenizer, *position, *out, *csv;
     int64_t most, pairs, random, bootstrap, seed;
     double share;
+    bool force;
 } circuit = {.position = "all",
              .most = 32,
              .pairs = 32,
@@ -79,6 +80,22 @@ static const cli_option circuit_options[] = {
      .help = "resamples of the facts for intervals",
      .low = 1,
      .high = 1000000},
+    {.name = "out",
+     .kind = CLI_STRING,
+     .value = &circuit.out,
+     .argument = "FILE",
+     .shown = "",
+     .help = "write all of it into an SQLite file (docs/PROBE.md has the tables)"},
+    {.name = "csv",
+     .kind = CLI_STRING,
+     .value = &circuit.csv,
+     .argument = "FILE",
+     .shown = "",
+     .help = "write the neurons of all sets, one a row"},
+    {.name = "force",
+     .kind = CLI_FLAG,
+     .value = &circuit.force,
+     .help = "replace files that are there"},
     {.name = "seed",
      .kind = CLI_INT,
      .value = &circuit.seed,
@@ -284,9 +301,16 @@ static sg_status circuit_work(const cli_args *args, sg_context *context, sg_mode
     o.seed = (uint64_t)circuit.seed;
     o.progress = circuit_progress;
     o.user = &bar;
+    char *command = cli_command_line(args);
+    o.out = circuit.out;
+    o.csv = circuit.csv;
+    o.force = circuit.force;
+    o.model = circuit.model;
+    o.command = command;
     cli_progress_begin(&bar, args, "circuit", "runs");
     status = sg_probe_circuit(*model, &o, result, err);
     cli_progress_end(&bar);
+    free(command);
     return status;
 }
 

@@ -151,14 +151,18 @@ typedef struct sg_circuit_options {
     const char *facts; // path of the file (docs/FORMATS.md)
     const sg_tokenizer *tokenizer;
     sg_circuit_position position;
-    int64_t most;            // neurons of a set at most; default 32
-    int64_t pairs;           // ordered pairs of each half at most; default 32
-    double share;            // of the pairs that a shared set is to flip; default 0.5
-    int64_t random;          // random sets that a set is compared with; default 1,000
-    int64_t bootstrap;       // resamples; default 10,000
-    uint64_t seed;           // default 1
-    int64_t batch;           // runs of a pass; default 0: 64
-    sg_progress_fn progress; // in runs, of a number that is not known; may be NULL
+    int64_t most;                // neurons of a set at most; default 32
+    int64_t pairs;               // ordered pairs of each half at most; default 32
+    double share;                // of the pairs that a shared set is to flip; default 0.5
+    int64_t random;              // random sets that a set is compared with; default 1,000
+    int64_t bootstrap;           // resamples; default 10,000
+    uint64_t seed;               // default 1
+    int64_t batch;               // runs of a pass; default 0: 32
+    const char *out;             // SQLite; NULL: none
+    const char *csv;             // NULL: none
+    bool force;                  // what is there is replaced
+    const char *model, *command; // what the file calls them; NULL: nothing
+    sg_progress_fn progress;     // in runs, of a number that is not known; may be NULL
     void *user;
 } sg_circuit_options;
 SG_API sg_circuit_options sg_circuit_options_default(void);
@@ -216,7 +220,8 @@ typedef struct sg_circuit_counts {
 
 // Facts are cut in two halves by the seed, relation by relation. For each relation one set is found
 // on pairs of the first half and tested on pairs of the second; and each pair of the second half
-// gets a set of its own. SG_ERR_MISMATCH where the model knows no pair of either half;
+// gets a set of its own. Files appear when all is done: a failure, or a stop, leaves what was there
+// before. SG_ERR_MISMATCH where the model knows no pair of either half;
 // SG_ERR_UNSUPPORTED for experts and memory_plus, whose neurons have no gates of their own.
 SG_API sg_status sg_probe_circuit(sg_model *model, const sg_circuit_options *options,
                                   sg_circuit_result **result, sg_error *err);

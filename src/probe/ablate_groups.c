@@ -55,10 +55,10 @@ sg_status sg_ablate_choose_layers(sg_ablate *a, sg_error *err)
     sg_neuron_table t;
     if (ways > 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ablate: found several ways to choose neurons, expected one");
+                       "found several of neurons, top and random, expected one");
     if (o->neurons != NULL && (o->layers != NULL || o->channels != NULL))
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "ablate: found neurons beside layers or channels, expected one");
+                       "neurons: found layers or channels beside them, expected one");
     for (int64_t l = 0; l < layers; l++) {
         SG_TRY(sg_neuron_table_of(a->model, l, &t, err));
         if (t.channels > a->most_channels) a->most_channels = t.channels;
@@ -329,7 +329,7 @@ sg_status sg_ablate_choose(sg_ablate *a, sg_error *err)
     a->groups = a->count;
     if (status == SG_OK && a->groups == 0)
         status = sg_fail(err, SG_ERR_MISMATCH,
-                         "ablate: found no neuron that any of the tokens selects, expected some");
+                         "found no neuron that any of the tokens selects, expected some");
     for (size_t i = 0; status == SG_OK && neurons && o->control && i < a->groups; i++)
         status = groups_control(a, i, &draw, err);
     return status;

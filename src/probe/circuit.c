@@ -259,13 +259,14 @@ static void circuit_close(sg_circuit *c)
 static sg_status circuit_all(sg_circuit *c, sg_error *err)
 {
     SG_TRY(circuit_check(c->options, err));
+    SG_TRY(sg_circuit_check_outputs(c->options, err));
     SG_TRY(sg_circuit_read(c, err));
     for (size_t i = 0; i < c->count; i++)
         SG_TRY(sg_circuit_candidates(c, &c->pairs[i], err));
     SG_TRY(circuit_relations(c, err));
     SG_TRY(circuit_pairs(c, err));
     c->result->counts.runs = sg_exchange_runs(c->x);
-    return SG_OK;
+    return sg_circuit_write(c, err);
 }
 
 sg_status sg_probe_circuit(sg_model *model, const sg_circuit_options *options,

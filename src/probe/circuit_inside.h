@@ -1,6 +1,6 @@
 // What the files of circuits share: pairs that were run, jobs (runs with gates exchanged), and the
-// three steps: reading pairs (circuit_pairs.c), finding sets (circuit_find.c), and what sets do
-// (circuit_measure.c).
+// steps: reading pairs (circuit_pairs.c), finding sets (circuit_find.c), what sets do
+// (circuit_measure.c), and files of it (circuit_output.c).
 #ifndef SG_PROBE_CIRCUIT_INSIDE_H
 #define SG_PROBE_CIRCUIT_INSIDE_H
 
@@ -116,5 +116,11 @@ typedef struct sg_circuit_entry {
 // minimal is the caller's.
 sg_status sg_circuit_measure_sets(sg_circuit *c, const sg_circuit_entry *entries, size_t count,
                                   sg_circuit_measure *measure, sg_error *err);
+
+// ---- files --------------------------------------------------------------------------------------
+
+// What writing would refuse, before long work; and the files of the options, when all is done.
+sg_status sg_circuit_check_outputs(const sg_circuit_options *options, sg_error *err);
+sg_status sg_circuit_write(const sg_circuit *c, sg_error *err);
 
 #endif

@@ -370,11 +370,11 @@ static void test_refused(void **state)
     check_refused(model, &o, "channels: found \"x\"");
     o = good;
     o.top = o.random = 1;
-    check_refused(model, &o, "several ways");
+    check_refused(model, &o, "found several of");
     o = good;
     o.neurons = "0:0:0";
     o.layers = "0";
-    check_refused(model, &o, "beside layers");
+    check_refused(model, &o, "found layers or channels");
     o = good;
     o.data = NULL;
     check_refused(model, &o, "found no data");
