@@ -277,6 +277,10 @@ static bool trace_print_nodes(const sg_trace *t, const sg_tokenizer *tokenizer)
            "answer's own: %+.4f\n",
            trace_shown(count), (long long)info->all_nodes, 100 * info->node_share, edges,
            trace_left_out(count));
+    if (info->unfollowed > 0.1)
+        printf("           %.1f%% of the influence was not followed to its sources: it is spread "
+               "over many\n",
+               100 * info->unfollowed);
     if (trace.prompt_tokens) trace_print_tokens(t, tokenizer);
     if (trace.top > 0)
         printf("\n%8s  %-16s %-28s %10s %11s %11s %11s  %s\n", "position", "token", "node",

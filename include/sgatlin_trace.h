@@ -104,6 +104,9 @@ typedef struct sg_trace_info {
     double probability, against_probability;
     int64_t all_nodes; // that carry any influence; nodes of the graph are fewer
     double node_share; // of the influence, in nodes of the graph
+    // Influence that was not followed to its sources, of nodes with less than `floor` and, in large
+    // models, of all but the strongest. It changes which nodes are chosen, and no other number.
+    double unfollowed;
     // Largest differences, relative: of the edges' sum and the value, over nodes of the graph (to
     // the sum of their magnitudes); of a neuron's value and the model's hook_post (to the root mean
     // square of the layer), over all neurons; of `value` and `model_value`.

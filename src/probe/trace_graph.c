@@ -17,7 +17,8 @@
 
 #include "base/alloc.h"
 
-enum { graph_batch = 256, graph_batch_bytes = 64 << 20 };
+enum { graph_batch = 256, graph_batch_bytes = 64 << 20, graph_least = 16 };
+static const double graph_work = 3e10; // multiplications of all rows that are followed, about
 
 // An edge by numbers of the map.
 typedef struct graph_edge {
@@ -87,6 +88,14 @@ static sg_status graph_begin(graph *g, sg_error *err)
     return graph_memory(err);
 }
 
+// The largest first; of equals the lower number.
+static int graph_compare(const void *a, const void *b)
+{
+    const graph_rank *x = a, *y = b;
+    if (x->by != y->by) return x->by < y->by ? 1 : -1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
 // ---- influence ----------------------------------------------------------------------------------
 
 static void graph_fill(void *context, int64_t i, int worker)
@@ -111,18 +120,41 @@ static void graph_spread(graph *g, int64_t target, const sg_trace_row *row)
         g->influence[row->nodes[i]] += g->influence[target] * fabs(row->weights[i]) / size;
 }
 
-// Passes on the influence of targets [first, end), none of which reads another.
-static void graph_follow(graph *g, int64_t first, int64_t end)
+// How many targets of a layer are followed at most, each being read against all that was written
+// at its token.
+static int64_t graph_most(const graph *g, int64_t layer)
 {
-    sg_pool *pool = g->f->model->context->compute.pool;
-    for (int64_t at = first; at < end;) {
-        int64_t count = 0;
-        for (; at < end && count < g->batch; at++)
-            if (g->influence[at] > g->options->floor) g->targets[count++] = at;
-        sg_parallel_for(pool, count, graph_fill, g);
-        for (int64_t i = 0; i < count; i++)
+    const sg_frozen *f = g->f;
+    double sources = 2;
+    for (int64_t l = 0; l <= layer; l++)
+        sources += (double)(f->tokens * f->config->num_attention_heads + f->layers[l].hits);
+    const double each = sources * (double)f->width;
+    const double most = graph_work / (2 * (double)f->config->num_hidden_layers) / each;
+    return most > graph_least ? (int64_t)most : graph_least;
+}
+
+// Passes on the influence of targets [first, end) of a layer, none of which reads another. Where
+// there are more than can be followed, those with the most.
+static void graph_follow(graph *g, int64_t layer, int64_t first, int64_t end)
+{
+    int64_t count = 0, most = graph_most(g, layer);
+    for (int64_t i = first; i < end; i++)
+        if (g->influence[i] > g->options->floor)
+            g->order[count++] = (graph_rank){i, g->influence[i]};
+        else if (g->influence[i] > 0)
+            g->trace->info.unfollowed += g->influence[i];
+    if (count > most) qsort(g->order, (size_t)count, sizeof *g->order, graph_compare);
+    for (int64_t at = 0; at < count && at < most; at += g->batch) {
+        const int64_t left = (count < most ? count : most) - at;
+        const int64_t now = left < g->batch ? left : g->batch;
+        for (int64_t i = 0; i < now; i++)
+            g->targets[i] = g->order[at + i].number;
+        sg_parallel_for(g->f->model->context->compute.pool, now, graph_fill, g);
+        for (int64_t i = 0; i < now; i++)
             graph_spread(g, g->targets[i], &g->rows[i]);
     }
+    for (int64_t i = most; i < count; i++)
+        g->trace->info.unfollowed += g->order[i].by;
 }
 
 static sg_status graph_influence(graph *g, sg_error *err)
@@ -137,21 +169,13 @@ static sg_status graph_influence(graph *g, sg_error *err)
     for (int64_t l = L - 1; l >= 0; l--) {
         if (g->options->progress && !g->options->progress(g->options->user, L - 1 - l, L))
             return sg_fail(err, SG_ERR_STOPPED, "stopped in front of layer %lld", (long long)l);
-        graph_follow(g, g->map.layers[l].neurons, g->map.layers[l].end);
-        graph_follow(g, g->map.layers[l].attention, g->map.layers[l].neurons);
+        graph_follow(g, l, g->map.layers[l].neurons, g->map.layers[l].end);
+        graph_follow(g, l, g->map.layers[l].attention, g->map.layers[l].neurons);
     }
     return SG_OK;
 }
 
 // ---- which nodes --------------------------------------------------------------------------------
-
-// The largest first; of equals the lower number.
-static int graph_compare(const void *a, const void *b)
-{
-    const graph_rank *x = a, *y = b;
-    if (x->by != y->by) return x->by < y->by ? 1 : -1;
-    return x->number < y->number ? -1 : x->number > y->number;
-}
 
 // Nodes of most influence; embeddings and the logit in any case.
 static void graph_choose(graph *g)

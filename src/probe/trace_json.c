@@ -307,6 +307,7 @@ static json_t *viewer_summary(const viewer *j)
     viewer_token(j, i->against, against);
     return json_pack(
         "{s:s, s:s?, s:o, s:i, s:o, s:o, s:b, s:f, s:f, s:f, s:I, s:s, s:I, s:f, s:f, s:f, s:f, "
+        "s:f, "
         "s:f, s:f, s:o, s:o}",
         "version", sg_version(), "command", j->command, "answer", viewer_text_of(answer),
         "answer_id", (int)i->answer, "against",
@@ -314,10 +315,10 @@ static json_t *viewer_summary(const viewer *j)
         i->against < 0 ? json_null() : json_integer(i->against), "centred", j->trace->centred,
         "value", i->value, "model_value", i->model_value, "probability", i->probability,
         "shared_tokens", (json_int_t)i->shared, "attention", groups[j->trace->by], "all_nodes",
-        (json_int_t)i->all_nodes, "node_share", i->node_share, "node_threshold",
-        j->trace->node_threshold, "edge_threshold", j->trace->edge_threshold, "sum_error",
-        i->sum_error, "neuron_error", i->neuron_error, "value_error", i->value_error, "direct",
-        viewer_kinds(i->direct), "leaves", viewer_kinds(i->leaves));
+        (json_int_t)i->all_nodes, "node_share", i->node_share, "unfollowed", i->unfollowed,
+        "node_threshold", j->trace->node_threshold, "edge_threshold", j->trace->edge_threshold,
+        "sum_error", i->sum_error, "neuron_error", i->neuron_error, "value_error", i->value_error,
+        "direct", viewer_kinds(i->direct), "leaves", viewer_kinds(i->leaves));
 }
 
 sg_status sg_trace_json(const sg_trace *trace, const sg_tokenizer *tokenizer, const char *slug,

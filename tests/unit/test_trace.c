@@ -605,26 +605,38 @@ static void test_pruned(void **state)
     }
 }
 
-// Influence is 1 of the logit, at most that of any other, and that of leaves together 1.
-static void test_influence(void **state)
+// Influence is 1 of the logit, less of any other, and that of leaves together 1 but for what was not
+// followed.
+static void check_influence(sg_model *model, double floor)
 {
-    (void)state;
-    sg_model *model = make_model(context, "moe", 2);
     sg_trace_options o = all_options();
+    o.floor = floor;
     sg_trace *trace = make_trace(model, &o);
+    const sg_trace_info *info = sg_trace_get_info(trace);
     size_t count;
     const sg_trace_node *node = sg_trace_nodes(trace, &count);
     double leaves = 0, last = 0;
     assert_true(node[count - 1].influence == 1);
     for (size_t i = 0; i + 1 < count; i++) {
-        assert_true(node[i].influence > 0 && node[i].influence < 1 + 1e-12);
-        assert_true(node[i].cumulative > 0 && node[i].cumulative < 1 + 1e-12);
-        if (!is_target(node[i].kind)) leaves += node[i].influence;
+        assert_true(node[i].influence >= 0 && node[i].influence < 1 + 1e-12);
+        assert_true(node[i].cumulative >= 0 && node[i].cumulative < 1 + 1e-12);
+        if (!is_target(node[i].kind) && node[i].kind != SG_TRACE_PRUNED)
+            leaves += node[i].influence;
         last = fmax(last, node[i].cumulative);
     }
-    close_to("leaves", leaves, 1, 1, 1e-9);
+    close_to("leaves", leaves + info->unfollowed, 1, 1, 1e-9);
     close_to("the last", last, 1, 1, 1e-9);
+    assert_true(floor > 0 ? info->unfollowed > 0 : info->unfollowed == 0);
+    check_sums("influence", trace);
     sg_trace_free(trace);
+}
+
+static void test_influence(void **state)
+{
+    (void)state;
+    sg_model *model = make_model(context, "moe", 2);
+    check_influence(model, 0);
+    check_influence(model, 0.002);
     sg_model_free(model);
 }
 
