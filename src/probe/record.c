@@ -156,13 +156,13 @@ static sg_status record_publish(recorder *r, sg_error *err)
     return record_rows_open(r, err);
 }
 
-static int64_t record_bytes(const recorder *r)
+static sg_status record_bytes(const recorder *r, int64_t *bytes, sg_error *err)
 {
-    int64_t pages = 0, page = 0;
-    if (sg_database_int(r->database, "PRAGMA page_count", 0, INT64_MAX, &pages, NULL) != SG_OK ||
-        sg_database_int(r->database, "PRAGMA page_size", 0, 65536, &page, NULL) != SG_OK)
-        return 0;
-    return pages * page;
+    int64_t pages, page;
+    SG_TRY(sg_database_int(r->database, "PRAGMA page_count", 0, INT64_MAX / 65536, &pages, err));
+    SG_TRY(sg_database_int(r->database, "PRAGMA page_size", 0, 65536, &page, err));
+    *bytes = pages * page;
+    return SG_OK;
 }
 
 // ---- the first batch ----------------------------------------------------------------------------
@@ -190,14 +190,17 @@ static sg_status record_first(recorder *r, sg_error *err)
     if (r->source.sequences - r->next > 16 * r->identity.micro)
         SG_TRY(sg_record_pass_run(r->pass, r->next, &r->first, err));
     const double passed = sg_clock_seconds();
-    const int64_t before = record_bytes(r);
+    int64_t before, bytes;
+    SG_TRY(record_bytes(r, &before, err));
+    const double counted = sg_clock_seconds();
     SG_TRY(sg_record_rows_add(r->rows, &r->first, err));
     const double added = sg_clock_seconds();
+    SG_TRY(record_bytes(r, &bytes, err));
     const double share =
         (double)(r->plan.tokens - r->plan.done) / (double)(r->first.sequences * r->source.length);
-    const double slower = passed - begin > added - passed ? passed - begin : added - passed;
+    const double slower = passed - begin > added - counted ? passed - begin : added - counted;
     r->plan.seconds = share * slower;
-    r->plan.bytes = before + (int64_t)(share * (double)(record_bytes(r) - before)) +
+    r->plan.bytes = before + (int64_t)(share * (double)(bytes - before)) +
                     r->plan.hits * record_posting_bytes(r) + 48 * r->parts.neurons;
     r->next += r->first.sequences;
     return SG_OK;
@@ -206,7 +209,9 @@ static sg_status record_first(recorder *r, sg_error *err)
 static sg_status record_agree(recorder *r, sg_error *err)
 {
     const sg_record_options *o = r->options;
-    SG_TRY(sg_file_need_space(o->path, r->plan.bytes - record_bytes(r), err));
+    int64_t there;
+    SG_TRY(record_bytes(r, &there, err));
+    SG_TRY(sg_file_need_space(o->path, r->plan.bytes - there, err));
     if (o->plan != NULL && !o->plan(o->user, &r->plan))
         return sg_fail(err, SG_ERR_STOPPED, "stopped before the first row");
     return SG_OK;

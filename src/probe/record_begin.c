@@ -157,20 +157,19 @@ static sg_status decode(const sg_tokenizer *t, const int32_t *ids, size_t count,
 }
 
 // An id of plain letters, behind which another decodes as in the middle of a text; -1: none.
-static int32_t plain_id(const sg_tokenizer *t)
+static sg_status plain_id(const sg_tokenizer *t, int32_t *plain, sg_error *err)
 {
-    for (int32_t id = 0; id < sg_tokenizer_vocab_size(t); id++) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    *plain = -1;
+    for (int32_t id = 0; *plain < 0 && id < sg_tokenizer_vocab_size(t); id++) {
         char *text;
         size_t bytes;
-        if (sg_tokenizer_is_special(t, id) || decode(t, &id, 1, &text, &bytes, NULL) != SG_OK)
-            continue;
-        const bool plain =
-            bytes > 0 &&
-            strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == bytes;
+        if (sg_tokenizer_is_special(t, id)) continue;
+        SG_TRY(decode(t, &id, 1, &text, &bytes, err));
+        if (bytes > 0 && strspn(text, letters) == bytes) *plain = id;
         sg_buffer_free(text);
-        if (plain) return id;
     }
-    return -1;
+    return SG_OK;
 }
 
 // The bytes of an id in the middle of a text. *text: sg_buffer_free.
@@ -218,8 +217,9 @@ static sg_status begin_word(sg_statement *s, const sg_tokenizer *t, int32_t plai
 static sg_status begin_vocabulary(sg_database *d, const sg_record_identity *b, sg_error *err)
 {
     const sg_tokenizer *t = b->options->tokenizer;
-    const int32_t plain = t != NULL ? plain_id(t) : -1;
+    int32_t plain = -1;
     sg_statement *s;
+    if (t != NULL) SG_TRY(plain_id(t, &plain, err));
     SG_TRY(sg_record_insert(d, "vocabulary", 2, &s, err));
     sg_status status = SG_OK;
     for (int64_t id = 0; id < b->model->config.vocab_size && status == SG_OK; id++)

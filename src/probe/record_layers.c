@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "model/graph.h"
 
 sg_status sg_record_list(const char *list, const char *field, int64_t count, bool *chosen,
                          sg_error *err)
@@ -51,29 +52,37 @@ static sg_status part_norms(sg_record_part *p, sg_error *err)
     return sg_neuron_out_norms(&p->table, p->norms, err);
 }
 
-// What the points of the layer say of its selection: families that select blocks may hand out the
-// neurons of each one by one, and hashes have no scores.
-static sg_status part_selection(sg_record_part *p, const sg_model *model, sg_error *err)
+static const sg_point_info *find_point(const sg_point_list *all, int64_t layer, const char *name)
 {
-    char ids[64], scores[64];
-    size_t count;
-    sg_point_info *points;
-    if (p->table.dense) return SG_OK;
-    snprintf(ids, sizeof ids, "blocks.%lld.mlp.hook_gate_ids", (long long)p->table.layer);
-    snprintf(scores, sizeof scores, "blocks.%lld.mlp.hook_gate_scores", (long long)p->table.layer);
-    SG_TRY(sg_points_of(model, &points, &count, err));
-    for (size_t i = 0; i < count; i++) {
-        p->scored |= strcmp(points[i].name, scores) == 0;
-        if (strcmp(points[i].name, ids) == 0) p->k = points[i].shape[2];
-    }
-    sg_buffer_free(points);
-    p->g = p->table.selected / p->k;
+    char full[64];
+    snprintf(full, sizeof full, "blocks.%lld.mlp.%s", (long long)layer, name);
+    for (size_t i = 0; i < all->count; i++)
+        if (strcmp(all->items[i].name, full) == 0) return &all->items[i];
+    return NULL;
+}
+
+static sg_status part_selection(sg_record_part *p, const sg_point_list *all, sg_error *err)
+{
+    const sg_neuron_table *t = &p->table;
+    const sg_point_info *ids = find_point(all, t->layer, "hook_gate_ids");
+    p->k = 1;
+    p->g = t->neurons;
+    if (t->dense) return SG_OK;
+    if (ids == NULL || ids->rank != 3 || ids->shape[2] < 1 || t->selected % ids->shape[2] != 0)
+        return sg_fail(err, SG_ERR_INTERNAL,
+                       "layer %lld: selects %lld neurons, which are not at "
+                       "its points",
+                       (long long)t->layer, (long long)t->selected);
+    p->k = ids->shape[2];
+    p->g = t->selected / p->k;
+    p->scored = find_point(all, t->layer, "hook_gate_scores") != NULL;
     return SG_OK;
 }
 
 // chosen: of the channels of any layer.
 static sg_status part_open(sg_record_part *p, const sg_model *model, int64_t layer,
-                           const sg_record_options *o, const bool *chosen, sg_error *err)
+                           const sg_record_options *o, const sg_point_list *all, const bool *chosen,
+                           sg_error *err)
 {
     sg_config dense;
     const sg_config *c = sg_ffn_layer_config(&model->config, layer, &dense);
@@ -83,9 +92,7 @@ static sg_status part_open(sg_record_part *p, const sg_model *model, int64_t lay
     if (p->channels == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a record");
     for (int64_t i = 0; i < t->channels; i++)
         if (chosen[i]) p->channels[p->channel_count++] = i;
-    p->g = t->dense ? t->neurons : t->block;
-    p->k = t->selected / p->g;
-    SG_TRY(part_selection(p, model, err));
+    SG_TRY(part_selection(p, all, err));
     p->info = (sg_record_layer){.layer = layer,
                                 .channels = t->channels,
                                 .dense = t->dense,
@@ -148,7 +155,8 @@ static sg_status parts_number(sg_record_parts *parts, sg_error *err)
 }
 
 static sg_status parts_open(sg_record_parts *parts, const sg_model *model,
-                            const sg_record_options *o, bool *layers, sg_error *err)
+                            const sg_record_options *o, const sg_point_list *all, bool *layers,
+                            sg_error *err)
 {
     const int64_t count = model->config.num_hidden_layers;
     SG_TRY(sg_record_list(o->layers, "layers", count, layers, err));
@@ -168,7 +176,7 @@ static sg_status parts_open(sg_record_parts *parts, const sg_model *model,
     for (int64_t l = 0; l < count && status == SG_OK; l++) {
         if (!layers[l]) continue;
         sg_record_part *p = &parts->items[parts->count++];
-        status = part_open(p, model, l, o, channels, err);
+        status = part_open(p, model, l, o, all, channels, err);
         if (status != SG_OK || p->channel_count > 0) continue;
         sg_free(p->channels); // a layer without any of these channels
         *p = (sg_record_part){0};
@@ -189,10 +197,13 @@ sg_status sg_record_parts_new(const sg_model *model, const sg_record_options *o,
     if (o->stop_at_layer < -1 || o->stop_at_layer >= count)
         return sg_fail(err, SG_ERR_ARGUMENT, "stop-at-layer: found %lld, expected 0 to %lld",
                        (long long)o->stop_at_layer, (long long)count - 1);
+    sg_point_list all;
+    SG_TRY(sg_graph_points(&model->config, &model->params, &all, err));
     bool *layers = sg_alloc_zero((size_t)count + 1, sizeof *layers);
     sg_status status = layers == NULL ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a record")
-                                      : parts_open(parts, model, o, layers, err);
+                                      : parts_open(parts, model, o, &all, layers, err);
     sg_free(layers);
+    sg_free(all.items);
     if (status != SG_OK) sg_record_parts_free(parts);
     return status;
 }

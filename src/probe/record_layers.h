@@ -11,8 +11,10 @@
 typedef struct sg_record_part {
     sg_neuron_table table;
     sg_record_layer info;
-    int64_t k, g;      // ids of a selection, neurons of one; of a dense layer 1 and all
-    bool scored;       // the selection has scores; else each is 1
+    // Ids that a channel selects at hook_gate_ids, and the neurons that each stands for: blocks, or
+    // small blocks as their cells; of a dense layer 1 and all.
+    int64_t k, g;
+    bool scored;       // there are hook_gate_scores
     int64_t *channels; // (channel_count) ascending
     int64_t channel_count;
     int64_t first_channel; // in the list of all

@@ -17,7 +17,7 @@ typedef struct pass_layer {
     const sg_record_part *part;
     // What was selected, kept until the activations come.
     int32_t *ids;    // (rows, channels of the layer, k); NULL of a dense layer
-    float *scores;   // likewise
+    float *scores;   // likewise; NULL: the router has none, and every score is 1
     int32_t *counts; // (rows, channels of the layer)
     char names[pass_points][pass_names];
 } pass_layer;
@@ -46,7 +46,7 @@ struct sg_record_pass {
 typedef struct pass_cell {
     const sg_record_part *part;
     const int32_t *ids;  // (k); NULL: of a dense layer
-    const float *scores; // (k); NULL: there are none, which counts as 1
+    const float *scores; // (k)
     const float *post;   // (k g)
     const float *norms;  // of the channel's neurons, or NULL
     int64_t count;       // of the k
@@ -60,16 +60,20 @@ static float cell_length(const float *post, int64_t g)
     return (float)sqrt(sum);
 }
 
+static float cell_score(const pass_cell *c, int64_t block)
+{
+    return c->scores != NULL ? c->scores[block] : 1;
+}
+
 // Item `at` of a channel: a block, or a neuron of one.
 static sg_record_slot cell_item(const pass_cell *c, int64_t at)
 {
     const int64_t g = c->part->g;
     if (c->ids == NULL) return (sg_record_slot){(int32_t)at, 1, c->post[at]};
-    const int64_t i = c->part->info.unit > 1 ? at : at / g;
-    const float score = c->scores != NULL ? c->scores[i] : 1;
     if (c->part->info.unit > 1)
-        return (sg_record_slot){c->ids[i], score, cell_length(c->post + i * g, g)};
-    return (sg_record_slot){(int32_t)(c->ids[i] * g + at % g), score, c->post[at]};
+        return (sg_record_slot){c->ids[at], cell_score(c, at), cell_length(c->post + at * g, g)};
+    const int64_t i = at / g;
+    return (sg_record_slot){(int32_t)(c->ids[i] * g + at % g), cell_score(c, i), c->post[at]};
 }
 
 static float cell_weight(const pass_cell *c, const sg_record_slot *s)
@@ -285,10 +289,9 @@ static sg_status pass_layer_open(sg_record_pass *p, pass_layer *l, const sg_reco
     l->pass = p;
     l->part = part;
     for (int i = part->table.dense ? 2 : 0; i < pass_points; i++) {
-        if (calls[i] == pass_scores && !part->scored) continue;
         snprintf(l->names[i], pass_names, "blocks.%lld.mlp.%s", (long long)part->info.layer,
                  points[i]);
-        pass_ask(p, l->names[i], calls[i], l);
+        if (i != 1 || part->scored) pass_ask(p, l->names[i], calls[i], l);
     }
     if (part->table.dense) return SG_OK;
     l->ids = sg_alloc_array(cells * (size_t)part->k, sizeof *l->ids);
