@@ -120,11 +120,7 @@ async function tokenNeurons(model, t) {
           h("span", { class: "note" },
             `${shown.length} of ${
                 hits.length} that fire on the page, the largest contribution first`),
-          copyButtons(
-              () => `SELECT layer, channel, neuron, score, activation, contribution FROM hits\n` +
-                  `WHERE token_id = ${idOf(t)} AND layer = ${
-                        state.layer} ORDER BY abs(contribution) DESC;`,
-              null)),
+          copyButtons(() => query.token(t), null)),
         h("div", { class: "scroll" },
           h("table", { class: "neurons" },
             h("thead", {},
@@ -147,11 +143,7 @@ async function tokenNeighbours(model, t) {
           button(
               "colour the text", "Colour every token by how like its gates are",
               () => go({ view: "text", colour: "likeness" }, true)),
-          copyButtons(
-              null,
-              () => `sgatlin probe neighbours --records ${quoted(recordsOf(model))} --layer ${
-                        state.layer}` +
-                  ` --channel ${state.channel} --token ${idOf(t)}`)),
+          copyButtons(null, () => command.neighbours(t))),
         h("ol", { class: "lines" },
           near.map((r) => tokenLine(r, h("span", { class: "value" }, like[r].toFixed(2))))));
 }
@@ -232,13 +224,7 @@ async function inspectOne(model, x) {
             h("dl", { class: "lens-list" }, h("dt", {}, "reads"), h("dd", {}, pieces(lens.reads)),
               h("dt", {}, "writes"), h("dd", {}, pieces(lens.writes))) :
             null,
-        h("div", { class: "row" },
-          copyButtons(
-              () => `SELECT sequence, position, text, score, activation FROM hits\nWHERE layer = ${
-                        x.l} AND channel = ${x.c}` +
-                  ` AND neuron = ${x.n} ORDER BY score DESC;`,
-              () => `sgatlin probe neuron ${x.l} ${x.c} ${x.n} --model ${
-                  quoted(model.spec.path)} --records ${quoted(recordsOf(model))}`)),
+        h("div", { class: "row" }, copyButtons(() => query.neuron(x), () => command.neuron(x))),
         section(
             "Fires most often at", null,
             h("ul", { class: "bars" },
@@ -299,9 +285,7 @@ async function inspectPicked(model) {
           button(
               "show in the text", "Go to the first of them",
               () => go({ view: "text", token: list[0] ?? -1 }, true)),
-          copyButtons(
-              () => `SELECT * FROM tokens WHERE token_id IN (${list.map(idOf).join(", ")});`,
-              null)),
+          copyButtons(() => query.tokens(list), null)),
         section(
             "Tokens", null,
             h("ul", { class: "bars" },

@@ -142,7 +142,7 @@ function drawHead() {
               () => copy(page.command, "Command"))),
         page.left_out?.length ? h("details", { open: true }, h("summary", {}, "What is not here"),
                                   h("ul", {}, page.left_out.map((line) => h("li", {}, line)))) :
-                                null);
+                                "");
 }
 
 const keys = [

@@ -5,7 +5,7 @@ const mapPanes = [];  // {model, map, places, canvas, width, height}
 
 const mapped = (model) => model.spec.maps?.map((map) => [map.layer, map.channel]) ?? [];
 
-// Corners of the lasso are in thousandths of the map of the first model shown.
+// Corners of the lasso are in 65535ths of the sides of the first model's map.
 function inside(lasso, x, y) {
     let within = false;
     for (let i = 0, j = lasso.length - 2; i < lasso.length; j = i, i += 2) {
@@ -24,7 +24,7 @@ async function pickedTokens() {
     if (key === pickedKey) return pickedSet;
     const { x, y, rows } = await model.places(map), picked = new Set();
     for (let i = 0; i < x.length; i++)
-        if (inside(state.lasso, x[i] / 65.535, y[i] / 65.535)) picked.add(rows ? rows[i] : i);
+        if (inside(state.lasso, x[i], y[i])) picked.add(rows ? rows[i] : i);
     pickedKey = key;
     pickedSet = picked;
     return picked;
@@ -71,7 +71,7 @@ async function mapColours(model) {
 // The box of nearly all points: a few far ones would make the rest small. They are still there.
 function boxOf({ x, y }) {
     const ends = (values) => {
-        const sorted = Float64Array.from(values).sort(), cut = Math.floor(sorted.length * 0.004);
+        const sorted = Float64Array.from(values).sort(), cut = Math.floor(sorted.length * 0.01);
         return [ sorted[cut] / 65535, sorted[sorted.length - 1 - cut] / 65535 ];
     };
     const [x0, x1] = ends(x), [ y0, y1 ] = ends(y);
@@ -149,7 +149,7 @@ function drawLasso(pane, context, frame) {
     if (corners.length < 4) return;
     context.beginPath();
     for (let i = 0; i < corners.length; i += 2)
-        context.lineTo(...frame.to(corners[i] / 1000, corners[i + 1] / 1000));
+        context.lineTo(...frame.to(corners[i] / 65535, corners[i + 1] / 65535));
     context.closePath();
     context.fillStyle = dark ? "rgb(240 220 130 / .10)" : "rgb(80 60 160 / .07)";
     context.fill();
@@ -210,7 +210,7 @@ function mapHands(pane) {
             return;
         }
         const [u, v] = frame.from(x, y);
-        pane.drawn = (pane.drawn ?? []).concat(Math.round(u * 1000), Math.round(v * 1000));
+        pane.drawn = (pane.drawn ?? []).concat(Math.round(u * 65535), Math.round(v * 65535));
         drawMap(pane);
     });
     canvas.addEventListener("pointerup", (event) => {
@@ -280,15 +280,7 @@ function mapBar() {
         h("span", { class: "segments" }, button("+", "Nearer (+)", () => zoomMap(1.4)),
           button("−", "Farther (−)", () => zoomMap(1 / 1.4)),
           button("whole", "The whole map (0)", () => go({ look: [ 1, 0, 0 ] }))),
-        copyButtons(
-            () => `SELECT token, neuron, score FROM hits WHERE layer = ${
-                state.layer} AND channel = ${state.channel}\nORDER BY token, neuron;`,
-            () => {
-                const map = model.map(state.layer, state.channel);
-                return `sgatlin probe map --records ${quoted(recordsOf(model))} --layer ${
-                           state.layer} --channel ${state.channel}` +
-                    (map ? ` --neighbours ${map.neighbours} --seed ${map.seed}` : "");
-            })
+        copyButtons(query.gates, command.map)
     ];
 }
 

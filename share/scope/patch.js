@@ -2,7 +2,8 @@
 // the patch and its controls beside each other, and 95 % intervals over facts.
 
 const metricNames = {
-    effect: "effect",
+    effect_of_sums: "effect, ratio of sums",
+    effect: "effect, mean of ratios",
     logit_difference: "logit difference",
     logprob: "log-probability of the answer",
     logprob_counterfactual: "log-probability of the other answer",
@@ -26,11 +27,41 @@ const shapes = {
 };
 const choiceNames = [ "metric", "direction", "position", "point" ];
 
+// All rows, and those of effects once more as ratios of sums: there a pair that hardly differs does
+// not count as much as any other.
+let measuredRows = null;
+function measured() {
+    if (measuredRows) return measuredRows;
+    const sums = page.patch.rows.filter((row) => row.metric === "effect" && row.of_sums !== null)
+                     .map((row) => ({
+                              ...row,
+                              metric: "effect_of_sums",
+                              mean: row.of_sums,
+                              low: row.of_sums_low,
+                              high: row.of_sums_high,
+                              p_holm: null
+                          }));
+    measuredRows = [...sums, ...page.patch.rows ];
+    return measuredRows;
+}
+
+// Of the database that `probe patch --out` writes.
+const patchCopies = () => h(
+    "span", { class: "copies" },
+    button(
+        "SQL", "Copy a query of the database that probe patch writes",
+        () => copy(
+            `-- ${page.patch.command}\nSELECT * FROM summaries WHERE metric = '${
+                patchChoice().metric.replace("_of_sums", "")}';`,
+            "Query")),
+    button(
+        "Command", "Copy the command that prints this", () => copy(page.patch.command, "Command")));
+
 // What is shown of the rows: the choices in the address, the first that there are otherwise.
 function patchChoice() {
     const given = state.patch.split("|"), choice = {};
     choiceNames.forEach((name, i) => {
-        const all = [...new Set(page.patch.rows.map((row) => row[name])) ];
+        const all = [...new Set(measured().map((row) => row[name])) ];
         choice[name] = all.includes(given[i]) ? given[i] : all[0];
     });
     return choice;
@@ -40,7 +71,7 @@ function patchBar() {
     const choice = patchChoice();
     const pick =
         (name, label) => {
-            const all = [...new Set(page.patch.rows.map((row) => row[name])) ];
+            const all = [...new Set(measured().map((row) => row[name])) ];
             return all.length < 2 ? null :
                                     h("label", {}, label + " ",
                                       h(
@@ -70,14 +101,13 @@ function patchBar() {
         };
     return [
         pick("metric", "Measure"), pick("direction", "Direction"), pick("position", "Token"),
-        pick("point", "Exchanged"),
-        copyButtons(() => page.patch.sql ?? "SELECT * FROM summary;", () => page.patch.command)
+        pick("point", "Exchanged"), patchCopies()
     ];
 }
 
 function patchRows() {
     const choice = patchChoice(), groups = new Map();
-    for (const row of page.patch.rows) {
+    for (const row of measured()) {
         if (choiceNames.some((name) => row[name] !== choice[name])) continue;
         const label =
             row.channels === "all" ? row.layers : `${row.layers} · channels ${row.channels}`;
@@ -228,7 +258,7 @@ function openPatchView(main) {
             choice.direction === "denoise" ?
                 "Parts of the clean run are put into the run of the other fact. " :
                 "Parts of the run of another fact are put into the clean run. ",
-            choice.metric === "effect" ?
+            choice.metric.startsWith("effect") ?
                 "Effect: the share of the difference between both answers' logits that this moves; 0: nothing, 1: all of it. " :
                 "",
             "Intervals: 95 %, bootstrap over facts."),

@@ -140,7 +140,9 @@ async function tryNeurons() {
     if (another) {
         await click(another, { shiftKey: true });
         check("Shift adds a neuron", state.neurons.length === 2, state.neurons.length);
-        check("the query names both", textSql().split("neuron =").length === 3, textSql());
+        check(
+            "the query names both", query.neurons(state.neurons).split("neuron =").length === 3,
+            query.neurons(state.neurons));
         await click(byId("bar").querySelector(".chip button"));
         check("a chip takes one out", state.neurons.length === 1, state.neurons.length);
     }

@@ -18,7 +18,7 @@ const fresh = () => ({
     measure : "score",  // of neurons: score, contribution
     kind : "input",     // colours of the map: input, next, neurons, loss
     find : "",
-    lasso: [],          // corners on the map, in thousandths: [x, y, x, y, …]
+    lasso: [],          // corners on the map, in 65535ths of its sides: [x, y, x, y, …]
     look : [ 1, 0, 0 ],  // of the map: zoom, and the middle's offset
     patch : "",          // views of their own choices
     trace : 0,
@@ -150,22 +150,4 @@ function choose({ l, c, n }, more) {
                                        state.kind
     },
        true);
-}
-
-// ---- what a view can be repeated with -----------------------------------------------------------
-
-const quoted = (s) => (/^[\w./:-]+$/.test(s) ? s : `'${s.replace(/'/g, "'\\''")}'`);
-const recordsOf = (model) => model.spec.records ?? "scope.db";
-
-function copyButtons(sql, command) {
-    return h(
-        "span", { class: "copies" },
-        sql ? button(
-                  "SQL", "Copy a query of the record (scope.db) that gives these numbers",
-                  () => copy(sql(), "Query"), { "data-copy": "sql" }) :
-              null,
-        command ? button(
-                      "Command", "Copy the command that prints this",
-                      () => copy(command(), "Command"), { "data-copy": "command" }) :
-                  null);
 }

@@ -203,25 +203,11 @@ function textBar() {
         h("label", {}, "Colour by ", select), measure,
         state.colour === "likeness" ? poolChoice() : null, chips(),
         legend(colour.scale, colour.low, colour.high, colour.what),
-        copyButtons(textSql, textCommand)
+        state.neurons.length > 0 ?
+            copyButtons(() => query.neurons(state.neurons), () => command.neurons(state.neurons)) :
+            copyButtons(query.text, command.text)
     ];
 }
-
-const textSql = () => (
-    state.neurons.length > 0 ?
-        "SELECT token, sequence, position, text, layer, channel, neuron, score, contribution FROM hits\nWHERE " +
-            state.neurons.map((x) => `(layer = ${x.l} AND channel = ${x.c} AND neuron = ${x.n})`)
-                .join("\n   OR ") +
-            "\nORDER BY token;" :
-        "SELECT token, sequence, position, text, next_text, logprob FROM tokens ORDER BY token;");
-const textCommand = () =>
-    (state.neurons.length > 0 ? state.neurons
-                                    .map(
-                                        (x) => `sgatlin probe neuron ${x.l} ${x.c} ${x.n} --model ${
-                                                   quoted(models[state.model].spec.path)}` +
-                                            ` --records ${quoted(recordsOf(models[state.model]))}`)
-                                    .join("\n") :
-                                models[state.model].spec.record_command ?? page.command);
 
 function makePane(pane, model) {
     const blocks = [];

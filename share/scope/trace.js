@@ -123,11 +123,12 @@ function nodeMark(node, [ x, y ], most) {
     return h("circle", { cx: x, cy: y, r: size, ...common });
 }
 
-const levelName = (level) =>
-    (level === Infinity ? "answer" :
-         level === 0    ? "embedding" :
-         level % 2      ? `attention ${(level - 1) / 2}` :
-                          `layer ${level / 2 - 1}`);
+const levelName = (level, trace) =>
+    (level === Infinity           ? "answer" :
+         level > 2 * trace.layers ? "left out" :
+         level === 0              ? "embedding" :
+         level % 2                ? `attention ${(level - 1) / 2}` :
+                                    `layer ${level / 2 - 1}`);
 
 function drawTrace(trace) {
     const place = layout(trace),
@@ -194,7 +195,7 @@ function drawTrace(trace) {
                      class: "grid"
                  }),
                  h("text", { x: 84, y: place.tops[i] + 3, class: "tick end" },
-                   levelName(level))]),
+                   levelName(level, trace))]),
         trace.tokens.map(
             (id, c) =>
                 h("text", {
@@ -236,7 +237,9 @@ function traceBar() {
                           `${trace.prompt} → ${answerOf(trace)}`)))) :
             null,
         legend("diverging", "against", "for the answer", "contribution"),
-        copyButtons(null, () => traceNow().command)
+        button(
+            "Command", "Copy the command that prints this",
+            () => copy(traceNow().command, "Command"))
     ];
 }
 

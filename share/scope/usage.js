@@ -219,12 +219,7 @@ function heatMap(pool) {
     return svg;
 }
 
-const usageBar = () =>
-    [poolChoice(), chips(),
-     copyButtons(
-         () => `SELECT neuron, hits FROM neurons WHERE layer = ${state.layer} AND channel = ${
-             state.channel} ORDER BY hits DESC;`,
-         () => `sgatlin probe usage --records ${quoted(recordsOf(models[state.model]))}`)];
+const usageBar = () => [poolChoice(), chips(), copyButtons(query.usage, command.usage)];
 
 async function openUsageView(main) {
     const columnsOf = [];

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "format/json.h"
 
 static const char *const column_names[] = {"u8", "i8", "u16", "u32"};

@@ -10,7 +10,9 @@
 
 #include <jansson.h>
 
-#include "base/file.h"
+#include "base/status.h"
+
+typedef struct sg_writer sg_writer; // base/file.h
 
 typedef enum sg_page_type { SG_PAGE_U8, SG_PAGE_I8, SG_PAGE_U16, SG_PAGE_U32 } sg_page_type;
 

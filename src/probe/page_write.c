@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/utf8.h"
 #include "format/json.h"
 #include "probe/page_files.h"

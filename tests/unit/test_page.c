@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -16,38 +15,11 @@
 #include "base/rng.h"
 #include "format/json.h"
 #include "memory_disk.h"
+#include "page_reading.h"
 #include "probe/page_files.h"
 #include "probe/page_write.h"
 
 // ---- columns ------------------------------------------------------------------------------------
-
-static int digit_of(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = strchr(digits, c);
-    assert_non_null(at);
-    return (int)(at - digits);
-}
-
-// RFC 4648, and RFC 1950 by zlib's own inflate.
-static void read_back(const sg_page_column *column, unsigned char *out, size_t expected)
-{
-    unsigned char *packed = sg_alloc(column->bytes / 4 * 3 + 1);
-    size_t count = 0;
-    assert_int_equal(column->bytes % 4, 0);
-    for (size_t i = 0; i < column->bytes; i += 4) {
-        const char *c = column->base64 + i;
-        const int kept = c[2] == '=' ? 1 : c[3] == '=' ? 2 : 3;
-        const int bits = digit_of(c[0]) << 18 | digit_of(c[1]) << 12 |
-                         (kept > 1 ? digit_of(c[2]) << 6 : 0) | (kept > 2 ? digit_of(c[3]) : 0);
-        for (int b = 0; b < kept; b++)
-            packed[count++] = (unsigned char)(bits >> (16 - 8 * b));
-    }
-    uLongf got = (uLongf)expected;
-    assert_int_equal(uncompress(out, &got, packed, (uLong)count), Z_OK);
-    assert_int_equal(got, expected);
-    sg_free(packed);
-}
 
 static void test_columns_read_back(void **state)
 {
@@ -80,7 +52,8 @@ static void test_columns_read_back(void **state)
                              columns.count - 1);
             json_decref(reference);
             const size_t bytes = (size_t)count * (size_t)kinds[k].width;
-            read_back(&columns.items[columns.count - 1], out, bytes);
+            const sg_page_column *column = &columns.items[columns.count - 1];
+            page_inflate(column->base64, column->bytes, out, bytes);
             for (int64_t i = 0; i < count; i++)
                 for (int b = 0; b < kinds[k].width; b++)
                     assert_int_equal(out[b * count + i],
@@ -109,18 +82,6 @@ static json_t *hostile_manifest(void)
 {
     sg_json_setup();
     return json_pack("{s:s, s:[s, s]}", "format", "sgatlin scope", "pieces", hostile, "<b>");
-}
-
-// Where an element with this id has its text; NULL: there is none.
-static const char *element(const char *page, const char *id, size_t *bytes)
-{
-    char begin[96];
-    snprintf(begin, sizeof begin, "<script type=\"application/json\" id=\"%s\">", id);
-    const char *at = strstr(page, begin);
-    if (at == NULL) return NULL;
-    at += strlen(begin);
-    *bytes = (size_t)(strstr(at, "</script>") - at);
-    return at;
 }
 
 static size_t count_of(const char *text, const char *word)
@@ -160,14 +121,14 @@ static void test_page_is_whole(void **state)
     must(sg_file_read("/p.html", 1 << 24, &page, &got, &err), &err);
     assert_int_equal(told, got);
     // Hostile text stays inside its element, and is the same when it is read again.
-    const char *at = element(page, "scope", &bytes);
+    const char *at = page_element(page, "scope", &bytes);
     json_t *back, *manifest = hostile_manifest();
     must(sg_json_parse(at, bytes, "page", &back, &err), &err);
     assert_true(json_equal(back, manifest));
     assert_int_equal(count_of(page, "alert(1)"), 1);
     assert_int_equal(count_of(page, "<script"), 3); // the manifest, a column, the page's own
     assert_int_equal(count_of(page, "</script"), 3);
-    assert_non_null(element(page, "column-0", &bytes));
+    assert_non_null(page_element(page, "column-0", &bytes));
     // All files of share/scope are in it, and nothing of the template is left to put in.
     for (size_t i = 0; i < sg_page_file_count; i++)
         if (strcmp(sg_page_files[i].name, "page.html") != 0)
