@@ -29,6 +29,7 @@
     X(probe_circuit)                                                                               \
     X(probe_ablate)                                                                                \
     X(probe_trace)                                                                                 \
+    X(scope)                                                                                       \
     X(convert)                                                                                     \
     X(bench)                                                                                       \
     X(completion)                                                                                  \

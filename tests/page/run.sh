@@ -1,0 +1,84 @@
+#!/bin/sh
+# Opens a page of sgatlin scope in a headless Chromium and has it try itself out (#selftest): clicks,
+# search, lasso, keyboard, addresses. The model is trained for seconds; among the texts are some that
+# would break out of a page if they could. Exit code 77 where there is no Chromium.
+#
+#     tests/page/run.sh PROGRAM
+#     tests/page/run.sh --page FILE.html          only opens that page
+set -eu
+chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+[ -n "$chromium" ] || {
+    echo "skipped: there is no chromium here (tools/deps page)"
+    exit 77
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Its messages about a desktop that is not there go into a file. Without a sandbox of its own, for
+# it runs as root in containers, where it cannot have one.
+open_page() {
+    timeout 120 "$chromium" --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
+        --user-data-dir="$work/profile" --window-size=1440,900 --virtual-time-budget=60000 \
+        --dump-dom "file://$1#selftest" 2>"$work/log" </dev/null |
+        sed -n 's/.*<pre id="selftest">\(.*\)<\/pre>.*/\1/p' | sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
+}
+judge() {
+    outcome=$(open_page "$1")
+    echo "page: $(wc -c <"$1") bytes: ${outcome:-no answer}"
+    case "$outcome" in
+    *'"failed":[],'*'"problems":[]'*) ;;
+    *)
+        tail -5 "$work/log"
+        return 1
+        ;;
+    esac
+    for part in $2; do
+        case "$outcome" in
+        *"\"$part\""*) ;;
+        *)
+            echo "page: $part was not tried"
+            return 1
+            ;;
+        esac
+    done
+}
+
+if [ "$1" = --page ]; then
+    judge "$(realpath "$2")" tryText
+    exit
+fi
+program=$(realpath "$1")
+sgatlin() { "$program" "$@"; }
+cd "$work"
+tiny="--hidden-size 16 --head-dim 8 --num-hidden-layers 2 --ffn-channels 2 --ffn-neurons 64
+      --ffn-key-size 8 --ffn-top-k 4 --seq-len 32 --batch-size 8 --warmup-steps 2"
+sgatlin data synth --stories 60 --seed 1 --out stories.txt --facts facts.json --quiet >log.txt
+{
+    cat stories.txt
+    # Texts that a page must not take for its own parts: ends of elements, quotes, characters that do
+    # not show or turn the text around, a byte that is no text.
+    for i in 1 2 3 4 5 6; do
+        printf '</script><script>alert(1)</script> <!-- <b onclick="x()">'\''"& \\u003c\n'
+        printf 'a\342\200\256b\342\200\217c\302\255d\001e\033[31mf\357\273\277g \327\251\327\234\327\225\327\235 \330\263\n'
+        printf '%%E0%%A4%%A\t\360\237\231\202 e\314\201\n<|endoftext|>\n'
+    done
+} >all.txt
+sgatlin data tokenizer --vocab-size 600 --out tokenizer all.txt --quiet >log.txt
+sgatlin data pack --tokenizer tokenizer --seq-len 32 --val-fraction 0.5 --out data all.txt --quiet >log.txt
+# shellcheck disable=SC2086
+sgatlin train --data data --out run $tiny --steps 40 --lr 0.01 --quiet >log.txt
+sgatlin scope --model run --data data --tokens 1500 --out all.html --beside untrained --facts facts.json \
+    --pairs 20 --prompt 'The lake was' --quiet
+judge "$work/all.html" "tryText tryNeurons trySearch tryMap tryUsage tryPatch tryTrace tryBoth tryHelp"
+# Hostile texts, one model, and little room.
+tail -n 40 all.txt >hostile.txt
+sgatlin scope --model run --text hostile.txt --maps 0 --max-bytes 300k --out small.html --quiet
+judge "$work/small.html" "tryText tryNeurons tryUsage"
+[ "$(wc -c <small.html)" -le 300000 ] || {
+    echo "page: more than its 300,000 bytes"
+    exit 1
+}
+# A dense layer, of which the strongest neurons alone are there.
+sgatlin train --data data --out dense --hidden-size 16 --head-dim 8 --num-hidden-layers 1 --ffn mlp \
+    --ffn-intermediate-size 96 --seq-len 32 --batch-size 8 --steps 5 --quiet >log.txt
+sgatlin scope --model dense --data data --tokens 600 --out dense.html --quiet
+judge "$work/dense.html" "tryText tryNeurons tryMap tryUsage"
