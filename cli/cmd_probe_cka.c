@@ -76,7 +76,7 @@ static const cli_option cka_options[] = {
 typedef struct cka_space {
     char *name;
     sg_patterns *patterns;
-    sg_rows *rows;
+    sg_array *rows;
     float *values; // of embeddings
     sg_vectors vectors;
 } cka_space;
@@ -194,7 +194,7 @@ static sg_status cka_open_arrays(cka_work *w, sg_error *err)
     for (int i = 0; i < w->args->count; i++) {
         cka_space *space = cka_add(w, w->args->operands[i]);
         if (space == NULL) return cka_memory(err);
-        const sg_status status = sg_rows_open(w->args->operands[i], &space->rows, err);
+        const sg_status status = sg_array_open(w->args->operands[i], &space->rows, err);
         if (status != SG_OK) return status;
         space->vectors = space->rows->vectors;
     }
@@ -295,7 +295,7 @@ static void cka_free(cka_work *w)
         free(w->spaces[i].name);
         free(w->spaces[i].values);
         sg_patterns_free(w->spaces[i].patterns);
-        sg_rows_free(w->spaces[i].rows);
+        sg_array_free(w->spaces[i].rows);
     }
     free(w->spaces);
     free(w->matrix);

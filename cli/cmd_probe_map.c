@@ -168,7 +168,7 @@ static const cli_option *map_table(void)
 typedef struct map_rows {
     sg_record *record;
     sg_patterns *patterns;
-    sg_rows *rows;
+    sg_array *rows;
     const sg_vectors *vectors;
 } map_rows;
 
@@ -176,7 +176,7 @@ static void map_rows_free(map_rows *r)
 {
     sg_patterns_free(r->patterns);
     sg_record_free(r->record);
-    sg_rows_free(r->rows);
+    sg_array_free(r->rows);
 }
 
 static sg_status map_rows_open(const cli_args *args, map_rows *r, sg_error *err)
@@ -184,7 +184,7 @@ static sg_status map_rows_open(const cli_args *args, map_rows *r, sg_error *err)
     const char *path = args->operands[0];
     sg_patterns_options o = sg_patterns_options_default();
     if (map.npy) {
-        const sg_status status = sg_rows_open(path, &r->rows, err);
+        const sg_status status = sg_array_open(path, &r->rows, err);
         if (status == SG_OK) r->vectors = &r->rows->vectors;
         return status;
     }

@@ -25,12 +25,12 @@ typedef struct sg_vectors {
 // ---- rows ---------------------------------------------------------------------------------------
 
 // The two-dimensional array of an .npy file (f16, f32, f64, rounded to f32; of more dimensions
-// those behind the first are one). *rows: sg_rows_free.
-typedef struct sg_rows {
+// those behind the first are one). *rows: sg_array_free.
+typedef struct sg_array {
     sg_vectors vectors;
-} sg_rows;
-SG_API sg_status sg_rows_open(const char *path, sg_rows **rows, sg_error *err);
-SG_API void sg_rows_free(sg_rows *rows);
+} sg_array;
+SG_API sg_status sg_array_open(const char *path, sg_array **rows, sg_error *err);
+SG_API void sg_array_free(sg_array *rows);
 
 typedef struct sg_patterns_options {
     int64_t layer, channel;

@@ -142,19 +142,15 @@ static json_t *map_parameters(const sg_umap *map, const sg_umap_notes *notes)
 
 static json_t *map_head(const sg_umap *map, const sg_umap_notes *notes)
 {
-    const sg_patterns *p = notes->patterns;
-    json_t *layer = p != NULL ? json_integer(p->layer) : NULL;
-    json_t *channel = p != NULL ? json_integer(p->channel) : NULL;
     return json_pack(
-        "{s:s, s:s*, s:s*, s:s, s:o*, s:o*, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I}",
-        "format", "sgatlin map", "source", notes->source, "command", notes->command, "version",
-        sg_version(), "layer", layer, "channel", channel, "rows", (json_int_t)map->rows,
-        "parameters", map_parameters(map, notes), "edges", (json_int_t)map->edges, "parts",
-        (json_int_t)map->parts, "parts_drawn", (json_int_t)map->parts_drawn, "zeros",
-        (json_int_t)map->zeros, "duplicates", (json_int_t)map->duplicates, "trustworthiness",
-        map_number(map->trustworthiness), "neighbor_overlap", map_number(map->overlap),
-        "quality_neighbors", (json_int_t)map->quality_neighbours, "quality_rows",
-        (json_int_t)map->quality_rows);
+        "{s:s, s:s*, s:s*, s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I}", "format",
+        "sgatlin map", "source", notes->source, "command", notes->command, "version", sg_version(),
+        "rows", (json_int_t)map->rows, "parameters", map_parameters(map, notes), "edges",
+        (json_int_t)map->edges, "parts", (json_int_t)map->parts, "parts_drawn",
+        (json_int_t)map->parts_drawn, "zeros", (json_int_t)map->zeros, "duplicates",
+        (json_int_t)map->duplicates, "trustworthiness", map_number(map->trustworthiness),
+        "neighbor_overlap", map_number(map->overlap), "quality_neighbors",
+        (json_int_t)map->quality_neighbours, "quality_rows", (json_int_t)map->quality_rows);
 }
 
 // Adds a column, which is given up; false: out of memory.
@@ -191,7 +187,9 @@ sg_status sg_umap_json(const sg_umap *map, const sg_umap_notes *notes, char **te
     json_t *root = map_head(map, notes);
     bool got = root != NULL;
     if (got && p != NULL)
-        got = map_add(root, "tokens", map_whole_column(p->tokens, NULL, map->rows)) &&
+        got = map_add(root, "layer", json_integer(p->layer)) &&
+              map_add(root, "channel", json_integer(p->channel)) &&
+              map_add(root, "tokens", map_whole_column(p->tokens, NULL, map->rows)) &&
               map_add(root, "sequences", map_whole_column(p->sequences, NULL, map->rows)) &&
               map_add(root, "positions", map_whole_column(p->positions, NULL, map->rows)) &&
               map_add(root, "input_ids", map_whole_column(NULL, p->inputs, map->rows)) &&

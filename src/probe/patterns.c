@@ -223,14 +223,14 @@ void sg_patterns_free(sg_patterns *p)
 
 // ---- arrays of files ----------------------------------------------------------------------------
 
-static sg_status rows_read(const sg_npy *npy, const char *path, sg_rows **made, sg_error *err)
+static sg_status rows_read(const sg_npy *npy, const char *path, sg_array **made, sg_error *err)
 {
     const sg_tensor_view *v = &npy->view;
     const int64_t numbers = sg_tensor_view_elements(v);
     if (v->ndim < 2)
         return sg_fail(err, SG_ERR_FORMAT, "%s: found %d dimension%s, expected rows and columns",
                        path, v->ndim, v->ndim == 1 ? "" : "s");
-    sg_rows *rows = sg_alloc_zero(1, sizeof *rows);
+    sg_array *rows = sg_alloc_zero(1, sizeof *rows);
     float *values = sg_alloc_array((size_t)numbers, sizeof *values);
     sg_status status = rows == NULL || values == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "%s: out of memory", path)
@@ -250,7 +250,7 @@ static sg_status rows_read(const sg_npy *npy, const char *path, sg_rows **made, 
     return status;
 }
 
-sg_status sg_rows_open(const char *path, sg_rows **rows, sg_error *err)
+sg_status sg_array_open(const char *path, sg_array **rows, sg_error *err)
 {
     sg_npy npy;
     SG_TRY(sg_npy_open(path, &npy, err));
@@ -259,7 +259,7 @@ sg_status sg_rows_open(const char *path, sg_rows **rows, sg_error *err)
     return status;
 }
 
-void sg_rows_free(sg_rows *rows)
+void sg_array_free(sg_array *rows)
 {
     if (rows == NULL) return;
     sg_free((void *)rows->vectors.values);
