@@ -359,7 +359,7 @@ static sg_status pairs_draw(pairs_maker *m, int64_t most, uint64_t seed, sg_erro
         m->halves[m->half_count++] = pair;
     }
     pairs->counts.drawn = (uint64_t)pairs->counts.looked_at < all;
-    qsort(m->halves, m->half_count, sizeof *m->halves, pairs_half_order);
+    if (m->half_count > 0) qsort(m->halves, m->half_count, sizeof *m->halves, pairs_half_order);
     pairs->pairs = sg_alloc_array(2 * m->half_count + 1, sizeof *pairs->pairs);
     if (pairs->pairs == NULL) return pairs_memory(err);
     for (size_t i = 0; i < m->half_count; i++) {

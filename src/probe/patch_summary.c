@@ -169,7 +169,7 @@ static sg_status summary_list(summary_loop *c, sg_error *err)
     if (r->result->items == NULL) return summary_memory(err);
     for (size_t patch = 0; patch < r->plan.count; patch++)
         for (int control = 0; control < SG_PATCH_CONTROLS; control++) {
-            if (!summary_any(r, patch, control)) continue;
+            if (!summary_any(r, patch, (sg_patch_control)control)) continue;
             for (int direction = 1; direction <= 2; direction++)
                 for (int metric = 0; metric < SG_PATCH_METRICS; metric++)
                     if (((int)r->options->direction & direction) != 0)

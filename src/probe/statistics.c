@@ -42,9 +42,8 @@ static double mean_of(const sg_pair_values *p, const uint16_t *times)
     double sum = 0, weights = 0;
     bool any = false;
     for (size_t i = 0; i < p->count; i++) {
-        const double n =
-            times == NULL ? 1 : (double)times[p->first[i]] * (double)times[p->second[i]];
-        if (isnan(p->values[i]) || n <= 0) continue;
+        const uint32_t n = times == NULL ? 1 : (uint32_t)times[p->first[i]] * times[p->second[i]];
+        if (n == 0 || isnan(p->values[i])) continue;
         sum += n * p->values[i];
         weights += n * (p->weights != NULL ? p->weights[i] : 1);
         any = true;
