@@ -76,9 +76,9 @@ typedef struct sg_record_options {
 SG_API sg_record_options sg_record_options_default(void);
 
 // Runs a model over tokens and records what its feed-forward layers select and compute. Rows are
-// written as they come, beside the passes, and committed every few seconds. A stop (SG_ERR_STOPPED),
-// a failure, a kill leave a database that `resume` continues; it ends as one that was never
-// interrupted. Nothing is overwritten but with `force`. plan may be NULL.
+// written as they come, beside the passes, and committed every few seconds. A stop
+// (SG_ERR_STOPPED), a failure, a kill leave a database that `resume` continues; it ends as one that
+// was never interrupted. Nothing is overwritten but with `force`. plan may be NULL.
 SG_API sg_status sg_probe_record(sg_model *model, const sg_record_options *options,
                                  sg_record_plan *plan, sg_error *err);
 
@@ -208,9 +208,9 @@ typedef struct sg_export_options {
     void *user;
 } sg_export_options;
 
-// Writes a table as a file, row by row; docs/PROBE.md has the columns. Texts that are not UTF-8 by
-// themselves have U+FFFD where they are not, and all their bytes in hexadecimal in a column beside.
-// The file is there when it is whole. *rows may be NULL.
+// Writes a table as a file, row by row; docs/PROBE.md has the columns. Texts that are not UTF-8 (or
+// hold a NUL) by themselves have U+FFFD where they are not, and all their bytes in hexadecimal in a
+// column beside. The file is there when it is whole. *rows may be NULL.
 SG_API sg_status sg_record_export(sg_record *record, const sg_export_options *options,
                                   int64_t *rows, sg_error *err);
 

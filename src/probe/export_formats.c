@@ -51,23 +51,45 @@ sg_status sg_export_begin(sg_export_sink *s, int64_t rows, sg_error *err)
 
 // ---- values -------------------------------------------------------------------------------------
 
+// Whether a text stands as it is in any file: UTF-8 without a NUL.
+static bool text_is_whole(const sg_export_value *v)
+{
+    return sg_utf8_valid_prefix(v->text, v->bytes) == v->bytes &&
+           (v->bytes == 0 || memchr(v->text, '\0', v->bytes) == NULL);
+}
+
+// With U+FFFD in the place of what is not.
+static bool mend_text(const sg_export_value *v, sg_bytes *out)
+{
+    bool fine = true;
+    for (size_t at = 0, end; at < v->bytes && fine; at = end + 1) {
+        const char *nul = memchr(v->text + at, '\0', v->bytes - at);
+        end = nul != NULL ? (size_t)(nul - v->text) : v->bytes;
+        fine = sg_utf8_repair(v->text + at, end - at, out, NULL) &&
+               (nul == NULL || sg_bytes_add(out, "\xef\xbf\xbd", 3));
+    }
+    return fine;
+}
+
+static bool hex_text(const sg_export_value *v, sg_bytes *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    bool fine = true;
+    for (size_t i = 0; i < v->bytes && fine; i++) {
+        const unsigned char byte = (unsigned char)v->text[i];
+        fine = sg_bytes_add(out, &digits[byte >> 4], 1) && sg_bytes_add(out, &digits[byte & 15], 1);
+    }
+    return fine;
+}
+
 // Of a column of a text, what stands in the file, in s->text; *known false: nothing.
 static sg_status value_text(sg_export_sink *s, const sg_export_column *c, const sg_export_value *v,
                             bool *known, sg_error *err)
 {
-    static const char digits[] = "0123456789abcdef";
-    bool fine = true;
     s->text.count = 0;
-    *known = v->text != NULL;
-    if (*known && c->kind == SG_EXPORT_BYTES)
-        *known = sg_utf8_valid_prefix(v->text, v->bytes) != v->bytes;
-    if (*known && c->kind == SG_EXPORT_TEXT)
-        fine = sg_utf8_repair(v->text, v->bytes, &s->text, NULL);
-    for (size_t i = 0; *known && c->kind == SG_EXPORT_BYTES && i < v->bytes && fine; i++) {
-        const unsigned char byte = (unsigned char)v->text[i];
-        fine = sg_bytes_add(&s->text, &digits[byte >> 4], 1) &&
-               sg_bytes_add(&s->text, &digits[byte & 15], 1);
-    }
+    *known = v->text != NULL && (c->kind == SG_EXPORT_TEXT || !text_is_whole(v));
+    const bool fine =
+        !*known || (c->kind == SG_EXPORT_TEXT ? mend_text(v, &s->text) : hex_text(v, &s->text));
     return fine ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "out of memory for a text");
 }
 

@@ -1,5 +1,5 @@
-// What a record says of itself. All that decides its rows is compared when it is continued: options,
-// model, tokens, and what computed.
+// What a record says of itself. All that decides its rows is compared when it is continued:
+// options, model, tokens, and what computed.
 #include "probe/record_begin.h"
 
 #include <stdio.h>

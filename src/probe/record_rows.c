@@ -1,6 +1,6 @@
-// Rows of a recording. Tokens and gates go out as they come. What is kept by neuron (postings, sums)
-// is gathered for a span of tokens, sorted by neuron, and written then: a neuron's sums grow in the
-// order of tokens, and what a resumed recording writes is what one without a break does.
+// Rows of a recording. Tokens and gates go out as they come. What is kept by neuron (postings,
+// sums) is gathered for a span of tokens, sorted by neuron, and written then: a neuron's sums grow
+// in the order of tokens, and what a resumed recording writes is what one without a break does.
 #include "probe/record_rows.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-// Opening a record, and what is asked of it token by token. Tables are compared with ours when it is
-// opened, values with their ranges as they are read: a record that somebody else made may hold
+// Opening a record, and what is asked of it token by token. Tables are compared with ours when it
+// is opened, values with their ranges as they are read: a record that somebody else made may hold
 // anything.
 #include "probe/records.h"
 

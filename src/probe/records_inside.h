@@ -22,8 +22,8 @@ struct sg_record {
 // The number of a channel in the list of all, with its layer; SG_ERR_NOT_FOUND.
 sg_status sg_record_channel_number(const sg_record *record, int64_t layer, int64_t channel,
                                    int64_t *number, const sg_record_layer **of, sg_error *err);
-// Slot `slot` of the row of gate that a statement stands at, whose slots begin at `column`; false in
-// *there: it is empty.
+// Slot `slot` of the row of gate that a statement stands at, whose slots begin at `column`; false
+// in *there: it is empty.
 sg_status sg_record_slot_at(const sg_record *record, const sg_record_layer *layer,
                             const sg_statement *statement, int column, int64_t slot,
                             sg_record_hit *hit, bool *there, sg_error *err);
