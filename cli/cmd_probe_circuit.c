@@ -160,13 +160,14 @@ static int circuit_json(const cli_args *args, const sg_circuit_result *r)
         json_array_append_new(list, circuit_json_set(&sets[i]));
     return cli_print_json(
         args,
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "model",
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "model",
                   circuit.model, "position", circuit.position, "facts", (json_int_t)c->facts,
                   "prompts", (json_int_t)c->prompts, "looked_at", (json_int_t)c->looked_at, "known",
                   (json_int_t)c->known, "found_facts", (json_int_t)c->found_facts, "tested_facts",
                   (json_int_t)c->tested_facts, "found_pairs", (json_int_t)c->found_pairs,
                   "tested_pairs", (json_int_t)c->tested_pairs, "runs", (json_int_t)c->runs, "pairs",
-                  circuit_json_measure(sg_circuit_result_pairs(r)), "sets", list));
+                  circuit_json_measure(sg_circuit_result_pairs(r)), "other_wordings",
+                  circuit_json_measure(sg_circuit_result_wordings(r)), "sets", list));
 }
 
 // ---- text ---------------------------------------------------------------------------------------
@@ -209,11 +210,14 @@ static void circuit_table(const sg_circuit_measure *a, const sg_circuit_measure 
     circuit_random("random, tested on: effect", b->random_effect, b->p_effect);
 }
 
+// The first of them; all are in the files and in JSON.
 static void circuit_neurons(const sg_circuit_set *s)
 {
-    for (size_t i = 0; i < s->count; i++)
+    enum { shown = 12 };
+    for (size_t i = 0; i < s->count && i < shown; i++)
         printf("%s%lld:%lld:%lld", i > 0 ? " " : "", (long long)s->neurons[i].layer,
                (long long)s->neurons[i].channel, (long long)s->neurons[i].neuron);
+    if (s->count > shown) printf(" and %zu more", s->count - shown);
     printf("\n");
 }
 
@@ -253,7 +257,11 @@ static void circuit_print_pairs(const sg_circuit_result *r, const sg_circuit_set
                sizes[(flips - 1) / 2]);
     printf("\n");
     free(sizes);
-    circuit_table(sg_circuit_result_pairs(r), NULL);
+    const sg_circuit_measure *wordings = sg_circuit_result_wordings(r);
+    if (wordings->pairs > 0)
+        printf("found on these, tested on %lld pairs of the same facts in other prompts\n",
+               (long long)wordings->pairs);
+    circuit_table(sg_circuit_result_pairs(r), wordings);
     for (size_t i = 0; i < count; i++) {
         if (sets[i].counterfactual == NULL) continue;
         printf("  %s -> %s%s: ", sets[i].clean, sets[i].counterfactual,
@@ -344,8 +352,10 @@ const cli_command cli_cmd_probe_circuit = {
         "\n"
         "The facts of each relation are cut in two halves. One set for the relation is found on "
         "pairs of the first half, so that it flips --share of them, and tested on pairs of the "
-        "second; and each pair of the second half gets the smallest set of its own. A set grows by "
-        "the neuron that helps most, and then loses each that can be left out.\n"
+        "second; and each pair of the second half gets the smallest set of its own, which is "
+        "tested "
+        "on the same facts in the relation's other prompts. A set grows by the neuron that helps "
+        "most, and then loses each that can be left out.\n"
         "\n"
         "Told of a set: what it does alone (sufficiency), what all gates but these do (necessity), "
         "and what as many random neurons do that are like them in layer, usage and contribution. "

@@ -203,8 +203,10 @@ typedef struct sg_circuit_set {
     size_t count;
     bool flips;         // of a pair: it does; of a relation: `share` of the pairs it was found on
     int64_t candidates; // neurons whose gates differ
-    sg_circuit_measure found;  // on the pair, or the pairs, that it was found on
-    sg_circuit_measure tested; // of a relation: on the pairs of the other half of the facts
+    sg_circuit_measure found; // on the pair, or the pairs, that it was found on
+    // Of a relation: on the pairs of the other half of the facts. Of a pair: on the same two facts
+    // asked by the other prompts of the relation, where the model knows both answers.
+    sg_circuit_measure tested;
 } sg_circuit_set;
 
 typedef struct sg_circuit_result sg_circuit_result;
@@ -215,6 +217,7 @@ typedef struct sg_circuit_counts {
                               // m_clean > 0 > m_cf. Others cannot flip, and are left out
     int64_t found_facts, tested_facts; // the two halves
     int64_t found_pairs, tested_pairs; // with both facts in one half
+    int64_t other_wordings; // pairs of the same facts as the tested pairs, asked by other prompts
     int64_t runs;
 } sg_circuit_counts;
 
@@ -229,8 +232,10 @@ SG_API void sg_circuit_result_free(sg_circuit_result *result);
 SG_API const sg_circuit_counts *sg_circuit_result_counts(const sg_circuit_result *result);
 // Sets of relations, then those of pairs.
 SG_API const sg_circuit_set *sg_circuit_result_sets(const sg_circuit_result *result, size_t *count);
-// All pairs' own sets together, those that do not flip included.
+// All pairs' own sets together, those that do not flip included: on the pairs, and on the same
+// facts asked by other prompts (pairs 0: there are none).
 SG_API const sg_circuit_measure *sg_circuit_result_pairs(const sg_circuit_result *result);
+SG_API const sg_circuit_measure *sg_circuit_result_wordings(const sg_circuit_result *result);
 
 #ifdef __cplusplus
 }

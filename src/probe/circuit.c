@@ -1,6 +1,6 @@
 // Circuits of answers: for each relation a set of neurons that is found on pairs of one half of the
 // facts and tested on pairs of the other, and for each pair of the other half the smallest set of
-// its own. What a set is, and what is measured of it: sgatlin_edit.h, docs/PROBE.md.
+// its own, tested on the same facts asked by other prompts. What a set is, and what is measured of it: sgatlin_edit.h, docs/PROBE.md.
 #include <math.h>
 #include <string.h>
 
@@ -182,20 +182,42 @@ static sg_status circuit_pair_set(sg_circuit *c, sg_circuit_pair *pair, circuit_
     return SG_OK;
 }
 
-// Each measured alone, and all of them together.
+// Entries of pairs with their own sets: of the pairs themselves, or of the same facts asked by other
+// prompts. only: of this one alone; SIZE_MAX: of all. Returns how many.
+static size_t circuit_entries(const sg_circuit *c, const circuit_own *own,
+                              sg_circuit_pair *const *pairs, size_t count, bool wordings,
+                              size_t only, sg_circuit_entry *entries)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (only != SIZE_MAX && i != only) continue;
+        sg_circuit_entry e = {pairs[i], own[i].found.set, own[i].found.count, &own[i].order, 1 + i};
+        if (!wordings) entries[used++] = e;
+        for (size_t k = 0; wordings && k < c->count; k++) {
+            e.pair = &c->pairs[k];
+            if (e.pair->half == 2 && e.pair->of[0] == pairs[i]->clean &&
+                e.pair->of[1] == pairs[i]->counterfactual)
+                entries[used++] = e;
+        }
+    }
+    return used;
+}
+
+// All of them together, and each alone.
 static sg_status circuit_measure_pairs(sg_circuit *c, circuit_own *own, sg_circuit_entry *entries,
                                        sg_circuit_pair *const *pairs, size_t count, sg_error *err)
 {
     sg_circuit_result *r = c->result;
     size_t flipped = 0, minimal = 0;
     for (size_t i = 0; i < count; i++) {
-        entries[i] = (sg_circuit_entry){pairs[i], own[i].found.set, own[i].found.count,
-                                        &own[i].order, 1 + i};
         flipped += own[i].found.flips;
         minimal += own[i].found.minimal;
     }
-    SG_TRY(sg_circuit_measure_sets(c, entries, count, &r->pairs, err));
+    size_t n = circuit_entries(c, own, pairs, count, false, SIZE_MAX, entries);
+    SG_TRY(sg_circuit_measure_sets(c, entries, n, &r->pairs, err));
     r->pairs.minimal = flipped > 0 ? (double)minimal / (double)flipped : NAN;
+    n = circuit_entries(c, own, pairs, count, true, SIZE_MAX, entries);
+    SG_TRY(sg_circuit_measure_sets(c, entries, n, &r->wordings, err));
     // One pair has no interval and its random sets are those of all: measured without.
     sg_circuit_options none = *c->options;
     const sg_circuit_options *given = c->options;
@@ -204,9 +226,12 @@ static sg_status circuit_measure_pairs(sg_circuit *c, circuit_own *own, sg_circu
     c->options = &none;
     sg_status status = SG_OK;
     for (size_t i = 0; status == SG_OK && i < count; i++) {
-        sg_circuit_measure *m = &r->sets[own[i].set].found;
-        status = sg_circuit_measure_sets(c, &entries[i], 1, m, err);
-        m->minimal = own[i].found.minimal;
+        sg_circuit_set *set = &r->sets[own[i].set];
+        n = circuit_entries(c, own, pairs, count, false, i, entries);
+        status = sg_circuit_measure_sets(c, entries, n, &set->found, err);
+        set->found.minimal = own[i].found.minimal;
+        n = circuit_entries(c, own, pairs, count, true, i, entries);
+        if (status == SG_OK) status = sg_circuit_measure_sets(c, entries, n, &set->tested, err);
     }
     c->options = given;
     return status;
@@ -262,7 +287,7 @@ static sg_status circuit_all(sg_circuit *c, sg_error *err)
     SG_TRY(sg_circuit_check_outputs(c->options, err));
     SG_TRY(sg_circuit_read(c, err));
     for (size_t i = 0; i < c->count; i++)
-        SG_TRY(sg_circuit_candidates(c, &c->pairs[i], err));
+        if (c->pairs[i].half < 2) SG_TRY(sg_circuit_candidates(c, &c->pairs[i], err));
     SG_TRY(circuit_relations(c, err));
     SG_TRY(circuit_pairs(c, err));
     c->result->counts.runs = sg_exchange_runs(c->x);
@@ -308,4 +333,9 @@ const sg_circuit_set *sg_circuit_result_sets(const sg_circuit_result *r, size_t 
 const sg_circuit_measure *sg_circuit_result_pairs(const sg_circuit_result *r)
 {
     return &r->pairs;
+}
+
+const sg_circuit_measure *sg_circuit_result_wordings(const sg_circuit_result *r)
+{
+    return &r->wordings;
 }

@@ -20,7 +20,8 @@ typedef struct sg_circuit_pair {
     size_t clean, counterfactual; // prompts
     size_t facts[2];              // likewise, their facts
     size_t relation;
-    int half;                       // 0: found, 1: tested
+    int half;     // 0: found, 1: tested, 2: the facts of a tested pair, asked otherwise
+    size_t of[2]; // of the latter: the prompts of that pair
     const sg_capture *from, *other; // of the clean prompt and the counterfactual one
     int64_t first, last;            // positions at which gates are exchanged
     double m_clean, m_cf;
@@ -54,7 +55,7 @@ struct sg_circuit_result {
     sg_circuit_counts counts;
     sg_circuit_set *sets; // (count)
     size_t count, room;
-    sg_circuit_measure pairs;
+    sg_circuit_measure pairs, wordings;
 };
 
 // A run of a pair with gates of a set exchanged.

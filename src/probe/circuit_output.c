@@ -156,7 +156,8 @@ static sg_status write_measures(const sg_circuit *c, sg_statement *s, sg_error *
         SG_TRY(write_measure((int64_t)i, "found", &set->found, s, err));
         SG_TRY(write_measure((int64_t)i, "tested", &set->tested, s, err));
     }
-    return write_measure(-1, "found", &c->result->pairs, s, err);
+    SG_TRY(write_measure(-1, "found", &c->result->pairs, s, err));
+    return write_measure(-1, "tested", &c->result->wordings, s, err);
 }
 
 static sg_status write_tables(const sg_circuit *c, sg_database *db, sg_error *err)

@@ -209,6 +209,45 @@ static sg_status pairs_choose(sg_circuit *c, const uint8_t *half, sg_error *err)
         o->facts, (long long)have[0], (long long)have[1], (long long)counts->looked_at);
 }
 
+// A pair of the facts of another, asked by other prompts, where the model knows it.
+static sg_status pairs_word(sg_circuit *c, const sg_circuit_pair *of, size_t clean,
+                            size_t counterfactual, sg_error *err)
+{
+    const sg_circuit_options *o = c->options;
+    bool known;
+    sg_circuit_pair pair = *of;
+    pair.half = 2;
+    pair.of[0] = of->clean;
+    pair.of[1] = of->counterfactual;
+    pair.clean = clean;
+    pair.counterfactual = counterfactual;
+    SG_TRY(pairs_look(c, &pair, &known, err));
+    if (!known) return SG_OK;
+    c->result->counts.other_wordings++;
+    if (o->progress != NULL && !o->progress(o->user, sg_exchange_runs(c->x), 0))
+        return sg_fail(err, SG_ERR_STOPPED, "stopped while pairs were read");
+    return pairs_keep(c, &pair, err);
+}
+
+// For the tested pairs: the same facts in the other prompts of the relation, in one group each.
+static sg_status pairs_wordings(sg_circuit *c, sg_error *err)
+{
+    const sg_fact_pairs *all = c->prompts;
+    const size_t count = c->count;
+    for (size_t i = 0; i < count; i++) {
+        const sg_circuit_pair of = c->pairs[i];
+        for (size_t a = 0; of.half == 1 && a < all->prompt_count; a++) {
+            const sg_fact_prompt *p = &all->prompts[a];
+            if (p->fact != of.facts[0] || p->prompt == all->prompts[of.clean].prompt) continue;
+            for (size_t b = all->groups[p->group]; b < all->groups[p->group + 1]; b++)
+                if (all->prompts[b].fact == of.facts[1] &&
+                    sg_fact_prompts_differ(p, &all->prompts[b]))
+                    SG_TRY(pairs_word(c, &of, a, b, err));
+        }
+    }
+    return SG_OK;
+}
+
 static int pairs_order(const void *a, const void *b)
 {
     const sg_circuit_pair *x = a, *y = b;
@@ -283,6 +322,7 @@ sg_status sg_circuit_read(sg_circuit *c, sg_error *err)
     uint8_t *half = sg_alloc_zero(facts->count + 1, sizeof *half);
     sg_status status = half == NULL ? pairs_memory(err) : pairs_halves(c, half, err);
     if (status == SG_OK) status = pairs_choose(c, half, err);
+    if (status == SG_OK) status = pairs_wordings(c, err);
     for (size_t i = 0; status == SG_OK && i < facts->count; i++) {
         c->result->counts.found_facts += half[i] == 0;
         c->result->counts.tested_facts += half[i] != 0;

@@ -18,8 +18,9 @@
 #include "tiny_models.h"
 #include "sgatlin_edit.h"
 
-// Ids: <s>, " cold", " hot", then the subjects "aa", "ab", …, each a word of its own.
-enum { cold = 1, hot = 2, first_subject = 3, subjects = 40, vocab = first_subject + subjects };
+// Ids: <s>, " cold", " hot", then the subjects "aa", "ab", …, each a word of its own; last ".".
+enum { cold = 1, hot = 2, first_subject = 3, subjects = 40, dot = first_subject + subjects };
+enum { vocab = dot + 1 };
 enum { d = 16 };
 
 typedef struct planted {
@@ -44,7 +45,7 @@ static sg_tokenizer *make_tokenizer(void)
     for (int i = 0; i < subjects; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, ",\"%c%c\":%d", 'a' + i / 26,
                                  'a' + i % 26, first_subject + i);
-    snprintf(text + used, sizeof text - used, "},\"merges\":[]}}");
+    snprintf(text + used, sizeof text - used, ",\".\":%d},\"merges\":[]}}", dot);
     sg_error err = {0};
     sg_tokenizer *t;
     must(sg_tokenizer_from_memory(text, strlen(text), "tokenizer.json", &t, &err), &err);
@@ -70,17 +71,21 @@ static void zero_tensor(sg_model *model, const char *name)
     free(zeros);
 }
 
+static bool is_subject(int id)
+{
+    return id >= first_subject && id < dot;
+}
+
 // Axis 0 is what all subjects have, axis 1 cold against hot, axis 2 a property of half of them.
 static void write_embeddings(sg_model *model)
 {
     static float table[vocab][d];
     for (int i = 0; i < vocab; i++) {
         for (int j = 3; j < d; j++)
-            table[i][j] =
-                i >= first_subject ? (float)sg_rng_normal(5, 1, (uint64_t)(i * d + j)) : 0;
-        table[i][0] = i >= first_subject ? 3 : 0;
-        table[i][1] = i == cold ? 4 : i == hot ? -4 : i >= first_subject ? -0.3F : 0;
-        table[i][2] = i >= first_subject ? (i % 2 == 0 ? 3 : -3) : 0;
+            table[i][j] = is_subject(i) ? (float)sg_rng_normal(5, 1, (uint64_t)(i * d + j)) : 0;
+        table[i][0] = is_subject(i) ? 3 : 0;
+        table[i][1] = i == cold ? 4 : i == hot ? -4 : is_subject(i) ? -0.3F : 0;
+        table[i][2] = is_subject(i) ? (i % 2 == 0 ? 3 : -3) : 0;
     }
     write_rows(model, "model.embed_tokens.weight", 0, vocab, &table[0][0]);
 }
@@ -120,7 +125,7 @@ static void write_facts(const planted *p)
     size_t used = (size_t)snprintf(
         text, sizeof text,
         "{\"format\": \"sgatlin facts\", \"version\": 2, \"relations\": [{\"name\": \"feels\", "
-        "\"prompts\": [\"{subject} {answer}\"]}], \"facts\": [");
+        "\"prompts\": [\"{subject} {answer}\", \".{subject} {answer}\"]}], \"facts\": [");
     for (int i = 0, n = 0; i < subjects; i++)
         if (p->used[i])
             used += (size_t)snprintf(text + used, sizeof text - used,
@@ -195,9 +200,14 @@ static void check_planted(planted *p)
     check_measure(&sets[0].found, true);
     check_measure(&sets[0].tested, true);
     check_measure(sg_circuit_result_pairs(result), true);
+    check_measure(sg_circuit_result_wordings(result), true);
+    assert_int_equal(sg_circuit_result_wordings(result)->pairs, c->tested_pairs);
+    assert_int_equal(c->other_wordings, c->tested_pairs);
     for (size_t i = 0; i < count; i++) {
         check_one(p, &sets[i]);
-        if (i > 0) check_measure(&sets[i].found, false);
+        if (i == 0) continue;
+        check_measure(&sets[i].found, false);
+        check_measure(&sets[i].tested, false);
     }
     sg_circuit_result_free(result);
 }
