@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli/recorded.h"
-#include "sgatlin_gates.h"
 
 static struct {
     const char *layers, *channels, *model, *form;
@@ -58,7 +57,7 @@ static const cli_option cka_options[] = {
     {.name = "activations",
      .kind = CLI_FLAG,
      .value = &cka.activations,
-     .help = "activations (hook_post) in place of the router's scores"},
+     .help = "activations (hook_post) in place of the router's scores, as always in a dense layer"},
     {.name = "npy",
      .kind = CLI_FLAG,
      .value = &cka.npy,
@@ -126,6 +125,7 @@ static sg_status cka_channel(cka_work *w, sg_record_channel at, sg_error *err)
     if (status != SG_OK) return status;
     const sg_patterns *p = space->patterns, *first = w->spaces[0].patterns;
     space->vectors = p->vectors;
+    cli_patterns_note(w->args, p);
     if (p->vectors.rows == first->vectors.rows &&
         memcmp(p->tokens, first->tokens, (size_t)p->vectors.rows * sizeof *p->tokens) == 0)
         return SG_OK;
@@ -243,9 +243,9 @@ static json_t *cka_json(const cka_work *w)
     }
     return json_pack("{s:I, s:s, s:o, s:o}", "rows", (json_int_t)w->spaces[0].vectors.rows,
                      "values",
-                     cka.npy           ? "arrays"
-                     : cka.activations ? "activations"
-                                       : "scores",
+                     cka.npy                              ? "arrays"
+                     : w->spaces[0].patterns->activations ? "activations"
+                                                          : "scores",
                      "names", names, "cka", matrix);
 }
 

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "cli/recorded.h"
-#include "sgatlin_gates.h"
 
 static struct {
     const char *colour, *metric;
@@ -74,7 +73,7 @@ static const cli_option map_options[] = {
     {.name = "activations",
      .kind = CLI_FLAG,
      .value = &map.activations,
-     .help = "activations (hook_post) in place of the router's scores"},
+     .help = "activations (hook_post) in place of the router's scores, as always in a dense layer"},
     {.name = "npy",
      .kind = CLI_FLAG,
      .value = &map.npy,
@@ -199,6 +198,7 @@ static sg_status map_rows_open(const cli_args *args, map_rows *r, sg_error *err)
     if (status == SG_OK) status = sg_patterns_read(r->record, &o, &r->patterns, err);
     if (status != SG_OK) return status;
     r->vectors = &r->patterns->vectors;
+    cli_patterns_note(args, r->patterns);
     if (r->vectors->rows < r->patterns->fitting)
         cli_note(args, "%lld rows drawn of %lld (--rows)", (long long)r->vectors->rows,
                  (long long)r->patterns->fitting);

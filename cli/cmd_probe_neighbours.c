@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "cli/recorded.h"
-#include "sgatlin_gates.h"
 
 static struct {
     const char *positions, *text, *model, *adapter, *tokenizer;
@@ -45,7 +44,8 @@ static const cli_option near_options[] = {
     {.name = "activations",
      .kind = CLI_FLAG,
      .value = &near.activations,
-     .help = "compare activations (hook_post) in place of the router's scores"},
+     .help = "compare activations (hook_post) in place of the router's scores, as always in a "
+             "dense layer"},
     {.name = "around",
      .kind = CLI_COUNT,
      .value = &near.around,
@@ -352,8 +352,8 @@ static sg_status near_report(near_work *w, json_t **result, sg_error *err)
     if (status == SG_OK && w->args->json)
         *result = json_pack("{s:I, s:I, s:s, s:s, s:b, s:I, s:O}", "layer", (json_int_t)near.layer,
                             "channel", (json_int_t)near.channel, "metric", "cosine", "values",
-                            near.activations ? "activations" : "scores", "other_sequences",
-                            (int)near.others, "patterns",
+                            w->rows.patterns->activations ? "activations" : "scores",
+                            "other_sequences", (int)near.others, "patterns",
                             (json_int_t)w->rows.patterns->vectors.rows, "queries", list);
     json_decref(list);
     return status;
@@ -407,6 +407,7 @@ static int near_run(const cli_args *args)
     if (status != SG_OK) return cli_fail(args, status, &err);
     status = sg_record_open(args->operands[0], &w.rows.record, &err);
     if (status == SG_OK) status = near_patterns(&w.rows, &err);
+    if (status == SG_OK) cli_patterns_note(args, w.rows.patterns);
     if (status == SG_OK && near.text != NULL) {
         w.of = &w.text;
         status = near_text_open(&w, context, &err);

@@ -69,6 +69,15 @@ bool cli_list_valid(const char *list)
     return true;
 }
 
+void cli_patterns_note(const cli_args *args, const sg_patterns *p)
+{
+    if (p->strongest)
+        cli_note(args,
+                 "layer %lld: a channel reads more neurons than were recorded, those that "
+                 "contribute most: their activations are compared",
+                 (long long)p->layer);
+}
+
 // ---- tokens -------------------------------------------------------------------------------------
 
 json_t *cli_token_json(const sg_record *record, int32_t id)

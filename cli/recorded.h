@@ -4,7 +4,7 @@
 #define SGATLIN_CLI_RECORDED_H
 
 #include "cli/cli.h"
-#include "sgatlin_record.h"
+#include "sgatlin_gates.h"
 
 // "8", "0-15" or "16-" (to the end: *last is INT64_MAX). False: it is none of them.
 bool cli_range_read(const char *text, int64_t *first, int64_t *last);
@@ -12,6 +12,9 @@ bool cli_range_read(const char *text, int64_t *first, int64_t *last);
 bool cli_list_has(const char *list, int64_t number);
 // False: it is no such list.
 bool cli_list_valid(const char *list);
+
+// Says in a line what of a channel was compared, where it is not the scores of all that it reads.
+void cli_patterns_note(const cli_args *args, const sg_patterns *patterns);
 
 // A token and the text around it on stdout, "…before **token** behind…", control characters spelt
 // out.

@@ -37,7 +37,7 @@ typedef struct sg_patterns_options {
     int64_t top;      // only of the so many most frequent input tokens of the record; 0: of all
     bool first_only;  // only where an input token comes first
     bool next_known;  // only where the token that follows is known
-    bool activations; // hook_post in place of the scores of the router
+    bool activations; // hook_post in place of the scores of the router; always in a dense layer
     int64_t most;     // rows at most, drawn by `seed` where there are more; 0: all
     uint64_t seed;
 } sg_patterns_options;
@@ -48,6 +48,8 @@ SG_API sg_patterns_options sg_patterns_options_default(void);
 typedef struct sg_patterns {
     sg_vectors vectors;
     int64_t layer, channel;
+    bool activations; // else scores
+    bool strongest; // a channel reads more neurons than were recorded: the strongest alone are here
     int64_t recorded; // rows there are
     int64_t fitting;  // of them those that the options ask for, before `most`
     // (vectors.rows), in order of the tokens of the record: their ids, places and ids in the

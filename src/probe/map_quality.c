@@ -149,7 +149,7 @@ static sg_status quality_near_on_map(quality *q, sg_context *context, const floa
 static sg_status quality_prepare(quality *q, sg_error *err)
 {
     const size_t longest = (size_t)sg_vectors_longest(q->rows);
-    SG_TRY(sg_scan_begin(q->rows, q->options->metric, &q->scan, err));
+    SG_TRY(sg_scan_begin(q->rows, (int)q->options->metric, &q->scan, err));
     q->far = sg_alloc_zero((size_t)q->count, sizeof *q->far);
     q->kept = sg_alloc_zero((size_t)q->count, sizeof *q->kept);
     q->scratch = sg_alloc_zero((size_t)q->threads, sizeof *q->scratch);

@@ -170,7 +170,7 @@ static sg_status near_prepare(near_work *w, sg_error *err)
 {
     const size_t longest = (size_t)sg_vectors_longest(w->queries);
     const size_t most = (size_t)w->most;
-    SG_TRY(sg_scan_begin(w->rows, w->options->metric, &w->scan, err));
+    SG_TRY(sg_scan_begin(w->rows, (int)w->options->metric, &w->scan, err));
     w->scratch = sg_alloc_zero((size_t)w->threads, sizeof *w->scratch);
     bool got = w->scratch != NULL;
     for (int t = 0; got && t < w->threads; t++) {

@@ -32,6 +32,7 @@ typedef struct patterns_work {
     int64_t *counts;         // (vocabulary): how often a token is read
     bool *keep;              // (gates.rows)
     int64_t vocabulary;
+    bool activations;
 } patterns_work;
 
 // Tokens and gates are both in order of ids; every row of gates has its token.
@@ -166,7 +167,7 @@ static sg_status patterns_take(const patterns_work *w, int64_t rows, sg_patterns
 static sg_status patterns_run(patterns_work *w, sg_patterns **patterns, sg_error *err)
 {
     const sg_patterns_options *o = w->options;
-    SG_TRY(o->activations
+    SG_TRY(w->activations
                ? sg_record_activations(w->record, o->layer, o->channel, 0, &w->gates, err)
                : sg_record_gates(w->record, o->layer, o->channel, 0, &w->gates, err));
     w->tokens = sg_alloc_array((size_t)w->gates.rows, sizeof *w->tokens);
@@ -199,7 +200,13 @@ sg_status sg_patterns_read(sg_record *record, const sg_patterns_options *options
                        options->top < 0 ? "top" : "most",
                        (long long)(options->top < 0 ? options->top : options->most));
     SG_TRY(sg_record_check_channel(record, options->layer, options->channel, err));
+    const sg_record_layer *layer = sg_record_find_layer(record, options->layer);
+    w.activations = options->activations || layer->dense; // whose scores are all 1
     sg_status status = patterns_run(&w, patterns, err);
+    if (status == SG_OK) {
+        (*patterns)->activations = w.activations;
+        (*patterns)->strongest = layer->strongest;
+    }
     sg_gate_rows_free(&w.gates);
     sg_free(w.tokens);
     sg_free(w.keep);

@@ -85,7 +85,7 @@ static int group_begin(void **state)
     (void)state;
     sg_context_options o = sg_context_options_default();
     o.threads = 2;
-    return sg_context_new(&o, &context, NULL);
+    return sg_context_new(&o, &context, NULL) == SG_OK ? 0 : -1;
 }
 
 static int group_end(void **state)
