@@ -6,7 +6,7 @@
 #include "sgatlin_edit.h"
 
 static struct {
-    const char *model, *adapter, *data, *split, *neurons, *layers, *channels, *by;
+    const char *model, *adapter, *data, *split, *neurons, *layers, *channels, *by, *records;
     int64_t tokens, top, random, bootstrap, seed;
     bool mean, together, no_control;
 } ablate = {.split = "val", .tokens = 16384, .by = "contribution", .bootstrap = 2000, .seed = 1};
@@ -73,6 +73,13 @@ static const cli_option ablate_options[] = {
      .choices = "contribution|usage",
      .help = "--top: by the length of all that a neuron adds together, or by how often it is "
              "selected"},
+    {.name = "records",
+     .kind = CLI_STRING,
+     .value = &ablate.records,
+     .argument = "FILE",
+     .shown = "",
+     .help = "usage and contribution are those of a record (probe record) of this model, not of "
+             "the data"},
     {.name = "layers",
      .kind = CLI_STRING,
      .value = &ablate.layers,
@@ -212,6 +219,7 @@ static sg_status ablate_work(const cli_args *args, sg_context *context, sg_model
     o.by_usage = strcmp(ablate.by, "usage") == 0;
     o.layers = ablate.layers;
     o.channels = ablate.channels;
+    o.records = ablate.records;
     o.mean = ablate.mean;
     o.together = ablate.together;
     o.control = !ablate.no_control;

@@ -88,6 +88,8 @@ typedef struct sg_ablate_options {
     bool by_usage;
     const char *layers, *channels; // "0,2-4", "all": what top and random choose from, or what is
                                    // ablated as a whole; NULL: all layers, all channels together
+    const char *records; // path of a record (sgatlin_record.h) whose usage `top`, `random` and
+                         // controls go by, in place of counting that of the data; NULL: none
     bool mean;     // z becomes its mean over the tokens read, 0 where it is not selected counted,
                    // at every token; else 0
     bool together; // several neurons at once only, not also each alone

@@ -31,6 +31,10 @@ static sg_status ablate_memory(sg_error *err)
 static sg_status ablate_check(sg_ablate *a, sg_error *err)
 {
     const sg_ablate_options *o = a->options;
+    if (o->records != NULL && (o->mean || !sg_ablate_needs_usage(o)))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "records: found %s, expected neurons that are chosen by it",
+                       o->mean ? "means, which it does not have" : "layers as a whole");
     if (o->data == NULL) return sg_fail(err, SG_ERR_ARGUMENT, "ablate: found no data");
     if (o->split != SG_SPLIT_TRAIN && o->split != SG_SPLIT_VAL)
         return sg_fail(err, SG_ERR_ARGUMENT, "split: found %d, expected 0 or 1", (int)o->split);
@@ -303,15 +307,28 @@ static sg_status ablate_result(const sg_ablate *a, sg_ablate_result *r, sg_error
     return SG_OK;
 }
 
+// How often neurons are selected: by a pass over the data, or as a record says.
+static sg_status ablate_count(ablate_passes *p, sg_error *err)
+{
+    sg_ablate *a = p->a;
+    sg_record *record;
+    a->counted = sg_ablate_needs_usage(a->options);
+    if (!a->counted) return SG_OK;
+    if (a->options->records == NULL) return passes_run(p, true, err);
+    SG_TRY(sg_record_open(a->options->records, &record, err));
+    const sg_status status = sg_neuron_usage_record(a->usage, a->model, record, err);
+    sg_record_free(record);
+    return status == SG_OK ? status : sg_fail_context(err, status, "%s", a->options->records);
+}
+
 static sg_status ablate_all(ablate_passes *p, sg_ablate_result *result, sg_error *err)
 {
     sg_ablate *a = p->a;
     SG_TRY(ablate_check(a, err));
     SG_TRY(sg_ablate_choose_layers(a, err));
     SG_TRY(passes_open(p, err));
-    a->counted = sg_ablate_needs_usage(a->options);
     p->total = 0; // not known before the sets are
-    if (a->counted) SG_TRY(passes_run(p, true, err));
+    SG_TRY(ablate_count(p, err));
     SG_TRY(sg_ablate_choose(a, err));
     for (size_t i = 0; i < a->count; i++) {
         a->sets[i].changes = sg_alloc_zero((size_t)a->sequences, sizeof(double));

@@ -162,6 +162,11 @@ void sg_neuron_usage_from(sg_neuron_usage *u, int64_t from)
     u->from = from;
 }
 
+void sg_neuron_usage_set_tokens(sg_neuron_usage *u, int64_t tokens)
+{
+    u->tokens = tokens;
+}
+
 void sg_neuron_usage_count(sg_neuron_usage *u, bool counts)
 {
     u->counts = counts;

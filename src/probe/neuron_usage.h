@@ -4,7 +4,7 @@
 #define SG_PROBE_NEURON_USAGE_H
 
 #include "probe/neuron_tables.h"
-#include "sgatlin_probe.h"
+#include "sgatlin_record.h"
 
 // Of one layer; arrays (channels, neurons).
 typedef struct sg_layer_usage {
@@ -23,6 +23,11 @@ void sg_neuron_usage_free(sg_neuron_usage *usage); // NULL is allowed
 const sg_points *sg_neuron_usage_points(const sg_neuron_usage *usage);
 // Positions before `from` do not count; 0 to begin with.
 void sg_neuron_usage_from(sg_neuron_usage *usage, int64_t from);
+// In place of passes: what a record has counted (hits and sizes; sums stay 0, and channels that are
+// not recorded are as if never selected). SG_ERR_MISMATCH: it is of another model, or of blocks.
+sg_status sg_neuron_usage_record(sg_neuron_usage *usage, const sg_model *model, sg_record *record,
+                                 sg_error *err);
+void sg_neuron_usage_set_tokens(sg_neuron_usage *usage, int64_t tokens);
 // Whether passes count at all; they do to begin with.
 void sg_neuron_usage_count(sg_neuron_usage *usage, bool counts);
 // Notes from now on, for each neuron, the first position at which it is selected, anew for each
