@@ -105,7 +105,7 @@ static sg_status groups_add(sg_ablate_set *set, const sg_edit *edit, sg_error *e
 
 static sg_status groups_single(sg_ablate *a, const sg_edit *e, sg_error *err)
 {
-    char name[48];
+    char name[64];
     sg_ablate_set *set;
     snprintf(name, sizeof name, "%lld:%lld:%lld", (long long)e->layer, (long long)e->channel,
              (long long)e->neuron);
@@ -220,7 +220,7 @@ static sg_status groups_ranked(sg_ablate *a, sg_ablate_set *list, sg_error *err)
 
 static sg_status groups_whole(sg_ablate *a, int64_t layer, int64_t channel, sg_error *err)
 {
-    char name[48];
+    char name[64];
     sg_ablate_set *set;
     sg_neuron_table t;
     SG_TRY(sg_neuron_table_of(a->model, layer, &t, err));

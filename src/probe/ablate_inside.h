@@ -11,7 +11,7 @@
 
 // Neurons that are ablated together.
 typedef struct sg_ablate_set {
-    char name[48];
+    char name[64];
     sg_edit *edits; // (count) sg_free
     size_t count, room;
     int64_t control;  // the set of its control; -1: none

@@ -265,7 +265,7 @@ static void measure_close(measure *m)
 
 static sg_status measure_all(measure *m, sg_circuit_measure *out, sg_error *err)
 {
-    int64_t members;
+    int64_t members = 0;
     SG_TRY(measure_open(m, &members, err));
     SG_TRY(measure_run(m, false, err));
     SG_TRY(measure_run(m, true, err));
