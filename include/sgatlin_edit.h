@@ -107,7 +107,7 @@ typedef struct sg_ablate_change {
 } sg_ablate_change;
 
 typedef struct sg_ablate_group {
-    char name[48]; // "2:0:17", "layer 2", "layer 2 channel 1", "all of these"
+    char name[64]; // "2:0:17", "layer 2", "layer 2 channel 1", "all of these"
     int64_t neurons;
     double usage;        // selections of its neurons a token and neuron; NAN: not counted
     double contribution; // mean length of what a neuron adds where it is selected; likewise
@@ -116,7 +116,7 @@ typedef struct sg_ablate_group {
     sg_ablate_change change; // of the loss
     // As many random neurons of the same layers and channels, matched in usage and contribution
     // norm: one for each, drawn from the 16 nearest. NAN where there are none.
-    char control_name[48];                // of one neuron
+    char control_name[64];                // of one neuron
     sg_ablate_change control, difference; // difference: change - control
 } sg_ablate_group;
 

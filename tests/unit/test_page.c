@@ -115,7 +115,7 @@ static void test_page_is_whole(void **state)
     (void)state;
     sg_error err = {0};
     char *page;
-    size_t got, bytes;
+    size_t got, bytes = 0;
     int64_t told;
     must(write_page("/p.html", false, &told, &err), &err);
     must(sg_file_read("/p.html", 1 << 24, &page, &got, &err), &err);
