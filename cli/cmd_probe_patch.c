@@ -98,7 +98,7 @@ static const cli_option patch_options[] = {
      .kind = CLI_STRING,
      .value = &patch.controls,
      .argument = "LIST",
-     .help = "random: of neurons as many others, matched in usage and contribution norm; "
+     .help = "random: as many other neurons, matched in usage and contribution norm; "
              "mismatched: parts of the run of a third fact; position: at another token; "
              "untrained: the same in fresh weights of the same shape; or none"},
     {.name = "bootstrap",

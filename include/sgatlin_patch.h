@@ -38,7 +38,8 @@ SG_API const char *sg_patch_metric_name(sg_patch_metric metric);
 // What a patch is compared with.
 typedef enum sg_patch_control {
     SG_PATCH_ITSELF,     // no control: the patch
-    SG_PATCH_RANDOM,     // of neurons: as many others, matched in usage and contribution norm
+    SG_PATCH_RANDOM,     // as many other neurons, matched in usage and contribution norm; there is
+                         // none of points and of gates of dense layers
     SG_PATCH_MISMATCHED, // the same parts of the run of a third fact
     SG_PATCH_POSITION,   // the same parts at another token that the prompts may differ at
     SG_PATCH_UNTRAINED,  // the same patch in a model of the same shape with fresh weights

@@ -14,6 +14,7 @@
 #ifndef SG_PROBE_EXCHANGE_H
 #define SG_PROBE_EXCHANGE_H
 
+#include "base/arena.h"
 #include "sgatlin_probe.h"
 
 typedef struct sg_exchange sg_exchange;
@@ -86,8 +87,8 @@ bool sg_capture_gate(const sg_exchange *x, const sg_capture *capture, int64_t la
 
 // ---- what is exchanged --------------------------------------------------------------------------
 
-// At one token, numbers first … first + count - 1 of a point become `values` (of a capture that
-// must live as long).
+// At one token, numbers first … first + count - 1 of a point become `values` (of a capture, which
+// must live as long, or of the changes).
 typedef struct sg_change {
     size_t point;
     int64_t position, first, count;
@@ -114,10 +115,15 @@ typedef struct sg_changes {
     size_t count, capacity;
     sg_neuron_change *neurons;
     size_t neuron_count, neuron_capacity;
-} sg_changes; // zeroed: none
+    sg_arena memory; // of values that are no capture's
+} sg_changes;        // zeroed: none
 
 void sg_changes_free(sg_changes *changes);
 void sg_changes_clear(sg_changes *changes);
+// Numbers of a point at one token, float or int32 as the point has them, which are copied.
+sg_status sg_changes_numbers(sg_changes *changes, const sg_exchange *x, size_t point,
+                             int64_t position, int64_t first, int64_t count, const void *numbers,
+                             sg_error *err);
 // All numbers of a point at one token.
 sg_status sg_changes_point(sg_changes *changes, const sg_exchange *x, const sg_capture *from,
                            size_t point, int64_t position, sg_error *err);

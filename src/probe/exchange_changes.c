@@ -8,12 +8,14 @@ void sg_changes_free(sg_changes *c)
 {
     sg_free(c->items);
     sg_free(c->neurons);
+    sg_arena_free(&c->memory);
     *c = (sg_changes){0};
 }
 
 void sg_changes_clear(sg_changes *c)
 {
     c->count = c->neuron_count = 0;
+    sg_arena_free(&c->memory);
 }
 
 const float *sg_capture_row(const sg_exchange *x, const sg_capture *c, size_t point,
@@ -44,6 +46,29 @@ bool sg_capture_gate(const sg_exchange *x, const sg_capture *c, int64_t layer, i
     return false;
 }
 
+static sg_status changes_put(sg_changes *c, size_t point, int64_t position, int64_t first,
+                             int64_t count, const float *values, sg_error *err)
+{
+    if (!sg_grow((void **)&c->items, &c->capacity, c->count + 1, sizeof *c->items))
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for what is exchanged");
+    c->items[c->count++] = (sg_change){
+        .point = point, .position = position, .first = first, .count = count, .values = values};
+    return SG_OK;
+}
+
+sg_status sg_changes_numbers(sg_changes *c, const sg_exchange *x, size_t point, int64_t position,
+                             int64_t first, int64_t count, const void *numbers, sg_error *err)
+{
+    if (first < 0 || count < 0 || first > x->points[point].width - count)
+        return sg_fail(err, SG_ERR_ARGUMENT, "point %s: found %lld numbers from %lld on of %lld",
+                       x->points[point].info.name, (long long)count, (long long)first,
+                       (long long)x->points[point].width);
+    float *values = sg_arena_alloc(&c->memory, (size_t)count * sizeof *values);
+    if (values == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for what is exchanged");
+    memcpy(values, numbers, (size_t)count * sizeof *values);
+    return changes_put(c, point, position, first, count, values, err);
+}
+
 static sg_status changes_add(sg_changes *c, const sg_exchange *x, const sg_capture *from,
                              size_t point, int64_t position, int64_t first, int64_t count,
                              sg_error *err)
@@ -51,14 +76,8 @@ static sg_status changes_add(sg_changes *c, const sg_exchange *x, const sg_captu
     if (position < 0 || position >= from->length)
         return sg_fail(err, SG_ERR_ARGUMENT, "position: found %lld, expected 0 to %lld",
                        (long long)position, (long long)from->length - 1);
-    if (!sg_grow((void **)&c->items, &c->capacity, c->count + 1, sizeof *c->items))
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for what is exchanged");
-    c->items[c->count++] = (sg_change){.point = point,
-                                       .position = position,
-                                       .first = first,
-                                       .count = count,
-                                       .values = sg_capture_row(x, from, point, position) + first};
-    return SG_OK;
+    return changes_put(c, point, position, first, count,
+                       sg_capture_row(x, from, point, position) + first, err);
 }
 
 sg_status sg_changes_point(sg_changes *c, const sg_exchange *x, const sg_capture *from,

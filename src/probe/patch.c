@@ -63,7 +63,7 @@ static sg_status patch_room(sg_patch_run *r, sg_error *err)
     size_t of_model = 1;
     for (int c = SG_PATCH_RANDOM; c < SG_PATCH_CONTROLS; c++)
         of_model += (r->options->controls >> c & 1) != 0 &&
-                    (c != SG_PATCH_RANDOM || r->plan.neuron_count > 0);
+                    (c != SG_PATCH_RANDOM || r->plan.neuron_count > 0 || r->plan.gates);
     r->total = (int64_t)(of_model * r->plan.count * r->pairs->count + r->pairs->prompt_count);
     return SG_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef SG_PROBE_PATCH_INSIDE_H
 #define SG_PROBE_PATCH_INSIDE_H
 
+#include "probe/neuron_tables.h"
 #include "probe/patch_plan.h"
 #include "probe/statistics.h"
 
@@ -47,24 +48,26 @@ double sg_patch_gone(const sg_patch_run *r, size_t patch, sg_patch_control contr
 // All runs of one model: captures, then every patch with every control that is of that model.
 sg_status sg_patch_run_model(sg_patch_run *r, sg_model *model, bool untrained, sg_error *err);
 
-// For the control of neurons: others of the same layer and channel that the two runs of a pair
-// select as they select these, nearest in usage and contribution.
+// For the control by random neurons, matched in usage and size (patch_match.c).
 typedef struct sg_patch_matcher {
     const sg_exchange *x;
-    const sg_model *model;
-    float **usage; // (layers) of (channels, neurons): share of tokens; NULL: no neuron is there
+    sg_neuron_table *tables; // (layers)
+    float **usage; // (layers) of (channels, neurons): share of tokens; NULL: not looked at
     float **norms; // (layers) of (pools, neurons): lengths of w_out
+    float **sizes; // (layers) likewise, times lengths of w_in; NULL without gates
     int64_t layers;
 } sg_patch_matcher;
-// Layers of the plan's neurons; usage over the captures (count, some NULL).
+// Of the layers that the plan's neurons or gates are in; usage over the captures (count, some
+// NULL).
 sg_status sg_patch_matcher_new(const sg_patch_plan *plan, const sg_exchange *x,
                                const sg_model *model, sg_capture *const *captures, size_t count,
                                sg_patch_matcher *matcher, sg_error *err);
 void sg_patch_matcher_free(sg_patch_matcher *matcher);
-// matched (plan->neuron_count); false: there are not enough.
-bool sg_patch_match(const sg_patch_matcher *matcher, const sg_patch_plan *plan,
-                    const sg_capture *clean, const sg_capture *other, int64_t position,
-                    uint64_t seed, uint64_t draw, sg_exchange_neuron *matched);
+// Of a patch at tokens first … last of two runs. *has: there are enough neurons that match.
+sg_status sg_patch_random(const sg_patch_matcher *matcher, const sg_patch_plan *plan,
+                          const sg_patch *patch, const sg_capture *clean, const sg_capture *other,
+                          int64_t first, int64_t last, uint64_t seed, uint64_t draw,
+                          sg_changes *changes, bool *has, sg_error *err);
 
 // Means, intervals and p of all that was measured, into r->result.
 sg_status sg_patch_summarise(sg_patch_run *r, sg_error *err);

@@ -26,7 +26,6 @@ typedef struct runs {
     const char **names;    // (name_count) of points beside gates
     size_t name_count;
     sg_patch_matcher matcher;
-    sg_exchange_neuron *matched;
     // Up to `room` runs of a turn.
     size_t room, count;
     runs_job *jobs;
@@ -232,16 +231,10 @@ static sg_status runs_changes(runs *c, const runs_job *job, sg_changes *changes,
         first = last = runs_elsewhere(c, prompt, first, last, job->pair);
     *has = from != NULL && first >= 0;
     if (!*has) return SG_OK;
-    if (job->control != SG_PATCH_RANDOM)
-        return sg_patch_changes(plan, patch, c->x, from, first, last, changes, err);
-    for (int64_t p = first; *has && p <= last; p++) {
-        const uint64_t draw = (uint64_t)job->pair * (uint64_t)clean->length + (uint64_t)p;
-        *has = sg_patch_match(&c->matcher, plan, clean, from, p, c->run->options->seed, draw,
-                              c->matched);
-        if (*has)
-            SG_TRY(sg_changes_neurons(changes, c->x, from, c->matched, plan->neuron_count, p, err));
-    }
-    return SG_OK;
+    if (job->control == SG_PATCH_RANDOM)
+        return sg_patch_random(&c->matcher, plan, patch, clean, from, first, last,
+                               c->run->options->seed, job->pair, changes, has, err);
+    return sg_patch_changes(plan, patch, c->x, from, first, last, changes, err);
 }
 
 static sg_status runs_add(runs *c, const runs_job *job, sg_error *err)
@@ -266,7 +259,8 @@ static bool runs_wants(const runs *c, sg_patch_control control)
     const unsigned asked = c->run->options->controls | 1U << SG_PATCH_ITSELF;
     if ((asked >> control & 1) == 0 || (control == SG_PATCH_UNTRAINED) != c->untrained)
         return false;
-    return control != SG_PATCH_RANDOM || c->run->plan.neuron_count > 0;
+    if (control != SG_PATCH_RANDOM || c->run->plan.neuron_count > 0) return true;
+    return c->run->plan.gates && sg_family_is_sparse(sg_family_find(c->model->config.ffn));
 }
 
 static sg_status runs_replay(runs *c, sg_error *err)
@@ -314,9 +308,7 @@ static sg_status runs_room(runs *c, sg_error *err)
     c->changes = sg_alloc_zero(c->room, sizeof *c->changes);
     c->replays = sg_alloc_zero(c->room, sizeof *c->replays);
     c->logits = sg_alloc_array(c->room * vocab, sizeof *c->logits);
-    c->matched = sg_alloc_zero(c->run->plan.neuron_count + 1, sizeof *c->matched);
-    if (!c->jobs || !c->changes || !c->replays || !c->logits || !c->matched)
-        return runs_memory(err);
+    if (!c->jobs || !c->changes || !c->replays || !c->logits) return runs_memory(err);
     for (size_t i = 0; i < c->room; i++)
         c->replays[i].logits = c->logits + i * vocab;
     return SG_OK;
@@ -354,7 +346,6 @@ static void runs_close(runs *c)
     sg_free(c->changes);
     sg_free(c->replays);
     sg_free(c->logits);
-    sg_free(c->matched);
 }
 
 static sg_status runs_all(runs *c, sg_error *err)

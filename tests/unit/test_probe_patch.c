@@ -214,6 +214,33 @@ static void test_neurons(void **state)
     free_case(&c);
 }
 
+// Random neurons of gates: there where a channel has as many to spare, and not what the patch does.
+static void test_random(void **state)
+{
+    static const char *const kinds[] = {"sgatlin", "peer", "pkm", "moe", "mlp"};
+    for (int i = 0; i < 5; i++) {
+        patch_case c = make_case(*state, kinds[i], 2);
+        c.options.controls = 1U << SG_PATCH_RANDOM;
+        c.options.layers = "all";
+        c.options.positions = "last";
+        const sg_patch_result r = run(&c);
+        if (i < 3) {
+            const sg_patch_summary *s =
+                find(&r, "gates", "all", "last", SG_PATCH_RANDOM, SG_PATCH_KL, SG_PATCH_NOISE);
+            assert_int_equal(s->pairs, ordered);
+            assert_true(s->mean > 1e-9);
+            assert_true(fabs(s->mean - mean(&r, "all", "last", SG_PATCH_ITSELF, SG_PATCH_KL)) >
+                        1e-9);
+        }
+        // Of four experts two are taken by each run; a dense layer has no others.
+        for (size_t n = 0; n < r.count; n++)
+            assert_true(i < 3 || r.items[n].control == SG_PATCH_ITSELF ||
+                        r.items[n].pairs < ordered);
+        sg_buffer_free(r.items);
+        free_case(&c);
+    }
+}
+
 static void test_known(void **state)
 {
     patch_case c = make_case(*state, "sgatlin", 2);
@@ -282,10 +309,10 @@ static void test_files(void **state)
     const sg_patch_result r = run(&c);
     must(sg_database_open(c.options.out, &kind, &db, &err), &err);
     must(sg_database_verify(db, &err), &err);
-    // Six patches; each with itself, a third fact, another token and fresh weights.
+    // Six patches; each with itself and four controls.
     assert_true(query(db, "SELECT count(*) * 1.0 FROM result") ==
-                6 * 4 * ordered * SG_PATCH_METRICS);
-    assert_true(query(db, "SELECT count(*) * 1.0 FROM summary") == 6 * 4 * SG_PATCH_METRICS);
+                6 * 5 * ordered * SG_PATCH_METRICS);
+    assert_true(query(db, "SELECT count(*) * 1.0 FROM summary") == 6 * 5 * SG_PATCH_METRICS);
     const double of_rows =
         query(db, "SELECT avg(value) FROM results WHERE metric = 'effect' AND control = 'patch' "
                   "AND layers = 'all' AND position = 'subject'");
@@ -300,7 +327,7 @@ static void test_files(void **state)
     sg_database_free(db);
     int64_t bytes;
     must(sg_path_bytes(c.options.csv, &bytes, &err), &err);
-    assert_true(bytes > 6 * 4 * ordered * SG_PATCH_METRICS * 40);
+    assert_true(bytes > 6 * 5 * ordered * SG_PATCH_METRICS * 40);
     sg_buffer_free(r.items);
     // Nothing is replaced unasked.
     sg_patch_result none;
@@ -395,8 +422,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FILE_TEST(test_ends),       FILE_TEST(test_untrained),  FILE_TEST(test_position),
         FILE_TEST(test_mismatched), FILE_TEST(test_directions), FILE_TEST(test_neurons),
-        FILE_TEST(test_known),      FILE_TEST(test_threads),    FILE_TEST(test_files),
-        FILE_TEST(test_stop),       FILE_TEST(test_errors),     FILE_TEST(test_memory),
+        FILE_TEST(test_known),      FILE_TEST(test_random),     FILE_TEST(test_threads),
+        FILE_TEST(test_files),      FILE_TEST(test_stop),       FILE_TEST(test_errors),
+        FILE_TEST(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
