@@ -71,20 +71,26 @@ static long long viewer_pair(int64_t x, int64_t y)
     return (long long)((x + y) * (x + y + 1) / 2 + y);
 }
 
+// The viewer takes nodes of a layer and token with one number for one: that of what is no feature
+// lies below 0, each of its own.
 static long long viewer_feature(const viewer *j, const sg_trace_node *n)
 {
+    const int64_t T = j->trace->info.tokens;
     switch (n->kind) {
     case SG_TRACE_EMBEDDING:
-    case SG_TRACE_POSITION:
         return n->position;
+    case SG_TRACE_POSITION:
+        return T + n->position;
     case SG_TRACE_NEURON:
         return viewer_pair(n->layer, viewer_pair(n->channel, n->neuron));
-    case SG_TRACE_ATTENTION: // below 0, where no feature is
-        return -(2 + (n->head + 1) * j->trace->info.tokens + n->source);
+    case SG_TRACE_REMAINDER:
+        return -1; // the viewer's own number of an error
+    case SG_TRACE_ATTENTION:
+        return -(2 + (n->head + 1) * T + n->source);
     case SG_TRACE_LOGIT:
         return n->token;
     default:
-        return -1;
+        return -(2 + (j->trace->heads + 1) * T + n->kind);
     }
 }
 

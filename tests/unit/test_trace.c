@@ -908,6 +908,21 @@ static size_t index_of(const json_t *nodes, const char *id)
     return found;
 }
 
+// What the viewer takes for one: the same layer, token and number.
+static void check_json_feature(const json_t *nodes, size_t i)
+{
+    const json_t *a = json_array_get(nodes, i);
+    for (size_t k = 0; k < i; k++) {
+        const json_t *b = json_array_get(nodes, k);
+        if (json_integer_value(json_object_get(a, "feature")) ==
+                json_integer_value(json_object_get(b, "feature")) &&
+            json_equal(json_object_get(a, "layer"), json_object_get(b, "layer")) &&
+            json_equal(json_object_get(a, "ctx_idx"), json_object_get(b, "ctx_idx")))
+            fail_msg("%s and %s are one feature", json_string_value(json_object_get(a, "node_id")),
+                     json_string_value(json_object_get(b, "node_id")));
+    }
+}
+
 static void check_json(const sg_trace *trace)
 {
     char *text;
@@ -928,6 +943,7 @@ static void check_json(const sg_trace *trace)
     {
         check_json_node(node, &of[i]);
         index_of(nodes, json_string_value(json_object_get(node, "node_id")));
+        check_json_feature(nodes, i);
     }
     json_array_foreach(links, i, node)
     {
