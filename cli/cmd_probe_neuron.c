@@ -213,7 +213,7 @@ static sg_status neuron_records(neuron_result *r, sg_error *err)
     if (status == SG_OK)
         status = sg_record_neuron_hits(r->record, probe.layer, probe.channel, r->id, &r->hits,
                                        &r->hit_count, err);
-    if (status != SG_OK) return status;
+    if (status != SG_OK || r->hit_count == 0) return status;
     qsort(r->hits, (size_t)r->hit_count, sizeof *r->hits, neuron_order_hits);
     status = neuron_count_inputs(r, err);
     return status == SG_OK ? neuron_partners(r, err) : status;

@@ -84,6 +84,7 @@ static sg_status record_choose(record_read *r, int64_t layer, const char *channe
 // rows becomes what it or `more` has.
 static bool record_join(record_read *r, const int64_t *more, int64_t count)
 {
+    if (count == 0) return true;
     if (count == r->s->rows && memcmp(more, r->rows, (size_t)count * sizeof *more) == 0)
         return true;
     int64_t *joined = sg_alloc_array((size_t)(count + r->s->rows) + 1, sizeof *joined);
