@@ -481,7 +481,7 @@ static double refreeze_run(sg_model *model, refreeze *r)
     const sg_points points = {requests, 6};
     const sg_session_options options = {.capacity = tokens_count, .points = &points};
     sg_session *session;
-    const float *logits;
+    const float *logits = NULL;
     sg_error err = {0};
     if (sg_session_open(model, &options, &session, &err) != SG_OK ||
         sg_session_feed(session, tokens, tokens_count, &logits, &err) != SG_OK)
