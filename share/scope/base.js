@@ -74,16 +74,22 @@ function say(text) {
     byId("spoken").textContent = text;
 }
 
+const clipboard = {
+    write: (text) => navigator.clipboard.writeText(text)
+};
+
 async function copy(text, what) {
     try {
-        await navigator.clipboard.writeText(text);
-    } catch {
+        await clipboard.write(text);
+    } catch {  // where a page of a file may not use the clipboard
         const area = h("textarea", { style: "position:fixed;opacity:0" });
+        const focused = document.activeElement;
         area.value = text;
         document.body.append(area);
         area.select();
-        document.execCommand("copy");  // where a page of a file may not use the clipboard
+        document.execCommand("copy");
         area.remove();
+        focused?.focus({ preventScroll: true });
     }
     notice(`${what} copied`);
 }

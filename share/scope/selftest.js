@@ -154,6 +154,33 @@ async function tryNeurons() {
         `${JSON.stringify(state)}, expected ${before}`);
 }
 
+// Their texts, for whoever can run them.
+async function tryCopies() {
+    const x = {
+        l: state.layer,
+        c: state.channel,
+        n: (await models[0].pool(state.layer, state.channel)).used[0]
+    };
+    const t = Math.min(3, text.count - 1);
+    outcome.queries = [
+        query.text(), query.neurons([ x, x ]), query.neuron(x), query.token(t),
+        query.tokens([ 0, t ]), query.gates(), query.usage()
+    ];
+    outcome.commands = [ command.neuron(x), command.neighbours(t), command.usage() ];
+    if (models[0].map(x.l, x.c)) outcome.commands.push(command.map());
+    if (page.patch) outcome.commands.push(page.patch.command);
+    if (page.traces) outcome.commands.push(page.traces[0].command);
+    const copied = [], write = clipboard.write;
+    clipboard.write = (one) => copied.push(one);  // the real one takes its own time
+    const buttons = [...document.querySelectorAll("[data-copy]") ];
+    for (const one of buttons) await click(one);
+    clipboard.write = write;
+    check(
+        "every button copies a text",
+        copied.length === buttons.length && copied.every((one) => one.length > 9), copied.join());
+    check("and says so", Boolean(byId("notice")));
+}
+
 async function trySearch() {
     await press("/");
     check("/ goes to the search", document.activeElement === byId("search"));
@@ -316,7 +343,7 @@ async function tryHelp() {
 }
 
 async function selfTest() {
-    const parts = [ tryOpening, tryText, tryNeurons, trySearch ];
+    const parts = [ tryOpening, tryText, tryNeurons, tryCopies, trySearch ];
     if (makers.map.available()) parts.push(tryMap);
     if (makers.usage.available()) parts.push(tryUsage);
     if (makers.patch.available()) parts.push(tryPatch);

@@ -16,14 +16,14 @@ trap 'rm -rf "$work"' EXIT
 # Its messages about a desktop that is not there go into a file. Without a sandbox of its own, for
 # it runs as root in containers, where it cannot have one.
 open_page() {
-    timeout 120 "$chromium" --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
-        --user-data-dir="$work/profile" --window-size=1440,900 --virtual-time-budget=60000 \
+    timeout 900 "$chromium" --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
+        --user-data-dir="$work/profile" --window-size=1440,900 --virtual-time-budget=300000 \
         --dump-dom "file://$1#selftest" 2>"$work/log" </dev/null |
         sed -n 's/.*<pre id="selftest">\(.*\)<\/pre>.*/\1/p' | sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
 }
 judge() {
     outcome=$(open_page "$1")
-    echo "page: $(wc -c <"$1") bytes: ${outcome:-no answer}"
+    echo "page: $(wc -c <"$1") bytes: $(echo "${outcome:-no answer}" | sed 's/"queries":.*\],"parts"/"parts"/')"
     case "$outcome" in
     *'"failed":[],'*'"problems":[]'*) ;;
     *)
@@ -41,14 +41,37 @@ judge() {
         esac
     done
 }
+# One a line, what the page copies as "queries" or "commands".
+copied() {
+    echo "$outcome" | sed 's/.*"'"$1"'":\["\([^]]*\)"\].*/\1/; s/","/\n/g' | sed 's/\\n/ /g; s/\\"/"/g'
+}
+# Commands are run as they are, queries where there is an sqlite3.
+repeat() {
+    copied commands | while read -r line; do
+        sh -c "$line" >out.txt 2>err.txt || {
+            echo "page: a command that it copies fails: $line"
+            cat err.txt
+            return 1
+        }
+    done
+    command -v sqlite3 >/dev/null || return 0
+    copied queries | while read -r line; do
+        [ -n "$(sqlite3 -readonly "$1" "$line")" ] || {
+            echo "page: a query that it copies gives nothing: $line"
+            return 1
+        }
+    done
+}
 
 if [ "$1" = --page ]; then
     judge "$(realpath "$2")" tryText
     exit
 fi
 program=$(realpath "$1")
-sgatlin() { "$program" "$@"; }
 cd "$work"
+mkdir bin
+ln -s "$program" bin/sgatlin
+PATH=$work/bin:$PATH
 tiny="--hidden-size 16 --head-dim 8 --num-hidden-layers 2 --ffn-channels 2 --ffn-neurons 64
       --ffn-key-size 8 --ffn-top-k 4 --seq-len 32 --batch-size 8 --warmup-steps 2"
 sgatlin data synth --stories 60 --seed 1 --out stories.txt --facts facts.json --quiet >log.txt
@@ -67,8 +90,9 @@ sgatlin data pack --tokenizer tokenizer --seq-len 32 --val-fraction 0.5 --out da
 # shellcheck disable=SC2086
 sgatlin train --data data --out run $tiny --steps 40 --lr 0.01 --quiet >log.txt
 sgatlin scope --model run --data data --tokens 1500 --out all.html --beside untrained --facts facts.json \
-    --pairs 20 --prompt 'The lake was' --quiet
-judge "$work/all.html" "tryText tryNeurons trySearch tryMap tryUsage tryPatch tryTrace tryBoth tryHelp"
+    --pairs 20 --prompt 'The lake was' --records scope.db --quiet
+judge "$work/all.html" "tryText tryNeurons tryCopies trySearch tryMap tryUsage tryPatch tryTrace tryBoth tryHelp"
+repeat scope.db
 # Hostile texts, one model, and little room.
 tail -n 40 all.txt >hostile.txt
 sgatlin scope --model run --text hostile.txt --maps 0 --max-bytes 300k --out small.html --quiet
