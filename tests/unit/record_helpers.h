@@ -48,7 +48,7 @@ static inline sg_data *data_of(const fixture *f, int lines, int64_t length, bool
     pack.corpus.kind = SG_CORPUS_LINES;
     pack.force = true;
     for (int i = 0; i < lines; i++)
-        at += snprintf(at, 24, "%.*s\n", 3 + i * 7 % 9, "the cat sat" + i % 3);
+        at += snprintf(at, 24, "%.*s\n", 3 + i * 7 % 9, &"the cat sat"[i % 3]);
     must(bytes_pack(text, &encoder, NULL, &pack, path_in(f, "data"), NULL, &err), &err);
     must(sg_data_open(path_in(f, "data"), SG_VERIFY_AUTO, &data, &err), &err);
     free(text);
