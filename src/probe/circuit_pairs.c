@@ -257,6 +257,14 @@ static int pairs_order(const void *a, const void *b)
     return (x->counterfactual > y->counterfactual) - (x->counterfactual < y->counterfactual);
 }
 
+static int64_t pairs_longest(const sg_fact_pairs *all)
+{
+    int64_t longest = 1;
+    for (size_t i = 0; i < all->prompt_count; i++)
+        if (all->prompts[i].length > longest) longest = all->prompts[i].length;
+    return longest;
+}
+
 // How often neurons of the prompts that can be used are selected, from the subject on.
 static sg_status pairs_usage(sg_circuit *c, sg_error *err)
 {
@@ -266,7 +274,8 @@ static sg_status pairs_usage(sg_circuit *c, sg_error *err)
     sg_status status = SG_OK;
     const float *logits;
     SG_TRY(sg_neuron_usage_new(c->model, &c->usage, err));
-    const sg_session_options open = {.points = sg_neuron_usage_points(c->usage)};
+    const sg_session_options open = {.capacity = pairs_longest(all),
+                                     .points = sg_neuron_usage_points(c->usage)};
     SG_TRY(sg_session_open(c->model, &open, &session, err));
     const size_t step = all->prompt_count / most + 1;
     for (size_t i = 0; status == SG_OK && i < all->prompt_count; i += step) {
@@ -295,19 +304,16 @@ static sg_status pairs_open(sg_circuit *c, sg_error *err)
 {
     const sg_circuit_options *o = c->options;
     sg_circuit_result *r = c->result;
-    int64_t longest = 1;
     SG_TRY(sg_facts_read(o->facts, &r->facts, err));
     // Half of the pairs have a fact in each half; of the others more are drawn than are used.
     SG_TRY(sg_fact_pairs_new(c->model, o->tokenizer, r->facts, 64 * o->pairs, o->seed, &c->prompts,
                              err));
     r->counts.facts = (int64_t)r->facts->count;
     r->counts.prompts = (int64_t)c->prompts->prompt_count;
-    for (size_t i = 0; i < c->prompts->prompt_count; i++)
-        if (c->prompts->prompts[i].length > longest) longest = c->prompts->prompts[i].length;
     const sg_exchange_options x = {.gates = true,
                                    .neurons = true,
                                    .batch = o->batch > 0 ? o->batch : SG_CIRCUIT_BATCH,
-                                   .longest = longest};
+                                   .longest = pairs_longest(c->prompts)};
     SG_TRY(sg_exchange_new(c->model, &x, &c->x, err));
     c->captures = sg_alloc_zero(c->prompts->prompt_count + 1, sizeof *c->captures);
     c->logits =
