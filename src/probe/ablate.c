@@ -2,10 +2,10 @@
 //
 //     change = sum over s of (nats of s without S - nats of s) / sum over s of n_s
 //
-// Every sequence is read as it is, with the neurons that its tokens select noted; then, for each set
-// that has any of them, again from the first such token on, the session having been rewound to
-// there. Other sets change nothing in this sequence, exactly. Intervals: percentiles of the same ratio over
-// resamples of sequences.
+// Every sequence is read as it is, with the neurons that its tokens select noted; then, for each
+// set that has any of them, again from the first such token on, the session having been rewound to
+// there. Other sets change nothing in this sequence, exactly. Intervals: percentiles of the same
+// ratio over resamples of sequences.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

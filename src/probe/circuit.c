@@ -1,6 +1,7 @@
 // Circuits of answers: for each relation a set of neurons that is found on pairs of one half of the
 // facts and tested on pairs of the other, and for each pair of the other half the smallest set of
-// its own, tested on the same facts asked by other prompts. What a set is, and what is measured of it: sgatlin_edit.h, docs/PROBE.md.
+// its own, tested on the same facts asked by other prompts. What a set is, and what is measured of
+// it: sgatlin_edit.h, docs/PROBE.md.
 #include <math.h>
 #include <string.h>
 
@@ -182,8 +183,8 @@ static sg_status circuit_pair_set(sg_circuit *c, sg_circuit_pair *pair, circuit_
     return SG_OK;
 }
 
-// Entries of pairs with their own sets: of the pairs themselves, or of the same facts asked by other
-// prompts. only: of this one alone; SIZE_MAX: of all. Returns how many.
+// Entries of pairs with their own sets: of the pairs themselves, or of the same facts asked by
+// other prompts. only: of this one alone; SIZE_MAX: of all. Returns how many.
 static size_t circuit_entries(const sg_circuit *c, const circuit_own *own,
                               sg_circuit_pair *const *pairs, size_t count, bool wordings,
                               size_t only, sg_circuit_entry *entries)

@@ -1,8 +1,9 @@
 // The smallest set that flips, greedily. Candidates are ordered by their mean effect alone; in each
-// step the first 32 that are not yet in the set are tried beside it, and the one with which the mean
-// effect is largest joins it, until the share of pairs that is asked for has flipped, no candidate
-// helps, or the set is full. Then neurons are left out, each time the one without which the effect
-// stays largest, as long as the rest still flips as many: no neuron of what is left can be left out.
+// step the first 32 that are not yet in the set are tried beside it, and the one with which the
+// mean effect is largest joins it, until the share of pairs that is asked for has flipped, no
+// candidate helps, or the set is full. Then neurons are left out, each time the one without which
+// the effect stays largest, as long as the rest still flips as many: no neuron of what is left can
+// be left out.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

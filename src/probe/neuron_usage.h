@@ -1,5 +1,5 @@
-// How often each neuron of a model is selected, and how much it writes, counted while sessions read:
-// what random neurons are matched by.
+// How often each neuron of a model is selected, and how much it writes, counted while sessions
+// read: what random neurons are matched by.
 #ifndef SG_PROBE_NEURON_USAGE_H
 #define SG_PROBE_NEURON_USAGE_H
 
