@@ -100,7 +100,7 @@ static uint32_t layout_draw(uint64_t *state, uint32_t rows)
 // ---- powers -------------------------------------------------------------------------------------
 
 // x^b of eight positive numbers, to 5e-6 of each: 2^(b log2 x), both by polynomials (least squares on
-// the mantissa), so that the bits are those of any C library. Of 0 it is next to 0.
+// the mantissa), which compilers make vectors of. Of 0 it is next to 0.
 static inline void layout_powers(const float *x, float b, float *powers)
 {
     for (int k = 0; k < layout_lanes; k++) {
