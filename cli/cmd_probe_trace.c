@@ -130,7 +130,12 @@ static void trace_token(const sg_tokenizer *tokenizer, int32_t id, char *text, s
         snprintf(text, capacity, "#%d", id);
         return;
     }
+    // What begins a word in the SentencePiece style keeps the space that it loses as the first.
+    const char *spelling = sg_tokenizer_token_text(tokenizer, id);
     text[used++] = '"';
+    if (spelling != NULL && (*spelling == ' ' || strncmp(spelling, "\u2581", 3) == 0) &&
+        *decoded != ' ')
+        text[used++] = ' ';
     for (size_t i = 0; i < bytes && used + 8 < capacity; i++) {
         const char c = decoded[i];
         // Whole characters: one of several bytes needs room for all.

@@ -17,7 +17,8 @@ typedef struct viewer {
     const char *slug, *model, *command;
 } viewer;
 
-// The text of a token. text has viewer_text bytes.
+// The text of a token. text has viewer_text bytes. A token that begins a word in the SentencePiece
+// style keeps the space that it loses as the first of a text.
 static void viewer_token(const viewer *j, int32_t id, char *text)
 {
     char *decoded = NULL;
@@ -27,11 +28,16 @@ static void viewer_token(const viewer *j, int32_t id, char *text)
     if (j->tokenizer == NULL || id < 0 || id >= sg_tokenizer_vocab_size(j->tokenizer)) return;
     if (sg_tokenizer_decode(j->tokenizer, &id, 1, &options, &decoded, &bytes, NULL) != SG_OK)
         return;
+    const char *spelling = sg_tokenizer_token_text(j->tokenizer, id);
+    const size_t space = spelling != NULL &&
+                         (*spelling == ' ' || strncmp(spelling, "\u2581", 3) == 0) &&
+                         *decoded != ' ';
     // Of a long one the beginning, whole characters.
-    while (bytes >= viewer_text || (decoded[bytes] & 0xC0) == 0x80)
+    while (bytes + space >= viewer_text || (decoded[bytes] & 0xC0) == 0x80)
         bytes--;
-    memcpy(text, decoded, bytes);
-    text[bytes] = '\0';
+    text[0] = ' ';
+    memcpy(text + space, decoded, bytes);
+    text[space + bytes] = '\0';
     sg_buffer_free(decoded);
 }
 

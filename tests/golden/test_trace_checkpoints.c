@@ -116,6 +116,25 @@ static void test_narrow(void **state)
     }
 }
 
+// What adapters add is in no parameter: such a trace would not be the model's.
+static void test_adapters(void **state)
+{
+    char path[512];
+    int32_t ids[most_tokens];
+    sg_error err = {0};
+    sg_trace *trace;
+    sg_model *model = open_model(*state, "llama", SG_WEIGHTS_F32, true);
+    snprintf(path, sizeof path, "%s/golden/tuning/lora_llama", SG_TEST_DIR);
+    if (sg_model_adapt(model, path, &err) != SG_OK) fail_msg("%s", err.message);
+    sg_trace_options o = sg_trace_options_default();
+    o.tokens = ids;
+    o.token_count = read_ids("llama", ids);
+    assert_int_equal(sg_trace_new(model, &o, &trace, &err), SG_ERR_UNSUPPORTED);
+    assert_null(trace);
+    assert_non_null(strstr(err.message, "found a model with adapters"));
+    sg_model_free(model);
+}
+
 static int set_up(void **state)
 {
     sg_context_options options = sg_context_options_default();
@@ -132,6 +151,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_folders), cmocka_unit_test(test_ggufs),
-                                       cmocka_unit_test(test_narrow)};
+                                       cmocka_unit_test(test_narrow),
+                                       cmocka_unit_test(test_adapters)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
