@@ -48,8 +48,8 @@ size_t sg_exchange_points(const sg_exchange *x, const sg_exchange_point **points
 int64_t sg_exchange_find(const sg_exchange *x, const char *name);
 
 // The gates of a layer. Of a sparse one its selection: ids and scores are points, (C, k) numbers a
-// token; a hash has no scores (-1). Of a dense one what its neurons multiply w_out by: `post` is the point, (F) numbers, one
-// channel, and the others are -1.
+// token; a hash has no scores (-1). Of a dense one what its neurons multiply w_out by: `post` is
+// the point, (F) numbers, one channel, and the others are -1.
 typedef struct sg_exchange_gates_of {
     int64_t ids, scores, post;  // points, or -1
     int64_t channels, selected; // C, and k or F
