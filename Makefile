@@ -16,7 +16,7 @@ build: tools-build
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS) --target sgatlin sgatlin_shared sgatlin_command completions
 
-demo: build ## make stories, train sgatlin and its dense rival, compare them (2 minutes)
+demo: build ## make stories, train sgatlin and its dense rival, compare them, look inside (3 minutes)
 	@tools/demo.sh $(BUILD)/sgatlin
 
 test: tools-test ## build everything and run all tests

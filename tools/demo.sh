@@ -31,7 +31,7 @@ run() {
 }
 
 mkdir -p "$folder"
-rm -rf "$folder"/{stories.txt,facts.json,tokenizer,data} "${families[@]/#/$folder/}"
+rm -rf "$folder"/{stories.txt,facts.json,tokenizer,data,scope.html} "${families[@]/#/$folder/}"
 
 say "1. Write stories with facts in them, learn a vocabulary, cut the stories into sequences"
 run data synth --stories "$stories" --seed "$seed" --out "$folder/stories.txt" \
@@ -60,12 +60,20 @@ for prompt in "${prompts[@]}"; do
         --temperature 0.8 --top-k 40 --seed "$seed"
 done
 
+say "$((number + 2)). Look inside it, beside a model of the same shape that has learnt nothing"
+run scope --model "$folder/${families[0]}" --data "$folder/data" --facts "$folder/facts.json" \
+    --prompt "The lake was" --beside untrained --out "$folder/scope.html" --seed "$seed"
+
 cat <<NEXT
+
+Open $folder/scope.html in a browser: what each neuron reads, writes and fires for, a map of the
+gates, what patching them does, and what an answer is made of. It is one file and asks no host.
 
 Done in $((SECONDS - begun)) s; everything is in $folder/. To go on:
 
   $sgatlin generate --model $folder/sgatlin --prompt "The old" --max-tokens 100 --seed 7
   $sgatlin info $folder/sgatlin
+  $sgatlin probe trace --model $folder/sgatlin --prompt "The lake was"
   $sgatlin compare $folder/sgatlin $folder/mlp --x seconds --svg loss.svg      the same, as a picture: $folder/loss.svg
   $sgatlin train --preset demo --ffn peer --data $folder/data --out $folder/peer --flops $flops
   $sgatlin train --help        every setting
