@@ -171,9 +171,10 @@ static bool record_plan(void *user, const sg_record_plan *plan)
     cli_short_number(hits, sizeof hits, (double)plan->hits);
     cli_short_number(bytes, sizeof bytes, (double)plan->bytes);
     cli_note(talk->args,
-             "%lld tokens in %lld sequences, %lld channel%s of %lld layer%s: %s rows of gates, "
+             "%lld token%s in %lld sequence%s, %lld channel%s of %lld layer%s: %s rows of gates, "
              "%s hits, about %sB and %.0f s: %s",
-             (long long)plan->tokens, (long long)plan->sequences, (long long)plan->channels,
+             (long long)plan->tokens, plan->tokens == 1 ? "" : "s", (long long)plan->sequences,
+             plan->sequences == 1 ? "" : "s", (long long)plan->channels,
              plan->channels == 1 ? "" : "s", (long long)plan->layers, plan->layers == 1 ? "" : "s",
              rows, hits, bytes, plan->seconds, record.out);
     if (plan->done > 0)

@@ -241,7 +241,8 @@ static sg_status record_rest(recorder *r, sg_error *err)
     const sg_status wrote = sg_record_writer_end(writer, &own);
     if (wrote == SG_OK) return status;
     if (err != NULL) *err = own; // also where the passes stopped for it
-    return wrote;
+    if (wrote != SG_ERR_IO) return wrote;
+    return sg_fail_context(err, wrote, "what was committed stays, and can be resumed");
 }
 
 // What is derived from the rows, and the word that they are all there.

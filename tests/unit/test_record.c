@@ -563,7 +563,7 @@ static void test_full(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     const sg_status status = sg_probe_record(model, &o, NULL, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
-    expect_fail(status, SG_ERR_IO, &err, "s.db: ");
+    expect_fail(status, SG_ERR_IO, &err, "stays, and can be resumed: ");
     o.resume = true;
     must(sg_probe_record(model, &o, NULL, &err), &err);
     assert_true(digest_of(o.path) == whole);
