@@ -53,7 +53,7 @@ static inline void page_inflate(const char *text, size_t count, unsigned char *o
 static inline int32_t *page_column(const char *page, const json_t *reference, int64_t *count)
 {
     char id[32];
-    size_t bytes;
+    size_t bytes = 0;
     const char *type = json_string_value(json_object_get(reference, "type"));
     const size_t width = strcmp(type, "u32") == 0 ? 4 : strcmp(type, "u16") == 0 ? 2 : 1;
     snprintf(id, sizeof id, "column-%d",

@@ -78,7 +78,7 @@ static sg_record *make_record(sg_model *model, const char *path, int64_t tokens)
 // What is made once and kept (databases, passes) is there before a test counts memory.
 static void warm_up(void)
 {
-    void *state;
+    void *state = NULL;
     assert_int_equal(setup(&state), 0);
     sg_model *model = make_model("sgatlin", 3);
     sg_record_free(make_record(model, path_in(state, "a.db"), 4));
@@ -113,7 +113,7 @@ static page read_page(const char *path)
 {
     sg_error err = {0};
     page p;
-    size_t bytes, length;
+    size_t bytes = 0, length = 0;
     must(sg_file_read(path, 1 << 26, &p.text, &bytes, &err), &err);
     const char *scope = page_element(p.text, "scope", &length);
     assert_non_null(scope);
