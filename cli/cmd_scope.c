@@ -532,6 +532,7 @@ static int scope_run(const cli_args *args)
     scope_commands(&w);
     status = scope_work_run(&w, &info, &err);
     scope_work_free(&w);
+    if (status == SG_ERR_STOPPED) snprintf(err.message, sizeof err.message, "stopped; no page");
     const int code = status == SG_OK ? scope_report(args, &info) : cli_fail(args, status, &err);
     sg_buffer_free(info.left_out);
     return code;
