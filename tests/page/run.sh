@@ -93,6 +93,16 @@ sgatlin scope --model run --data data --tokens 1500 --out all.html --beside untr
     --pairs 20 --prompt 'The lake was' --records scope.db --quiet
 judge "$work/all.html" "tryText tryNeurons tryCopies trySearch tryMap tryUsage tryPatch tryTrace tryBoth tryHelp"
 repeat scope.db
+# What it counts is what the command counts, which prints ten digits.
+gini=$(sgatlin probe usage scope.db --layers 0 --channels 0 --json --quiet | sed -n 's/.*"gini": \([0-9.]*\),*/\1/p' |
+    head -n 1)
+case "$outcome" in
+*"\"layer\":0,\"channel\":0,"*"\"gini\":${gini%?}"*) ;;
+*)
+    echo "page: probe usage says that the Gini coefficient is $gini"
+    exit 1
+    ;;
+esac
 # Hostile texts, one model, and little room.
 tail -n 40 all.txt >hostile.txt
 sgatlin scope --model run --text hostile.txt --maps 0 --max-bytes 300k --out small.html --quiet
