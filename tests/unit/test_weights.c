@@ -416,8 +416,8 @@ static void test_refused(void **state)
         sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, &err),
         SG_ERR_ARGUMENT);
     assert_string_equal(err.message,
-                        "model.embed_tokens.weight: found narrow weights, which cannot "
-                        "be trained, expected f32: open the model in f32");
+                        "model.embed_tokens.weight: found narrow weights, which have "
+                        "no gradients, expected f32: open the model in f32");
     sg_model_free(m);
     forget(fs);
 }
