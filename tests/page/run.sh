@@ -23,7 +23,7 @@ open_page() {
 }
 judge() {
     outcome=$(open_page "$1")
-    echo "page: $(wc -c <"$1") bytes: $(echo "${outcome:-no answer}" | sed 's/"queries":.*\],"parts"/"parts"/')"
+    echo "page: $(wc -c <"$1") bytes: $(printf '%s\n' "${outcome:-no answer}" | sed 's/"queries":.*\],"parts"/"parts"/')"
     case "$outcome" in
     *'"failed":[],'*'"problems":[]'*) ;;
     *)
@@ -43,7 +43,7 @@ judge() {
 }
 # One a line, what the page copies as "queries" or "commands".
 copied() {
-    echo "$outcome" | sed 's/.*"'"$1"'":\["\([^]]*\)"\].*/\1/; s/","/\n/g' | sed 's/\\n/ /g; s/\\"/"/g'
+    printf '%s\n' "$outcome" | sed 's/.*"'"$1"'":\["\([^]]*\)"\].*/\1/; s/","/\n/g' | sed 's/\\n/ /g; s/\\"/"/g'
 }
 # Commands are run as they are, queries where there is an sqlite3.
 repeat() {
