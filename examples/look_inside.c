@@ -1,6 +1,6 @@
-// Looks into a model while it reads a prompt: reads what each feed-forward layer adds to the stream,
-// sets it to zero, and compares what that does to the lead of the likeliest next token over the
-// second with what the gradient says beforehand.
+// Looks into a model while it reads a prompt: reads what each feed-forward layer adds to the
+// stream, sets it to zero, and compares what that does to the lead of the likeliest next token over
+// the second with what the gradient says beforehand.
 //
 //     cc look_inside.c $(pkg-config --cflags --libs sgatlin) -o look_inside
 //     ./look_inside MODEL "Once upon a time"

@@ -658,8 +658,8 @@ SG_API sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **batch, s
 SG_API void sg_batch_free(sg_batch *batch);
 // tokens[i] goes to sessions[i], i < count; no session may be there twice. On failure none takes
 // any. *logits (count, V) belong to the batch until its next call; they are those of
-// sg_session_feed up to rounding. The points of a session are called with its own row; where sessions
-// have the same list, each of its requests is called for all of them before the next.
+// sg_session_feed up to rounding. The points of a session are called with its own row; where
+// sessions have the same list, each of its requests is called for all of them before the next.
 SG_API sg_status sg_batch_feed(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
                                int64_t count, const float **logits, sg_error *err);
 

@@ -1,7 +1,7 @@
 // Patterns of gates as vectors: which are near each other, a map of them, and how alike two spaces
-// are. Works on any rows of numbers: those of a record (sgatlin_record.h), of .npy files, embeddings.
-// A companion of sgatlin.h, whose conventions hold here too: all results are the same bits for any
-// number of threads.
+// are. Works on any rows of numbers: those of a record (sgatlin_record.h), of .npy files,
+// embeddings. A companion of sgatlin.h, whose conventions hold here too: all results are the same
+// bits for any number of threads.
 #ifndef SGATLIN_GATES_H
 #define SGATLIN_GATES_H
 

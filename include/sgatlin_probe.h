@@ -4,11 +4,10 @@
 //
 // Points are asked for by a list (sg_points) in the options of a session (sg_session_options), of
 // text that is generated (sg_generate_options), an evaluation (sg_eval_options) or a training run
-// (sg_train_hooks). Only points that are asked for
-// cost memory or time, and a point that is only read changes no bit of any result. Three points that
-// are written, or whose gradient is asked for, make the pass compute them in another order, with
-// other roundings: hook_scale, attn.hook_pattern (whose weights then take rows times keys times
-// heads numbers), and mlp.hook_post of experts.
+// (sg_train_hooks). Only points that are asked for cost memory or time, and a point that is only
+// read changes no bit of any result. Three points that are written, or whose gradient is asked for,
+// make the pass compute them in another order, with other roundings: hook_scale, attn.hook_pattern
+// (whose weights then take rows times keys times heads numbers), and mlp.hook_post of experts.
 //
 // Names are TransformerLens's where it has one. Rows are the tokens of a pass, sequence by
 // sequence; d: hidden size, H, H_kv: heads of queries, of keys and values, h: size of a head.
@@ -80,9 +79,10 @@ typedef struct sg_point_values {
     float *values;
     int32_t *ids; // changed ones are checked: they must be in the pool that they are read from
     // With SG_POINT_GRADIENT, of the loss with respect to the values, else NULL: in training the
-    // step's mean, in evaluation the sum of -log p of the targets, in a session its objective. Where the point
-    // was also asked for with SG_POINT_WRITE it may be changed, to what is passed on to the
-    // computation of the values that were replaced (set to 0 where they no longer matter).
+    // step's mean, in evaluation the sum of -log p of the targets, in a session its objective.
+    // Where the point was also asked for with SG_POINT_WRITE it may be changed, to what is passed
+    // on to the computation of the values that were replaced (set to 0 where they no longer
+    // matter).
     float *gradient;
     // Of a selection: (rows, C), how many of the k are selected, the rest being void; NULL: all.
     // hook_pre and hook_post are 0 behind it.

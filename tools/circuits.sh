@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The figures of docs/results/circuits.md: trains the models, records, maps, patches and traces them,
-# and keeps what each command prints.
+# The figures of docs/results/circuits.md: trains the models, records, maps, patches and traces
+# them, and keeps what each command prints.
 set -euo pipefail
 # shellcheck source=tools/common.sh
 . "$(dirname "$0")/common.sh"

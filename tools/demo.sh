@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make demo: from nothing to a trained sgatlin language model and its dense rival, at equal published
-# FLOPs, and a table of what came of it. Everything it makes is in demo/.
+# make demo: from nothing to a trained sgatlin language model and its dense rival, at equal
+# published FLOPs, and a table of what came of it. Everything it makes is in demo/.
 #
 #     tools/demo.sh build/sgatlin
 #
@@ -36,7 +36,8 @@ rm -rf "$folder"/{stories.txt,facts.json,tokenizer,data,scope.html} "${families[
 say "1. Write stories with facts in them, learn a vocabulary, cut the stories into sequences"
 run data synth --stories "$stories" --seed "$seed" --out "$folder/stories.txt" \
     --facts "$folder/facts.json"
-# The stories are plain English: tokens for bytes that never come would only take the place of words.
+# The stories are plain English: tokens for bytes that never come would only take the place of
+# words.
 run data tokenizer --vocab-size "$vocabulary" --no-full-alphabet --out "$folder/tokenizer" \
     "$folder/stories.txt"
 run data pack --tokenizer "$folder/tokenizer" --seq-len "$length" --mode concat \

@@ -1,7 +1,7 @@
-// Batches: one tape is replayed for the next token of several sessions, so that weights are read once
-// for all. Where sessions have points, the batch has tapes of its own with the requests of all their
-// lists, each of which is called row by row for the sessions that have it: as without points, the
-// pass is one, and what is only read changes no bit of it.
+// Batches: one tape is replayed for the next token of several sessions, so that weights are read
+// once for all. Where sessions have points, the batch has tapes of its own with the requests of all
+// their lists, each of which is called row by row for the sessions that have it: as without points,
+// the pass is one, and what is only read changes no bit of it.
 #include <string.h>
 
 #include "base/alloc.h"

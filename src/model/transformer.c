@@ -107,8 +107,8 @@ static sg_tensor *block_weight(const sg_builder *b, const char *name)
     return sg_build_param(b, full);
 }
 
-// What the norm divides by: nothing needs it but a point. Where somebody changes it, or asks for its
-// gradient, the norm divides by this one.
+// What the norm divides by: nothing needs it but a point. Where somebody changes it, or asks for
+// its gradient, the norm divides by this one.
 static sg_tensor *block_norm_scale(const sg_builder *b, sg_tensor *x, const char *point)
 {
     const sg_config *c = b->config;

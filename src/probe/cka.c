@@ -6,8 +6,8 @@
 //                (n - 1)^2 HSIC(K, L) = tr(KHLH) = sum_ij K_ij L_ij - 2/n sum_i k_i l_i + k l / n^2,
 //                k_i and k being sums of row i and of all
 //
-// Neither holds more than a row a thread of the products or of the Gram matrices. All in double; the
-// sums of rows are added in their order.
+// Neither holds more than a row a thread of the products or of the Gram matrices. All in double;
+// the sums of rows are added in their order.
 #include <math.h>
 #include <string.h>
 

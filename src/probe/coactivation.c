@@ -4,8 +4,8 @@
 //     P(j | i) = n_ij / n_i      lift = n_ij T / (n_i n_j)      published: n_ij / sum over j of n_ij
 //
 // The last is what the script of Schug, arXiv 2606.07414, prints as P(j | i): where a channel
-// selects k neurons a row it is the first over k - 1. The matrix is never in memory: its row i comes
-// from the rows that select i, found by an index.
+// selects k neurons a row it is the first over k - 1. The matrix is never in memory: its row i
+// comes from the rows that select i, found by an index.
 #include <math.h>
 #include <string.h>
 

@@ -80,8 +80,9 @@ size_t sg_capture_bytes(const sg_exchange *x, int64_t length, int64_t start);
 // The numbers of a token at a point: (width).
 const float *sg_capture_row(const sg_exchange *x, const sg_capture *capture, size_t point,
                             int64_t position);
-// Whether a neuron of a sparse layer is selected at a token, and its score there as the memory reads
-// it: behind the normaliser, 1 where there is none (of a dense one true, and what is at hook_post).
+// Whether a neuron of a sparse layer is selected at a token, and its score there as the memory
+// reads it: behind the normaliser, 1 where there is none (of a dense one true, and what is at
+// hook_post).
 bool sg_capture_gate(const sg_exchange *x, const sg_capture *capture, int64_t layer,
                      int64_t channel, int64_t neuron, int64_t position, float *score);
 

@@ -1,5 +1,6 @@
-// How far a map is to be believed. Of rows i, all or some that are drawn, with k neighbours j each on
-// the map and n rows in all, r_ij being j's rank among all rows by distance from i before the map:
+// How far a map is to be believed. Of rows i, all or some that are drawn, with k neighbours j each
+// on the map and n rows in all, r_ij being j's rank among all rows by distance from i before the
+// map:
 //
 //     trustworthiness = 1 - 2 / (m k (2 n - 3 k - 1)) * sum over i, j of max(0, r_ij - k)
 //     overlap         = mean over i of (how many j have r_ij <= k) / k

@@ -1,5 +1,6 @@
 // What a neuron reads and writes, told in tokens. With e_t a token's embedding, u_t its row of the
-// classifier, g and b gain and shift of the norm in front of the layer, G the gain of the last norm:
+// classifier, g and b gain and shift of the norm in front of the layer, G the gain of the last
+// norm:
 //
 //     reads    w_in . x_t      x_t = g (e_t - mean) / s(e_t) + b: the layer's norm of e_t, as if
 //                              nothing else were in the stream (RMSNorm: no mean, no shift)
@@ -117,7 +118,8 @@ static void view_keep(sg_token_match *list, int64_t *used, int64_t count, sg_tok
     if (at < count) list[at] = match;
 }
 
-// Both lists of a table (vocabulary, width); `normed`: rows go through the norm, and cosine decides.
+// Both lists of a table (vocabulary, width); `normed`: rows go through the norm, and cosine
+// decides.
 static sg_status view_search(const view_work *w, const char *name, bool normed, int64_t count,
                              sg_token_match *most, sg_token_match *least, sg_error *err)
 {

@@ -1,7 +1,7 @@
-// Stochastic gradient descent on the cross-entropy of UMAP (McInnes, Healy, Melville 2018, algorithm
-// 5 and section 4.2). With d the distance of two rows on the map, y_i the place of one, each
-// direction of an edge of weight w is taken w / (the largest w) times an epoch; each time, its rows
-// i and j and some rows r that are drawn,
+// Stochastic gradient descent on the cross-entropy of UMAP (McInnes, Healy, Melville 2018,
+// algorithm 5 and section 4.2). With d the distance of two rows on the map, y_i the place of one,
+// each direction of an edge of weight w is taken w / (the largest w) times an epoch; each time, its
+// rows i and j and some rows r that are drawn,
 //
 //     y_i += rate * clip( -2 a b d^(2 b - 2) / (1 + a d^(2 b)) * (y_i - y_j) ),  y_j the opposite
 //     y_i += rate * clip( 2 b / ((0.001 + d^2) (1 + a d^(2 b))) * (y_i - y_r) )
@@ -9,10 +9,10 @@
 // clip being to 4 in each dimension; the rate falls to 0 in a line.
 //
 // umap-learn lets threads race for the places. Here rows are dealt into blocks, and an epoch goes
-// through all pairs of blocks in rounds in which each block is in one pair (Gemulla et al. 2011 do so
-// with matrices): a pair's edges are one thread's work, in their order, and both their rows move at
-// once. The rows that are drawn are read where they were when the epoch began. So nothing depends
-// on the number of threads.
+// through all pairs of blocks in rounds in which each block is in one pair (Gemulla et al. 2011 do
+// so with matrices): a pair's edges are one thread's work, in their order, and both their rows move
+// at once. The rows that are drawn are read where they were when the epoch began. So nothing
+// depends on the number of threads.
 #include "probe/umap_layout.h"
 
 #include <math.h>
@@ -80,8 +80,8 @@ void sg_umap_curve(double min_dist, double spread, double *a, double *b)
 
 // ---- numbers for negative samples ---------------------------------------------------------------
 
-// One block of the counter-based generator a pair of blocks and epoch begins a sequence (splitmix64,
-// Steele et al. 2014).
+// One block of the counter-based generator a pair of blocks and epoch begins a sequence
+// (splitmix64, Steele et al. 2014).
 static uint64_t layout_begin(uint64_t seed, uint32_t stream, int64_t epoch, int64_t pair)
 {
     uint32_t block[4];
@@ -99,8 +99,8 @@ static uint32_t layout_draw(uint64_t *state, uint32_t rows)
 
 // ---- powers -------------------------------------------------------------------------------------
 
-// x^b of eight positive numbers, to 5e-6 of each: 2^(b log2 x), both by polynomials (least squares on
-// the mantissa), which compilers make vectors of. Of 0 it is next to 0.
+// x^b of eight positive numbers, to 5e-6 of each: 2^(b log2 x), both by polynomials (least squares
+// on the mantissa), which compilers make vectors of. Of 0 it is next to 0.
 static inline void layout_powers(const float *x, float b, float *powers)
 {
     for (int k = 0; k < layout_lanes; k++) {

@@ -5,8 +5,8 @@
 #include "probe/umap_graph.h"
 #include "sgatlin_gates.h"
 
-// positions (rows, components), between 0 and 10 in each of them. Fills in `parts` and `parts_drawn`
-// of the map.
+// positions (rows, components), between 0 and 10 in each of them. Fills in `parts` and
+// `parts_drawn` of the map.
 sg_status sg_umap_places(sg_compute compute, const sg_graph_edges *graph,
                          const sg_umap_options *options, float *positions, sg_umap *map,
                          sg_error *err);

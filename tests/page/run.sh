@@ -1,7 +1,7 @@
 #!/bin/sh
-# Opens a page of sgatlin scope in a headless Chromium and has it try itself out (#selftest): clicks,
-# search, lasso, keyboard, addresses. The model is trained for seconds; among the texts are some that
-# would break out of a page if they could. Exit code 77 where there is no Chromium.
+# Opens a page of sgatlin scope in a headless Chromium and has it try itself out (#selftest):
+# clicks, search, lasso, keyboard, addresses. The model is trained for seconds; among the texts are
+# some that would break out of a page if they could. Exit code 77 where there is no Chromium.
 #
 #     tests/page/run.sh PROGRAM
 #     tests/page/run.sh --page FILE.html          only opens that page
@@ -77,8 +77,8 @@ tiny="--hidden-size 16 --head-dim 8 --num-hidden-layers 2 --ffn-channels 2 --ffn
 sgatlin data synth --stories 60 --seed 1 --out stories.txt --facts facts.json --quiet >log.txt
 {
     cat stories.txt
-    # Texts that a page must not take for its own parts: ends of elements, quotes, characters that do
-    # not show or turn the text around, a byte that is no text.
+    # Texts that a page must not take for its own parts: ends of elements, quotes, characters that
+    # do not show or turn the text around, a byte that is no text.
     for i in 1 2 3 4 5 6; do
         printf '</script><script>alert(1)</script> <!-- <b onclick="x()">'\''"& \\u003c\n'
         printf 'a\342\200\256b\342\200\217c\302\255d\001e\033[31mf\357\273\277g \327\251\327\234\327\225\327\235 \330\263\n'

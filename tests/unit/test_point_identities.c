@@ -1,5 +1,5 @@
-// What must hold of points in every family: the stream is the sum of what is added to it, a layer is
-// the sum of its neurons, what is only read or written back changes no bit, and a layer whose
+// What must hold of points in every family: the stream is the sum of what is added to it, a layer
+// is the sum of its neurons, what is only read or written back changes no bit, and a layer whose
 // points are those of another run is that run's layer.
 #include <math.h>
 #include <setjmp.h>

@@ -376,8 +376,8 @@ static double frozen_difference(const frozen *f, const without *o)
     return sum;
 }
 
-// A frozen sgatlin model is linear: taking a node out takes away what it contributes, no less and no
-// more.
+// A frozen sgatlin model is linear: taking a node out takes away what it contributes, no less and
+// no more.
 static void test_taking_out(void **state)
 {
     (void)state;
@@ -605,8 +605,8 @@ static void test_pruned(void **state)
     }
 }
 
-// Influence is 1 of the logit, less of any other, and that of leaves together 1 but for what was not
-// followed.
+// Influence is 1 of the logit, less of any other, and that of leaves together 1 but for what was
+// not followed.
 static void check_influence(sg_model *model, double floor)
 {
     sg_trace_options o = all_options();

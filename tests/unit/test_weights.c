@@ -415,9 +415,8 @@ static void test_refused(void **state)
     assert_int_equal(
         sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options, &graph, &err),
         SG_ERR_ARGUMENT);
-    assert_string_equal(err.message,
-                        "model.embed_tokens.weight: found narrow weights, which have "
-                        "no gradients, expected f32: open the model in f32");
+    assert_string_equal(err.message, "model.embed_tokens.weight: found narrow weights, which have "
+                                     "no gradients, expected f32: open the model in f32");
     sg_model_free(m);
     forget(fs);
 }
