@@ -1,13 +1,11 @@
 // Rows of sg_probe_patch as an SQLite database and as CSV: one a patch, pair, control, direction
-// and metric. docs/PROBE.md has the tables. Both are written beside their places first, so that a
-// failure leaves what was there.
+// and metric. docs/PROBE.md has the tables.
 #include <math.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "format/sqlite.h"
 #include "model/model.h"
 #include "probe/patch_inside.h"
+#include "probe/result_files.h"
 
 static const sg_database_kind patch_kind = {
     .name = "results of patching", .application = 0x73675054, .version = 1};
@@ -93,57 +91,38 @@ static sg_status output_each(const sg_patch_run *r, output_fn each, void *user, 
 
 // ---- SQLite -------------------------------------------------------------------------------------
 
-static void bind_text(sg_statement *s, int parameter, const char *text)
+static sg_status write_metas(const void *results, sg_statement *s, sg_error *err)
 {
-    sg_statement_bind_text(s, parameter, text, strlen(text));
-}
-
-static void bind_number(sg_statement *s, int parameter, double number)
-{
-    if (isnan(number))
-        sg_statement_bind_null(s, parameter);
-    else
-        sg_statement_bind_real(s, parameter, number);
-}
-
-static sg_status write_meta(sg_database *db, const char *key, const char *text, int64_t number,
-                            sg_error *err)
-{
-    sg_statement *s;
-    SG_TRY(sg_database_prepare(db, "INSERT INTO meta VALUES(?1, ?2)", &s, err));
-    bind_text(s, 1, key);
-    if (text != NULL)
-        bind_text(s, 2, text);
-    else
-        sg_statement_bind_int(s, 2, number);
-    sg_status status = sg_statement_run(s, err);
-    sg_statement_free(s);
-    return status;
-}
-
-static sg_status write_metas(const sg_patch_run *r, sg_database *db, sg_error *err)
-{
+    const sg_patch_run *r = results;
     const sg_patch_options *o = r->options;
-    const sg_context *context = r->model->context;
-    SG_TRY(write_meta(db, "format", "sgatlin patch", 0, err));
-    SG_TRY(write_meta(db, "version", sg_version(), 0, err));
-    if (o->model != NULL) SG_TRY(write_meta(db, "model", o->model, 0, err));
-    if (o->command != NULL) SG_TRY(write_meta(db, "command", o->command, 0, err));
-    SG_TRY(write_meta(db, "facts", o->facts, 0, err));
-    SG_TRY(write_meta(db, "kernel", sg_context_kernel(context), 0, err));
-    SG_TRY(write_meta(db, "products", sg_context_products(context), 0, err));
-    if (o->neurons != NULL) SG_TRY(write_meta(db, "neurons", o->neurons, 0, err));
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
-    SG_TRY(write_meta(db, "seed", seed, 0, err));
-    SG_TRY(write_meta(db, "bootstrap", NULL, o->bootstrap, err));
-    SG_TRY(write_meta(db, "permutations", NULL, o->permutations, err));
-    SG_TRY(write_meta(db, "runs", NULL, r->result->runs, err));
-    return write_meta(db, "pairs", NULL, r->result->counts.pairs, err);
+    const struct {
+        const char *key, *text;
+        int64_t number;
+    } rows[] = {{"format", "sgatlin patch", 0},
+                {"version", sg_version(), 0},
+                {"model", o->model, 0},
+                {"command", o->command, 0},
+                {"facts", o->facts, 0},
+                {"kernel", sg_context_kernel(r->model->context), 0},
+                {"products", sg_context_products(r->model->context), 0},
+                {"neurons", o->neurons, 0},
+                {"seed", seed, 0},
+                {"bootstrap", NULL, o->bootstrap},
+                {"permutations", NULL, o->permutations},
+                {"runs", NULL, r->result->runs},
+                {"pairs", NULL, r->result->counts.pairs}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (i < 9 && rows[i].text == NULL) continue; // was not given
+        SG_TRY(sg_result_meta(s, rows[i].key, rows[i].text, rows[i].number, err));
+    }
+    return SG_OK;
 }
 
-static sg_status write_facts(const sg_patch_run *r, sg_statement *s, sg_error *err)
+static sg_status write_facts(const void *results, sg_statement *s, sg_error *err)
 {
+    const sg_patch_run *r = results;
     char answers[1024];
     for (size_t i = 0; i < r->facts->count; i++) {
         const sg_fact *fact = &r->facts->facts[i];
@@ -153,23 +132,24 @@ static sg_status write_facts(const sg_patch_run *r, sg_statement *s, sg_error *e
             used += (size_t)snprintf(answers + used, sizeof answers - used, "%s%s",
                                      n > 0 ? "; " : "", fact->answers[n]);
         sg_statement_bind_int(s, 1, (int64_t)i);
-        bind_text(s, 2, r->facts->relations[fact->relation].name);
-        bind_text(s, 3, fact->subject);
-        bind_text(s, 4, answers);
+        sg_result_bind_text(s, 2, r->facts->relations[fact->relation].name);
+        sg_result_bind_text(s, 3, fact->subject);
+        sg_result_bind_text(s, 4, answers);
         SG_TRY(sg_statement_run(s, err));
     }
     return SG_OK;
 }
 
-static sg_status write_pairs(const sg_patch_run *r, sg_statement *s, sg_error *err)
+static sg_status write_pairs(const void *results, sg_statement *s, sg_error *err)
 {
+    const sg_patch_run *r = results;
     for (size_t i = 0; i < r->pairs->count; i++) {
         const sg_fact_pair *pair = &r->pairs->pairs[i];
         const sg_fact_prompt *prompt = &r->pairs->prompts[pair->clean];
         sg_statement_bind_int(s, 1, (int64_t)i);
         sg_statement_bind_int(s, 2, (int64_t)prompt->fact);
         sg_statement_bind_int(s, 3, (int64_t)r->pairs->prompts[pair->counterfactual].fact);
-        bind_text(s, 4, output_prompt(r, pair->clean));
+        sg_result_bind_text(s, 4, output_prompt(r, pair->clean));
         sg_statement_bind_int(s, 5, prompt->length);
         sg_statement_bind_int(s, 6, prompt->subject_first);
         sg_statement_bind_int(s, 7, prompt->subject_last);
@@ -180,15 +160,16 @@ static sg_status write_pairs(const sg_patch_run *r, sg_statement *s, sg_error *e
     return SG_OK;
 }
 
-static sg_status write_patches(const sg_patch_run *r, sg_statement *s, sg_error *err)
+static sg_status write_patches(const void *results, sg_statement *s, sg_error *err)
 {
+    const sg_patch_run *r = results;
     for (size_t i = 0; i < r->plan.count; i++) {
         const sg_patch *p = &r->plan.items[i];
         sg_statement_bind_int(s, 1, (int64_t)i);
-        bind_text(s, 2, p->point_name);
-        bind_text(s, 3, p->layers_name);
-        bind_text(s, 4, p->channels_name);
-        bind_text(s, 5, p->position_name);
+        sg_result_bind_text(s, 2, p->point_name);
+        sg_result_bind_text(s, 3, p->layers_name);
+        sg_result_bind_text(s, 4, p->channels_name);
+        sg_result_bind_text(s, 5, p->position_name);
         SG_TRY(sg_statement_run(s, err));
     }
     return SG_OK;
@@ -199,76 +180,49 @@ static sg_status write_result(void *user, const output_row *row, sg_error *err)
     sg_statement *s = user;
     sg_statement_bind_int(s, 1, (int64_t)row->patch);
     sg_statement_bind_int(s, 2, (int64_t)row->pair);
-    bind_text(s, 3, sg_patch_control_name(row->control));
-    bind_text(s, 4, sg_patch_direction_name(row->direction));
-    bind_text(s, 5, sg_patch_metric_name(row->metric));
-    bind_number(s, 6, row->before);
-    bind_number(s, 7, row->value);
+    sg_result_bind_text(s, 3, sg_patch_control_name(row->control));
+    sg_result_bind_text(s, 4, sg_patch_direction_name(row->direction));
+    sg_result_bind_text(s, 5, sg_patch_metric_name(row->metric));
+    sg_result_bind_number(s, 6, row->before);
+    sg_result_bind_number(s, 7, row->value);
     return sg_statement_run(s, err);
 }
 
-static sg_status write_results(const sg_patch_run *r, sg_statement *s, sg_error *err)
+static sg_status write_results(const void *results, sg_statement *s, sg_error *err)
 {
+    const sg_patch_run *r = results;
     return output_each(r, write_result, s, err);
 }
 
-static sg_status write_summaries(const sg_patch_run *r, sg_statement *s, sg_error *err)
+static sg_status write_summaries(const void *results, sg_statement *s, sg_error *err)
 {
+    const sg_patch_run *r = results;
     for (size_t i = 0; i < r->result->count; i++) {
         const sg_patch_summary *item = &r->result->items[i];
         const double numbers[] = {item->mean,        item->low,          item->high, item->of_sums,
                                   item->of_sums_low, item->of_sums_high, item->p,    item->p_holm};
         sg_statement_bind_int(s, 1, item->patch);
-        bind_text(s, 2, sg_patch_control_name(item->control));
-        bind_text(s, 3, sg_patch_direction_name(item->direction));
-        bind_text(s, 4, sg_patch_metric_name(item->metric));
+        sg_result_bind_text(s, 2, sg_patch_control_name(item->control));
+        sg_result_bind_text(s, 3, sg_patch_direction_name(item->direction));
+        sg_result_bind_text(s, 4, sg_patch_metric_name(item->metric));
         sg_statement_bind_int(s, 5, item->pairs);
         sg_statement_bind_int(s, 6, item->facts);
         for (int n = 0; n < 8; n++)
-            bind_number(s, 7 + n, numbers[n]);
+            sg_result_bind_number(s, 7 + n, numbers[n]);
         SG_TRY(sg_statement_run(s, err));
     }
     return SG_OK;
 }
 
-static sg_status write_tables(const sg_patch_run *r, sg_database *db, sg_error *err)
-{
-    static const struct {
-        const char *sql;
-        sg_status (*write)(const sg_patch_run *, sg_statement *, sg_error *);
-    } tables[] = {
-        {"INSERT INTO fact VALUES(?1, ?2, ?3, ?4)", write_facts},
-        {"INSERT INTO pair VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", write_pairs},
-        {"INSERT INTO patch VALUES(?1, ?2, ?3, ?4, ?5)", write_patches},
-        {"INSERT INTO result VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)", write_results},
-        {"INSERT INTO summary VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-         write_summaries},
-    };
-    SG_TRY(sg_database_execute(db, patch_tables, err));
-    SG_TRY(write_metas(r, db, err));
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        sg_statement *s;
-        SG_TRY(sg_database_prepare(db, tables[i].sql, &s, err));
-        sg_status status = tables[i].write(r, s, err);
-        sg_statement_free(s);
-        if (status != SG_OK) return status;
-    }
-    return SG_OK;
-}
-
-static sg_status output_database(const sg_patch_run *r, sg_database **out, sg_error *err)
-{
-    sg_database *db;
-    SG_TRY(sg_database_create(r->options->out, &patch_kind, r->options->force, &db, err));
-    sg_status status = sg_database_begin(db, err);
-    if (status == SG_OK) status = write_tables(r, db, err);
-    if (status == SG_OK) status = sg_database_commit(db, err);
-    if (status == SG_OK)
-        *out = db;
-    else
-        sg_database_free(db);
-    return status;
-}
+static const sg_result_table patch_inserts[] = {
+    {"INSERT INTO meta VALUES(?1, ?2)", write_metas},
+    {"INSERT INTO fact VALUES(?1, ?2, ?3, ?4)", write_facts},
+    {"INSERT INTO pair VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", write_pairs},
+    {"INSERT INTO patch VALUES(?1, ?2, ?3, ?4, ?5)", write_patches},
+    {"INSERT INTO result VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)", write_results},
+    {"INSERT INTO summary VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+     write_summaries},
+};
 
 // ---- CSV ----------------------------------------------------------------------------------------
 
@@ -276,21 +230,6 @@ typedef struct csv_user {
     const sg_patch_run *run;
     sg_writer *writer;
 } csv_user;
-
-// As RFC 4180 has it: in quotes where it must be.
-static void csv_text(sg_writer *w, const char *text)
-{
-    if (strpbrk(text, ",\"\r\n") == NULL) {
-        sg_writer_put(w, text, strlen(text));
-        return;
-    }
-    sg_writer_put(w, "\"", 1);
-    for (; *text != '\0'; text++) {
-        if (*text == '"') sg_writer_put(w, "\"", 1);
-        sg_writer_put(w, text, 1);
-    }
-    sg_writer_put(w, "\"", 1);
-}
 
 static sg_status csv_row(void *user, const output_row *row, sg_error *err)
 {
@@ -311,50 +250,44 @@ static sg_status csv_row(void *user, const output_row *row, sg_error *err)
                                  output_prompt(r, pair->clean),
                                  clean->subject,
                                  output_fact(r, pair->counterfactual)->subject};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        csv_text(c->writer, texts[i]);
-        sg_writer_put(c->writer, ",", 1);
-    }
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        sg_result_csv_text(c->writer, texts[i]);
     if (!isnan(row->before)) sg_writer_printf(c->writer, "%.9g", row->before);
     sg_writer_printf(c->writer, ",%.9g\n", row->value);
     return SG_OK;
 }
 
-static sg_status output_csv(const sg_patch_run *r, sg_writer **writer, sg_error *err)
+static sg_status write_csv(const void *results, sg_writer *w, sg_error *err)
 {
-    const int mode = r->options->force ? SG_OUTPUT_REPLACE : SG_OUTPUT_NEW;
-    SG_TRY(sg_writer_open_output(r->options->csv, mode, writer, err));
-    csv_user user = {r, *writer};
-    sg_writer_printf(*writer, "point,layers,channels,position,control,direction,metric,relation,"
-                              "prompt,clean,counterfactual,before,value\n");
-    return output_each(r, csv_row, &user, err);
+    csv_user user = {results, w};
+    return output_each(results, csv_row, &user, err);
 }
 
 // ---- both ---------------------------------------------------------------------------------------
 
+static const sg_result_form patch_form = {
+    .kind = &patch_kind,
+    .schema = patch_tables,
+    .tables = patch_inserts,
+    .count = sizeof patch_inserts / sizeof *patch_inserts,
+    .header = "point,layers,channels,position,control,direction,metric,relation,prompt,clean,"
+              "counterfactual,before,value\n",
+    .csv = write_csv,
+};
+
+static sg_result_files patch_files(const sg_patch_options *o)
+{
+    return (sg_result_files){.out = o->out, .csv = o->csv, .force = o->force};
+}
+
 sg_status sg_patch_write(const sg_patch_run *r, sg_error *err)
 {
-    sg_database *db = NULL;
-    sg_writer *csv = NULL;
-    sg_status status = SG_OK;
-    if (r->options->out != NULL) status = output_database(r, &db, err);
-    if (status == SG_OK && r->options->csv != NULL) status = output_csv(r, &csv, err);
-    if (status == SG_OK && db != NULL) {
-        status = sg_database_publish(db, err);
-        db = NULL;
-    }
-    if (status == SG_OK && csv != NULL) {
-        status = sg_writer_replace(csv, err);
-        csv = NULL;
-    }
-    sg_database_free(db);
-    sg_writer_withdraw(csv);
-    return status;
+    const sg_result_files files = patch_files(r->options);
+    return sg_result_files_write(&files, &patch_form, r, err);
 }
 
 sg_status sg_patch_check_outputs(const sg_patch_options *o, sg_error *err)
 {
-    const int mode = o->force ? SG_OUTPUT_REPLACE : SG_OUTPUT_NEW;
-    if (o->out != NULL) SG_TRY(sg_output_check(o->out, mode, err));
-    return o->csv != NULL ? sg_output_check(o->csv, mode, err) : SG_OK;
+    const sg_result_files files = patch_files(o);
+    return sg_result_files_check(&files, err);
 }

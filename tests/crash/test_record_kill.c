@@ -23,7 +23,7 @@ static int record_in_child(const fixture *f, const char *name)
     char path[SG_PATH_MAX];
     snprintf(path, sizeof path, "%s/data", f->folder);
     if (sg_data_open(path, SG_VERIFY_QUICK, &data, &err) != SG_OK) return 3;
-    sg_context *context = context_of(2);
+    sg_context *context = context_on(2);
     sg_model *model = model_of(context, "sgatlin", 3);
     snprintf(path, sizeof path, "%s/%s", f->folder, name);
     sg_record_options o = options_of(path, data);
@@ -109,7 +109,7 @@ static void test_two_writers(void **state)
     const sg_database_kind kind = {
         .name = "a record of gates", .application = 0x73677263, .version = 1};
     must(sg_database_continue(path_in(f, "whole.db"), &kind, &holder, &err), &err);
-    sg_context *context = context_of(1);
+    sg_context *context = context_on(1);
     sg_model *model = model_of(context, "sgatlin", 3);
     sg_record_options o = options_of(path_in(f, "whole.db"), data);
     o.force = true;

@@ -4,6 +4,7 @@
 #define SG_TEST_RECORD_HELPERS_H
 
 #include "base/hash.h"
+#include "context_on.h"
 #include "model/model.h"
 #include "pack_bytes.h"
 #include "probe/records.h"
@@ -13,16 +14,6 @@
 static inline void must(sg_status status, const sg_error *err)
 {
     if (status != SG_OK) fail_msg("%s", err->message);
-}
-
-static inline sg_context *context_of(int threads)
-{
-    sg_context *context;
-    sg_error err = {0};
-    sg_context_options options = sg_context_options_default();
-    options.threads = threads;
-    must(sg_context_new(&options, &context, &err), &err);
-    return context;
 }
 
 static inline sg_model *model_of(sg_context *context, const char *kind, uint64_t seed)

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "alloc_failure.h"
+#include "context_on.h"
 #include "memory_disk.h"
 #include "pack_bytes.h"
 #include "probe/neuron_tables.h"
@@ -20,19 +21,10 @@
 enum { length = 16, neurons = 25 };
 static sg_context *context;
 
-static sg_context *make_context(int threads)
-{
-    sg_context_options options = sg_context_options_default();
-    options.threads = threads;
-    sg_context *made;
-    assert_int_equal(sg_context_new(&options, &made, NULL), SG_OK);
-    return made;
-}
-
 static int group_begin(void **state)
 {
     (void)state;
-    context = make_context(2);
+    context = context_on(2);
     return 0;
 }
 
@@ -313,7 +305,7 @@ static void test_threads(void **state)
     sg_data *data = make_data();
     sg_ablate_result r[2];
     for (int i = 0; i < 2; i++) {
-        sg_context *in = make_context(i == 0 ? 1 : 3);
+        sg_context *in = context_on(i == 0 ? 1 : 3);
         sg_model *model = make_model(in, "sgatlin");
         sg_ablate_options o = options_of(data);
         o.top = 2;

@@ -13,6 +13,7 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "context_on.h"
 #include "probe/exchange_inside.h"
 #include "tiny_models.h"
 
@@ -20,19 +21,10 @@ enum { vocab = 60, positions = 64, length = 7, start = 3, prompts = 5, layers = 
 static sg_context *context;
 static int32_t tokens[prompts * length];
 
-static sg_context *make_context(int threads)
-{
-    sg_context_options options = sg_context_options_default();
-    options.threads = threads;
-    sg_context *made;
-    assert_int_equal(sg_context_new(&options, &made, NULL), SG_OK);
-    return made;
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    context = make_context(2);
+    context = context_on(2);
     // All prompts begin alike.
     for (int i = 0; i < prompts * length; i++)
         tokens[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)(i % length < 2 ? i % length : i), vocab);
@@ -274,7 +266,7 @@ static void test_threads(void **state)
     (void)state;
     float logits[2][vocab];
     for (int i = 0; i < 2; i++) {
-        sg_context *in = make_context(1 + 2 * i);
+        sg_context *in = context_on(1 + 2 * i);
         sg_model *model = make_model(in, "sgatlin");
         sg_exchange *x = make_exchange(model, true, 4);
         sg_capture *captures[prompts];

@@ -11,6 +11,7 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "context_on.h"
 #include "probe/lanczos.h"
 #include "probe/umap_layout.h"
 #include "sgatlin_gates.h"
@@ -28,15 +29,6 @@ typedef struct rows_made {
     float *values;
 } rows_made;
 
-static sg_context *make_context(int threads)
-{
-    sg_context *made;
-    sg_context_options o = sg_context_options_default();
-    o.threads = threads;
-    assert_int_equal(sg_context_new(&o, &made, NULL), SG_OK);
-    return made;
-}
-
 // cmocka's own compares floats.
 static void close_to(double found, double expected, double within)
 {
@@ -47,8 +39,8 @@ static void close_to(double found, double expected, double within)
 static int group_begin(void **state)
 {
     (void)state;
-    context = make_context(3);
-    alone = make_context(1);
+    context = context_on(3);
+    alone = context_on(1);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "alloc_failure.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "context_on.h"
 #include "model/model.h"
 #include "tiny_models.h"
 #include "sgatlin_probe.h"
@@ -35,19 +36,10 @@ static sg_status keep(void *user, const sg_point_values *p, sg_error *err)
     return SG_OK;
 }
 
-static sg_context *make_context(int threads)
-{
-    sg_context_options options = sg_context_options_default();
-    options.threads = threads;
-    sg_context *made;
-    assert_int_equal(sg_context_new(&options, &made, NULL), SG_OK);
-    for (int i = 0; i < count; i++)
-        tokens[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, vocab);
-    return made;
-}
-
 static sg_model *make_model(sg_context *context)
 {
+    for (int i = 0; i < count; i++)
+        tokens[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, vocab);
     sg_error err = {0};
     sg_model *model;
     const sg_config c = tiny_config("sgatlin", vocab, positions);
@@ -71,7 +63,7 @@ static void test_session_stays(void **state)
     (void)state;
     static keeper k, plain;
     k = plain = (keeper){0};
-    sg_context *context = make_context(2);
+    sg_context *context = context_on(2);
     sg_model *model = make_model(context);
     const sg_point_request request = {"blocks.0.hook_mlp_out", SG_POINT_GRADIENT, keep, &k};
     const sg_point_request again = {"blocks.0.hook_mlp_out", SG_POINT_GRADIENT, keep, &plain};
@@ -116,7 +108,7 @@ static void test_threads(void **state)
     double values[2];
     for (int i = 0; i < 2; i++) {
         k[i] = (keeper){0};
-        sg_context *context = make_context(1 + 2 * i);
+        sg_context *context = context_on(1 + 2 * i);
         sg_model *model = make_model(context);
         const sg_point_request request = {"hook_embed", SG_POINT_GRADIENT, keep, &k[i]};
         const sg_points points = {&request, 1};
@@ -148,7 +140,7 @@ static void test_refused(void **state)
     k = (keeper){0};
     static const int32_t wrong[] = {1, 60}, ends[] = {-1, 60}, fine[] = {5, -1};
     static const sg_logit_term late = {2, 0, 1}, none = {1, 60, 1};
-    sg_context *context = make_context(2);
+    sg_context *context = context_on(2);
     sg_model *model = make_model(context);
     const sg_point_request request = {"hook_embed", SG_POINT_GRADIENT, keep, &k};
     const sg_points points = {&request, 1};
@@ -197,7 +189,7 @@ static sg_status gradient_once(void *user, sg_error *err)
 static void test_memory(void **state)
 {
     (void)state;
-    sg_context *context = make_context(2);
+    sg_context *context = context_on(2);
     sg_model *model = make_model(context);
     assert_true(alloc_failure_loop(gradient_once, model) > 20);
     sg_model_free(model);

@@ -14,11 +14,10 @@
 #include "base/file.h"
 #include "format/json.h"
 #include "format/npy.h"
-#include "format/sqlite.h"
 #include "memory_fs.h"
 #include "model/model.h"
-#include "probe/record_schema.h"
 #include "sgatlin_gates.h"
+#include "text_record.h"
 #include "tiny_models.h"
 
 enum { positions = 64 };
@@ -55,26 +54,9 @@ static int tear_down(void **state)
     return sg_tree_remove(folder, NULL) == SG_OK ? 0 : -1;
 }
 
-// A fresh record at `path`, in which some statements were then run.
 static sg_record *record_with(const char *changes)
 {
-    sg_error err = {0};
-    sg_record_options o = sg_record_options_default();
-    o.path = path;
-    o.force = true;
-    o.text = text;
-    o.text_bytes = sizeof text - 1;
-    o.tokenizer = tokenizer;
-    must(sg_probe_record(model, &o, NULL, &err), &err);
-    if (changes != NULL) {
-        sg_database *d;
-        must(sg_database_continue(path, &sg_record_kind, &d, &err), &err);
-        must(sg_database_execute(d, changes, &err), &err);
-        sg_database_free(d);
-    }
-    sg_record *record;
-    must(sg_record_open(path, &record, &err), &err);
-    return record;
+    return text_record(model, tokenizer, text, path, changes);
 }
 
 static sg_patterns *patterns_of(sg_record *record, const sg_patterns_options *o)

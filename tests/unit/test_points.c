@@ -12,6 +12,7 @@
 #include "alloc_failure.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "context_on.h"
 #include "model/model.h"
 #include "tiny_models.h"
 #include "sgatlin_probe.h"
@@ -20,19 +21,10 @@ enum { vocab = 60, positions = 64, tokens_count = 20, width = 16 };
 static sg_context *context;
 static int32_t tokens[tokens_count];
 
-static sg_context *make_context(int threads)
-{
-    sg_context_options options = sg_context_options_default();
-    options.threads = threads;
-    sg_context *made;
-    assert_int_equal(sg_context_new(&options, &made, NULL), SG_OK);
-    return made;
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    context = make_context(2);
+    context = context_on(2);
     for (int i = 0; i < tokens_count; i++)
         tokens[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, vocab);
     return 0;
@@ -328,7 +320,7 @@ static void test_threads(void **state)
     store *stores[] = {&one, &three};
     for (int i = 0; i < 2; i++) {
         memset(stores[i], 0, sizeof one);
-        sg_context *in = make_context(1 + 2 * i);
+        sg_context *in = context_on(1 + 2 * i);
         sg_model *model = make_model(in, "peer", false, 3);
         const sg_point_request request = {"*", SG_POINT_READ, store_call, stores[i]};
         sg_session *session = make_session(model, &request, 1);

@@ -11,6 +11,7 @@
 
 #include "alloc_failure.h"
 #include "base/rng.h"
+#include "context_on.h"
 #include "format/json.h"
 #include "format/npy.h"
 #include "memory_disk.h"
@@ -23,19 +24,10 @@ enum { positions = 64, tokens_count = 20, most_points = 80, most_row = 1024 };
 static sg_context *context;
 static int32_t tokens[tokens_count];
 
-static sg_context *make_context(int threads)
-{
-    sg_context_options options = sg_context_options_default();
-    options.threads = threads;
-    sg_context *made;
-    assert_int_equal(sg_context_new(&options, &made, NULL), SG_OK);
-    return made;
-}
-
 static int group_begin(void **state)
 {
     (void)state;
-    context = make_context(2);
+    context = context_on(2);
     for (int i = 0; i < tokens_count; i++)
         tokens[i] = (int32_t)sg_rng_below(7, 1, (uint64_t)i, 60);
     return 0;
@@ -275,7 +267,7 @@ static void test_threads(void **state)
     (void)state;
     uint64_t digests[2];
     for (int i = 0; i < 2; i++) {
-        sg_context *in = make_context(1 + 2 * i);
+        sg_context *in = context_on(1 + 2 * i);
         sg_model *model = make_model(in, "sgatlin");
         sg_dump_options o = options_of("*", "/dump");
         o.force = true;

@@ -19,7 +19,7 @@ static sg_context *context;
 static int group_begin(void **state)
 {
     (void)state;
-    context = context_of(2);
+    context = context_on(2);
     return 0;
 }
 
@@ -343,7 +343,7 @@ static void test_derived(void **state)
 static uint64_t record_with(int threads, const sg_record_options *o)
 {
     sg_error err = {0};
-    sg_context *own = context_of(threads);
+    sg_context *own = context_on(threads);
     sg_model *model = model_of(own, "peer", 5);
     must(sg_probe_record(model, o, NULL, &err), &err);
     sg_model_free(model);

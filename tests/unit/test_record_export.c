@@ -15,7 +15,7 @@ static sg_model *model;
 static int group_begin(void **state)
 {
     (void)state;
-    context = context_of(2);
+    context = context_on(2);
     model = model_of(context, "sgatlin", 3);
     return 0;
 }
