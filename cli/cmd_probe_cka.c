@@ -170,17 +170,13 @@ static sg_status cka_embedding(cka_work *w, sg_error *err)
 static sg_status cka_open_record(cka_work *w, sg_error *err)
 {
     sg_status status = sg_record_open(w->args->operands[0], &w->record, err);
+    if (status == SG_OK) status = cli_lists_recorded(w->record, cka.layers, cka.channels, err);
     if (status != SG_OK) return status;
     const sg_record_info *info = sg_record_get_info(w->record);
     for (size_t i = 0; status == SG_OK && i < info->channel_count; i++)
         if (cli_list_has(cka.layers, info->channels[i].layer) &&
             cli_list_has(cka.channels, info->channels[i].channel))
             status = cka_channel(w, info->channels[i], err);
-    if (status == SG_OK && w->count == 0) {
-        snprintf(err->message, sizeof err->message,
-                 "%.200s: none of these layers and channels is recorded", w->args->operands[0]);
-        return err->code = SG_ERR_NOT_FOUND;
-    }
     if (status == SG_OK && cka.model != NULL) status = cka_embedding(w, err);
     const sg_patterns *p = w->count > 0 ? w->spaces[0].patterns : NULL;
     if (status == SG_OK && p->vectors.rows < p->fitting)

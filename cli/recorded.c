@@ -69,6 +69,42 @@ bool cli_list_valid(const char *list)
     return true;
 }
 
+// All channels of a list, of one layer.
+static sg_status channels_recorded(const sg_record *record, int64_t layer, const char *channels,
+                                   sg_error *err)
+{
+    int64_t first, last;
+    if (channels == NULL) return SG_OK;
+    while (list_item(&channels, &first, &last)) {
+        for (int64_t c = first; c <= last; c++) {
+            const sg_status status = sg_record_check_channel(record, layer, c, err);
+            if (status != SG_OK) return status; // at the first, however long the range
+        }
+        if (*channels++ == '\0') break;
+    }
+    return SG_OK;
+}
+
+sg_status cli_lists_recorded(const sg_record *record, const char *layers, const char *channels,
+                             sg_error *err)
+{
+    const sg_record_info *info = sg_record_get_info(record);
+    int64_t first, last;
+    const char *at = layers;
+    while (at != NULL && list_item(&at, &first, &last)) {
+        for (int64_t l = first; l <= last; l++)
+            if (sg_record_find_layer(record, l) == NULL)
+                return sg_record_check_channel(record, l, 0, err);
+        if (*at++ == '\0') break;
+    }
+    for (size_t i = 0; i < info->layer_count; i++) {
+        if (!cli_list_has(layers, info->layers[i].layer)) continue;
+        const sg_status status = channels_recorded(record, info->layers[i].layer, channels, err);
+        if (status != SG_OK) return status;
+    }
+    return SG_OK;
+}
+
 void cli_patterns_note(const cli_args *args, const sg_patterns *p)
 {
     if (p->strongest)

@@ -12,6 +12,9 @@ bool cli_range_read(const char *text, int64_t *first, int64_t *last);
 bool cli_list_has(const char *list, int64_t number);
 // False: it is no such list.
 bool cli_list_valid(const char *list);
+// That layers and channels of such lists (NULL: all) are recorded, channels in each of the layers.
+sg_status cli_lists_recorded(const sg_record *record, const char *layers, const char *channels,
+                             sg_error *err);
 
 // Says in a line what of a channel was compared, where it is not the scores of all that it reads.
 void cli_patterns_note(const cli_args *args, const sg_patterns *patterns);

@@ -30,9 +30,9 @@ static=("${static[@]/#-lsgatlin/-l:libsgatlin.a}")
 CC=${CC:-cc}
 for source in "$here"/examples/*.c; do
     name=$(basename "$source" .c)
-    "$CC" -std=c11 -Wall -Wextra -Werror "$source" "${flags[@]}" "${shared[@]}" \
+    "$CC" -std=c11 -Wall -Wextra -Werror "$source" "${flags[@]}" "${shared[@]}" -lm \
         -o "$prefix/$name-shared"
-    "$CC" -std=c11 -Wall -Wextra -Werror "$source" "${flags[@]}" "${static[@]}" \
+    "$CC" -std=c11 -Wall -Wextra -Werror "$source" "${flags[@]}" "${static[@]}" -lm \
         -o "$prefix/$name-static"
 done
 LD_LIBRARY_PATH=$libdir "$prefix/version-shared" >"$prefix/shared.out"

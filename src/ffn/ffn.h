@@ -262,8 +262,6 @@ sg_ffn_count sg_family_count(const sg_config *config);
 // from 1. `field` is what errors call it; layer: from 0, of a list that was checked.
 sg_status sg_layers_check(const char *layers, const char *field, int64_t count, sg_error *err);
 bool sg_layers_have(const char *layers, int64_t layer);
-// One item of a list, "3" or "3-7", from *text on; *text is behind it. False: there is none.
-bool sg_layers_item(const char **text, int64_t *first, int64_t *last);
 
 // Fills in the defaults of the family and checks its rules.
 sg_status sg_ffn_complete(sg_config *config, sg_error *err);

@@ -4,21 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number_list.h"
 #include "ffn/ffn.h"
-
-bool sg_layers_item(const char **text, int64_t *first, int64_t *last)
-{
-    char *end;
-    if (**text < '0' || **text > '9') return false;
-    *first = *last = strtoll(*text, &end, 10);
-    if (*end == '-') {
-        *text = end + 1;
-        if (**text < '0' || **text > '9') return false;
-        *last = strtoll(*text, &end, 10);
-    }
-    *text = end;
-    return true;
-}
 
 bool sg_layers_have(const char *layers, int64_t layer)
 {
@@ -26,7 +13,7 @@ bool sg_layers_have(const char *layers, int64_t layer)
     if (layers[0] == '\0' || strcmp(layers, "all") == 0) return true;
     if (strncmp(layers, "every:", 6) == 0) return number % strtoll(layers + 6, NULL, 10) == 0;
     int64_t first, last;
-    for (const char *at = layers; sg_layers_item(&at, &first, &last); at += *at == ',')
+    for (const char *at = layers; sg_list_item(&at, &first, &last); at += *at == ',')
         if (number >= first && number <= last) return true;
     return false;
 }
@@ -55,7 +42,7 @@ sg_status sg_layers_check(const char *layers, const char *field, int64_t count, 
         return why == NULL ? SG_OK : layers_wrong(layers, field, count, why, err);
     }
     do {
-        if (!sg_layers_item(&at, &first, &last))
+        if (!sg_list_item(&at, &first, &last))
             why = "an item is no number";
         else if (first <= before || last < first)
             why = "it does not ascend";

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number_list.h"
 #include "base/rng.h"
 #include "probe/ablate_inside.h"
 
@@ -22,30 +23,6 @@ bool sg_ablate_needs_usage(const sg_ablate_options *o)
 }
 
 // ---- layers and channels ------------------------------------------------------------------------
-
-// "0,2-4" or "all" of 0 to count - 1 into chosen (count).
-static sg_status groups_list(const char *list, const char *what, bool *chosen, int64_t count,
-                             sg_error *err)
-{
-    const char *at = list;
-    int64_t first, last;
-    const bool all = list == NULL || strcmp(list, "all") == 0;
-    for (int64_t i = 0; all && i < count; i++)
-        chosen[i] = true;
-    if (all) return SG_OK;
-    do {
-        if (!sg_layers_item(&at, &first, &last) || first > last || last >= count)
-            return sg_fail(err, SG_ERR_ARGUMENT,
-                           "%ss: found \"%.100s\", expected all or a list such as 0,2-4 of %ss 0 "
-                           "to %lld",
-                           what, list, what, (long long)count - 1);
-        for (int64_t i = first; i <= last; i++)
-            chosen[i] = true;
-    } while (*at++ == ',');
-    if (at[-1] == '\0') return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT, "%ss: found \"%.100s\", expected a list such as 0,2-4",
-                   what, list);
-}
 
 sg_status sg_ablate_choose_layers(sg_ablate *a, sg_error *err)
 {
@@ -66,8 +43,8 @@ sg_status sg_ablate_choose_layers(sg_ablate *a, sg_error *err)
     a->layers = sg_alloc_zero((size_t)layers, sizeof *a->layers);
     a->channels = sg_alloc_zero((size_t)a->most_channels, sizeof *a->channels);
     if (a->layers == NULL || a->channels == NULL) return groups_memory(err);
-    SG_TRY(groups_list(o->layers, "layer", a->layers, layers, err));
-    return groups_list(o->channels, "channel", a->channels, a->most_channels, err);
+    SG_TRY(sg_list_read(o->layers, "layers", layers, a->layers, err));
+    return sg_list_read(o->channels, "channels", a->most_channels, a->channels, err);
 }
 
 // ---- sets ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/name_pattern.h"
+#include "base/number_list.h"
 #include "format/json.h"
 #include "model/model.h"
 #include "probe/point_output.h"
@@ -75,31 +76,6 @@ static sg_status dump_call(void *user, const sg_point_values *v, sg_error *err)
 
 // ---- which points -------------------------------------------------------------------------------
 
-static bool dump_has_layer(const dump *d, int64_t layer)
-{
-    int64_t first, last;
-    if (d->options->layers == NULL || layer < 0) return true;
-    for (const char *at = d->options->layers; sg_layers_item(&at, &first, &last); at += *at == ',')
-        if (layer >= first && layer <= last) return true;
-    return false;
-}
-
-static sg_status dump_check_layers(const dump *d, sg_error *err)
-{
-    const char *at = d->options->layers;
-    const int64_t count = d->model->config.num_hidden_layers;
-    int64_t first, last;
-    bool right = true;
-    if (at == NULL) return SG_OK;
-    do {
-        right = sg_layers_item(&at, &first, &last) && first <= last && last < count;
-    } while (right && *at++ == ',');
-    if (right && at[-1] == '\0') return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "layers: found \"%.200s\", expected a list such as 0,2-4 of layers 0 to %lld",
-                   d->options->layers, (long long)count - 1);
-}
-
 // The names of the options as requests, for their check. names: the text, cut at its commas.
 static sg_status dump_check_names(dump *d, char *names, sg_error *err)
 {
@@ -134,7 +110,7 @@ static bool dump_wants(const dump *d, const sg_point_info *info)
     bool wanted = false;
     while (!wanted && (item = sg_name_list_next(&list, &bytes)) != NULL)
         wanted = sg_name_fits(item, bytes, info->name);
-    return wanted && dump_has_layer(d, info->layer);
+    return wanted && (info->layer < 0 || sg_list_has(d->options->layers, info->layer));
 }
 
 // Those that are written, in the order of the computation, and where to.
@@ -166,7 +142,8 @@ static sg_status dump_choose(dump *d, sg_error *err)
 static sg_status dump_find(dump *d, sg_error *err)
 {
     const char *names = d->options->points;
-    SG_TRY(dump_check_layers(d, err));
+    SG_TRY(
+        sg_list_read(d->options->layers, "layers", d->model->config.num_hidden_layers, NULL, err));
     SG_TRY(sg_graph_points(&d->model->config, &d->model->params, &d->all, err));
     char *copy = sg_strdup(names);
     sg_status status = copy == NULL

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/name_pattern.h"
+#include "base/number_list.h"
 #include "model/model.h"
 
 enum { plan_words = 4096, plan_patches = 100000, plan_neurons = 100000 };
@@ -69,7 +70,7 @@ static sg_status plan_list(plan_maker *m, const char *word, sg_error *err)
     bool *set, right = true;
     SG_TRY(plan_set(m, word, &set, err));
     do {
-        right = sg_layers_item(&at, &first, &last) && first <= last && last < m->plan->layers;
+        right = sg_list_item(&at, &first, &last) && first <= last && last < m->plan->layers;
         for (int64_t l = first; right && l <= last; l++)
             set[l] = true;
     } while (right && *at++ == ',');

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number_list.h"
 #include "probe/record_layers.h"
 #include "probe/records_inside.h"
 
@@ -251,7 +252,7 @@ static sg_status export_list(const sg_record *r, const char *list, bool of_layer
     const int64_t end = export_end(r, of_layers);
     bool *in = sg_alloc_zero((size_t)end, sizeof *in);
     if (in == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a list");
-    const sg_status status = sg_record_list(list, of_layers ? "layers" : "channels", end, in, err);
+    const sg_status status = sg_list_read(list, of_layers ? "layers" : "channels", end, in, err);
     for (size_t c = 0; status == SG_OK && c < r->info.channel_count; c++)
         chosen[c] = chosen[c] && in[of_layers ? r->channels[c].layer : r->channels[c].channel];
     sg_free(in);

@@ -7,28 +7,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number_list.h"
 #include "model/graph.h"
-
-sg_status sg_record_list(const char *list, const char *field, int64_t count, bool *chosen,
-                         sg_error *err)
-{
-    const char *at = list;
-    int64_t first, last;
-    for (int64_t i = 0; i < count; i++)
-        chosen[i] = list == NULL;
-    bool right = true;
-    while (list != NULL && right) {
-        right = sg_layers_item(&at, &first, &last) && first >= 0 && first <= last && last < count;
-        for (int64_t i = first; right && i <= last; i++)
-            chosen[i] = true;
-        if (!right || *at != ',') break;
-        at++;
-    }
-    if (list == NULL || (right && *at == '\0')) return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "%s: found \"%.200s\", expected a list such as 0,2-4 of numbers 0 to %lld",
-                   field, list, (long long)count - 1);
-}
 
 // ---- one layer ----------------------------------------------------------------------------------
 
@@ -159,7 +139,7 @@ static sg_status parts_open(sg_record_parts *parts, const sg_model *model,
                             sg_error *err)
 {
     const int64_t count = model->config.num_hidden_layers;
-    SG_TRY(sg_record_list(o->layers, "layers", count, layers, err));
+    SG_TRY(sg_list_read(o->layers, "layers", count, layers, err));
     for (int64_t l = o->stop_at_layer + 1; o->stop_at_layer >= 0 && l < count; l++) {
         if (layers[l] && o->layers != NULL)
             return sg_fail(err, SG_ERR_ARGUMENT,
@@ -172,7 +152,7 @@ static sg_status parts_open(sg_record_parts *parts, const sg_model *model,
     parts->items = sg_alloc_zero((size_t)count, sizeof *parts->items);
     sg_status status = channels == NULL || parts->items == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a record")
-                           : sg_record_list(o->channels, "channels", most, channels, err);
+                           : sg_list_read(o->channels, "channels", most, channels, err);
     for (int64_t l = 0; l < count && status == SG_OK; l++) {
         if (!layers[l]) continue;
         sg_record_part *p = &parts->items[parts->count++];

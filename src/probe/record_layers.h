@@ -40,8 +40,4 @@ sg_status sg_record_parts_new(const sg_model *model, const sg_record_options *op
                               sg_record_parts *parts, sg_error *err);
 void sg_record_parts_free(sg_record_parts *parts);
 
-// A list such as 0,2-4 of numbers below `count`, NULL: all of them. chosen (count).
-sg_status sg_record_list(const char *list, const char *field, int64_t count, bool *chosen,
-                         sg_error *err);
-
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/number_list.h"
 #include "base/utf8.h"
 #include "format/json.h"
 #include "probe/page_write.h"
@@ -175,7 +176,7 @@ static sg_status scope_note_layers(sg_scope_page *page, sg_error *err)
         const sg_record_info *info = sg_record_get_info(o->models[m].record);
         for (size_t i = 0; i < info->layer_count; i++) {
             const sg_record_layer *l = &info->layers[i];
-            if (!l->strongest || !sg_scope_list_has(o->layers, l->layer)) continue;
+            if (!l->strongest || !sg_list_has(o->layers, l->layer)) continue;
             SG_TRY(sg_scope_leave_out(page, err,
                                       "%s, layer %lld: of the %lld neurons that compute for a "
                                       "token the %lld that contribute most are here.",

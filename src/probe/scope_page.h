@@ -60,7 +60,6 @@ sg_status sg_scope_predictions(sg_scope_page *page, size_t model, json_t *object
 
 // ---- scope_pools.c, scope_lens.c, scope_extras.c ------------------------------------------------
 
-bool sg_scope_list_has(const char *list, int64_t number); // "0,2-4"; NULL has all
 // All channels that are asked for, with their gates.
 sg_status sg_scope_pools(sg_scope_page *page, sg_error *err);
 // What neurons (count), ascending, of a channel read and write, as columns. *lens: NULL where there

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number_list.h"
 #include "ffn/ffn.h"
 #include "format/json.h"
 #include "probe/records.h"
@@ -22,15 +23,6 @@ typedef struct pool_rows {
     int64_t used_count;
     sg_record_neuron *neurons; // (layer->neurons)
 } pool_rows;
-
-bool sg_scope_list_has(const char *list, int64_t number)
-{
-    int64_t first, last;
-    if (list == NULL) return true;
-    for (const char *at = list; sg_layers_item(&at, &first, &last); at += *at == ',')
-        if (number >= first && number <= last) return true;
-    return false;
-}
 
 static int64_t pool_hits(const pool_rows *p)
 {
@@ -193,8 +185,7 @@ static sg_status pools_list(sg_scope_page *page, size_t model, sg_error *err)
     int64_t layer = -1, rank = 0;
     for (size_t i = 0; i < info->channel_count; i++) {
         const sg_record_channel *c = &info->channels[i];
-        if (!sg_scope_list_has(o->layers, c->layer) || !sg_scope_list_has(o->channels, c->channel))
-            continue;
+        if (!sg_list_has(o->layers, c->layer) || !sg_list_has(o->channels, c->channel)) continue;
         if (!sg_grow((void **)&page->pools, &page->pool_capacity, page->pool_count + 1,
                      sizeof *page->pools))
             return sg_scope_memory(err);

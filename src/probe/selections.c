@@ -3,35 +3,12 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number_list.h"
 #include "ffn/ffn.h"
 #include "model/model.h"
 #include "probe/selections.h"
 
 // ---- which layers and channels ------------------------------------------------------------------
-
-sg_status sg_kept_check_list(const char *list, const char *field, int64_t count, sg_error *err)
-{
-    int64_t first, last;
-    const char *at = list;
-    bool right = true;
-    if (list == NULL) return SG_OK;
-    do {
-        right = sg_layers_item(&at, &first, &last) && first <= last && last < count;
-    } while (right && *at++ == ',');
-    if (right && at[-1] == '\0') return SG_OK;
-    return sg_fail(err, SG_ERR_ARGUMENT,
-                   "%s: found \"%.200s\", expected a list such as 0,2-4 of 0 to %lld", field, list,
-                   (long long)count - 1);
-}
-
-bool sg_kept_in_list(const char *list, int64_t number)
-{
-    int64_t first, last;
-    if (list == NULL) return true;
-    for (const char *at = list; sg_layers_item(&at, &first, &last); at += *at == ',')
-        if (number >= first && number <= last) return true;
-    return false;
-}
 
 static sg_status kept_choose(sg_selections *s, const sg_config *config, const char *layers,
                              const char *channels, sg_error *err)
@@ -42,9 +19,9 @@ static sg_status kept_choose(sg_selections *s, const sg_config *config, const ch
     if (s->layers == NULL || s->channel_numbers == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for selections");
     for (int64_t c = 0; c < s->shape.channels; c++)
-        if (sg_kept_in_list(channels, c)) s->channel_numbers[s->channels++] = c;
+        if (sg_list_has(channels, c)) s->channel_numbers[s->channels++] = c;
     for (int64_t l = 0; l < all; l++) {
-        if (!sg_ffn_is_sparse(config, l) || !sg_kept_in_list(layers, l)) continue;
+        if (!sg_ffn_is_sparse(config, l) || !sg_list_has(layers, l)) continue;
         sg_kept_layer *layer = &s->layers[s->count++];
         layer->layer = l;
         layer->channels = sg_alloc_zero((size_t)s->channels, sizeof *layer->channels);
@@ -128,8 +105,8 @@ sg_status sg_selections_new(const sg_model *model, const char *layers, const cha
     const sg_config *config = &model->config;
     *out = NULL;
     const sg_memory_shape shape = sg_ffn_memory(config);
-    SG_TRY(sg_kept_check_list(layers, "layers", config->num_hidden_layers, err));
-    SG_TRY(sg_kept_check_list(channels, "channels", shape.channels, err));
+    SG_TRY(sg_list_read(layers, "layers", config->num_hidden_layers, NULL, err));
+    SG_TRY(sg_list_read(channels, "channels", shape.channels, NULL, err));
     sg_selections *s = sg_alloc_zero(1, sizeof *s);
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for selections");
     s->shape = shape;

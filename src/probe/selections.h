@@ -33,9 +33,4 @@ struct sg_selections {
     sg_points points;
 };
 
-// That a list such as "0,2-4" is well-formed, of numbers below `count`; NULL is.
-sg_status sg_kept_check_list(const char *list, const char *field, int64_t count, sg_error *err);
-// Whether a list has a number; NULL has all.
-bool sg_kept_in_list(const char *list, int64_t number);
-
 #endif

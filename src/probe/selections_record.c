@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number_list.h"
 #include "probe/records.h"
 #include "probe/selections.h"
 
@@ -36,11 +37,10 @@ sg_status sg_selections_layers(const sg_record *record, const char *list, int64_
 {
     const sg_record_info *info = sg_record_get_info(record);
     *count = 0;
-    SG_TRY(sg_kept_check_list(list, "layers", INT32_MAX, err));
+    SG_TRY(sg_list_read(list, "layers", INT32_MAX, NULL, err));
     for (size_t i = 0; i < info->layer_count; i++)
-        if (sg_kept_in_list(list, info->layers[i].layer))
-            layers[(*count)++] = info->layers[i].layer;
-    if (*count > 0) return SG_OK;
+        if (sg_list_has(list, info->layers[i].layer)) layers[(*count)++] = info->layers[i].layer;
+    if (*count > 0 && sg_list_within(list, layers, *count)) return SG_OK;
     return sg_fail(err, SG_ERR_NOT_FOUND,
                    "layers: found \"%.200s\", expected some of the %zu that are recorded",
                    list != NULL ? list : "", info->layer_count);
@@ -53,7 +53,7 @@ static sg_status record_choose(record_read *r, int64_t layer, const char *channe
     r->layer = sg_record_find_layer(r->record, layer);
     if (r->layer == NULL) return sg_record_check_channel(r->record, layer, 0, err);
     r->cells = record_cells(r->layer);
-    SG_TRY(sg_kept_check_list(channels, "channels", r->layer->channels, err));
+    SG_TRY(sg_list_read(channels, "channels", r->layer->channels, NULL, err));
     s->shape = (sg_memory_shape){.pools = r->layer->shared ? 1 : r->layer->channels,
                                  .channels = r->layer->channels,
                                  .blocks = r->layer->neurons / r->cells};
@@ -63,10 +63,9 @@ static sg_status record_choose(record_read *r, int64_t layer, const char *channe
     s->channel_numbers = sg_alloc_zero(info->channel_count + 1, sizeof *s->channel_numbers);
     if (s->layers == NULL || s->channel_numbers == NULL) return record_memory(err);
     for (size_t i = 0; i < info->channel_count; i++)
-        if (info->channels[i].layer == layer &&
-            sg_kept_in_list(channels, info->channels[i].channel))
+        if (info->channels[i].layer == layer && sg_list_has(channels, info->channels[i].channel))
             s->channel_numbers[s->channels++] = info->channels[i].channel;
-    if (s->channels == 0)
+    if (s->channels == 0 || !sg_list_within(channels, s->channel_numbers, s->channels))
         return sg_fail(err, SG_ERR_NOT_FOUND,
                        "channels: found \"%.200s\", expected some that are recorded of layer %lld",
                        channels != NULL ? channels : "", (long long)layer);

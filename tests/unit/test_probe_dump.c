@@ -396,7 +396,8 @@ static void test_wrong(void **state)
         char text[200];
         o.layers = lists[i];
         snprintf(text, sizeof text,
-                 "layers: found \"%s\", expected a list such as 0,2-4 of layers 0 to 1", lists[i]);
+                 "layers: found \"%s\", expected all or a list such as 0,2-4 of numbers 0 to 1",
+                 lists[i]);
         refuse(model, &o, SG_ERR_ARGUMENT, text);
     }
     o = options_of("logits", "/x.npy");

@@ -167,8 +167,11 @@ static void test_lists(void **state)
     int64_t found[layers], count;
     must(sg_selections_layers(record, NULL, found, &count, &err), &err);
     assert_int_equal(count, layers);
-    must(sg_selections_layers(record, "1-7", found, &count, &err), &err);
+    must(sg_selections_layers(record, "1", found, &count, &err), &err);
     assert_true(count == 1 && found[0] == 1);
+    // What is not there is not passed over.
+    assert_int_equal(sg_selections_layers(record, "1-7", found, &count, &err), SG_ERR_NOT_FOUND);
+    assert_int_equal(sg_selections_layers(record, "0,2", found, &count, &err), SG_ERR_NOT_FOUND);
     assert_int_equal(sg_selections_layers(record, "3", found, &count, &err), SG_ERR_NOT_FOUND);
     assert_int_equal(sg_selections_layers(record, "3-", found, &count, &err), SG_ERR_ARGUMENT);
     sg_record_free(record);
