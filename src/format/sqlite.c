@@ -255,7 +255,9 @@ sg_status sg_database_continue(const char *path, const sg_database_kind *kind, s
     }
     (*out)->lock = lock;
     sqlite3_busy_timeout((*out)->handle, wait_for_readers);
-    status = sg_database_execute(*out, "PRAGMA journal_mode=delete;PRAGMA synchronous=full", err);
+    // A cache (KiB, below 0) that holds what a transaction changes, so that it is written once.
+    status = sg_database_execute(
+        *out, "PRAGMA journal_mode=delete;PRAGMA synchronous=full;PRAGMA cache_size=-32768", err);
     // A commit without a change: what a writer has left is undone here rather than later.
     if (status == SG_OK) status = sg_database_begin(*out, err);
     if (status == SG_OK) status = sg_database_commit(*out, err);
@@ -280,10 +282,11 @@ static sg_status create_check(const char *path, bool force, sg_error *err)
 static sg_status create_begin(sg_database *d, const sg_database_kind *kind, sg_error *err)
 {
     char sql[160];
-    // Nothing is undone in what is not published, and all of it is synced at the end.
+    // Nothing is undone in what is not published, and all of it is synced at the end. Large pages:
+    // what is written are long runs of rows.
     snprintf(sql, sizeof sql,
-             "PRAGMA journal_mode=off;PRAGMA synchronous=off;PRAGMA application_id=%d;"
-             "PRAGMA user_version=%d",
+             "PRAGMA page_size=16384;PRAGMA journal_mode=off;PRAGMA synchronous=off;"
+             "PRAGMA application_id=%d;PRAGMA user_version=%d",
              (int)kind->application, (int)kind->version);
     return sg_database_execute(d, sql, err);
 }
