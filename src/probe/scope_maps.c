@@ -69,7 +69,9 @@ static sg_status map_columns(sg_scope_page *page, const sg_scope_pool *pool,
     return sg_scope_set(object, "overlap", json_real(map->overlap), err);
 }
 
-static sg_status map_make(sg_scope_page *page, const sg_scope_pool *pool, sg_error *err)
+// *fewer: rows of a map that does not have all tokens.
+static sg_status map_make(sg_scope_page *page, const sg_scope_pool *pool, int64_t *fewer,
+                          sg_error *err)
 {
     const sg_scope_options *o = page->options;
     sg_gate_rows gates = {0};
@@ -95,10 +97,7 @@ static sg_status map_make(sg_scope_page *page, const sg_scope_pool *pool, sg_err
                      : map_columns(page, pool, &gates, map, object, err);
         page->info.maps++;
     }
-    if (status == SG_OK && map->rows < page->count)
-        status = sg_scope_leave_out(
-            page, err, "Map of layer %lld, channel %lld: the first %lld tokens alone.",
-            (long long)pool->layer, (long long)pool->channel, (long long)map->rows);
+    if (status == SG_OK && map->rows < page->count) *fewer = map->rows;
     sg_umap_free(map);
     sg_gate_rows_free(&gates);
     return status;
@@ -107,7 +106,7 @@ static sg_status map_make(sg_scope_page *page, const sg_scope_pool *pool, sg_err
 sg_status sg_scope_maps(sg_scope_page *page, sg_error *err)
 {
     const sg_scope_options *o = page->options;
-    int64_t count = 0, done = 0;
+    int64_t count = 0, done = 0, fewer = 0;
     for (size_t i = 0; i < page->pool_count; i++)
         count += page->pools[i].rank < o->maps;
     if (count > 0 && o->part != NULL) o->part(o->user, "maps");
@@ -115,7 +114,9 @@ sg_status sg_scope_maps(sg_scope_page *page, sg_error *err)
         if (page->pools[i].rank >= o->maps) continue;
         if (o->progress != NULL && !o->progress(o->user, done++, count))
             return sg_fail(err, SG_ERR_STOPPED, "stopped before the page was written");
-        SG_TRY(map_make(page, &page->pools[i], err));
+        SG_TRY(map_make(page, &page->pools[i], &fewer, err));
     }
-    return SG_OK;
+    if (fewer == 0) return SG_OK;
+    return sg_scope_leave_out(page, err, "Maps: the first %lld tokens alone (--map-tokens).",
+                              (long long)fewer);
 }
