@@ -153,6 +153,13 @@ static int64_t expect_items(const seen_layer *l, const sg_record_layer *info, co
     return n < info->slots ? n : info->slots;
 }
 
+// Blocks multiply the rows of all tokens that select them together: which others are in the batch
+// may move their last bits.
+static bool same(float found, float expected, bool blocks)
+{
+    return blocks ? fabsf(found - expected) <= 1e-6f + 1e-5f * fabsf(expected) : found == expected;
+}
+
 static void check_channel(sg_record *record, const sg_model *model, const seen *s,
                           const sg_record_layer *info, int64_t c, const sg_record_token *t)
 {
@@ -172,8 +179,8 @@ static void check_channel(sg_record *record, const sg_model *model, const seen *
     for (int64_t i = 0; i < count; i++) {
         assert_int_equal(hits[i].token, t->id);
         assert_int_equal(hits[i].neuron, items[i].hit.neuron);
-        assert_true(hits[i].score == items[i].hit.score);
-        assert_true(hits[i].activation == items[i].hit.activation);
+        assert_true(same(hits[i].score, items[i].hit.score, info->block > 1));
+        assert_true(same(hits[i].activation, items[i].hit.activation, info->block > 1));
     }
 }
 
