@@ -163,6 +163,12 @@ static sg_status near_folder_make(near_work *w, sg_error *err)
     return err->code = SG_ERR_IO;
 }
 
+static bool near_go_on(void *user, int64_t done, int64_t total)
+{
+    (void)user, (void)done, (void)total;
+    return !cli_stop_requested();
+}
+
 // The text is recorded as the tokens were that it is compared with, so that gates mean the same.
 static sg_status near_text_record(near_work *w, sg_model *model, const sg_tokenizer *tokenizer,
                                   sg_error *err)
@@ -186,6 +192,7 @@ static sg_status near_text_record(near_work *w, sg_model *model, const sg_tokeni
     if (layer->strongest) o.top = layer->slots;
     o.stop_at_layer = info->stop_at_layer;
     o.predictions = info->predictions;
+    o.progress = near_go_on;
     sg_status status = sg_probe_record(model, &o, NULL, err);
     if (status == SG_OK) status = sg_record_open(path, &w->text.record, err);
     if (status != SG_OK) return status;
@@ -254,6 +261,7 @@ static sg_status near_find(near_work *w, sg_context *context, sg_error *err)
     sg_neighbours_options o = sg_neighbours_options_default();
     if (near.count > all->vectors.rows) near.count = all->vectors.rows;
     o.count = near.count;
+    o.progress = near_go_on;
     if (w->of == &w->rows) {
         o.groups = near.others ? all->sequences : all->tokens; // a token is not its own neighbour
         o.query_groups = o.groups + w->first;

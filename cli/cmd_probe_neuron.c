@@ -471,7 +471,6 @@ static int neuron_run(const cli_args *args)
                              args->operands[i]);
     if (probe.model == NULL && probe.records == NULL)
         return cli_wrong(args, "found neither --records nor --model, expected one or both");
-    cli_catch_signals();
     sg_status status = neuron_view(&r, &err);
     if (status == SG_OK) status = neuron_records(&r, &err);
     const int code = status == SG_OK ? neuron_report(&r) : cli_fail(args, status, &err);

@@ -346,6 +346,7 @@ static int record_run(const cli_args *args)
     const int wrong = record_check(args, &o);
     if (wrong != CLI_DONE) return wrong;
     cli_save_on_signals();
+    cli_catch_signals();
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     status = cli_model_open(context, record.model, "stored", &model, folder, &err);
