@@ -57,13 +57,23 @@ async function mapColours(model) {
     seen.delete(-1);
     const top = [...seen ].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, kinds().length);
     const colours = new Map(top.map(([ id ], i) => [id, kinds()[i]]));
-    return { of: (t) => colours.get(of(t)) ?? null,
-             key: h("ul", { class: "key", "aria-label": `The most frequent ${state.kind === "next" ? "next" : "input"} tokens` },
-                 top.map(([id, many]) => h("li", {}, button([h("i", { style: `background:${colours.get(id)}` }), h("bdi", {}, asName(page.pieces[id])),
-                     h("span", { class: "value" }, count(many))], `Search for ${asName(page.pieces[id])}`, () => {
-                         byId("search").value = page.pieces[id].trim() || page.pieces[id];
-                         go({ find: byId("search").value }, true);
-                     }))), h("li", {}, h("i", { style: `background:${grey()}` }), "all others")) };
+    const which = state.kind === "next" ? "next" : "input";
+    const item = ([id, many]) => {
+        const look = () => {
+            byId("search").value = page.pieces[id].trim() || page.pieces[id];
+            go({ find: byId("search").value }, true);
+        };
+        const shown = [
+            h("i", { style: `background:${colours.get(id)}` }),
+            h("bdi", {}, asName(page.pieces[id])),
+            h("span", { class: "value" }, count(many))
+        ];
+        return h("li", {}, button(shown, `Search for ${asName(page.pieces[id])}`, look));
+    };
+    const others = h("li", {}, h("i", { style: `background:${grey()}` }), "all others");
+    const name = `The most frequent ${which} tokens`;
+    const key = h("ul", { class: "key", "aria-label": name }, top.map(item), others);
+    return { of: (t) => colours.get(of(t)) ?? null, key };
 }
 
 // ---- drawing ------------------------------------------------------------------------------------

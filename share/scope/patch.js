@@ -69,36 +69,18 @@ function patchChoice() {
 
 function patchBar() {
     const choice = patchChoice();
-    const pick =
-        (name, label) => {
-            const all = [...new Set(measured().map((row) => row[name])) ];
-            return all.length < 2 ? null :
-                                    h("label", {}, label + " ",
-                                      h(
-                                          "select", {
-                                              "data-choice": name,
-                                              onchange :
-                                                  (event) =>
-                                                      go(
-                                                          {
-                                                              patch: choiceNames
-                                                                          .map(
-                                                                              (one) => (
-                                                                                  one === name ? event
-                                                                                                     .target
-                                                                                                     .value :
-                                                                                                 choice
-                                                                                                     [one]))
-                                                                          .join("|")
-                                                          },
-                                                          true)
-                                          },
-                                          all.map(
-                                              (value) =>
-                                                  h("option",
-                                                    { value, selected: value === choice[name] },
-                                                    metricNames[value] ?? value))));
-        };
+    const choose = (name, value) =>
+        choiceNames.map((one) => (one === name ? value : choice[one])).join("|");
+    const option = (name, value) =>
+        h("option", { value, selected: value === choice[name] }, metricNames[value] ?? value);
+    const pick = (name, label) => {
+        const all = [...new Set(measured().map((row) => row[name]))];
+        if (all.length < 2) return null;
+        const onchange = (event) => go({ patch: choose(name, event.target.value) }, true);
+        const select = h("select", { "data-choice": name, onchange },
+            all.map((value) => option(name, value)));
+        return h("label", {}, label + " ", select);
+    };
     return [
         pick("metric", "Measure"), pick("direction", "Direction"), pick("position", "Token"),
         pick("point", "Exchanged"), patchCopies()
