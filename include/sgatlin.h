@@ -486,6 +486,18 @@ typedef struct sg_cost {
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
 
+// How dense products are computed. Sums are f32 in all kinds.
+typedef enum sg_compute_kind {
+    SG_COMPUTE_F32 = 0,
+    SG_COMPUTE_BF16X3 = 1, // each operand as the sum of two bf16, three products: error near 2^-16
+    SG_COMPUTE_BF16 = 2    // operands rounded to bf16
+} sg_compute_kind;
+// "f32", "bf16x3", "bf16"; NULL for no value of the enum.
+SG_API const char *sg_compute_kind_name(sg_compute_kind kind);
+// SG_ERR_ARGUMENT names `field`, what was found and expected.
+SG_API sg_status sg_compute_kind_parse(const char *text, const char *field, sg_compute_kind *kind,
+                                       sg_error *err);
+
 // What weights are stored in where they are only read. Sums are f32 in any case. The first three
 // can be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md,
 // "Stored weights").

@@ -7,6 +7,28 @@
 #include "kernel/kernel.h"
 #include "kernel/products.h"
 
+// ---- kinds --------------------------------------------------------------------------------------
+
+static const char *const gemm_kinds[] = {"f32", "bf16x3", "bf16"};
+enum { gemm_kind_count = sizeof gemm_kinds / sizeof *gemm_kinds };
+
+const char *sg_compute_kind_name(sg_compute_kind kind)
+{
+    return (unsigned)kind < gemm_kind_count ? gemm_kinds[kind] : NULL;
+}
+
+sg_status sg_compute_kind_parse(const char *text, const char *field, sg_compute_kind *kind,
+                                sg_error *err)
+{
+    for (int i = 0; i < gemm_kind_count; i++)
+        if (strcmp(text, gemm_kinds[i]) == 0) {
+            *kind = (sg_compute_kind)i;
+            return SG_OK;
+        }
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected f32, bf16x3 or bf16", field,
+                   text);
+}
+
 // ---- the plain product ------------------------------------------------------------------------
 
 static void gemm_scale(const sg_gemm_args *args)
@@ -112,9 +134,65 @@ static void gemm_thin(const sg_kernels *kernels, const sg_gemm_args *args)
     }
 }
 
+// ---- other kinds than f32 -----------------------------------------------------------------------
+
+static size_t gemm_room_of(int64_t count)
+{
+    return ((size_t)count * sizeof(sg_real) + 63) & ~(size_t)63;
+}
+
+size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    if (kind != SG_COMPUTE_BF16 || m <= 0 || n <= 0 || k <= 0) return 0;
+    return gemm_room_of(m * k) + gemm_room_of(k * n);
+}
+
+typedef struct gemm_rounding {
+    sg_real *to; // (rows, columns)
+    const sg_real *from;
+    const sg_bf16 *half;
+    int64_t columns, stride;
+} gemm_rounding;
+
+static void gemm_round_rows(void *context, sg_range rows)
+{
+    const gemm_rounding *c = context;
+    for (int64_t r = rows.first; r < rows.end; r++)
+        for (int64_t i = 0; i < c->columns; i++)
+            c->to[r * c->columns + i] =
+                (sg_real)sg_bf16_value(c->half ? c->half[r * c->stride + i]
+                                               : sg_bf16_round((float)c->from[r * c->stride + i]));
+}
+
+// The same product of operands that are rounded, in f32.
+static sg_gemm_args gemm_rounded(sg_pool *pool, const sg_gemm_args *args)
+{
+    sg_gemm_args f = *args;
+    f.kind = SG_COMPUTE_F32;
+    if (args->kind != SG_COMPUTE_BF16) return f;
+    const int64_t a_rows = args->transpose_a ? args->k : args->m;
+    const int64_t b_rows = args->transpose_b ? args->n : args->k;
+    gemm_rounding a = {args->room, args->a, args->a_half, args->transpose_a ? args->m : args->k,
+                       args->lda};
+    gemm_rounding b = {(sg_real *)((unsigned char *)args->room + gemm_room_of(args->m * args->k)),
+                       args->b, args->b_half, args->transpose_b ? args->k : args->n, args->ldb};
+    sg_parallel_ranges(pool, a_rows, sg_chunks(32768, a.columns), gemm_round_rows, &a);
+    sg_parallel_ranges(pool, b_rows, sg_chunks(32768, b.columns), gemm_round_rows, &b);
+    f.a = a.to;
+    f.lda = a.columns;
+    f.b = b.to;
+    f.ldb = b.columns;
+    return f;
+}
+
 void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
+    if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
+        const sg_gemm_args f = gemm_rounded(NULL, args);
+        sg_gemm_serial(kernels, &f);
+        return;
+    }
     if (args->k <= 0) {
         gemm_scale(args);
         return;
@@ -203,6 +281,11 @@ static void gemm_tile(void *context, int64_t chunk, int worker)
 void sg_gemm(sg_compute compute, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
+    if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
+        const sg_gemm_args f = gemm_rounded(compute.pool, args);
+        sg_gemm(compute, &f);
+        return;
+    }
     gemm_tiles tiles = gemm_cut(args);
     tiles.kernels = compute.kernels;
     int64_t count = sg_chunks(args->m, tiles.tile_m) * tiles.across;
@@ -286,6 +369,11 @@ static void gemm_piece_rows(void *context, sg_range rows)
 void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch)
 {
     if (args->m <= 0 || args->n <= 0) return;
+    if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
+        const sg_gemm_args f = gemm_rounded(compute.pool, args);
+        sg_gemm_deep(compute, &f, scratch);
+        return;
+    }
     gemm_pieces p = gemm_cut_deep(args->m, args->n, args->k);
     if (p.count == 1) {
         sg_gemm(compute, args);

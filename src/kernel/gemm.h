@@ -19,7 +19,15 @@ typedef struct sg_gemm_args {
     sg_real beta;
     sg_real *c;
     int64_t ldc;
+    sg_compute_kind kind; // 0: f32
+    // NULL, or what A and B are rounded to, with their strides: read in their place where the kind
+    // is bf16 (A and B may then be NULL).
+    const sg_bf16 *a_half, *b_half;
+    void *room; // sg_gemm_room bytes, aligned to 64; NULL where that is 0
 } sg_gemm_args;
+
+// Bytes in which a product of that kind and shape prepares its operands; 0 with f32.
+size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
 
 // On the calling thread, by the library once it is open (products.h); safe inside a chunk of
 // sg_parallel_for.

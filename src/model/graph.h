@@ -33,6 +33,8 @@ typedef struct sg_graph_options {
     const sg_stored *narrow;
     const sg_stored *screens;    // by parameter, type F32: none (sg_tensor.screen); or NULL
     const sg_adapters *adapters; // whose parameters are among `params`; NULL: none
+    // Of products; of the classifier with cross-entropy (sg_tape_compute).
+    sg_compute_kind compute, logits_compute;
     bool *plain; // (params) or NULL: where it is marked which of them a plain product reads
 } sg_graph_options;
 

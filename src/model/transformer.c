@@ -448,6 +448,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     sg_status status = graph_points_new(g, options, err);
     if (status == SG_OK) status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
+        sg_tape_compute(g->tape, options->compute, options->logits_compute);
         graph_record(g, config, rope, options);
         sg_tape_options tape_options = {.gradient = options->gradient,
                                         .recompute = options->recompute,

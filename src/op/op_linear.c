@@ -59,10 +59,13 @@ static void linear_forward(const sg_run *run, const sg_node *node)
                                       .k = k,
                                       .alpha = 1,
                                       .a = sg_values(x),
+                                      .a_half = sg_half_in(node, 0),
                                       .lda = k,
                                       .beta = bias != NULL ? 1 : 0,
                                       .c = sg_values(y),
-                                      .ldc = n},
+                                      .ldc = n,
+                                      .kind = node->kind,
+                                      .room = run->scratch},
                        w, 0);
 }
 
@@ -72,6 +75,11 @@ static void linear_bias_backward(const sg_run *run, sg_real *dbias, const sg_rea
     if (!add) memset(dbias, 0, (size_t)n * sizeof *dbias);
     for (int64_t r = 0; r < rows; r++)
         run->compute.kernels->add(dbias, dbias, dy + r * n, n);
+}
+
+static size_t linear_align(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
 }
 
 static void linear_backward(const sg_run *run, const sg_node *node)
@@ -91,7 +99,10 @@ static void linear_backward(const sg_run *run, const sg_node *node)
                                               .ldb = k,
                                               .beta = add ? 1 : 0,
                                               .c = dx,
-                                              .ldc = k});
+                                              .ldc = k,
+                                              .kind = node->kind,
+                                              .room = run->scratch});
+    unsigned char *room = run->scratch + linear_align(sg_gemm_scratch_bytes(n, k, rows));
     sg_real *dw = sg_grad_in(run, node, 1, &add);
     if (dw != NULL) // dW = dy^T x
         sg_gemm_deep(run->compute,
@@ -103,10 +114,13 @@ static void linear_backward(const sg_run *run, const sg_node *node)
                                      .a = y->grad,
                                      .lda = n,
                                      .b = sg_values(x),
+                                     .b_half = sg_half_in(node, 0),
                                      .ldb = k,
                                      .beta = add ? 1 : 0,
                                      .c = dw,
-                                     .ldc = k},
+                                     .ldc = k,
+                                     .kind = node->kind,
+                                     .room = room},
                      run->scratch);
     sg_real *dbias = sg_grad_in(run, node, 2, &add);
     if (dbias != NULL) linear_bias_backward(run, dbias, y->grad, rows, n, add);
@@ -124,6 +138,7 @@ static const sg_op op_linear = {
     .flops = linear_flops,
     .backward_reads_in = 3,
     .forward_reads_narrow = 2,
+    .reads_half = 1,
 };
 
 sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
@@ -133,7 +148,9 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "linear: %s does not fit %s", w->name, x->name);
     sg_node *node = sg_tape_node(tape, &op_linear, 3, (sg_tensor *[]){x, w, bias});
     if (node == NULL) return NULL;
-    node->scratch_bytes = sg_gemm_scratch_bytes(w->shape[0], w->shape[1], sg_rows(x));
+    node->scratch_bytes =
+        linear_align(sg_gemm_scratch_bytes(w->shape[0], w->shape[1], sg_rows(x))) +
+        sg_gemm_room(node->kind, sg_rows(x), w->shape[0], w->shape[1]);
     node->worker_scratch_bytes = sg_weights_scratch_bytes(w, sg_rows(x), w->shape[0], w->shape[1]);
     return sg_node_output(tape, node, "linear", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), w->shape[0]});

@@ -12,12 +12,14 @@ typedef struct sg_life {
     int spans; // 0: never there
 } sg_life;
 
+typedef enum sg_place_kind { SG_PLACE_DATA, SG_PLACE_HALF, SG_PLACE_GRAD } sg_place_kind;
+
 typedef struct sg_place {
     sg_life life;
     size_t bytes;
     size_t offset; // set by sg_place_all
     int tensor;    // these two are the caller's: what it places
-    bool gradient;
+    sg_place_kind kind;
 } sg_place;
 
 // Places the largest first (of equals the one that comes first), each at the lowest offset that is

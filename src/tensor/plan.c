@@ -142,27 +142,51 @@ static void life_keep(sg_life *life, int end)
     life->end[0] = end;
 }
 
-static void plan_forward_life(const sg_node *node, int step, bool gradient, sg_life *data,
-                              sg_life *grad)
+// By tensor.
+typedef struct plan_tables {
+    sg_life *data, *half, *grad;
+} plan_tables;
+
+static bool plan_reads_half(const sg_node *node, int i)
 {
-    for (int i = 0; i < node->n_out; i++)
-        if (node->out[i]->base == node->out[i]) life_write(&data[node->out[i]->index], step);
+    return node->kind == SG_COMPUTE_BF16 && (node->op->reads_half >> i & 1);
+}
+
+// The life that a read of input i belongs to.
+static sg_life *plan_read(const sg_node *node, int i, const plan_tables *lives)
+{
+    const sg_tensor *base = node->in[i]->base;
+    const bool half = base->has_half && plan_reads_half(node, i);
+    return half ? &lives->half[base->index] : &lives->data[base->index];
+}
+
+static void plan_forward_life(const sg_node *node, int step, bool gradient,
+                              const plan_tables *lives)
+{
+    sg_life *data = lives->data, *grad = lives->grad;
+    for (int i = 0; i < node->n_out; i++) {
+        const sg_tensor *out = node->out[i];
+        if (out->base != out) continue;
+        if (out->has_half) life_write(&lives->half[out->index], step);
+        if (!out->no_data || !(node->op->writes_half >> i & 1)) life_write(&data[out->index], step);
+    }
     for (int i = 0; i < node->n_saved; i++)
         life_write(&data[node->saved[i]->index], step);
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL) continue;
-        life_touch(&data[node->in[i]->base->index], step);
+        life_touch(plan_read(node, i, lives), step);
         if (gradient && node->op->gradient_in_forward && node->in[i]->wants_grad)
             life_touch(&grad[node->in[i]->base->index], step);
     }
 }
 
-static void plan_backward_life(const sg_node *node, int step, sg_life *data, sg_life *grad)
+static void plan_backward_life(const sg_node *node, int step, const plan_tables *lives)
 {
+    sg_life *data = lives->data, *grad = lives->grad;
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL) continue;
         int base = node->in[i]->base->index;
-        if (node->op->backward_reads_in >> i & 1) life_touch(&data[base], step);
+        if (node->op->backward_reads_in >> i & 1) life_touch(plan_read(node, i, lives), step);
         if (node->in[i]->wants_grad) life_touch(&grad[base], step);
     }
     for (int i = 0; i < node->n_out; i++) {
@@ -174,8 +198,9 @@ static void plan_backward_life(const sg_node *node, int step, sg_life *data, sg_
         life_touch(&data[node->saved[i]->index], step);
 }
 
-static void plan_lives(const sg_tape *tape, sg_life *data, sg_life *grad)
+static void plan_lives(const sg_tape *tape, const plan_tables *lives)
 {
+    sg_life *data = lives->data, *grad = lives->grad;
     // The weights of all losses are put into their gradients before the first backward step: these
     // lives begin there, also where the loss's own backward pass comes late.
     for (int n = 0; tape->options.gradient && n < tape->n_nodes; n++)
@@ -184,10 +209,9 @@ static void plan_lives(const sg_tape *tape, sg_life *data, sg_life *grad)
     for (int s = 0; s < tape->n_steps; s++) {
         const sg_node *node = tape->nodes[tape->steps[s].node];
         if (tape->steps[s].backward)
-            plan_backward_life(node, s, data, grad);
+            plan_backward_life(node, s, lives);
         else
-            plan_forward_life(node, s, tape->options.gradient && s < tape->forward_steps, data,
-                              grad);
+            plan_forward_life(node, s, tape->options.gradient && s < tape->forward_steps, lives);
     }
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
@@ -206,21 +230,25 @@ static size_t plan_round(size_t bytes)
 }
 
 // The values of a tape that lie in its memory; returns how many.
-static int plan_items(const sg_tape *tape, const sg_life *data, const sg_life *grad,
-                      sg_place *items)
+static int plan_items(const sg_tape *tape, const plan_tables *lives, sg_place *items)
 {
+    const sg_life *of[] = {[SG_PLACE_DATA] = lives->data,
+                           [SG_PLACE_HALF] = lives->half,
+                           [SG_PLACE_GRAD] = lives->grad};
     int count = 0;
-    for (int gradients = 0; gradients < 2; gradients++)
+    for (sg_place_kind kind = SG_PLACE_DATA; kind <= SG_PLACE_GRAD; kind++)
         for (int t = 0; t < tape->n_tensors; t++) {
             const sg_tensor *tensor = tape->tensors[t];
-            const sg_life *life = gradients ? &grad[t] : &data[t];
+            const sg_life *life = &of[kind][t];
             if (tensor->leaf || tensor->base != tensor || life->spans == 0) continue;
-            if (gradients && !tensor->wants_grad) continue;
-            size_t width = tensor->kind == SG_KIND_REAL ? sizeof(sg_real) : sizeof(int32_t);
+            if (kind == SG_PLACE_GRAD && !tensor->wants_grad) continue;
+            size_t width = kind == SG_PLACE_HALF          ? sizeof(sg_bf16)
+                           : tensor->kind == SG_KIND_REAL ? sizeof(sg_real)
+                                                          : sizeof(int32_t);
             items[count++] = (sg_place){.life = *life,
                                         .bytes = plan_round((size_t)tensor->count * width),
                                         .tensor = t,
-                                        .gradient = gradients};
+                                        .kind = kind};
         }
     return count;
 }
@@ -243,25 +271,29 @@ static void plan_scratch(sg_tape *tape, size_t total)
 static sg_status plan_memory(sg_tape *tape, sg_error *err)
 {
     size_t tensors = (size_t)tape->n_tensors, total = 0;
-    sg_life *data = sg_alloc_zero(tensors + 1, sizeof *data);
-    sg_life *grad = sg_alloc_zero(tensors + 1, sizeof *grad);
-    sg_place *items = sg_alloc_array(2 * tensors + 1, sizeof *items);
+    sg_life *lives = sg_alloc_zero(3 * (tensors + 1), sizeof *lives);
+    sg_place *items = sg_alloc_array(3 * tensors + 1, sizeof *items);
     tape->data_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
+    tape->half_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
     tape->grad_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
     sg_status status = SG_OK;
-    if (!data || !grad || !items || !tape->data_offset || !tape->grad_offset) {
+    if (!lives || !items || !tape->data_offset || !tape->half_offset || !tape->grad_offset) {
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a tape");
     } else {
-        plan_lives(tape, data, grad);
-        const int count = plan_items(tape, data, grad, items);
+        const plan_tables tables = {lives, lives + tensors + 1, lives + 2 * (tensors + 1)};
+        size_t *const offsets[] = {[SG_PLACE_DATA] = tape->data_offset,
+                                   [SG_PLACE_HALF] = tape->half_offset,
+                                   [SG_PLACE_GRAD] = tape->grad_offset};
+        plan_lives(tape, &tables);
+        const int count = plan_items(tape, &tables, items);
+        for (size_t t = 0; t < tensors; t++)
+            tape->data_offset[t] = SIZE_MAX; // no place
         status = sg_place_all(items, count, tape->n_steps + 1, &total, err);
         for (int i = 0; i < count; i++)
-            (items[i].gradient ? tape->grad_offset : tape->data_offset)[items[i].tensor] =
-                items[i].offset;
+            offsets[items[i].kind][items[i].tensor] = items[i].offset;
         plan_scratch(tape, total);
     }
-    sg_free(data);
-    sg_free(grad);
+    sg_free(lives);
     sg_free(items);
     return status;
 }
@@ -299,11 +331,37 @@ static void plan_narrow(const sg_tape *tape)
     }
 }
 
+// Which results are kept in bf16, and of these which have a reader of f32. What the caller keeps,
+// or makes a loss, is read in f32.
+static void plan_halves(const sg_tape *tape)
+{
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        for (int i = 0; i < node->n_in; i++) {
+            sg_tensor *base = node->in[i] ? node->in[i]->base : NULL;
+            if (base == NULL || base->leaf || base->kind != SG_KIND_REAL) continue;
+            if (plan_reads_half(node, i)) base->has_half = base->no_data = true;
+        }
+    }
+    for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        for (int i = 0; i < node->n_in; i++)
+            if (node->in[i] != NULL && !plan_reads_half(node, i))
+                node->in[i]->base->no_data = false;
+        for (int i = 0; i < node->n_out; i++)
+            if (node->loss_weight != 0 || (node->op->backward_reads_out >> i & 1))
+                node->out[i]->base->no_data = false;
+    }
+    for (int i = 0; i < tape->n_keep; i++)
+        tape->keep[i]->no_data = false;
+}
+
 sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error *err)
 {
     if (tape->error.code != SG_OK) return sg_fail(err, tape->error.code, "%s", tape->error.message);
     SG_TRY(plan_row_gradients(tape, err));
     plan_narrow(tape);
+    plan_halves(tape);
     tape->options = *options;
     if (tape->options.threads < 1) tape->options.threads = 1;
     if (!options->gradient)
@@ -325,7 +383,9 @@ void sg_tape_lend(sg_tape *tape, void *memory)
     for (int t = 0; t < tape->n_tensors; t++) {
         sg_tensor *tensor = tape->tensors[t];
         if (tensor->leaf || tensor->base != tensor) continue;
-        tensor->data = tape->memory + tape->data_offset[t];
+        const bool has_data = tape->data_offset[t] != SIZE_MAX;
+        tensor->data = has_data ? tape->memory + tape->data_offset[t] : NULL;
+        tensor->half = tensor->has_half ? (sg_bf16 *)(tape->memory + tape->half_offset[t]) : NULL;
         tensor->grad = tensor->wants_grad ? (sg_real *)(tape->memory + tape->grad_offset[t]) : NULL;
     }
 }

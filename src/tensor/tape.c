@@ -16,6 +16,22 @@ sg_status sg_tape_new(sg_tape **out, sg_error *err)
     return SG_OK;
 }
 
+void sg_tape_compute(sg_tape *tape, sg_compute_kind kind, sg_compute_kind logits)
+{
+    tape->kind = kind;
+    tape->logits_kind = logits;
+}
+
+sg_compute_kind sg_tape_kind(const sg_tape *tape)
+{
+    return tape->kind;
+}
+
+sg_compute_kind sg_tape_logits_kind(const sg_tape *tape)
+{
+    return tape->logits_kind;
+}
+
 void sg_tape_free(sg_tape *tape)
 {
     if (tape == NULL) return;
@@ -123,6 +139,7 @@ sg_node *sg_tape_node(sg_tape *tape, const sg_op *op, int n_in, sg_tensor *const
     for (int i = 0; i < n_in; i++)
         node->in[i] = in[i];
     node->segment = tape->segment;
+    node->kind = tape->kind;
     tape->nodes[tape->n_nodes++] = node;
     return node;
 }
@@ -199,6 +216,7 @@ static void tape_views(sg_tape *tape)
         if (t->base == t) continue;
         t->data = t->base->data;
         t->grad = t->base->grad;
+        t->half = t->base->half;
         t->narrow = t->base->narrow;
     }
 }
@@ -210,6 +228,31 @@ static void tape_scratch(const sg_tape *tape, sg_run *run)
     run->worker_stride = tape->worker_stride;
 }
 
+typedef struct tape_rounding {
+    const sg_kernels *kernels;
+    const sg_tensor *tensor;
+} tape_rounding;
+
+static void tape_round_chunk(void *context, sg_range range)
+{
+    const tape_rounding *c = context;
+    sg_bf16 *half = c->tensor->half + range.first;
+    c->kernels->to_bf16(half, sg_values(c->tensor) + range.first, range.end - range.first);
+    if (!c->tensor->no_data)
+        c->kernels->from_bf16(sg_values(c->tensor) + range.first, half, range.end - range.first);
+}
+
+// What an operation left in data alone, put into half.
+static void tape_round(const sg_run *run, const sg_node *node)
+{
+    for (int i = 0; i < node->n_out; i++) {
+        const sg_tensor *t = node->out[i];
+        if (!t->has_half || t->base != t || (node->op->writes_half >> i & 1)) continue;
+        tape_rounding c = {run->compute.kernels, t};
+        sg_parallel_ranges(run->compute.pool, t->count, 32768, tape_round_chunk, &c);
+    }
+}
+
 static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
 {
     for (int i = begin; i < end && *run->status == SG_OK; i++) {
@@ -217,6 +260,7 @@ static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
         const sg_node *node = tape->nodes[step->node];
         double start = run->seconds ? sg_clock_seconds() : 0;
         (step->backward ? node->op->backward : node->op->forward)(run, node);
+        if (!step->backward) tape_round(run, node);
         if (run->seconds)
             run->seconds[2 * step->node + step->backward] += sg_clock_seconds() - start;
     }

@@ -37,13 +37,19 @@ typedef struct sg_tensor {
     // can (sg_op.forward_reads_narrow); if all can, data may be NULL. Set before it is used.
     const sg_stored *narrow;
     const sg_stored *screen; // of a leaf, NULL or a copy in int8 that shows what need not be read
-    struct sg_tensor *base;  // whose memory this is; itself unless a reshape
-    bool leaf;               // memory is the caller's: a parameter or an input
+    // Of a result, in a tape that computes in bf16: its numbers in bf16, for the operations that read
+    // it so (sg_op.reads_half), in both passes; else NULL. The same numbers as in data, which is
+    // NULL where nothing reads it.
+    sg_bf16 *half;
+    struct sg_tensor *base; // whose memory this is; itself unless a reshape
+    bool leaf;              // memory is the caller's: a parameter or an input
     bool wants_grad;
     // Of a leaf of a finished tape: whether something reads it that cannot read it narrow in the
     // forward pass, or in one of both.
     bool not_narrow, not_narrow_both;
-    int index; // in the tape
+    bool has_half; // of a finished tape: see half
+    bool no_data;  // likewise: its data are read by nobody
+    int index;     // in the tape
 } sg_tensor;
 
 typedef struct sg_node sg_node;
@@ -76,6 +82,12 @@ typedef struct sg_op {
     // bit i: that pass reads input i through sg_weights_of or sg_weights_product, narrow where it
     // is
     unsigned forward_reads_narrow, backward_reads_narrow;
+    // bit i: both passes read input i as sg_half_in gives it, where that is not NULL, in place of
+    // data
+    unsigned reads_half;
+    // bit i: the forward pass writes half of output i where it is not NULL, and the same numbers to
+    // its data unless that is NULL. Without the bit the tape rounds what the operation wrote.
+    unsigned writes_half;
     // The forward pass already writes the input gradients (a loss whose weight is known then); the
     // output must be a loss of the tape.
     bool gradient_in_forward;
@@ -95,12 +107,18 @@ struct sg_node {
     void *attributes;                // of the operation; owned by the tape
     double loss_weight;              // of a loss node
     int segment;                     // recomputation segment, 0: none
+    sg_compute_kind kind;            // of the products: the tape's when it was recorded
 };
 
 // ---- recording --------------------------------------------------------------------------------
 
 sg_status sg_tape_new(sg_tape **tape, sg_error *err);
 void sg_tape_free(sg_tape *tape);
+// The kind of products of what is recorded from here on, f32 at first; with bf16 results that are
+// read in bf16 are kept in it. logits: of the classifier with cross-entropy.
+void sg_tape_compute(sg_tape *tape, sg_compute_kind kind, sg_compute_kind logits);
+sg_compute_kind sg_tape_kind(const sg_tape *tape);
+sg_compute_kind sg_tape_logits_kind(const sg_tape *tape);
 
 // A value in the caller's memory; grad may be NULL. The pointers may be set later, before running,
 // through sg_tensor.data / .grad (wants_grad says whether a gradient is wanted).
@@ -175,6 +193,11 @@ static inline sg_stored sg_weights_of(const sg_tensor *tensor)
 {
     return tensor->narrow ? *tensor->narrow
                           : (sg_stored){.type = SG_WEIGHTS_F32, .rows = tensor->data};
+}
+// Input i of a node that reads it in bf16; NULL: it is to be read in data.
+static inline const sg_bf16 *sg_half_in(const sg_node *node, int i)
+{
+    return node->kind == SG_COMPUTE_BF16 && node->in[i] != NULL ? node->in[i]->half : NULL;
 }
 static inline int32_t *sg_ints(const sg_tensor *tensor)
 {

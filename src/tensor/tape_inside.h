@@ -21,6 +21,7 @@ struct sg_tape {
     size_t keep_capacity;
     int n_keep;
     int segment, n_segments;
+    sg_compute_kind kind, logits_kind;
     sg_error error; // the first failure of the recording
 
     sg_tape_options options;
@@ -28,6 +29,7 @@ struct sg_tape {
     int forward_steps, n_steps;
     size_t *data_offset; // by tensor; arena
     size_t *grad_offset;
+    size_t *half_offset;
     unsigned char *memory; // its own, or lent
     void *own;             // NULL: it has none
     size_t memory_bytes;

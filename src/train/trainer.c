@@ -49,6 +49,8 @@ static sg_status trainer_parts(sg_trainer *t, const sg_points *points, sg_error 
                               .row_grads = t->gradients.rows,
                               .narrow = t->tables.items,
                               .adapters = m->adapters,
+                              .compute = o->compute,
+                              .logits_compute = o->logits_compute,
                               .points = points};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
