@@ -41,7 +41,19 @@ static product product_new(int64_t m, int64_t n, int64_t k, int transposes, floa
                  .b = check_random((tb ? n : k) * ldb, 2, 1),
                  .c = check_random(m * ldc, 3, 1),
                  .size_c = m * ldc};
-    p.args = (sg_gemm_args){ta, tb, m, n, k, alpha, p.a, lda, p.b, ldb, beta, p.c, ldc};
+    p.args = (sg_gemm_args){.transpose_a = ta,
+                            .transpose_b = tb,
+                            .m = m,
+                            .n = n,
+                            .k = k,
+                            .alpha = alpha,
+                            .a = p.a,
+                            .lda = lda,
+                            .b = p.b,
+                            .ldb = ldb,
+                            .beta = beta,
+                            .c = p.c,
+                            .ldc = ldc};
     return p;
 }
 
