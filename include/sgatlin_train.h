@@ -60,6 +60,9 @@ typedef struct sg_train_options {
     // SG_WEIGHTS_BF16 keeps a bf16 copy, rounded anew after each update; gradients go straight
     // through to the f32 weights, which are what is updated, saved and evaluated. Not int8.
     sg_weights table_dtype;
+    // How dense products are computed, and those of the classifier. With SG_COMPUTE_BF16 results
+    // that only products read are kept in bf16; weights, moments, the sums of residuals and
+    // gradients are f32 in all kinds.
     sg_compute_kind compute, logits_compute;
     // Patterns of names of parameters, joined by commas, * standing for any text: all others keep
     // every bit, and have no gradients and no moments. "": all are trained.

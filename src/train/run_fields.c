@@ -89,6 +89,15 @@ static const sg_run_field fields[] = {
         .help =
             "f32 or bf16: what tables of neurons are read in; with bf16 the f32 ones stay and are "
             "what is updated and saved"),
+    LATER(compute, "f32", RECIPE, .argument = "KIND", .choices = "f32|bf16x3|bf16",
+          .initial = "f32", .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE,
+          .help =
+              "of dense products, forward and backward: f32, bf16x3 (each operand as the sum of "
+              "two bf16) or bf16, which keeps activations in bf16 too; weights, sums and "
+              "gradients are f32 in all"),
+    LATER(logits_compute, "f32", RECIPE, .argument = "KIND", .choices = "f32|bf16x3|bf16",
+          .initial = "f32", .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE,
+          .help = "of the classifier's products alone"),
     OPTION(recompute, RECIPE, .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE,
            .help = "compute activations twice instead of keeping them"),
 
