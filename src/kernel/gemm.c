@@ -141,47 +141,109 @@ static size_t gemm_room_of(int64_t count)
     return ((size_t)count * sizeof(sg_real) + 63) & ~(size_t)63;
 }
 
+size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    return kind == SG_COMPUTE_BF16 && m > 0 && n > 0 && k > 0 ? gemm_room_of(m * k) : 0;
+}
+
 size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
 {
-    if (kind != SG_COMPUTE_BF16 || m <= 0 || n <= 0 || k <= 0) return 0;
-    return gemm_room_of(m * k) + gemm_room_of(k * n);
+    const size_t packed = sg_gemm_room_packed(kind, m, n, k);
+    return packed > 0 ? packed + gemm_room_of(k * n) : 0;
 }
 
 typedef struct gemm_rounding {
+    const sg_kernels *kernels;
     sg_real *to; // (rows, columns)
     const sg_real *from;
     const sg_bf16 *half;
     int64_t columns, stride;
 } gemm_rounding;
 
+enum { gemm_round_piece = 1 << 15, gemm_round_part = 1024 }; // numbers of a chunk, and on the stack
+
 static void gemm_round_rows(void *context, sg_range rows)
 {
     const gemm_rounding *c = context;
+    sg_bf16 part[gemm_round_part];
     for (int64_t r = rows.first; r < rows.end; r++)
-        for (int64_t i = 0; i < c->columns; i++)
-            c->to[r * c->columns + i] =
-                (sg_real)sg_bf16_value(c->half ? c->half[r * c->stride + i]
-                                               : sg_bf16_round((float)c->from[r * c->stride + i]));
+        for (int64_t i = 0; i < c->columns; i += gemm_round_part) {
+            const int64_t left = c->columns - i,
+                          n = left < gemm_round_part ? left : gemm_round_part;
+            const sg_bf16 *half = part;
+            if (c->half != NULL)
+                half = c->half + r * c->stride + i;
+            else
+                c->kernels->to_bf16(part, c->from + r * c->stride + i, n);
+            c->kernels->from_bf16(c->to + r * c->columns + i, half, n);
+        }
+}
+
+static void gemm_round(sg_compute compute, const gemm_rounding *rounding, int64_t rows)
+{
+    gemm_rounding context = *rounding;
+    sg_parallel_ranges(compute.pool, rows, sg_chunks(gemm_round_piece, rounding->columns),
+                       gemm_round_rows, &context);
+}
+
+// ---- op(B) prepared once ------------------------------------------------------------------------
+
+// Packed: which way the rows lie, then B rounded, as it was stored.
+typedef struct gemm_packed {
+    int64_t transposed;
+    unsigned char unused[64 - sizeof(int64_t)];
+} gemm_packed;
+
+size_t sg_gemm_packed_bytes(sg_compute_kind kind, int64_t n, int64_t k)
+{
+    return kind == SG_COMPUTE_BF16 && n > 0 && k > 0 ? sizeof(gemm_packed) + gemm_room_of(n * k)
+                                                     : 0;
+}
+
+static gemm_rounding gemm_round_b(const sg_kernels *kernels, const sg_gemm_args *args, void *to)
+{
+    return (gemm_rounding){
+        kernels, to, args->b, args->b_half, args->transpose_b ? args->k : args->n, args->ldb};
+}
+
+void sg_gemm_pack(sg_compute compute, const sg_gemm_args *args, void *packed)
+{
+    if (sg_gemm_packed_bytes(args->kind, args->n, args->k) == 0) return;
+    gemm_packed *head = packed;
+    *head = (gemm_packed){.transposed = args->transpose_b};
+    const gemm_rounding b = gemm_round_b(compute.kernels, args, head + 1);
+    gemm_round(compute, &b, args->transpose_b ? args->n : args->k);
+}
+
+void sg_gemm_pack_serial(const sg_kernels *kernels, const sg_gemm_args *args, void *packed)
+{
+    sg_gemm_pack((sg_compute){.kernels = kernels}, args, packed);
 }
 
 // The same product of operands that are rounded, in f32.
-static sg_gemm_args gemm_rounded(sg_pool *pool, const sg_gemm_args *args)
+static sg_gemm_args gemm_rounded(sg_compute compute, const sg_gemm_args *args)
 {
     sg_gemm_args f = *args;
     f.kind = SG_COMPUTE_F32;
     if (args->kind != SG_COMPUTE_BF16) return f;
-    const int64_t a_rows = args->transpose_a ? args->k : args->m;
-    const int64_t b_rows = args->transpose_b ? args->n : args->k;
-    gemm_rounding a = {args->room, args->a, args->a_half, args->transpose_a ? args->m : args->k,
-                       args->lda};
-    gemm_rounding b = {(sg_real *)((unsigned char *)args->room + gemm_room_of(args->m * args->k)),
-                       args->b, args->b_half, args->transpose_b ? args->k : args->n, args->ldb};
-    sg_parallel_ranges(pool, a_rows, sg_chunks(32768, a.columns), gemm_round_rows, &a);
-    sg_parallel_ranges(pool, b_rows, sg_chunks(32768, b.columns), gemm_round_rows, &b);
+    gemm_rounding a = {
+        compute.kernels, args->room, args->a, args->a_half, args->transpose_a ? args->m : args->k,
+        args->lda};
+    gemm_round(compute, &a, args->transpose_a ? args->k : args->m);
     f.a = a.to;
     f.lda = a.columns;
-    f.b = b.to;
-    f.ldb = b.columns;
+    if (args->b_packed != NULL) {
+        const gemm_packed *head = args->b_packed;
+        f.transpose_b = head->transposed;
+        f.b = (const sg_real *)(const void *)(head + 1);
+    } else {
+        unsigned char *room = args->room;
+        const gemm_rounding b =
+            gemm_round_b(compute.kernels, args, room + gemm_room_of(args->m * args->k));
+        gemm_round(compute, &b, args->transpose_b ? args->n : args->k);
+        f.b = b.to;
+    }
+    f.ldb = f.transpose_b ? args->k : args->n;
     return f;
 }
 
@@ -189,7 +251,7 @@ void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
     if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
-        const sg_gemm_args f = gemm_rounded(NULL, args);
+        const sg_gemm_args f = gemm_rounded((sg_compute){.kernels = kernels}, args);
         sg_gemm_serial(kernels, &f);
         return;
     }
@@ -282,7 +344,7 @@ void sg_gemm(sg_compute compute, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
     if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
-        const sg_gemm_args f = gemm_rounded(compute.pool, args);
+        const sg_gemm_args f = gemm_rounded(compute, args);
         sg_gemm(compute, &f);
         return;
     }
@@ -370,7 +432,7 @@ void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch)
 {
     if (args->m <= 0 || args->n <= 0) return;
     if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
-        const sg_gemm_args f = gemm_rounded(compute.pool, args);
+        const sg_gemm_args f = gemm_rounded(compute, args);
         sg_gemm_deep(compute, &f, scratch);
         return;
     }

@@ -23,11 +23,24 @@ typedef struct sg_gemm_args {
     // NULL, or what A and B are rounded to, with their strides: read in their place where the kind
     // is bf16 (A and B may then be NULL).
     const sg_bf16 *a_half, *b_half;
+    // NULL, or op(B) as sg_gemm_pack made it for this kind, n and k: read in place of B, so that b,
+    // b_half, ldb and transpose_b say nothing.
+    const void *b_packed;
     void *room; // sg_gemm_room bytes, aligned to 64; NULL where that is 0
 } sg_gemm_args;
 
-// Bytes in which a product of that kind and shape prepares its operands; 0 with f32.
+// Bytes in which a product of that kind and shape prepares its operands; 0 with f32. The second is
+// enough where b_packed is given.
 size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
+size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
+
+// op(B) prepared once for many products with it, with the same bits as without. Where the bytes are
+// 0 (f32, or no unit for that kind) there is nothing to prepare: b_packed stays NULL and products
+// read B itself. Of args n, k, kind and what describes B are read; packed is aligned to 64. The
+// first on the pool, the second on the calling thread, inside a chunk say.
+size_t sg_gemm_packed_bytes(sg_compute_kind kind, int64_t n, int64_t k);
+void sg_gemm_pack(sg_compute compute, const sg_gemm_args *args, void *packed);
+void sg_gemm_pack_serial(const sg_kernels *kernels, const sg_gemm_args *args, void *packed);
 
 // On the calling thread, by the library once it is open (products.h); safe inside a chunk of
 // sg_parallel_for.
