@@ -498,6 +498,19 @@ SG_API const char *sg_compute_kind_name(sg_compute_kind kind);
 SG_API sg_status sg_compute_kind_parse(const char *text, const char *field, sg_compute_kind *kind,
                                        sg_error *err);
 
+// How a memory of single neurons is read: in the rows of the selected neurons, or whole, through
+// dense products whose results are thrown away but for the selected. Results differ in roundings.
+typedef enum sg_memory_path {
+    SG_MEMORY_PATH_AUTO = 0, // as the shape says, the kind of products and the processor's units
+    SG_MEMORY_PATH_ROWS = 1,
+    SG_MEMORY_PATH_DENSE = 2 // not of tables whose gradients are kept by rows
+} sg_memory_path;
+// "auto", "rows", "dense"; NULL for no value of the enum.
+SG_API const char *sg_memory_path_name(sg_memory_path path);
+// SG_ERR_ARGUMENT names `field`, what was found and expected.
+SG_API sg_status sg_memory_path_parse(const char *text, const char *field, sg_memory_path *path,
+                                      sg_error *err);
+
 // What weights are stored in where they are only read. Sums are f32 in any case. The first three
 // can be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md,
 // "Stored weights").

@@ -86,8 +86,9 @@ typedef struct sg_memory_order {
     double reuse;
 } sg_memory_order;
 // Of all such memories of a tape; of the first (both counts 0: there is none) the order itself.
+// dense: memories of single neurons that are read through dense products.
 typedef struct sg_memory_orders {
-    int by_table, by_row;
+    int by_table, by_row, dense;
     sg_memory_order first;
 } sg_memory_orders;
 sg_memory_orders sg_memory_orders_of(const sg_tape *tape);

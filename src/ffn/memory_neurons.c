@@ -10,6 +10,7 @@
 // (Lample et al. 2019; He 2024, "Mixture of a Million Experts".) What lies behind a count takes no
 // part. How the work is cut: neurons.c.
 #include "ffn/gates.h"
+#include "ffn/memory_dense.h"
 #include "ffn/neurons.h"
 
 // Values of hits are laid out (channel, row, k).
@@ -17,21 +18,6 @@ static sg_real *neurons_dots(const sg_node *node, const sg_neurons *a, int64_t f
 {
     if (node->in[SG_NEURONS_IN] == NULL) return NULL;
     return sg_values(node->saved[0]) + (c * a->rows + first) * a->k;
-}
-
-// The scores of channel c for `rows` rows, made contiguous; 0 behind the count.
-static void neurons_scores(const sg_node *node, const sg_neurons *a, int64_t first, int64_t rows,
-                           int64_t c, sg_real *out)
-{
-    if (a->gate == SG_GATE_NONE) return;
-    const sg_real *scores = sg_values(node->in[SG_NEURONS_SCORES]);
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t count = sg_neurons_count(node, a, first + r, c);
-        memcpy(out + r * a->k, scores + ((first + r) * a->channels + c) * a->k,
-               (size_t)count * sizeof *out);
-        for (int64_t i = count; i < a->k; i++)
-            out[r * a->k + i] = 0;
-    }
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -53,7 +39,7 @@ static void neurons_forward_rows(void *context, sg_range range)
             sg_neurons_dots(l, dots + (r - first) * a->k, sg_values(x) + r * a->d, &w_in, r,
                             range.end, c);
         if (!l->sums) continue;
-        neurons_scores(l->node, a, first, rows, c, scores);
+        sg_neurons_scores(l->node, a, first, rows, c, scores);
         sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, z, dots, scores,
                         rows * a->k);
         for (int64_t r = first; r < range.end; r++)
@@ -69,17 +55,6 @@ static void neurons_forward(const sg_run *run, const sg_node *node)
 }
 
 // ---- backward -----------------------------------------------------------------------------------
-
-static void neurons_put_scores(const sg_neurons_loop *l, int64_t first, int64_t rows, int64_t c,
-                               const sg_real *dscore)
-{
-    const sg_neurons *a = l->a;
-    for (int64_t r = 0; r < rows; r++) {
-        sg_real *to = l->dscores + ((first + r) * a->channels + c) * a->k;
-        for (int64_t i = 0; i < a->k; i++)
-            to[i] = (l->add_scores ? to[i] : 0) + dscore[r * a->k + i];
-    }
-}
 
 // z and da of all hits (channels, rows, k), in scratch.
 static sg_real *neurons_z(const sg_neurons_loop *l)
@@ -100,11 +75,11 @@ static void neurons_backward_gates(const sg_neurons_loop *l, int64_t first, int6
     int64_t hit = (c * a->rows + first) * a->k, count = rows * a->k;
     sg_real *scores = dz + count, *work = scores + count, *dscore = work + count;
     const sg_real *dots = neurons_dots(l->node, a, first, c);
-    neurons_scores(l->node, a, first, rows, c, scores);
+    sg_neurons_scores(l->node, a, first, rows, c, scores);
     sg_gate_forward(kernels, a->activation, a->gate, neurons_z(l) + hit, dots, scores, count);
     sg_gate_backward(kernels, a->activation, a->gate, neurons_da(l) + hit, dscore, dz, dots, scores,
                      count, work);
-    if (l->dscores != NULL) neurons_put_scores(l, first, rows, c, dscore);
+    if (l->dscores != NULL) sg_neurons_put_scores(l, first, rows, c, dscore);
 }
 
 static void neurons_backward_rows(void *context, sg_range range)
@@ -180,12 +155,14 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
         (scores && scores->count != ids->count))
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "memory: %s does not fit %s", w_out->name,
                             ids->name);
-    sg_node *node = sg_tape_node(tape, &op_neurons, SG_NEURONS_INPUTS,
-                                 (sg_tensor *[]){x, ids, scores, w_in, w_out, selection->counts});
+    sg_tensor *in[] = {x, ids, scores, w_in, w_out, selection->counts};
     sg_neurons *a = sg_neurons_new(tape, selection, w_out);
-    if (node == NULL || a == NULL) return NULL;
+    if (a == NULL) return NULL;
     a->activation = activation;
     a->gate = gate;
+    if (sg_dense_chosen(tape, a, w_in, w_out)) return sg_dense_neurons(tape, in, a);
+    sg_node *node = sg_tape_node(tape, &op_neurons, SG_NEURONS_INPUTS, in);
+    if (node == NULL) return NULL;
     int64_t hits = sg_neurons_hits(a);
     if (!values) sg_node_save(tape, node, SG_KIND_REAL, 1, &hits); // the dot products
     if (!sg_neurons_record(tape, node, a)) return NULL;
@@ -199,6 +176,7 @@ sg_memory_orders sg_memory_orders_of(const sg_tape *tape)
     sg_memory_orders orders = {0};
     for (int i = 0; i < sg_tape_nodes(tape); i++) {
         const sg_node *node = sg_tape_node_at(tape, i);
+        orders.dense += sg_dense_is(node);
         if (node->op != &op_neurons) continue;
         const sg_memory_order order = ((const sg_neurons *)node->attributes)->order;
         if (orders.by_table + orders.by_row == 0) orders.first = order;

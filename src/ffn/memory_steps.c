@@ -14,6 +14,7 @@
 #include "ffn/memory_steps.h"
 
 #include "ffn/gates.h"
+#include "ffn/memory_dense.h"
 #include "ffn/neurons.h"
 
 // ---- the first step, neuron by neuron -----------------------------------------------------------
@@ -95,9 +96,11 @@ static sg_tensor *pre_record(sg_tape *tape, sg_tensor *x, const sg_selection *se
                                         [SG_NEURONS_IDS] = selection->ids,
                                         [SG_NEURONS_IN] = w_in,
                                         [SG_NEURONS_COUNTS] = selection->counts};
-    sg_node *node = sg_tape_node(tape, &op_pre, SG_NEURONS_INPUTS, in);
     sg_neurons *a = sg_neurons_new(tape, selection, w_in);
-    if (node == NULL || a == NULL || !sg_neurons_record(tape, node, a)) return NULL;
+    if (a == NULL) return NULL;
+    if (sg_dense_chosen(tape, a, w_in, NULL)) return sg_dense_pre(tape, in, a);
+    sg_node *node = sg_tape_node(tape, &op_pre, SG_NEURONS_INPUTS, in);
+    if (node == NULL || !sg_neurons_record(tape, node, a)) return NULL;
     node->scratch_bytes = sg_neurons_scratch(node, a, 0);
     return sg_node_output(tape, node, "pre", SG_KIND_REAL, 2,
                           (int64_t[]){a->rows, a->channels * a->k});

@@ -123,6 +123,33 @@ void sg_neurons_passes(sg_neurons_loop *l, sg_range_fn fn)
     }
 }
 
+// ---- scores -------------------------------------------------------------------------------------
+
+void sg_neurons_scores(const sg_node *node, const sg_neurons *a, int64_t first, int64_t rows,
+                       int64_t c, sg_real *out)
+{
+    if (a->gate == SG_GATE_NONE) return;
+    const sg_real *scores = sg_values(node->in[SG_NEURONS_SCORES]);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t count = sg_neurons_count(node, a, first + r, c);
+        memcpy(out + r * a->k, scores + ((first + r) * a->channels + c) * a->k,
+               (size_t)count * sizeof *out);
+        for (int64_t i = count; i < a->k; i++)
+            out[r * a->k + i] = 0;
+    }
+}
+
+void sg_neurons_put_scores(const sg_neurons_loop *l, int64_t first, int64_t rows, int64_t c,
+                           const sg_real *dscore)
+{
+    const sg_neurons *a = l->a;
+    for (int64_t r = 0; r < rows; r++) {
+        sg_real *to = l->dscores + ((first + r) * a->channels + c) * a->k;
+        for (int64_t i = 0; i < a->k; i++)
+            to[i] = (l->add_scores ? to[i] : 0) + dscore[r * a->k + i];
+    }
+}
+
 // ---- gradients of whole tables ------------------------------------------------------------------
 
 // The hits of one pool in one span of rows; they are together in both orders.

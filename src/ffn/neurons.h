@@ -27,8 +27,11 @@ typedef struct sg_neurons {
     int64_t tile;                           // rows of a tile
     int64_t span, spans;                    // rows of a tile of the reverse index, and how many
     int64_t block;                          // neurons of a chunk of gradients
-    sg_memory_order order;                  // of the last forward pass
-    unsigned char *seen; // (pools, n) while measuring; NULL: one row, or hits are sorted
+    int hit_values;                         // likewise: arrays of the values of hits in scratch
+    int64_t bits, blocks;       // through products: block is 1 << bits neurons, blocks of a pool
+    int64_t of_channel, of_row; // likewise: where the values of hits are (sg_neurons_loop)
+    sg_memory_order order;      // of the last forward pass
+    unsigned char *seen;        // (pools, n) while measuring; NULL: one row, or hits are sorted
     int64_t passes;
     sg_activation activation;
     sg_gate gate;
@@ -72,6 +75,12 @@ bool sg_neurons_fit(const sg_selection *selection, const sg_tensor *table);
 void sg_neurons_begin(const sg_run *run, const sg_node *node);
 // Calls `fn` for all tiles of rows: once for everything, or table by table.
 void sg_neurons_passes(sg_neurons_loop *loop, sg_range_fn fn);
+// The scores of channel c for `rows` rows from `first` on, made contiguous; 0 behind the count. And
+// their gradients back into loop->dscores.
+void sg_neurons_scores(const sg_node *node, const sg_neurons *a, int64_t first, int64_t rows,
+                       int64_t c, sg_real *out);
+void sg_neurons_put_scores(const sg_neurons_loop *loop, int64_t first, int64_t rows, int64_t c,
+                           const sg_real *dscore);
 // The gradients of both tables from z and da, in `scratch`.
 void sg_neurons_weights(sg_neurons_loop *loop, sg_real *scratch);
 

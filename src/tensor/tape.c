@@ -32,6 +32,16 @@ sg_compute_kind sg_tape_logits_kind(const sg_tape *tape)
     return tape->logits_kind;
 }
 
+void sg_tape_set_memory_path(sg_tape *tape, sg_memory_path path)
+{
+    tape->memory_path = path;
+}
+
+sg_memory_path sg_tape_memory_path(const sg_tape *tape)
+{
+    return tape->memory_path;
+}
+
 void sg_tape_free(sg_tape *tape)
 {
     if (tape == NULL) return;

@@ -119,6 +119,9 @@ void sg_tape_free(sg_tape *tape);
 void sg_tape_compute(sg_tape *tape, sg_compute_kind kind, sg_compute_kind logits);
 sg_compute_kind sg_tape_kind(const sg_tape *tape);
 sg_compute_kind sg_tape_logits_kind(const sg_tape *tape);
+// How memories that are recorded from here on are read (ffn/memory.h); auto at first.
+void sg_tape_set_memory_path(sg_tape *tape, sg_memory_path path);
+sg_memory_path sg_tape_memory_path(const sg_tape *tape);
 
 // A value in the caller's memory; grad may be NULL. The pointers may be set later, before running,
 // through sg_tensor.data / .grad (wants_grad says whether a gradient is wanted).

@@ -22,6 +22,7 @@ struct sg_tape {
     int n_keep;
     int segment, n_segments;
     sg_compute_kind kind, logits_kind;
+    sg_memory_path memory_path;
     sg_error error; // the first failure of the recording
 
     sg_tape_options options;

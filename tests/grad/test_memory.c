@@ -24,6 +24,7 @@ typedef struct neurons_user {
     const sg_stored *narrow; // of w_in and w_out; NULL: none
     gc_counting counting;
     int32_t *counts; // (rows, channels); NULL: none
+    sg_memory_path path;
 } neurons_user;
 
 // Where w_in stands among the inputs: behind x, and behind the scores where they are read.
@@ -38,6 +39,7 @@ static sg_tensor *build_neurons(const gc_case *c, sg_tape *tape, sg_tensor *cons
     const int64_t shape[] = {u->rows, u->channels * u->k};
     const int keys = neurons_keys(u);
     sg_selection selection = {.channels = u->channels, .k = u->k, .unit = 1};
+    sg_tape_set_memory_path(tape, u->path);
     if (keys == 2) selection.scores = in[1];
     selection.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, shape, u->ids, NULL, false);
     selection.counts = gc_counts_leaf(tape, u->counts, u->rows, u->channels);
@@ -204,7 +206,8 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
                 gc_expect_close(c->name, rows.grads[i], whole.grads[i], c->in[i].count);
             else
                 expect_rows(c->name, rows.rows[i], whole.grads[i],
-                            u->pools == u->channels && !u->tied);
+                            u->pools == u->channels && !u->tied &&
+                                u->path != SG_MEMORY_PATH_DENSE); // sums in other pieces
         }
     }
     for (int i = 0; i < c->n_in; i++)
@@ -213,15 +216,16 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
     gc_pass_free(c, &rows);
 }
 
-static void check_neurons(neurons_user u, int components)
+static void check_neurons_read(neurons_user u, int components)
 {
     const char *activations[] = {"identity", "gelu", "relu", "swish", "sigmoid", "gelu_erf"};
     const char *gates[] = {"none", "before", "after", "value"};
-    char name[120];
+    char name[160];
     snprintf(name, sizeof name,
-             "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s, counting %d)",
+             "memory_neurons (%lld rows, %lld of %lld, %lld pools, %s, %s, counting %d, %s)",
              (long long)u.rows, (long long)u.k, (long long)u.n, (long long)u.pools,
-             activations[u.activation], gates[u.gate], (int)u.counting);
+             activations[u.activation], gates[u.gate], (int)u.counting,
+             sg_memory_path_name(u.path));
     gc_case c = {.name = name, .build = build_neurons, .user = &u, .components = components};
     u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
     assert_non_null(u.ids);
@@ -250,6 +254,15 @@ static void check_neurons(neurons_user u, int components)
     sg_free(y);
     sg_free(u.ids);
     gc_free(&c);
+}
+
+// In the rows that are selected, and through dense products.
+static void check_neurons(neurons_user u, int components)
+{
+    for (int path = SG_MEMORY_PATH_ROWS; path <= SG_MEMORY_PATH_DENSE; path++) {
+        u.path = (sg_memory_path)path;
+        check_neurons_read(u, components);
+    }
 }
 
 // An operation that does not know of gradients by rows would leave its part out.
@@ -304,9 +317,21 @@ static void test_neurons_shapes(void **state)
                       .activation = SG_ACT_SWISH,
                       .gate = SG_GATE_BEFORE};
     check_neurons(u, 0);
-    u = (neurons_user){
-        9,     2,    1,    2,         6,   5, SG_ACT_GELU, SG_GATE_AFTER, PATTERN_RANDOM,
-        false, NULL, NULL, COUNT_ALL, NULL};
+    u = (neurons_user){9,
+                       2,
+                       1,
+                       2,
+                       6,
+                       5,
+                       SG_ACT_GELU,
+                       SG_GATE_AFTER,
+                       PATTERN_RANDOM,
+                       false,
+                       NULL,
+                       NULL,
+                       COUNT_ALL,
+                       NULL,
+                       SG_MEMORY_PATH_AUTO};
     check_neurons(u, 0); // k = 1
     u.k = 6, u.pattern = PATTERN_ALL;
     check_neurons(u, 0); // k = N
@@ -345,8 +370,8 @@ static void test_neurons_many(void **state)
     check_neurons(u, 6);
     // Neurons hit so often that the reverse index is cut into spans of rows.
     u = (neurons_user){
-        2100,           2,     2,    2,    9,         3,   SG_ACT_IDENTITY, SG_GATE_BEFORE,
-        PATTERN_RANDOM, false, NULL, NULL, COUNT_ALL, NULL};
+        2100,           2,     2,    2,    9,         3,    SG_ACT_IDENTITY,    SG_GATE_BEFORE,
+        PATTERN_RANDOM, false, NULL, NULL, COUNT_ALL, NULL, SG_MEMORY_PATH_AUTO};
     check_neurons(u, 4);
     u.pools = 1, u.tied = true;
     check_neurons(u, 4);
@@ -435,13 +460,26 @@ static void test_neurons_bf16(void **state)
 {
     (void)state;
     enum { pools = 2, n = 40, d = 5, count = pools * n * d };
-    for (int gate = SG_GATE_NONE; gate <= SG_GATE_AFTER; gate++) {
+    for (int way = 0; way <= 2 * SG_GATE_AFTER + 1; way++) {
+        const int gate = way / 2;
         sg_bf16 rounded[2][count];
         const sg_stored narrow[2] = {{.type = SG_WEIGHTS_BF16, .rows = rounded[0]},
                                      {.type = SG_WEIGHTS_BF16, .rows = rounded[1]}};
-        neurons_user u = {
-            150,   2,    3,    pools,     n,   d, SG_ACT_GELU, (sg_gate)gate, PATTERN_RANDOM,
-            false, NULL, NULL, COUNT_ALL, NULL};
+        neurons_user u = {150,
+                          2,
+                          3,
+                          pools,
+                          n,
+                          d,
+                          SG_ACT_GELU,
+                          (sg_gate)gate,
+                          PATTERN_RANDOM,
+                          false,
+                          NULL,
+                          NULL,
+                          COUNT_ALL,
+                          NULL,
+                          way % 2 ? SG_MEMORY_PATH_DENSE : SG_MEMORY_PATH_ROWS};
         gc_case c = {.name = "memory_neurons in bf16", .build = build_neurons, .user = &u};
         u.ids = sg_alloc_array((size_t)(u.rows * u.channels * u.k), sizeof *u.ids);
         assert_non_null(u.ids);

@@ -29,6 +29,8 @@ typedef struct memory_case {
     bool recompute;
     int threads;
     bool gated; // experts: the gate is in what is summed; not the same bits
+    sg_memory_path path;
+    sg_compute_kind kind;
 } memory_case;
 
 typedef struct memory_run {
@@ -202,6 +204,8 @@ static memory_run run_memory(const memory_case *c, bool steps)
     int32_t *counts = sg_alloc_array((size_t)hits, sizeof *counts);
     assert_true(ids != NULL && counts != NULL);
     assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    sg_tape_set_memory_path(tape, c->path);
+    sg_tape_compute(tape, c->kind, SG_COMPUTE_F32);
     make_leaves(c, tape, l, data, stored, &to);
     sg_tape_segment_begin(tape);
     sg_selection s = selection_of(c, tape, ids, counts);
@@ -295,12 +299,14 @@ static void test_neurons(void **state)
     (void)state;
     for (int act = 0; act < SG_ACT_COUNT; act++)
         for (int gate = SG_GATE_NONE; gate <= SG_GATE_VALUE; gate++)
-            for (int n = 0; n < 4; n++) {
+            for (int n = 0; n < 8; n++) {
                 memory_case c = {.rows = 37, .channels = 3, .k = 5, .blocks = 23, .g = 1, .d = 20};
                 c.pools = n % 2 ? 3 : 1;
                 c.activation = (sg_activation)act;
                 c.gate = (sg_gate)gate;
-                c.counted = n / 2;
+                c.counted = n / 2 % 2;
+                c.path = n / 4 ? SG_MEMORY_PATH_DENSE : SG_MEMORY_PATH_ROWS;
+                c.kind = (sg_compute_kind)(act % 3);
                 check(c);
             }
 }
@@ -309,14 +315,15 @@ static void test_neurons(void **state)
 static void test_neurons_orders(void **state)
 {
     (void)state;
-    for (int n = 0; n < 8; n++) {
+    for (int n = 0; n < 16; n++) {
         memory_case c = {.rows = 700, .channels = 2, .k = 4, .g = 1, .d = 17};
+        c.path = n / 8 ? SG_MEMORY_PATH_DENSE : SG_MEMORY_PATH_AUTO; // of whole gradients alone
         c.activation = SG_ACT_GELU;
         c.gate = n % 2 ? SG_GATE_BEFORE : SG_GATE_AFTER;
         c.pools = n % 2 ? 2 : 1;
         c.blocks = n / 2 % 2 ? 5000 : 40;
         c.by_row = n / 2 % 2;
-        c.counted = n / 4;
+        c.counted = n / 4 % 2;
         check(c);
     }
     memory_case one = {.rows = 1, .channels = 2, .k = 4, .pools = 2, .blocks = 40, .g = 1, .d = 17};
