@@ -30,3 +30,25 @@ show() {
     printf ' %q' "$@" >&2
     printf '\n' >&2
 }
+
+# processor: its name and numbers.
+processor() {
+    awk -F '[[:space:]]*:[[:space:]]*' '
+        !($1 in seen) { seen[$1] = $2 }
+        END {
+            name = "model name" in seen ? seen["model name"] : "processor"
+            if (!("cpu family" in seen)) { print name; exit }
+            printf "%s (family %s, model %s, stepping %s)\n", name, seen["cpu family"], seen["model"],
+                   seen["stepping"]
+        }' /proc/cpuinfo
+}
+
+# bf16_units: the processor's units for products in bf16, by its flags; nothing where it has none.
+bf16_units() {
+    local found=() flag
+    for flag in amx_bf16:AMX avx512_bf16:AVX512-BF16; do
+        if grep -qw "^flags.*${flag%%:*}" /proc/cpuinfo; then found+=("${flag#*:}"); fi
+    done
+    local IFS=,
+    printf '%s\n' "${found[*]-}" | sed 's/,/, /'
+}
