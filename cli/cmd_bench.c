@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/computing.h"
 #include "cli/field_options.h"
 #include "cli/model_options.h"
 #include "sgatlin_bench.h"
@@ -119,6 +120,8 @@ static const cli_option *bench_table(void)
     static cli_option table[CLI_MAX_OPTIONS];
     if (table[0].name != NULL) return table;
     const cli_option as_of_train[] = {
+        cli_field_option(sg_train_field("compute"), &cli_computing_given.compute),
+        cli_field_option(sg_train_field("logits_compute"), &cli_computing_given.logits),
         cli_field_option(sg_train_field("table_dtype"), &bench.table_dtype),
         cli_field_option(sg_train_field("optimizer_rows"), &bench.rows)};
     size_t count = cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options);
@@ -283,8 +286,10 @@ static int bench_make_jobs(const cli_args *args, bench_jobs *jobs)
 typedef struct bench_talk {
     const cli_args *args;
     const bench_job *job;
+    const sg_context *context;
     const char *products;
-    double gemm, stream; // GFLOP/s, GB/s
+    double gemm[SG_COMPUTE_BF16 + 1]; // GFLOP/s by kind; 0: not measured
+    double stream;                    // GB/s
     int threads;
     int code;
 } bench_talk;
@@ -321,6 +326,7 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
         r->stream_gbs, "limit", r->limit, "limit_fraction", r->limit_fraction, "peak_bytes",
         (json_int_t)r->peak_bytes, "reuse", r->reuse > 0 ? json_real(r->reuse) : json_null(),
         "config", cli_config_json(&t->job->config));
+    cli_computing_json(object, t->context, r->compute, r->logits_compute);
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
     if (model && object != NULL)
@@ -381,36 +387,72 @@ static bool bench_result(void *user, const sg_bench_result *r)
 // Below this share of what the processor could do, the limit is not the processor's.
 static const double bench_least_share = 0.3;
 
+static const double bench_kind_seconds = 0.3; // measuring products of a kind beside f32
+
 // The measured limit of products against the one that the processor's flags and frequency give.
 static void bench_check_peak(const bench_talk *t, const sg_machine *m, double peak)
 {
     if (peak <= 0)
         cli_note(t->args, "the frequency of this processor cannot be read: its limit is taken as "
                           "measured");
-    else if (t->gemm < bench_least_share * peak)
+    else if (t->gemm[SG_COMPUTE_F32] < bench_least_share * peak)
         cli_warn(t->args,
                  "products reach %.0f GFLOP/s, %.0f %% of the %.0f that %d cores, %.2f GHz and "
                  "vectors of %d bits allow: other programs take the processor, or %s does not suit "
                  "it; shares of this limit mean little",
-                 t->gemm, 100 * t->gemm / peak, peak, t->threads < m->cores ? t->threads : m->cores,
-                 m->ghz, m->vector_bits, t->products);
+                 t->gemm[SG_COMPUTE_F32], 100 * t->gemm[SG_COMPUTE_F32] / peak, peak,
+                 t->threads < m->cores ? t->threads : m->cores, m->ghz, m->vector_bits,
+                 t->products);
+}
+
+// What is measured of the other kinds than f32: those that the processor has units for, and those
+// that figures are held against.
+static sg_status bench_measure(bench_talk *t, sg_context *context, sg_error *err)
+{
+    sg_compute_kind used[2];
+    sg_status status = cli_computing_kinds(&used[0], &used[1], err);
+    if (status == SG_OK)
+        status = sg_measure_machine(context, &t->gemm[SG_COMPUTE_F32], &t->stream, err);
+    for (int kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16 && status == SG_OK; kind++)
+        if (sg_context_units(context) != NULL || (int)used[0] == kind || (int)used[1] == kind)
+            status = sg_measure_products(context, (sg_compute_kind)kind, bench_kind_seconds,
+                                         &t->gemm[kind], err);
+    return status;
+}
+
+// {"f32": 152.1, "bf16": 1210.5}
+static json_t *bench_kinds_json(const bench_talk *t)
+{
+    json_t *object = json_object();
+    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
+        if (t->gemm[kind] > 0)
+            json_object_set_new(object, sg_compute_kind_name((sg_compute_kind)kind),
+                                json_real(t->gemm[kind]));
+    return object;
 }
 
 static int bench_machine(const bench_talk *t, const char *kernel)
 {
+    const char *units = sg_context_units(t->context);
     sg_machine m;
     sg_machine_describe(&m);
     const double peak = sg_machine_peak(&m, t->threads);
     bench_check_peak(t, &m, peak);
     if (t->args->json)
         return cli_print_json_line(
-            t->args, json_pack("{s:s, s:f, s:f, s:o, s:i, s:s, s:s}", "name", "machine",
-                               "gemm_gflops", t->gemm, "stream_gbs", t->stream, "peak_gflops",
-                               peak > 0 ? json_real(peak) : json_null(), "threads", t->threads,
-                               "kernel", kernel, "products", t->products));
-    printf("machine: products %.1f GFLOP/s, reads %.1f GB/s, threads %d, kernel %s\n"
-           "products by %s; the processor's limit ",
-           t->gemm, t->stream, t->threads, kernel, t->products);
+            t->args, json_pack("{s:s, s:f, s:f, s:o, s:i, s:s, s:s, s:o, s:o}", "name", "machine",
+                               "gemm_gflops", t->gemm[SG_COMPUTE_F32], "stream_gbs", t->stream,
+                               "peak_gflops", peak > 0 ? json_real(peak) : json_null(), "threads",
+                               t->threads, "kernel", kernel, "products", t->products, "units",
+                               units != NULL ? json_string(units) : json_null(), "products_gflops",
+                               bench_kinds_json(t)));
+    printf("machine: products %.1f GFLOP/s in f32", t->gemm[SG_COMPUTE_F32]);
+    for (int kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16; kind++)
+        if (t->gemm[kind] > 0)
+            printf(", %.1f in %s", t->gemm[kind], sg_compute_kind_name((sg_compute_kind)kind));
+    printf("; reads %.1f GB/s, threads %d, kernel %s\n"
+           "products by %s, bf16 units: %s; the processor's limit in f32 ",
+           t->stream, t->threads, kernel, t->products, units != NULL ? units : "none");
     if (peak > 0)
         printf("%.0f GFLOP/s (%.2f GHz, says %s)\n", peak, m.ghz, m.ghz_from);
     else
@@ -447,16 +489,20 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
                     unsigned what)
 {
     sg_error err = {0};
+    sg_compute_kind compute = SG_COMPUTE_F32, logits = SG_COMPUTE_F32;
     bench_talk talk = {.args = args,
+                       .context = context,
                        .threads = sg_context_threads(context),
                        .products = sg_context_products(context)};
-    sg_status status = sg_measure_machine(context, &talk.gemm, &talk.stream, &err);
+    sg_status status = bench_measure(&talk, context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     int code = bench_machine(&talk, sg_context_kernel(context));
     sg_weights table_dtype = SG_WEIGHTS_F32, weights = SG_WEIGHTS_F32;
     status = sg_weights_parse(bench.table_dtype, "table-dtype", &table_dtype, &err);
     if (status == SG_OK) status = sg_weights_parse(bench.weights, "weights", &weights, &err);
+    if (status == SG_OK) status = cli_computing_kinds(&compute, &logits, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
+    cli_computing_tell(args, context, compute, logits);
     for (int i = 0; i < jobs->count && code == CLI_DONE; i++) {
         talk.job = &jobs->items[i];
         sg_bench_options o = sg_bench_options_default();
@@ -477,6 +523,8 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
         o.seed = (uint64_t)bench.seed;
         o.table_dtype = table_dtype;
         o.weights = weights;
+        o.compute = compute;
+        o.logits_compute = logits;
         bench_title(&talk);
         status = sg_bench(context, &o, bench_result, &talk, &err);
         code = talk.code != CLI_DONE ? talk.code

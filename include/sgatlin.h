@@ -118,6 +118,10 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 // What computes dense products, its version and the instructions it uses: "onednn 2.6.3 (avx2)", or
 // "plain". The same seed gives the same bits where this and sg_context_kernel are the same.
 SG_API const char *sg_context_products(const sg_context *context);
+// The units of the processor that multiply bf16 (sg_compute_kind): "amx", "avx512_bf16"; NULL: it
+// has none, or products are the plain ones. Then bf16 is the product in f32 of operands that are
+// rounded, and bf16x3 that in f32.
+SG_API const char *sg_context_units(const sg_context *context);
 
 // Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
 // the end is not known. Called on the calling thread. Returning false stops the work, which then
@@ -587,6 +591,15 @@ SG_API sg_status sg_model_adapt(sg_model *model, const char *folder, sg_error *e
 // keys (f32). They are made with the first session. on false: without them; default true. While the
 // model has no session and no batch (SG_ERR_ARGUMENT).
 SG_API sg_status sg_model_set_key_copies(sg_model *model, bool on, sg_error *err);
+// How dense products are computed, and those of the classifier, in passes of several tokens of a
+// sequence: evaluations and prompts. Default f32. Tokens that go through one by one (one of each
+// session of a batch, too) are computed in f32 whatever this says: their time is that of reading
+// weights. While the model has no session and no batch (SG_ERR_ARGUMENT).
+SG_API sg_status sg_model_set_compute(sg_model *model, sg_compute_kind compute,
+                                      sg_compute_kind logits, sg_error *err);
+// As it was set; logits: of the classifier. Either may be NULL.
+SG_API void sg_model_compute(const sg_model *model, sg_compute_kind *compute,
+                             sg_compute_kind *logits);
 SG_API void sg_model_free(sg_model *model);
 SG_API const sg_config *sg_model_config(const sg_model *model);
 // The ids that end a text (*count), eos_token_id first: models of other programs may have several.

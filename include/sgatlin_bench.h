@@ -32,6 +32,10 @@ SG_API double sg_machine_peak(const sg_machine *machine, int threads);
 // memory.
 SG_API sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                                     sg_error *err);
+// Products of one kind alone, for so many seconds, two of them at least. The work counted is that
+// of f32: 2 m n k.
+SG_API sg_status sg_measure_products(sg_context *context, sg_compute_kind kind, double seconds,
+                                     double *gflops, sg_error *err);
 
 // What sg_bench can measure; bits of a set.
 typedef enum sg_bench_what {
@@ -59,8 +63,10 @@ typedef struct sg_bench_options {
     int64_t repeats;            // of each figure, at least, 1 to 1000; default 3. One more warms up
     uint64_t seed;              // of weights, tokens and hidden states; default 1
     // The limits of the machine. Default 0 and 0: measured again and again between the repeats of a
-    // figure, whose limits are their medians.
+    // figure, whose limits are their medians; products in the kinds below.
     double gemm_gflops, stream_gbs;
+    // Of products, as in sg_train_options, and of prompts, as in sg_model_set_compute. Default f32.
+    sg_compute_kind compute, logits_compute;
     sg_weights table_dtype; // of a layer and a training step, as in sg_train_options
     sg_weights weights;     // of decoding, as sg_model_open_narrow
 } sg_bench_options;
@@ -81,6 +87,8 @@ typedef struct sg_bench_result {
     const char *family; // options->config.ffn
     const char
         *dtype; // what most narrow weights are stored in ("bf16", "q4_1"), or "f32" without any
+    // How its products were computed: as the options say, and tokens one by one in f32.
+    sg_compute_kind compute, logits_compute;
     int64_t tokens;
     int64_t repeats;
     double seconds; // median
@@ -96,7 +104,9 @@ typedef struct sg_bench_result {
     // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
     // step in all); input and output of a layer; keys and values of a session.
     double bytes;
-    double gemm_gflops, stream_gbs; // the limits it is held against
+    // The limits it is held against. Where the classifier is computed in another kind than the rest,
+    // that of products is of both, each by its work.
+    double gemm_gflops, stream_gbs;
     const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
     double limit_fraction; // that time / seconds
     int64_t peak_bytes;    // planned: weights, gradients, moments, activations, caches

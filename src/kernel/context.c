@@ -93,3 +93,9 @@ const char *sg_context_products(const sg_context *context)
     (void)context; // one library for all contexts
     return sg_products_name();
 }
+
+const char *sg_context_units(const sg_context *context)
+{
+    (void)context;
+    return sg_products_units();
+}

@@ -6,25 +6,146 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "kernel/bf16.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 #include "sgatlin_bench.h"
 
-enum { measure_n = 1536, measure_chunk = 1 << 16, measure_gemm_runs = 2, measure_reads = 3 };
+enum {
+    measure_n = 1536, // rows, columns and depth
+    measure_square = measure_n * measure_n,
+    measure_chunk = 1 << 16,
+    measure_gemm_runs = 2,
+    measure_reads = 3
+};
 
 // A machine that slept takes some tenths of a second to come to full speed.
 static const double measure_seconds = 0.5;
 
 static const int64_t measure_stream_count = (int64_t)32 << 20; // 128 MiB of f32, beyond any cache
 
+// ---- products -----------------------------------------------------------------------------------
+
+// The operands of a product: A, B and C in one block, and what kinds other than f32 take more.
+typedef struct measure_operands {
+    const sg_real *a, *b;
+    sg_real *c;
+    sg_bf16 *half; // A, then B; NULL: none
+    void *room;
+    size_t half_bytes, room_bytes;
+} measure_operands;
+
+static size_t measure_half_bytes(sg_compute_kind kind)
+{
+    return kind == SG_COMPUTE_BF16 ? 2 * (size_t)measure_square * sizeof(sg_bf16) : 0;
+}
+
+// block: 3 squares, already written.
+static sg_status measure_operands_new(sg_real *block, unsigned kinds, measure_operands *o,
+                                      sg_error *err)
+{
+    *o = (measure_operands){
+        .a = block, .b = block + measure_square, .c = block + 2 * measure_square};
+    for (int kind = 0; kind < SG_MEASURE_KINDS; kind++) {
+        if (!(kinds & sg_measure_kind((sg_compute_kind)kind))) continue;
+        const size_t room = sg_gemm_room((sg_compute_kind)kind, measure_n, measure_n, measure_n);
+        if (room > o->room_bytes) o->room_bytes = room;
+        o->half_bytes += measure_half_bytes((sg_compute_kind)kind);
+    }
+    if (o->half_bytes > 0) o->half = sg_alloc_big(o->half_bytes);
+    if (o->room_bytes > 0) o->room = sg_alloc_big(o->room_bytes);
+    if ((o->half_bytes > 0 && o->half == NULL) || (o->room_bytes > 0 && o->room == NULL))
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes",
+                       o->half_bytes + o->room_bytes);
+    for (int64_t i = 0; o->half != NULL && i < 2 * (int64_t)measure_square; i++)
+        o->half[i] = sg_bf16_round((float)block[i]);
+    return SG_OK;
+}
+
+static void measure_operands_free(measure_operands *o)
+{
+    sg_free_big(o->half, o->half_bytes);
+    sg_free_big(o->room, o->room_bytes);
+}
+
+// GFLOP/s of one product. With bf16 both operands are in it already, as the fastest ones of a step.
+static double measure_product(sg_compute compute, const measure_operands *o, sg_compute_kind kind)
+{
+    const bool half = measure_half_bytes(kind) > 0;
+    const double start = sg_clock_seconds();
+    sg_gemm(compute, &(sg_gemm_args){.transpose_b = true,
+                                     .m = measure_n,
+                                     .n = measure_n,
+                                     .k = measure_n,
+                                     .alpha = 1,
+                                     .a = half ? NULL : o->a,
+                                     .lda = measure_n,
+                                     .b = half ? NULL : o->b,
+                                     .ldb = measure_n,
+                                     .c = o->c,
+                                     .ldc = measure_n,
+                                     .kind = kind,
+                                     .a_half = half ? o->half : NULL,
+                                     .b_half = half ? o->half + measure_square : NULL,
+                                     .room = o->room});
+    return 2e-9 * measure_square * (double)measure_n / (sg_clock_seconds() - start);
+}
+
+static double measure_products(sg_compute compute, const measure_operands *o, sg_compute_kind kind,
+                               double seconds)
+{
+    double most = 0;
+    const double begun = sg_clock_seconds();
+    for (int i = 0; i < measure_gemm_runs || sg_clock_seconds() - begun < seconds; i++)
+        most = fmax(most, measure_product(compute, o, kind));
+    return most;
+}
+
+// A page that was never written is not memory.
+static void measure_write(sg_real *block, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        block[i] = (sg_real)(i % 7) * (sg_real)0.25;
+}
+
+sg_status sg_measure_gemm(sg_context *context, sg_compute_kind kind, double seconds, double *gflops,
+                          sg_error *err)
+{
+    const int64_t count = 3 * (int64_t)measure_square;
+    measure_operands operands = {0};
+    *gflops = 0;
+    sg_real *block = sg_alloc_big((size_t)count * sizeof *block);
+    if (block == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes",
+                       (size_t)count * sizeof *block);
+    measure_write(block, count);
+    sg_status status = measure_operands_new(block, sg_measure_kind(kind), &operands, err);
+    if (status == SG_OK) *gflops = measure_products(context->compute, &operands, kind, seconds);
+    measure_operands_free(&operands);
+    sg_free_big(block, (size_t)count * sizeof *block);
+    return status;
+}
+
+sg_status sg_measure_products(sg_context *context, sg_compute_kind kind, double seconds,
+                              double *gflops, sg_error *err)
+{
+    if (sg_compute_kind_name(kind) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "kind: found %d, expected one of sg_compute_kind",
+                       (int)kind);
+    return sg_measure_gemm(context, kind, seconds, gflops, err);
+}
+
+// ---- both limits --------------------------------------------------------------------------------
+
 struct sg_measure {
     sg_context *context;
     sg_real *block; // operands of the product; the whole is what is read
     size_t bytes;
+    measure_operands operands;
     double *sums;
 };
 
-sg_status sg_measure_new(sg_context *context, sg_measure **out, sg_error *err)
+sg_status sg_measure_new(sg_context *context, unsigned kinds, sg_measure **out, sg_error *err)
 {
     *out = NULL;
     const int64_t chunks = measure_stream_count / measure_chunk;
@@ -34,14 +155,17 @@ sg_status sg_measure_new(sg_context *context, sg_measure **out, sg_error *err)
     p->bytes = (size_t)measure_stream_count * sizeof(sg_real);
     p->block = sg_alloc_big(p->bytes);
     p->sums = sg_alloc_zero((size_t)chunks, sizeof *p->sums);
-    if (p->block == NULL || p->sums == NULL) {
-        size_t bytes = p->bytes;
-        sg_measure_free(p);
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", bytes);
+    sg_status status = SG_OK;
+    if (p->block == NULL || p->sums == NULL)
+        status = sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", p->bytes);
+    if (status == SG_OK) {
+        measure_write(p->block, measure_stream_count);
+        status = measure_operands_new(p->block, kinds, &p->operands, err);
     }
-    // A page that was never written is not memory.
-    for (int64_t i = 0; i < measure_stream_count; i++)
-        p->block[i] = (sg_real)(i % 7) * (sg_real)0.25;
+    if (status != SG_OK) {
+        sg_measure_free(p);
+        return status;
+    }
     *out = p;
     return SG_OK;
 }
@@ -49,27 +173,10 @@ sg_status sg_measure_new(sg_context *context, sg_measure **out, sg_error *err)
 void sg_measure_free(sg_measure *p)
 {
     if (p == NULL) return;
+    measure_operands_free(&p->operands);
     sg_free_big(p->block, p->bytes);
     sg_free(p->sums);
     sg_free(p);
-}
-
-static double measure_product(const sg_measure *p)
-{
-    const int64_t n = measure_n, square = n * n;
-    double start = sg_clock_seconds();
-    sg_gemm(p->context->compute, &(sg_gemm_args){.transpose_b = true,
-                                                 .m = n,
-                                                 .n = n,
-                                                 .k = n,
-                                                 .alpha = 1,
-                                                 .a = p->block,
-                                                 .lda = n,
-                                                 .b = p->block + square,
-                                                 .ldb = n,
-                                                 .c = p->block + 2 * square,
-                                                 .ldc = n});
-    return 2e-9 * (double)square * (double)n / (sg_clock_seconds() - start);
 }
 
 static void measure_read_chunk(void *context, int64_t chunk, int worker)
@@ -88,23 +195,25 @@ static double measure_read(sg_measure *p)
     return 1e-9 * (double)p->bytes / (sg_clock_seconds() - start);
 }
 
-void sg_measure_run(sg_measure *p, double *gemm_gflops, double *stream_gbs)
+void sg_measure_run(sg_measure *p, unsigned kinds, sg_measured *measured)
 {
-    *gemm_gflops = *stream_gbs = 0;
-    for (int i = 0; i < measure_gemm_runs; i++)
-        *gemm_gflops = fmax(*gemm_gflops, measure_product(p));
+    *measured = (sg_measured){0};
+    for (int kind = 0; kind < SG_MEASURE_KINDS; kind++)
+        if (kinds & sg_measure_kind((sg_compute_kind)kind))
+            measured->gflops[kind] =
+                measure_products(p->context->compute, &p->operands, (sg_compute_kind)kind, 0);
     for (int i = 0; i < measure_reads; i++)
-        *stream_gbs = fmax(*stream_gbs, measure_read(p));
+        measured->stream_gbs = fmax(measured->stream_gbs, measure_read(p));
 }
 
 sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *stream_gbs,
                              sg_error *err)
 {
     sg_measure *p;
-    SG_TRY(sg_measure_new(context, &p, err));
-    *gemm_gflops = *stream_gbs = 0;
-    for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
-        *gemm_gflops = fmax(*gemm_gflops, measure_product(p));
+    SG_TRY(sg_measure_new(context, sg_measure_kind(SG_COMPUTE_F32), &p, err));
+    *stream_gbs = 0;
+    *gemm_gflops =
+        measure_products(context->compute, &p->operands, SG_COMPUTE_F32, measure_seconds);
     for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
         *stream_gbs = fmax(*stream_gbs, measure_read(p));
     sg_measure_free(p);

@@ -32,7 +32,7 @@ static struct {
     __typeof__(dnnl_sgemm) *sgemm;
     products_get_threads get_threads; // NULL: the library has no threads
     products_set_threads set_threads;
-    const char *lack;
+    const char *lack, *units;
     char name[64];
 } products = {.mutex = PTHREAD_MUTEX_INITIALIZER, .name = "plain"};
 // Set last: who sees it sees the rest.
@@ -86,6 +86,12 @@ static const char *products_find_lack(dnnl_cpu_isa_t isa)
     return cpu.avx2_fma && !products_has(isa, dnnl_cpu_isa_avx2) ? "avx2" : NULL;
 }
 
+static const char *products_find_units(dnnl_cpu_isa_t isa)
+{
+    if (products_has(isa, dnnl_cpu_isa_avx512_core_amx)) return "amx";
+    return products_has(isa, dnnl_cpu_isa_avx512_core_bf16) ? "avx512_bf16" : NULL;
+}
+
 // ---- loading ----------------------------------------------------------------------------------
 
 static sg_status products_check_room(sg_error *err)
@@ -127,6 +133,7 @@ static sg_status products_find(void *library, sg_error *err)
     char number[16];
     snprintf(number, sizeof number, "0x%x", (unsigned)used);
     products.lack = products_find_lack(used);
+    products.units = products_find_units(used);
     snprintf(products.name, sizeof products.name, "onednn %d.%d.%d (%s)", version()->major,
              version()->minor, version()->patch, name ? name : number);
     return SG_OK;
@@ -221,6 +228,11 @@ const char *sg_products_lack(void)
     return atomic_load(&products_ready) ? products.lack : NULL;
 }
 
+const char *sg_products_units(void)
+{
+    return atomic_load(&products_ready) ? products.units : NULL;
+}
+
 #else
 
 sg_status sg_products_open(sg_error *err)
@@ -247,6 +259,11 @@ const char *sg_products_name(void)
 
 // The build was asked for plain loops.
 const char *sg_products_lack(void)
+{
+    return NULL;
+}
+
+const char *sg_products_units(void)
 {
     return NULL;
 }

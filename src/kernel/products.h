@@ -20,5 +20,7 @@ int64_t sg_products_refused(void);
 const char *sg_products_name(void);
 // What the processor has and the library does not use: "avx512" or "avx2"; NULL: nothing.
 const char *sg_products_lack(void);
+// The units by which it multiplies bf16: "amx", "avx512_bf16"; NULL: none.
+const char *sg_products_units(void);
 
 #endif

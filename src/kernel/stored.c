@@ -285,6 +285,7 @@ static void stored_tile_chunk(void *context, sg_range rows)
     sg_real *wide = (sg_real *)(l->scratch + (size_t)rows.worker * l->stride);
     part.n = rows.end - rows.first;
     sg_stored_read(l->kernels, wide, l->w, rows.first, part.n, part.k);
+    part.kind = SG_COMPUTE_F32; // workers have no room of their own to round operands in
     part.transpose_b = true;
     part.b = wide;
     part.ldb = part.k;

@@ -124,6 +124,9 @@ static sg_status kept_new(const sg_graph_cache *cache, int64_t batch, int64_t le
     options.narrow = m->narrow.items;
     options.screens = caches ? sg_model_screens(m) : NULL; // through which no gradient goes
     options.adapters = m->adapters;
+    // Thin products, one row a sequence, are bound by reading weights, which are not in bf16.
+    options.compute = length > 1 ? m->compute : SG_COMPUTE_F32;
+    options.logits_compute = length > 1 ? m->logits_compute : SG_COMPUTE_F32;
     sg_status status = k->caches == NULL || k->start == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a model graph")
                            : sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope,

@@ -571,6 +571,28 @@ sg_status sg_model_set_key_copies(sg_model *m, bool on, sg_error *err)
     return SG_OK;
 }
 
+sg_status sg_model_set_compute(sg_model *m, sg_compute_kind compute, sg_compute_kind logits,
+                               sg_error *err)
+{
+    if (sg_compute_kind_name(compute) == NULL || sg_compute_kind_name(logits) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "compute: found %d and %d, expected values of "
+                       "sg_compute_kind",
+                       (int)compute, (int)logits);
+    if (atomic_load(&m->users) > 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "compute: found sessions or batches of the model, expected none");
+    m->compute = compute;
+    m->logits_compute = logits;
+    return SG_OK;
+}
+
+void sg_model_compute(const sg_model *m, sg_compute_kind *compute, sg_compute_kind *logits)
+{
+    if (compute != NULL) *compute = m->compute;
+    if (logits != NULL) *logits = m->logits_compute;
+}
+
 const sg_stored *sg_model_screens(const sg_model *m)
 {
     return m->screens.items;

@@ -341,7 +341,9 @@ static sg_status pass_open(sg_record_pass *p, sg_error *err)
                                     .threads = m->context->threads,
                                     .allocator = m->context->compute.allocator,
                                     .narrow = m->narrow.items,
-                                    .adapters = m->adapters};
+                                    .adapters = m->adapters,
+                                    .compute = m->compute,
+                                    .logits_compute = m->logits_compute};
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &graph, &p->graph, err));
     p->graph->targets->data = p->nothing;
     return SG_OK;

@@ -24,7 +24,7 @@ bool sg_bench_more(const sg_bench_run *b, sg_bench_timer *timer)
     if (b->measure != NULL && due) {
         int64_t at = timer->looks++;
         timer->looked = timer->total;
-        sg_measure_run(b->measure, &timer->gemm[at], &timer->stream[at]);
+        sg_measure_run(b->measure, timer->kinds, &timer->limits[at]);
     }
     return more;
 }
@@ -46,6 +46,33 @@ static double sample_median(double *samples, int64_t count)
 {
     qsort(samples, (size_t)count, sizeof *samples, sample_order);
     return (samples[(count - 1) / 2] + samples[count / 2]) / 2;
+}
+
+// ---- limits -----------------------------------------------------------------------------------
+
+static double bench_products(sg_bench_timer *timer, sg_compute_kind kind)
+{
+    for (int64_t i = 0; i < timer->looks; i++)
+        timer->sorted[i] = timer->limits[i].gflops[kind];
+    return sample_median(timer->sorted, timer->looks);
+}
+
+// Of what was measured around a figure, or given. Where two kinds are in use, the rate of products is that at which all work is done when each part of it
+// is done at its own.
+static void bench_limits(const sg_bench_run *b, const sg_bench_figure *f, sg_bench_timer *timer,
+                         double *gemm, double *stream)
+{
+    const sg_bench_options *o = b->options;
+    const double share = f->flops > 0 ? f->logits_flops / f->flops : 0;
+    *gemm = o->gemm_gflops;
+    *stream = o->stream_gbs;
+    if (b->measure == NULL) return;
+    const double body = bench_products(timer, f->compute);
+    const double logits = bench_products(timer, f->logits_compute);
+    *gemm = 1 / ((1 - share) / body + share / logits);
+    for (int64_t i = 0; i < timer->looks; i++)
+        timer->sorted[i] = timer->limits[i].stream_gbs;
+    *stream = sample_median(timer->sorted, timer->looks);
 }
 
 // ---- use of a memory ----------------------------------------------------------------------------
@@ -173,15 +200,16 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     int64_t per_sample = f->per_sample > 0 ? f->per_sample : 1;
     bool backward =
         strcmp(f->name, "train_step") == 0 || strcmp(f->name, "layer_forward_backward") == 0;
-    const sg_bench_options *o = b->options;
     double middle = sample_median(timer->samples, timer->count);
-    double gemm = b->measure ? sample_median(timer->gemm, timer->looks) : o->gemm_gflops;
-    double stream = b->measure ? sample_median(timer->stream, timer->looks) : o->stream_gbs;
+    double gemm, stream;
+    bench_limits(b, f, timer, &gemm, &stream);
     double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream;
     sg_bench_result r = {
         .name = f->name,
         .family = sg_family_find(b->config.ffn)->name,
         .dtype = sizeof(sg_real) == sizeof(float) ? sg_weights_name(f->dtype) : "f64",
+        .compute = f->compute,
+        .logits_compute = f->logits_compute,
         .tokens = f->tokens,
         .repeats = timer->count * per_sample,
         .seconds = middle / (double)per_sample,

@@ -34,7 +34,9 @@ typedef struct sg_bench_timer {
     double samples[SG_BENCH_REPEATS];
     int64_t count;
     double total;
-    double gemm[SG_BENCH_REPEATS + 1], stream[SG_BENCH_REPEATS + 1]; // GFLOP/s, GB/s
+    unsigned kinds; // of products that the figure is held against (sg_measure_kind); 0: f32
+    sg_measured limits[SG_BENCH_REPEATS + 1];
+    double sorted[SG_BENCH_REPEATS + 1]; // for medians of them
     int64_t looks;
     double looked; // total at the last of them
 } sg_bench_timer;
@@ -46,10 +48,12 @@ void sg_bench_add(sg_bench_timer *timer, double seconds);
 // What a measurement knows and the report adds up.
 typedef struct sg_bench_figure {
     const char *name;
-    sg_weights dtype;   // of what is narrow; SG_WEIGHTS_F32 where nothing is
-    int64_t tokens;     // of a repeat
-    int64_t per_sample; // repeats in one sample of the timer; 0: one
+    sg_weights dtype;                        // of what is narrow; SG_WEIGHTS_F32 where nothing is
+    int64_t tokens;                          // of a repeat
+    int64_t per_sample;                      // repeats in one sample of the timer; 0: one
+    sg_compute_kind compute, logits_compute; // of its products; f32 where it has none
     double flops_published, flops, bytes;
+    double logits_flops; // of `flops`, those of the classifier
     int64_t peak_bytes;
     double reuse;
     const char *optimizer_rows; // of a training step; else NULL

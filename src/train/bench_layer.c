@@ -80,6 +80,7 @@ static sg_status layer_record(layer *l, bool backward, sg_point_recorder *points
     const int64_t shape[] = {l->b->tokens, config->hidden_size}, one = 1;
     const int64_t count = shape[0] * shape[1];
     SG_TRY(sg_tape_new(&l->tape, err));
+    sg_tape_compute(l->tape, l->b->options->compute, l->b->options->logits_compute);
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
     sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
     sg_builder builder = {.tape = l->tape,
@@ -233,7 +234,7 @@ static void layer_repeat(layer *l, bool backward, sg_bench_timer *timer)
 static sg_status layer_measure(layer *l, bool backward, sg_error *err)
 {
     const sg_bench_run *b = l->b;
-    sg_bench_timer timer = {.count = 0};
+    sg_bench_timer timer = {.kinds = sg_measure_kind(b->options->compute)};
     sg_bench_use use;
     SG_TRY(layer_use(l, &use, err));
     SG_TRY(layer_record(l, backward, NULL, err));
@@ -246,6 +247,8 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
     double states = (double)(b->tokens * b->config.hidden_size) * sizeof(sg_real);
     sg_bench_figure figure = {
         .name = backward ? "layer_forward_backward" : "layer_forward",
+        .compute = b->options->compute,
+        .logits_compute = b->options->compute, // there are none
         .dtype = l->tables.elements > 0 ? l->tables.type : SG_WEIGHTS_F32,
         .tokens = b->tokens,
         .flops_published = (backward ? 3 : 1) * flops,

@@ -75,7 +75,9 @@ static sg_status step_open(step *s, sg_error *err)
                               .output = SG_OUTPUT_LOSS,
                               .gradient = true,
                               .threads = b->context->threads,
-                              .narrow = s->tables.items};
+                              .narrow = s->tables.items,
+                              .compute = b->options->compute,
+                              .logits_compute = b->options->logits_compute};
     SG_TRY(sg_bench_watch_new(b, &s->watch, err));
     if (s->watch.points.count > 0) graph.points = &s->watch.points;
     SG_TRY(sg_gradients_new(params, b->rows, b->tokens, NULL, &s->grads, err));
@@ -137,17 +139,21 @@ static sg_status step_measure(step *s, sg_error *err)
 {
     const sg_bench_run *b = s->b;
     const sg_cost *cost = &b->cost;
-    sg_bench_timer timer = {.count = 0};
+    sg_bench_timer timer = {.kinds = sg_measure_kind(b->options->compute) |
+                                     sg_measure_kind(b->options->logits_compute)};
     SG_TRY(step_repeat(s, &timer, err));
     const sg_bench_use use = sg_bench_watch_use(&s->watch);
     double batch = (double)b->options->batch_size, T = (double)b->length;
     sg_bench_bytes weights = sg_bench_weight_bytes(&s->model->params, &s->tables, use.idle);
     sg_bench_figure figure = {
         .name = "train_step",
+        .compute = b->options->compute,
+        .logits_compute = b->options->logits_compute,
         .dtype = s->tables.elements > 0 ? s->tables.type : SG_WEIGHTS_F32,
         .tokens = b->tokens,
         .flops_published = 3 * batch * cost->forward_flops_per_sequence,
         .flops = 3 * batch * model_flops(b, T, T * (T + 1) / 2),
+        .logits_flops = 3 * batch * cost->logits_flops,
         .bytes = 2 * weights.read + (1 + step_adamw_moves) * weights.gradients + weights.copies,
         .peak_bytes = cost->weight_bytes + (int64_t)sg_gradients_bytes(&s->grads) +
                       cost->optimizer_bytes + (int64_t)sg_tape_bytes(s->graph->tape) +
@@ -280,7 +286,7 @@ static sg_status decode_measure(decode *d, sg_error *err)
 {
     const sg_bench_run *b = d->b;
     const sg_config *c = &b->config;
-    sg_bench_timer timer = {.count = 0};
+    sg_bench_timer timer = {.kinds = sg_measure_kind(SG_COMPUTE_F32)};
     SG_TRY(decode_prompt(d, err));
     const sg_tape *tape = d->batch ? sg_batch_tape(d->batch) : sg_session_tape(d->sessions[0]);
     d->seconds = sg_alloc_zero((size_t)sg_tape_nodes(tape), 2 * sizeof *d->seconds);
@@ -319,6 +325,7 @@ static sg_status decode_open(decode *d, sg_error *err)
         SG_TRY(sg_model_new(b->context, &b->config, b->options->seed, &d->model, err));
         SG_TRY(sg_model_narrow(d->model, b->options->weights, err));
     }
+    SG_TRY(sg_model_set_compute(d->model, b->options->compute, b->options->logits_compute, err));
     int64_t ids = d->context > d->count ? d->context : d->count;
     d->ids = sg_alloc_array((size_t)ids, sizeof *d->ids);
     d->sessions = sg_alloc_zero((size_t)d->count, sizeof(sg_session *));
@@ -345,7 +352,8 @@ static sg_status prefill_measure(decode *d, sg_error *err)
 {
     const sg_bench_run *b = d->b;
     const sg_config *c = &b->config;
-    sg_bench_timer timer = {.count = 0};
+    sg_bench_timer timer = {.kinds = sg_measure_kind(b->options->compute) |
+                                     sg_measure_kind(b->options->logits_compute)};
     const float *logits;
     for (bool warm = false; !warm || sg_bench_more(b, &timer); warm = true) {
         for (int64_t i = 0; i < d->context; i++)
@@ -362,10 +370,13 @@ static sg_status prefill_measure(decode *d, sg_error *err)
     const sg_bench_bytes weights = sg_bench_weight_bytes(&d->model->params, &d->model->narrow, 0);
     sg_bench_figure figure = {
         .name = "prefill",
+        .compute = b->options->compute,
+        .logits_compute = b->options->logits_compute,
         .dtype = sg_narrow_most(&d->model->narrow, &d->model->params),
         .tokens = d->context,
         .flops_published = flops,
         .flops = flops + pieces * logit,
+        .logits_flops = pieces * logit,
         .bytes = pieces * weights.read +
                  2 * (double)c->num_hidden_layers * kv_width * n * sizeof(sg_real),
         .peak_bytes = decode_bytes(d),

@@ -26,6 +26,10 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
     if (!sg_stored_is_choice(o->weights))
         return sg_fail(err, SG_ERR_ARGUMENT, "weights: found %d, expected f32, bf16 or int8",
                        (int)o->weights);
+    if (sg_compute_kind_name(o->compute) == NULL || sg_compute_kind_name(o->logits_compute) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "compute: found %d and %d, expected values of sg_compute_kind",
+                       (int)o->compute, (int)o->logits_compute);
     if (o->repeats < 1 || o->repeats > SG_BENCH_REPEATS)
         return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",
                        (long long)o->repeats, SG_BENCH_REPEATS);
@@ -70,7 +74,10 @@ static sg_status bench_prepare(sg_bench_run *b, sg_error *err)
     SG_TRY(sg_config_cost(&b->config, b->length, o->batch_size, false, b->context->threads,
                           &b->cost, err));
     b->tokens = o->batch_size * b->length;
-    return o->gemm_gflops > 0 ? SG_OK : sg_measure_new(b->context, &b->measure, err);
+    if (o->gemm_gflops > 0) return SG_OK;
+    const unsigned kinds = sg_measure_kind(SG_COMPUTE_F32) | sg_measure_kind(o->compute) |
+                           sg_measure_kind(o->logits_compute);
+    return sg_measure_new(b->context, kinds, &b->measure, err);
 }
 
 sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,

@@ -173,7 +173,9 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
                               .threads = e->model->context->threads,
                               .allocator = e->model->context->compute.allocator,
                               .narrow = e->model->narrow.items,
-                              .adapters = e->model->adapters};
+                              .adapters = e->model->adapters,
+                              .compute = e->model->compute,
+                              .logits_compute = e->model->logits_compute};
     sg_model *m = e->model;
     SG_TRY(evaluator_points(e, &graph.points, err));
     for (size_t i = 0; graph.points != NULL && i < graph.points->count; i++)

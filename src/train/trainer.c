@@ -66,6 +66,9 @@ sg_status sg_trainer_open(sg_trainer *t, sg_context *context, const sg_train_opt
                       .model = model,
                       .steps = steps,
                       .length = sg_data_get_info(data)->seq_len};
+    // Its evaluations and samples are computed as its steps are.
+    model->compute = options->compute;
+    model->logits_compute = options->logits_compute;
     t->state = (sg_train_state){.running_loss = NAN, .best_loss = NAN, .best_step = -1};
     sg_status status = trainer_parts(t, points, err);
     if (status != SG_OK) sg_trainer_close(t);

@@ -239,6 +239,33 @@ static void test_only_what_is_asked(void **state)
     }
 }
 
+// A figure is held against products of its kinds, which it states; tokens one by one are f32's.
+static void test_kinds(void **state)
+{
+    (void)state;
+    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+        sg_bench_options o = tiny("sgatlin");
+        figures got = {.count = 0};
+        o.what = SG_BENCH_ALL;
+        o.repeats = 1;
+        o.compute = (sg_compute_kind)kind;
+        o.logits_compute = SG_COMPUTE_BF16X3;
+        o.gemm_gflops = o.stream_gbs = 0; // measured
+        assert_int_equal(sg_bench(context, &o, take, &got, NULL), SG_OK);
+        assert_int_equal(got.count, 4);
+        for (int i = 0; i < 4; i++) {
+            const sg_bench_result *r = &got.items[i];
+            const bool layer = strncmp(r->name, "layer", 5) == 0;
+            const bool decode = strcmp(r->name, "decode") == 0;
+            assert_int_equal(r->compute, decode ? SG_COMPUTE_F32 : o.compute);
+            assert_int_equal(r->logits_compute, decode  ? SG_COMPUTE_F32
+                                                : layer ? o.compute
+                                                        : SG_COMPUTE_BF16X3);
+            assert_true(r->gemm_gflops > 0 && r->stream_gbs > 0 && r->limit_fraction > 0);
+        }
+    }
+}
+
 // The optimiser is that of training: lazy by choice or by size, and then a step of a pool with many
 // more neurons takes memory for those that it reads.
 static void test_optimizer_rows(void **state)
@@ -349,6 +376,8 @@ static void test_refuses(void **state)
     } while (0)
     REFUSE(what, 0, "what");
     REFUSE(what, 32, "what");
+    REFUSE(compute, (sg_compute_kind)3, "compute");
+    REFUSE(logits_compute, (sg_compute_kind)-1, "compute");
     REFUSE(repeats, 0, "repeats");
     REFUSE(repeats, 1001, "repeats");
     REFUSE(seconds, -1, "seconds");
@@ -391,11 +420,11 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_figure),     cmocka_unit_test(test_only_what_is_asked),
-        cmocka_unit_test(test_optimizer_rows),   cmocka_unit_test(test_smallest),
-        cmocka_unit_test(test_bytes_of_one_row), cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_sessions),         cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_every_figure), cmocka_unit_test(test_only_what_is_asked),
+        cmocka_unit_test(test_kinds),        cmocka_unit_test(test_optimizer_rows),
+        cmocka_unit_test(test_smallest),     cmocka_unit_test(test_bytes_of_one_row),
+        cmocka_unit_test(test_stops),        cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_refuses),      cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

@@ -1,0 +1,64 @@
+// Words for how dense products are computed. A figure is stated with what was asked for and with the
+// units that computed it, for both decide what it means.
+#include "cli/computing.h"
+
+#include <string.h>
+
+cli_computing cli_computing_given = {.compute = "f32", .logits = "f32"};
+
+sg_status cli_computing_kinds(sg_compute_kind *compute, sg_compute_kind *logits, sg_error *err)
+{
+    sg_status status = sg_compute_kind_parse(cli_computing_given.compute, "compute", compute, err);
+    if (status != SG_OK) return status;
+    return sg_compute_kind_parse(cli_computing_given.logits, "logits-compute", logits, err);
+}
+
+sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model *model,
+                            sg_error *err)
+{
+    sg_compute_kind compute, logits;
+    sg_status status = cli_computing_kinds(&compute, &logits, err);
+    if (status == SG_OK) status = sg_model_set_compute(model, compute, logits, err);
+    if (status == SG_OK) cli_computing_tell(args, context, compute, logits);
+    return status;
+}
+
+void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
+                        sg_compute_kind logits)
+{
+    const bool rounded = compute == SG_COMPUTE_BF16 || logits == SG_COMPUTE_BF16;
+    const bool split = compute == SG_COMPUTE_BF16X3 || logits == SG_COMPUTE_BF16X3;
+    if (sg_context_units(context) != NULL || (!rounded && !split)) return;
+    cli_warn(args, "this processor has no bf16 units: %s%s%s",
+             rounded ? "bf16 products are computed in f32 of rounded operands: as exact, not faster"
+                     : "",
+             rounded && split ? "; " : "",
+             split ? "bf16x3 products are computed in f32: not faster" : "");
+}
+
+void cli_computing_json(json_t *object, const sg_context *context, sg_compute_kind compute,
+                        sg_compute_kind logits)
+{
+    const char *units = sg_context_units(context);
+    const bool f32 = compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
+    if (object == NULL) return;
+    json_object_set_new(object, "compute", json_string(sg_compute_kind_name(compute)));
+    json_object_set_new(object, "logits_compute", json_string(sg_compute_kind_name(logits)));
+    json_object_set_new(object, "units", units != NULL && !f32 ? json_string(units) : json_null());
+}
+
+const char *cli_computing_text(const sg_context *context, sg_compute_kind compute,
+                               sg_compute_kind logits, char *text, size_t capacity)
+{
+    const bool f32 = compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
+    const char *units = sg_context_units(context);
+    if (compute == logits)
+        snprintf(text, capacity, "%s", sg_compute_kind_name(compute));
+    else
+        snprintf(text, capacity, "%s, logits %s", sg_compute_kind_name(compute),
+                 sg_compute_kind_name(logits));
+    const size_t used = strlen(text);
+    if (!f32 && used < capacity)
+        snprintf(text + used, capacity - used, " (%s)", units != NULL ? units : "without units");
+    return text;
+}

@@ -1,0 +1,44 @@
+// How dense products are computed, as options of the verbs that read a model, and the words for it
+// of all verbs: what was asked for, and what this processor makes of it.
+#ifndef SGATLIN_CLI_COMPUTING_H
+#define SGATLIN_CLI_COMPUTING_H
+
+#include "cli/cli.h"
+
+// Names of sg_compute_kind_name.
+typedef struct cli_computing {
+    const char *compute, *logits;
+} cli_computing;
+extern cli_computing cli_computing_given; // one command runs in a process; f32 at first
+
+// Rows of an option table.
+#define CLI_COMPUTING_OPTIONS(of)                                                                  \
+    {.name = "compute",                                                                            \
+     .kind = CLI_STRING,                                                                           \
+     .value = &cli_computing_given.compute,                                                        \
+     .argument = "KIND",                                                                           \
+     .choices = "f32|bf16x3|bf16",                                                                 \
+     .help = "of dense products " of ": f32, bf16x3 (each operand as the sum of two bf16) or "     \
+             "bf16 (operands rounded to it)"},                                                     \
+    {                                                                                              \
+        .name = "logits-compute", .kind = CLI_STRING, .value = &cli_computing_given.logits,        \
+        .argument = "KIND", .choices = "f32|bf16x3|bf16",                                          \
+        .help = "of the classifier's products alone"                                               \
+    }
+
+// The kinds that were given.
+sg_status cli_computing_kinds(sg_compute_kind *compute, sg_compute_kind *logits, sg_error *err);
+// The model computes so, and the command says so where the processor has no units for it.
+sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model *model,
+                            sg_error *err);
+// A warning where products of these kinds are computed in f32; otherwise nothing.
+void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
+                        sg_compute_kind logits);
+// Members of a result: compute, logits_compute, units (null: f32 computes). object may be NULL.
+void cli_computing_json(json_t *object, const sg_context *context, sg_compute_kind compute,
+                        sg_compute_kind logits);
+// "bf16, logits f32 (amx)"; returns text.
+const char *cli_computing_text(const sg_context *context, sg_compute_kind compute,
+                               sg_compute_kind logits, char *text, size_t capacity);
+
+#endif
