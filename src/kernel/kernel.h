@@ -117,6 +117,9 @@ typedef struct sg_kernels {
     // probabilities, dp becomes p (dp - delta), the gradient of s. s, dp (n); s - lse <= 0 but for
     // rounding, p as of exp_sum.
     void (*attention_row)(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
+    // The same of one key and n queries, each with its own lse and delta (n).
+    void (*attention_key)(sg_real *s, sg_real *dp, const sg_real *lse, const sg_real *delta,
+                          int64_t n);
 
     // ---- activations ----
     void (*act_forward)(sg_real *y, const sg_real *x, sg_activation act, int64_t n); // y may be x

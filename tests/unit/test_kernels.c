@@ -256,12 +256,36 @@ static void check_attention_row(const sg_kernels *table, int64_t n, float lse)
     free(dp0);
 }
 
+// A key has the bits that rows give of its queries.
+static void check_attention_key(const sg_kernels *table, int64_t n)
+{
+    float *s = check_random(n, 1, 5), *dp = check_random(n, 2, 2);
+    float *s0 = check_copy(s, n), *dp0 = check_copy(dp, n);
+    float *lse = check_random(n, 3, 1), *delta = check_random(n, 4, 1);
+    for (int64_t i = 0; i < n; i++) {
+        lse[i] += i % 3 ? 6 : 95;
+        table->attention_row(s0 + i, dp0 + i, lse[i], delta[i], 1);
+    }
+    table->attention_key(s, dp, lse, delta, n);
+    check_array("attention p of a key", s, s0, n, 0, 0);
+    check_array("attention ds of a key", dp, dp0, n, 0, 0);
+    check_intact(s, n);
+    check_intact(dp, n);
+    free(s);
+    free(dp);
+    free(s0);
+    free(dp0);
+    free(lse);
+    free(delta);
+}
+
 static void check_rows(const sg_kernels *table)
 {
     for (int s = 0; s < size_count; s++) {
         check_rmsnorm(table, s % 4 + 1, sizes[s], s % 2 ? 1 : 100);
         check_softmax(table, s % 4 + 1, sizes[s], s % 2 ? 1 : 80);
         check_attention_row(table, sizes[s], s % 2 ? 6 : 95); // the latter near the smallest floats
+        check_attention_key(table, sizes[s]);
         if (sizes[s] < 300) check_rope(table, s % 5 + 1, sizes[s], s % 3 ? 0 : sizes[s] / 2 + 1);
     }
     check_rmsnorm(table, 3, 64, 1e-10); // eps decides

@@ -28,6 +28,8 @@ void sg_ref_softmax_forward(sg_real *y, const sg_real *x, int64_t rows, int64_t 
 void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,
                              int64_t n, bool accumulate);
 void sg_ref_attention_row(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, int64_t n);
+void sg_ref_attention_key(sg_real *s, sg_real *dp, const sg_real *lse, const sg_real *delta,
+                          int64_t n);
 
 // One number; slope: the derivative.
 sg_real sg_ref_act_value(sg_real x, sg_activation act);

@@ -30,3 +30,12 @@ void sg_ref_attention_row(sg_real *s, sg_real *dp, sg_real lse, sg_real delta, i
         dp[i] = s[i] * (dp[i] - delta);
     }
 }
+
+void sg_ref_attention_key(sg_real *s, sg_real *dp, const sg_real *lse, const sg_real *delta,
+                          int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        s[i] = sg_real_exp(s[i] - lse[i]);
+        dp[i] = s[i] * (dp[i] - delta[i]);
+    }
+}

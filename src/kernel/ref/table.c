@@ -18,6 +18,7 @@ static const sg_kernels ref_table = {
     .softmax_forward = sg_ref_softmax_forward,
     .softmax_backward = sg_ref_softmax_backward,
     .attention_row = sg_ref_attention_row,
+    .attention_key = sg_ref_attention_key,
     .act_forward = sg_ref_act_forward,
     .act_backward = sg_ref_act_backward,
     .glu_forward = sg_ref_glu_forward,

@@ -28,6 +28,7 @@ void SIMD_NAME(softmax_forward)(float *y, const float *x, int64_t rows, int64_t 
 void SIMD_NAME(softmax_backward)(float *dx, const float *dy, const float *y, int64_t rows,
                                  int64_t n, bool accumulate);
 void SIMD_NAME(attention_row)(float *s, float *dp, float lse, float delta, int64_t n);
+void SIMD_NAME(attention_key)(float *s, float *dp, const float *lse, const float *delta, int64_t n);
 
 void SIMD_NAME(act_forward)(float *y, const float *x, sg_activation act, int64_t n);
 void SIMD_NAME(act_backward)(float *dx, const float *dy, const float *x, sg_activation act,

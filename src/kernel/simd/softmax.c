@@ -48,3 +48,26 @@ void SIMD_NAME(attention_row)(float *s, float *dp, float lse, float delta, int64
         simd_store(dp + i, simd_mul(p, d), left);
     }
 }
+
+void SIMD_NAME(attention_key)(float *s, float *dp, const float *lse, const float *delta, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + 2 * simd_width <= n; i += 2 * simd_width) { // two at once, as above
+        const int64_t j = i + simd_width;
+        simd_vec p0 = simd_exp_low(simd_sub(simd_loadu(s + i), simd_loadu(lse + i)));
+        simd_vec p1 = simd_exp_low(simd_sub(simd_loadu(s + j), simd_loadu(lse + j)));
+        simd_vec d0 = simd_sub(simd_loadu(dp + i), simd_loadu(delta + i));
+        simd_vec d1 = simd_sub(simd_loadu(dp + j), simd_loadu(delta + j));
+        simd_storeu(s + i, p0);
+        simd_storeu(s + j, p1);
+        simd_storeu(dp + i, simd_mul(p0, d0));
+        simd_storeu(dp + j, simd_mul(p1, d1));
+    }
+    for (; i < n; i += simd_width) {
+        const int64_t left = n - i;
+        simd_vec p = simd_exp_low(simd_sub(simd_load(s + i, left), simd_load(lse + i, left)));
+        simd_vec d = simd_sub(simd_load(dp + i, left), simd_load(delta + i, left));
+        simd_store(s + i, p, left);
+        simd_store(dp + i, simd_mul(p, d), left);
+    }
+}

@@ -28,6 +28,7 @@ const sg_kernels SIMD_NAME(table) = {
     .softmax_forward = SIMD_NAME(softmax_forward),
     .softmax_backward = SIMD_NAME(softmax_backward),
     .attention_row = SIMD_NAME(attention_row),
+    .attention_key = SIMD_NAME(attention_key),
     .act_forward = SIMD_NAME(act_forward),
     .act_backward = SIMD_NAME(act_backward),
     .glu_forward = SIMD_NAME(glu_forward),
