@@ -8,6 +8,11 @@
 // known before the pass, so the gradients need not wait for a backward pass, nor the logits be
 // computed twice. An adapter of the classifier adds scale u B^T to the logits.
 //
+// Products are of the tape's kind for logits; losses, softmax and sums are sg_real. Where matrix
+// units compute them, W is prepared once a pass for each of its two products (both together take
+// the bytes of W in bf16 twice), and in bf16 the gradients of a row's logits are rounded by whoever
+// makes them, into the begin of that row.
+//
 // In place of losses the result may be any sum of logits, of terms (r, j, w):
 //
 //     sum of w l_rj / n      dl_rj = sum of their w / n
@@ -23,10 +28,20 @@ typedef struct entropy_point {
     struct entropy_point *next;
 } entropy_point;
 
+// Where the scratch of a pass has what, in bytes.
+typedef struct entropy_places {
+    size_t logits;
+    size_t deep;      // for the product that is long in V
+    size_t packed[2]; // W for the logits, and for dx
+    size_t room;      // for products to prepare what is not
+    size_t losses, correct, end;
+} entropy_places;
+
 typedef struct entropy_attributes {
     sg_loss_stats *stats;
     int64_t block; // rows
-    bool adapted;  // in[3] u (rows, r) and in[4] B (V, r) add scale u B^T to the logits
+    entropy_places places;
+    bool adapted; // in[3] u (rows, r) and in[4] B (V, r) add scale u B^T to the logits
     double scale;
     entropy_point *points; // of the logits, in the order of the requests
 } entropy_attributes;
@@ -37,11 +52,25 @@ typedef struct entropy_loop {
     const int32_t *targets;
     double *losses; // (rows); -1 for a target without weight
     bool *correct;
-    void *deep; // for the product that is long in V
+    const void *packed[2]; // W for the logits and for dx; NULL: as it is
     int64_t rows, vocab;
     sg_real weight; // of one row's loss in the total
     bool gradient;
+    bool half; // gradients of logits are bf16, each row at the begin of what it was
 } entropy_loop;
+
+enum { entropy_part = 1024 }; // numbers rounded at a time
+
+// Rounds a row in place.
+static void entropy_round(const entropy_loop *c, sg_real *row)
+{
+    sg_bf16 part[entropy_part], *half = (sg_bf16 *)(void *)row;
+    for (int64_t i = 0; i < c->vocab; i += entropy_part) {
+        const int64_t n = sg_min(entropy_part, c->vocab - i);
+        c->run->compute.kernels->to_bf16(part, row + i, n);
+        memcpy(half + i, part, (size_t)n * sizeof *part);
+    }
+}
 
 static void entropy_row(const entropy_loop *c, int64_t r)
 {
@@ -66,6 +95,7 @@ static void entropy_row(const entropy_loop *c, int64_t r)
     if (c->gradient) {
         c->run->compute.kernels->scale(row, c->weight / sum, c->vocab);
         row[target] -= c->weight;
+        if (c->half) entropy_round(c, row);
     }
 }
 
@@ -95,6 +125,40 @@ static void entropy_terms(const entropy_loop *c, const sg_loss_stats *stats, int
     }
 }
 
+static void *entropy_place(const sg_run *run, size_t at)
+{
+    return run->scratch + at;
+}
+
+// Rows of an input from `row` on.
+static const sg_real *entropy_values(const sg_node *node, int i, int64_t row)
+{
+    const sg_real *all = sg_values(node->in[i]);
+    return all ? all + row * sg_columns(node->in[i]) : NULL;
+}
+
+static const sg_bf16 *entropy_half(const sg_node *node, int i, int64_t row)
+{
+    const sg_bf16 *all = sg_half_in(node, i);
+    return all ? all + row * sg_columns(node->in[i]) : NULL;
+}
+
+// A product of the gradients of a block's logits.
+static sg_gemm_args entropy_product(const sg_run *run, const sg_node *node, const entropy_loop *c)
+{
+    const entropy_attributes *a = node->attributes;
+    sg_gemm_args args = {.alpha = 1,
+                         .a = c->logits,
+                         .lda = c->vocab,
+                         .kind = node->kind,
+                         .room = entropy_place(run, a->places.room)};
+    if (!c->half) return args;
+    args.a = NULL;
+    args.a_half = (const sg_bf16 *)(const void *)c->logits;
+    args.lda = c->vocab * (int64_t)(sizeof(sg_real) / sizeof(sg_bf16));
+    return args;
+}
+
 typedef struct entropy_grads {
     sg_real *dx, *dw, *du, *db;
     bool add_x, add_w, add_u, add_b;
@@ -111,13 +175,16 @@ static void entropy_block_adapter(const sg_run *run, const sg_node *node, const 
                                           .n = c->vocab,
                                           .k = r,
                                           .alpha = (sg_real)a->scale,
-                                          .a = sg_values(node->in[3]) + first * r,
+                                          .a = entropy_values(node, 3, first),
+                                          .a_half = entropy_half(node, 3, first),
                                           .lda = r,
                                           .b = sg_values(node->in[4]),
                                           .ldb = r,
                                           .beta = 1,
                                           .c = c->logits,
-                                          .ldc = c->vocab});
+                                          .ldc = c->vocab,
+                                          .kind = node->kind,
+                                          .room = entropy_place(run, a->places.room)});
 }
 
 // du = scale dz B, dB = scale dz^T u, z being the logits.
@@ -126,8 +193,9 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
 {
     const entropy_attributes *a = node->attributes;
     const int64_t r = sg_columns(node->in[3]);
-    sg_gemm_args args = {
-        .n = r, .alpha = (sg_real)a->scale, .a = c->logits, .lda = c->vocab, .ldb = r, .ldc = r};
+    sg_gemm_args args = entropy_product(run, node, c);
+    args.alpha = (sg_real)a->scale;
+    args.n = args.ldb = args.ldc = r;
     if (g->du != NULL) {
         args.m = c->rows;
         args.k = c->vocab;
@@ -140,7 +208,8 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
         args.transpose_a = true;
         args.m = c->vocab;
         args.k = c->rows;
-        args.b = sg_values(node->in[3]) + first * r;
+        args.b = entropy_values(node, 3, first);
+        args.b_half = entropy_half(node, 3, first);
         args.beta = g->add_b || first > 0 ? 1 : 0;
         args.c = g->db;
         sg_gemm(run->compute, &args);
@@ -150,34 +219,30 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
 static void entropy_block_gradient(const sg_run *run, const sg_node *node, const entropy_loop *c,
                                    const entropy_grads *g, int64_t first)
 {
-    int64_t d = sg_columns(node->in[0]);
-    if (g->dx != NULL)
-        sg_gemm_deep(run->compute,
-                     &(sg_gemm_args){.m = c->rows,
-                                     .n = d,
-                                     .k = c->vocab,
-                                     .alpha = 1,
-                                     .a = c->logits,
-                                     .lda = c->vocab,
-                                     .b = sg_values(node->in[1]),
-                                     .ldb = d,
-                                     .beta = g->add_x ? 1 : 0,
-                                     .c = g->dx + first * d,
-                                     .ldc = d},
-                     c->deep);
-    if (g->dw != NULL)
-        sg_gemm(run->compute, &(sg_gemm_args){.transpose_a = true,
-                                              .m = c->vocab,
-                                              .n = d,
-                                              .k = c->rows,
-                                              .alpha = 1,
-                                              .a = c->logits,
-                                              .lda = c->vocab,
-                                              .b = sg_values(node->in[0]) + first * d,
-                                              .ldb = d,
-                                              .beta = g->add_w || first > 0 ? 1 : 0,
-                                              .c = g->dw,
-                                              .ldc = d});
+    const entropy_attributes *a = node->attributes;
+    const int64_t d = sg_columns(node->in[0]);
+    sg_gemm_args args = entropy_product(run, node, c);
+    args.n = args.ldb = args.ldc = d;
+    if (g->dx != NULL) {
+        args.m = c->rows;
+        args.k = c->vocab;
+        args.b = sg_values(node->in[1]);
+        args.b_packed = c->packed[1];
+        args.beta = g->add_x ? 1 : 0;
+        args.c = g->dx + first * d;
+        sg_gemm_deep(run->compute, &args, entropy_place(run, a->places.deep));
+    }
+    if (g->dw != NULL) {
+        args.transpose_a = true;
+        args.m = c->vocab;
+        args.k = c->rows;
+        args.b = entropy_values(node, 0, first);
+        args.b_half = entropy_half(node, 0, first);
+        args.b_packed = NULL;
+        args.beta = g->add_w || first > 0 ? 1 : 0;
+        args.c = g->dw;
+        sg_gemm(run->compute, &args);
+    }
 }
 
 // Calls for the logits of a block, or for their gradients. False: the pass has ended.
@@ -220,16 +285,73 @@ static bool entropy_asked(const entropy_attributes *a)
     return false;
 }
 
-static size_t entropy_align(size_t bytes)
+// W prepared for one of its products, or NULL where that is nothing.
+static const void *entropy_pack(const sg_run *run, const sg_node *node, bool logits)
 {
-    return (bytes + 63) & ~(size_t)63;
+    const entropy_attributes *a = node->attributes;
+    const sg_tensor *w = node->in[1];
+    const int64_t vocab = sg_rows(w), d = sg_columns(w);
+    const sg_gemm_args args = {.transpose_b = logits,
+                               .n = logits ? vocab : d,
+                               .k = logits ? d : vocab,
+                               .b = sg_values(w),
+                               .ldb = d,
+                               .kind = node->kind};
+    if (sg_gemm_packed_bytes(args.kind, args.n, args.k) == 0) return NULL;
+    void *packed = entropy_place(run, a->places.packed[logits ? 0 : 1]);
+    sg_gemm_pack(run->compute, &args, packed);
+    return packed;
+}
+
+static void entropy_logits(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                           int64_t first)
+{
+    const entropy_attributes *a = node->attributes;
+    const int64_t d = sg_columns(node->in[0]);
+    sg_gemm_args args = {.transpose_b = true,
+                         .m = c->rows,
+                         .n = c->vocab,
+                         .k = d,
+                         .alpha = 1,
+                         .a = entropy_values(node, 0, first),
+                         .a_half = entropy_half(node, 0, first),
+                         .lda = d,
+                         .b = sg_values(node->in[1]),
+                         .ldb = d,
+                         .b_packed = c->packed[0],
+                         .c = c->logits,
+                         .ldc = c->vocab,
+                         .kind = node->kind,
+                         .room = entropy_place(run, a->places.room)};
+    if (c->packed[0] != NULL)
+        sg_gemm(run->compute, &args);
+    else
+        sg_weights_product(run, args, node->in[1], 0);
+    if (a->adapted) entropy_block_adapter(run, node, c, first);
+}
+
+static entropy_loop entropy_begin(const sg_run *run, const sg_node *node, const entropy_grads *g)
+{
+    const entropy_attributes *a = node->attributes;
+    const bool asked = run->recording_gradient && entropy_asked(a);
+    entropy_loop c = {.run = run,
+                      .logits = entropy_place(run, a->places.logits),
+                      .losses = entropy_place(run, a->places.losses),
+                      .correct = entropy_place(run, a->places.correct),
+                      .vocab = sg_rows(node->in[1]),
+                      .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
+                      .gradient = g->dx || g->dw || g->du || g->db || asked};
+    // Who asks for gradients, or sums other things than losses, does so in f32.
+    c.half = node->kind == SG_COMPUTE_BF16 && !asked && a->stats->terms == NULL;
+    if (node->in[1]->narrow == NULL) c.packed[0] = entropy_pack(run, node, true);
+    if (g->dx != NULL) c.packed[1] = entropy_pack(run, node, false);
+    return c;
 }
 
 static void entropy_forward(const sg_run *run, const sg_node *node)
 {
     const entropy_attributes *a = node->attributes;
-    int64_t rows = sg_rows(node->in[0]), d = sg_columns(node->in[0]);
-    int64_t vocab = sg_rows(node->in[1]);
+    const int64_t rows = sg_rows(node->in[0]);
     entropy_grads grads = {0};
     if (run->recording_gradient) {
         grads.dx = sg_grad_in(run, node, 0, &grads.add_x);
@@ -237,34 +359,13 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
         if (a->adapted) grads.du = sg_grad_in(run, node, 3, &grads.add_u);
         if (a->adapted) grads.db = sg_grad_in(run, node, 4, &grads.add_b);
     }
-    size_t logit_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real));
-    size_t deep_bytes = entropy_align(sg_gemm_scratch_bytes(a->block, d, vocab));
-    entropy_loop c = {.run = run,
-                      .logits = (sg_real *)run->scratch,
-                      .deep = run->scratch + logit_bytes,
-                      .vocab = vocab,
-                      .weight = (sg_real)(node->loss_weight / a->stats->normaliser),
-                      .gradient = grads.dx != NULL || grads.dw != NULL || grads.du != NULL ||
-                                  grads.db != NULL ||
-                                  (run->recording_gradient && entropy_asked(a))};
-    c.losses = (double *)(run->scratch + logit_bytes + deep_bytes);
-    c.correct = (bool *)(c.losses + a->block);
+    entropy_loop c = entropy_begin(run, node, &grads);
     a->stats->loss_sum = 0;
     a->stats->tokens = a->stats->correct = 0;
     for (int64_t first = 0; first < rows; first += a->block) {
         c.rows = sg_min(a->block, rows - first);
         c.targets = sg_ints(node->in[2]) + first;
-        sg_weights_product(run,
-                           (sg_gemm_args){.m = c.rows,
-                                          .n = vocab,
-                                          .k = d,
-                                          .alpha = 1,
-                                          .a = sg_values(node->in[0]) + first * d,
-                                          .lda = d,
-                                          .c = c.logits,
-                                          .ldc = vocab},
-                           node->in[1], 0);
-        if (a->adapted) entropy_block_adapter(run, node, &c, first);
+        entropy_logits(run, node, &c, first);
         if (!entropy_observe(run, a->points, &c, first, false)) return;
         entropy_losses(run, a->stats, &c, first);
         if (c.gradient && !entropy_observe(run, a->points, &c, first, true)) return;
@@ -287,11 +388,60 @@ static const sg_op op_cross_entropy = {
     .flops = entropy_flops,
     .gradient_in_forward = true,
     .forward_reads_narrow = 2, // its gradients, which count as of both passes, need them wide
+    .reads_half = 1 << 0 | 1 << 3,
 };
 
 bool sg_is_cross_entropy(const sg_node *node)
 {
     return node->op == &op_cross_entropy;
+}
+
+static size_t entropy_take(size_t *end, size_t bytes)
+{
+    const size_t at = *end;
+    *end += (bytes + 63) & ~(size_t)63;
+    return at;
+}
+
+static size_t entropy_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+// What the products of a block prepare, one after the other.
+static size_t entropy_room(const sg_node *node, int64_t block)
+{
+    const sg_tensor *w = node->in[1];
+    const int64_t vocab = sg_rows(w), d = sg_columns(w);
+    const bool packed = sg_gemm_packed_bytes(node->kind, vocab, d) > 0;
+    size_t room = packed && w->narrow == NULL ? sg_gemm_room_packed(node->kind, block, vocab, d)
+                                              : sg_gemm_room(node->kind, block, vocab, d);
+    if (node->in[0]->wants_grad)
+        room = entropy_max(room, packed ? sg_gemm_room_packed(node->kind, block, d, vocab)
+                                        : sg_gemm_room(node->kind, block, d, vocab));
+    if (w->wants_grad) room = entropy_max(room, sg_gemm_room(node->kind, vocab, d, block));
+    if (node->n_in <= 3) return room;
+    const int64_t r = sg_columns(node->in[3]);
+    room = entropy_max(room, sg_gemm_room(node->kind, block, vocab, r));
+    room = entropy_max(room, sg_gemm_room(node->kind, block, r, vocab));
+    return entropy_max(room, sg_gemm_room(node->kind, vocab, r, block));
+}
+
+static entropy_places entropy_places_of(const sg_node *node, int64_t block)
+{
+    const sg_tensor *x = node->in[0], *w = node->in[1];
+    const int64_t vocab = sg_rows(w), d = sg_columns(w);
+    const size_t rows = (size_t)block;
+    entropy_places p = {0};
+    p.logits = entropy_take(&p.end, rows * (size_t)vocab * sizeof(sg_real));
+    p.deep = entropy_take(&p.end, sg_gemm_scratch_bytes(block, d, vocab));
+    p.packed[0] = entropy_take(&p.end, sg_gemm_packed_bytes(node->kind, vocab, d));
+    p.packed[1] =
+        entropy_take(&p.end, x->wants_grad ? sg_gemm_packed_bytes(node->kind, d, vocab) : 0);
+    p.room = entropy_take(&p.end, entropy_room(node, block));
+    p.losses = entropy_take(&p.end, rows * sizeof(double));
+    p.correct = entropy_take(&p.end, rows * sizeof(bool));
+    return p;
 }
 
 sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
@@ -316,9 +466,9 @@ sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, s
     *a = (entropy_attributes){
         .stats = stats, .block = sg_min(block, sg_rows(x)), .adapted = adapted, .scale = scale};
     node->attributes = a;
-    node->scratch_bytes = entropy_align((size_t)(a->block * vocab) * sizeof(sg_real)) +
-                          entropy_align(sg_gemm_scratch_bytes(a->block, sg_columns(x), vocab)) +
-                          (size_t)a->block * (sizeof(double) + sizeof(bool));
+    node->kind = sg_tape_logits_kind(tape);
+    a->places = entropy_places_of(node, a->block);
+    node->scratch_bytes = a->places.end;
     node->worker_scratch_bytes = sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x));
     return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
 }

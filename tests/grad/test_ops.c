@@ -497,6 +497,7 @@ static void test_take_last(void **state)
 typedef struct entropy_user {
     ids_list targets;
     sg_loss_stats *stats;
+    sg_compute_kind kind;
 } entropy_user;
 
 static sg_tensor *build_entropy(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
@@ -504,6 +505,7 @@ static sg_tensor *build_entropy(const gc_case *c, sg_tape *tape, sg_tensor *cons
     const entropy_user *u = c->user;
     sg_tensor *targets = sg_tape_leaf(tape, "targets", SG_KIND_INT, 1, &u->targets.count,
                                       u->targets.ids, NULL, false);
+    sg_tape_compute(tape, SG_COMPUTE_F32, u->kind);
     if (c->n_in > 2)
         return sg_cross_entropy_adapted(tape, in[0], in[1], targets, u->stats, in[2], in[3], 0.7);
     return sg_cross_entropy(tape, in[0], in[1], targets, u->stats);
@@ -537,7 +539,8 @@ static sg_loss_stats entropy_expected(const entropy_user *u, const sg_real *x, c
 static void check_entropy(int64_t rows, int64_t vocab, int64_t d, double normaliser, double masked)
 {
     sg_loss_stats stats = {.normaliser = normaliser};
-    entropy_user u = {{sg_alloc_array((size_t)rows, sizeof(int32_t)), rows}, &stats};
+    entropy_user u = {
+        {sg_alloc_array((size_t)rows, sizeof(int32_t)), rows}, &stats, SG_COMPUTE_F32};
     assert_non_null(u.targets.ids);
     for (int64_t r = 0; r < rows; r++)
         u.targets.ids[r] = sg_rng_uniform(4, 1, (uint64_t)r) < masked
@@ -550,6 +553,8 @@ static void check_entropy(int64_t rows, int64_t vocab, int64_t d, double normali
                  .components = rows > 1000 ? 5 : 0};
     sg_real *x = gc_add(&c, "x", 2, (int64_t[]){rows, d}, 1, 1);
     sg_real *w = gc_add(&c, "w", 2, (int64_t[]){vocab, d}, 1, 2);
+    gc_check(&c);
+    u.kind = SG_COMPUTE_BF16X3;
     gc_check(&c);
     sg_loss_stats expected = entropy_expected(&u, x, w, vocab, d);
     sg_real loss;
@@ -577,7 +582,8 @@ static void test_cross_entropy(void **state)
 static void check_entropy_adapted(int64_t rows, int64_t vocab, int64_t d, int64_t r)
 {
     sg_loss_stats stats = {.normaliser = (double)rows};
-    entropy_user user = {{sg_alloc_array((size_t)rows, sizeof(int32_t)), rows}, &stats};
+    entropy_user user = {
+        {sg_alloc_array((size_t)rows, sizeof(int32_t)), rows}, &stats, SG_COMPUTE_F32};
     assert_non_null(user.targets.ids);
     for (int64_t i = 0; i < rows; i++)
         user.targets.ids[i] =
@@ -600,6 +606,8 @@ static void check_entropy_adapted(int64_t rows, int64_t vocab, int64_t d, int64_
     for (int64_t i = 0; i < vocab; i++)
         for (int64_t j = 0; j < d + r; j++)
             wide_w[i * (d + r) + j] = j < d ? w[i * d + j] : b[i * r + j - d];
+    gc_check(&c);
+    user.kind = SG_COMPUTE_BF16X3;
     gc_check(&c);
     sg_real found, expected;
     gc_forward(&c, &found, 1);
@@ -625,7 +633,7 @@ static void test_cross_entropy_uniform(void **state)
     (void)state;
     int32_t ids[] = {0, 1, 2, 0, -1, 6};
     sg_loss_stats stats = {.normaliser = 5};
-    entropy_user u = {{ids, 6}, &stats};
+    entropy_user u = {{ids, 6}, &stats, SG_COMPUTE_F32};
     gc_case c = {.name = "uniform logits", .build = build_entropy, .user = &u, .own_loss = true};
     gc_add(&c, "x", 2, (int64_t[]){6, 3}, 0, 1);
     gc_add(&c, "w", 2, (int64_t[]){7, 3}, 1, 2);
