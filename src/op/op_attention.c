@@ -16,57 +16,24 @@
 #include <string.h>
 
 #include "kernel/gemm.h"
-#include "op/op.h"
+#include "op/attention.h"
 
 enum { attention_tile = 256, attention_block = 64, attention_small = 1 << 14 };
+enum { attention_few = 16 }; // rows of one pass that caches serve in f32 whatever the kind
 enum { attention_thin = 4 }; // rows of queries that a product takes without copying the keys
-
-typedef struct attention_attributes {
-    int64_t length, heads, kv_heads, head_dim;
-    int64_t window; // keys that a query sees, its own among them; 0: all
-    sg_real scale;
-    const sg_kv_cache *caches; // by sequence; NULL: keys and values are this pass's own
-    const int64_t *start;      // likewise
-} attention_attributes;
-
-// Inputs.
-enum { in_q, in_k, in_v, in_sinks, attention_inputs };
 
 typedef struct attention_loop {
     const sg_run *run;
     const sg_node *node;
-    const attention_attributes *a;
+    const sg_attention_shape *a;
     int64_t tiles; // query tiles of one sequence
     int64_t group; // heads of one chunk, which share their keys
-    sg_real *dq, *dk, *dv;
-    double *dsinks; // (sequences, heads)
-    bool add_q, add_k, add_v;
+    sg_attention_grads grads;
 } attention_loop;
-
-static int64_t attention_width(const attention_attributes *a)
-{
-    return a->heads * a->head_dim;
-}
-
-static int64_t attention_key_width(const attention_attributes *a)
-{
-    return a->kv_heads * a->head_dim;
-}
-
-static int64_t attention_shared(const attention_attributes *a)
-{
-    return a->heads / a->kv_heads;
-}
 
 static int64_t attention_max(int64_t a, int64_t b)
 {
     return a > b ? a : b;
-}
-
-// The first key that a query at `position` sees.
-static int64_t attention_first_key(int64_t window, int64_t position)
-{
-    return window > 0 ? attention_max(0, position - window + 1) : 0;
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -116,7 +83,7 @@ static void attention_query_row(const sg_kernels *kernels, const attention_query
                                 int64_t first_key, int64_t keys, bool first, sg_real *row)
 {
     const int64_t position = attention_position(t, r);
-    int64_t from = attention_max(0, attention_first_key(t->window, position) - first_key);
+    int64_t from = attention_max(0, sg_attention_first_key(t->window, position) - first_key);
     int64_t to = sg_min(keys, position + 1 - first_key), seen = to - from;
     if (seen <= 0) {
         memset(row, 0, (size_t)keys * sizeof *row);
@@ -162,7 +129,7 @@ static void attention_query_block(const sg_kernels *kernels, const attention_que
         attention_fetch(t->k + first_key * t->key_width, keys * t->key_width);
         attention_fetch(t->v + first_key * t->key_width, keys * t->key_width);
     }
-    const bool first = first_key == attention_first_key(t->window, t->position);
+    const bool first = first_key == sg_attention_first_key(t->window, t->position);
     attention_products(kernels, t, first_key, keys, s);
     for (int64_t r = 0; r < t->rows; r++)
         attention_query_row(kernels, t, r, first_key, keys, first, s + r * attention_tile);
@@ -189,7 +156,7 @@ static void attention_query_keys(const sg_kernels *kernels, const attention_quer
 {
     const int64_t last = attention_position(t, t->rows - 1);
     const bool whole =
-        key + attention_tile <= t->position && key >= attention_first_key(t->window, last);
+        key + attention_tile <= t->position && key >= sg_attention_first_key(t->window, last);
     const int64_t step = whole ? attention_tile : attention_block;
     for (int64_t r = 0; r < t->rows; r += step) {
         attention_query block = *t;
@@ -199,7 +166,7 @@ static void attention_query_keys(const sg_kernels *kernels, const attention_quer
         block.sum += r;
         block.rows = sg_min(step, t->rows - r);
         block.position = attention_position(t, r);
-        int64_t from = attention_max(key, attention_first_key(t->window, block.position));
+        int64_t from = attention_max(key, sg_attention_first_key(t->window, block.position));
         int64_t to = sg_min(key + attention_tile, attention_position(&block, block.rows - 1) + 1);
         if (to > from) attention_query_block(kernels, &block, from, to - from, s);
     }
@@ -213,7 +180,7 @@ static void attention_query_tile(const sg_kernels *kernels, const attention_quer
         t->sum[r] = t->sinks ? 1 : 0;
     }
     const int64_t end = attention_position(t, t->rows - 1) + 1;
-    for (int64_t key = attention_first_key(t->window, t->position); key < end;
+    for (int64_t key = sg_attention_first_key(t->window, t->position); key < end;
          key += attention_tile)
         attention_query_keys(kernels, t, key, s);
     for (int64_t r = 0; r < t->rows; r++) {
@@ -223,31 +190,33 @@ static void attention_query_tile(const sg_kernels *kernels, const attention_quer
 }
 
 // Heads that share their keys read them together where each has one query.
-static int64_t attention_together(const attention_attributes *a)
+static int64_t attention_together(const sg_attention_shape *a)
 {
-    const int64_t shared = attention_shared(a);
+    const int64_t shared = sg_attention_shared(a);
     return a->length == 1 && shared <= attention_block ? shared : 1;
 }
 
 static void attention_forward_chunk(void *context, int64_t chunk, int worker)
 {
     const attention_loop *c = context;
-    const attention_attributes *a = c->a;
+    const sg_attention_shape *a = c->a;
     const sg_node *node = c->node;
     // Later query tiles see more keys: they come first, so that the threads end together.
     int64_t tile = c->tiles - 1 - chunk % c->tiles, unit = chunk / c->tiles;
     int64_t units = a->heads / c->group, head = unit % units * c->group, sequence = unit / units;
-    int64_t width = attention_width(a), key_width = attention_key_width(a);
+    int64_t width = sg_attention_width(a), key_width = sg_attention_key_width(a);
     int64_t first = tile * attention_tile, row = sequence * a->length + first;
     int64_t at = row * width + head * a->head_dim;
-    int64_t key_column = head / attention_shared(a) * a->head_dim;
+    int64_t key_column = head / sg_attention_shared(a) * a->head_dim;
     int64_t key_at = sequence * a->length * key_width + key_column;
     const bool together = c->group > 1;
-    attention_query t = {.q = sg_values(node->in[in_q]) + at,
-                         .k = sg_values(node->in[in_k]) + key_at,
-                         .v = sg_values(node->in[in_v]) + key_at,
+    attention_query t = {.q = sg_values(node->in[SG_ATTENTION_Q]) + at,
+                         .k = sg_values(node->in[SG_ATTENTION_K]) + key_at,
+                         .v = sg_values(node->in[SG_ATTENTION_V]) + key_at,
                          .o = sg_values(node->out[0]) + at,
-                         .sinks = node->in[in_sinks] ? sg_values(node->in[in_sinks]) + head : NULL,
+                         .sinks = node->in[SG_ATTENTION_SINKS]
+                                      ? sg_values(node->in[SG_ATTENTION_SINKS]) + head
+                                      : NULL,
                          .rows = together ? c->group : sg_min(attention_tile, a->length - first),
                          .position = first,
                          .step = together ? 0 : 1,
@@ -297,21 +266,22 @@ void sg_fill_caches(const sg_kv_cache *caches, const int64_t *start, int64_t len
 
 static void attention_forward(const sg_run *run, const sg_node *node)
 {
-    const attention_attributes *a = node->attributes;
+    const sg_attention_shape *a = node->attributes;
     if (a->caches != NULL)
-        sg_fill_caches(a->caches, a->start, a->length, a->head_dim, node->in[in_k], node->in[in_v]);
+        sg_fill_caches(a->caches, a->start, a->length, a->head_dim, node->in[SG_ATTENTION_K],
+                       node->in[SG_ATTENTION_V]);
     attention_loop c = {.run = run,
                         .node = node,
                         .a = a,
                         .tiles = sg_chunks(a->length, attention_tile),
                         .group = attention_together(a)};
-    int64_t sequences = sg_rows(node->in[in_q]) / a->length;
+    int64_t sequences = sg_rows(node->in[SG_ATTENTION_Q]) / a->length;
     // Waking threads takes longer than one token's attention to a short past.
     int64_t keys = a->length;
     for (int64_t b = 0; a->caches != NULL && b < sequences; b++)
         keys = attention_max(keys, a->start[b] + a->length);
     if (a->window > 0) keys = sg_min(keys, a->window);
-    bool small = sg_rows(node->in[in_q]) * attention_width(a) * keys < attention_small;
+    bool small = sg_rows(node->in[SG_ATTENTION_Q]) * sg_attention_width(a) * keys < attention_small;
     sg_parallel_for(small ? NULL : run->compute.pool, sequences * a->heads / c.group * c.tiles,
                     attention_forward_chunk, &c);
 }
@@ -368,7 +338,7 @@ static void attention_tile_gradient(const sg_kernels *kernels, const attention_h
     attention_products(kernels, &t, j, keys, ds);
     for (int64_t r = 0; r < rows; r++) {
         sg_real *prow = p + r * attention_tile, *drow = ds + r * attention_tile;
-        int64_t from = sg_min(keys, attention_max(0, attention_first_key(h->window, i + r) - j));
+        int64_t from = sg_min(keys, attention_max(0, sg_attention_first_key(h->window, i + r) - j));
         int64_t to = attention_max(from, sg_min(keys, i + r + 1 - j));
         kernels->attention_row(prow + from, drow + from, h->lse[(i + r) * h->heads], delta[i + r],
                                to - from);
@@ -391,13 +361,13 @@ static void attention_block_gradient(const attention_loop *c, const attention_he
     attention_tile_gradient(c->run->compute.kernels, h, i, rows, j, keys, delta, p, ds);
     if (h->dv != NULL)
         tile_gemm(c->run->compute.kernels, true, keys, dim, rows, 1, p, h->dout + i * w, w,
-                  !write || c->add_v, h->dv + j * kw, kw);
+                  !write || c->grads.add_v, h->dv + j * kw, kw);
     if (h->dk != NULL)
         tile_gemm(c->run->compute.kernels, true, keys, dim, rows, h->scale, ds, h->q + i * w, w,
-                  !write || c->add_k, h->dk + j * kw, kw);
+                  !write || c->grads.add_k, h->dk + j * kw, kw);
     if (h->dq != NULL)
         tile_gemm(c->run->compute.kernels, false, rows, dim, keys, h->scale, ds, h->k + j * kw, kw,
-                  j > 0 || c->add_q, h->dq + i * w, w);
+                  j > 0 || c->grads.add_q, h->dq + i * w, w);
 }
 
 // The queries behind a tile of keys [j, end): tiles of them, but blocks where the window ends.
@@ -407,8 +377,9 @@ static void attention_later_queries(const attention_loop *c, const attention_hea
     const int64_t stop = h->window > 0 ? sg_min(h->length, end + h->window - 1) : h->length;
     for (int64_t i = end, rows; i < stop; i += rows) {
         rows = sg_min(attention_tile, stop - i);
-        if (attention_first_key(h->window, i + rows - 1) > j) rows = sg_min(attention_block, rows);
-        int64_t from = attention_max(j, attention_first_key(h->window, i));
+        if (sg_attention_first_key(h->window, i + rows - 1) > j)
+            rows = sg_min(attention_block, rows);
+        int64_t from = attention_max(j, sg_attention_first_key(h->window, i));
         attention_block_gradient(c, h, i, rows, from, end - from, false, delta, p);
     }
 }
@@ -423,7 +394,7 @@ static void attention_head_gradient(const attention_loop *c, const attention_hea
         for (int64_t i = j + (end - j - 1) / attention_block * attention_block; i >= j;
              i -= attention_block) {
             int64_t stop = sg_min(end, i + attention_block);
-            int64_t from = attention_max(j, attention_first_key(h->window, i));
+            int64_t from = attention_max(j, sg_attention_first_key(h->window, i));
             attention_block_gradient(c, h, i, stop - i, from, stop - from, stop == end, delta, p);
         }
         attention_later_queries(c, h, j, end, delta, p);
@@ -442,35 +413,35 @@ static double attention_sink_gradient(const attention_head *h, sg_real sink, con
 static void attention_one_head(const attention_loop *c, int64_t sequence, int64_t head,
                                sg_real *scratch)
 {
-    const attention_attributes *a = c->a;
+    const sg_attention_shape *a = c->a;
     const sg_node *node = c->node;
-    const int64_t width = attention_width(a), key_width = attention_key_width(a);
+    const int64_t width = sg_attention_width(a), key_width = sg_attention_key_width(a);
     const int64_t first = sequence * a->length, at = first * width + head * a->head_dim;
-    const int64_t key_at = first * key_width + head / attention_shared(a) * a->head_dim;
-    attention_head h = {.q = sg_values(node->in[in_q]) + at,
-                        .k = sg_values(node->in[in_k]) + key_at,
-                        .v = sg_values(node->in[in_v]) + key_at,
+    const int64_t key_at = first * key_width + head / sg_attention_shared(a) * a->head_dim;
+    attention_head h = {.q = sg_values(node->in[SG_ATTENTION_Q]) + at,
+                        .k = sg_values(node->in[SG_ATTENTION_K]) + key_at,
+                        .v = sg_values(node->in[SG_ATTENTION_V]) + key_at,
                         .o = sg_values(node->out[0]) + at,
                         .dout = node->out[0]->grad + at,
                         .lse = sg_values(node->saved[0]) + first * a->heads + head,
-                        .dq = c->dq ? c->dq + at : NULL,
-                        .dk = c->dk ? c->dk + key_at : NULL,
-                        .dv = c->dv ? c->dv + key_at : NULL,
+                        .dq = c->grads.dq ? c->grads.dq + at : NULL,
+                        .dk = c->grads.dk ? c->grads.dk + key_at : NULL,
+                        .dv = c->grads.dv ? c->grads.dv + key_at : NULL,
                         .width = width,
                         .key_width = key_width,
                         .length = a->length,
                         .head_dim = a->head_dim,
                         .heads = a->heads,
                         .window = a->window,
-                        .fresh = head % attention_shared(a) == 0,
+                        .fresh = head % sg_attention_shared(a) == 0,
                         .scale = a->scale};
     sg_real *delta = scratch; // sum of dO * O, by row
     for (int64_t r = 0; r < h.length; r++)
         delta[r] = c->run->compute.kernels->dot(h.dout + r * width, h.o + r * width, h.head_dim);
     if (h.dq || h.dk || h.dv) attention_head_gradient(c, &h, delta, delta + h.length);
-    if (c->dsinks != NULL)
-        c->dsinks[sequence * a->heads + head] =
-            attention_sink_gradient(&h, sg_values(node->in[in_sinks])[head], delta);
+    if (c->grads.sink_sums != NULL)
+        c->grads.sink_sums[sequence * a->heads + head] =
+            attention_sink_gradient(&h, sg_values(node->in[SG_ATTENTION_SINKS])[head], delta);
 }
 
 // The heads that share their keys are one thread's, which adds up what they give to them.
@@ -482,12 +453,10 @@ static void attention_backward_chunk(void *context, int64_t chunk, int worker)
         attention_one_head(c, chunk / kv_heads, head, sg_worker_scratch(c->run, worker));
 }
 
-// Where one tensor is two of query, key and value, its gradients meet in one place. They are
-// written tile by tile and not one after the other, so all of them have to add, to zeros.
-static void attention_same_place(attention_loop *c, int64_t count)
+static void attention_same_place(sg_attention_grads *g, int64_t count)
 {
-    sg_real *grad[] = {c->dq, c->dk, c->dv};
-    bool *add[] = {&c->add_q, &c->add_k, &c->add_v};
+    sg_real *grad[] = {g->dq, g->dk, g->dv};
+    bool *add[] = {&g->add_q, &g->add_k, &g->add_v};
     for (int i = 0; i < 3; i++)
         for (int j = i + 1; j < 3; j++) {
             if (grad[i] == NULL || grad[i] != grad[j]) continue;
@@ -496,11 +465,36 @@ static void attention_same_place(attention_loop *c, int64_t count)
         }
 }
 
+sg_attention_grads sg_attention_grads_of(const sg_run *run, const sg_node *node)
+{
+    sg_attention_grads g = {0};
+    g.dq = sg_grad_in(run, node, SG_ATTENTION_Q, &g.add_q);
+    g.dk = sg_grad_in(run, node, SG_ATTENTION_K, &g.add_k);
+    g.dv = sg_grad_in(run, node, SG_ATTENTION_V, &g.add_v);
+    g.dsinks = sg_grad_in(run, node, SG_ATTENTION_SINKS, &g.add_sinks);
+    if (g.dsinks != NULL) g.sink_sums = (double *)run->scratch;
+    attention_same_place(&g, node->in[SG_ATTENTION_K]->count);
+    return g;
+}
+
+void sg_attention_sinks_end(const sg_attention_grads *g, const sg_node *node)
+{
+    const sg_attention_shape *a = node->attributes;
+    const int64_t sequences = sg_rows(node->in[SG_ATTENTION_Q]) / a->length;
+    for (int64_t h = 0; g->dsinks != NULL && h < a->heads; h++) {
+        double sum = 0;
+        for (int64_t b = 0; b < sequences; b++)
+            sum += g->sink_sums[b * a->heads + h];
+        g->dsinks[h] = (g->add_sinks ? g->dsinks[h] : 0) + (sg_real)sum;
+    }
+}
+
 // With a window no block need see all keys of a tile, or the first ones: all add.
 static void attention_window_adds(attention_loop *c)
 {
-    sg_real *grad[] = {c->dq, c->dk, c->dv};
-    bool *add[] = {&c->add_q, &c->add_k, &c->add_v};
+    sg_attention_grads *g = &c->grads;
+    sg_real *grad[] = {g->dq, g->dk, g->dv};
+    bool *add[] = {&g->add_q, &g->add_k, &g->add_v};
     for (int i = 0; i < 3; i++) {
         if (grad[i] != NULL && !*add[i])
             memset(grad[i], 0, (size_t)c->node->in[i]->count * sizeof(sg_real));
@@ -511,47 +505,34 @@ static void attention_window_adds(attention_loop *c)
 static void attention_backward(const sg_run *run, const sg_node *node)
 {
     attention_loop c = {.run = run, .node = node, .a = node->attributes};
-    bool add_sinks = false;
-    c.group = attention_shared(c.a);
-    c.dq = sg_grad_in(run, node, in_q, &c.add_q);
-    c.dk = sg_grad_in(run, node, in_k, &c.add_k);
-    c.dv = sg_grad_in(run, node, in_v, &c.add_v);
-    sg_real *dsinks = sg_grad_in(run, node, in_sinks, &add_sinks);
-    if (dsinks != NULL) c.dsinks = (double *)run->scratch;
-    attention_same_place(&c, node->in[in_k]->count);
+    c.group = sg_attention_shared(c.a);
+    c.grads = sg_attention_grads_of(run, node);
     if (c.a->window > 0) attention_window_adds(&c);
-    int64_t sequences = sg_rows(node->in[in_q]) / c.a->length;
+    int64_t sequences = sg_rows(node->in[SG_ATTENTION_Q]) / c.a->length;
     sg_parallel_for(run->compute.pool, sequences * c.a->kv_heads, attention_backward_chunk, &c);
-    for (int64_t h = 0; dsinks != NULL && h < c.a->heads; h++) {
-        double sum = 0;
-        for (int64_t b = 0; b < sequences; b++)
-            sum += c.dsinks[b * c.a->heads + h];
-        dsinks[h] = (add_sinks ? dsinks[h] : 0) + (sg_real)sum;
-    }
+    sg_attention_sinks_end(&c.grads, node);
 }
 
-// Counted as published: the full T x T square, no causal halving (spec 5.9); with a window as many
-// keys as it holds.
-static double attention_flops(const sg_node *node)
+double sg_attention_flops(const sg_node *node)
 {
-    const attention_attributes *a = node->attributes;
+    const sg_attention_shape *a = node->attributes;
     int64_t keys = a->window > 0 ? sg_min(a->window, a->length) : a->length;
-    return 4.0 * (double)node->in[in_q]->count * (double)keys;
+    return 4.0 * (double)node->in[SG_ATTENTION_Q]->count * (double)keys;
 }
 
 static const sg_op op_attention = {
     .name = "attention",
     .forward = attention_forward,
     .backward = attention_backward,
-    .flops = attention_flops,
-    .backward_reads_in = (1 << attention_inputs) - 1,
+    .flops = sg_attention_flops,
+    .backward_reads_in = (1 << SG_ATTENTION_INPUTS) - 1,
     .backward_reads_out = 1,
 };
 
 static const sg_op op_attention_cached = {
     .name = "attention_cached",
     .forward = attention_forward,
-    .flops = attention_flops,
+    .flops = sg_attention_flops,
 };
 
 static bool attention_fits(const sg_tensor *q, const sg_tensor *k, const sg_tensor *v,
@@ -567,6 +548,20 @@ static bool attention_fits(const sg_tensor *q, const sg_tensor *k, const sg_tens
            (o->caches == NULL || o->start != NULL);
 }
 
+static void attention_in_f32(sg_tape *tape, sg_node *node, const sg_attention_shape *shape)
+{
+    sg_attention_shape *a = sg_tape_memory(tape, sizeof *a);
+    if (a == NULL) return;
+    *a = *shape;
+    node->attributes = a;
+    // Forward: two numbers a row and one tile of scores; backward: one number a row and two tiles.
+    int64_t tile =
+        attention_max(sg_min(attention_tile, a->length), attention_together(a)) * attention_tile;
+    int64_t forward = 2 * attention_tile + tile;
+    int64_t backward = node->op->backward ? a->length + attention_tile * attention_tile + tile : 0;
+    node->worker_scratch_bytes = (size_t)attention_max(forward, backward) * sizeof(sg_real);
+}
+
 sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
                         const sg_attention_options *options)
 {
@@ -576,11 +571,7 @@ sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
     if (!attention_fits(q, k, v, o, kv_heads))
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "attention: shapes do not fit");
     const int64_t rows = sg_rows(q), head_dim = sg_columns(q) / o->heads;
-    const sg_op *op = o->caches ? &op_attention_cached : &op_attention;
-    sg_node *node = sg_tape_node(tape, op, attention_inputs, (sg_tensor *[]){q, k, v, o->sinks});
-    attention_attributes *a = sg_tape_memory(tape, sizeof *a);
-    if (node == NULL || a == NULL) return NULL;
-    *a = (attention_attributes){
+    const sg_attention_shape shape = {
         .length = o->length,
         .heads = o->heads,
         .kv_heads = kv_heads,
@@ -589,16 +580,18 @@ sg_tensor *sg_attention(sg_tape *tape, sg_tensor *q, sg_tensor *k, sg_tensor *v,
         .scale = (sg_real)(o->scale > 0 ? o->scale : 1.0 / sqrt((double)head_dim)),
         .caches = o->caches,
         .start = o->start};
-    node->attributes = a;
-    // Forward: two numbers a row and one tile of scores; backward: one number a row and two tiles.
-    const bool gradient = op->backward != NULL;
-    int64_t tile =
-        attention_max(sg_min(attention_tile, a->length), attention_together(a)) * attention_tile;
-    int64_t forward = 2 * attention_tile + tile;
-    int64_t backward = gradient ? a->length + attention_tile * attention_tile + tile : 0;
-    node->worker_scratch_bytes = (size_t)attention_max(forward, backward) * sizeof(sg_real);
+    const bool gradient = o->caches == NULL;
+    sg_node *node = sg_tape_node(tape, gradient ? &op_attention : &op_attention_cached,
+                                 SG_ATTENTION_INPUTS, (sg_tensor *[]){q, k, v, o->sinks});
+    if (node == NULL) return NULL;
+    // Few rows against what a cache holds are no work for matrix units.
+    if (node->kind != SG_COMPUTE_F32 && (gradient || o->length >= attention_few))
+        sg_attention_tile(tape, node, &shape);
+    else
+        attention_in_f32(tape, node, &shape);
     if (gradient && o->sinks != NULL)
-        node->scratch_bytes = (size_t)(rows / a->length * a->heads) * sizeof(double);
-    if (gradient) sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){rows, a->heads});
-    return sg_node_output(tape, node, op->name, SG_KIND_REAL, 2, (int64_t[]){rows, sg_columns(q)});
+        node->scratch_bytes = (size_t)(rows / shape.length * shape.heads) * sizeof(double);
+    if (gradient) sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){rows, shape.heads});
+    return sg_node_output(tape, node, node->op->name, SG_KIND_REAL, 2,
+                          (int64_t[]){rows, sg_columns(q)});
 }

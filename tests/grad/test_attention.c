@@ -10,6 +10,7 @@ typedef struct attention_user {
     bool sinks;   // input 3
     bool same;    // q, k and v are one tensor
     bool open;    // the weights exist
+    sg_compute_kind kind;
 } attention_user;
 
 static int64_t user_width(const attention_user *u)
@@ -37,6 +38,7 @@ static sg_tensor *build_attention(const gc_case *c, sg_tape *tape, sg_tensor *co
     const attention_user *u = c->user;
     sg_attention_options options = user_options(u, in);
     sg_tensor *k = in[u->same ? 0 : 1], *v = in[u->same ? 0 : 2];
+    sg_tape_compute(tape, u->kind, u->kind);
     return u->open ? sg_attention_open(tape, in[0], k, v, &options, u->length)
                    : sg_attention(tape, in[0], k, v, &options);
 }
@@ -153,12 +155,15 @@ static void add_inputs(gc_case *c, const attention_user *u, double size)
     if (u->sinks) gc_add(c, "sinks", 1, &u->heads, size, 4);
 }
 
-// Also with weights that exist.
+// Also with weights that exist, and through products of another kind: here, where no unit computes
+// them, these are as exact as others.
 static void check_user(attention_user u, double size)
 {
-    for (int open = 0; open < 2 && (open == 0 || u.length <= 140); open++) {
-        u.open = open == 1;
-        gc_case c = {.name = open ? "open attention" : "attention",
+    static const char *const names[] = {"attention", "attention in tiles", "open attention"};
+    for (int way = 0; way < 3 && (way < 2 || u.length <= 140); way++) {
+        u.kind = way == 1 ? SG_COMPUTE_BF16X3 : SG_COMPUTE_F32;
+        u.open = way == 2;
+        gc_case c = {.name = names[way],
                      .build = build_attention,
                      .user = &u,
                      .components = u.length > 100 ? 2 : 0};
@@ -237,6 +242,8 @@ static void test_together(void **state)
         (attention_user){1, 330, 4, 4, .kv_heads = 2, .window = 70, .sinks = true, .scale = 0.7},
         2);
     check_user((attention_user){1, 530, 2, 2, .kv_heads = 1, .window = 300, .sinks = true}, 2);
+    // More queries than a chunk of a tile's kind has, whose heads are split.
+    check_user((attention_user){1, 1100, 6, 2, .kv_heads = 1, .window = 600, .sinks = true}, 2);
 }
 
 // A sink far above all scores takes nearly everything, one far below nothing: not a bit.
@@ -271,15 +278,18 @@ static void test_attention_of_itself(void **state)
     (void)state;
     for (int64_t length = 5; length <= 300; length += 125)
         for (int64_t window = 0; window <= 70; window += 70) {
-            attention_user u = {
-                2, length, 2, 4, .window = window, .same = true, .open = length < 100};
-            gc_case c = {.name = "attention of itself",
-                         .build = build_attention,
-                         .user = &u,
-                         .components = 6};
-            gc_add(&c, "x", 2, (int64_t[]){2 * length, 8}, 1, 1);
-            gc_check(&c);
-            gc_free(&c);
+            for (int kind = 0; kind < 2; kind++) {
+                attention_user u = {2, length, 2, 4, .window = window, .same = true};
+                u.kind = kind ? SG_COMPUTE_BF16X3 : SG_COMPUTE_F32;
+                u.open = kind == 0 && length < 100;
+                gc_case c = {.name = "attention of itself",
+                             .build = build_attention,
+                             .user = &u,
+                             .components = 6};
+                gc_add(&c, "x", 2, (int64_t[]){2 * length, 8}, 1, 1);
+                gc_check(&c);
+                gc_free(&c);
+            }
         }
 }
 
@@ -297,6 +307,7 @@ static sg_tensor *build_cached(const gc_case *c, sg_tape *tape, sg_tensor *const
     sg_attention_options options = user_options(&u->part, in);
     options.caches = u->caches;
     options.start = u->start;
+    sg_tape_compute(tape, u->part.kind, u->part.kind);
     return u->part.open ? sg_attention_open(tape, in[0], in[1], in[2], &options, 600)
                         : sg_attention(tape, in[0], in[1], in[2], &options);
 }
@@ -366,10 +377,14 @@ static void test_attention_cached(void **state)
         check_cached((attention_user){2, total, 6, 4, .kv_heads = 2}, cuts[n]);
         check_cached((attention_user){2, total, 7, 2, .kv_heads = 1, .sinks = true}, cuts[n]);
         check_cached((attention_user){2, total, 3, 4, .window = 6}, cuts[n]);
-        for (int open = 0; open < 2; open++)
-            check_cached((attention_user){2, total, 4, 4, .kv_heads = 2, .window = 130,
-                                          .sinks = true, .open = open == 1},
-                         cuts[n]);
+        for (int way = 0; way < 3; way++) {
+            attention_user u = {2, total, 4, 4, .kv_heads = 2, .window = 130, .sinks = true};
+            u.open = way == 1;
+            u.kind = way == 2 ? SG_COMPUTE_BF16X3 : SG_COMPUTE_F32;
+            check_cached(u, cuts[n]);
+        }
+        check_cached((attention_user){2, total, 6, 4, .kv_heads = 2, .kind = SG_COMPUTE_BF16X3},
+                     cuts[n]);
     }
 }
 
