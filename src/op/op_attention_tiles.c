@@ -47,6 +47,7 @@ typedef struct tiles_places {
 typedef struct tiles_attributes {
     sg_attention_shape shape; // first: what sg_attention_flops reads
     tiles_cut cut;
+    bool folded; // the scale is a power of two, by which rounded queries are multiplied, exactly
     tiles_places forward, backward;
 } tiles_attributes;
 
@@ -91,15 +92,33 @@ static size_t place_take(size_t *end, size_t bytes)
     return at;
 }
 
-static size_t place_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+static size_t place_max(size_t a, size_t b)
 {
+    return a > b ? a : b;
+}
+
+static size_t place_product(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    if (m <= 0 || n <= 0 || k <= 0) return 0;
     return sg_gemm_packed_bytes(kind, n, k) > 0 ? sg_gemm_room_packed(kind, m, n, k)
                                                 : sg_gemm_room(kind, m, n, k);
 }
 
-static size_t place_max(size_t a, size_t b)
+// Of all products with whole tiles and with those at the end: small ones may take more than larger
+// ones, as they may be computed in another way.
+static size_t place_room(sg_compute_kind kind, const sg_attention_shape *a, int64_t side)
 {
-    return a > b ? a : b;
+    const int64_t all[] = {sg_min(side, a->length), a->length % side}, h = a->head_dim;
+    size_t room = 0;
+    for (int i = 0; i < 2; i++)
+        for (int64_t keys = 1; keys <= tiles_side; keys++) {
+            const int64_t rows = all[i];
+            room = place_max(room, place_product(kind, rows, keys, h));
+            room = place_max(room, place_product(kind, rows, h, keys));
+            room = place_max(room, place_product(kind, keys, rows, h));
+            room = place_max(room, place_product(kind, keys, h, rows));
+        }
+    return room;
 }
 
 static tiles_places places_forward(const tiles_attributes *a, sg_compute_kind kind)
@@ -115,8 +134,7 @@ static tiles_places places_forward(const tiles_attributes *a, sg_compute_kind ki
     p.q_half = place_take(&p.end, rows * (size_t)h * half);
     p.packed_k = place_take(&p.end, sg_gemm_packed_bytes(kind, tiles_side, h));
     p.packed_v = place_take(&p.end, sg_gemm_packed_bytes(kind, h, tiles_side));
-    p.room = place_take(&p.end, place_max(place_room(kind, side, tiles_side, h),
-                                          place_room(kind, side, h, tiles_side)));
+    p.room = place_take(&p.end, place_room(kind, &a->shape, side));
     return p;
 }
 
@@ -142,8 +160,7 @@ static tiles_places places_backward(const tiles_attributes *a, sg_compute_kind k
     p.packed_dout[0] = place_take(&p.end, across);
     p.packed_dout[1] = place_take(&p.end, along);
     p.packed_k = place_take(&p.end, sg_gemm_packed_bytes(kind, h, side));
-    p.room = place_take(
-        &p.end, place_max(place_room(kind, side, side, h), place_room(kind, side, h, side)));
+    p.room = place_take(&p.end, place_room(kind, &a->shape, side));
     return p;
 }
 
@@ -198,16 +215,39 @@ static tiles_matrix work_input(const tiles_work *w, int i, int64_t head)
     return matrix_at(all, w->sequence * w->a->shape.length, head * w->a->shape.head_dim);
 }
 
-// A matrix whose rows products take as they are: those of a bf16 product are rounded into `to` where
-// they have not been.
-static tiles_matrix work_round(const tiles_work *w, tiles_matrix m, int64_t rows, size_t to)
+// A left operand whose rows products take as they are: those of a bf16 product are dense, rounded
+// where they have not been, and multiplied by a power of two.
+static tiles_matrix work_left(const tiles_work *w, tiles_matrix m, int64_t rows, size_t to,
+                              sg_real factor)
 {
     const int64_t h = w->a->shape.head_dim;
-    if (w->node->kind != SG_COMPUTE_BF16 || m.half != NULL) return m;
+    const sg_kernels *kernels = work_kernels(w);
+    if (w->node->kind != SG_COMPUTE_BF16) return m;
+    if (m.half != NULL && m.stride == h && factor == 1) return m;
     sg_bf16 *half = work_place(w, to);
-    for (int64_t r = 0; r < rows; r++)
-        work_kernels(w)->to_bf16(half + r * h, m.values + r * m.stride, h);
+    sg_real *wide = work_place(w, w->places->s);
+    for (int64_t r = 0; r < rows; r++) {
+        const tiles_matrix row = matrix_at(m, r, 0);
+        if (factor != 1) {
+            if (row.half != NULL)
+                kernels->from_bf16(wide, row.half, h);
+            else
+                memcpy(wide, row.values, (size_t)h * sizeof *wide);
+            kernels->scale(wide, factor, h);
+            kernels->to_bf16(half + r * h, wide, h);
+        } else if (row.half != NULL) {
+            memcpy(half + r * h, row.half, (size_t)h * sizeof *half);
+        } else {
+            kernels->to_bf16(half + r * h, row.values, h);
+        }
+    }
     return (tiles_matrix){NULL, half, h};
+}
+
+// Queries as left operands, or for them to be prepared as right ones.
+static tiles_matrix work_queries(const tiles_work *w, tiles_matrix q, int64_t rows, size_t to)
+{
+    return work_left(w, q, rows, to, w->a->folded ? w->a->shape.scale : 1);
 }
 
 // op(B) (k, n)
@@ -257,19 +297,20 @@ static void work_product(const tiles_work *w, tiles_size size, sg_real alpha, ti
                                                     .room = work_place(w, w->places->room)});
 }
 
-// A tile of numbers that products take next: in bf16 rows of halves, each at the begin of the row
-// of numbers that it was.
-static tiles_matrix work_tile(const tiles_work *w, const sg_real *tile)
+// A tile of numbers that products take next, of `count` in a row: in bf16 dense rows of halves, which
+// begin where it began.
+static tiles_matrix work_tile(const tiles_work *w, const sg_real *tile, int64_t count)
 {
     if (w->node->kind != SG_COMPUTE_BF16) return (tiles_matrix){tile, NULL, tiles_side};
-    return (tiles_matrix){NULL, (const sg_bf16 *)(const void *)tile,
-                          tiles_side * (int64_t)(sizeof(sg_real) / sizeof(sg_bf16))};
+    return (tiles_matrix){NULL, (const sg_bf16 *)(const void *)tile, count};
 }
 
-// Ends a row of it: 0 but for [from, to).
-static void work_tile_row(const tiles_work *w, sg_real *row, int64_t from, int64_t to,
+// Ends row r of it, after those before it: 0 but for [from, to). Halves never reach a row that is
+// still to be read.
+static void work_tile_row(const tiles_work *w, sg_real *tile, int64_t r, int64_t from, int64_t to,
                           int64_t count)
 {
+    sg_real *row = tile + r * tiles_side;
     if (w->node->kind != SG_COMPUTE_BF16) {
         memset(row, 0, (size_t)from * sizeof *row);
         memset(row + to, 0, (size_t)(count - to) * sizeof *row);
@@ -279,7 +320,13 @@ static void work_tile_row(const tiles_work *w, sg_real *row, int64_t from, int64
     memset(half, 0, (size_t)from * sizeof *half);
     work_kernels(w)->to_bf16(half + from, row + from, to - from);
     memset(half + to, 0, (size_t)(count - to) * sizeof *half);
-    memcpy(row, half, (size_t)count * sizeof *half);
+    memcpy((sg_bf16 *)(void *)tile + r * count, half, (size_t)count * sizeof *half);
+}
+
+// What scores are still to be multiplied by.
+static sg_real work_scale(const tiles_work *w)
+{
+    return w->a->folded ? 1 : w->a->shape.scale;
 }
 
 // The tile of keys in which a query at `position` sees its first one.
@@ -303,29 +350,31 @@ typedef struct tiles_forward {
     sg_real *s, *o, *top, *sum; // o, top, sum: (heads, queries of a whole chunk)
 } tiles_forward;
 
-// What a row of scores gives: op_attention.c has the same.
-static void forward_row(const tiles_forward *f, int64_t state, int64_t position, int64_t key,
-                        int64_t keys, bool first, sg_real *row)
+// What row r of a tile of scores gives: op_attention.c has the same.
+static void forward_row(const tiles_forward *f, int64_t state, int64_t position, int64_t r,
+                        int64_t key, int64_t keys, bool first)
 {
     const sg_kernels *kernels = work_kernels(&f->w);
     const sg_attention_shape *a = &f->w.a->shape;
-    const int64_t seen_from = sg_attention_first_key(a->window, position) - key;
-    const int64_t from = seen_from > 0 ? seen_from : 0, to = sg_min(keys, position + 1 - key);
+    const int64_t seen_from = sg_attention_first_key(a->window, position + r) - key;
+    const int64_t from = seen_from > 0 ? seen_from : 0, to = sg_min(keys, position + r + 1 - key);
     if (to <= from) {
-        work_tile_row(&f->w, row, 0, 0, keys);
+        work_tile_row(&f->w, f->s, r, 0, 0, keys);
         return;
     }
-    const sg_real here_top = kernels->max(row + from, to - from), old_top = f->top[state];
-    const sg_real top = here_top > old_top ? here_top : old_top;
-    const sg_real here = kernels->exp_sum(row + from, row + from, top, to - from);
-    work_tile_row(&f->w, row, from, to, keys);
-    if (f->sum[state] != 0 && top > old_top) {
-        const sg_real shrink = (sg_real)exp((double)(old_top - top));
-        if (!first) kernels->scale(f->o + state * a->head_dim, shrink, a->head_dim);
-        f->sum[state] *= shrink;
+    sg_real *row = f->s + r * tiles_side + from, *top = f->top + state + r;
+    sg_real *sum = f->sum + state + r, old_top = *top;
+    if (work_scale(&f->w) != 1) kernels->scale(row, work_scale(&f->w), to - from);
+    const sg_real here_top = kernels->max(row, to - from);
+    if (here_top > old_top) *top = here_top;
+    const sg_real here = kernels->exp_sum(row, row, *top, to - from);
+    work_tile_row(&f->w, f->s, r, from, to, keys);
+    if (*sum != 0 && *top > old_top) {
+        const sg_real shrink = (sg_real)exp((double)(old_top - *top));
+        if (!first) kernels->scale(f->o + (state + r) * a->head_dim, shrink, a->head_dim);
+        *sum *= shrink;
     }
-    f->sum[state] += here;
-    f->top[state] = top;
+    *sum += here;
 }
 
 static int64_t forward_state(const tiles_forward *f, int64_t head, int64_t row)
@@ -341,12 +390,12 @@ static void forward_tile(const tiles_forward *f, int64_t head, int64_t row, int6
     const int64_t position = f->position + row, state = forward_state(f, head, row);
     if (!tile_sees(&f->w, position, rows, key)) return;
     const bool first = key == tile_first(&f->w, position);
-    work_product(&f->w, (tiles_size){rows, keys, h}, a->scale, matrix_at(f->q[head], row, 0), false,
-                 k, false, f->s, tiles_side);
+    work_product(&f->w, (tiles_size){rows, keys, h}, 1, matrix_at(f->q[head], row, 0), false, k,
+                 false, f->s, tiles_side);
     for (int64_t r = 0; r < rows; r++)
-        forward_row(f, state + r, position + r, key, keys, first, f->s + r * tiles_side);
-    work_product(&f->w, (tiles_size){rows, h, keys}, 1, work_tile(&f->w, f->s), false, v, !first,
-                 f->o + state * h, h);
+        forward_row(f, state, position, r, key, keys, first);
+    work_product(&f->w, (tiles_size){rows, h, keys}, 1, work_tile(&f->w, f->s, keys), false, v,
+                 !first, f->o + state * h, h);
 }
 
 // Row r of a head: its result, rounded where the tape wants that too.
@@ -394,8 +443,9 @@ static void forward_heads(tiles_forward *f)
     const sg_tensor *sinks = f->w.node->in[SG_ATTENTION_SINKS];
     for (int64_t head = 0; head < a->cut.heads; head++) {
         const tiles_matrix q = work_input(&f->w, SG_ATTENTION_Q, f->head + head);
-        f->q[head] = work_round(&f->w, matrix_at(q, f->first, 0), f->rows,
-                                f->w.places->q_half + (size_t)(head * most * h) * sizeof(sg_bf16));
+        f->q[head] =
+            work_queries(&f->w, matrix_at(q, f->first, 0), f->rows,
+                         f->w.places->q_half + (size_t)(head * most * h) * sizeof(sg_bf16));
         // A sink is a score that has been met before all keys.
         for (int64_t r = 0; r < f->rows; r++) {
             f->top[head * most + r] = sinks ? sg_values(sinks)[f->head + head] : -INFINITY;
@@ -482,18 +532,19 @@ typedef struct tiles_backward {
     tiles_right packed_q[tiles_most][2], packed_dout[tiles_most][2]; // transposed, as it lies
 } tiles_backward;
 
-// Of one key, from where its queries begin to see it to where they no longer do.
-static void backward_key(const tiles_backward *b, int64_t row, int64_t rows, int64_t key,
-                         sg_real *s, sg_real *dp)
+// Of one key, row r of a tile, from where its queries begin to see it to where they no longer do.
+static void backward_key(const tiles_backward *b, int64_t row, int64_t rows, int64_t key, int64_t r)
 {
-    const int64_t position = b->first + row, window = b->w.a->shape.window;
-    const int64_t from = sg_min(rows, key > position ? key - position : 0);
-    int64_t to = window > 0 ? sg_min(rows, key + window - position) : rows;
+    const int64_t before = key + r - (b->first + row), window = b->w.a->shape.window;
+    const int64_t from = sg_min(rows, before > 0 ? before : 0);
+    int64_t to = window > 0 ? sg_min(rows, before + window) : rows;
     if (to < from) to = from;
-    work_kernels(&b->w)->attention_key(s + from, dp + from, b->lse + row + from,
-                                       b->delta + row + from, to - from);
-    work_tile_row(&b->w, s, from, to, rows);
-    work_tile_row(&b->w, dp, from, to, rows);
+    sg_real *s = b->s + r * tiles_side + from, *dp = b->dp + r * tiles_side + from;
+    if (work_scale(&b->w) != 1) work_kernels(&b->w)->scale(s, work_scale(&b->w), to - from);
+    work_kernels(&b->w)->attention_key(s, dp, b->lse + row + from, b->delta + row + from,
+                                       to - from);
+    work_tile_row(&b->w, b->s, r, from, to, rows);
+    work_tile_row(&b->w, b->dp, r, from, to, rows);
 }
 
 typedef struct tiles_keys {
@@ -510,21 +561,22 @@ static void backward_tile(const tiles_backward *b, int64_t tile, const tiles_key
     const int64_t query = b->first + row, n = keys->count, key_width = sg_attention_key_width(a);
     const int64_t width = sg_attention_width(a);
     if (!tile_sees(&b->w, query, rows, keys->first)) return;
-    work_product(&b->w, (tiles_size){n, rows, h}, a->scale, keys->k, false, &b->packed_q[tile][0],
-                 false, b->s, tiles_side);
+    work_product(&b->w, (tiles_size){n, rows, h}, 1, keys->k, false, &b->packed_q[tile][0], false,
+                 b->s, tiles_side);
     work_product(&b->w, (tiles_size){n, rows, h}, 1, keys->v, false, &b->packed_dout[tile][0],
                  false, b->dp, tiles_side);
-    for (int64_t j = 0; j < n; j++)
-        backward_key(b, row, rows, keys->first + j, b->s + j * tiles_side, b->dp + j * tiles_side);
-    const tiles_matrix p = work_tile(&b->w, b->s), ds = work_tile(&b->w, b->dp);
+    for (int64_t r = 0; r < n; r++)
+        backward_key(b, row, rows, keys->first, r);
+    const tiles_matrix p = work_tile(&b->w, b->s, rows), ds = work_tile(&b->w, b->dp, rows);
     // Tiles on the diagonal come first of those with their keys.
     const bool write = b->fresh && query == keys->first;
     if (b->dv != NULL)
         work_product(&b->w, (tiles_size){n, h, rows}, 1, p, false, &b->packed_dout[tile][1],
                      !write || b->grads->add_v, b->dv + keys->first * key_width, key_width);
     if (b->dk != NULL)
-        work_product(&b->w, (tiles_size){n, h, rows}, a->scale, ds, false, &b->packed_q[tile][1],
-                     !write || b->grads->add_k, b->dk + keys->first * key_width, key_width);
+        work_product(&b->w, (tiles_size){n, h, rows}, work_scale(&b->w), ds, false,
+                     &b->packed_q[tile][1], !write || b->grads->add_k,
+                     b->dk + keys->first * key_width, key_width);
     if (b->dq != NULL)
         work_product(&b->w, (tiles_size){rows, h, n}, a->scale, ds, true, &keys->packed_k,
                      keys->first != tile_first(&b->w, query) || b->grads->add_q,
@@ -555,7 +607,8 @@ static void backward_prepare(tiles_backward *b, tiles_matrix dout)
     const int64_t h = b->w.a->shape.head_dim;
     const size_t across = (sg_gemm_packed_bytes(b->w.node->kind, tiles_side, h) + 63) / 64 * 64;
     const size_t along = (sg_gemm_packed_bytes(b->w.node->kind, h, tiles_side) + 63) / 64 * 64;
-    const tiles_matrix q = work_round(&b->w, matrix_at(b->q, b->first, 0), b->rows, places->q_half);
+    const tiles_matrix q =
+        work_queries(&b->w, matrix_at(b->q, b->first, 0), b->rows, places->q_half);
     for (int64_t row = 0, t = 0; row < b->rows; row += tiles_side, t++) {
         const int64_t rows = sg_min(tiles_side, b->rows - row);
         const size_t over = (size_t)t * across, under = (size_t)t * along;
@@ -575,15 +628,15 @@ static void backward_run(tiles_backward *b)
     const int64_t h = a->head_dim, width = sg_attention_width(a);
     const int64_t at = (b->w.sequence * a->length + b->first) * width + b->head * h;
     const tiles_matrix dout =
-        work_round(&b->w, (tiles_matrix){b->w.node->out[0]->grad + at, NULL, width}, b->rows,
-                   b->w.places->dout_half);
+        work_left(&b->w, (tiles_matrix){b->w.node->out[0]->grad + at, NULL, width}, b->rows,
+                  b->w.places->dout_half, 1);
     backward_rows(b, dout);
     if (b->dq == NULL && b->dk == NULL && b->dv == NULL) return;
     backward_prepare(b, dout);
     for (int64_t key = tile_first(&b->w, b->first); key < b->first + b->rows; key += tiles_side) {
         tiles_keys keys = {.first = key, .count = sg_min(tiles_side, a->length - key)};
-        keys.k = work_round(&b->w, matrix_at(b->k, key, 0), keys.count, b->w.places->k_half);
-        keys.v = work_round(&b->w, matrix_at(b->v, key, 0), keys.count, b->w.places->v_half);
+        keys.k = work_left(&b->w, matrix_at(b->k, key, 0), keys.count, b->w.places->k_half, 1);
+        keys.v = work_left(&b->w, matrix_at(b->v, key, 0), keys.count, b->w.places->v_half, 1);
         keys.packed_k = work_prepare(&b->w, keys.k, false, h, keys.count, b->w.places->packed_k);
         for (int64_t tile = 0; tile * tiles_side < b->rows; tile++)
             backward_tile(b, tile, &keys);
@@ -674,6 +727,8 @@ void sg_attention_tile(sg_tape *tape, sg_node *node, const sg_attention_shape *s
     tiles_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (a == NULL) return;
     a->shape = *shape;
+    int exponent;
+    a->folded = node->kind == SG_COMPUTE_BF16 && frexp((double)shape->scale, &exponent) == 0.5;
     a->cut = cut_of(shape, sg_rows(node->in[SG_ATTENTION_Q]) / shape->length);
     a->forward = places_forward(a, node->kind);
     a->backward = places_backward(a, node->kind);

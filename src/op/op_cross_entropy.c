@@ -408,23 +408,23 @@ static size_t entropy_max(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-// What the products of a block prepare, one after the other.
-static size_t entropy_room(const sg_node *node, int64_t block)
+// What the products of a block of so many rows prepare, one after the other.
+static size_t entropy_room(const sg_node *node, int64_t rows)
 {
     const sg_tensor *w = node->in[1];
     const int64_t vocab = sg_rows(w), d = sg_columns(w);
     const bool packed = sg_gemm_packed_bytes(node->kind, vocab, d) > 0;
-    size_t room = packed && w->narrow == NULL ? sg_gemm_room_packed(node->kind, block, vocab, d)
-                                              : sg_gemm_room(node->kind, block, vocab, d);
+    size_t room = packed && w->narrow == NULL ? sg_gemm_room_packed(node->kind, rows, vocab, d)
+                                              : sg_gemm_room(node->kind, rows, vocab, d);
     if (node->in[0]->wants_grad)
-        room = entropy_max(room, packed ? sg_gemm_room_packed(node->kind, block, d, vocab)
-                                        : sg_gemm_room(node->kind, block, d, vocab));
-    if (w->wants_grad) room = entropy_max(room, sg_gemm_room(node->kind, vocab, d, block));
+        room = entropy_max(room, packed ? sg_gemm_room_packed(node->kind, rows, d, vocab)
+                                        : sg_gemm_room(node->kind, rows, d, vocab));
+    if (w->wants_grad) room = entropy_max(room, sg_gemm_room(node->kind, vocab, d, rows));
     if (node->n_in <= 3) return room;
     const int64_t r = sg_columns(node->in[3]);
-    room = entropy_max(room, sg_gemm_room(node->kind, block, vocab, r));
-    room = entropy_max(room, sg_gemm_room(node->kind, block, r, vocab));
-    return entropy_max(room, sg_gemm_room(node->kind, vocab, r, block));
+    room = entropy_max(room, sg_gemm_room(node->kind, rows, vocab, r));
+    room = entropy_max(room, sg_gemm_room(node->kind, rows, r, vocab));
+    return entropy_max(room, sg_gemm_room(node->kind, vocab, r, rows));
 }
 
 static entropy_places entropy_places_of(const sg_node *node, int64_t block)
@@ -438,7 +438,9 @@ static entropy_places entropy_places_of(const sg_node *node, int64_t block)
     p.packed[0] = entropy_take(&p.end, sg_gemm_packed_bytes(node->kind, vocab, d));
     p.packed[1] =
         entropy_take(&p.end, x->wants_grad ? sg_gemm_packed_bytes(node->kind, d, vocab) : 0);
-    p.room = entropy_take(&p.end, entropy_room(node, block));
+    const int64_t last = sg_rows(x) % block; // of fewer rows, which may take more
+    p.room = entropy_take(
+        &p.end, entropy_max(entropy_room(node, block), last > 0 ? entropy_room(node, last) : 0));
     p.losses = entropy_take(&p.end, rows * sizeof(double));
     p.correct = entropy_take(&p.end, rows * sizeof(bool));
     return p;
