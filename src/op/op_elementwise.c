@@ -7,7 +7,8 @@
 //     scale_rows   y_r = s_r x_r              dx_r = s_r dy_r, ds_r = x_r . dy_r
 //     softmax      y = exp(x) / sum exp(x)    dx = y (dy - y . dy), in groups of `width`
 //
-// Activations: kernel/ref/activation.c. One loop shape serves them all.
+// Activations: kernel/ref/activation.c. One loop shape serves them all. Inputs and outputs in bf16
+// go through buffers of a few rows.
 #include <string.h>
 
 #include "op/op.h"
@@ -26,6 +27,12 @@ static void rows_run(const sg_run *run, const sg_node *node, int64_t columns, sg
     rows_loop c = {run, node, columns, grad, add};
     sg_parallel_ranges(run->compute.pool, node->out[0]->count / columns, sg_chunk_rows(columns), fn,
                        &c);
+}
+
+// The end of the rows that are widened at a time.
+static int64_t rows_end(const rows_loop *c, int64_t first, int64_t end)
+{
+    return sg_piece_end(c->node, c->columns, first, end);
 }
 
 // ---- sg_add -----------------------------------------------------------------------------------
@@ -60,7 +67,8 @@ static void add_backward(const sg_run *run, const sg_node *node)
     }
 }
 
-static const sg_op op_add = {.name = "add", .forward = add_forward, .backward = add_backward};
+static const sg_op op_add = {
+    .name = "add", .forward = add_forward, .backward = add_backward, .exact = true};
 
 sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b)
 {
@@ -82,9 +90,15 @@ static sg_activation activate_kind(const sg_node *node)
 static void activate_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
-    c->run->compute.kernels->act_forward(sg_values(c->node->out[0]) + at,
-                                         sg_values(c->node->in[0]) + at, activate_kind(c->node), n);
+    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    for (int64_t r = rows.first, end; r < rows.end; r = end) {
+        end = rows_end(c, r, rows.end);
+        const int64_t at = r * c->columns, n = (end - r) * c->columns;
+        sg_real *y = sg_put_begin(c->node, 0, at, buffer); // y may be x
+        c->run->compute.kernels->act_forward(y, sg_get_in(c->run, c->node, 0, at, n, buffer),
+                                             activate_kind(c->node), n);
+        sg_put_end(c->run, c->node, 0, at, n, y);
+    }
 }
 
 static void activate_forward(const sg_run *run, const sg_node *node)
@@ -95,10 +109,14 @@ static void activate_forward(const sg_run *run, const sg_node *node)
 static void activate_backward_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
-    c->run->compute.kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
-                                          sg_values(c->node->in[0]) + at, activate_kind(c->node), n,
-                                          c->add);
+    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    for (int64_t r = rows.first, end; r < rows.end; r = end) {
+        end = rows_end(c, r, rows.end);
+        const int64_t at = r * c->columns, n = (end - r) * c->columns;
+        c->run->compute.kernels->act_backward(c->grad + at, c->node->out[0]->grad + at,
+                                              sg_get_in(c->run, c->node, 0, at, n, buffer),
+                                              activate_kind(c->node), n, c->add);
+    }
 }
 
 static void activate_backward(const sg_run *run, const sg_node *node)
@@ -114,6 +132,9 @@ static const sg_op op_activate = {
     .forward = activate_forward,
     .backward = activate_backward,
     .backward_reads_in = 1,
+    .reads_half = 1,
+    .writes_half = 1,
+    .cheap = true,
 };
 
 sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
@@ -124,18 +145,32 @@ sg_tensor *sg_activate(sg_tape *tape, sg_tensor *x, sg_activation activation)
     if (node == NULL || kind == NULL) return NULL;
     *kind = activation;
     node->attributes = kind;
+    node->worker_scratch_bytes = sg_piece_bytes(node->kind, sg_columns(x));
     return sg_node_output(tape, node, "activate", SG_KIND_REAL, x->rank, x->shape);
 }
 
 // ---- sg_glu -----------------------------------------------------------------------------------
 
+// A worker's buffers: of what goes in, twice as much as this, then of what comes out or of a
+// gradient.
+static int64_t glu_piece(const sg_node *node, int64_t f)
+{
+    return node->kind == SG_COMPUTE_BF16 ? sg_piece_rows(f) * f : 0;
+}
+
 static void glu_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    const int64_t at = rows.first * c->columns;
-    c->run->compute.kernels->glu_forward(sg_values(c->node->out[0]) + at,
-                                         sg_values(c->node->in[0]) + 2 * at, rows.end - rows.first,
-                                         c->columns, c->node->attributes);
+    sg_real *in = sg_worker_scratch(c->run, rows.worker);
+    sg_real *out = in + 2 * glu_piece(c->node, c->columns);
+    for (int64_t r = rows.first, end; r < rows.end; r = end) {
+        end = rows_end(c, r, rows.end);
+        const int64_t at = r * c->columns, n = (end - r) * c->columns;
+        sg_real *y = sg_put_begin(c->node, 0, at, out);
+        c->run->compute.kernels->glu_forward(y, sg_get_in(c->run, c->node, 0, 2 * at, 2 * n, in),
+                                             end - r, c->columns, c->node->attributes);
+        sg_put_end(c->run, c->node, 0, at, n, y);
+    }
 }
 
 static void glu_forward(const sg_run *run, const sg_node *node)
@@ -146,13 +181,17 @@ static void glu_forward(const sg_run *run, const sg_node *node)
 static void glu_backward_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    const int64_t at = rows.first * c->columns, n = rows.end - rows.first;
-    sg_real *du = c->add ? sg_worker_scratch(c->run, rows.worker) : c->grad + 2 * at;
-    c->run->compute.kernels->glu_backward(du, c->node->out[0]->grad + at,
-                                          sg_values(c->node->in[0]) + 2 * at, n, c->columns,
-                                          c->node->attributes);
-    if (c->add)
-        c->run->compute.kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, 2 * n * c->columns);
+    sg_real *in = sg_worker_scratch(c->run, rows.worker);
+    sg_real *sum = in + 2 * glu_piece(c->node, c->columns);
+    for (int64_t r = rows.first, end; r < rows.end; r = end) {
+        end = rows_end(c, r, rows.end);
+        const int64_t at = r * c->columns, n = (end - r) * c->columns;
+        sg_real *du = c->add ? sum : c->grad + 2 * at;
+        c->run->compute.kernels->glu_backward(du, c->node->out[0]->grad + at,
+                                              sg_get_in(c->run, c->node, 0, 2 * at, 2 * n, in),
+                                              end - r, c->columns, c->node->attributes);
+        if (c->add) c->run->compute.kernels->add(c->grad + 2 * at, c->grad + 2 * at, du, 2 * n);
+    }
 }
 
 static void glu_backward(const sg_run *run, const sg_node *node)
@@ -167,6 +206,9 @@ static const sg_op op_glu = {
     .forward = glu_forward,
     .backward = glu_backward,
     .backward_reads_in = 1,
+    .reads_half = 1,
+    .writes_half = 1,
+    .cheap = true,
 };
 
 sg_tensor *sg_glu(sg_tape *tape, sg_tensor *x, const sg_glu_form *form)
@@ -180,7 +222,8 @@ sg_tensor *sg_glu(sg_tape *tape, sg_tensor *x, const sg_glu_form *form)
     if (node == NULL || attribute == NULL) return NULL;
     *attribute = *form;
     node->attributes = attribute;
-    node->worker_scratch_bytes = (size_t)(sg_chunk_rows(f) * 2 * f) * sizeof(sg_real);
+    const int64_t piece = node->kind == SG_COMPUTE_BF16 ? sg_piece_rows(f) : sg_chunk_rows(f);
+    node->worker_scratch_bytes = (size_t)(glu_piece(node, f) + piece * f) * 2 * sizeof(sg_real);
     return sg_node_output(tape, node, "glu", SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), f});
 }
 
@@ -195,11 +238,16 @@ static void clamp_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
     const sg_real limit = clamp_limit(c->node);
-    const int64_t at = rows.first * c->columns, end = rows.end * c->columns;
-    const sg_real *x = sg_values(c->node->in[0]);
-    sg_real *y = sg_values(c->node->out[0]);
-    for (int64_t i = at; i < end; i++)
-        y[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    for (int64_t r = rows.first, end; r < rows.end; r = end) {
+        end = rows_end(c, r, rows.end);
+        const int64_t at = r * c->columns, n = (end - r) * c->columns;
+        const sg_real *x = sg_get_in(c->run, c->node, 0, at, n, buffer);
+        sg_real *y = sg_put_begin(c->node, 0, at, buffer);
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+        sg_put_end(c->run, c->node, 0, at, n, y);
+    }
 }
 
 static void clamp_forward(const sg_run *run, const sg_node *node)
@@ -211,11 +259,17 @@ static void clamp_backward_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
     const sg_real limit = clamp_limit(c->node);
-    const int64_t at = rows.first * c->columns, end = rows.end * c->columns;
-    const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
-    for (int64_t i = at; i < end; i++) {
-        sg_real value = x[i] > limit || x[i] < -limit ? 0 : dy[i];
-        c->grad[i] = c->add ? c->grad[i] + value : value;
+    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    for (int64_t r = rows.first, end; r < rows.end; r = end) {
+        end = rows_end(c, r, rows.end);
+        const int64_t at = r * c->columns, n = (end - r) * c->columns;
+        const sg_real *x = sg_get_in(c->run, c->node, 0, at, n, buffer);
+        const sg_real *dy = c->node->out[0]->grad + at;
+        sg_real *dx = c->grad + at;
+        for (int64_t i = 0; i < n; i++) {
+            sg_real value = x[i] > limit || x[i] < -limit ? 0 : dy[i];
+            dx[i] = c->add ? dx[i] + value : value;
+        }
     }
 }
 
@@ -232,6 +286,9 @@ static const sg_op op_clamp = {
     .forward = clamp_forward,
     .backward = clamp_backward,
     .backward_reads_in = 1,
+    .reads_half = 1,
+    .writes_half = 1,
+    .cheap = true,
 };
 
 sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit)
@@ -244,6 +301,7 @@ sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit)
     if (node == NULL || attribute == NULL) return NULL;
     *attribute = limit;
     node->attributes = attribute;
+    node->worker_scratch_bytes = sg_piece_bytes(node->kind, sg_columns(x));
     return sg_node_output(tape, node, "clamp", SG_KIND_REAL, x->rank, x->shape);
 }
 
@@ -252,12 +310,16 @@ sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit)
 static void scale_rows_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    const int64_t first = rows.first, d = c->columns;
+    const int64_t d = c->columns;
     const sg_real *s = sg_values(c->node->in[1]);
-    sg_real *y = sg_values(c->node->out[0]) + first * d;
-    memcpy(y, sg_values(c->node->in[0]) + first * d, (size_t)((rows.end - first) * d) * sizeof *y);
-    for (int64_t r = first; r < rows.end; r++, y += d)
+    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    for (int64_t r = rows.first; r < rows.end; r++) {
+        const sg_real *x = sg_get_in(c->run, c->node, 0, r * d, d, buffer);
+        sg_real *y = sg_put_begin(c->node, 0, r * d, buffer);
+        if (y != x) memcpy(y, x, (size_t)d * sizeof *y);
         c->run->compute.kernels->scale(y, s[r], d);
+        sg_put_end(c->run, c->node, 0, r * d, d, y);
+    }
 }
 
 static void scale_rows_forward(const sg_run *run, const sg_node *node)
@@ -280,11 +342,13 @@ static void scale_rows_x_chunk(void *context, sg_range rows)
 static void scale_rows_s_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    const int64_t first = rows.first, d = c->columns;
-    const sg_real *x = sg_values(c->node->in[0]), *dy = c->node->out[0]->grad;
-    for (int64_t r = first; r < rows.end; r++)
-        c->grad[r] =
-            (c->add ? c->grad[r] : 0) + c->run->compute.kernels->dot(x + r * d, dy + r * d, d);
+    const int64_t d = c->columns;
+    const sg_real *dy = c->node->out[0]->grad;
+    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    for (int64_t r = rows.first; r < rows.end; r++) {
+        const sg_real *x = sg_get_in(c->run, c->node, 0, r * d, d, buffer);
+        c->grad[r] = (c->add ? c->grad[r] : 0) + c->run->compute.kernels->dot(x, dy + r * d, d);
+    }
 }
 
 static void scale_rows_backward(const sg_run *run, const sg_node *node)
@@ -302,6 +366,9 @@ static const sg_op op_scale_rows = {
     .forward = scale_rows_forward,
     .backward = scale_rows_backward,
     .backward_reads_in = 3,
+    .reads_half = 1,
+    .writes_half = 1,
+    .cheap = true,
 };
 
 sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s)
@@ -311,6 +378,8 @@ sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "scale_rows: %s does not fit %s", s->name,
                             x->name);
     sg_node *node = sg_tape_node(tape, &op_scale_rows, 2, (sg_tensor *[]){x, s});
+    if (node == NULL) return NULL;
+    node->worker_scratch_bytes = sg_piece_bytes(node->kind, sg_columns(x));
     return sg_node_output(tape, node, "scale_rows", SG_KIND_REAL, x->rank, x->shape);
 }
 

@@ -89,6 +89,7 @@ static const sg_op op_embedding = {
     .backward = embedding_backward,
     .backward_reads_in = 2,
     .forward_reads_narrow = 1,
+    .exact = true,
 };
 
 sg_tensor *sg_embedding(sg_tape *tape, sg_tensor *table, sg_tensor *ids)
@@ -128,6 +129,7 @@ static const sg_op op_positions = {
     .forward = positions_forward,
     .backward = positions_backward,
     .forward_reads_narrow = 1,
+    .exact = true,
 };
 
 sg_tensor *sg_position_rows(sg_tape *tape, sg_tensor *table, int64_t rows, int64_t length,

@@ -31,6 +31,17 @@ typedef struct key_loop {
     bool add_x;
 } key_loop;
 
+static size_t key_cells_bytes(const key_attributes *a)
+{
+    return ((size_t)(a->tile * a->n) * sizeof(sg_real) + 63) & ~(size_t)63;
+}
+
+// Behind the cells.
+static void *key_room(const key_loop *l)
+{
+    return l->run->scratch + key_cells_bytes(l->a);
+}
+
 // Calls fn for each row of a tile.
 static void key_rows(key_loop *l, int64_t rows, sg_chunk_fn fn)
 {
@@ -85,17 +96,21 @@ static void key_forward(const sg_run *run, const sg_node *node)
     key_loop l = {
         .run = run, .node = node, .a = node->attributes, .cells = (sg_real *)run->scratch};
     const key_attributes *a = l.a;
+    const sg_bf16 *half = sg_half_in(node, 0);
     for (; l.first < a->rows; l.first += a->tile) {
-        int64_t rows = sg_min(a->tile, a->rows - l.first);
+        const int64_t rows = sg_min(a->tile, a->rows - l.first), at = l.first * a->d;
         sg_weights_product(run,
                            (sg_gemm_args){.m = rows,
                                           .n = a->n,
                                           .k = a->d,
                                           .alpha = 1,
-                                          .a = sg_values(node->in[0]) + l.first * a->d,
+                                          .a = half ? NULL : sg_values(node->in[0]) + at,
+                                          .a_half = half ? half + at : NULL,
                                           .lda = a->d,
                                           .c = l.cells,
-                                          .ldc = a->n},
+                                          .ldc = a->n,
+                                          .kind = node->kind,
+                                          .room = key_room(&l)},
                            node->in[1], 0);
         key_rows(&l, rows, key_forward_row);
     }
@@ -130,10 +145,11 @@ static void key_backward(const sg_run *run, const sg_node *node)
         .run = run, .node = node, .a = node->attributes, .cells = (sg_real *)run->scratch};
     const key_attributes *a = l.a;
     bool add_keys = false;
+    const sg_bf16 *half = sg_half_in(node, 0);
     l.dx = sg_grad_in(run, node, 0, &l.add_x);
     sg_real *dkeys = sg_grad_in(run, node, 1, &add_keys);
     for (; l.first < a->rows; l.first += a->tile) {
-        int64_t rows = sg_min(a->tile, a->rows - l.first);
+        const int64_t rows = sg_min(a->tile, a->rows - l.first), at = l.first * a->d;
         key_rows(&l, rows, key_backward_row);
         if (dkeys == NULL) continue;
         sg_gemm(run->compute, &(sg_gemm_args){.transpose_a = true,
@@ -143,11 +159,14 @@ static void key_backward(const sg_run *run, const sg_node *node)
                                               .alpha = 1,
                                               .a = l.cells,
                                               .lda = a->n,
-                                              .b = sg_values(node->in[0]) + l.first * a->d,
+                                              .b = half ? NULL : sg_values(node->in[0]) + at,
+                                              .b_half = half ? half + at : NULL,
                                               .ldb = a->d,
                                               .beta = add_keys || l.first > 0 ? 1 : 0,
                                               .c = dkeys,
-                                              .ldc = a->d});
+                                              .ldc = a->d,
+                                              .kind = node->kind,
+                                              .room = key_room(&l)});
     }
 }
 
@@ -166,6 +185,7 @@ static const sg_op op_key_topk = {
     .backward_reads_out = 1,
     .forward_reads_narrow = 2,
     .backward_reads_narrow = 2,
+    .reads_half = 1,
 };
 
 sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activation activation,
@@ -188,7 +208,9 @@ sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activa
     int64_t tile = key_tile_reals / n;
     a->tile = sg_min(a->rows, tile < key_tile_rows ? key_tile_rows : tile);
     node->attributes = a;
-    node->scratch_bytes = (size_t)(a->tile * n) * sizeof(sg_real);
+    const size_t room = sg_gemm_room(node->kind, a->tile, n, d);
+    const size_t keys_room = sg_gemm_room(node->kind, n, d, a->tile);
+    node->scratch_bytes = key_cells_bytes(a) + (room > keys_room ? room : keys_room);
     size_t select =
         (size_t)n * sizeof(sg_real) + (size_t)(n / block) * (2 * sizeof(sg_real) + sizeof(int32_t));
     size_t product = sg_weights_scratch_bytes(keys, a->tile, n, d);

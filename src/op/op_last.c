@@ -13,7 +13,7 @@ static void last_forward(const sg_run *run, const sg_node *node)
                (size_t)d * sizeof(sg_real));
 }
 
-static const sg_op op_last = {.name = "take_last", .forward = last_forward};
+static const sg_op op_last = {.name = "take_last", .forward = last_forward, .exact = true};
 
 sg_tensor *sg_take_last(sg_tape *tape, sg_tensor *x, int64_t length)
 {

@@ -12,6 +12,7 @@
 #include "op/op.h"
 
 typedef struct layernorm_loop {
+    const sg_run *run;
     const sg_node *node;
     int64_t rows, d;
     sg_real *dx;
@@ -19,10 +20,10 @@ typedef struct layernorm_loop {
     bool add;
 } layernorm_loop;
 
-static layernorm_loop layernorm_make(const sg_node *node)
+static layernorm_loop layernorm_make(const sg_run *run, const sg_node *node)
 {
     int64_t d = sg_columns(node->in[0]);
-    return (layernorm_loop){.node = node, .rows = sg_rows(node->in[0]), .d = d};
+    return (layernorm_loop){.run = run, .node = node, .rows = sg_rows(node->in[0]), .d = d};
 }
 
 // saved (rows, 2): mean and rstd.
@@ -31,9 +32,10 @@ static void layernorm_forward_chunk(void *context, sg_range rows)
     const layernorm_loop *l = context;
     const sg_real *w = sg_values(l->node->in[1]);
     const sg_real *shift = l->node->in[2] ? sg_values(l->node->in[2]) : NULL;
+    sg_real *buffer = sg_worker_scratch(l->run, rows.worker);
     for (int64_t r = rows.first; r < rows.end; r++) {
-        const sg_real *x = sg_values(l->node->in[0]) + r * l->d;
-        sg_real *y = sg_values(l->node->out[0]) + r * l->d;
+        const sg_real *x = sg_get_in(l->run, l->node, 0, r * l->d, l->d, buffer);
+        sg_real *y = sg_put_begin(l->node, 0, r * l->d, buffer);
         double mean = 0, variance = 0;
         for (int64_t i = 0; i < l->d; i++)
             mean += (double)x[i];
@@ -47,6 +49,7 @@ static void layernorm_forward_chunk(void *context, sg_range rows)
             y[i] = (x[i] - center) * rstd * w[i];
         for (int64_t i = 0; shift != NULL && i < l->d; i++)
             y[i] += shift[i];
+        sg_put_end(l->run, l->node, 0, r * l->d, l->d, y);
         sg_values(l->node->saved[0])[2 * r] = center;
         sg_values(l->node->saved[0])[2 * r + 1] = rstd;
     }
@@ -54,7 +57,7 @@ static void layernorm_forward_chunk(void *context, sg_range rows)
 
 static void layernorm_forward(const sg_run *run, const sg_node *node)
 {
-    layernorm_loop l = layernorm_make(node);
+    layernorm_loop l = layernorm_make(run, node);
     sg_parallel_ranges(run->compute.pool, l.rows, sg_chunk_rows(l.d), layernorm_forward_chunk, &l);
 }
 
@@ -66,8 +69,9 @@ static void layernorm_backward_chunk(void *context, sg_range rows)
     sg_real *dshift = l->dshift_parts ? l->dshift_parts + rows.chunk * l->d : NULL;
     memset(dw, 0, (size_t)l->d * sizeof *dw);
     if (dshift != NULL) memset(dshift, 0, (size_t)l->d * sizeof *dshift);
+    sg_real *buffer = sg_worker_scratch(l->run, rows.worker);
     for (int64_t r = rows.first; r < rows.end; r++) {
-        const sg_real *x = sg_values(l->node->in[0]) + r * l->d;
+        const sg_real *x = sg_get_in(l->run, l->node, 0, r * l->d, l->d, buffer);
         const sg_real *dy = l->node->out[0]->grad + r * l->d;
         for (int64_t i = 0; dshift != NULL && i < l->d; i++)
             dshift[i] += dy[i];
@@ -103,7 +107,7 @@ static void layernorm_sum(const sg_run *run, const layernorm_loop *l, int i, con
 
 static void layernorm_backward(const sg_run *run, const sg_node *node)
 {
-    layernorm_loop l = layernorm_make(node);
+    layernorm_loop l = layernorm_make(run, node);
     const int64_t chunk = sg_chunk_rows(l.d), chunks = sg_chunks(l.rows, chunk);
     l.dw_parts = (sg_real *)run->scratch;
     if (node->in[2] != NULL) l.dshift_parts = l.dw_parts + chunks * l.d;
@@ -118,6 +122,10 @@ static const sg_op op_layernorm = {
     .forward = layernorm_forward,
     .backward = layernorm_backward,
     .backward_reads_in = 3,
+    .reads_half = 1,
+    .reads_exact = 1,
+    .writes_half = 1,
+    .cheap = true,
 };
 
 sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *shift, double eps)
@@ -135,5 +143,6 @@ sg_tensor *sg_layernorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *sh
     sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), 2});
     int64_t parts = sg_chunks(sg_rows(x), sg_chunk_rows(d)) * (shift ? 2 : 1);
     node->scratch_bytes = (size_t)(parts * d) * sizeof(sg_real);
+    node->worker_scratch_bytes = sg_piece_bytes(node->kind, d);
     return sg_node_output(tape, node, "layernorm", SG_KIND_REAL, x->rank, x->shape);
 }

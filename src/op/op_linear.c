@@ -82,6 +82,22 @@ static size_t linear_align(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+// Room of the products of x (rows, k) with W (n, k), in both passes.
+static size_t linear_room(sg_compute_kind kind, int64_t rows, int64_t n, int64_t k)
+{
+    const size_t rooms[] = {sg_gemm_room(kind, rows, n, k), sg_gemm_room(kind, rows, k, n),
+                            sg_gemm_room(kind, n, k, rows)};
+    size_t most = 0;
+    for (int i = 0; i < 3; i++)
+        if (rooms[i] > most) most = rooms[i];
+    return most;
+}
+
+static size_t linear_scratch(sg_compute_kind kind, int64_t rows, int64_t n, int64_t k)
+{
+    return linear_align(sg_gemm_scratch_bytes(n, k, rows)) + linear_room(kind, rows, n, k);
+}
+
 static void linear_backward(const sg_run *run, const sg_node *node)
 {
     const sg_tensor *x = node->in[0], *w = node->in[1], *y = node->out[0];
@@ -148,9 +164,7 @@ sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "linear: %s does not fit %s", w->name, x->name);
     sg_node *node = sg_tape_node(tape, &op_linear, 3, (sg_tensor *[]){x, w, bias});
     if (node == NULL) return NULL;
-    node->scratch_bytes =
-        linear_align(sg_gemm_scratch_bytes(w->shape[0], w->shape[1], sg_rows(x))) +
-        sg_gemm_room(node->kind, sg_rows(x), w->shape[0], w->shape[1]);
+    node->scratch_bytes = linear_scratch(node->kind, sg_rows(x), w->shape[0], w->shape[1]);
     node->worker_scratch_bytes = sg_weights_scratch_bytes(w, sg_rows(x), w->shape[0], w->shape[1]);
     return sg_node_output(tape, node, "linear", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), w->shape[0]});
@@ -167,16 +181,20 @@ static void groups_forward(const sg_run *run, const sg_node *node)
 {
     const groups_attributes *a = node->attributes;
     const sg_tensor *x = node->in[0], *w = node->in[1], *y = node->out[0];
+    const sg_bf16 *half = sg_half_in(node, 0);
     for (int64_t g = 0; g < a->groups; g++)
         sg_weights_product(run,
                            (sg_gemm_args){.m = sg_rows(x),
                                           .n = a->n,
                                           .k = a->k,
                                           .alpha = (sg_real)a->scale,
-                                          .a = sg_values(x) + g * a->k,
+                                          .a = half ? NULL : sg_values(x) + g * a->k,
+                                          .a_half = half ? half + g * a->k : NULL,
                                           .lda = a->groups * a->k,
                                           .c = sg_values(y) + g * a->n,
-                                          .ldc = a->groups * a->n},
+                                          .ldc = a->groups * a->n,
+                                          .kind = node->kind,
+                                          .room = run->scratch},
                            w, g * a->n);
 }
 
@@ -187,9 +205,15 @@ static void groups_backward(const sg_run *run, const sg_node *node)
     bool add_x = false, add_w = false;
     sg_real *dx = sg_grad_in(run, node, 0, &add_x);
     sg_real *dw = sg_grad_in(run, node, 1, &add_w);
+    const sg_bf16 *half = sg_half_in(node, 0);
+    unsigned char *room =
+        run->scratch + linear_align(sg_gemm_scratch_bytes(a->n, a->k, sg_rows(x)));
     for (int64_t g = 0; g < a->groups; g++) {
-        sg_gemm_args args = {
-            .alpha = (sg_real)a->scale, .a = y->grad + g * a->n, .lda = a->groups * a->n};
+        sg_gemm_args args = {.alpha = (sg_real)a->scale,
+                             .a = y->grad + g * a->n,
+                             .lda = a->groups * a->n,
+                             .kind = node->kind,
+                             .room = room};
         if (dx != NULL) {
             sg_gemm_args x_args = args;
             x_args.m = sg_rows(x);
@@ -208,7 +232,8 @@ static void groups_backward(const sg_run *run, const sg_node *node)
             w_args.m = a->n;
             w_args.n = a->k;
             w_args.k = sg_rows(x);
-            w_args.b = sg_values(x) + g * a->k;
+            w_args.b = half ? NULL : sg_values(x) + g * a->k;
+            w_args.b_half = half ? half + g * a->k : NULL;
             w_args.ldb = a->groups * a->k;
             w_args.beta = add_w ? 1 : 0;
             w_args.c = dw + g * a->n * a->k;
@@ -231,6 +256,7 @@ static const sg_op op_linear_groups = {
     .flops = groups_flops,
     .backward_reads_in = 3,
     .forward_reads_narrow = 2,
+    .reads_half = 1,
 };
 
 sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale)
@@ -244,7 +270,7 @@ sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double sc
     if (node == NULL || a == NULL) return NULL;
     *a = (groups_attributes){scale, w->shape[0], w->shape[1], w->shape[2]};
     node->attributes = a;
-    node->scratch_bytes = sg_gemm_scratch_bytes(a->n, a->k, sg_rows(x));
+    node->scratch_bytes = linear_scratch(node->kind, sg_rows(x), a->n, a->k);
     node->worker_scratch_bytes = sg_weights_scratch_bytes(w, sg_rows(x), a->n, a->k);
     return sg_node_output(tape, node, "linear_groups", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(x), a->groups * a->n});

@@ -40,6 +40,11 @@ static void low_rank_copy(const sg_run *run, sg_real *to, const sg_real *from, i
     sg_parallel_ranges(run->compute.pool, rows, sg_chunk_rows(n), low_rank_chunk, &c);
 }
 
+static size_t low_rank_align(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
 static void low_rank_forward(const sg_run *run, const sg_node *node)
 {
     const low_rank_attributes *a = node->attributes;
@@ -59,7 +64,10 @@ static void low_rank_forward(const sg_run *run, const sg_node *node)
                                               .ldb = r,
                                               .beta = 1,
                                               .c = sg_values(z) + s->first,
-                                              .ldc = n});
+                                              .ldc = n,
+                                              .kind = node->kind,
+                                              .a_half = sg_half_in(node, 1),
+                                              .room = run->scratch});
     }
 }
 
@@ -78,7 +86,14 @@ static void low_rank_backward(const sg_run *run, const sg_node *node)
     if (db != NULL && !add_b) memset(db, 0, (size_t)b->count * sizeof *db);
     for (size_t i = 0; i < a->count; i++) {
         const sg_low_rank_span *s = &a->spans[i];
-        sg_gemm_args args = {.alpha = (sg_real)a->scale, .a = z->grad + s->first, .lda = n, .n = r};
+        unsigned char *room =
+            run->scratch + low_rank_align(sg_gemm_scratch_bytes(s->count, r, rows));
+        sg_gemm_args args = {.alpha = (sg_real)a->scale,
+                             .a = z->grad + s->first,
+                             .lda = n,
+                             .n = r,
+                             .kind = node->kind,
+                             .room = room};
         args.ldb = args.ldc = r;
         if (du != NULL) {
             args.m = rows;
@@ -93,6 +108,7 @@ static void low_rank_backward(const sg_run *run, const sg_node *node)
             args.m = s->count;
             args.k = rows;
             args.b = sg_values(u);
+            args.b_half = sg_half_in(node, 1);
             args.beta = 1;
             args.c = db + s->row * r;
             sg_gemm_deep(run->compute, &args, run->scratch);
@@ -115,6 +131,7 @@ static const sg_op op_low_rank = {
     .backward = low_rank_backward,
     .flops = low_rank_flops,
     .backward_reads_in = 6,
+    .reads_half = 2,
 };
 
 sg_tensor *sg_add_low_rank(sg_tape *tape, sg_tensor *y, sg_tensor *u, sg_tensor *b, double scale,
@@ -137,8 +154,13 @@ sg_tensor *sg_add_low_rank(sg_tape *tape, sg_tensor *y, sg_tensor *u, sg_tensor 
     *a = (low_rank_attributes){scale, copy, count};
     node->attributes = a;
     for (size_t i = 0; i < count; i++) {
-        size_t bytes = sg_gemm_scratch_bytes(spans[i].count, sg_columns(u), sg_rows(y));
-        if (bytes > node->scratch_bytes) node->scratch_bytes = bytes;
+        const int64_t rows = sg_rows(y), n = spans[i].count, r = sg_columns(u);
+        const size_t scratch = low_rank_align(sg_gemm_scratch_bytes(n, r, rows));
+        const size_t rooms[] = {sg_gemm_room(node->kind, rows, n, r),
+                                sg_gemm_room(node->kind, rows, r, n) + scratch,
+                                sg_gemm_room(node->kind, n, r, rows) + scratch};
+        for (int j = 0; j < 3; j++)
+            if (rooms[j] > node->scratch_bytes) node->scratch_bytes = rooms[j];
     }
     return sg_node_output(tape, node, "low_rank", SG_KIND_REAL, 2,
                           (int64_t[]){sg_rows(y), sg_columns(y)});

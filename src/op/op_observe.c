@@ -116,6 +116,7 @@ static const sg_op op_write = {
     .forward = observe_write,
     .backward = observe_write_backward,
     .once = true,
+    .copies = true,
 };
 static const sg_op op_write_gradient = {
     .name = "observe",
@@ -123,6 +124,7 @@ static const sg_op op_write_gradient = {
     .backward = observe_write_backward,
     .backward_reads_out = 1,
     .once = true,
+    .copies = true,
 };
 
 sg_tensor *sg_observe(sg_tape *tape, sg_tensor *t, const sg_observation *observation)

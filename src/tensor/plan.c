@@ -73,15 +73,69 @@ static void plan_recompute(sg_tape *tape, int segment, int last, const bool *has
             plan_add(tape, n, false);
 }
 
+// Values of cheap operations are made again for the backward pass where that takes nothing that
+// would not be there: inputs that their own backward pass reads, or that are made so themselves.
+typedef struct plan_again {
+    sg_tape *tape;
+    int *maker; // by tensor: the node whose output it is and that makes it again, or -1
+} plan_again;
+
+static bool again_can(const plan_again *p, const sg_node *node, bool has_backward)
+{
+    if (!node->op->cheap || node->kind != SG_COMPUTE_BF16) return false;
+    if (p->tape->options.recompute && node->segment != 0) return false;
+    for (int i = 0; i < node->n_in; i++) {
+        if (node->in[i] == NULL || node->in[i]->base->leaf) continue;
+        const bool there = has_backward && (node->op->backward_reads_in >> i & 1);
+        if (!there && p->maker[node->in[i]->base->index] < 0) return false;
+    }
+    return true;
+}
+
+static void again_find(const plan_again *p, const bool *has_backward)
+{
+    for (int t = 0; t < p->tape->n_tensors; t++)
+        p->maker[t] = -1;
+    for (int n = 0; n < p->tape->n_nodes; n++) {
+        const sg_node *node = p->tape->nodes[n];
+        if (!again_can(p, node, has_backward[n])) continue;
+        for (int i = 0; i < node->n_out; i++)
+            if (node->out[i]->base == node->out[i]) p->maker[node->out[i]->index] = n;
+    }
+}
+
+// Before a step that reads it: the value, if it is to be made again and has not been.
+static void again_value(const plan_again *p, const sg_tensor *tensor)
+{
+    const int n = p->maker[tensor->base->index];
+    if (n < 0) return;
+    const sg_node *node = p->tape->nodes[n];
+    for (int i = 0; i < node->n_out; i++)
+        p->maker[node->out[i]->base->index] = -1;
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] != NULL) again_value(p, node->in[i]);
+    plan_add(p->tape, n, false);
+}
+
+static void again_before(const plan_again *p, const sg_node *node)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] != NULL && (node->op->backward_reads_in >> i & 1))
+            again_value(p, node->in[i]);
+    for (int i = 0; i < node->n_out; i++)
+        if (node->op->backward_reads_out >> i & 1) again_value(p, node->out[i]);
+}
+
 static sg_status plan_steps(sg_tape *tape, sg_error *err)
 {
     size_t nodes = (size_t)tape->n_nodes, tensors = (size_t)tape->n_tensors;
-    tape->steps = sg_alloc_array(3 * nodes + 1, sizeof *tape->steps);
+    tape->steps = sg_alloc_array(4 * nodes + 1, sizeof *tape->steps);
     bool *written = sg_alloc_zero(tensors + 1, sizeof *written);
     bool *needed = sg_alloc_zero(tensors + 1, sizeof *needed);
     bool *has_backward = sg_alloc_zero(nodes + 1, sizeof *has_backward);
+    const plan_again again = {tape, sg_alloc_array(tensors + 1, sizeof(int))};
     sg_status status = SG_OK;
-    if (tape->steps == NULL || written == NULL || needed == NULL || has_backward == NULL) {
+    if (!tape->steps || !written || !needed || !has_backward || !again.maker) {
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a tape");
     } else {
         for (int n = 0; n < tape->n_nodes; n++) {
@@ -101,6 +155,7 @@ static sg_status plan_steps(sg_tape *tape, sg_error *err)
                     out->wants_grad = false;
             }
         }
+        again_find(&again, has_backward);
         int done = 0; // the segment whose values are there again
         for (int n = tape->n_nodes - 1; tape->options.gradient && n >= 0; n--) {
             int segment = tape->nodes[n]->segment;
@@ -108,9 +163,12 @@ static sg_status plan_steps(sg_tape *tape, sg_error *err)
                 plan_recompute(tape, segment, n, has_backward, needed);
                 done = segment;
             }
-            if (has_backward[n]) plan_add(tape, n, true);
+            if (!has_backward[n]) continue;
+            again_before(&again, tape->nodes[n]);
+            plan_add(tape, n, true);
         }
     }
+    sg_free(again.maker);
     sg_free(written);
     sg_free(needed);
     sg_free(has_backward);
@@ -147,16 +205,18 @@ typedef struct plan_tables {
     sg_life *data, *half, *grad;
 } plan_tables;
 
-static bool plan_reads_half(const sg_node *node, int i)
-{
-    return node->kind == SG_COMPUTE_BF16 && (node->op->reads_half >> i & 1);
-}
-
-// The life that a read of input i belongs to.
+// The lives that reads of input i, and of output i in the backward pass, belong to.
 static sg_life *plan_read(const sg_node *node, int i, const plan_tables *lives)
 {
     const sg_tensor *base = node->in[i]->base;
-    const bool half = base->has_half && plan_reads_half(node, i);
+    const bool half = base->has_half && sg_reads_half(node, i);
+    return half ? &lives->half[base->index] : &lives->data[base->index];
+}
+
+static sg_life *plan_read_out(const sg_node *node, int i, const plan_tables *lives)
+{
+    const sg_tensor *base = node->out[i]->base;
+    const bool half = base->has_half && (node->op->reads_half_out >> i & 1);
     return half ? &lives->half[base->index] : &lives->data[base->index];
 }
 
@@ -182,7 +242,7 @@ static void plan_forward_life(const sg_node *node, int step, bool gradient,
 
 static void plan_backward_life(const sg_node *node, int step, const plan_tables *lives)
 {
-    sg_life *data = lives->data, *grad = lives->grad;
+    sg_life *grad = lives->grad;
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL) continue;
         int base = node->in[i]->base->index;
@@ -191,11 +251,11 @@ static void plan_backward_life(const sg_node *node, int step, const plan_tables 
     }
     for (int i = 0; i < node->n_out; i++) {
         int base = node->out[i]->base->index;
-        if (node->op->backward_reads_out >> i & 1) life_touch(&data[base], step);
+        if (node->op->backward_reads_out >> i & 1) life_touch(plan_read_out(node, i, lives), step);
         if (node->out[i]->wants_grad) life_touch(&grad[base], step);
     }
     for (int i = 0; i < node->n_saved; i++)
-        life_touch(&data[node->saved[i]->index], step);
+        life_touch(&lives->data[node->saved[i]->index], step);
 }
 
 static void plan_lives(const sg_tape *tape, const plan_tables *lives)
@@ -287,7 +347,7 @@ static sg_status plan_memory(sg_tape *tape, sg_error *err)
         plan_lives(tape, &tables);
         const int count = plan_items(tape, &tables, items);
         for (size_t t = 0; t < tensors; t++)
-            tape->data_offset[t] = SIZE_MAX; // no place
+            tape->data_offset[t] = tape->half_offset[t] = tape->grad_offset[t] = SIZE_MAX;
         status = sg_place_all(items, count, tape->n_steps + 1, &total, err);
         for (int i = 0; i < count; i++)
             offsets[items[i].kind][items[i].tensor] = items[i].offset;
@@ -331,26 +391,53 @@ static void plan_narrow(const sg_tape *tape)
     }
 }
 
-// Which results are kept in bf16, and of these which have a reader of f32. What the caller keeps,
-// or makes a loss, is read in f32.
-static void plan_halves(const sg_tape *tape)
+// Which values belong to the sum that layers add to: a copy does where what it is of does, and the
+// other way round.
+static void plan_exact(const sg_tape *tape)
 {
     for (int n = 0; n < tape->n_nodes; n++) {
+        const sg_node *node = tape->nodes[n];
+        for (int i = 0; node->op->exact && i < node->n_in; i++)
+            if (node->in[i] != NULL) node->in[i]->base->exact = true;
+        for (int i = 0; i < node->n_out; i++)
+            node->out[i]->base->exact |= node->op->exact;
+        if (node->op->copies) node->out[0]->base->exact |= node->in[0]->base->exact;
+    }
+    for (int n = tape->n_nodes - 1; n >= 0; n--) {
+        const sg_node *node = tape->nodes[n];
+        if (node->op->copies) node->in[0]->base->exact |= node->out[0]->base->exact;
+    }
+}
+
+// Which results have a form in bf16. Of a copy that is rounded, so is what it is of: whoever sees
+// both sees the same numbers.
+static void plan_has_half(const sg_tape *tape)
+{
+    for (int n = tape->n_nodes - 1; n >= 0; n--) {
         const sg_node *node = tape->nodes[n];
         for (int i = 0; i < node->n_in; i++) {
             sg_tensor *base = node->in[i] ? node->in[i]->base : NULL;
             if (base == NULL || base->leaf || base->kind != SG_KIND_REAL) continue;
-            if (plan_reads_half(node, i)) base->has_half = base->no_data = true;
+            if (sg_reads_half(node, i)) base->has_half = true;
         }
+        if (!node->op->copies || node->in[0]->base->leaf) continue;
+        if (node->out[0]->base->has_half && !node->out[0]->base->exact)
+            node->in[0]->base->has_half = true;
     }
+}
+
+// Which of these have no reader of f32. What the caller keeps, or makes a loss, is read in f32.
+static void plan_no_data(const sg_tape *tape)
+{
+    for (int t = 0; t < tape->n_tensors; t++)
+        tape->tensors[t]->no_data = tape->tensors[t]->has_half;
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
         for (int i = 0; i < node->n_in; i++)
-            if (node->in[i] != NULL && !plan_reads_half(node, i))
-                node->in[i]->base->no_data = false;
+            if (node->in[i] != NULL && !sg_reads_half(node, i)) node->in[i]->base->no_data = false;
+        const unsigned reads_out = node->op->backward_reads_out & ~node->op->reads_half_out;
         for (int i = 0; i < node->n_out; i++)
-            if (node->loss_weight != 0 || (node->op->backward_reads_out >> i & 1))
-                node->out[i]->base->no_data = false;
+            if (node->loss_weight != 0 || (reads_out >> i & 1)) node->out[i]->base->no_data = false;
     }
     for (int i = 0; i < tape->n_keep; i++)
         tape->keep[i]->no_data = false;
@@ -361,7 +448,9 @@ sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error
     if (tape->error.code != SG_OK) return sg_fail(err, tape->error.code, "%s", tape->error.message);
     SG_TRY(plan_row_gradients(tape, err));
     plan_narrow(tape);
-    plan_halves(tape);
+    plan_exact(tape);
+    plan_has_half(tape);
+    plan_no_data(tape);
     tape->options = *options;
     if (tape->options.threads < 1) tape->options.threads = 1;
     if (!options->gradient)
@@ -376,6 +465,11 @@ size_t sg_tape_bytes(const sg_tape *tape)
     return tape->memory_bytes;
 }
 
+static void *lend_place(const sg_tape *tape, size_t offset)
+{
+    return offset != SIZE_MAX ? tape->memory + offset : NULL;
+}
+
 void sg_tape_lend(sg_tape *tape, void *memory)
 {
     if (memory == tape->memory) return;
@@ -383,10 +477,9 @@ void sg_tape_lend(sg_tape *tape, void *memory)
     for (int t = 0; t < tape->n_tensors; t++) {
         sg_tensor *tensor = tape->tensors[t];
         if (tensor->leaf || tensor->base != tensor) continue;
-        const bool has_data = tape->data_offset[t] != SIZE_MAX;
-        tensor->data = has_data ? tape->memory + tape->data_offset[t] : NULL;
-        tensor->half = tensor->has_half ? (sg_bf16 *)(tape->memory + tape->half_offset[t]) : NULL;
-        tensor->grad = tensor->wants_grad ? (sg_real *)(tape->memory + tape->grad_offset[t]) : NULL;
+        tensor->data = lend_place(tape, tape->data_offset[t]);
+        tensor->half = lend_place(tape, tape->half_offset[t]);
+        tensor->grad = lend_place(tape, tape->grad_offset[t]);
     }
 }
 

@@ -248,7 +248,7 @@ static void tape_round_chunk(void *context, sg_range range)
     const tape_rounding *c = context;
     sg_bf16 *half = c->tensor->half + range.first;
     c->kernels->to_bf16(half, sg_values(c->tensor) + range.first, range.end - range.first);
-    if (!c->tensor->no_data)
+    if (!c->tensor->no_data && !c->tensor->exact)
         c->kernels->from_bf16(sg_values(c->tensor) + range.first, half, range.end - range.first);
 }
 

@@ -39,7 +39,7 @@ typedef struct sg_tensor {
     const sg_stored *screen; // of a leaf, NULL or a copy in int8 that shows what need not be read
     // Of a result, in a tape that computes in bf16: its numbers in bf16, for the operations that read
     // it so (sg_op.reads_half), in both passes; else NULL. The same numbers as in data, which is
-    // NULL where nothing reads it.
+    // NULL where nothing reads it; but where it is exact, data are not rounded.
     sg_bf16 *half;
     struct sg_tensor *base; // whose memory this is; itself unless a reshape
     bool leaf;              // memory is the caller's: a parameter or an input
@@ -49,6 +49,7 @@ typedef struct sg_tensor {
     bool not_narrow, not_narrow_both;
     bool has_half; // of a finished tape: see half
     bool no_data;  // likewise: its data are read by nobody
+    bool exact;    // likewise: of the sum that layers add to, which is kept in f32 (sg_op.exact)
     int index;     // in the tape
 } sg_tensor;
 
@@ -83,11 +84,21 @@ typedef struct sg_op {
     // is
     unsigned forward_reads_narrow, backward_reads_narrow;
     // bit i: both passes read input i as sg_half_in gives it, where that is not NULL, in place of
-    // data
-    unsigned reads_half;
+    // data; with reads_exact too, not where the input is exact
+    unsigned reads_half, reads_exact;
+    // bit i: the backward pass reads output i as sg_half_out gives it, likewise
+    unsigned reads_half_out;
     // bit i: the forward pass writes half of output i where it is not NULL, and the same numbers to
-    // its data unless that is NULL. Without the bit the tape rounds what the operation wrote.
+    // its data unless that is NULL (sg_put_begin). Without the bit the tape rounds what the operation
+    // wrote.
     unsigned writes_half;
+    // Its inputs and outputs are parts of a sum that is kept in f32 throughout: a product that reads
+    // one rounds it for itself alone.
+    bool exact;
+    bool copies; // output 0 is a copy of input 0: exact where that is, rounded where it is
+    // Costs little beside the backward passes that read its outputs: a tape that computes in bf16
+    // makes them again for these, from inputs that are there anyway, and does not keep them.
+    bool cheap;
     // The forward pass already writes the input gradients (a loss whose weight is known then); the
     // output must be a loss of the tape.
     bool gradient_in_forward;
@@ -197,10 +208,21 @@ static inline sg_stored sg_weights_of(const sg_tensor *tensor)
     return tensor->narrow ? *tensor->narrow
                           : (sg_stored){.type = SG_WEIGHTS_F32, .rows = tensor->data};
 }
+// Whether a node reads input i in bf16, if that is there.
+static inline bool sg_reads_half(const sg_node *node, int i)
+{
+    return node->kind == SG_COMPUTE_BF16 && (node->op->reads_half >> i & 1) &&
+           !((node->op->reads_exact >> i & 1) && node->in[i]->base->exact);
+}
 // Input i of a node that reads it in bf16; NULL: it is to be read in data.
 static inline const sg_bf16 *sg_half_in(const sg_node *node, int i)
 {
-    return node->kind == SG_COMPUTE_BF16 && node->in[i] != NULL ? node->in[i]->half : NULL;
+    return node->in[i] != NULL && sg_reads_half(node, i) ? node->in[i]->half : NULL;
+}
+// Output i of a node whose backward pass reads it in bf16, likewise.
+static inline const sg_bf16 *sg_half_out(const sg_node *node, int i)
+{
+    return node->op->reads_half_out >> i & 1 ? node->out[i]->half : NULL;
 }
 static inline int32_t *sg_ints(const sg_tensor *tensor)
 {
@@ -228,6 +250,54 @@ void sg_run_end(const sg_run *run, sg_status status, const char *format, ...) SG
 static inline void *sg_worker_scratch(const sg_run *run, int worker)
 {
     return run->worker_scratch + (size_t)worker * run->worker_stride;
+}
+// Inputs and outputs in either form, piece by piece: numbers at … at + n - 1. A buffer of n is used
+// where there are no f32 to be read, or nobody to read them.
+static inline const sg_real *sg_get_half(const sg_run *run, const sg_bf16 *half,
+                                         const sg_tensor *tensor, int64_t at, int64_t n,
+                                         sg_real *buffer)
+{
+    if (half == NULL) return sg_values(tensor) + at;
+    run->compute.kernels->from_bf16(buffer, half + at, n);
+    return buffer;
+}
+static inline const sg_real *sg_get_in(const sg_run *run, const sg_node *node, int i, int64_t at,
+                                       int64_t n, sg_real *buffer)
+{
+    return sg_get_half(run, sg_half_in(node, i), node->in[i], at, n, buffer);
+}
+// Where to write them; sg_put_end then brings them into the forms that there are. The op says
+// writes_half.
+static inline sg_real *sg_put_begin(const sg_node *node, int i, int64_t at, sg_real *buffer)
+{
+    return node->out[i]->data != NULL ? sg_values(node->out[i]) + at : buffer;
+}
+static inline void sg_put_end(const sg_run *run, const sg_node *node, int i, int64_t at, int64_t n,
+                              const sg_real *from)
+{
+    const sg_tensor *out = node->out[i];
+    if (out->half == NULL) return;
+    run->compute.kernels->to_bf16(out->half + at, from, n);
+    if (out->data != NULL && !out->base->exact)
+        run->compute.kernels->from_bf16(sg_values(out) + at, out->half + at, n);
+}
+// Rows of such a piece: about what the first cache holds; of a chunk of rows first … end - 1, the
+// end of the piece that begins at first: all of them where nothing is widened.
+static inline int64_t sg_piece_rows(int64_t columns)
+{
+    const int64_t rows = 4096 / (columns > 0 ? columns : 1);
+    return rows < 1 ? 1 : rows;
+}
+static inline int64_t sg_piece_end(const sg_node *node, int64_t columns, int64_t first, int64_t end)
+{
+    const int64_t rows = sg_piece_rows(columns);
+    return node->kind != SG_COMPUTE_BF16 || end - first < rows ? end : first + rows;
+}
+// Bytes of a worker's buffer for one piece, in a node of that kind.
+static inline size_t sg_piece_bytes(sg_compute_kind kind, int64_t columns)
+{
+    return kind == SG_COMPUTE_BF16 ? (size_t)(sg_piece_rows(columns) * columns) * sizeof(sg_real)
+                                   : 0;
 }
 // Last dimension, and the product of all others.
 static inline int64_t sg_columns(const sg_tensor *t)

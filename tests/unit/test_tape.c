@@ -19,47 +19,73 @@
 
 // Replays the steps with a book of which values memory holds, from what operations declare and not
 // from what the plan believes: a write ends every other value whose bytes it touches.
+enum { of_value, of_half, of_gradient, of_count };
+static const char *const of_names[] = {"value", "half", "gradient"};
+
 typedef struct ledger {
     const sg_tape *tape;
-    bool *there[2]; // by tensor: its value, its gradient
+    bool *there[of_count]; // by tensor
     int step;
 } ledger;
 
-static size_t tensor_bytes(const sg_tensor *t)
+static size_t tensor_bytes(const sg_tensor *t, int of)
 {
-    return (size_t)t->count * (t->kind == SG_KIND_REAL ? sizeof(sg_real) : sizeof(int32_t));
+    const size_t width = of == of_half                                  ? sizeof(sg_bf16)
+                         : of == of_gradient || t->kind == SG_KIND_REAL ? sizeof(sg_real)
+                                                                        : sizeof(int32_t);
+    return (size_t)t->count * width;
 }
 
-static const char *tensor_place(const sg_tensor *t, int grad)
+static const char *tensor_place(const sg_tensor *t, int of)
 {
-    return grad ? (const char *)t->grad : (const char *)t->data;
+    return of == of_gradient ? (const char *)t->grad
+           : of == of_half   ? (const char *)t->half
+                             : (const char *)t->data;
 }
 
-static void ledger_write(ledger *l, const sg_tensor *tensor, int grad)
+static void ledger_write(ledger *l, const sg_tensor *tensor, int of)
 {
     const sg_tensor *t = tensor->base;
-    l->there[grad][t->index] = true;
+    l->there[of][t->index] = true;
     if (t->leaf) return;
-    const char *begin = tensor_place(t, grad), *end = begin + tensor_bytes(t);
+    const char *begin = tensor_place(t, of), *end = begin + tensor_bytes(t, of);
     assert_non_null(begin);
     assert_true((const unsigned char *)begin >= l->tape->memory);
     assert_true((const unsigned char *)end <= l->tape->memory + l->tape->scratch_offset);
     for (int i = 0; i < l->tape->n_tensors; i++)
-        for (int g = 0; g < 2; g++) {
+        for (int g = 0; g < of_count; g++) {
             const sg_tensor *o = l->tape->tensors[i];
             if (o->leaf || o->base != o || !l->there[g][i]) continue;
             const char *at = tensor_place(o, g);
-            if (at < end && begin < at + tensor_bytes(o)) l->there[g][i] = false;
+            if (at < end && begin < at + tensor_bytes(o, g)) l->there[g][i] = false;
         }
-    l->there[grad][t->index] = true;
+    l->there[of][t->index] = true;
 }
 
-static void ledger_read(const ledger *l, const sg_tensor *tensor, int grad)
+static void ledger_read(const ledger *l, const sg_tensor *tensor, int of)
 {
     const sg_tensor *t = tensor->base;
-    if (!t->leaf && !l->there[grad][t->index])
+    if (!t->leaf && !l->there[of][t->index])
         fail_msg("step %d reads %s %d (%s), which is not there", l->step, t->name, t->index,
-                 grad ? "gradient" : "value");
+                 of_names[of]);
+}
+
+// In which form an operation says that it reads an input, and in its backward pass an output.
+static int ledger_form(const sg_node *n, int i)
+{
+    return sg_reads_half(n, i) && n->in[i]->base->has_half ? of_half : of_value;
+}
+
+static int ledger_form_out(const sg_node *n, int i)
+{
+    return n->op->reads_half_out >> i & 1 && n->out[i]->base->has_half ? of_half : of_value;
+}
+
+// A forward pass writes both forms, but for f32 that nobody reads.
+static bool ledger_has(const sg_node *n, int i, int of)
+{
+    const sg_tensor *t = n->out[i]->base;
+    return of == of_half ? t->has_half : !t->no_data || !(n->op->writes_half >> i & 1);
 }
 
 static bool ledger_wants(const sg_tensor *t)
@@ -81,11 +107,11 @@ static void ledger_write_grads(ledger *l, const sg_node *n)
 {
     for (int i = 0; i < n->n_in; i++) {
         if (!ledger_wants(n->in[i])) continue;
-        bool there = l->there[1][n->in[i]->base->index];
+        bool there = l->there[of_gradient][n->in[i]->base->index];
         if (n->first[i] == there)
             fail_msg("step %d: %s, input %d: %s a gradient that is %s", l->step, n->op->name, i,
                      n->first[i] ? "writes" : "adds to", there ? "there" : "not there");
-        ledger_write(l, n->in[i], 1);
+        ledger_write(l, n->in[i], of_gradient);
     }
 }
 
@@ -94,35 +120,38 @@ static void ledger_operands(const ledger *l, const sg_node *n, bool backward)
 {
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] == NULL) continue;
-        if (!backward || (n->op->backward_reads_in >> i & 1)) ledger_read(l, n->in[i], 0);
+        if (!backward || (n->op->backward_reads_in >> i & 1))
+            ledger_read(l, n->in[i], ledger_form(n, i));
         if (backward && ledger_wants(n->in[i]) && !n->first[i] && !ledger_twin(n, i))
-            ledger_read(l, n->in[i], 1);
+            ledger_read(l, n->in[i], of_gradient);
     }
     for (int i = 0; i < n->n_out && backward; i++) {
-        if (n->op->backward_reads_out >> i & 1) ledger_read(l, n->out[i], 0);
-        if (ledger_wants(n->out[i])) ledger_read(l, n->out[i], 1);
+        if (n->op->backward_reads_out >> i & 1) ledger_read(l, n->out[i], ledger_form_out(n, i));
+        if (ledger_wants(n->out[i])) ledger_read(l, n->out[i], of_gradient);
     }
     for (int i = 0; i < n->n_saved && backward; i++)
-        ledger_read(l, n->saved[i], 0);
+        ledger_read(l, n->saved[i], of_value);
 }
 
 static void ledger_results(const ledger *l, const sg_node *n, bool backward)
 {
     for (int i = 0; i < n->n_out && !backward; i++)
-        ledger_read(l, n->out[i], 0);
+        for (int of = of_value; of <= of_half; of++)
+            if (ledger_has(n, i, of)) ledger_read(l, n->out[i], of);
     for (int i = 0; i < n->n_saved && !backward; i++)
-        ledger_read(l, n->saved[i], 0);
+        ledger_read(l, n->saved[i], of_value);
     for (int i = 0; i < n->n_in && (backward || n->op->gradient_in_forward); i++)
-        if (ledger_wants(n->in[i])) ledger_read(l, n->in[i], 1);
+        if (ledger_wants(n->in[i])) ledger_read(l, n->in[i], of_gradient);
 }
 
 static void ledger_step(ledger *l, const sg_node *n, bool backward)
 {
     ledger_operands(l, n, backward);
     for (int i = 0; i < n->n_out && !backward; i++)
-        ledger_write(l, n->out[i], 0);
+        for (int of = of_value; of <= of_half; of++)
+            if (ledger_has(n, i, of)) ledger_write(l, n->out[i], of);
     for (int i = 0; i < n->n_saved && !backward; i++)
-        ledger_write(l, n->saved[i], 0);
+        ledger_write(l, n->saved[i], of_value);
     if (backward || n->op->gradient_in_forward) ledger_write_grads(l, n);
     ledger_operands(l, n, backward);
     ledger_results(l, n, backward);
@@ -133,7 +162,7 @@ static int follow(const sg_tape *tape)
 {
     ledger l = {.tape = tape};
     int again = 0;
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < of_count; g++) {
         l.there[g] = sg_alloc_zero((size_t)tape->n_tensors, sizeof(bool));
         assert_non_null(l.there[g]);
     }
@@ -142,21 +171,22 @@ static int follow(const sg_tape *tape)
             for (int n = 0; n < tape->n_nodes; n++) {
                 const sg_node *node = tape->nodes[n];
                 if (node->loss_weight != 0 && node->out[0]->grad != NULL)
-                    ledger_write(&l, node->out[0], 1);
+                    ledger_write(&l, node->out[0], of_gradient);
             }
         // What the caller may read is there after the forward pass and at the very end.
         if (l.step == tape->forward_steps || l.step == tape->n_steps) {
             for (int i = 0; i < tape->n_keep; i++)
-                ledger_read(&l, tape->keep[i], 0);
+                ledger_read(&l, tape->keep[i], of_value);
             for (int n = 0; n < tape->n_nodes; n++)
-                if (tape->nodes[n]->loss_weight != 0) ledger_read(&l, tape->nodes[n]->out[0], 0);
+                if (tape->nodes[n]->loss_weight != 0)
+                    ledger_read(&l, tape->nodes[n]->out[0], of_value);
         }
         if (l.step == tape->n_steps) break;
         again += l.step >= tape->forward_steps && !tape->steps[l.step].backward;
         ledger_step(&l, tape->nodes[tape->steps[l.step].node], tape->steps[l.step].backward);
     }
-    sg_free(l.there[0]);
-    sg_free(l.there[1]);
+    for (int g = 0; g < of_count; g++)
+        sg_free(l.there[g]);
     return again;
 }
 
@@ -193,6 +223,7 @@ static sg_tensor *sum_of(sg_tape *tape, sg_tensor *x)
 typedef struct random_graph {
     sg_real data[graph_leaves][graph_rows * 16], grad[graph_leaves][graph_rows * 16];
     sg_real losses[2], kept;
+    sg_compute_kind kind;
     sg_rng rng;
 } random_graph;
 
@@ -263,6 +294,7 @@ static sg_status random_record(random_graph *g, uint64_t seed, const sg_tape_opt
     sg_tensor *leaves[graph_leaves], *values[graph_values];
     g->rng = (sg_rng){.seed = seed, .stream = 3};
     SG_TRY(sg_tape_new(tape, err));
+    sg_tape_compute(*tape, g->kind, SG_COMPUTE_F32);
     random_leaves(g, *tape, leaves);
     values[0] = leaves[0];
     values[1] = leaves[1];
@@ -296,7 +328,7 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
     sg_error err = {0};
     sg_tape *tape;
     sg_tensor *watched[3];
-    memset(g, 0, sizeof *g);
+    *g = (random_graph){.kind = g->kind};
     if (random_record(g, seed, options, &tape, watched, &err) != SG_OK)
         fail_msg("seed %d: %s", (int)seed, err.message);
     sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
@@ -317,17 +349,16 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
     return again;
 }
 
-static void test_random_graphs(void **state)
+// How often values were computed again without recomputation, and with it.
+static void random_kind(sg_compute_kind kind, int again[2])
 {
-    (void)state;
-    int again = 0;
-    random_graph first, other;
+    random_graph first = {.kind = kind}, other = {.kind = kind};
     for (uint64_t seed = 0; seed < 150; seed++) {
-        random_run(&first, seed, &(sg_tape_options){.gradient = true, .threads = 1}, 0);
+        again[0] += random_run(&first, seed, &(sg_tape_options){.gradient = true, .threads = 1}, 0);
         random_run(&other, seed, &(sg_tape_options){.gradient = true, .threads = 3}, 0xff);
         assert_memory_equal(first.grad, other.grad, sizeof first.grad);
         assert_memory_equal(first.losses, other.losses, sizeof first.losses);
-        again +=
+        again[1] +=
             random_run(&other, seed,
                        &(sg_tape_options){.gradient = true, .recompute = true, .threads = 1}, 0xff);
         assert_memory_equal(first.grad, other.grad, sizeof first.grad);
@@ -336,8 +367,19 @@ static void test_random_graphs(void **state)
         assert_memory_equal(first.losses, other.losses, sizeof first.losses);
         assert_memory_equal(&first.kept, &other.kept, sizeof first.kept);
     }
-    print_message("%d values were computed again\n", again);
-    assert_true(again > 500); // recomputation happened at all
+    print_message("%s: %d values were computed again, with recomputation %d\n",
+                  sg_compute_kind_name(kind), again[0], again[1]);
+    assert_true(again[1] > 500); // recomputation happened at all
+}
+
+static void test_random_graphs(void **state)
+{
+    (void)state;
+    int f32[2] = {0}, bf16[2] = {0};
+    random_kind(SG_COMPUTE_F32, f32);
+    assert_int_equal(f32[0], 0);
+    random_kind(SG_COMPUTE_BF16, bf16);
+    assert_true(bf16[0] > 200);
 }
 
 // ---- models -----------------------------------------------------------------------------------
@@ -408,10 +450,11 @@ static const sg_graph_options training = {
     .batch = 2, .length = 12, .output = SG_OUTPUT_LOSS, .gradient = true, .threads = 1};
 
 // One step with memory filled before; a hash of all gradients and the loss.
-static uint64_t model_step(model *m, bool recompute, int threads, int fill)
+static uint64_t model_step(model *m, sg_compute_kind kind, bool recompute, int threads, int fill)
 {
     sg_error err = {0};
     sg_graph_options options = training;
+    options.compute = kind;
     options.recompute = recompute;
     options.threads = threads;
     sg_graph *graph;
@@ -442,19 +485,27 @@ static uint64_t model_step(model *m, bool recompute, int threads, int fill)
     return hash;
 }
 
-static void test_models(void **state)
+static void models_of_kind(sg_compute_kind kind)
 {
-    (void)state;
     for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
         model m;
         assert_int_equal(model_new(&m, families[f], 3, NULL), SG_OK);
-        uint64_t hash = model_step(&m, false, 1, 0);
-        assert_true(model_step(&m, false, 1, 0xff) == hash);
-        assert_true(model_step(&m, true, 1, 0xff) == hash);
-        assert_true(model_step(&m, false, 3, 0xff) == hash);
-        assert_true(model_step(&m, true, 8, 0x7f) == hash);
+        uint64_t hash = model_step(&m, kind, false, 1, 0);
+        assert_true(model_step(&m, kind, false, 1, 0xff) == hash);
+        assert_true(model_step(&m, kind, true, 1, 0xff) == hash);
+        assert_true(model_step(&m, kind, false, 2, 0xff) == hash);
+        assert_true(model_step(&m, kind, false, 3, 0xff) == hash);
+        assert_true(model_step(&m, kind, true, 8, 0x7f) == hash);
         model_free(&m);
     }
+}
+
+static void test_models(void **state)
+{
+    (void)state;
+    models_of_kind(SG_COMPUTE_F32);
+    models_of_kind(SG_COMPUTE_BF16X3);
+    models_of_kind(SG_COMPUTE_BF16);
 }
 
 // Bytes of activations of a training step.
@@ -530,7 +581,7 @@ static void test_failing_allocations(void **state)
         int64_t live = sg_alloc_live();
         sg_status status = SG_ERR_MEMORY;
         for (int64_t n = 0; status != SG_OK; n++) {
-            random_graph g = {0};
+            random_graph g = {.kind = recompute ? SG_COMPUTE_BF16 : SG_COMPUTE_F32};
             sg_error err = {0};
             sg_tape *tape = NULL;
             sg_tensor *watched[3];
