@@ -4,30 +4,9 @@
 
 #include <string.h>
 
+#include "kernel/gemm_kinds.h"
 #include "kernel/kernel.h"
 #include "kernel/products.h"
-
-// ---- kinds --------------------------------------------------------------------------------------
-
-static const char *const gemm_kinds[] = {"f32", "bf16x3", "bf16"};
-enum { gemm_kind_count = sizeof gemm_kinds / sizeof *gemm_kinds };
-
-const char *sg_compute_kind_name(sg_compute_kind kind)
-{
-    return (unsigned)kind < gemm_kind_count ? gemm_kinds[kind] : NULL;
-}
-
-sg_status sg_compute_kind_parse(const char *text, const char *field, sg_compute_kind *kind,
-                                sg_error *err)
-{
-    for (int i = 0; i < gemm_kind_count; i++)
-        if (strcmp(text, gemm_kinds[i]) == 0) {
-            *kind = (sg_compute_kind)i;
-            return SG_OK;
-        }
-    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected f32, bf16x3 or bf16", field,
-                   text);
-}
 
 // ---- the plain product ------------------------------------------------------------------------
 
@@ -134,130 +113,17 @@ static void gemm_thin(const sg_kernels *kernels, const sg_gemm_args *args)
     }
 }
 
-// ---- other kinds than f32 -----------------------------------------------------------------------
-
-static size_t gemm_room_of(int64_t count)
-{
-    return ((size_t)count * sizeof(sg_real) + 63) & ~(size_t)63;
-}
-
-size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
-{
-    return kind == SG_COMPUTE_BF16 && m > 0 && n > 0 && k > 0 ? gemm_room_of(m * k) : 0;
-}
-
-size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
-{
-    const size_t packed = sg_gemm_room_packed(kind, m, n, k);
-    return packed > 0 ? packed + gemm_room_of(k * n) : 0;
-}
-
-typedef struct gemm_rounding {
-    const sg_kernels *kernels;
-    sg_real *to; // (rows, columns)
-    const sg_real *from;
-    const sg_bf16 *half;
-    int64_t columns, stride;
-} gemm_rounding;
-
-enum { gemm_round_piece = 1 << 15, gemm_round_part = 1024 }; // numbers of a chunk, and on the stack
-
-static void gemm_round_rows(void *context, sg_range rows)
-{
-    const gemm_rounding *c = context;
-    sg_bf16 part[gemm_round_part];
-    for (int64_t r = rows.first; r < rows.end; r++)
-        for (int64_t i = 0; i < c->columns; i += gemm_round_part) {
-            const int64_t left = c->columns - i,
-                          n = left < gemm_round_part ? left : gemm_round_part;
-            const sg_bf16 *half = part;
-            if (c->half != NULL)
-                half = c->half + r * c->stride + i;
-            else
-                c->kernels->to_bf16(part, c->from + r * c->stride + i, n);
-            c->kernels->from_bf16(c->to + r * c->columns + i, half, n);
-        }
-}
-
-static void gemm_round(sg_compute compute, const gemm_rounding *rounding, int64_t rows)
-{
-    gemm_rounding context = *rounding;
-    sg_parallel_ranges(compute.pool, rows, sg_chunks(gemm_round_piece, rounding->columns),
-                       gemm_round_rows, &context);
-}
-
-// ---- op(B) prepared once ------------------------------------------------------------------------
-
-// Packed: which way the rows lie, then B rounded, as it was stored.
-typedef struct gemm_packed {
-    int64_t transposed;
-    unsigned char unused[64 - sizeof(int64_t)];
-} gemm_packed;
-
-size_t sg_gemm_packed_bytes(sg_compute_kind kind, int64_t n, int64_t k)
-{
-    return kind == SG_COMPUTE_BF16 && n > 0 && k > 0 ? sizeof(gemm_packed) + gemm_room_of(n * k)
-                                                     : 0;
-}
-
-static gemm_rounding gemm_round_b(const sg_kernels *kernels, const sg_gemm_args *args, void *to)
-{
-    return (gemm_rounding){
-        kernels, to, args->b, args->b_half, args->transpose_b ? args->k : args->n, args->ldb};
-}
-
-void sg_gemm_pack(sg_compute compute, const sg_gemm_args *args, void *packed)
-{
-    if (sg_gemm_packed_bytes(args->kind, args->n, args->k) == 0) return;
-    gemm_packed *head = packed;
-    *head = (gemm_packed){.transposed = args->transpose_b};
-    const gemm_rounding b = gemm_round_b(compute.kernels, args, head + 1);
-    gemm_round(compute, &b, args->transpose_b ? args->n : args->k);
-}
-
-void sg_gemm_pack_serial(const sg_kernels *kernels, const sg_gemm_args *args, void *packed)
-{
-    sg_gemm_pack((sg_compute){.kernels = kernels}, args, packed);
-}
-
-// The same product of operands that are rounded, in f32.
-static sg_gemm_args gemm_rounded(sg_compute compute, const sg_gemm_args *args)
-{
-    sg_gemm_args f = *args;
-    f.kind = SG_COMPUTE_F32;
-    if (args->kind != SG_COMPUTE_BF16) return f;
-    gemm_rounding a = {
-        compute.kernels, args->room, args->a, args->a_half, args->transpose_a ? args->m : args->k,
-        args->lda};
-    gemm_round(compute, &a, args->transpose_a ? args->k : args->m);
-    f.a = a.to;
-    f.lda = a.columns;
-    if (args->b_packed != NULL) {
-        const gemm_packed *head = args->b_packed;
-        f.transpose_b = head->transposed;
-        f.b = (const sg_real *)(const void *)(head + 1);
-    } else {
-        unsigned char *room = args->room;
-        const gemm_rounding b =
-            gemm_round_b(compute.kernels, args, room + gemm_room_of(args->m * args->k));
-        gemm_round(compute, &b, args->transpose_b ? args->n : args->k);
-        f.b = b.to;
-    }
-    f.ldb = f.transpose_b ? args->k : args->n;
-    return f;
-}
-
 void sg_gemm_serial(const sg_kernels *kernels, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
-    if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
-        const sg_gemm_args f = gemm_rounded((sg_compute){.kernels = kernels}, args);
-        sg_gemm_serial(kernels, &f);
-        return;
-    }
     if (args->k <= 0) {
         gemm_scale(args);
         return;
+    }
+    sg_gemm_args rounded;
+    if (args->kind != SG_COMPUTE_F32) {
+        if (sg_kind_product((sg_compute){.kernels = kernels}, args, NULL, &rounded)) return;
+        args = &rounded;
     }
     if (gemm_is_thin(args)) {
         gemm_thin(kernels, args);
@@ -343,10 +209,10 @@ static void gemm_tile(void *context, int64_t chunk, int worker)
 void sg_gemm(sg_compute compute, const sg_gemm_args *args)
 {
     if (args->m <= 0 || args->n <= 0) return;
+    sg_gemm_args rounded;
     if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
-        const sg_gemm_args f = gemm_rounded(compute, args);
-        sg_gemm(compute, &f);
-        return;
+        if (sg_kind_product(compute, args, NULL, &rounded)) return;
+        args = &rounded;
     }
     gemm_tiles tiles = gemm_cut(args);
     tiles.kernels = compute.kernels;
@@ -431,12 +297,13 @@ static void gemm_piece_rows(void *context, sg_range rows)
 void sg_gemm_deep(sg_compute compute, const sg_gemm_args *args, void *scratch)
 {
     if (args->m <= 0 || args->n <= 0) return;
-    if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
-        const sg_gemm_args f = gemm_rounded(compute, args);
-        sg_gemm_deep(compute, &f, scratch);
-        return;
-    }
     gemm_pieces p = gemm_cut_deep(args->m, args->n, args->k);
+    sg_gemm_args rounded;
+    if (args->kind != SG_COMPUTE_F32 && args->k > 0) {
+        const sg_kind_pieces cut = {p.count, p.depth, scratch};
+        if (sg_kind_product(compute, args, &cut, &rounded)) return;
+        args = &rounded;
+    }
     if (p.count == 1) {
         sg_gemm(compute, args);
         return;

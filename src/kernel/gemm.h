@@ -29,8 +29,8 @@ typedef struct sg_gemm_args {
     void *room; // sg_gemm_room bytes, aligned to 64; NULL where that is 0
 } sg_gemm_args;
 
-// Bytes in which a product of that kind and shape prepares its operands; 0 with f32. The second is
-// enough where b_packed is given.
+// Bytes in which a product of that kind and shape, or a smaller one, prepares its operands; 0 with
+// f32. The second is enough where b_packed is given.
 size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
 size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
 

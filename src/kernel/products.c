@@ -2,6 +2,7 @@
 #include "kernel/products.h"
 
 #include "base/cpu.h"
+#include "kernel/matrix.h"
 
 // Gradient checks compute in double, which oneDNN has no products of.
 #if defined(SG_ONEDNN) && !defined(SG_REAL_DOUBLE)
@@ -190,7 +191,9 @@ static sg_status products_load(sg_error *err)
                        "plain loops",
                        dlerror());
     SG_TRY(products_find(library, err));
-    return products_warm(err);
+    SG_TRY(products_warm(err));
+    sg_matrix_open(library, products.get_threads, products.set_threads);
+    return SG_OK;
 }
 
 sg_status sg_products_open(sg_error *err)
@@ -209,8 +212,13 @@ bool sg_products_run(const sg_gemm_args *args)
 {
     if (!atomic_load_explicit(&products_ready, memory_order_acquire)) return false;
     if (products_call(args) == dnnl_success) return true;
-    atomic_fetch_add(&products_refusals, 1);
+    sg_products_count_refusal();
     return false;
+}
+
+void sg_products_count_refusal(void)
+{
+    atomic_fetch_add(&products_refusals, 1);
 }
 
 int64_t sg_products_refused(void)
@@ -250,6 +258,10 @@ bool sg_products_run(const sg_gemm_args *args)
 int64_t sg_products_refused(void)
 {
     return 0;
+}
+
+void sg_products_count_refusal(void)
+{
 }
 
 const char *sg_products_name(void)

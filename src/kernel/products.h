@@ -18,9 +18,20 @@ bool sg_products_run(const sg_gemm_args *args);
 int64_t sg_products_refused(void);
 // "onednn 2.6.3 (avx512_core)", or "plain".
 const char *sg_products_name(void);
+// The units for products of bf16 that the library uses: "amx", "avx512_bf16" (the processor's dot
+// products), or NULL: there are none, and such products are f32 of rounded operands.
+const char *sg_products_units(void);
+void sg_products_count_refusal(void);
 // What the processor has and the library does not use: "avx512" or "avx2"; NULL: nothing.
 const char *sg_products_lack(void);
-// The units by which it multiplies bf16: "amx", "avx512_bf16"; NULL: none.
-const char *sg_products_units(void);
+
+// For tests: how other kinds than f32 are computed from now on, whatever the processor has.
+typedef enum sg_products_engine {
+    SG_ENGINE_CHOSEN = 0, // by the units, if there are any
+    SG_ENGINE_ROUNDED,    // f32 of rounded operands
+    SG_ENGINE_LIBRARY,    // the library, which emulates units that are not there
+    SG_ENGINE_LOOPS       // as if the library refused each product of packed operands
+} sg_products_engine;
+void sg_products_force(sg_products_engine engine);
 
 #endif

@@ -144,7 +144,7 @@ static void kinds_check_forms(const kinds_product *p, sg_compute compute, const 
     unsigned char *packed = kinds_memory(bytes);
     for (int form = 0; form < 8; form++) {
         sg_gemm_args args = p->args;
-        if (form > 0 && form < 4 && args.kind != SG_COMPUTE_BF16) continue;
+        if ((form & 3) != 0 && args.kind != SG_COMPUTE_BF16) continue;
         float *c = check_copy(start, p->size_c);
         args.c = c;
         if (form & 1) {
@@ -168,10 +168,6 @@ static void kinds_check_forms(const kinds_product *p, sg_compute compute, const 
             args.b_half = NULL;
             args.transpose_b = false;
             args.b_packed = packed;
-            if (args.kind != SG_COMPUTE_BF16 && args.a_half != NULL) {
-                args.a_half = NULL;
-                args.a = p->a;
-            }
         }
         kinds_run(compute, args, how);
         assert_memory_equal(c, first, (size_t)p->size_c * sizeof *c);
@@ -201,30 +197,266 @@ static void kinds_check_product(sg_compute_kind kind, const int64_t *shape, int 
     kinds_free(&p);
 }
 
+// ---- each engine --------------------------------------------------------------------------------
+
+static const sg_products_engine kinds_engines[] = {SG_ENGINE_CHOSEN, SG_ENGINE_ROUNDED,
+                                                   SG_ENGINE_LIBRARY, SG_ENGINE_LOOPS};
+enum { kinds_engine_count = sizeof kinds_engines / sizeof *kinds_engines };
+
+static void kinds_check_shapes(sg_compute compute, int64_t most)
+{
+    static const int64_t shapes[][3] = {
+        {1, 1, 1},      {1, 7, 5},      {2, 300, 33},   {3, 130, 64},   {4, 129, 257},
+        {5, 17, 3},     {7, 1, 9},      {33, 31, 65},   {64, 64, 64},   {65, 130, 1},
+        {100, 100, 50}, {129, 257, 66}, {300, 300, 40}, {150, 520, 97}, {1, 600, 40},
+        {48, 64, 1100}, {64, 64, 2080}, {5, 70, 3000},  {2, 40, 17000}, {32, 128, 96}};
+    static const float factors[][2] = {{1, 0}, {1, 1}, {0.5f, -2}, {0, 1}, {3, 0}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int transposes = 0; transposes < 4; transposes++)
+            for (int kind = 1; kind < 3; kind++) {
+                if (shapes[s][0] * shapes[s][1] * shapes[s][2] > most) continue;
+                const float *f = factors[(s + (size_t)transposes) % 5];
+                const kinds_way how = (kinds_way)((s + (size_t)(transposes + kind)) % 3);
+                kinds_check_product((sg_compute_kind)kind, shapes[s], transposes, f[0], f[1],
+                                    compute, how);
+            }
+}
+
 static void test_against_loops(void **state)
 {
     (void)state;
-    static const int64_t shapes[][3] = {
-        {1, 1, 1},      {1, 7, 5},      {2, 300, 33}, {3, 130, 64},  {4, 129, 257},  {5, 17, 3},
-        {7, 1, 9},      {33, 31, 65},   {64, 64, 64}, {65, 130, 1},  {100, 100, 50}, {129, 257, 66},
-        {300, 300, 40}, {270, 520, 97}, {1, 600, 40}, {48, 64, 1100}};
-    static const float factors[][2] = {{1, 0}, {1, 1}, {0.5f, -2}, {0, 1}};
     sg_pool *pool;
     assert_int_equal(sg_pool_new(3, &pool, NULL), SG_OK);
+    for (int e = 0; e < kinds_engine_count; e++) {
+        sg_products_force(kinds_engines[e]);
+        kinds_check_shapes(compute_on(pool), INT64_MAX);
+    }
+    sg_products_force(SG_ENGINE_LOOPS);
+    kinds_check_shapes((sg_compute){.pool = pool, .kernels = sg_kernels_ref()}, 1 << 19);
+    sg_products_force(SG_ENGINE_CHOSEN);
+    sg_pool_free(pool);
+}
+
+// ---- exact sums ---------------------------------------------------------------------------------
+
+// Whole numbers so small that every sum is exact in any order: all engines, and all kinds, agree to
+// the last bit.
+static void kinds_check_whole(sg_compute compute, const int64_t *shape, int transposes)
+{
+    float *first = NULL;
+    for (int e = 0; e < kinds_engine_count; e++)
+        for (int kind = 0; kind < 3; kind++) {
+            kinds_product p =
+                kinds_new((sg_compute_kind)kind, shape[0], shape[1], shape[2], transposes, 2, 1);
+            for (int64_t i = 0; i < p.size_a; i++)
+                p.a[i] = roundf(9 * p.a[i]);
+            for (int64_t i = 0; i < p.size_b; i++)
+                p.b[i] = roundf(9 * p.b[i]);
+            for (int64_t i = 0; i < p.size_c; i++)
+                p.c[i] = roundf(100 * p.c[i]);
+            sg_products_force(kinds_engines[e]);
+            kinds_run(compute, p.args, POOL);
+            if (first == NULL) first = check_copy(p.c, p.size_c);
+            assert_memory_equal(p.c, first, (size_t)p.size_c * sizeof *first);
+            kinds_free(&p);
+        }
+    sg_products_force(SG_ENGINE_CHOSEN);
+    free(first);
+}
+
+static void test_whole_numbers(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {
+        {3, 70, 50}, {40, 70, 50}, {130, 270, 64}, {16, 64, 1056}, {33, 300, 33}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int transposes = 0; transposes < 4; transposes++)
-            for (int f = 0; f < 4; f++)
-                for (int kind = 1; kind < 3; kind++)
-                    kinds_check_product((sg_compute_kind)kind, shapes[s], transposes, factors[f][0],
-                                        factors[f][1], compute_on(pool),
-                                        (kinds_way)((s + (size_t)f) % 3));
-    sg_pool_free(pool);
+            kinds_check_whole(compute_on(NULL), shapes[s], transposes);
+}
+
+// ---- numbers that are none, and the smallest ----------------------------------------------------
+
+// A number in the first row of A and one in the last column of B: where they go, and nowhere else.
+static void kinds_check_odd(sg_compute_kind kind, float odd, const int64_t *shape)
+{
+    kinds_product p = kinds_new(kind, shape[0], shape[1], shape[2], 2, 1, 0);
+    const sg_gemm_args *g = &p.args;
+    p.a[g->k / 2] = odd;
+    p.b[(g->n - 1) * g->ldb + g->k / 3] = odd;
+    kinds_run(compute_on(NULL), p.args, POOL);
+    for (int64_t i = 0; i < g->m; i++)
+        for (int64_t j = 0; j < g->n; j++) {
+            const bool finite = isfinite(p.c[i * g->ldc + j]);
+            // Infinity may be NaN in bf16x3, which multiplies it by the lower half 0 of a number.
+            if (i == 0 || j == g->n - 1)
+                assert_true(isfinite(odd) || !finite);
+            else
+                assert_true(finite);
+        }
+    if (kind == SG_COMPUTE_BF16 && isinf(odd)) // odd times a number that is not 0
+        assert_true(isinf(p.c[0]) && (p.c[0] > 0) == ((p.b[g->k / 2] > 0) == (odd > 0)));
+    kinds_free(&p);
+}
+
+static void test_odd_numbers(void **state)
+{
+    (void)state;
+    static const float numbers[] = {NAN, INFINITY, -INFINITY, FLT_MAX / 1024, 1e-41f};
+    static const int64_t shapes[][3] = {{2, 20, 40}, {40, 70, 50}};
+    for (int e = 0; e < kinds_engine_count; e++)
+        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+            for (int s = 0; s < 2; s++)
+                for (int kind = 1; kind < 3; kind++) {
+                    sg_products_force(kinds_engines[e]);
+                    kinds_check_odd((sg_compute_kind)kind, numbers[i], shapes[s]);
+                }
+    sg_products_force(SG_ENGINE_CHOSEN);
+}
+
+// Units take denormals as 0: results lie within what those can sum to.
+static void test_denormals(void **state)
+{
+    (void)state;
+    const int64_t shape[] = {40, 70, 50};
+    for (int e = 0; e < kinds_engine_count; e++)
+        for (int kind = 1; kind < 3; kind++) {
+            kinds_product p =
+                kinds_new((sg_compute_kind)kind, shape[0], shape[1], shape[2], 0, 1, 0);
+            for (int64_t i = 0; i < p.size_a; i++)
+                p.a[i] *= 1e-38f;
+            sg_products_force(kinds_engines[e]);
+            kinds_run(compute_on(NULL), p.args, POOL);
+            for (int64_t i = 0; i < shape[0]; i++)
+                for (int64_t j = 0; j < shape[1]; j++) {
+                    double sum = 0;
+                    for (int64_t l = 0; l < shape[2]; l++)
+                        sum += (double)p.a[i * p.args.lda + l] * (double)p.b[l * p.args.ldb + j];
+                    assert_true(fabs((double)p.c[i * p.args.ldc + j] - sum) <=
+                                (double)shape[2] * (double)FLT_MIN + 1e-2 * fabs(sum));
+                }
+            kinds_free(&p);
+        }
+    sg_products_force(SG_ENGINE_CHOSEN);
+}
+
+// ---- threads ------------------------------------------------------------------------------------
+
+static void kinds_check_threads(sg_compute_kind kind, const int64_t *shape, int transposes)
+{
+    static const int threads[] = {1, 2, 3, 8};
+    kinds_product p = kinds_new(kind, shape[0], shape[1], shape[2], transposes, 1, 0.5f);
+    float *start = check_copy(p.c, p.size_c), *first = check_copy(p.c, p.size_c);
+    p.args.c = first;
+    kinds_run(compute_on(NULL), p.args, DEEP);
+    p.args.c = p.c;
+    for (int t = 0; t < 4; t++) {
+        sg_pool *pool;
+        assert_int_equal(sg_pool_new(threads[t], &pool, NULL), SG_OK);
+        memcpy(p.c, start, (size_t)p.size_c * sizeof *start);
+        kinds_run(compute_on(pool), p.args, DEEP);
+        assert_memory_equal(p.c, first, (size_t)p.size_c * sizeof *first);
+        sg_pool_free(pool);
+    }
+    free(start);
+    free(first);
+    kinds_free(&p);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {{260, 330, 40}, {4, 900, 96}, {40, 65, 4100}};
+    for (int e = 0; e < kinds_engine_count; e++)
+        for (int s = 0; s < 3; s++)
+            for (int kind = 1; kind < 3; kind++) {
+                sg_products_force(kinds_engines[e]);
+                kinds_check_threads((sg_compute_kind)kind, shapes[s], s + kind);
+            }
+    sg_products_force(SG_ENGINE_CHOSEN);
+}
+
+// ---- room ---------------------------------------------------------------------------------------
+
+// What is enough for a shape is enough for smaller ones.
+static void test_room(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 4, 5, 8, 16, 33, 64, 200, 1000};
+    enum { count = sizeof sizes / sizeof *sizes };
+    for (int e = 0; e < kinds_engine_count; e++)
+        for (int at = 0; at < 2 * count * count * count; at++) {
+            sg_products_force(kinds_engines[e]);
+            const sg_compute_kind kind = at % 2 ? SG_COMPUTE_BF16 : SG_COMPUTE_BF16X3;
+            const int i = at / 2 % count, j = at / 2 / count % count, l = at / 2 / count / count;
+            const int64_t m = sizes[i], n = sizes[j], k = sizes[l];
+            const int64_t m1 = sizes[i ? i - 1 : 0], n1 = sizes[j ? j - 1 : 0];
+            const int64_t k1 = sizes[l ? l - 1 : 0];
+            assert_true(sg_gemm_room(kind, m, n, k) >= sg_gemm_room(kind, m1, n, k));
+            assert_true(sg_gemm_room(kind, m, n, k) >= sg_gemm_room(kind, m, n1, k));
+            assert_true(sg_gemm_room(kind, m, n, k) >= sg_gemm_room(kind, m, n, k1));
+            assert_true(sg_gemm_room_packed(kind, m, n, k) >= sg_gemm_room_packed(kind, m1, n, k));
+        }
+    sg_products_force(SG_ENGINE_CHOSEN);
+}
+
+// ---- the kernels that pack ----------------------------------------------------------------------
+
+static void kinds_check_kernels(const sg_kernels *table)
+{
+    enum { n = 203, rows = 21, columns = 37 };
+    const sg_kernels *ref = sg_kernels_ref();
+    float *x = check_random(n, 5, 1e-3);
+    static const float odd[] = {NAN,         INFINITY,        -INFINITY, FLT_MAX, -FLT_MAX,
+                                0x1.ffp127f, 0x1.fefffep127f, 1e-41f,    0,       -0.0f};
+    sg_bf16 found[2][n], expected[2][n];
+    for (int round = 0; round < 2; round++) {
+        table->split_bf16(found[0], found[1], x, n);
+        ref->split_bf16(expected[0], expected[1], x, n);
+        assert_memory_equal(found, expected, sizeof found);
+        for (int i = 0; i < n; i++)
+            if (isfinite(x[i])) {
+                const double two =
+                    (double)sg_bf16_value(found[0][i]) + (double)sg_bf16_value(found[1][i]);
+                assert_true(fabs(two - (double)x[i]) <= 0x1p-16 * fabs((double)x[i]) + 1e-40);
+            }
+        memcpy(x + 11, odd, sizeof odd);
+    }
+    sg_bf16 wide[rows][2 * columns], turned[2][columns][2 * rows], pairs[2][2 * n];
+    table->pair_bf16(pairs[0], found[0], found[1], n);
+    ref->pair_bf16(pairs[1], found[0], found[1], n);
+    assert_memory_equal(pairs[0], pairs[1], sizeof pairs[0]);
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2 * columns; j++)
+            wide[i][j] = (sg_bf16)(i * 2 * columns + j);
+    table->transpose_pairs(turned[0][0], 2 * rows, wide[0], 2 * columns, rows, columns);
+    ref->transpose_pairs(turned[1][0], 2 * rows, wide[0], 2 * columns, rows, columns);
+    assert_memory_equal(turned[0], turned[1], sizeof turned[0]);
+    assert_int_equal(turned[0][3][9], wide[4][7]);
+    free(x);
+}
+
+static void test_kernels(void **state)
+{
+    (void)state;
+    check_fast(kinds_check_kernels);
+}
+
+// ---- little memory ------------------------------------------------------------------------------
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    assert_int_equal(sg_products_refused(), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_loops),
+        cmocka_unit_test(test_kernels),     cmocka_unit_test(test_whole_numbers),
+        cmocka_unit_test(test_odd_numbers), cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_against_loops),
+        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_refusals), // last
     };
     if (sg_products_open(NULL) != SG_OK) return 1; // as a context does
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,4 +232,11 @@ static inline void simd_store_bf16(sg_bf16 *y, __m256 value, int64_t left)
     memcpy(y, end, (size_t)left * sizeof *y);
 }
 
+static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
+{
+    const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)even));
+    const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)odd));
+    _mm256_storeu_si256((__m256i *)y, _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
+}
+
 #endif

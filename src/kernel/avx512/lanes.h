@@ -210,4 +210,11 @@ static inline void simd_store_bf16(sg_bf16 *y, __m512 value, int64_t left)
     _mm256_mask_storeu_epi16(y, simd_lanes(left), half);
 }
 
+static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
+{
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)even));
+    const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)odd));
+    _mm512_storeu_si512(y, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+
 #endif

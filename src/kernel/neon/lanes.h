@@ -226,4 +226,9 @@ static inline void simd_store_bf16(sg_bf16 *y, float32x4_t value, int64_t left)
     memcpy(y, end, (size_t)left * sizeof *y);
 }
 
+static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
+{
+    vst2_u16(y, (uint16x4x2_t){{vld1_u16(even), vld1_u16(odd)}});
+}
+
 #endif

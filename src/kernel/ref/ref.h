@@ -53,6 +53,10 @@ void sg_ref_gather_sum(sg_real *y, const sg_real *z, const sg_real *table, const
 
 void sg_ref_to_bf16(sg_bf16 *y, const sg_real *x, int64_t n);
 void sg_ref_from_bf16(sg_real *y, const sg_bf16 *x, int64_t n);
+void sg_ref_split_bf16(sg_bf16 *hi, sg_bf16 *lo, const sg_real *x, int64_t n);
+void sg_ref_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd, int64_t n);
+void sg_ref_transpose_pairs(sg_bf16 *y, int64_t ldy, const sg_bf16 *x, int64_t ldx, int64_t m,
+                            int64_t n);
 void sg_ref_from_int8(sg_real *y, const int8_t *q, float scale, int64_t n);
 void sg_ref_thin_product_bf16(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                               const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);

@@ -49,6 +49,10 @@ void SIMD_NAME(gather_sum)(float *y, const float *z, const float *table, const i
 
 void SIMD_NAME(to_bf16)(sg_bf16 *y, const float *x, int64_t n);
 void SIMD_NAME(from_bf16)(float *y, const sg_bf16 *x, int64_t n);
+void SIMD_NAME(split_bf16)(sg_bf16 *hi, sg_bf16 *lo, const float *x, int64_t n);
+void SIMD_NAME(pair_bf16)(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd, int64_t n);
+void SIMD_NAME(transpose_pairs)(sg_bf16 *y, int64_t ldy, const sg_bf16 *x, int64_t ldx, int64_t m,
+                                int64_t n);
 void SIMD_NAME(from_int8)(float *y, const int8_t *q, float scale, int64_t n);
 void SIMD_NAME(thin_product_bf16)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                                   const sg_bf16 *w, int64_t ldw, int64_t n, int64_t d);

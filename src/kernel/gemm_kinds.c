@@ -1,0 +1,372 @@
+// The kinds of products: which way each is computed, rounding for processors without units, op(B)
+// prepared apart, and products too small for either.
+#include "kernel/gemm_kinds.h"
+
+#include <string.h>
+
+#include "kernel/products.h"
+
+// ---- names --------------------------------------------------------------------------------------
+
+static const char *const gemm_kinds[] = {"f32", "bf16x3", "bf16"};
+enum { gemm_kind_count = sizeof gemm_kinds / sizeof *gemm_kinds };
+
+const char *sg_compute_kind_name(sg_compute_kind kind)
+{
+    return (unsigned)kind < gemm_kind_count ? gemm_kinds[kind] : NULL;
+}
+
+sg_status sg_compute_kind_parse(const char *text, const char *field, sg_compute_kind *kind,
+                                sg_error *err)
+{
+    for (int i = 0; i < gemm_kind_count; i++)
+        if (strcmp(text, gemm_kinds[i]) == 0) {
+            *kind = (sg_compute_kind)i;
+            return SG_OK;
+        }
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%s\", expected f32, bf16x3 or bf16", field,
+                   text);
+}
+
+enum {
+    kinds_thin = 4,            // rows of A that go through B as it is stored
+    kinds_small = 32 << 10,    // multiply-adds that cost less than packing and calling
+    kinds_piece = 1 << 15,     // numbers that a chunk rounds
+    kinds_part = 1024,         // numbers that are rounded on the stack
+    kinds_stage = 1 << 14,     // numbers of B that are rounded on the stack
+    kinds_columns = 128,       // columns of sums there
+    kinds_thin_piece = 1 << 14 // numbers of B that a chunk of a thin product reads
+};
+
+static bool kinds_is_thin(int64_t m)
+{
+    return m <= kinds_thin;
+}
+
+static bool kinds_is_small(int64_t m, int64_t n, int64_t k)
+{
+    return (double)m * (double)n * (double)k <= kinds_small;
+}
+
+static size_t kinds_bytes(int64_t count, size_t size)
+{
+    return ((size_t)count * size + 63) & ~(size_t)63;
+}
+
+// ---- room ---------------------------------------------------------------------------------------
+
+// Without units bf16x3 is the product in f32.
+static bool kinds_is_plain(sg_compute_kind kind)
+{
+    return kind == SG_COMPUTE_F32 ||
+           (kind == SG_COMPUTE_BF16X3 && sg_units_order() == SG_PANEL_NONE);
+}
+
+static bool kinds_by_units(int64_t m, int64_t n, int64_t k)
+{
+    return sg_units_order() != SG_PANEL_NONE && !kinds_is_thin(m) && !kinds_is_small(m, n, k);
+}
+
+// Of A and of B, which lies behind it.
+static size_t kinds_room_a(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    if (kinds_is_plain(kind) || m <= 0 || n <= 0 || k <= 0) return 0;
+    if (kinds_by_units(m, n, k)) return kinds_bytes(sg_panel_a_size(m, k, kind), sizeof(sg_bf16));
+    return kinds_bytes(m * k, sizeof(sg_real));
+}
+
+static size_t kinds_room_b(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    if (kinds_is_plain(kind) || m <= 0 || n <= 0 || k <= 0 || kinds_is_thin(m)) return 0;
+    if (kinds_by_units(m, n, k)) return kinds_bytes(sg_panel_b_size(n, k, kind), sizeof(sg_bf16));
+    return kinds_bytes(k * n, sizeof(sg_real));
+}
+
+// What fits a shape fits smaller ones too, such as are too small for the units: of those, operands
+// are in f32, that of what was packed as well.
+static size_t kinds_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k, bool packed)
+{
+    const size_t a = kinds_room_a(kind, m, n, k), b = kinds_room_b(kind, m, n, k);
+    if (a == 0 || sg_units_order() == SG_PANEL_NONE) return a + (packed ? 0 : b);
+    if (!kinds_by_units(m, n, k)) return a + b;
+    const int64_t of_a = m * k < kinds_small ? m * k : kinds_small;
+    const int64_t of_b = n * k < kinds_small ? n * k : kinds_small;
+    const size_t small = kinds_bytes(of_a, sizeof(sg_real)) + kinds_bytes(of_b, sizeof(sg_real));
+    const size_t large = a + (packed ? 0 : b);
+    return small > large ? small : large;
+}
+
+size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    return kinds_room(kind, m, n, k, false);
+}
+
+size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    return kinds_room(kind, m, n, k, true);
+}
+
+// ---- rounding -----------------------------------------------------------------------------------
+
+// Numbers behind each other as the kind reads them, in f32.
+static void kinds_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
+                        const sg_real *from, const sg_bf16 *half, int64_t n)
+{
+    sg_bf16 hi[kinds_part], lo[kinds_part];
+    sg_real rest[kinds_part];
+    if (kind == SG_COMPUTE_BF16 && half != NULL) {
+        kernels->from_bf16(to, half, n);
+        return;
+    }
+#ifdef SG_REAL_DOUBLE // all kinds are products in f64
+    memcpy(to, from, (size_t)n * sizeof *to);
+    return;
+#endif
+    for (int64_t i = 0; i < n; i += kinds_part) {
+        const int64_t count = n - i < kinds_part ? n - i : kinds_part;
+        if (kind == SG_COMPUTE_BF16) {
+            kernels->to_bf16(hi, from + i, count);
+            kernels->from_bf16(to + i, hi, count);
+            continue;
+        }
+        kernels->split_bf16(hi, lo, from + i, count);
+        kernels->from_bf16(to + i, hi, count);
+        kernels->from_bf16(rest, lo, count);
+        kernels->add(to + i, to + i, rest, count);
+    }
+}
+
+typedef struct kinds_rounding {
+    const sg_kernels *kernels;
+    sg_compute_kind kind;
+    sg_real *to; // (rows, columns)
+    const sg_real *from;
+    const sg_bf16 *half;
+    int64_t columns, stride;
+} kinds_rounding;
+
+static void kinds_round_rows(void *context, sg_range rows)
+{
+    const kinds_rounding *c = context;
+    for (int64_t r = rows.first; r < rows.end; r++)
+        kinds_round(c->kernels, c->kind, c->to + r * c->columns, c->from + r * c->stride,
+                    c->half != NULL ? c->half + r * c->stride : NULL, c->columns);
+}
+
+static void kinds_round_all(sg_compute compute, kinds_rounding *rounding, int64_t rows)
+{
+    sg_parallel_ranges(compute.pool, rows, sg_chunks(kinds_piece, rounding->columns),
+                       kinds_round_rows, rounding);
+}
+
+static void kinds_round_b(sg_compute compute, const sg_gemm_args *args, sg_real *to)
+{
+    kinds_rounding b = {compute.kernels, args->kind,   to,
+                        args->b,         args->b_half, args->transpose_b ? args->k : args->n,
+                        args->ldb};
+    kinds_round_all(compute, &b, args->transpose_b ? args->n : args->k);
+}
+
+// ---- op(B) prepared once ------------------------------------------------------------------------
+
+// Packed: how B was stored, and in which order it is now (NONE: rounded, as it was stored).
+typedef struct kinds_packed {
+    bool transposed;
+    sg_panel_order order;
+    unsigned char unused[64 - 2 * sizeof(sg_panel_order)];
+} kinds_packed;
+
+static const void *kinds_packed_numbers(const void *packed)
+{
+    return (const kinds_packed *)packed + 1;
+}
+
+size_t sg_gemm_packed_bytes(sg_compute_kind kind, int64_t n, int64_t k)
+{
+#ifdef SG_REAL_DOUBLE
+    kind = SG_COMPUTE_F32;
+#endif
+    if (kinds_is_plain(kind) || n <= 0 || k <= 0) return 0;
+    return sizeof(kinds_packed) + (sg_units_order() != SG_PANEL_NONE
+                                       ? kinds_bytes(sg_panel_b_size(n, k, kind), sizeof(sg_bf16))
+                                       : kinds_bytes(n * k, sizeof(sg_real)));
+}
+
+void sg_gemm_pack(sg_compute compute, const sg_gemm_args *args, void *packed)
+{
+    if (sg_gemm_packed_bytes(args->kind, args->n, args->k) == 0) return;
+    kinds_packed *head = packed;
+    *head = (kinds_packed){.transposed = args->transpose_b, .order = sg_units_order()};
+    const sg_panel_from b = sg_units_b(args);
+    if (head->order != SG_PANEL_NONE)
+        sg_panel_pack_b(compute, (sg_bf16 *)(void *)(head + 1), &b, head->order);
+    else
+        kinds_round_b(compute, args, (sg_real *)(void *)(head + 1));
+}
+
+void sg_gemm_pack_serial(const sg_kernels *kernels, const sg_gemm_args *args, void *packed)
+{
+    sg_gemm_pack((sg_compute){.kernels = kernels}, args, packed);
+}
+
+// The product as B was stored before it was packed.
+static sg_gemm_args kinds_as_stored(const sg_gemm_args *args)
+{
+    sg_gemm_args stored = *args;
+    if (args->b_packed == NULL) return stored;
+    const kinds_packed *head = args->b_packed;
+    stored.transpose_b = head->transposed;
+    stored.ldb = head->transposed ? args->k : args->n;
+    stored.b = head->order == SG_PANEL_NONE ? kinds_packed_numbers(head) : NULL;
+    stored.b_half = NULL;
+    return stored;
+}
+
+// Rows [row, row + rows), columns [column, column + columns) of B as it was stored, rounded, to
+// y (rows, columns).
+static void kinds_read_b(const sg_kernels *kernels, sg_real *y, const sg_gemm_args *stored,
+                         int64_t row, int64_t rows, int64_t column, int64_t columns)
+{
+    const kinds_packed *head = stored->b_packed;
+    if (head != NULL && head->order != SG_PANEL_NONE) {
+        const sg_panel_from from = sg_units_b(stored);
+        const bool turned = head->transposed; // rows of B are columns of op(B)
+        const sg_panel_window w = {turned ? column : row, turned ? columns : rows,
+                                   turned ? row : column, turned ? rows : columns,
+                                   turned ? 1 : columns,  turned ? columns : 1};
+        sg_panel_unpack(y, kinds_packed_numbers(head), &from, head->order, &w);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t at = (row + r) * stored->ldb + column;
+        if (head != NULL)
+            memcpy(y + r * columns, stored->b + at, (size_t)columns * sizeof *y);
+        else
+            kinds_round(kernels, stored->kind, y + r * columns, stored->b + at,
+                        stored->b_half != NULL ? stored->b_half + at : NULL, columns);
+    }
+}
+
+// ---- few rows -----------------------------------------------------------------------------------
+
+typedef struct kinds_thin_loop {
+    const sg_kernels *kernels;
+    const sg_gemm_args *args; // as stored
+    const sg_real *a;         // (m, k), rounded
+} kinds_thin_loop;
+
+// Sums of n <= kinds_columns columns from `first` on, (m, n).
+static void kinds_thin_dots(const kinds_thin_loop *l, sg_real *sum, int64_t first, int64_t n)
+{
+    const sg_gemm_args *g = l->args;
+    sg_real stage[kinds_stage], dots[kinds_thin * kinds_columns];
+    const int64_t deep = kinds_stage / (g->transpose_b ? n : kinds_columns);
+    for (int64_t p = 0; p < g->k; p += deep) {
+        const int64_t depth = g->k - p < deep ? g->k - p : deep;
+        if (!g->transpose_b) {
+            kinds_read_b(l->kernels, stage, g, p, depth, first, n);
+            l->kernels->thin_sum(sum, n, l->a + p, g->k, g->m, stage, n, depth, n);
+            continue;
+        }
+        kinds_read_b(l->kernels, stage, g, first, n, p, depth);
+        l->kernels->thin_product(dots, n, l->a + p, g->k, g->m, stage, depth, n, depth);
+        l->kernels->add(sum, sum, dots, g->m * n);
+    }
+}
+
+static void kinds_thin_chunk(void *context, sg_range columns)
+{
+    const kinds_thin_loop *l = context;
+    const sg_gemm_args *g = l->args;
+    sg_real sum[kinds_thin * kinds_columns];
+    const int64_t most = g->transpose_b ? kinds_columns / 8 : kinds_columns;
+    for (int64_t j = columns.first; j < columns.end; j += most) {
+        const int64_t n = columns.end - j < most ? columns.end - j : most;
+        memset(sum, 0, sizeof sum);
+        kinds_thin_dots(l, sum, j, n);
+        for (int64_t i = 0; i < g->m; i++) {
+            sg_real *c = g->c + i * g->ldc + j;
+            for (int64_t p = 0; p < n; p++)
+                c[p] = g->alpha * sum[i * n + p] + (g->beta == 0 ? 0 : g->beta * c[p]);
+        }
+    }
+}
+
+// B is rounded where it is read.
+static void kinds_thin_product(sg_compute compute, const sg_gemm_args *args)
+{
+    const sg_gemm_args stored = kinds_as_stored(args);
+    const bool half = args->kind == SG_COMPUTE_BF16 && args->a_half != NULL;
+    sg_real *a = args->room;
+    for (int64_t i = 0; i < args->m; i++)
+        if (!args->transpose_a)
+            kinds_round(compute.kernels, args->kind, a + i * args->k, args->a + i * args->lda,
+                        half ? args->a_half + i * args->lda : NULL, args->k);
+        else
+            for (int64_t p = 0; p < args->k; p++)
+                kinds_round(compute.kernels, args->kind, a + i * args->k + p,
+                            args->a + p * args->lda + i,
+                            half ? args->a_half + p * args->lda + i : NULL, 1);
+    kinds_thin_loop l = {compute.kernels, &stored, a};
+    const int64_t piece = sg_panel_up(sg_chunks(kinds_thin_piece, args->k), kinds_columns);
+    const bool one = args->n * args->k < 2 * kinds_thin_piece;
+    sg_parallel_ranges(compute.pool, args->n, one ? args->n : piece, kinds_thin_chunk, &l);
+}
+
+// ---- which way ----------------------------------------------------------------------------------
+
+static sg_gemm_args kinds_rounded(sg_compute compute, const sg_gemm_args *args)
+{
+    sg_gemm_args f = kinds_as_stored(args);
+    const sg_gemm_args stored = f;
+    unsigned char *room = args->room;
+    const int64_t m = args->m, n = args->n, k = args->k;
+    kinds_rounding a = {compute.kernels, args->kind,   (sg_real *)(void *)room,
+                        args->a,         args->a_half, args->transpose_a ? m : k,
+                        args->lda};
+    kinds_round_all(compute, &a, args->transpose_a ? k : m);
+    f.kind = SG_COMPUTE_F32;
+    f.a = a.to;
+    f.lda = a.columns;
+    f.b_packed = NULL;
+    if (args->b_packed != NULL && f.b != NULL) return f; // rounded and as it was stored
+    sg_real *b = (sg_real *)(void *)(room + kinds_room_a(args->kind, m, n, k));
+    f.ldb = f.transpose_b ? k : n;
+    f.b = b;
+    if (args->b_packed == NULL)
+        kinds_round_b(compute, args, b);
+    else
+        kinds_read_b(compute.kernels, b, &stored, 0, f.transpose_b ? n : k, 0, f.ldb);
+    return f;
+}
+
+bool sg_kind_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
+                     sg_gemm_args *rounded)
+{
+    const int64_t m = args->m, n = args->n, k = args->k;
+    if (kinds_is_plain(args->kind)) {
+        *rounded = *args;
+        rounded->kind = SG_COMPUTE_F32;
+        rounded->b_packed = NULL;
+        return false;
+    }
+    if (kinds_is_thin(m)) {
+        kinds_thin_product(compute, args);
+        return true;
+    }
+    if (!kinds_by_units(m, n, k)) {
+        *rounded = kinds_rounded(compute, args);
+        return false;
+    }
+    const sg_panel_order order = sg_units_order();
+    if (args->b_packed != NULL) {
+        sg_units_product(compute, args, cut, kinds_packed_numbers(args->b_packed), order);
+        return true;
+    }
+    sg_bf16 *b =
+        (sg_bf16 *)(void *)((unsigned char *)args->room + kinds_room_a(args->kind, m, n, k));
+    const sg_panel_from from = sg_units_b(args);
+    sg_panel_pack_b(compute, b, &from, order);
+    sg_units_product(compute, args, cut, b, order);
+    return true;
+}

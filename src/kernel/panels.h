@@ -1,0 +1,78 @@
+// Operands of products in the form that matrix units read: bf16, dense, filled up with zeros, in
+// pieces of a fixed size, so that the shapes of all products of pieces are few. For bf16x3 each
+// number x is hi + lo, two bf16, and three products of those become one that is three times as
+// deep: [A_lo A_hi A_hi] [B_hi; B_lo; B_hi], smallest terms first.
+#ifndef SG_KERNEL_PANELS_H
+#define SG_KERNEL_PANELS_H
+
+#include "kernel/gemm.h"
+
+enum {
+    SG_PANEL_TILE = 128,   // rows of A and C in one product at most
+    SG_PANEL_ROWS = 16,    // of which they are a multiple
+    SG_PANEL_WIDTH = 256,  // columns of B and C in one product at most
+    SG_PANEL_BLOCK = 64,   // of which they are a multiple
+    SG_PANEL_DEPTH = 1024, // of k in one product at most
+    SG_PANEL_STEP = 32     // of which it is a multiple
+};
+
+typedef enum sg_panel_order {
+    SG_PANEL_NONE = 0,
+    // For each 64 columns, for each two rows: the two numbers of each column.
+    SG_PANEL_PAIRS,
+    SG_PANEL_PLAIN // row-major
+} sg_panel_order;
+
+static inline int64_t sg_panel_up(int64_t size, int64_t step)
+{
+    return sg_chunks(size, step) * step;
+}
+
+// How many bf16 stand for one number: 1 or 3.
+static inline int64_t sg_panel_parts(sg_compute_kind kind)
+{
+    return kind == SG_COMPUTE_BF16X3 ? 3 : 1;
+}
+
+// k is cut into pieces of SG_PANEL_DEPTH; how deep piece `piece` is, as numbers and filled up.
+static inline int64_t sg_panel_count(int64_t k, int64_t piece)
+{
+    const int64_t left = k - piece * SG_PANEL_DEPTH;
+    return left < SG_PANEL_DEPTH ? left : SG_PANEL_DEPTH;
+}
+static inline int64_t sg_panel_depth(int64_t k, int64_t piece)
+{
+    return sg_panel_up(sg_panel_count(k, piece), SG_PANEL_STEP);
+}
+
+// One operand as it is stored.
+typedef struct sg_panel_from {
+    const sg_real *wide;
+    const sg_bf16 *half; // or NULL
+    int64_t stride;
+    bool by_k; // stored as (k, outer), else as (outer, k)
+    int64_t outer, k; // op(A) is (outer, k), op(B) is (k, outer)
+    sg_compute_kind kind;
+} sg_panel_from;
+
+// op(A) as pieces behind each other, each (outer filled up to SG_PANEL_ROWS, parts depth) row-major;
+// op(B) as pieces, each panels of SG_PANEL_WIDTH columns (the last of what is left, filled up to
+// SG_PANEL_BLOCK), each (parts depth, columns) in that order. Elements of both, and where a row of A
+// or a panel of B lies.
+int64_t sg_panel_a_size(int64_t m, int64_t k, sg_compute_kind kind);
+int64_t sg_panel_b_size(int64_t n, int64_t k, sg_compute_kind kind);
+int64_t sg_panel_a_at(const sg_panel_from *a, int64_t piece, int64_t row);
+int64_t sg_panel_b_at(const sg_panel_from *b, int64_t piece, int64_t panel);
+
+// On the pool; NULL: on the calling thread. The rows of A from `first` on, a multiple of 16.
+void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, int64_t first);
+void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order);
+// The numbers that op(B) packed stands for: number (p, j) of op(B) to y[p step_k + j step_n], for
+// k in [p0, p0 + pn) and columns in [j0, j0 + jn). For what is too small for the units.
+typedef struct sg_panel_window {
+    int64_t p0, pn, j0, jn, step_k, step_n;
+} sg_panel_window;
+void sg_panel_unpack(sg_real *y, const sg_bf16 *packed, const sg_panel_from *b,
+                     sg_panel_order order, const sg_panel_window *w);
+
+#endif
