@@ -142,6 +142,16 @@ typedef struct sg_kernels {
     void (*product_topk)(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
                          int64_t n, int64_t k);
 
+    // Scores of int8 rows that are near enough to show which are not selected: y[j] =
+    // (unit (q . w_j)) scales[j], the product of whole numbers exact, so the same bits in every
+    // table. Returns the largest scale, NaN left out; at least 0. y (n), q (d), w (n, d), scales
+    // (n); |q . w_j| < 2^31 in all partial sums.
+    float (*screen_scores)(sg_real *y, const int16_t *q, float unit, const int8_t *w,
+                           const float *scales, int64_t n, int64_t d);
+    // The places, in rising order, of what is not below the bound, NaN among them. Returns how
+    // many. places: room for n + 16.
+    int64_t (*not_below)(int32_t *places, const sg_real *x, int64_t n, sg_real bound);
+
     // ---- sparse memory: rows read by index ----
     // a[j] = x . table[rows[j]].  a, rows (count), x (d), table (any, d).
     void (*gather_dots)(sg_real *a, const sg_real *x, const sg_real *table, const int32_t *rows,

@@ -247,6 +247,8 @@ static inline simde__m256 emulated_half_of(simde__m512 a, int half)
 #define _mm512_alignr_epi32            emulated_align
 #define _mm512_srai_epi32(a, count)    emulated_shift_right(a, (int)(count))
 #define _mm512_extractf32x8_ps         emulated_half_of
+#undef _mm512_madd_epi16 // whose macro has the arguments of another
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
 #undef _cvtu32_mask16
 #define _cvtu32_mask16(mask)       ((simde__mmask16)(mask))
 #define _mm512_kunpackw(high, low) ((simde__mmask32)((uint32_t)(high) << 16 | (uint16_t)(low)))

@@ -1,5 +1,6 @@
 // Top-k and product top-k: the plain ones against a sort and against their definition, the fast
-// ones against the plain ones, which they must equal to the last bit and in every tie.
+// ones against the plain ones, which they must equal to the last bit and in every tie. Near scores
+// of screened keys likewise.
 #include "unit/kernel_check.h"
 
 typedef struct candidate {
@@ -243,12 +244,87 @@ static void test_product_is_exact(void **state)
     free(all);
 }
 
+// ---- screening ----------------------------------------------------------------------------------
+
+enum { screen_most = 70, screen_width = 200 };
+
+// Whole numbers, so every table gives the bits of the plain one.
+static void check_screen(const sg_kernels *table, int64_t n, int64_t d, uint64_t seed)
+{
+    int16_t *q = malloc(screen_width * sizeof *q);
+    int8_t *w = malloc(screen_most * screen_width);
+    float *scales = check_random(n, seed, 1), *x = check_random(n, seed + 1, 1);
+    float *y = check_random(n, seed, 1), *expected = check_copy(y, n);
+    int32_t *places = malloc((size_t)(n + 16) * sizeof *places),
+            *same = malloc((size_t)(n + 16) * 4);
+    assert_true(q != NULL && w != NULL && places != NULL && same != NULL);
+    for (int64_t i = 0; i < d; i++)
+        q[i] = (int16_t)((int64_t)sg_rng_below(seed, 5, (uint64_t)i, 65535) - 32767);
+    for (int64_t i = 0; i < n * d; i++)
+        w[i] = (int8_t)((int64_t)sg_rng_below(seed, 6, (uint64_t)i, 255) - 127);
+    for (int64_t i = 0; i < n; i++)
+        scales[i] = seed % 4 == 3 && i % 5 == 0 ? NAN : fabsf(scales[i]);
+    const float unit = seed % 2 ? 1e-3f : 1e-30f;
+    const float most = sg_kernels_ref()->screen_scores(expected, q, unit, w, scales, n, d);
+    assert_true(table->screen_scores(y, q, unit, w, scales, n, d) == most);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(y[i] == expected[i] || (isnan(y[i]) && isnan(expected[i])));
+    check_intact(y, n);
+    if (seed % 3 == 0) x[n / 2] = NAN;
+    const float bounds[] = {x[n / 3], 0.8f, -INFINITY, 2};
+    for (int b = 0; b < 4; b++) {
+        const int64_t count = sg_kernels_ref()->not_below(same, x, n, bounds[b]);
+        assert_int_equal(table->not_below(places, x, n, bounds[b]), count);
+        assert_memory_equal(places, same, (size_t)count * sizeof *same);
+    }
+    free(q);
+    free(w);
+    free(scales);
+    free(x);
+    free(y);
+    free(expected);
+    free(places);
+    free(same);
+}
+
+static void check_all_screens(const sg_kernels *table)
+{
+    static const int64_t many[] = {1, 3, 4, 15, 16, 17, 32, 64, 70};
+    static const int64_t wide[] = {1, 8, 16, 17, 31, 32, 33, 64, 100, 128, 200};
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        for (size_t j = 0; j < sizeof wide / sizeof *wide; j++)
+            for (uint64_t seed = 0; seed < 4; seed++)
+                check_screen(table, many[i], wide[j], seed);
+}
+
+// By hand: 2 x 3 - 4 x 1 = 2, halved, times 3; NaN and what is not below 1.
+static void test_ref_screen(void **state)
+{
+    (void)state;
+    float y[2];
+    int32_t places[3 + 16];
+    const int16_t q[] = {2, -4};
+    const int8_t w[] = {3, 1, 0, 127};
+    const float scales[] = {3, NAN}, x[] = {NAN, 0.5f, 1};
+    assert_true(sg_kernels_ref()->screen_scores(y, q, 0.5f, w, scales, 2, 2) == 3);
+    assert_true(y[0] == 3 && isnan(y[1]));
+    assert_int_equal(sg_kernels_ref()->not_below(places, x, 3, 1), 2);
+    assert_true(places[0] == 0 && places[1] == 2);
+}
+
+static void test_screen(void **state)
+{
+    (void)state;
+    check_fast(check_all_screens);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ref_topk),         cmocka_unit_test(test_topk),
         cmocka_unit_test(test_ref_product),      cmocka_unit_test(test_product),
-        cmocka_unit_test(test_product_is_exact),
+        cmocka_unit_test(test_product_is_exact), cmocka_unit_test(test_ref_screen),
+        cmocka_unit_test(test_screen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
