@@ -69,15 +69,15 @@ static inline simd_vec simd_clamp(simd_vec x, float low, float high) // NaN pass
     return simd_max(simd_set(low), simd_min(simd_set(high), x));
 }
 
-// exp(r) = 1 + r + r^2 q(r) with q of degree 4 (a minimax fit on |r| <= ln(2)/2, error 0.05 ulp).
-static inline simd_vec simd_exp_fraction(simd_vec r)
+// exp(r) - 1 = r + r^2 q(r) with q of degree 4 (a minimax fit on |r| <= ln(2)/2, error 0.05 ulp).
+static inline simd_vec simd_exp_less_one(simd_vec r)
 {
     simd_vec q = simd_set(0x1.6a23cep-10f);
     q = simd_fma(q, r, simd_set(0x1.123a2p-7f));
     q = simd_fma(q, r, simd_set(0x1.5558f2p-5f));
     q = simd_fma(q, r, simd_set(0x1.555492p-3f));
     q = simd_fma(q, r, simd_set(0x1.fffffcp-2f));
-    return simd_add(simd_fma(q, simd_mul(r, r), r), simd_set(1));
+    return simd_fma(q, simd_mul(r, r), r);
 }
 
 // x - n ln 2 in two steps: the first product is exact, as its factor has 15 bits.
@@ -93,7 +93,8 @@ static inline simd_vec simd_exp(simd_vec x)
 {
     x = simd_clamp(x, -104.0f, 89.0f);
     simd_vec n = simd_round(simd_mul(x, simd_set(0x1.715476p+0f)));
-    return simd_times_power(simd_exp_fraction(simd_exp_rest(x, n)), n);
+    simd_vec e = simd_add(simd_exp_less_one(simd_exp_rest(x, n)), simd_set(1));
+    return simd_times_power(e, n);
 }
 
 // The same for x up to 88, a quarter faster: results below 2^-126.5 are 0. For softmax, where the
@@ -101,9 +102,9 @@ static inline simd_vec simd_exp(simd_vec x)
 static inline simd_vec simd_exp_low(simd_vec x)
 {
     x = simd_max(simd_set(-88.0f), x); // NaN passes
-    const simd_vec n = simd_low_count(x);
-    simd_vec e = simd_exp_fraction(simd_exp_rest(x, simd_low_number(n)));
-    return simd_mul(e, simd_low_power(n));
+    const simd_vec n = simd_low_count(x), power = simd_low_power(n);
+    simd_vec e = simd_exp_less_one(simd_exp_rest(x, simd_low_number(n)));
+    return simd_fma(e, power, power);
 }
 
 // 1 / (1 + exp(-x))
