@@ -210,8 +210,7 @@ static tiles_matrix matrix_at(tiles_matrix m, int64_t row, int64_t column)
 static tiles_matrix work_input(const tiles_work *w, int i, int64_t head)
 {
     const sg_tensor *t = w->node->in[i];
-    const bool half = w->node->op->reads_half >> i & 1;
-    const tiles_matrix all = {sg_values(t), half ? sg_half_in(w->node, i) : NULL, sg_columns(t)};
+    const tiles_matrix all = {sg_values(t), sg_half_in(w->node, i), sg_columns(t)};
     return matrix_at(all, w->sequence * w->a->shape.length, head * w->a->shape.head_dim);
 }
 
@@ -407,14 +406,10 @@ static void forward_end_row(const tiles_forward *f, int64_t head, int64_t r)
     const int64_t h = a->head_dim, state = forward_state(f, head, r);
     const int64_t row = f->w.sequence * a->length + f->first + r;
     const int64_t at = row * sg_attention_width(a) + (f->head + head) * h;
-    sg_real *o = f->o + state * h, *data = sg_values(node->out[0]);
-    sg_bf16 *half = node->out[0]->half;
+    sg_real *o = f->o + state * h;
     kernels->scale(o, 1 / f->sum[state], h);
-    if (half != NULL) kernels->to_bf16(half + at, o, h);
-    if (data != NULL && half != NULL)
-        kernels->from_bf16(data + at, half + at, h);
-    else if (data != NULL)
-        memcpy(data + at, o, (size_t)h * sizeof *o);
+    if (node->out[0]->data != NULL) memcpy(sg_values(node->out[0]) + at, o, (size_t)h * sizeof *o);
+    sg_put_end(f->w.run, node, 0, at, h, o);
     if (node->n_saved > 0)
         sg_values(node->saved[0])[row * a->heads + f->head + head] =
             f->top[state] + (sg_real)log((double)f->sum[state]);
@@ -588,14 +583,16 @@ static void backward_tile(const tiles_backward *b, int64_t tile, const tiles_key
 static void backward_rows(const tiles_backward *b, tiles_matrix dout)
 {
     const sg_kernels *kernels = work_kernels(&b->w);
+    const sg_node *node = b->w.node;
     const sg_attention_shape *a = &b->w.a->shape;
     const int64_t h = a->head_dim, width = sg_attention_width(a);
     for (int64_t r = 0; r < b->rows; r++) {
         const int64_t row = b->w.sequence * a->length + b->first + r;
-        const sg_real *o = sg_values(b->w.node->out[0]) + row * width + b->head * h;
+        const sg_real *o = sg_get_half(b->w.run, sg_half_out(node, 0), node->out[0],
+                                       row * width + b->head * h, h, b->dp);
         const tiles_matrix d = matrix_at(dout, r, 0);
         if (d.half != NULL) kernels->from_bf16(b->s, d.half, h);
-        b->lse[r] = sg_values(b->w.node->saved[0])[row * a->heads + b->head];
+        b->lse[r] = sg_values(node->saved[0])[row * a->heads + b->head];
         b->delta[r] = kernels->dot(d.half ? b->s : d.values, o, h);
     }
 }
@@ -711,6 +708,7 @@ static const sg_op op_attention_tiles = {
     .flops = sg_attention_flops,
     .backward_reads_in = (1 << SG_ATTENTION_INPUTS) - 1,
     .backward_reads_out = 1,
+    .reads_half_out = 1,
     .reads_half = 1 << SG_ATTENTION_Q | 1 << SG_ATTENTION_K | 1 << SG_ATTENTION_V,
     .writes_half = 1,
 };
