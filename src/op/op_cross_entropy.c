@@ -61,13 +61,16 @@ typedef struct entropy_loop {
 
 enum { entropy_part = 1024 }; // numbers rounded at a time
 
-// Rounds a row in place.
-static void entropy_round(const entropy_loop *c, sg_real *row)
+// The gradients of a row from its exponentials, rounded in place, part by part.
+static void entropy_round(const entropy_loop *c, sg_real *row, sg_real factor, int32_t target)
 {
+    const sg_kernels *kernels = c->run->compute.kernels;
     sg_bf16 part[entropy_part], *half = (sg_bf16 *)(void *)row;
     for (int64_t i = 0; i < c->vocab; i += entropy_part) {
         const int64_t n = sg_min(entropy_part, c->vocab - i);
-        c->run->compute.kernels->to_bf16(part, row + i, n);
+        kernels->scale(row + i, factor, n);
+        if (target >= i && target < i + n) row[target] -= c->weight;
+        kernels->to_bf16(part, row + i, n);
         memcpy(half + i, part, (size_t)n * sizeof *part);
     }
 }
@@ -92,10 +95,11 @@ static void entropy_row(const entropy_loop *c, int64_t r)
     sg_real sum = c->run->compute.kernels->exp_sum(row, row, top, c->vocab);
     double loss = log((double)sum) + (double)top - (double)own;
     c->losses[r] = loss > 0 || isnan(loss) ? loss : 0;
-    if (c->gradient) {
+    if (c->gradient && c->half) {
+        entropy_round(c, row, c->weight / sum, target);
+    } else if (c->gradient) {
         c->run->compute.kernels->scale(row, c->weight / sum, c->vocab);
         row[target] -= c->weight;
-        if (c->half) entropy_round(c, row);
     }
 }
 
