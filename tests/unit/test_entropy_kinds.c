@@ -331,6 +331,20 @@ static int open_products(void **state)
     return sg_products_open(&err) == SG_OK ? 0 : -1;
 }
 
+// As processors without units compute the kinds, and as those with units do, which the library
+// imitates here.
+static int by_rounding(void **state)
+{
+    sg_products_force(SG_ENGINE_ROUNDED);
+    return open_products(state);
+}
+
+static int by_library(void **state)
+{
+    sg_products_force(SG_ENGINE_LIBRARY);
+    return open_products(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,5 +353,6 @@ int main(void)
         cmocka_unit_test(test_terms),
         cmocka_unit_test(test_no_numbers),
     };
-    return cmocka_run_group_tests(tests, open_products, NULL);
+    return cmocka_run_group_tests_name("rounded operands", tests, by_rounding, NULL) +
+           cmocka_run_group_tests_name("matrix units", tests, by_library, NULL);
 }
