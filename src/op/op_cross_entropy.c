@@ -32,7 +32,7 @@ typedef struct entropy_point {
 typedef struct entropy_places {
     size_t logits;
     size_t deep;      // for the product that is long in V
-    size_t packed[2]; // W for the logits, and for dx
+    size_t packed[3]; // W for the logits, and for dx; the rows of x of a block, for dW
     size_t room;      // for products to prepare what is not
     size_t losses, correct, end;
 } entropy_places;
@@ -163,6 +163,35 @@ static sg_gemm_args entropy_product(const sg_run *run, const sg_node *node, cons
     return args;
 }
 
+// Operands that are prepared are so for this many rows of a result at a time, of dx and of dW, which
+// bounds what that takes.
+enum { entropy_slice_x = 256, entropy_slice_w = 2048 };
+
+static int64_t entropy_slice(const sg_node *node, bool of_w, int64_t rows)
+{
+    if (node->kind == SG_COMPUTE_F32) return rows;
+    return sg_min(rows, of_w ? entropy_slice_w : entropy_slice_x);
+}
+
+// deep: for a product that is long in k, else NULL.
+static void entropy_slices(const sg_run *run, const sg_node *node, const sg_gemm_args *args,
+                           void *deep)
+{
+    const int64_t slice = entropy_slice(node, args->transpose_a, args->m);
+    for (int64_t i = 0; i < args->m; i += slice) {
+        const int64_t at = args->transpose_a ? i : i * args->lda;
+        sg_gemm_args part = *args;
+        part.m = sg_min(slice, args->m - i);
+        if (part.a != NULL) part.a += at;
+        if (part.a_half != NULL) part.a_half += at;
+        part.c += i * part.ldc;
+        if (deep != NULL)
+            sg_gemm_deep(run->compute, &part, deep);
+        else
+            sg_gemm(run->compute, &part);
+    }
+}
+
 typedef struct entropy_grads {
     sg_real *dx, *dw, *du, *db;
     bool add_x, add_w, add_u, add_b;
@@ -206,7 +235,7 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
         args.b = sg_values(node->in[4]);
         args.beta = g->add_u ? 1 : 0;
         args.c = g->du + first * r;
-        sg_gemm(run->compute, &args);
+        entropy_slices(run, node, &args, NULL);
     }
     if (g->db != NULL) {
         args.transpose_a = true;
@@ -216,8 +245,30 @@ static void entropy_adapter_gradient(const sg_run *run, const sg_node *node, con
         args.b_half = entropy_half(node, 3, first);
         args.beta = g->add_b || first > 0 ? 1 : 0;
         args.c = g->db;
-        sg_gemm(run->compute, &args);
+        entropy_slices(run, node, &args, NULL);
     }
+}
+
+// The right operand of a product prepared, or NULL where there is nothing to prepare.
+static const void *entropy_pack(const sg_run *run, const sg_gemm_args *args, size_t to)
+{
+    if (sg_gemm_packed_bytes(args->kind, args->n, args->k) == 0) return NULL;
+    sg_gemm_pack(run->compute, args, entropy_place(run, to));
+    return entropy_place(run, to);
+}
+
+static const void *entropy_pack_w(const sg_run *run, const sg_node *node, bool logits)
+{
+    const entropy_attributes *a = node->attributes;
+    const sg_tensor *w = node->in[1];
+    const int64_t vocab = sg_rows(w), d = sg_columns(w);
+    const sg_gemm_args args = {.transpose_b = logits,
+                               .n = logits ? vocab : d,
+                               .k = logits ? d : vocab,
+                               .b = sg_values(w),
+                               .ldb = d,
+                               .kind = node->kind};
+    return entropy_pack(run, &args, a->places.packed[logits ? 0 : 1]);
 }
 
 static void entropy_block_gradient(const sg_run *run, const sg_node *node, const entropy_loop *c,
@@ -234,7 +285,7 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
         args.b_packed = c->packed[1];
         args.beta = g->add_x ? 1 : 0;
         args.c = g->dx + first * d;
-        sg_gemm_deep(run->compute, &args, entropy_place(run, a->places.deep));
+        entropy_slices(run, node, &args, entropy_place(run, a->places.deep));
     }
     if (g->dw != NULL) {
         args.transpose_a = true;
@@ -242,10 +293,11 @@ static void entropy_block_gradient(const sg_run *run, const sg_node *node, const
         args.k = c->rows;
         args.b = entropy_values(node, 0, first);
         args.b_half = entropy_half(node, 0, first);
-        args.b_packed = NULL;
+        args.transpose_b = false;
+        args.b_packed = entropy_pack(run, &args, a->places.packed[2]);
         args.beta = g->add_w || first > 0 ? 1 : 0;
         args.c = g->dw;
-        sg_gemm(run->compute, &args);
+        entropy_slices(run, node, &args, NULL);
     }
 }
 
@@ -289,24 +341,6 @@ static bool entropy_asked(const entropy_attributes *a)
     return false;
 }
 
-// W prepared for one of its products, or NULL where that is nothing.
-static const void *entropy_pack(const sg_run *run, const sg_node *node, bool logits)
-{
-    const entropy_attributes *a = node->attributes;
-    const sg_tensor *w = node->in[1];
-    const int64_t vocab = sg_rows(w), d = sg_columns(w);
-    const sg_gemm_args args = {.transpose_b = logits,
-                               .n = logits ? vocab : d,
-                               .k = logits ? d : vocab,
-                               .b = sg_values(w),
-                               .ldb = d,
-                               .kind = node->kind};
-    if (sg_gemm_packed_bytes(args.kind, args.n, args.k) == 0) return NULL;
-    void *packed = entropy_place(run, a->places.packed[logits ? 0 : 1]);
-    sg_gemm_pack(run->compute, &args, packed);
-    return packed;
-}
-
 static void entropy_logits(const sg_run *run, const sg_node *node, const entropy_loop *c,
                            int64_t first)
 {
@@ -347,8 +381,8 @@ static entropy_loop entropy_begin(const sg_run *run, const sg_node *node, const 
                       .gradient = g->dx || g->dw || g->du || g->db || asked};
     // Who asks for gradients, or sums other things than losses, does so in f32.
     c.half = node->kind == SG_COMPUTE_BF16 && !asked && a->stats->terms == NULL;
-    if (node->in[1]->narrow == NULL) c.packed[0] = entropy_pack(run, node, true);
-    if (g->dx != NULL) c.packed[1] = entropy_pack(run, node, false);
+    if (node->in[1]->narrow == NULL) c.packed[0] = entropy_pack_w(run, node, true);
+    if (g->dx != NULL) c.packed[1] = entropy_pack_w(run, node, false);
     return c;
 }
 
@@ -412,7 +446,20 @@ static size_t entropy_max(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-// What the products of a block of so many rows prepare, one after the other.
+// What a product prepares, slice by slice.
+static size_t entropy_room_of(const sg_node *node, bool of_w, int64_t m, int64_t n, int64_t k,
+                              bool packed)
+{
+    const int64_t slice = entropy_slice(node, of_w, m), sizes[] = {slice, m % slice};
+    size_t room = 0;
+    for (int i = 0; i < 2; i++)
+        if (sizes[i] > 0)
+            room = entropy_max(room, packed ? sg_gemm_room_packed(node->kind, sizes[i], n, k)
+                                            : sg_gemm_room(node->kind, sizes[i], n, k));
+    return room;
+}
+
+// The products of a block of so many rows, one after the other.
 static size_t entropy_room(const sg_node *node, int64_t rows)
 {
     const sg_tensor *w = node->in[1];
@@ -421,14 +468,14 @@ static size_t entropy_room(const sg_node *node, int64_t rows)
     size_t room = packed && w->narrow == NULL ? sg_gemm_room_packed(node->kind, rows, vocab, d)
                                               : sg_gemm_room(node->kind, rows, vocab, d);
     if (node->in[0]->wants_grad)
-        room = entropy_max(room, packed ? sg_gemm_room_packed(node->kind, rows, d, vocab)
-                                        : sg_gemm_room(node->kind, rows, d, vocab));
-    if (w->wants_grad) room = entropy_max(room, sg_gemm_room(node->kind, vocab, d, rows));
+        room = entropy_max(room, entropy_room_of(node, false, rows, d, vocab, packed));
+    if (w->wants_grad)
+        room = entropy_max(room, entropy_room_of(node, true, vocab, d, rows, packed));
     if (node->n_in <= 3) return room;
     const int64_t r = sg_columns(node->in[3]);
     room = entropy_max(room, sg_gemm_room(node->kind, rows, vocab, r));
-    room = entropy_max(room, sg_gemm_room(node->kind, rows, r, vocab));
-    return entropy_max(room, sg_gemm_room(node->kind, vocab, r, rows));
+    room = entropy_max(room, entropy_room_of(node, false, rows, r, vocab, false));
+    return entropy_max(room, entropy_room_of(node, true, vocab, r, rows, false));
 }
 
 static entropy_places entropy_places_of(const sg_node *node, int64_t block)
@@ -438,10 +485,13 @@ static entropy_places entropy_places_of(const sg_node *node, int64_t block)
     const size_t rows = (size_t)block;
     entropy_places p = {0};
     p.logits = entropy_take(&p.end, rows * (size_t)vocab * sizeof(sg_real));
-    p.deep = entropy_take(&p.end, sg_gemm_scratch_bytes(block, d, vocab));
+    p.deep =
+        entropy_take(&p.end, sg_gemm_scratch_bytes(entropy_slice(node, false, block), d, vocab));
     p.packed[0] = entropy_take(&p.end, sg_gemm_packed_bytes(node->kind, vocab, d));
     p.packed[1] =
         entropy_take(&p.end, x->wants_grad ? sg_gemm_packed_bytes(node->kind, d, vocab) : 0);
+    p.packed[2] =
+        entropy_take(&p.end, w->wants_grad ? sg_gemm_packed_bytes(node->kind, d, block) : 0);
     const int64_t last = sg_rows(x) % block; // of fewer rows, which may take more
     p.room = entropy_take(
         &p.end, entropy_max(entropy_room(node, block), last > 0 ? entropy_room(node, last) : 0));

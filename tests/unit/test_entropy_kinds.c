@@ -291,6 +291,7 @@ static void test_losses(void **state)
     check_case((kinds_case){64, 256, 64, .r = 0});
     check_case((kinds_case){1030, 40, 8, .r = 0});  // two blocks of rows
     check_case((kinds_case){20, 1500, 12, .r = 0}); // rows rounded in parts
+    check_case((kinds_case){300, 2100, 6, .r = 3}); // slices of both gradients
 }
 
 static void test_adapters(void **state)
