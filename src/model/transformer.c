@@ -356,6 +356,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     if (o->output == SG_OUTPUT_LAST) h = sg_take_last(tape, h, o->length);
     h = block_norm(&outside, h, "model.norm", "ln_final");
     sg_tape_compute(tape, o->logits_compute, o->logits_compute);
+    sg_tape_compute(tape, o->logits_compute, o->logits_compute);
     graph_output(g, &outside, h, embedding, o->output);
 }
 

@@ -246,6 +246,8 @@ static inline int64_t sg_min(int64_t a, int64_t b)
 // sg_weights_scratch_bytes of each worker's scratch.
 void sg_weights_product(const sg_run *run, sg_gemm_args args, const sg_tensor *w, int64_t row);
 size_t sg_weights_scratch_bytes(const sg_tensor *w, int64_t m, int64_t n, int64_t k);
+// Bytes of args.room.
+size_t sg_weights_room(sg_compute_kind kind, const sg_tensor *w, int64_t m, int64_t n, int64_t k);
 
 // Writes or adds `n` values into a gradient.
 static inline void sg_grad_put(const sg_kernels *kernels, sg_real *grad, const sg_real *value,

@@ -466,7 +466,7 @@ static size_t entropy_room(const sg_node *node, int64_t rows)
     const int64_t vocab = sg_rows(w), d = sg_columns(w);
     const bool packed = sg_gemm_packed_bytes(node->kind, vocab, d) > 0;
     size_t room = packed && w->narrow == NULL ? sg_gemm_room_packed(node->kind, rows, vocab, d)
-                                              : sg_gemm_room(node->kind, rows, vocab, d);
+                                              : sg_weights_room(node->kind, w, rows, vocab, d);
     if (node->in[0]->wants_grad)
         room = entropy_max(room, entropy_room_of(node, false, rows, d, vocab, packed));
     if (w->wants_grad)

@@ -208,7 +208,7 @@ sg_selection sg_key_topk(sg_tape *tape, sg_tensor *x, sg_tensor *keys, sg_activa
     int64_t tile = key_tile_reals / n;
     a->tile = sg_min(a->rows, tile < key_tile_rows ? key_tile_rows : tile);
     node->attributes = a;
-    const size_t room = sg_gemm_room(node->kind, a->tile, n, d);
+    const size_t room = sg_weights_room(node->kind, keys, a->tile, n, d);
     const size_t keys_room = sg_gemm_room(node->kind, n, d, a->tile);
     node->scratch_bytes = key_cells_bytes(a) + (room > keys_room ? room : keys_room);
     size_t select =

@@ -43,7 +43,7 @@ static bool plan_has_backward(const sg_node *node, const bool *written)
 
 static void plan_add(sg_tape *tape, int node, bool backward)
 {
-    tape->steps[tape->n_steps++] = (sg_step){node, backward};
+    tape->steps[tape->n_steps++] = (sg_step){.node = node, .backward = backward};
 }
 
 // Adds forward steps for those nodes of a segment whose results its backward pass reads. What a
@@ -80,10 +80,38 @@ typedef struct plan_again {
     int *maker; // by tensor: the node whose output it is and that makes it again, or -1
 } plan_again;
 
+// Whether an input is exact in the forward pass, and not when that is run again.
+static bool again_rounds(const sg_node *node)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] != NULL && sg_reads_half(node, i, true) && !sg_reads_half(node, i, false))
+            return true;
+    return false;
+}
+
+// Whether what reads the output of a node is of its segment, so that no forward pass comes behind
+// the backward passes that made it again, and nobody else sees it.
+static bool again_inside(const sg_tape *tape, const sg_node *node)
+{
+    const sg_tensor *out = node->out[0]->base;
+    for (int n = 0; n < tape->n_nodes; n++)
+        for (int i = 0; i < tape->nodes[n]->n_in; i++)
+            if (tape->nodes[n]->in[i] != NULL && tape->nodes[n]->in[i]->base == out &&
+                tape->nodes[n]->segment != node->segment)
+                return false;
+    for (int i = 0; i < tape->n_keep; i++)
+        if (tape->keep[i] == out) return false;
+    return true;
+}
+
+// What is recomputed with its segment is there without; but where the values are others, these are
+// what backward passes read, with recomputation or not.
 static bool again_can(const plan_again *p, const sg_node *node, bool has_backward)
 {
     if (!node->op->cheap || node->kind != SG_COMPUTE_BF16) return false;
-    if (p->tape->options.recompute && node->segment != 0) return false;
+    const bool rounds = again_rounds(node);
+    if (rounds && !again_inside(p->tape, node)) return false;
+    if (p->tape->options.recompute && node->segment != 0 && !rounds) return false;
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL || node->in[i]->base->leaf) continue;
         const bool there = has_backward && (node->op->backward_reads_in >> i & 1);
@@ -92,12 +120,14 @@ static bool again_can(const plan_again *p, const sg_node *node, bool has_backwar
     return true;
 }
 
-static void again_find(const plan_again *p, const bool *has_backward)
+// Of all segments, or one (>= 0).
+static void again_find(const plan_again *p, const bool *has_backward, int segment)
 {
-    for (int t = 0; t < p->tape->n_tensors; t++)
+    for (int t = 0; segment < 0 && t < p->tape->n_tensors; t++)
         p->maker[t] = -1;
     for (int n = 0; n < p->tape->n_nodes; n++) {
         const sg_node *node = p->tape->nodes[n];
+        if (segment >= 0 && node->segment != segment) continue;
         if (!again_can(p, node, has_backward[n])) continue;
         for (int i = 0; i < node->n_out; i++)
             if (node->out[i]->base == node->out[i]) p->maker[node->out[i]->index] = n;
@@ -114,7 +144,7 @@ static void again_value(const plan_again *p, const sg_tensor *tensor)
         p->maker[node->out[i]->base->index] = -1;
     for (int i = 0; i < node->n_in; i++)
         if (node->in[i] != NULL) again_value(p, node->in[i]);
-    plan_add(p->tape, n, false);
+    p->tape->steps[p->tape->n_steps++] = (sg_step){.node = n, .again = true};
 }
 
 static void again_before(const plan_again *p, const sg_node *node)
@@ -124,12 +154,14 @@ static void again_before(const plan_again *p, const sg_node *node)
             again_value(p, node->in[i]);
     for (int i = 0; i < node->n_out; i++)
         if (node->op->backward_reads_out >> i & 1) again_value(p, node->out[i]);
+    // What it has saved belongs to the inputs that its backward pass reads.
+    if (again_rounds(node)) again_value(p, node->out[0]);
 }
 
 static sg_status plan_steps(sg_tape *tape, sg_error *err)
 {
     size_t nodes = (size_t)tape->n_nodes, tensors = (size_t)tape->n_tensors;
-    tape->steps = sg_alloc_array(4 * nodes + 1, sizeof *tape->steps);
+    tape->steps = sg_alloc_array(5 * nodes + 1, sizeof *tape->steps);
     bool *written = sg_alloc_zero(tensors + 1, sizeof *written);
     bool *needed = sg_alloc_zero(tensors + 1, sizeof *needed);
     bool *has_backward = sg_alloc_zero(nodes + 1, sizeof *has_backward);
@@ -155,12 +187,13 @@ static sg_status plan_steps(sg_tape *tape, sg_error *err)
                     out->wants_grad = false;
             }
         }
-        again_find(&again, has_backward);
+        again_find(&again, has_backward, -1);
         int done = 0; // the segment whose values are there again
         for (int n = tape->n_nodes - 1; tape->options.gradient && n >= 0; n--) {
             int segment = tape->nodes[n]->segment;
             if (tape->options.recompute && segment != 0 && segment != done) {
                 plan_recompute(tape, segment, n, has_backward, needed);
+                again_find(&again, has_backward, segment);
                 done = segment;
             }
             if (!has_backward[n]) continue;
@@ -206,10 +239,10 @@ typedef struct plan_tables {
 } plan_tables;
 
 // The lives that reads of input i, and of output i in the backward pass, belong to.
-static sg_life *plan_read(const sg_node *node, int i, const plan_tables *lives)
+static sg_life *plan_read(const sg_node *node, int i, bool again, const plan_tables *lives)
 {
     const sg_tensor *base = node->in[i]->base;
-    const bool half = base->has_half && sg_reads_half(node, i);
+    const bool half = base->has_half && sg_reads_half(node, i, again);
     return half ? &lives->half[base->index] : &lives->data[base->index];
 }
 
@@ -220,7 +253,7 @@ static sg_life *plan_read_out(const sg_node *node, int i, const plan_tables *liv
     return half ? &lives->half[base->index] : &lives->data[base->index];
 }
 
-static void plan_forward_life(const sg_node *node, int step, bool gradient,
+static void plan_forward_life(const sg_node *node, int step, bool again, bool gradient,
                               const plan_tables *lives)
 {
     sg_life *data = lives->data, *grad = lives->grad;
@@ -234,7 +267,7 @@ static void plan_forward_life(const sg_node *node, int step, bool gradient,
         life_write(&data[node->saved[i]->index], step);
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL) continue;
-        life_touch(plan_read(node, i, lives), step);
+        life_touch(plan_read(node, i, again, lives), step);
         if (gradient && node->op->gradient_in_forward && node->in[i]->wants_grad)
             life_touch(&grad[node->in[i]->base->index], step);
     }
@@ -246,7 +279,7 @@ static void plan_backward_life(const sg_node *node, int step, const plan_tables 
     for (int i = 0; i < node->n_in; i++) {
         if (node->in[i] == NULL) continue;
         int base = node->in[i]->base->index;
-        if (node->op->backward_reads_in >> i & 1) life_touch(plan_read(node, i, lives), step);
+        if (node->op->backward_reads_in >> i & 1) life_touch(plan_read(node, i, true, lives), step);
         if (node->in[i]->wants_grad) life_touch(&grad[base], step);
     }
     for (int i = 0; i < node->n_out; i++) {
@@ -271,7 +304,8 @@ static void plan_lives(const sg_tape *tape, const plan_tables *lives)
         if (tape->steps[s].backward)
             plan_backward_life(node, s, lives);
         else
-            plan_forward_life(node, s, tape->options.gradient && s < tape->forward_steps, lives);
+            plan_forward_life(node, s, tape->steps[s].again,
+                              tape->options.gradient && s < tape->forward_steps, lives);
     }
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
@@ -418,7 +452,7 @@ static void plan_has_half(const sg_tape *tape)
         for (int i = 0; i < node->n_in; i++) {
             sg_tensor *base = node->in[i] ? node->in[i]->base : NULL;
             if (base == NULL || base->leaf || base->kind != SG_KIND_REAL) continue;
-            if (sg_reads_half(node, i)) base->has_half = true;
+            if (sg_reads_half(node, i, tape->options.gradient)) base->has_half = true;
         }
         if (!node->op->copies || node->in[0]->base->leaf) continue;
         if (node->out[0]->base->has_half && !node->out[0]->base->exact)
@@ -434,7 +468,8 @@ static void plan_no_data(const sg_tape *tape)
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
         for (int i = 0; i < node->n_in; i++)
-            if (node->in[i] != NULL && !sg_reads_half(node, i)) node->in[i]->base->no_data = false;
+            if (node->in[i] != NULL && !sg_reads_half(node, i, false))
+                node->in[i]->base->no_data = false;
         const unsigned reads_out = node->op->backward_reads_out & ~node->op->reads_half_out;
         for (int i = 0; i < node->n_out; i++)
             if (node->loss_weight != 0 || (reads_out >> i & 1)) node->out[i]->base->no_data = false;
@@ -448,11 +483,11 @@ sg_status sg_tape_finish(sg_tape *tape, const sg_tape_options *options, sg_error
     if (tape->error.code != SG_OK) return sg_fail(err, tape->error.code, "%s", tape->error.message);
     SG_TRY(plan_row_gradients(tape, err));
     plan_narrow(tape);
+    tape->options = *options;
+    if (tape->options.threads < 1) tape->options.threads = 1;
     plan_exact(tape);
     plan_has_half(tape);
     plan_no_data(tape);
-    tape->options = *options;
-    if (tape->options.threads < 1) tape->options.threads = 1;
     if (!options->gradient)
         for (int t = 0; t < tape->n_tensors; t++)
             tape->tensors[t]->wants_grad = false;

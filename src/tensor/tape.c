@@ -269,6 +269,7 @@ static void tape_steps(sg_tape *tape, sg_run *run, int begin, int end)
         const sg_step *step = &tape->steps[i];
         const sg_node *node = tape->nodes[step->node];
         double start = run->seconds ? sg_clock_seconds() : 0;
+        run->again = step->backward || step->again;
         (step->backward ? node->op->backward : node->op->forward)(run, node);
         if (!step->backward) tape_round(run, node);
         if (run->seconds)

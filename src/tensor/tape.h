@@ -63,6 +63,7 @@ typedef struct sg_run {
     unsigned char *scratch; // shared by the chunks of one node
     unsigned char *worker_scratch; // one piece per worker
     size_t worker_stride;
+    bool again; // in the backward pass of an operation, or in one that is run again for it
     bool recording_gradient; // this forward pass will be followed by a backward pass
     double *seconds;         // per node and direction when profiling, else NULL
     sg_error *err;           // why a pass ended early (sg_run_end); the caller's, or NULL
@@ -84,8 +85,11 @@ typedef struct sg_op {
     // is
     unsigned forward_reads_narrow, backward_reads_narrow;
     // bit i: both passes read input i as sg_half_in gives it, where that is not NULL, in place of
-    // data; with reads_exact too, not where the input is exact
-    unsigned reads_half, reads_exact;
+    // data
+    unsigned reads_half;
+    // bit i, beside reads_half: where input i is exact, the forward pass reads data, and half only
+    // where it is run again for the backward pass (sg_get_in)
+    unsigned reads_exact;
     // bit i: the backward pass reads output i as sg_half_out gives it, likewise
     unsigned reads_half_out;
     // bit i: the forward pass writes half of output i where it is not NULL, and the same numbers to
@@ -208,16 +212,18 @@ static inline sg_stored sg_weights_of(const sg_tensor *tensor)
     return tensor->narrow ? *tensor->narrow
                           : (sg_stored){.type = SG_WEIGHTS_F32, .rows = tensor->data};
 }
-// Whether a node reads input i in bf16, if that is there.
-static inline bool sg_reads_half(const sg_node *node, int i)
+// Whether a node reads input i in bf16, if that is there: in the backward pass, or a forward pass
+// that is run again for it, or in the forward pass that comes first.
+static inline bool sg_reads_half(const sg_node *node, int i, bool again)
 {
     return node->kind == SG_COMPUTE_BF16 && (node->op->reads_half >> i & 1) &&
-           !((node->op->reads_exact >> i & 1) && node->in[i]->base->exact);
+           (again || !(node->op->reads_exact >> i & 1) || !node->in[i]->base->exact);
 }
-// Input i of a node that reads it in bf16; NULL: it is to be read in data.
+// Input i of a node that reads it in bf16; NULL: it is to be read in data. Not for inputs of
+// reads_exact.
 static inline const sg_bf16 *sg_half_in(const sg_node *node, int i)
 {
-    return node->in[i] != NULL && sg_reads_half(node, i) ? node->in[i]->half : NULL;
+    return node->in[i] != NULL && sg_reads_half(node, i, true) ? node->in[i]->half : NULL;
 }
 // Output i of a node whose backward pass reads it in bf16, likewise.
 static inline const sg_bf16 *sg_half_out(const sg_node *node, int i)
@@ -264,7 +270,8 @@ static inline const sg_real *sg_get_half(const sg_run *run, const sg_bf16 *half,
 static inline const sg_real *sg_get_in(const sg_run *run, const sg_node *node, int i, int64_t at,
                                        int64_t n, sg_real *buffer)
 {
-    return sg_get_half(run, sg_half_in(node, i), node->in[i], at, n, buffer);
+    const bool half = sg_reads_half(node, i, run->again);
+    return sg_get_half(run, half ? node->in[i]->half : NULL, node->in[i], at, n, buffer);
 }
 // Where to write them; sg_put_end then brings them into the forms that there are. The op says
 // writes_half.

@@ -7,6 +7,7 @@
 typedef struct sg_step {
     int node;
     bool backward;
+    bool again; // a forward pass of what is cheap, for the backward passes that follow
 } sg_step;
 
 struct sg_tape {

@@ -71,9 +71,9 @@ static void ledger_read(const ledger *l, const sg_tensor *tensor, int of)
 }
 
 // In which form an operation says that it reads an input, and in its backward pass an output.
-static int ledger_form(const sg_node *n, int i)
+static int ledger_form(const sg_node *n, int i, bool again)
 {
-    return sg_reads_half(n, i) && n->in[i]->base->has_half ? of_half : of_value;
+    return sg_reads_half(n, i, again) && n->in[i]->base->has_half ? of_half : of_value;
 }
 
 static int ledger_form_out(const sg_node *n, int i)
@@ -118,10 +118,11 @@ static void ledger_write_grads(ledger *l, const sg_node *n)
 // Everything a step reads or writes, which at its end has to be there all together.
 static void ledger_operands(const ledger *l, const sg_node *n, bool backward)
 {
+    const bool again = l->step < l->tape->n_steps && l->tape->steps[l->step].again;
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] == NULL) continue;
         if (!backward || (n->op->backward_reads_in >> i & 1))
-            ledger_read(l, n->in[i], ledger_form(n, i));
+            ledger_read(l, n->in[i], ledger_form(n, i, backward || again));
         if (backward && ledger_wants(n->in[i]) && !n->first[i] && !ledger_twin(n, i))
             ledger_read(l, n->in[i], of_gradient);
     }
