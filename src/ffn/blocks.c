@@ -58,6 +58,20 @@ static size_t blocks_wide(const sg_blocks *a, const sg_tensor *up, const sg_tens
     return (most + 63) & ~(size_t)63;
 }
 
+// For the products of a piece of rows with each table, either way, and for gradients of a slab.
+static size_t blocks_gemm_room(const sg_node *node, const sg_blocks *a)
+{
+    const int64_t m = sg_min(a->piece, a->rows * a->k);
+    const int64_t shapes[][3] = {{m, a->width, a->d}, {m, a->d, a->width},    {m, a->d, a->g},
+                                 {m, a->g, a->d},     {2 * a->slab, a->d, m}, {a->d, a->slab, m}};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const size_t room = sg_gemm_room(node->kind, shapes[i][0], shapes[i][1], shapes[i][2]);
+        if (room > most) most = room;
+    }
+    return (most + 63) & ~(size_t)63;
+}
+
 bool sg_blocks_fit(const sg_selection *s, const sg_blocks *shape)
 {
     return s->channels == 1 && s->unit == shape->g && s->ids->count == shape->rows * s->k &&
@@ -82,8 +96,9 @@ sg_node *sg_blocks_record(sg_tape *tape, const sg_op *op, sg_tensor *const in[SG
     int64_t hits = a->rows * a->k, parts = a->blocks * a->tiles + 1;
     sg_node_save(tape, node, SG_KIND_INT, 1, &hits);
     sg_node_save(tape, node, SG_KIND_INT, 1, &parts);
+    a->gemm = blocks_gemm_room(node, a);
     node->worker_scratch_bytes =
-        a->wide + (size_t)(sg_min(a->piece, hits) * values) * sizeof(sg_real);
+        a->wide + a->gemm + (size_t)(sg_min(a->piece, hits) * values) * sizeof(sg_real);
     return node;
 }
 
@@ -158,11 +173,39 @@ void sg_blocks_sort(const sg_blocks_loop *l)
 
 // ---- pieces of rows -----------------------------------------------------------------------------
 
-void sg_blocks_gather(const sg_blocks_part *p, sg_real *to, const sg_real *from)
+static sg_blocks_rows blocks_gather(const sg_blocks_part *p, sg_real *to, const sg_real *from)
 {
     const int64_t d = p->l->a->d;
     for (int64_t i = 0; i < p->m; i++)
         memcpy(to + i * d, from + sg_blocks_row(p, i) * d, (size_t)d * sizeof *to);
+    return (sg_blocks_rows){.values = to};
+}
+
+static bool blocks_narrow(const sg_node *node)
+{
+    return node->in[SG_BLOCKS_UP] != NULL && node->in[SG_BLOCKS_UP]->narrow != NULL;
+}
+
+sg_blocks_rows sg_blocks_gather_x(const sg_blocks_part *p, sg_real *room)
+{
+    const sg_node *node = p->l->node;
+    const sg_bf16 *from = sg_half_in(node, SG_BLOCKS_X);
+    if (from == NULL) return blocks_gather(p, room, sg_values(node->in[SG_BLOCKS_X]));
+    const int64_t d = p->l->a->d;
+    sg_bf16 *to = (sg_bf16 *)room;
+    if (blocks_narrow(node)) { // their products are f32
+        for (int64_t i = 0; i < p->m; i++)
+            p->l->run->compute.kernels->from_bf16(room + i * d, from + sg_blocks_row(p, i) * d, d);
+        return (sg_blocks_rows){.values = room};
+    }
+    for (int64_t i = 0; i < p->m; i++)
+        memcpy(to + i * d, from + sg_blocks_row(p, i) * d, (size_t)d * sizeof *to);
+    return (sg_blocks_rows){.half = to};
+}
+
+sg_blocks_rows sg_blocks_gather_dy(const sg_blocks_part *p, sg_real *room)
+{
+    return blocks_gather(p, room, p->l->node->out[0]->grad);
 }
 
 void sg_blocks_scatter(const sg_blocks_part *p, sg_real *to, const sg_real *from)
@@ -187,16 +230,18 @@ static sg_compute blocks_compute(const sg_blocks_part *p)
     return p->alone ? all : (sg_compute){.kernels = all.kernels};
 }
 
-static void blocks_gemm(const sg_blocks_part *p, const sg_gemm_args *args)
+static void blocks_gemm(const sg_blocks_part *p, sg_gemm_args args)
 {
     const sg_compute compute = blocks_compute(p);
+    args.kind = p->l->node->kind;
+    args.room = p->gemm;
     if (p->alone)
-        sg_gemm(compute, args);
+        sg_gemm(compute, &args);
     else
-        sg_gemm_serial(compute.kernels, args);
+        sg_gemm_serial(compute.kernels, &args);
 }
 
-void sg_blocks_product(const sg_blocks_part *p, sg_real *c, const sg_real *a, const sg_tensor *w,
+void sg_blocks_product(const sg_blocks_part *p, sg_real *c, sg_blocks_rows a, const sg_tensor *w,
                        int64_t n, int64_t k, sg_real beta)
 {
     sg_gemm_args args = {.transpose_b = true,
@@ -204,7 +249,8 @@ void sg_blocks_product(const sg_blocks_part *p, sg_real *c, const sg_real *a, co
                          .n = n,
                          .k = k,
                          .alpha = 1,
-                         .a = a,
+                         .a = a.values,
+                         .a_half = a.half,
                          .lda = k,
                          .ldb = k,
                          .beta = beta,
@@ -217,7 +263,7 @@ void sg_blocks_product(const sg_blocks_part *p, sg_real *c, const sg_real *a, co
         return;
     }
     args.b = rows.rows;
-    blocks_gemm(p, &args);
+    blocks_gemm(p, args);
 }
 
 void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *a,
@@ -228,7 +274,7 @@ void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *
     sg_stored all = sg_weights_of(w), rows = sg_stored_at(&all, p->block * k, n);
     args.b = rows.rows;
     if (w->narrow == NULL) {
-        blocks_gemm(p, &args);
+        blocks_gemm(p, args);
         return;
     }
     sg_real *wide = (sg_real *)p->wide;
@@ -237,7 +283,7 @@ void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *
         args.k = sg_min(blocks_widen, k - j);
         args.a = a + j;
         sg_stored_read(p->l->run->compute.kernels, wide, &rows, j, args.k, n);
-        blocks_gemm(p, &args);
+        blocks_gemm(p, args);
     }
 }
 
@@ -258,7 +304,8 @@ void sg_blocks_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out)
     sg_real beta = sg_blocks_bias(p, out, SG_BLOCKS_DOWN_BIAS, a->d);
     for (int64_t i = 0; beta != 0 && a->gate == SG_GATE_NONE && i < p->m; i++)
         kernels->scale(out + i * a->d, sg_blocks_bias_score(p, i), a->d);
-    sg_blocks_product(p, out, z, node->in[SG_BLOCKS_DOWN], a->d, a->g, beta);
+    sg_blocks_product(p, out, (sg_blocks_rows){.values = z}, node->in[SG_BLOCKS_DOWN], a->d, a->g,
+                      beta);
     for (int64_t i = 0; i < p->m; i++)
         kernels->axpy(y + sg_blocks_row(p, i) * a->d, sg_blocks_score(p, i), out + i * a->d, a->d);
 }
@@ -271,7 +318,7 @@ void sg_blocks_experts_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz
     const sg_tensor *biases = node->in[SG_BLOCKS_DOWN_BIAS];
     const sg_real *bias = biases ? sg_values(biases) + p->block * a->d : NULL;
     const bool gated = a->gate != SG_GATE_NONE;
-    sg_blocks_gather(p, dys, node->out[0]->grad);
+    sg_blocks_gather_dy(p, dys);
     sg_blocks_product_rows(p, dz, dys, node->in[SG_BLOCKS_DOWN], a->g, a->d);
     for (int64_t i = 0; i < p->m; i++) {
         sg_real dscore = gated ? kernels->dot(z + i * a->g, dz + i * a->g, a->g) : 0;
@@ -295,19 +342,26 @@ static bool blocks_few(const sg_blocks_part *p)
     return p->m <= blocks_thin;
 }
 
-void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, const sg_real *from, int input,
-                    sg_real *room)
+void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, int input, sg_real *room)
 {
     const sg_blocks *a = p->l->a;
+    const sg_kernels *kernels = p->l->run->compute.kernels;
     const sg_stored cells = blocks_cells(p, input);
+    const sg_blocks_rows rows =
+        input == SG_BLOCKS_UP ? sg_blocks_gather_x(p, room) : sg_blocks_gather_dy(p, room);
     if (!blocks_few(p)) {
-        sg_blocks_gather(p, room, from);
-        sg_blocks_product(p, c, room, p->l->node->in[input], a->g, a->d, 0);
+        sg_blocks_product(p, c, rows, p->l->node->in[input], a->g, a->d, 0);
         return;
     }
-    for (int64_t i = 0; i < p->m; i++)
-        sg_gather_dots(p->l->run->compute.kernels, c + i * a->g, from + sg_blocks_row(p, i) * a->d,
-                       &cells, a->cells, a->g, a->d);
+    for (int64_t i = 0; i < p->m; i++) {
+        const sg_real *row = rows.values + i * a->d;
+        if (rows.half != NULL) { // behind the rows and what may be the result
+            sg_real *wide = room + p->m * (a->d + a->width);
+            kernels->from_bf16(wide, rows.half + i * a->d, a->d);
+            row = wide;
+        }
+        sg_gather_dots(kernels, c + i * a->g, row, &cells, a->cells, a->g, a->d);
+    }
 }
 
 void sg_blocks_sums(const sg_blocks_part *p, sg_real *to, const sg_real *c, int input,
@@ -339,7 +393,8 @@ static void blocks_pieces(const sg_blocks_loop *l, int64_t block, int64_t tile, 
                                   .at = at,
                                   .m = sg_min(a->piece, start[1] - at),
                                   .wide = scratch,
-                                  .room = (sg_real *)(scratch + a->wide),
+                                  .gemm = scratch + a->wide,
+                                  .room = (sg_real *)(scratch + a->wide + a->gemm),
                                   .alone = a->tiles == 1});
 }
 
@@ -372,11 +427,12 @@ typedef struct blocks_slab {
     const sg_blocks_loop *l;
     int64_t block, from, count; // cells
     bool fresh;
+    unsigned char *gemm; // room of products
 } blocks_slab;
 
 // dw (n, k) = a^T b, or added: a (m, lda) columns of a gradient, b (m, ldb).
 static void slab_product(const blocks_slab *s, int input, sg_real *dw, int64_t n, int64_t k,
-                         int64_t ldc, const sg_real *a, int64_t lda, const sg_real *b, int64_t ldb,
+                         int64_t ldc, const sg_real *a, int64_t lda, sg_blocks_rows b, int64_t ldb,
                          int64_t m)
 {
     sg_gemm_serial(s->l->run->compute.kernels,
@@ -387,11 +443,14 @@ static void slab_product(const blocks_slab *s, int input, sg_real *dw, int64_t n
                                    .alpha = 1,
                                    .a = a,
                                    .lda = lda,
-                                   .b = b,
+                                   .b = b.values,
+                                   .b_half = b.half,
                                    .ldb = ldb,
                                    .beta = s->fresh && !s->l->add[input] ? 0 : 1,
                                    .c = dw,
-                                   .ldc = ldc});
+                                   .ldc = ldc,
+                                   .kind = s->l->node->kind,
+                                   .room = s->gemm});
 }
 
 // dbias (n) += sum of rows of `from`, n columns of (m, stride).
@@ -403,8 +462,8 @@ static void slab_bias(const blocks_slab *s, int input, sg_real *dbias, int64_t n
         s->l->run->compute.kernels->add(dbias, dbias, from + i * stride, n);
 }
 
-static void cells_slab(const blocks_slab *s, const sg_blocks_part *p, const sg_real *xs,
-                       const sg_real *dys)
+static void cells_slab(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_rows xs,
+                       sg_blocks_rows dys)
 {
     const sg_blocks_loop *l = s->l;
     const sg_blocks *a = l->a;
@@ -432,8 +491,8 @@ static void glu_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
 }
 
 // In the second table cell j is column j.
-static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, const sg_real *xs,
-                     const sg_real *dys)
+static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_rows xs,
+                     sg_blocks_rows dys)
 {
     const sg_blocks_loop *l = s->l;
     const sg_blocks *a = l->a;
@@ -451,13 +510,15 @@ static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, const sg_rea
     }
     if (l->grad[SG_BLOCKS_DOWN] != NULL)
         slab_product(s, SG_BLOCKS_DOWN, l->grad[SG_BLOCKS_DOWN] + s->block * a->d * a->g + s->from,
-                     a->d, s->count, a->g, dys, a->d, l->z + p->at * a->g + s->from, a->g, p->m);
+                     a->d, s->count, a->g, dys.values, a->d,
+                     (sg_blocks_rows){.values = l->z + p->at * a->g + s->from}, a->g, p->m);
     sg_real *dbias = l->grad[SG_BLOCKS_DOWN_BIAS];
     if (dbias == NULL || s->from > 0) return;
     dbias += s->block * a->d;
     if (s->fresh && !l->add[SG_BLOCKS_DOWN_BIAS]) memset(dbias, 0, (size_t)a->d * sizeof *dbias);
     for (int64_t i = 0; i < p->m; i++)
-        l->run->compute.kernels->axpy(dbias, sg_blocks_bias_score(p, i), dys + i * a->d, a->d);
+        l->run->compute.kernels->axpy(dbias, sg_blocks_bias_score(p, i), dys.values + i * a->d,
+                                      a->d);
 }
 
 static void slab_zero(const blocks_slab *s, int input, int64_t to, int64_t rows, int64_t columns,
@@ -498,14 +559,14 @@ static void blocks_slab_chunk(void *context, int64_t chunk, int worker)
     s.fresh = true;
     int64_t begin = l->starts[s.block * a->tiles], end = l->starts[(s.block + 1) * a->tiles];
     if (begin == end) blocks_slab_empty(&s);
-    sg_real *room = (sg_real *)((unsigned char *)sg_worker_scratch(l->run, worker) + a->wide);
+    s.gemm = (unsigned char *)sg_worker_scratch(l->run, worker) + a->wide;
+    sg_real *room = (sg_real *)(s.gemm + a->gemm);
     for (int64_t at = begin; at < end; at += a->piece, s.fresh = false) {
         sg_blocks_part p = {.l = l, .block = s.block, .at = at, .m = sg_min(a->piece, end - at)};
-        sg_real *xs = room, *dys = xs + p.m * a->d;
-        if (l->grad[SG_BLOCKS_UP] != NULL)
-            sg_blocks_gather(&p, xs, sg_values(l->node->in[SG_BLOCKS_X]));
+        sg_blocks_rows xs = {0}, dys = {0};
+        if (l->grad[SG_BLOCKS_UP] != NULL) xs = sg_blocks_gather_x(&p, room);
         if (l->grad[SG_BLOCKS_DOWN] != NULL || l->grad[SG_BLOCKS_DOWN_BIAS] != NULL)
-            sg_blocks_gather(&p, dys, l->node->out[0]->grad);
+            dys = sg_blocks_gather_dy(&p, room + p.m * a->d);
         if (a->glu)
             glu_slab(&s, &p, xs, dys);
         else

@@ -32,6 +32,7 @@ typedef struct sg_blocks {
     sg_activation activation;
     sg_gate gate;
     size_t wide;          // bytes at the start of each worker's scratch, for narrow weights
+    size_t gemm;          // bytes behind them, in which products prepare their operands
     const int32_t *cells; // 0 … g-1
 } sg_blocks;
 
@@ -54,10 +55,14 @@ typedef struct sg_blocks_loop {
 } sg_blocks_loop;
 
 // A run of hits of one block that are gathered together.
+typedef struct sg_blocks_rows { // (m, d)
+    const sg_real *values;
+    const sg_bf16 *half; // where not NULL, read in place of values
+} sg_blocks_rows;
 struct sg_blocks_part {
     const sg_blocks_loop *l;
     int64_t block, at, m; // the first hit, and how many
-    unsigned char *wide;
+    unsigned char *wide, *gemm;
     sg_real *room; // of the worker: piece rows of what was asked for
     bool alone;    // no other chunk runs: products may use all threads
 };
@@ -120,11 +125,13 @@ static inline void sg_blocks_put_score(const sg_blocks_part *p, int64_t i, sg_re
     *grad = (l->add[SG_BLOCKS_SCORES] ? *grad : 0) + value;
 }
 
-// to (m, d) from the rows of `from` (rows, d); and back: those of `to` += from (m, d).
-void sg_blocks_gather(const sg_blocks_part *p, sg_real *to, const sg_real *from);
+// The rows of x, in bf16 where it has that, or of dy, gathered in `room` (m, d); and back: those of
+// `to` += from (m, d).
+sg_blocks_rows sg_blocks_gather_x(const sg_blocks_part *p, sg_real *room);
+sg_blocks_rows sg_blocks_gather_dy(const sg_blocks_part *p, sg_real *room);
 void sg_blocks_scatter(const sg_blocks_part *p, sg_real *to, const sg_real *from);
 // c (m, n) = a W^T + beta c, W (n, k) the rows of the block in a table.
-void sg_blocks_product(const sg_blocks_part *p, sg_real *c, const sg_real *a, const sg_tensor *w,
+void sg_blocks_product(const sg_blocks_part *p, sg_real *c, sg_blocks_rows a, const sg_tensor *w,
                        int64_t n, int64_t k, sg_real beta);
 // c (m, n) = a W, W (k, n) the rows of the block in a table.
 void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *a,
@@ -139,9 +146,9 @@ sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n
 void sg_blocks_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out);
 void sg_blocks_experts_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz, sg_real *dys);
 
-// c (m, g) = rows . cells, `from` (rows, d) the rows that are gathered, in `room` where many.
-void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, const sg_real *from, int input,
-                    sg_real *room);
+// c (m, g) = rows . cells: those of x with the first table, of dy with the second, made in `room`
+// where there are many.
+void sg_blocks_dots(const sg_blocks_part *p, sg_real *c, int input, sg_real *room);
 // The rows of `to` (rows, d) += c (m, g) times cells, made in `room` where there are many.
 void sg_blocks_sums(const sg_blocks_part *p, sg_real *to, const sg_real *c, int input,
                     sg_real *room);

@@ -26,7 +26,7 @@ static void cells_forward(const sg_blocks_part *p)
     const sg_node *node = p->l->node;
     sg_real *u = p->l->u + p->at * a->g;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
-    sg_blocks_dots(p, u, sg_values(node->in[SG_BLOCKS_X]), SG_BLOCKS_UP, xs);
+    sg_blocks_dots(p, u, SG_BLOCKS_UP, xs);
     kernels->act_forward(z, u, a->activation, p->m * a->g);
     for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++)
         kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
@@ -41,9 +41,9 @@ static void glu_forward(const sg_blocks_part *p)
     const sg_node *node = p->l->node;
     sg_real *u = p->l->u + p->at * a->width;
     sg_real *xs = p->room, *out = xs + p->m * a->d, *z = out + p->m * a->d;
-    sg_blocks_gather(p, xs, sg_values(node->in[SG_BLOCKS_X]));
+    const sg_blocks_rows rows = sg_blocks_gather_x(p, xs);
     sg_real beta = sg_blocks_bias(p, u, SG_BLOCKS_UP_BIAS, a->width);
-    sg_blocks_product(p, u, xs, node->in[SG_BLOCKS_UP], a->width, a->d, beta);
+    sg_blocks_product(p, u, rows, node->in[SG_BLOCKS_UP], a->width, a->d, beta);
     kernels->glu_forward(z, u, p->m, a->g, &a->form);
     sg_blocks_experts(p, z, out);
 }
@@ -68,7 +68,7 @@ static void cells_backward(const sg_blocks_part *p)
     const sg_real *u = l->u + p->at * a->g;
     sg_real *z = l->z + p->at * a->g, *da = l->da + p->at * a->g;
     sg_real *dys = p->room, *dxs = dys + p->m * a->d;
-    sg_blocks_dots(p, da, l->node->out[0]->grad, SG_BLOCKS_DOWN, dys);
+    sg_blocks_dots(p, da, SG_BLOCKS_DOWN, dys);
     kernels->act_forward(z, u, a->activation, p->m * a->g);
     for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++) {
         sg_blocks_put_score(p, i, kernels->dot(z + i * a->g, da + i * a->g, a->g));
@@ -124,6 +124,7 @@ static const sg_op op_blocks = {
     .flops = blocks_flops,
     .backward_reads_in = (1 << SG_BLOCKS_INPUTS) - 1,
     .forward_reads_narrow = 1 << SG_BLOCKS_UP | 1 << SG_BLOCKS_DOWN,
+    .reads_half = 1 << SG_BLOCKS_X,
 };
 
 // ---- recording ----------------------------------------------------------------------------------

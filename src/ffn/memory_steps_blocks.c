@@ -53,11 +53,11 @@ static void pre_part(const sg_blocks_part *p)
     const sg_node *node = p->l->node;
     sg_real *xs = p->room, *u = xs + p->m * a->d;
     if (a->glu) {
-        sg_blocks_gather(p, xs, sg_values(node->in[SG_BLOCKS_X]));
+        const sg_blocks_rows rows = sg_blocks_gather_x(p, xs);
         sg_real beta = sg_blocks_bias(p, u, SG_BLOCKS_UP_BIAS, a->width);
-        sg_blocks_product(p, u, xs, node->in[SG_BLOCKS_UP], a->width, a->d, beta);
+        sg_blocks_product(p, u, rows, node->in[SG_BLOCKS_UP], a->width, a->d, beta);
     } else {
-        sg_blocks_dots(p, u, sg_values(node->in[SG_BLOCKS_X]), SG_BLOCKS_UP, xs);
+        sg_blocks_dots(p, u, SG_BLOCKS_UP, xs);
     }
     steps_put(p, sg_values(node->out[0]), u, a->width, false);
 }
@@ -124,7 +124,7 @@ static void sum_part_backward(const sg_blocks_part *p)
     if (a->glu)
         sg_blocks_experts_backward(p, z, dz, dys);
     else
-        sg_blocks_dots(p, dz, l->node->out[0]->grad, SG_BLOCKS_DOWN, dys);
+        sg_blocks_dots(p, dz, SG_BLOCKS_DOWN, dys);
     if (l->grad[SG_BLOCKS_X] != NULL)
         steps_put(p, l->grad[SG_BLOCKS_X], dz, a->g, l->add[SG_BLOCKS_X]);
 }
@@ -156,6 +156,7 @@ static const sg_op op_pre = {
     .flops = steps_flops,
     .backward_reads_in = (1 << SG_BLOCKS_INPUTS) - 1,
     .forward_reads_narrow = 1 << SG_BLOCKS_UP,
+    .reads_half = 1 << SG_BLOCKS_X,
 };
 
 static const sg_op op_sum = {

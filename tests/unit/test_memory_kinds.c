@@ -1,6 +1,6 @@
-// A memory of single neurons in every kind of products, both ways of reading it, against loops in
-// double: values and gradients within what the kind rounds, the same bits for any number of
-// threads, tables in f32 and in bf16, shapes that fill no tile, block or vector.
+// Memories in every kind of products: of single neurons, both ways of reading them, against loops in
+// double; of blocks and experts against the same in f32. Checked are values and gradients within
+// what the kind rounds, the same bits for any number of threads, tables in f32 and in bf16, shapes that fill no tile, block or vector.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +24,8 @@ typedef struct kinds_case {
     sg_compute_kind kind;
     sg_memory_path path;
     int threads;
+    int64_t g;    // 0: single neurons; else blocks of g cells, or
+    bool experts; // experts of width g
 } kinds_case;
 
 typedef struct kinds_run {
@@ -32,7 +34,8 @@ typedef struct kinds_run {
 
 static int64_t leaf_count(const kinds_case *c, int leaf)
 {
-    const int64_t table = c->pools * c->n * c->d;
+    const int64_t table = c->pools * c->n * c->d * (c->g > 0 ? c->g : 1) * (c->experts ? 2 : 1);
+    if (leaf == at_out && c->experts) return table / 2;
     return (const int64_t[]){c->rows * c->d, c->rows * c->channels * c->k, table, table}[leaf];
 }
 
@@ -136,8 +139,12 @@ static sg_tensor *record(const kinds_case *c, sg_tape *tape, sg_tensor **l, sg_s
     }
     s->scores = l[at_scores];
     const bool values = c->gate == SG_GATE_VALUE;
-    sg_tensor *y = sg_memory_neurons(tape, values ? NULL : x, s, values ? NULL : l[at_in],
-                                     l[at_out], SG_ACT_IDENTITY, c->gate);
+    const sg_glu_form form = {.kind = SG_GLU_SILU};
+    sg_tensor *y =
+        c->experts ? sg_memory_experts(tape, x, s, l[at_in], NULL, l[at_out], NULL, &form)
+        : c->g > 0 ? sg_memory_blocks(tape, x, s, l[at_in], l[at_out], SG_ACT_IDENTITY, c->gate)
+                   : sg_memory_neurons(tape, values ? NULL : x, s, values ? NULL : l[at_in],
+                                       l[at_out], SG_ACT_IDENTITY, c->gate);
     sg_tape_keep(tape, y);
     sg_node *node = sg_tape_node(tape, &op_loss, 1, &y);
     sg_tape_add_loss(tape, sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1}), 1);
@@ -153,8 +160,12 @@ static kinds_run run_case(const kinds_case *c)
     float *data[leaves];
     kinds_run to;
     const int64_t groups[] = {c->rows, c->channels}, hits[] = {c->rows, c->channels * c->k};
-    const int64_t shapes[leaves][3] = {
-        {c->rows, c->d}, {hits[0], hits[1]}, {c->pools, c->n, c->d}, {c->pools, c->n, c->d}};
+    const int64_t cells = c->n * (c->g > 0 ? c->g : 1);
+    const int64_t of_cells[leaves][3] = {
+        {c->rows, c->d}, {hits[0], hits[1]}, {c->pools, cells, c->d}, {c->pools, cells, c->d}};
+    const int64_t of_experts[leaves][3] = {
+        {c->rows, c->d}, {hits[0], hits[1]}, {c->n, 2 * c->g, c->d}, {c->n, c->d, c->g}};
+    const int64_t(*shapes)[3] = c->experts ? of_experts : of_cells;
     int32_t *ids = sg_alloc_array((size_t)(hits[0] * hits[1]), sizeof *ids);
     int32_t *counts = sg_alloc_array((size_t)(groups[0] * groups[1]), sizeof *counts);
     assert_true(ids != NULL && counts != NULL);
@@ -181,7 +192,7 @@ static kinds_run run_case(const kinds_case *c)
         counts[i] = (int32_t)hit_count(c, i);
     for (int64_t i = 0; i < hits[0] * hits[1]; i++)
         ids[i] = i % c->k < counts[i / c->k] ? hit_id(c, i) : -1;
-    sg_selection s = {.channels = c->channels, .k = c->k, .unit = 1};
+    sg_selection s = {.channels = c->channels, .k = c->k, .unit = c->g > 0 ? c->g : 1};
     s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, hits, ids, NULL, false);
     if (c->counted)
         s.counts = sg_tape_leaf(tape, "counts", SG_KIND_INT, 2, groups, counts, NULL, false);
@@ -233,12 +244,12 @@ static void near(const kinds_case *c, const char *what, const float *found, cons
                  int64_t count)
 {
     static const double bounds[] = {2e-6, 1e-4, 1.6e-2};
+    const double bound = (c->experts ? 4 : 1) * bounds[c->kind]; // three products in a row
     double most = 0;
     for (int64_t i = 0; i < count; i++)
         most = fmax(most, fabs(expected[i]));
     for (int64_t i = 0; i < count; i++)
-        if (!(fabs(found[i] - expected[i]) <= bounds[c->kind] * most))
-            say(c, what, i, found[i], expected[i]);
+        if (!(fabs(found[i] - expected[i]) <= bound * most)) say(c, what, i, found[i], expected[i]);
 }
 
 static void same(const kinds_case *c, const char *what, const float *a, const float *b,
@@ -248,6 +259,19 @@ static void same(const kinds_case *c, const char *what, const float *a, const fl
         if (memcmp(a + i, b + i, sizeof *a) != 0) say(c, what, i, b[i], a[i]);
 }
 
+static void of_f32(kinds_case c, double *y, double *grads[leaves])
+{
+    c.kind = SG_COMPUTE_F32;
+    c.threads = 1;
+    kinds_run r = run_case(&c);
+    for (int64_t i = 0; i < c.rows * c.d; i++)
+        y[i] = r.y[i];
+    for (int leaf = 0; leaf < leaves; leaf++)
+        for (int64_t i = 0; i < leaf_count(&c, leaf); i++)
+            grads[leaf][i] = r.grads[leaf][i];
+    run_free(&r);
+}
+
 static void check(kinds_case c)
 {
     static const char *const names[] = {"dx", "dscores", "dw_in", "dw_out"};
@@ -255,8 +279,11 @@ static void check(kinds_case c)
     double *y = zeros(c.rows * c.d), *grads[leaves];
     for (int i = 0; i < leaves; i++)
         grads[i] = zeros(leaf_count(&c, i));
-    for (int64_t i = 0; i < c.rows * c.channels * c.k; i++)
-        if (i % c.k < hit_count(&c, i / c.k)) reference_hit(&c, i, y, grads);
+    if (c.g > 0)
+        of_f32(c, y, grads);
+    else
+        for (int64_t i = 0; i < c.rows * c.channels * c.k; i++)
+            if (i % c.k < hit_count(&c, i / c.k)) reference_hit(&c, i, y, grads);
     kinds_run first = {0};
     for (int t = 0; t < 4; t++) {
         c.threads = threads[t];
@@ -323,6 +350,30 @@ static void test_shapes(void **state)
     }
 }
 
+// Blocks of cells and experts; pieces of many rows, of few, which go cell by cell, one tile, several.
+static void test_blocks(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][4] = {// rows, k, g, d
+                                        {700, 2, 17, 20},
+                                        {40, 1, 64, 33},
+                                        {5, 3, 16, 20},
+                                        {1, 2, 1, 8}};
+    for (int i = 0; i < 16; i++) {
+        const int64_t *s = shapes[i % 4];
+        kinds_case c = {.rows = s[0], .channels = 1, .k = s[1], .pools = 1, .n = 4, .d = s[3]};
+        c.g = s[2];
+        c.experts = i / 8;
+        c.gate = SG_GATE_AFTER;
+        c.counted = i % 2;
+        c.result = i / 4 % 2;
+        for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+            c.kind = (sg_compute_kind)kind;
+            check(c);
+        }
+    }
+}
+
 // What the choice is of, where it is not given: today's products of this machine.
 static void test_names(void **state)
 {
@@ -344,6 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gates),
         cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -345,6 +345,7 @@ static void test_cells(void **state)
                 c.activation = (sg_activation)act;
                 c.gate = n % 2 ? SG_GATE_AFTER : SG_GATE_NONE;
                 c.counted = n / 2;
+                c.kind = (sg_compute_kind)((act + n) % 3);
                 check(c);
             }
 }
@@ -360,6 +361,7 @@ static void test_experts(void **state)
         c.counted = n / 4 % 2;
         c.rows = n % 3 == 0 ? 600 : n % 3 == 1 ? 40 : 1;
         c.g = n % 3 == 0 ? 5 : 70;
+        c.kind = (sg_compute_kind)(n / 3 % 3);
         check(c);
     }
 }
