@@ -30,13 +30,14 @@ static void neurons_forward_rows(void *context, sg_range range)
     const sg_tensor *x = l->node->in[SG_NEURONS_X];
     sg_real *y = sg_values(l->node->out[0]);
     sg_real *scores = sg_worker_scratch(l->run, range.worker), *z = scores + rows * a->k;
+    sg_real *row = z + rows * a->k;
     if (l->sums && l->channel == 0) memset(y + first * a->d, 0, (size_t)(rows * a->d) * sizeof *y);
     for (int64_t c = l->channel; c < l->end; c++) {
         sg_real *dots = neurons_dots(l->node, a, first, c);
         const sg_stored w_in = sg_neurons_pool(a, l->node->in[SG_NEURONS_IN], c);
         const sg_stored w_out = sg_neurons_pool(a, l->node->in[SG_NEURONS_OUT], c);
         for (int64_t r = first; l->dots && x != NULL && r < range.end; r++)
-            sg_neurons_dots(l, dots + (r - first) * a->k, sg_values(x) + r * a->d, &w_in, r,
+            sg_neurons_dots(l, dots + (r - first) * a->k, sg_neurons_x(l, r, row), &w_in, r,
                             range.end, c);
         if (!l->sums) continue;
         sg_neurons_scores(l->node, a, first, rows, c, scores);
@@ -59,7 +60,7 @@ static void neurons_forward(const sg_run *run, const sg_node *node)
 // z and da of all hits (channels, rows, k), in scratch.
 static sg_real *neurons_z(const sg_neurons_loop *l)
 {
-    return (sg_real *)l->run->scratch;
+    return sg_neurons_room(l->run, l->node);
 }
 static sg_real *neurons_da(const sg_neurons_loop *l)
 {
@@ -137,6 +138,7 @@ static const sg_op op_neurons = {
     .forward_reads_narrow = 1 << SG_NEURONS_IN | 1 << SG_NEURONS_OUT,
     // Gradients pass the rounding straight through.
     .backward_reads_narrow = 1 << SG_NEURONS_IN | 1 << SG_NEURONS_OUT,
+    .reads_half = 1 << SG_NEURONS_X,
 };
 
 sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
@@ -166,7 +168,8 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     int64_t hits = sg_neurons_hits(a);
     if (!values) sg_node_save(tape, node, SG_KIND_REAL, 1, &hits); // the dot products
     if (!sg_neurons_record(tape, node, a)) return NULL;
-    node->worker_scratch_bytes = (size_t)(4 * sg_min(a->tile, a->rows) * a->k) * sizeof(sg_real);
+    node->worker_scratch_bytes =
+        (size_t)(4 * sg_min(a->tile, a->rows) * a->k + d) * sizeof(sg_real);
     node->scratch_bytes = sg_neurons_scratch(node, a, 2 * hits);
     return sg_node_output(tape, node, "memory", SG_KIND_REAL, 2, (int64_t[]){a->rows, d});
 }

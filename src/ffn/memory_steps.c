@@ -23,13 +23,14 @@ static void pre_forward_rows(void *context, sg_range range)
 {
     const sg_neurons_loop *l = context;
     const sg_neurons *a = l->a;
-    const sg_real *x = sg_values(l->node->in[SG_NEURONS_X]);
+    sg_real *row = sg_worker_scratch(l->run, range.worker);
     if (!l->dots) return;
     for (int64_t c = l->channel; c < l->end; c++) {
         const sg_stored w_in = sg_neurons_pool(a, l->node->in[SG_NEURONS_IN], c);
         sg_real *dots = sg_values(l->node->out[0]) + c * a->k;
         for (int64_t r = range.first; r < range.end; r++)
-            sg_neurons_dots(l, dots + r * a->channels * a->k, x + r * a->d, &w_in, r, range.end, c);
+            sg_neurons_dots(l, dots + r * a->channels * a->k, sg_neurons_x(l, r, row), &w_in, r,
+                            range.end, c);
     }
 }
 
@@ -65,7 +66,7 @@ static void pre_backward(const sg_run *run, const sg_node *node)
     l.of_channel = l.a->k;
     l.of_row = l.a->channels * l.a->k;
     sg_neurons_passes(&l, pre_backward_rows);
-    sg_neurons_weights(&l, (sg_real *)run->scratch);
+    sg_neurons_weights(&l, sg_neurons_room(run, node));
 }
 
 static double pre_flops(const sg_node *node)
@@ -83,6 +84,7 @@ static const sg_op op_pre = {
     .row_gradients = 1 << SG_NEURONS_IN,
     .forward_reads_narrow = 1 << SG_NEURONS_IN,
     .backward_reads_narrow = 1 << SG_NEURONS_IN,
+    .reads_half = 1 << SG_NEURONS_X,
 };
 
 static sg_tensor *pre_record(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
@@ -102,6 +104,7 @@ static sg_tensor *pre_record(sg_tape *tape, sg_tensor *x, const sg_selection *se
     sg_node *node = sg_tape_node(tape, &op_pre, SG_NEURONS_INPUTS, in);
     if (node == NULL || !sg_neurons_record(tape, node, a)) return NULL;
     node->scratch_bytes = sg_neurons_scratch(node, a, 0);
+    node->worker_scratch_bytes = (size_t)a->d * sizeof(sg_real);
     return sg_node_output(tape, node, "pre", SG_KIND_REAL, 2,
                           (int64_t[]){a->rows, a->channels * a->k});
 }

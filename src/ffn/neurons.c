@@ -213,9 +213,20 @@ static void neurons_sort_chunk(void *context, int64_t chunk, int worker)
     p.offsets[0] = 0;
 }
 
+// dw += sum over `count` sorted hits from `hit` on of value * source row, of `hits` in all.
+static void neurons_sum_hits(const sg_neurons_loop *l, sg_real *dw, const sg_real *values,
+                             const sg_stored *source, int64_t hit, int64_t count, int64_t hits)
+{
+    const int32_t *rows = l->row_sorted + hit;
+    const int32_t *next = hit + 2 * count <= hits ? rows + count : NULL;
+    sg_gather_sum_next(l->run->compute.kernels, dw, values + hit, source, rows, next, count,
+                       l->a->d);
+}
+
 // dw[j] += sum over hits of value * source row, for neurons j of one pool.
 static void neurons_sum_weights(const sg_neurons_loop *l, int64_t pool, int64_t begin, int64_t end,
-                                sg_real *dw, bool add, const sg_real *values, const sg_real *source)
+                                sg_real *dw, bool add, const sg_real *values,
+                                const sg_stored *source)
 {
     const sg_neurons *a = l->a;
     dw += pool * a->n * a->d;
@@ -223,10 +234,8 @@ static void neurons_sum_weights(const sg_neurons_loop *l, int64_t pool, int64_t 
     for (int64_t span = 0; span < a->spans; span++) {
         neurons_part p = neurons_part_at(l, pool, span);
         for (int64_t j = begin; j < end; j++) {
-            int64_t hit = p.base + p.offsets[j];
-            l->run->compute.kernels->gather_sum(dw + j * a->d, values + hit, source,
-                                                l->row_sorted + hit,
-                                                p.offsets[j + 1] - p.offsets[j], a->d);
+            neurons_sum_hits(l, dw + j * a->d, values, source, p.base + p.offsets[j],
+                             p.offsets[j + 1] - p.offsets[j], p.base + p.offsets[a->n]);
         }
     }
 }
@@ -240,11 +249,9 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
     int64_t begin = chunk % chunks * a->block, end = sg_min(a->n, begin + a->block);
     // In the order of the inputs, so that tied tables (w_in is w_out) add up.
     if (l->dw_in != NULL)
-        neurons_sum_weights(l, pool, begin, end, l->dw_in, l->add_in, l->da_sorted,
-                            sg_values(l->node->in[SG_NEURONS_X]));
+        neurons_sum_weights(l, pool, begin, end, l->dw_in, l->add_in, l->da_sorted, &l->x_rows);
     if (l->dw_out != NULL)
-        neurons_sum_weights(l, pool, begin, end, l->dw_out, l->add_out, l->z_sorted,
-                            l->node->out[0]->grad);
+        neurons_sum_weights(l, pool, begin, end, l->dw_out, l->add_out, l->z_sorted, &l->dy_rows);
 }
 
 // ---- gradients by rows --------------------------------------------------------------------------
@@ -275,7 +282,8 @@ typedef struct neurons_rows {
     sg_hit_order order;
     const int32_t *slots; // of the neurons
     int64_t fresh;        // slots from here on are to be written, not added to
-    const sg_real *values, *source;
+    const sg_real *values;
+    const sg_stored *source;
 } neurons_rows;
 
 static void neurons_rows_sum(void *context, sg_range range)
@@ -287,8 +295,8 @@ static void neurons_rows_sum(void *context, sg_range range)
         int32_t hit = r->order.starts[j];
         sg_real *dw = r->to->values + r->slots[j] * d;
         if (r->slots[j] >= r->fresh) memset(dw, 0, (size_t)d * sizeof *dw);
-        l->run->compute.kernels->gather_sum(dw, r->values + hit, r->source, l->row_sorted + hit,
-                                            r->order.starts[j + 1] - hit, d);
+        neurons_sum_hits(l, dw, r->values, r->source, hit, r->order.starts[j + 1] - hit,
+                         r->order.starts[*r->order.neurons]);
     }
 }
 
@@ -300,7 +308,7 @@ static void neurons_rows_add(const sg_neurons_loop *l, int input, int32_t *slots
     if (r.to == NULL) return;
     r.order = neurons_order(node, l->a);
     r.values = input == SG_NEURONS_IN ? l->da_sorted : l->z_sorted;
-    r.source = input == SG_NEURONS_IN ? sg_values(node->in[SG_NEURONS_X]) : node->out[0]->grad;
+    r.source = input == SG_NEURONS_IN ? &l->x_rows : &l->dy_rows;
     r.fresh = sg_row_grads_open(r.to, r.order.ids, *r.order.neurons, add, slots);
     sg_parallel_ranges(l->run->compute.pool, *r.order.neurons, neurons_row_chunk, neurons_rows_sum,
                        &r);
@@ -308,10 +316,61 @@ static void neurons_rows_add(const sg_neurons_loop *l, int input, int32_t *slots
 
 // ---- both ---------------------------------------------------------------------------------------
 
+// Bytes of dy in bf16.
+static size_t neurons_halves(const sg_neurons *a)
+{
+    return ((size_t)(a->rows * a->d) * sizeof(sg_bf16) + 63) & ~(size_t)63;
+}
+
 // Tables that a node reads.
 static int64_t neurons_tables(const sg_node *node)
 {
     return (node->in[SG_NEURONS_IN] != NULL) + (node->in[SG_NEURONS_OUT] != NULL);
+}
+
+static bool neurons_rounds_dy(const sg_node *node)
+{
+    return node->kind == SG_COMPUTE_BF16 && node->in[SG_NEURONS_OUT] != NULL;
+}
+
+enum { neurons_round = 32768 };
+
+typedef struct neurons_rounding {
+    const sg_kernels *kernels;
+    sg_bf16 *to;
+    const sg_real *from;
+} neurons_rounding;
+
+static void neurons_round_chunk(void *context, sg_range range)
+{
+    const neurons_rounding *c = context;
+    c->kernels->to_bf16(c->to + range.first, c->from + range.first, range.end - range.first);
+}
+
+// The rows of x and dy, as each of their hits reads them. dy is rounded once, which costs less than
+// reading it whole for each hit.
+static void neurons_sources(sg_neurons_loop *l)
+{
+    const sg_neurons *a = l->a;
+    const sg_node *node = l->node;
+    sg_bf16 *half = sg_half_in(node, SG_NEURONS_X) != NULL ? node->in[SG_NEURONS_X]->half : NULL;
+    if (half != NULL)
+        l->x_rows = (sg_stored){.type = SG_WEIGHTS_BF16, .rows = half};
+    else if (node->in[SG_NEURONS_X] != NULL)
+        l->x_rows.rows = node->in[SG_NEURONS_X]->data;
+    l->dy_rows.rows = node->out[0]->grad;
+    if (!neurons_rounds_dy(node)) return;
+    neurons_rounding c = {l->run->compute.kernels, (sg_bf16 *)(void *)l->run->scratch,
+                          node->out[0]->grad};
+    sg_parallel_ranges(l->run->compute.pool, a->rows * a->d, neurons_round, neurons_round_chunk,
+                       &c);
+    l->dy_rows = (sg_stored){.type = SG_WEIGHTS_BF16, .rows = c.to};
+}
+
+sg_real *sg_neurons_room(const sg_run *run, const sg_node *node)
+{
+    const sg_neurons *a = node->attributes;
+    return (sg_real *)(void *)(run->scratch + (neurons_rounds_dy(node) ? neurons_halves(a) : 0));
 }
 
 void sg_neurons_weights(sg_neurons_loop *l, sg_real *scratch)
@@ -319,6 +378,7 @@ void sg_neurons_weights(sg_neurons_loop *l, sg_real *scratch)
     const sg_neurons *a = l->a;
     sg_pool *pool = l->run->compute.pool;
     int64_t hits = sg_neurons_hits(a);
+    neurons_sources(l);
     l->da_sorted = scratch; // where there is one
     l->z_sorted = scratch + (neurons_tables(l->node) - 1) * hits;
     l->row_sorted = (int32_t *)(l->z_sorted + hits);
@@ -351,7 +411,8 @@ size_t sg_neurons_scratch(const sg_node *node, const sg_neurons *a, int64_t valu
         whole = whole || (node->in[i] != NULL && neurons_by_row(node->in[i]) == NULL);
     int64_t last = !whole ? hits : a->by_row && hits > offsets ? hits : offsets;
     size_t backward = (size_t)(values + hits * neurons_tables(node)) * sizeof(sg_real) +
-                      (size_t)(hits + last) * sizeof(int32_t);
+                      (size_t)(hits + last) * sizeof(int32_t) +
+                      (neurons_rounds_dy(node) ? neurons_halves(a) : 0);
     size_t sort = a->by_row ? (size_t)sg_hits_scratch(&a->hits) * sizeof(int32_t) : 0;
     return sort > backward ? sort : backward;
 }

@@ -48,9 +48,11 @@ typedef struct sg_neurons_loop {
     bool add_x, add_scores, add_in, add_out;
     // Backward: what multiplies w_out, and the gradient of the dot products; NULL: not needed.
     const sg_real *z, *da;
-    int64_t of_channel, of_row;    // hit i of channel c and row r is at c of_channel + r of_row + i
-    int64_t channel, end;          // channels of this pass
-    bool dots, sums;               // what this pass does: the first table it reads, the second
+    int64_t of_channel, of_row; // hit i of channel c and row r is at c of_channel + r of_row + i
+    int64_t channel, end;       // channels of this pass
+    bool dots, sums;            // what this pass does: the first table it reads, the second
+    // Of the gradients of tables: x and dy, in bf16 where the tape computes so.
+    sg_stored x_rows, dy_rows;
     sg_real *z_sorted, *da_sorted; // by pool, span, neuron, in the order of rows
     int32_t *row_sorted;
     int32_t *offsets; // (pools, spans, n + 1) into the hits of a pool and span
@@ -75,13 +77,23 @@ bool sg_neurons_fit(const sg_selection *selection, const sg_tensor *table);
 void sg_neurons_begin(const sg_run *run, const sg_node *node);
 // Calls `fn` for all tiles of rows: once for everything, or table by table.
 void sg_neurons_passes(sg_neurons_loop *loop, sg_range_fn fn);
+// Row r of x; where it is in bf16, made in `room` (d).
+static inline const sg_real *sg_neurons_x(const sg_neurons_loop *l, int64_t r, sg_real *room)
+{
+    const sg_bf16 *half = sg_half_in(l->node, SG_NEURONS_X);
+    if (half == NULL) return sg_values(l->node->in[SG_NEURONS_X]) + r * l->a->d;
+    l->run->compute.kernels->from_bf16(room, half + r * l->a->d, l->a->d);
+    return room;
+}
 // The scores of channel c for `rows` rows from `first` on, made contiguous; 0 behind the count. And
 // their gradients back into loop->dscores.
 void sg_neurons_scores(const sg_node *node, const sg_neurons *a, int64_t first, int64_t rows,
                        int64_t c, sg_real *out);
 void sg_neurons_put_scores(const sg_neurons_loop *loop, int64_t first, int64_t rows, int64_t c,
                            const sg_real *dscore);
-// The gradients of both tables from z and da, in `scratch`.
+// The operation's part of its scratch: what lies in front of it is that of sg_neurons_weights too.
+sg_real *sg_neurons_room(const sg_run *run, const sg_node *node);
+// The gradients of both tables from z and da, in `scratch`, which begins in the room.
 void sg_neurons_weights(sg_neurons_loop *loop, sg_real *scratch);
 
 static inline int64_t sg_neurons_hits(const sg_neurons *a)
