@@ -11,13 +11,14 @@
 
 static struct {
     cli_strings presets;
-    const char *families, *what, *rows, *table_dtype, *weights, *model;
+    const char *families, *what, *rows, *table_dtype, *memory_path, *weights, *model;
     int64_t seq_len, batch, context, sessions, repeats, seed;
     double seconds;
     bool profile;
 } bench = {.what = "layer,train,decode",
            .rows = "auto",
            .table_dtype = "f32",
+           .memory_path = "auto",
            .weights = "f32",
            .batch = 8,
            .sessions = 1,
@@ -123,6 +124,7 @@ static const cli_option *bench_table(void)
         cli_field_option(sg_train_field("compute"), &cli_computing_given.compute),
         cli_field_option(sg_train_field("logits_compute"), &cli_computing_given.logits),
         cli_field_option(sg_train_field("table_dtype"), &bench.table_dtype),
+        cli_field_option(sg_train_field("memory_path"), &bench.memory_path),
         cli_field_option(sg_train_field("optimizer_rows"), &bench.rows)};
     size_t count = cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options);
     count = cli_table_add(table, count, as_of_train, sizeof as_of_train / sizeof *as_of_train);
@@ -498,7 +500,10 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
     if (status != SG_OK) return cli_fail(args, status, &err);
     int code = bench_machine(&talk, sg_context_kernel(context));
     sg_weights table_dtype = SG_WEIGHTS_F32, weights = SG_WEIGHTS_F32;
+    sg_memory_path memory_path = SG_MEMORY_PATH_AUTO;
     status = sg_weights_parse(bench.table_dtype, "table-dtype", &table_dtype, &err);
+    if (status == SG_OK)
+        status = sg_memory_path_parse(bench.memory_path, "memory-path", &memory_path, &err);
     if (status == SG_OK) status = sg_weights_parse(bench.weights, "weights", &weights, &err);
     if (status == SG_OK) status = cli_computing_kinds(&compute, &logits, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
@@ -522,6 +527,7 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
         o.repeats = bench.repeats;
         o.seed = (uint64_t)bench.seed;
         o.table_dtype = table_dtype;
+        o.memory_path = memory_path;
         o.weights = weights;
         o.compute = compute;
         o.logits_compute = logits;

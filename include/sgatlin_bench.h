@@ -67,7 +67,8 @@ typedef struct sg_bench_options {
     double gemm_gflops, stream_gbs;
     // Of products, as in sg_train_options, and of prompts, as in sg_model_set_compute. Default f32.
     sg_compute_kind compute, logits_compute;
-    sg_weights table_dtype; // of a layer and a training step, as in sg_train_options
+    sg_memory_path memory_path; // of a layer and a training step, as in sg_train_options
+    sg_weights table_dtype;     // likewise
     sg_weights weights;     // of decoding, as sg_model_open_narrow
 } sg_bench_options;
 SG_API sg_bench_options sg_bench_options_default(void);
@@ -115,7 +116,7 @@ typedef struct sg_bench_result {
     double reuse;
     // Memories read neuron by neuron, by the reuse of their passes: "tables" where all tiles of
     // rows read one table before the next, "rows" where each tile reads all; "mixed" where layers
-    // differ; NULL for other families.
+    // differ; "dense" where they are read through dense products; NULL for other families.
     const char *memory_order;
     // Of a training step, "exact" or "lazy" (a table at least); else NULL.
     const char *optimizer_rows;

@@ -64,6 +64,7 @@ typedef struct sg_train_options {
     // that only products read are kept in bf16; weights, moments, the sums of residuals and
     // gradients are f32 in all kinds.
     sg_compute_kind compute, logits_compute;
+    sg_memory_path memory_path; // of a step; auto. Evaluations take auto
     // Patterns of names of parameters, joined by commas, * standing for any text: all others keep
     // every bit, and have no gradients and no moments. "": all are trained.
     char train_only[512];

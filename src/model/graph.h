@@ -35,6 +35,7 @@ typedef struct sg_graph_options {
     const sg_adapters *adapters; // whose parameters are among `params`; NULL: none
     // Of products; of the classifier with cross-entropy (sg_tape_compute).
     sg_compute_kind compute, logits_compute;
+    sg_memory_path memory_path; // sg_tape_set_memory_path
     bool *plain; // (params) or NULL: where it is marked which of them a plain product reads
 } sg_graph_options;
 

@@ -451,6 +451,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     if (status == SG_OK) status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
         sg_tape_compute(g->tape, options->compute, options->logits_compute);
+        sg_tape_set_memory_path(g->tape, options->memory_path);
         graph_record(g, config, rope, options);
         sg_tape_options tape_options = {.gradient = options->gradient,
                                         .recompute = options->recompute,

@@ -189,8 +189,11 @@ static const char *bench_memory_order(const sg_tape *tape)
 {
     if (tape == NULL) return NULL;
     const sg_memory_orders orders = sg_memory_orders_of(tape);
-    if (orders.by_table + orders.by_row == 0) return NULL;
-    return orders.by_row == 0 ? "tables" : orders.by_table == 0 ? "rows" : "mixed";
+    if (orders.by_table + orders.by_row == 0) return orders.dense > 0 ? "dense" : NULL;
+    return orders.dense > 0       ? "mixed"
+           : orders.by_row == 0   ? "tables"
+           : orders.by_table == 0 ? "rows"
+                                  : "mixed";
 }
 
 sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_bench_timer *timer,

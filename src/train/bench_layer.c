@@ -81,6 +81,7 @@ static sg_status layer_record(layer *l, bool backward, sg_point_recorder *points
     const int64_t count = shape[0] * shape[1];
     SG_TRY(sg_tape_new(&l->tape, err));
     sg_tape_compute(l->tape, l->b->options->compute, l->b->options->logits_compute);
+    sg_tape_set_memory_path(l->tape, l->b->options->memory_path);
     memset(l->leaves, 0, l->params.count * sizeof *l->leaves);
     sg_tensor *ids = sg_tape_leaf(l->tape, "ids", SG_KIND_INT, 1, shape, l->ids, NULL, false);
     sg_builder builder = {.tape = l->tape,

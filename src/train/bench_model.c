@@ -77,7 +77,8 @@ static sg_status step_open(step *s, sg_error *err)
                               .threads = b->context->threads,
                               .narrow = s->tables.items,
                               .compute = b->options->compute,
-                              .logits_compute = b->options->logits_compute};
+                              .logits_compute = b->options->logits_compute,
+                              .memory_path = b->options->memory_path};
     SG_TRY(sg_bench_watch_new(b, &s->watch, err));
     if (s->watch.points.count > 0) graph.points = &s->watch.points;
     SG_TRY(sg_gradients_new(params, b->rows, b->tokens, NULL, &s->grads, err));

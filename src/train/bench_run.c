@@ -30,6 +30,10 @@ static sg_status bench_check(const sg_bench_options *o, int64_t length, sg_error
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "compute: found %d and %d, expected values of sg_compute_kind",
                        (int)o->compute, (int)o->logits_compute);
+    if (sg_memory_path_name(o->memory_path) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "memory_path: found %d, expected one of sg_memory_path",
+                       (int)o->memory_path);
     if (o->repeats < 1 || o->repeats > SG_BENCH_REPEATS)
         return sg_fail(err, SG_ERR_ARGUMENT, "repeats: found %lld, expected 1 to %d",
                        (long long)o->repeats, SG_BENCH_REPEATS);

@@ -343,6 +343,9 @@ static bool due(int64_t every, int64_t step)
 static void run_say_order(const sg_training *r)
 {
     const sg_memory_orders orders = sg_memory_orders_of(r->trainer.graph->tape);
+    if (orders.dense > 0)
+        sg_log(r->context, SG_LOG_INFO, "neurons of %d layers are read through dense products",
+               orders.dense);
     if (orders.by_table + orders.by_row == 0) return;
     sg_log(r->context, SG_LOG_INFO, "neurons are read %s: each is selected %.3g times a pass",
            orders.first.by_table ? "table by table" : "row by row", orders.first.reuse);

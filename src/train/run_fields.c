@@ -98,6 +98,10 @@ static const sg_run_field fields[] = {
     LATER(logits_compute, "f32", RECIPE, .argument = "KIND", .choices = "f32|bf16x3|bf16",
           .initial = "f32", .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE,
           .help = "of the classifier's products alone"),
+    LATER(memory_path, "auto", RECIPE, .argument = "WAY", .choices = "auto|rows|dense",
+          .initial = "auto", .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE,
+          .help = "how memories of single neurons are read: rows of the selected, dense (all by "
+                  "products) or auto, by shape, compute and what the processor has"),
     OPTION(recompute, RECIPE, .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE,
            .help = "compute activations twice instead of keeping them"),
 

@@ -51,6 +51,7 @@ static sg_status trainer_parts(sg_trainer *t, const sg_points *points, sg_error 
                               .adapters = m->adapters,
                               .compute = o->compute,
                               .logits_compute = o->logits_compute,
+                              .memory_path = o->memory_path,
                               .points = points};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
