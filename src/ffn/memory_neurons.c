@@ -77,7 +77,8 @@ static void neurons_backward_gates(const sg_neurons_loop *l, int64_t first, int6
     sg_real *scores = dz + count, *work = scores + count, *dscore = work + count;
     const sg_real *dots = neurons_dots(l->node, a, first, c);
     sg_neurons_scores(l->node, a, first, rows, c, scores);
-    sg_gate_forward(kernels, a->activation, a->gate, neurons_z(l) + hit, dots, scores, count);
+    if (!l->fused)
+        sg_gate_forward(kernels, a->activation, a->gate, neurons_z(l) + hit, dots, scores, count);
     sg_gate_backward(kernels, a->activation, a->gate, neurons_da(l) + hit, dscore, dz, dots, scores,
                      count, work);
     if (l->dscores != NULL) sg_neurons_put_scores(l, first, rows, c, dscore);
@@ -95,12 +96,33 @@ static void neurons_backward_rows(void *context, sg_range range)
     for (int64_t c = l->channel; c < l->end; c++) {
         const sg_stored w_in = sg_neurons_pool(a, l->node->in[SG_NEURONS_IN], c);
         const sg_stored w_out = sg_neurons_pool(a, l->node->in[SG_NEURONS_OUT], c);
-        for (int64_t r = first; l->dots && r < range.end; r++)
+        if (l->dots && l->fused)
+            memcpy(dz, neurons_da(l) + (c * a->rows + first) * a->k,
+                   (size_t)(rows * a->k) * sizeof *dz);
+        for (int64_t r = first; l->dots && !l->fused && r < range.end; r++)
             sg_neurons_dots(l, dz + (r - first) * a->k, dy + r * a->d, &w_out, r, range.end, c);
         if (l->dots) neurons_backward_gates(l, first, rows, c, dz);
         const sg_real *da = neurons_da(l) + c * a->rows * a->k;
         for (int64_t r = first; l->sums && l->dx != NULL && r < range.end; r++)
             sg_neurons_sums(l, l->dx + r * a->d, da + r * a->k, &w_in, r, range.end, c);
+    }
+}
+
+// z of all hits, and 0 for dz of what is void, where sg_neurons_out follows.
+static void neurons_z_rows(void *context, sg_range range)
+{
+    const sg_neurons_loop *l = context;
+    const sg_neurons *a = l->a;
+    int64_t first = range.first, rows = range.end - first;
+    sg_real *scores = sg_worker_scratch(l->run, range.worker);
+    for (int64_t c = 0; c < a->channels; c++) {
+        const int64_t hit = (c * a->rows + first) * a->k;
+        sg_neurons_scores(l->node, a, first, rows, c, scores);
+        sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, neurons_z(l) + hit,
+                        neurons_dots(l->node, a, first, c), scores, rows * a->k);
+        for (int64_t r = first; l->node->in[SG_NEURONS_COUNTS] != NULL && r < range.end; r++)
+            for (int64_t i = sg_neurons_count(l->node, a, r, c); i < a->k; i++)
+                neurons_da(l)[(c * a->rows + r) * a->k + i] = 0;
     }
 }
 
@@ -115,9 +137,16 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.of_channel = a->rows * a->k;
     l.of_row = a->k;
     l.z = neurons_z(&l);
-    if (node->in[SG_NEURONS_IN] != NULL) l.da = neurons_da(&l);
+    l.fused = sg_neurons_fuses(&l);
+    if (node->in[SG_NEURONS_IN] != NULL || l.fused) l.da = neurons_da(&l);
+    l.dz = neurons_da(&l);
+    sg_real *scratch = neurons_z(&l) + 2 * sg_neurons_hits(a);
+    if (l.fused) {
+        sg_parallel_ranges(run->compute.pool, a->rows, a->tile, neurons_z_rows, &l);
+        sg_neurons_out(&l, scratch);
+    }
     sg_neurons_passes(&l, neurons_backward_rows);
-    sg_neurons_weights(&l, neurons_z(&l) + 2 * sg_neurons_hits(a));
+    sg_neurons_weights(&l, scratch);
 }
 
 // Two dot products' worth of work a hit, 4 k C d a row (spec 5.9); one where there is no w_in. As

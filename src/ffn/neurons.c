@@ -204,8 +204,9 @@ static void neurons_sort_chunk(void *context, int64_t chunk, int worker)
             for (int64_t i = 0; i < count; i++) {
                 int64_t to = p.base + p.offsets[ids[i]]++;
                 l->row_sorted[to] = (int32_t)r;
+                if (l->fused) l->place_sorted[to] = (int32_t)(from + i);
                 if (l->dw_out != NULL) l->z_sorted[to] = l->z[from + i];
-                if (l->dw_in != NULL) l->da_sorted[to] = l->da[from + i];
+                if (l->dw_in != NULL && !l->fused) l->da_sorted[to] = l->da[from + i];
             }
         }
     // Filling moved each offset to the end of its neuron; move them back by one place.
@@ -240,6 +241,58 @@ static void neurons_sum_weights(const sg_neurons_loop *l, int64_t pool, int64_t 
     }
 }
 
+enum { neurons_group = 8 }; // hits whose rows stay in the first cache
+
+// The gradient of row `w` of w_out, dw, and dz of the `count` sorted hits from `hit` on. dz is
+// summed as gather_dots sums it for a row of x: the same bits.
+static void neurons_out_hits(const sg_neurons_loop *l, sg_real *dw, const sg_real *w, int64_t hit,
+                             int64_t count)
+{
+    const sg_kernels *kernels = l->run->compute.kernels;
+    for (int64_t i = hit; i < hit + count; i += neurons_group) {
+        const int32_t *rows = l->row_sorted + i;
+        const int64_t n = sg_min(neurons_group, hit + count - i);
+        sg_gather_dots(kernels, l->da_sorted + i, w, &l->dy_rows, rows, n, l->a->d);
+        sg_gather_sum(kernels, dw, l->z_sorted + i, &l->dy_rows, rows, n, l->a->d);
+    }
+}
+
+static void neurons_out_chunk(void *context, int64_t chunk, int worker)
+{
+    const sg_neurons_loop *l = context;
+    const sg_neurons *a = l->a;
+    int64_t chunks = sg_chunks(a->n, a->block), pool = chunk / chunks;
+    int64_t begin = chunk % chunks * a->block, end = sg_min(a->n, begin + a->block);
+    const sg_stored table = sg_neurons_pool(a, l->node->in[SG_NEURONS_OUT], pool);
+    sg_real *dw = l->dw_out + pool * a->n * a->d, *wide = sg_worker_scratch(l->run, worker);
+    if (!l->add_out) memset(dw + begin * a->d, 0, (size_t)((end - begin) * a->d) * sizeof *dw);
+    for (int64_t span = 0; span < a->spans; span++) {
+        const neurons_part p = neurons_part_at(l, pool, span);
+        for (int64_t j = begin; j < end; j++) {
+            const sg_real *w = (const sg_real *)table.rows + j * a->d;
+            if (p.offsets[j] == p.offsets[j + 1]) continue;
+            if (sg_stored_is_narrow(&table)) {
+                sg_stored_read(l->run->compute.kernels, wide, &table, j, 1, a->d);
+                w = wide;
+            }
+            neurons_out_hits(l, dw + j * a->d, w, p.base + p.offsets[j],
+                             p.offsets[j + 1] - p.offsets[j]);
+        }
+        for (int64_t i = p.base + p.offsets[begin]; i < p.base + p.offsets[end]; i++)
+            l->dz[l->place_sorted[i]] = l->da_sorted[i];
+    }
+}
+
+// da in the order of its sorted hits, of the neurons of a chunk.
+static void neurons_sort_da(const sg_neurons_loop *l, int64_t pool, int64_t begin, int64_t end)
+{
+    for (int64_t span = 0; span < l->a->spans; span++) {
+        const neurons_part p = neurons_part_at(l, pool, span);
+        for (int64_t i = p.base + p.offsets[begin]; i < p.base + p.offsets[end]; i++)
+            l->da_sorted[i] = l->da[l->place_sorted[i]];
+    }
+}
+
 static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
@@ -247,10 +300,11 @@ static void neurons_weights_chunk(void *context, int64_t chunk, int worker)
     const sg_neurons *a = l->a;
     int64_t chunks = sg_chunks(a->n, a->block), pool = chunk / chunks;
     int64_t begin = chunk % chunks * a->block, end = sg_min(a->n, begin + a->block);
+    if (l->fused) neurons_sort_da(l, pool, begin, end);
     // In the order of the inputs, so that tied tables (w_in is w_out) add up.
     if (l->dw_in != NULL)
         neurons_sum_weights(l, pool, begin, end, l->dw_in, l->add_in, l->da_sorted, &l->x_rows);
-    if (l->dw_out != NULL)
+    if (l->dw_out != NULL && !l->fused)
         neurons_sum_weights(l, pool, begin, end, l->dw_out, l->add_out, l->z_sorted, &l->dy_rows);
 }
 
@@ -322,12 +376,6 @@ static size_t neurons_halves(const sg_neurons *a)
     return ((size_t)(a->rows * a->d) * sizeof(sg_bf16) + 63) & ~(size_t)63;
 }
 
-// Tables that a node reads.
-static int64_t neurons_tables(const sg_node *node)
-{
-    return (node->in[SG_NEURONS_IN] != NULL) + (node->in[SG_NEURONS_OUT] != NULL);
-}
-
 static bool neurons_rounds_dy(const sg_node *node)
 {
     return node->kind == SG_COMPUTE_BF16 && node->in[SG_NEURONS_OUT] != NULL;
@@ -373,16 +421,47 @@ sg_real *sg_neurons_room(const sg_run *run, const sg_node *node)
     return (sg_real *)(void *)(run->scratch + (neurons_rounds_dy(node) ? neurons_halves(a) : 0));
 }
 
+static void neurons_place(sg_neurons_loop *l, sg_real *scratch)
+{
+    const int64_t hits = sg_neurons_hits(l->a);
+    neurons_sources(l);
+    l->da_sorted = scratch;
+    l->z_sorted = scratch + hits;
+    l->row_sorted = (int32_t *)(l->z_sorted + hits);
+    l->place_sorted = l->row_sorted + hits;
+    l->offsets = l->place_sorted + hits;
+}
+
+// Narrow tables keep the order of sums that they have without, but in bf16, where dy is rounded in
+// any case.
+bool sg_neurons_fuses(const sg_neurons_loop *l)
+{
+    const sg_node *node = l->node;
+    const sg_tensor *w_in = node->in[SG_NEURONS_IN], *w_out = node->in[SG_NEURONS_OUT];
+    const sg_stored table = sg_weights_of(w_out);
+    return !l->a->by_row && l->dw_out != NULL && (w_in == NULL || w_in->base != w_out->base) &&
+           (node->kind == SG_COMPUTE_BF16 || !sg_stored_is_narrow(&table));
+}
+
+void sg_neurons_out(sg_neurons_loop *l, sg_real *scratch)
+{
+    const sg_neurons *a = l->a;
+    sg_pool *pool = l->run->compute.pool;
+    neurons_place(l, scratch);
+    sg_parallel_for(pool, a->pools * a->spans, neurons_sort_chunk, l);
+    sg_parallel_for(pool, a->pools * sg_chunks(a->n, a->block), neurons_out_chunk, l);
+}
+
 void sg_neurons_weights(sg_neurons_loop *l, sg_real *scratch)
 {
     const sg_neurons *a = l->a;
     sg_pool *pool = l->run->compute.pool;
-    int64_t hits = sg_neurons_hits(a);
-    neurons_sources(l);
-    l->da_sorted = scratch; // where there is one
-    l->z_sorted = scratch + (neurons_tables(l->node) - 1) * hits;
-    l->row_sorted = (int32_t *)(l->z_sorted + hits);
-    l->offsets = l->row_sorted + hits;
+    if (l->fused) {
+        if (l->dw_in != NULL)
+            sg_parallel_for(pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, l);
+        return;
+    }
+    neurons_place(l, scratch);
     if (a->by_row) {
         sg_hit_order order = neurons_order(l->node, a);
         sg_parallel_ranges(pool, order.starts[*order.neurons], neurons_sorted_chunk,
@@ -410,8 +489,8 @@ size_t sg_neurons_scratch(const sg_node *node, const sg_neurons *a, int64_t valu
     for (int i = SG_NEURONS_IN; i <= SG_NEURONS_OUT; i++)
         whole = whole || (node->in[i] != NULL && neurons_by_row(node->in[i]) == NULL);
     int64_t last = !whole ? hits : a->by_row && hits > offsets ? hits : offsets;
-    size_t backward = (size_t)(values + hits * neurons_tables(node)) * sizeof(sg_real) +
-                      (size_t)(hits + last) * sizeof(int32_t) +
+    size_t backward = (size_t)(values + 2 * hits) * sizeof(sg_real) +
+                      (size_t)(2 * hits + last) * sizeof(int32_t) +
                       (neurons_rounds_dy(node) ? neurons_halves(a) : 0);
     size_t sort = a->by_row ? (size_t)sg_hits_scratch(&a->hits) * sizeof(int32_t) : 0;
     return sort > backward ? sort : backward;

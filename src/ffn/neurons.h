@@ -53,6 +53,10 @@ typedef struct sg_neurons_loop {
     bool dots, sums;            // what this pass does: the first table it reads, the second
     // Of the gradients of tables: x and dy, in bf16 where the tape computes so.
     sg_stored x_rows, dy_rows;
+    // Backward: dz comes with the gradient of w_out, as both read dy (sg_neurons_out).
+    bool fused;
+    sg_real *dz;                   // fused: where it goes, which is where da will be
+    int32_t *place_sorted;         // where the value of a sorted hit is; fused
     sg_real *z_sorted, *da_sorted; // by pool, span, neuron, in the order of rows
     int32_t *row_sorted;
     int32_t *offsets; // (pools, spans, n + 1) into the hits of a pool and span
@@ -93,7 +97,13 @@ void sg_neurons_put_scores(const sg_neurons_loop *loop, int64_t first, int64_t r
                            const sg_real *dscore);
 // The operation's part of its scratch: what lies in front of it is that of sg_neurons_weights too.
 sg_real *sg_neurons_room(const sg_run *run, const sg_node *node);
-// The gradients of both tables from z and da, in `scratch`, which begins in the room.
+// Whether the gradient of w_out comes with dz: of hits that are counted, as each reads a row of dy
+// for both.
+bool sg_neurons_fuses(const sg_neurons_loop *loop);
+// That gradient from z, and dz, put where da will be.
+void sg_neurons_out(sg_neurons_loop *loop, sg_real *scratch);
+// The gradients of both tables from z and da, or of the first where that of the second is there, in
+// `scratch`, which begins in the room.
 void sg_neurons_weights(sg_neurons_loop *loop, sg_real *scratch);
 
 static inline int64_t sg_neurons_hits(const sg_neurons *a)
