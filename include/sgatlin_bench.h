@@ -69,7 +69,7 @@ typedef struct sg_bench_options {
     sg_compute_kind compute, logits_compute;
     sg_memory_path memory_path; // of a layer and a training step, as in sg_train_options
     sg_weights table_dtype;     // likewise
-    sg_weights weights;     // of decoding, as sg_model_open_narrow
+    sg_weights weights;         // of decoding, as sg_model_open_narrow
 } sg_bench_options;
 SG_API sg_bench_options sg_bench_options_default(void);
 

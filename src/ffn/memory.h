@@ -54,7 +54,8 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
 // channels*k*g), in the order of the selection, g its unit; 0 behind a count. A memory of values
 // (SG_GATE_VALUE) is its last step, its scores being the post.
 //
-// Experts likewise, with the bits of sg_memory_experts:
+// Experts likewise, with the bits of sg_memory_experts (but in a bf16 tape, where u and h are
+// rounded between the steps):
 //
 //     u = sg_memory_experts_pre(tape, x, selection, up, up_bias);          // (rows, k*2F)
 //     h = sg_glu(tape, u as (rows*k, 2F), form) as (rows, k*F);

@@ -183,10 +183,10 @@ sg_status sg_memory_path_parse(const char *text, const char *field, sg_memory_pa
 // times faster.
 static int64_t dense_ratio(sg_compute_kind kind)
 {
-    const char *name = sg_products_name();
-    const bool amx = strstr(name, "amx") != NULL, bf16 = strstr(name, "bf16") != NULL;
-    if (kind == SG_COMPUTE_BF16) return amx ? 32 : bf16 ? 8 : 0;
-    return kind == SG_COMPUTE_BF16X3 && amx ? 8 : 0;
+    const char *units = sg_products_units();
+    const bool amx = units != NULL && strcmp(units, "amx") == 0;
+    if (kind == SG_COMPUTE_F32 || units == NULL) return 0;
+    return kind == SG_COMPUTE_BF16 && amx ? 32 : kind == SG_COMPUTE_BF16 || amx ? 8 : 0;
 }
 
 enum { dense_rows_min = 64 }; // fewer do not fill a product

@@ -306,6 +306,17 @@ static void check(kinds_case c)
     sg_free(y);
 }
 
+// With products by each engine that there may be.
+static void check_engines(kinds_case c)
+{
+    const sg_products_engine last = c.kind == SG_COMPUTE_F32 ? SG_ENGINE_ROUNDED : SG_ENGINE_LOOPS;
+    for (int engine = SG_ENGINE_ROUNDED; engine <= (int)last; engine++) {
+        sg_products_force((sg_products_engine)engine);
+        check(c);
+    }
+    sg_products_force(SG_ENGINE_CHOSEN);
+}
+
 static void check_all(kinds_case c)
 {
     for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
@@ -315,7 +326,7 @@ static void check_all(kinds_case c)
                 c.path = (sg_memory_path)path;
                 c.narrow = how % 2;
                 c.result = how / 2;
-                check(c);
+                check_engines(c);
             }
 }
 
@@ -369,7 +380,7 @@ static void test_blocks(void **state)
         c.result = i / 4 % 2;
         for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
             c.kind = (sg_compute_kind)kind;
-            check(c);
+            check_engines(c);
         }
     }
 }
