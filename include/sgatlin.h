@@ -468,28 +468,6 @@ SG_API bool sg_config_takes(const char *family, const char *field, char *text, s
 // the same scale; all else stays as it is.
 SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err);
 
-// What a model of this configuration costs. FLOPs are of one sequence of seq_len tokens, forward.
-typedef struct sg_cost {
-    int64_t parameters;
-    int64_t active_parameters_per_token; // all but the neurons that a token does not select
-    // The parts. The embedding is the classifier too; memory: experts, neurons, dense layers.
-    int64_t attention_parameters, router_parameters, memory_parameters, embedding_parameters,
-        norm_parameters;
-    int64_t ffn_neurons; // of all layers
-    int64_t ffn_active_neurons_per_token;
-    double forward_flops_per_sequence;        // published count: attention (full T x T) and FFN
-    double forward_flops_per_sequence_all_in; // and the logits
-    double attention_flops, router_flops, memory_flops, logits_flops; // the parts
-    int64_t weight_bytes, gradient_bytes, optimizer_bytes;
-    int64_t activation_bytes; // of a training step on `batch` sequences
-    int64_t bf16_table_bytes; // of the copies that table_dtype SG_WEIGHTS_BF16 adds to training
-} sg_cost;
-
-// `batch` sequences in one micro-batch; recompute: activation checkpointing; threads: 0 counts as
-// 1.
-SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
-                                bool recompute, int threads, sg_cost *cost, sg_error *err);
-
 // How dense products are computed. Sums are f32 in all kinds.
 typedef enum sg_compute_kind {
     SG_COMPUTE_F32 = 0,
@@ -514,6 +492,38 @@ SG_API const char *sg_memory_path_name(sg_memory_path path);
 // SG_ERR_ARGUMENT names `field`, what was found and expected.
 SG_API sg_status sg_memory_path_parse(const char *text, const char *field, sg_memory_path *path,
                                       sg_error *err);
+
+// What a model of this configuration costs. FLOPs are of one sequence of seq_len tokens, forward.
+typedef struct sg_cost {
+    int64_t parameters;
+    int64_t active_parameters_per_token; // all but the neurons that a token does not select
+    // The parts. The embedding is the classifier too; memory: experts, neurons, dense layers.
+    int64_t attention_parameters, router_parameters, memory_parameters, embedding_parameters,
+        norm_parameters;
+    int64_t ffn_neurons; // of all layers
+    int64_t ffn_active_neurons_per_token;
+    double forward_flops_per_sequence;        // published count: attention (full T x T) and FFN
+    double forward_flops_per_sequence_all_in; // and the logits
+    double attention_flops, router_flops, memory_flops, logits_flops; // the parts
+    double forward_work_per_sequence; // that must be done: logits, attention over the causal half
+    int64_t weight_bytes, gradient_bytes, optimizer_bytes;
+    int64_t activation_bytes; // of a training step on `batch` sequences, in its kind of products
+    int64_t bf16_table_bytes; // of the copies that table_dtype SG_WEIGHTS_BF16 adds to training
+} sg_cost;
+
+// `batch` sequences in one micro-batch; recompute: activation checkpointing; threads: 0 counts as
+// 1. Products are f32.
+SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
+                                bool recompute, int threads, sg_cost *cost, sg_error *err);
+// The same with products of other kinds, which decide what activations are kept in.
+typedef struct sg_cost_options {
+    int64_t seq_len, batch;
+    bool recompute;
+    int threads;
+    sg_compute_kind compute, logits_compute;
+} sg_cost_options;
+SG_API sg_status sg_config_cost_of(const sg_config *config, const sg_cost_options *options,
+                                   sg_cost *cost, sg_error *err);
 
 // What weights are stored in where they are only read. Sums are f32 in any case. The first three
 // can be chosen; the others are what files hold, and are read as they lie there (docs/FORMATS.md,

@@ -153,6 +153,10 @@ typedef struct sg_train_event {
     double loss, lr, grad_norm; // of the last step
     double tokens_per_second;   // of late
     double flops_per_second;    // of late, all-in (with logits), forward and backward
+    // What must be done of it (attention over the causal half), and what products in the run's kinds
+    // reach, each kind by its share of the work: the median of the last few measurements, the last
+    // of them so many seconds ago. 0: not measured (sg_train_hooks).
+    double work_per_second, peak_per_second, peak_age;
     double val_loss;            // of the last evaluation, or NaN
     double seconds;             // of training, in all lives
     const char *text;
@@ -169,6 +173,9 @@ typedef struct sg_train_hooks {
     // Looked at in the passes of every step, one for each micro-batch (sgatlin_probe.h); NULL:
     // none. A callback that ends the pass ends the run, without the step and without saving.
     const sg_points *points;
+    // Seconds between two measurements of what products reach (sg_train_event), of which each takes
+    // about a tenth of a second between two steps and changes no bit; 0: none.
+    double measure_seconds;
 } sg_train_hooks;
 
 typedef struct sg_train_result {
@@ -182,6 +189,7 @@ typedef struct sg_train_result {
     int64_t skipped_updates;
     int64_t lazy_tables;         // whose rows are updated when they are read (optimizer_rows)
     int64_t trained, parameters; // weights that were trained, of so many, adapters included
+    sg_compute_kind compute, logits_compute; // of the last steps and of `val`
 } sg_train_result;
 
 // Trains a new run in folder `run`, which must not hold one yet. At its end `run` holds
@@ -206,7 +214,7 @@ typedef struct sg_train_change {
 // then on that of the new options. What was changed is recorded in run.json ("changes": step,
 // field, old, new), and to the bit the run is the same as one that was changed alike at the same
 // step. The budget, lr, schedule, warmup_steps, decay_fraction, clip, spike_limit, grad_accum,
-// recompute and what is watched and saved can be changed; all else is SG_ERR_ARGUMENT, which lists
+// recompute, compute, logits_compute and what is watched and saved can be changed; all else is SG_ERR_ARGUMENT, which lists
 // them.
 SG_API sg_status sg_train_resume_changed(sg_context *context, const char *run, const char *data,
                                          const sg_train_change *changes, size_t count,

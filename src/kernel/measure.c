@@ -12,8 +12,9 @@
 #include "sgatlin_bench.h"
 
 enum {
-    measure_n = 1536, // rows, columns and depth
-    measure_square = measure_n * measure_n,
+    measure_n = 1536,     // rows, columns and depth of a product
+    measure_small = 1024, // of one between steps, where few threads share it
+    measure_few = 4,
     measure_chunk = 1 << 16,
     measure_gemm_runs = 2,
     measure_reads = 3
@@ -28,6 +29,7 @@ static const int64_t measure_stream_count = (int64_t)32 << 20; // 128 MiB of f32
 
 // The operands of a product: A, B and C in one block, and what kinds other than f32 take more.
 typedef struct measure_operands {
+    int64_t n; // rows, columns, depth
     const sg_real *a, *b;
     sg_real *c;
     sg_bf16 *half; // A, then B; NULL: none
@@ -35,29 +37,29 @@ typedef struct measure_operands {
     size_t half_bytes, room_bytes;
 } measure_operands;
 
-static size_t measure_half_bytes(sg_compute_kind kind)
+static size_t measure_half_bytes(sg_compute_kind kind, int64_t n)
 {
-    return kind == SG_COMPUTE_BF16 ? 2 * (size_t)measure_square * sizeof(sg_bf16) : 0;
+    return kind == SG_COMPUTE_BF16 ? 2 * (size_t)(n * n) * sizeof(sg_bf16) : 0;
 }
 
 // block: 3 squares, already written.
-static sg_status measure_operands_new(sg_real *block, unsigned kinds, measure_operands *o,
-                                      sg_error *err)
+static sg_status measure_operands_new(sg_real *block, int64_t n, unsigned kinds,
+                                      measure_operands *o, sg_error *err)
 {
-    *o = (measure_operands){
-        .a = block, .b = block + measure_square, .c = block + 2 * measure_square};
+    const int64_t square = n * n;
+    *o = (measure_operands){.n = n, .a = block, .b = block + square, .c = block + 2 * square};
     for (int kind = 0; kind < SG_MEASURE_KINDS; kind++) {
         if (!(kinds & sg_measure_kind((sg_compute_kind)kind))) continue;
-        const size_t room = sg_gemm_room((sg_compute_kind)kind, measure_n, measure_n, measure_n);
+        const size_t room = sg_gemm_room((sg_compute_kind)kind, n, n, n);
         if (room > o->room_bytes) o->room_bytes = room;
-        o->half_bytes += measure_half_bytes((sg_compute_kind)kind);
+        o->half_bytes += measure_half_bytes((sg_compute_kind)kind, n);
     }
     if (o->half_bytes > 0) o->half = sg_alloc_big(o->half_bytes);
     if (o->room_bytes > 0) o->room = sg_alloc_big(o->room_bytes);
     if ((o->half_bytes > 0 && o->half == NULL) || (o->room_bytes > 0 && o->room == NULL))
         return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes",
                        o->half_bytes + o->room_bytes);
-    for (int64_t i = 0; o->half != NULL && i < 2 * (int64_t)measure_square; i++)
+    for (int64_t i = 0; o->half != NULL && i < 2 * square; i++)
         o->half[i] = sg_bf16_round((float)block[i]);
     return SG_OK;
 }
@@ -71,32 +73,34 @@ static void measure_operands_free(measure_operands *o)
 // GFLOP/s of one product. With bf16 both operands are in it already, as the fastest ones of a step.
 static double measure_product(sg_compute compute, const measure_operands *o, sg_compute_kind kind)
 {
-    const bool half = measure_half_bytes(kind) > 0;
+    const bool half = measure_half_bytes(kind, o->n) > 0;
+    const int64_t n = o->n;
     const double start = sg_clock_seconds();
     sg_gemm(compute, &(sg_gemm_args){.transpose_b = true,
-                                     .m = measure_n,
-                                     .n = measure_n,
-                                     .k = measure_n,
+                                     .m = n,
+                                     .n = n,
+                                     .k = n,
                                      .alpha = 1,
                                      .a = half ? NULL : o->a,
-                                     .lda = measure_n,
+                                     .lda = n,
                                      .b = half ? NULL : o->b,
-                                     .ldb = measure_n,
+                                     .ldb = n,
                                      .c = o->c,
-                                     .ldc = measure_n,
+                                     .ldc = n,
                                      .kind = kind,
                                      .a_half = half ? o->half : NULL,
-                                     .b_half = half ? o->half + measure_square : NULL,
+                                     .b_half = half ? o->half + n * n : NULL,
                                      .room = o->room});
-    return 2e-9 * measure_square * (double)measure_n / (sg_clock_seconds() - start);
+    return 2e-9 * (double)(n * n) * (double)n / (sg_clock_seconds() - start);
 }
 
+// The largest rate of as many products as there is time for, of `least` at least.
 static double measure_products(sg_compute compute, const measure_operands *o, sg_compute_kind kind,
-                               double seconds)
+                               int least, double seconds)
 {
     double most = 0;
     const double begun = sg_clock_seconds();
-    for (int i = 0; i < measure_gemm_runs || sg_clock_seconds() - begun < seconds; i++)
+    for (int i = 0; i < least || sg_clock_seconds() - begun < seconds; i++)
         most = fmax(most, measure_product(compute, o, kind));
     return most;
 }
@@ -108,31 +112,40 @@ static void measure_write(sg_real *block, int64_t count)
         block[i] = (sg_real)(i % 7) * (sg_real)0.25;
 }
 
+static sg_status measure_alone(sg_context *context, sg_compute_kind kind, int64_t n, int least,
+                               double seconds, double *gflops, sg_error *err)
+{
+    const int64_t count = 3 * n * n;
+    const size_t bytes = (size_t)count * sizeof(sg_real);
+    measure_operands operands = {0};
+    *gflops = 0;
+    sg_real *block = sg_alloc_big(bytes);
+    if (block == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", bytes);
+    measure_write(block, count);
+    sg_status status = measure_operands_new(block, n, sg_measure_kind(kind), &operands, err);
+    if (status == SG_OK)
+        *gflops = measure_products(context->compute, &operands, kind, least, seconds);
+    measure_operands_free(&operands);
+    sg_free_big(block, bytes);
+    return status;
+}
+
 sg_status sg_measure_gemm(sg_context *context, sg_compute_kind kind, double seconds, double *gflops,
                           sg_error *err)
 {
-    const int64_t count = 3 * (int64_t)measure_square;
-    measure_operands operands = {0};
-    *gflops = 0;
-    sg_real *block = sg_alloc_big((size_t)count * sizeof *block);
-    if (block == NULL)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes",
-                       (size_t)count * sizeof *block);
-    measure_write(block, count);
-    sg_status status = measure_operands_new(block, sg_measure_kind(kind), &operands, err);
-    if (status == SG_OK) *gflops = measure_products(context->compute, &operands, kind, seconds);
-    measure_operands_free(&operands);
-    sg_free_big(block, (size_t)count * sizeof *block);
-    return status;
+    const int64_t n = context->threads <= measure_few ? measure_small : measure_n;
+    return measure_alone(context, kind, n, 1, seconds, gflops, err);
 }
 
 sg_status sg_measure_products(sg_context *context, sg_compute_kind kind, double seconds,
                               double *gflops, sg_error *err)
 {
+    *gflops = 0;
     if (sg_compute_kind_name(kind) == NULL)
         return sg_fail(err, SG_ERR_ARGUMENT, "kind: found %d, expected one of sg_compute_kind",
                        (int)kind);
-    return sg_measure_gemm(context, kind, seconds, gflops, err);
+    return measure_alone(context, kind, measure_n, measure_gemm_runs, seconds, gflops, err);
 }
 
 // ---- both limits --------------------------------------------------------------------------------
@@ -160,7 +173,7 @@ sg_status sg_measure_new(sg_context *context, unsigned kinds, sg_measure **out, 
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory: measuring takes %zu bytes", p->bytes);
     if (status == SG_OK) {
         measure_write(p->block, measure_stream_count);
-        status = measure_operands_new(p->block, kinds, &p->operands, err);
+        status = measure_operands_new(p->block, measure_n, kinds, &p->operands, err);
     }
     if (status != SG_OK) {
         sg_measure_free(p);
@@ -200,8 +213,8 @@ void sg_measure_run(sg_measure *p, unsigned kinds, sg_measured *measured)
     *measured = (sg_measured){0};
     for (int kind = 0; kind < SG_MEASURE_KINDS; kind++)
         if (kinds & sg_measure_kind((sg_compute_kind)kind))
-            measured->gflops[kind] =
-                measure_products(p->context->compute, &p->operands, (sg_compute_kind)kind, 0);
+            measured->gflops[kind] = measure_products(p->context->compute, &p->operands,
+                                                      (sg_compute_kind)kind, measure_gemm_runs, 0);
     for (int i = 0; i < measure_reads; i++)
         measured->stream_gbs = fmax(measured->stream_gbs, measure_read(p));
 }
@@ -213,7 +226,7 @@ sg_status sg_measure_machine(sg_context *context, double *gemm_gflops, double *s
     SG_TRY(sg_measure_new(context, sg_measure_kind(SG_COMPUTE_F32), &p, err));
     *stream_gbs = 0;
     *gemm_gflops =
-        measure_products(context->compute, &p->operands, SG_COMPUTE_F32, measure_seconds);
+        measure_products(context->compute, &p->operands, SG_COMPUTE_F32, 1, measure_seconds);
     for (double begun = sg_clock_seconds(); sg_clock_seconds() - begun < measure_seconds;)
         *stream_gbs = fmax(*stream_gbs, measure_read(p));
     sg_measure_free(p);

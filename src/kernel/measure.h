@@ -28,7 +28,7 @@ void sg_measure_free(sg_measure *measure);
 void sg_measure_run(sg_measure *measure, unsigned kinds, sg_measured *measured);
 
 // Products alone, with less memory: what a run is held against while it goes on. The largest rate
-// of those that `seconds` have room for, of two at least.
+// of those that `seconds` have room for, of one at least.
 sg_status sg_measure_gemm(sg_context *context, sg_compute_kind kind, double seconds, double *gflops,
                           sg_error *err);
 

@@ -7,16 +7,17 @@
 enum { cost_bytes = 4 }; // of a weight, gradient or moment
 
 static sg_status cost_activations(const sg_config *config, const sg_param_list *params,
-                                  int64_t seq_len, int64_t batch, bool recompute, int threads,
-                                  sg_cost *cost, sg_error *err)
+                                  const sg_cost_options *o, sg_cost *cost, sg_error *err)
 {
-    sg_rope_table rope = {.positions = seq_len, .half = sg_config_rotary_dim(config) / 2};
-    sg_graph_options options = {.batch = batch,
-                                .length = seq_len,
+    sg_rope_table rope = {.positions = o->seq_len, .half = sg_config_rotary_dim(config) / 2};
+    sg_graph_options options = {.batch = o->batch,
+                                .length = o->seq_len,
                                 .output = SG_OUTPUT_LOSS,
                                 .gradient = true,
-                                .recompute = recompute,
-                                .threads = threads};
+                                .recompute = o->recompute,
+                                .threads = o->threads,
+                                .compute = o->compute,
+                                .logits_compute = o->logits_compute};
     sg_graph *graph;
     SG_TRY(sg_graph_new(config, params, NULL, NULL, &rope, &options, &graph, err));
     cost->activation_bytes = (int64_t)(sg_tape_bytes(graph->tape) / sizeof(sg_real)) * cost_bytes;
@@ -54,6 +55,18 @@ static void cost_parameters(const sg_param_list *params, sg_cost *cost)
 sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch, bool recompute,
                          int threads, sg_cost *cost, sg_error *err)
 {
+    return sg_config_cost_of(
+        config,
+        &(sg_cost_options){
+            .seq_len = seq_len, .batch = batch, .recompute = recompute, .threads = threads},
+        cost, err);
+}
+
+sg_status sg_config_cost_of(const sg_config *config, const sg_cost_options *options, sg_cost *cost,
+                            sg_error *err)
+{
+    const int64_t seq_len = options->seq_len, batch = options->batch;
+    const int threads = options->threads;
     *cost = (sg_cost){0};
     if (seq_len < 1 || seq_len > 1 << 24)
         return sg_fail(err, SG_ERR_ARGUMENT, "seq-len: found %lld, expected 1 to %d",
@@ -83,9 +96,11 @@ sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch
     cost->forward_flops_per_sequence =
         cost->attention_flops + cost->router_flops + cost->memory_flops;
     cost->forward_flops_per_sequence_all_in = cost->forward_flops_per_sequence + cost->logits_flops;
+    cost->forward_work_per_sequence =
+        cost->forward_flops_per_sequence_all_in - L * 2 * T * (T - 1) * width;
     cost->weight_bytes = cost->gradient_bytes = params.total * cost_bytes;
     cost->optimizer_bytes = 2 * params.total * cost_bytes;
-    sg_status status = cost_activations(&c, &params, seq_len, batch, recompute, threads, cost, err);
+    sg_status status = cost_activations(&c, &params, options, cost, err);
     sg_param_list_free(&params);
     return status;
 }

@@ -24,6 +24,8 @@
 
 enum { run_tokenizer_limit = 512 << 20, run_sample_tokens = 64 };
 
+static const double peak_again = 10; // seconds
+
 // ---- opening ----------------------------------------------------------------------------------
 
 // A prompt that does not fit is to be known now and not at the first sample.
@@ -76,9 +78,7 @@ sg_status sg_training_open_data(sg_training *r, sg_error *err)
     SG_TRY(sg_run_options_complete(&r->settings.options, r->data, r->settings.data_folder, err));
     SG_TRY(sg_run_init_tokenizer(r->context, &r->settings, err));
     const sg_data_info *info = sg_data_get_info(r->data);
-    int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
-    SG_TRY(sg_config_cost(&r->settings.options.config, info->seq_len, micro,
-                          r->settings.options.recompute, r->context->threads, &r->cost, err));
+    SG_TRY(sg_train_cost(r->context, &r->settings.options, info->seq_len, &r->cost, err));
     if (r->settings.options.table_dtype != SG_WEIGHTS_F32 && r->cost.bf16_table_bytes == 0)
         return sg_fail(
             err, SG_ERR_ARGUMENT,
@@ -205,6 +205,9 @@ sg_status sg_training_event(sg_training *r, sg_train_event_kind kind, const char
                             .grad_norm = r->trainer.norm,
                             .tokens_per_second = r->tokens_per_second,
                             .flops_per_second = r->flops_per_second,
+                            .work_per_second = r->work_per_second,
+                            .peak_per_second = sg_run_peak_median(&r->peak),
+                            .peak_age = sg_clock_seconds() - r->peak.time,
                             .val_loss = r->val_loss,
                             .seconds = sg_training_seconds(r),
                             .text = text,
@@ -224,8 +227,24 @@ static void run_rate(sg_training *r)
     r->tokens_per_second = tokens / span;
     r->flops_per_second =
         3 * r->cost.forward_flops_per_sequence_all_in * tokens / (double)r->trainer.length / span;
+    r->work_per_second =
+        3 * r->cost.forward_work_per_sequence * tokens / (double)r->trainer.length / span;
     r->rate_time = now;
     r->rate_step = r->trainer.state.step;
+}
+
+// Between two steps: what products reach, which is no part of the rate. Below what the run does
+// itself it was measured while others had the machine, and is measured again soon. The time that
+// it takes is none of training.
+static void run_peak(sg_training *r)
+{
+    if (r->hooks == NULL) return;
+    double every = r->hooks->measure_seconds;
+    if (r->work_per_second > sg_run_peak_median(&r->peak)) every = fmin(every, peak_again);
+    const double took =
+        sg_run_peak_look(&r->peak, r->context, &r->settings.options, &r->cost, every);
+    r->rate_time += took;
+    r->started += took;
 }
 
 static sg_status run_log(sg_training *r, sg_error *err)
@@ -244,6 +263,13 @@ static sg_status run_log(sg_training *r, sg_error *err)
         const char *name;
         double value;
     } aux[] = {{"aux/balance", t->balance}, {"aux/z", t->z}};
+    const double peak = sg_run_peak_median(&r->peak);
+    if (record != NULL && peak > 0 &&
+        (json_object_set_new(record, "work_gflops", json_real(1e-9 * r->work_per_second)) != 0 ||
+         json_object_set_new(record, "peak_gflops", json_real(1e-9 * peak)) != 0)) {
+        json_decref(record);
+        record = NULL;
+    }
     for (int i = 0; i < 2 && record != NULL; i++)
         if (!isnan(aux[i].value) &&
             json_object_set_new(record, aux[i].name, sg_run_log_number(aux[i].value)) != 0) {
@@ -390,6 +416,7 @@ sg_status sg_training_loop(sg_training *r, sg_error *err)
                    (long long)s->step, r->trainer.loss, s->running_loss);
         if (s->step == first + 1) run_say_order(r);
         run_rate(r);
+        run_peak(r);
         SG_TRY(run_log(r, err));
         SG_TRY(sg_training_event(r, SG_EVENT_STEP, NULL));
         bool save = due(o->checkpoint_every, s->step) || sg_training_save_is_due(r);
@@ -422,6 +449,8 @@ static void run_result(const sg_training *r, sg_train_result *result)
         .flops_all_in = 3 * r->cost.forward_flops_per_sequence_all_in * sequences,
         .skipped_updates = s->skipped,
         .lazy_tables = r->trainer.gradients.lazy_tables,
+        .compute = r->settings.options.compute,
+        .logits_compute = r->settings.options.logits_compute,
         .trained = r->trained,
         .parameters = r->parameters};
 }

@@ -6,6 +6,7 @@
 #include "train/checkpoint.h"
 #include "train/run_plan.h"
 #include "train/run_log.h"
+#include "train/run_peak.h"
 #include "train/run_settings.h"
 #include "train/trainer.h"
 
@@ -33,7 +34,8 @@ typedef struct sg_training {
     double started, seconds_before; // of this life, and of those before
     double rate_time;               // for the rate of late
     int64_t rate_step;
-    double tokens_per_second, flops_per_second, val_loss;
+    double tokens_per_second, flops_per_second, work_per_second, val_loss;
+    sg_run_peak peak;
     bool stop;
 } sg_training;
 

@@ -50,6 +50,18 @@ sg_train_plan sg_train_plan_make(const sg_train_options *o, const sg_data_info *
     return plan;
 }
 
+sg_status sg_train_cost(const sg_context *context, const sg_train_options *o, int64_t seq_len,
+                        sg_cost *cost, sg_error *err)
+{
+    const sg_cost_options options = {.seq_len = seq_len,
+                                     .batch = o->batch_size / o->grad_accum,
+                                     .recompute = o->recompute,
+                                     .threads = context->threads,
+                                     .compute = o->compute,
+                                     .logits_compute = o->logits_compute};
+    return sg_config_cost_of(&o->config, &options, cost, err);
+}
+
 // ---- memory -------------------------------------------------------------------------------------
 
 // The fewest micro-batches, and recomputation only where they do not do, that fit; bytes 0: nothing
@@ -64,12 +76,13 @@ static sg_status plan_search(sg_context *context, const sg_train_options *option
 {
     sg_train_options o = *options;
     *fit = (plan_fit){0};
-    for (int recompute = o.recompute; recompute <= 1; recompute++)
-        for (int64_t n = o.grad_accum; n <= o.batch_size; n++) {
+    for (int recompute = options->recompute; recompute <= 1; recompute++)
+        for (int64_t n = options->grad_accum; n <= o.batch_size; n++) {
             sg_cost cost;
             if (o.batch_size % n != 0) continue;
-            SG_TRY(sg_config_cost(&o.config, plan->seq_len, o.batch_size / n, recompute,
-                                  context->threads, &cost, err));
+            o.recompute = recompute;
+            o.grad_accum = n;
+            SG_TRY(sg_train_cost(context, &o, plan->seq_len, &cost, err));
             *fit =
                 (plan_fit){n, plan_memory(&o, &cost, plan->parameters, plan->trained), recompute};
             if (fit->bytes <= limit) return SG_OK;

@@ -11,6 +11,9 @@
 sg_train_plan sg_train_plan_make(const sg_train_options *options, const sg_data_info *info,
                                  const sg_cost *cost, int64_t steps, int64_t parameters,
                                  int64_t trained);
+// What the model of a run costs, a micro-batch at a time.
+sg_status sg_train_cost(const sg_context *context, const sg_train_options *options, int64_t seq_len,
+                        sg_cost *cost, sg_error *err);
 // Whether a step fits into the memory: SG_ERR_MEMORY where it never can, a warning where it cannot
 // now; both say which options make it fit, and what it takes then.
 sg_status sg_train_plan_check(sg_context *context, const sg_train_options *options,

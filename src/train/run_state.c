@@ -139,7 +139,28 @@ sg_status sg_train_state_parse(const json_t *object, const char *name, sg_train_
 
 json_t *sg_train_result_json(const sg_train_result *result)
 {
-    return slots_json(result, result_slots, result_slot_count);
+    json_t *object = slots_json(result, result_slots, result_slot_count);
+    const char *compute = sg_compute_kind_name(result->compute);
+    const char *logits = sg_compute_kind_name(result->logits_compute);
+    if (object == NULL || compute == NULL || logits == NULL ||
+        json_object_set_new(object, "compute", json_string(compute)) != 0 ||
+        json_object_set_new(object, "logits_compute", json_string(logits)) != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+// One of a kind of products; f32 where it is not said, as by older runs.
+static sg_status result_kind(const json_t *object, const char *name, const char *key,
+                             sg_compute_kind *kind, sg_error *err)
+{
+    const char *text = NULL;
+    *kind = SG_COMPUTE_F32;
+    SG_TRY(sg_json_get_string(object, name, key, false, &text, err));
+    if (text == NULL) return SG_OK;
+    sg_status status = sg_compute_kind_parse(text, key, kind, err);
+    return status == SG_OK ? SG_OK : sg_fail_context(err, SG_ERR_FORMAT, "%s", name);
 }
 
 sg_status sg_train_result_parse(const json_t *object, const char *name, sg_train_result *result,
@@ -147,6 +168,8 @@ sg_status sg_train_result_parse(const json_t *object, const char *name, sg_train
 {
     *result = (sg_train_result){0};
     SG_TRY(slots_parse(object, name, result, result_slots, result_slot_count, err));
+    SG_TRY(result_kind(object, name, "compute", &result->compute, err));
+    SG_TRY(result_kind(object, name, "logits_compute", &result->logits_compute, err));
     // A loss too large for its perplexity: that was infinite, and is not in the file.
     if (result->val.tokens > 0 && isnan(result->val.perplexity)) result->val.perplexity = INFINITY;
     if (result->val.tokens > 0 && isnan(result->val.perplexity_batch_mean))

@@ -29,9 +29,11 @@ static const char *const some_kinds[] = {"sgatlin", "moe", "sgatlin lazy", NULL}
 #else
 enum { most_threads = 8, own_steps = TINY_STEPS };
 static const char *const lazy_kinds[] = {
-    "sgatlin lazy", "sgatlin lazy bf16", "peer lazy",
-    "pkm lazy",     "pkm_ffn lazy",      "sgatlin ffn_share_pool=1 lazy",
-    "lorkm lazy",   "vanillam lazy",     "randhash ffn_block_size=1 lazy"};
+    "sgatlin lazy", "sgatlin lazy bf16", "peer lazy", "pkm lazy", "pkm_ffn lazy",
+    "sgatlin ffn_share_pool=1 lazy", "lorkm lazy", "vanillam lazy",
+    "randhash ffn_block_size=1 lazy",
+    // Products of other kinds: of neurons, experts, dense layers, blocks of cells.
+    "sgatlin in bf16", "moe in bf16", "glu in bf16", "vanillam in bf16", "sgatlin in bf16x3"};
 static const char *run_kind(int index)
 {
     int kinds = 0;
@@ -59,9 +61,12 @@ static sg_train_options own_options(const char *name)
 {
     char kind[128];
     snprintf(kind, sizeof kind, "%s", name);
+    const char *in = strstr(name, " in ");
+    if (in != NULL) kind[in - name] = '\0';
     char *lazy = strstr(kind, " lazy");
     if (lazy != NULL) *lazy = '\0';
     sg_train_options options = tiny_options(kind);
+    if (in != NULL) must(sg_compute_kind_parse(in + 4, "compute", &options.compute, NULL), NULL);
     if (lazy == NULL) return options;
     if (strcmp(name + strlen(kind), " lazy bf16") == 0) options.table_dtype = SG_WEIGHTS_BF16;
     options.config.ffn_neurons = 1024;
@@ -361,6 +366,53 @@ static void test_stop_at_events(void **state)
     tiny_end_free(&expected);
 }
 
+// What the hooks saw of the speed.
+typedef struct speeds {
+    int measured, events;
+} speeds;
+
+static bool look_at_speed(void *user, const sg_train_event *event)
+{
+    speeds *s = user;
+    if (event->kind != SG_EVENT_STEP) return true;
+    s->events++;
+    s->measured += event->peak_per_second > 0;
+    assert_true(event->work_per_second < event->flops_per_second);
+    assert_true(event->peak_age >= 0);
+    return true;
+}
+
+// Measuring between steps changes no bit, and both rates are in metrics.jsonl.
+static void test_measuring_changes_nothing(void **state)
+{
+    (void)state;
+    sg_train_options options = own_options("sgatlin in bf16");
+    options.steps = 3;
+    tiny_end expected = end_of(&options);
+    memory_fs *fs = tiny_disk();
+    sg_error err;
+    sg_train_result result;
+    sg_context *context;
+    speeds seen = {0};
+    const sg_train_hooks hooks = {.event = look_at_speed, .user = &seen, .measure_seconds = 1e-9};
+    must(sg_context_new(&(sg_context_options){.threads = 2}, &context, &err), &err);
+    must(sg_train(context, "/run", TINY_CONCAT, &options, &hooks, &result, &err), &err);
+    sg_context_free(context);
+    assert_int_equal(seen.events, 3);
+    assert_int_equal(seen.measured, 3);
+    assert_int_equal(result.compute, SG_COMPUTE_BF16);
+    assert_int_equal(result.logits_compute, SG_COMPUTE_F32);
+    tiny_end end = tiny_end_of("/run");
+    assert_int_equal(end.bytes, expected.bytes);
+    assert_memory_equal(end.weights, expected.weights, end.bytes);
+    assert_non_null(strstr(end.metrics, "\"work_gflops\":"));
+    assert_non_null(strstr(end.metrics, "\"peak_gflops\":"));
+    assert_null(strstr(expected.metrics, "peak_gflops"));
+    tiny_end_free(&end);
+    tiny_end_free(&expected);
+    tiny_disk_free(fs);
+}
+
 // ---- budgets ----------------------------------------------------------------------------------
 
 static int64_t steps_of(const sg_train_options *options)
@@ -527,12 +579,19 @@ static void test_is_a_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),          cmocka_unit_test(test_recompute),
-        cmocka_unit_test(test_stop_and_resume),  cmocka_unit_test(test_accumulation),
-        cmocka_unit_test(test_lazy_is_exact),    cmocka_unit_test(test_older_run),
-        cmocka_unit_test(test_learns),           cmocka_unit_test(test_no_checkpoint_yet),
-        cmocka_unit_test(test_stop_at_events),   cmocka_unit_test(test_budgets),
-        cmocka_unit_test(test_checkpoints_kept), cmocka_unit_test(test_is_a_model),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_stop_and_resume),
+        cmocka_unit_test(test_accumulation),
+        cmocka_unit_test(test_lazy_is_exact),
+        cmocka_unit_test(test_older_run),
+        cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_no_checkpoint_yet),
+        cmocka_unit_test(test_measuring_changes_nothing),
+        cmocka_unit_test(test_stop_at_events),
+        cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_checkpoints_kept),
+        cmocka_unit_test(test_is_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
