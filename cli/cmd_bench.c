@@ -328,7 +328,7 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
         r->stream_gbs, "limit", r->limit, "limit_fraction", r->limit_fraction, "peak_bytes",
         (json_int_t)r->peak_bytes, "reuse", r->reuse > 0 ? json_real(r->reuse) : json_null(),
         "config", cli_config_json(&t->job->config));
-    cli_computing_json(object, t->context, r->compute, r->logits_compute);
+    cli_computing_json(object, sg_context_units(t->context), r->compute, r->logits_compute);
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
     if (model && object != NULL)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/computing.h"
 #include "cli/prompts.h"
 #include "cli/reading.h"
 #include "cli/sampling_options.h"
@@ -49,6 +50,7 @@ static const cli_option options[] = {
      .help = "what matrices are stored in once the model is open: as in its file, or converted to "
              "f32, bf16 or int8; narrower ones are read faster",
      .choices = "stored|f32|bf16|int8"},
+    CLI_COMPUTING_OPTIONS(CLI_COMPUTING_PROMPTS),
     {.name = "system",
      .kind = CLI_STRING,
      .value = &chat.system,
@@ -178,6 +180,7 @@ static sg_status chat_open(chat_state *c, sg_error *err)
     if (status == SG_OK)
         status = cli_model_open(c->context, chat.model, chat.weights, &c->model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(c->context, chat.adapter, c->model, err);
+    if (status == SG_OK) status = cli_computing_set(c->args, c->context, c->model, err);
     if (status == SG_OK) status = cli_chat_open(folder, &c->chat, err);
     if (status == SG_OK) status = cli_tokenizer_open(chat.tokenizer, folder, &c->tokenizer, err);
     if (status == SG_OK) status = cli_chat_options_read(&chat.more, &c->given, err);

@@ -112,6 +112,14 @@ static void compare_table(const compared *all, int count)
     for (int i = 0; i < count; i++)
         printf("  %12s", all[i].name);
     printf("\n");
+    printf("%-30s", "products (logits) in");
+    for (int i = 0; i < count; i++) {
+        const sg_train_options *o = &all[i].run.options;
+        snprintf(cell, sizeof cell, "%s (%s)", sg_compute_kind_name(o->compute),
+                 sg_compute_kind_name(o->logits_compute));
+        printf("  %12s", cell);
+    }
+    printf("\n");
     for (int r = 0; r < row_count; r++) {
         printf("%-30s", rows[r].label);
         for (int i = 0; i < count; i++) {
@@ -158,6 +166,10 @@ static int compare_json(const cli_args *args, const compared *all, int count)
                       "data_checksum", all[i].run.data_hash);
         if (all[i].run.finished)
             json_object_set_new(one, "train_loss", cli_json_number(all[i].run.result.train_loss));
+        const sg_train_options *o = &all[i].run.options;
+        json_object_set_new(one, "compute", json_string(sg_compute_kind_name(o->compute)));
+        json_object_set_new(one, "logits_compute",
+                            json_string(sg_compute_kind_name(o->logits_compute)));
         for (int r = 0; r < row_count; r++)
             json_object_set_new(one, rows[r].key, cli_json_number(rows[r].value(&all[i])));
         json_array_append_new(list, one);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/computing.h"
 #include "cli/reading.h"
 #include "sgatlin_train.h"
 
@@ -11,6 +12,8 @@ static struct {
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage, per_token;
     bool force, other; // other: the data are of another tokenizer, and that was allowed
+    const char *units; // of the processor
+    sg_compute_kind compute, logits;
 } eval = {.split = "val", .weights = "stored"};
 
 static const cli_option options[] = {
@@ -45,6 +48,7 @@ static const cli_option options[] = {
      .shown = "the model's",
      .help = "tokenizer.json, or the folder it lies in, or llama2.c's tokenizer.bin: what cuts the "
              "text, and what packed data must be of"},
+    CLI_COMPUTING_OPTIONS(""),
     {.name = "per-token",
      .kind = CLI_FLAG,
      .value = &eval.per_token,
@@ -229,6 +233,7 @@ static sg_status eval_model(const cli_args *args, sg_context *context, sg_eval_r
     char folder[CLI_PATH];
     sg_status status = cli_model_open(context, eval.model, "stored", &model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
+    if (status == SG_OK) status = cli_computing_set(args, context, model, err);
     if (status == SG_OK && (eval.usage || args->json)) {
         size_t layers = (size_t)sg_model_config(model)->num_hidden_layers;
         o.usage = *usage = calloc(layers, sizeof **usage);
@@ -273,6 +278,11 @@ static int eval_print(const cli_args *args, json_t *value)
     return eval.per_token ? cli_print_json_line(args, value) : cli_print_json(args, value);
 }
 
+static void eval_computing_json(json_t *object)
+{
+    cli_computing_json(object, eval.units, eval.compute, eval.logits);
+}
+
 static json_t *eval_usage_json(const sg_usage *usage, int64_t count)
 {
     json_t *list = json_array();
@@ -311,6 +321,7 @@ static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_u
             cli_json_number(r->perplexity_batch_mean), "accuracy", r->accuracy, "tokens",
             (json_int_t)r->tokens, "batches", (json_int_t)r->batches, "lost_bytes",
             (json_int_t)lost, "usage", eval_usage_json(usage, r->usage_count));
+        eval_computing_json(object);
         if (object != NULL && eval.other)
             json_object_set_new(object, "other_tokenizer", json_true());
         return eval_print(args, object);
@@ -321,6 +332,7 @@ static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_u
            "accuracy               %.4f\n"
            "tokens                 %lld\n",
            r->loss, r->perplexity, r->perplexity_batch_mean, r->accuracy, (long long)r->tokens);
+    cli_computing_print("products               ", eval.units, eval.compute, eval.logits);
     if (eval.usage) eval_usage_text(usage, r->usage_count);
     return CLI_DONE;
 }
@@ -366,6 +378,7 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
     if (status == SG_OK)
         status = cli_model_open(context, eval.model, eval.weights, &model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(context, eval.adapter, model, err);
+    if (status == SG_OK) status = cli_computing_set(args, context, model, err);
     if (status == SG_OK) status = cli_tokenizer_open(eval.tokenizer, folder, &tokenizer, err);
     eval_tokens tokens = {.args = args, .tokenizer = tokenizer};
     if (status == SG_OK && eval.per_token) {
@@ -387,16 +400,17 @@ static sg_status eval_text(const cli_args *args, sg_context *context, sg_eval_te
 
 static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
 {
-    if (args->json)
-        return eval_print(
-            args,
-            json_pack("{s:s, s:f, s:o, s:f, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "text",
-                      eval.text, "loss", r->loss, "perplexity", cli_json_number(r->perplexity),
-                      "accuracy", r->accuracy, "bits_per_byte", cli_json_number(r->bits_per_byte),
-                      "tokens", (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "bytes",
-                      (json_int_t)r->bytes, "context", (json_int_t)r->context, "stride",
-                      (json_int_t)r->stride, "lost_bytes", (json_int_t)r->lost_bytes, "reversible",
-                      r->reversible));
+    if (args->json) {
+        json_t *object = json_pack(
+            "{s:s, s:f, s:o, s:f, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "text", eval.text,
+            "loss", r->loss, "perplexity", cli_json_number(r->perplexity), "accuracy", r->accuracy,
+            "bits_per_byte", cli_json_number(r->bits_per_byte), "tokens", (json_int_t)r->tokens,
+            "windows", (json_int_t)r->windows, "bytes", (json_int_t)r->bytes, "context",
+            (json_int_t)r->context, "stride", (json_int_t)r->stride, "lost_bytes",
+            (json_int_t)r->lost_bytes, "reversible", r->reversible);
+        eval_computing_json(object);
+        return eval_print(args, object);
+    }
     char bits[32] = "none";
     if (!isnan(r->bits_per_byte)) snprintf(bits, sizeof bits, "%.4f", r->bits_per_byte);
     printf("loss           %.4f\n"
@@ -406,6 +420,7 @@ static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
            "tokens         %lld in %lld windows of %lld, %lld apart\n",
            r->loss, r->perplexity, r->accuracy, bits, (long long)r->tokens, (long long)r->windows,
            (long long)r->context, (long long)r->stride);
+    cli_computing_print("products       ", eval.units, eval.compute, eval.logits);
     return CLI_DONE;
 }
 
@@ -442,6 +457,8 @@ static int eval_run(const cli_args *args)
     cli_catch_signals();
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
+    eval.units = sg_context_units(context);
+    cli_computing_kinds(&eval.compute, &eval.logits, &err);
     status = eval.text != NULL ? eval_text(args, context, &of_text, &err)
                                : eval_model(args, context, &r, &usage, &lost, &err);
     sg_context_free(context);

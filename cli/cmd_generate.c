@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/computing.h"
 #include "cli/prompts.h"
 #include "cli/sampling_options.h"
 #include "cli/steer.h"
@@ -48,6 +49,7 @@ static const cli_option options[] = {
      .help = "what matrices are stored in once the model is open: as in its file, or converted to "
              "f32, bf16 or int8; narrower ones are read faster",
      .choices = "stored|f32|bf16|int8"},
+    CLI_COMPUTING_OPTIONS(CLI_COMPUTING_PROMPTS),
     {.name = "prompt",
      .kind = CLI_STRINGS,
      .value = &generate.prompts.given,
@@ -251,6 +253,7 @@ static sg_status generate_open(generation *g, sg_error *err)
         status =
             cli_model_open(g->context, generate.model, generate.weights, &g->model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(g->context, generate.adapter, g->model, err);
+    if (status == SG_OK) status = cli_computing_set(g->args, g->context, g->model, err);
     if (status == SG_OK)
         status = cli_tokenizer_open(generate.tokenizer, folder, &g->tokenizer, err);
     if (status == SG_OK)
@@ -320,6 +323,9 @@ static json_t *generate_json_one(const generation *g, size_t i)
         "prompt_tokens_per_second", generate_rate(r->prompt_tokens, r->prompt_seconds),
         "tokens_per_second", generate_rate(r->tokens, r->seconds), "lost_bytes",
         (json_int_t)r->lost_bytes, "stop_reason", sg_stop_reason_name(r->reason));
+    sg_compute_kind compute, logits;
+    sg_model_compute(g->model, &compute, &logits);
+    cli_computing_json(made, sg_context_units(g->context), compute, logits);
     if (made == NULL || text->tokens == NULL) return made;
     if (json_object_set(made, "token_scores", text->tokens) == 0) return made;
     json_decref(made);

@@ -1,6 +1,7 @@
 // sgatlin info: what a model or a preset is and costs.
 #include <string.h>
 
+#include "cli/computing.h"
 #include "cli/field_options.h"
 #include "cli/model_options.h"
 #include "sgatlin_train.h"
@@ -9,6 +10,8 @@ static struct {
     const char *preset;
     int64_t seq_len, batch;
     bool recompute, tensors;
+    bool run; // a run, with the kinds of products below unless others were asked for
+    sg_compute_kind compute, logits;
 } info = {.batch = 1};
 
 static const cli_option own_options[] = {
@@ -47,8 +50,15 @@ static const cli_option *info_table(void)
 {
     static cli_option table[CLI_MAX_OPTIONS];
     if (table[0].name != NULL) return table;
-    cli_config_options(
-        table, cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options));
+    cli_option kinds[] = {
+        cli_field_option(sg_train_field("compute"), &cli_computing_given.compute),
+        cli_field_option(sg_train_field("logits_compute"), &cli_computing_given.logits)};
+    kinds[0].help = "of the products of a training step, for its memory: with bf16 activations are "
+                    "kept in it";
+    kinds[0].shown = kinds[1].shown = "f32, or the run's";
+    size_t count = cli_table_add(table, 0, own_options, sizeof own_options / sizeof *own_options);
+    count = cli_table_add(table, count, kinds, sizeof kinds / sizeof *kinds);
+    cli_config_options(table, count);
     return table;
 }
 
@@ -176,6 +186,9 @@ static int info_json(const cli_args *args, const sg_preset *preset, int64_t seq_
     if (object != NULL) {
         json_object_update(object, parts);
         json_object_update(object, rest);
+        json_object_set_new(object, "compute", json_string(sg_compute_kind_name(info.compute)));
+        json_object_set_new(object, "logits_compute",
+                            json_string(sg_compute_kind_name(info.logits)));
         if (about->form[0] != '\0') json_object_set_new(object, "file", info_about_json(about));
         if (tensors != NULL) json_object_set(object, "tensors", tensors);
         if (info.preset != NULL) json_object_set_new(object, "recipe", info_recipe_json(preset));
@@ -219,12 +232,17 @@ static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
     info_line("  memory", c->memory_flops, "FLOP");
     info_line("with logits", c->forward_flops_per_sequence_all_in, "FLOP");
     info_line("  logits", c->logits_flops, "FLOP");
-    printf("Memory of a training step, micro-batch of %lld (f32)\n", (long long)info.batch);
+    printf("Memory of a training step, micro-batch of %lld, products in %s, logits in %s%s\n",
+           (long long)info.batch, sg_compute_kind_name(info.compute),
+           sg_compute_kind_name(info.logits), info.run ? ", as of this run" : "");
     info_line("weights", (double)c->weight_bytes, "B");
     info_line("gradients", (double)c->gradient_bytes, "B");
     info_line("optimiser", (double)c->optimizer_bytes, "B");
-    info_line(info.recompute ? "activations, recomputed" : "activations",
-              (double)c->activation_bytes, "B");
+    char label[48];
+    snprintf(label, sizeof label, "activations%s%s",
+             info.compute == SG_COMPUTE_BF16 ? " kept in bf16" : "",
+             info.recompute ? ", recomputed" : "");
+    info_line(label, (double)c->activation_bytes, "B");
     if (c->bf16_table_bytes > 0)
         info_line("copies, with --table-dtype bf16", (double)c->bf16_table_bytes, "B");
 }
@@ -254,6 +272,20 @@ static sg_status info_of_model(sg_context *context, const char *folder, sg_confi
              "seq-len: found %lld, expected at most the model's %lld", (long long)info.seq_len,
              (long long)config->max_position_embeddings);
     return err->code;
+}
+
+// The kinds of products that were given, or else those of a run.
+static sg_status info_kinds(const cli_args *args, sg_error *err)
+{
+    sg_train_options run;
+    sg_error none = {0};
+    sg_status status = cli_computing_kinds(&info.compute, &info.logits, err);
+    if (status != SG_OK || info.preset != NULL) return status;
+    if (sg_train_read_options(args->operands[0], &run, &none) != SG_OK) return SG_OK; // no run
+    info.run = !cli_given(args, "compute") && !cli_given(args, "logits-compute");
+    if (!cli_given(args, "compute")) info.compute = run.compute;
+    if (!cli_given(args, "logits-compute")) info.logits = run.logits_compute;
+    return SG_OK;
 }
 
 static int info_print(const cli_args *args, const sg_preset *preset, int64_t seq_len,
@@ -291,9 +323,14 @@ static int info_run(const cli_args *args)
     else
         status = info_of_model(context, args->operands[0], &preset.config, &about, &tensors, &err);
     int64_t seq_len = info.seq_len ? info.seq_len : preset.config.max_position_embeddings;
-    if (status == SG_OK)
-        status = sg_config_cost(&preset.config, seq_len, info.batch, info.recompute,
-                                sg_context_threads(context), &cost, &err);
+    if (status == SG_OK) status = info_kinds(args, &err);
+    const sg_cost_options options = {.seq_len = seq_len,
+                                     .batch = info.batch,
+                                     .recompute = info.recompute,
+                                     .threads = sg_context_threads(context),
+                                     .compute = info.compute,
+                                     .logits_compute = info.logits};
+    if (status == SG_OK) status = sg_config_cost_of(&preset.config, &options, &cost, &err);
     sg_context_free(context);
     const int code = status == SG_OK ? info_print(args, &preset, seq_len, &cost, &about, tensors)
                                      : cli_fail(args, status, &err);

@@ -5,20 +5,12 @@
 
 #include "cli/train_options.h"
 #include "cli/train_talk.h"
-#include "sgatlin_bench.h"
 #include "sgatlin_train.h"
 
 // ---- the verb ---------------------------------------------------------------------------------
 
-// What the machine can do, for the progress bar to hold the speed against: not without a bar.
-static sg_status train_measure(sg_context *context, cli_train_talk *talk, sg_error *err)
-{
-    double stream;
-    if (talk->args->quiet) return SG_OK;
-    sg_status status = sg_measure_machine(context, &talk->gemm_flops, &stream, err);
-    talk->gemm_flops *= 1e9;
-    return status;
-}
+// Between two looks at what products reach, for the progress bar to hold the speed against.
+static const double train_look_seconds = 60;
 
 static sg_status train_go(const cli_args *args, sg_context *context, cli_train_talk *talk,
                           sg_train_result *result, sg_error *err)
@@ -27,13 +19,16 @@ static sg_status train_go(const cli_args *args, sg_context *context, cli_train_t
     sg_status status = SG_OK;
     sg_train_options o;
     if (cli_train.resume == NULL) status = cli_train_options(args, context, &o, err);
-    if (status == SG_OK) status = train_measure(context, talk, err);
     if (status != SG_OK) return status;
     // The run remembers its data by a path that holds from anywhere.
     const char *path =
         cli_train.data ? (realpath(cli_train.data, data) ? data : cli_train.data) : NULL;
     char *command = cli_command_line(args);
-    sg_train_hooks hooks = {.event = cli_train_event, .user = talk, .command = command};
+    sg_train_hooks hooks = {.event = cli_train_event,
+                            .user = talk,
+                            .command = command,
+                            .measure_seconds = args->quiet ? 0 : train_look_seconds};
+    talk->context = context;
     if (cli_train.resume != NULL) {
         static sg_train_change changes[CLI_MAX_OPTIONS];
         const size_t count = cli_train_changes(args, changes);
@@ -55,7 +50,8 @@ static int train_plan(const cli_args *args, sg_context *context)
     sg_train_plan plan;
     sg_status status = cli_train_options(args, context, &o, &err);
     if (status == SG_OK) status = sg_train_plan_new(context, cli_train.data, &o, &plan, &err);
-    return status == SG_OK ? cli_train_print_plan(args, &plan, &o) : cli_fail(args, status, &err);
+    return status == SG_OK ? cli_train_print_plan(args, context, &plan, &o)
+                           : cli_fail(args, status, &err);
 }
 
 static int train_run(const cli_args *args)
@@ -76,9 +72,11 @@ static int train_run(const cli_args *args)
         return code;
     }
     status = train_go(args, context, &talk, &result, &err);
+    const char *units = sg_context_units(context);
     sg_context_free(context);
     const char *run = cli_train.resume ? cli_train.resume : cli_train.out;
-    code = status == SG_OK ? cli_train_report(args, run, &result) : cli_fail(args, status, &err);
+    code = status == SG_OK ? cli_train_report(args, run, units, &result)
+                           : cli_fail(args, status, &err);
     if (status == SG_ERR_STOPPED) cli_note(args, "go on with: sgatlin train --resume %s", run);
     return code;
 }

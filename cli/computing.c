@@ -2,7 +2,7 @@
 // units that computed it, for both decide what it means.
 #include "cli/computing.h"
 
-#include <string.h>
+#include <stdio.h>
 
 cli_computing cli_computing_given = {.compute = "f32", .logits = "f32"};
 
@@ -36,29 +36,38 @@ void cli_computing_tell(const cli_args *args, const sg_context *context, sg_comp
              split ? "bf16x3 products are computed in f32: not faster" : "");
 }
 
-void cli_computing_json(json_t *object, const sg_context *context, sg_compute_kind compute,
-                        sg_compute_kind logits)
+static bool computing_is_f32(sg_compute_kind compute, sg_compute_kind logits)
 {
-    const char *units = sg_context_units(context);
-    const bool f32 = compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
-    if (object == NULL) return;
-    json_object_set_new(object, "compute", json_string(sg_compute_kind_name(compute)));
-    json_object_set_new(object, "logits_compute", json_string(sg_compute_kind_name(logits)));
-    json_object_set_new(object, "units", units != NULL && !f32 ? json_string(units) : json_null());
+    return compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
 }
 
-const char *cli_computing_text(const sg_context *context, sg_compute_kind compute,
-                               sg_compute_kind logits, char *text, size_t capacity)
+void cli_computing_json(json_t *object, const char *units, sg_compute_kind compute,
+                        sg_compute_kind logits)
 {
-    const bool f32 = compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
-    const char *units = sg_context_units(context);
-    if (compute == logits)
-        snprintf(text, capacity, "%s", sg_compute_kind_name(compute));
-    else
-        snprintf(text, capacity, "%s, logits %s", sg_compute_kind_name(compute),
-                 sg_compute_kind_name(logits));
-    const size_t used = strlen(text);
-    if (!f32 && used < capacity)
-        snprintf(text + used, capacity - used, " (%s)", units != NULL ? units : "without units");
+    if (object == NULL) return;
+    if (computing_is_f32(compute, logits)) units = NULL;
+    json_object_set_new(object, "compute", json_string(sg_compute_kind_name(compute)));
+    json_object_set_new(object, "logits_compute", json_string(sg_compute_kind_name(logits)));
+    json_object_set_new(object, "units", units != NULL ? json_string(units) : json_null());
+}
+
+const char *cli_computing_text(const char *units, sg_compute_kind compute, sg_compute_kind logits,
+                               char *text, size_t capacity)
+{
+    const char *by = computing_is_f32(compute, logits) ? ""
+                     : units != NULL                   ? ", by "
+                                                       : ", computed in f32";
+    snprintf(text, capacity, "%s%s%s%s%s", sg_compute_kind_name(compute),
+             compute != logits ? ", logits " : "",
+             compute != logits ? sg_compute_kind_name(logits) : "", by,
+             by[0] != '\0' && units != NULL ? units : "");
     return text;
+}
+
+void cli_computing_print(const char *label, const char *units, sg_compute_kind compute,
+                         sg_compute_kind logits)
+{
+    char text[96];
+    if (computing_is_f32(compute, logits)) return;
+    printf("%s%s\n", label, cli_computing_text(units, compute, logits, text, sizeof text));
 }

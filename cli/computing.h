@@ -11,6 +11,9 @@ typedef struct cli_computing {
 } cli_computing;
 extern cli_computing cli_computing_given; // one command runs in a process; f32 at first
 
+#define CLI_COMPUTING_PROMPTS                                                                      \
+    " with a prompt, for the tokens behind it come one by one and are computed in f32"
+
 // Rows of an option table.
 #define CLI_COMPUTING_OPTIONS(of)                                                                  \
     {.name = "compute",                                                                            \
@@ -18,8 +21,8 @@ extern cli_computing cli_computing_given; // one command runs in a process; f32 
      .value = &cli_computing_given.compute,                                                        \
      .argument = "KIND",                                                                           \
      .choices = "f32|bf16x3|bf16",                                                                 \
-     .help = "of dense products " of ": f32, bf16x3 (each operand as the sum of two bf16) or "     \
-             "bf16 (operands rounded to it)"},                                                     \
+     .help = "of dense products" of ": f32, bf16x3 (each operand as the sum of two bf16) or bf16 " \
+             "(operands rounded to it)"},                                                          \
     {                                                                                              \
         .name = "logits-compute", .kind = CLI_STRING, .value = &cli_computing_given.logits,        \
         .argument = "KIND", .choices = "f32|bf16x3|bf16",                                          \
@@ -35,10 +38,14 @@ sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model 
 void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits);
 // Members of a result: compute, logits_compute, units (null: f32 computes). object may be NULL.
-void cli_computing_json(json_t *object, const sg_context *context, sg_compute_kind compute,
+// units: of sg_context_units.
+void cli_computing_json(json_t *object, const char *units, sg_compute_kind compute,
                         sg_compute_kind logits);
-// "bf16, logits f32 (amx)"; returns text.
-const char *cli_computing_text(const sg_context *context, sg_compute_kind compute,
-                               sg_compute_kind logits, char *text, size_t capacity);
+// "bf16, logits f32, by amx"; returns text.
+const char *cli_computing_text(const char *units, sg_compute_kind compute, sg_compute_kind logits,
+                               char *text, size_t capacity);
+// A line of a result as text, "LABEL bf16, …", where not all is f32.
+void cli_computing_print(const char *label, const char *units, sg_compute_kind compute,
+                         sg_compute_kind logits);
 
 #endif

@@ -2,6 +2,8 @@
 // guard, memory, disk; its time once it has been measured.
 #include "cli/train_talk.h"
 
+#include "cli/computing.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -70,15 +72,18 @@ static void plan_of_saving(plan_text *text, const sg_train_plan *p, const sg_tra
         snprintf(when, sizeof when, "every %lld steps", (long long)o->checkpoint_every);
     else if (o->checkpoint_minutes > 0)
         snprintf(when, sizeof when, "every %g minutes", o->checkpoint_minutes);
-    plan_add(text, "memory", "%s for a step%s%s", brief((double)p->memory_bytes, "B").text,
+    plan_add(text, "memory", "%s for a step%s%s%s", brief((double)p->memory_bytes, "B").text,
+             o->compute == SG_COMPUTE_BF16 ? ", activations kept in bf16" : "",
              o->recompute ? ", activations computed twice" : "",
              p->grad_accum > 1 ? ", in micro-batches" : "");
     plan_add(text, "disk", "a checkpoint of %s %s, the last %lld kept",
              brief((double)p->checkpoint_bytes, "B").text, when, (long long)o->keep_last);
 }
 
-static void plan_lines(plan_text *text, const sg_train_plan *p, const sg_train_options *o)
+static void plan_lines(plan_text *text, const char *units, const sg_train_plan *p,
+                       const sg_train_options *o)
 {
+    char kinds[96];
     text->count = 0;
     plan_of_model(text, p, o);
     plan_add(text, "steps", "%lld of %lld x %lld = %s; in all %s, %s (%s with logits)",
@@ -86,6 +91,8 @@ static void plan_lines(plan_text *text, const sg_train_plan *p, const sg_train_o
              brief((double)p->tokens_per_step, " tokens").text,
              brief((double)p->tokens_per_step * (double)p->steps, " tokens").text,
              brief(p->flops, "FLOP").text, brief(p->flops_all_in, "FLOP").text);
+    plan_add(text, "compute", "%s",
+             cli_computing_text(units, o->compute, o->logits_compute, kinds, sizeof kinds));
     plan_add(text, "rate",
              "%g, %s: warm-up %lld steps, decay %lld; weight decay %g, clip %g, seed %llu", o->lr,
              o->schedule, (long long)p->warmup_steps, (long long)p->decay_steps, o->weight_decay,
@@ -98,7 +105,7 @@ static void plan_lines(plan_text *text, const sg_train_plan *p, const sg_train_o
     plan_of_saving(text, p, o);
 }
 
-static json_t *plan_json(const sg_train_plan *p, const sg_train_options *o)
+static json_t *plan_json(const char *units, const sg_train_plan *p, const sg_train_options *o)
 {
     json_t *object = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I}", "ffn",
@@ -115,17 +122,20 @@ static json_t *plan_json(const sg_train_plan *p, const sg_train_options *o)
                   "decay_steps", (json_int_t)p->decay_steps, "weight_decay", o->weight_decay,
                   "clip", o->clip, "spike_limit", o->spike_limit, "checkpoint_minutes",
                   o->checkpoint_minutes, "checkpoint_every", (json_int_t)o->checkpoint_every);
+    cli_computing_json(object, units, o->compute, o->logits_compute);
     if (object != NULL) json_object_update(object, recipe);
     json_decref(recipe);
     return object;
 }
 
-int cli_train_print_plan(const cli_args *args, const sg_train_plan *plan,
+int cli_train_print_plan(const cli_args *args, const sg_context *context, const sg_train_plan *plan,
                          const sg_train_options *options)
 {
     plan_text text;
-    if (args->json) return cli_print_json(args, plan_json(plan, options));
-    plan_lines(&text, plan, options);
+    const char *units = sg_context_units(context);
+    cli_computing_tell(args, context, options->compute, options->logits_compute);
+    if (args->json) return cli_print_json(args, plan_json(units, plan, options));
+    plan_lines(&text, units, plan, options);
     for (int i = 0; i < text.count; i++)
         puts(text.lines[i]);
     return CLI_DONE;
@@ -136,7 +146,8 @@ int cli_train_print_plan(const cli_args *args, const sg_train_plan *plan,
 static void talk_start(cli_train_talk *t, const sg_train_event *e)
 {
     plan_text text;
-    plan_lines(&text, e->plan, e->options);
+    cli_computing_tell(t->args, t->context, e->options->compute, e->options->logits_compute);
+    plan_lines(&text, sg_context_units(t->context), e->plan, e->options);
     for (int i = 0; i < text.count; i++)
         cli_note(t->args, "%s", text.lines[i]);
     if (e->resumed_from >= 0)
@@ -170,16 +181,33 @@ static void talk_time(cli_train_talk *t, const sg_train_event *e)
                  rest, each, (long long)steps);
 }
 
+const char *cli_train_share(const sg_train_event *e, char *text, size_t capacity)
+{
+    char peak[32], age[32];
+    const double share = e->peak_per_second > 0 ? e->work_per_second / e->peak_per_second : 0;
+    const sg_train_options *o = e->options;
+    const bool f32 = o->compute == SG_COMPUTE_F32 && o->logits_compute == SG_COMPUTE_F32;
+    text[0] = '\0';
+    if (!(share > 0 && share <= 1)) return text;
+    cli_short_number(peak, sizeof peak, 1e-9 * e->peak_per_second);
+    if (e->peak_age < 60)
+        snprintf(age, sizeof age, "%.0f s", e->peak_age);
+    else
+        snprintf(age, sizeof age, "%.0f min", e->peak_age / 60);
+    snprintf(text, capacity, "%.0f%% of %s GFLOP/s%s%s, measured %s ago", 100 * share, peak,
+             f32 ? "" : " in ", f32 ? "" : sg_compute_kind_name(o->compute), age);
+    return text;
+}
+
 static void talk_step(cli_train_talk *t, const sg_train_event *e)
 {
-    char rate[32], suffix[160];
+    char rate[32], share[96], suffix[160];
     cli_short_number(rate, sizeof rate, e->tokens_per_second);
     int used = snprintf(suffix, sizeof suffix, "loss %.4f  %s tok/s", e->loss, rate);
-    if (t->gemm_flops > 0 && used > 0)
-        used += snprintf(suffix + used, sizeof suffix - (size_t)used, "  %.0f%% of GEMM peak",
-                         100 * e->flops_per_second / t->gemm_flops);
     if (!isnan(e->val_loss) && used > 0)
-        snprintf(suffix + used, sizeof suffix - (size_t)used, "  val %.4f", e->val_loss);
+        used += snprintf(suffix + used, sizeof suffix - (size_t)used, "  val %.4f", e->val_loss);
+    if (used > 0 && cli_train_share(e, share, sizeof share)[0] != '\0')
+        snprintf(suffix + used, sizeof suffix - (size_t)used, "  %s", share);
     talk_time(t, e);
     cli_progress_update(&t->bar, (double)e->step, (double)e->steps, suffix);
 }
@@ -209,7 +237,8 @@ bool cli_train_event(void *user, const sg_train_event *e)
 
 // ---- the end ------------------------------------------------------------------------------------
 
-int cli_train_report(const cli_args *args, const char *run, const sg_train_result *r)
+int cli_train_report(const cli_args *args, const char *run, const char *units,
+                     const sg_train_result *r)
 {
     bool val = r->val.tokens > 0;
     if (args->json) {
@@ -220,6 +249,7 @@ int cli_train_report(const cli_args *args, const char *run, const sg_train_resul
                       r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
                       "flops_all_in", r->flops_all_in, "skipped_updates",
                       (json_int_t)r->skipped_updates, "lazy_tables", (json_int_t)r->lazy_tables);
+        cli_computing_json(object, units, r->compute, r->logits_compute);
         if (object != NULL && r->trained < r->parameters) {
             json_object_set_new(object, "trained_weights", json_integer(r->trained));
             json_object_set_new(object, "weights", json_integer(r->parameters));
@@ -242,6 +272,7 @@ int cli_train_report(const cli_args *args, const char *run, const sg_train_resul
         "seconds     %.1f\ntrain loss  %.4f\n",
         run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
         r->train_loss);
+    cli_computing_print("products    ", units, r->compute, r->logits_compute);
     if (r->trained < r->parameters)
         printf("trained     %lld of %lld weights\n", (long long)r->trained,
                (long long)r->parameters);
