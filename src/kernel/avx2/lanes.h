@@ -239,4 +239,10 @@ static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16
     _mm256_storeu_si256((__m256i *)y, _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
 }
 
+static inline void simd_store_bf16_two(sg_bf16 *y, __m256 a, __m256 b)
+{
+    simd_store_bf16(y, a, simd_width);
+    simd_store_bf16(y + simd_width, b, simd_width);
+}
+
 #endif

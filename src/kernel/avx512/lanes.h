@@ -217,4 +217,28 @@ static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16
     _mm512_storeu_si512(y, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
+// What is in the upper half of each lane then is the number rounded; not of a NaN.
+static inline __m512i simd_round_bf16(__m512 value)
+{
+    __m512i bits = _mm512_castps_si512(value);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+}
+
+// Upper halves of both are brought into one register, in turns, and then into order.
+static inline void simd_store_bf16_two(sg_bf16 *y, __m512 a, __m512 b)
+{
+    if (_mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) != 0) {
+        simd_store_bf16(y, a, simd_width);
+        simd_store_bf16(y + simd_width, b, simd_width);
+        return;
+    }
+    static const uint16_t order[32] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                                       1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+    __m512i turns = _mm512_mask_blend_epi16(
+        (__mmask32)0xaaaaaaaau, _mm512_srli_epi32(simd_round_bf16(a), 16), simd_round_bf16(b));
+    __m512i places = _mm512_loadu_si512(order);
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi16(places, turns));
+}
+
 #endif

@@ -231,4 +231,10 @@ static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16
     vst2_u16(y, (uint16x4x2_t){{vld1_u16(even), vld1_u16(odd)}});
 }
 
+static inline void simd_store_bf16_two(sg_bf16 *y, float32x4_t a, float32x4_t b)
+{
+    simd_store_bf16(y, a, simd_width);
+    simd_store_bf16(y + simd_width, b, simd_width);
+}
+
 #endif

@@ -4,7 +4,10 @@
 
 void SIMD_NAME(to_bf16)(sg_bf16 *y, const float *x, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += simd_width)
+    int64_t i = 0;
+    for (; i + 2 * simd_width <= n; i += 2 * simd_width)
+        simd_store_bf16_two(y + i, simd_loadu(x + i), simd_loadu(x + i + simd_width));
+    for (; i < n; i += simd_width)
         simd_store_bf16(y + i, simd_load(x + i, n - i), n - i);
 }
 

@@ -25,6 +25,7 @@
 //   simd_low_count(x)            n = x / ln 2 as a whole number, in a form of its own; of it
 //   simd_low_number, _power      n itself, and 2^n, 0 where n is -127
 //   simd_load_bf16, _f16, _int8(p, left), simd_store_bf16(p, v, left)   other types, widened
+//   simd_store_bf16_two(p, a, b)   two whole vectors behind each other
 //   simd_pair_bf16(y, even, odd)   y[2j] = even[j], y[2j + 1] = odd[j] for simd_width numbers
 #ifndef SG_KERNEL_SIMD_SIMD_H
 #define SG_KERNEL_SIMD_SIMD_H
