@@ -351,8 +351,9 @@ static void bench_text_profile(const sg_bench_result *r)
         double both = l->forward_seconds + l->backward_seconds;
         printf("      %-18s %6lld %12.3f %12.3f %6.1f%% ", l->operation, (long long)l->nodes,
                1e3 * l->forward_seconds, 1e3 * l->backward_seconds, 100 * l->share);
-        if (l->flops > 0 && both > 0)
-            printf("%9.1f%%\n", 1e-7 * l->flops / both / r->gemm_gflops);
+        const double share = both > 0 ? 1e-9 * l->flops / both / r->gemm_gflops : 0;
+        if (share > 0 && share <= 1)
+            printf("%9.1f%%\n", 100 * share);
         else
             printf("%10s\n", "-");
     }
@@ -360,7 +361,7 @@ static void bench_text_profile(const sg_bench_result *r)
 
 static void bench_text(const sg_bench_result *r)
 {
-    char rate[32], memory[32], reuse[32] = "-", name[32];
+    char rate[32], memory[32], reuse[32] = "-", name[32], share[16];
     snprintf(name, sizeof name, "%s", r->name);
     for (char *c = name; *c != '\0'; c++)
         if (*c == '_') *c = ' ';
@@ -368,10 +369,15 @@ static void bench_text(const sg_bench_result *r)
     cli_short_number(memory, sizeof memory, (double)r->peak_bytes);
     if (r->reuse > 0) cli_short_number(reuse, sizeof reuse, r->reuse);
     bool gemm = strcmp(r->limit, "gemm") == 0;
-    printf("  %-23s %9.2f %9.2f %9s %8.1f %6.1f %4.0f%% of %5.1f %-8s %8sB %7s\n", name,
+    // Products that were measured slower than the figure were so while others had the machine.
+    if (gemm && r->limit_fraction > 1)
+        snprintf(share, sizeof share, "-");
+    else
+        snprintf(share, sizeof share, "%.0f%%", 100 * r->limit_fraction);
+    printf("  %-23s %9.2f %9.2f %9s %8.1f %6.1f %5s of %5.1f %-8s %8sB %7s\n", name,
            1e3 * r->seconds, 1e3 * r->fastest, rate, 1e-9 * r->flops / r->seconds,
-           1e-9 * r->bytes / r->seconds, 100 * r->limit_fraction,
-           gemm ? r->gemm_gflops : r->stream_gbs, gemm ? "GFLOP/s" : "GB/s", memory, reuse);
+           1e-9 * r->bytes / r->seconds, share, gemm ? r->gemm_gflops : r->stream_gbs,
+           gemm ? "GFLOP/s" : "GB/s", memory, reuse);
     if (bench.profile) bench_text_profile(r);
     fflush(stdout);
 }
@@ -573,7 +579,8 @@ const cli_command cli_cmd_bench = {
              "backward), a training step, and decoding one token: medians, held against\n"
              "the limit that is hit first.\n"
              "The limits are measured again between the repeats of each figure, as a\n"
-             "machine that others share changes within seconds; their medians count.\n"
+             "machine that others share changes within seconds; their medians count. A\n"
+             "share is left out where products were slower then than the figure.\n"
              "GFLOP/s count work that must be done, with logits and attention over the\n"
              "causal half; GB/s count each weight in use once a pass (reuse: selections\n"
              "for each different neuron or expert selected). What lies in a cache can be\n"

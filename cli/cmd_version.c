@@ -31,14 +31,16 @@ static json_t *version_json(const sg_context *context)
     sg_machine_describe(&m);
     const int threads = sg_context_threads(context);
     return json_pack(
-        "{s:s, s:s, s:s, s:i, s:o, s:o, s:o, s:i, s:i, s:i, s:o, s:o, s:o, s:I, s:o, s:s, s:o}",
+        "{s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:o, s:i, s:i, s:i, s:o, s:o, s:o, s:I, s:o, s:s, "
+        "s:o}",
         "version", sg_version(), "kernel", sg_context_kernel(context), "products",
-        sg_context_products(context), "threads", threads, "cpu", version_text(m.cpu), "cpu_kind",
-        version_text(m.cpu_kind), "cpu_flags", version_text(m.flags), "processors", m.threads,
-        "cores", m.cores, "vector_bits", m.vector_bits, "ghz", version_number(m.ghz), "ghz_from",
-        version_text(m.ghz_from), "peak_gflops", version_number(sg_machine_peak(&m, threads)),
-        "memory_bytes", (json_int_t)m.memory_bytes, "system", version_text(m.system), "compiler",
-        sg_compiler(), "libraries", version_libraries());
+        sg_context_products(context), "units", version_text(sg_context_units(context)), "threads",
+        threads, "cpu", version_text(m.cpu), "cpu_kind", version_text(m.cpu_kind), "cpu_flags",
+        version_text(m.flags), "processors", m.threads, "cores", m.cores, "vector_bits",
+        m.vector_bits, "ghz", version_number(m.ghz), "ghz_from", version_text(m.ghz_from),
+        "peak_gflops", version_number(sg_machine_peak(&m, threads)), "memory_bytes",
+        (json_int_t)m.memory_bytes, "system", version_text(m.system), "compiler", sg_compiler(),
+        "libraries", version_libraries());
 }
 
 static int version_run(const cli_args *args)
@@ -49,11 +51,13 @@ static int version_run(const cli_args *args)
     if (!args->json) printf("sgatlin %s\n", sg_version()); // also where nothing can compute
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
+    const char *units = sg_context_units(context);
     if (args->json)
         code = cli_print_json(args, version_json(context));
     else
-        printf("kernels %s, products %s, threads %d\n", sg_context_kernel(context),
-               sg_context_products(context), sg_context_threads(context));
+        printf("kernels %s, products %s, bf16 units %s, threads %d\n", sg_context_kernel(context),
+               sg_context_products(context), units != NULL ? units : "none",
+               sg_context_threads(context));
     sg_context_free(context);
     return code;
 }
