@@ -262,6 +262,7 @@ static int64_t dense_block(const sg_dense_loop *l, const sg_dense_part *p, int64
         args->b = w.rows;
     } else if (w.type == SG_WEIGHTS_BF16 && w.parts == NULL && args->kind == SG_COMPUTE_BF16) {
         args->b_half = w.rows;
+        if (w.step > 1) args->ldb *= w.step;
     } else {
         sg_stored_read(l->n.run->compute.kernels, room->wide, &w, 0, count, a->d);
         args->b = room->wide;

@@ -22,9 +22,8 @@ static sg_real *neurons_dots(const sg_node *node, const sg_neurons *a, int64_t f
 
 // ---- forward ----------------------------------------------------------------------------------
 
-static void neurons_forward_rows(void *context, sg_range range)
+static void neurons_forward_tile(const sg_neurons_loop *l, sg_range range)
 {
-    const sg_neurons_loop *l = context;
     const sg_neurons *a = l->a;
     int64_t first = range.first, rows = range.end - first;
     const sg_tensor *x = l->node->in[SG_NEURONS_X];
@@ -45,6 +44,21 @@ static void neurons_forward_rows(void *context, sg_range range)
                         rows * a->k);
         for (int64_t r = first; r < range.end; r++)
             sg_neurons_sums(l, y + r * a->d, z + (r - first) * a->k, &w_out, r, range.end, c);
+    }
+}
+
+// Where the rows of both tables lie side by side, few rows of x go through all channels, so that the
+// second half of a pair, which the processor fetched with the first, is still there.
+enum { neurons_few = 8 };
+
+static void neurons_forward_rows(void *context, sg_range range)
+{
+    const sg_neurons_loop *l = context;
+    const sg_stored w_out = sg_weights_of(l->node->in[SG_NEURONS_OUT]);
+    const int64_t rows = l->dots && l->sums && w_out.step > 1 ? neurons_few : range.end;
+    for (int64_t first = range.first; first < range.end; first += rows) {
+        const int64_t end = sg_min(range.end, first + rows);
+        neurons_forward_tile(l, (sg_range){first, end, range.chunk, range.worker});
     }
 }
 

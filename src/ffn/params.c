@@ -53,6 +53,11 @@ void sg_param_rows(sg_param_list *list, int64_t hits)
     if (list->status == SG_OK) list->specs[list->count - 1].row_hits = hits;
 }
 
+void sg_param_paired(sg_param_list *list)
+{
+    if (list->status == SG_OK) list->specs[list->count - 1].paired = true;
+}
+
 void sg_param_keys(sg_param_list *list)
 {
     if (list->status == SG_OK) list->specs[list->count - 1].keys = true;

@@ -41,7 +41,8 @@ typedef struct sg_param_spec {
     // Rows of the table that a token reads at most, where nothing but the selected rows of a memory
     // is ever read of it; 0: any parameter that is read as a whole.
     int64_t row_hits;
-    bool keys; // of a selection among many: decoding may screen them (op/op.h)
+    bool paired; // its rows are read one by one, each with that of the parameter before
+    bool keys;   // of a selection among many: decoding may screen them (op/op.h)
     sg_buffer buffer;
     double rate; // of a buffer's rule
     bool frozen; // training leaves it as it is: no gradient, no moments
@@ -61,6 +62,8 @@ void sg_param_add(sg_param_list *list, const char *prefix, const char *name, int
 // The parameter added last is a table that only a memory reads, and only selected rows: of those
 // `hits` a token at most (sg_param_spec.row_hits).
 void sg_param_rows(sg_param_list *list, int64_t hits);
+// Of the two added last, a token reads the same rows (sg_param_spec.paired).
+void sg_param_paired(sg_param_list *list);
 // The parameter added last is keys of a selection (sg_param_spec.keys).
 void sg_param_keys(sg_param_list *list);
 void sg_param_add_buffer(sg_param_list *list, const char *prefix, const char *name, int rank,

@@ -28,6 +28,7 @@ static void neurons_params(const sg_family *family, const sg_config *c,
                     hits);
     sg_memory_table(place, "w_out.weight", 3 - skip, shape + skip, SG_INIT_TRUNCATED, variance,
                     hits);
+    if (place->tables != NULL) sg_param_paired(place->list);
 }
 
 static sg_tensor *neurons_build(const sg_family *family, const sg_builder *b, sg_tensor *x,

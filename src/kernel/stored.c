@@ -106,6 +106,53 @@ void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, i
     }
 }
 
+// Rows that lie apart are every step-th of a table of as many more rows. The kernels sum alike
+// whatever goes together as long as it is cut at whole groups of theirs, eight rows.
+enum { apart_rows = 64 };
+
+static void stored_apart(int32_t *at, const int32_t *rows, int64_t count, int64_t step)
+{
+    for (int64_t j = 0; j < count; j++)
+        at[j] = (int32_t)(rows[j] * step);
+}
+
+// The rows behind `at`: those of this call, or the next one's; NULL where fewer are known.
+static const int32_t *stored_apart_next(int32_t at[apart_rows], const int32_t *rows,
+                                        const int32_t *next, int64_t n, int64_t left, int64_t step)
+{
+    const int32_t *from = left >= 2 * n && left > n ? rows + n : left == n ? next : NULL;
+    if (from != NULL) stored_apart(at, from, n, step);
+    return from != NULL ? at : NULL;
+}
+
+void sg_gather_dots_apart(const sg_kernels *kernels, sg_real *a, const sg_real *x,
+                          const sg_stored *table, const int32_t *rows, const int32_t *next,
+                          int64_t count, int64_t d)
+{
+    int32_t at[apart_rows], after[apart_rows];
+    for (int64_t j = 0; j < count; j += apart_rows) {
+        const int64_t left = count - j, n = left < apart_rows ? left : apart_rows;
+        stored_apart(at, rows + j, n, table->step);
+        kernels->gather_dots_bf16(a + j, x, table->rows, at,
+                                  stored_apart_next(after, rows + j, next, n, left, table->step), n,
+                                  d);
+    }
+}
+
+void sg_gather_sum_apart(const sg_kernels *kernels, sg_real *y, const sg_real *z,
+                         const sg_stored *table, const int32_t *rows, const int32_t *next,
+                         int64_t count, int64_t d)
+{
+    int32_t at[apart_rows], after[apart_rows];
+    for (int64_t j = 0; j < count; j += apart_rows) {
+        const int64_t left = count - j, n = left < apart_rows ? left : apart_rows;
+        stored_apart(at, rows + j, n, table->step);
+        kernels->gather_sum_bf16(y, z + j, table->rows, at,
+                                 stored_apart_next(after, rows + j, next, n, left, table->step), n,
+                                 d);
+    }
+}
+
 void sg_gather_sum_blocks(const sg_kernels *kernels, sg_real *y, const sg_real *z,
                           const sg_stored *table, const int32_t *rows, int64_t count, int64_t d)
 {
@@ -180,20 +227,18 @@ typedef struct stored_writing {
     int64_t d;
 } stored_writing;
 
-static void stored_write_chunk(void *context, sg_range rows)
+// Rows that lie behind each other.
+static void stored_write_run(const stored_writing *l, sg_stored to, const sg_real *x, int64_t rows)
 {
-    const stored_writing *l = context;
-    const sg_real *x = l->x + rows.first * l->d;
-    const int64_t count = (rows.end - rows.first) * l->d;
-    sg_stored to = sg_stored_at(&l->to, rows.first, l->d);
     float *scales = to.scales;
     uint16_t *halves = to.rows;
+    const int64_t count = rows * l->d;
     switch (to.type) {
     case SG_WEIGHTS_BF16:
         l->kernels->to_bf16(to.rows, x, count);
         return;
     case SG_WEIGHTS_INT8:
-        for (int64_t i = 0; i < rows.end - rows.first; i++)
+        for (int64_t i = 0; i < rows; i++)
             stored_write_int8((int8_t *)to.rows + i * l->d, scales + i, x + i * l->d, l->d);
         return;
     case SG_WEIGHTS_F16:
@@ -205,6 +250,15 @@ static void stored_write_chunk(void *context, sg_range rows)
         return;
     default:
         memcpy(to.rows, x, (size_t)count * sizeof *x); // f32
+    }
+}
+
+static void stored_write_chunk(void *context, sg_range rows)
+{
+    const stored_writing *l = context;
+    for (int64_t i = rows.first, n; i < rows.end; i += n) {
+        n = l->to.step > 1 ? 1 : rows.end - i;
+        stored_write_run(l, sg_stored_at(&l->to, i, l->d), l->x + i * l->d, n);
     }
 }
 

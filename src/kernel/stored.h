@@ -17,6 +17,9 @@ typedef struct sg_stored {
     // place.
     const void *const *parts;
     int64_t part_rows, part_first;
+    // Rows from one to the next, where those of another table lie between that is read together
+    // with this one; 0 or 1: none. Of bf16 alone.
+    int64_t step;
 } sg_stored;
 
 // Weights that a row must be a multiple of: 1, or those of a block (kernel/quant.h).
@@ -41,6 +44,7 @@ static inline sg_stored sg_stored_at(const sg_stored *w, int64_t row, int64_t d)
                     (size_t)part.part_first * sg_stored_row_bytes(w->type, d);
         return part;
     }
+    if (part.step > 1) row *= part.step;
     if (part.rows != NULL)
         part.rows = (unsigned char *)part.rows + (size_t)row * sg_stored_row_bytes(w->type, d);
     if (part.scales != NULL)
@@ -58,9 +62,18 @@ static inline bool sg_stored_is_narrow(const sg_stored *w)
 // How many of `count` rows lie behind each other from row 0 on.
 static inline int64_t sg_stored_run(const sg_stored *w, int64_t count)
 {
+    if (w->step > 1) return 1;
     if (w->parts == NULL || w->part_rows - w->part_first >= count) return count;
     return w->part_rows - w->part_first;
 }
+
+// The two below for rows that lie apart (step).
+void sg_gather_dots_apart(const sg_kernels *kernels, sg_real *a, const sg_real *x,
+                          const sg_stored *table, const int32_t *rows, const int32_t *next,
+                          int64_t count, int64_t d);
+void sg_gather_sum_apart(const sg_kernels *kernels, sg_real *y, const sg_real *z,
+                         const sg_stored *table, const int32_t *rows, const int32_t *next,
+                         int64_t count, int64_t d);
 
 // sg_kernels.gather_dots and gather_sum, of rows in one place. next (count), or NULL: rows that
 // will be read soon.
@@ -73,7 +86,10 @@ static inline void sg_gather_dots_next(const sg_kernels *kernels, sg_real *a, co
         kernels->gather_dots(a, x, table->rows, rows, count, d);
         return;
     case SG_WEIGHTS_BF16:
-        kernels->gather_dots_bf16(a, x, table->rows, rows, next, count, d);
+        if (table->step > 1)
+            sg_gather_dots_apart(kernels, a, x, table, rows, next, count, d);
+        else
+            kernels->gather_dots_bf16(a, x, table->rows, rows, next, count, d);
         return;
     case SG_WEIGHTS_F16:
         kernels->gather_dots_f16(a, x, table->rows, rows, next, count, d);
@@ -100,7 +116,10 @@ static inline void sg_gather_sum_next(const sg_kernels *kernels, sg_real *y, con
         kernels->gather_sum(y, z, table->rows, rows, count, d);
         return;
     case SG_WEIGHTS_BF16:
-        kernels->gather_sum_bf16(y, z, table->rows, rows, next, count, d);
+        if (table->step > 1)
+            sg_gather_sum_apart(kernels, y, z, table, rows, next, count, d);
+        else
+            kernels->gather_sum_bf16(y, z, table->rows, rows, next, count, d);
         return;
     case SG_WEIGHTS_F16:
         kernels->gather_sum_f16(y, z, table->rows, rows, next, count, d);

@@ -69,8 +69,31 @@ static size_t weights_bytes(const sg_param_spec *spec, sg_weights type)
     return weights_align(sg_stored_row_bytes(type, spec->count)) + weights_align(scales);
 }
 
+// Two tables of one shape of which a token reads the same few rows, as those of a memory of single
+// neurons, i and i + 1: where they are larger than caches a pair of rows behind each other is read
+// in less time than two apart. Smaller ones are read table by table.
+enum { weights_pair_least = 1 << 25 };
+
+static bool weights_pair(const sg_param_list *params, size_t i, const bool *mask, sg_weights type)
+{
+    if (type != SG_WEIGHTS_BF16 || i + 1 >= params->count || !mask[i] || !mask[i + 1]) return false;
+    const sg_param_spec *a = &params->specs[i], *b = &params->specs[i + 1];
+    const int64_t d = a->shape[a->rank - 1];
+    return b->paired && b->count == a->count && b->shape[b->rank - 1] == d && d % 32 == 0 &&
+           weights_rows(a) <= INT32_MAX / 2 && weights_bytes(a, type) >= weights_pair_least;
+}
+
+// Puts the rows of parameter i + 1 between those of i.
+static void weights_join(sg_narrow_set *set, const sg_param_spec *spec, size_t i, void *at)
+{
+    const int64_t d = spec->shape[spec->rank - 1];
+    set->items[i].rows = at;
+    set->items[i + 1].rows = (unsigned char *)at + sg_stored_row_bytes(set->type, d);
+    set->items[i].step = set->items[i + 1].step = 2;
+}
+
 static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, const bool *mask,
-                               const bool *mapped, sg_error *err)
+                               const bool *mapped, bool pairs, sg_error *err)
 {
     for (size_t i = 0; i < params->count; i++) {
         if (!mask[i]) continue;
@@ -88,6 +111,11 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
     for (size_t i = 0; i < params->count; i++) {
         const sg_param_spec *spec = &params->specs[i];
         if (!mask[i] || (mapped != NULL && mapped[i])) continue;
+        if (pairs && weights_pair(params, i, mask, set->type)) {
+            weights_join(set, spec, i++, at);
+            at += 2 * weights_bytes(spec, set->type);
+            continue;
+        }
         set->items[i].rows = at;
         if (set->type == SG_WEIGHTS_INT8)
             set->items[i].scales = at + weights_align(sg_stored_row_bytes(set->type, spec->count));
@@ -96,18 +124,25 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
     return SG_OK;
 }
 
-sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
-                            sg_weights type, const sg_allocator *allocator, sg_narrow_set *set,
-                            sg_error *err)
+static sg_status weights_new(const sg_param_list *params, const bool *mask, const bool *mapped,
+                             bool pairs, sg_weights type, const sg_allocator *allocator,
+                             sg_narrow_set *set, sg_error *err)
 {
     *set = (sg_narrow_set){.type = type, .count = params->count, .allocator = allocator};
     if (type == SG_WEIGHTS_F32) return SG_OK;
     set->items = sg_alloc_zero(params->count, sizeof *set->items);
     sg_status status = set->items != NULL
-                           ? weights_place(set, params, mask, mapped, err)
+                           ? weights_place(set, params, mask, mapped, pairs, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
     if (status != SG_OK) sg_narrow_set_free(set);
     return status;
+}
+
+sg_status sg_narrow_set_new(const sg_param_list *params, const bool *mask, const bool *mapped,
+                            sg_weights type, const sg_allocator *allocator, sg_narrow_set *set,
+                            sg_error *err)
+{
+    return weights_new(params, mask, mapped, mapped == NULL, type, allocator, set, err);
 }
 
 sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *params,
@@ -120,8 +155,10 @@ sg_status sg_narrow_set_of_model(const sg_config *config, const sg_param_list *p
     sg_status status = mask != NULL
                            ? weights_mask(config, params, use, mask, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for narrow weights");
+    // What decodes may be written to files or joined with others: there tables stay whole.
     if (status == SG_OK)
-        status = sg_narrow_set_new(params, mask, mapped, type, allocator, set, err);
+        status =
+            weights_new(params, mask, mapped, use == SG_NARROW_TRAINING, type, allocator, set, err);
     sg_free(mask);
     return status;
 }

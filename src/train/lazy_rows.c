@@ -30,7 +30,7 @@ static void lazy_renew(const sg_lazy_table *t, const sg_kernels *kernels, int64_
 {
     int64_t width = t->grads->width, at = row * width;
     if (t->narrow != NULL && t->narrow->type == SG_WEIGHTS_BF16)
-        kernels->to_bf16((sg_bf16 *)t->narrow->rows + at, t->p + at, width);
+        kernels->to_bf16(sg_stored_at(t->narrow, row, width).rows, t->p + at, width);
 }
 
 static void lazy_catch_up(const sg_lazy_table *t, const sg_kernels *kernels, int64_t row)

@@ -211,8 +211,15 @@ static void optimizer_renew(const optimizer_loop *l, size_t parameter, int64_t f
 {
     const sg_optimizer *o = l->o;
     const sg_stored *copy = o->options.narrow ? &o->options.narrow[parameter] : NULL;
-    if (copy != NULL && copy->type == SG_WEIGHTS_BF16)
-        l->kernels->to_bf16((sg_bf16 *)copy->rows + first, o->values[parameter] + first, count);
+    if (copy == NULL || copy->type != SG_WEIGHTS_BF16) return;
+    const sg_param_spec *spec = &o->params->specs[parameter];
+    const int64_t d = spec->shape[spec->rank - 1];
+    for (int64_t i = first, n; i < first + count; i += n) { // rows may lie apart
+        n = first + count - i;
+        if (copy->step > 1 && n > d - i % d) n = d - i % d;
+        sg_bf16 *row = sg_stored_at(copy, i / d, d).rows;
+        l->kernels->to_bf16(row + i % d, o->values[parameter] + i, n);
+    }
 }
 
 static void optimizer_wrote(const sg_optimizer *o)

@@ -461,13 +461,94 @@ static void test_failures(void **state)
     }
 }
 
+// ---- rows of two tables side by side ------------------------------------------------------------
+
+// Tables whose rows lie between each other's hold, and give, what they hold and give apart.
+static void check_beside(const sg_kernels *kernels, int64_t d)
+{
+    enum { beside_rows = 90, beside_count = 150 };
+    sg_compute compute = compute_on(NULL);
+    compute.kernels = kernels;
+    const int64_t count = beside_rows * d;
+    sg_real *x = sg_alloc_array((size_t)(4 * count), sizeof *x), *back = x + 2 * count;
+    sg_bf16 *apart = sg_alloc_array((size_t)(4 * count), sizeof *apart),
+            *joined = apart + 2 * count;
+    int32_t ids[2 * beside_count];
+    sg_real z[beside_count], a[beside_count], b[beside_count];
+    fill(x, 2 * count, (uint64_t)d);
+    fill(z, beside_count, 3);
+    for (int i = 0; i < 2 * beside_count; i++)
+        ids[i] = (int32_t)sg_rng_below(7, 8, (uint64_t)i, beside_rows);
+    for (int t = 0; t < 2; t++) {
+        const sg_stored one = {.type = SG_WEIGHTS_BF16, .rows = apart + t * count};
+        const sg_stored two = {.type = SG_WEIGHTS_BF16, .rows = joined + t * d, .step = 2};
+        sg_stored_write(compute, &one, 0, beside_rows, d, x + t * count);
+        sg_stored_write(compute, &two, 0, beside_rows, d, x + t * count);
+        const sg_stored part = sg_stored_at(&two, 5, d);
+        for (int64_t n = 1; n <= beside_count; n += n < 20 ? 1 : 43) {
+            const int32_t *next = n % 2 ? ids + n : NULL;
+            sg_gather_dots_next(kernels, a, x, &one, ids, next, n, d);
+            sg_gather_dots_next(kernels, b, x, &two, ids, next, n, d);
+            assert_memory_equal(a, b, (size_t)n * sizeof *a);
+            memset(back, 0, (size_t)(2 * d) * sizeof *back);
+            sg_gather_sum_next(kernels, back, z, &one, ids, next, n, d);
+            sg_gather_sum_next(kernels, back + d, z, &two, ids, next, n, d);
+            assert_memory_equal(back, back + d, (size_t)d * sizeof *back);
+        }
+        sg_stored_read(kernels, back, &part, 1, beside_rows - 6, d);
+        sg_stored_read(kernels, back + count, &one, 6, beside_rows - 6, d);
+        assert_memory_equal(back, back + count, (size_t)((beside_rows - 6) * d) * sizeof *back);
+    }
+    sg_free(x);
+    sg_free(apart);
+}
+
+static void test_beside(void **state)
+{
+    (void)state;
+    const sg_kernels *tables[SG_TABLES_MAX];
+    for (int t = sg_kernels_list(tables); t-- > 0;) {
+        check_beside(tables[t], 32);
+        check_beside(tables[t], 37);
+        check_beside(tables[t], 256);
+    }
+}
+
+// Large tables that are read together are put so, for a training run; smaller ones, and others, lie
+// each by itself.
+static void test_pairs(void **state)
+{
+    (void)state;
+    const int64_t large[] = {1 << 16, 256}, small[] = {1 << 10, 256};
+    const bool mask[] = {true, true, true, true, true, true};
+    sg_param_list list = {0};
+    sg_narrow_set set;
+    sg_error err = {0};
+    for (int i = 0; i < 6; i++) {
+        sg_param_add(&list, "p", (const char[]){(char)('a' + i), 0}, 2, i < 4 ? large : small,
+                     SG_INIT_ZERO, 0);
+        if (i == 1 || i == 5) sg_param_paired(&list);
+    }
+    must(list.status, &err);
+    must(sg_narrow_set_new(&list, mask, NULL, SG_WEIGHTS_BF16, NULL, &set, &err), &err);
+    const sg_bf16 *first = set.items[0].rows;
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(set.items[i].step, i < 2 ? 2 : 0);
+    assert_ptr_equal(set.items[1].rows, first + 256);
+    assert_ptr_equal(set.items[2].rows, first + 2 * large[0] * large[1]);
+    assert_ptr_equal(sg_stored_at(&set.items[0], 3, 256).rows, first + 6 * 256);
+    sg_narrow_set_free(&set);
+    sg_param_list_free(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),     cmocka_unit_test(test_names),
         cmocka_unit_test(test_products), cmocka_unit_test(test_decoding),
         cmocka_unit_test(test_folders),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_failures), cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_pairs),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
