@@ -382,10 +382,12 @@ def main():
             table(model, found, rows)
             for m in machines[:1]:
                 print(
-                    f"sgatlin: {m['kernel']} kernels, {m['products']}; "
-                    f"{m['gemm_gflops']:.1f} GFLOP/s, {m['stream_gbs']:.1f} GB/s"
+                    f"sgatlin: {m['kernel']} kernels, {m['products']}, bf16 units: "
+                    f"{m.get('units') or 'none'}; {m['gemm_gflops']:.1f} GFLOP/s in f32, "
+                    f"{m['stream_gbs']:.1f} GB/s"
                 )
-        for made in verdicts(args, model, found, rows, units):
+        used = any(m.get("units") for m in machines)
+        for made in verdicts(args, model, found, rows, used):
             if args.json:
                 print(json.dumps(made))
         sys.stdout.flush()
