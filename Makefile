@@ -44,8 +44,8 @@ test-avx512: tools-test tools-emulate ## the kernels of AVX-512, emulated where 
 	@cmake --build build-avx512 -j $(JOBS) --target $(AVX512_TESTS)
 	@$(CTEST) --test-dir build-avx512 -R '^($(subst $(space),|,$(AVX512_TESTS)))$$'
 
-bench: build ## measure layers, training steps and decoding here, against goals (5 minutes)
-	@tools/bench.sh $(BUILD)/sgatlin
+bench: build ## measure layers, steps and decoding here, against goals (6 minutes; MODEL=F16.gguf: its prefill too)
+	@tools/bench.sh $(BUILD)/sgatlin $(if $(MODEL),--model "$(MODEL)")
 
 bench-kernels: tools-build ## build and run the benchmarks of the inner loops (bench/bench_*.c)
 	@cmake -S . -B $(BUILD) -G $(GENERATOR) $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DSG_TESTS=OFF) $(CMAKE_FLAGS) >/dev/null
