@@ -109,8 +109,8 @@ size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k
 // ---- rounding -----------------------------------------------------------------------------------
 
 // Numbers behind each other as the kind reads them, in f32.
-static void kinds_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
-                        const sg_real *from, const sg_bf16 *half, int64_t n)
+void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
+                   const sg_real *from, const sg_bf16 *half, int64_t n)
 {
     sg_bf16 hi[kinds_part], lo[kinds_part];
     sg_real rest[kinds_part];
@@ -119,7 +119,7 @@ static void kinds_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real
         return;
     }
 #ifdef SG_REAL_DOUBLE // all kinds are products in f64
-    memcpy(to, from, (size_t)n * sizeof *to);
+    if (to != from) memcpy(to, from, (size_t)n * sizeof *to);
     return;
 #endif
     for (int64_t i = 0; i < n; i += kinds_part) {
@@ -149,14 +149,22 @@ static void kinds_round_rows(void *context, sg_range rows)
 {
     const kinds_rounding *c = context;
     for (int64_t r = rows.first; r < rows.end; r++)
-        kinds_round(c->kernels, c->kind, c->to + r * c->columns, c->from + r * c->stride,
-                    c->half != NULL ? c->half + r * c->stride : NULL, c->columns);
+        sg_kind_round(c->kernels, c->kind, c->to + r * c->columns, c->from + r * c->stride,
+                      c->half != NULL ? c->half + r * c->stride : NULL, c->columns);
 }
 
 static void kinds_round_all(sg_compute compute, kinds_rounding *rounding, int64_t rows)
 {
     sg_parallel_ranges(compute.pool, rows, sg_chunks(kinds_piece, rounding->columns),
                        kinds_round_rows, rounding);
+}
+
+void sg_kind_round_a(sg_compute compute, const sg_gemm_args *args, sg_real *to)
+{
+    kinds_rounding a = {compute.kernels, args->kind,   to,
+                        args->a,         args->a_half, args->transpose_a ? args->m : args->k,
+                        args->lda};
+    kinds_round_all(compute, &a, args->transpose_a ? args->k : args->m);
 }
 
 static void kinds_round_b(sg_compute compute, const sg_gemm_args *args, sg_real *to)
@@ -242,8 +250,8 @@ static void kinds_read_b(const sg_kernels *kernels, sg_real *y, const sg_gemm_ar
         if (head != NULL)
             memcpy(y + r * columns, stored->b + at, (size_t)columns * sizeof *y);
         else
-            kinds_round(kernels, stored->kind, y + r * columns, stored->b + at,
-                        stored->b_half != NULL ? stored->b_half + at : NULL, columns);
+            sg_kind_round(kernels, stored->kind, y + r * columns, stored->b + at,
+                          stored->b_half != NULL ? stored->b_half + at : NULL, columns);
     }
 }
 
@@ -300,13 +308,13 @@ static void kinds_thin_product(sg_compute compute, const sg_gemm_args *args)
     sg_real *a = args->room;
     for (int64_t i = 0; i < args->m; i++)
         if (!args->transpose_a)
-            kinds_round(compute.kernels, args->kind, a + i * args->k, args->a + i * args->lda,
-                        half ? args->a_half + i * args->lda : NULL, args->k);
+            sg_kind_round(compute.kernels, args->kind, a + i * args->k, args->a + i * args->lda,
+                          half ? args->a_half + i * args->lda : NULL, args->k);
         else
             for (int64_t p = 0; p < args->k; p++)
-                kinds_round(compute.kernels, args->kind, a + i * args->k + p,
-                            args->a + p * args->lda + i,
-                            half ? args->a_half + p * args->lda + i : NULL, 1);
+                sg_kind_round(compute.kernels, args->kind, a + i * args->k + p,
+                              args->a + p * args->lda + i,
+                              half ? args->a_half + p * args->lda + i : NULL, 1);
     kinds_thin_loop l = {compute.kernels, &stored, a};
     const int64_t piece = sg_panel_up(sg_chunks(kinds_thin_piece, args->k), kinds_columns);
     const bool one = args->n * args->k < 2 * kinds_thin_piece;
@@ -315,19 +323,28 @@ static void kinds_thin_product(sg_compute compute, const sg_gemm_args *args)
 
 // ---- which way ----------------------------------------------------------------------------------
 
+sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    if (kinds_is_plain(kind)) return SG_KIND_PLAIN;
+    return kinds_by_units(m, n, k) ? SG_KIND_UNITS : SG_KIND_ROUNDED;
+}
+
+sg_bf16 *sg_kind_room_b(const sg_gemm_args *args)
+{
+    unsigned char *room = args->room;
+    return (sg_bf16 *)(void *)(room + kinds_room_a(args->kind, args->m, args->n, args->k));
+}
+
 static sg_gemm_args kinds_rounded(sg_compute compute, const sg_gemm_args *args)
 {
     sg_gemm_args f = kinds_as_stored(args);
     const sg_gemm_args stored = f;
     unsigned char *room = args->room;
     const int64_t m = args->m, n = args->n, k = args->k;
-    kinds_rounding a = {compute.kernels, args->kind,   (sg_real *)(void *)room,
-                        args->a,         args->a_half, args->transpose_a ? m : k,
-                        args->lda};
-    kinds_round_all(compute, &a, args->transpose_a ? k : m);
+    sg_kind_round_a(compute, args, args->room);
     f.kind = SG_COMPUTE_F32;
-    f.a = a.to;
-    f.lda = a.columns;
+    f.a = args->room;
+    f.lda = args->transpose_a ? m : k;
     f.b_packed = NULL;
     if (args->b_packed != NULL && f.b != NULL) return f; // rounded and as it was stored
     sg_real *b = (sg_real *)(void *)(room + kinds_room_a(args->kind, m, n, k));
@@ -363,8 +380,7 @@ bool sg_kind_product(sg_compute compute, const sg_gemm_args *args, const sg_kind
         sg_units_product(compute, args, cut, kinds_packed_numbers(args->b_packed), order);
         return true;
     }
-    sg_bf16 *b =
-        (sg_bf16 *)(void *)((unsigned char *)args->room + kinds_room_a(args->kind, m, n, k));
+    sg_bf16 *b = sg_kind_room_b(args);
     const sg_panel_from from = sg_units_b(args);
     sg_panel_pack_b(compute, b, &from, order);
     sg_units_product(compute, args, cut, b, order);

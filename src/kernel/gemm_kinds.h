@@ -17,6 +17,18 @@ typedef struct sg_kind_pieces {
 bool sg_kind_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
                      sg_gemm_args *rounded);
 
+// Which way products of that kind and shape go: none but f32, f32 of rounded operands, the units.
+typedef enum sg_kind_way { SG_KIND_PLAIN, SG_KIND_ROUNDED, SG_KIND_UNITS } sg_kind_way;
+sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
+// Numbers behind each other as the kind reads them, in f32; `to` may be `from`. half: NULL, or what
+// they are already.
+void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
+                   const sg_real *from, const sg_bf16 *half, int64_t n);
+// The same of A, as it is stored, to rows without gaps.
+void sg_kind_round_a(sg_compute compute, const sg_gemm_args *args, sg_real *to);
+// Where in room op(B) packed for the units lies.
+sg_bf16 *sg_kind_room_b(const sg_gemm_args *args);
+
 // ---- the units ----------------------------------------------------------------------------------
 
 // SG_PANEL_NONE: none are used.

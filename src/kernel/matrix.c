@@ -44,8 +44,10 @@ enum {
     matrix_m = SG_PANEL_TILE / SG_PANEL_ROWS,
     matrix_n = SG_PANEL_WIDTH / SG_PANEL_BLOCK,
     matrix_k = 3 * SG_PANEL_DEPTH / SG_PANEL_STEP,
-    matrix_calls = 16,         // of one shape at a time without making objects anew
-    matrix_scratch = 64 << 10, // bytes of the stack that the library may have
+    matrix_calls = 16, // of one shape at a time without making objects anew
+    // Bytes of the stack that the library may have: 5 KB, and sums of the largest product where it
+    // cuts k by itself.
+    matrix_scratch = SG_PANEL_TILE * SG_PANEL_WIDTH * 4 + (16 << 10),
     matrix_arguments = 4
 };
 
@@ -57,6 +59,7 @@ static const int matrix_names[matrix_arguments] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHT
 typedef struct matrix_call {
     atomic_flag taken;
     dnnl_memory_t memory[matrix_arguments];
+    void *places[matrix_arguments]; // where they say
 } matrix_call;
 
 typedef struct matrix_shape {
@@ -191,7 +194,9 @@ static bool matrix_prepare(matrix_call *call, dnnl_primitive_t primitive, void *
     for (int i = 0; i < matrix_arguments; i++)
         if (matrix.memory_create(&call->memory[i],
                                  matrix.primitive_desc_query_md(desc, queries[i], 0), matrix.engine,
-                                 places[i]) != dnnl_success) {
+                                 places[i]) == dnnl_success) {
+            call->places[i] = places[i];
+        } else {
             call->memory[i] = NULL;
             matrix_forget(call);
             return false;
@@ -204,7 +209,13 @@ static bool matrix_execute(matrix_call *call, dnnl_primitive_t primitive, void *
     if (call->memory[0] == NULL && !matrix_prepare(call, primitive, places)) return false;
     dnnl_exec_arg_t arguments[matrix_arguments];
     for (int i = 0; i < matrix_arguments; i++) {
-        if (matrix.memory_set_data_handle(call->memory[i], places[i]) != dnnl_success) return false;
+        // Of B it takes most of a microsecond, and B is the same for many tiles.
+        if (call->places[i] != places[i] &&
+            matrix.memory_set_data_handle(call->memory[i], places[i]) != dnnl_success) {
+            matrix_forget(call);
+            return false;
+        }
+        call->places[i] = places[i];
         arguments[i] = (dnnl_exec_arg_t){matrix_names[i], call->memory[i]};
     }
     const int threads = matrix_hold();

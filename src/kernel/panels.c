@@ -67,6 +67,7 @@ static void panels_round(const panels_loop *l, sg_bf16 *hi, sg_bf16 *lo, int64_t
         memcpy(hi, f->half + at, (size_t)count * sizeof *hi);
     else if (count > 0)
         l->kernels->to_bf16(hi, f->wide + at, count);
+    if (count == filled) return;
     memset(hi + count, 0, (size_t)(filled - count) * sizeof *hi);
     if (f->kind == SG_COMPUTE_BF16X3) memset(lo + count, 0, (size_t)(filled - count) * sizeof *lo);
 }
@@ -139,6 +140,7 @@ void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, in
 // pairs of rows in that order.
 typedef struct panels_block {
     int64_t piece, column, count;
+    int64_t row; // of what is stored as rows: where the first column lies
     sg_bf16 *place;
     int64_t step;
 } panels_block;
@@ -152,7 +154,10 @@ static panels_block panels_block_of(const sg_panel_from *f, sg_panel_order order
     const int64_t width = panels_least(filled, SG_PANEL_WIDTH);
     const int64_t depth = sg_panel_parts(f->kind) * sg_panel_depth(f->k, piece);
     sg_bf16 *at = to + sg_panel_b_at(f, piece, panel);
-    return (panels_block){piece, column, panels_least(SG_PANEL_BLOCK, f->outer - column),
+    return (panels_block){piece,
+                          column,
+                          panels_least(SG_PANEL_BLOCK, f->outer - column),
+                          column,
                           at + (order == SG_PANEL_PAIRS ? inside * depth : inside),
                           order == SG_PANEL_PAIRS ? SG_PANEL_BLOCK : width};
 }
@@ -209,7 +214,7 @@ static void panels_columns_b(const panels_loop *l, const panels_block *b)
         const int64_t filled = panels_least(panels_stage, depth - at);
         const int64_t k = b->piece * SG_PANEL_DEPTH + at;
         for (int64_t j = 0; j < SG_PANEL_BLOCK; j++)
-            panels_round(l, stage[0][j], stage[1][j], b->column + j, k,
+            panels_round(l, stage[0][j], stage[1][j], j < b->count ? b->row + j : f->outer, k,
                          panels_least(filled, f->k - k), filled);
         panels_turn(l, b, at, stage[0], filled);
         if (f->kind != SG_COMPUTE_BF16X3) continue;
@@ -233,6 +238,17 @@ void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg
     panels_loop l = {.kernels = compute.kernels, .from = b, .to = to, .order = order};
     sg_parallel_for(compute.pool, sg_chunks(b->outer, SG_PANEL_BLOCK) * panels_pieces(b->k),
                     panels_chunk_b, &l);
+}
+
+void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
+                         sg_panel_order order, int64_t block)
+{
+    const panels_loop l = {.kernels = kernels, .from = b, .to = to, .order = order};
+    for (int64_t piece = 0; piece < panels_pieces(b->k); piece++) {
+        panels_block at = panels_block_of(b, order, to, piece, block);
+        at.row = 0;
+        panels_columns_b(&l, &at);
+    }
 }
 
 static sg_bf16 panels_get(const panels_block *b, sg_panel_order order, int64_t row, int64_t column)

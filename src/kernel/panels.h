@@ -50,7 +50,7 @@ typedef struct sg_panel_from {
     const sg_real *wide;
     const sg_bf16 *half; // or NULL
     int64_t stride;
-    bool by_k; // stored as (k, outer), else as (outer, k)
+    bool by_k;        // stored as (k, outer), else as (outer, k)
     int64_t outer, k; // op(A) is (outer, k), op(B) is (k, outer)
     sg_compute_kind kind;
 } sg_panel_from;
@@ -67,6 +67,9 @@ int64_t sg_panel_b_at(const sg_panel_from *b, int64_t piece, int64_t panel);
 // On the pool; NULL: on the calling thread. The rows of A from `first` on, a multiple of 16.
 void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, int64_t first);
 void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order);
+// Columns [64 block, 64 block + 64) alone, of which b->wide holds those, stored as rows of k.
+void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
+                         sg_panel_order order, int64_t block);
 // The numbers that op(B) packed stands for: number (p, j) of op(B) to y[p step_k + j step_n], for
 // k in [p0, p0 + pn) and columns in [j0, j0 + jn). For what is too small for the units.
 typedef struct sg_panel_window {

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel/gemm_kinds.h"
 #include "kernel/quant.h"
 
 enum {
@@ -339,12 +340,38 @@ static void stored_tile_chunk(void *context, sg_range rows)
     sg_real *wide = (sg_real *)(l->scratch + (size_t)rows.worker * l->stride);
     part.n = rows.end - rows.first;
     sg_stored_read(l->kernels, wide, l->w, rows.first, part.n, part.k);
-    part.kind = SG_COMPUTE_F32; // workers have no room of their own to round operands in
+    if (part.kind != SG_COMPUTE_F32) // A is rounded already
+        sg_kind_round(l->kernels, part.kind, wide, wide, NULL, part.n * part.k);
+    part.kind = SG_COMPUTE_F32;
     part.transpose_b = true;
     part.b = wide;
     part.ldb = part.k;
     part.c += rows.first;
     sg_gemm_serial(l->kernels, &part);
+}
+
+// ---- other kinds of products --------------------------------------------------------------------
+
+// 64 rows widened, then packed, while they are in a cache.
+static void stored_pack_chunk(void *context, sg_range blocks)
+{
+    const stored_loop *l = context;
+    const sg_gemm_args *g = l->args;
+    sg_real *wide = (sg_real *)(l->scratch + (size_t)blocks.worker * l->stride);
+    const sg_panel_from from = {wide, NULL, g->k, false, g->n, g->k, g->kind};
+    for (int64_t b = blocks.first; b < blocks.end; b++) {
+        const int64_t row = b * SG_PANEL_BLOCK, left = g->n - row;
+        sg_stored_read(l->kernels, wide, l->w, row, left < SG_PANEL_BLOCK ? left : SG_PANEL_BLOCK,
+                       g->k);
+        sg_panel_pack_block(l->kernels, sg_kind_room_b(g), &from, sg_units_order(), b);
+    }
+}
+
+static void stored_by_units(sg_compute compute, stored_loop *l)
+{
+    sg_parallel_ranges(compute.pool, sg_chunks(l->args->n, SG_PANEL_BLOCK), 1, stored_pack_chunk,
+                       l);
+    sg_units_product(compute, l->args, NULL, sg_kind_room_b(l->args), sg_units_order());
 }
 
 static bool stored_is_thin(int64_t m)
@@ -362,9 +389,22 @@ void sg_stored_product(sg_compute compute, const sg_gemm_args *args, const sg_st
                        unsigned char *scratch, size_t stride)
 {
     if (args->m <= 0 || args->n <= 0 || args->k <= 0) return;
-    bool thin = stored_is_thin(args->m);
+    const bool thin = stored_is_thin(args->m);
+    sg_gemm_args g = *args;
     stored_loop l = {
-        .args = args, .w = w, .kernels = compute.kernels, .scratch = scratch, .stride = stride};
-    sg_parallel_ranges(compute.pool, args->n, thin ? stored_chunk_rows(args->k) : stored_tile,
+        .args = &g, .w = w, .kernels = compute.kernels, .scratch = scratch, .stride = stride};
+    const sg_kind_way way = sg_kind_way_of(g.kind, g.m, g.n, g.k);
+    if (way == SG_KIND_UNITS && !thin) {
+        stored_by_units(compute, &l);
+        return;
+    }
+    if (way == SG_KIND_PLAIN) {
+        g.kind = SG_COMPUTE_F32;
+    } else if (!thin || g.a_half != NULL) {
+        sg_kind_round_a(compute, &g, g.room);
+        g.a = g.room;
+        g.lda = g.k;
+    }
+    sg_parallel_ranges(compute.pool, g.n, thin ? stored_chunk_rows(g.k) : stored_tile,
                        thin ? stored_thin_chunk : stored_tile_chunk, &l);
 }

@@ -160,7 +160,8 @@ void sg_stored_write(sg_compute compute, const sg_stored *w, int64_t first, int6
 
 // C = alpha A W^T + beta C, W (n, k) as stored: sg_gemm with transpose_b, whose b and ldb are not
 // read. Few rows of A read W once as it is; many go through pieces of W widened into scratch, of
-// which each worker has sg_stored_scratch_bytes, `stride` bytes apart.
+// which each worker has sg_stored_scratch_bytes, `stride` bytes apart. Of other kinds than f32 the
+// few rows of A and W itself are read as they are; args->room as for sg_gemm.
 size_t sg_stored_scratch_bytes(int64_t m, int64_t n, int64_t k);
 void sg_stored_product(sg_compute compute, const sg_gemm_args *args, const sg_stored *w,
                        unsigned char *scratch, size_t stride);

@@ -6,6 +6,7 @@
 #include "compute_on.h"
 #include "kernel/gemm.h"
 #include "kernel/products.h"
+#include "kernel/stored.h"
 
 typedef struct kinds_product {
     sg_gemm_args args;
@@ -375,6 +376,70 @@ static void test_threads(void **state)
     sg_products_force(SG_ENGINE_CHOSEN);
 }
 
+// ---- weights as they are stored -----------------------------------------------------------------
+
+// The product with stored weights is that with what they stand for.
+static void kinds_check_stored(sg_compute compute, sg_compute_kind kind, sg_weights type,
+                               const int64_t *shape)
+{
+    kinds_product p = kinds_new(kind, shape[0], shape[1], shape[2], 2, 0.5f, 1);
+    const int64_t m = shape[0], n = shape[1], k = shape[2];
+    const size_t stride = sg_stored_scratch_bytes(m, n, k) + 64;
+    const size_t bytes = sg_gemm_room(kind, m, n, k);
+    unsigned char *scratch = kinds_memory(3 * stride), *room = kinds_memory(bytes);
+    unsigned char *rows = malloc((size_t)n * sg_stored_row_bytes(type, k));
+    float *first = check_copy(p.c, p.size_c), *wide = check_random(n * k, 4, 1);
+    double *expected = malloc((size_t)(2 * m * n) * sizeof *expected);
+    assert_true(rows != NULL && expected != NULL);
+    const sg_stored w = {.type = type, .rows = rows};
+    sg_stored_write(compute, &w, 0, n, k, wide);
+    sg_stored_read(compute.kernels, wide, &w, 0, n, k);
+    for (int64_t j = 0; j < n; j++)
+        memcpy(p.b + j * p.args.ldb, wide + j * k, (size_t)k * sizeof *wide);
+    free(p.b_half);
+    p.b_half = kinds_half(p.b, p.size_b);
+    kinds_expected(&p, expected, expected + m * n);
+    p.args.room = room;
+    sg_stored_product(compute, &p.args, &w, scratch, stride);
+    // Few rows of A are read as they are.
+    const double slack = m <= 8 && kind == SG_COMPUTE_BF16 ? 0x1p-7 : 0;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            check_close("stored", i * n + j, (double)p.c[i * p.args.ldc + j], expected[i * n + j],
+                        expected[m * n + i * n + j], slack + kinds_error(kind, k));
+    if (sg_gemm_packed_bytes(kind, n, k) > 0 && m > 8 && sg_gemm_packed_bytes(kind, 1, 1) > 4000) {
+        float *found = p.c;
+        p.args.c = first;
+        kinds_run(compute, p.args, POOL);
+        assert_memory_equal(found, first, (size_t)p.size_c * sizeof *first);
+    }
+    kinds_release(scratch, 3 * stride);
+    kinds_release(room, bytes);
+    free(first);
+    free(wide);
+    free(rows);
+    free(expected);
+    kinds_free(&p);
+}
+
+static void test_stored(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {{3, 70, 64}, {8, 40, 32}, {40, 330, 96}, {130, 70, 1056}};
+    static const sg_weights types[] = {SG_WEIGHTS_F32, SG_WEIGHTS_BF16, SG_WEIGHTS_F16,
+                                       SG_WEIGHTS_Q8_0};
+    sg_pool *pool;
+    assert_int_equal(sg_pool_new(3, &pool, NULL), SG_OK);
+    for (int e = 0; e < kinds_engine_count; e++)
+        for (int at = 0; at < 32; at++) {
+            sg_products_force(kinds_engines[e]);
+            kinds_check_stored(compute_on(pool), (sg_compute_kind)(1 + at % 2), types[at / 2 % 4],
+                               shapes[at / 8]);
+        }
+    sg_products_force(SG_ENGINE_CHOSEN);
+    sg_pool_free(pool);
+}
+
 // ---- room ---------------------------------------------------------------------------------------
 
 // What is enough for a shape is enough for smaller ones.
@@ -455,7 +520,7 @@ int main(void)
         cmocka_unit_test(test_kernels),     cmocka_unit_test(test_whole_numbers),
         cmocka_unit_test(test_odd_numbers), cmocka_unit_test(test_denormals),
         cmocka_unit_test(test_threads),     cmocka_unit_test(test_against_loops),
-        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_room),        cmocka_unit_test(test_stored),
         cmocka_unit_test(test_refusals), // last
     };
     if (sg_products_open(NULL) != SG_OK) return 1; // as a context does

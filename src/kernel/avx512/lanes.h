@@ -207,7 +207,10 @@ static inline void simd_store_bf16(sg_bf16 *y, __m512 value, int64_t left)
     __mmask16 nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
     rounded = _mm512_mask_or_epi32(rounded, nan, bits, quiet);
     __m256i half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
-    _mm256_mask_storeu_epi16(y, simd_lanes(left), half);
+    if (left >= 16) // what is read back soon waits for a store under a mask
+        _mm256_storeu_si256((__m256i *)y, half);
+    else
+        _mm256_mask_storeu_epi16(y, simd_lanes(left), half);
 }
 
 static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
