@@ -4,9 +4,17 @@
 #include <string.h>
 
 enum {
-    panels_stage = 256, // of k that are rounded at once
-    panels_rows = 64,   // rows of A that a chunk packs
-    panels_most = 2     // parts that differ: hi and lo
+    panels_stage = 256,   // of k that are rounded at once
+    panels_rows = 64,     // rows of A that a chunk packs
+    panels_columns = 256, // the same of what is stored as columns
+    panels_range = 128,   // rows of B that a chunk packs, of what is stored as rows of n
+    panels_once = 16,     // of which as many are rounded at once
+    panels_ahead = 32,    // rows that are fetched before they are read
+    panels_most = 2,      // parts that differ: hi and lo
+    // Rows of what is rounded, with a gap behind each, that they may not meet in the cache.
+    panels_gap = 32,
+    panels_stage_row = panels_stage + panels_gap,
+    panels_pair_row = 2 * panels_columns + panels_gap
 };
 
 static int64_t panels_pieces(int64_t k)
@@ -72,6 +80,24 @@ static void panels_round(const panels_loop *l, sg_bf16 *hi, sg_bf16 *lo, int64_t
     if (f->kind == SG_COMPUTE_BF16X3) memset(lo + count, 0, (size_t)(filled - count) * sizeof *lo);
 }
 
+// Numbers that will be read or written soon, to the second cache: pieces of rows that lie some KiB
+// apart are foreseen by no processor, and would drive each other out of the first.
+static void panels_expect(const void *at, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)at + i, 0, 2);
+}
+
+static void panels_expect_stored(const sg_panel_from *f, int64_t row, int64_t column, int64_t count)
+{
+    if (row >= (f->by_k ? f->k : f->outer) || count <= 0) return;
+    const int64_t at = row * f->stride + column;
+    if (f->kind == SG_COMPUTE_BF16 && f->half != NULL)
+        panels_expect(f->half + at, count * (int64_t)sizeof *f->half);
+    else
+        panels_expect(f->wide + at, count * (int64_t)sizeof *f->wide);
+}
+
 static int64_t panels_least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -91,47 +117,76 @@ static void panels_rows_a(const panels_loop *l, int64_t piece, int64_t row, int6
     }
 }
 
-// The same of what is stored as columns: steps of k are paired, then the pairs transposed.
-static void panels_columns_a(const panels_loop *l, int64_t piece, int64_t row, int64_t rows)
+// 16 rows of A, at `to`, of the piece's depth, from `stage`: `filled` numbers of each.
+static void panels_turn_a(const panels_loop *l, sg_bf16 *to, int64_t depth,
+                          sg_bf16 (*stage)[panels_stage / 2][panels_pair_row], int64_t row,
+                          int64_t filled)
 {
-    enum { pairs = SG_PANEL_STEP / 2 };
+    const int64_t parts = sg_panel_parts(l->from->kind);
+    for (int64_t part = 0; part < parts; part++)
+        l->kernels->transpose_pairs(to + part * depth, parts * depth,
+                                    stage[parts == 3 && part == 0][0] + 2 * row, panels_pair_row,
+                                    filled / 2, SG_PANEL_ROWS);
+}
+
+// Numbers [at, at + panels_stage) of k in one piece, of rows [row, row + rows), stored as columns:
+// rows of k are paired, then the pairs transposed. Many rows of A at once, as they are what lies
+// behind each other in memory.
+static void panels_columns_a(const panels_loop *l, int64_t piece, int64_t at, int64_t row,
+                             int64_t rows)
+{
     const sg_panel_from *f = l->from;
     const int64_t depth = sg_panel_depth(f->k, piece), parts = sg_panel_parts(f->kind);
     const int64_t count = panels_least(rows, f->outer - row);
-    sg_bf16 even[panels_most][panels_rows], odd[panels_most][panels_rows];
-    sg_bf16 stage[panels_most][pairs][2 * panels_rows];
-    sg_bf16 *to = l->to + sg_panel_a_at(f, piece, row);
-    const int64_t stride = parts * depth;
-    for (int64_t at = 0; at < depth; at += SG_PANEL_STEP) {
-        for (int64_t p = 0; p < pairs; p++) {
-            const int64_t k = piece * SG_PANEL_DEPTH + at + 2 * p;
-            panels_round(l, even[0], even[1], k, row, count, panels_rows);
-            panels_round(l, odd[0], odd[1], k + 1, row, count, panels_rows);
-            for (int i = 0; i < (parts == 3 ? 2 : 1); i++)
-                l->kernels->pair_bf16(stage[i][p], even[i], odd[i], panels_rows);
-        }
-        for (int64_t part = 0; part < parts; part++)
-            l->kernels->transpose_pairs(to + part * depth + at, stride,
-                                        stage[parts == 3 && part == 0][0], 2 * panels_rows, pairs,
-                                        rows);
+    const int64_t filled = panels_least(panels_stage, depth - at), whole = parts * depth;
+    sg_bf16 even[panels_most][panels_columns], odd[panels_most][panels_columns];
+    sg_bf16 stage[panels_most][panels_stage / 2][panels_pair_row];
+    sg_bf16 *to = l->to + sg_panel_a_at(f, piece, row) + at;
+    for (int64_t p = 0; p < filled / 2; p++) {
+        const int64_t k = piece * SG_PANEL_DEPTH + at + 2 * p;
+        panels_expect_stored(f, k + panels_ahead, row, count);
+        panels_expect_stored(f, k + 1 + panels_ahead, row, count);
+        panels_round(l, even[0], even[1], k, row, count, rows);
+        panels_round(l, odd[0], odd[1], k + 1, row, count, rows);
+        for (int i = 0; i < (parts == 3 ? 2 : 1); i++)
+            l->kernels->pair_bf16(stage[i][p], even[i], odd[i], rows);
+    }
+    for (int64_t r = 0; r < rows; r += SG_PANEL_ROWS) {
+        const int64_t next = panels_least(rows, r + 2 * SG_PANEL_ROWS);
+        for (int64_t e = (r + SG_PANEL_ROWS) * parts; e < next * parts; e++)
+            panels_expect(to + e * depth, filled * (int64_t)sizeof *to);
+        panels_turn_a(l, to + r * whole, depth, stage, r, filled);
     }
 }
 
-static void panels_chunk_a(void *context, int64_t chunk, int worker)
+static void panels_chunk_rows_a(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const panels_loop *l = context;
     const int64_t end = sg_panel_up(l->from->outer, SG_PANEL_ROWS);
     const int64_t row = l->first + chunk % l->chunks * panels_rows, piece = chunk / l->chunks;
-    (l->from->by_k ? panels_columns_a : panels_rows_a)(l, piece, row,
-                                                       panels_least(panels_rows, end - row));
+    panels_rows_a(l, piece, row, panels_least(panels_rows, end - row));
+}
+
+static void panels_chunk_columns_a(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const panels_loop *l = context;
+    const int64_t end = sg_panel_up(l->from->outer, SG_PANEL_ROWS);
+    const int64_t row = l->first + chunk % l->chunks * panels_columns;
+    const int64_t k = chunk / l->chunks * panels_stage;
+    panels_columns_a(l, k / SG_PANEL_DEPTH, k % SG_PANEL_DEPTH, row,
+                     panels_least(panels_columns, end - row));
 }
 
 void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, int64_t first)
 {
     panels_loop l = {.kernels = compute.kernels, .from = a, .to = to, .first = first};
-    l.chunks = sg_chunks(sg_panel_up(a->outer, SG_PANEL_ROWS) - first, panels_rows);
-    sg_parallel_for(compute.pool, l.chunks * panels_pieces(a->k), panels_chunk_a, &l);
+    const int64_t rows = sg_panel_up(a->outer, SG_PANEL_ROWS) - first;
+    l.chunks = sg_chunks(rows, a->by_k ? panels_columns : panels_rows);
+    const int64_t along = a->by_k ? sg_chunks(a->k, panels_stage) : panels_pieces(a->k);
+    sg_parallel_for(compute.pool, l.chunks * along,
+                    a->by_k ? panels_chunk_columns_a : panels_chunk_rows_a, &l);
 }
 
 // ---- B ------------------------------------------------------------------------------------------
@@ -162,42 +217,56 @@ static panels_block panels_block_of(const sg_panel_from *f, sg_panel_order order
                           order == SG_PANEL_PAIRS ? SG_PANEL_BLOCK : width};
 }
 
-// Two rows (k, k + 1) of the block, of part hi or lo, to their places.
+// `rows` rounded rows of the block, from row `row` of it on, to their places.
 static void panels_put(const panels_loop *l, const panels_block *b, int64_t row,
-                       const sg_bf16 *even, const sg_bf16 *odd)
+                       sg_bf16 (*from)[SG_PANEL_WIDTH], int64_t rows)
 {
-    sg_bf16 *to = b->place + row * b->step;
-    if (l->order == SG_PANEL_PAIRS) {
-        l->kernels->pair_bf16(to, even, odd, SG_PANEL_BLOCK);
-        return;
+    for (int64_t r = 0; r < rows; r += 2) {
+        sg_bf16 *to = b->place + (row + r) * b->step;
+        if (l->order == SG_PANEL_PAIRS) {
+            l->kernels->pair_bf16(to, from[r], from[r + 1], SG_PANEL_BLOCK);
+            continue;
+        }
+        memcpy(to, from[r], SG_PANEL_BLOCK * sizeof *to);
+        memcpy(to + b->step, from[r + 1], SG_PANEL_BLOCK * sizeof *to);
     }
-    memcpy(to, even, SG_PANEL_BLOCK * sizeof *to);
-    memcpy(to + b->step, odd, SG_PANEL_BLOCK * sizeof *to);
 }
 
-static void panels_rows_b(const panels_loop *l, const panels_block *b)
+// Rows [first, end) of a panel, all its columns: what is read lies behind each other as far as it
+// can, and so does what is written.
+static void panels_rows_b(const panels_loop *l, int64_t piece, int64_t panel, int64_t first,
+                          int64_t end)
 {
     const sg_panel_from *f = l->from;
-    const int64_t depth = sg_panel_depth(f->k, b->piece);
-    sg_bf16 even[panels_most][SG_PANEL_BLOCK], odd[panels_most][SG_PANEL_BLOCK];
-    for (int64_t at = 0; at < depth; at += 2) {
-        const int64_t k = b->piece * SG_PANEL_DEPTH + at;
-        panels_round(l, even[0], even[1], k, b->column, b->count, SG_PANEL_BLOCK);
-        panels_round(l, odd[0], odd[1], k + 1, b->column, b->count, SG_PANEL_BLOCK);
-        panels_put(l, b, at, even[0], odd[0]);
-        if (f->kind != SG_COMPUTE_BF16X3) continue;
-        panels_put(l, b, depth + at, even[1], odd[1]);
-        panels_put(l, b, 2 * depth + at, even[0], odd[0]);
+    const int64_t depth = sg_panel_depth(f->k, piece), column = panel * SG_PANEL_WIDTH;
+    const int64_t count = panels_least(SG_PANEL_WIDTH, f->outer - column);
+    const int64_t blocks = sg_chunks(count, SG_PANEL_BLOCK), parts = sg_panel_parts(f->kind);
+    sg_bf16 stage[panels_most][panels_once][SG_PANEL_WIDTH];
+    for (int64_t at = first; at < end; at += panels_once) {
+        const int64_t rows = panels_least(panels_once, end - at);
+        for (int64_t r = 0; r < rows; r++) {
+            panels_expect_stored(f, piece * SG_PANEL_DEPTH + at + r + panels_ahead, column, count);
+            panels_round(l, stage[0][r], stage[1][r], piece * SG_PANEL_DEPTH + at + r, column,
+                         count, blocks * SG_PANEL_BLOCK);
+        }
+        for (int64_t i = 0; i < blocks; i++) {
+            const panels_block b =
+                panels_block_of(f, l->order, l->to, piece, column / SG_PANEL_BLOCK + i);
+            for (int64_t part = 0; part < parts; part++)
+                panels_put(l, &b, part * depth + at,
+                           (sg_bf16(*)[SG_PANEL_WIDTH])(stage[part == 1][0] + i * SG_PANEL_BLOCK),
+                           rows);
+        }
     }
 }
 
 // 64 columns that are stored as rows, of which `stage` holds numbers [at, at + count).
 static void panels_turn(const panels_loop *l, const panels_block *b, int64_t row,
-                        sg_bf16 (*stage)[panels_stage], int64_t count)
+                        sg_bf16 (*stage)[panels_stage_row], int64_t count)
 {
     if (l->order == SG_PANEL_PAIRS) {
         l->kernels->transpose_pairs(b->place + row * b->step, 2 * SG_PANEL_BLOCK, stage[0],
-                                    panels_stage, SG_PANEL_BLOCK, count / 2);
+                                    panels_stage_row, SG_PANEL_BLOCK, count / 2);
         return;
     }
     for (int64_t p = 0; p < count; p++)
@@ -209,7 +278,7 @@ static void panels_columns_b(const panels_loop *l, const panels_block *b)
 {
     const sg_panel_from *f = l->from;
     const int64_t depth = sg_panel_depth(f->k, b->piece);
-    sg_bf16 stage[panels_most][SG_PANEL_BLOCK][panels_stage];
+    sg_bf16 stage[panels_most][SG_PANEL_BLOCK][panels_stage_row];
     for (int64_t at = 0; at < depth; at += panels_stage) {
         const int64_t filled = panels_least(panels_stage, depth - at);
         const int64_t k = b->piece * SG_PANEL_DEPTH + at;
@@ -223,21 +292,31 @@ static void panels_columns_b(const panels_loop *l, const panels_block *b)
     }
 }
 
-static void panels_chunk_b(void *context, int64_t chunk, int worker)
+static void panels_chunk_columns_b(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const panels_loop *l = context;
-    const int64_t blocks = sg_chunks(l->from->outer, SG_PANEL_BLOCK);
     const panels_block b =
-        panels_block_of(l->from, l->order, l->to, chunk / blocks, chunk % blocks);
-    (l->from->by_k ? panels_rows_b : panels_columns_b)(l, &b);
+        panels_block_of(l->from, l->order, l->to, chunk / l->chunks, chunk % l->chunks);
+    panels_columns_b(l, &b);
+}
+
+static void panels_chunk_rows_b(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const panels_loop *l = context;
+    const int64_t k = chunk / l->chunks * panels_range, piece = k / SG_PANEL_DEPTH;
+    const int64_t first = k % SG_PANEL_DEPTH, depth = sg_panel_depth(l->from->k, piece);
+    panels_rows_b(l, piece, chunk % l->chunks, first, panels_least(first + panels_range, depth));
 }
 
 void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order)
 {
     panels_loop l = {.kernels = compute.kernels, .from = b, .to = to, .order = order};
-    sg_parallel_for(compute.pool, sg_chunks(b->outer, SG_PANEL_BLOCK) * panels_pieces(b->k),
-                    panels_chunk_b, &l);
+    l.chunks = sg_chunks(b->outer, b->by_k ? SG_PANEL_WIDTH : SG_PANEL_BLOCK);
+    const int64_t along = b->by_k ? sg_chunks(b->k, panels_range) : panels_pieces(b->k);
+    sg_parallel_for(compute.pool, l.chunks * along,
+                    b->by_k ? panels_chunk_rows_b : panels_chunk_columns_b, &l);
 }
 
 void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,

@@ -232,6 +232,15 @@ static inline void simd_store_bf16(sg_bf16 *y, __m256 value, int64_t left)
     memcpy(y, end, (size_t)left * sizeof *y);
 }
 
+// The number that simd_store_bf16 stores; not of a NaN.
+static inline __m256 simd_as_bf16(__m256 value)
+{
+    const __m256i bits = _mm256_castps_si256(value), low = _mm256_set1_epi32(0x7fff);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, low), odd);
+    return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32((int32_t)0xffff0000)));
+}
+
 static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
 {
     const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)even));

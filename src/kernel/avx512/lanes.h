@@ -228,6 +228,13 @@ static inline __m512i simd_round_bf16(__m512 value)
     return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
 }
 
+// The number that simd_store_bf16 stores; not of a NaN.
+static inline __m512 simd_as_bf16(__m512 value)
+{
+    const __m512i upper = _mm512_set1_epi32((int32_t)0xffff0000);
+    return _mm512_castsi512_ps(_mm512_and_si512(simd_round_bf16(value), upper));
+}
+
 // Upper halves of both are brought into one register, in turns, and then into order.
 static inline void simd_store_bf16_two(sg_bf16 *y, __m512 a, __m512 b)
 {

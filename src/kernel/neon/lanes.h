@@ -226,6 +226,15 @@ static inline void simd_store_bf16(sg_bf16 *y, float32x4_t value, int64_t left)
     memcpy(y, end, (size_t)left * sizeof *y);
 }
 
+// The number that simd_store_bf16 stores; not of a NaN.
+static inline float32x4_t simd_as_bf16(float32x4_t value)
+{
+    const uint32x4_t bits = vreinterpretq_u32_f32(value);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+    return vreinterpretq_f32_u32(vandq_u32(rounded, vdupq_n_u32(0xffff0000)));
+}
+
 static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
 {
     vst2_u16(y, (uint16x4x2_t){{vld1_u16(even), vld1_u16(odd)}});

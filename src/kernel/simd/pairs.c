@@ -9,11 +9,20 @@ void SIMD_NAME(split_bf16)(sg_bf16 *hi, sg_bf16 *lo, const float *x, int64_t n)
     // What is as large rounds to infinity; the plain kernel sees to that, to infinity and to NaN.
     const simd_vec limit = simd_set(0x1.ffp127f), one = simd_set(1);
     simd_vec fine = simd_zero();
-    for (int64_t i = 0; i < n; i += simd_width) {
-        const simd_vec value = simd_load(x + i, n - i);
+    int64_t i = 0;
+    for (; i + 2 * simd_width <= n; i += 2 * simd_width) {
+        const simd_vec a = simd_loadu(x + i), b = simd_loadu(x + i + simd_width);
+        const simd_vec upper_a = simd_as_bf16(a), upper_b = simd_as_bf16(b);
+        fine = simd_add(fine, simd_if_greater(one, limit, simd_abs(a)));
+        fine = simd_add(fine, simd_if_greater(one, limit, simd_abs(b)));
+        simd_store_bf16_two(hi + i, upper_a, upper_b);
+        simd_store_bf16_two(lo + i, simd_sub(a, upper_a), simd_sub(b, upper_b));
+    }
+    for (; i < n; i += simd_width) {
+        const simd_vec value = simd_load(x + i, n - i), upper = simd_as_bf16(value);
         fine = simd_add(fine, simd_if_greater(one, limit, simd_abs(value)));
-        simd_store_bf16(hi + i, value, n - i);
-        simd_store_bf16(lo + i, simd_sub(value, simd_load_bf16(hi + i, n - i)), n - i);
+        simd_store_bf16(hi + i, upper, n - i);
+        simd_store_bf16(lo + i, simd_sub(value, upper), n - i);
     }
     const int64_t lanes = (n + simd_width - 1) / simd_width * simd_width;
     if (simd_sum(fine) != (float)lanes) sg_ref_split_bf16(hi, lo, x, n);
@@ -56,8 +65,8 @@ void SIMD_NAME(transpose_pairs)(sg_bf16 *y, int64_t ldy, const sg_bf16 *x, int64
                                 int64_t n)
 {
     const int64_t rows = m / simd_width * simd_width, columns = n / simd_width * simd_width;
-    for (int64_t i = 0; i < rows; i += simd_width)
-        for (int64_t j = 0; j < columns; j += simd_width)
+    for (int64_t j = 0; j < columns; j += simd_width) // whole pieces of a row of y
+        for (int64_t i = 0; i < rows; i += simd_width)
             simd_transpose_square((float *)(void *)(y + j * ldy + 2 * i), ldy / 2,
                                   (const float *)(const void *)(x + i * ldx + 2 * j), ldx / 2);
     if (columns < n) // what no whole square holds

@@ -26,6 +26,7 @@
 //   simd_low_number, _power      n itself, and 2^n, 0 where n is -127
 //   simd_load_bf16, _f16, _int8(p, left), simd_store_bf16(p, v, left)   other types, widened
 //   simd_store_bf16_two(p, a, b)   two whole vectors behind each other
+//   simd_as_bf16(v)              rounded to bf16, as floats; what a NaN gives is not said
 //   simd_pair_bf16(y, even, odd)   y[2j] = even[j], y[2j + 1] = odd[j] for simd_width numbers
 #ifndef SG_KERNEL_SIMD_SIMD_H
 #define SG_KERNEL_SIMD_SIMD_H
