@@ -237,7 +237,8 @@ static inline float32x4_t simd_as_bf16(float32x4_t value)
 
 static inline void simd_pair_bf16(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd)
 {
-    vst2_u16(y, (uint16x4x2_t){{vld1_u16(even), vld1_u16(odd)}});
+    const uint16x4x2_t pair = {{vld1_u16(even), vld1_u16(odd)}};
+    vst2_u16(y, pair); // a macro in clang
 }
 
 static inline void simd_store_bf16_two(sg_bf16 *y, float32x4_t a, float32x4_t b)
