@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/alloc.h"
+
 #if DNNL_VERSION_MAJOR >= 3
 typedef dnnl_memory_desc_t matrix_desc; // a handle
 #define MATRIX_FUNCTIONS_OF_VERSION(F)                                                             \
@@ -29,6 +31,7 @@ typedef dnnl_memory_desc_t matrix_desc[1];
     F(primitive_desc_query_md)                                                                     \
     F(primitive_desc_destroy)                                                                      \
     F(primitive_create)                                                                            \
+    F(primitive_destroy)                                                                           \
     F(primitive_execute)                                                                           \
     F(primitive_get_primitive_desc)                                                                \
     F(memory_create)                                                                               \
@@ -63,7 +66,7 @@ typedef struct matrix_call {
 } matrix_call;
 
 typedef struct matrix_shape {
-    _Atomic(dnnl_primitive_t) primitive;
+    dnnl_primitive_t primitive;
     matrix_call calls[matrix_calls];
 } matrix_shape;
 
@@ -73,8 +76,9 @@ static struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     sg_panel_order order;
-    pthread_mutex_t mutex;                             // held while a shape is made
-    matrix_shape shapes[matrix_m][matrix_n][matrix_k]; // never freed; most are never touched
+    pthread_mutex_t mutex; // held while a shape is made
+    // NULL: not asked for yet. Never freed.
+    _Atomic(matrix_shape *) shapes[matrix_m][matrix_n][matrix_k];
     MATRIX_FUNCTIONS(MATRIX_MEMBER)
 } matrix = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -159,20 +163,31 @@ static dnnl_primitive_t matrix_primitive(int64_t m, int64_t n, int64_t k, sg_pan
     return primitive;
 }
 
+static matrix_shape *matrix_shape_new(int64_t m, int64_t n, int64_t k)
+{
+    matrix_shape *shape = sg_alloc_zero(1, sizeof *shape);
+    if (shape == NULL) return NULL;
+    shape->primitive = matrix_primitive(m, n, k, matrix.order);
+    if (shape->primitive != NULL) return shape;
+    sg_free(shape);
+    return NULL;
+}
+
 // Made once and kept until the process ends; NULL where the library refuses.
 static matrix_shape *matrix_shape_of(int64_t m, int64_t n, int64_t k)
 {
-    matrix_shape *shape =
+    _Atomic(matrix_shape *) *place =
         &matrix.shapes[m / SG_PANEL_ROWS - 1][n / SG_PANEL_BLOCK - 1][k / SG_PANEL_STEP - 1];
-    if (atomic_load_explicit(&shape->primitive, memory_order_acquire) != NULL) return shape;
+    matrix_shape *shape = atomic_load_explicit(place, memory_order_acquire);
+    if (shape != NULL) return shape;
     pthread_mutex_lock(&matrix.mutex);
-    dnnl_primitive_t primitive = atomic_load(&shape->primitive);
-    if (primitive == NULL) {
-        primitive = matrix_primitive(m, n, k, matrix.order);
-        atomic_store_explicit(&shape->primitive, primitive, memory_order_release);
+    shape = atomic_load(place);
+    if (shape == NULL) {
+        shape = matrix_shape_new(m, n, k);
+        atomic_store_explicit(place, shape, memory_order_release);
     }
     pthread_mutex_unlock(&matrix.mutex);
-    return primitive != NULL ? shape : NULL;
+    return shape;
 }
 
 // ---- calls --------------------------------------------------------------------------------------
@@ -230,18 +245,16 @@ bool sg_matrix_run(float *c, const sg_bf16 *a, const sg_bf16 *b, int64_t m, int6
     _Alignas(64) unsigned char scratch[matrix_scratch];
     matrix_shape *shape = matrix.order != SG_PANEL_NONE ? matrix_shape_of(m, n, k) : NULL;
     if (shape == NULL) return false;
-    const dnnl_primitive_t primitive =
-        atomic_load_explicit(&shape->primitive, memory_order_relaxed);
     void *const places[matrix_arguments] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b, c, scratch};
     for (int i = 0; i < matrix_calls; i++) {
         matrix_call *call = &shape->calls[i];
         if (atomic_flag_test_and_set_explicit(&call->taken, memory_order_acquire)) continue;
-        const bool done = matrix_execute(call, primitive, places);
+        const bool done = matrix_execute(call, shape->primitive, places);
         atomic_flag_clear_explicit(&call->taken, memory_order_release);
         return done;
     }
     matrix_call once = {.memory = {NULL}};
-    const bool done = matrix_execute(&once, primitive, places);
+    const bool done = matrix_execute(&once, shape->primitive, places);
     matrix_forget(&once);
     return done;
 }
@@ -257,9 +270,13 @@ static bool matrix_find(void *library)
 static sg_panel_order matrix_find_order(void)
 {
     static const sg_panel_order orders[] = {SG_PANEL_PAIRS, SG_PANEL_PLAIN};
-    for (int i = 0; i < 2; i++)
-        if (matrix_primitive(SG_PANEL_ROWS, SG_PANEL_BLOCK, SG_PANEL_STEP, orders[i]) != NULL)
-            return orders[i];
+    for (int i = 0; i < 2; i++) {
+        dnnl_primitive_t primitive =
+            matrix_primitive(SG_PANEL_ROWS, SG_PANEL_BLOCK, SG_PANEL_STEP, orders[i]);
+        if (primitive == NULL) continue;
+        matrix.primitive_destroy(primitive);
+        return orders[i];
+    }
     return SG_PANEL_NONE;
 }
 
