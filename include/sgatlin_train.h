@@ -157,8 +157,8 @@ typedef struct sg_train_event {
     // reach, each kind by its share of the work: the median of the last few measurements, the last
     // of them so many seconds ago. 0: not measured (sg_train_hooks).
     double work_per_second, peak_per_second, peak_age;
-    double val_loss;            // of the last evaluation, or NaN
-    double seconds;             // of training, in all lives
+    double val_loss; // of the last evaluation, or NaN
+    double seconds;  // of training, in all lives
     const char *text;
     const sg_train_plan *plan;
     const sg_train_options *options;
