@@ -8,6 +8,7 @@ SECONDS ?= 60
 GENERATOR ?= Ninja
 CTEST = ctest --output-on-failure -j $(JOBS)
 AVX512_TESTS = test_kernels test_select test_quant test_narrow test_screen test_models test_session
+AMX_TESTS = test_kinds test_entropy_kinds test_attention_kinds test_memory_kinds
 space := $(subst ,, )
 SOURCES = find $(wildcard src cli include tests examples bench) -name '*.[ch]' -print0
 
@@ -43,6 +44,11 @@ test-avx512: tools-test tools-emulate ## the kernels of AVX-512, emulated where 
 	@cmake -S . -B build-avx512 -G $(GENERATOR) -DSG_TESTS=ON -DSG_EMULATE_AVX512=ON $(CMAKE_FLAGS) >/dev/null
 	@cmake --build build-avx512 -j $(JOBS) --target $(AVX512_TESTS)
 	@$(CTEST) --test-dir build-avx512 -R '^($(subst $(space),|,$(AVX512_TESTS)))$$'
+
+test-amx: tools-test ## products in bf16 as on a processor with AMX, its instructions emulated
+	@cmake -S . -B $(BUILD) -G $(GENERATOR) -DSG_TESTS=ON $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target sgatlin_command $(AMX_TESTS) $(if $(filter x86_64,$(shell uname -m)),sg_emulated_amx)
+	@tools/test_amx.sh $(BUILD) || [ $$? -eq 77 ]
 
 bench: build ## measure layers, steps and decoding here, against goals (6 minutes; MODEL=F16.gguf: its prefill too)
 	@tools/bench.sh $(BUILD)/sgatlin $(if $(MODEL),--model "$(MODEL)")
@@ -104,5 +110,5 @@ tools-emulate:
 tools-bench:
 	@tools/deps build bench
 
-.PHONY: build demo test test-san test-tsan test-crash test-avx512 bench bench-kernels count-kernels fuzz format format-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench tools-emulate
+.PHONY: build demo test test-san test-tsan test-crash test-avx512 test-amx bench bench-kernels count-kernels fuzz format format-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench tools-emulate
 .DEFAULT_GOAL := build
