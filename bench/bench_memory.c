@@ -2,8 +2,9 @@
 // selected neurons, and through dense products (ffn/dense.c).
 //   build/bench/bench_memory [--kind f32|bf16x3|bf16] [--rows R] [--d D] [--tables f32|bf16]
 //                            [--channels C] [--only rows|dense] [N k]...
-// A pool for each channel, ids at random. Times are of the processor, one thread, the fastest of some rounds in
-// which both ways take turns, so that they can be compared on a machine that does other work too.
+// A pool for each channel, ids at random. Times are of the processor, one thread, the fastest of
+// some rounds in which both ways take turns, so that they can be compared on a machine that does
+// other work too.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Words for how dense products are computed. A figure is stated with what was asked for and with the
-// units that computed it, for both decide what it means.
+// Words for how dense products are computed. A figure is stated with what was asked for and with
+// the units that computed it, for both decide what it means.
 #include "cli/computing.h"
 
 #include <stdio.h>

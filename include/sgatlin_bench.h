@@ -105,8 +105,8 @@ typedef struct sg_bench_result {
     // gradients written, and read and written by AdamW with its moments (40 bytes a weight of a
     // step in all); input and output of a layer; keys and values of a session.
     double bytes;
-    // The limits it is held against. Where the classifier is computed in another kind than the rest,
-    // that of products is of both, each by its work.
+    // The limits it is held against. Where the classifier is computed in another kind than the
+    // rest, that of products is of both, each by its work.
     double gemm_gflops, stream_gbs;
     const char *limit;     // "gemm" or "stream": which of flops and bytes takes the machine longer
     double limit_fraction; // that time / seconds

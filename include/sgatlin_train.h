@@ -153,9 +153,9 @@ typedef struct sg_train_event {
     double loss, lr, grad_norm; // of the last step
     double tokens_per_second;   // of late
     double flops_per_second;    // of late, all-in (with logits), forward and backward
-    // What must be done of it (attention over the causal half), and what products in the run's kinds
-    // reach, each kind by its share of the work: the median of the last few measurements, the last
-    // of them so many seconds ago. 0: not measured (sg_train_hooks).
+    // What must be done of it (attention over the causal half), and what products in the run's
+    // kinds reach, each kind by its share of the work: the median of the last few measurements, the
+    // last of them so many seconds ago. 0: not measured (sg_train_hooks).
     double work_per_second, peak_per_second, peak_age;
     double val_loss; // of the last evaluation, or NaN
     double seconds;  // of training, in all lives
@@ -214,8 +214,8 @@ typedef struct sg_train_change {
 // then on that of the new options. What was changed is recorded in run.json ("changes": step,
 // field, old, new), and to the bit the run is the same as one that was changed alike at the same
 // step. The budget, lr, schedule, warmup_steps, decay_fraction, clip, spike_limit, grad_accum,
-// recompute, compute, logits_compute and what is watched and saved can be changed; all else is SG_ERR_ARGUMENT, which lists
-// them.
+// recompute, compute, logits_compute and what is watched and saved can be changed; all else is
+// SG_ERR_ARGUMENT, which lists them.
 SG_API sg_status sg_train_resume_changed(sg_context *context, const char *run, const char *data,
                                          const sg_train_change *changes, size_t count,
                                          const sg_train_hooks *hooks, sg_train_result *result,

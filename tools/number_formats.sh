@@ -269,12 +269,13 @@ WORDS
 # ---- the picture --------------------------------------------------------------------------------
 
 # Four panels a row. In each the loss, and below it, from 1e-6 to 1, how far it is from f32 of the
-# first seed: grey for other seeds, blue for bf16x3, orange for bf16; no difference is drawn as 1e-6.
-# A point is the mean of a few steps.
+# first seed: grey for other seeds, blue for bf16x3, orange for bf16; no difference is drawn as
+# 1e-6. A point is the mean of a few steps.
 awk -F , -v seeds=${#seeds[@]} -v steps="$steps" '
     function x_of(s) { return left + s / steps * wide }
     function away(a, b) { return a > b ? a - b : b - a }
-    # path(column, base): the curve of that column of panel f, or how far it is from the column base.
+    # path(column, base): the curve of that column of panel f, or how far it is from the column
+    # base.
     function path(column, base, top, high, low_value, high_value,  s, i, d, n, sum, v) {
         d = ""
         for (s = 0; s < steps; s += group) {

@@ -120,8 +120,8 @@ train_kind() {
         "$((SECONDS - start)) s$counted"
 }
 
-# Bounds of a dense model: a rounding of the format, 2^-8, and of a sum of two, 2^-16. Where a router
-# chooses, near ties fall otherwise and another neuron is trained: 1 %.
+# Bounds of a dense model: a rounding of the format, 2^-8, and of a sum of two, 2^-16. Where a
+# router chooses, near ties fall otherwise and another neuron is trained: 1 %.
 run_training() {
     "$sgatlin" data synth --stories 60 --seed 1 --out "$work/all.txt" --quiet >/dev/null
     tr -d EKQXZqz <"$work/all.txt" >"$work/stories.txt" # the tokenizer has no token for these

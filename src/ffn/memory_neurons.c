@@ -47,8 +47,8 @@ static void neurons_forward_tile(const sg_neurons_loop *l, sg_range range)
     }
 }
 
-// Where the rows of both tables lie side by side, few rows of x go through all channels, so that the
-// second half of a pair, which the processor fetched with the first, is still there.
+// Where the rows of both tables lie side by side, few rows of x go through all channels, so that
+// the second half of a pair, which the processor fetched with the first, is still there.
 enum { neurons_few = 8 };
 
 static void neurons_forward_rows(void *context, sg_range range)

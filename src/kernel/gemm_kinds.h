@@ -1,5 +1,5 @@
-// Products of other kinds than f32, behind gemm.h: by the matrix units where the processor has some,
-// else as products in f32 of operands that are rounded.
+// Products of other kinds than f32, behind gemm.h: by the matrix units where the processor has
+// some, else as products in f32 of operands that are rounded.
 #ifndef SG_KERNEL_GEMM_KINDS_H
 #define SG_KERNEL_GEMM_KINDS_H
 

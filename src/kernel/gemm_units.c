@@ -165,7 +165,8 @@ static void units_add_rows(void *context, sg_range rows)
                             l->scratch + ((group - 1) * g->m + i) * g->n, g->n);
 }
 
-// Rows of A that are bf16, dense and whole need no packing; only a last tile that is filled up does.
+// Rows of A that are bf16, dense and whole need no packing; only a last tile that is filled up
+// does.
 static void units_pack_a(sg_compute compute, units_loop *l)
 {
     const sg_gemm_args *g = l->args;

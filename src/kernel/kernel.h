@@ -170,8 +170,8 @@ typedef struct sg_kernels {
     void (*split_bf16)(sg_bf16 *hi, sg_bf16 *lo, const sg_real *x, int64_t n);
     // y[2j] = even[j], y[2j + 1] = odd[j], j < n.
     void (*pair_bf16)(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd, int64_t n);
-    // Pairs of numbers that lie behind each other, as a matrix (m, n) of pairs, transposed: pair i of
-    // row j of y is pair j of row i of x. ldy, ldx: numbers from row to row.
+    // Pairs of numbers that lie behind each other, as a matrix (m, n) of pairs, transposed: pair i
+    // of row j of y is pair j of row i of x. ldy, ldx: numbers from row to row.
     void (*transpose_pairs)(sg_bf16 *y, int64_t ldy, const sg_bf16 *x, int64_t ldx, int64_t m,
                             int64_t n);
     void (*from_int8)(sg_real *y, const int8_t *q, float scale, int64_t n); // y = scale q

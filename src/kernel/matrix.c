@@ -134,7 +134,8 @@ static dnnl_status_t matrix_primitive_desc(dnnl_primitive_desc_t *out, int64_t m
     return status;
 }
 
-// Fast code of the library, not its loops that take anything, and content with the scratch there is.
+// Fast code of the library, not its loops that take anything, and content with the scratch there
+// is.
 static bool matrix_is_fast(const_dnnl_primitive_desc_t desc)
 {
     const char *name = NULL;

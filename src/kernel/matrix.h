@@ -8,8 +8,8 @@
 
 #include "kernel/panels.h"
 
-// Of what dlopen gave; get_threads and set_threads hold the library to the calling thread, NULL where
-// it has no threads. Where it lacks what is needed here, sg_matrix_order says so.
+// Of what dlopen gave; get_threads and set_threads hold the library to the calling thread, NULL
+// where it has no threads. Where it lacks what is needed here, sg_matrix_order says so.
 void sg_matrix_open(void *library, int (*get_threads)(void), void (*set_threads)(int));
 
 // The order in which B is read; SG_PANEL_NONE: the library has no fast code for such products.

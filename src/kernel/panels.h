@@ -55,10 +55,10 @@ typedef struct sg_panel_from {
     sg_compute_kind kind;
 } sg_panel_from;
 
-// op(A) as pieces behind each other, each (outer filled up to SG_PANEL_ROWS, parts depth) row-major;
-// op(B) as pieces, each panels of SG_PANEL_WIDTH columns (the last of what is left, filled up to
-// SG_PANEL_BLOCK), each (parts depth, columns) in that order. Elements of both, and where a row of A
-// or a panel of B lies.
+// op(A) as pieces behind each other, each (outer filled up to SG_PANEL_ROWS, parts depth)
+// row-major; op(B) as pieces, each panels of SG_PANEL_WIDTH columns (the last of what is left,
+// filled up to SG_PANEL_BLOCK), each (parts depth, columns) in that order. Elements of both, and
+// where a row of A or a panel of B lies.
 int64_t sg_panel_a_size(int64_t m, int64_t k, sg_compute_kind kind);
 int64_t sg_panel_b_size(int64_t n, int64_t k, sg_compute_kind kind);
 int64_t sg_panel_a_at(const sg_panel_from *a, int64_t piece, int64_t row);

@@ -1,5 +1,6 @@
-// Attention by products of other kinds than f32, with the formulas of op_attention.c, for units that
-// multiply matrices. Of a tile of queries Q (rows, h) and one of keys K and their values V (keys, h):
+// Attention by products of other kinds than f32, with the formulas of op_attention.c, for units
+// that multiply matrices. Of a tile of queries Q (rows, h) and one of keys K and their values V
+// (keys, h):
 //
 //     S = scale Q K^T         P = exp(S - max)                                  O += P V
 //     S^T = scale K Q^T       P^T = exp(S^T - lse)        dP^T = V dO^T         dV += P^T dO
@@ -7,10 +8,11 @@
 //
 // In the kind bf16 all operands are rounded, P and dS where softmax leaves them; sums, maxima,
 // softmax and gradients are sg_real. The backward pass works on transposed tiles, so that dQ alone
-// needs a left operand transposed. Tiles are multiplied whole, what is masked too: so right operands
-// are prepared once, K and V for all tiles of queries of a chunk, Q and dO for all tiles of keys. A
-// chunk has at most tiles_rows queries of all of its heads, which bounds scratch whatever the length
-// of sequences; for each such run of queries the keys that it sees are prepared anew.
+// needs a left operand transposed. Tiles are multiplied whole, what is masked too: so right
+// operands are prepared once, K and V for all tiles of queries of a chunk, Q and dO for all tiles
+// of keys. A chunk has at most tiles_rows queries of all of its heads, which bounds scratch
+// whatever the length of sequences; for each such run of queries the keys that it sees are prepared
+// anew.
 #include <math.h>
 #include <string.h>
 
@@ -296,8 +298,8 @@ static void work_product(const tiles_work *w, tiles_size size, sg_real alpha, ti
                                                     .room = work_place(w, w->places->room)});
 }
 
-// A tile of numbers that products take next, of `count` in a row: in bf16 dense rows of halves, which
-// begin where it began.
+// A tile of numbers that products take next, of `count` in a row: in bf16 dense rows of halves,
+// which begin where it began.
 static tiles_matrix work_tile(const tiles_work *w, const sg_real *tile, int64_t count)
 {
     if (w->node->kind != SG_COMPUTE_BF16) return (tiles_matrix){tile, NULL, tiles_side};

@@ -163,8 +163,8 @@ static sg_gemm_args entropy_product(const sg_run *run, const sg_node *node, cons
     return args;
 }
 
-// Operands that are prepared are so for this many rows of a result at a time, of dx and of dW, which
-// bounds what that takes.
+// Operands that are prepared are so for this many rows of a result at a time, of dx and of dW,
+// which bounds what that takes.
 enum { entropy_slice_x = 256, entropy_slice_w = 2048 };
 
 static int64_t entropy_slice(const sg_node *node, bool of_w, int64_t rows)

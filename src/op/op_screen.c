@@ -5,9 +5,9 @@
 //
 // q (rows, K) or (rows, groups * K), keys (groups * n, K) -> y (rows, groups * n). Reading the keys
 // is all the work. Their copies in int8, a quarter of the bytes, give each score to within a bound,
-// by products of whole numbers, as the query is rounded too, to 16 bits; keys whose bound shows that
-// k others are above them get -inf, the few that are left their scores from the keys themselves. So
-// the selection and its scores are those of the plain product.
+// by products of whole numbers, as the query is rounded too, to 16 bits; keys whose bound shows
+// that k others are above them get -inf, the few that are left their scores from the keys
+// themselves. So the selection and its scores are those of the plain product.
 #include <float.h>
 #include <math.h>
 #include <string.h>

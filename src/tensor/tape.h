@@ -37,9 +37,9 @@ typedef struct sg_tensor {
     // can (sg_op.forward_reads_narrow); if all can, data may be NULL. Set before it is used.
     const sg_stored *narrow;
     const sg_stored *screen; // of a leaf, NULL or a copy in int8 that shows what need not be read
-    // Of a result, in a tape that computes in bf16: its numbers in bf16, for the operations that read
-    // it so (sg_op.reads_half), in both passes; else NULL. The same numbers as in data, which is
-    // NULL where nothing reads it; but where it is exact, data are not rounded.
+    // Of a result, in a tape that computes in bf16: its numbers in bf16, for the operations that
+    // read it so (sg_op.reads_half), in both passes; else NULL. The same numbers as in data, which
+    // is NULL where nothing reads it; but where it is exact, data are not rounded.
     sg_bf16 *half;
     struct sg_tensor *base; // whose memory this is; itself unless a reshape
     bool leaf;              // memory is the caller's: a parameter or an input
@@ -93,11 +93,11 @@ typedef struct sg_op {
     // bit i: the backward pass reads output i as sg_half_out gives it, likewise
     unsigned reads_half_out;
     // bit i: the forward pass writes half of output i where it is not NULL, and the same numbers to
-    // its data unless that is NULL (sg_put_begin). Without the bit the tape rounds what the operation
-    // wrote.
+    // its data unless that is NULL (sg_put_begin). Without the bit the tape rounds what the
+    // operation wrote.
     unsigned writes_half;
-    // Its inputs and outputs are parts of a sum that is kept in f32 throughout: a product that reads
-    // one rounds it for itself alone.
+    // Its inputs and outputs are parts of a sum that is kept in f32 throughout: a product that
+    // reads one rounds it for itself alone.
     bool exact;
     bool copies; // output 0 is a copy of input 0: exact where that is, rounded where it is
     // Costs little beside the backward passes that read its outputs: a tape that computes in bf16

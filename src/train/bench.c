@@ -57,8 +57,8 @@ static double bench_products(sg_bench_timer *timer, sg_compute_kind kind)
     return sample_median(timer->sorted, timer->looks);
 }
 
-// Of what was measured around a figure, or given. Where two kinds are in use, the rate of products is that at which all work is done when each part of it
-// is done at its own.
+// Of what was measured around a figure, or given. Where two kinds are in use, the rate of products
+// is that at which all work is done when each part of it is done at its own.
 static void bench_limits(const sg_bench_run *b, const sg_bench_figure *f, sg_bench_timer *timer,
                          double *gemm, double *stream)
 {

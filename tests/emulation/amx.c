@@ -1,7 +1,7 @@
-// A processor with AMX for tests, where there is none (tools/test_amx.sh): preloaded into a program,
-// it makes CPUID name AMX-BF16 and carries out AMX's instructions itself, so that oneDNN takes the
-// code it has for the matrix units. By Intel's manual, volume 2, TDPBF16PS, with bf16 A (m, 2k), B in
-// rows of pairs (k, n, 2), f32 C (m, n):
+// A processor with AMX for tests, where there is none (tools/test_amx.sh): preloaded into a
+// program, it makes CPUID name AMX-BF16 and carries out AMX's instructions itself, so that oneDNN
+// takes the code it has for the matrix units. By Intel's manual, volume 2, TDPBF16PS, with bf16 A
+// (m, 2k), B in rows of pairs (k, n, 2), f32 C (m, n):
 //
 //     even[n] = sum over k of A[m][2k] B[k][n][0]            each step one fused multiply and add
 //     odd[n]  = sum over k of A[m][2k + 1] B[k][n][1]
@@ -9,10 +9,11 @@
 //
 // all rounded to nearest even, with denormals read and written as 0, whatever MXCSR says.
 //
-// How: Linux can make CPUID fault (arch_prctl ARCH_CPUID_SET); a handler of SIGSEGV answers it. AMX's
-// instructions raise SIGILL; a handler of it carries them out on tiles that each thread has here.
-// What the program itself asks for these two signals is refused. oneDNN asks Linux for AMX through
-// syscall(), which is answered here too. What the instructions must not be given ends the program.
+// How: Linux can make CPUID fault (arch_prctl ARCH_CPUID_SET); a handler of SIGSEGV answers it.
+// AMX's instructions raise SIGILL; a handler of it carries them out on tiles that each thread has
+// here. What the program itself asks for these two signals is refused. oneDNN asks Linux for AMX
+// through syscall(), which is answered here too. What the instructions must not be given ends the
+// program.
 #include <cpuid.h>
 #include <dlfcn.h>
 #include <immintrin.h>

@@ -1,5 +1,5 @@
-// Products of the kinds bf16 and bf16x3: against a triple loop in double over rounded operands, with
-// operands that are bf16 already, with op(B) prepared apart, and by any number of threads.
+// Products of the kinds bf16 and bf16x3: against a triple loop in double over rounded operands,
+// with operands that are bf16 already, with op(B) prepared apart, and by any number of threads.
 #include "unit/kernel_check.h"
 
 #include "base/alloc.h"

@@ -1,6 +1,7 @@
-// Memories in every kind of products: of single neurons, both ways of reading them, against loops in
-// double; of blocks and experts against the same in f32. Checked are values and gradients within
-// what the kind rounds, the same bits for any number of threads, tables in f32 and in bf16, shapes that fill no tile, block or vector.
+// Memories in every kind of products: of single neurons, both ways of reading them, against loops
+// in double; of blocks and experts against the same in f32. Checked are values and gradients within
+// what the kind rounds, the same bits for any number of threads, tables in f32 and in bf16, shapes
+// that fill no tile, block or vector.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -362,7 +363,8 @@ static void test_shapes(void **state)
     }
 }
 
-// Blocks of cells and experts; pieces of many rows, of few, which go cell by cell, one tile, several.
+// Blocks of cells and experts; pieces of many rows, of few, which go cell by cell, one tile,
+// several.
 static void test_blocks(void **state)
 {
     (void)state;

@@ -36,8 +36,8 @@ void SIMD_NAME(pair_bf16)(sg_bf16 *y, const sg_bf16 *even, const sg_bf16 *odd, i
     sg_ref_pair_bf16(y + 2 * j, even + j, odd + j, n - j);
 }
 
-// Rows i and i + half zipped, as often as it takes: each time a row's place moves by one bit from the
-// rows to the lanes.
+// Rows i and i + half zipped, as often as it takes: each time a row's place moves by one bit from
+// the rows to the lanes.
 SIMD_INLINE void simd_transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx)
 {
     simd_vec row[simd_width], next[simd_width];
