@@ -1,11 +1,10 @@
 // Attention in every kind of products against the whole matrix of probabilities in double, result
 // and gradients, with bounds from the formats; the same bits for any number of threads; operands
 // that are in bf16 already; caches; and numbers that are none.
-#include "unit/kernel_check.h"
+#include "unit/kinds.h"
 
 #include "base/alloc.h"
 #include "compute_on.h"
-#include "kernel/products.h"
 #include "op/op.h"
 #include "tensor/tape_inside.h"
 
@@ -157,11 +156,6 @@ static kinds_bound bound_of(sg_compute_kind kind)
     return (kinds_bound){1e-6, 4e-6};
 }
 
-// A number with what it may be off by.
-typedef struct bounded {
-    double value, off;
-} bounded;
-
 typedef struct naive {
     const kinds_case *c;
     sg_compute_kind kind;
@@ -278,37 +272,21 @@ static void naive_head(naive *n, int64_t b, int64_t head)
     }
 }
 
-static void naive_compare(const char *what, const float *found, const bounded *expected,
-                          int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs((double)found[i] - expected[i].value) <= expected[i].off + 1e-6))
-            fail_msg("%s[%lld]: found %.9g, expected %.9g within %.3g", what, (long long)i,
-                     (double)found[i], expected[i].value, expected[i].off);
-}
-
-static void *zeros(int64_t count, size_t size)
-{
-    void *p = calloc((size_t)count + 1, size);
-    assert_non_null(p);
-    return p;
-}
-
 static void check_naive(const kinds_case *c, sg_compute_kind kind, const kinds_values *v)
 {
     static const char *const names[] = {"dq", "dk", "dv", "dsinks"};
     naive n = {.c = c, .kind = kind, .v = v};
-    n.p = zeros(c->length, sizeof *n.p);
-    n.p_off = zeros(c->length, sizeof *n.p_off);
-    n.out = zeros(v->count[in_q], sizeof *n.out);
+    n.p = kinds_zeros(c->length, sizeof *n.p);
+    n.p_off = kinds_zeros(c->length, sizeof *n.p_off);
+    n.out = kinds_zeros(v->count[in_q], sizeof *n.out);
     for (int i = 0; i < in_count; i++)
-        n.grad[i] = zeros(v->count[i], sizeof *n.grad[i]);
+        n.grad[i] = kinds_zeros(v->count[i], sizeof *n.grad[i]);
     for (int64_t b = 0; b < c->batch; b++)
         for (int64_t h = 0; h < c->heads; h++)
             naive_head(&n, b, h);
-    naive_compare("attention", v->out, n.out, v->count[in_q]);
+    kinds_compare("attention", v->out, n.out, v->count[in_q], 1e-6);
     for (int i = 0; i < (c->sinks ? in_count : in_sinks); i++)
-        naive_compare(names[i], v->grad[i], n.grad[i], v->count[i]);
+        kinds_compare(names[i], v->grad[i], n.grad[i], v->count[i], 1e-6);
     for (int i = 0; i < in_count; i++)
         free(n.grad[i]);
     free(n.p);
@@ -404,7 +382,7 @@ static void test_result(void **state)
     const int64_t shape[2] = {90, 16}, square[2] = {16, 16};
     for (int i = 0; i < 3; i++)
         in[i] = sg_tape_leaf(tape, "in", SG_KIND_REAL, 2, shape, v.in[i], v.grad[i], true);
-    float *unit = zeros(256, sizeof *unit);
+    float *unit = kinds_zeros(256, sizeof *unit);
     for (int i = 0; i < 16; i++)
         unit[17 * i] = 1;
     w = sg_tape_leaf(tape, "w", SG_KIND_REAL, 2, square, unit, NULL, false);
@@ -460,9 +438,9 @@ static void check_caches(kinds_case c)
     for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
         kinds_values v = values_new(&c);
         pass(&c, &(kinds_pass){.kind = kind, .threads = 1}, &v);
-        const sg_kv_cache cache = {zeros(700 * key_width, sizeof(float)),
-                                   zeros(700 * key_width, sizeof(float)), 700};
-        float *y = zeros(v.count[in_q], sizeof *y);
+        const sg_kv_cache cache = {kinds_zeros(700 * key_width, sizeof(float)),
+                                   kinds_zeros(700 * key_width, sizeof(float)), 700};
+        float *y = kinds_zeros(v.count[in_q], sizeof *y);
         int64_t start = 0;
         for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
             cached_part(&c, kind, &v, &cache, start, cuts[i], y);
@@ -513,27 +491,6 @@ static void test_no_numbers(void **state)
             }
 }
 
-static int open_products(void **state)
-{
-    (void)state;
-    sg_error err;
-    return sg_products_open(&err) == SG_OK ? 0 : -1;
-}
-
-// As processors without units compute the kinds, and as those with units do, which the library
-// imitates here.
-static int by_rounding(void **state)
-{
-    sg_products_force(SG_ENGINE_ROUNDED);
-    return open_products(state);
-}
-
-static int by_library(void **state)
-{
-    sg_products_force(SG_ENGINE_LIBRARY);
-    return open_products(state);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -541,6 +498,6 @@ int main(void)
         cmocka_unit_test(test_halves),  cmocka_unit_test(test_result),
         cmocka_unit_test(test_caches),  cmocka_unit_test(test_no_numbers),
     };
-    return cmocka_run_group_tests_name("rounded operands", tests, by_rounding, NULL) +
-           cmocka_run_group_tests_name("matrix units", tests, by_library, NULL);
+    return cmocka_run_group_tests_name("rounded operands", tests, kinds_by_rounding, NULL) +
+           cmocka_run_group_tests_name("matrix units", tests, kinds_by_library, NULL);
 }

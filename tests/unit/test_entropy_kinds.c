@@ -1,11 +1,10 @@
 // The classifier with cross-entropy in every kind of products against double, loss and gradients,
 // with bounds from the formats; the same bits for any number of threads; a hidden state that is in
 // bf16 already; sums of logits in place of losses; and numbers that are none.
-#include "unit/kernel_check.h"
+#include "unit/kinds.h"
 
 #include "base/alloc.h"
 #include "compute_on.h"
-#include "kernel/products.h"
 #include "op/op.h"
 #include "sgatlin_probe.h"
 #include "tensor/tape_inside.h"
@@ -109,10 +108,6 @@ static void pass(const kinds_case *c, const kinds_pass *p, kinds_values *v)
 
 // ---- in double ----------------------------------------------------------------------------------
 
-typedef struct bounded {
-    double value, off;
-} bounded;
-
 typedef struct naive {
     const kinds_case *c;
     sg_compute_kind kind;
@@ -213,40 +208,24 @@ static void naive_gradients(naive *n, int64_t row)
     }
 }
 
-static void naive_compare(const char *what, const float *found, const bounded *expected,
-                          int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs((double)found[i] - expected[i].value) <= expected[i].off + 1e-7))
-            fail_msg("%s[%lld]: found %.9g, expected %.9g within %.3g", what, (long long)i,
-                     (double)found[i], expected[i].value, expected[i].off);
-}
-
-static void *zeros(int64_t count, size_t size)
-{
-    void *p = calloc((size_t)count + 1, size);
-    assert_non_null(p);
-    return p;
-}
-
 static void check_naive(const kinds_case *c, sg_compute_kind kind, const kinds_values *v)
 {
     static const char *const names[] = {"dx", "dw", "du", "db"};
     naive n = {.c = c, .kind = kind, .v = v};
-    n.logits = zeros(c->vocab, sizeof *n.logits);
-    n.dl = zeros(c->vocab, sizeof *n.dl);
-    n.dl_off = zeros(c->vocab, sizeof *n.dl_off);
+    n.logits = kinds_zeros(c->vocab, sizeof *n.logits);
+    n.dl = kinds_zeros(c->vocab, sizeof *n.dl);
+    n.dl_off = kinds_zeros(c->vocab, sizeof *n.dl_off);
     for (int i = 0; i < in_count; i++)
-        n.grad[i] = zeros(v->count[i], sizeof *n.grad[i]);
+        n.grad[i] = kinds_zeros(v->count[i], sizeof *n.grad[i]);
     for (int64_t row = 0; row < c->rows; row++) {
         memset(n.dl, 0, (size_t)c->vocab * sizeof *n.dl);
         memset(n.dl_off, 0, (size_t)c->vocab * sizeof *n.dl_off);
         (c->terms ? naive_terms : naive_loss)(&n, row, naive_logits(&n, row));
         naive_gradients(&n, row);
     }
-    naive_compare("loss", &v->loss, &n.loss, 1);
+    kinds_compare("loss", &v->loss, &n.loss, 1, 1e-7);
     for (int i = 0; i < (c->r > 0 ? in_count : in_u); i++)
-        naive_compare(names[i], v->grad[i], n.grad[i], v->count[i]);
+        kinds_compare(names[i], v->grad[i], n.grad[i], v->count[i], 1e-7);
     for (int i = 0; i < in_count; i++)
         free(n.grad[i]);
     free(n.logits);
@@ -325,27 +304,6 @@ static void test_no_numbers(void **state)
             }
 }
 
-static int open_products(void **state)
-{
-    (void)state;
-    sg_error err;
-    return sg_products_open(&err) == SG_OK ? 0 : -1;
-}
-
-// As processors without units compute the kinds, and as those with units do, which the library
-// imitates here.
-static int by_rounding(void **state)
-{
-    sg_products_force(SG_ENGINE_ROUNDED);
-    return open_products(state);
-}
-
-static int by_library(void **state)
-{
-    sg_products_force(SG_ENGINE_LIBRARY);
-    return open_products(state);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +312,6 @@ int main(void)
         cmocka_unit_test(test_terms),
         cmocka_unit_test(test_no_numbers),
     };
-    return cmocka_run_group_tests_name("rounded operands", tests, by_rounding, NULL) +
-           cmocka_run_group_tests_name("matrix units", tests, by_library, NULL);
+    return cmocka_run_group_tests_name("rounded operands", tests, kinds_by_rounding, NULL) +
+           cmocka_run_group_tests_name("matrix units", tests, kinds_by_library, NULL);
 }

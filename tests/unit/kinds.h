@@ -1,0 +1,56 @@
+// What the tests of operations in every kind of products have in common: numbers with what they may
+// be off by, and the two ways of computing them.
+#ifndef SG_TESTS_UNIT_KINDS_H
+#define SG_TESTS_UNIT_KINDS_H
+
+#include "unit/kernel_check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "kernel/products.h"
+
+// A number with what it may be off by.
+typedef struct bounded {
+    double value, off;
+} bounded;
+
+// `spare` is allowed on top.
+static inline void kinds_compare(const char *what, const float *found, const bounded *expected,
+                                 int64_t count, double spare)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs((double)found[i] - expected[i].value) <= expected[i].off + spare))
+            fail_msg("%s[%lld]: found %.9g, expected %.9g within %.3g", what, (long long)i,
+                     (double)found[i], expected[i].value, expected[i].off);
+}
+
+static inline void *kinds_zeros(int64_t count, size_t size)
+{
+    void *p = calloc((size_t)count + 1, size);
+    assert_non_null(p);
+    return p;
+}
+
+static inline int kinds_open(sg_products_engine engine)
+{
+    sg_error err;
+    sg_products_force(engine);
+    return sg_products_open(&err) == SG_OK ? 0 : -1;
+}
+
+// As processors without units compute the kinds, and as those with units do, which the library
+// imitates where there are none: setups of a group of tests.
+static inline int kinds_by_rounding(void **state)
+{
+    (void)state;
+    return kinds_open(SG_ENGINE_ROUNDED);
+}
+
+static inline int kinds_by_library(void **state)
+{
+    (void)state;
+    return kinds_open(SG_ENGINE_LIBRARY);
+}
+
+#endif
