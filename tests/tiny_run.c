@@ -191,15 +191,15 @@ static char *file_of(const char *run, const char *name, size_t *bytes)
     return text;
 }
 
-// `text`, JSON, without two members.
-static char *without(const char *text, size_t bytes, const char *member, const char *other)
+// `text`, JSON, without some members (NULL behind the last).
+static char *without(const char *text, size_t bytes, const char *const *members)
 {
     json_t *object;
     char *out;
     sg_error err;
     must(sg_json_parse(text, bytes, "a record", &object, &err), &err);
-    json_object_del(object, member);
-    json_object_del(object, other);
+    for (; *members != NULL; members++)
+        json_object_del(object, *members);
     must(sg_json_text(object, false, &out, &err), &err);
     json_decref(object);
     return out;
@@ -207,17 +207,21 @@ static char *without(const char *text, size_t bytes, const char *member, const c
 
 tiny_end tiny_end_of(const char *run)
 {
+    // What says how long something took.
+    static const char *const of_record[] = {"tokens_per_second", "seconds", "work_gflops",
+                                            "peak_gflops", NULL};
+    static const char *const of_summary[] = {"seconds", "checksum", NULL};
     tiny_end end;
     size_t bytes, used = 0;
     end.weights = file_of(run, "model.safetensors", &end.bytes);
     char *text = file_of(run, "summary.json", &bytes);
-    end.summary = without(text, bytes, "seconds", "checksum");
+    end.summary = without(text, bytes, of_summary);
     sg_free(text);
     text = file_of(run, "metrics.jsonl", &bytes);
     end.metrics = sg_alloc(bytes + 1);
     assert_non_null(end.metrics);
     for (char *line = text, *next; (next = strchr(line, '\n')) != NULL; line = next + 1) {
-        char *record = without(line, (size_t)(next - line), "tokens_per_second", "seconds");
+        char *record = without(line, (size_t)(next - line), of_record);
         used += (size_t)sprintf(end.metrics + used, "%s\n", record);
         sg_free(record);
     }

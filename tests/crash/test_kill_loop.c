@@ -330,10 +330,10 @@ static void test_two_processes(void **state)
     if (!has_begun(child, 0)) fail_msg("%s", said());
     kill(child, SIGSTOP);
     int code = wait_for(start_run());
+    kill(child, SIGCONT); // before anything fails: who waits for the test waits for it too
     if (code != 1 ||
         strstr(said(), "another process is working on this: sgatlin, process ") == NULL)
         fail_msg("the second ended with %d: %s", code, said());
-    kill(child, SIGCONT);
     must_end_well(child);
     same_end("two processes");
     remove_run();
