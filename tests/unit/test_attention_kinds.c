@@ -307,7 +307,7 @@ static void check_case(kinds_case c)
 {
     if (c.kv_heads == 0) c.kv_heads = c.heads;
     if (c.size == 0) c.size = 1;
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
         kinds_values v = values_new(&c), again = values_new(&c);
         pass(&c, &(kinds_pass){.kind = kind, .threads = 1}, &v);
         check_naive(&c, kind, &v);
@@ -435,7 +435,7 @@ static void cached_part(const kinds_case *c, sg_compute_kind kind, const kinds_v
 static void check_caches(kinds_case c)
 {
     const int64_t cuts[] = {300, 1, 16, 40, 2, 15, 256, 1}, key_width = c.kv_heads * c.head_dim;
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
         kinds_values v = values_new(&c);
         pass(&c, &(kinds_pass){.kind = kind, .threads = 1}, &v);
         const sg_kv_cache cache = {kinds_zeros(700 * key_width, sizeof(float)),
@@ -473,7 +473,7 @@ static void test_no_numbers(void **state)
     (void)state;
     const kinds_case c = {2, 300, 2, 2, .head_dim = 8, .size = 1};
     const float bad[] = {NAN, INFINITY, -INFINITY, FLT_MAX, 1e-40f};
-    for (int kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16; kind++)
+    for (sg_compute_kind kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16; kind++)
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
             for (int at = 0; at < 3; at++) {
                 kinds_values clean = values_new(&c), v = values_new(&c);

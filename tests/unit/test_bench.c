@@ -243,7 +243,7 @@ static void test_only_what_is_asked(void **state)
 static void test_kinds(void **state)
 {
     (void)state;
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
         sg_bench_options o = tiny("sgatlin");
         figures got = {.count = 0};
         o.what = SG_BENCH_ALL;

@@ -245,7 +245,7 @@ static void expect_same(const kinds_case *c, const kinds_values *a, const kinds_
 static void check_case(kinds_case c)
 {
     if (c.scale == 0) c.scale = 1;
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
         kinds_values v = values_new(&c), again = values_new(&c);
         pass(&c, &(kinds_pass){.kind = kind, .threads = 1}, &v);
         check_naive(&c, kind, &v);
@@ -293,7 +293,7 @@ static void test_no_numbers(void **state)
     (void)state;
     const kinds_case c = {50, 70, 8, .scale = 1};
     const float bad[] = {NAN, INFINITY, -INFINITY, FLT_MAX, 1e-40f};
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
             for (int at = 0; at < 2; at++) {
                 kinds_values v = values_new(&c);

@@ -321,7 +321,7 @@ static void check_engines(kinds_case c)
 
 static void check_all(kinds_case c)
 {
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
         for (int path = SG_MEMORY_PATH_ROWS; path <= SG_MEMORY_PATH_DENSE; path++)
             for (int how = 0; how < 4; how++) {
                 c.kind = (sg_compute_kind)kind;
@@ -381,7 +381,7 @@ static void test_blocks(void **state)
         c.gate = SG_GATE_AFTER;
         c.counted = i % 2;
         c.result = i / 4 % 2;
-        for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+        for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
             c.kind = (sg_compute_kind)kind;
             check_engines(c);
         }

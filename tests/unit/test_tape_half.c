@@ -131,7 +131,7 @@ static sg_tensor *record_mlp(small *s, sg_tensor *x, sg_tensor **between)
 static void test_products_have_halves(void **state)
 {
     (void)state;
-    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
+    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++) {
         small *s = small_new((sg_compute_kind)kind);
         sg_tensor *t[4];
         small_loss(s, record_mlp(s, s->x, t));
