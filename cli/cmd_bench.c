@@ -421,7 +421,7 @@ static sg_status bench_measure(bench_talk *t, sg_context *context, sg_error *err
     sg_status status = cli_computing_kinds(&used[0], &used[1], err);
     if (status == SG_OK)
         status = sg_measure_machine(context, &t->gemm[SG_COMPUTE_F32], &t->stream, err);
-    for (sg_compute_kind kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16 && status == SG_OK; kind++)
+    for (int kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16 && status == SG_OK; kind++)
         if (sg_context_units(context) != NULL || (int)used[0] == kind || (int)used[1] == kind)
             status = sg_measure_products(context, (sg_compute_kind)kind, bench_kind_seconds,
                                          &t->gemm[kind], err);
@@ -432,7 +432,7 @@ static sg_status bench_measure(bench_talk *t, sg_context *context, sg_error *err
 static json_t *bench_kinds_json(const bench_talk *t)
 {
     json_t *object = json_object();
-    for (sg_compute_kind kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
+    for (int kind = SG_COMPUTE_F32; kind <= SG_COMPUTE_BF16; kind++)
         if (t->gemm[kind] > 0)
             json_object_set_new(object, sg_compute_kind_name((sg_compute_kind)kind),
                                 json_real(t->gemm[kind]));
@@ -455,7 +455,7 @@ static int bench_machine(const bench_talk *t, const char *kernel)
                                units != NULL ? json_string(units) : json_null(), "products_gflops",
                                bench_kinds_json(t)));
     printf("machine: products %.1f GFLOP/s in f32", t->gemm[SG_COMPUTE_F32]);
-    for (sg_compute_kind kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16; kind++)
+    for (int kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16; kind++)
         if (t->gemm[kind] > 0)
             printf(", %.1f in %s", t->gemm[kind], sg_compute_kind_name((sg_compute_kind)kind));
     printf("; reads %.1f GB/s, threads %d, kernel %s\n"
