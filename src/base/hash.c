@@ -2,6 +2,7 @@
 #include "base/hash.h"
 
 #define XXH_STATIC_LINKING_ONLY
+#include <stdio.h>
 #include <xxhash.h>
 
 #include "base/alloc.h"
@@ -14,6 +15,13 @@ struct sg_hasher {
 uint64_t sg_hash(const void *data, size_t bytes)
 {
     return XXH3_64bits(data, bytes);
+}
+
+void sg_hash_name(const void *data, size_t bytes, char name[33])
+{
+    const XXH128_hash_t hash = XXH3_128bits(data, bytes);
+    snprintf(name, 33, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
 }
 
 sg_hasher *sg_hasher_new(void)

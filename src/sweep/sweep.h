@@ -33,9 +33,10 @@ typedef struct sg_sweep_cell {
 } sg_sweep_cell;
 
 // How one field is searched in every cell (or in those of one budget): all of `values` first, in
-// ascending order with a constant ratio between neighbours; then, `halvings` times, the two
-// geometric midpoints beside the best. A best value on the edge adds the next value beyond it, at
-// most `extend` times; then it is marked.
+// ascending order with a constant ratio between neighbours (of beta2: of 1 - beta2); a best value on
+// the edge adds the next value beyond it, at most `extend` times; then, `halvings` times, the two
+// geometric midpoints beside the best. Equal losses: the lower value. A best value that is on the
+// edge in the end is marked. search.h has all of it.
 typedef struct sg_sweep_search {
     const char *field; // "lr", "beta2" or "warmup_steps"
     double values[16];
@@ -73,7 +74,7 @@ typedef enum sg_sweep_purpose {
 } sg_sweep_purpose;
 
 typedef struct sg_sweep_todo {
-    size_t cell;
+    size_t cell; // of sg_sweep_plan_cell: of the file, or behind those one that was added
     sg_sweep_purpose purpose;
     double lr, beta2, warmup_steps; // NAN: as the options of the cell say
     uint64_t seed;
@@ -98,6 +99,8 @@ typedef struct sg_sweep_row {
     uint64_t seed;
     double lr, beta2, warmup_steps; // what the run has, searched or not
     sg_sweep_state state;
+    int64_t failure; // of a failed run: its sg_status. SG_ERR_NUMERIC, a run that diverged, counts
+                     // in searches as a loss of infinity; any other leaves what needs it undecided
     char error[256];
     char origin[128]; // name of the sweep that it was imported from; "": made here
     // Of a finished run; NAN or 0 before.
