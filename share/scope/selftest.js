@@ -1,58 +1,10 @@
-// The page tries itself out: opened with #selftest it clicks, types, draws and reads back what it
-// shows, and writes what came of it into <pre id="selftest"> as JSON. tests/page runs this in a
-// headless browser. It uses the page as a reader does, by events.
+// What a page of sgatlin scope tries of itself (trial.js): clicks, search, lasso, keyboard,
+// addresses.
 
-const problems = [];  // whatever reached the console
-addEventListener("error", (event) => problems.push(event.message));
-addEventListener(
-    "unhandledrejection", (event) => problems.push(String(event.reason?.stack ?? event.reason)));
-addEventListener(
-    "securitypolicyviolation",
-    (event) => problems.push(`refused: ${event.blockedURI} (${event.violatedDirective})`));
-for (const kind of ["error", "warn"]) {
-    const was = console[kind];
-    console[kind] = (...words) => {
-        problems.push(words.map(String).join(" "));
-        was.apply(console, words);
-    };
-}
-
-const selfTestWanted = location.hash === "#selftest";
-const selfTestAsked = () => selfTestWanted;
-
-const outcome = {
-    passed: 0,
-    failed: [],
-    measured: {}
-};
-function check(name, holds, found) {
-    if (holds)
-        outcome.passed++;
-    else
-        outcome.failed.push(found === undefined ? name : `${name}: found ${found}`);
-}
-
-function report() {
-    outcome.problems = problems;
-    for (const element of document.querySelectorAll("script[id^=column]"))
-        element.remove();  // a short page to print
-    byId("main").replaceChildren(h("pre", { id: "selftest" }, JSON.stringify(outcome)));
-}
-
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 async function settled() {
     do await pause(30);
     while (changing > 0);
     await pause(10);
-}
-async function press(key, target = document.body, more = {}) {
-    target.dispatchEvent(
-        new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }));
-    await settled();
-}
-async function click(element, more = {}) {
-    element.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ...more }));
-    await settled();
 }
 async function tab(id) {
     await click(byId(`tab-${id}`));
@@ -350,13 +302,5 @@ async function selfTest() {
     if (makers.trace.available()) parts.push(tryTrace);
     if (models.length > 1) parts.push(tryBoth);
     parts.push(tryHelp);
-    for (const part of parts) {
-        try {
-            await part();
-        } catch (error) {
-            outcome.failed.push(`${part.name}: ${error.stack ?? error}`);
-        }
-    }
-    outcome.parts = parts.map((part) => part.name);
-    report();
+    await tryAll(parts);
 }

@@ -1,11 +1,12 @@
-// The files of share/scope, of which a page is made. CMake makes the bytes from them.
+// The files of share/page, share/scope and share/report, of which pages are made. CMake makes the
+// bytes from them.
 #ifndef SG_PROBE_PAGE_FILES_H
 #define SG_PROBE_PAGE_FILES_H
 
 #include <stddef.h>
 
 typedef struct sg_page_file {
-    const char *name; // "page.html"
+    const char *name; // "scope/scope.html"
     const unsigned char *data;
     size_t bytes;
 } sg_page_file;

@@ -102,7 +102,7 @@ static sg_status write_page(const char *path, bool force, int64_t *bytes, sg_err
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a manifest")
                            : sg_page_columns_add(&columns, SG_PAGE_U32, values, 4, &reference, err);
     if (status == SG_OK) status = sg_page_manifest_text(manifest, &text, err);
-    if (status == SG_OK) status = sg_page_write(path, force, text, &columns, bytes, err);
+    if (status == SG_OK) status = sg_page_write(path, force, "scope", text, &columns, bytes, err);
     sg_free(text);
     json_decref(reference);
     json_decref(manifest);
@@ -129,10 +129,14 @@ static void test_page_is_whole(void **state)
     assert_int_equal(count_of(page, "<script"), 3); // the manifest, a column, the page's own
     assert_int_equal(count_of(page, "</script"), 3);
     assert_non_null(page_element(page, "column-0", &bytes));
-    // All files of share/scope are in it, and nothing of the template is left to put in.
-    for (size_t i = 0; i < sg_page_file_count; i++)
-        if (strcmp(sg_page_files[i].name, "page.html") != 0)
-            assert_non_null(memmem(page, got, sg_page_files[i].data, sg_page_files[i].bytes));
+    // All files of its folder and of share/page are in it, none of another page's, and nothing of
+    // the template is left to put in.
+    for (size_t i = 0; i < sg_page_file_count; i++) {
+        const sg_page_file *file = &sg_page_files[i];
+        if (strcmp(file->name, "scope/scope.html") == 0) continue;
+        assert_int_equal(memmem(page, got, file->data, file->bytes) != NULL,
+                         strncmp(file->name, "report/", 7) != 0);
+    }
     assert_null(strstr(page, "@data@"));
     assert_null(strstr(page, ".js@"));
     // It names no host, but in the name that elements of SVG have.
