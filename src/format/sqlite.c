@@ -19,7 +19,7 @@ enum {
     header_read_version = 19,
     header_user_version = 60,
     header_application = 68,
-    wait_for_readers = 10000,  // ms that a writer waits for those who read
+    wait_for_others = 10000,   // ms that a writer waits for those who read, and they for a commit
     steps_between_asks = 20000 // of SQLite's machine
 };
 static const char header_magic[] = "SQLite format 3"; // with its NUL
@@ -209,6 +209,7 @@ sg_status sg_database_open(const char *path, const sg_database_kind *kind, sg_da
     *out = NULL;
     SG_TRY(header_check(path, kind, err));
     SG_TRY(sqlite_open(path, path, SQLITE_OPEN_READONLY, out, err));
+    sqlite3_busy_timeout((*out)->handle, wait_for_others);
     int64_t version; // the first reading: finds a journal that a writer has left
     sg_status status =
         sg_database_int(*out, "PRAGMA schema_version", INT32_MIN, INT32_MAX, &version, err);
@@ -254,7 +255,7 @@ sg_status sg_database_continue(const char *path, const sg_database_kind *kind, s
         return status;
     }
     (*out)->lock = lock;
-    sqlite3_busy_timeout((*out)->handle, wait_for_readers);
+    sqlite3_busy_timeout((*out)->handle, wait_for_others);
     // A cache (KiB, below 0) that holds what a transaction changes, so that it is written once.
     status = sg_database_execute(
         *out, "PRAGMA journal_mode=delete;PRAGMA synchronous=full;PRAGMA cache_size=-32768", err);

@@ -44,8 +44,8 @@ sg_status sg_database_publish(sg_database *database, sg_error *err);
 // is undone first. SG_ERR_MISMATCH: another version, SG_ERR_FORMAT: not of the kind.
 sg_status sg_database_continue(const char *path, const sg_database_kind *kind,
                                sg_database **database, sg_error *err);
-// To read it. One whose writer died in a commit is refused (SG_ERR_IO): only a writer can undo
-// what that left.
+// To read it, also while a writer is at work: a commit is waited for, up to ten seconds. One whose
+// writer died in a commit is refused (SG_ERR_IO): only a writer can undo what that left.
 sg_status sg_database_open(const char *path, const sg_database_kind *kind, sg_database **database,
                            sg_error *err);
 // Statements must have been freed. What is not committed, or not published, is gone. NULL is

@@ -92,6 +92,7 @@ typedef enum sg_sweep_state {
 
 typedef struct sg_sweep_row {
     char id[SG_SWEEP_ID];
+    int64_t cell; // of the file; -1: none of it
     char family[SG_SWEEP_NAME];
     double scale, budget; // NAN: none
     char settings[SG_SWEEP_SETTINGS];
