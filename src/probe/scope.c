@@ -149,7 +149,8 @@ static sg_status scope_fit(sg_scope_page *page, const json_t *root, sg_error *er
     SG_TRY(sg_page_manifest_text(root, &text, err));
     const int64_t manifest = (int64_t)strlen(text) + 1024;
     sg_free(text);
-    const int64_t bytes = sg_page_frame_bytes("scope", manifest) + sg_page_columns_bytes(&page->columns);
+    const int64_t bytes =
+        sg_page_frame_bytes("scope", manifest) + sg_page_columns_bytes(&page->columns);
     if (bytes <= page->options->max_bytes) return SG_OK;
     return scope_shrink(page, bytes - page->options->max_bytes, err);
 }
@@ -263,7 +264,8 @@ static sg_status scope_make(sg_scope_page *page, sg_error *err)
     if (status == SG_OK) status = scope_tell(page, err);
     if (status == SG_OK && o->part != NULL) o->part(o->user, "page");
     if (status == SG_OK)
-        status = sg_page_write(o->path, o->force, "scope", text, &page->columns, &page->info.bytes, err);
+        status =
+            sg_page_write(o->path, o->force, "scope", text, &page->columns, &page->info.bytes, err);
     sg_free(text);
     json_decref(root);
     return status;
