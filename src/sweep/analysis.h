@@ -4,8 +4,8 @@
 //   surface    L(N, D) = E + A N^-alpha + B D^-beta of a family over all budgets (Hoffmann et al.
 //              2022, approach 3's form): E, A, B >= 0 linear inside, alpha and beta outside
 //              (variable projection, Golub and Pereyra 1973)
-//   verdict    difference of two contenders' losses, each at its best cell, with the interval and p of
-//              a paired bootstrap over documents and seeds, adjusted by Holm 1979
+//   verdict    difference of two contenders' losses, each at its best cell, with the interval and p
+//              of a paired bootstrap over documents and seeds, adjusted by Holm 1979
 //
 // A contender is a family with its settings. Two things are drawn in every resample, the same for
 // all that is compared:
@@ -33,8 +33,8 @@ typedef struct sg_sweep_number {
 typedef struct sg_sweep_point {
     size_t best_row;            // of results: of the first seed, the lowest loss of all values
     size_t rows[64], row_count; // all seeds at these values, best_row first
-    double scale, budget, size, active, tokens, flops, flops_all_in, seconds; // seconds: steps x
-        // median step; NAN: not measured
+    double scale, budget, size, active, tokens, flops, flops_all_in;
+    double seconds;   // steps times median step; NAN: not measured
     double loss;      // mean over seeds
     double deviation; // over seeds; NAN: one seed
     bool lr_searched; // rates were tried here, or at another budget whose best rate is used here
@@ -54,8 +54,8 @@ typedef struct sg_sweep_curve { // a family at a budget
     double budget;
     sg_sweep_point *points; // ascending size
     size_t point_count;
-    // Of points, the two that are lowest by the loss of the first seed, which all have; best is that
-    // of the lower mean where both have several. One point: both are it.
+    // Of points, the two that are lowest by the loss of the first seed, which all have; best is the
+    // one of the lower mean where both have several seeds. One point: both are it.
     size_t best, runner_up;
     sg_sweep_fit_state fit;
     double a, b, c;
@@ -100,14 +100,15 @@ typedef struct sg_sweep_verdict {
                                     // percent, not adjusted
     double p, p_holm;               // two-sided; NAN: one seed
     bool separable;                 // p_holm <= 0.05
-    bool paired;    // by seeds; false at equal seconds: runs' seeds are apart, their
-                    // deviation is the family's of all its cells
+    // By seeds. False at equal seconds: runs' seeds stand apart there, and their deviation is that of
+    // all cells of the contender.
+    bool paired;
     bool documents; // blocks were drawn
     int64_t seeds;  // common ones; at equal seconds the fewest of a cell
-    int64_t
-        seeds_needed; // for four chances in five to find this difference at Holm's level, by the
-                      // normal approximation; SG_SWEEP_SEEDS_MOST: no number of them may be
-                      // enough (documents differ more); 0: not known, or not needed
+    // For four chances in five to find this difference at Holm's level, by the normal approximation;
+    // SG_SWEEP_SEEDS_MOST: perhaps no number of them is enough, since documents differ more; 0: not
+    // known, or not needed.
+    int64_t seeds_needed;
 } sg_sweep_verdict;
 
 // A contender over seconds: its points, from finished schedules alone, which are lower than all
@@ -139,7 +140,8 @@ typedef struct sg_sweep_analysis_options {
 
 // All of it from rows that are finished and have a loss; options NULL: as zeroed. Curves are in
 // ascending order of budgets, then as contenders first occur. SG_ERR_ARGUMENT: resamples.
-// Ownership: sg_sweep_analysis_clear, also after a failure, when it is empty. It keeps nothing of results.
+// It keeps nothing of results. Ownership: sg_sweep_analysis_clear, also after a failure, when it is
+// empty.
 sg_status sg_sweep_analyse(const sg_sweep_results *results,
                            const sg_sweep_analysis_options *options, sg_sweep_analysis *out,
                            sg_error *err);
