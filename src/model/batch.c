@@ -247,8 +247,9 @@ static sg_status batch_hold(sg_batch *b, sg_graph_cache *graphs, int64_t count, 
     return SG_OK;
 }
 
+// tokens (count, length).
 static sg_status batch_check(const sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
-                             int64_t count, sg_error *err)
+                             int64_t count, int64_t length, sg_error *err)
 {
     if (count < 1 || count > b->most)
         return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld sessions, expected 1 to %lld",
@@ -261,20 +262,18 @@ static sg_status batch_check(const sg_batch *b, sg_session *const *sessions, con
             if (sessions[j] == sessions[i])
                 return sg_fail(err, SG_ERR_ARGUMENT, "session %lld: found session %lld again",
                                (long long)i, (long long)j);
-        SG_TRY(sg_session_check(sessions[i], tokens + i, 1, err));
+        SG_TRY(sg_session_check(sessions[i], tokens + i * length, length, err));
     }
     return SG_OK;
 }
 
-sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
-                        int64_t count, const float **logits, sg_error *err)
+// One pass of `length` tokens of each session; b->logits are those behind the last of each.
+static sg_status batch_pass(sg_batch *b, sg_graph_cache *graphs, sg_session *const *sessions,
+                            const int32_t *tokens, int64_t count, int64_t length, double *seconds,
+                            sg_error *err)
 {
-    sg_graph_cache *graphs;
     sg_kept_graph *kept;
-    SG_TRY(batch_check(b, sessions, tokens, count, err));
-    SG_TRY(batch_graphs(b, sessions, count, &graphs, err));
-    SG_TRY(batch_hold(b, graphs, count, err));
-    SG_TRY(sg_graph_cache_take(graphs, count, 1, SG_OUTPUT_LAST, &kept, err));
+    SG_TRY(sg_graph_cache_take(graphs, count, length, SG_OUTPUT_LAST, &kept, err));
     const sg_config *c = &b->model->config;
     for (int64_t i = 0; i < count; i++) {
         for (int64_t l = 0; l < c->num_hidden_layers; l++)
@@ -282,14 +281,43 @@ sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t 
         kept->start[i] = sessions[i]->length;
     }
     kept->graph->ids->data = (void *)(uintptr_t)tokens;
-    sg_run run = {.compute = b->model->context->compute, .seconds = b->seconds, .err = err};
+    sg_run run = {.compute = b->model->context->compute, .seconds = seconds, .err = err};
     const sg_status status = sg_tape_forward(kept->graph->tape, &run);
     const sg_real *found = sg_values(kept->graph->logits);
     for (int64_t i = 0; status == SG_OK && i < count * c->vocab_size; i++)
         b->logits[i] = (float)found[i];
     sg_graph_cache_give(graphs, kept);
     for (int64_t i = 0; status == SG_OK && i < count; i++)
-        sessions[i]->length++;
-    if (status == SG_OK) *logits = b->logits;
+        sessions[i]->length += length;
     return status;
+}
+
+sg_status sg_batch_feed(sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
+                        int64_t count, const float **logits, sg_error *err)
+{
+    sg_graph_cache *graphs;
+    SG_TRY(batch_check(b, sessions, tokens, count, 1, err));
+    SG_TRY(batch_graphs(b, sessions, count, &graphs, err));
+    SG_TRY(batch_hold(b, graphs, count, err));
+    SG_TRY(batch_pass(b, graphs, sessions, tokens, count, 1, b->seconds, err));
+    *logits = b->logits;
+    return SG_OK;
+}
+
+sg_status sg_batch_feed_prompts(sg_batch *b, sg_session *const *sessions, const int32_t *tokens,
+                                int64_t count, int64_t length, const float **logits, sg_error *err)
+{
+    if (length < 1)
+        return sg_fail(err, SG_ERR_ARGUMENT, "batch: found prompts of %lld tokens, expected some",
+                       (long long)length);
+    SG_TRY(batch_check(b, sessions, tokens, count, length, err));
+    for (int64_t i = 0; i < count; i++)
+        if (sessions[i]->points != NULL)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "session %lld: found one with points, expected none in prompts of a "
+                           "batch",
+                           (long long)i);
+    SG_TRY(batch_pass(b, &b->model->graphs, sessions, tokens, count, length, NULL, err));
+    *logits = b->logits;
+    return SG_OK;
 }

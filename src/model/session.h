@@ -21,5 +21,10 @@ const sg_tape *sg_batch_tape(const sg_batch *batch);
 void sg_batch_profile(sg_batch *batch, double *seconds);
 // Activations and logits; keys and values are the sessions'.
 size_t sg_batch_bytes(const sg_batch *batch);
+// As sg_batch_feed with `length` tokens of each session in one pass: tokens (count, length), logits
+// behind the last of each, up to rounding those of sg_session_feed. Of sessions without points
+// (SG_ERR_ARGUMENT).
+sg_status sg_batch_feed_prompts(sg_batch *batch, sg_session *const *sessions, const int32_t *tokens,
+                                int64_t count, int64_t length, const float **logits, sg_error *err);
 
 #endif
