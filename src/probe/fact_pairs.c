@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "model/model.h"
+#include "probe/fact_text.h"
 
 enum { pairs_most = 10000000 };
 
@@ -30,58 +31,22 @@ static sg_status pairs_memory(sg_error *err)
 
 // ---- tokens -------------------------------------------------------------------------------------
 
-typedef struct pairs_text {
-    char *text;
-    int32_t *ids; // sg_free
-    int64_t count, begins, lost;
-} pairs_text;
-
-static void pairs_text_clear(pairs_text *t)
-{
-    sg_free(t->text);
-    sg_free(t->ids);
-    *t = (pairs_text){0};
-}
-
-// A text, and behind it a space and `more` (NULL: neither), as the model reads it.
-static sg_status pairs_encode(const pairs_maker *m, const char *text, const char *more,
-                              pairs_text *t, sg_error *err)
-{
-    const size_t bytes = strlen(text) + (more != NULL ? 1 + strlen(more) : 0);
-    *t = (pairs_text){.text = sg_alloc(bytes + 1)};
-    if (t->text == NULL) return pairs_memory(err);
-    snprintf(t->text, bytes + 1, "%s%s%s", text, more != NULL ? " " : "", more != NULL ? more : "");
-    sg_encode_options o = sg_encode_options_default();
-    o.parse_special = false;
-    o.lost_bytes = &t->lost;
-    sg_status status = sg_model_encode(m->model, m->tokenizer, t->text, bytes, &o, &t->ids,
-                                       &t->count, &t->begins, err);
-    if (status != SG_OK) pairs_text_clear(t);
-    return status;
-}
-
-static bool pairs_begin(const pairs_text *whole, const pairs_text *part)
-{
-    return part->count <= whole->count &&
-           memcmp(whole->ids, part->ids, (size_t)part->count * sizeof *part->ids) == 0;
-}
-
 // Tokens of whole that the first `bytes` of its text are; -1: they do not end where a token does.
-static sg_status pairs_tokens(const pairs_maker *m, const pairs_text *whole, size_t bytes,
+static sg_status pairs_tokens(const pairs_maker *m, const sg_fact_text *whole, size_t bytes,
                               int64_t *tokens, sg_error *err)
 {
-    pairs_text part;
+    sg_fact_text part;
     char *text = sg_strndup(whole->text, bytes);
     if (text == NULL) return pairs_memory(err);
-    sg_status status = pairs_encode(m, text, NULL, &part, err);
+    sg_status status = sg_fact_text_encode(m->model, m->tokenizer, text, NULL, &part, err);
     sg_free(text);
     if (status != SG_OK) return status;
-    *tokens = pairs_begin(whole, &part) ? part.count : -1;
-    pairs_text_clear(&part);
+    *tokens = sg_fact_text_begins(whole, &part) ? part.count : -1;
+    sg_fact_text_clear(&part);
     return SG_OK;
 }
 
-static sg_status pairs_subject(const pairs_maker *m, const pairs_text *whole, size_t before,
+static sg_status pairs_subject(const pairs_maker *m, const sg_fact_text *whole, size_t before,
                                size_t subject, sg_fact_prompt *p, sg_error *err)
 {
     int64_t first = whole->begins, end;
@@ -107,18 +72,20 @@ static void pairs_add_answer(sg_fact_prompt *p, int32_t id)
     p->answer_count++;
 }
 
-static sg_status pairs_answers(pairs_maker *m, const pairs_text *whole, const sg_fact *fact,
+static sg_status pairs_answers(pairs_maker *m, const sg_fact_text *whole, const sg_fact *fact,
                                sg_fact_prompt *p, sg_error *err)
 {
     bool several = false;
     for (size_t i = 0; i < fact->answer_count; i++) {
-        pairs_text answer;
-        SG_TRY(pairs_encode(m, whole->text, fact->answers[i], &answer, err));
-        if (answer.lost == 0 && answer.count > whole->count && pairs_begin(&answer, whole)) {
+        sg_fact_text answer;
+        SG_TRY(sg_fact_text_encode(m->model, m->tokenizer, whole->text, fact->answers[i], &answer,
+                                   err));
+        if (answer.lost == 0 && answer.count > whole->count &&
+            sg_fact_text_begins(&answer, whole)) {
             pairs_add_answer(p, answer.ids[whole->count]);
             several = several || answer.count > whole->count + 1;
         }
-        pairs_text_clear(&answer);
+        sg_fact_text_clear(&answer);
     }
     if (p->answer_count > 0 && several) m->pairs->counts.several_tokens++;
     return SG_OK;
@@ -126,25 +93,8 @@ static sg_status pairs_answers(pairs_maker *m, const pairs_text *whole, const sg
 
 // ---- prompts ------------------------------------------------------------------------------------
 
-// The text of a prompt up to the space before its answer.
-static sg_status pairs_prompt_text(const sg_fact *fact, const char *prompt, char **text,
-                                   size_t *before, sg_error *err)
-{
-    const char *subject = strstr(prompt, "{subject}"), *behind = subject + strlen("{subject}");
-    const char *answer = strstr(prompt, "{answer}") - 1;
-    const size_t length = strlen(fact->subject), rest = (size_t)(answer - behind);
-    *before = (size_t)(subject - prompt);
-    *text = sg_alloc(*before + length + rest + 1);
-    if (*text == NULL) return pairs_memory(err);
-    memcpy(*text, prompt, *before);
-    memcpy(*text + *before, fact->subject, length);
-    memcpy(*text + *before + length, behind, rest);
-    (*text)[*before + length + rest] = '\0';
-    return SG_OK;
-}
-
 // What is known of a prompt, or why it is left out.
-static sg_status pairs_look(pairs_maker *m, const pairs_text *whole, size_t before,
+static sg_status pairs_look(pairs_maker *m, const sg_fact_text *whole, size_t before,
                             sg_fact_prompt *p, bool *keep, sg_error *err)
 {
     sg_patch_counts *counts = &m->pairs->counts;
@@ -167,7 +117,7 @@ static sg_status pairs_look(pairs_maker *m, const pairs_text *whole, size_t befo
     return SG_OK;
 }
 
-static sg_status pairs_store(pairs_maker *m, const pairs_text *whole, const int32_t *answers,
+static sg_status pairs_store(pairs_maker *m, const sg_fact_text *whole, const int32_t *answers,
                              const sg_fact_prompt *p, sg_error *err)
 {
     sg_fact_pairs *pairs = m->pairs;
@@ -190,16 +140,16 @@ static sg_status pairs_prompt(pairs_maker *m, size_t fact, size_t prompt, sg_err
     const sg_fact *f = &m->facts->facts[fact];
     int32_t answers[SG_PROMPT_ANSWERS];
     sg_fact_prompt p = {.fact = fact, .prompt = prompt, .answers = answers};
-    pairs_text whole = {0};
+    sg_fact_text whole = {0};
     char *text;
     size_t before;
     bool keep = false;
-    SG_TRY(pairs_prompt_text(f, m->facts->relations[f->relation].prompts[prompt], &text, &before,
-                             err));
-    sg_status status = pairs_encode(m, text, NULL, &whole, err);
+    SG_TRY(sg_fact_prompt_text(f, m->facts->relations[f->relation].prompts[prompt], &text, &before,
+                               err));
+    sg_status status = sg_fact_text_encode(m->model, m->tokenizer, text, NULL, &whole, err);
     if (status == SG_OK) status = pairs_look(m, &whole, before, &p, &keep, err);
     if (status == SG_OK && keep) status = pairs_store(m, &whole, answers, &p, err);
-    pairs_text_clear(&whole);
+    sg_fact_text_clear(&whole);
     sg_free(text);
     return status;
 }
