@@ -25,6 +25,7 @@
     X(probe_neighbours)                                                                            \
     X(probe_map)                                                                                   \
     X(probe_cka)                                                                                   \
+    X(probe_facts)                                                                                 \
     X(probe_patch)                                                                                 \
     X(probe_circuit)                                                                               \
     X(probe_ablate)                                                                                \
