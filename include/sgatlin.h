@@ -752,6 +752,10 @@ typedef struct sg_usage {
 // ln p of it; false stops with SG_ERR_STOPPED.
 typedef bool (*sg_eval_token_fn)(void *user, int64_t position, int32_t id, double logprob);
 
+// Told of each sequence of the split in turn, from 0: the sum of its losses, in nats, over so many
+// targets.
+typedef void (*sg_eval_sequence_fn)(void *user, int64_t sequence, double loss, int64_t targets);
+
 typedef struct sg_eval_options {
     sg_split split;      // default SG_SPLIT_VAL
     int64_t batch_size;  // sequences of one batch of the batch mean; default 64
@@ -762,7 +766,9 @@ typedef struct sg_eval_options {
     void *progress_user;
     sg_eval_token_fn token; // may be NULL; each sequence is then read once more, by a session
     void *token_user;
-    const sg_points *points; // read, or written, in the passes of the loss; NULL: none
+    const sg_points *points;      // read, or written, in the passes of the loss; NULL: none
+    sg_eval_sequence_fn sequence; // may be NULL
+    void *sequence_user;
 } sg_eval_options;
 SG_API sg_eval_options sg_eval_options_default(void);
 

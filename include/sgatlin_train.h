@@ -176,6 +176,10 @@ typedef struct sg_train_hooks {
     // Seconds between two measurements of what products reach (sg_train_event), of which each takes
     // about a tenth of a second between two steps and changes no bit; 0: none.
     double measure_seconds;
+    // Told of the sequences of the last evaluation, of the whole validation split; may be NULL. A
+    // run that had ended before is not evaluated again.
+    sg_eval_sequence_fn sequence;
+    void *sequence_user;
 } sg_train_hooks;
 
 typedef struct sg_train_result {

@@ -217,9 +217,10 @@ typedef struct sg_loss_stats {
     double normaliser; // set by the caller before each pass, > 0: the weights of the whole step
     const sg_logit_term *terms; // (term_count) likewise, or NULL
     size_t term_count;
-    double loss_sum; // set by the pass: sum of losses in nats
-    int64_t tokens;  // set by the pass: targets with weight
-    int64_t correct; // set by the pass: targets that are the first largest logit
+    double *row_losses; // (rows) set by the caller, or NULL: receives the losses, 0 without weight
+    double loss_sum;    // set by the pass: sum of losses in nats
+    int64_t tokens;     // set by the pass: targets with weight
+    int64_t correct;    // set by the pass: targets that are the first largest logit
 } sg_loss_stats;
 sg_tensor *sg_cross_entropy(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *targets,
                             sg_loss_stats *stats);

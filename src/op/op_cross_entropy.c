@@ -326,7 +326,9 @@ static void entropy_losses(const sg_run *run, sg_loss_stats *stats, entropy_loop
     }
     sg_parallel_ranges(run->compute.pool, c->rows, sg_chunk_rows(c->vocab), entropy_chunk, c);
     for (int64_t r = 0; r < c->rows; r++) {
-        if (c->targets[r] < 0) continue;
+        const bool counts = c->targets[r] >= 0;
+        if (stats->row_losses != NULL) stats->row_losses[first + r] = counts ? c->losses[r] : 0;
+        if (!counts) continue;
         stats->loss_sum += c->losses[r];
         stats->tokens++;
         stats->correct += c->correct[r];

@@ -29,6 +29,7 @@ static const sg_sweep_column columns[] = {
     COLUMN(beta2, REAL),
     COLUMN(warmup_steps, REAL),
     COLUMN(state, STATE),
+    COLUMN(failure, INT),
     COLUMN(error, TEXT),
     COLUMN(origin, TEXT),
     COLUMN(steps, INT),

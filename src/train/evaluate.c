@@ -37,6 +37,7 @@ typedef struct evaluator {
     bool gradient; // somebody asks for one
     sg_batches *batches;
     int32_t *inputs, *targets; // (micro, T)
+    double *losses;            // (micro, T), where sequences are told of
     double loss_sum, batch_sum;
     int64_t tokens, correct, full_batches;
     double partial_loss; // of a last batch that is not full; NaN: none
@@ -67,14 +68,29 @@ static sg_status evaluator_micro(evaluator *e, const sg_data_batch *batch, int64
     return e->gradient ? sg_tape_backward(e->graph->tape, &run) : SG_OK;
 }
 
+// Tells of the sequences of a micro-batch, the first of which is number `first` of the data.
+static void evaluator_sequences(const evaluator *e, int64_t first, int64_t rows)
+{
+    for (int64_t row = 0; row < rows && e->losses != NULL; row++) {
+        double loss = 0;
+        int64_t targets = 0;
+        for (int64_t i = row * e->length; i < (row + 1) * e->length; i++) {
+            loss += e->losses[i];
+            targets += e->targets[i] >= 0;
+        }
+        e->options->sequence(e->options->sequence_user, first + row, loss, targets);
+    }
+}
+
 static sg_status evaluator_batch(evaluator *e, const sg_data_batch *batch, int64_t before,
                                  sg_error *err)
 {
     double loss = 0;
     int64_t tokens = 0;
     for (int64_t first = 0; first < batch->rows; first += e->micro) {
-        SG_TRY(
-            evaluator_micro(e, batch, before, first, sg_min(e->micro, batch->rows - first), err));
+        const int64_t rows = sg_min(e->micro, batch->rows - first);
+        SG_TRY(evaluator_micro(e, batch, before, first, rows, err));
+        evaluator_sequences(e, before + first, rows);
         loss += e->graph->stats.loss_sum;
         tokens += e->graph->stats.tokens;
         e->correct += e->graph->stats.correct;
@@ -160,6 +176,10 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
     e->targets = sg_alloc_array(count, sizeof *e->targets);
     if (e->inputs == NULL || e->targets == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    if (e->options->sequence != NULL) {
+        e->losses = sg_alloc_array(count, sizeof *e->losses);
+        if (e->losses == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for evaluation");
+    }
     if (e->options->token != NULL) {
         SG_TRY(sg_session_new(e->model, e->length, &e->session, err));
         e->nll = sg_alloc_array((size_t)e->length, sizeof *e->nll);
@@ -184,6 +204,7 @@ static sg_status evaluator_open(evaluator *e, const sg_data *data, sg_error *err
     SG_TRY(sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &graph, &e->graph, err));
     e->graph->ids->data = e->inputs;
     e->graph->targets->data = e->targets;
+    e->graph->stats.row_losses = e->losses;
     return SG_OK;
 }
 
@@ -240,6 +261,7 @@ sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_option
     sg_free(e.requests);
     sg_batches_free(e.batches);
     sg_session_free(e.session);
+    sg_free(e.losses);
     sg_free(e.nll);
     sg_free(e.likeliest);
     sg_free(e.inputs);

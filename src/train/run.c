@@ -281,8 +281,9 @@ static sg_status run_log(sg_training *r, sg_error *err)
 
 // ---- evaluation and samples -------------------------------------------------------------------
 
-static sg_status run_evaluate(sg_training *r, int64_t sequences, sg_eval_result *result,
-                              sg_error *err)
+// sequences: about how many are read; 0: all. told: is told of each; may be NULL.
+static sg_status run_evaluate(sg_training *r, int64_t sequences, const sg_train_hooks *told,
+                              sg_eval_result *result, sg_error *err)
 {
     int64_t micro = r->settings.options.batch_size / r->settings.options.grad_accum;
     sg_eval_options options = sg_eval_options_default();
@@ -292,6 +293,10 @@ static sg_status run_evaluate(sg_training *r, int64_t sequences, sg_eval_result 
     options.usage = r->usage;
     if (sequences > 0)
         options.max_batches = (sequences + options.batch_size - 1) / options.batch_size;
+    if (told != NULL) {
+        options.sequence = told->sequence;
+        options.sequence_user = told->sequence_user;
+    }
     return sg_evaluate(r->trainer.model, r->data, &options, result, err);
 }
 
@@ -304,7 +309,7 @@ static sg_status run_validate(sg_training *r, bool *best, sg_error *err)
 {
     sg_eval_result val;
     sg_train_state *s = &r->trainer.state;
-    SG_TRY(run_evaluate(r, r->settings.options.eval_sequences, &val, err));
+    SG_TRY(run_evaluate(r, r->settings.options.eval_sequences, NULL, &val, err));
     r->val_loss = val.loss;
     *best = !(val.loss >= s->best_loss);
     if (*best) {
@@ -475,7 +480,7 @@ sg_status sg_training_finish(sg_training *r, sg_train_result *result, sg_error *
     run_result(r, result);
     sg_optimizer_settle(r->trainer.optimizer, r->context->compute);
     if (run_has_validation(r)) {
-        SG_TRY(run_evaluate(r, 0, &result->val, err));
+        SG_TRY(run_evaluate(r, 0, r->hooks, &result->val, err));
         r->val_loss = result->val.loss;
         SG_TRY(sg_run_log_usage_scalars(&r->log, result->steps, r->usage, result->val.usage_count,
                                         err));

@@ -77,6 +77,54 @@ static int set_up(void **state)
                : -1;
 }
 
+typedef struct sequences {
+    double loss[val_rows];
+    int64_t targets[val_rows], next;
+} sequences;
+
+static void take_sequence(void *user, int64_t sequence, double loss, int64_t targets)
+{
+    sequences *s = user;
+    assert_int_equal(sequence, s->next);
+    s->loss[s->next] = loss;
+    s->targets[s->next++] = targets;
+}
+
+// Sequences come in order, add up to the whole, and are the same whatever is computed at a time.
+static void test_sequences(void **state)
+{
+    (void)state;
+    const sg_data *both[] = {concat, padded};
+    for (int d = 0; d < 2; d++) {
+        sequences first = {0};
+        for (int64_t micro = 1; micro <= 4; micro++) {
+            sg_error err = {0};
+            sg_eval_result plain, told;
+            sequences s = {0};
+            sg_eval_options options = sg_eval_options_default();
+            options.batch_size = 4;
+            options.micro_batch = micro;
+            assert_int_equal(sg_evaluate(model, both[d], &options, &plain, &err), SG_OK);
+            options.sequence = take_sequence;
+            options.sequence_user = &s;
+            assert_int_equal(sg_evaluate(model, both[d], &options, &told, &err), SG_OK);
+            assert_true(plain.loss == told.loss && plain.tokens == told.tokens);
+            double loss = 0;
+            int64_t targets = 0;
+            assert_int_equal(s.next, val_rows);
+            for (int i = 0; i < val_rows; i++) {
+                loss += s.loss[i];
+                targets += s.targets[i];
+                if (micro == 1) first = s;
+                assert_int_equal(s.targets[i], first.targets[i]);
+                assert_true(fabs(s.loss[i] - first.loss[i]) < 1e-4);
+            }
+            assert_int_equal(targets, told.tokens);
+            assert_true(fabs(loss / (double)targets - told.loss) < 1e-9);
+        }
+    }
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -377,13 +425,10 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_by_hand),  cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_options),  cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_narrow),   cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
