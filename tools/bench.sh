@@ -91,7 +91,9 @@ row() { printf '%-66s %22s   %s\n' "$1" "$2" "$3"; }
 percent() { awk -v x="$1" 'BEGIN { printf "%.0f %%", 100 * x }'; }
 times() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2fx", a / b }'; }
 # each SECONDS TOKENS SHARE: time a token and share of the limit.
-each() { awk -v s="$1" -v n="$2" -v f="$3" 'BEGIN { printf "%.1f us, %.0f %%", 1e6 * s / n, 100 * f }'; }
+each() {
+    awk -v s="$1" -v n="$2" -v f="$3" 'BEGIN { printf "%.1f us, %.0f %%", 1e6 * s / n, 100 * f }'
+}
 
 # ---- what is measured ---------------------------------------------------------------------------
 
@@ -268,6 +270,7 @@ show_sparse() {
 if doing families; then "$sgatlin" bench --quiet --seconds "$(share 0.5)"; fi
 if doing kinds; then kinds; fi
 if doing sparse; then sparse; fi
-[ ! -e "$work/warnings" ] || sed -n '/warning: products reach/{s/^sgatlin: //;p;q}' "$work/warnings" >&2
+[ ! -e "$work/warnings" ] ||
+    sed -n '/warning: products reach/{s/^sgatlin: //;p;q}' "$work/warnings" >&2
 if doing kinds; then show_kinds; fi
 if doing sparse; then show_sparse; fi

@@ -38,8 +38,8 @@ processor() {
         END {
             name = "model name" in seen ? seen["model name"] : "processor"
             if (!("cpu family" in seen)) { print name; exit }
-            printf "%s (family %s, model %s, stepping %s)\n", name, seen["cpu family"], seen["model"],
-                   seen["stepping"]
+            printf "%s (family %s, model %s, stepping %s)\n", name, seen["cpu family"],
+                   seen["model"], seen["stepping"]
         }' /proc/cpuinfo
 }
 

@@ -194,9 +194,8 @@ curves() {
 # A family's line: validation losses, differences, noise.
 table() {
     local family seed
-    printf '| family | f32, seed %s | other seeds | noise | bf16x3 - f32 | bf16 - f32 | of noise |' \
-        "${seeds[0]}"
-    echo " curve, bf16x3 | curve, bf16 | curve, seeds |"
+    printf '| family | f32, seed %s | other seeds | noise |' "${seeds[0]}"
+    echo " bf16x3 - f32 | bf16 - f32 | of noise | curve, bf16x3 | curve, bf16 | curve, seeds |"
     echo "|---|---|---|---|---|---|---|---|---|---|"
     for family in $families; do
         {
@@ -239,16 +238,16 @@ units=$(bf16_units)
 # Training in f32, bf16x3 and bf16
 
 Does a model learn the same when its products are computed in bf16? Every family, a small model (2
-layers, d = 64, about 100 to 600 thousand parameters), $steps steps of 256 tokens: from the same weights
-and on the same data in f32, bf16x3 (logits too) and bf16 (logits in f32, as published); and in f32
-from other seeds, which are the measure. Made, and to be repeated, by
+layers, d = 64, about 100 to 600 thousand parameters), $steps steps of 256 tokens: from the same
+weights and on the same data in f32, bf16x3 (logits too) and bf16 (logits in f32, as published); and
+in f32 from other seeds, which are the measure. Made, and to be repeated, by
 
     tools/number_formats.sh study
 
-Losses are of the validation split at the end, the same for all; noise is the standard deviation of f32
-over its seeds, "of noise" the difference of bf16 in units of it. "curve": the largest distance of
-training losses from f32 of seed ${seeds[0]}, of all steps; the goal of bf16x3 is 0.001. Other seeds
-have other weights and other batches. All points are in number_formats.csv.
+Losses are of the validation split at the end, the same for all; noise is the standard deviation of
+f32 over its seeds, "of noise" the difference of bf16 in units of it. "curve": the largest distance
+of training losses from f32 of seed ${seeds[0]}, of all steps; the goal of bf16x3 is 0.001. Other
+seeds have other weights and other batches. All points are in number_formats.csv.
 
 ![Losses of every family, and how far they are from f32](number_formats.svg)
 
@@ -256,7 +255,8 @@ WORDS
     echo "$(processor), bf16 units: ${units:-none}; products by" \
         "$(sed -n 's/.*"products": "\(.*\)".*/\1/p' "$folder/version.json"); $steps steps."
     if [ -z "$units" ]; then
-        echo "No bf16 units: bf16 is computed of rounded operands in f32, bf16x3 is the f32 product."
+        echo "No bf16 units: bf16 is computed of rounded operands in f32," \
+            "bf16x3 is the f32 product."
     fi
     echo
     table

@@ -50,7 +50,8 @@ as_amx() {
 }
 
 as_amx "$sgatlin" version >"$work/version" 2>/dev/null
-grep -q avx512_core_amx "$work/version" || fail "oneDNN does not use AMX: $(tail -n 1 "$work/version")"
+grep -q avx512_core_amx "$work/version" ||
+    fail "oneDNN does not use AMX: $(tail -n 1 "$work/version")"
 sed -n 's/.*\(products .*\)/test_amx: \1/p' "$work/version"
 
 # count LOG : instructions into $counted; products must be among them where they are emulated

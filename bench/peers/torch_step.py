@@ -11,15 +11,15 @@ the kindest to the library:
 
 --dtype bf16 computes through torch.autocast: weights, their gradients and AdamW stay f32, products
 and attention are bf16, the residual stream and the loss f32. Rows are gathered in bf16 from a table
-that is rounded once a step (1.2 to 1.5 times as fast as rows in f32, rounded when they are read); but
-embedding_bag reads its table and one weight a row in f32: not every version takes both in bf16, and
-in one that does it was no faster.
+that is rounded once a step (1.2 to 1.5 times as fast as rows in f32, rounded when they are read);
+but embedding_bag reads its table and one weight a row in f32: not every version takes both in bf16,
+and in one that does it was no faster.
 
 --compile puts the loss through torch.compile. Tokens follow the skewed law of `sgatlin bench`.
 Prints one JSON line a model, with the machine's own limits (matrix products, read) measured in the
-same run. --check FILE compares loss and gradients with a golden file instead: f32 within 2e-5; bf16,
-with the neurons that f32 selects, as another choice is no error of rounding, within what bf16 can
-hold. bench/peers/run puts all of it beside ours.
+same run. --check FILE compares loss and gradients with a golden file instead: f32 within 2e-5;
+bf16, with the neurons that f32 selects, as another choice is no error of rounding, within what bf16
+can hold. bench/peers/run puts all of it beside ours.
 
     python3 bench/peers/torch_step.py --threads 2 --batch 2 --steps 5
     python3 bench/peers/torch_step.py --dtype bf16 --gather bag --compile
