@@ -7,9 +7,8 @@
 #include <dnnl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
-
-#include "base/alloc.h"
 
 #if DNNL_VERSION_MAJOR >= 3
 typedef dnnl_memory_desc_t matrix_desc; // a handle
@@ -66,7 +65,7 @@ typedef struct matrix_call {
 } matrix_call;
 
 typedef struct matrix_shape {
-    dnnl_primitive_t primitive;
+    dnnl_primitive_t primitive; // NULL: the library refuses, and need not be asked again
     matrix_call calls[matrix_calls];
 } matrix_shape;
 
@@ -164,17 +163,16 @@ static dnnl_primitive_t matrix_primitive(int64_t m, int64_t n, int64_t k, sg_pan
     return primitive;
 }
 
+// Not of base/alloc.h: a shape lives as long as the process and is no caller's to free, so it is not
+// among the blocks that callers are asked to give back.
 static matrix_shape *matrix_shape_new(int64_t m, int64_t n, int64_t k)
 {
-    matrix_shape *shape = sg_alloc_zero(1, sizeof *shape);
-    if (shape == NULL) return NULL;
-    shape->primitive = matrix_primitive(m, n, k, matrix.order);
-    if (shape->primitive != NULL) return shape;
-    sg_free(shape);
-    return NULL;
+    matrix_shape *shape = calloc(1, sizeof *shape);
+    if (shape != NULL) shape->primitive = matrix_primitive(m, n, k, matrix.order);
+    return shape;
 }
 
-// Made once and kept until the process ends; NULL where the library refuses.
+// Made once and kept until the process ends; NULL where there is no memory for it.
 static matrix_shape *matrix_shape_of(int64_t m, int64_t n, int64_t k)
 {
     _Atomic(matrix_shape *) *place =
@@ -245,7 +243,7 @@ bool sg_matrix_run(float *c, const sg_bf16 *a, const sg_bf16 *b, int64_t m, int6
 {
     _Alignas(64) unsigned char scratch[matrix_scratch];
     matrix_shape *shape = matrix.order != SG_PANEL_NONE ? matrix_shape_of(m, n, k) : NULL;
-    if (shape == NULL) return false;
+    if (shape == NULL || shape->primitive == NULL) return false;
     void *const places[matrix_arguments] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b, c, scratch};
     for (int i = 0; i < matrix_calls; i++) {
         matrix_call *call = &shape->calls[i];

@@ -506,12 +506,16 @@ static void test_kernels(void **state)
     check_fast(kinds_check_kernels);
 }
 
-// ---- little memory ------------------------------------------------------------------------------
+// ---- after all of it ----------------------------------------------------------------------------
 
-static void test_refusals(void **state)
+static int64_t kinds_live; // when the tests began
+
+// What the library keeps of every shape is no block that callers have to give back.
+static void test_leftovers(void **state)
 {
     (void)state;
     assert_int_equal(sg_products_refused(), 0);
+    assert_int_equal(sg_alloc_live(), kinds_live);
 }
 
 int main(void)
@@ -521,8 +525,9 @@ int main(void)
         cmocka_unit_test(test_odd_numbers), cmocka_unit_test(test_denormals),
         cmocka_unit_test(test_threads),     cmocka_unit_test(test_against_loops),
         cmocka_unit_test(test_room),        cmocka_unit_test(test_stored),
-        cmocka_unit_test(test_refusals), // last
+        cmocka_unit_test(test_leftovers), // last
     };
     if (sg_products_open(NULL) != SG_OK) return 1; // as a context does
+    kinds_live = sg_alloc_live();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
