@@ -515,12 +515,14 @@ typedef struct sg_cost {
 // 1. Products are f32.
 SG_API sg_status sg_config_cost(const sg_config *config, int64_t seq_len, int64_t batch,
                                 bool recompute, int threads, sg_cost *cost, sg_error *err);
-// The same with products of other kinds, which decide what activations are kept in.
+// The same with products of other kinds, which decide what activations are kept in, and another way
+// of computing sparse memories, which decides what a step needs beside them.
 typedef struct sg_cost_options {
     int64_t seq_len, batch;
     bool recompute;
     int threads;
     sg_compute_kind compute, logits_compute;
+    sg_memory_path memory_path; // of sparse memories of single neurons; auto
 } sg_cost_options;
 SG_API sg_status sg_config_cost_of(const sg_config *config, const sg_cost_options *options,
                                    sg_cost *cost, sg_error *err);

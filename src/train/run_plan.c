@@ -58,7 +58,8 @@ sg_status sg_train_cost(const sg_context *context, const sg_train_options *o, in
                                      .recompute = o->recompute,
                                      .threads = context->threads,
                                      .compute = o->compute,
-                                     .logits_compute = o->logits_compute};
+                                     .logits_compute = o->logits_compute,
+                                     .memory_path = o->memory_path};
     return sg_config_cost_of(&o->config, &options, cost, err);
 }
 

@@ -236,12 +236,37 @@ static void test_memory(void **state)
     sg_context_free(context);
 }
 
+// A step is planned as it will be computed: whole pools need other room than selected rows.
+static void test_memory_path(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    sg_context *context;
+    must(sg_context_new(&(sg_context_options){.threads = 1}, &context, &err), &err);
+    sg_preset preset;
+    must(sg_preset_find("tinystories-sgatlin", &preset, &err), &err);
+    sg_train_options o = sg_train_options_from_preset(&preset);
+    o.batch_size = 2;
+    o.grad_accum = 1;
+    int64_t bytes[3];
+    for (int path = 0; path < 3; path++) {
+        sg_cost cost;
+        o.memory_path = (sg_memory_path)path;
+        must(sg_train_cost(context, &o, 128, &cost, &err), &err);
+        bytes[path] = cost.activation_bytes;
+    }
+    assert_int_equal(bytes[SG_MEMORY_PATH_AUTO], bytes[SG_MEMORY_PATH_ROWS]); // in f32
+    assert_int_not_equal(bytes[SG_MEMORY_PATH_DENSE], bytes[SG_MEMORY_PATH_ROWS]);
+    sg_context_free(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tinystories), cmocka_unit_test(test_slimpajama),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_run_of_a_recipe),
         cmocka_unit_test(test_plan),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
