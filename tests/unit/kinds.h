@@ -1,5 +1,5 @@
 // What the tests of operations in every kind of products have in common: numbers with what they may
-// be off by, and the two ways of computing them.
+// be off by, the two ways of computing them, and a pass there and back.
 #ifndef SG_TESTS_UNIT_KINDS_H
 #define SG_TESTS_UNIT_KINDS_H
 
@@ -8,7 +8,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "compute_on.h"
 #include "kernel/products.h"
+#include "tensor/tape_inside.h"
 
 // A number with what it may be off by.
 typedef struct bounded {
@@ -51,6 +53,28 @@ static inline int kinds_by_library(void **state)
 {
     (void)state;
     return kinds_open(SG_ENGINE_LIBRARY);
+}
+
+// Memory full of NaN: nothing may be read that was not written.
+static inline void kinds_poison(sg_tape *tape)
+{
+    memset(tape->memory, 0xff, tape->memory_bytes);
+}
+
+// What was recorded, forward and backward, in poisoned memory; kernels NULL: the fastest.
+static inline void kinds_run(sg_tape *tape, const sg_kernels *kernels, int threads)
+{
+    sg_error err;
+    const sg_tape_options options = {.gradient = true, .threads = threads};
+    assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
+    assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
+    kinds_poison(tape);
+    sg_run run = {.compute = compute_on(NULL)};
+    if (kernels != NULL) run.compute.kernels = kernels;
+    if (threads > 1) assert_int_equal(sg_pool_new(threads, &run.compute.pool, &err), SG_OK);
+    assert_int_equal(sg_tape_forward(tape, &run), SG_OK);
+    assert_int_equal(sg_tape_backward(tape, &run), SG_OK);
+    sg_pool_free(run.compute.pool);
 }
 
 #endif

@@ -4,9 +4,7 @@
 #include "unit/kinds.h"
 
 #include "base/alloc.h"
-#include "compute_on.h"
 #include "op/op.h"
-#include "tensor/tape_inside.h"
 
 typedef struct kinds_case {
     int64_t batch, length, heads, kv_heads, head_dim, window;
@@ -94,27 +92,6 @@ typedef struct kinds_pass {
     bool copied;               // q, k, v come from operations, so that they may be in bf16
 } kinds_pass;
 
-static void poison(sg_tape *tape)
-{
-    memset(tape->memory, 0xff, tape->memory_bytes);
-}
-
-// Memory is full of NaN: nothing may be read that was not written.
-static void pass_run(const kinds_pass *p, sg_tape *tape)
-{
-    sg_error err;
-    const sg_tape_options options = {.gradient = true, .threads = p->threads};
-    assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
-    assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-    poison(tape);
-    sg_run run = {.compute = compute_on(NULL)};
-    if (p->kernels != NULL) run.compute.kernels = p->kernels;
-    if (p->threads > 1) assert_int_equal(sg_pool_new(p->threads, &run.compute.pool, &err), SG_OK);
-    assert_int_equal(sg_tape_forward(tape, &run), SG_OK);
-    assert_int_equal(sg_tape_backward(tape, &run), SG_OK);
-    sg_pool_free(run.compute.pool);
-}
-
 static void pass(const kinds_case *c, const kinds_pass *p, kinds_values *v)
 {
     sg_error err;
@@ -135,7 +112,7 @@ static void pass(const kinds_case *c, const kinds_pass *p, kinds_values *v)
     sg_tape_keep(tape, y);
     const int64_t shape[2] = {rows, sg_columns(y)};
     weigh(tape, y, sg_tape_leaf(tape, "dy", SG_KIND_REAL, 2, shape, v->dout, NULL, false));
-    pass_run(p, tape);
+    kinds_run(tape, p->kernels, p->threads);
     if (p->kind == SG_COMPUTE_BF16 && p->copied) assert_true(in[in_k]->has_half);
     memcpy(v->out, y->data, (size_t)v->count[in_q] * sizeof(float));
     sg_tape_free(tape);
@@ -391,7 +368,7 @@ static void test_result(void **state)
     z = sg_linear(tape, y, w, NULL);
     sg_tape_keep(tape, z);
     weigh(tape, z, sg_tape_leaf(tape, "dz", SG_KIND_REAL, 2, shape, v.dout, NULL, false));
-    pass_run(&(kinds_pass){.threads = 1}, tape);
+    kinds_run(tape, NULL, 1);
     assert_true(y->has_half);
     for (int64_t i = 0; i < v.count[in_q]; i++)
         assert_true(sg_values(z)[i] == sg_bf16_value(sg_bf16_round(v.out[i])));
@@ -424,7 +401,7 @@ static void cached_part(const kinds_case *c, sg_compute_kind kind, const kinds_v
     sg_tape_keep(tape, result);
     assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
     assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-    poison(tape);
+    kinds_poison(tape);
     sg_run run = {.compute = compute_on(NULL)};
     assert_int_equal(sg_tape_forward(tape, &run), SG_OK);
     memcpy(y + start * sg_columns(result), result->data, (size_t)result->count * sizeof *y);

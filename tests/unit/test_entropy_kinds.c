@@ -4,10 +4,8 @@
 #include "unit/kinds.h"
 
 #include "base/alloc.h"
-#include "compute_on.h"
 #include "op/op.h"
 #include "sgatlin_probe.h"
-#include "tensor/tape_inside.h"
 
 typedef struct kinds_case {
     int64_t rows, vocab, d;
@@ -65,20 +63,6 @@ typedef struct kinds_pass {
     bool copied; // x comes from an operation, so that it may be in bf16
 } kinds_pass;
 
-static void pass_run(const kinds_pass *p, sg_tape *tape)
-{
-    sg_error err;
-    const sg_tape_options options = {.gradient = true, .threads = p->threads};
-    assert_int_equal(sg_tape_finish(tape, &options, &err), SG_OK);
-    assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
-    memset(tape->memory, 0xff, tape->memory_bytes);
-    sg_run run = {.compute = compute_on(NULL)};
-    if (p->threads > 1) assert_int_equal(sg_pool_new(p->threads, &run.compute.pool, &err), SG_OK);
-    assert_int_equal(sg_tape_forward(tape, &run), SG_OK);
-    assert_int_equal(sg_tape_backward(tape, &run), SG_OK);
-    sg_pool_free(run.compute.pool);
-}
-
 static void pass(const kinds_case *c, const kinds_pass *p, kinds_values *v)
 {
     sg_error err;
@@ -100,7 +84,7 @@ static void pass(const kinds_case *c, const kinds_pass *p, kinds_values *v)
     sg_tensor *loss = sg_cross_entropy_adapted(tape, in[in_x], in[in_w], targets, &v->stats,
                                                in[in_u], in[in_b], adapter_scale);
     sg_tape_add_loss(tape, loss, 1);
-    pass_run(p, tape);
+    kinds_run(tape, NULL, p->threads);
     if (p->kind == SG_COMPUTE_BF16 && p->copied) assert_true(in[in_x]->no_data);
     v->loss = sg_values(loss)[0];
     sg_tape_free(tape);
