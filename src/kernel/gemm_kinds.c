@@ -136,6 +136,17 @@ void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
     }
 }
 
+// Nothing is added to what is not there: operands come as numbers, in bf16, or as both.
+static const sg_real *kinds_at(const sg_real *x, int64_t at)
+{
+    return x != NULL ? x + at : NULL;
+}
+
+static const sg_bf16 *kinds_half_at(const sg_bf16 *half, int64_t at)
+{
+    return half != NULL ? half + at : NULL;
+}
+
 typedef struct kinds_rounding {
     const sg_kernels *kernels;
     sg_compute_kind kind;
@@ -149,8 +160,8 @@ static void kinds_round_rows(void *context, sg_range rows)
 {
     const kinds_rounding *c = context;
     for (int64_t r = rows.first; r < rows.end; r++)
-        sg_kind_round(c->kernels, c->kind, c->to + r * c->columns, c->from + r * c->stride,
-                      c->half != NULL ? c->half + r * c->stride : NULL, c->columns);
+        sg_kind_round(c->kernels, c->kind, c->to + r * c->columns, kinds_at(c->from, r * c->stride),
+                      kinds_half_at(c->half, r * c->stride), c->columns);
 }
 
 static void kinds_round_all(sg_compute compute, kinds_rounding *rounding, int64_t rows)
@@ -250,8 +261,8 @@ static void kinds_read_b(const sg_kernels *kernels, sg_real *y, const sg_gemm_ar
         if (head != NULL)
             memcpy(y + r * columns, stored->b + at, (size_t)columns * sizeof *y);
         else
-            sg_kind_round(kernels, stored->kind, y + r * columns, stored->b + at,
-                          stored->b_half != NULL ? stored->b_half + at : NULL, columns);
+            sg_kind_round(kernels, stored->kind, y + r * columns, kinds_at(stored->b, at),
+                          kinds_half_at(stored->b_half, at), columns);
     }
 }
 
@@ -304,17 +315,18 @@ static void kinds_thin_chunk(void *context, sg_range columns)
 static void kinds_thin_product(sg_compute compute, const sg_gemm_args *args)
 {
     const sg_gemm_args stored = kinds_as_stored(args);
-    const bool half = args->kind == SG_COMPUTE_BF16 && args->a_half != NULL;
+    const sg_bf16 *half = args->kind == SG_COMPUTE_BF16 ? args->a_half : NULL;
     sg_real *a = args->room;
     for (int64_t i = 0; i < args->m; i++)
         if (!args->transpose_a)
-            sg_kind_round(compute.kernels, args->kind, a + i * args->k, args->a + i * args->lda,
-                          half ? args->a_half + i * args->lda : NULL, args->k);
+            sg_kind_round(compute.kernels, args->kind, a + i * args->k,
+                          kinds_at(args->a, i * args->lda), kinds_half_at(half, i * args->lda),
+                          args->k);
         else
             for (int64_t p = 0; p < args->k; p++)
                 sg_kind_round(compute.kernels, args->kind, a + i * args->k + p,
-                              args->a + p * args->lda + i,
-                              half ? args->a_half + p * args->lda + i : NULL, 1);
+                              kinds_at(args->a, p * args->lda + i),
+                              kinds_half_at(half, p * args->lda + i), 1);
     kinds_thin_loop l = {compute.kernels, &stored, a};
     const int64_t piece = sg_panel_up(sg_chunks(kinds_thin_piece, args->k), kinds_columns);
     const bool one = args->n * args->k < 2 * kinds_thin_piece;
