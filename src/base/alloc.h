@@ -34,6 +34,12 @@ void sg_free_big(void *pointer, size_t bytes);
 void *sg_alloc_from(const sg_allocator *allocator, size_t bytes);
 void sg_free_to(const sg_allocator *allocator, void *pointer, size_t bytes);
 
+// Bytes in whole cache lines: parts of a block that each begin one.
+static inline size_t sg_whole_lines(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
 // Called before each allocation with its size; returning false makes that allocation fail.
 // NULL removes the hook. For tests; set while no other thread allocates.
 typedef bool (*sg_alloc_hook)(void *user, size_t bytes);

@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 
 // All by shape alone. A tile has many rows, as the tables are read anew for each, but there are
@@ -55,7 +56,7 @@ static size_t blocks_wide(const sg_blocks *a, const sg_tensor *up, const sg_tens
     else if (down->narrow != NULL)
         second = (size_t)(blocks_widen * a->d) * sizeof(sg_real);
     size_t most = first > second ? first : second;
-    return (most + 63) & ~(size_t)63;
+    return sg_whole_lines(most);
 }
 
 // For the products of a piece of rows with each table, either way, and for gradients of a slab.
@@ -69,7 +70,7 @@ static size_t blocks_gemm_room(const sg_node *node, const sg_blocks *a)
         const size_t room = sg_gemm_room(node->kind, shapes[i][0], shapes[i][1], shapes[i][2]);
         if (room > most) most = room;
     }
-    return (most + 63) & ~(size_t)63;
+    return sg_whole_lines(most);
 }
 
 bool sg_blocks_fit(const sg_selection *s, const sg_blocks *shape)

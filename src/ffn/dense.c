@@ -12,6 +12,7 @@
 // from the shape alone. Z is not cleared as a whole: after its product the hits are set to 0 again.
 #include "ffn/dense.h"
 
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 
 enum { dense_tiles = 16, dense_tile_min = 64, dense_tile_max = 512 }; // rows
@@ -20,14 +21,9 @@ enum { dense_convert = 32768 };
 
 // ---- recording ----------------------------------------------------------------------------------
 
-static size_t dense_align(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
-}
-
 static size_t dense_reals(int64_t count)
 {
-    return dense_align((size_t)count * sizeof(sg_real));
+    return sg_whole_lines((size_t)count * sizeof(sg_real));
 }
 
 static bool dense_wants_half(const sg_node *node)
@@ -57,12 +53,12 @@ static size_t dense_block_bytes(const sg_node *node, const sg_neurons *a)
 {
     const size_t dots = sg_gemm_packed_bytes(node->kind, a->block, a->d);
     const size_t sums = sg_gemm_packed_bytes(node->kind, a->d, a->block);
-    return dense_align(dots > sums ? dots : sums);
+    return sg_whole_lines(dots > sums ? dots : sums);
 }
 
 static size_t dense_tile_bytes(const sg_node *node, const sg_neurons *a)
 {
-    return dense_align(sg_gemm_packed_bytes(node->kind, a->d, a->tile));
+    return sg_whole_lines(sg_gemm_packed_bytes(node->kind, a->d, a->tile));
 }
 
 // No neuron is selected twice by a row and channel, as a top-k selects; if one is after all, its
@@ -80,7 +76,7 @@ static size_t dense_gemm_room(const sg_node *node, const sg_neurons *a)
     size_t most = 0;
     for (int i = 0; i < 3; i++)
         if (rooms[i] > most) most = rooms[i];
-    return dense_align(most);
+    return sg_whole_lines(most);
 }
 
 bool sg_dense_record(sg_tape *tape, sg_node *node, sg_neurons *a, int hits)
@@ -97,7 +93,7 @@ bool sg_dense_record(sg_tape *tape, sg_node *node, sg_neurons *a, int hits)
     const size_t blocks = 2 * (size_t)(a->pools * a->blocks) * dense_block_bytes(node, a);
     const size_t tiles = 2 * (size_t)dense_tiles_of(a) * dense_tile_bytes(node, a);
     node->scratch_bytes = (size_t)hits * dense_reals(count) + (blocks > tiles ? blocks : tiles);
-    if (dense_wants_half(node)) node->scratch_bytes += 2 * dense_align(half);
+    if (dense_wants_half(node)) node->scratch_bytes += 2 * sg_whole_lines(half);
     node->worker_scratch_bytes = 2 * matrix + dense_reals(a->block * a->d) +
                                  dense_reals(3 * a->tile * a->k) + dense_gemm_room(node, a);
     if (dense_wants_half(node)) node->worker_scratch_bytes += matrix;
@@ -138,7 +134,7 @@ sg_dense_loop sg_dense_begin(const sg_run *run, const sg_node *node, const sg_re
     sg_tensor *const *saved = node->saved + node->n_saved - 3;
     l.index = (sg_dense_index){sg_ints(saved[0]), sg_ints(saved[1]), sg_ints(saved[2])};
     const size_t hits = dense_reals(sg_neurons_hits(a));
-    const size_t half = dense_align((size_t)(a->rows * a->d) * sizeof(sg_bf16));
+    const size_t half = sg_whole_lines((size_t)(a->rows * a->d) * sizeof(sg_bf16));
     l.z = (sg_real *)run->scratch;
     l.da = (sg_real *)(run->scratch + hits);
     l.pack = run->scratch + (size_t)a->hit_values * hits;

@@ -15,6 +15,8 @@
 // size rows x channels x k x d is ever formed.
 #include "ffn/neurons.h"
 
+#include "base/alloc.h"
+
 // Cut by shape alone. A table is read by all tiles in turn where each neuron that is hit at all is
 // hit neurons_reuse times. A tile of the reverse index should hold as many hits a neuron, or
 // summing into its row costs more than the tile saves.
@@ -373,7 +375,7 @@ static void neurons_rows_add(const sg_neurons_loop *l, int input, int32_t *slots
 // Bytes of dy in bf16.
 static size_t neurons_halves(const sg_neurons *a)
 {
-    return ((size_t)(a->rows * a->d) * sizeof(sg_bf16) + 63) & ~(size_t)63;
+    return sg_whole_lines((size_t)(a->rows * a->d) * sizeof(sg_bf16));
 }
 
 static bool neurons_rounds_dy(const sg_node *node)

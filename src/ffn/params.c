@@ -163,7 +163,7 @@ void sg_buffers_update(const sg_param_list *params, sg_real *const *values,
 
 static size_t param_bytes(const sg_param_spec *spec)
 {
-    return ((size_t)spec->count * sizeof(sg_real) + 63) & ~(size_t)63;
+    return sg_whole_lines((size_t)spec->count * sizeof(sg_real));
 }
 
 sg_status sg_param_block_new(const sg_param_list *params, const char *what, const bool *skip,

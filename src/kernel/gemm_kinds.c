@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "kernel/products.h"
 
 // ---- names --------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ static bool kinds_is_small(int64_t m, int64_t n, int64_t k)
 
 static size_t kinds_bytes(int64_t count, size_t size)
 {
-    return ((size_t)count * size + 63) & ~(size_t)63;
+    return sg_whole_lines((size_t)count * size);
 }
 
 // ---- room ---------------------------------------------------------------------------------------

@@ -57,16 +57,11 @@ static int64_t weights_rows(const sg_param_spec *spec)
     return spec->count / spec->shape[spec->rank - 1];
 }
 
-static size_t weights_align(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
-}
-
 static size_t weights_bytes(const sg_param_spec *spec, sg_weights type)
 {
     int64_t d = spec->shape[spec->rank - 1];
     size_t scales = (size_t)weights_rows(spec) * sg_stored_scale_bytes(type, d);
-    return weights_align(sg_stored_row_bytes(type, spec->count)) + weights_align(scales);
+    return sg_whole_lines(sg_stored_row_bytes(type, spec->count)) + sg_whole_lines(scales);
 }
 
 // Two tables of one shape of which a token reads the same few rows, as those of a memory of single
@@ -118,7 +113,7 @@ static sg_status weights_place(sg_narrow_set *set, const sg_param_list *params, 
         }
         set->items[i].rows = at;
         if (set->type == SG_WEIGHTS_INT8)
-            set->items[i].scales = at + weights_align(sg_stored_row_bytes(set->type, spec->count));
+            set->items[i].scales = at + sg_whole_lines(sg_stored_row_bytes(set->type, spec->count));
         at += weights_bytes(spec, set->type);
     }
     return SG_OK;

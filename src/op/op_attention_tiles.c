@@ -16,6 +16,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 #include "op/attention.h"
 
@@ -90,7 +91,7 @@ static tiles_cut cut_of(const sg_attention_shape *a, int64_t sequences)
 static size_t place_take(size_t *end, size_t bytes)
 {
     const size_t at = *end;
-    *end += (bytes + 63) & ~(size_t)63;
+    *end += sg_whole_lines(bytes);
     return at;
 }
 
@@ -146,8 +147,8 @@ static tiles_places places_backward(const tiles_attributes *a, sg_compute_kind k
     const int64_t tiles = sg_min(tiles_most, sg_chunks(a->shape.length, side));
     const size_t rows = (size_t)(tiles * side), square = (size_t)(side * side);
     const size_t half = kind == SG_COMPUTE_BF16 ? sizeof(sg_bf16) : 0;
-    const size_t across = (size_t)tiles * ((sg_gemm_packed_bytes(kind, side, h) + 63) / 64 * 64);
-    const size_t along = (size_t)tiles * ((sg_gemm_packed_bytes(kind, h, side) + 63) / 64 * 64);
+    const size_t across = (size_t)tiles * sg_whole_lines(sg_gemm_packed_bytes(kind, side, h));
+    const size_t along = (size_t)tiles * sg_whole_lines(sg_gemm_packed_bytes(kind, h, side));
     tiles_places p = {0};
     p.s = place_take(&p.end, square * sizeof(sg_real));
     p.dp = place_take(&p.end, square * sizeof(sg_real));
@@ -604,8 +605,8 @@ static void backward_prepare(tiles_backward *b, tiles_matrix dout)
 {
     const tiles_places *places = b->w.places;
     const int64_t h = b->w.a->shape.head_dim;
-    const size_t across = (sg_gemm_packed_bytes(b->w.node->kind, tiles_side, h) + 63) / 64 * 64;
-    const size_t along = (sg_gemm_packed_bytes(b->w.node->kind, h, tiles_side) + 63) / 64 * 64;
+    const size_t across = sg_whole_lines(sg_gemm_packed_bytes(b->w.node->kind, tiles_side, h));
+    const size_t along = sg_whole_lines(sg_gemm_packed_bytes(b->w.node->kind, h, tiles_side));
     const tiles_matrix q =
         work_queries(&b->w, matrix_at(b->q, b->first, 0), b->rows, places->q_half);
     for (int64_t row = 0, t = 0; row < b->rows; row += tiles_side, t++) {

@@ -19,6 +19,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 #include "op/observe.h"
 
@@ -439,7 +440,7 @@ bool sg_is_cross_entropy(const sg_node *node)
 static size_t entropy_take(size_t *end, size_t bytes)
 {
     const size_t at = *end;
-    *end += (bytes + 63) & ~(size_t)63;
+    *end += sg_whole_lines(bytes);
     return at;
 }
 

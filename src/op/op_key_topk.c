@@ -8,6 +8,7 @@
 // products that were selected. No gradient reaches the others (Liu et al. 2023).
 #include <string.h>
 
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 #include "op/op.h"
 
@@ -33,7 +34,7 @@ typedef struct key_loop {
 
 static size_t key_cells_bytes(const key_attributes *a)
 {
-    return ((size_t)(a->tile * a->n) * sizeof(sg_real) + 63) & ~(size_t)63;
+    return sg_whole_lines((size_t)(a->tile * a->n) * sizeof(sg_real));
 }
 
 // Behind the cells.

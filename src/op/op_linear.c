@@ -4,6 +4,7 @@
 //     y_g = scale x_g W_g^T          dx_g = scale dy_g W_g                  dW_g = scale dy_g^T x_g
 //
 // x (rows, k), W (n, k), bias (n) -> y (rows, n); x (rows, G k), W (G, n, k) -> y (rows, G n).
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 #include "op/op.h"
 
@@ -69,16 +70,11 @@ static int64_t linear_piece(sg_compute_kind kind, int64_t rows, int64_t n, int64
     return sg_min(rows, piece > linear_least ? piece : linear_least);
 }
 
-static size_t linear_align(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
-}
-
 // y of one piece where it has no place of its own.
 static size_t linear_piece_bytes(const sg_node *node, int64_t rows, int64_t n, int64_t k)
 {
     if (node->kind != SG_COMPUTE_BF16) return 0;
-    return linear_align((size_t)(linear_piece(node->kind, rows, n, k) * n) * sizeof(sg_real));
+    return sg_whole_lines((size_t)(linear_piece(node->kind, rows, n, k) * n) * sizeof(sg_real));
 }
 
 typedef struct linear_rows {
@@ -153,7 +149,7 @@ static size_t linear_scratch(sg_compute_kind kind, const sg_tensor *w, int64_t m
     size_t most = 0;
     for (int i = 0; i < 3; i++)
         if (rooms[i] > most) most = rooms[i];
-    return linear_align(sg_gemm_scratch_bytes(n, k, m)) + most;
+    return sg_whole_lines(sg_gemm_scratch_bytes(n, k, m)) + most;
 }
 
 static void linear_backward(const sg_run *run, const sg_node *node)
@@ -164,7 +160,7 @@ static void linear_backward(const sg_run *run, const sg_node *node)
     const sg_bf16 *half = sg_half_in(node, 0);
     bool add_x = false, add_w = false, add_bias = false;
     sg_real *dx = sg_grad_in(run, node, 0, &add_x), *dw = sg_grad_in(run, node, 1, &add_w);
-    unsigned char *room = run->scratch + linear_align(sg_gemm_scratch_bytes(n, k, piece));
+    unsigned char *room = run->scratch + sg_whole_lines(sg_gemm_scratch_bytes(n, k, piece));
     for (int64_t first = 0; first < rows; first += piece) {
         const int64_t m = sg_min(piece, rows - first);
         sg_gemm_args args = {.alpha = 1,
@@ -277,8 +273,8 @@ static void groups_backward_part(const sg_run *run, const sg_node *node, int64_t
                          .a = y->grad + first * a->groups * a->n + g * a->n,
                          .lda = a->groups * a->n,
                          .kind = node->kind,
-                         .room =
-                             run->scratch + linear_align(sg_gemm_scratch_bytes(a->n, a->k, piece))};
+                         .room = run->scratch +
+                                 sg_whole_lines(sg_gemm_scratch_bytes(a->n, a->k, piece))};
     if (dx != NULL) {
         args.m = m;
         args.k = a->n;

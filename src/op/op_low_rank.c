@@ -7,6 +7,7 @@
 // may be several of ours, or ours several of them, so the columns come as spans.
 #include <string.h>
 
+#include "base/alloc.h"
 #include "kernel/gemm.h"
 #include "op/op.h"
 
@@ -38,11 +39,6 @@ static void low_rank_copy(const sg_run *run, sg_real *to, const sg_real *from, i
 {
     low_rank_rows c = {run, to, from, n, add};
     sg_parallel_ranges(run->compute.pool, rows, sg_chunk_rows(n), low_rank_chunk, &c);
-}
-
-static size_t low_rank_align(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
 }
 
 static void low_rank_forward(const sg_run *run, const sg_node *node)
@@ -87,7 +83,7 @@ static void low_rank_backward(const sg_run *run, const sg_node *node)
     for (size_t i = 0; i < a->count; i++) {
         const sg_low_rank_span *s = &a->spans[i];
         unsigned char *room =
-            run->scratch + low_rank_align(sg_gemm_scratch_bytes(s->count, r, rows));
+            run->scratch + sg_whole_lines(sg_gemm_scratch_bytes(s->count, r, rows));
         sg_gemm_args args = {.alpha = (sg_real)a->scale,
                              .a = z->grad + s->first,
                              .lda = n,
@@ -155,7 +151,7 @@ sg_tensor *sg_add_low_rank(sg_tape *tape, sg_tensor *y, sg_tensor *u, sg_tensor 
     node->attributes = a;
     for (size_t i = 0; i < count; i++) {
         const int64_t rows = sg_rows(y), n = spans[i].count, r = sg_columns(u);
-        const size_t scratch = low_rank_align(sg_gemm_scratch_bytes(n, r, rows));
+        const size_t scratch = sg_whole_lines(sg_gemm_scratch_bytes(n, r, rows));
         const size_t rooms[] = {sg_gemm_room(node->kind, rows, n, r),
                                 sg_gemm_room(node->kind, rows, r, n) + scratch,
                                 sg_gemm_room(node->kind, n, r, rows) + scratch};

@@ -318,11 +318,6 @@ static void plan_lives(const sg_tape *tape, const plan_tables *lives)
 
 // ---- places -----------------------------------------------------------------------------------
 
-static size_t plan_round(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
-}
-
 // The values of a tape that lie in its memory; returns how many.
 static int plan_items(const sg_tape *tape, const plan_tables *lives, sg_place *items)
 {
@@ -340,7 +335,7 @@ static int plan_items(const sg_tape *tape, const plan_tables *lives, sg_place *i
                            : tensor->kind == SG_KIND_REAL ? sizeof(sg_real)
                                                           : sizeof(int32_t);
             items[count++] = (sg_place){.life = *life,
-                                        .bytes = plan_round((size_t)tensor->count * width),
+                                        .bytes = sg_whole_lines((size_t)tensor->count * width),
                                         .tensor = t,
                                         .kind = kind};
         }
@@ -356,9 +351,9 @@ static void plan_scratch(sg_tape *tape, size_t total)
         if (node->worker_scratch_bytes > worker) worker = node->worker_scratch_bytes;
     }
     tape->scratch_offset = total;
-    tape->worker_offset = total + plan_round(shared);
+    tape->worker_offset = total + sg_whole_lines(shared);
     // An odd number of cache lines keeps the workers' pieces off the same cache sets.
-    tape->worker_stride = plan_round(worker) + (worker ? 64 : 0);
+    tape->worker_stride = sg_whole_lines(worker) + (worker ? 64 : 0);
     tape->memory_bytes = tape->worker_offset + tape->worker_stride * (size_t)tape->options.threads;
 }
 

@@ -17,7 +17,7 @@ sg_status sg_row_grads_new(int64_t rows, int64_t width, sg_row_grads **out, sg_e
     if (g == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a gradient by rows");
     // Room for every row, so that nothing grows while a tape runs. The system gives pages when they
     // are first written, and slots are written from the first on: what is used follows the rows.
-    size_t list = ((size_t)rows * sizeof(int32_t) + 63) & ~(size_t)63;
+    size_t list = sg_whole_lines((size_t)rows * sizeof(int32_t));
     g->bytes = (size_t)rows * (size_t)width * sizeof(sg_real) + 4 * list;
     g->memory = sg_alloc_big(g->bytes);
     if (g->memory == NULL) {
