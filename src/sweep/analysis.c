@@ -11,7 +11,11 @@ static sg_status analysis_steps(const sg_sweep_results *results, sg_draws *draws
     SG_TRY(sg_sweep_make_curves(results, out, err));
     for (size_t i = 0; i < out->curve_count; i++)
         SG_TRY(sg_sweep_fit_parabola(draws, i, &out->curves[i], err));
-    return sg_sweep_make_verdicts(draws, out, err);
+    SG_TRY(sg_sweep_fit_surfaces(draws, out, err));
+    SG_TRY(sg_sweep_make_fronts(out, err));
+    SG_TRY(sg_sweep_make_verdicts(draws, out, err));
+    SG_TRY(sg_sweep_verdicts_in_seconds(draws, out, err));
+    return sg_sweep_remark_all(results, draws, out, err);
 }
 
 sg_status sg_sweep_analyse(const sg_sweep_results *results,

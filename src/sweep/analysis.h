@@ -13,8 +13,8 @@
 //   seeds      a few runs that are drawn from themselves scatter too little (of three: 2/3 of the
 //              variance). What is drawn is the mean's error: a normal number times a deviation,
 //              itself drawn from the chi-squared distribution of its estimate. Its percentiles are
-//              Student's intervals, which cover at two degrees of freedom too. It rests on runs that
-//              scatter normally.
+//              Student's intervals, which cover at two degrees of freedom too. It rests on runs
+//              that scatter normally.
 // The deviation of a run is told by its seeds and, for fits, by what is left of the points: one
 // deviation for all points of a fit, so that points of one seed have an interval too. A verdict at
 // equal FLOPs takes the differences of common seeds alone: with one of them it says nothing.
@@ -100,14 +100,14 @@ typedef struct sg_sweep_verdict {
                                     // percent, not adjusted
     double p, p_holm;               // two-sided; NAN: one seed
     bool separable;                 // p_holm <= 0.05
-    // By seeds. False at equal seconds: runs' seeds stand apart there, and their deviation is that of
-    // all cells of the contender.
+    // By seeds. False at equal seconds: runs' seeds stand apart there, and their deviation is that
+    // of all cells of the contender.
     bool paired;
     bool documents; // blocks were drawn
     int64_t seeds;  // common ones; at equal seconds the fewest of a cell
-    // For four chances in five to find this difference at Holm's level, by the normal approximation;
-    // SG_SWEEP_SEEDS_MOST: perhaps no number of them is enough, since documents differ more; 0: not
-    // known, or not needed.
+    // For four chances in five to find this difference at Holm's level, by the normal
+    // approximation; SG_SWEEP_SEEDS_MOST: perhaps no number of them is enough, since documents
+    // differ more; 0: not known, or not needed.
     int64_t seeds_needed;
 } sg_sweep_verdict;
 

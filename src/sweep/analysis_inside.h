@@ -1,6 +1,6 @@
 // What the parts of an analysis (analysis.h) share: analysis_points.c makes curves of rows,
-// fit_parabola.c and fit_surface.c fit them, fronts.c and verdict*.c compare, remarks.c says what
-// limits it.
+// fit_parabola.c and fit_surface.c fit them, fronts.c and verdict*.c compare, sweep_remarks.c says
+// what limits it.
 #ifndef SG_SWEEP_ANALYSIS_INSIDE_H
 #define SG_SWEEP_ANALYSIS_INSIDE_H
 
@@ -32,10 +32,16 @@ sg_status sg_sweep_fit_parabola(sg_draws *draws, size_t place, sg_sweep_curve *c
                                 sg_error *err);
 sg_status sg_sweep_fit_surfaces(sg_draws *draws, sg_sweep_analysis *out, sg_error *err);
 sg_status sg_sweep_make_fronts(sg_sweep_analysis *out, sg_error *err);
+// NULL: the contender has no step times.
+const sg_sweep_front *sg_sweep_front_of(const sg_sweep_analysis *analysis,
+                                        const sg_sweep_curve *contender);
 sg_status sg_sweep_make_verdicts(sg_draws *draws, sg_sweep_analysis *out, sg_error *err);
 sg_status sg_sweep_verdicts_in_seconds(sg_draws *draws, sg_sweep_analysis *out, sg_error *err);
-sg_status sg_sweep_remark_all(const sg_sweep_results *results, sg_sweep_analysis *out,
-                              sg_error *err);
+// Adds a line to the remarks.
+sg_status sg_sweep_remark(sg_sweep_analysis *out, sg_error *err, const char *format, ...)
+    SG_PRINTF(3, 4);
+sg_status sg_sweep_remark_all(const sg_sweep_results *results, const sg_draws *draws,
+                              sg_sweep_analysis *out, sg_error *err);
 
 // ---- noise of runs ------------------------------------------------------------------------------
 
