@@ -197,8 +197,8 @@ static void test_drawn_surface(void **state)
     sg_sweep_analysis_clear(&a);
 }
 
-// Student's p within four standard errors of so many resamples; the interval within a twentieth: of two seeds it
-// ends where few resamples are.
+// Student's p within four standard errors of so many resamples; the interval within a twentieth: of
+// two seeds it ends where few resamples are.
 static void test_verdicts(void **state)
 {
     (void)state;
