@@ -197,11 +197,13 @@ struct sg_family {
     unsigned has;                               // SG_HAS_…
     const sg_memory *memory;
     sg_gate gate;
-    bool shared_pool;           // all channels read one pool
-    bool uniform;               // queries and keys begin with uniform laws
-    bool branch;                // every token takes a gated layer of width F beside its selection
-    sg_sizes *sizes;            // of presets
-    const char *const *presets; // named after the family, NULL behind the last; NULL: none
+    bool shared_pool; // all channels read one pool
+    bool uniform;     // queries and keys begin with uniform laws
+    bool branch;      // every token takes a gated layer of width F beside its selection
+    sg_sizes *sizes;  // of presets
+    // Named after the family, NULL behind the last: small, then published ones; NULL: none. Then
+    // those for laptops.
+    const char *const *presets, *const *laptop;
 };
 
 // NULL when there is none of that name.
@@ -209,7 +211,7 @@ const sg_family *sg_family_find(const char *name);
 // In the order of the table, NULL behind the last.
 const sg_family *sg_family_at(size_t index);
 const char *sg_family_name(size_t index);
-// Whether the family selects at all, reads all it has, or has presets of its name.
+// Whether the family selects at all, reads all it has, or has published presets.
 bool sg_family_is_sparse(const sg_family *family);
 bool sg_family_is_dense(const sg_family *family);
 bool sg_family_has_presets(const sg_family *family);

@@ -1,6 +1,8 @@
 // Named configurations with their training recipes, after Schug 2026 (arXiv 2606.07414) and its
-// released code (spec 5.9 to 5.11). All but the sizes of a family is one rule a scale.
+// released code (spec 5.9 to 5.11), and a ladder of small ones for studies on two cores. All but
+// the sizes of a family is one rule a scale.
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,26 +10,50 @@
 #include "ffn/ffn.h"
 #include "model/config.h"
 
-// The demo, then the small one of each family, then each family's ladder.
-const char *sg_preset_name(size_t index)
+// The name of one of `count` presets of a family, from *index on, which falls by how many there are.
+static const char *preset_of(const char *const *names, size_t first, size_t count, size_t *index)
 {
-    const sg_family *family;
-    if (index-- == 0) return "demo";
-    for (int ladder = 0; ladder < 2; ladder++)
-        for (size_t f = 0; (family = sg_family_at(f)) != NULL; f++)
-            for (int i = 0; family->presets != NULL && family->presets[i] != NULL; i++)
-                if ((i > 0) == (ladder > 0) && index-- == 0) return family->presets[i];
+    for (size_t i = 0; names != NULL && i < count && names[first + i] != NULL; i++)
+        if ((*index)-- == 0) return names[first + i];
     return NULL;
 }
 
-// Sizes of the feed-forward layer of one family at one scale; the rest of the configuration stays.
-static void preset_sizes(sg_preset *p, int64_t s, const sg_family *family)
+// The demo, then the small one of each family, then each family's published ladder, then each
+// family's for laptops.
+const char *sg_preset_name(size_t index)
+{
+    const sg_family *family;
+    const char *name = NULL;
+    if (index-- == 0) return "demo";
+    for (int part = 0; part < 3; part++)
+        for (size_t f = 0; name == NULL && (family = sg_family_at(f)) != NULL; f++)
+            name = part == 2
+                       ? preset_of(family->laptop, 0, SIZE_MAX, &index)
+                       : preset_of(family->presets, (size_t)part, part ? SIZE_MAX : 1, &index);
+    return name;
+}
+
+// Sizes of the feed-forward layer of one family on one rung; the rest of the configuration stays.
+static void preset_sizes(sg_preset *p, sg_rung rung, const sg_family *family)
 {
     sg_config *c = &p->config;
     // All of the feed-forward layer, the bytes behind strings too: equal configurations are equal.
     memset((char *)c + offsetof(sg_config, ffn), 0, sizeof *c - offsetof(sg_config, ffn));
     snprintf(c->ffn, sizeof c->ffn, "%s", family->name);
-    family->sizes(c, s);
+    family->sizes(c, rung);
+}
+
+// For minutes on two cores.
+static void preset_demo(sg_preset *p, int64_t d, int64_t layers, double clip)
+{
+    p->config.vocab_size = 2048;
+    p->config.hidden_size = d;
+    p->config.num_hidden_layers = layers;
+    p->seq_len = 256;
+    p->batch_size = 16;
+    p->warmup_steps = 50;
+    p->clip = clip;
+    p->lr = 3e-3;
 }
 
 static void preset_base(sg_preset *p, const char *base, int64_t s)
@@ -58,43 +84,38 @@ static void preset_base(sg_preset *p, const char *base, int64_t s)
         p->batch_size = 256;
         p->warmup_steps = 100;
         p->clip = 2;
-    } else { // demo: TinyStories' shape at half its width, for minutes on two cores
-        c->vocab_size = 2048;
-        c->hidden_size = 128;
-        c->num_hidden_layers = 4;
-        p->seq_len = 256;
-        p->batch_size = 16;
-        p->warmup_steps = 50;
-        p->clip = 2;
-        p->lr = 3e-3;
+    } else if (strcmp(base, "laptop") == 0) {
+        preset_demo(p, 16 * s, (s + 1) / 2, 1);
+        c->head_dim = 16;
+    } else { // TinyStories' shape at half its width
+        preset_demo(p, 128, 4, 2);
     }
     c->num_attention_heads = c->hidden_size / c->head_dim;
     c->max_position_embeddings = p->seq_len;
 }
 
-// "slimpajama-moe-s3" -> "slimpajama", "moe", 3.
-static void preset_split(const char *name, char base[24], char family[24], int64_t *s)
+// "slimpajama-moe-s3" -> "slimpajama", "moe", scale 3 of the published ladder.
+static void preset_split(const char *name, char base[24], char family[24], sg_rung *rung)
 {
-    base[0] = family[0] = '\0';
-    *s = 0;
-    if (strcmp(name, "demo") == 0) {
-        snprintf(base, 24, "demo");
-        snprintf(family, 24, "sgatlin");
-        return;
-    }
     long long scale = 0;
-    (void)sscanf(name, "%15[a-z]-%15[a-z]-s%lld", base, family, &scale);
-    *s = scale;
+    snprintf(base, 24, "demo");
+    snprintf(family, 24, "sgatlin");
+    if (strcmp(name, "demo") != 0)
+        (void)sscanf(name, "%15[a-z]-%15[a-z_]-s%lld", base, family, &scale);
+    *rung = (sg_rung){strcmp(base, "slimpajama") == 0 ? SG_LADDER_PUBLISHED
+                      : strcmp(base, "laptop") == 0   ? SG_LADDER_LAPTOP
+                                                      : SG_LADDER_SMALL,
+                      scale};
 }
 
 static void preset_make(const char *name, sg_preset *p)
 {
     char base[24], own[24];
-    int64_t s;
-    preset_split(name, base, own, &s);
+    sg_rung rung;
+    preset_split(name, base, own, &rung);
     *p = (sg_preset){.name = name};
-    preset_base(p, base, s);
-    preset_sizes(p, s, sg_family_find(own));
+    preset_base(p, base, rung.scale);
+    preset_sizes(p, rung, sg_family_find(own));
 }
 
 sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
@@ -108,14 +129,15 @@ sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
         }
     return sg_fail(err, SG_ERR_NOT_FOUND,
                    "preset: found \"%.60s\", expected demo, tinystories-FAMILY or "
-                   "slimpajama-FAMILY-sN with FAMILY one of %s and N 1 to 9",
+                   "slimpajama-FAMILY-sN with FAMILY one of %s and N 1 to 9, or laptop-FAMILY-sN "
+                   "with FAMILY any and N 1 to 12",
                    name, sg_family_list(list, sizeof list, sg_family_has_presets));
 }
 
 sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err)
 {
     char base[24], own[24];
-    int64_t s;
+    sg_rung rung;
     char list[SG_FAMILY_LIST];
     const sg_family *to = sg_family_find(family);
     if (to == NULL)
@@ -123,7 +145,7 @@ sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *
                        sg_family_list(list, sizeof list, NULL));
     sg_preset known;
     SG_TRY(sg_preset_find(preset->name ? preset->name : "", &known, err));
-    preset_split(known.name, base, own, &s);
-    preset_sizes(preset, s, to);
+    preset_split(known.name, base, own, &rung);
+    preset_sizes(preset, rung, to);
     return sg_ffn_complete(&preset->config, err);
 }

@@ -435,13 +435,17 @@ static void test_preset_names(void **state)
         if (sg_preset_find(sg_preset_name(n), &p, &err) != SG_OK) fail_msg("%s", err.message);
         assert_string_equal(p.name, sg_preset_name(n));
         assert_int_equal(p.config.max_position_embeddings, p.seq_len);
-        assert_int_equal(p.config.num_attention_heads * 64, p.config.hidden_size);
+        assert_int_equal(p.config.num_attention_heads * p.config.head_dim, p.config.hidden_size);
+        assert_int_equal(p.config.head_dim, strncmp(p.name, "laptop-", 7) == 0 ? 16 : 64);
         assert_true(p.batch_size > 0 && p.lr > 0 && p.warmup_steps > 0);
         const char *family = strchr(p.name, '-');
         if (family != NULL)
             assert_int_equal(strncmp(family + 1, p.config.ffn, strlen(p.config.ffn)), 0);
     }
-    assert_int_equal(n, 1 + 5 + 45);
+    size_t all = 0;
+    while (sg_family_name(all) != NULL)
+        all++;
+    assert_int_equal(n, 1 + 5 + 45 + 12 * all);
     // The demo, the small ones and the ladders, each in the order of the table.
     static const char *const families[] = {"mlp", "glu", "moe", "peer", "sgatlin"};
     for (size_t f = 0; f < 5; f++) {
@@ -453,9 +457,21 @@ static void test_preset_names(void **state)
             assert_string_equal(sg_preset_name(5 + 9 * f + s), name);
         }
     }
+    for (size_t f = 0; f < all; f++)
+        for (size_t rung = 1; rung <= 12; rung++) {
+            char name[40];
+            snprintf(name, sizeof name, "laptop-%s-s%zu", sg_family_name(f), rung);
+            assert_string_equal(sg_preset_name(50 + 12 * f + rung), name);
+        }
     assert_null(sg_preset_name(n + 7));
-    static const char *const wrong[] = {"", "demo2", "slimpajama-moe-s10", "slimpajama-moe",
-                                        "tinystories-"};
+    static const char *const wrong[] = {"",
+                                        "demo2",
+                                        "slimpajama-moe-s10",
+                                        "slimpajama-moe",
+                                        "tinystories-",
+                                        "laptop-mlp-s13",
+                                        "laptop-mlp-s0",
+                                        "laptop-lstm-s1"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(sg_preset_find(wrong[i], &p, &err), SG_ERR_NOT_FOUND);
         assert_non_null(strstr(err.message, "demo, tinystories-FAMILY"));
