@@ -57,7 +57,7 @@ static int main_unknown(const char *word)
     }
     names[CLI_COMMAND_COUNT] = "help";
     names[CLI_COMMAND_COUNT + 1] = NULL;
-    const char *near = cli_nearest(word, names);
+    const char *near = sg_nearest_name(word, names);
     const char *kind = word[0] == '-' ? "option" : "verb";
     if (near != NULL)
         return cli_wrong(NULL, "unknown %s '%s', did you mean '%s'?", kind, word, near);

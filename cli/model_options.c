@@ -1,5 +1,4 @@
-// The fields of a configuration as options. A size that the chosen family does not have is refused
-// here, since the library would drop it without a word.
+// The fields of a configuration as options.
 #include "cli/model_options.h"
 
 #include <stdio.h>
@@ -30,69 +29,14 @@ const sg_field *cli_config_field_of(const cli_option *option)
     return NULL;
 }
 
-static sg_status apply_fail(sg_error *err, const char *field, const char *value, const char *family)
-{
-    char takes[256];
-    const bool has = sg_config_takes(family, field, takes, sizeof takes);
-    err->code = SG_ERR_ARGUMENT;
-    snprintf(err->message, sizeof err->message, "%s: found \"%.40s\", expected none: %s%s%s", field,
-             value, has ? "beside the other values it has no effect" : "family ", has ? "" : family,
-             has ? "" : " has no such field");
-    return err->code;
-}
-
-// The library drops sizes that a family does not have. On a command line that would be an option
-// without effect: refuse it.
-static sg_status apply_used(const sg_config *config, sg_error *err)
-{
-    sg_config complete = *config;
-    sg_status status = sg_config_complete(&complete, err);
-    for (size_t i = 0; i < sg_config_field_count() && status == SG_OK; i++) {
-        const sg_field *field = sg_config_field_at(i);
-        const char *value = cli_config_values[i];
-        if (value == NULL || strncmp(field->name, "ffn_", 4) != 0) continue;
-        sg_config again = complete;
-        status = sg_config_set(&again, field->name, value, err);
-        if (status == SG_OK && memcmp(&again, &complete, sizeof again) != 0)
-            status = apply_fail(err, field->name, value, complete.ffn);
-    }
-    return status;
-}
-
 sg_status cli_config_apply(sg_preset *preset, int64_t seq_len, sg_error *err)
 {
-    sg_status status = SG_OK;
-    sg_config *config = &preset->config;
-    // The family first: it decides what the other sizes are changed from.
-    const char *family = cli_config_given("ffn");
-    if (family != NULL) status = sg_preset_set_family(preset, family, err);
-    for (size_t i = 0; i < sg_config_field_count() && status == SG_OK; i++)
-        if (cli_config_values[i] != NULL && strcmp(sg_config_field_at(i)->name, "ffn") != 0)
-            status = sg_config_set(config, sg_config_field_at(i)->name, cli_config_values[i], err);
-    if (status != SG_OK) return status;
-    // The preset's ids are its tokenizer's; a smaller vocabulary is of another.
-    if (cli_config_given("vocab_size") != NULL) {
-        int64_t *ids[] = {&config->pad_token_id, &config->eos_token_id, &config->bos_token_id};
-        const char *const names[] = {"pad_token_id", "eos_token_id", "bos_token_id"};
-        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
-            if (*ids[i] >= config->vocab_size && cli_config_given(names[i]) == NULL) *ids[i] = -1;
-    }
-    // Heads follow the width, and their width the heads, unless both are given.
-    const bool width = cli_config_given("hidden_size") != NULL;
-    const bool head = cli_config_given("head_dim") != NULL;
-    if ((width || head) && cli_config_given("num_attention_heads") == NULL)
-        config->num_attention_heads = 0;
-    const bool positions = cli_config_given("max_position_embeddings") != NULL;
-    if (seq_len > 0 && positions && config->max_position_embeddings != seq_len) {
-        err->code = SG_ERR_ARGUMENT;
-        snprintf(err->message, sizeof err->message,
-                 "max_position_embeddings: found %lld, expected the same as --seq-len %lld",
-                 (long long)config->max_position_embeddings, (long long)seq_len);
-        return err->code;
-    }
-    if (seq_len > 0) config->max_position_embeddings = seq_len;
-    if (seq_len > 0 || positions) preset->seq_len = config->max_position_embeddings;
-    return apply_used(config, err);
+    sg_setting settings[CLI_MAX_OPTIONS];
+    size_t count = 0;
+    for (size_t i = 0; i < sg_config_field_count(); i++)
+        if (cli_config_values[i] != NULL)
+            settings[count++] = (sg_setting){sg_config_field_at(i)->name, cli_config_values[i]};
+    return sg_preset_change(preset, settings, count, seq_len, err);
 }
 
 // ---- help ---------------------------------------------------------------------------------------

@@ -105,7 +105,4 @@ bool cli_read_int(const char *text, int64_t *out);
 bool cli_read_count(const char *text, int64_t *out);
 bool cli_read_double(const char *text, double *out);
 
-// The name in a list that ends with NULL nearest to `word`, or NULL when none is near.
-const char *cli_nearest(const char *word, const char *const *names);
-
 #endif

@@ -444,7 +444,8 @@ SG_API sg_status sg_config_set(sg_config *config, const char *name, const char *
 SG_API sg_status sg_config_complete(sg_config *config, sg_error *err);
 
 // A named configuration with its training recipe: tinystories-{mlp,glu,moe,peer,sgatlin},
-// slimpajama-{...}-s1 ... s9, demo. Spec: Schug 2026 (arXiv 2606.07414) and its released code.
+// slimpajama-{...}-s1 ... s9, demo; Schug 2026 (arXiv 2606.07414) and its released code. And
+// laptop-FAMILY-s1 ... s12 of every family, for studies on a few cores (docs/MODEL.md).
 typedef struct sg_preset {
     const char *name;
     sg_config config; // complete but for vocab_size, which comes with the tokenizer
@@ -467,6 +468,20 @@ SG_API bool sg_config_takes(const char *family, const char *field, char *text, s
 // Changes the family of a preset: the sizes of the feed-forward layer become those of the preset of
 // the same scale; all else stays as it is.
 SG_API sg_status sg_preset_set_family(sg_preset *preset, const char *family, sg_error *err);
+
+// A field or option by its name, and its value as text, as on a command line.
+typedef struct sg_setting {
+    const char *name, *value;
+} sg_setting;
+// Sets fields of the preset's configuration: "ffn" first, as sg_preset_set_family does, then the
+// others; of two of one name the last holds. Names of other things are passed over. Heads follow
+// the width unless they are given. seq_len: 0, or the length of sequences. SG_ERR_ARGUMENT also for
+// a field of the feed-forward layer that has no effect beside the others.
+SG_API sg_status sg_preset_change(sg_preset *preset, const sg_setting *settings, size_t count,
+                                  int64_t seq_len, sg_error *err);
+// The name that is most like `word`, for "did you mean"; NULL: none is much like it. names: NULL
+// behind the last.
+SG_API const char *sg_nearest_name(const char *word, const char *const *names);
 
 // How dense products are computed. Sums are f32 in all kinds.
 typedef enum sg_compute_kind {

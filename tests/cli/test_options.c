@@ -231,16 +231,16 @@ static void test_nearest(void **state)
 {
     (void)state;
     static const char *const names[] = {"seq-len", "tokenizer", "out", "epochs", NULL};
-    assert_string_equal(cli_nearest("seqlen", names), "seq-len");
-    assert_string_equal(cli_nearest("seq-lne", names), "seq-len");
-    assert_string_equal(cli_nearest("token", names), "tokenizer");
-    assert_string_equal(cli_nearest("otu", names), "out");
-    assert_null(cli_nearest("temperature", names));
-    assert_null(cli_nearest("", names));
+    assert_string_equal(sg_nearest_name("seqlen", names), "seq-len");
+    assert_string_equal(sg_nearest_name("seq-lne", names), "seq-len");
+    assert_string_equal(sg_nearest_name("token", names), "tokenizer");
+    assert_string_equal(sg_nearest_name("otu", names), "out");
+    assert_null(sg_nearest_name("temperature", names));
+    assert_null(sg_nearest_name("", names));
     char longest[600];
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
-    assert_null(cli_nearest(longest, names));
+    assert_null(sg_nearest_name(longest, names));
 }
 
 static void test_help_text(void **state)
