@@ -88,6 +88,17 @@ SG_API sg_status sg_train_options_set(sg_train_options *options, const char *nam
 
 // The recipe of a preset; budget and data are the caller's.
 SG_API sg_train_options sg_train_options_from_preset(const sg_preset *preset);
+// The options of a new run from fresh weights, by name, as the options of `sgatlin train` or a file
+// for its --config: "preset" (without it: demo), "seq_len", fields of the configuration as
+// sg_preset_change takes them, then options of training; of two of one name the last holds.
+// Vocabulary and sequences are the data's unless they are given. SG_ERR_ARGUMENT also for names
+// that are none of these ("did you mean"), and for init and the options that go with it.
+SG_API sg_status sg_train_options_named(const sg_setting *settings, size_t count,
+                                        sg_train_options *options, sg_error *err);
+// Whether there is such an option; SG_ERR_ARGUMENT has a name that is like it.
+SG_API sg_status sg_train_option_known(const char *name, sg_error *err);
+// Checks each option and what they mean for each other, all that is known without the data.
+SG_API sg_status sg_train_options_check(const sg_train_options *options, sg_error *err);
 // A recipe for going on from the model at `path`, with its configuration; budget and data are the
 // caller's.
 SG_API sg_status sg_train_options_from_model(const char *path, sg_train_options *options,

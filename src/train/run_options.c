@@ -92,7 +92,7 @@ static sg_status options_adapters(const sg_train_options *o, sg_error *err)
     return SG_OK;
 }
 
-static sg_status options_check(const sg_train_options *o, sg_error *err)
+sg_status sg_train_options_check(const sg_train_options *o, sg_error *err)
 {
     const sg_field *field;
     int budgets = 0;
@@ -122,7 +122,7 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
         c->eos_token_id = info->eos_id;
         c->pad_token_id = info->pad_id;
         SG_TRY(sg_config_complete(c, err));
-        return options_check(o, err);
+        return sg_train_options_check(o, err);
     }
     if (c->vocab_size == 0) c->vocab_size = info->vocab_size;
     if (c->max_position_embeddings == 0) c->max_position_embeddings = info->seq_len;
@@ -139,7 +139,7 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
     c->eos_token_id = c->bos_token_id = info->eos_id;
     c->pad_token_id = info->pad_id;
     SG_TRY(sg_config_complete(c, err));
-    SG_TRY(options_check(o, err));
+    SG_TRY(sg_train_options_check(o, err));
     return sg_recipe_check_data(o, info, data_name, err);
 }
 
@@ -205,5 +205,5 @@ sg_status sg_run_options_parse(const json_t *object, const char *name, sg_train_
         SG_TRY(sg_json_to_field(object, name, &f->field, f->older == NULL, 0, INT64_MAX, o, err));
     }
     SG_TRY(options_config(object, name, &o->config, err));
-    return options_check(o, err);
+    return sg_train_options_check(o, err);
 }
