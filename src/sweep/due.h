@@ -89,12 +89,15 @@ void sg_sweep_plan_clear(sg_sweep_plan *plan);
 const sg_sweep_cell *sg_sweep_plan_cell(const sg_sweep_spec *spec, const sg_sweep_plan *plan,
                                         size_t cell);
 
-// The name of a run: 128 bits (XXH3) of the JSON, without spaces, keys sorted, of
+// What messages call a cell: "sgatlin, scale 4, 1e+13 FLOPs". Returns text.
+const char *sg_sweep_cell_label(const sg_sweep_cell *cell, char *text, size_t capacity);
+
+// The name of a run: 128 bits (XXH3) of the JSON, without spaces, of an object of
 //   program   sg_version
 //   data      data_hash, as run.json has it
-//   options   all of run.json's, `config` among them, as they are before the data complete them,
-//             without those of the group "Watching and saving" and force_tokenizer, which change no
-//             result
+//   options   those of run.json in its order, `config` last, as they are before the data complete
+//             them, without those of the group "Watching and saving" and force_tokenizer, which
+//             change no result
 // A model to go on from counts by its path. Kernels and the library of products are not in it:
 // results of another machine are the same run.
 sg_status sg_sweep_id(const sg_train_options *options, const char *data_hash, char id[SG_SWEEP_ID],

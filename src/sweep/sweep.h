@@ -74,7 +74,8 @@ typedef enum sg_sweep_purpose {
 } sg_sweep_purpose;
 
 typedef struct sg_sweep_todo {
-    size_t cell; // of sg_sweep_plan_cell: of the file, or behind those one that was added
+    char id[SG_SWEEP_ID]; // sg_sweep_id of its options (due.h)
+    size_t cell;          // of sg_sweep_plan_cell: of the file, or behind those one that was added
     sg_sweep_purpose purpose;
     double lr, beta2, warmup_steps; // NAN: as the options of the cell say
     uint64_t seed;
