@@ -102,9 +102,9 @@ static int due_compare(const sg_sweep_cell *a, const sg_sweep_cell *b)
 {
     int order = strcmp(a->family, b->family);
     if (order == 0) order = strcmp(a->settings, b->settings);
-    if (order == 0 && !sg_due_same(a->budget, b->budget))
+    if (order == 0 && !sg_sweep_same_number(a->budget, b->budget))
         order = isnan(a->budget) || a->budget < b->budget ? -1 : 1;
-    if (order == 0 && !sg_due_same(a->scale, b->scale))
+    if (order == 0 && !sg_sweep_same_number(a->scale, b->scale))
         order = isnan(a->scale) || a->scale < b->scale ? -1 : 1;
     return order;
 }
@@ -197,7 +197,7 @@ static sg_status due_index_cells(sg_due *d)
 static bool due_together(const sg_sweep_cell *a, const sg_sweep_cell *b)
 {
     return strcmp(a->family, b->family) == 0 && strcmp(a->settings, b->settings) == 0 &&
-           sg_due_same(a->budget, b->budget);
+           sg_sweep_same_number(a->budget, b->budget);
 }
 
 static sg_status due_all(sg_due *d)

@@ -5,6 +5,7 @@
 #define SG_SWEEP_DUE_INSIDE_H
 
 #include "sweep/due.h"
+#include "sweep/results.h"
 
 typedef struct sg_due_item { // a run that is needed
     sg_sweep_todo todo;
@@ -54,11 +55,6 @@ sg_status sg_due_propose(sg_due *d, size_t cell, double scale, const char *text)
 // The cell of that budget at the scale of `like`, of its family and settings: of the file, with
 // `added` of those that were added too; SIZE_MAX: none.
 size_t sg_due_find(const sg_due *d, const sg_sweep_cell *like, double budget, bool added);
-// Two numbers that are equal or both NAN.
-static inline bool sg_due_same(double a, double b)
-{
-    return a == b || (a != a && b != b);
-}
 
 // Further scales and seeds of `count` cells in d->order, all of one family, budget and settings.
 sg_status sg_due_scales(sg_due *d, const size_t *cells, size_t count);

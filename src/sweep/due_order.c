@@ -14,7 +14,7 @@ typedef struct order_place {
 
 static int order_numbers(double a, double b)
 {
-    if (sg_due_same(a, b)) return 0;
+    if (sg_sweep_same_number(a, b)) return 0;
     return isnan(a) || a < b ? -1 : 1;
 }
 
