@@ -139,7 +139,8 @@ static sg_status cells_fill(cells_maker *m)
         SG_TRY(cells_apply(m, &m->group->axes[i], m->values[i]));
     const size_t bytes = json_dumpb(m->settings, m->cell->settings, SG_SWEEP_SETTINGS - 1,
                                     JSON_SORT_KEYS | JSON_ENSURE_ASCII);
-    if (bytes == 0 || bytes > SG_SWEEP_SETTINGS - 1)
+    if (bytes == 0) return cells_memory(m->err);
+    if (bytes > SG_SWEEP_SETTINGS - 1)
         return sg_fail(m->err, SG_ERR_FORMAT,
                        "%saxes: the names and values of a cell's axes take %zu bytes, expected at "
                        "most %d",
