@@ -23,15 +23,14 @@
 
 // ---- a sweep ------------------------------------------------------------------------------------
 
-static const char file_head[] =
-    "{\"format\": \"sgatlin sweep\", \"version\": 1, \"name\": \"trial\", \"options\": "
-    "{\"preset\": \"slimpajama-{family}-s{scale}\"}, \"axes\": {";
-
-static void spec_make(sg_sweep_spec *spec, const char *axes)
+static void spec_make(sg_sweep_spec *spec, const char *preset, const char *axes)
 {
     char text[2048];
     sg_error err = {0};
-    snprintf(text, sizeof text, "%s%s}}", file_head, axes);
+    snprintf(text, sizeof text,
+             "{\"format\": \"sgatlin sweep\", \"version\": 1, \"name\": \"trial\", \"options\": "
+             "{\"preset\": \"%s\"}, \"axes\": {%s}}",
+             preset, axes);
     if (sg_sweep_spec_parse(text, strlen(text), "trial.json", NULL, spec, &err) != SG_OK)
         fail_msg("%s", err.message);
 }
@@ -178,11 +177,16 @@ static size_t sweep_marks(const sweep *s, sg_sweep_mark_kind kind)
 
 // ---- sweeps -------------------------------------------------------------------------------------
 
-static void sweep_begin(sweep *s, const char *axes)
+static void sweep_begin_as(sweep *s, const char *preset, const char *axes)
 {
     *s = (sweep){.surface = {.scale = 5, .rate = 2e-3, .growth = 1, .noise = 1e-3}};
     snprintf(s->results.data_hash, sizeof s->results.data_hash, "0123456789abcdef");
-    spec_make(&s->spec, axes);
+    spec_make(&s->spec, preset, axes);
+}
+
+static void sweep_begin(sweep *s, const char *axes)
+{
+    sweep_begin_as(s, "slimpajama-{family}-s{scale}", axes);
 }
 
 // Three families, five scales, two budgets, the rate searched at the smaller one, seeds at the best.
@@ -519,7 +523,8 @@ static void test_settings(void **state)
     sweep_finish(&s, 7);
     assert_int_equal(s.plan.count, 2 * (5 + 2 * 2));
     sweep_clear(&s);
-    sweep_begin(&s, "\"family\": [\"mlp\"], \"budget\": [1e17], \"spike_limit\": [1, 2, 3]");
+    sweep_begin_as(&s, "slimpajama-{family}-s2",
+                   "\"family\": [\"mlp\"], \"budget\": [1e17], \"spike_limit\": [1, 2, 3]");
     spec_seeds(&s.spec, 3, true);
     sweep_due(&s);
     assert_int_equal(s.plan.count, 3);

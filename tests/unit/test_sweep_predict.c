@@ -235,7 +235,7 @@ static void test_too_large(void **state)
 {
     (void)state;
     trial t;
-    trial_begin(&t, ", \"steps\": 1, \"ffn_intermediate_size\": 1000000000",
+    trial_begin(&t, ", \"steps\": 1, \"ffn_intermediate_size\": 10000000",
                 "\"family\": [\"mlp\"], \"scale\": [1]");
     t.spec.max_epochs = 1000;
     trial_small_machine();
