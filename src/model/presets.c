@@ -43,19 +43,6 @@ static void preset_sizes(sg_preset *p, sg_rung rung, const sg_family *family)
     family->sizes(c, rung);
 }
 
-// For minutes on two cores.
-static void preset_demo(sg_preset *p, int64_t d, int64_t layers, double clip)
-{
-    p->config.vocab_size = 2048;
-    p->config.hidden_size = d;
-    p->config.num_hidden_layers = layers;
-    p->seq_len = 256;
-    p->batch_size = 16;
-    p->warmup_steps = 50;
-    p->clip = clip;
-    p->lr = 3e-3;
-}
-
 static void preset_base(sg_preset *p, const char *base, int64_t s)
 {
     sg_config *c = &p->config;
@@ -85,10 +72,26 @@ static void preset_base(sg_preset *p, const char *base, int64_t s)
         p->warmup_steps = 100;
         p->clip = 2;
     } else if (strcmp(base, "laptop") == 0) {
-        preset_demo(p, 16 * s, (s + 1) / 2, 1);
+        // Width alone grows, so that a rung costs little more than the one below, and batches are
+        // small: at these budgets a run is short of steps before it is short of tokens.
+        c->vocab_size = 1024;
+        c->hidden_size = 16 * s;
+        c->num_hidden_layers = 2;
         c->head_dim = 16;
-    } else { // TinyStories' shape at half its width
-        preset_demo(p, 128, 4, 2);
+        p->seq_len = 128;
+        p->batch_size = 8;
+        p->warmup_steps = 50;
+        p->clip = 1;
+        p->lr = 3e-3;
+    } else { // demo: TinyStories' shape at half its width, for minutes on two cores
+        c->vocab_size = 2048;
+        c->hidden_size = 128;
+        c->num_hidden_layers = 4;
+        p->seq_len = 256;
+        p->batch_size = 16;
+        p->warmup_steps = 50;
+        p->clip = 2;
+        p->lr = 3e-3;
     }
     c->num_attention_heads = c->hidden_size / c->head_dim;
     c->max_position_embeddings = p->seq_len;
