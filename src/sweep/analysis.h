@@ -139,7 +139,8 @@ typedef struct sg_sweep_analysis_options {
 } sg_sweep_analysis_options;
 
 // All of it from rows that are finished and have a loss; options NULL: as zeroed. Curves are in
-// ascending order of budgets, then as contenders first occur. SG_ERR_ARGUMENT: resamples.
+// ascending order of budgets, then as contenders first occur. SG_ERR_ARGUMENT: resamples,
+// over 4,096 curves or 512 points of one, more draws of blocks than memory should hold.
 // It keeps nothing of results. Ownership: sg_sweep_analysis_clear, also after a failure, when it is
 // empty.
 sg_status sg_sweep_analyse(const sg_sweep_results *results,

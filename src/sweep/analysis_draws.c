@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 
-enum { draws_exact_freedom = 64 };
+enum { draws_exact_freedom = 64, draws_most = 1 << 28 };
 
 // Block sums that are numbers and have tokens.
 static bool draws_blocks_sound(const sg_sweep_row *row)
@@ -37,6 +37,11 @@ sg_status sg_draws_new(const sg_sweep_results *results, int64_t resamples, uint6
     const sg_sweep_row *reference = draws_reference(results);
     *out = (sg_draws){.results = results, .resamples = resamples, .seed = seed};
     if (reference == NULL) return SG_OK;
+    if (reference->block_count > draws_most / (size_t)resamples)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "blocks of documents: found %zu, expected at most %zu for %lld resamples",
+                       reference->block_count, draws_most / (size_t)resamples,
+                       (long long)resamples);
     out->blocks = (int64_t)reference->block_count;
     out->block_tokens = reference->block_tokens;
     out->tokens = sg_alloc_array((size_t)resamples, sizeof *out->tokens);

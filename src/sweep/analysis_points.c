@@ -6,6 +6,9 @@
 
 #include "sweep/analysis_inside.h"
 
+// Beyond these a file is no sweep that was made, and an analysis would take hours.
+enum { points_curves_most = 4096, points_curve_most = 512 };
+
 // A row by what it belongs to. NAN, no such axis, is infinity, so that it sorts.
 typedef struct points_key {
     double budget, scale, lr, beta2, warmup;
@@ -259,10 +262,10 @@ static void points_inherit(const sg_sweep_results *results, const sg_sweep_analy
     }
 }
 
-static bool points_make(const sg_sweep_results *results, points_key *keys, size_t *firsts,
+// False: out of memory.
+static bool points_make(const sg_sweep_results *results, const points_key *keys, size_t count,
                         sg_sweep_analysis *out)
 {
-    const size_t count = points_keys(results, keys, firsts);
     const int64_t machine = sg_sweep_clock_machine(results);
     for (size_t i = 0, end; i < count; i = end) {
         for (end = i + 1; end < count && points_cell_order(&keys[end], &keys[i]) == 0;)
@@ -275,17 +278,45 @@ static bool points_make(const sg_sweep_results *results, points_key *keys, size_
     return true;
 }
 
+static sg_status points_check(const points_key *keys, size_t count, sg_error *err)
+{
+    size_t curves = 0, cells = 0;
+    for (size_t i = 0; i < count; i++) {
+        const bool curve = i == 0 || points_cell_order(&keys[i], &keys[i - 1]) != 0;
+        curves += curve;
+        if (curve) cells = 0;
+        cells += curve || points_order(keys[i].scale, keys[i - 1].scale) != 0;
+        if (curves > points_curves_most)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "sweep: found more than %d curves, expected at most that many families "
+                           "(with settings) times budgets",
+                           (int)points_curves_most);
+        if (cells > points_curve_most)
+            return sg_fail(err, SG_ERR_ARGUMENT,
+                           "sweep: found more than %d scales of a family at a budget, expected at "
+                           "most that many",
+                           (int)points_curve_most);
+    }
+    return SG_OK;
+}
+
 sg_status sg_sweep_make_curves(const sg_sweep_results *results, sg_sweep_analysis *out,
                                sg_error *err)
 {
     points_key *keys = sg_alloc_array(results->count, sizeof *keys);
     size_t *firsts = sg_alloc_array(results->count, sizeof *firsts);
-    out->curves = sg_alloc_zero(results->count, sizeof *out->curves);
-    const bool made = keys != NULL && firsts != NULL && out->curves != NULL &&
-                      points_make(results, keys, firsts, out);
+    sg_status status = keys != NULL && firsts != NULL ? SG_OK : SG_ERR_MEMORY;
+    if (status == SG_OK) {
+        const size_t count = points_keys(results, keys, firsts);
+        status = points_check(keys, count, err);
+        if (status == SG_OK) out->curves = sg_alloc_zero(count, sizeof *out->curves);
+        if (status == SG_OK && (out->curves == NULL || !points_make(results, keys, count, out)))
+            status = SG_ERR_MEMORY;
+    }
     sg_free(keys);
     sg_free(firsts);
-    return made ? SG_OK : sg_fail(err, SG_ERR_MEMORY, "out of memory for the curves of a sweep");
+    if (status != SG_ERR_MEMORY) return status;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for the curves of a sweep");
 }
 
 bool sg_sweep_same_contender(const sg_sweep_curve *a, const sg_sweep_curve *b)

@@ -153,6 +153,38 @@ static void test_degenerate(void **state)
     made_sweep_free(made);
 }
 
+static void refused(const made_sweep *made, int64_t resamples, const char *words)
+{
+    sg_sweep_analysis a;
+    sg_error err = {0};
+    const sg_sweep_analysis_options options = {.resamples = resamples};
+    assert_int_equal(sg_sweep_analyse(&made->results, &options, &a, &err), SG_ERR_ARGUMENT);
+    if (strstr(err.message, words) == NULL) fail_msg("found: %s", err.message);
+    assert_int_equal(a.curve_count, 0);
+}
+
+// What no sweep has: families and scales without number, blocks that draws have no room for.
+static void test_too_many(void **state)
+{
+    (void)state;
+    made_sweep *made = made_sweep_new();
+    for (int i = 0; i < 4097; i++)
+        snprintf(made_sweep_add(made, "", 1, 1e12, 1, 1e5, 1e6, 3)->family, SG_SWEEP_NAME, "f%d",
+                 i);
+    refused(made, 100, "more than 4096 curves");
+    made_sweep_free(made);
+    made = made_sweep_new();
+    for (int i = 0; i < 513; i++)
+        made_sweep_add(made, "glu", i, 1e12, 1, 1e5 + i, 1e6, 3);
+    refused(made, 100, "more than 512 scales");
+    made_sweep_free(made);
+    made = made_sweep_new();
+    const made_documents documents = {.seed = 1, .blocks = 3000};
+    made_sweep_documents(made_sweep_add(made, "glu", 1, 1e12, 1, 1e5, 1e6, 3), &documents, 0);
+    refused(made, 100000, "found 3000, expected at most 2684 for 100000 resamples");
+    made_sweep_free(made);
+}
+
 static sg_status analyse_whole(void *user, sg_error *err)
 {
     const made_sweep *made = user;
@@ -176,7 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_again), cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_options),    cmocka_unit_test(test_degenerate),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
