@@ -95,7 +95,7 @@ static made_sweep *fast_and_slow(void)
         for (size_t b = 0; b < 3; b++) {
             const double budget = 1e12 * pow(4, (double)b), loss = 3.4 - 0.3 * (double)b;
             timed(made, "a", 1, budget, s, 10 * pow(4, (double)b), loss + away);
-            timed(made, "b", 1, budget, s, 20 * pow(4, (double)b), loss - 0.05 + away * away);
+            timed(made, "b", 1, budget, s, 20 * pow(4, (double)b), loss - 0.05 - away / 2);
         }
     }
     return made;
@@ -105,7 +105,7 @@ static void test_equal_seconds(void **state)
 {
     (void)state;
     made_sweep *made = fast_and_slow();
-    sg_sweep_analysis a = analyse(made, 4000, 1);
+    sg_sweep_analysis a = analyse(made, 40000, 1);
     assert_int_equal(a.verdict_count, 6);
     for (size_t i = 0; i < 3; i++) {
         assert_false(a.verdicts[i].equal_seconds);
@@ -128,6 +128,14 @@ static void test_equal_seconds(void **state)
     const double one = exp((1 - at_a) * log(3.1) + at_a * log(2.8));
     const double two = exp((1 - at_b) * log(b2) + at_b * log(b3));
     near(middle->difference.value, two - one, 1e-12, "difference");
+    // Errors of a run are 0.002 and 0.001, by six degrees of freedom each; three seeds a reading of
+    // two points; Welch's degrees are taken as 9, whole ones.
+    const double of_a = pow(one * 0.002, 2) / 3 * (pow((1 - at_a) / 3.1, 2) + pow(at_a / 2.8, 2));
+    const double of_b = pow(two * 0.001, 2) / 3 * (pow((1 - at_b) / b2, 2) + pow(at_b / b3, 2));
+    const double half = 2.262157 * sqrt(of_a + of_b);
+    assert_int_equal(6 * pow(of_a + of_b, 2) / (of_a * of_a + of_b * of_b), 9);
+    near(middle->difference.high - middle->difference.value, half, 0.03 * half, "high");
+    near(middle->difference.value - middle->difference.low, half, 0.03 * half, "low");
     assert_int_equal(middle->seeds, 3);
     assert_true(middle->separable && middle->difference.low > 0 && middle->p < 0.05);
     // The first is read at 20 s, from where both fronts reach on; the last at 160, up to where.
