@@ -245,6 +245,24 @@ static sg_status remark_surface(const sg_sweep_surface *s, sg_sweep_analysis *ou
     return SG_OK;
 }
 
+// Whether the form of the parabola alone misses the best size by more than the interval holds.
+static sg_status remark_bias(const sg_sweep_surface *s, sg_sweep_analysis *out, sg_error *err)
+{
+    for (size_t i = 0; i < out->curve_count && !isnan(s->bias_parabola); i++) {
+        const sg_sweep_curve *curve = &out->curves[i];
+        if (strcmp(curve->family, s->family) != 0 || strcmp(curve->settings, s->settings) != 0 ||
+            !sg_sweep_same(curve->budget, s->middle_budget) || isnan(curve->size.low))
+            continue;
+        const double half = (curve->size.high - curve->size.low) / 2 / curve->size.value;
+        if (fabs(s->bias_parabola) <= half) continue;
+        return sg_sweep_remark(out, err,
+                               "%s: on the fitted surface a parabola misses the best size by %+.1f "
+                               "percent, more than its interval holds (%.1f): see the surface's",
+                               REMARK_CURVE(curve), 100 * s->bias_parabola, 100 * half);
+    }
+    return SG_OK;
+}
+
 static sg_status remark_seeds(sg_sweep_analysis *out, sg_error *err)
 {
     size_t alone = 0, flops = 0, unknown = 0, seconds = 0;
@@ -284,7 +302,9 @@ sg_status sg_sweep_remark_all(const sg_sweep_results *results, const sg_draws *d
             SG_TRY(remark_edges(&out->curves[end], out, err));
         SG_TRY(remark_efforts(i, end, out, err));
     }
-    for (size_t i = 0; i < out->surface_count; i++)
+    for (size_t i = 0; i < out->surface_count; i++) {
         SG_TRY(remark_surface(&out->surfaces[i], out, err));
+        SG_TRY(remark_bias(&out->surfaces[i], out, err));
+    }
     return remark_seeds(out, err);
 }

@@ -88,6 +88,18 @@ static void test_exact(void **state)
     assert_true(fabs(size) > 0.01);
     if (!(fabs(s->bias_parabola - size) <= 1e-4))
         fail_msg("bias of the parabola: found %g, expected %g", s->bias_parabola, size);
+    assert_true(remarked(&a, "glu at 4e+12 FLOPs: on the fitted surface a parabola misses"));
+    sg_sweep_analysis_clear(&a);
+    made_sweep_free(made);
+}
+
+// Runs that scatter so much that the parabola's form is the least of it.
+static void test_small_bias(void **state)
+{
+    (void)state;
+    made_sweep *made = sweep_of(&truth, 5, 3, 0.05, 2);
+    sg_sweep_analysis a = analyse(made, 100, 1);
+    assert_false(remarked(&a, "misses the best size"));
     sg_sweep_analysis_clear(&a);
     made_sweep_free(made);
 }
@@ -177,9 +189,8 @@ static void test_coverage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_when),
-        cmocka_unit_test(test_not_below_zero),
+        cmocka_unit_test(test_exact),    cmocka_unit_test(test_small_bias),
+        cmocka_unit_test(test_when),     cmocka_unit_test(test_not_below_zero),
         cmocka_unit_test(test_coverage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
