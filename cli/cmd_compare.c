@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "sgatlin_train.h"
+#include "sgatlin_report.h"
 
 static struct {
     const char *svg, *x;
@@ -30,79 +30,26 @@ typedef struct compared {
     const char *path;
     char name[24];
     sg_train_run run;
-    sg_cost cost;
+    sg_run_figure figures[SG_RUN_FIGURES];
 } compared;
 
 // ---- the table ----------------------------------------------------------------------------------
 
-typedef struct compare_row {
-    const char *label, *key;
-    double (*value)(const compared *c); // NaN: not known
-    int decimals;                       // -1: a short number
-} compare_row;
-
-static double row_parameters(const compared *c)
+static double compare_figure(const compared *c, const char *key)
 {
-    return (double)c->cost.parameters;
-}
-static double row_active(const compared *c)
-{
-    return (double)c->cost.active_parameters_per_token;
-}
-static double row_neurons(const compared *c)
-{
-    return (double)c->cost.ffn_neurons;
-}
-static double row_active_neurons(const compared *c)
-{
-    return (double)c->cost.ffn_active_neurons_per_token;
-}
-static double row_forward(const compared *c)
-{
-    return c->cost.forward_flops_per_sequence;
-}
-static double row_flops(const compared *c)
-{
-    return c->run.finished ? c->run.result.flops : NAN;
-}
-static double row_tokens(const compared *c)
-{
-    return c->run.finished ? (double)c->run.result.tokens : NAN;
-}
-static double row_seconds(const compared *c)
-{
-    return c->run.finished ? c->run.result.seconds : NAN;
-}
-static double row_rate(const compared *c)
-{
-    return c->run.finished ? (double)c->run.result.tokens / c->run.result.seconds : NAN;
-}
-static double row_perplexity(const compared *c)
-{
-    return c->run.finished && c->run.result.val.tokens > 0 ? c->run.result.val.perplexity : NAN;
+    for (int r = 0; r < SG_RUN_FIGURES; r++)
+        if (strcmp(c->figures[r].key, key) == 0) return c->figures[r].value;
+    return NAN;
 }
 
-static const compare_row rows[] = {
-    {"parameters", "parameters", row_parameters, -1},
-    {"active parameters per token", "active_parameters_per_token", row_active, -1},
-    {"feed-forward neurons", "ffn_neurons", row_neurons, -1},
-    {"  of these active per token", "ffn_active_neurons_per_token", row_active_neurons, -1},
-    {"forward FLOPs per sequence", "forward_flops_per_sequence", row_forward, -1},
-    {"training FLOPs", "flops", row_flops, -1},
-    {"training tokens", "tokens", row_tokens, -1},
-    {"training seconds", "seconds", row_seconds, 0},
-    {"tokens per second", "tokens_per_second", row_rate, -1},
-    {"validation perplexity", "val_perplexity", row_perplexity, 3}};
-enum { row_count = sizeof rows / sizeof *rows };
-
-static void compare_cell(char *out, size_t capacity, const compare_row *row, double value)
+static void compare_cell(char *out, size_t capacity, const sg_run_figure *figure)
 {
-    if (isnan(value))
+    if (isnan(figure->value))
         snprintf(out, capacity, "-");
-    else if (row->decimals >= 0)
-        snprintf(out, capacity, "%.*f", row->decimals, value);
+    else if (figure->decimals >= 0)
+        snprintf(out, capacity, "%.*f", figure->decimals, figure->value);
     else
-        cli_short_number(out, capacity, value);
+        cli_short_number(out, capacity, figure->value);
 }
 
 static void compare_table(const compared *all, int count)
@@ -120,10 +67,10 @@ static void compare_table(const compared *all, int count)
         printf("  %12s", cell);
     }
     printf("\n");
-    for (int r = 0; r < row_count; r++) {
-        printf("%-30s", rows[r].label);
+    for (int r = 0; r < SG_RUN_FIGURES; r++) {
+        printf("%-30s", all[0].figures[r].label);
         for (int i = 0; i < count; i++) {
-            compare_cell(cell, sizeof cell, &rows[r], rows[r].value(&all[i]));
+            compare_cell(cell, sizeof cell, &all[i].figures[r]);
             printf("  %12s", cell);
         }
         printf("\n");
@@ -141,18 +88,23 @@ static void compare_verdict(const compared *all, int count)
     int best = 0, second = -1;
     bool flops = true;
     for (int i = 0; i < count; i++) {
-        if (isnan(row_perplexity(&all[i]))) return;
+        if (isnan(compare_figure(&all[i], "val_perplexity"))) return;
         if (strcmp(all[i].run.data_hash, all[0].run.data_hash) != 0) return;
-        flops = flops && compare_same(row_flops(&all[0]), row_flops(&all[i]));
-        if (row_perplexity(&all[i]) < row_perplexity(&all[best])) best = i;
+        flops = flops &&
+                compare_same(compare_figure(&all[0], "flops"), compare_figure(&all[i], "flops"));
+        if (compare_figure(&all[i], "val_perplexity") <
+            compare_figure(&all[best], "val_perplexity"))
+            best = i;
     }
     for (int i = 0; i < count; i++)
-        if (i != best && (second < 0 || row_perplexity(&all[i]) < row_perplexity(&all[second])))
+        if (i != best && (second < 0 || compare_figure(&all[i], "val_perplexity") <
+                                            compare_figure(&all[second], "val_perplexity")))
             second = i;
     if (second < 0) return;
     printf("\n%s%s has the %s perplexity: %.3f against %.3f.\n", flops ? "At equal FLOPs " : "",
-           all[best].name, count == 2 ? "lower" : "lowest", row_perplexity(&all[best]),
-           row_perplexity(&all[second]));
+           all[best].name, count == 2 ? "lower" : "lowest",
+           compare_figure(&all[best], "val_perplexity"),
+           compare_figure(&all[second], "val_perplexity"));
 }
 
 static int compare_json(const cli_args *args, const compared *all, int count)
@@ -170,8 +122,9 @@ static int compare_json(const cli_args *args, const compared *all, int count)
         json_object_set_new(one, "compute", json_string(sg_compute_kind_name(o->compute)));
         json_object_set_new(one, "logits_compute",
                             json_string(sg_compute_kind_name(o->logits_compute)));
-        for (int r = 0; r < row_count; r++)
-            json_object_set_new(one, rows[r].key, cli_json_number(rows[r].value(&all[i])));
+        for (int r = 0; r < SG_RUN_FIGURES; r++)
+            json_object_set_new(one, all[i].figures[r].key,
+                                cli_json_number(all[i].figures[r].value));
         json_array_append_new(list, one);
     }
     return cli_print_json(args, list);
@@ -229,10 +182,7 @@ static sg_status compare_read(const cli_args *args, compared *all, sg_error *err
         c->path = args->operands[i];
         compare_name(c);
         status = sg_train_run_read(c->path, &c->run, err);
-        if (status == SG_OK)
-            status = sg_config_cost(&c->run.options.config,
-                                    c->run.options.config.max_position_embeddings, 1, true, 1,
-                                    &c->cost, err);
+        if (status == SG_OK) status = sg_run_figures(&c->run, c->figures, err);
         if (status != SG_OK) break;
         if (!c->run.finished)
             cli_warn(args, "%s: the run is at step %lld of %lld: what it came to is not known yet",

@@ -11,6 +11,7 @@
     X(data_pack)                                                                                   \
     X(train)                                                                                       \
     X(compare)                                                                                     \
+    X(report)                                                                                      \
     X(eval)                                                                                        \
     X(generate)                                                                                    \
     X(chat)                                                                                        \
