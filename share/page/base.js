@@ -5,8 +5,8 @@ const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
 // An element. Children are elements or text; a text never becomes HTML, whatever a token says.
 function h(tag, attributes = {}, ...children) {
-    const
-        spaces = { svg: 1, g: 1, path: 1, rect: 1, circle: 1, line: 1, text: 1, title: 1 };
+    const spaces =
+        { svg: 1, g: 1, path: 1, rect: 1, circle: 1, line: 1, text: 1, title: 1, clipPath: 1 };
     const element = tag in spaces ? document.createElementNS("http://www.w3.org/2000/svg", tag) :
                                     document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {

@@ -62,7 +62,7 @@ const inkOn = (rgb) =>
 const kinds = () =>
     (dark ?
          [
-             "#56b4e9", "#e69f00", "#3bc49b", "#e08dbb", "#f0e442", "#4f9ede", "#f08a4b", "#c9c9c9",
+             "#56b4e9", "#e69f00", "#3bc49b", "#e08dbb", "#f0e442", "#c9c9c9", "#f08a4b", "#4f9ede",
              "#b39ddb", "#8bd3c7"
          ] :
          [

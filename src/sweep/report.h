@@ -58,6 +58,7 @@ struct sg_report {
 typedef struct sg_report_run {
     char name[64];
     char *path;
+    char data[4096]; // folder of the data
     sg_train_run run;
     sg_run_figure figures[SG_RUN_FIGURES];
     sg_curve loss, val_loss; // over steps

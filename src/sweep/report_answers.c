@@ -22,8 +22,8 @@ static const sg_sweep_verdict *answers_nearest(const sg_sweep_analysis *a, doubl
 }
 
 // Of the others, how many are told apart from the lowest.
-static sg_status answers_count(const sg_sweep_analysis *a, const sg_sweep_verdict *nearest,
-                               char *out, size_t capacity)
+static void answers_count(const sg_sweep_analysis *a, const sg_sweep_verdict *nearest, char *out,
+                          size_t capacity)
 {
     size_t apart = 0, all = 0;
     for (size_t v = 0; v < a->verdict_count; v++) {
@@ -35,7 +35,28 @@ static sg_status answers_count(const sg_sweep_analysis *a, const sg_sweep_verdic
     }
     out[0] = '\0';
     if (all > 1) snprintf(out, capacity, "; told apart from %zu of the %zu others", apart, all);
-    return SG_OK;
+}
+
+// The next contender, how far above the lowest it is, and whether that can be told.
+static void answers_next(const sg_sweep_verdict *v, char *out, size_t capacity)
+{
+    char range[64] = "", why[96] = "";
+    const sg_sweep_number *d = &v->difference;
+    if (isfinite(d->low) && isfinite(d->high))
+        snprintf(range, sizeof range, " [%.4f, %.4f]", d->low, d->high);
+    if (v->separable) {
+        snprintf(out, capacity, "next is %s, %.4f nats above%s", v->other, d->value, range);
+        return;
+    }
+    if (v->seeds < 2 && v->paired)
+        snprintf(why, sizeof why, " (one seed)");
+    else if (v->seeds_needed >= SG_SWEEP_SEEDS_MOST)
+        snprintf(why, sizeof why, " (no number of seeds may be enough)");
+    else if (v->seeds_needed > 0)
+        snprintf(why, sizeof why, " (about %lld seeds would be needed)",
+                 (long long)v->seeds_needed);
+    snprintf(out, capacity, "not separable from it is %s, %.4f nats above%s%s", v->other, d->value,
+             range, why);
 }
 
 static sg_status answers_flops(sg_report *report, size_t row, const sg_report_table *best,
@@ -45,9 +66,9 @@ static sg_status answers_flops(sg_report *report, size_t row, const sg_report_ta
     const double flops = sg_report_number(best, row, "budget");
     const sg_sweep_verdict *v = answers_nearest(&report->analysis, flops, false);
     sg_report_short(size, sizeof size, sg_report_number(best, row, "parameters"));
-    if (isfinite(flops)) snprintf(budget, sizeof budget, "At %.3g FLOPs: ", flops);
+    if (isfinite(flops)) snprintf(budget, sizeof budget, "At %.3g FLOPs ", flops);
     if (v != NULL) {
-        sg_report_verdict(v, words, sizeof words);
+        answers_next(v, words, sizeof words);
         answers_count(&report->analysis, v, count, sizeof count);
     }
     return sg_report_line(report->answers, err,
@@ -64,10 +85,10 @@ static sg_status answers_seconds(sg_report *report, double budget, sg_error *err
     char words[512], count[96] = "";
     const sg_sweep_verdict *v = answers_nearest(&report->analysis, budget, true);
     if (v == NULL) return SG_OK;
-    sg_report_verdict(v, words, sizeof words);
+    answers_next(v, words, sizeof words);
     answers_count(&report->analysis, v, count, sizeof count);
     return sg_report_line(report->answers, err,
-                          "At equal seconds (%.3g s): %s has the lowest loss; %s%s.", v->seconds,
+                          "At equal seconds (%.3g s) %s has the lowest loss; %s%s.", v->seconds,
                           v->best, words, count);
 }
 

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "sweep/report.h"
 #include "train/run_options.h"
+#include "train/run_settings.h"
 
 sg_status sg_run_figures(const sg_train_run *run, sg_run_figure figures[SG_RUN_FIGURES],
                          sg_error *err)
@@ -53,6 +54,9 @@ static sg_status runs_read(sg_report *report, sg_report_run *run, const char *pa
     run->path = sg_strdup(path);
     if (run->path == NULL) return sg_report_memory(err);
     runs_name(run);
+    sg_run_settings settings;
+    SG_TRY(sg_run_settings_read(path, &settings, err));
+    snprintf(run->data, sizeof run->data, "%s", settings.data_folder);
     SG_TRY(sg_train_run_read(path, &run->run, err));
     SG_TRY(sg_run_figures(&run->run, run->figures, err));
     SG_TRY(sg_train_curve(path, "loss", "step", &run->loss, err));
@@ -71,10 +75,11 @@ static sg_status runs_read(sg_report *report, sg_report_run *run, const char *pa
 
 // ---- the table ----------------------------------------------------------------------------------
 
-enum { runs_before = 8 };
+enum { runs_before = 9 };
 static const sg_report_column runs_columns[runs_before + SG_RUN_FIGURES] = {
     {"run", "Run", SG_FORM_TEXT, true},
     {"path", "Folder", SG_FORM_TEXT, false},
+    {"data", "Data", SG_FORM_TEXT, false},
     {"family", "Family", SG_FORM_TEXT, true},
     {"finished", "Finished", SG_FORM_FLAG, false},
     {"step", "Step", SG_FORM_COUNT, false},
@@ -101,6 +106,7 @@ static sg_status runs_row(const sg_report_run *run, sg_report_table *table, sg_e
              sg_compute_kind_name(o->logits_compute));
     sg_row_text(&row, run->name);
     sg_row_text(&row, run->path);
+    sg_row_text(&row, run->data);
     sg_row_text(&row, o->config.ffn);
     sg_row_flag(&row, run->run.finished);
     sg_row_count(&row, run->run.step);

@@ -223,7 +223,8 @@ static const sg_report_column best_columns[] = {
     {"seconds", "Seconds", SG_FORM_TIME, false},
     {"lr", "Rate", SG_FORM_PLAIN, false},
     {"seeds", "Seeds", SG_FORM_COUNT, true},
-    {"run", "Best run", SG_FORM_COUNT, false}};
+    {"run", "Best run", SG_FORM_COUNT, false},
+    {"verdict", "Verdict", SG_FORM_COUNT, false}};
 
 // The verdict on two curves at equal FLOPs; NULL: there is none.
 static const sg_sweep_verdict *best_verdict(const sg_sweep_analysis *a, size_t other)
@@ -260,6 +261,7 @@ static sg_status best_row(const sg_report *report, sg_report_table *table, size_
     sg_row_number(&row, report->results.rows[p->best_row].lr);
     sg_row_count(&row, (int64_t)p->row_count);
     sg_row_count(&row, (int64_t)p->best_row);
+    sg_row_number(&row, v != NULL ? (double)(v - report->analysis.verdicts) : NAN);
     return sg_row_end(&row, table, err);
 }
 

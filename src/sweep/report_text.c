@@ -46,20 +46,22 @@ static sg_status text_wrapped(text_work *w, const char *text, size_t indent, sg_
     snprintf(line, sizeof line, "%s", text);
     text_tame(line);
     size_t used = 0;
+    bool fresh = true; // nothing but the indent is on the line
     for (char *word = line; *word != '\0';) {
         char *end = strchr(word, ' ');
         if (end != NULL) *end = '\0';
         const size_t width = text_columns(word);
-        if (used > indent && used + 1 + width > (size_t)w->columns) {
+        if (!fresh && used + 1 + width > (size_t)w->columns) {
             SG_TRY(text_put(w, "\n", err));
             for (used = 0; used < indent; used++)
                 SG_TRY(text_put(w, " ", err));
-        } else if (used > indent) {
+        } else if (!fresh) {
             SG_TRY(text_put(w, " ", err));
             used++;
         }
         SG_TRY(text_put(w, word, err));
         used += width;
+        fresh = false;
         if (end == NULL) break;
         word = end + 1;
     }
