@@ -118,7 +118,8 @@ static int report_run(const cli_args *args)
         return cli_wrong(args, "--json and --text both print: expected one of them");
     for (int i = 0; args->count > 1 && i < args->count; i++)
         if (sg_report_is_sweep(args->operands[i]))
-            return cli_wrong(args, "%s: is a sweep, expected it alone or runs alone",
+            return cli_wrong(args,
+                             "%s: found no run's folder, expected runs alone or a sweep alone",
                              args->operands[i]);
     char *command = cli_command_line(args);
     options.resamples = report.resamples;

@@ -79,10 +79,10 @@ static void made_blocks_of(sg_sweep_row *row, uint64_t key)
     row->loss = sum / made_blocks;
 }
 
-static void made_options(sg_sweep_row *row, int family)
+static bool made_options(sg_sweep_row *row, int family)
 {
     sg_preset preset;
-    if (sg_preset_find("demo", &preset, NULL) != SG_OK) return;
+    if (sg_preset_find("demo", &preset, NULL) != SG_OK) return false;
     sg_train_options o = sg_train_options_from_preset(&preset);
     snprintf(o.config.ffn, sizeof o.config.ffn, "%s", names[family]);
     o.lr = row->lr;
@@ -92,8 +92,10 @@ static void made_options(sg_sweep_row *row, int family)
     char *text = NULL;
     if (options != NULL && sg_json_text(options, false, &text, NULL) == SG_OK)
         snprintf(row->options, sizeof row->options, "%s", text);
+    const bool made = text != NULL;
     sg_free(text);
     json_decref(options);
+    return made;
 }
 
 static void made_facts(sg_sweep_row *row, int family)
@@ -171,10 +173,10 @@ static void made_run(made_work *w, int family, int budget, int scale, double lr,
         row->step_machine = 0;
     }
     if (w->kind->facts) made_facts(row, family);
-    made_options(row, family);
     made_curves(row, key);
-    w->failed = row->block_loss == NULL || row->block_tokens == NULL || row->curve_step == NULL ||
-                row->curve_loss == NULL || row->val_step == NULL || row->val_loss == NULL;
+    w->failed = !made_options(row, family) || row->block_loss == NULL ||
+                row->block_tokens == NULL || row->curve_step == NULL || row->curve_loss == NULL ||
+                row->val_step == NULL || row->val_loss == NULL;
 }
 
 static void made_cell(made_work *w, int family, int budget, int scale)

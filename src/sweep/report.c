@@ -26,6 +26,7 @@ void sg_report_free(sg_report *report)
     json_decref(report->remarks);
     json_decref(report->contenders);
     json_decref(report->varied);
+    json_decref(report->labels);
     for (size_t i = 0; i < report->run_count; i++) {
         sg_free(report->runs[i].path);
         sg_curve_clear(&report->runs[i].loss);
@@ -55,10 +56,11 @@ sg_status sg_report_new(const sg_report_options *options, sg_report **out, sg_er
     report->remarks = json_array();
     report->contenders = json_array();
     report->varied = json_object();
+    report->labels = json_object();
     const bool told = options != NULL && options->command != NULL;
     if (told) report->command = sg_strdup(options->command);
     if (report->answers == NULL || report->remarks == NULL || report->contenders == NULL ||
-        report->varied == NULL || (told && report->command == NULL)) {
+        report->varied == NULL || report->labels == NULL || (told && report->command == NULL)) {
         sg_report_free(report);
         return sg_report_memory(err);
     }
@@ -100,27 +102,66 @@ static sg_status report_varied(sg_report *report, sg_error *err)
     return status;
 }
 
+enum { report_key = SG_SWEEP_NAME + SG_SWEEP_SETTINGS + 2 };
+
+static const char *report_key_of(const char *family, const char *settings, char key[report_key])
+{
+    snprintf(key, report_key, "%s\n%s", family, settings);
+    return key;
+}
+
+const char *sg_report_label(const sg_report *report, const char *family, const char *settings)
+{
+    char key[report_key];
+    const json_t *label = json_object_get(report->labels, report_key_of(family, settings, key));
+    return label != NULL ? json_string_value(label) : family;
+}
+
+static sg_status report_label(sg_report *report, const sg_sweep_row *row, json_t **label,
+                              sg_error *err)
+{
+    char text[SG_REPORT_LABEL];
+    const char *settings = row->settings[0] != '\0' ? row->settings : "{}", *key;
+    json_t *object = NULL, *value;
+    SG_TRY(sg_json_parse(settings, strlen(settings), "settings of a run", &object, err));
+    snprintf(text, sizeof text, "%s", row->family);
+    json_object_foreach(object, key, value)
+    {
+        char *other = NULL;
+        const size_t used = strlen(text);
+        if (json_object_get(report->varied, key) == NULL) continue;
+        if (!json_is_string(value) && sg_json_text(value, false, &other, err) != SG_OK) {
+            json_decref(object);
+            return SG_ERR_MEMORY;
+        }
+        snprintf(text + used, sizeof text - used, " %s=%s", key,
+                 other != NULL ? other : json_string_value(value));
+        sg_free(other);
+    }
+    json_decref(object);
+    *label = sg_report_string(text);
+    return *label != NULL ? SG_OK : sg_report_memory(err);
+}
+
 // Contenders in the order in which rows first have them.
 static sg_status report_contenders(sg_report *report, sg_error *err)
 {
-    char label[SG_REPORT_LABEL];
-    const sg_sweep_row *before = NULL;
+    char key[report_key];
     for (size_t i = 0; i < report->results.count; i++) {
         const sg_sweep_row *row = &report->results.rows[i];
-        if (before != NULL && strcmp(before->family, row->family) == 0 &&
-            strcmp(before->settings, row->settings) == 0)
-            continue;
-        before = row;
-        sg_report_label(report, row->family, row->settings, label, sizeof label);
-        json_t *name = sg_report_string(label), *other;
+        json_t *label = NULL, *other;
         size_t n;
         bool known = false;
-        json_array_foreach(report->contenders, n, other) known =
-            known || (name != NULL && json_equal(name, other));
-        if (known)
-            json_decref(name);
-        else if (json_array_append_new(report->contenders, name) != 0)
+        report_key_of(row->family, row->settings, key);
+        if (json_object_get(report->labels, key) != NULL) continue;
+        SG_TRY(report_label(report, row, &label, err));
+        json_array_foreach(report->contenders, n, other) known = known || json_equal(label, other);
+        if ((!known && json_array_append(report->contenders, label) != 0) ||
+            json_object_set_nocheck(report->labels, key, label) != 0) {
+            json_decref(label);
             return sg_report_memory(err);
+        }
+        json_decref(label);
     }
     return SG_OK;
 }

@@ -48,6 +48,7 @@ struct sg_report {
     size_t table_count;
     json_t *answers, *remarks; // lines
     json_t *contenders;        // labels in their order
+    json_t *labels;            // {family and settings: label}
     json_t *varied;            // {setting: …}, those in which rows differ
     // Of plain runs.
     struct sg_report_run *runs;
@@ -69,14 +70,18 @@ typedef struct sg_report_run {
 // An empty report.
 sg_status sg_report_new(const sg_report_options *options, sg_report **report, sg_error *err);
 
+// A contender's name: its family, and behind it those of its settings in which contenders differ.
+const char *sg_report_label(const sg_report *report, const char *family, const char *settings);
+
 // ---- report_rows.c: tables and cells ------------------------------------------------------------
 
 sg_status sg_report_memory(sg_error *err); // fails: out of memory
 // Text with what is not UTF-8 replaced: names that were cut may end within a character.
 json_t *sg_report_string(const char *text);
-// A new table at the end; its rows are empty. NULL: out of memory.
-sg_report_table *sg_report_add(sg_report *report, const char *name, const char *title,
-                               const sg_report_column *columns, size_t count);
+// A new table at the end; its rows are empty.
+sg_status sg_report_add(sg_report *report, const char *name, const char *title,
+                        const sg_report_column *columns, size_t count, sg_report_table **table,
+                        sg_error *err);
 const sg_report_table *sg_report_find(const sg_report *report, const char *name);
 // A row in the making: cells are added in the order of the columns; a failure is kept, and told by
 // sg_row_end, which takes the row over.
@@ -107,9 +112,6 @@ sg_status sg_report_line(json_t *lines, sg_error *err, const char *format, ...) 
 
 // ---- report_tables.c, report_answers.c: a sweep's -----------------------------------------------
 
-// A contender's name: its family, and behind it those of its settings in which contenders differ.
-void sg_report_label(const sg_report *report, const char *family, const char *settings, char *out,
-                     size_t capacity);
 sg_status sg_report_tables(sg_report *report, sg_error *err);
 sg_status sg_report_answers(sg_report *report, sg_error *err);
 // "a below b by 0.031 nats [0.020, 0.042]", "a and b are not separable …".

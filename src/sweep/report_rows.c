@@ -39,17 +39,18 @@ sg_status sg_report_line(json_t *lines, sg_error *err, const char *format, ...)
 
 // ---- tables -------------------------------------------------------------------------------------
 
-sg_report_table *sg_report_add(sg_report *report, const char *name, const char *title,
-                               const sg_report_column *columns, size_t count)
+sg_status sg_report_add(sg_report *report, const char *name, const char *title,
+                        const sg_report_column *columns, size_t count, sg_report_table **table,
+                        sg_error *err)
 {
     json_t *rows = json_array();
     if (rows == NULL || report->table_count == SG_REPORT_TABLES) {
         json_decref(rows);
-        return NULL;
+        return sg_report_memory(err);
     }
-    sg_report_table *table = &report->tables[report->table_count++];
-    *table = (sg_report_table){name, title, columns, count, rows};
-    return table;
+    *table = &report->tables[report->table_count++];
+    **table = (sg_report_table){name, title, columns, count, rows};
+    return SG_OK;
 }
 
 const sg_report_table *sg_report_find(const sg_report *report, const char *name)
@@ -99,7 +100,7 @@ void sg_row_value(sg_report_row *row, const sg_sweep_number *number)
 
 sg_status sg_row_end(sg_report_row *row, sg_report_table *table, sg_error *err)
 {
-    if (row->failed || table == NULL) {
+    if (row->failed) {
         json_decref(row->cells);
         return sg_report_memory(err);
     }

@@ -175,8 +175,9 @@ static sg_status runs_fill(sg_report *report, const char *const *paths, size_t c
     for (size_t i = 0; i < count; i++)
         SG_TRY(runs_read(report, &report->runs[i], paths[i], err));
     runs_tell_apart(report);
-    sg_report_table *table = sg_report_add(report, "runs", "Runs beside each other", runs_columns,
-                                           runs_before + SG_RUN_FIGURES);
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "runs", "Runs beside each other", runs_columns,
+                         runs_before + SG_RUN_FIGURES, &table, err));
     for (size_t i = 0; i < count; i++) {
         SG_TRY(runs_row(&report->runs[i], table, err));
         if (json_array_append_new(report->contenders, sg_report_string(report->runs[i].name)) != 0)

@@ -11,27 +11,6 @@
 
 #define COLUMNS(columns) columns, sizeof(columns) / sizeof *(columns)
 
-void sg_report_label(const sg_report *report, const char *family, const char *settings, char *out,
-                     size_t capacity)
-{
-    json_t *object, *value;
-    const char *key;
-    snprintf(out, capacity, "%s", family);
-    if (strcmp(settings, "{}") == 0 || settings[0] == '\0') return;
-    if (sg_json_parse(settings, strlen(settings), "settings", &object, NULL) != SG_OK) return;
-    json_object_foreach(object, key, value)
-    {
-        char *text = NULL;
-        const size_t used = strlen(out);
-        if (report->varied != NULL && json_object_get(report->varied, key) == NULL) continue;
-        if (!json_is_string(value) && sg_json_text(value, false, &text, NULL) != SG_OK) break;
-        snprintf(out + used, capacity - used, " %s=%s", key,
-                 text != NULL ? text : json_string_value(value));
-        sg_free(text);
-    }
-    json_decref(object);
-}
-
 // ---- runs ---------------------------------------------------------------------------------------
 
 static const sg_report_column run_columns[] = {
@@ -96,15 +75,15 @@ static void runs_result(sg_report_row *row, const sg_sweep_row *r)
 
 static sg_status runs_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table = sg_report_add(report, "runs", "All runs", COLUMNS(run_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "runs", "All runs", COLUMNS(run_columns), &table, err));
     for (size_t i = 0; i < report->results.count; i++) {
         const sg_sweep_row *r = &report->results.rows[i];
-        char label[SG_REPORT_LABEL], seed[24];
+        char seed[24];
         sg_report_row row = sg_row_begin();
-        sg_report_label(report, r->family, r->settings, label, sizeof label);
         snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->seed);
         sg_row_text(&row, r->id);
-        sg_row_text(&row, label);
+        sg_row_text(&row, sg_report_label(report, r->family, r->settings));
         sg_row_number(&row, r->scale);
         sg_row_number(&row, r->budget);
         sg_row_text(&row, sg_sweep_purpose_word(r->purpose));
@@ -167,11 +146,9 @@ static sg_status points_row(const sg_report *report, sg_report_table *table,
 {
     const sg_sweep_point *p = &curve->points[index];
     const sg_sweep_row *best = &report->results.rows[p->best_row];
-    char label[SG_REPORT_LABEL];
     sg_report_row row = sg_row_begin();
-    sg_report_label(report, curve->family, curve->settings, label, sizeof label);
     sg_row_number(&row, curve->budget);
-    sg_row_text(&row, label);
+    sg_row_text(&row, sg_report_label(report, curve->family, curve->settings));
     sg_row_number(&row, p->scale);
     sg_row_number(&row, p->size);
     sg_row_number(&row, p->active);
@@ -196,8 +173,9 @@ static sg_status points_row(const sg_report *report, sg_report_table *table,
 
 static sg_status points_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table =
-        sg_report_add(report, "points", "Points of the curves", COLUMNS(point_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "points", "Points of the curves", COLUMNS(point_columns), &table,
+                         err));
     for (size_t c = 0; c < report->analysis.curve_count; c++)
         for (size_t p = 0; p < report->analysis.curves[c].point_count; p++)
             SG_TRY(points_row(report, table, &report->analysis.curves[c], p, err));
@@ -241,11 +219,9 @@ static sg_status best_row(const sg_report *report, sg_report_table *table, size_
     const sg_sweep_curve *curve = &report->analysis.curves[index];
     const sg_sweep_point *p = &curve->points[curve->best];
     const sg_sweep_verdict *v = best_verdict(&report->analysis, index);
-    char label[SG_REPORT_LABEL];
     sg_report_row row = sg_row_begin();
-    sg_report_label(report, curve->family, curve->settings, label, sizeof label);
     sg_row_number(&row, curve->budget);
-    sg_row_text(&row, label);
+    sg_row_text(&row, sg_report_label(report, curve->family, curve->settings));
     sg_row_number(&row, p->loss);
     sg_row_number(&row, p->deviation);
     sg_row_number(&row, exp(p->loss));
@@ -286,8 +262,9 @@ static size_t best_next(const sg_sweep_analysis *a, double budget, double above,
 static sg_status best_table(sg_report *report, sg_error *err)
 {
     const sg_sweep_analysis *a = &report->analysis;
-    sg_report_table *table =
-        sg_report_add(report, "best", "Lowest loss at each budget", COLUMNS(best_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "best", "Lowest loss at each budget", COLUMNS(best_columns),
+                         &table, err));
     for (size_t c = 0; c < a->curve_count; c++) {
         if (c > 0 && sg_sweep_same_number(a->curves[c].budget, a->curves[c - 1].budget)) continue;
         const double budget = a->curves[c].budget;
@@ -332,15 +309,14 @@ static const char *fit_word(sg_sweep_fit_state state)
 
 static sg_status fits_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table = sg_report_add(
-        report, "fits", "Parabolas: loss = a + b ln N + c (ln N)^2", COLUMNS(fit_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "fits", "Parabolas: loss = a + b ln N + c (ln N)^2",
+                         COLUMNS(fit_columns), &table, err));
     for (size_t i = 0; i < report->analysis.curve_count; i++) {
         const sg_sweep_curve *c = &report->analysis.curves[i];
-        char label[SG_REPORT_LABEL];
         sg_report_row row = sg_row_begin();
-        sg_report_label(report, c->family, c->settings, label, sizeof label);
         sg_row_number(&row, c->budget);
-        sg_row_text(&row, label);
+        sg_row_text(&row, sg_report_label(report, c->family, c->settings));
         sg_row_text(&row, fit_word(c->fit));
         sg_row_value(&row, &c->size);
         sg_row_value(&row, &c->loss);
@@ -390,15 +366,13 @@ static const sg_report_column surface_columns[] = {
 static sg_status surfaces_table(sg_report *report, sg_error *err)
 {
     static const sg_sweep_number none = {NAN, NAN, NAN};
-    sg_report_table *table =
-        sg_report_add(report, "surfaces", "Surfaces: L(N, D) = E + A N^-alpha + B D^-beta",
-                      COLUMNS(surface_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "surfaces", "Surfaces: L(N, D) = E + A N^-alpha + B D^-beta",
+                         COLUMNS(surface_columns), &table, err));
     for (size_t i = 0; i < report->analysis.surface_count; i++) {
         const sg_sweep_surface *s = &report->analysis.surfaces[i];
-        char label[SG_REPORT_LABEL];
         sg_report_row row = sg_row_begin();
-        sg_report_label(report, s->family, s->settings, label, sizeof label);
-        sg_row_text(&row, label);
+        sg_row_text(&row, sg_report_label(report, s->family, s->settings));
         sg_row_count(&row, (int64_t)s->points);
         sg_row_count(&row, (int64_t)s->sizes);
         sg_row_value(&row, s->fitted ? &s->E : &none);
@@ -465,8 +439,9 @@ void sg_report_verdict(const sg_sweep_verdict *v, char *out, size_t capacity)
 
 static sg_status verdicts_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table =
-        sg_report_add(report, "verdicts", "Who is lower", COLUMNS(verdict_columns));
+    sg_report_table *table;
+    SG_TRY(
+        sg_report_add(report, "verdicts", "Who is lower", COLUMNS(verdict_columns), &table, err));
     for (size_t i = 0; i < report->analysis.verdict_count; i++) {
         const sg_sweep_verdict *v = &report->analysis.verdicts[i];
         char words[512];
@@ -501,16 +476,15 @@ static const sg_report_column front_columns[] = {{"family", "Family", SG_FORM_TE
 
 static sg_status fronts_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table = sg_report_add(report, "fronts", "Lowest loss by seconds of training",
-                                           COLUMNS(front_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "fronts", "Lowest loss by seconds of training",
+                         COLUMNS(front_columns), &table, err));
     for (size_t i = 0; i < report->analysis.front_count; i++) {
         const sg_sweep_front *f = &report->analysis.fronts[i];
-        char label[SG_REPORT_LABEL];
-        sg_report_label(report, f->family, f->settings, label, sizeof label);
         for (size_t n = 0; n < f->count; n++) {
             const sg_sweep_row *r = &report->results.rows[f->row[n]];
             sg_report_row row = sg_row_begin();
-            sg_row_text(&row, label);
+            sg_row_text(&row, sg_report_label(report, f->family, f->settings));
             sg_row_number(&row, f->seconds[n]);
             sg_row_number(&row, f->loss[n]);
             sg_row_number(&row, exp(f->loss[n]));
@@ -570,14 +544,12 @@ static sg_status search_tried(const sg_sweep_results *results, const sg_sweep_po
 static sg_status search_row(const sg_report *report, sg_report_table *table,
                             const sg_sweep_curve *curve, const sg_sweep_point *p, sg_error *err)
 {
-    char label[SG_REPORT_LABEL];
     const sg_sweep_row *best = &report->results.rows[p->best_row];
     json_t *rates = json_array(), *losses = json_array(), *runs = json_array();
     sg_status status = search_tried(&report->results, p, rates, losses, runs, err);
     sg_report_row row = sg_row_begin();
-    sg_report_label(report, curve->family, curve->settings, label, sizeof label);
     sg_row_number(&row, curve->budget);
-    sg_row_text(&row, label);
+    sg_row_text(&row, sg_report_label(report, curve->family, curve->settings));
     sg_row_number(&row, p->scale);
     sg_row_json(&row, rates);
     sg_row_json(&row, losses);
@@ -595,8 +567,9 @@ static sg_status search_row(const sg_report *report, sg_report_table *table,
 
 static sg_status search_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table =
-        sg_report_add(report, "search", "What the search of rates tried", COLUMNS(search_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "search", "What the search of rates tried",
+                         COLUMNS(search_columns), &table, err));
     for (size_t c = 0; c < report->analysis.curve_count; c++)
         for (size_t p = 0; p < report->analysis.curves[c].point_count; p++)
             SG_TRY(search_row(report, table, &report->analysis.curves[c],
@@ -631,7 +604,6 @@ static sg_status facts_row(const sg_report *report, sg_report_table *table,
     const sg_sweep_row *best = &report->results.rows[p->best_row];
     double recalled = 0, bits = 0, facts = 0;
     int64_t seeds = 0;
-    char label[SG_REPORT_LABEL];
     for (size_t i = 0; i < p->row_count; i++) {
         const sg_sweep_row *r = &report->results.rows[p->rows[i]];
         if (r->facts <= 0) continue;
@@ -643,9 +615,8 @@ static sg_status facts_row(const sg_report *report, sg_report_table *table,
     if (seeds == 0) return SG_OK;
     const double n = (double)seeds;
     sg_report_row row = sg_row_begin();
-    sg_report_label(report, curve->family, curve->settings, label, sizeof label);
     sg_row_number(&row, curve->budget);
-    sg_row_text(&row, label);
+    sg_row_text(&row, sg_report_label(report, curve->family, curve->settings));
     sg_row_number(&row, p->scale);
     sg_row_count(&row, seeds);
     sg_row_number(&row, facts / n);
@@ -665,8 +636,8 @@ static sg_status facts_row(const sg_report *report, sg_report_table *table,
 
 static sg_status facts_table(sg_report *report, sg_error *err)
 {
-    sg_report_table *table =
-        sg_report_add(report, "facts", "Facts recalled", COLUMNS(fact_columns));
+    sg_report_table *table;
+    SG_TRY(sg_report_add(report, "facts", "Facts recalled", COLUMNS(fact_columns), &table, err));
     for (size_t c = 0; c < report->analysis.curve_count; c++)
         for (size_t p = 0; p < report->analysis.curves[c].point_count; p++)
             SG_TRY(facts_row(report, table, &report->analysis.curves[c],

@@ -20,7 +20,7 @@ open_page() {
 # judge PAGE "PARTS": fails where something failed, reached the console, or a part was not tried.
 judge() {
     outcome=$(open_page "$1")
-    echo "page: $(wc -c <"$1") bytes: $(printf '%s\n' "${outcome:-no answer}" | sed 's/"\(queries\|commands\|others\)":.*,"parts"/"parts"/')"
+    echo "page: $(wc -c <"$1") bytes: $(printf '%s\n' "${outcome:-no answer}" | sed 's/"\(queries\|commands\)":.*,"parts"/"parts"/')"
     case "$outcome" in
     *'"failed":[],'*'"problems":[]'*) ;;
     *)
@@ -38,8 +38,7 @@ judge() {
         esac
     done
 }
-# One a line, what the page copies as "queries" or "commands", or another list of the
-# outcome.
+# One a line, what the page copies as "queries" or "commands".
 copied() {
     printf '%s\n' "$outcome" | sed 's/.*"'"$1"'":\["\([^]]*\)"\].*/\1/; s/","/\n/g' | sed 's/\\n/ /g; s/\\"/"/g'
 }
