@@ -140,7 +140,7 @@ static int report_run(const cli_args *args)
 
 const cli_command cli_cmd_report = {
     .name = "report",
-    .summary = "what a sweep or runs came to: a page with curves, tables and verdicts",
+    .summary = "what a sweep or runs came to: a page, drawings, tables",
     .usage = "DIR|RUN… [--out FILE.html] [options]",
     .about =
         "Of a sweep (the folder of sgatlin sweep, finished or not): loss over parameters at equal "
