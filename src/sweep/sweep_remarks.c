@@ -7,7 +7,7 @@
 #include "sweep/analysis_inside.h"
 #include "sweep/surface_values.h"
 
-enum { remark_bytes = 512, remark_scales = 5 };
+enum { remark_bytes = 512, remark_scales = 5, remark_blocks = 20 };
 
 sg_status sg_sweep_remark(sg_sweep_analysis *out, sg_error *err, const char *format, ...)
 {
@@ -95,6 +95,11 @@ static sg_status remark_rows(const sg_sweep_results *results, const sg_draws *dr
                                "%zu of %zu finished runs have no sums by blocks of documents, or "
                                "other blocks: what holds them has intervals without documents",
                                n.no_documents, n.finished));
+    if (draws->blocks > 0 && draws->blocks < remark_blocks)
+        SG_TRY(sg_sweep_remark(out, err,
+                               "%lld blocks of documents: fewer than %d are drawn from too few, "
+                               "intervals are narrower than they should be",
+                               (long long)draws->blocks, (int)remark_blocks));
     if (n.other_machine > 0)
         SG_TRY(sg_sweep_remark(out, err,
                                "step times of %zu runs are of other machines than the one that "

@@ -243,6 +243,7 @@ static void test_remarks(void **state)
     remarked(&a, "1 finished runs have no loss, size or tokens");
     remarked(&a, "1 of 12 finished runs were made elsewhere");
     remarked(&a, "8 of 12 finished runs have no sums by blocks");
+    remarked(&a, "8 blocks of documents: fewer than 20");
     remarked(&a, "no step was timed");
     remarked(&a, "the minimum is among the outermost sizes, more are wanted: glu at 1e+12 FLOPs");
     remarked(&a, "glu at 1e+12 FLOPs: the best learning rate of 4 of 4 points is the last of those "
