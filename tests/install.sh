@@ -52,6 +52,10 @@ for file in bash-completion/completions/sgatlin zsh/site-functions/_sgatlin \
     [ -s "$prefix/share/$file" ] || fail "no completion in share/$file"
 done
 
+for file in "$here"/sweeps/*; do
+    cmp -s "$file" "$prefix/share/sgatlin/sweeps/$(basename "$file")" || fail "no $file in share/"
+done
+
 strange=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '$3 !~ /^sg_/ { print $3 }')
 [ -z "$strange" ] || fail "libsgatlin.so exports $strange"
 exported=$(nm -D --defined-only "$libdir/libsgatlin.so" | awk '{ print $3 }' | sort)

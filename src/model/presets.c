@@ -10,7 +10,7 @@
 #include "ffn/ffn.h"
 #include "model/config.h"
 
-// The name of one of `count` presets of a family, from *index on, which falls by how many there are.
+// The name of one of `count` presets of a family; *index counts down to it, or by all there are.
 static const char *preset_of(const char *const *names, size_t first, size_t count, size_t *index)
 {
     for (size_t i = 0; names != NULL && i < count && names[first + i] != NULL; i++)

@@ -154,14 +154,21 @@ static sg_status cells_fill(cells_maker *m)
 // "cell 7 (sgatlin, scale 4, budget 1e+13, {"lr": "0.003"})"
 static void cells_label(const sg_sweep_cell *cell, char *text, size_t capacity)
 {
-    size_t used = (size_t)snprintf(text, capacity, "cell %zu (%s", cell->index, cell->family);
-    if (!isnan(cell->scale))
-        used += (size_t)snprintf(text + used, capacity - used, "%sscale %s", used ? ", " : "",
-                                 SG_NUMBER(cell->scale));
-    if (!isnan(cell->budget))
-        used +=
-            (size_t)snprintf(text + used, capacity - used, ", budget %s", SG_NUMBER(cell->budget));
-    snprintf(text + used, capacity - used, ", %.200s)", cell->settings);
+    const char *begin = " (";
+    size_t used = (size_t)snprintf(text, capacity, "cell %zu", cell->index);
+    const size_t bare = used;
+    char parts[4][SG_SWEEP_SETTINGS] = {"", "", "", ""};
+    snprintf(parts[0], sizeof parts[0], "%s", cell->family);
+    if (!isnan(cell->scale)) snprintf(parts[1], 64, "scale %s", SG_NUMBER(cell->scale));
+    if (!isnan(cell->budget)) snprintf(parts[2], 64, "budget %s", SG_NUMBER(cell->budget));
+    if (strcmp(cell->settings, "{}") != 0)
+        snprintf(parts[3], sizeof parts[3], "%.200s", cell->settings);
+    for (size_t i = 0; i < 4; i++) {
+        if (parts[i][0] == '\0') continue;
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s", begin, parts[i]);
+        begin = ", ";
+    }
+    if (used > bare) snprintf(text + used, capacity - used, ")");
 }
 
 sg_status sg_spec_cell_make(const sg_sweep_spec *spec, const sg_spec_group *group, size_t number,
