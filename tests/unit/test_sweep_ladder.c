@@ -130,7 +130,7 @@ static void check_cell(const sg_sweep_spec *spec, const struct published *p, siz
     const sg_cost cost = cost_of(&o, 50258);
     const size_t s = (size_t)c->scale - 2;
     size_t f = 0;
-    char preset[64];
+    char preset[96];
     while (strcmp(families[f], c->family) != 0)
         f++;
     assert_true(c->budget == p->budget && o.flops == p->budget && s < 7);
@@ -191,7 +191,7 @@ static void test_tinystories(void **state)
     for (size_t i = 0; i < spec.cell_count; i++) {
         sg_train_options o = options_of(&spec, &spec.cells[i]);
         const sg_cost cost = cost_of(&o, 8192);
-        char preset[64];
+        char preset[96];
         assert_string_equal(spec.cells[i].family, families[i]);
         assert_int_equal(steps_of(&o, &cost, 2119719), 8280);
         assert_int_equal(cost.parameters, of_family[i]);

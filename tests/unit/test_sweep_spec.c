@@ -168,9 +168,9 @@ static void test_members_refused(void **state)
     refused("{\"format\": \"sgatlin edits\"}",
             "f.json: format: found \"sgatlin edits\", expected \"sgatlin sweep\"");
     refused("{\"format\": \"sgatlin sweep\", \"version\": 2, \"name\": \"n\"}",
-            "f.json: version: found 2, expected 1 to 1");
+            "f.json: \"version\": found 2, expected 1 to 1");
     refused("{\"format\": \"sgatlin sweep\", \"version\": 1}",
-            "f.json: name: found nothing, expected a string");
+            "f.json: \"name\" is missing, expected a string");
     refused(FILE_OF("\"axis\": {}"),
             "f.json: axis: found a member that is not known, did you mean axes?");
     refused(FILE_OF(STEPS ", \"seeds\": []"), "f.json: seeds: expected 1 to 64 of them");
@@ -182,7 +182,7 @@ static void test_members_refused(void **state)
             "f.json: seeds_at: expected \"all\" or \"best\"");
     refused(FILE_OF(STEPS ", \"max_epochs\": 0"),
             "f.json: max_epochs: expected a number above 0, at most 1e9");
-    refused(FILE_OF(STEPS ", \"blocks\": 0"), "f.json: blocks: found 0, expected 1 to 4096");
+    refused(FILE_OF(STEPS ", \"blocks\": 0"), "f.json: \"blocks\": found 0, expected 1 to 4096");
     refused(FILE_OF(STEPS ", \"scale_ladder\": [4, 1]"),
             "f.json: scale_ladder: expected [lowest, highest] scale that may be added, above 0");
     refused(FILE_OF(STEPS ", \"scale_ladder\": [1, 4]"),
@@ -213,7 +213,7 @@ static void test_search_refused(void **state)
     refused(FILE_OF(STEPS ", \"search\": {\"lr\": {\"values\": [1e-3, 2e-3], \"halving\": 1}}"),
             "f.json: search.lr.halving: found a member that is not known, did you mean halvings?");
     refused(FILE_OF(STEPS ", \"search\": {\"lr\": {\"values\": [1e-3, 2e-3], \"extend\": -1}}"),
-            "f.json: search.lr: extend: found -1, expected 0 to 16");
+            "f.json: search.lr: \"extend\": found -1, expected 0 to 16");
     refused(
         FILE_OF("\"options\": {\"steps\": 10, \"lr\": 1e-3}, \"search\": {\"lr\": [1e-3, 2e-3]}"),
         "f.json: options.lr: found beside search.lr");
@@ -236,7 +236,8 @@ static void test_options_refused(void **state)
         FILE_OF("\"options\": {\"steps\": []}"),
         "f.json: options.steps: found no plain value, expected a text, a number, true or false");
     refused(FILE_OF("\"options\": {\"steps\": \"many\"}"),
-            "f.json: options.steps: steps: found \"many\", expected an integer");
+            "f.json: options.steps: steps: found \"many\", expected an integer from "
+            "-9223372036854775808 to 9223372036854775807");
     refused(FILE_OF("\"options\": {\"steps\": 10, \"seed\": 3}"),
             "f.json: options.seed: found a seed, expected it in \"seeds\"");
     refused(FILE_OF("\"options\": {\"steps\": 10, \"init\": \"m\"}"),
