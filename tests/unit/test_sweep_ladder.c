@@ -204,7 +204,7 @@ static void test_tinystories(void **state)
 // ---- laptops ------------------------------------------------------------------------------------
 
 // Every family at every scale: sizes by the rules of docs/MODEL.md, FLOPs of the whole model 0.8 to
-// 1.4 times the dense one's, but for vanillam, which reads all its keys.
+// 1.7 times the dense one's, but for vanillam, which reads all its keys.
 static void test_laptop_ladder(void **state)
 {
     (void)state;
@@ -217,18 +217,17 @@ static void test_laptop_ladder(void **state)
             snprintf(name, sizeof name, "laptop-%s-s%d", sg_family_name(f), s);
             snprintf(dense, sizeof dense, "laptop-mlp-s%d", s);
             if (sg_preset_find(name, &p, &err) != SG_OK ||
-                sg_config_cost(&p.config, 256, 16, false, 1, &cost, &err) != SG_OK)
+                sg_config_cost(&p.config, 128, 8, false, 1, &cost, &err) != SG_OK)
                 fail_msg("%s: %s", name, err.message);
             assert_int_equal(sg_preset_find(dense, &mlp, &err), SG_OK);
-            assert_int_equal(sg_config_cost(&mlp.config, 256, 16, false, 1, &of_dense, &err),
-                             SG_OK);
+            assert_int_equal(sg_config_cost(&mlp.config, 128, 8, false, 1, &of_dense, &err), SG_OK);
             assert_true(p.config.hidden_size == 16 * s && p.config.head_dim == 16);
-            assert_true(p.config.num_hidden_layers == (s + 1) / 2 && p.seq_len == 256);
-            assert_true(p.batch_size == 16 && p.warmup_steps == 50 && p.clip == 1 && p.lr == 3e-3);
+            assert_true(p.config.num_hidden_layers == 2 && p.seq_len == 128);
+            assert_true(p.batch_size == 8 && p.warmup_steps == 50 && p.clip == 1 && p.lr == 3e-3);
             assert_int_equal(mlp.config.ffn_intermediate_size, 128 * s / 3 / 16 * 16);
             const double ratio =
                 cost.forward_flops_per_sequence / of_dense.forward_flops_per_sequence;
-            if (strcmp(sg_family_name(f), "vanillam") != 0 && !(ratio > 0.8 && ratio < 1.4))
+            if (strcmp(sg_family_name(f), "vanillam") != 0 && !(ratio > 0.8 && ratio < 1.7))
                 fail_msg("%s costs %.2f times what %s does", name, ratio, dense);
             // The family of another preset of the scale is the same.
             assert_int_equal(sg_preset_set_family(&mlp, sg_family_name(f), &err), SG_OK);

@@ -192,7 +192,7 @@ static void test_members_refused(void **state)
     refused(FILE_OF("\"groups\": []"), "f.json: groups: expected some");
     refused(FILE_OF("\"groups\": [3]"), "f.json: groups[0]: expected an object");
     refused(FILE_OF("\"groups\": [{\"name\": 3}]"),
-            "f.json: groups[0].name: found a member that is not known");
+            "f.json: groups[0].name: found a member that is not known, did you mean note?");
 }
 
 static void test_search_refused(void **state)
