@@ -10,6 +10,9 @@
     X(data_tokenizer)                                                                              \
     X(data_pack)                                                                                   \
     X(train)                                                                                       \
+    X(sweep_isoflop)                                                                               \
+    X(sweep_status)                                                                                \
+    X(sweep)                                                                                       \
     X(compare)                                                                                     \
     X(report)                                                                                      \
     X(eval)                                                                                        \

@@ -133,8 +133,10 @@ void cli_progress_hide(void)
 {
     cli_progress *bar = progress_shown;
     if (bar == NULL) return;
-    fputs("\r\033[K", stderr);
+    if (bar->lines > 1) fprintf(stderr, "\033[%dA", bar->lines - 1);
+    fputs(bar->lines > 1 ? "\r\033[J" : "\r\033[K", stderr);
     fflush(stderr);
+    bar->lines = 0;
     bar->drawn = false;
     bar->last_draw = 0;
     progress_shown = NULL;
@@ -155,9 +157,18 @@ void cli_progress_begin(cli_progress *bar, const cli_args *args, const char *lab
     bar->last_draw = bar->terminal ? 0 : bar->start;
 }
 
-void cli_progress_update(cli_progress *bar, double done, double total, const char *suffix)
+// Whether it is time to draw again.
+static bool progress_due(cli_progress *bar)
 {
     enum { PLAIN_SECONDS = 30 };
+    const double now = bar->clock();
+    if (now - bar->last_draw < (bar->terminal ? 0.1 : (double)PLAIN_SECONDS)) return false;
+    bar->last_draw = now;
+    return true;
+}
+
+void cli_progress_update(cli_progress *bar, double done, double total, const char *suffix)
+{
     if (!bar->enabled) return;
     if (!bar->have_base) {
         // A first report far into the work means that a former run did that part.
@@ -167,12 +178,10 @@ void cli_progress_update(cli_progress *bar, double done, double total, const cha
     bar->done = done;
     bar->total = total;
     if (suffix != NULL) snprintf(bar->suffix, sizeof bar->suffix, "%s", suffix);
-    double now = bar->clock();
-    if (now - bar->last_draw < (bar->terminal ? 0.1 : (double)PLAIN_SECONDS)) return;
-    bar->last_draw = now;
+    if (!progress_due(bar)) return;
     char text[768];
     cli_progress_text(text, sizeof text, bar->terminal ? progress_width() : 160, bar,
-                      now - bar->start);
+                      bar->last_draw - bar->start);
     if (!bar->terminal) {
         fprintf(stderr, "%s\n", text);
         return;
@@ -180,6 +189,35 @@ void cli_progress_update(cli_progress *bar, double done, double total, const cha
     if (progress_shown != bar) cli_progress_hide();
     fprintf(stderr, "\r%s\033[K", text);
     fflush(stderr);
+    bar->drawn = true;
+    progress_shown = bar;
+}
+
+static void progress_line(const char *line, int width)
+{
+    char text[768];
+    snprintf(text, sizeof text, "%s", line);
+    for (char *c = text; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
+    progress_cut(text, width > 1 ? width - 1 : 0);
+    fputs(text, stderr);
+}
+
+void cli_progress_lines(cli_progress *bar, const char *const *lines, int count)
+{
+    if (!bar->enabled || count < 1 || !progress_due(bar)) return;
+    if (!bar->terminal) {
+        progress_line(lines[count - 1], 160);
+        fputc('\n', stderr);
+        return;
+    }
+    cli_progress_hide();
+    for (int i = 0; i < count; i++) {
+        progress_line(lines[i], progress_width());
+        fputs(i + 1 < count ? "\n" : "", stderr);
+    }
+    fflush(stderr);
+    bar->lines = count;
     bar->drawn = true;
     progress_shown = bar;
 }

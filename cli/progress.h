@@ -16,6 +16,7 @@ typedef struct cli_progress {
     bool enabled;     // false with --quiet
     bool terminal;
     bool drawn;            // the bar stands on the line now
+    int lines;             // that it takes, if more than one
     double (*clock)(void); // seconds; tests put their own here
     double start;
     double base; // work done before this run began (a resumed run), not counted in the rate
@@ -30,6 +31,9 @@ void cli_progress_begin(cli_progress *bar, const cli_args *args, const char *lab
                         const char *unit);
 // Cheap enough to call for every record. total <= 0: not known. suffix may be NULL.
 void cli_progress_update(cli_progress *bar, double done, double total, const char *suffix);
+// In the place of update: several lines on a terminal, cut to its width, and elsewhere the last of
+// them now and then. Control characters of theirs are shown as ?.
+void cli_progress_lines(cli_progress *bar, const char *const *lines, int count);
 // Removes the bar. Safe after a failure, and twice.
 void cli_progress_end(cli_progress *bar);
 

@@ -296,6 +296,23 @@ sg_status sg_sweep_store_put(sg_sweep_store *s, const sg_sweep_row *row, sg_erro
     return put_curve(s->curve, row->id, "val", row->val_step, row->val_loss, row->val_count, err);
 }
 
+sg_status sg_sweep_store_remove(sg_sweep_store *s, const char *id, sg_error *err)
+{
+    static const char *const deletions[] = {
+        "DELETE FROM runs WHERE id=?1", "DELETE FROM blocks WHERE id=?1",
+        "DELETE FROM curves WHERE id=?1", "DELETE FROM clock WHERE id=?1",
+        "DELETE FROM steps WHERE id=?1"};
+    for (size_t i = 0; i < sizeof deletions / sizeof deletions[0]; i++) {
+        sg_statement *deletion;
+        SG_TRY(sg_database_prepare(s->database, deletions[i], &deletion, err));
+        put_text(deletion, 1, id);
+        const sg_status status = sg_statement_run(deletion, err);
+        sg_statement_free(deletion);
+        SG_TRY(status);
+    }
+    return SG_OK;
+}
+
 sg_status sg_sweep_store_clock(sg_sweep_store *s, const char *id, int64_t machine, double seconds,
                                double started, sg_error *err)
 {

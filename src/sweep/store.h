@@ -43,6 +43,8 @@ sg_status sg_sweep_store_about(sg_sweep_store *store, const sg_sweep_about *abou
 // A run by its id, with its blocks and curves: what was there of it is replaced. Times are not
 // written.
 sg_status sg_sweep_store_put(sg_sweep_store *store, const sg_sweep_row *row, sg_error *err);
+// Forgets a run, and its times.
+sg_status sg_sweep_store_remove(sg_sweep_store *store, const char *id, sg_error *err);
 // The number of a machine: of the row that is equal, or of a new one.
 sg_status sg_sweep_store_machine(sg_sweep_store *store, const sg_sweep_machine *machine,
                                  int64_t *number, sg_error *err);

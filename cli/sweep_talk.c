@@ -1,0 +1,179 @@
+// How a sweep goes: on a terminal a table that is drawn again in place, elsewhere a line for each
+// run that has ended.
+#include "cli/sweep_talk.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "cli/visible.h"
+
+enum { talk_line = 400, talk_lines = 16 };
+
+// ---- while it goes ------------------------------------------------------------------------------
+
+void cli_sweep_talk_begin(cli_sweep_talk *talk, const cli_args *args)
+{
+    *talk = (cli_sweep_talk){.args = args};
+    cli_progress_begin(&talk->bar, args, "sweep", NULL);
+}
+
+void cli_sweep_talk_end(cli_sweep_talk *talk)
+{
+    cli_progress_end(&talk->bar);
+}
+
+static void talk_job(const sg_sweep_job *job, char out[talk_line])
+{
+    char rate[32];
+    if (job->steps == 0) {
+        snprintf(out, talk_line, "%s  begins", job->what);
+        return;
+    }
+    cli_short_number(rate, sizeof rate, job->tokens_per_second);
+    snprintf(out, talk_line, "%s  %lld/%lld  loss %.4f  %s tokens/s", job->what,
+             (long long)job->step, (long long)job->steps, job->loss, rate);
+}
+
+static void talk_totals(const sg_sweep_progress *p, char out[talk_line])
+{
+    char left[32], more[64] = "", failed[64] = "";
+    cli_short_time(left, sizeof left, p->seconds_left);
+    if (p->expected > 0) snprintf(more, sizeof more, " and about %.0f more", p->expected);
+    if (p->failed > 0) snprintf(failed, sizeof failed, ", %lld failed", (long long)p->failed);
+    snprintf(out, talk_line, "sweep  %lld of %lld runs%s%s  %s left", (long long)p->finished,
+             (long long)p->planned, more, failed, left);
+}
+
+bool cli_sweep_talk_progress(void *user, const sg_sweep_progress *p)
+{
+    cli_sweep_talk *talk = user;
+    char lines[talk_lines][talk_line];
+    const char *drawn[talk_lines];
+    int count = 0;
+    if (p->said != NULL && p->warning) cli_warn(talk->args, "%s", p->said);
+    if (p->said != NULL && !p->warning) cli_note(talk->args, "%s", p->said);
+    for (size_t i = 0; i < p->job_count && count < talk_lines - 1; i++)
+        if (p->jobs[i].active) talk_job(&p->jobs[i], lines[count++]);
+    talk_totals(p, lines[count++]);
+    for (int i = 0; i < count; i++)
+        drawn[i] = lines[i];
+    cli_progress_lines(&talk->bar, drawn, count);
+    return !cli_stop_requested();
+}
+
+// ---- what it has come to ------------------------------------------------------------------------
+
+static void talk_number(char *out, size_t capacity, double value)
+{
+    if (isnan(value))
+        snprintf(out, capacity, "-");
+    else
+        snprintf(out, capacity, "%.6g", value);
+}
+
+static void talk_best(const sg_sweep_overview *o)
+{
+    bool head = false, settings = false;
+    for (size_t i = 0; i < o->count; i++)
+        settings |= o->entries[i].best && strcmp(o->entries[i].settings, "{}") != 0;
+    for (size_t i = 0; i < o->count; i++) {
+        const sg_sweep_entry *e = &o->entries[i];
+        char budget[32], scale[32], size[32];
+        if (!e->best) continue;
+        if (!head)
+            printf("%-12s %9s %6s %10s %10s %8s %8s %10s %5s%s\n", "family", "FLOPs", "scale", "lr",
+                   "parameters", "steps", "loss", "perplexity", "seeds",
+                   settings ? "  settings" : "");
+        head = true;
+        talk_number(budget, sizeof budget, e->budget);
+        talk_number(scale, sizeof scale, e->scale);
+        cli_short_number(size, sizeof size, (double)e->parameters);
+        char family[128];
+        snprintf(family, sizeof family, "%-12s", e->family);
+        cli_put_visible(stdout, family, strlen(family), false);
+        printf(" %9s %6s %10.4g %10s %8lld %8.4f %10.3f %5lld", budget, scale, e->lr, size,
+               (long long)e->steps, e->mean_loss, exp(e->mean_loss), (long long)e->seeds);
+        if (settings) {
+            printf("  ");
+            cli_put_visible(stdout, e->settings, strlen(e->settings), false);
+        }
+        printf("\n");
+    }
+}
+
+static void talk_line_of(const char *head, const char *text)
+{
+    printf("%s", head);
+    cli_put_visible(stdout, text, strlen(text), false);
+    printf("\n");
+}
+
+static void talk_failures(const sg_sweep_overview *o)
+{
+    for (size_t i = 0; i < o->count; i++) {
+        const sg_sweep_entry *e = &o->entries[i];
+        char text[640], scale[32], budget[32];
+        if (strcmp(e->state, "failed") != 0) continue;
+        talk_number(scale, sizeof scale, e->scale);
+        talk_number(budget, sizeof budget, e->budget);
+        snprintf(text, sizeof text, "%s, scale %s, %s FLOPs, lr %.4g, seed %llu: %s", e->family,
+                 scale, budget, e->lr, (unsigned long long)e->seed, e->error);
+        talk_line_of("failed: ", text);
+    }
+}
+
+static void talk_head(const sg_sweep_overview *o)
+{
+    const sg_sweep_totals *t = &o->totals;
+    char text[512], more[64] = "", failed[96] = "";
+    if (t->expected > 0) snprintf(more, sizeof more, ", about %.0f more to come", t->expected);
+    if (t->failed > 0)
+        snprintf(failed, sizeof failed, ", %lld failed (%lld diverged)", (long long)t->failed,
+                 (long long)t->diverged);
+    snprintf(text, sizeof text, "%s: %lld of %lld runs finished%s%s", o->name,
+             (long long)t->finished, (long long)t->planned, failed, more);
+    talk_line_of("", text);
+}
+
+static json_t *talk_json_entry(const sg_sweep_entry *e)
+{
+    json_error_t error;
+    json_t *settings = json_loads(e->settings, 0, &error);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:o, "
+                     "s:b, s:s}",
+                     "id", e->id, "state", e->state, "family", e->family, "scale",
+                     cli_json_number(e->scale), "budget", cli_json_number(e->budget), "settings",
+                     settings != NULL ? settings : json_object(), "lr", cli_json_number(e->lr),
+                     "seed", (json_int_t)e->seed, "steps", (json_int_t)e->steps, "parameters",
+                     (json_int_t)e->parameters, "loss", cli_json_number(e->loss), "perplexity",
+                     cli_json_number(e->perplexity), "seconds", cli_json_number(e->seconds),
+                     "seeds", (json_int_t)e->seeds, "mean_loss", cli_json_number(e->mean_loss),
+                     "best", (int)e->best, "error", e->error);
+}
+
+static int talk_json(const cli_args *args, const char *folder, const sg_sweep_overview *o)
+{
+    json_t *runs = json_array(), *remarks = json_array();
+    for (size_t i = 0; i < o->count; i++)
+        json_array_append_new(runs, talk_json_entry(&o->entries[i]));
+    for (size_t i = 0; i < o->remark_count; i++)
+        json_array_append_new(remarks, json_string(o->remarks[i]));
+    return cli_print_json(
+        args, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:o}", "sweep", folder,
+                        "name", o->name, "data", o->data, "data_hash", o->data_hash, "planned",
+                        (json_int_t)o->totals.planned, "finished", (json_int_t)o->totals.finished,
+                        "failed", (json_int_t)o->totals.failed, "diverged",
+                        (json_int_t)o->totals.diverged, "expected", o->totals.expected, "remarks",
+                        remarks, "runs", runs));
+}
+
+int cli_sweep_print(const cli_args *args, const char *folder, const sg_sweep_overview *o)
+{
+    if (args->json) return talk_json(args, folder, o);
+    talk_head(o);
+    talk_best(o);
+    talk_failures(o);
+    for (size_t i = 0; i < o->remark_count; i++)
+        talk_line_of("", o->remarks[i]);
+    return CLI_DONE;
+}

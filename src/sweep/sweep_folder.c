@@ -1,0 +1,162 @@
+// Opening the folder of a sweep. The file that it was begun with is in its database, whole.
+#include "sweep/sweep_folder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "format/json.h"
+#include "sweep/results.h"
+#include "sweep/spec.h"
+#include "train/run_settings.h"
+
+enum { folder_file_limit = 16 << 20 };
+
+void sg_sweep_folder_close(sg_sweep_folder *f)
+{
+    sg_sweep_store_free(f->store);
+    sg_sweep_spec_clear(&f->spec);
+    sg_free(f->file);
+    *f = (sg_sweep_folder){0};
+}
+
+// ---- the file and the data ----------------------------------------------------------------------
+
+static sg_status folder_file(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
+{
+    size_t bytes;
+    if (o->text == NULL)
+        SG_TRY(sg_file_read(o->file, folder_file_limit, &f->file, &bytes, err));
+    else if ((f->file = sg_strdup(o->text)) == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a sweep file");
+    else
+        bytes = strlen(f->file);
+    return sg_sweep_spec_parse(f->file, bytes, o->text != NULL ? "sweep.json" : o->file, o->data,
+                               &f->spec, err);
+}
+
+static sg_status folder_data(sg_sweep_folder *f, const sg_data_info *info, sg_error *err)
+{
+    sg_run_settings *settings = sg_alloc_zero(1, sizeof *settings);
+    if (settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a sweep");
+    sg_status status = sg_run_settings_set_data(settings, f->data, err);
+    if (status == SG_OK) status = sg_run_settings_hash_data(settings, err);
+    if (status == SG_OK) memcpy(f->data_hash, settings->data_hash, sizeof f->data_hash);
+    sg_free(settings);
+    SG_TRY(status);
+    if (info->split[SG_SPLIT_VAL].rows > 0) return SG_OK;
+    return sg_fail(err, SG_ERR_MISMATCH,
+                   "%s: the validation split is empty, and it is what runs are compared on: pack "
+                   "with --val-fraction",
+                   f->data);
+}
+
+static sg_status folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_data **data,
+                             sg_error *err)
+{
+    SG_TRY(folder_file(o, f, err));
+    if (f->spec.data[0] == '\0')
+        return sg_fail(err, SG_ERR_ARGUMENT, "data: the sweep file names none: give it (--data)");
+    if (strlen(f->spec.data) >= sizeof f->data || strlen(o->folder) >= sizeof f->path)
+        return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", f->spec.data);
+    snprintf(f->data, sizeof f->data, "%s", f->spec.data);
+    snprintf(f->path, sizeof f->path, "%s", o->folder);
+    SG_TRY(sg_data_open(f->data, SG_VERIFY_AUTO, data, err));
+    return folder_data(f, sg_data_get_info(*data), err);
+}
+
+sg_status sg_sweep_folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
+{
+    sg_data *data = NULL;
+    *f = (sg_sweep_folder){0};
+    const sg_status status = folder_look(o, f, &data, err);
+    sg_data_free(data);
+    return status;
+}
+
+// ---- what was there -----------------------------------------------------------------------------
+
+// The first member in which two objects differ; NULL: none.
+static const char *folder_difference(const json_t *a, const json_t *b)
+{
+    const char *key;
+    const json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)a, key,
+                        value) if (!json_equal(value, json_object_get(b, key))) return key;
+    json_object_foreach((json_t *)(uintptr_t)b, key,
+                        value) if (json_object_get(a, key) == NULL) return key;
+    return NULL;
+}
+
+static sg_status folder_file_fits(const sg_sweep_folder *f, const sg_sweep_results *was,
+                                  sg_error *err)
+{
+    sg_sweep_spec before;
+    // The data are compared by their checksum.
+    SG_TRY(
+        sg_sweep_spec_parse(was->file, strlen(was->file), "sweep.db", f->spec.data, &before, err));
+    const char *key = folder_difference(before.root, f->spec.root);
+    sg_status status = SG_OK;
+    if (key != NULL)
+        status = sg_fail(err, SG_ERR_MISMATCH,
+                         "%s: the sweep was begun with another file, in which \"%s\" differs: "
+                         "choose another folder (its own file is %s/sweep.json)",
+                         f->path, key, f->path);
+    sg_sweep_spec_clear(&before);
+    return status;
+}
+
+static sg_status folder_fits(const sg_sweep_folder *f, sg_error *err)
+{
+    sg_sweep_results was;
+    SG_TRY(sg_sweep_store_read(f->store, &was, err));
+    sg_status status = SG_OK;
+    if (strcmp(was.data_hash, f->data_hash) != 0)
+        status = sg_fail(err, SG_ERR_MISMATCH,
+                         "%s: the sweep was begun with data of checksum %s (%s), found %s (%s)",
+                         f->path, was.data_hash, was.data_path, f->data_hash, f->data);
+    if (status == SG_OK) status = folder_file_fits(f, &was, err);
+    sg_sweep_results_clear(&was);
+    return status;
+}
+
+static sg_status folder_create(const sg_sweep_options *o, sg_sweep_folder *f, const sg_data *data,
+                               sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    const sg_data_info *info = sg_data_get_info(data);
+    const sg_sweep_about about = {.name = f->spec.name,
+                                  .note = f->spec.note,
+                                  .data_hash = f->data_hash,
+                                  .data_path = f->data,
+                                  .file = f->file,
+                                  .command = o->command != NULL ? o->command : "",
+                                  .vocab_size = info->vocab_size,
+                                  .seq_len = info->seq_len,
+                                  .val_tokens = info->split[SG_SPLIT_VAL].tokens};
+    SG_TRY(sg_sweep_store_create(f->path, &about, &f->store, err));
+    SG_TRY(sg_path_join(path, sizeof path, f->path, "sweep.json", err));
+    return sg_file_write_atomic(path, f->file, strlen(f->file), err);
+}
+
+static sg_status folder_open(const sg_sweep_options *o, sg_sweep_folder *f, const sg_data *data,
+                             sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    SG_TRY(sg_folder_make(f->path, err));
+    SG_TRY(sg_path_join(path, sizeof path, f->path, "sweep.db", err));
+    if (!sg_path_exists(path)) return folder_create(o, f, data, err);
+    SG_TRY(sg_sweep_store_open(f->path, &f->store, err));
+    return folder_fits(f, err);
+}
+
+sg_status sg_sweep_folder_open(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
+{
+    sg_data *data = NULL;
+    *f = (sg_sweep_folder){0};
+    sg_status status = folder_look(o, f, &data, err);
+    if (status == SG_OK) status = folder_open(o, f, data, err);
+    sg_data_free(data);
+    return status;
+}
