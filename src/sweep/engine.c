@@ -243,6 +243,17 @@ static sg_status engine_give(engine *e, size_t todo, sg_error *err)
 
 // ---- ends of runs -------------------------------------------------------------------------------
 
+// As much of a text as there is room for, never a part of a character.
+static void engine_clip(char *out, size_t capacity, const char *text)
+{
+    size_t bytes = strlen(text);
+    if (bytes >= capacity) bytes = capacity - 1;
+    while (bytes > 0 && ((unsigned char)text[bytes] & 0xc0) == 0x80)
+        bytes--;
+    memcpy(out, text, bytes);
+    out[bytes] = '\0';
+}
+
 // A failure leaves nothing behind but its words and what the run logged.
 static void engine_failed(sg_sweep_row *row, sg_status status, const sg_error *why)
 {
@@ -262,7 +273,7 @@ static void engine_failed(sg_sweep_row *row, sg_status status, const sg_error *w
     failed.warmup_steps = was.warmup_steps;
     failed.state = SG_SWEEP_FAILED;
     failed.failure = status;
-    snprintf(failed.error, sizeof failed.error, "%s", why->message);
+    engine_clip(failed.error, sizeof failed.error, why->message);
     *row = failed;
 }
 
