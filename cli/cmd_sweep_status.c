@@ -16,11 +16,12 @@ static int status_run(const cli_args *args)
 
 const cli_command cli_cmd_sweep_status = {
     .name = "sweep status",
-    .summary = "how a sweep goes: runs finished, the best of each family, what failed",
+    .summary = "how a sweep goes, and the best of each family",
     .usage = "DIR [options]",
     .about = "May be asked while the sweep is made. The table has, of each family and budget, the "
-             "scale and the searched values with the lowest mean loss over their seeds; loss and "
-             "perplexity are that mean and its exponential. --json has every run.",
+             "scale and the searched values with the lowest loss of the first seed; loss and "
+             "perplexity are the mean over the seeds there are at these, and its exponential. "
+             "--json has every run.",
     .options = options,
     .example = "sgatlin sweep status isoflop",
     .min_operands = 1,

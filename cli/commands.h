@@ -10,7 +10,6 @@
     X(data_tokenizer)                                                                              \
     X(data_pack)                                                                                   \
     X(train)                                                                                       \
-    X(sweep_isoflop)                                                                               \
     X(sweep_status)                                                                                \
     X(sweep)                                                                                       \
     X(compare)                                                                                     \

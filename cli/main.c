@@ -69,14 +69,18 @@ static const cli_command *main_find(int argc, char **argv, int at, bool help, in
 {
     const char *verb = argv[at], *object = at + 1 < argc ? argv[at + 1] : NULL;
     bool two_words = false;
+    const cli_command *alone = NULL; // "sweep FILE", beside "sweep status"
     for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
         const char *name = cli_commands[i]->name;
-        *words = 1;
-        if (strcmp(name, verb) == 0) return cli_commands[i];
+        if (strcmp(name, verb) == 0) alone = cli_commands[i];
         if (!main_has_verb(name, verb)) continue;
         two_words = true;
         *words = 2;
         if (object != NULL && strcmp(name + strlen(verb) + 1, object) == 0) return cli_commands[i];
+    }
+    if (alone != NULL) {
+        *words = 1;
+        return alone;
     }
     if (help && object == NULL) object = "help";
     *code = two_words ? main_objects(verb, object) : main_unknown(verb);

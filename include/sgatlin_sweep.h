@@ -88,10 +88,11 @@ typedef struct sg_sweep_entry {
     int64_t steps, parameters;
     double loss, perplexity; // NaN until it is finished
     double seconds;          // of training; NaN: not known
-    // Of the finished run that stands for its cell, at its best values and lowest seed:
-    int64_t seeds;    // that are finished; 0: it does not stand for it
+    // Of the finished run that stands for its cell: of those with the first seed the lowest loss.
+    int64_t seeds;    // that are finished at its values; 0: it does not stand for its cell
     double mean_loss; // over them
-    bool best;        // lowest of its family, settings and budget
+    bool best;        // lowest of its family, settings and budget, by the first seed; of the lowest
+                      // two, where both have several seeds, by the mean
 } sg_sweep_entry;
 
 typedef struct sg_sweep_overview {

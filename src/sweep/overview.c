@@ -63,25 +63,48 @@ static bool entry_same_curve(const sg_sweep_entry *a, const sg_sweep_entry *b)
            strcmp(a->settings, b->settings) == 0;
 }
 
+// The lowest loss of the first seed, or the second lowest where both have several seeds and that one
+// the lower mean.
+static bool entry_better(const sg_sweep_entry *a, const sg_sweep_entry *b)
+{
+    if (a->seeds > 1 && b->seeds > 1 && a->mean_loss != b->mean_loss)
+        return a->mean_loss < b->mean_loss;
+    return a->loss < b->loss;
+}
+
+static void overview_curve_best(sg_sweep_overview *o, size_t first)
+{
+    size_t best = SIZE_MAX, next = SIZE_MAX;
+    for (size_t i = first; i < o->count; i++) {
+        if (o->entries[i].seeds == 0 || !entry_same_curve(&o->entries[i], &o->entries[first]))
+            continue;
+        if (best == SIZE_MAX || o->entries[i].loss < o->entries[best].loss) {
+            next = best;
+            best = i;
+        } else if (next == SIZE_MAX || o->entries[i].loss < o->entries[next].loss) {
+            next = i;
+        }
+    }
+    if (best == SIZE_MAX) return;
+    if (next != SIZE_MAX && entry_better(&o->entries[next], &o->entries[best])) best = next;
+    o->entries[best].best = true;
+}
+
 // Which entries stand for their cells, and which of these is the best of its curve.
 static void overview_best(const sg_sweep_results *r, sg_sweep_overview *out)
 {
     for (size_t i = 0; i < r->count; i++) {
-        size_t before = 0; // a row of the same cell that stands for it already?
+        size_t before = 0; // a row of the same cell that was looked at already?
         while (before < i && !sg_sweep_same_cell(&r->rows[before], &r->rows[i]))
             before++;
         const size_t best = before == i ? sg_sweep_best(r, i) : SIZE_MAX;
         if (best != SIZE_MAX) entry_mean(r, &r->rows[best], &out->entries[best]);
     }
     for (size_t i = 0; i < out->count; i++) {
-        sg_sweep_entry *entry = &out->entries[i];
-        entry->best = entry->seeds > 0;
-        for (size_t k = 0; k < out->count && entry->best; k++) {
-            const sg_sweep_entry *other = &out->entries[k];
-            if (k != i && other->seeds > 0 && entry_same_curve(entry, other))
-                entry->best = entry->mean_loss < other->mean_loss ||
-                              (entry->mean_loss == other->mean_loss && i < k);
-        }
+        size_t before = 0;
+        while (before < i && !entry_same_curve(&out->entries[before], &out->entries[i]))
+            before++;
+        if (before == i) overview_curve_best(out, i);
     }
 }
 

@@ -428,33 +428,36 @@ const sg_sweep_row *sg_sweep_find(const sg_sweep_results *r, const char *id)
     return NULL;
 }
 
-// Mean loss over the finished runs of the cell and values of a row.
-static double best_mean(const sg_sweep_results *r, const sg_sweep_row *of)
+static bool best_counts(const sg_sweep_row *row, const sg_sweep_row *of)
 {
-    double sum = 0;
-    size_t count = 0;
+    return row->state == SG_SWEEP_FINISHED && sg_sweep_same_cell(row, of);
+}
+
+// The seed that most values of a cell were run with, of several the lowest: the first of the file.
+static uint64_t best_seed(const sg_sweep_results *r, const sg_sweep_row *of)
+{
+    uint64_t seed = UINT64_MAX;
+    size_t most = 0;
     for (size_t i = 0; i < r->count; i++) {
-        const sg_sweep_row *row = &r->rows[i];
-        if (row->state != SG_SWEEP_FINISHED || !sg_sweep_same_cell(row, of) ||
-            !sg_sweep_same_values(row, of))
-            continue;
-        sum += row->loss;
-        count++;
+        size_t count = 0;
+        if (!best_counts(&r->rows[i], of)) continue;
+        for (size_t k = 0; k < r->count; k++)
+            count += r->rows[k].seed == r->rows[i].seed && best_counts(&r->rows[k], of);
+        if (count < most || (count == most && r->rows[i].seed > seed)) continue;
+        most = count;
+        seed = r->rows[i].seed;
     }
-    return sum / (double)count;
+    return seed;
 }
 
 size_t sg_sweep_best(const sg_sweep_results *r, size_t of)
 {
+    const uint64_t seed = best_seed(r, &r->rows[of]);
     size_t best = SIZE_MAX;
-    double lowest = INFINITY;
     for (size_t i = 0; i < r->count; i++) {
         const sg_sweep_row *row = &r->rows[i];
-        if (row->state != SG_SWEEP_FINISHED || !sg_sweep_same_cell(row, &r->rows[of])) continue;
-        const double mean = best_mean(r, row);
-        const bool same = best != SIZE_MAX && sg_sweep_same_values(row, &r->rows[best]);
-        if (mean < lowest || (same && row->seed < r->rows[best].seed)) best = i;
-        if (mean < lowest) lowest = mean;
+        if (!best_counts(row, &r->rows[of]) || row->seed != seed) continue;
+        if (best == SIZE_MAX || row->loss < r->rows[best].loss) best = i;
     }
     return best;
 }

@@ -28,8 +28,8 @@ static inline bool sg_sweep_same_number(double a, double b)
 }
 // The row with this id; NULL: none.
 const sg_sweep_row *sg_sweep_find(const sg_sweep_results *results, const char *id);
-// The index of the finished row of the same cell as row `of` whose values have the lowest mean loss
-// over their seeds, itself the one of them with the lowest seed; SIZE_MAX: none is finished.
+// The index of the finished row of the same cell as row `of` that has the lowest loss of those with
+// the first seed, the one that most values were run with; SIZE_MAX: none is finished.
 size_t sg_sweep_best(const sg_sweep_results *results, size_t of);
 
 #endif

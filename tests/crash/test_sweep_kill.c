@@ -28,15 +28,15 @@ static char folder[64], output[96];
 static char *expected; // rows of a sweep that was left alone
 static double life;    // seconds that it took
 
-// Two families, two sizes, a searched rate, two seeds; checkpoints so close that a kill seldom
+// Two families, a searched rate, two seeds; checkpoints so close that a kill seldom
 // loses much.
 static const char toy[] =
     "{\"format\": \"sgatlin sweep\", \"version\": 1, \"name\": \"toy\", \"options\": {\"steps\": "
     "40,"
     " \"hidden_size\": 16, \"head_dim\": 8, \"num_attention_heads\": 2, \"num_hidden_layers\": 1,"
-    " \"ffn_channels\": 2, \"ffn_neurons\": 16, \"ffn_top_k\": 2, \"ffn_key_size\": 4,"
     " \"batch_size\": 4, \"warmup_steps\": 5, \"checkpoint_every\": 6, \"eval_every\": 15,"
-    " \"eval_sequences\": 8}, \"axes\": {\"family\": [\"glu\", \"sgatlin\"]},"
+    " \"eval_sequences\": 8}, \"axes\": {\"family\": [\"glu\", {\"name\": \"sgatlin\","
+    " \"ffn_channels\": 2, \"ffn_neurons\": 16, \"ffn_top_k\": 2, \"ffn_key_size\": 4}]},"
     " \"search\": {\"lr\": {\"values\": [0.002, 0.004, 0.008], \"halvings\": 1, \"extend\": 1}},"
     " \"seeds\": [1, 2], \"max_epochs\": 1000, \"blocks\": 5}";
 
@@ -344,7 +344,8 @@ static void test_refusals(void **state)
             "--val-fraction", "0.2", "stories.txt");
     ends_with(START("sweep", "toy.json", "--data", "more", "--out", "whole"), 2);
     if (strstr(said(), "begun with data of checksum") == NULL) fail_msg("said: %s", said());
-    put("broken.json", "{\"format\": \"sgatlin sweep\", \"version\": 1, \"axis\": {}}");
+    put("broken.json",
+        "{\"format\": \"sgatlin sweep\", \"version\": 1, \"name\": \"broken\", \"axis\": {}}");
     ends_with(START(SWEEP("broken.json", "broken")), 2);
     if (strstr(said(), "axis") == NULL) fail_msg("said: %s", said());
     assert_false(sg_path_exists(path_of("broken")));
@@ -376,8 +377,9 @@ static void test_divergence(void **state)
     put("wild.json",
         "{\"format\": \"sgatlin sweep\", \"version\": 1, \"name\": \"wild\", \"options\": "
         "{\"steps\": 10, \"batch_size\": 4, \"num_hidden_layers\": 1, \"head_dim\": 8, "
-        "\"num_attention_heads\": 2, \"hidden_size\": 16, \"clip\": 0, \"warmup_steps\": 0},"
-        "\"axes\": {\"family\": [\"glu\"], \"lr\": [1e30, 0.001]}, \"seeds\": [1], "
+        "\"num_attention_heads\": 2, \"hidden_size\": 16, \"clip\": 0, "
+        "\"spike_limit\": 0, \"warmup_steps\": 0},"
+        "\"axes\": {\"family\": [\"glu\"], \"lr\": [1000, 0.001]}, \"seeds\": [1], "
         "\"max_epochs\": 1000}");
     COMMAND(SWEEP("wild.json", "wild"));
     if (strstr(said(), "1 of 2 runs finished, 1 failed (1 diverged)") == NULL)
@@ -399,12 +401,20 @@ static void test_retry(void **state)
         "\"head_dim\": 8, \"num_attention_heads\": 2, \"hidden_size\": 16}, \"axes\": {\"family\": "
         "[\"glu\", \"mlp\"]}, \"seeds\": [1], \"max_epochs\": 1000}");
     put("facts.json", "{}");
-    ends_with(START(SWEEP("asked.json", "asked")), 1);
-    assert_int_equal(finished_rows("asked"), 0);
-    ends_with(START(SWEEP("asked.json", "asked")), 1); // nothing changes by itself
     COMMAND("data", "synth", "--people", "20", "--stories", "60", "--out", "people.txt", "--facts",
-            "facts.json");
-    COMMAND(SWEEP("asked.json", "asked"), "--retry", "failed");
+            "known.json");
+    COMMAND("data", "pack", "--tokenizer", "tokenizer", "--out", "long", "--seq-len", "256",
+            "--val-fraction", "0.1", "people.txt");
+    const char *const sweep[] = {"sgatlin", "sweep",     "asked.json", "--data",  "long",   "--out",
+                                 "asked",   "--threads", "1",          "--retry", "failed", NULL};
+    const char *plain[10] = {0};
+    memcpy(plain, sweep, 9 * sizeof sweep[0]);
+    ends_with(start(plain, 0), 1);
+    assert_int_equal(finished_rows("asked"), 0);
+    ends_with(start(plain, 0), 1); // nothing changes by itself
+    assert_int_equal(finished_rows("asked"), 0);
+    assert_int_equal(rename(path_of("known.json"), path_of("facts.json")), 0);
+    ends_with(start(sweep, 0), 0);
     assert_int_equal(finished_rows("asked"), 2);
     sg_sweep_results r;
     sg_error err = {0};

@@ -168,8 +168,8 @@ static void test_order_and_best(void **state)
         snprintf(id, sizeof id, "%032x", (unsigned)order[i]);
         assert_string_equal(r.rows[i].id, id);
     }
-    // 3e-3 has the lowest loss of all, but 1e-3 the lower mean.
-    assert_int_equal(sg_sweep_best(&r, 2), 0);
+    // Of the first seed: 1e-3 comes to 3, 3e-3 to 2.9.
+    assert_int_equal(sg_sweep_best(&r, 3), 1);
     assert_int_equal(sg_sweep_best(&r, 4), 4);
     sg_sweep_results_clear(&r);
 }
