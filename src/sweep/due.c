@@ -200,6 +200,14 @@ static bool due_together(const sg_sweep_cell *a, const sg_sweep_cell *b)
            sg_sweep_same_number(a->budget, b->budget);
 }
 
+static double due_search_budget(const sg_sweep_spec *spec)
+{
+    for (size_t i = 0; i < spec->cell_count; i++)
+        if (fabs(spec->cells[i].budget / spec->search_budget - 1) < 1e-9)
+            return spec->cells[i].budget;
+    return spec->search_budget;
+}
+
 static sg_status due_all(sg_due *d)
 {
     const sg_sweep_spec *spec = d->spec;
@@ -207,6 +215,7 @@ static sg_status due_all(sg_due *d)
         return sg_fail(d->err, SG_ERR_ARGUMENT, "seeds: found none, expected one or more");
     for (size_t s = 0; s < spec->search_count; s++)
         SG_TRY(sg_sweep_search_check(&spec->searches[s], d->err));
+    d->search_budget = due_search_budget(spec);
     SG_TRY(due_index_rows(d));
     SG_TRY(due_index_cells(d));
     for (size_t first = 0, end; first < spec->cell_count; first = end) {

@@ -238,7 +238,7 @@ static sg_status cell_follow(sg_due *d, size_t cell, size_t source)
 
 sg_status sg_due_look(sg_due *d, size_t cell)
 {
-    const double budget = d->spec->search_budget;
+    const double budget = d->search_budget;
     size_t source = SIZE_MAX;
     if (d->cells[cell].done) return SG_OK;
     d->cells[cell].done = true;

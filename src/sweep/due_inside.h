@@ -24,6 +24,7 @@ typedef struct sg_due {
     const sg_sweep_spec *spec;
     const sg_sweep_results *results;
     bool automatic;
+    double search_budget; // spec->search_budget as cells have it, whose last digits may differ
     sg_sweep_plan *plan;
     sg_error *err;
     size_t *by_id; // (results->count) rows, ascending id

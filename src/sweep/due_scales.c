@@ -130,7 +130,7 @@ static sg_status scales_cannot(scales *s, int side, const char *why)
 static sg_status scales_add(scales *s, int side, double scale)
 {
     sg_due *d = s->d;
-    const double budget = d->spec->search_budget;
+    const double budget = d->search_budget;
     const size_t from = scales_from(s, side);
     sg_sweep_cell like = *sg_due_at(d, from);
     const size_t search_from = sg_due_find(d, &like, budget, false);

@@ -62,6 +62,22 @@ static int64_t predict_disk(const sg_train_options *o, const sg_train_plan *plan
     return bytes < 0x1p62 ? (int64_t)bytes : INT64_MAX / 2;
 }
 
+static bool predict_is_needed(const predict *p, size_t cell)
+{
+    const sg_sweep_prediction *q = &p->out->cells[cell];
+    return q->waiting > 0 || q->expected > 0;
+}
+
+// How many steps evaluations take as long as: those on the way, and the last one of all.
+static double predict_evaluations(const sg_train_options *o, const sg_data_info *info,
+                                  int64_t steps)
+{
+    const double all = (double)info->split[SG_SPLIT_VAL].rows;
+    const double part = o->eval_sequences > 0 ? fmin((double)o->eval_sequences, all) : all;
+    const int64_t times = o->eval_every > 0 ? steps / o->eval_every : 0;
+    return (all + (double)times * part) / (double)o->batch_size / 3;
+}
+
 static sg_status predict_cell(predict *p, size_t cell, sg_error *err)
 {
     sg_sweep_prediction *q = &p->out->cells[cell];
@@ -86,16 +102,10 @@ static sg_status predict_cell(predict *p, size_t cell, sg_error *err)
                        "more text",
                        p->data_name, q->epochs, (long long)info->split[SG_SPLIT_TRAIN].rows,
                        SG_NUMBER(p->spec->max_epochs));
-    const double third = (double)info->split[SG_SPLIT_VAL].rows / (double)o.batch_size / 3;
+    if (!predict_is_needed(p, cell)) return SG_OK;
     const double flops = plan.flops_all_in / (double)plan.steps;
-    return sg_sweep_shape_of(&o, info->seq_len, flops, plan.memory_bytes, 2 * third,
-                             &p->shapes[cell], err);
-}
-
-static bool predict_is_needed(const predict *p, size_t cell)
-{
-    const sg_sweep_prediction *q = &p->out->cells[cell];
-    return q->waiting > 0 || q->expected > 0;
+    return sg_sweep_shape_of(&o, info->seq_len, flops, plan.memory_bytes,
+                             predict_evaluations(&o, info, plan.steps), &p->shapes[cell], err);
 }
 
 static sg_status predict_cells(predict *p)
@@ -169,7 +179,9 @@ static sg_status predict_totals(predict *p)
         predict_add(&f->all, &f->cells[i]);
         if (predict_is_needed(p, i)) f->wall_seconds = fmax(f->wall_seconds, f->cells[i].seconds);
     }
-    f->wall_seconds = fmax(f->wall_seconds, f->all.seconds / (double)p->options->jobs);
+    f->wall_seconds = isnan(f->all.seconds)
+                          ? NAN
+                          : fmax(f->wall_seconds, f->all.seconds / (double)p->options->jobs);
     return SG_OK;
 }
 
@@ -221,6 +233,10 @@ static sg_status predict_all(predict *p, const sg_sweep_results *results)
         return sg_fail(p->err, SG_ERR_ARGUMENT, "jobs: found %lld, expected 1 to 4096",
                        (long long)p->options->jobs);
     SG_TRY(sg_data_open(p->data_name, SG_VERIFY_QUICK, &p->data, p->err));
+    if (sg_data_get_info(p->data)->split[SG_SPLIT_VAL].rows == 0)
+        return sg_fail(p->err, SG_ERR_ARGUMENT,
+                       "%s: found no validation split, whose loss is what runs are compared by",
+                       p->data_name);
     f->count = p->spec->cell_count + p->plan->added_count;
     f->cells = sg_alloc_zero(f->count + 1, sizeof *f->cells);
     p->shapes = sg_alloc_zero(f->count + 1, sizeof *p->shapes);

@@ -4,9 +4,9 @@
 // Runs of a cell differ in seed and searched values alone, so that what is predicted is of a cell.
 // Time is that of a step of its shape, measured here on one micro-batch (sg_bench), as far as such
 // a step is short; steps of other shapes are estimated from the nearest one that was measured, of
-// the same family if there is one, by their FLOPs with logits. Two evaluations of the validation
-// split are added, each a third of a step for as many tokens. Runs at the same time are taken not
-// to slow each other: give `context` the threads of one job.
+// the same family if there is one, by their FLOPs with logits. Evaluations are added, each a third
+// of a step for as many tokens. Runs at the same time are taken not to slow each other: give
+// `context` the threads of one job.
 #ifndef SG_SWEEP_PREDICT_H
 #define SG_SWEEP_PREDICT_H
 
@@ -15,14 +15,16 @@
 typedef struct sg_sweep_predict_options {
     int64_t jobs;        // runs at a time; 1
     double step_seconds; // a step that is expected to take longer is not measured; 2
-    double seconds;      // no further step is measured after so many; 60
+    double seconds;      // no further step is measured after so many; 60. 0: no times (NAN), which
+                         // leaves the refusals
 } sg_sweep_predict_options;
 sg_sweep_predict_options sg_sweep_predict_options_default(void);
 
 typedef enum sg_sweep_timing {
     SG_SWEEP_TIME_MEASURED = 0,
     SG_SWEEP_TIME_ESTIMATED, // from another shape that was measured
-    SG_SWEEP_TIME_GUESSED    // nothing was: from the rate of dense products
+    SG_SWEEP_TIME_GUESSED,   // nothing was: from the rate of dense products
+    SG_SWEEP_TIME_NONE
 } sg_sweep_timing;
 
 typedef struct sg_sweep_prediction { // a run of a cell, and how many there are
@@ -60,8 +62,8 @@ typedef struct sg_sweep_forecast {
 
 // plan, results: of sg_sweep_due. data: the folder of packed data. SG_ERR_ARGUMENT and
 // SG_ERR_MEMORY name the first run that cannot be, and how many others cannot: one of no step, of
-// more epochs than spec->max_epochs, or that takes more memory than there is, alone or with the
-// others that are made at the same time. sg_sweep_forecast_clear releases it, also after an error.
+// more epochs than spec->max_epochs, without a validation split, or that takes more memory than
+// there is, alone or with the others that are made at the same time. sg_sweep_forecast_clear releases it, also after an error.
 sg_status sg_sweep_predict(sg_context *context, const sg_sweep_spec *spec,
                            const sg_sweep_plan *plan, const sg_sweep_results *results,
                            const char *data, const sg_sweep_predict_options *options,

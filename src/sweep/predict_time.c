@@ -34,7 +34,8 @@ sg_status sg_sweep_shape_of(const sg_train_options *options, int64_t seq_len, do
                               .flops = flops,
                               .memory_bytes = memory_bytes,
                               .evaluations = evaluations,
-                              .timing = SG_SWEEP_TIME_GUESSED};
+                              .seconds = NAN,
+                              .timing = SG_SWEEP_TIME_NONE};
     sg_train_options *o = sg_alloc(sizeof *o);
     if (o == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a forecast");
     *o = *options;
@@ -195,9 +196,10 @@ sg_status sg_sweep_shapes_time(sg_context *context, const sg_sweep_predict_optio
     sg_status status = t.order == NULL || shape_of == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a forecast")
                            : time_sort(&t, out->count, shape_of);
-    if (status == SG_OK && t.count > 0)
+    const bool timed = options->seconds > 0 && t.count > 0;
+    if (status == SG_OK && timed)
         status = sg_measure_gemm(context, SG_COMPUTE_F32, 0.05, &t.gflops, err);
-    if (status == SG_OK) status = time_shapes(&t);
+    if (status == SG_OK && timed) status = time_shapes(&t);
     for (size_t i = 0; i < out->count && status == SG_OK; i++) {
         if (shapes[i].id[0] == '\0') continue;
         const sg_sweep_shape *shape = &shapes[shape_of[i]];

@@ -194,7 +194,7 @@ static void sweep_whole(sweep *s)
 {
     sweep_begin(s, FAMILIES ", " SCALES ", " BUDGETS);
     spec_search(&s->spec, "lr", 1e-3, 2);
-    s->spec.search_budget = 1e17;
+    s->spec.search_budget = nextafter(1e17, 0); // as another program may have written it
     spec_seeds(&s->spec, 3, true);
     s->spec.scale_ladder[0] = 1;
     s->spec.scale_ladder[1] = 9;

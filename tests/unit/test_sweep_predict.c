@@ -16,6 +16,7 @@
 #include "sweep/due.h"
 #include "sweep/predict.h"
 #include "sweep/spec.h"
+#include "sgatlin_data.h"
 #include "tiny_run.h"
 
 typedef struct trial {
@@ -258,6 +259,8 @@ static void test_too_large_together(void **state)
     trial_small_machine();
     t.options.seconds = 0;
     trial_must(&t);
+    assert_true(isnan(t.forecast.all.seconds) && t.forecast.cells[0].steps == 1);
+    assert_int_equal(t.forecast.cells[0].timing, SG_SWEEP_TIME_NONE);
     const int64_t one = t.forecast.memory_bytes;
     assert_true(one > 200000000 && one < 900000000);
     assert_int_equal(t.forecast.memory_available, INT64_C(900000) * 1024);
@@ -302,6 +305,28 @@ static void test_no_data(void **state)
     trial_end(&t);
 }
 
+static void test_no_validation(void **state)
+{
+    (void)state;
+    trial t;
+    sg_error err = {0};
+    sg_tokenizer *tokenizer;
+    const char *from = "/stories.txt";
+    trial_begin(&t, "", GRID);
+    sg_pack_options options = sg_pack_options_default();
+    options.seq_len = TINY_LENGTH;
+    options.val_fraction = 0;
+    assert_int_equal(sg_tokenizer_open(TINY_CONCAT, &tokenizer, &err), SG_OK);
+    if (sg_data_pack(NULL, tokenizer, &from, 1, &options, "/whole", NULL, &err) != SG_OK)
+        fail_msg("%s", err.message);
+    sg_tokenizer_free(tokenizer);
+    assert_int_equal(sg_sweep_predict(t.context, &t.spec, &t.plan, &t.results, "/whole", &t.options,
+                                      &t.forecast, &err),
+                     SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "/whole: found no validation split"));
+    trial_end(&t);
+}
+
 static sg_status predict_once(void *user, sg_error *err)
 {
     trial *t = user;
@@ -334,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_too_large_together),
         cmocka_unit_test(test_finished_is_not_refused),
         cmocka_unit_test(test_no_data),
+        cmocka_unit_test(test_no_validation),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
