@@ -27,7 +27,8 @@ const cli_command cli_cmd_sweep = {
         "diverges counts as infinitely bad in searches.\n"
         "\n"
         "Objects: isoflop makes such a file for curves of equal FLOPs, status says how a sweep "
-        "goes. sgatlin report shows what came of it.",
+        "goes, time measures steps for curves of equal seconds, export and import take runs from "
+        "one machine or day to another. sgatlin report shows what came of it.",
     .options = options,
     .example = "sgatlin sweep sweeps/laptop-isoflop.json --data data --out isoflop",
     .min_operands = 1,

@@ -11,6 +11,9 @@
     X(data_pack)                                                                                   \
     X(train)                                                                                       \
     X(sweep_status)                                                                                \
+    X(sweep_time)                                                                                  \
+    X(sweep_export)                                                                                \
+    X(sweep_import)                                                                                \
     X(sweep)                                                                                       \
     X(compare)                                                                                     \
     X(report)                                                                                      \

@@ -110,6 +110,96 @@ SG_API sg_status sg_sweep_overview_read(const char *path, sg_sweep_overview *ove
                                         sg_error *err);
 SG_API void sg_sweep_overview_clear(sg_sweep_overview *overview);
 
+// ---- taking runs elsewhere ----------------------------------------------------------------------
+
+typedef struct sg_sweep_exported {
+    int64_t runs;   // written: all that are finished
+    int64_t others; // left out: failed or not finished
+} sg_sweep_exported;
+
+// Writes what there is of the finished runs of a sweep as text that stands well in a repository
+// (docs/FORMATS.md, "Runs of sweeps as CSV"): the same runs give the same bytes. path: a sweep's
+// folder, its sweep.db, or such a file. What is at `out` is SG_ERR_ARGUMENT, or with `force`
+// replaced.
+SG_API sg_status sg_sweep_export(const char *path, const char *out, bool force,
+                                 sg_sweep_exported *exported, sg_error *err);
+
+typedef struct sg_sweep_imported {
+    bool made;         // the folder had no sweep, and is now one of the file's
+    int64_t runs;      // finished ones of the file
+    int64_t added;     // of these, taken
+    int64_t known;     // finished here already, with the same loss
+    int64_t different; // finished here already with another loss, which stays
+    int64_t elsewhere; // of `added`, of no cell of the folder's own file
+    int64_t rounds;    // in which steps were timed, taken
+} sg_sweep_imported;
+
+// Joins the finished runs of another machine or day: path is what sg_sweep_export writes, a
+// sweep.db or a sweep's folder. A run is known by its id. One that is finished here stays as it is;
+// where its loss is another one (that of another processor, say), `said` (may be NULL) is called
+// with a line that tells it. Times come along as those of their machine, where the folder has none
+// of it. A folder without a sweep becomes one of the same file, so that sg_sweep_run makes what is
+// missing.
+//
+// SG_ERR_MISMATCH: the runs are of other data. SG_ERR_FORMAT: the file is damaged; line and column
+// are told. All is taken, or nothing.
+SG_API sg_status sg_sweep_import(const char *folder, const char *path,
+                                 void (*said)(void *user, const char *line), void *user,
+                                 sg_sweep_imported *imported, sg_error *err);
+
+// ---- seconds of a step --------------------------------------------------------------------------
+
+// Runs of a shape: whatever decides how long a step takes is the same. Learning rate, seed and
+// number of steps are no part of it.
+typedef struct sg_sweep_timing {
+    char family[64], settings[512];
+    double scale; // NaN: none
+    int64_t parameters;
+    int64_t runs;     // finished ones
+    int64_t rounds;   // measured on this machine, in this call or before
+    double seconds;   // of a step: median of the rounds
+    double low, high; // 10th and 90th percentile
+} sg_sweep_timing;
+
+typedef struct sg_sweep_time_progress {
+    const char *said;          // a line; NULL: nothing
+    bool warning;              // it is something to worry about
+    const char *what;          // the shape that is measured: "glu, scale 4"
+    int64_t measured, planned; // rounds of all shapes in this call
+    double seconds;            // of a step, as measured last; NaN: nothing yet
+} sg_sweep_time_progress;
+
+typedef struct sg_sweep_time_options {
+    const char *folder; // of the sweep
+    const char *data;   // packed data in the place of the sweep's; NULL: the sweep's
+    const char *family; // of this one alone; NULL: of all
+    int64_t rounds;     // of each shape; 1 to 1000
+    int64_t steps;      // timed in a round, at least, and for half a second, after one that warms
+                        // up; their median counts; 1 to 1000
+    bool busy;          // measure, though others use the processors
+    // Called before and after each round; false stops with SG_ERR_STOPPED. May be NULL.
+    bool (*progress)(void *user, const sg_sweep_time_progress *progress);
+    void *user;
+} sg_sweep_time_options;
+// Five rounds of three steps.
+SG_API sg_sweep_time_options sg_sweep_time_options_default(void);
+
+// Measures how long a step of each shape takes on this machine, with the threads of the context:
+// steps of training as runs make them, on the sweep's data from fresh weights. One round goes over
+// all shapes before the next begins, so that a slow minute of the machine hits all alike. What is
+// measured is kept (sweep.db, "steps") with the machine, and a call that was stopped goes on.
+//
+// Before each figure it is looked whether others use the processors. While they use more than a
+// tenth of them nothing is measured (SG_ERR_STOPPED says so), unless `busy`; then each figure that
+// they were beside is kept and said.
+//
+// *timings (count): sg_sweep_timings_free. SG_ERR_NOT_FOUND: no run of the family is finished.
+// SG_ERR_MISMATCH: the data are not the sweep's. SG_ERR_IO also: the sweep is being made.
+// SG_ERR_UNSUPPORTED: runs that train adapters.
+SG_API sg_status sg_sweep_time(sg_context *context, const sg_sweep_time_options *options,
+                               sg_sweep_timing **timings, size_t *count, sg_error *err);
+SG_API void sg_sweep_timings_free(sg_sweep_timing *timings);
+
 #ifdef __cplusplus
 }
 #endif
