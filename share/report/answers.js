@@ -3,11 +3,14 @@
 
 const shortNames = {
     answers: "Answers",
+    isoflop: "FLOPs",
     best: "Lowest",
+    seconds: "Seconds",
     costs: "Costs",
     search: "Search",
     losses: "Losses",
     runs: "Runs",
+    compare: "Costs",
     about: "Origin"
 };
 function part(id, title, ...content) {

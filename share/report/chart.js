@@ -46,6 +46,14 @@ function logTicks(low, high, parts) {
     return linearTicks(low, high, parts);
 }
 
+// Round seconds, minutes, hours.
+function timeTicks(low, high, parts) {
+    const round = [ 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 72000, 180000 ];
+    const list = round.filter((x) => x >= low && x <= high);
+    if (list.length < 2) return logTicks(low, high, parts);
+    return list.length > parts + 2 ? list.filter((x, i) => i % 2 === 0) : list;
+}
+
 // With the decimals that tell ticks apart.
 function tickText(ticks) {
     const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
@@ -77,7 +85,7 @@ function axisOf(values, spec, from, to, parts) {
         low,
         high,
         at: (x) => from + (on(x) - on(low)) * scale,
-        ticks: (spec.log ? logTicks : linearTicks)(low, high, parts)
+        ticks: (spec.time ? timeTicks : spec.log ? logTicks : linearTicks)(low, high, parts)
     };
 }
 
@@ -108,15 +116,13 @@ function drawAxes(svg, spec, frame, x, y) {
         h("text", { class: "axis-name", x: 2, y: 12 }, spec.y.label));
 }
 
-// A line through points in order; `steps` goes right, then down.
-function linePath(list, x, y, steps) {
-    let d = "", before = 0;
+// A line through points in order.
+function linePath(list, x, y) {
+    let d = "";
     for (const p of list) {
         if (!Number.isFinite(p.x) || !Number.isFinite(p.y)) continue;
         const px = x.at(p.x), py = y.at(p.y);
-        if (d !== "" && steps) d += `L${px.toFixed(1)} ${before.toFixed(1)}`;
         d += `${d === "" ? "M" : "L"}${px.toFixed(1)} ${py.toFixed(1)}`;
-        before = py;
     }
     return d;
 }
@@ -184,7 +190,7 @@ function drawChart(figure, spec, width) {
         s.path = s.line ? h("path", {
             class: `line ${s.faint ? "faint" : ""} ${s.dashed ? "dashed" : ""}`,
             stroke: colourOf(s.name),
-            d: linePath(s.points, x, y, s.line === "steps")
+            d: linePath(s.points, x, y)
         }) :
                           null;
         if (s.path) inside.append(s.path);

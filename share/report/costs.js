@@ -39,7 +39,7 @@ const costKinds = [
 function costSeries(key) {
     return contenders.filter(shown).map((name) => ({
         name,
-        line: "straight",
+        line: true,
         marks: true,
         points: best.filter((row) => row.family === name && row[key] !== null).map((row) => ({
             x: row[key],
@@ -153,7 +153,7 @@ function searchSeries(rows, name) {
             go: open(p.run)
         }));
         series.push(
-            { name, line: "straight", faint: true, marks: true, hollow: true, radius: 2.4, points: make(told) },
+            { name, line: true, faint: true, marks: true, hollow: true, radius: 2.4, points: make(told) },
             { name, marks: true, points: make(told.filter((p) => p.lr === row.lr)) });
     }
     return series;
@@ -200,7 +200,7 @@ function factSeries(key) {
         for (const budget of unique(facts.map((row) => row.budget)))
             series.push({
                 name,
-                line: "straight",
+                line: true,
                 faint: true,
                 marks: true,
                 points: facts.filter((row) => row.family === name && row.budget === budget).map((row) => ({

@@ -81,11 +81,11 @@ function isoflopSeries(budget) {
         if (list.length === 0) continue;
         const line = parabolaOf(fit, list), lowest = minimumOf(fit, list);
         if (line.length)
-            series.push({ name, line: "straight", points: line });
+            series.push({ name, line: true, points: line });
         else
             series.push({
                 name,
-                line: "straight",
+                line: true,
                 dashed: true,
                 points: list.map((p) => ({ x: p[chosen.x], y: asChosen(p.loss) }))
             });
@@ -153,7 +153,7 @@ function frontSeries() {
         });
         series.push({
             name,
-            line: "steps",
+            line: true,
             marks: true,
             points: fronts.filter((f) => f.family === name).map((f) => ({
                 x: f.seconds,
@@ -176,12 +176,12 @@ function secondsPart() {
         h("figure", {}, chart(() => ({
               title: "Perplexity over seconds of training",
               height: 380,
-              x: { label: "seconds of training: steps by the median step of an idle machine", log: true, format: secondsText },
+              x: { label: "seconds of training: steps by the median step of an idle machine", log: true, time: true, format: secondsText },
               y: { label: "validation perplexity" },
               series: frontSeries()
           }))),
         h("p", { class: "note" },
-          "Only schedules that were finished: each mark is a whole run. The line of a contender goes through what is lower than all that took less time."),
+          "Only schedules that were finished: each mark is a whole run. The line of a contender goes through what is lower than all that took less time; verdicts are at a place between two marks."),
         said.length ? verdictTable(said) : null);
 }
 
@@ -219,11 +219,11 @@ function lossSeries() {
         const by = scale(run), name = contenderOf(run), many = list.length > 12;
         if (!Number.isFinite(by)) continue;
         if (chosen.curveY === "loss" || !isSweep)
-            series.push({ name, line: "straight", faint: many, points: curvePoints(run, "loss", by, true) });
+            series.push({ name, line: true, faint: many, points: curvePoints(run, "loss", by, true) });
         if (chosen.curveY === "val" || !isSweep)
             series.push({
                 name,
-                line: isSweep ? "straight" : null,
+                line: isSweep,
                 faint: many,
                 marks: !many,
                 hollow: true,

@@ -139,7 +139,7 @@ function runChart(run) {
         x: { label: "steps", zero: true, room: 0.01 },
         y: { label: "loss: training, and validation (marks)", trim: 0.04 },
         series: [
-            { name: contenderOf(run), line: "straight", points: curvePoints(run, "loss", 1, true) },
+            { name: contenderOf(run), line: true, points: curvePoints(run, "loss", 1, true) },
             { name: contenderOf(run), marks: true, hollow: true, radius: 3.2, points: curvePoints(run, "val_loss", 1, true) }
         ]
     }));

@@ -30,7 +30,8 @@ function drawHead(parts) {
     byId("title").textContent = title;
     document.title = `${title} · sgatlin report`;
     byId("subtitle").textContent = [
-        isSweep ? `${count(done)} of ${plural(runs.length, "run")} finished` : contenders.join(", "),
+        isSweep ? `${count(done)} of ${plural(runs.length, "run")} finished` :
+                  unique(runs.map((run) => run.family)).join(", "),
         isSweep ? plural(contenders.length, "contender") : "",
         budgets.length > 0 && budgets[0] !== null ? plural(budgets.length, "budget") : "",
         page.data?.path ?? ""

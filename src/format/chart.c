@@ -240,7 +240,6 @@ static bool chart_has(const chart_frame *f, const sg_chart_series *s, size_t i)
 static void chart_line(const chart_frame *f, const sg_chart_series *s, const char *colour)
 {
     size_t drawn = 0;
-    double before = 0;
     if (s->count < 2) return;
     sg_writer_printf(f->writer,
                      "<path clip-path=\"url(#plot%zu)\" fill=\"none\" stroke=\"%s\" "
@@ -251,9 +250,7 @@ static void chart_line(const chart_frame *f, const sg_chart_series *s, const cha
     for (size_t i = 0; i < s->count; i++) {
         if (!chart_has(f, s, i)) continue;
         const double x = chart_x(f, s->x[i]), y = chart_y(f, s->y[i]);
-        if (drawn > 0 && s->steps) sg_writer_printf(f->writer, " L%.1f %.1f", x, before);
         sg_writer_printf(f->writer, "%s%.1f %.1f", drawn == 0 ? "M" : " L", x, y);
-        before = y;
         drawn++;
     }
     sg_writer_printf(f->writer, "\"/>\n");

@@ -16,7 +16,6 @@ typedef struct sg_chart_series {
     bool line, points; // joined in order; a mark each
     bool hollow;       // marks that are not filled
     bool dashed, faint;
-    bool steps; // the line goes right, then down: a front
 } sg_chart_series;
 
 typedef struct sg_chart_panel {

@@ -80,16 +80,27 @@ static sg_status answers_flops(sg_report *report, size_t row, const sg_report_ta
                           v != NULL ? words : "", count);
 }
 
+static void answers_time(double seconds, char *out, size_t capacity)
+{
+    if (seconds < 120)
+        snprintf(out, capacity, "%.3g s", seconds);
+    else if (seconds < 7200)
+        snprintf(out, capacity, "%.3g min", seconds / 60);
+    else
+        snprintf(out, capacity, "%.3g h", seconds / 3600);
+}
+
 static sg_status answers_seconds(sg_report *report, double budget, sg_error *err)
 {
-    char words[512], count[96] = "";
+    char words[512], count[96] = "", time[32];
     const sg_sweep_verdict *v = answers_nearest(&report->analysis, budget, true);
     if (v == NULL) return SG_OK;
+    answers_time(v->seconds, time, sizeof time);
     answers_next(v, words, sizeof words);
     answers_count(&report->analysis, v, count, sizeof count);
     return sg_report_line(report->answers, err,
-                          "At equal seconds (%.3g s) %s has the lowest loss; %s%s.", v->seconds,
-                          v->best, words, count);
+                          "At equal seconds (%s) %s has the lowest loss; %s%s.", time, v->best,
+                          words, count);
 }
 
 sg_status sg_report_answers(sg_report *report, sg_error *err)

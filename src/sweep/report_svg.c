@@ -97,7 +97,7 @@ static const char *svg_contender(const svg_work *w, size_t i)
 
 // A line with points through rows of a table for each contender.
 static void svg_lines(svg_work *w, const sg_report_table *t, double budget, const char *x,
-                      const char *y, bool steps)
+                      const char *y)
 {
     const size_t rows = json_array_size(t->rows);
     for (size_t c = 0; c < json_array_size(w->report->contenders); c++) {
@@ -107,7 +107,6 @@ static void svg_lines(svg_work *w, const sg_report_table *t, double budget, cons
             if (svg_is(t, r, svg_contender(w, c), budget))
                 svg_point(s, sg_report_number(t, r, x), sg_report_number(t, r, y));
         s->line = s->points = true;
-        s->steps = steps;
         if (s->count == 0) w->series_count--;
     }
 }
@@ -213,7 +212,7 @@ static size_t draw_isoflop(svg_work *w, sg_chart *chart)
 static size_t draw_seconds(svg_work *w, sg_chart *chart)
 {
     const sg_report_table *fronts = sg_report_find(w->report, "fronts");
-    svg_lines(w, fronts, NAN, "seconds", "perplexity", true);
+    svg_lines(w, fronts, NAN, "seconds", "perplexity");
     const size_t lines = w->series_count;
     svg_panel(w, NULL, NULL);
     *chart = (sg_chart){.title = "Perplexity by seconds of training, finished schedules alone",
@@ -231,7 +230,7 @@ static size_t draw_best(svg_work *w, sg_chart *chart)
     const sg_report_table *best = sg_report_find(w->report, "best");
     size_t lines = 0;
     for (size_t i = 0; i < sizeof x / sizeof x[0]; i++) {
-        svg_lines(w, best, NAN, x[i][0], "perplexity", false);
+        svg_lines(w, best, NAN, x[i][0], "perplexity");
         lines += w->series_count;
         svg_panel(w, NULL, x[i][1]);
     }
@@ -250,7 +249,7 @@ static size_t draw_facts(svg_work *w, sg_chart *chart)
     const sg_report_table *facts = sg_report_find(w->report, "facts");
     size_t lines = 0;
     for (size_t i = 0; i < sizeof y / sizeof y[0]; i++) {
-        svg_lines(w, facts, NAN, "neurons", y[i][0], false);
+        svg_lines(w, facts, NAN, "neurons", y[i][0]);
         for (size_t s = 0; s < w->series_count; s++)
             w->series[s].line = false; // several budgets
         lines += w->series_count;

@@ -13,6 +13,12 @@ program=$(realpath "$1")
 pages=$(realpath "$2")
 cd "$work"
 "$pages" .
+"$program" report made --out whole.html --svg svg --csv csv --quiet
+[ "$(find svg csv -type f | wc -l)" -eq 15 ]
+before=$(cksum made/sweep.db)
+"$program" report made --text >text.txt
+"$program" report made/sweep.db --json >report.json
+[ "$before" = "$(cksum made/sweep.db)" ] && [ "$(ls made)" = sweep.db ]
 parts="tryOpening tryIsoflop tryLosses tryPointing tryDetails tryRuns tryContenders tryNarrow"
 for name in whole hostile thousand small; do
     judge "$work/$name.html" "$parts"
