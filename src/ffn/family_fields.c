@@ -114,6 +114,11 @@ const sg_field *sg_ffn_field_at(size_t index)
     return index < field_count ? &fields[index].field : NULL;
 }
 
+size_t sg_ffn_field_count(void)
+{
+    return field_count;
+}
+
 const sg_field *sg_ffn_field(size_t offset)
 {
     size_t i = 0;

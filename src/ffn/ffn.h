@@ -227,6 +227,7 @@ bool sg_family_takes(const sg_family *family, const char *field, char *text, siz
 sg_status sg_family_check_fields(sg_config *config, const sg_family *family, sg_error *err);
 // The rows of ffn and ffn_…, in order, NULL behind the last; and that of a member, by its offset.
 const sg_field *sg_ffn_field_at(size_t index);
+size_t sg_ffn_field_count(void);
 const sg_field *sg_ffn_field(size_t offset);
 
 // ---- a layer of one family --------------------------------------------------------------------

@@ -96,10 +96,7 @@ const sg_field *sg_config_field_at(size_t index)
 
 size_t sg_config_field_count(void)
 {
-    size_t count = field_count;
-    while (sg_config_field_at(count) != NULL)
-        count++;
-    return count;
+    return field_count + sg_ffn_field_count();
 }
 
 const sg_field *sg_config_field(size_t offset)

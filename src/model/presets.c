@@ -121,15 +121,34 @@ static void preset_make(const char *name, sg_preset *p)
     preset_sizes(p, rung, sg_family_find(own));
 }
 
+// The name among `names` (NULL behind the last); NULL: it is none of them.
+static const char *preset_among(const char *const *names, const char *name)
+{
+    for (size_t i = 0; names != NULL && names[i] != NULL; i++)
+        if (strcmp(names[i], name) == 0) return names[i];
+    return NULL;
+}
+
+// The name as it is kept.
+static const char *preset_known(const char *name)
+{
+    const sg_family *family;
+    const char *known = strcmp(name, "demo") == 0 ? "demo" : NULL;
+    for (size_t f = 0; known == NULL && (family = sg_family_at(f)) != NULL; f++) {
+        known = preset_among(family->presets, name);
+        if (known == NULL) known = preset_among(family->laptop, name);
+    }
+    return known;
+}
+
 sg_status sg_preset_find(const char *name, sg_preset *preset, sg_error *err)
 {
-    const char *known;
     char list[SG_FAMILY_LIST];
-    for (size_t i = 0; (known = sg_preset_name(i)) != NULL; i++)
-        if (strcmp(known, name) == 0) {
-            preset_make(known, preset);
-            return sg_config_complete(&preset->config, err);
-        }
+    const char *known = preset_known(name);
+    if (known != NULL) {
+        preset_make(known, preset);
+        return sg_config_complete(&preset->config, err);
+    }
     return sg_fail(err, SG_ERR_NOT_FOUND,
                    "preset: found \"%.60s\", expected demo, tinystories-FAMILY or "
                    "slimpajama-FAMILY-sN with FAMILY one of %s and N 1 to 9, or laptop-FAMILY-sN "
