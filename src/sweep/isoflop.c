@@ -157,6 +157,71 @@ static sg_status isoflop_fill(const sg_isoflop_options *o, const struct isoflop_
     return failed ? isoflop_memory(err) : SG_OK;
 }
 
+// ---- as text ------------------------------------------------------------------------------------
+
+typedef struct isoflop_text {
+    char *bytes;
+    size_t count, room;
+    bool failed;
+} isoflop_text;
+
+static void isoflop_add(isoflop_text *t, const char *text)
+{
+    const size_t bytes = strlen(text);
+    t->failed = t->failed || !sg_grow((void **)&t->bytes, &t->room, t->count + bytes + 1, 1);
+    if (t->failed) return;
+    memcpy(t->bytes + t->count, text, bytes + 1);
+    t->count += bytes;
+}
+
+static void isoflop_quote(isoflop_text *t, const char *text)
+{
+    json_t *value = json_string(text);
+    char *quoted = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    t->failed = t->failed || quoted == NULL;
+    if (quoted != NULL) isoflop_add(t, quoted);
+    sg_free(quoted); // jansson allocates through base/alloc
+    json_decref(value);
+}
+
+// As people write it, not as json_dumps does: lists on a line, numbers with the fewest digits that
+// read back as they are.
+static void isoflop_print(isoflop_text *t, const json_t *value, int depth)
+{
+    const char *key;
+    json_t *member;
+    bool first = true;
+    if (json_is_object(value)) {
+        json_object_foreach((json_t *)(uintptr_t)value, key, member)
+        {
+            char line[64];
+            snprintf(line, sizeof line, "%s\n%*s", first ? "{" : ",", 2 * (depth + 1), "");
+            isoflop_add(t, line);
+            isoflop_quote(t, key);
+            isoflop_add(t, ": ");
+            isoflop_print(t, member, depth + 1);
+            first = false;
+        }
+        char line[64];
+        snprintf(line, sizeof line, "%s\n%*s}", first ? "{" : "", 2 * depth, "");
+        isoflop_add(t, line);
+    } else if (json_is_array(value)) {
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            isoflop_add(t, i == 0 ? "[" : ", ");
+            isoflop_print(t, json_array_get(value, i), depth);
+        }
+        isoflop_add(t, json_array_size(value) == 0 ? "[]" : "]");
+    } else if (json_is_string(value)) {
+        isoflop_quote(t, json_string_value(value));
+    } else if (json_is_integer(value)) {
+        char digits[32];
+        snprintf(digits, sizeof digits, "%lld", (long long)json_integer_value(value));
+        isoflop_add(t, digits);
+    } else {
+        isoflop_add(t, SG_NUMBER(json_real_value(value)));
+    }
+}
+
 // ---- the file -----------------------------------------------------------------------------------
 
 static sg_status isoflop_check(const sg_isoflop_options *o, const struct isoflop_base *base,
@@ -193,8 +258,12 @@ sg_status sg_isoflop_write(const sg_isoflop_options *o, char **text, sg_error *e
     sg_json_setup();
     json_t *root = json_object();
     sg_status status = root != NULL ? isoflop_fill(o, base, root, err) : isoflop_memory(err);
-    if (status == SG_OK) status = sg_json_text(root, true, text, err);
+    isoflop_text printed = {0};
+    if (status == SG_OK) isoflop_print(&printed, root, 0);
+    isoflop_add(&printed, "\n");
     json_decref(root);
+    *text = printed.bytes;
+    if (status == SG_OK && printed.failed) status = isoflop_memory(err);
     if (status == SG_OK) status = isoflop_try(*text, err);
     if (status == SG_OK) return SG_OK;
     sg_free(*text);

@@ -413,6 +413,8 @@ static void test_isoflop(void **state)
     o.search_budget = 1e12;
     o.data = "corpus";
     if (sg_isoflop_write(&o, &text, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_non_null(strstr(text, "\"scale\": [2, 3, 4]")); // as people write it
+    assert_non_null(strstr(text, "\"values\": [0.0015, 0.003, 0.006]"));
     sg_sweep_spec s = must_parse(text);
     assert_string_equal(s.name, "isoflop");
     assert_string_equal(s.data, "corpus");
