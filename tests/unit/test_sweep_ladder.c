@@ -245,9 +245,12 @@ static void test_laptop_files(void **state)
 {
     (void)state;
     sg_sweep_spec spec = read_ready("laptop-isoflop");
-    assert_int_equal(spec.cell_count, 6 * 5 * 3);
+    assert_int_equal(spec.cell_count, 6 * (6 + 5 + 5));
     assert_true(spec.search_count == 1 && spec.searches[0].count == 3);
     assert_true(spec.seed_count == 3 && spec.seeds_at_best);
+    sg_sweep_spec_clear(&spec);
+    spec = read_ready("laptop-isoflop-kernel");
+    assert_int_equal(spec.cell_count, 6 * (6 + 5));
     sg_sweep_spec_clear(&spec);
     spec = read_ready("laptop-ablations");
     assert_int_equal(spec.cell_count, 1 + 3 + 2 + 4 + 5);
