@@ -140,8 +140,10 @@ const cli_command cli_cmd_sweep_time = {
     .usage = "DIR [options]",
     .about =
         "Runs that differ in learning rate, seed or number of steps alone are of one shape. Each "
-        "is trained for a few steps on the sweep's data, all shapes in turn, then the next round, "
-        "so that a slow minute of the machine hits all alike. What is measured is kept with the "
+        "is trained for a few steps on the sweep's data from fresh weights, all shapes in turn, "
+        "then "
+        "the next round, so that a slow minute of the machine hits all alike. What is measured is "
+        "kept with the "
         "machine and its threads (--threads), apart from the times that the runs took while "
         "whatever else was going on; the same command goes on after it was stopped.\n"
         "\n"

@@ -28,7 +28,7 @@ enum {
 
 static const double times_most = 0.1;    // share of the processors that others may use
 static const double times_moment = 1;    // seconds that it is looked for before all, and waited
-static const double times_notice = 0.02; // below this nothing is said
+static const double times_notice = 0.05; // below this nothing is said
 
 typedef struct times_work {
     sg_context *context;
@@ -185,7 +185,7 @@ static sg_status times_beside(times_work *w, double others, bool kept, sg_error 
     if (!(others > times_notice)) return SG_OK;
     snprintf(said, sizeof said, "%s: others used %.0f %% of the processors%s", w->what,
              100 * others, kept ? "" : ": measured again");
-    return times_say(w, said, others > times_most, err);
+    return times_say(w, said, !kept, err);
 }
 
 static sg_status times_round(times_work *w, sg_sweep_shape *shape, int64_t round, sg_error *err)

@@ -48,7 +48,7 @@ sg_status sg_sweep_export(const char *path, const char *out, bool force,
 
 // ---- in -----------------------------------------------------------------------------------------
 
-typedef struct import {
+typedef struct import_work {
     const char *folder, *path;
     sg_sweep_bundle from, here;
     const sg_sweep_row **by_id; // (here.results.count) ascending
@@ -58,7 +58,7 @@ typedef struct import {
     void (*said)(void *user, const char *line);
     void *user;
     sg_sweep_imported counts;
-} import;
+} import_work;
 
 static int import_by_id(const void *a, const void *b)
 {
@@ -67,7 +67,7 @@ static int import_by_id(const void *a, const void *b)
 }
 
 // The row here with this id; NULL: none.
-static const sg_sweep_row *import_find(const import *m, const sg_sweep_row *row)
+static const sg_sweep_row *import_find(const import_work *m, const sg_sweep_row *row)
 {
     const sg_sweep_row *const *found =
         m->here.results.count == 0
@@ -77,7 +77,7 @@ static const sg_sweep_row *import_find(const import *m, const sg_sweep_row *row)
 }
 
 // The place of a run in the folder's own file; -1: it has no such cell.
-static int64_t import_cell(const import *m, const sg_sweep_row *row)
+static int64_t import_cell(const import_work *m, const sg_sweep_row *row)
 {
     for (size_t i = 0; i < m->spec.cell_count; i++) {
         const sg_sweep_cell *cell = &m->spec.cells[i];
@@ -89,7 +89,7 @@ static int64_t import_cell(const import *m, const sg_sweep_row *row)
     return -1;
 }
 
-static sg_status import_machine(import *m, int64_t machine, int64_t *number, sg_error *err)
+static sg_status import_machine(import_work *m, int64_t machine, int64_t *number, sg_error *err)
 {
     *number = -1;
     if (machine < 0) return SG_OK;
@@ -100,7 +100,7 @@ static sg_status import_machine(import *m, int64_t machine, int64_t *number, sg_
     return SG_OK;
 }
 
-static sg_status import_clock(import *m, const sg_sweep_row *row, sg_error *err)
+static sg_status import_clock(import_work *m, const sg_sweep_row *row, sg_error *err)
 {
     int64_t machine;
     const double started = m->from.started[row - m->from.results.rows];
@@ -111,7 +111,7 @@ static sg_status import_clock(import *m, const sg_sweep_row *row, sg_error *err)
 }
 
 // Whether steps of a run were timed here on that machine.
-static bool import_timed(const import *m, const sg_sweep_row *row, int64_t machine)
+static bool import_timed(const import_work *m, const sg_sweep_row *row, int64_t machine)
 {
     for (size_t i = 0; row != NULL && i < m->here.round_count; i++)
         if (&m->here.results.rows[m->here.rounds[i].row] == row &&
@@ -120,7 +120,7 @@ static bool import_timed(const import *m, const sg_sweep_row *row, int64_t machi
     return false;
 }
 
-static sg_status import_rounds(import *m, sg_error *err)
+static sg_status import_rounds(import_work *m, sg_error *err)
 {
     const sg_sweep_row *here = NULL;
     for (size_t i = 0; i < m->from.round_count; i++) {
@@ -137,7 +137,7 @@ static sg_status import_rounds(import *m, sg_error *err)
     return SG_OK;
 }
 
-static void import_differs(const import *m, const sg_sweep_row *row, const sg_sweep_row *here)
+static void import_differs(const import_work *m, const sg_sweep_row *row, const sg_sweep_row *here)
 {
     char line[512], scale[48] = "", budget[48] = "";
     if (m->said == NULL) return;
@@ -150,7 +150,7 @@ static void import_differs(const import *m, const sg_sweep_row *row, const sg_sw
     m->said(m->user, line);
 }
 
-static sg_status import_run(import *m, const sg_sweep_row *row, sg_error *err)
+static sg_status import_run(import_work *m, const sg_sweep_row *row, sg_error *err)
 {
     const sg_sweep_row *here = import_find(m, row);
     if (row->state != SG_SWEEP_FINISHED) return SG_OK;
@@ -173,7 +173,7 @@ static sg_status import_run(import *m, const sg_sweep_row *row, sg_error *err)
     return SG_OK;
 }
 
-static sg_status import_all(import *m, sg_error *err)
+static sg_status import_all(import_work *m, sg_error *err)
 {
     for (size_t i = 0; i < m->from.results.count; i++)
         SG_TRY(import_run(m, &m->from.results.rows[i], err));
@@ -183,7 +183,7 @@ static sg_status import_all(import *m, sg_error *err)
 // ---- the folder ---------------------------------------------------------------------------------
 
 // A sweep of the file that the runs are of.
-static sg_status import_begin(import *m, sg_error *err)
+static sg_status import_begin(import_work *m, sg_error *err)
 {
     char path[SG_PATH_MAX];
     const sg_sweep_results *r = &m->from.results;
@@ -196,21 +196,22 @@ static sg_status import_begin(import *m, sg_error *err)
                                   .vocab_size = r->vocab_size,
                                   .seq_len = r->seq_len,
                                   .val_tokens = r->val_tokens};
+    // What could not be gone on with is not begun.
+    SG_TRY(sg_sweep_spec_parse(r->file, strlen(r->file), m->path, NULL, &m->spec, err));
+    sg_sweep_spec_clear(&m->spec);
+    SG_TRY(sg_folder_make(m->folder, err));
     SG_TRY(sg_sweep_store_create(m->folder, &about, &m->store, err));
     m->counts.made = true;
     SG_TRY(sg_path_join(path, sizeof path, m->folder, "sweep.json", err));
     return sg_file_write_atomic(path, r->file, strlen(r->file), err);
 }
 
-static sg_status import_open(import *m, sg_error *err)
+static sg_status import_open(import_work *m, sg_error *err)
 {
     char path[SG_PATH_MAX];
     SG_TRY(sg_path_join(path, sizeof path, m->folder, "sweep.db", err));
-    if (sg_path_exists(path))
-        SG_TRY(sg_sweep_store_open(m->folder, &m->store, err));
-    else
-        SG_TRY(sg_folder_make(m->folder, err));
-    if (m->store == NULL) SG_TRY(import_begin(m, err));
+    SG_TRY(sg_path_exists(path) ? sg_sweep_store_open(m->folder, &m->store, err)
+                                : import_begin(m, err));
     // The writer keeps others from writing, and lets read.
     SG_TRY(sg_sweep_bundle_open(m->folder, &m->here, err));
     const sg_sweep_results *here = &m->here.results;
@@ -231,14 +232,9 @@ static sg_status import_open(import *m, sg_error *err)
     return sg_sweep_spec_parse(here->file, strlen(here->file), m->folder, NULL, &m->spec, err);
 }
 
-static sg_status import_make(import *m, sg_error *err)
+static sg_status import_make(import_work *m, sg_error *err)
 {
-    sg_sweep_spec spec;
     SG_TRY(sg_sweep_bundle_open(m->path, &m->from, err));
-    // What could not be gone on with is not begun.
-    SG_TRY(sg_sweep_spec_parse(m->from.results.file, strlen(m->from.results.file), m->path, NULL,
-                               &spec, err));
-    sg_sweep_spec_clear(&spec);
     SG_TRY(import_open(m, err));
     SG_TRY(sg_sweep_store_begin(m->store, err));
     sg_status status = import_all(m, err);
@@ -251,7 +247,7 @@ sg_status sg_sweep_import(const char *folder, const char *path,
                           void (*said)(void *user, const char *line), void *user,
                           sg_sweep_imported *imported, sg_error *err)
 {
-import m = {.folder = folder, .path = path, .said = said, .user = user };
+    import_work m = {.folder = folder, .path = path, .said = said, .user = user};
     const sg_status status = import_make(&m, err);
     sg_sweep_spec_clear(&m.spec);
     sg_sweep_store_free(m.store);

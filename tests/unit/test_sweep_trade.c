@@ -148,6 +148,16 @@ static char *text_of(const char *path)
     return text;
 }
 
+static char *changed(const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    if (at == NULL) fail_msg("not in the file: %s", from);
+    const size_t bytes = strlen(text) + strlen(to) + 1;
+    char *out = malloc(bytes);
+    snprintf(out, bytes, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    return out;
+}
+
 // ---- there and back -----------------------------------------------------------------------------
 
 static void assert_same_values(const sg_sweep_row *a, const sg_sweep_row *b)
@@ -332,6 +342,16 @@ static void test_taken_names(void **state)
     assert_int_equal(sg_sweep_import(from, path_in(f, "none"), NULL, NULL, &imported, &err),
                      SG_ERR_NOT_FOUND);
     assert_false(sg_path_exists(path_in(f, "none")));
+    // A file that no sweep can go on with begins none.
+    char *text = text_of(csv), *other = changed(text, "sgatlin sweep\\\"", "other sweep\\\"");
+    put(csv, other);
+    assert_int_equal(sg_sweep_import(path_in(f, "new"), csv, NULL, NULL, &imported, &err),
+                     SG_ERR_FORMAT);
+    assert_false(sg_path_exists(path_in(f, "new")));
+    must(sg_sweep_import(from, csv, NULL, NULL, &imported, &err), &err); // but its runs are taken
+    assert_int_equal(imported.known, 2);
+    free(other);
+    sg_free(text);
 }
 
 // ---- hostile files ------------------------------------------------------------------------------
@@ -375,16 +395,6 @@ static const char *const changes[][3] = {
     {"1:0.1 ", "1:-0.1 ", "expected MACHINE:SECONDS"},
     {"1:0.1 ", "-2:0.1 ", "expected MACHINE:SECONDS"},
 };
-
-static char *changed(const char *text, const char *from, const char *to)
-{
-    const char *at = strstr(text, from);
-    if (at == NULL) fail_msg("not in the file: %s", from);
-    const size_t bytes = strlen(text) + strlen(to) + 1;
-    char *out = malloc(bytes);
-    snprintf(out, bytes, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return out;
-}
 
 static void test_refusals(void **state)
 {
@@ -453,12 +463,25 @@ static sg_status parse_once(void *user, sg_error *err)
     return status;
 }
 
+static sg_status import_once(void *user, sg_error *err)
+{
+    const char *const *paths = user;
+    sg_sweep_imported imported;
+    const sg_status status = sg_sweep_import(paths[0], paths[1], NULL, NULL, &imported, err);
+    sg_alloc_set_hook(NULL, NULL); // of what is undone nothing fails
+    if (sg_tree_remove(paths[0], NULL) != SG_OK) fail_msg("%s stays", paths[0]);
+    return status;
+}
+
 static void test_no_memory(void **state)
 {
     const fixture *f = *state;
-    char *text = text_of(export_to(f, make_toy(f, "from"), "runs.csv"));
+    const char *csv = export_to(f, make_toy(f, "from"), "runs.csv");
+    char *text = text_of(csv);
     assert_true(alloc_failure_loop(parse_once, text) > 20);
     sg_free(text);
+    const char *paths[] = {path_in(f, "to"), csv};
+    assert_true(alloc_failure_loop(import_once, paths) > 100);
 }
 
 int main(void)
