@@ -342,13 +342,21 @@ static void test_taken_names(void **state)
     assert_int_equal(sg_sweep_import(from, path_in(f, "none"), NULL, NULL, &imported, &err),
                      SG_ERR_NOT_FOUND);
     assert_false(sg_path_exists(path_in(f, "none")));
-    // A file that no sweep can go on with begins none.
+}
+
+// A file that no sweep can go on with begins none; its runs are taken all the same.
+static void test_odd_file(void **state)
+{
+    const fixture *f = *state;
+    sg_error err = {0};
+    sg_sweep_imported imported;
+    char *from = make_toy(f, "from"), *csv = export_to(f, from, "runs.csv");
     char *text = text_of(csv), *other = changed(text, "sgatlin sweep\\\"", "other sweep\\\"");
+    char *to = path_in(f, "to");
     put(csv, other);
-    assert_int_equal(sg_sweep_import(path_in(f, "new"), csv, NULL, NULL, &imported, &err),
-                     SG_ERR_FORMAT);
-    assert_false(sg_path_exists(path_in(f, "new")));
-    must(sg_sweep_import(from, csv, NULL, NULL, &imported, &err), &err); // but its runs are taken
+    assert_int_equal(sg_sweep_import(to, csv, NULL, NULL, &imported, &err), SG_ERR_FORMAT);
+    assert_false(sg_path_exists(to));
+    must(sg_sweep_import(from, csv, NULL, NULL, &imported, &err), &err);
     assert_int_equal(imported.known, 2);
     free(other);
     sg_free(text);
@@ -493,6 +501,7 @@ int main(void)
         FILE_TEST(test_joining),
         FILE_TEST(test_other_data),
         FILE_TEST(test_taken_names),
+        FILE_TEST(test_odd_file),
         FILE_TEST(test_refusals),
         FILE_TEST(test_cuts),
         FILE_TEST(test_other_ends_of_lines),
