@@ -28,6 +28,7 @@ typedef struct recall_run {
     int workers;
     uint32_t *times;   // (workers, subjects)
     recall_sums *sums; // (workers, relations + 1)
+    double *values;    // (workers, relations + 1, 3)
     double *drawn;     // (relations + 1, 3, resamples)
 } recall_run;
 
@@ -141,8 +142,7 @@ static void recall_resample(void *context, int64_t resample, int worker)
     const int64_t resamples = r->options->bootstrap;
     uint32_t *times = r->times + (size_t)worker * r->subjects;
     recall_sums *sums = r->sums + (size_t)worker * rows;
-    double *values =
-        (double *)(void *)(r->sums + (size_t)r->workers * rows) + (size_t)worker * 3 * rows;
+    double *values = r->values + (size_t)worker * 3 * rows;
     memset(times, 0, r->subjects * sizeof *times);
     for (size_t i = 0; i < r->subjects; i++)
         times[sg_rng_below(r->options->seed, stream, (uint64_t)resample * r->subjects + i,
@@ -182,9 +182,10 @@ static sg_status recall_draw(recall_run *r, const int64_t *facts, sg_error *err)
     r->workers = sg_pool_threads(pool);
     r->times = sg_alloc_array((size_t)r->workers * r->subjects, sizeof *r->times);
     r->drawn = sg_alloc_array(3 * rows * (size_t)r->options->bootstrap, sizeof *r->drawn);
-    // Sums of all workers, then their values.
-    r->sums = sg_alloc_array((size_t)r->workers * rows, sizeof *r->sums + 3 * sizeof(double));
-    if (r->times == NULL || r->drawn == NULL || r->sums == NULL) return recall_memory(err);
+    r->sums = sg_alloc_array((size_t)r->workers * rows, sizeof *r->sums);
+    r->values = sg_alloc_array((size_t)r->workers * 3 * rows, sizeof *r->values);
+    if (r->times == NULL || r->drawn == NULL || r->sums == NULL || r->values == NULL)
+        return recall_memory(err);
     recall_loop loop = {r, facts};
     sg_parallel_for(pool, r->options->bootstrap, recall_resample, &loop);
     return SG_OK;
@@ -342,6 +343,7 @@ sg_status sg_facts_recall(sg_model *model, const sg_facts *facts, const sg_recal
     sg_free(r.subject_of);
     sg_free(r.times);
     sg_free(r.sums);
+    sg_free(r.values);
     sg_free(r.drawn);
     if (status != SG_OK) {
         sg_buffer_free(result->rows);
