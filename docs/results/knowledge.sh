@@ -47,8 +47,8 @@ data() {
         --out data lives.txt
 }
 
-# table CSV: one row a family, memory and budget: the mean over the seeds at the rate with the lowest
-# loss of the first seed.
+# table CSV: one row a family, rung, memory and budget: the mean over the seeds at the rate with the
+# lowest loss of the first seed.
 table() {
     awk '
     # Cells of a line as RFC 4180 has them, into cell[1..]; returns how many.
@@ -84,7 +84,7 @@ table() {
         memory = at("settings")
         sub(/.*"memory": *"/, "", memory)
         sub(/".*/, "", memory)
-        key = at("family") SUBSEP memory SUBSEP at("budget")
+        key = at("family") SUBSEP at("scale") SUBSEP memory SUBSEP at("budget")
         rate = key SUBSEP at("lr")
         runs[rate]++
         recalled[rate] += at("facts_recalled") / at("facts")
@@ -101,8 +101,9 @@ table() {
         rates[key] = rates[key] " " at("lr")
     }
     END {
-        print "| family | memory | neurons | parameters | active | steps | lr | seeds | loss | recalled | bits | bits a parameter | an active one |"
-        print "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+        printf "| family | rung | memory | neurons | parameters | active | steps | lr | seeds "
+        print "| loss | recalled | bits | bits a parameter | an active one |"
+        print "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
         for (k = 1; k <= keys; k++) {
             key = name[k]
             split(key, part, SUBSEP)
@@ -119,10 +120,11 @@ table() {
             n = runs[rate]
             mean = recalled[rate] / n
             spread = n > 1 ? sqrt(positive(squares[rate] - n * mean * mean) / (n - 1)) : -1
-            printf "| %s | %s | %d | %d | %d | %d | %g | %d | %.4f | %.1f %%%s | %.0f | %.4f | %.4f |\n",
-                part[1], part[2], neurons[key], size[key], active[key], steps[key], best, n,
-                loss[rate] / n, 100 * mean, spread < 0 ? "" : sprintf(" ± %.1f", 100 * spread),
-                bits[rate] / n, bits[rate] / n / size[key], bits[rate] / n / active[key]
+            printf "| %s | %s | %s | %d | %d | %d | %d | %g | %d |", part[1], part[2], part[3],
+                neurons[key], size[key], active[key], steps[key], best, n
+            printf " %.4f | %.1f %%%s | %.0f | %.4f | %.4f |\n", loss[rate] / n, 100 * mean,
+                spread < 0 ? "" : sprintf(" ± %.1f", 100 * spread), bits[rate] / n,
+                bits[rate] / n / size[key], bits[rate] / n / active[key]
         }
     }' "$1"
 }
