@@ -16,10 +16,10 @@ Usage: docs/results/knowledge.sh FOLDER [SWEEP_OPTION...]
 Makes a world of 500 people (4,000 facts) in FOLDER, trains the models of the sweep on it, asks each
 for all facts, and writes
   FOLDER/knowledge.csv         every run, as `sgatlin sweep import` reads it
-  FOLDER/knowledge_table.md    the tables of docs/results/knowledge.md
-Stop it at any time: the same command goes on. About an hour of two quiet cores. SWEEP_OPTIONs go to
-`sgatlin sweep`, --dry-run among them, which makes data and a plan alone. With a
-FOLDER/sweep that was made by `sgatlin sweep import` only what is missing is trained. From outside:
+  FOLDER/knowledge_table.md    a row a model, the mean of its seeds
+Stop it at any time: the same command goes on. About an hour of two quiet cores with --jobs 2.
+SWEEP_OPTIONs go to `sgatlin sweep`, --dry-run among them, which makes data and a plan alone. With a
+FOLDER/sweep that `sgatlin sweep import` made only what is missing is trained. From outside:
   SGATLIN=build/sgatlin                       the command
   SG_KNOWLEDGE_SWEEP=sweeps/laptop-knowledge.json
   SG_KNOWLEDGE_PEOPLE=500                     another world is another question
@@ -50,6 +50,9 @@ data() {
 # table CSV: one row a family, rung, memory and budget: the mean over the seeds at the rate with the
 # lowest loss of the first seed.
 table() {
+    printf '| family | rung | memory | neurons | parameters | active | steps | lr | seeds '
+    printf '| loss | recalled | bits | bits a parameter | an active one |\n'
+    printf '|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n'
     awk '
     # Cells of a line as RFC 4180 has them, into cell[1..]; returns how many.
     function split_line(line, cell,    n, i, c, quoted, text) {
@@ -80,7 +83,7 @@ table() {
     }
     {
         split_line($0, cell)
-        if (at("state") != "finished" || at("facts") == 0) next
+        if (at("facts") == 0) next
         memory = at("settings")
         sub(/.*"memory": *"/, "", memory)
         sub(/".*/, "", memory)
@@ -101,9 +104,6 @@ table() {
         rates[key] = rates[key] " " at("lr")
     }
     END {
-        printf "| family | rung | memory | neurons | parameters | active | steps | lr | seeds "
-        print "| loss | recalled | bits | bits a parameter | an active one |"
-        print "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
         for (k = 1; k <= keys; k++) {
             key = name[k]
             split(key, part, SUBSEP)
@@ -126,7 +126,7 @@ table() {
                 spread < 0 ? "" : sprintf(" ± %.1f", 100 * spread), bits[rate] / n,
                 bits[rate] / n / size[key], bits[rate] / n / active[key]
         }
-    }' "$1"
+    }' "$1" | LC_ALL=C sort -t '|' -k 2,2 -k 3,3n -k 5,5n
 }
 
 case ${1:---help} in
@@ -149,6 +149,6 @@ cd "$folder"
 data
 run sweep "$sweep" --out sweep "$@"
 case " $* " in *" --dry-run "*) exit 0 ;; esac
-run sweep export sweep --out knowledge.csv
+run sweep export sweep --out knowledge.csv --force
 table knowledge.csv >knowledge_table.md
 cat knowledge_table.md
