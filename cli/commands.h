@@ -10,6 +10,7 @@
     X(data_tokenizer)                                                                              \
     X(data_pack)                                                                                   \
     X(train)                                                                                       \
+    X(sweep_isoflop)                                                                               \
     X(sweep_status)                                                                                \
     X(sweep_time)                                                                                  \
     X(sweep_export)                                                                                \

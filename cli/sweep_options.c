@@ -20,12 +20,35 @@ static int sweep_end(const cli_args *args, const sg_sweep_totals *totals)
     return code == CLI_DONE && totals->failed > totals->diverged ? CLI_FAILED : code;
 }
 
-int cli_sweep_go(const cli_args *args, const char *file, const char *text)
+static int sweep_plan(const cli_args *args, const sg_sweep_options *options)
 {
     sg_error err = {0};
-    char data[PATH_MAX];
+    sg_sweep_outlook outlook;
+    const sg_status status = sg_sweep_look_ahead(options, &outlook, &err);
+    if (status != SG_OK) return cli_fail(args, status, &err);
+    const int code = cli_sweep_print_outlook(args, &outlook);
+    sg_sweep_outlook_clear(&outlook);
+    return code;
+}
+
+static int sweep_make(const cli_args *args, sg_sweep_options *options)
+{
+    sg_error err = {0};
     cli_sweep_talk talk;
     sg_sweep_totals totals;
+    options->progress = cli_sweep_talk_progress;
+    options->user = &talk;
+    cli_catch_signals();
+    cli_save_on_signals();
+    cli_sweep_talk_begin(&talk, args);
+    const sg_status status = sg_sweep_run(options, &totals, &err);
+    cli_sweep_talk_end(&talk);
+    return status == SG_OK ? sweep_end(args, &totals) : cli_fail(args, status, &err);
+}
+
+int cli_sweep_go(const cli_args *args, const char *file, const char *text)
+{
+    char data[PATH_MAX];
     sg_sweep_options options = sg_sweep_options_default();
     char *command = cli_command_line(args);
     options.file = file;
@@ -42,13 +65,7 @@ int cli_sweep_go(const cli_args *args, const char *file, const char *text)
     options.retry_failed = cli_sweep.retry != NULL;
     options.fail_fast = cli_sweep.fail_fast;
     options.keep_models = cli_sweep.keep_models;
-    options.progress = cli_sweep_talk_progress;
-    options.user = &talk;
-    cli_catch_signals();
-    cli_save_on_signals();
-    cli_sweep_talk_begin(&talk, args);
-    const sg_status status = sg_sweep_run(&options, &totals, &err);
-    cli_sweep_talk_end(&talk);
+    const int code = cli_sweep.dry ? sweep_plan(args, &options) : sweep_make(args, &options);
     free(command);
-    return status == SG_OK ? sweep_end(args, &totals) : cli_fail(args, status, &err);
+    return code;
 }

@@ -28,6 +28,10 @@ extern cli_sweep_given cli_sweep; // one command runs in a process
          .argument = "DIR",                                                                        \
          .shown = "the file's",                                                                    \
          .help = "packed data (sgatlin data pack)"},                                               \
+        {.name = "dry-run",                                                                        \
+         .kind = CLI_FLAG,                                                                         \
+         .value = &cli_sweep.dry,                                                                  \
+         .help = "print what would be run, what it takes, and make nothing"},                      \
         {.name = "jobs",                                                                           \
          .kind = CLI_INT,                                                                          \
          .value = &cli_sweep.jobs,                                                                 \

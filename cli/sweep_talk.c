@@ -177,3 +177,112 @@ int cli_sweep_print(const cli_args *args, const char *folder, const sg_sweep_ove
         talk_line_of("", o->remarks[i]);
     return CLI_DONE;
 }
+
+// ---- what it will take --------------------------------------------------------------------------
+
+static void outlook_number(char *out, size_t capacity, double value)
+{
+    if (isnan(value))
+        snprintf(out, capacity, "-");
+    else
+        cli_short_number(out, capacity, value);
+}
+
+static void outlook_cells(const sg_sweep_outlook *o)
+{
+    printf("%-12s %9s %6s %7s %7s %9s %7s %8s %8s %8s %5s %5s  %s\n", "family", "FLOPs", "scale",
+           "steps", "tokens", "epochs", "all-in", "params", "memory", "time", "runs", "more",
+           "settings");
+    for (size_t i = 0; i < o->count; i++) {
+        const sg_sweep_cell_outlook *c = &o->cells[i];
+        char scale[32], budget[32], tokens[32], flops[32], size[32], memory[32], time[32];
+        char family[96], more[32] = "";
+        talk_number(scale, sizeof scale, c->scale);
+        outlook_number(budget, sizeof budget, c->flops);
+        outlook_number(tokens, sizeof tokens, (double)c->tokens);
+        outlook_number(flops, sizeof flops, c->flops_all_in);
+        outlook_number(size, sizeof size, (double)c->parameters);
+        outlook_number(memory, sizeof memory, (double)c->memory_bytes);
+        cli_short_time(time, sizeof time, c->seconds);
+        snprintf(family, sizeof family, "%-12s", c->family);
+        if (c->expected > 0) snprintf(more, sizeof more, "%.1f", c->expected);
+        cli_put_visible(stdout, family, strlen(family), false);
+        printf(" %9s %6s %7lld %7s %9.3g %7s %8s %8s %7s%s %5lld %5s  ", budget, scale,
+               (long long)c->steps, tokens, c->epochs, flops, size, memory, time,
+               strcmp(c->timing, "measured") == 0 ? " " : "~", (long long)c->waiting, more);
+        cli_put_visible(stdout, c->settings, strlen(c->settings), false);
+        printf("\n");
+    }
+}
+
+static void outlook_line(const char *name, const sg_sweep_family_outlook *f)
+{
+    char flops[32], time[32], text[400], more[64] = "";
+    outlook_number(flops, sizeof flops, f->flops_all_in);
+    cli_short_time(time, sizeof time, f->seconds);
+    if (f->expected > 0) snprintf(more, sizeof more, " and about %.0f more", f->expected);
+    snprintf(text, sizeof text, "%.100s: %lld runs%s, %lld finished, %s FLOPs all-in, %s", name,
+             (long long)f->waiting, more, (long long)f->finished, flops, time);
+    talk_line_of("", text);
+}
+
+static void outlook_text(const sg_sweep_outlook *o)
+{
+    char time[32], memory[32], disk[32];
+    outlook_cells(o);
+    for (size_t i = 0; i < o->family_count; i++)
+        outlook_line(o->families[i].family, &o->families[i]);
+    outlook_line("all", &o->all);
+    cli_short_time(time, sizeof time, o->wall_seconds);
+    cli_short_number(memory, sizeof memory, (double)o->memory_bytes);
+    cli_short_number(disk, sizeof disk, (double)o->disk_bytes);
+    printf("about %s with all jobs at work, %sB of memory and %sB of disk at a time\n", time,
+           memory, disk);
+    if (o->measured < o->shapes)
+        printf("~: estimated: steps of %lld of %lld shapes were timed\n", (long long)o->measured,
+               (long long)o->shapes);
+}
+
+static json_t *outlook_json_cell(const sg_sweep_cell_outlook *c)
+{
+    json_error_t error;
+    json_t *settings = json_loads(c->settings, 0, &error);
+    return json_pack(
+        "{s:s, s:o, s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:s, s:I, s:I, "
+        "s:f}",
+        "family", c->family, "scale", cli_json_number(c->scale), "budget",
+        cli_json_number(c->budget), "settings", settings != NULL ? settings : json_object(),
+        "steps", (json_int_t)c->steps, "tokens", (json_int_t)c->tokens, "epochs", c->epochs,
+        "flops", c->flops, "flops_all_in", c->flops_all_in, "parameters", (json_int_t)c->parameters,
+        "active_parameters", (json_int_t)c->active_parameters, "memory_bytes",
+        (json_int_t)c->memory_bytes, "disk_bytes", (json_int_t)c->disk_bytes, "seconds",
+        cli_json_number(c->seconds), "timing", c->timing, "finished", (json_int_t)c->finished,
+        "waiting", (json_int_t)c->waiting, "expected", c->expected);
+}
+
+static json_t *outlook_json_family(const sg_sweep_family_outlook *f)
+{
+    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:o}", "family", f->family, "finished",
+                     (json_int_t)f->finished, "waiting", (json_int_t)f->waiting, "expected",
+                     f->expected, "flops", f->flops, "flops_all_in", f->flops_all_in, "seconds",
+                     cli_json_number(f->seconds));
+}
+
+int cli_sweep_print_outlook(const cli_args *args, const sg_sweep_outlook *o)
+{
+    if (!args->json) {
+        outlook_text(o);
+        return CLI_DONE;
+    }
+    json_t *cells = json_array(), *families = json_array();
+    for (size_t i = 0; i < o->count; i++)
+        json_array_append_new(cells, outlook_json_cell(&o->cells[i]));
+    for (size_t i = 0; i < o->family_count; i++)
+        json_array_append_new(families, outlook_json_family(&o->families[i]));
+    return cli_print_json(
+        args, json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "cells", cells, "families",
+                        families, "all", outlook_json_family(&o->all), "wall_seconds",
+                        cli_json_number(o->wall_seconds), "memory_bytes",
+                        (json_int_t)o->memory_bytes, "disk_bytes", (json_int_t)o->disk_bytes,
+                        "shapes", (json_int_t)o->shapes, "measured", (json_int_t)o->measured));
+}

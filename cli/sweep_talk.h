@@ -19,4 +19,7 @@ void cli_sweep_talk_end(cli_sweep_talk *talk);
 // runs. Returns an exit code.
 int cli_sweep_print(const cli_args *args, const char *folder, const sg_sweep_overview *overview);
 
+// What a sweep will take: a line for each cell, totals by family. Returns an exit code.
+int cli_sweep_print_outlook(const cli_args *args, const sg_sweep_outlook *outlook);
+
 #endif

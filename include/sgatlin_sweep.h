@@ -76,6 +76,87 @@ typedef struct sg_sweep_totals {
 SG_API sg_status sg_sweep_run(const sg_sweep_options *options, sg_sweep_totals *totals,
                               sg_error *err);
 
+// ---- before it is made --------------------------------------------------------------------------
+
+// The runs of a cell of a plan: they differ in seed and searched values alone.
+typedef struct sg_sweep_cell_outlook {
+    char family[64], settings[512];
+    double scale, budget; // NaN: none
+    int64_t steps, tokens;
+    double epochs;
+    double flops, flops_all_in; // of a run: published; with logits and routers
+    int64_t parameters, active_parameters;
+    int64_t memory_bytes, disk_bytes; // while it trains
+    double seconds;                   // of a run
+    const char *timing;        // how they are known: "measured", "estimated" from another shape, or
+                               // "guessed" from the rate of dense products
+    int64_t finished, waiting; // runs that are known
+    double expected;           // further ones that are likely
+} sg_sweep_cell_outlook;
+
+typedef struct sg_sweep_family_outlook {
+    char family[64]; // "": all
+    int64_t finished, waiting;
+    double expected;
+    double flops, flops_all_in, seconds; // of the waiting and the expected, one after the other
+} sg_sweep_family_outlook;
+
+typedef struct sg_sweep_outlook {
+    sg_sweep_cell_outlook *cells; // (count)
+    size_t count;
+    sg_sweep_family_outlook *families; // (family_count)
+    size_t family_count;
+    sg_sweep_family_outlook all;
+    double wall_seconds;      // with all jobs at work
+    int64_t memory_bytes;     // of the largest runs that may be made at the same time
+    int64_t memory_available; // INT64_MAX: not known
+    int64_t disk_bytes;       // likewise, and
+    int64_t disk_free;        // where the folder is or will be; INT64_MAX: not known
+    int64_t measured, shapes; // steps that were measured, of so many different ones
+} sg_sweep_outlook;
+
+// What a sweep, or what is left of it, will take. Nothing is written; steps of its models are timed
+// for a minute at most. SG_ERR_ARGUMENT, SG_ERR_MEMORY and SG_ERR_IO name what cannot be: a run of
+// no step, of more epochs than the file allows, of more memory or disk than there is. Ownership:
+// sg_sweep_outlook_clear.
+SG_API sg_status sg_sweep_look_ahead(const sg_sweep_options *options, sg_sweep_outlook *outlook,
+                                     sg_error *err);
+SG_API void sg_sweep_outlook_clear(sg_sweep_outlook *outlook);
+
+// ---- a file for equal FLOPs ---------------------------------------------------------------------
+
+// A sweep file that compares families at equal FLOPs: the grid families x scales x budgets of a
+// ladder of presets, learning rates searched.
+typedef struct sg_isoflop_options {
+    const char *name;      // of the sweep; NULL: "isoflop"
+    const char *data;      // folder; NULL: none, it is given beside the file
+    const char *facts;     // file; NULL: none
+    const char *base;      // presets: "laptop", "slimpajama" or "tinystories"; NULL: "laptop"
+    const double *budgets; // (budget_count) published FLOPs, above 0; at least 1
+    size_t budget_count;
+    const char *const *families; // (family_count); at least 1
+    size_t family_count;
+    const double *scales; // (scale_count) of the ladder. tinystories has none: 0
+    size_t scale_count;
+    const uint64_t *seeds; // (seed_count); 0: seed 1
+    size_t seed_count;
+    bool seeds_at_best; // further seeds at each family's best two scales alone
+    // Learning rates to try, ascending with a constant ratio: 2 to 16; 1: that one, no search; 0:
+    // half of the preset's, the preset's, twice the preset's.
+    const double *rates;
+    size_t rate_count;
+    int64_t halvings, extend;     // of the search, as in files
+    double search_budget;         // NAN: each budget is searched
+    double scale_low, scale_high; // scales that may be added; NAN: those of the ladder
+} sg_isoflop_options;
+
+// halvings 1, extend 2, seeds_at_best, search_budget and the scales to add NAN; all else empty.
+SG_API sg_isoflop_options sg_isoflop_options_default(void);
+
+// The file, checked as reading it does; *text: sg_buffer_free. SG_ERR_ARGUMENT names what is
+// wrong as the options of the command do.
+SG_API sg_status sg_isoflop_write(const sg_isoflop_options *options, char **text, sg_error *err);
+
 // ---- looking at one -----------------------------------------------------------------------------
 
 typedef struct sg_sweep_entry {

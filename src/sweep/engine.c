@@ -16,6 +16,7 @@
 #include "sweep/columns.h"
 #include "sweep/due.h"
 #include "sweep/overview.h"
+#include "sweep/predict.h"
 #include "sweep/results.h"
 #include "sweep/spec.h"
 #include "sweep/sweep_folder.h"
@@ -50,7 +51,10 @@ static sg_status engine_plan(engine *e, sg_error *err)
 {
     sg_sweep_plan_clear(&e->plan);
     sg_sweep_results_clear(&e->results);
-    SG_TRY(sg_sweep_store_read(e->folder.store, &e->results, err));
+    if (e->folder.store != NULL)
+        SG_TRY(sg_sweep_store_read(e->folder.store, &e->results, err));
+    else
+        memcpy(e->results.data_hash, e->folder.data_hash, sizeof e->results.data_hash);
     return sg_sweep_due(&e->folder.spec, &e->results, e->options->automatic, &e->plan, err);
 }
 
@@ -400,6 +404,20 @@ static sg_status engine_clean(engine *e, sg_error *err)
     return SG_OK;
 }
 
+// What can never be is known before the first run rather than after hours.
+static sg_status engine_refuse(engine *e, sg_error *err)
+{
+    sg_sweep_forecast forecast;
+    sg_sweep_predict_options options = sg_sweep_predict_options_default();
+    options.jobs = e->options->jobs;
+    options.seconds = 0;
+    const sg_status status =
+        sg_sweep_predict(sg_sweep_jobs_context(e->jobs), &e->folder.spec, &e->plan, &e->results,
+                         e->folder.data, &options, &forecast, err);
+    sg_sweep_forecast_clear(&forecast);
+    return status;
+}
+
 static sg_status engine_open(engine *e, sg_error *err)
 {
     const sg_sweep_options *o = e->options;
@@ -418,8 +436,10 @@ static sg_status engine_open(engine *e, sg_error *err)
     SG_TRY(sg_sweep_jobs_new(&jobs, &e->jobs, err));
     e->seen = sg_alloc_zero((size_t)o->jobs, sizeof *e->seen);
     if (e->seen == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for jobs");
-    SG_TRY(engine_machine(e, err));
     SG_TRY(engine_plan(e, err));
+    SG_TRY(engine_refuse(e, err));
+    SG_TRY(sg_sweep_folder_make(o, &e->folder, err));
+    SG_TRY(engine_machine(e, err));
     SG_TRY(engine_clean(e, err));
     return engine_plan(e, err);
 }

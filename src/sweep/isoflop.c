@@ -1,12 +1,11 @@
 // A sweep file for comparing families at equal FLOPs, from a few lists.
-#include "sweep/isoflop.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "format/json.h"
+#include "sgatlin_sweep.h"
 #include "sweep/spec.h"
 
 sg_isoflop_options sg_isoflop_options_default(void)

@@ -38,6 +38,9 @@ static sg_status folder_file(const sg_sweep_options *o, sg_sweep_folder *f, sg_e
 
 static sg_status folder_data(sg_sweep_folder *f, const sg_data_info *info, sg_error *err)
 {
+    f->vocab_size = info->vocab_size;
+    f->seq_len = info->seq_len;
+    f->val_tokens = info->split[SG_SPLIT_VAL].tokens;
     sg_run_settings *settings = sg_alloc_zero(1, sizeof *settings);
     if (settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a sweep");
     sg_status status = sg_run_settings_set_data(settings, f->data, err);
@@ -52,9 +55,10 @@ static sg_status folder_data(sg_sweep_folder *f, const sg_data_info *info, sg_er
                    f->data);
 }
 
-static sg_status folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_data **data,
-                             sg_error *err)
+sg_status sg_sweep_folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
 {
+    sg_data *data;
+    *f = (sg_sweep_folder){0};
     SG_TRY(folder_file(o, f, err));
     if (f->spec.data[0] == '\0')
         return sg_fail(err, SG_ERR_ARGUMENT, "data: the sweep file names none: give it (--data)");
@@ -62,15 +66,8 @@ static sg_status folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_d
         return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", f->spec.data);
     snprintf(f->data, sizeof f->data, "%s", f->spec.data);
     snprintf(f->path, sizeof f->path, "%s", o->folder);
-    SG_TRY(sg_data_open(f->data, SG_VERIFY_AUTO, data, err));
-    return folder_data(f, sg_data_get_info(*data), err);
-}
-
-sg_status sg_sweep_folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
-{
-    sg_data *data = NULL;
-    *f = (sg_sweep_folder){0};
-    const sg_status status = folder_look(o, f, &data, err);
+    SG_TRY(sg_data_open(f->data, SG_VERIFY_AUTO, &data, err));
+    const sg_status status = folder_data(f, sg_data_get_info(data), err);
     sg_data_free(data);
     return status;
 }
@@ -107,56 +104,43 @@ static sg_status folder_file_fits(const sg_sweep_folder *f, const sg_sweep_resul
     return status;
 }
 
-static sg_status folder_fits(const sg_sweep_folder *f, sg_error *err)
+sg_status sg_sweep_folder_fits(const sg_sweep_folder *f, const sg_sweep_results *was, sg_error *err)
 {
+    if (strcmp(was->data_hash, f->data_hash) == 0) return folder_file_fits(f, was, err);
+    return sg_fail(err, SG_ERR_MISMATCH,
+                   "%s: the sweep was begun with data of checksum %s (%s), found %s (%s)", f->path,
+                   was->data_hash, was->data_path, f->data_hash, f->data);
+}
+
+sg_status sg_sweep_folder_open(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
+{
+    char path[SG_PATH_MAX];
     sg_sweep_results was;
+    SG_TRY(sg_sweep_folder_look(o, f, err));
+    SG_TRY(sg_path_join(path, sizeof path, f->path, "sweep.db", err));
+    if (!sg_path_exists(path)) return SG_OK;
+    SG_TRY(sg_sweep_store_open(f->path, &f->store, err));
     SG_TRY(sg_sweep_store_read(f->store, &was, err));
-    sg_status status = SG_OK;
-    if (strcmp(was.data_hash, f->data_hash) != 0)
-        status = sg_fail(err, SG_ERR_MISMATCH,
-                         "%s: the sweep was begun with data of checksum %s (%s), found %s (%s)",
-                         f->path, was.data_hash, was.data_path, f->data_hash, f->data);
-    if (status == SG_OK) status = folder_file_fits(f, &was, err);
+    const sg_status status = sg_sweep_folder_fits(f, &was, err);
     sg_sweep_results_clear(&was);
     return status;
 }
 
-static sg_status folder_create(const sg_sweep_options *o, sg_sweep_folder *f, const sg_data *data,
-                               sg_error *err)
+sg_status sg_sweep_folder_make(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
 {
     char path[SG_PATH_MAX];
-    const sg_data_info *info = sg_data_get_info(data);
     const sg_sweep_about about = {.name = f->spec.name,
                                   .note = f->spec.note,
                                   .data_hash = f->data_hash,
                                   .data_path = f->data,
                                   .file = f->file,
                                   .command = o->command != NULL ? o->command : "",
-                                  .vocab_size = info->vocab_size,
-                                  .seq_len = info->seq_len,
-                                  .val_tokens = info->split[SG_SPLIT_VAL].tokens};
+                                  .vocab_size = f->vocab_size,
+                                  .seq_len = f->seq_len,
+                                  .val_tokens = f->val_tokens};
+    if (f->store != NULL) return SG_OK;
+    SG_TRY(sg_folder_make(f->path, err));
     SG_TRY(sg_sweep_store_create(f->path, &about, &f->store, err));
     SG_TRY(sg_path_join(path, sizeof path, f->path, "sweep.json", err));
     return sg_file_write_atomic(path, f->file, strlen(f->file), err);
-}
-
-static sg_status folder_open(const sg_sweep_options *o, sg_sweep_folder *f, const sg_data *data,
-                             sg_error *err)
-{
-    char path[SG_PATH_MAX];
-    SG_TRY(sg_folder_make(f->path, err));
-    SG_TRY(sg_path_join(path, sizeof path, f->path, "sweep.db", err));
-    if (!sg_path_exists(path)) return folder_create(o, f, data, err);
-    SG_TRY(sg_sweep_store_open(f->path, &f->store, err));
-    return folder_fits(f, err);
-}
-
-sg_status sg_sweep_folder_open(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
-{
-    sg_data *data = NULL;
-    *f = (sg_sweep_folder){0};
-    sg_status status = folder_look(o, f, &data, err);
-    if (status == SG_OK) status = folder_open(o, f, data, err);
-    sg_data_free(data);
-    return status;
 }

@@ -200,7 +200,7 @@ void sg_sweep_jobs_free(sg_sweep_jobs *all)
 
 // ---- for who gives them work --------------------------------------------------------------------
 
-const sg_context *sg_sweep_jobs_context(const sg_sweep_jobs *all)
+sg_context *sg_sweep_jobs_context(const sg_sweep_jobs *all)
 {
     return all->jobs[0].context;
 }

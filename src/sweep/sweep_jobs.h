@@ -28,8 +28,8 @@ sg_status sg_sweep_jobs_new(const sg_sweep_jobs_options *options, sg_sweep_jobs 
 // Stops them, and waits for them. NULL is allowed.
 void sg_sweep_jobs_free(sg_sweep_jobs *jobs);
 
-// A context of a job that is idle, or the first one's, for what it says of itself.
-const sg_context *sg_sweep_jobs_context(const sg_sweep_jobs *jobs);
+// The context of the first job. What computes in it does so before that job has work.
+sg_context *sg_sweep_jobs_context(const sg_sweep_jobs *jobs);
 // How many have been given a task whose end has not been taken.
 int64_t sg_sweep_jobs_active(sg_sweep_jobs *jobs);
 // Whether one of these makes the run.

@@ -12,7 +12,7 @@
 
 #include "alloc_failure.h"
 #include "base/alloc.h"
-#include "sweep/isoflop.h"
+#include "sgatlin_sweep.h"
 #include "sweep/spec.h"
 
 // Members after the first ones, in a file that is otherwise right.
