@@ -185,7 +185,7 @@ static int isoflop_run(const cli_args *args)
 
 const cli_command cli_cmd_sweep_isoflop = {
     .name = "sweep isoflop",
-    .summary = "compare families at equal FLOPs: write the sweep file, and make its runs",
+    .summary = "compare families at equal FLOPs",
     .usage = "--budgets LIST --families LIST --scales LIST --data DIR --out DIR [options]",
     .about =
         "Every family is trained at every scale for every budget. The learning rate is searched "

@@ -7,7 +7,7 @@
 
 #include "cli/visible.h"
 
-enum { talk_line = 400, talk_lines = 16 };
+enum { talk_line = 400, talk_lines = 16, talk_remarks = 12 };
 
 // ---- while it goes ------------------------------------------------------------------------------
 
@@ -173,8 +173,11 @@ int cli_sweep_print(const cli_args *args, const char *folder, const sg_sweep_ove
     talk_head(o);
     talk_best(o);
     talk_failures(o);
-    for (size_t i = 0; i < o->remark_count; i++)
+    const size_t shown = o->remark_count > talk_remarks ? talk_remarks : o->remark_count;
+    for (size_t i = 0; i < shown; i++)
         talk_line_of("", o->remarks[i]);
+    if (shown < o->remark_count)
+        printf("and %zu more remarks (--json has all)\n", o->remark_count - shown);
     return CLI_DONE;
 }
 
