@@ -18,7 +18,7 @@ typedef struct outlook_parts {
     sg_sweep_forecast forecast;
 } outlook_parts;
 
-static const char *outlook_timing(sg_sweep_timing timing)
+static const char *outlook_timing(sg_sweep_time_source timing)
 {
     return timing == SG_SWEEP_TIME_MEASURED    ? "measured"
            : timing == SG_SWEEP_TIME_ESTIMATED ? "estimated"

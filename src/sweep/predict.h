@@ -20,12 +20,12 @@ typedef struct sg_sweep_predict_options {
 } sg_sweep_predict_options;
 sg_sweep_predict_options sg_sweep_predict_options_default(void);
 
-typedef enum sg_sweep_timing {
+typedef enum sg_sweep_time_source {
     SG_SWEEP_TIME_MEASURED = 0,
     SG_SWEEP_TIME_ESTIMATED, // from another shape that was measured
     SG_SWEEP_TIME_GUESSED,   // nothing was: from the rate of dense products
     SG_SWEEP_TIME_NONE
-} sg_sweep_timing;
+} sg_sweep_time_source;
 
 typedef struct sg_sweep_prediction { // a run of a cell, and how many there are
     int64_t steps, tokens;
@@ -35,7 +35,7 @@ typedef struct sg_sweep_prediction { // a run of a cell, and how many there are
     int64_t memory_bytes; // while it trains
     int64_t disk_bytes;   // likewise: checkpoints, the model
     double step_seconds, seconds;
-    sg_sweep_timing timing;
+    sg_sweep_time_source timing;
     int64_t finished, waiting; // runs that are listed
     double expected;           // and further ones
 } sg_sweep_prediction;

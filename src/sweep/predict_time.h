@@ -13,7 +13,7 @@ typedef struct sg_sweep_shape {
     int64_t memory_bytes; // of a step
     double evaluations;   // steps that evaluations take as long as
     double seconds;       // of a step
-    sg_sweep_timing timing;
+    sg_sweep_time_source timing;
 } sg_sweep_shape;
 
 // options: complete. sg_free of shape->options releases it.
