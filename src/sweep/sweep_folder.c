@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "format/json.h"
+#include "probe/facts.h"
 #include "sweep/results.h"
 #include "sweep/spec.h"
 #include "train/run_settings.h"
@@ -55,6 +56,16 @@ static sg_status folder_data(sg_sweep_folder *f, const sg_data_info *info, sg_er
                    f->data);
 }
 
+// Runs read the facts when they are trained: what is wrong with them is said before.
+static sg_status folder_facts(const sg_sweep_folder *f, sg_error *err)
+{
+    sg_facts *facts;
+    if (f->spec.facts[0] == '\0') return SG_OK;
+    SG_TRY(sg_facts_read(f->spec.facts, &facts, err));
+    sg_facts_free(facts);
+    return SG_OK;
+}
+
 sg_status sg_sweep_folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg_error *err)
 {
     sg_data *data;
@@ -66,6 +77,7 @@ sg_status sg_sweep_folder_look(const sg_sweep_options *o, sg_sweep_folder *f, sg
         return sg_fail(err, SG_ERR_ARGUMENT, "%.64s…: path is too long", f->spec.data);
     snprintf(f->data, sizeof f->data, "%s", f->spec.data);
     snprintf(f->path, sizeof f->path, "%s", o->folder);
+    SG_TRY(folder_facts(f, err));
     SG_TRY(sg_data_open(f->data, SG_VERIFY_AUTO, &data, err));
     const sg_status status = folder_data(f, sg_data_get_info(data), err);
     sg_data_free(data);
