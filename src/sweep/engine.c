@@ -432,7 +432,8 @@ static sg_status engine_open(engine *e, sg_error *err)
                                         .data = e->folder.data,
                                         .facts = e->folder.spec.facts,
                                         .command = o->command,
-                                        .blocks = e->folder.spec.blocks};
+                                        .blocks = e->folder.spec.blocks,
+                                        .max_epochs = e->folder.spec.max_epochs};
     SG_TRY(sg_sweep_jobs_new(&jobs, &e->jobs, err));
     e->seen = sg_alloc_zero((size_t)o->jobs, sizeof *e->seen);
     if (e->seen == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for jobs");

@@ -10,6 +10,7 @@
 #include "format/json.h"
 #include "model/model.h"
 #include "probe/facts.h"
+#include "sweep/predict.h"
 #include "sweep/recall.h"
 #include "sweep/results.h"
 #include "train/run_options.h"
@@ -207,10 +208,13 @@ static sg_status make_curves(const sg_sweep_making *m, sg_sweep_row *row, sg_err
 // ---- the run ------------------------------------------------------------------------------------
 
 // A folder without run.json is of a run that was killed before it was one.
-static sg_status make_train(const sg_sweep_making *m, block_sums *sums, sg_train_result *result,
-                            sg_error *err)
+static sg_status make_train(const sg_sweep_making *m, const sg_data *data, block_sums *sums,
+                            sg_train_result *result, sg_error *err)
 {
     bool begun;
+    sg_train_options complete = *m->options;
+    sg_train_plan plan;
+    sg_cost cost;
     const sg_train_hooks hooks = {.event = m->event,
                                   .user = m->user,
                                   .command = m->command,
@@ -218,6 +222,9 @@ static sg_status make_train(const sg_sweep_making *m, block_sums *sums, sg_train
                                   .sequence_user = sums};
     SG_TRY(sg_run_has(m->folder, "run.json", &begun, err));
     if (begun) return sg_train_resume(m->context, m->folder, m->data, &hooks, result, err);
+    // One that was added while the sweep went on has not been looked at yet.
+    SG_TRY(
+        sg_sweep_run_plan(m->context, data, m->data, m->max_epochs, &complete, &plan, &cost, err));
     SG_TRY(sg_tree_remove(m->folder, err));
     return sg_train(m->context, m->folder, m->data, m->options, &hooks, result, err);
 }
@@ -228,7 +235,7 @@ static sg_status make_all(const sg_sweep_making *m, const sg_data *data, block_s
     sg_train_result result;
     sg_train_run run;
     const sg_data_info *info = sg_data_get_info(data);
-    SG_TRY(make_train(m, sums, &result, err));
+    SG_TRY(make_train(m, data, sums, &result, err));
     if (!isfinite(result.val.loss) || result.val.tokens == 0)
         return sg_fail(err, SG_ERR_NUMERIC, "%s: the run ended without a validation loss",
                        m->folder);

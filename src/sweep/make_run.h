@@ -12,6 +12,7 @@ typedef struct sg_sweep_making {
     const char *facts;   // a file of facts; "": none
     const char *command; // for run.json
     int64_t blocks;      // at most so many
+    double max_epochs;   // a run that would read the data more often is refused
     const sg_train_options *options;
     bool (*event)(void *user, const sg_train_event *event); // false: saves and stops; or NULL
     void *user;

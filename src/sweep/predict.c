@@ -36,22 +36,41 @@ sg_sweep_predict_options sg_sweep_predict_options_default(void)
 
 // ---- one run ------------------------------------------------------------------------------------
 
-static sg_status predict_plan(const predict *p, sg_train_options *o, sg_train_plan *plan,
-                              sg_cost *cost, sg_error *err)
+static sg_status run_steps_plan(sg_context *context, const sg_data *data, const char *data_name,
+                                sg_train_options *o, sg_train_plan *plan, const sg_cost *cost,
+                                sg_error *err)
 {
-    const sg_data_info *info = sg_data_get_info(p->data);
-    const bool parts = o->init[0] != '\0' || o->lora_rank > 0 || o->train_only[0] != '\0';
+    const sg_data_info *info = sg_data_get_info(data);
     int64_t steps;
-    SG_TRY(sg_run_options_complete(o, p->data, p->data_name, err));
-    SG_TRY(sg_train_cost(p->context, o, info->seq_len, cost, err));
     // Of a model that is gone on from, or trained in parts, only an opened one tells.
-    if (parts) return sg_train_plan_new(p->context, p->data_name, o, plan, err);
+    if (o->init[0] != '\0' || o->lora_rank > 0 || o->train_only[0] != '\0')
+        return sg_train_plan_new(context, data_name, o, plan, err);
     SG_TRY(sg_run_options_steps(o, info->seq_len, info->split[SG_SPLIT_TRAIN].rows, cost, &steps,
                                 err));
     *plan = sg_train_plan_make(o, info, cost, steps, cost->parameters, -1);
-    // What is free now is told of the whole.
-    const sg_machine_memory most = {p->memory.most, p->memory.most};
-    return sg_train_plan_check(p->context, o, plan, &most, err);
+    // What is free now is told of all runs together.
+    const int64_t most = sg_memory_of_machine().most;
+    return sg_train_plan_check(context, o, plan, &(sg_machine_memory){most, most}, err);
+}
+
+sg_status sg_sweep_run_plan(sg_context *context, const sg_data *data, const char *data_name,
+                            double max_epochs, sg_train_options *o, sg_train_plan *plan,
+                            sg_cost *cost, sg_error *err)
+{
+    const sg_data_info *info = sg_data_get_info(data);
+    if (info->split[SG_SPLIT_VAL].rows == 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: found no validation split, whose loss is what runs are compared by",
+                       data_name);
+    SG_TRY(sg_run_options_complete(o, data, data_name, err));
+    SG_TRY(sg_train_cost(context, o, info->seq_len, cost, err));
+    SG_TRY(run_steps_plan(context, data, data_name, o, plan, cost, err));
+    if (plan->epochs <= max_epochs * (1 + 1e-9)) return SG_OK;
+    return sg_fail(
+        err, SG_ERR_ARGUMENT,
+        "%s: found %.4g epochs of %lld rows, expected at most %s (max_epochs): pack more "
+        "text",
+        data_name, plan->epochs, (long long)plan->rows, SG_NUMBER(max_epochs));
 }
 
 // Checkpoints that are kept, one more while it is written, and the model in the end.
@@ -86,7 +105,8 @@ static sg_status predict_cell(predict *p, size_t cell, sg_error *err)
     sg_train_plan plan;
     sg_cost cost;
     SG_TRY(sg_sweep_cell_options(p->spec, sg_sweep_plan_cell(p->spec, p->plan, cell), &o, err));
-    SG_TRY(predict_plan(p, &o, &plan, &cost, err));
+    SG_TRY(sg_sweep_run_plan(p->context, p->data, p->data_name, p->spec->max_epochs, &o, &plan,
+                             &cost, err));
     q->steps = plan.steps;
     q->tokens = plan.steps * plan.tokens_per_step;
     q->epochs = plan.epochs;
@@ -96,12 +116,6 @@ static sg_status predict_cell(predict *p, size_t cell, sg_error *err)
     q->active_parameters = cost.active_parameters_per_token;
     q->memory_bytes = plan.memory_bytes;
     q->disk_bytes = predict_disk(&o, &plan);
-    if (q->epochs > p->spec->max_epochs * (1 + 1e-9))
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "%s: found %.4g epochs of %lld rows, expected at most %s (max_epochs): pack "
-                       "more text",
-                       p->data_name, q->epochs, (long long)info->split[SG_SPLIT_TRAIN].rows,
-                       SG_NUMBER(p->spec->max_epochs));
     if (!predict_is_needed(p, cell)) return SG_OK;
     const double flops = plan.flops_all_in / (double)plan.steps;
     return sg_sweep_shape_of(&o, info->seq_len, flops, plan.memory_bytes,
@@ -120,6 +134,11 @@ static sg_status predict_cells(predict *p)
         if (!predict_is_needed(p, i)) continue;
         if (status != SG_ERR_ARGUMENT && status != SG_ERR_MEMORY)
             return sg_fail(p->err, status, "%s", why.message);
+        if (i >= p->spec->cell_count) { // fails, and the scales end there
+            p->out->cells[i].waiting = 0;
+            p->out->cells[i].expected = 0;
+            continue;
+        }
         if (p->refused++ > 0) continue;
         p->first = why;
         sg_fail_context(
@@ -233,10 +252,6 @@ static sg_status predict_all(predict *p, const sg_sweep_results *results)
         return sg_fail(p->err, SG_ERR_ARGUMENT, "jobs: found %lld, expected 1 to 4096",
                        (long long)p->options->jobs);
     SG_TRY(sg_data_open(p->data_name, SG_VERIFY_QUICK, &p->data, p->err));
-    if (sg_data_get_info(p->data)->split[SG_SPLIT_VAL].rows == 0)
-        return sg_fail(p->err, SG_ERR_ARGUMENT,
-                       "%s: found no validation split, whose loss is what runs are compared by",
-                       p->data_name);
     f->count = p->spec->cell_count + p->plan->added_count;
     f->cells = sg_alloc_zero(f->count + 1, sizeof *f->cells);
     p->shapes = sg_alloc_zero(f->count + 1, sizeof *p->shapes);

@@ -10,6 +10,7 @@
 #ifndef SG_SWEEP_PREDICT_H
 #define SG_SWEEP_PREDICT_H
 
+#include "sgatlin_data.h"
 #include "sweep/due.h"
 
 typedef struct sg_sweep_predict_options {
@@ -63,11 +64,18 @@ typedef struct sg_sweep_forecast {
 // plan, results: of sg_sweep_due. data: the folder of packed data. SG_ERR_ARGUMENT and
 // SG_ERR_MEMORY name the first run that cannot be, and how many others cannot: one of no step, of
 // more epochs than spec->max_epochs, without a validation split, or that takes more memory than
-// there is, alone or with the others that are made at the same time. sg_sweep_forecast_clear releases it, also after an error.
+// there is, alone or with the others that are made at the same time. A cell that was added to those
+// of the file refuses nothing: its run is one that fails, and none is counted here. sg_sweep_forecast_clear releases it, also after an error.
 sg_status sg_sweep_predict(sg_context *context, const sg_sweep_spec *spec,
                            const sg_sweep_plan *plan, const sg_sweep_results *results,
                            const char *data, const sg_sweep_predict_options *options,
                            sg_sweep_forecast *out, sg_error *err);
 void sg_sweep_forecast_clear(sg_sweep_forecast *forecast);
+
+// The plan of one run, and what it costs, on data that are open: options are completed from them.
+// Refuses as sg_sweep_predict does.
+sg_status sg_sweep_run_plan(sg_context *context, const sg_data *data, const char *data_name,
+                            double max_epochs, sg_train_options *options, sg_train_plan *plan,
+                            sg_cost *cost, sg_error *err);
 
 #endif

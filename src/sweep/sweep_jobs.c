@@ -105,6 +105,7 @@ static void job_work(job *j)
                                     .facts = o->facts,
                                     .command = o->command,
                                     .blocks = o->blocks,
+                                    .max_epochs = o->max_epochs,
                                     .options = &j->task.options,
                                     .event = job_event,
                                     .user = j};

@@ -21,6 +21,7 @@ typedef struct sg_sweep_jobs_options {
     int threads; // of each, above 0
     const char *kernel, *data, *facts, *command;
     int64_t blocks;
+    double max_epochs;
 } sg_sweep_jobs_options;
 
 sg_status sg_sweep_jobs_new(const sg_sweep_jobs_options *options, sg_sweep_jobs **jobs,

@@ -13,7 +13,9 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "context_on.h"
+#include "sweep/columns.h"
 #include "sweep/due.h"
+#include "sweep/make_run.h"
 #include "sweep/predict.h"
 #include "sweep/spec.h"
 #include "sgatlin_data.h"
@@ -327,6 +329,67 @@ static void test_no_validation(void **state)
     trial_end(&t);
 }
 
+// A scale that was added and would read the data too often is not run, and refuses no sweep.
+static void test_added_too_far(void **state)
+{
+    (void)state;
+    trial t;
+    trial_begin(&t, "", "\"family\": [\"mlp\"], \"scale\": [2, 3, 4], \"budget\": [1e8]");
+    t.spec.max_epochs = 1000;
+    t.spec.scale_ladder[0] = 1;
+    t.spec.scale_ladder[1] = 4;
+    t.results.rows = sg_alloc_zero(3, sizeof *t.results.rows);
+    t.results.count = 3;
+    for (size_t i = 0; i < 3; i++) { // the smaller the better
+        memcpy(t.results.rows[i].id, t.plan.todos[i].id, SG_SWEEP_ID);
+        t.results.rows[i].state = SG_SWEEP_FINISHED;
+        t.results.rows[i].loss = 3 + (double)i;
+    }
+    sg_sweep_plan_clear(&t.plan);
+    assert_int_equal(sg_sweep_due(&t.spec, &t.results, true, &t.plan, NULL), SG_OK);
+    assert_int_equal(t.plan.added_count, 1);
+    trial_must(&t);
+    assert_int_equal(t.forecast.all.waiting, 1);
+    t.spec.max_epochs = t.forecast.cells[0].epochs * 1.01; // scale 1 has more
+    assert_true(t.forecast.cells[3].epochs > t.spec.max_epochs);
+    trial_must(&t);
+    assert_int_equal(t.forecast.all.waiting, 0);
+    trial_end(&t);
+}
+
+static bool never_trained(void *user, const sg_train_event *event)
+{
+    (void)event;
+    *(bool *)user = true;
+    return true;
+}
+
+// What no forecast has looked at is refused before its folder is made.
+static void test_run_too_far(void **state)
+{
+    (void)state;
+    trial t;
+    sg_error err = {0};
+    bool trained = false;
+    trial_begin(&t, ", \"steps\": 5", "\"family\": [\"mlp\"], \"scale\": [1]");
+    const sg_sweep_making making = {.context = t.context,
+                                    .folder = "/run",
+                                    .data = TINY_CONCAT,
+                                    .facts = "",
+                                    .command = "",
+                                    .blocks = 4,
+                                    .max_epochs = 1e-3,
+                                    .options = &t.plan.todos[0].options,
+                                    .event = never_trained,
+                                    .user = &trained};
+    sg_sweep_row row = sg_sweep_row_empty();
+    assert_int_equal(sg_sweep_make_run(&making, &row, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "max_epochs"));
+    assert_false(trained || sg_path_exists("/run"));
+    sg_sweep_row_clear(&row);
+    trial_end(&t);
+}
+
 static sg_status predict_once(void *user, sg_error *err)
 {
     trial *t = user;
@@ -360,6 +423,8 @@ int main(void)
         cmocka_unit_test(test_finished_is_not_refused),
         cmocka_unit_test(test_no_data),
         cmocka_unit_test(test_no_validation),
+        cmocka_unit_test(test_added_too_far),
+        cmocka_unit_test(test_run_too_far),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
