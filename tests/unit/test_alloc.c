@@ -153,6 +153,15 @@ static void test_arena(void **state)
     assert_int_equal(sg_alloc_live(), live);
 }
 
+static void test_whole_lines(void **state)
+{
+    (void)state;
+    assert_int_equal(sg_whole_lines(0), 0);
+    assert_int_equal(sg_whole_lines(1), 64);
+    assert_int_equal(sg_whole_lines(64), 64);
+    assert_int_equal(sg_whole_lines(65), 128);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_hook_sees_everything),
         cmocka_unit_test(test_grow_keeps_content),
+        cmocka_unit_test(test_whole_lines),
         cmocka_unit_test(test_arena),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
