@@ -4,16 +4,16 @@
 set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=tools/common.sh
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../../tools/common.sh"
 
 help() {
     cat <<'HELP'
-tools/isoflop.sh - the figures of docs/results/isoflop.md
+docs/results/isoflop.sh - the figures of docs/results/isoflop.md
 
-Usage: tools/isoflop.sh FOLDER stories TEXT...
-       tools/isoflop.sh FOLDER ablations TEXT...
-       tools/isoflop.sh FOLDER kernel
-       tools/isoflop.sh FOLDER time PART...
+Usage: docs/results/isoflop.sh FOLDER stories TEXT...
+       docs/results/isoflop.sh FOLDER ablations TEXT...
+       docs/results/isoflop.sh FOLDER kernel
+       docs/results/isoflop.sh FOLDER time PART...
 
 stories     mlp, glu, moe, peer, sgatlin and avgk at three budgets on the stories of these files
             (TinyStories), documents parted by a line <|endoftext|>
@@ -40,7 +40,7 @@ case ${1:---help} in
 -*) fail "$1: there is no such option; see --help" ;;
 esac
 [ $# -ge 2 ] || fail "found no part; see --help"
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "$0")/../.." && pwd)
 sgatlin=${SGATLIN:-$here/build/sgatlin}
 jobs=${SG_SWEEP_JOBS:-$(nproc 2>/dev/null || echo 2)}
 folder=$1 part=$2
