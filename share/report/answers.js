@@ -23,7 +23,8 @@ const printKey = () =>
     h("p", { class: "print-key", "aria-hidden": "true" }, contenders.map((name) => named(name)));
 
 // The sentences are the program's; names in them get their marks, and powers of ten their form.
-const powers = (text) => text.replace(/\b(\d+(?:\.\d+)?e\+\d+)(?= FLOPs)/g, (x) => flopsText(Number(x)));
+const powers = (text) => text.replace(
+    /\b(\d+(?:\.\d+)?e\+\d+)(?= FLOPs)/g, (x) => flopsText(Number(x)));
 function sentence(text) {
     const names = [...contenders].sort((a, b) => b.length - a.length);
     const parts = [];
@@ -64,7 +65,8 @@ function forest(row, most) {
     const width = 150, at = (x) => 6 + ((width - 12) * Math.max(0, Math.min(most, x))) / most;
     const colour = colourOf(row.family);
     return h(
-        "svg", { class: "forest", viewBox: `0 0 ${width} 16`, width, height: 16, "aria-hidden": "true" },
+        "svg", { class: "forest", viewBox: `0 0 ${width} 16`, width, height: 16,
+            "aria-hidden": "true" },
         h("path", { class: "zero", d: `M${at(0)} 1V15` }),
         row.low !== null ? h("path", {
                                class: "whisker",
@@ -90,7 +92,8 @@ function bestRow(row, most) {
         "tr", { "data-run": row.run, class: row.behind === 0 ? "lowest" : "" },
         h("th", { scope: "row" }, named(row.family)),
         h("td", { class: "value" }, lossText(row.loss),
-          h("span", { class: "interval" }, row.deviation === null ? "" : ` ± ${fine(row.deviation)}`)),
+          h("span", { class: "interval" },
+              row.deviation === null ? "" : ` ± ${fine(row.deviation)}`)),
         h("td", { class: "value" }, fourFigures(row.perplexity)),
         h("td", { class: "value" }, row.behind === 0 ? "" : fine(row.behind),
           h("span", { class: "interval" }, ` ${interval(row.low, row.high, fine)}`)),
@@ -99,12 +102,14 @@ function bestRow(row, most) {
         h("td", { class: "value" }, short(row.parameters)),
         h("td", { class: "value" }, short(row.active_parameters)),
         h("td", { class: "value" }, String(row.seeds)),
-        h("td", {}, button("run", `Open the best run of ${row.family}`, open(row.run), { class: "link" })));
+        h("td", {}, button("run", `Open the best run of ${row.family}`, open(row.run),
+            { class: "link" })));
 }
 
 function bestPart() {
     if (best.length === 0) return null;
-    const heads = [ "", "Loss", "Perplexity", "Behind, nats", "", "Told apart", "Scale", "Parameters",
+    const heads = [ "", "Loss", "Perplexity", "Behind, nats", "", "Told apart", "Scale",
+        "Parameters",
                     "Active", "Seeds", "" ];
     const words = new Set([ "", "Told apart" ]);
     const groups = unique(best.map((row) => row.budget)).map((budget) => {
@@ -120,7 +125,9 @@ function bestPart() {
         "best", "Lowest loss at each budget",
         h("div", { class: "scroll" },
           h("table", { class: "plain" },
-            h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col", class: words.has(text) ? "" : "value" }, text)))), groups)),
+            h("thead", {}, h("tr", {},
+                heads.map((text) => h(
+                "th", { scope: "col", class: words.has(text) ? "" : "value" }, text)))), groups)),
         h("p", { class: "note" },
           "Each contender at its best size. Behind: the loss above that of the lowest, with the interval of 95 percent of a paired bootstrap over documents and seeds. Told apart: p at most 0.05 after Holm's adjustment for all comparisons of the budget."));
 }

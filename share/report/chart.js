@@ -42,13 +42,14 @@ function logTicks(low, high, parts) {
             if (x >= low * 0.999 && x <= high * 1.001 && (leads.length > 1 || p % skip === 0))
                 list.push(x);
         }
-    if (list.length >= 3) return list.length > parts + 2 ? list.filter((x, i) => i % 2 === 0) : list;
-    return linearTicks(low, high, parts);
+    if (list.length < 3) return linearTicks(low, high, parts);
+    return list.length > parts + 2 ? list.filter((x, i) => i % 2 === 0) : list;
 }
 
 // Round seconds, minutes, hours.
 function timeTicks(low, high, parts) {
-    const round = [ 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 72000, 180000 ];
+    const round = [ 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000,
+        72000, 180000 ];
     const list = round.filter((x) => x >= low && x <= high);
     if (list.length < 2) return logTicks(low, high, parts);
     return list.length > parts + 2 ? list.filter((x, i) => i % 2 === 0) : list;
@@ -112,7 +113,8 @@ function drawAxes(svg, spec, frame, x, y) {
     }
     svg.append(
         h("path", { class: "axis", d: `M${left} ${bottom}H${right}` }),
-        h("text", { class: "axis-name middle", x: (left + right) / 2, y: bottom + 34 }, spec.x.label),
+        h("text", { class: "axis-name middle", x: (left + right) / 2, y: bottom + 34 },
+            spec.x.label),
         h("text", { class: "axis-name", x: 2, y: 12 }, spec.y.label));
 }
 
@@ -158,7 +160,8 @@ function drawChart(figure, spec, width) {
         all.map((p) => p.x), spec.x, frame.left, frame.right,
         Math.max(3, Math.round(width / 90)));
     const y = axisOf(
-        all.flatMap((p) => (p.wide ? [ p.y ] : [ p.y, p.low ?? NaN, p.high ?? NaN ])), spec.y, frame.bottom, frame.top,
+        all.flatMap((p) => (p.wide ? [ p.y ] : [ p.y, p.low ?? NaN, p.high ?? NaN ])), spec.y,
+            frame.bottom, frame.top,
         Math.max(3, Math.round(height / 55)));
     const id = figure.dataset.clip;
     const svg = h("svg", {
@@ -224,7 +227,8 @@ function pointAt(figure, index, event) {
         event :
         { clientX: box.left + spot.px, clientY: box.top + spot.py };
     const lines = spot.tip();
-    tip(where, named(spot.name, "head"), h("dl", {}, lines.map(([ a, b ]) => [h("dt", {}, a), h("dd", {}, b)])));
+    tip(where, named(spot.name, "head"),
+        h("dl", {}, lines.map(([ a, b ]) => [h("dt", {}, a), h("dd", {}, b)])));
     if (event?.clientX === undefined)
         say(`${spot.name}: ${lines.map((line) => line.join(" ")).join(", ")}`);
 }

@@ -8,7 +8,9 @@ function plainTable(rows, keys, more = {}) {
     return h(
         "div", { class: "scroll" },
         h("table", { class: "plain" },
-          h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: c.form === "text" ? "" : "value" }, c.title)),
+          h("thead", {}, h("tr", {},
+              columns.map((c) => h(
+              "th", { scope: "col", class: c.form === "text" ? "" : "value" }, c.title)),
                            Object.keys(more).map((title) => h("th", { scope: "col" }, title)))),
           h("tbody", {}, rows.map((row) => h(
               "tr", {}, columns.map((c) => cellOf(row, c, rows.columns)),
@@ -44,9 +46,11 @@ function costSeries(key) {
         points: best.filter((row) => row.family === name && row[key] !== null).map((row) => ({
             x: row[key],
             y: row.perplexity,
-            tip: () => [[ "budget", budgetText(row.budget) ], [ "perplexity", fourFigures(row.perplexity) ],
+            tip: () => [[ "budget", budgetText(row.budget) ],
+                [ "perplexity", fourFigures(row.perplexity) ],
                         [ "loss", lossText(row.loss) ], [ "scale", show("plain", row.scale) ],
-                        [ "parameters", `${short(row.parameters)}, ${short(row.active_parameters)} active` ]],
+                        [ "parameters", `${short(row.parameters)}, ${short(
+                            row.active_parameters)} active` ]],
             go: open(row.run)
         }))
     }));
@@ -88,7 +92,8 @@ function residualSeries() {
         points: points.filter((p) => p.family === name).map((p) => ({
             x: p.parameters,
             y: residualOf(p),
-            tip: () => [[ "residual", `${fine(residualOf(p))} nats` ], [ "budget", budgetText(p.budget) ], ...pointTip(p)],
+            tip: () => [[ "residual", `${fine(residualOf(p))} nats` ],
+                [ "budget", budgetText(p.budget) ], ...pointTip(p)],
             go: open(p.run)
         })).filter((one) => Number.isFinite(one.y))
     }));
@@ -100,16 +105,21 @@ function fitsPart() {
     return part(
         "fits", "Fits",
         h("h3", {}, "Minima of the parabolas"),
-        plainTable(fits, [ "budget", "family", "state", "size", "loss", "tokens", "points", "residual", "noise" ]),
+        plainTable(fits, [ "budget", "family", "state", "size", "loss", "tokens", "points",
+            "residual", "noise" ]),
         surfaces.length ?
-            [ h("h3", {}, "Surfaces: L(N, D) = E + A N", h("sup", {}, "−α"), " + B D", h("sup", {}, "−β")),
-              plainTable(surfaces, [ "family", "points", "sizes", "E", "A", "B", "alpha", "beta", "exponent",
+            [ h("h3", {}, "Surfaces: L(N, D) = E + A N", h("sup", {}, "−α"), " + B D",
+                h("sup", {}, "−β")),
+              plainTable(surfaces, [ "family", "points", "sizes", "E", "A", "B", "alpha", "beta",
+                  "exponent",
                                      "residual", "bias_parabola", "bias_surface" ]),
               h("p", { class: "note" },
                 "N are parameters, D tokens; the last exponent is that of the best size in the budget, β / (α + β). Exponents are told from five sizes on. Bias: how far the best size at the middle budget is off, relatively, when each way is tried on a surface that is known.") ] :
             null,
         h("h3", {}, "What the fits leave"),
-        known ? h("div", { class: "row" }, segments("left", "Left by", [[ "parabola", "parabolas" ], [ "surface", "surfaces" ]])) : null,
+        known ? h("div", { class: "row" },
+            segments("left", "Left by", [[ "parabola", "parabolas" ], [ "surface", "surfaces" ]])) :
+            null,
         h("figure", {}, chart(() => ({
               title: "Residuals of the fits",
               height: 260,
@@ -123,7 +133,8 @@ function fitsPart() {
 // ---- searches -----------------------------------------------------------------------------------
 
 function searchLine(row) {
-    const width = 130, height = 34, told = row.losses.map((y, i) => ({ y, x: Math.log(row.tried[i]), lr: row.tried[i] }))
+    const width = 130, height = 34,
+        told = row.losses.map((y, i) => ({ y, x: Math.log(row.tried[i]), lr: row.tried[i] }))
                                              .filter((p) => p.y !== null);
     const xs = told.map((p) => p.x), ys = told.map((p) => p.y);
     const range = (list) => [Math.min(...list), Math.max(...list)];
@@ -133,11 +144,16 @@ function searchLine(row) {
     const colour = colourOf(row.family);
     return h(
         "svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-                 "aria-label": told.map((p) => `${figures(p.lr, 3)}: ${lossText(p.y)}`).join(", ") },
+                 "aria-label": told.map((p) => `${figures(p.lr, 3)}: ${lossText(p.y)}`).join(
+                     ", ") },
         h("title", {}, told.map((p) => `${figures(p.lr, 3)}: ${lossText(p.y)}`).join("\n")),
-        h("path", { class: "line", stroke: colour, d: told.map((p, i) => `${i ? "L" : "M"}${px(p.x).toFixed(1)} ${py(p.y).toFixed(1)}`).join("") }),
-        told.map((p) => h("circle", { cx: px(p.x).toFixed(1), cy: py(p.y).toFixed(1), r: p.lr === row.lr ? 4.2 : 2.2,
-                                      fill: p.lr === row.lr ? colour : "var(--card)", stroke: colour })));
+        h("path", { class: "line", stroke: colour,
+            d: told.map((p, i) =>
+            `${i ? "L" : "M"}${px(p.x).toFixed(1)} ${py(p.y).toFixed(1)}`).join("") }),
+        told.map((p) => h("circle",
+            { cx: px(p.x).toFixed(1), cy: py(p.y).toFixed(1), r: p.lr === row.lr ? 4.2 : 2.2,
+                                      fill: p.lr === row.lr ? colour : "var(--card)",
+                                          stroke: colour })));
 }
 
 function searchSeries(rows, name) {
@@ -149,25 +165,29 @@ function searchSeries(rows, name) {
             x: p.lr,
             y: p.loss,
             tip: () => [[ "rate", figures(p.lr, 3) ], [ "loss", lossText(p.loss) ],
-                        [ "scale", show("plain", row.scale) ], [ "budget", budgetText(row.budget) ]],
+                        [ "scale", show("plain", row.scale) ],
+                            [ "budget", budgetText(row.budget) ]],
             go: open(p.run)
         }));
         series.push(
-            { name, line: true, faint: true, marks: true, hollow: true, radius: 2.4, points: make(told) },
+            { name, line: true, faint: true, marks: true, hollow: true, radius: 2.4,
+                points: make(told) },
             { name, marks: true, points: make(told.filter((p) => p.lr === row.lr)) });
     }
     return series;
 }
 
 function searchPart() {
-    const rows = Object.assign(search.filter((row) => row.tried.length > 1), { columns: search.columns });
+    const rows = Object.assign(
+        search.filter((row) => row.tried.length > 1), { columns: search.columns });
     if (rows.length === 0) return null;
     const taken = search.length - rows.length, edges = rows.filter((row) => row.at_edge).length;
     const found = contenders.filter((name) => rows.some((row) => row.family === name));
     return part(
         "search", "The search of rates",
         h("div", { class: "panels" }, found.map((name) => h(
-            "figure", { class: "panel" }, h("figcaption", {}, named(name)), chart(() => shown(name) && ({
+            "figure", { class: "panel" }, h("figcaption", {}, named(name)),
+                chart(() => shown(name) && ({
                 title: `Loss over the rates tried, ${name}`,
                 height: 230,
                 x: { label: "learning rate", log: true, format: (x) => figures(x, 3) },
@@ -175,11 +195,16 @@ function searchPart() {
                 series: searchSeries(rows, name)
             }))))),
         h("p", { class: "note" },
-          `Filled: the best, which is at the edge of what was tried in ${edges} of ${plural(rows.length, "cell")}.`),
-        h("details", {}, h("summary", {}, "Table"), plainTable(rows, [ "budget", "family", "scale", "lr", "beta2", "warmup_steps", "effort" ], {
-            "At the edge": (row) => (row.at_edge ? h("span", { class: "warn" }, "at the edge") : "inside"),
+          `Filled: the best, which is at the edge of what was tried in ${edges} of ${plural(
+              rows.length, "cell")}.`),
+        h("details", {}, h("summary", {}, "Table"),
+            plainTable(rows, [ "budget", "family", "scale", "lr", "beta2", "warmup_steps",
+            "effort" ], {
+            "At the edge": (row) => (
+                row.at_edge ? h("span", { class: "warn" }, "at the edge") : "inside"),
             "Loss over the rates tried": searchLine,
-            "": (row) => h("span", { class: "interval" }, row.tried.map((x) => figures(x, 3)).join("  "))
+            "": (row) => h("span", { class: "interval" },
+                row.tried.map((x) => figures(x, 3)).join("  "))
         })),
         taken > 0 ?
             h("p", { class: "note" },
@@ -190,7 +215,8 @@ function searchPart() {
 // ---- facts --------------------------------------------------------------------------------------
 
 const factKinds = [
-    [ "share", "share of the facts recalled" ], [ "bits_per_parameter", "bits of fact a parameter" ],
+    [ "share", "share of the facts recalled" ],
+        [ "bits_per_parameter", "bits of fact a parameter" ],
     [ "bits_per_active", "bits of fact an active parameter" ]
 ];
 
@@ -203,13 +229,19 @@ function factSeries(key) {
                 line: true,
                 faint: true,
                 marks: true,
-                points: facts.filter((row) => row.family === name && row.budget === budget).map((row) => ({
+                points: facts.filter((row) => row.family === name && row.budget === budget).map(
+                    (row) => ({
                     x: row.neurons,
                     y: row[key] ?? NaN,
-                    tip: () => [[ "recalled", `${figures(row.recalled, 4)} of ${figures(row.facts, 6)} (${percent(row.share)})` ],
-                                [ "bits", short(row.bits) ], [ "a parameter", fine(row.bits_per_parameter) ],
-                                [ "an active one", fine(row.bits_per_active) ], [ "neurons", short(row.neurons) ],
-                                [ "budget", budgetText(row.budget) ], [ "scale", show("plain", row.scale) ]],
+                    tip: () => [[ "recalled",
+                        `${figures(row.recalled, 4)} of ${figures(row.facts, 6)} (${percent(
+                        row.share)})` ],
+                                [ "bits", short(row.bits) ],
+                                    [ "a parameter", fine(row.bits_per_parameter) ],
+                                [ "an active one", fine(row.bits_per_active) ],
+                                    [ "neurons", short(row.neurons) ],
+                                [ "budget", budgetText(row.budget) ],
+                                    [ "scale", show("plain", row.scale) ]],
                     go: open(row.run)
                 }))
             });
@@ -229,7 +261,8 @@ function factsPart() {
                 series: factSeries(key)
             }))))),
         h("details", {}, h("summary", {}, "Table"),
-          plainTable(facts, [ "budget", "family", "scale", "facts", "recalled", "share", "bits", "bits_per_parameter",
+          plainTable(facts, [ "budget", "family", "scale", "facts", "recalled", "share", "bits",
+              "bits_per_parameter",
                               "bits_per_active", "neurons", "parameters" ])),
         h("p", { class: "note" }, "Of the run of each point, means over its seeds."));
 }

@@ -4,7 +4,8 @@
 const perplexity = (loss) => (loss === null ? NaN : Math.exp(loss));
 const asChosen = (loss) =>
     (loss === null ? NaN : chosen.y === "loss" ? loss : Math.exp(loss));
-const chosenY = () => (chosen.y === "loss" ? "validation loss, nats a token" : "validation perplexity");
+const chosenY = () => (chosen.y === "loss" ? "validation loss, nats a token" :
+    "validation perplexity");
 const open = (run) => () => openRun(run);
 
 const sizes = [
@@ -66,9 +67,12 @@ function minimumOf(fit, list) {
         right: inside(fit.size_high),
         wide: true,  // documents differ more than contenders do: it would be most of the picture
         tip: () => [[ "minimum", fit.state ],
-                    [ "size", `${short(fit.size)} ${interval(fit.size_low, fit.size_high, short)}` ],
-                    [ "loss", `${lossText(fit.loss)} ${interval(fit.loss_low, fit.loss_high, lossText)}` ],
-                    [ "tokens", `${short(fit.tokens)} ${interval(fit.tokens_low, fit.tokens_high, short)}` ],
+                    [ "size", `${short(fit.size)} ${interval(
+                        fit.size_low, fit.size_high, short)}` ],
+                    [ "loss", `${lossText(fit.loss)} ${interval(
+                        fit.loss_low, fit.loss_high, lossText)}` ],
+                    [ "tokens", `${short(fit.tokens)} ${interval(
+                        fit.tokens_low, fit.tokens_high, short)}` ],
                     [ "residual", `${fine(fit.residual)} nats` ]]
     };
 }
@@ -115,7 +119,8 @@ function isoflopSeries(budget) {
 
 function isoflopPart() {
     const panels = budgets.map((budget) => h(
-        "figure", { class: "panel", "data-budget": budget }, h("figcaption", {}, budgetText(budget)),
+        "figure", { class: "panel", "data-budget": budget },
+            h("figcaption", {}, budgetText(budget)),
         chart(() => ({
             title: `Loss over size at ${budgetText(budget)}`,
             height: 330,
@@ -147,7 +152,8 @@ function frontSeries() {
             points: timed.map((p) => ({
                 x: p.seconds,
                 y: p.perplexity,
-                tip: () => [[ "seconds", secondsText(p.seconds) ], [ "budget", budgetText(p.budget) ], ...pointTip(p)],
+                tip: () => [[ "seconds", secondsText(p.seconds) ],
+                    [ "budget", budgetText(p.budget) ], ...pointTip(p)],
                 go: open(p.run)
             }))
         });
@@ -158,7 +164,8 @@ function frontSeries() {
             points: fronts.filter((f) => f.family === name).map((f) => ({
                 x: f.seconds,
                 y: f.perplexity,
-                tip: () => [[ "seconds", secondsText(f.seconds) ], [ "perplexity", fourFigures(f.perplexity) ],
+                tip: () => [[ "seconds", secondsText(f.seconds) ],
+                    [ "perplexity", fourFigures(f.perplexity) ],
                             [ "loss", lossText(f.loss) ], [ "budget", budgetText(f.budget) ],
                             [ "scale", show("plain", f.scale) ]],
                 go: open(f.run)
@@ -176,7 +183,8 @@ function secondsPart() {
         h("figure", {}, chart(() => ({
               title: "Perplexity over seconds of training",
               height: 380,
-              x: { label: "seconds of training: steps by the median step of an idle machine", log: true, time: true, format: secondsText },
+              x: { label: "seconds of training: steps by the median step of an idle machine",
+                  log: true, time: true, format: secondsText },
               y: { label: "validation perplexity" },
               series: frontSeries()
           }))),
@@ -219,7 +227,8 @@ function lossSeries() {
         const by = scale(run), name = contenderOf(run), many = list.length > 12;
         if (!Number.isFinite(by)) continue;
         if (chosen.curveY === "loss" || !isSweep)
-            series.push({ name, line: true, faint: many, points: curvePoints(run, "loss", by, true) });
+            series.push({ name, line: true, faint: many,
+                points: curvePoints(run, "loss", by, true) });
         if (chosen.curveY === "val" || !isSweep)
             series.push({
                 name,
@@ -245,16 +254,20 @@ function lossesPart() {
     return part(
         "losses", isSweep ? "Losses of all runs" : "Losses",
         h("div", { class: "row" }, budgetChoice,
-          isSweep ? segments("curveY", "Shown is", [[ "loss", "training" ], [ "val", "validation" ]]) : null,
-          segments("curveX", "Over", Object.keys(curveXs).filter(known).map((key) => [key, curveXs[key][0]]))),
+          isSweep ? segments("curveY", "Shown is",
+              [[ "loss", "training" ], [ "val", "validation" ]]) : null,
+          segments("curveX", "Over",
+              Object.keys(curveXs).filter(known).map((key) => [key, curveXs[key][0]]))),
         h("figure", {}, chart(() => ({
               title: "Losses of runs over their course",
               height: 400,
               x: { label: curveXs[chosen.curveX][0], zero: true, room: 0.01 },
-              y: { label: isSweep && chosen.curveY === "val" ? "validation loss, nats a token" : "training loss, nats a token", trim: 0.05 },
+              y: { label: isSweep && chosen.curveY === "val" ? "validation loss, nats a token" :
+                  "training loss, nats a token", trim: 0.05 },
               series: lossSeries()
           }))),
         h("p", { class: "note" },
-          (isSweep ? "Training losses are means of pieces of a run." : "Lines are training losses, means of pieces; marks are validation.") +
+          (isSweep ? "Training losses are means of pieces of a run." :
+              "Lines are training losses, means of pieces; marks are validation.") +
               " The highest twentieth, the first steps, may be above the picture."));
 }

@@ -8,7 +8,8 @@ const isSweep = page.kind === "sweep";
 function tableOf(name) {
     const packed = page.tables[name];
     if (!packed) return Object.assign([], { columns: [], title: "" });
-    const columns = packed.columns.map(([ key, title, form, brief ]) => ({ key, title, form, brief }));
+    const columns = packed.columns.map(
+        ([ key, title, form, brief ]) => ({ key, title, form, brief }));
     const rows = packed.rows.map((cells, index) => {
         const row = Object.assign(Object.create(null), { index });
         columns.forEach((column, i) => (row[column.key] = cells[i]));
@@ -115,7 +116,8 @@ function choose(change) {
 
 // A choice of one of several: [[value, word], …] for a member of `chosen`.
 function segments(member, label, list) {
-    const box = h("span", { class: "segments", role: "group", "aria-label": label, id: `by-${member}` });
+    const box = h("span", { class: "segments", role: "group", "aria-label": label,
+        id: `by-${member}` });
     const draw = () => box.replaceChildren(...list.map(
         ([ value, word, title ]) => button(
             word, title ?? `${label}: ${word}`, () => choose({ [member]: value }), {
@@ -130,4 +132,5 @@ function segments(member, label, list) {
 
 // A name with its mark.
 const named = (name, more = "") => h(
-    "span", { class: `named ${more}`, title: name.length > 24 ? name : null }, markIcon(name), h("bdi", {}, name));
+    "span", { class: `named ${more}`, title: name.length > 24 ? name : null }, markIcon(name),
+        h("bdi", {}, name));

@@ -5,9 +5,11 @@ const runRows = 100;  // that are shown at first
 // ---- the table ----------------------------------------------------------------------------------
 
 const runKeys = isSweep ?
-    [ "family", "scale", "budget", "purpose", "lr", "seed", "state", "loss", "perplexity", "parameters",
+    [ "family", "scale", "budget", "purpose", "lr", "seed", "state", "loss", "perplexity",
+        "parameters",
       "steps", "seconds" ] :
-    [ "run", "family", "step", "steps", "parameters", "active_parameters", "train_loss", "perplexity" ];
+    [ "run", "family", "step", "steps", "parameters", "active_parameters", "train_loss",
+        "perplexity" ];
 
 function sortedRuns() {
     const [key, sign] = chosen.sort;
@@ -25,10 +27,12 @@ function sortedRuns() {
 function runHead(c) {
     const on = chosen.sort[0] === c.key;
     return h(
-        "th", { scope: "col", class: c.form === "text" ? "" : "value", "aria-sort": on ? (chosen.sort[1] > 0 ? "ascending" : "descending") : null },
+        "th", { scope: "col", class: c.form === "text" ? "" : "value",
+            "aria-sort": on ? (chosen.sort[1] > 0 ? "ascending" : "descending") : null },
         button(
             c.title + (on ? (chosen.sort[1] > 0 ? " ↑" : " ↓") : ""), `Sort by ${c.title}`,
-            () => choose({ sort: [ c.key, on ? -chosen.sort[1] : 1 ] }), { class: "link", "data-sort": c.key }));
+            () => choose({ sort: [ c.key, on ? -chosen.sort[1] : 1 ] }),
+                { class: "link", "data-sort": c.key }));
 }
 
 function drawRuns(box) {
@@ -44,7 +48,8 @@ function drawRuns(box) {
                     h("th", { scope: "row" }, named(run.family)) :
                     h("td", { class: c.form === "text" ? "" : "value" },
                       c.key === "run" ? named(run.run) : show(c.form, run[c.key])))),
-                h("td", {}, button("open", "What is known of this run", open(run.index), { class: "link" }))))))),
+                h("td", {}, button("open", "What is known of this run", open(run.index),
+                    { class: "link" }))))))),
         list.length > some.length ?
             button(
                 `Show all ${count(list.length)}`, "Show all rows", () => choose({ all: true }),
@@ -61,8 +66,10 @@ function runsPart() {
     return part(
         "runs", isSweep ? "All runs" : "The runs",
         h("div", { class: "row" },
-          budgets.length > 1 ? segments("budget", "Budget", [[ "all", "all budgets" ], ...budgetWords]) : null,
-          states.length > 1 ? segments("state", "State", [[ "all", "all" ], ...states.map((s) => [s, s])]) : null),
+          budgets.length > 1 ? segments(
+              "budget", "Budget", [[ "all", "all budgets" ], ...budgetWords]) : null,
+          states.length > 1 ? segments(
+              "state", "State", [[ "all", "all" ], ...states.map((s) => [s, s])]) : null),
         box);
 }
 
@@ -73,11 +80,13 @@ function comparePart() {
         "compare", "Beside each other",
         h("div", { class: "scroll" },
           h("table", { class: "plain" },
-            h("thead", {}, h("tr", {}, h("th", {}), runs.map((run) => h("th", { scope: "col" }, named(run.run))))),
+            h("thead", {}, h("tr", {}, h("th", {}),
+                runs.map((run) => h("th", { scope: "col" }, named(run.run))))),
             h("tbody", {}, runs.columns.filter((c) => !skip.includes(c.key)).map((c) => h(
                 "tr", {}, h("th", { scope: "row" }, c.title),
                 runs.map((run) => h("td", { class: "value" },
-                                    c.key === "finished" ? (run.finished ? "yes" : "no") : show(c.form, run[c.key]) || "–"))))))));
+                                    c.key === "finished" ? (run.finished ? "yes" : "no") :
+                                        show(c.form, run[c.key]) || "–"))))))));
 }
 
 // ---- one run ------------------------------------------------------------------------------------
@@ -85,7 +94,8 @@ function comparePart() {
 function mergedOptions(shared, own) {
     const whole = Object.assign(Object.create(null), shared);
     for (const [key, value] of Object.entries(own ?? {})) {
-        const both = whole[key] && typeof whole[key] === "object" && value && typeof value === "object";
+        const both = whole[key] && typeof whole[key] === "object" && value &&
+            typeof value === "object";
         whole[key] = both ? mergedOptions(whole[key], value) : value;
     }
     return whole;
@@ -128,7 +138,8 @@ function flat(object, before = "") {
 
 function optionList(object) {
     return h("dl", { class: "options" }, flat(object).filter(([, value ]) => value !== "").map(
-        ([ key, value ]) => [h("dt", {}, key), h("dd", {}, typeof value === "string" ? value : JSON.stringify(value))]));
+        ([ key, value ]) => [h("dt", {}, key),
+            h("dd", {}, typeof value === "string" ? value : JSON.stringify(value))]));
 }
 
 // A small picture of its losses.
@@ -140,7 +151,8 @@ function runChart(run) {
         y: { label: "loss: training, and validation (marks)", trim: 0.04 },
         series: [
             { name: contenderOf(run), line: true, points: curvePoints(run, "loss", 1, true) },
-            { name: contenderOf(run), marks: true, hollow: true, radius: 3.2, points: curvePoints(run, "val_loss", 1, true) }
+            { name: contenderOf(run), marks: true, hollow: true, radius: 3.2,
+                points: curvePoints(run, "val_loss", 1, true) }
         ]
     }));
 }
@@ -151,7 +163,8 @@ function openRun(index, from = document.activeElement) {
     if (!run) return;
     opener = from;
     tip({});
-    const known = runs.columns.filter((c) => run[c.key] !== null && ![ "id", "family", "run" ].includes(c.key));
+    const known = runs.columns.filter(
+        (c) => run[c.key] !== null && ![ "id", "family", "run" ].includes(c.key));
     const figure = runChart(run), old = charts.findIndex((one) => box.contains(one));
     if (old >= 0) charts.splice(old, 1);
     redraws.splice(redraws.length - 1, 1);  // it is drawn here alone
@@ -161,12 +174,16 @@ function openRun(index, from = document.activeElement) {
         h("h2", {}, named(contenderOf(run))),
         isSweep ? h("p", { class: "note" }, `Run ${run.id}`) : h("p", { class: "note" }, run.path),
         h("div", { class: "row" },
-          button("Copy the command", "The command that makes this run again", () => copy(repeatCommand(run), "Command"), { "data-copy": "command" }),
-          button("Copy run.json", "All its options, as train --config takes them", () => copy(runJson(run, 2), "Options"), { "data-copy": "options" })),
+          button("Copy the command", "The command that makes this run again",
+              () => copy(repeatCommand(run), "Command"), { "data-copy": "command" }),
+          button("Copy run.json", "All its options, as train --config takes them",
+              () => copy(runJson(run, 2), "Options"), { "data-copy": "options" })),
         figure,
-        h("dl", { class: "known" }, known.map((c) => [h("dt", {}, c.title), h("dd", {}, show(c.form, run[c.key]))])),
+        h("dl", { class: "known" },
+            known.map((c) => [h("dt", {}, c.title), h("dd", {}, show(c.form, run[c.key]))])),
         h("h3", {}, "Options of its own"), optionList(page.options.own[index]),
-        h("details", {}, h("summary", {}, "Options that all runs have"), optionList(page.options.shared)),
+        h("details", {}, h("summary", {}, "Options that all runs have"),
+            optionList(page.options.shared)),
         h("h3", {}, "Again"), h("pre", {}, repeatCommand(run)));
     figure.draw();
     box.scrollTop = 0;
@@ -183,7 +200,8 @@ function closeRun() {
 function openHash() {
     const match = /^#run=(\w+)$/.exec(location.hash);
     if (!match) return;
-    const run = runs.find((one) => (isSweep ? one.id === match[1] : String(one.index) === match[1]));
+    const run = runs.find((one) =>
+        (isSweep ? one.id === match[1] : String(one.index) === match[1]));
     if (run) openRun(run.index, byId("main"));
 }
 
@@ -204,17 +222,24 @@ function aboutPart() {
         "about", "How it came about",
         page.sweep_command ? copied("The command of the sweep", page.sweep_command) : null,
         page.command ? copied("The command of this page", page.command) : null,
-        facts.length ? h("dl", { class: "known wide" }, facts.map(([ a, b ]) => [h("dt", {}, a), h("dd", {}, b)])) : null,
+        facts.length ? h("dl", { class: "known wide" },
+            facts.map(([ a, b ]) => [h("dt", {}, a), h("dd", {}, b)])) : null,
         machines?.length ?
             [ h("h3", {}, machines.length > 1 ? "Machines" : "Machine"),
               h("div", { class: "scroll" },
                 h("table", { class: "plain" },
-                  h("thead", {}, h("tr", {}, [ "", "Processor", "Cores", "Threads a run", "Runs at a time", "Kernels", "Products", "Program" ].map((t) => h("th", { scope: "col" }, t)))),
-                  h("tbody", {}, machines.map((m, i) => h("tr", {}, h("th", { scope: "row" }, String(i)), h("td", {}, m.processor),
-                      [ m.cores, m.threads, m.jobs ].map((n) => h("td", { class: "value" }, count(n))),
+                  h("thead", {}, h("tr", {},
+                      [ "", "Processor", "Cores", "Threads a run", "Runs at a time", "Kernels",
+                      "Products", "Program" ].map((t) => h("th", { scope: "col" }, t)))),
+                  h("tbody", {}, machines.map(
+                      (m, i) => h("tr", {}, h("th", { scope: "row" }, String(i)),
+                      h("td", {}, m.processor),
+                      [ m.cores, m.threads, m.jobs ].map(
+                          (n) => h("td", { class: "value" }, count(n))),
                       [ m.kernels, m.library, m.program ].map((t) => h("td", {}, t))))))) ] :
             null,
         page.file ? h("details", {}, h("summary", {}, "The sweep file"), h("pre", {}, page.file),
-                      button("Copy", "Copy the sweep file", () => copy(page.file, "Sweep file"), { "data-copy": "file" })) :
+                      button("Copy", "Copy the sweep file", () => copy(page.file, "Sweep file"),
+                          { "data-copy": "file" })) :
                     null);
 }

@@ -49,7 +49,8 @@ function printed(width) {
 
 function begin() {
     const parts = (isSweep ?
-        [ answersPart, isoflopPart, bestPart, secondsPart, costsPart, fitsPart, searchPart, factsPart,
+        [ answersPart, isoflopPart, bestPart, secondsPart, costsPart, fitsPart, searchPart,
+            factsPart,
           lossesPart, runsPart, aboutPart ] :
         [ answersPart, comparePart, lossesPart, runsPart, aboutPart ])
                       .map((make) => make())
@@ -85,7 +86,8 @@ try {
     if (selfTestAsked()) selfTest();
 } catch (error) {
     byId("main").replaceChildren(h(
-        "p", { class: "notice", role: "alert" }, `This page could not be opened: ${error.message}.`));
+        "p", { class: "notice", role: "alert" },
+            `This page could not be opened: ${error.message}.`));
     problems.push(String(error.stack ?? error));
     if (selfTestAsked()) report();
 }

@@ -32,10 +32,12 @@ async function tryOpening() {
     check("one script", scripts.length === 1, scripts.length);
     check(
         "no element came out of a text",
-        document.querySelectorAll("main b, main i, main img, main script, header b, #legend b").length === 0);
+        document.querySelectorAll(
+            "main b, main i, main img, main script, header b, #legend b").length === 0);
     check(
         "contenders are written as they are",
-        [...document.querySelectorAll(".contender bdi") ].map((one) => one.textContent).join("\n") ===
+        [...document.querySelectorAll(".contender bdi") ].map((one) => one.textContent).join(
+            "\n") ===
             contenders.join("\n"));
     check("all buttons have names", [
         ...document.querySelectorAll("button")
@@ -45,7 +47,8 @@ async function tryOpening() {
         visible().every((figure) => svgOf(figure).getAttribute("aria-label").length > 40));
     check(
         "no number is none",
-        !/NaN|undefined|Infinity|null/.test(byId("main").innerText + svgText()), svgText().match(/.{20}(NaN|undefined|Infinity|null).{20}/)?.[0]);
+        !/NaN|undefined|Infinity|null/.test(byId("main").innerText + svgText()),
+            svgText().match(/.{20}(NaN|undefined|Infinity|null).{20}/)?.[0]);
 }
 
 const svgText = () => visible().map((figure) => figure.innerHTML).join("");
@@ -55,7 +58,9 @@ async function tryIsoflop() {
     check("a panel for each budget", panels.length === budgets.length, panels.length);
     panels.forEach((panel, i) => {
         const here = points.filter((p) => p.budget === budgets[i]);
-        const minima = fits.filter((f) => f.budget === budgets[i] && f.size !== null && here.filter((p) => p.family === f.family).length > 1);
+        const minima = fits.filter(
+            (f) => f.budget === budgets[i] && f.size !== null &&
+            here.filter((p) => p.family === f.family).length > 1);
         const seeds = here.filter((p) => p.seeds > 1).reduce((n, p) => n + p.runs.length, 0);
         check(
             `panel ${i} has all its marks`, marksIn(panel) === here.length + minima.length + seeds,
@@ -72,24 +77,29 @@ async function tryIsoflop() {
     await choose1("x", "parameters");
     const before = panels[0].innerHTML;
     await choose1("y", "perplexity");
-    check("perplexity is another picture", panels[0].innerHTML !== before && panels[0].innerHTML.includes("perplexity"));
+    check("perplexity is another picture",
+        panels[0].innerHTML !== before && panels[0].innerHTML.includes("perplexity"));
     await choose1("y", "loss");
 }
 
 async function tryPointing() {
-    const figure = isSweep ? document.querySelector("#isoflop .chart") : document.querySelector("#losses .chart");
+    const figure = isSweep ? document.querySelector("#isoflop .chart") :
+        document.querySelector("#losses .chart");
     figure.scrollIntoView({ block: "center" });
     await settled();
-    const spots = figure.spots, free = spots.findIndex((one, i) => one.go && nearest(figure, one.px, one.py, 30) === i);
+    const spots = figure.spots,
+        free = spots.findIndex((one, i) => one.go && nearest(figure, one.px, one.py, 30) === i);
     check("there is a mark that can be pointed at", free >= 0);
     const spot = spots[free];
     await pointer("pointermove", figure, spot);
     const words = spot.tip().flat();
-    check("pointing shows its numbers", !byId("tip").hidden && words.every((word) => byId("tip").textContent.includes(word)),
+    check("pointing shows its numbers",
+        !byId("tip").hidden && words.every((word) => byId("tip").textContent.includes(word)),
         byId("tip").textContent);
     check("and whose they are", byId("tip").textContent.includes(spot.name));
     const box = byId("tip").getBoundingClientRect();
-    check("inside of the window", box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight,
+    check("inside of the window",
+        box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight,
         `${box.left} ${box.right} ${box.top} ${box.bottom}`);
     await pointer("pointerleave", figure, spot);
     check("leaving hides it", byId("tip").hidden);
@@ -103,19 +113,23 @@ async function tryPointing() {
     await press("Escape", svgOf(figure));
     check("Esc hides it", byId("tip").hidden);
     await pointer("click", figure, spot);
-    check("a click opens the run", !byId("details").hidden && location.hash.startsWith("#run="), location.hash);
+    check("a click opens the run", !byId("details").hidden && location.hash.startsWith("#run="),
+        location.hash);
     await press("Escape");
     check("Esc closes it", byId("details").hidden);
 }
 
 async function tryDetails() {
-    const row = document.querySelector("#runs-table tr[data-run] .link"), index = Number(row.closest("tr").dataset.run);
+    const row = document.querySelector("#runs-table tr[data-run] .link"),
+        index = Number(row.closest("tr").dataset.run);
     await click(row);
     const box = byId("details"), run = runs[index];
-    check("a run of the table opens", !box.hidden && box.textContent.includes(isSweep ? run.id : run.path));
+    check("a run of the table opens",
+        !box.hidden && box.textContent.includes(isSweep ? run.id : run.path));
     check("its losses are drawn", box.querySelectorAll(".chart .line").length === 1);
     const options = optionsOf(run);
-    check("its options are whole", Object.keys(options).length > 10 && typeof options.config === "object" &&
+    check("its options are whole",
+        Object.keys(options).length > 10 && typeof options.config === "object" &&
         Object.keys(options.config).length > 10, Object.keys(options).length);
     const taken = [], write = clipboard.write;
     clipboard.write = (text) => taken.push(text);
@@ -137,19 +151,24 @@ async function tryContenders() {
     const before = document.querySelectorAll(".chart .mark, .chart .line").length;
     await click(first);
     const after = document.querySelectorAll(".chart .mark, .chart .line").length;
-    check("a contender can be left out", chosen.hidden.has(name) && after < before, `${after} of ${before}`);
-    check("and is marked so", document.querySelector(".contender").getAttribute("aria-pressed") === "false");
+    check("a contender can be left out", chosen.hidden.has(name) && after < before,
+        `${after} of ${before}`);
+    check("and is marked so",
+        document.querySelector(".contender").getAttribute("aria-pressed") === "false");
     await click(document.querySelector(".contender"));
-    check("and comes back", document.querySelectorAll(".chart .mark, .chart .line").length === before);
+    check("and comes back", document.querySelectorAll(
+        ".chart .mark, .chart .line").length === before);
 }
 
 async function tryRuns() {
-    const body = () => [...document.querySelectorAll("#runs-table tbody tr") ].map((tr) => Number(tr.dataset.run));
+    const body = () => [...document.querySelectorAll("#runs-table tbody tr") ].map(
+        (tr) => Number(tr.dataset.run));
     check("runs are listed", body().length === Math.min(runs.length, runRows), body().length);
     const key = isSweep ? "loss" : "parameters";
     await click(document.querySelector(`#runs-table [data-sort=${key}]`));
     const values = body().map((i) => runs[i][key]).filter((x) => x !== null);
-    check("they can be sorted", values.every((x, i) => i === 0 || values[i - 1] <= x), values.slice(0, 4).join());
+    check("they can be sorted", values.every((x, i) => i === 0 || values[i - 1] <= x),
+        values.slice(0, 4).join());
     const more = document.querySelector("#runs-table .more");
     if (more) {
         await click(more);
@@ -164,7 +183,8 @@ async function tryRuns() {
 
 async function tryLosses() {
     const figure = document.querySelector("#losses .chart");
-    const wanted = runs.filter((run) => (chosen.curveBudget === "all" || String(run.budget) === chosen.curveBudget) &&
+    const wanted = runs.filter(
+        (run) => (chosen.curveBudget === "all" || String(run.budget) === chosen.curveBudget) &&
         page.curves.of[run.index].loss.length > 0);
     check("a line for each run", figure.querySelectorAll(".line").length === wanted.length,
         `${figure.querySelectorAll(".line").length}, expected ${wanted.length}`);
@@ -181,13 +201,16 @@ async function tryNarrow() {
     document.body.style.width = "360px";
     drawCharts();
     await settled();
-    const over = [...document.querySelectorAll("main section, main figure, main p, main svg, main .row, main .panels") ].filter(
+    const over = [...document.querySelectorAll(
+        "main section, main figure, main p, main svg, main .row, main .panels") ].filter(
         (one) => !one.closest(".scroll") && one.getBoundingClientRect().right > 361);
-    check("nothing is wider than a phone", over.length === 0, over.map((one) => one.outerHTML.slice(0, 80)).join());
+    check("nothing is wider than a phone", over.length === 0,
+        over.map((one) => one.outerHTML.slice(0, 80)).join());
     document.body.style.width = "";
     drawCharts();
     outcome.measured.width = wide;
-    check("no sideways scrolling", document.documentElement.scrollWidth <= document.documentElement.clientWidth,
+    check("no sideways scrolling",
+        document.documentElement.scrollWidth <= document.documentElement.clientWidth,
         `${document.documentElement.scrollWidth} of ${document.documentElement.clientWidth}`);
 }
 
