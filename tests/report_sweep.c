@@ -39,27 +39,28 @@ static double made_loss(int family, double size, double tokens)
     return 1.7 + losses[family] * 140 * pow(size, -0.42) + 260 * pow(tokens, -0.36);
 }
 
-static void made_curves(sg_sweep_row *row, uint64_t key)
+static void made_curves(sg_sweep_row *row, uint64_t key, bool bare)
 {
+    const int points = bare ? 4 : made_curve, evals = bare ? 2 : made_evals;
     row->curve_step = sg_alloc_array(made_curve, sizeof(double));
     row->curve_loss = sg_alloc_array(made_curve, sizeof(double));
     row->val_step = sg_alloc_array(made_evals, sizeof(double));
     row->val_loss = sg_alloc_array(made_evals, sizeof(double));
     if (!row->curve_step || !row->curve_loss || !row->val_step || !row->val_loss) return;
     const double steps = (double)row->steps;
-    for (int i = 0; i < made_curve; i++) {
-        const double t = (i + 1.0) / made_curve;
+    for (int i = 0; i < points; i++) {
+        const double t = (i + 1.0) / points;
         row->curve_step[i] = round(t * steps);
         row->curve_loss[i] = row->loss + 4.5 * exp(-14 * t) + 0.5 * (1 - t) +
                              0.04 * sg_rng_normal(key, 7, (uint64_t)i);
     }
-    for (int i = 0; i < made_evals; i++) {
-        const double t = (i + 1.0) / made_evals;
+    for (int i = 0; i < evals; i++) {
+        const double t = (i + 1.0) / evals;
         row->val_step[i] = round(t * steps);
         row->val_loss[i] = row->loss + 4.5 * exp(-14 * t) + 0.5 * (1 - t);
     }
-    row->curve_count = made_curve;
-    row->val_count = made_evals;
+    row->curve_count = (size_t)points;
+    row->val_count = (size_t)evals;
 }
 
 static void made_blocks_of(sg_sweep_row *row, uint64_t key)
@@ -173,8 +174,9 @@ static void made_run(made_work *w, int family, int budget, int scale, double lr,
         row->step_machine = 0;
     }
     if (w->kind->facts) made_facts(row, family);
-    made_curves(row, key);
-    w->failed = !made_options(row, family) || row->block_loss == NULL ||
+    made_curves(row, key, w->kind->bare);
+    if (w->kind->bare) snprintf(row->options, sizeof row->options, "{\"lr\":%g}", lr);
+    w->failed = (!w->kind->bare && !made_options(row, family)) || row->block_loss == NULL ||
                 row->block_tokens == NULL || row->curve_step == NULL || row->curve_loss == NULL ||
                 row->val_step == NULL || row->val_loss == NULL;
 }

@@ -23,8 +23,9 @@ const printKey = () =>
     h("p", { class: "print-key", "aria-hidden": "true" }, contenders.map((name) => named(name)));
 
 // The sentences are the program's; names in them get their marks, and powers of ten their form.
-const powers = (text) => text.replace(
-    /\b(\d+(?:\.\d+)?e\+\d+)(?= FLOPs)/g, (x) => flopsText(Number(x)));
+const powers = (text) =>
+    text.replace(/\b(\d+(?:\.\d+)?e\+\d+)(?= FLOPs)/g, (x) => flopsText(Number(x)))
+        .replace(/([[ ])-(?=\d)/g, "$1−");
 function sentence(text) {
     const names = [...contenders].sort((a, b) => b.length - a.length);
     const parts = [];
@@ -61,8 +62,8 @@ function answersPart() {
 // ---- the lowest of each budget ------------------------------------------------------------------
 
 // How far behind the lowest, with its interval, on a scale that a budget's rows share.
-function forest(row, most) {
-    const width = 150, at = (x) => 6 + ((width - 12) * Math.max(0, Math.min(most, x))) / most;
+function forest(row, [least, most]) {
+    const width = 150, at = (x) => 6 + ((width - 12) * (x - least)) / (most - least);
     const colour = colourOf(row.family);
     return h(
         "svg", { class: "forest", viewBox: `0 0 ${width} 16`, width, height: 16,
@@ -87,7 +88,7 @@ function toldApart(row) {
     return v.seeds_needed ? `no: about ${v.seeds_needed} seeds would be needed` : "no";
 }
 
-function bestRow(row, most) {
+function bestRow(row, range) {
     return h(
         "tr", { "data-run": row.run, class: row.behind === 0 ? "lowest" : "" },
         h("th", { scope: "row" }, named(row.family)),
@@ -97,7 +98,7 @@ function bestRow(row, most) {
         h("td", { class: "value" }, fourFigures(row.perplexity)),
         h("td", { class: "value" }, row.behind === 0 ? "" : fine(row.behind),
           h("span", { class: "interval" }, ` ${interval(row.low, row.high, fine)}`)),
-        h("td", {}, forest(row, most)), h("td", {}, toldApart(row)),
+        h("td", {}, forest(row, range)), h("td", {}, toldApart(row)),
         h("td", { class: "value" }, show("plain", row.scale)),
         h("td", { class: "value" }, short(row.parameters)),
         h("td", { class: "value" }, short(row.active_parameters)),
@@ -114,12 +115,15 @@ function bestPart() {
     const words = new Set([ "", "Told apart" ]);
     const groups = unique(best.map((row) => row.budget)).map((budget) => {
         const rows = best.filter((row) => row.budget === budget);
-        const most = Math.max(1e-6, ...rows.map((row) => Math.max(row.behind, row.high ?? 0)));
+        const range = [
+            Math.min(0, ...rows.map((row) => row.low ?? 0)),
+            Math.max(1e-6, ...rows.map((row) => Math.max(row.behind, row.high ?? 0)))
+        ];
         return h(
             "tbody", {},
             h("tr", { class: "group" },
               h("th", { colspan: heads.length, scope: "rowgroup" }, budgetText(budget))),
-            rows.map((row) => bestRow(row, most)));
+            rows.map((row) => bestRow(row, range)));
     });
     return part(
         "best", "Lowest loss at each budget",

@@ -32,18 +32,21 @@ function linearTicks(low, high, parts) {
     return list;
 }
 
-// 1, 2 and 5 of each power of ten, or powers alone where there are many, or round steps.
+// 1, 2 and 5 of each power of ten, or 1 and 3, or powers alone, as there is room; or round steps.
 function logTicks(low, high, parts) {
-    const decades = Math.log10(high / low), list = [];
-    const leads = decades < 2.2 ? [ 1, 2, 5 ] : [ 1 ], skip = Math.ceil(decades / parts);
-    for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++)
-        for (const lead of leads) {
-            const x = lead * 10 ** p;
-            if (x >= low * 0.999 && x <= high * 1.001 && (leads.length > 1 || p % skip === 0))
-                list.push(x);
-        }
-    if (list.length < 3) return linearTicks(low, high, parts);
-    return list.length > parts + 2 ? list.filter((x, i) => i % 2 === 0) : list;
+    const skip = Math.ceil(Math.log10(high / low) / (parts + 2));
+    for (const leads of [[ 1, 2, 5 ], [ 1, 3 ], [ 1 ]]) {
+        const list = [];
+        for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++)
+            for (const lead of leads) {
+                const x = Number(`${lead}e${p}`);
+                if (x >= low * 0.999 && x <= high * 1.001 && (leads.length > 1 || p % skip === 0))
+                    list.push(x);
+            }
+        if (list.length < 3) break;
+        if (list.length <= parts + 2) return list;
+    }
+    return linearTicks(low, high, parts);
 }
 
 // Round seconds, minutes, hours.

@@ -74,10 +74,11 @@ function costsPart() {
 // ---- fits ---------------------------------------------------------------------------------------
 
 function residualOf(p) {
+    const clean = (x) => (Math.abs(x) < 1e-9 ? 0 : x);  // as many points as the fit has numbers
     if (chosen.left === "parabola") {
         const f = fits.find((one) => one.budget === p.budget && one.family === p.family);
         const x = Math.log(p.parameters);
-        return f && f.a !== null ? p.loss - (f.a + f.b * x + f.c * x * x) : NaN;
+        return f && f.a !== null ? clean(p.loss - (f.a + f.b * x + f.c * x * x)) : NaN;
     }
     const s = surfaces.find((one) => one.family === p.family);
     if (!s || s.alpha === null) return NaN;

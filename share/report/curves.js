@@ -55,8 +55,12 @@ function parabolaOf(fit, list) {
     return line;
 }
 
+const isInside = (fit, list) => list.length > 1 && fit.size >= list[0].parameters &&
+    fit.size <= list[list.length - 1].parameters;
+
 function minimumOf(fit, list) {
-    if (!fit || fit.size === null || list.length < 2) return null;
+    // One beyond the points is in the table alone: nobody knows whether the parabola holds there.
+    if (!fit || fit.size === null || !isInside(fit, list)) return null;
     const carry = carried(list), inside = (x) => (x === null ? NaN : carry(x));
     return {
         x: carry(fit.size),

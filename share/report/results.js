@@ -67,6 +67,7 @@ const lossText = (x) => (Number.isFinite(x) ? x.toFixed(4) : "–");
 const signless = (text) => text.replace("-", "−");
 function fine(x) {
     if (!Number.isFinite(x)) return "–";
+    if (Math.abs(x) < 1e-9) return "0.0000";
     return signless(x !== 0 && Math.abs(x) < 0.00005 ? x.toExponential(1) : x.toFixed(4));
 }
 function secondsText(s) {
@@ -81,7 +82,8 @@ const forms = {
     short,
     loss: lossText,
     fine,
-    plain: (x) => signless(figures(x, 4)),
+    plain: (x) => (Math.abs(x) >= 1e5 || (x !== 0 && Math.abs(x) < 1e-3) ? flopsText(x) :
+                                                                           signless(figures(x, 4))),
     flops: flopsText,
     time: secondsText,
     flag: (x) => (x ? "yes" : ""),

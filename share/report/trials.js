@@ -58,9 +58,8 @@ async function tryIsoflop() {
     check("a panel for each budget", panels.length === budgets.length, panels.length);
     panels.forEach((panel, i) => {
         const here = points.filter((p) => p.budget === budgets[i]);
-        const minima = fits.filter(
-            (f) => f.budget === budgets[i] && f.size !== null &&
-            here.filter((p) => p.family === f.family).length > 1);
+        const minima = fits.filter((f) => f.budget === budgets[i] && f.size !== null &&
+            isInside(f, here.filter((p) => p.family === f.family)));
         const seeds = here.filter((p) => p.seeds > 1).reduce((n, p) => n + p.runs.length, 0);
         check(
             `panel ${i} has all its marks`, marksIn(panel) === here.length + minima.length + seeds,

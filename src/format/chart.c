@@ -137,22 +137,33 @@ static size_t chart_linear_ticks(double low, double high, int parts, double *out
     return count;
 }
 
-// Powers of ten where there are several, else 1, 2, 5 of each, else round steps.
+// So many of each power of ten, from `leads`; how many there are.
+static size_t chart_powers(const chart_axis *axis, const double *leads, size_t each, double skip,
+                           double *out)
+{
+    size_t count = 0;
+    for (double p = skip * floor(axis->low / skip); p <= axis->high; p += skip)
+        for (size_t l = 0; l < each; l++) {
+            const double v = leads[l] * pow(10, p);
+            if (log10(v) < axis->low - 1e-9 || log10(v) > axis->high + 1e-9) continue;
+            if (count < chart_ticks) out[count] = v;
+            count++;
+        }
+    return count;
+}
+
+// 1, 2 and 5 of each power of ten, or 1 and 3, or powers alone, as there is room; or round steps.
 static size_t chart_log_ticks(const chart_axis *axis, int parts, double *out)
 {
-    static const double leads[] = {1, 2, 5};
-    const double decades = axis->high - axis->low;
-    const int each = decades < 2.5 ? 3 : 1, skip = decades > 8 ? 3 : 1;
-    size_t count = 0;
-    for (double p = floor(axis->low); p <= axis->high; p += skip)
-        for (int l = 0; l < each; l++) {
-            const double v = leads[l] * pow(10, p);
-            if (log10(v) >= axis->low - 1e-9 && log10(v) <= axis->high + 1e-9 &&
-                count < chart_ticks)
-                out[count++] = v;
-        }
-    return count >= 3 ? count
-                      : chart_linear_ticks(pow(10, axis->low), pow(10, axis->high), parts, out);
+    static const double leads[][3] = {{1, 2, 5}, {1, 3}, {1}};
+    const size_t most = (size_t)parts + 3;
+    for (size_t i = 0; i < 3; i++) {
+        const double skip = i < 2 ? 1 : ceil((axis->high - axis->low) / (double)most);
+        const size_t count = chart_powers(axis, leads[i], 3 - i, skip, out);
+        if (count < 3) break;
+        if (count <= most) return count;
+    }
+    return chart_linear_ticks(pow(10, axis->low), pow(10, axis->high), parts, out);
 }
 
 static size_t chart_ticks_of(const chart_axis *axis, int parts, double *out)

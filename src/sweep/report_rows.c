@@ -169,7 +169,8 @@ static void show_number(double value, sg_report_form form, char *out, size_t cap
         snprintf(out, capacity, "%.4f", value);
         break;
     case SG_FORM_FINE:
-        snprintf(out, capacity, fabs(value) < 0.001 && value != 0 ? "%.1e" : "%.4f", value);
+        snprintf(out, capacity, fabs(value) < 0.00005 && fabs(value) > 1e-9 ? "%.1e" : "%.4f",
+                 fabs(value) > 1e-9 ? value : 0.0);
         break;
     case SG_FORM_FLOPS:
         snprintf(out, capacity, "%.3g", value);

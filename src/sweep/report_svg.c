@@ -151,11 +151,13 @@ static void isoflop_parabola(svg_work *w, const sg_report_table *fits, size_t ro
     if (s == NULL) return;
     s->label = NULL;
     s->line = true;
-    s = svg_series(w, contender, 1); // its minimum, with the interval of the loss
+    const double size = sg_report_number(fits, row, "size");
+    if (!(size >= low && size <= high)) return; // beyond the points nobody knows
+    s = svg_series(w, contender, 1);            // its minimum, with the interval of the loss
     double *ends = svg_alloc(w, 2 * sizeof *ends);
     if (s == NULL || ends == NULL) return;
     s->label = NULL;
-    svg_point(s, sg_report_number(fits, row, "size"), sg_report_number(fits, row, "loss"));
+    svg_point(s, size, sg_report_number(fits, row, "loss"));
     ends[0] = sg_report_number(fits, row, "loss_low");
     ends[1] = sg_report_number(fits, row, "loss_high");
     s->low = ends;

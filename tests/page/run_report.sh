@@ -41,7 +41,8 @@ for lr in 0.01 0.003; do
 done
 sgatlin report run-0.01 run-0.003 --out runs.html --quiet
 judge "$work/runs.html" "tryOpening tryLosses tryPointing tryDetails tryRuns tryContenders tryNarrow"
-# Both ways in which the page repeats its first run give the same weights.
+# Both ways in which the page repeats its first run give the same weights; of a sweep, which keeps no
+# weights, the same figures.
 copied commands >commands.txt
 [ "$(wc -l <commands.txt)" -eq 2 ]
 while read -r command; do
@@ -52,4 +53,21 @@ while read -r command; do
         exit 1
     }
     cmp run-0.01/model.safetensors run-0.01-again/model.safetensors
+done <commands.txt
+sgatlin sweep isoflop --budgets 3e8 --families glu,sgatlin --scales 1,2 --lr 0.02 --data data --out sweep \
+    --quiet >log.txt
+sgatlin report sweep --out sweep.html --quiet
+judge "$work/sweep.html" "$parts"
+copied commands >commands.txt
+[ "$(wc -l <commands.txt)" -eq 2 ]
+while read -r command; do
+    printf '%s' "$command" | base64 -d >again.sh
+    run=$(sed 's|.* --out ||' again.sh)
+    rm -rf "$run"
+    sh again.sh >again.txt 2>&1 </dev/null || {
+        echo "page: a command that it copies fails: $(cat again.sh again.txt)"
+        exit 1
+    }
+    grep '"val_perplexity"' "$run/summary.json" >again
+    grep -h '"val_perplexity"' "sweep/runs/$run"*/summary.json | cmp - again
 done <commands.txt

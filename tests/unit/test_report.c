@@ -427,7 +427,7 @@ static sg_status all_forms(void *user, sg_error *err)
     char *text = NULL;
     int64_t files;
     (void)user;
-    const report_sweep kind = {.families = 1, .budgets = 1, .scales = 1, .seeds = 1};
+    const report_sweep kind = {.families = 1, .budgets = 1, .scales = 1, .seeds = 1, .bare = true};
     SG_TRY(report_make(&kind, &r, err));
     sg_status status = sg_report_page(r, "/p.html", true, NULL, err);
     if (status == SG_OK) status = sg_report_svg(r, "/svg", true, &files, err);
