@@ -108,11 +108,12 @@ static sg_status make_from_model(const sg_sweep_making *m, const sg_train_option
 
 static sg_status make_options_text(const sg_train_options *o, sg_sweep_row *row, sg_error *err)
 {
-    char *text = NULL;
+    char *text;
     json_t *object = sg_run_options_json(o);
-    if (object != NULL) text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+    if (object == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for options");
+    const sg_status status = sg_json_text(object, false, &text, err);
     json_decref(object);
-    if (text == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for options");
+    SG_TRY(status);
     const size_t bytes = strlen(text);
     const bool fits = bytes < sizeof row->options;
     if (fits) memcpy(row->options, text, bytes + 1);

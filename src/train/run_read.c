@@ -27,10 +27,12 @@ static sg_status read_records(const char *run, bool (*each)(void *user, const js
         const char *end = memchr(line, '\n', map.bytes - at);
         if (end == NULL) break; // the run is writing it
         json_t *record;
-        if (sg_json_parse(line, (size_t)(end - line), path, &record, NULL) == SG_OK) {
+        const sg_status parsed = sg_json_parse(line, (size_t)(end - line), path, &record, NULL);
+        if (parsed == SG_OK) {
             go = !json_is_object(record) || each(user, record);
             json_decref(record);
         }
+        if (parsed == SG_ERR_MEMORY) go = false;
         at += (size_t)(end - line) + 1;
     }
     sg_map_close(&map);

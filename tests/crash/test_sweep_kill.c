@@ -104,7 +104,7 @@ static char *path_of(const char *name)
     static char paths[4][128];
     static int next;
     char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    snprintf(path, sizeof paths[0], "%s/%.60s", folder, name);
     return path;
 }
 
@@ -204,11 +204,11 @@ static size_t finished_rows(const char *name)
     return count;
 }
 
-// What a sweep that has ended leaves of its runs: what they logged, no weights, no checkpoints.
-static void tidy(const char *name)
+// How many runs have a model; checkpoints have none, and what was logged all.
+static size_t models_of(const char *name)
 {
     char path[160], run[300], **runs, **files;
-    size_t count, file_count;
+    size_t count, file_count, models = 0;
     snprintf(path, sizeof path, "%s/runs", path_of(name));
     assert_int_equal(sg_folder_list(path, &runs, &count, NULL), SG_OK);
     for (size_t i = 0; i < count; i++) {
@@ -217,13 +217,14 @@ static void tidy(const char *name)
         assert_int_equal(sg_folder_list(run, &files, &file_count, NULL), SG_OK);
         for (size_t k = 0; k < file_count; k++) {
             metrics |= strcmp(files[k], "metrics.jsonl") == 0;
-            if (strstr(files[k], "safetensors") != NULL || strcmp(files[k], "checkpoints") == 0)
-                fail_msg("%s/%s is left", run, files[k]);
+            models += strcmp(files[k], "model.safetensors") == 0;
+            if (strcmp(files[k], "checkpoints") == 0) fail_msg("%s/%s is left", run, files[k]);
         }
         assert_true(metrics);
         sg_names_free(files, file_count);
     }
     sg_names_free(runs, count);
+    return models;
 }
 
 // ---- tests --------------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ static int set_up(void **state)
     print_message("left alone: %zu runs in %.1f s\n", finished_rows("whole"), life);
     // Three rates, one or two more, two seeds: of both families.
     assert_true(finished_rows("whole") >= 10);
-    tidy("whole");
+    assert_int_equal(models_of("whole"), 0);
     return 0;
 }
 
@@ -280,7 +281,7 @@ static void test_kills(void **state)
     }
     COMMAND(SWEEP("toy.json", "killed"));
     same_rows("killed", "killed");
-    tidy("killed");
+    assert_int_equal(models_of("killed"), 0);
     remove_sweep("killed");
     print_message("%d kills over %d sweeps\n", kills, ends + 1);
 }
@@ -386,42 +387,59 @@ static void test_divergence(void **state)
         fail_msg("said: %s", said());
     ends_with(START(SWEEP("wild.json", "fast"), "--fail-fast"), 1);
     assert_int_equal(finished_rows("fast"), 0);
-    COMMAND(SWEEP("wild.json", "fast"));
+    COMMAND(SWEEP("wild.json", "fast"), "--keep-models");
     assert_int_equal(finished_rows("fast"), 1);
+    assert_int_equal(models_of("fast"), 1);
+    COMMAND(SWEEP("wild.json", "fast")); // what is kept stays
+    assert_int_equal(models_of("fast"), 1);
 }
 
-// What is asked for in vain at first: failed rows, an exit code, and --retry failed, which makes
-// these again and nothing else.
+#define ASKED(out) "sweep", "asked.json", "--data", "long", "--out", out, "--threads", "1"
+
+// Folders of runs that hold something else fail: rows that say so, an exit code, and --retry
+// failed, which makes these again. Facts are asked for meanwhile.
 static void test_retry(void **state)
 {
     (void)state;
+    char **runs, name[160];
+    size_t count;
+    sg_sweep_results r;
+    sg_error err = {0};
     put("asked.json",
         "{\"format\": \"sgatlin sweep\", \"version\": 1, \"name\": \"asked\", \"facts\": "
         "\"facts.json\", \"options\": {\"steps\": 10, \"batch_size\": 4, \"num_hidden_layers\": 1, "
         "\"head_dim\": 8, \"num_attention_heads\": 2, \"hidden_size\": 16}, \"axes\": {\"family\": "
         "[\"glu\", \"mlp\"]}, \"seeds\": [1], \"max_epochs\": 1000}");
-    put("facts.json", "{}");
     COMMAND("data", "synth", "--people", "20", "--stories", "60", "--out", "people.txt", "--facts",
-            "known.json");
+            "facts.json");
     COMMAND("data", "pack", "--tokenizer", "tokenizer", "--out", "long", "--seq-len", "256",
             "--val-fraction", "0.1", "people.txt");
-    const char *const sweep[] = {"sgatlin", "sweep",     "asked.json", "--data",  "long",   "--out",
-                                 "asked",   "--threads", "1",          "--retry", "failed", NULL};
-    const char *plain[10] = {0};
-    memcpy(plain, sweep, 9 * sizeof sweep[0]);
-    ends_with(start(plain, 0), 1);
-    assert_int_equal(finished_rows("asked"), 0);
-    ends_with(start(plain, 0), 1); // nothing changes by itself
-    assert_int_equal(finished_rows("asked"), 0);
-    assert_int_equal(rename(path_of("known.json"), path_of("facts.json")), 0);
-    ends_with(start(sweep, 0), 0);
-    assert_int_equal(finished_rows("asked"), 2);
-    sg_sweep_results r;
-    sg_error err = {0};
+    COMMAND(ASKED("first"));
+    assert_int_equal(finished_rows("first"), 2);
+    assert_int_equal(sg_folder_list(path_of("first/runs"), &runs, &count, NULL), SG_OK);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "asked/runs/%s", runs[i]);
+        assert_int_equal(sg_folder_make(path_of(name), NULL), SG_OK);
+        snprintf(name, sizeof name, "asked/runs/%s/run.json", runs[i]);
+        put(name, "{}");
+    }
+    sg_names_free(runs, count);
+    for (int again = 0; again < 2; again++) { // nothing changes by itself
+        ends_with(START(ASKED("asked")), 1);
+        assert_int_equal(finished_rows("asked"), 0);
+    }
+    if (strstr(said(), "0 of 2 runs finished, 2 failed (0 diverged)") == NULL)
+        fail_msg("said: %s", said());
+    COMMAND(ASKED("asked"), "--retry", "failed");
     if (sg_sweep_results_open(path_of("asked"), &r, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_int_equal(r.count, 2);
     for (size_t i = 0; i < r.count; i++)
         assert_true(r.rows[i].facts > 0 && r.rows[i].facts_recalled <= r.rows[i].facts);
     sg_sweep_results_clear(&r);
+    char *first = rows_of("first"), *retried = rows_of("asked");
+    assert_string_equal(first, retried);
+    sg_free(first);
+    sg_free(retried);
 }
 
 int main(void)
