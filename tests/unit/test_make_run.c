@@ -39,6 +39,7 @@ static sg_status make(const char *folder, const sg_train_options *o, int threads
                                     .data = TINY_CONCAT,
                                     .facts = "",
                                     .blocks = 3,
+                                    .max_epochs = 1,
                                     .options = o,
                                     .event = stop ? stop_at_seven : NULL};
     *row = sg_sweep_row_empty();
@@ -203,6 +204,7 @@ static void test_memory_runs_out(void **state)
                               .data = TINY_CONCAT,
                               .facts = "",
                               .blocks = 3,
+                              .max_epochs = 1,
                               .options = &o};
     assert_true(alloc_failure_loop(make_and_forget, &making) > 10);
     sg_context_free(context);
