@@ -133,29 +133,92 @@ static void test_draw(int fd, bool quiet, double seconds)
     close(saved);
 }
 
+// Several lines, drawn again in place; a terminal of 50 columns cuts them.
+static void test_draw_lines(int fd)
+{
+    static const char *const first[] = {"one", "two\033[2J", "three"};
+    char wide[80];
+    memset(wide, 'w', sizeof wide - 1);
+    wide[sizeof wide - 1] = '\0';
+    const char *const second[] = {wide, "four"};
+    int saved = dup(STDERR_FILENO);
+    assert_true(saved >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+    static const cli_command command = {.name = "try"};
+    cli_args args = {.command = &command};
+    cli_progress bar;
+    cli_progress_begin(&bar, &args, "try", NULL);
+    bar.clock = test_clock;
+    bar.start = test_time = 1000;
+    bar.last_draw = bar.terminal ? 0 : bar.start;
+    cli_progress_lines(&bar, first, 3);
+    cli_progress_lines(&bar, first, 3); // too soon
+    test_time += 40;
+    cli_progress_lines(&bar, second, 2);
+    cli_note(&args, "a note");
+    test_time += 40;
+    cli_progress_lines(&bar, second + 1, 1);
+    cli_progress_end(&bar);
+    cli_progress_lines(&bar, first, 3);
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+}
+
+// A terminal of 50 columns; -1: there is none.
+static int test_terminal_open(int *slave)
+{
+    setenv("TERM", "xterm", 1);
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) return -1;
+    *slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    assert_true(*slave >= 0);
+    struct winsize size = {.ws_row = 24, .ws_col = 50};
+    assert_int_equal(ioctl(*slave, TIOCSWINSZ, &size), 0);
+    return master;
+}
+
+// What was written stays readable when the other end is closed, then comes an error.
+static void test_terminal_read(int master, int slave, char *text, size_t capacity)
+{
+    size_t length = 0;
+    close(slave);
+    for (ssize_t n; (n = read(master, text + length, capacity - 1 - length)) > 0;)
+        length += (size_t)n;
+    text[length] = '\0';
+    close(master);
+}
+
+static void test_terminal_lines(void **state)
+{
+    (void)state;
+    char text[8192], wide[50];
+    int slave, master = test_terminal_open(&slave);
+    if (master < 0) skip();
+    test_draw_lines(slave);
+    test_terminal_read(master, slave, text, sizeof text);
+    memset(wide, 'w', 49);
+    wide[49] = '\0';
+    char expected[512];
+    snprintf(expected, sizeof expected,
+             "one\r\ntwo?[2J\r\nthree\033[2A\r\033[J%s\r\nfour\033[1A\r\033[Jtry: a note\r\n"
+             "four\r\033[K",
+             wide);
+    assert_string_equal(text, expected);
+}
+
 static void test_terminal(void **state)
 {
     (void)state;
-    setenv("TERM", "xterm", 1);
-    int master = posix_openpt(O_RDWR | O_NOCTTY);
-    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) skip();
-    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-    assert_true(slave >= 0);
-    struct winsize size = {.ws_row = 24, .ws_col = 50};
-    assert_int_equal(ioctl(slave, TIOCSWINSZ, &size), 0);
-    test_draw(slave, false, 0.05);
     char text[8192];
-    close(slave); // what was written stays readable, then comes an error
-    size_t length = 0;
-    for (ssize_t n; (n = read(master, text + length, sizeof text - 1 - length)) > 0;)
-        length += (size_t)n;
-    text[length] = '\0';
+    int slave, master = test_terminal_open(&slave);
+    if (master < 0) skip();
+    test_draw(slave, false, 0.05);
+    test_terminal_read(master, slave, text, sizeof text);
     // Drawn at once, not drawn a thousand times, off the line for the note, and gone at the end.
     assert_string_equal(text, "\rtry   0% [...........................]  -:-- left\033[K"
                               "\r\033[Ktry: a note\r\n"
                               "\rtry 100% [#####################]  0:00 left  half\033[K"
                               "\r\033[K");
-    close(master);
 }
 
 static void test_file(void **state)
@@ -195,7 +258,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers),  cmocka_unit_test(test_text),
         cmocka_unit_test(test_counted),  cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_terminal), cmocka_unit_test(test_file),
+        cmocka_unit_test(test_terminal), cmocka_unit_test(test_terminal_lines),
+        cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
