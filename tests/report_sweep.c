@@ -236,6 +236,8 @@ bool report_sweep_make(const report_sweep *kind, sg_sweep_results *out)
         out->rows[out->count - 2].state = SG_SWEEP_FAILED;
         snprintf(out->rows[out->count - 2].error, sizeof out->rows[0].error, "the loss diverged");
     }
+    for (size_t i = 0; i < out->count && kind->plain; i++)
+        out->rows[i].budget = out->rows[i].scale = NAN;
     if (w.failed) sg_sweep_results_clear(out);
     return !w.failed;
 }

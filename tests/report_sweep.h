@@ -10,8 +10,9 @@ typedef struct report_sweep {
     bool facts;   // recall is measured
     bool times;   // steps are timed
     bool unfinished;
-    bool bare; // curves of four points and hardly any options: for walks over allocations
-    int seeds; // at every cell; 0: three at each family's best two scales, one elsewhere
+    bool plain; // no budgets and no scales
+    bool bare;  // curves of four points and hardly any options: for walks over allocations
+    int seeds;  // at every cell; 0: three at each family's best two scales, one elsewhere
     int families, budgets, scales; // at most 6, 3, 7; 0: 6, 3, 5
 } report_sweep;
 

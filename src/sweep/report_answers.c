@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sweep/report.h"
+#include "sweep/results.h"
 
 // The closest other contender is what the answer names: the verdict with the smallest difference.
 static const sg_sweep_verdict *answers_nearest(const sg_sweep_analysis *a, double budget,
@@ -13,9 +14,7 @@ static const sg_sweep_verdict *answers_nearest(const sg_sweep_analysis *a, doubl
     const sg_sweep_verdict *nearest = NULL;
     for (size_t v = 0; v < a->verdict_count; v++) {
         const sg_sweep_verdict *one = &a->verdicts[v];
-        if (one->equal_seconds != seconds ||
-            !(one->budget == budget || (isnan(one->budget) && isnan(budget))))
-            continue;
+        if (one->equal_seconds != seconds || !sg_sweep_same_number(one->budget, budget)) continue;
         if (nearest == NULL || one->difference.value < nearest->difference.value) nearest = one;
     }
     return nearest;
@@ -28,7 +27,8 @@ static void answers_count(const sg_sweep_analysis *a, const sg_sweep_verdict *ne
     size_t apart = 0, all = 0;
     for (size_t v = 0; v < a->verdict_count; v++) {
         const sg_sweep_verdict *one = &a->verdicts[v];
-        if (one->equal_seconds != nearest->equal_seconds || one->budget != nearest->budget)
+        if (one->equal_seconds != nearest->equal_seconds ||
+            !sg_sweep_same_number(one->budget, nearest->budget))
             continue;
         all++;
         apart += one->separable;
@@ -110,7 +110,7 @@ sg_status sg_report_answers(sg_report *report, sg_error *err)
     for (size_t row = 0; row < rows; row++) {
         const double budget = sg_report_number(best, row, "budget");
         const double before = row > 0 ? sg_report_number(best, row - 1, "budget") : NAN;
-        if (row > 0 && (budget == before || (isnan(budget) && isnan(before)))) continue;
+        if (row > 0 && sg_sweep_same_number(budget, before)) continue;
         SG_TRY(answers_flops(report, row, best, err));
         SG_TRY(answers_seconds(report, budget, err));
     }

@@ -96,5 +96,6 @@ int main(int argc, char **argv)
            pages_write(argv[1], "hostile",
                        &(report_sweep){.hostile = true, .unfinished = true, .times = true}) ||
            pages_write(argv[1], "thousand", &(report_sweep){.seeds = 11}) ||
+           pages_write(argv[1], "plain", &(report_sweep){.plain = true, .facts = true}) ||
            pages_write(argv[1], "small", &(report_sweep){.families = 2, .budgets = 1, .scales = 2});
 }

@@ -20,7 +20,7 @@ before=$(cksum made/sweep.db)
 "$program" report made/sweep.db --json >report.json
 [ "$before" = "$(cksum made/sweep.db)" ] && [ "$(ls made)" = sweep.db ]
 parts="tryOpening tryIsoflop tryLosses tryPointing tryDetails tryRuns tryContenders tryNarrow"
-for name in whole hostile thousand small; do
+for name in whole hostile thousand plain small; do
     judge "$work/$name.html" "$parts"
 done
 window=500,900 # the narrowest that it opens

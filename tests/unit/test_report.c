@@ -174,6 +174,39 @@ static void test_nothing(void **state)
     }
 }
 
+// A sweep without budgets, and one without scales either: nothing stands for what is not there.
+static void test_no_axes(void **state)
+{
+    (void)state;
+    for (int scales = 0; scales < 2; scales++) {
+        sg_error err = {0};
+        sg_sweep_results results;
+        sg_sweep_analysis analysis = {0};
+        sg_report *r = NULL;
+        char *text;
+        int64_t files;
+        assert_true(report_sweep_make(&(report_sweep){.families = 3, .budgets = 1}, &results));
+        for (size_t i = 0; i < results.count; i++) {
+            results.rows[i].budget = NAN;
+            if (scales == 0) results.rows[i].scale = NAN;
+        }
+        must(sg_sweep_analyse(&results, NULL, &analysis, &err), &err);
+        must(sg_report_of(&results, &analysis, "x", NULL, &r, &err), &err);
+        assert_int_equal(rows_of(r, "best"), 3);
+        assert_int_equal(rows_of(r, "points"), scales == 0 ? 3 : 15);
+        must(sg_report_text(r, 80, &text, &err), &err);
+        assert_null(strstr(text, "nan"));
+        assert_null(strstr(text, "FLOPs moe"));
+        assert_non_null(strstr(text, "moe has the lowest loss"));
+        assert_non_null(strstr(text, "Loss over parameters\n"));
+        sg_free(text);
+        must(sg_report_page(r, "/p.html", true, NULL, &err), &err);
+        must(sg_report_svg(r, "/svg", true, &files, &err), &err);
+        assert_int_equal(files, 3); // no times, no facts
+        sg_report_free(r);
+    }
+}
+
 // ---- the page -----------------------------------------------------------------------------------
 
 static void test_page(void **state)
@@ -467,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_search),
         cmocka_unit_test(test_labels),
         cmocka_unit_test_setup_teardown(test_nothing, disk_begin, disk_end),
+        cmocka_unit_test_setup_teardown(test_no_axes, disk_begin, disk_end),
         cmocka_unit_test_setup_teardown(test_page, disk_begin, disk_end),
         cmocka_unit_test_setup_teardown(test_csv, disk_begin, disk_end),
         cmocka_unit_test_setup_teardown(test_svg, disk_begin, disk_end),
