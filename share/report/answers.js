@@ -3,7 +3,7 @@
 
 const shortNames = {
     answers: "Answers",
-    isoflop: "FLOPs",
+    isoflop: hasBudgets ? "FLOPs" : "Size",
     best: "Lowest",
     seconds: "Seconds",
     costs: "Costs",
@@ -121,12 +121,12 @@ function bestPart() {
         ];
         return h(
             "tbody", {},
-            h("tr", { class: "group" },
-              h("th", { colspan: heads.length, scope: "rowgroup" }, budgetText(budget))),
+            hasBudgets ? h("tr", { class: "group" },
+              h("th", { colspan: heads.length, scope: "rowgroup" }, budgetText(budget))) : null,
             rows.map((row) => bestRow(row, range)));
     });
     return part(
-        "best", "Lowest loss at each budget",
+        "best", hasBudgets ? "Lowest loss at each budget" : "Lowest loss",
         h("div", { class: "scroll" },
           h("table", { class: "plain" },
             h("thead", {}, h("tr", {},

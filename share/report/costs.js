@@ -101,14 +101,15 @@ function residualSeries() {
 }
 
 function fitsPart() {
-    if (fits.length === 0) return null;
+    const fitted = surfaces.some((s) => s.E !== null);
+    if (!fitted && fits.every((f) => f.a === null)) return null;
     const known = surfaces.some((s) => s.alpha !== null);
     return part(
         "fits", "Fits",
         h("h3", {}, "Minima of the parabolas"),
         plainTable(fits, [ "budget", "family", "state", "size", "loss", "tokens", "points",
             "residual", "noise" ]),
-        surfaces.length ?
+        fitted ?
             [ h("h3", {}, "Surfaces: L(N, D) = E + A N", h("sup", {}, "−α"), " + B D",
                 h("sup", {}, "−β")),
               plainTable(surfaces, [ "family", "points", "sizes", "E", "A", "B", "alpha", "beta",

@@ -11,7 +11,8 @@ const open = (run) => () => openRun(run);
 const sizes = [
     [ "parameters", "parameters" ], [ "active_parameters", "active parameters" ],
     [ "scale", "scale" ]
-];
+].filter(([ key ]) => points.some((p) => p[key] !== null));
+const hasBudgets = budgets.some((budget) => budget !== null);
 const sizeName = () => sizes.find(([ key ]) => key === chosen.x)[1];
 
 // ---- equal FLOPs --------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ function isoflopSeries(budget) {
 function isoflopPart() {
     const panels = budgets.map((budget) => h(
         "figure", { class: "panel", "data-budget": budget },
-            h("figcaption", {}, budgetText(budget)),
+            budget === null ? null : h("figcaption", {}, budgetText(budget)),
         chart(() => ({
             title: `Loss over size at ${budgetText(budget)}`,
             height: 330,
@@ -133,7 +134,7 @@ function isoflopPart() {
             series: isoflopSeries(budget)
         }))));
     return part(
-        "isoflop", "Equal FLOPs",
+        "isoflop", hasBudgets ? "Equal FLOPs" : "Loss over size",
         h("div", { class: "row" }, segments("x", "Over", sizes),
           segments("y", "Shown is", [[ "loss", "loss" ], [ "perplexity", "perplexity" ]])),
         h("div", { class: "panels" }, panels),
