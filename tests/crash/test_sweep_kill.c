@@ -353,6 +353,27 @@ static void test_refusals(void **state)
     same_rows("whole", "refused");
 }
 
+// A file that adds a family and a seed takes the place of the one before; one that loses the seed
+// again is refused. What was made stays, and in the end all is as if the file had been so at once.
+static void test_additions(void **state)
+{
+    (void)state;
+    char more[sizeof toy + 80];
+    const char *family = strstr(toy, "[\"glu\""), *seeds = strstr(toy, "[1, 2]");
+    snprintf(more, sizeof more, "%.*s[\"mlp\", %.*s[1, 2, 3]%s", (int)(family - toy), toy,
+             (int)(seeds - family - 1), family + 1, seeds + 6);
+    put("more.json", more);
+    COMMAND(SWEEP("toy.json", "grown"));
+    COMMAND(SWEEP("more.json", "grown"), "--quiet");
+    COMMAND(SWEEP("more.json", "at-once"), "--quiet");
+    char *grown = rows_of("grown"), *once = rows_of("at-once");
+    assert_string_equal(grown, once);
+    sg_free(grown);
+    sg_free(once);
+    ends_with(START(SWEEP("toy.json", "grown")), 2);
+    if (strstr(said(), "\"seeds\" differs") == NULL) fail_msg("said: %s", said());
+}
+
 // The disk is full for the larger model alone: the smaller one is kept, and with room again the
 // sweep goes on to its end.
 static void test_full_disk(void **state)
@@ -449,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_jobs_and_reader),
         cmocka_unit_test(test_signal_and_second),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_additions),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_retry),
