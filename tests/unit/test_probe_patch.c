@@ -145,6 +145,13 @@ static void test_untrained(void **state)
 }
 
 // At another token the patch of the subject is that of the last, and the other way round.
+// What is exchanged is the same, but it stands in other rows of a pass, and a library of products may
+// sum the last rows of a matrix otherwise.
+static void assert_same_exchange(double value, double expected)
+{
+    assert_true(fabs(value - expected) <= 1e-5 * fmax(1, fabs(expected)));
+}
+
 static void test_position(void **state)
 {
     patch_case c = make_case(*state, "sgatlin", 2);
@@ -152,10 +159,10 @@ static void test_position(void **state)
     const sg_patch_result r = run(&c);
     for (int m = 0; m < SG_PATCH_METRICS; m++) {
         const sg_patch_metric metric = (sg_patch_metric)m;
-        assert_true(mean(&r, "all", "subject", SG_PATCH_POSITION, metric) ==
-                    mean(&r, "all", "last", SG_PATCH_ITSELF, metric));
-        assert_true(mean(&r, "0", "last", SG_PATCH_POSITION, metric) ==
-                    mean(&r, "0", "subject", SG_PATCH_ITSELF, metric));
+        assert_same_exchange(mean(&r, "all", "subject", SG_PATCH_POSITION, metric),
+                             mean(&r, "all", "last", SG_PATCH_ITSELF, metric));
+        assert_same_exchange(mean(&r, "0", "last", SG_PATCH_POSITION, metric),
+                             mean(&r, "0", "subject", SG_PATCH_ITSELF, metric));
     }
     sg_buffer_free(r.items);
     free_case(&c);
