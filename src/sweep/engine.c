@@ -165,7 +165,7 @@ static void engine_stop(engine *e, sg_status status, const sg_error *why)
 
 static void engine_say(engine *e, const char *said, bool warning)
 {
-    if (e->options->progress == NULL) return;
+    if (e->options->progress == NULL || e->seen == NULL) return;
     sg_sweep_jobs_look(e->jobs, e->seen);
     const sg_sweep_totals totals = sg_sweep_count(&e->plan, &e->results);
     const sg_sweep_progress progress = {.said = said,
@@ -335,10 +335,24 @@ static sg_status engine_take(engine *e, sg_error *err)
     return status;
 }
 
+static void engine_pass_on(engine *e)
+{
+    char message[engine_line];
+    while (sg_sweep_jobs_message(e->jobs, message, sizeof message))
+        engine_say(e, message, true);
+}
+
+// What still runs saves; what contexts say at their end is passed on.
+static void engine_last_words(engine *e)
+{
+    e->stopping = true;
+    sg_sweep_jobs_end(e->jobs);
+    engine_pass_on(e);
+}
+
 static sg_status engine_loop(engine *e, sg_error *err)
 {
     for (;;) {
-        char message[engine_line];
         while (!e->stopping && sg_sweep_jobs_active(e->jobs) < e->options->jobs) {
             const size_t next = engine_next(e);
             if (next == SIZE_MAX) break;
@@ -346,8 +360,7 @@ static sg_status engine_loop(engine *e, sg_error *err)
         }
         if (sg_sweep_jobs_active(e->jobs) == 0) return SG_OK;
         sg_sweep_jobs_wait(e->jobs, engine_look);
-        while (sg_sweep_jobs_message(e->jobs, message, sizeof message))
-            engine_say(e, message, true);
+        engine_pass_on(e);
         SG_TRY(engine_take(e, err));
         engine_say(e, NULL, false);
     }
@@ -455,9 +468,10 @@ sg_status sg_sweep_run(const sg_sweep_options *options, sg_sweep_totals *totals,
     if (status == SG_OK) status = engine_loop(e, err);
     *totals = sg_sweep_count(&e->plan, &e->results);
     totals->made = e->made;
+    if (e->jobs != NULL) engine_last_words(e);
     if (status == SG_OK && e->status != SG_OK)
         status = sg_fail(err, e->status, "%s", e->why.message);
-    sg_sweep_jobs_free(e->jobs); // what still runs saves first
+    sg_sweep_jobs_free(e->jobs);
     sg_sweep_plan_clear(&e->plan);
     sg_sweep_results_clear(&e->results);
     sg_sweep_folder_close(&e->folder);

@@ -178,9 +178,8 @@ sg_status sg_sweep_jobs_new(const sg_sweep_jobs_options *options, sg_sweep_jobs 
     return status;
 }
 
-void sg_sweep_jobs_free(sg_sweep_jobs *all)
+void sg_sweep_jobs_end(sg_sweep_jobs *all)
 {
-    if (all == NULL) return;
     pthread_mutex_lock(&all->mutex);
     all->stop = all->quit = true;
     pthread_cond_broadcast(&all->work);
@@ -190,7 +189,16 @@ void sg_sweep_jobs_free(sg_sweep_jobs *all)
         if (j->started) pthread_join(j->thread, NULL);
         if (j->state != JOB_IDLE) sg_sweep_row_clear(&j->task.row);
         sg_context_free(j->context);
+        j->started = false;
+        j->state = JOB_IDLE;
+        j->context = NULL;
     }
+}
+
+void sg_sweep_jobs_free(sg_sweep_jobs *all)
+{
+    if (all == NULL) return;
+    sg_sweep_jobs_end(all);
     pthread_mutex_destroy(&all->mutex);
     pthread_cond_destroy(&all->work);
     pthread_cond_destroy(&all->news);

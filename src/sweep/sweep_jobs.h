@@ -26,7 +26,9 @@ typedef struct sg_sweep_jobs_options {
 
 sg_status sg_sweep_jobs_new(const sg_sweep_jobs_options *options, sg_sweep_jobs **jobs,
                             sg_error *err);
-// Stops them, and waits for them. NULL is allowed.
+// Stops them, and waits for them; what their contexts say at their end can still be asked for.
+void sg_sweep_jobs_end(sg_sweep_jobs *jobs);
+// The same, and frees them. NULL is allowed.
 void sg_sweep_jobs_free(sg_sweep_jobs *jobs);
 
 // The context of the first job. What computes in it does so before that job has work.
