@@ -117,6 +117,12 @@ const char *sg_report_label(const sg_report *report, const char *family, const c
     return label != NULL ? json_string_value(label) : family;
 }
 
+const char *sg_report_curve_label(const sg_report *report, size_t curve)
+{
+    const sg_sweep_curve *c = &report->analysis.curves[curve];
+    return sg_report_label(report, c->family, c->settings);
+}
+
 static sg_status report_label(sg_report *report, const sg_sweep_row *row, json_t **label,
                               sg_error *err)
 {

@@ -72,6 +72,8 @@ sg_status sg_report_new(const sg_report_options *options, sg_report **report, sg
 
 // A contender's name: its family, and behind it those of its settings in which contenders differ.
 const char *sg_report_label(const sg_report *report, const char *family, const char *settings);
+// The same of a curve of the analysis.
+const char *sg_report_curve_label(const sg_report *report, size_t curve);
 
 // ---- report_rows.c: tables and cells ------------------------------------------------------------
 
@@ -115,7 +117,8 @@ sg_status sg_report_line(json_t *lines, sg_error *err, const char *format, ...) 
 sg_status sg_report_tables(sg_report *report, sg_error *err);
 sg_status sg_report_answers(sg_report *report, sg_error *err);
 // "a below b by 0.031 nats [0.020, 0.042]", "a and b are not separable …".
-void sg_report_verdict(const sg_sweep_verdict *verdict, char *out, size_t capacity);
+void sg_report_verdict(const sg_report *report, const sg_sweep_verdict *verdict, char *out,
+                       size_t capacity);
 // A report of results and their analysis, both taken over, also on a failure.
 sg_status sg_report_of(sg_sweep_results *results, sg_sweep_analysis *analysis, const char *folder,
                        const sg_report_options *options, sg_report **report, sg_error *err);

@@ -38,14 +38,16 @@ static void answers_count(const sg_sweep_analysis *a, const sg_sweep_verdict *ne
 }
 
 // The next contender, how far above the lowest it is, and whether that can be told.
-static void answers_next(const sg_sweep_verdict *v, char *out, size_t capacity)
+static void answers_next(const sg_report *report, const sg_sweep_verdict *v, char *out,
+                         size_t capacity)
 {
+    const char *other = sg_report_curve_label(report, v->other_curve);
     char range[64] = "", why[96] = "";
     const sg_sweep_number *d = &v->difference;
     if (isfinite(d->low) && isfinite(d->high))
         snprintf(range, sizeof range, " [%.4f, %.4f]", d->low, d->high);
     if (v->separable) {
-        snprintf(out, capacity, "next is %s, %.4f nats above%s", v->other, d->value, range);
+        snprintf(out, capacity, "next is %s, %.4f nats above%s", other, d->value, range);
         return;
     }
     if (v->seeds < 2 && v->paired)
@@ -55,7 +57,7 @@ static void answers_next(const sg_sweep_verdict *v, char *out, size_t capacity)
     else if (v->seeds_needed > 0)
         snprintf(why, sizeof why, " (about %lld seeds would be needed)",
                  (long long)v->seeds_needed);
-    snprintf(out, capacity, "not separable from it is %s, %.4f nats above%s%s", v->other, d->value,
+    snprintf(out, capacity, "not separable from it is %s, %.4f nats above%s%s", other, d->value,
              range, why);
 }
 
@@ -68,7 +70,7 @@ static sg_status answers_flops(sg_report *report, size_t row, const sg_report_ta
     sg_report_short(size, sizeof size, sg_report_number(best, row, "parameters"));
     if (isfinite(flops)) snprintf(budget, sizeof budget, "At %.3g FLOPs ", flops);
     if (v != NULL) {
-        answers_next(v, words, sizeof words);
+        answers_next(report, v, words, sizeof words);
         answers_count(&report->analysis, v, count, sizeof count);
     }
     return sg_report_line(report->answers, err,
@@ -96,11 +98,11 @@ static sg_status answers_seconds(sg_report *report, double budget, sg_error *err
     const sg_sweep_verdict *v = answers_nearest(&report->analysis, budget, true);
     if (v == NULL) return SG_OK;
     answers_time(v->seconds, time, sizeof time);
-    answers_next(v, words, sizeof words);
+    answers_next(report, v, words, sizeof words);
     answers_count(&report->analysis, v, count, sizeof count);
     return sg_report_line(report->answers, err,
-                          "At equal seconds (%s) %s has the lowest loss; %s%s.", time, v->best,
-                          words, count);
+                          "At equal seconds (%s) %s has the lowest loss; %s%s.", time,
+                          sg_report_curve_label(report, v->best_curve), words, count);
 }
 
 sg_status sg_report_answers(sg_report *report, sg_error *err)

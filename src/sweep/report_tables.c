@@ -413,16 +413,19 @@ static const sg_report_column verdict_columns[] = {
     {"seeds_needed", "Seeds needed", SG_FORM_COUNT, false},
     {"words", "In words", SG_FORM_TEXT, true}};
 
-void sg_report_verdict(const sg_sweep_verdict *v, char *out, size_t capacity)
+void sg_report_verdict(const sg_report *report, const sg_sweep_verdict *v, char *out,
+                       size_t capacity)
 {
     const sg_sweep_number *d = &v->difference;
+    const char *best = sg_report_curve_label(report, v->best_curve);
+    const char *other = sg_report_curve_label(report, v->other_curve);
     if (v->separable) {
-        snprintf(out, capacity, "%s below %s by %.4f nats [%.4f, %.4f]", v->best, v->other,
-                 d->value, d->low, d->high);
+        snprintf(out, capacity, "%s below %s by %.4f nats [%.4f, %.4f]", best, other, d->value,
+                 d->low, d->high);
         return;
     }
-    int used = snprintf(out, capacity, "%s and %s are not separable: %.4f nats", v->best, v->other,
-                        d->value);
+    int used =
+        snprintf(out, capacity, "%s and %s are not separable: %.4f nats", best, other, d->value);
     if (used < 0 || (size_t)used >= capacity) return;
     char *at = out + used;
     const size_t room = capacity - (size_t)used;
@@ -446,12 +449,12 @@ static sg_status verdicts_table(sg_report *report, sg_error *err)
         const sg_sweep_verdict *v = &report->analysis.verdicts[i];
         char words[512];
         sg_report_row row = sg_row_begin();
-        sg_report_verdict(v, words, sizeof words);
+        sg_report_verdict(report, v, words, sizeof words);
         sg_row_number(&row, v->budget);
         sg_row_text(&row, v->equal_seconds ? "seconds" : "FLOPs");
         sg_row_number(&row, v->equal_seconds ? v->seconds : NAN);
-        sg_row_text(&row, v->best);
-        sg_row_text(&row, v->other);
+        sg_row_text(&row, sg_report_curve_label(report, v->best_curve));
+        sg_row_text(&row, sg_report_curve_label(report, v->other_curve));
         sg_row_value(&row, &v->difference);
         sg_row_number(&row, v->p);
         sg_row_number(&row, v->p_holm);

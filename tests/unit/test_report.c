@@ -139,6 +139,15 @@ static void test_labels(void **state)
     assert_int_equal(json_array_size(r->contenders), 2);
     assert_string_equal(json_string_value(json_array_get(r->contenders, 0)), "mlp act=gelu");
     assert_string_equal(json_string_value(json_array_get(r->contenders, 1)), "mlp act=relu");
+    // Verdicts and answers call them so too.
+    const sg_report_table *verdicts = sg_report_find(r, "verdicts");
+    const char *words = json_string_value(json_array_get(r->answers, 0));
+    assert_int_equal(json_array_size(verdicts->rows), 1);
+    for (size_t i = 0; i < 2; i++) {
+        const char *name = json_string_value(json_array_get(r->contenders, i));
+        assert_non_null(strstr(words, name));
+        assert_non_null(strstr(sg_report_text_of(verdicts, 0, "words"), name));
+    }
     sg_report_free(r);
 }
 
