@@ -7,8 +7,9 @@
 //
 //     recalled   a right answer is likelier than each wrong one
 //     greedy     the likeliest tokens, one after the other, spell a right answer
-//     bits       log2(n / m) + log2 p: what the model says of the answer beyond a guess; log2(n / m)
-//                where it is sure and right, 0 where it knows nothing, below where it is wrong
+//     bits       log2(n / m) + log2 p: what the model says of the answer beyond a guess;
+//                log2(n / m) where it is sure and right, 0 where it knows nothing, below where it
+//                is wrong
 //
 // Of a relation's facts bits are a mean over their prompts, then over facts, at least 0, times the
 // number of facts: a model that is surer than right has learned nothing. This is the value term of

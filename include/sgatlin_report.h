@@ -41,14 +41,15 @@ SG_API const char *sg_report_remark(const sg_report *report, size_t index);
 SG_API sg_status sg_report_page(const sg_report *report, const char *path, bool force,
                                 int64_t *bytes, sg_error *err);
 // Drawings that stand alone (isoflop.svg, seconds.svg, best.svg, facts.svg, curves.svg: those that
-// there is something for), and tables (NAME.csv, RFC 4180, numbers in full), into a folder, which is
-// made where it is not there. Files of these names are replaced with `force` alone, which is found
-// before any is written. *files: how many.
+// there is something for), and tables (NAME.csv, RFC 4180, numbers in full), into a folder, which
+// is made where it is not there. Files of these names are replaced with `force` alone, which is
+// found before any is written. *files: how many.
 SG_API sg_status sg_report_svg(const sg_report *report, const char *folder, bool force,
                                int64_t *files, sg_error *err);
 SG_API sg_status sg_report_csv(const sg_report *report, const char *folder, bool force,
                                int64_t *files, sg_error *err);
-// The report for a terminal of so many columns (40 to 400), plain characters; *text: sg_buffer_free.
+// The report for a terminal of so many columns (40 to 400), plain characters; *text:
+// sg_buffer_free.
 SG_API sg_status sg_report_text(const sg_report *report, int64_t columns, char **text,
                                 sg_error *err);
 // Its numbers as JSON, {"tables": {NAME: [{…}, …]}, "answers": […], "remarks": […], …}; *text:

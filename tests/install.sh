@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs a build into an empty prefix and uses it as a stranger would: a program of examples/ is
-# compiled with what pkg-config says, linked shared and static, and run; the command and its man page
-# are there; the shared library exports sg_ names and nothing else.
+# compiled with what pkg-config says, linked shared and static, and run; the command and its man
+# page are there; the shared library exports sg_ names and nothing else.
 #
 #     tests/install.sh BUILD_FOLDER PREFIX
 set -euo pipefail

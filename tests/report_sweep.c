@@ -1,4 +1,5 @@
-// See report_sweep.h. The surface is L(N, D) = E + A N^-alpha + B D^-beta with a multiplier a family.
+// See report_sweep.h. The surface is L(N, D) = E + A N^-alpha + B D^-beta with a multiplier a
+// family.
 #include "report_sweep.h"
 
 #include <math.h>

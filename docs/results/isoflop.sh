@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The figures of docs/results/isoflop.md: six families at equal FLOPs and equal seconds, on two kinds
-# of text, and what a sgatlin layer is made of, one thing changed at a time.
+# The figures of docs/results/isoflop.md: six families at equal FLOPs and equal seconds, on two
+# kinds of text, and what a sgatlin layer is made of, one thing changed at a time.
 set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=tools/common.sh
@@ -75,8 +75,7 @@ kernel_files() {
     else
         sudo apt-get install -y --no-install-recommends linux-doc-6.1 >&2
     fi
-    find "$doc" -type f \( -name '*.rst' -o -name '*.txt' -o -name '*.rst.gz' -o -name '*.txt.gz' \) \
-        -not -path '*/translations/*' | LC_ALL=C sort
+    find "$doc" -type f -not -path '*/translations/*' | grep -E '\.(rst|txt)(\.gz)?$' | LC_ALL=C sort
 }
 
 # swept PART FILE DATA: the sweep, what is known of it already taken in first.

@@ -133,7 +133,9 @@ function bestPart() {
                 heads.map((text) => h(
                 "th", { scope: "col", class: words.has(text) ? "" : "value" }, text)))), groups)),
         h("p", { class: "note" },
-          "Each contender at its best size. Behind: the loss above that of the lowest, with the interval of 95 percent of a paired bootstrap over documents and seeds. Told apart: p at most 0.05 after Holm's adjustment for all comparisons of the budget."));
+          "Each contender at its best size. Behind: the loss above that of the lowest, with " +
+          "the interval of 95 percent of a paired bootstrap over documents and seeds. Told " +
+          "apart: p at most 0.05 after Holm's adjustment for all comparisons of the budget."));
 }
 
 function verdictTable(list) {

@@ -116,7 +116,10 @@ function fitsPart() {
                   "exponent",
                                      "residual", "bias_parabola", "bias_surface" ]),
               h("p", { class: "note" },
-                "N are parameters, D tokens; the last exponent is that of the best size in the budget, β / (α + β). Exponents are told from five sizes on. Bias: how far the best size at the middle budget is off, relatively, when each way is tried on a surface that is known.") ] :
+                "N are parameters, D tokens; the last exponent is that of the best size in the " +
+                "budget, β / (α + β). Exponents are told from five sizes on. Bias: how far the " +
+                "best size at the middle budget is off, relatively, when each way is tried on " +
+                "a surface that is known.") ] :
             null,
         h("h3", {}, "What the fits leave"),
         known ? h("div", { class: "row" },
@@ -210,7 +213,8 @@ function searchPart() {
         })),
         taken > 0 ?
             h("p", { class: "note" },
-              `${plural(taken, "further cell")} took the rates that were found at another budget.`) :
+              `${plural(taken, "further cell")} took the rates that were found at another ` +
+              `budget.`) :
             null);
 }
 

@@ -139,7 +139,10 @@ function isoflopPart() {
           segments("y", "Shown is", [[ "loss", "loss" ], [ "perplexity", "perplexity" ]])),
         h("div", { class: "panels" }, panels),
         h("p", { class: "note" },
-          "Each point is a size at its best rate, the mean of its seeds; small open marks are single seeds. Lines are parabolas in the logarithm of the parameters, large open marks their minima with intervals of 95 percent, of loss and of size. Dashed where no parabola could be fitted."));
+          "Each point is a size at its best rate, the mean of its seeds; small open marks are " +
+          "single seeds. Lines are parabolas in the logarithm of the parameters, large open " +
+          "marks their minima with intervals of 95 percent, of loss and of size. Dashed where " +
+          "no parabola could be fitted."));
 }
 
 // ---- equal seconds ------------------------------------------------------------------------------
@@ -194,7 +197,9 @@ function secondsPart() {
               series: frontSeries()
           }))),
         h("p", { class: "note" },
-          "Only schedules that were finished: each mark is a whole run. The line of a contender goes through what is lower than all that took less time; verdicts are at a place between two marks."),
+          "Only schedules that were finished: each mark is a whole run. The line of a " +
+          "contender goes through what is lower than all that took less time; verdicts are at " +
+          "a place between two marks."),
         said.length ? verdictTable(said) : null);
 }
 

@@ -40,7 +40,8 @@ function drawHead(parts) {
         ...parts.map((one) => h("a", { href: `#${one.id}` }, one.dataset.short)));
     byId("foot").replaceChildren(h(
         "p", {},
-        `Written by sgatlin ${page.made_by}. Everything on this page is in this file; it asks nothing of any host. Point at a mark for its numbers, choose it for its run.`));
+        `Written by sgatlin ${page.made_by}. Everything on this page is in this file; it asks ` +
+        `nothing of any host. Point at a mark for its numbers, choose it for its run.`));
 }
 
 function printed(width) {

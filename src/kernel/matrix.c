@@ -163,8 +163,8 @@ static dnnl_primitive_t matrix_primitive(int64_t m, int64_t n, int64_t k, sg_pan
     return primitive;
 }
 
-// Not of base/alloc.h: a shape lives as long as the process and is no caller's to free, so it is not
-// among the blocks that callers are asked to give back.
+// Not of base/alloc.h: a shape lives as long as the process and is no caller's to free, so it is
+// not among the blocks that callers are asked to give back.
 static matrix_shape *matrix_shape_new(int64_t m, int64_t n, int64_t k)
 {
     matrix_shape *shape = calloc(1, sizeof *shape);

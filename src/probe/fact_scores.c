@@ -1,5 +1,5 @@
-// Scoring answers, wording by wording. The prompts of a wording are sorted by length, and as many as
-// a batch takes go through the model in one pass; all of them then walk through the tree of the
+// Scoring answers, wording by wording. The prompts of a wording are sorted by length, and as many
+// as a batch takes go through the model in one pass; all of them then walk through the tree of the
 // answers' tokens together, one pass for each token that some answer goes on behind. Where answers
 // are single tokens, as is usual, the first pass is all.
 #include "probe/fact_scores.h"

@@ -1,6 +1,6 @@
 // How likely a model finds each answer of a relation behind each prompt of a fact, and what that
-// says of the fact. Answers are whole: ln p of one is the sum over its tokens of ln p of each behind
-// the prompt and those before it.
+// says of the fact. Answers are whole: ln p of one is the sum over its tokens of ln p of each
+// behind the prompt and those before it.
 #ifndef SG_PROBE_FACT_SCORES_H
 #define SG_PROBE_FACT_SCORES_H
 

@@ -1,5 +1,5 @@
-// Puts a page together. A line "@FILE@" of the template stands for that file of the page's folder or
-// else of share/page, which pages have in common; "@data@" for the manifest and the columns.
+// Puts a page together. A line "@FILE@" of the template stands for that file of the page's folder
+// or else of share/page, which pages have in common; "@data@" for the manifest and the columns.
 #include "probe/page_write.h"
 
 #include <stdio.h>

@@ -1,9 +1,9 @@
-// Making a sweep: what is due is asked for, given to jobs, and written down when it has ended, again
-// and again until nothing is due. Only this thread writes the database and calls the caller.
+// Making a sweep: what is due is asked for, given to jobs, and written down when it has ended,
+// again and again until nothing is due. Only this thread writes the database and calls the caller.
 //
 // A run is in the database from its beginning (running), so that others see it, and its row becomes
-// finished, with all of its results, in one transaction. A kill before that leaves the folder of the
-// run, from which it goes on; a kill behind it leaves files that the next life removes.
+// finished, with all of its results, in one transaction. A kill before that leaves the folder of
+// the run, from which it goes on; a kill behind it leaves files that the next life removes.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// Linux counts in ticks, mostly of a hundredth of a second: what is shorter than some of them cannot
-// be told.
+// Linux counts in ticks, mostly of a hundredth of a second: what is shorter than some of them
+// cannot be told.
 #include "sweep/idle.h"
 
 #include <math.h>

@@ -23,8 +23,8 @@ void sg_basis_solve(const sg_basis *basis, const double *y, double *coefficients
 // Takes from y (rows) its part along the columns: y - Q Q^T y.
 void sg_basis_project_out(const sg_basis *basis, double *y);
 
-// A parabola through points, value = c0 + c1 u + c2 u^2 with u = (x - middle) / half, for the same x
-// and many values: coefficients are products with rows of `weights`.
+// A parabola through points, value = c0 + c1 u + c2 u^2 with u = (x - middle) / half, for the same
+// x and many values: coefficients are products with rows of `weights`.
 typedef struct sg_parabola {
     size_t count;
     double middle, half;

@@ -63,8 +63,8 @@ static bool entry_same_curve(const sg_sweep_entry *a, const sg_sweep_entry *b)
            strcmp(a->settings, b->settings) == 0;
 }
 
-// The lowest loss of the first seed, or the second lowest where both have several seeds and that one
-// the lower mean.
+// The lowest loss of the first seed, or the second lowest where both have several seeds and that
+// one the lower mean.
 static bool entry_better(const sg_sweep_entry *a, const sg_sweep_entry *b)
 {
     if (a->seeds > 1 && b->seeds > 1 && a->mean_loss != b->mean_loss)

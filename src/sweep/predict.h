@@ -65,7 +65,8 @@ typedef struct sg_sweep_forecast {
 // SG_ERR_MEMORY name the first run that cannot be, and how many others cannot: one of no step, of
 // more epochs than spec->max_epochs, without a validation split, or that takes more memory than
 // there is, alone or with the others that are made at the same time. A cell that was added to those
-// of the file refuses nothing: its run is one that fails, and none is counted here. sg_sweep_forecast_clear releases it, also after an error.
+// of the file refuses nothing: its run is one that fails, and none is counted here.
+// sg_sweep_forecast_clear releases it, also after an error.
 sg_status sg_sweep_predict(sg_context *context, const sg_sweep_spec *spec,
                            const sg_sweep_plan *plan, const sg_sweep_results *results,
                            const char *data, const sg_sweep_predict_options *options,

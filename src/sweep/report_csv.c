@@ -1,5 +1,5 @@
-// Tables of a report as CSV (RFC 4180): numbers in full, lists joined by spaces, nothing where there
-// is nothing. Also the folder that files of a report go to.
+// Tables of a report as CSV (RFC 4180): numbers in full, lists joined by spaces, nothing where
+// there is nothing. Also the folder that files of a report go to.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// What decides how long a step takes are the configuration and a few options of training; a shape is
-// known by the JSON of these.
+// What decides how long a step takes are the configuration and a few options of training; a shape
+// is known by the JSON of these.
 #include "sweep/shapes.h"
 
 #include <math.h>

@@ -33,10 +33,10 @@ typedef struct sg_sweep_cell {
 } sg_sweep_cell;
 
 // How one field is searched in every cell (or in those of one budget): all of `values` first, in
-// ascending order with a constant ratio between neighbours (of beta2: of 1 - beta2); a best value on
-// the edge adds the next value beyond it, at most `extend` times; then, `halvings` times, the two
-// geometric midpoints beside the best. Equal losses: the lower value. A best value that is on the
-// edge in the end is marked. search.h has all of it.
+// ascending order with a constant ratio between neighbours (of beta2: of 1 - beta2); a best value
+// on the edge adds the next value beyond it, at most `extend` times; then, `halvings` times, the
+// two geometric midpoints beside the best. Equal losses: the lower value. A best value that is on
+// the edge in the end is marked. search.h has all of it.
 typedef struct sg_sweep_search {
     const char *field; // "lr", "beta2" or "warmup_steps"
     double values[16];

@@ -19,8 +19,8 @@ typedef struct sg_sweep_folder {
 sg_status sg_sweep_folder_look(const sg_sweep_options *options, sg_sweep_folder *folder,
                                sg_error *err);
 // The same, and opens a sweep that is there. SG_ERR_MISMATCH: it was begun with another file or
-// other data. A file that says the same in other words, or adds seeds behind those it has, or cells,
-// without changing the order of the others, takes the place of the one before.
+// other data. A file that says the same in other words, or adds seeds behind those it has, or
+// cells, without changing the order of the others, takes the place of the one before.
 sg_status sg_sweep_folder_open(const sg_sweep_options *options, sg_sweep_folder *folder,
                                sg_error *err);
 // Makes it where there is none.

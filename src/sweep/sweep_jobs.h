@@ -1,5 +1,5 @@
-// Runs that are made at the same time, each by a thread with a context of its own. What they have to
-// say is kept for the thread that asks, so that callbacks of the caller are made by it alone.
+// Runs that are made at the same time, each by a thread with a context of its own. What they have
+// to say is kept for the thread that asks, so that callbacks of the caller are made by it alone.
 #ifndef SG_SWEEP_SWEEP_JOBS_H
 #define SG_SWEEP_SWEEP_JOBS_H
 

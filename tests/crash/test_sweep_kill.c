@@ -1,6 +1,6 @@
 // Sweeps as users make them: killed at any moment and gone on with, made by two jobs at a time,
-// interrupted, on a disk that is full, two on one folder, read meanwhile. Whatever happens, the rows
-// of results are those of a sweep that was left alone. SG_CRASH_ROUNDS is the number of kills.
+// interrupted, on a disk that is full, two on one folder, read meanwhile. Whatever happens, the
+// rows of results are those of a sweep that was left alone. SG_CRASH_ROUNDS is the number of kills.
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>

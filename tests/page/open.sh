@@ -1,6 +1,6 @@
 # What tests of pages share: opening one in a headless Chromium and judging what it says of itself.
-# Sets `work`, a folder that goes at the end; `window` is the size that pages are opened in. Ends with
-# 77 where there is no Chromium.
+# Sets `work`, a folder that goes at the end; `window` is the size that pages are opened in. Ends
+# with 77 where there is no Chromium.
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 [ -n "$chromium" ] || {
     echo "skipped: there is no chromium here (tools/deps page)"

@@ -1,5 +1,5 @@
-// Writes into FOLDER, for tests/page/run_report.sh: made/sweep.db, a sweep's results as a sweep would
-// have written them, and pages of other results made by hand.
+// Writes into FOLDER, for tests/page/run_report.sh: made/sweep.db, a sweep's results as a sweep
+// would have written them, and pages of other results made by hand.
 //
 //     report_pages FOLDER
 #include <math.h>

@@ -144,9 +144,9 @@ static void test_untrained(void **state)
     free_case(&c);
 }
 
-// At another token the patch of the subject is that of the last, and the other way round.
-// What is exchanged is the same, but it stands in other rows of a pass, and a library of products may
-// sum the last rows of a matrix otherwise.
+// At another token the patch of the subject is that of the last, and the other way round. What is
+// exchanged is the same, but it stands in other rows of a pass, and a library of products may sum
+// the last rows of a matrix otherwise.
 static void assert_same_exchange(double value, double expected)
 {
     assert_true(fabs(value - expected) <= 1e-5 * fmax(1, fabs(expected)));

@@ -189,7 +189,8 @@ static void sweep_begin(sweep *s, const char *axes)
     sweep_begin_as(s, "slimpajama-{family}-s{scale}", axes);
 }
 
-// Three families, five scales, two budgets, the rate searched at the smaller one, seeds at the best.
+// Three families, five scales, two budgets, the rate searched at the smaller one, seeds at the
+// best.
 static void sweep_whole(sweep *s)
 {
     sweep_begin(s, FAMILIES ", " SCALES ", " BUDGETS);

@@ -1,6 +1,6 @@
 // The sweep of docs/results/knowledge.md asks what stored neurons buy: its file is read, a family's
-// cells differ in what they store by a factor of 16 (of the dense ones 4) and hardly in what a token
-// costs beside the dense ones, and no run needs more tokens than 100 tellings are.
+// cells differ in what they store by a factor of 16 (of the dense ones 4) and hardly in what a
+// token costs beside the dense ones, and no run needs more tokens than 100 tellings are.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
