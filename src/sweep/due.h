@@ -94,7 +94,7 @@ const char *sg_sweep_cell_label(const sg_sweep_cell *cell, char *text, size_t ca
 
 // The name of a run: 128 bits (XXH3) of the JSON, without spaces, of an object of
 //   program   sg_version
-//   data      data_hash, as run.json has it
+//   data      data_hash: sg_sweep_data_hash (sweep_folder.h)
 //   options   those of run.json in its order, `config` last, as they are before the data complete
 //             them, without those of the group "Watching and saving" and force_tokenizer, which
 //             change no result

@@ -16,8 +16,9 @@
 #include "sgatlin_data.h"
 #include "sweep/results.h"
 #include "sweep/shapes.h"
+#include "sweep/spec.h"
 #include "sweep/store.h"
-#include "train/run_settings.h"
+#include "sweep/sweep_folder.h"
 #include "train/trained.h"
 #include "train/trainer.h"
 
@@ -311,15 +312,17 @@ static sg_status times_data(times_work *w, sg_error *err)
     const sg_sweep_results *r = &w->bundle.results;
     const char *folder = w->o->data != NULL ? w->o->data : r->data_path;
     SG_TRY(sg_data_open(folder, SG_VERIFY_AUTO, &w->data, err));
-    sg_run_settings *settings = sg_alloc_zero(1, sizeof *settings);
-    if (settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for data");
-    sg_status status = sg_run_settings_set_data(settings, folder, err);
-    if (status == SG_OK) status = sg_run_settings_hash_data(settings, err);
-    if (status == SG_OK && strcmp(settings->data_hash, r->data_hash) != 0)
+    char hash[24] = "";
+    sg_sweep_spec spec;
+    SG_TRY(sg_sweep_spec_parse(r->file, strlen(r->file), "sweep.db", folder, &spec, err));
+    sg_status status = sg_sweep_data_hash(folder, spec.facts, hash, err);
+    const bool facts = spec.facts[0] != '\0';
+    sg_sweep_spec_clear(&spec);
+    if (status == SG_OK && strcmp(hash, r->data_hash) != 0)
         status = sg_fail(err, SG_ERR_MISMATCH,
-                         "%s: found data with checksum %s, expected %s, on which the sweep is made",
-                         folder, settings->data_hash, r->data_hash);
-    sg_free(settings);
+                         "%s: found data with checksum %s, expected %s, on which the sweep is "
+                         "made%s",
+                         folder, hash, r->data_hash, facts ? ", its facts among them" : "");
     return status;
 }
 

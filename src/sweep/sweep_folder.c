@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "format/json.h"
 #include "probe/facts.h"
 #include "sweep/results.h"
@@ -37,18 +38,31 @@ static sg_status folder_file(const sg_sweep_options *o, sg_sweep_folder *f, sg_e
                                &f->spec, err);
 }
 
+sg_status sg_sweep_data_hash(const char *data, const char *facts, char hash[24], sg_error *err)
+{
+    int64_t bytes;
+    uint64_t of_facts;
+    sg_run_settings *settings = sg_alloc_zero(1, sizeof *settings);
+    if (settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a sweep");
+    sg_status status = sg_run_settings_set_data(settings, data, err);
+    if (status == SG_OK) status = sg_run_settings_hash_data(settings, err);
+    if (status == SG_OK) memcpy(hash, settings->data_hash, sizeof settings->data_hash);
+    sg_free(settings);
+    SG_TRY(status);
+    if (facts[0] == '\0') return SG_OK;
+    SG_TRY(sg_file_hash(facts, &bytes, &of_facts, err));
+    char both[64];
+    snprintf(both, sizeof both, "%.23s %016llx", hash, (unsigned long long)of_facts);
+    snprintf(hash, 24, "%016llx", (unsigned long long)sg_hash(both, strlen(both)));
+    return SG_OK;
+}
+
 static sg_status folder_data(sg_sweep_folder *f, const sg_data_info *info, sg_error *err)
 {
     f->vocab_size = info->vocab_size;
     f->seq_len = info->seq_len;
     f->val_tokens = info->split[SG_SPLIT_VAL].tokens;
-    sg_run_settings *settings = sg_alloc_zero(1, sizeof *settings);
-    if (settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a sweep");
-    sg_status status = sg_run_settings_set_data(settings, f->data, err);
-    if (status == SG_OK) status = sg_run_settings_hash_data(settings, err);
-    if (status == SG_OK) memcpy(f->data_hash, settings->data_hash, sizeof f->data_hash);
-    sg_free(settings);
-    SG_TRY(status);
+    SG_TRY(sg_sweep_data_hash(f->data, f->spec.facts, f->data_hash, err));
     if (info->split[SG_SPLIT_VAL].rows > 0) return SG_OK;
     return sg_fail(err, SG_ERR_MISMATCH,
                    "%s: the validation split is empty, and it is what runs are compared on: pack "
@@ -156,8 +170,9 @@ sg_status sg_sweep_folder_fits(const sg_sweep_folder *f, const sg_sweep_results 
 {
     if (strcmp(was->data_hash, f->data_hash) == 0) return folder_file_fits(f, was, err);
     return sg_fail(err, SG_ERR_MISMATCH,
-                   "%s: the sweep was begun with data of checksum %s (%s), found %s (%s)", f->path,
-                   was->data_hash, was->data_path, f->data_hash, f->data);
+                   "%s: the sweep was begun with data of checksum %s (%s), found %s (%s)%s",
+                   f->path, was->data_hash, was->data_path, f->data_hash, f->data,
+                   f->spec.facts[0] != '\0' ? ", its facts among them" : "");
 }
 
 static sg_sweep_about folder_about(const sg_sweep_folder *f, const char *command)

@@ -28,6 +28,10 @@ sg_status sg_sweep_folder_make(const sg_sweep_options *options, sg_sweep_folder 
                                sg_error *err);
 void sg_sweep_folder_close(sg_sweep_folder *folder);
 
+// The checksum of what runs are trained on and asked: the data's, as in run.json, and where there
+// are facts (else "") one of it and of their file.
+sg_status sg_sweep_data_hash(const char *data, const char *facts, char hash[24], sg_error *err);
+
 // Whether its file and data are those of a sweep that was begun: SG_ERR_MISMATCH says what differs.
 sg_status sg_sweep_folder_fits(const sg_sweep_folder *folder, const sg_sweep_results *was,
                                sg_error *err);
