@@ -11,12 +11,12 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "format/json.h"
 #include "probe/statistics.h"
 #include "sgatlin_bench.h"
 #include "sgatlin_data.h"
 #include "sweep/results.h"
 #include "sweep/shapes.h"
-#include "sweep/spec.h"
 #include "sweep/store.h"
 #include "sweep/sweep_folder.h"
 #include "train/trained.h"
@@ -313,16 +313,18 @@ static sg_status times_data(times_work *w, sg_error *err)
     const char *folder = w->o->data != NULL ? w->o->data : r->data_path;
     SG_TRY(sg_data_open(folder, SG_VERIFY_AUTO, &w->data, err));
     char hash[24] = "";
-    sg_sweep_spec spec;
-    SG_TRY(sg_sweep_spec_parse(r->file, strlen(r->file), "sweep.db", folder, &spec, err));
-    sg_status status = sg_sweep_data_hash(folder, spec.facts, hash, err);
-    const bool facts = spec.facts[0] != '\0';
-    sg_sweep_spec_clear(&spec);
+    const char *facts = "";
+    json_t *file;
+    SG_TRY(sg_json_parse(r->file, strlen(r->file), "sweep.db: file", &file, err));
+    sg_status status = sg_json_get_string(file, "sweep.db: file", "facts", false, &facts, err);
+    const bool asked = facts[0] != '\0';
+    if (status == SG_OK) status = sg_sweep_data_hash(folder, facts, hash, err);
+    json_decref(file);
     if (status == SG_OK && strcmp(hash, r->data_hash) != 0)
         status = sg_fail(err, SG_ERR_MISMATCH,
                          "%s: found data with checksum %s, expected %s, on which the sweep is "
                          "made%s",
-                         folder, hash, r->data_hash, facts ? ", its facts among them" : "");
+                         folder, hash, r->data_hash, asked ? ", its facts among them" : "");
     return status;
 }
 
