@@ -75,7 +75,8 @@ kernel_files() {
     else
         sudo apt-get install -y --no-install-recommends linux-doc-6.1 >&2
     fi
-    find "$doc" -type f -not -path '*/translations/*' | grep -E '\.(rst|txt)(\.gz)?$' | LC_ALL=C sort
+    find "$doc" -type f -not -path '*/translations/*' |
+        grep -E '\.(rst|txt)(\.gz)?$' | LC_ALL=C sort
 }
 
 # swept PART FILE DATA: the sweep, what is known of it already taken in first.
