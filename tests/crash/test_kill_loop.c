@@ -3,7 +3,6 @@
 // weights and the metrics of the run that was left alone. SG_CRASH_ROUNDS is the number of kills.
 // Also: a polite signal, two processes on one run, and killed packs.
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,67 +10,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "crash/command.h"
 #include "sgatlin_data.h"
 #include "tiny_run.h"
 
 #define STEPS "120"
 enum { steps = 120, kills_a_run = 5 };
 
-static char folder[64], run[96], output[96]; // output: what the command said last
+static char run[96];
 static tiny_end expected;
 static int64_t log_bytes; // of metrics.jsonl, left alone: the measure of how far a run is
 
 // ---- processes --------------------------------------------------------------------------------
 
-static pid_t start(char *const *arguments)
-{
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child > 0) return child;
-    int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (chdir(folder) != 0 || out < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-        dup2(out, STDERR_FILENO) < 0)
-        _exit(99);
-    execv(SG_COMMAND, arguments);
-    _exit(98);
-}
-
-static const char *said(void)
-{
-    static char text[8192];
-    FILE *file = fopen(output, "r");
-    assert_non_null(file);
-    text[fread(text, 1, sizeof text - 1, file)] = '\0';
-    fclose(file);
-    return text;
-}
-
-// Waits for the end. The exit code, or minus the signal that ended it.
-static int wait_for(pid_t child)
-{
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void must_end_well(pid_t child)
-{
-    int code = wait_for(child);
-    if (code != 0) fail_msg("ended with %d: %s", code, said());
-}
-
 static void command(const char *const *arguments)
 {
-    must_end_well(start((char *const *)(uintptr_t)arguments));
+    ends_with(start(arguments, 0), 0);
 }
 
 #define COMMAND(...) command((const char *const[]){"sgatlin", __VA_ARGS__, NULL})
@@ -133,7 +93,7 @@ static pid_t start_run(void)
                                         NULL};
     char path[128];
     snprintf(path, sizeof path, "%s/run.json", run);
-    return start((char *const *)(uintptr_t)(sg_path_exists(path) ? resume : begin));
+    return start(sg_path_exists(path) ? resume : begin, 0);
 }
 
 // Lives of the run so far: each makes an event file once it has loaded everything.
@@ -232,7 +192,7 @@ static int set_up(void **state)
             "--val-fraction", "0.1", "stories.txt");
     pid_t child = start_run();
     if (!has_begun(child, 0)) fail_msg("%s", said());
-    must_end_well(child);
+    ends_with(child, 0);
     expected = tiny_end_of(run);
     log_bytes = logged();
     print_message("left alone: model.safetensors %016llx\n",
@@ -292,7 +252,7 @@ static void test_kills(void **state)
         ends++;
         here = 0;
     }
-    must_end_well(start_run());
+    ends_with(start_run(), 0);
     char where[64];
     snprintf(where, sizeof where, "killed %d times", here);
     same_end(where);
@@ -317,7 +277,7 @@ static void test_signals(void **state)
             fail_msg("signal %d: said: %s", signals[i], said());
         double done = share_done();
         assert_true(done > 0 && done < 1);
-        must_end_well(start_run());
+        ends_with(start_run(), 0);
         same_end(signals[i] == SIGINT ? "interrupted" : "terminated");
         remove_run();
     }
@@ -334,7 +294,7 @@ static void test_two_processes(void **state)
     if (code != 1 ||
         strstr(said(), "another process is working on this: sgatlin, process ") == NULL)
         fail_msg("the second ended with %d: %s", code, said());
-    must_end_well(child);
+    ends_with(child, 0);
     same_end("two processes");
     remove_run();
 }
@@ -357,11 +317,11 @@ static void test_killed_packs(void **state)
     snprintf(path, sizeof path, "%s/again", folder);
     strcpy(length, "16");
     const double begun = sg_clock_seconds();
-    must_end_well(start((char *const *)(uintptr_t)arguments));
+    ends_with(start(arguments, 0), 0);
     const double whole = sg_clock_seconds() - begun;
     for (int i = 0; i < rounds + 4; i++) {
         snprintf(length, sizeof length, "%d", i % 2 ? 16 : 32);
-        pid_t child = start((char *const *)(uintptr_t)arguments);
+        pid_t child = start(arguments, 0);
         const double part = sg_rng_uniform(7, sg_rng_stream("kill.pack"), (uint64_t)i);
         // At any time, while it writes, and while what it has written moves up.
         const char *const mark = i % 3 == 1 ? ".incoming.tmp" : ".incoming";
@@ -378,7 +338,7 @@ static void test_killed_packs(void **state)
         sg_data_free(data);
     }
     strcpy(length, "16");
-    must_end_well(start((char *const *)(uintptr_t)arguments));
+    ends_with(start(arguments, 0), 0);
     if (sg_folder_list(path, &names, &count, &err) != SG_OK) fail_msg("%s", err.message);
     for (size_t i = 0; i < count; i++)
         if (names[i][0] == '.') fail_msg("%s is left", names[i]);

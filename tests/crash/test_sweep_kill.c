@@ -1,19 +1,14 @@
 // Sweeps as users make them: killed at any moment and gone on with, made by two jobs at a time,
 // interrupted, on a disk that is full, two on one folder, read meanwhile. Whatever happens, the
 // rows of results are those of a sweep that was left alone. SG_CRASH_ROUNDS is the number of kills.
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/alloc.h"
@@ -21,10 +16,10 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "crash/command.h"
 #include "sweep/results.h"
 #include "sweep/store.h"
 
-static char folder[64], output[96];
 static char *expected; // rows of a sweep that was left alone
 static double life;    // seconds that it took
 
@@ -41,46 +36,6 @@ static const char toy[] =
     " \"seeds\": [1, 2], \"max_epochs\": 1000, \"blocks\": 5}";
 
 // ---- processes ----------------------------------------------------------------------------------
-
-// files: the most bytes of a file; 0: no limit.
-static pid_t start(const char *const *arguments, rlim_t files)
-{
-    fflush(NULL);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child > 0) return child;
-    const int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const struct rlimit limit = {files, files};
-    if (chdir(folder) != 0 || out < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-        dup2(out, STDERR_FILENO) < 0 || (files > 0 && setrlimit(RLIMIT_FSIZE, &limit) != 0))
-        _exit(99);
-    execv(SG_COMMAND, (char *const *)(uintptr_t)arguments);
-    _exit(98);
-}
-
-static const char *said(void)
-{
-    static char text[16384];
-    FILE *file = fopen(output, "r");
-    assert_non_null(file);
-    text[fread(text, 1, sizeof text - 1, file)] = '\0';
-    fclose(file);
-    return text;
-}
-
-// The exit code, or minus the signal that ended it.
-static int wait_for(pid_t child)
-{
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void ends_with(pid_t child, int code)
-{
-    const int found = wait_for(child);
-    if (found != code) fail_msg("ended with %d, expected %d: %s", found, code, said());
-}
 
 #define START(...)       start((const char *const[]){"sgatlin", __VA_ARGS__, NULL}, 0)
 #define COMMAND(...)     ends_with(START(__VA_ARGS__), 0)
