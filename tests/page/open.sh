@@ -15,12 +15,14 @@ open_page() {
     timeout 900 "$chromium" --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
         --user-data-dir="$work/profile" --window-size=$window --virtual-time-budget=300000 \
         --dump-dom "file://$1#selftest" 2>"$work/log" </dev/null |
-        sed -n 's/.*<pre id="selftest">\(.*\)<\/pre>.*/\1/p' | sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
+        sed -n 's/.*<pre id="selftest">\(.*\)<\/pre>.*/\1/p' |
+        sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
 }
 # judge PAGE "PARTS": fails where something failed, reached the console, or a part was not tried.
 judge() {
     outcome=$(open_page "$1")
-    echo "page: $(wc -c <"$1") bytes: $(printf '%s\n' "${outcome:-no answer}" | sed 's/"\(queries\|commands\)":.*,"parts"/"parts"/')"
+    echo "page: $(wc -c <"$1") bytes: $(printf '%s\n' "${outcome:-no answer}" |
+        sed 's/"\(queries\|commands\)":.*,"parts"/"parts"/')"
     case "$outcome" in
     *'"failed":[],'*'"problems":[]'*) ;;
     *)
@@ -40,5 +42,6 @@ judge() {
 }
 # One a line, what the page copies as "queries" or "commands".
 copied() {
-    printf '%s\n' "$outcome" | sed 's/.*"'"$1"'":\["\([^]]*\)"\].*/\1/; s/","/\n/g' | sed 's/\\n/ /g; s/\\"/"/g'
+    printf '%s\n' "$outcome" | sed 's/.*"'"$1"'":\["\([^]]*\)"\].*/\1/; s/","/\n/g' |
+        sed 's/\\n/ /g; s/\\"/"/g'
 }

@@ -31,18 +31,21 @@ mkdir bin
 ln -s "$program" bin/sgatlin
 PATH=$work/bin:$PATH
 tiny="--hidden-size 16 --head-dim 8 --num-hidden-layers 1 --ffn-channels 2 --ffn-neurons 64
-      --ffn-key-size 8 --ffn-top-k 4 --seq-len 32 --batch-size 8 --warmup-steps 2 --steps 20 --eval-every 5"
+      --ffn-key-size 8 --ffn-top-k 4 --seq-len 32 --batch-size 8 --warmup-steps 2
+      --steps 20 --eval-every 5"
 sgatlin data synth --stories 60 --seed 1 --out stories.txt --quiet >log.txt
 sgatlin data tokenizer --vocab-size 400 --out tokenizer stories.txt --quiet >log.txt
-sgatlin data pack --tokenizer tokenizer --seq-len 32 --val-fraction 0.2 --out data stories.txt --quiet >log.txt
+sgatlin data pack --tokenizer tokenizer --seq-len 32 --val-fraction 0.2 --out data stories.txt \
+    --quiet >log.txt
 for lr in 0.01 0.003; do
     # shellcheck disable=SC2086
     sgatlin train --data data --out "run-$lr" $tiny --lr "$lr" --quiet >log.txt
 done
 sgatlin report run-0.01 run-0.003 --out runs.html --quiet
-judge "$work/runs.html" "tryOpening tryLosses tryPointing tryDetails tryRuns tryContenders tryNarrow"
-# Both ways in which the page repeats its first run give the same weights; of a sweep, which keeps no
-# weights, the same figures.
+judge "$work/runs.html" \
+    "tryOpening tryLosses tryPointing tryDetails tryRuns tryContenders tryNarrow"
+# Both ways in which the page repeats its first run give the same weights; of a sweep, which keeps
+# no weights, the same figures.
 copied commands >commands.txt
 [ "$(wc -l <commands.txt)" -eq 2 ]
 while read -r command; do
@@ -54,8 +57,8 @@ while read -r command; do
     }
     cmp run-0.01/model.safetensors run-0.01-again/model.safetensors
 done <commands.txt
-sgatlin sweep isoflop --budgets 3e8 --families glu,sgatlin --scales 1,2 --lr 0.02 --data data --out sweep \
-    --quiet >log.txt
+sgatlin sweep isoflop --budgets 3e8 --families glu,sgatlin --scales 1,2 --lr 0.02 --data data \
+    --out sweep --quiet >log.txt
 sgatlin report sweep --out sweep.html --quiet
 judge "$work/sweep.html" "$parts"
 copied commands >commands.txt

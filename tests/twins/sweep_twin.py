@@ -37,9 +37,8 @@ def place(kind, index, resample, i):
 
 def scale(seed, kind, index, resample, freedom):
     chi = rng.stream("sweep.chi")
-    return np.sqrt(
-        freedom / sum(normal(seed, chi, place(kind, index, resample, i)) ** 2 for i in range(freedom))
-    )
+    draws = (normal(seed, chi, place(kind, index, resample, i)) for i in range(freedom))
+    return np.sqrt(freedom / sum(draw**2 for draw in draws))
 
 
 def error(seed, kind, index, resample, i):
@@ -71,7 +70,11 @@ def parabolas(generator):
         losses = 3 + 0.04 * (np.log(sizes) - 12.9) ** 2 + generator.normal(0, 0.01, count)
         sizes = np.round(sizes)
         cases.append(
-            {"sizes": sizes.tolist(), "losses": losses.tolist(), "expected": parabola(sizes, losses)}
+            {
+                "sizes": sizes.tolist(),
+                "losses": losses.tolist(),
+                "expected": parabola(sizes, losses),
+            }
         )
     return cases
 
