@@ -178,6 +178,19 @@ static sg_status about_write(sg_database *d, const sg_sweep_about *about, sg_err
     return status;
 }
 
+sg_sweep_about sg_sweep_about_of(const sg_sweep_results *r)
+{
+    return (sg_sweep_about){.name = r->name,
+                            .note = r->note,
+                            .data_hash = r->data_hash,
+                            .data_path = r->data_path,
+                            .file = r->file,
+                            .command = r->command,
+                            .vocab_size = r->vocab_size,
+                            .seq_len = r->seq_len,
+                            .val_tokens = r->val_tokens};
+}
+
 sg_status sg_sweep_store_create(const char *folder, const sg_sweep_about *about,
                                 sg_sweep_store **out, sg_error *err)
 {

@@ -20,6 +20,8 @@ typedef struct sg_sweep_about {
     const char *command;
     int64_t vocab_size, seq_len, val_tokens;
 } sg_sweep_about;
+// Of a sweep that was read, whose strings it borrows.
+sg_sweep_about sg_sweep_about_of(const sg_sweep_results *results);
 
 // Makes FOLDER/sweep.db, which must not be there, and opens it.
 sg_status sg_sweep_store_create(const char *folder, const sg_sweep_about *about,

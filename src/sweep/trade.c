@@ -187,15 +187,7 @@ static sg_status import_begin(import_work *m, sg_error *err)
 {
     char path[SG_PATH_MAX];
     const sg_sweep_results *r = &m->from.results;
-    const sg_sweep_about about = {.name = r->name,
-                                  .note = r->note,
-                                  .data_hash = r->data_hash,
-                                  .data_path = r->data_path,
-                                  .file = r->file,
-                                  .command = r->command,
-                                  .vocab_size = r->vocab_size,
-                                  .seq_len = r->seq_len,
-                                  .val_tokens = r->val_tokens};
+    const sg_sweep_about about = sg_sweep_about_of(r);
     // What could not be gone on with is not begun.
     SG_TRY(sg_sweep_spec_parse(r->file, strlen(r->file), m->path, NULL, &m->spec, err));
     sg_sweep_spec_clear(&m->spec);

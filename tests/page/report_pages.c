@@ -31,15 +31,7 @@ static sg_status pages_rows(sg_sweep_store *store, const sg_sweep_results *r, sg
 static sg_status pages_store(const char *folder, const sg_sweep_results *r, sg_error *err)
 {
     sg_sweep_store *store = NULL;
-    const sg_sweep_about about = {.name = r->name,
-                                  .note = r->note,
-                                  .data_hash = r->data_hash,
-                                  .data_path = r->data_path,
-                                  .file = r->file,
-                                  .command = r->command,
-                                  .vocab_size = r->vocab_size,
-                                  .seq_len = r->seq_len,
-                                  .val_tokens = r->val_tokens};
+    const sg_sweep_about about = sg_sweep_about_of(r);
     SG_TRY(sg_folder_make(folder, err));
     SG_TRY(sg_sweep_store_create(folder, &about, &store, err));
     sg_status status = sg_sweep_store_begin(store, err);
