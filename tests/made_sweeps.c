@@ -84,3 +84,13 @@ void made_sweep_documents(sg_sweep_row *row, const made_documents *d, uint64_t r
     }
     row->loss = sum / (double)d->blocks;
 }
+
+sg_sweep_analysis made_sweep_analyse(const made_sweep *made, int64_t resamples, uint64_t seed)
+{
+    const sg_sweep_analysis_options options = {.resamples = resamples, .seed = seed};
+    sg_sweep_analysis out;
+    sg_error err = {0};
+    const sg_status status = sg_sweep_analyse(&made->results, &options, &out, &err);
+    if (status != SG_OK) fail_msg("%s", err.message);
+    return out;
+}

@@ -2,7 +2,7 @@
 #ifndef SG_TESTS_MADE_SWEEPS_H
 #define SG_TESTS_MADE_SWEEPS_H
 
-#include "sweep/sweep.h"
+#include "sweep/analysis.h"
 
 typedef struct made_sweep {
     sg_sweep_results results;
@@ -27,5 +27,8 @@ typedef struct made_documents {
     double spread, own;
 } made_documents;
 void made_sweep_documents(sg_sweep_row *row, const made_documents *documents, uint64_t run);
+
+// What is found in it; a failure fails the test.
+sg_sweep_analysis made_sweep_analyse(const made_sweep *made, int64_t resamples, uint64_t seed);
 
 #endif

@@ -54,16 +54,6 @@ static void near(double found, double expected, double relative, const char *wha
         fail_msg("%s: found %.17g, expected %.17g", what, found, expected);
 }
 
-static sg_sweep_analysis analyse(const made_sweep *made, int64_t resamples, uint64_t seed)
-{
-    const sg_sweep_analysis_options options = {.resamples = resamples, .seed = seed};
-    sg_sweep_analysis out;
-    sg_error err = {0};
-    const sg_status status = sg_sweep_analyse(&made->results, &options, &out, &err);
-    if (status != SG_OK) fail_msg("%s", err.message);
-    return out;
-}
-
 static sg_sweep_analysis analyse_case(const json_t *c, int64_t resamples, uint64_t seed)
 {
     made_sweep *made = made_sweep_new();
@@ -75,7 +65,7 @@ static sg_sweep_analysis analyse_case(const json_t *c, int64_t resamples, uint64
         made_sweep_add(made, "glu", (double)i, tokens ? 1e12 * pow(4, (double)(i / 5)) : 1e12, 1,
                        size, of, item(c, "losses", i));
     }
-    sg_sweep_analysis a = analyse(made, resamples, seed);
+    sg_sweep_analysis a = made_sweep_analyse(made, resamples, seed);
     made_sweep_free(made);
     return a;
 }
@@ -129,7 +119,7 @@ static void test_drawn_parabola(void **state)
         row->loss /= (double)tokens;
     }
     sg_sweep_analysis a =
-        analyse(made, (int64_t)number(c, "resamples"), (uint64_t)number(c, "seed"));
+        made_sweep_analyse(made, (int64_t)number(c, "resamples"), (uint64_t)number(c, "seed"));
     const sg_sweep_curve *curve = &a.curves[0];
     assert_true(curve->documents);
     assert_int_equal(curve->freedom, (int64_t)number(c, "freedom"));
@@ -215,7 +205,7 @@ static void test_verdicts(void **state)
                 made_sweep_add(made, name, 1, 1e12, s + 1, 1e5, 1e7,
                                json_number_value(json_array_get(runs, s)));
         }
-        sg_sweep_analysis a = analyse(made, (int64_t)resamples, 3);
+        sg_sweep_analysis a = made_sweep_analyse(made, (int64_t)resamples, 3);
         assert_int_equal(a.verdict_count, length(c, "others"));
         for (size_t v = 0; v < a.verdict_count; v++) {
             const sg_sweep_verdict *found = &a.verdicts[v];

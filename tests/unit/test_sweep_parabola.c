@@ -12,16 +12,6 @@
 #include "made_sweeps.h"
 #include "sweep/analysis.h"
 
-static sg_sweep_analysis analyse(const made_sweep *made, int64_t resamples, uint64_t seed)
-{
-    const sg_sweep_analysis_options options = {.resamples = resamples, .seed = seed};
-    sg_sweep_analysis out;
-    sg_error err = {0};
-    const sg_status status = sg_sweep_analyse(&made->results, &options, &out, &err);
-    if (status != SG_OK) fail_msg("%s", err.message);
-    return out;
-}
-
 static void near(double found, double expected, double tolerance, const char *what)
 {
     if (!(fabs(found - expected) <= tolerance * fmax(1, fabs(expected))))
@@ -48,7 +38,7 @@ static void test_best_values(void **state)
     failed->state = SG_SWEEP_FAILED;
     failed->lr = 0.002;
     made_sweep_add(made, "glu", 1, 1e12, 1, 1e5, 2e6, 3.5)->lr = 0.0005;
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.curve_count, 1);
     const sg_sweep_curve *c = &a.curves[0];
     assert_int_equal(c->point_count, 2);
@@ -80,7 +70,7 @@ static void test_edges(void **state)
     made_sweep_add(made, "glu", 2, 1e12, 1, 2e5, 1e6, 3.1)->lr = 0.002;
     made_sweep_add(made, "glu", 2, 4e12, 1, 2e5, 4e6, 2.9)->lr = 0.002;
     made_sweep_add(made, "glu", 3, 4e12, 1, 3e5, 4e6, 2.9)->lr = 0.002;
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.curve_count, 2);
     assert_true(a.curves[0].points[0].lr_searched && a.curves[0].points[0].lr_at_edge);
     assert_true(a.curves[1].points[0].lr_searched && a.curves[1].points[0].lr_at_edge);
@@ -102,7 +92,7 @@ static void test_order(void **state)
     made_sweep_add(made, "avgk", 2, 1e12, 1, 2e5, 1e6, 3);
     snprintf(made_sweep_add(made, "peer", 2, 4e12, 1, 2e5, 1e6, 3)->settings, SG_SWEEP_SETTINGS,
              "{\"k\": 8}");
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     const char *families[] = {"avgk", "peer", "avgk", "peer", "peer"};
     const double budgets[] = {1e12, 4e12, 4e12, 4e12, NAN};
     assert_int_equal(a.curve_count, 5);
@@ -130,12 +120,12 @@ static void test_best_point(void **state)
     made_sweep_add(made, "glu", 4, 1e12, 1, 4e5, 1e6, 2.95);
     made_sweep_add(made, "glu", 2, 1e12, 2, 2e5, 1e6,
                    3.00); // its mean is above all one-seed points
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.curves[0].best, 1);
     assert_int_equal(a.curves[0].runner_up, 2);
     sg_sweep_analysis_clear(&a);
     made_sweep_add(made, "glu", 3, 1e12, 2, 3e5, 1e6, 2.93);
-    a = analyse(made, 100, 1);
+    a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.curves[0].best, 2);
     assert_int_equal(a.curves[0].runner_up, 1);
     sg_sweep_analysis_clear(&a);
@@ -167,7 +157,7 @@ static void test_exact(void **state)
     for (size_t i = 0; i < 5; i++)
         losses[i] = surface(sizes[i]);
     made_sweep *made = curve_of(losses, 5);
-    sg_sweep_analysis a = analyse(made, 200, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 200, 1);
     const sg_sweep_curve *c = &a.curves[0];
     assert_int_equal(c->fit, SG_SWEEP_FIT_FINE);
     const double at = log(3.5e5);
@@ -189,7 +179,7 @@ static void test_exact(void **state)
 static void state_of(const double *losses, size_t count, sg_sweep_fit_state expected)
 {
     made_sweep *made = curve_of(losses, count);
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.curves[0].fit, expected);
     const bool round = expected == SG_SWEEP_FIT_FINE || expected == SG_SWEEP_FIT_AT_EDGE;
     assert_int_equal(!isnan(a.curves[0].size.value), round);
@@ -221,7 +211,7 @@ static void test_equal_sizes(void **state)
     for (size_t i = 0; i < 5; i++)
         made_sweep_add(made, "glu", (double)i, 1e12, 1, i == 4 ? 2e5 : 1e5, 1e6,
                        3 + 0.1 * (double)i);
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.curves[0].fit, SG_SWEEP_FIT_FEW);
     assert_int_equal(a.curves[0].point_count, 5);
     sg_sweep_analysis_clear(&a);
@@ -233,13 +223,13 @@ static void test_noise_of_seeds(void **state)
 {
     (void)state;
     made_sweep *made = curve_of((double[]){3.2, 3, 3.1}, 3);
-    sg_sweep_analysis a = analyse(made, 200, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 200, 1);
     assert_true(isnan(a.curves[0].noise) && isnan(a.curves[0].size.low));
     assert_int_equal(a.curves[0].freedom, 0);
     assert_true(!isnan(a.curves[0].size.value));
     sg_sweep_analysis_clear(&a);
     made_sweep_add(made, "glu", 2, 1e12, 2, sizes[1], 1e12 / sizes[1], 3.002);
-    a = analyse(made, 200, 1);
+    a = made_sweep_analyse(made, 200, 1);
     near(a.curves[0].noise, 0.002 / sqrt(2), 1e-12, "noise");
     assert_int_equal(a.curves[0].freedom, 1);
     assert_true(a.curves[0].size.low < a.curves[0].size.value &&
@@ -274,7 +264,7 @@ static void cover_one(coverage *c, uint64_t set)
             if (c->spread > 0) made_sweep_documents(row, &documents, run);
             run++;
         }
-    sg_sweep_analysis a = analyse(made, 500, set);
+    sg_sweep_analysis a = made_sweep_analyse(made, 500, set);
     const sg_sweep_curve *curve = &a.curves[0];
     c->size += !(curve->size.low > 3.5e5 || curve->size.high < 3.5e5);
     c->loss += !(curve->loss.low > 3 || curve->loss.high < 3);

@@ -12,16 +12,6 @@
 #include "made_sweeps.h"
 #include "sweep/analysis.h"
 
-static sg_sweep_analysis analyse(const made_sweep *made, int64_t resamples, uint64_t seed)
-{
-    const sg_sweep_analysis_options options = {.resamples = resamples, .seed = seed};
-    sg_sweep_analysis out;
-    sg_error err = {0};
-    const sg_status status = sg_sweep_analyse(&made->results, &options, &out, &err);
-    if (status != SG_OK) fail_msg("%s", err.message);
-    return out;
-}
-
 static void near(double found, double expected, double tolerance, const char *what)
 {
     if (!(fabs(found - expected) <= tolerance))
@@ -68,7 +58,7 @@ static void test_front(void **state)
     sg_sweep_machine machines[2] = {{.cores = 2}, {.cores = 64}};
     made->results.machines = machines;
     made->results.machine_count = 2;
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.front_count, 1);
     const sg_sweep_front *front = &a.fronts[0];
     const double seconds[] = {10, 20, 40}, loss[] = {3.2, 3.05, 2.7};
@@ -105,7 +95,7 @@ static void test_equal_seconds(void **state)
 {
     (void)state;
     made_sweep *made = fast_and_slow();
-    sg_sweep_analysis a = analyse(made, 40000, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 40000, 1);
     assert_int_equal(a.verdict_count, 6);
     for (size_t i = 0; i < 3; i++) {
         assert_false(a.verdicts[i].equal_seconds);
@@ -155,7 +145,7 @@ static void test_one_seed(void **state)
         timed(made, "a", 1, 1e12 * (double)(b + 1), 1, 10 + 10 * (double)b, 3 - 0.2 * (double)b);
         timed(made, "b", 1, 1e12 * (double)(b + 1), 1, 11 + 10 * (double)b, 4 - 0.2 * (double)b);
     }
-    sg_sweep_analysis a = analyse(made, 500, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 500, 1);
     assert_int_equal(a.verdict_count, 4);
     for (size_t i = 0; i < 4; i++) {
         assert_true(isnan(a.verdicts[i].p) && !a.verdicts[i].separable);
@@ -176,7 +166,7 @@ static void test_apart(void **state)
     timed(made, "a", 1, 1e12, 1, 10, 3);
     timed(made, "b", 1, 1e12, 1, 100, 3);
     timed(made, "c", 1, 1e12, 1, 1000, 3);
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.front_count, 3);
     assert_int_equal(a.verdict_count, 2); // at equal FLOPs
     remarked(&a, "equal seconds, 100 s: a has no finished runs on both sides");
@@ -201,7 +191,7 @@ static void test_false_seconds(void **state)
             timed(made, i % 2 == 0 ? "a" : "b", 1, 1e12 * pow(4, (double)budget), 1 + i / 6,
                   seconds, loss);
         }
-        sg_sweep_analysis a = analyse(made, 300, set);
+        sg_sweep_analysis a = made_sweep_analyse(made, 300, set);
         for (size_t v = 0; v < a.verdict_count; v++)
             if (a.verdicts[v].equal_seconds && fabs(a.verdicts[v].budget - 4e12) < 1) {
                 found += a.verdicts[v].separable;
@@ -238,7 +228,7 @@ static void test_remarks(void **state)
     made_sweep_add(made, "mlp", 3, 1e12, 1, 3e5, 1e6, 3)->state = SG_SWEEP_FAILED;
     sg_sweep_row *from = made_sweep_add(made, "moe", 1, 1e12, 1, 1e5, 1e6, 3.2);
     snprintf(from->origin, sizeof from->origin, "other");
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     remarked(&a, "1 of 14 runs are not finished and 1 failed: left out");
     remarked(&a, "1 finished runs have no loss, size or tokens");
     remarked(&a, "1 of 12 finished runs were made elsewhere");

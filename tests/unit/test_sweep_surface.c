@@ -34,16 +34,6 @@ static made_sweep *sweep_of(const sg_surface_values *v, size_t size_count, size_
     return made;
 }
 
-static sg_sweep_analysis analyse(const made_sweep *made, int64_t resamples, uint64_t seed)
-{
-    const sg_sweep_analysis_options options = {.resamples = resamples, .seed = seed};
-    sg_sweep_analysis out;
-    sg_error err = {0};
-    const sg_status status = sg_sweep_analyse(&made->results, &options, &out, &err);
-    if (status != SG_OK) fail_msg("%s", err.message);
-    return out;
-}
-
 static void near(double found, double expected, double relative, const char *what)
 {
     if (!(fabs(found - expected) <= relative * fabs(expected)))
@@ -68,7 +58,7 @@ static void test_exact(void **state)
 {
     (void)state;
     made_sweep *made = sweep_of(&truth, 7, 3, 0, 1);
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_int_equal(a.surface_count, 1);
     const sg_sweep_surface *s = &a.surfaces[0];
     assert_true(s->fitted && s->exponents);
@@ -98,7 +88,7 @@ static void test_small_bias(void **state)
 {
     (void)state;
     made_sweep *made = sweep_of(&truth, 5, 3, 0.05, 2);
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     assert_false(remarked(&a, "misses the best size"));
     sg_sweep_analysis_clear(&a);
     made_sweep_free(made);
@@ -107,7 +97,7 @@ static void test_small_bias(void **state)
 static void expect(size_t size_count, size_t budget_count, bool fitted, bool exponents)
 {
     made_sweep *made = sweep_of(&truth, size_count, budget_count, 0.003, 1);
-    sg_sweep_analysis a = analyse(made, 100, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100, 1);
     const sg_sweep_surface *s = &a.surfaces[0];
     assert_int_equal(s->fitted, fitted);
     assert_int_equal(s->exponents, exponents);
@@ -167,7 +157,7 @@ static void test_coverage(void **state)
     double bias = 0, seen = 0;
     for (uint64_t set = 0; set < coverage_sets; set++) {
         made_sweep *made = sweep_of(&truth, 5, 3, 0.006, set);
-        sg_sweep_analysis a = analyse(made, 200, set);
+        sg_sweep_analysis a = made_sweep_analyse(made, 200, set);
         const sg_sweep_surface *s = &a.surfaces[0];
         const sg_sweep_number found[] = {s->E, s->alpha, s->beta, s->exponent};
         for (size_t i = 0; i < 4; i++)

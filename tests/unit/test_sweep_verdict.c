@@ -13,16 +13,6 @@
 #include "made_sweeps.h"
 #include "sweep/analysis.h"
 
-static sg_sweep_analysis analyse(const made_sweep *made, int64_t resamples, uint64_t seed)
-{
-    const sg_sweep_analysis_options options = {.resamples = resamples, .seed = seed};
-    sg_sweep_analysis out;
-    sg_error err = {0};
-    const sg_status status = sg_sweep_analyse(&made->results, &options, &out, &err);
-    if (status != SG_OK) fail_msg("%s", err.message);
-    return out;
-}
-
 static void near(double found, double expected, double tolerance, const char *what)
 {
     if (!(fabs(found - expected) <= tolerance))
@@ -44,7 +34,7 @@ static void test_student(void **state)
     made_sweep *made = made_sweep_new();
     add(made, "glu", 1e12, (double[]){3.012, 3.001, 3.022, 3.007}, 4);
     add(made, "mlp", 1e12, (double[]){3.025, 3.019, 3.020, 3.031}, 4);
-    sg_sweep_analysis a = analyse(made, 100000, 7);
+    sg_sweep_analysis a = made_sweep_analyse(made, 100000, 7);
     assert_int_equal(a.verdict_count, 1);
     const sg_sweep_verdict *v = &a.verdicts[0];
     assert_string_equal(v->best, "glu");
@@ -72,7 +62,7 @@ static void test_one_seed(void **state)
     made_sweep_documents(made_sweep_add(made, "glu", 2, 1e12, 1, 1e5, 1e6, 3), &documents, 1);
     // A second seed of one of them is no common one.
     made_sweep_documents(made_sweep_add(made, "glu", 2, 1e12, 2, 1e5, 1e6, 3), &documents, 2);
-    sg_sweep_analysis a = analyse(made, 500, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 500, 1);
     assert_int_equal(a.verdict_count, 1);
     const sg_sweep_verdict *v = &a.verdicts[0];
     assert_string_equal(v->best, "glu");
@@ -85,7 +75,7 @@ static void test_one_seed(void **state)
     // What is known at another budget tells.
     add(made, "mlp", 4e12, (double[]){3.5, 3.6}, 2);
     add(made, "glu", 4e12, (double[]){2.5, 2.6}, 2);
-    a = analyse(made, 500, 1);
+    a = made_sweep_analyse(made, 500, 1);
     assert_int_equal(a.verdicts[0].seeds, 1);
     assert_int_equal(a.verdicts[0].seeds_needed, 2);
     sg_sweep_analysis_clear(&a);
@@ -101,7 +91,7 @@ static void test_adjusted(void **state)
     add(made, "b", 1e12, (double[]){3.05, 3.07, 3.065}, 3);
     add(made, "c", 1e12, (double[]){3.30, 3.31, 3.325}, 3);
     add(made, "d", 1e12, (double[]){3.01, 3.00, 3.03}, 3);
-    sg_sweep_analysis a = analyse(made, 20000, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 20000, 1);
     assert_int_equal(a.verdict_count, 3);
     const sg_sweep_verdict *b = &a.verdicts[0], *c = &a.verdicts[1], *d = &a.verdicts[2];
     assert_true(c->p < b->p && b->p < d->p);
@@ -129,7 +119,7 @@ static void test_documents_limit(void **state)
                 made_sweep_add(made, f == 0 ? "glu" : "mlp", 2, 1e12, s, 1e5, 1e6, loss);
             made_sweep_documents(row, &documents, f); // what the family is good at, for all seeds
         }
-    sg_sweep_analysis a = analyse(made, 2000, 1);
+    sg_sweep_analysis a = made_sweep_analyse(made, 2000, 1);
     const sg_sweep_verdict *v = &a.verdicts[0];
     assert_true(!v->separable && v->documents);
     assert_true(v->difference.value > 0 && v->difference.low < 0);
@@ -166,7 +156,7 @@ static sg_sweep_analysis trial_of(const trial *t, uint64_t set)
             sg_sweep_row *row = made_sweep_add(made, name, 2, 1e12, 1 + s, 1e5, 1e6, loss);
             if (documents.blocks > 0) made_sweep_documents(row, &documents, f * 100 + s);
         }
-    sg_sweep_analysis a = analyse(made, 500, set);
+    sg_sweep_analysis a = made_sweep_analyse(made, 500, set);
     made_sweep_free(made);
     return a;
 }
