@@ -174,6 +174,25 @@ sg_status sg_json_get_array(const json_t *object, const char *name, const char *
     return SG_OK;
 }
 
+sg_status sg_json_only(const json_t *object, const char *place, const char *const *known,
+                       sg_error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        const char *const *at = known;
+        while (*at != NULL && strcmp(*at, key) != 0)
+            at++;
+        if (*at != NULL) continue;
+        const char *near = sg_nearest_name(key, known);
+        return sg_fail(err, SG_ERR_FORMAT, "%s%.100s: found a member that is not known%s%s%s",
+                       place, key, near ? ", did you mean " : "", near ? near : "",
+                       near ? "?" : "");
+    }
+    return SG_OK;
+}
+
 // Puts digits in the place of the objects that keep them, in the text that jansson wrote.
 static void json_write_unheld(char *text)
 {

@@ -51,6 +51,11 @@ sg_status sg_json_get_object(const json_t *object, const char *name, const char 
 sg_status sg_json_get_array(const json_t *object, const char *name, const char *key, bool required,
                             json_t **out, sg_error *err);
 
+// Members of an object are of these names (NULL behind the last) alone: SG_ERR_FORMAT says which is
+// not, and what may have been meant. place: what stands before its name, "FILE: edits[2].".
+sg_status sg_json_only(const json_t *object, const char *place, const char *const *known,
+                       sg_error *err);
+
 // The value of a number's digits, "NaN" and "Infinity" among them, whatever the locale.
 double sg_json_double(const char *digits);
 

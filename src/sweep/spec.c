@@ -187,7 +187,7 @@ static sg_status spec_search(const spec_reader *r, const char *field, json_t *va
     if (json_is_array(value)) return spec_search_values(r, value, place, search);
     if (!json_is_object(value))
         return spec_wrong(r, place, "a list of values, or {\"values\": […], \"halvings\": …}");
-    SG_TRY(spec_in_file(r, sg_spec_members(value, members, known, r->err)));
+    SG_TRY(spec_in_file(r, sg_json_only(value, members, known, r->err)));
     snprintf(file, sizeof file, "%.120s: %.100s", r->name, place);
     SG_TRY(sg_json_get_int(value, file, "halvings", false, 0, 8, &search->halvings, r->err));
     SG_TRY(sg_json_get_int(value, file, "extend", false, 0, 16, &search->extend, r->err));
@@ -200,7 +200,7 @@ static sg_status spec_searches(const spec_reader *r)
     json_t *object = NULL, *value;
     const char *key;
     SG_TRY(sg_json_get_object(r->spec->root, r->name, "search", false, &object, r->err));
-    SG_TRY(spec_in_file(r, sg_spec_members(object, "search.", spec_fields, r->err)));
+    SG_TRY(spec_in_file(r, sg_json_only(object, "search.", spec_fields, r->err)));
     json_object_foreach(object, key, value)
     {
         size_t i = 0;
@@ -331,7 +331,7 @@ static sg_status spec_root(const spec_reader *r, const char *data)
     if (data != NULL && json_object_set_new(root, "data", json_string(data)) != 0)
         return sg_fail(r->err, SG_ERR_ARGUMENT, "data: expected the name of a folder in UTF-8");
     SG_TRY(spec_texts(r));
-    SG_TRY(spec_in_file(r, sg_spec_members(root, "", known, r->err)));
+    SG_TRY(spec_in_file(r, sg_json_only(root, "", known, r->err)));
     SG_TRY(spec_numbers(r));
     SG_TRY(spec_searches(r));
     return spec_cells(r);

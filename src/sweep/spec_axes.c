@@ -9,24 +9,6 @@
 
 enum { axes_values_most = 1000 };
 
-sg_status sg_spec_members(const json_t *object, const char *place, const char *const *known,
-                          sg_error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        const char *const *at = known;
-        while (*at != NULL && strcmp(*at, key) != 0)
-            at++;
-        if (*at != NULL) continue;
-        const char *near = sg_nearest_name(key, known);
-        return sg_fail(err, SG_ERR_FORMAT, "%s%.60s: found a member that is not known%s%s%s", place,
-                       key, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-    }
-    return SG_OK;
-}
-
 // ---- options ------------------------------------------------------------------------------------
 
 bool sg_spec_option_name(const char *key, char name[SG_SPEC_OPTION])
@@ -425,7 +407,7 @@ sg_status sg_spec_group_read(json_t *root, size_t index, sg_spec_group *g, sg_er
     if (!json_is_object(object))
         return sg_fail(err, SG_ERR_FORMAT, "groups[%zu]: expected an object", index);
     if (groups != NULL) {
-        SG_TRY(sg_spec_members(object, g->place, known, err));
+        SG_TRY(sg_json_only(object, g->place, known, err));
         SG_TRY(axes_member(object, g->place, "options", &g->options, err));
         if (g->options != NULL) {
             char place[SG_SPEC_PLACE];

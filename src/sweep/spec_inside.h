@@ -39,10 +39,6 @@ typedef struct sg_spec_group {
     size_t cells;
 } sg_spec_group;
 
-// Members of an object are of these names (NULL behind the last) alone.
-sg_status sg_spec_members(const json_t *object, const char *place, const char *const *known,
-                          sg_error *err);
-
 // ---- options and axes (spec_axes.c) -------------------------------------------------------------
 
 // An option's name as the library has it: underscores. False: too long.

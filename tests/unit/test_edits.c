@@ -551,7 +551,7 @@ static void test_file_wrong(void **state)
          "steer.json: edit 0: found 1e+40", SG_ERR_ARGUMENT},
         {FILE_OF("{\"layer\": 0, \"channel\": 0, \"neuron\": 1, \"do\": \"remove\","
                  " \"form\": 4}"),
-         "found a member \"form\"", SG_ERR_FORMAT},
+         "form: found a member that is not known, did you mean from?", SG_ERR_FORMAT},
         {FILE_OF("{\"layer\": 0, \"channel\": 0, \"neuron\": 1, \"do\": \"remove\","
                  " \"positions\": [1, -1]}"),
          "positions: item 1", SG_ERR_FORMAT},
