@@ -2,13 +2,32 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cli/commands.h"
 #include "cli/sweep_options.h"
 
 static const cli_option options[] = {CLI_SWEEP_OPTIONS, {0}};
 
+// The object that a word which is no file was meant to be; NULL: none is near.
+static const char *sweep_meant(const char *word)
+{
+    static const char verb[] = "sweep ";
+    const char *names[CLI_COMMAND_COUNT + 1];
+    int count = 0;
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++)
+        if (strncmp(cli_commands[i]->name, verb, sizeof verb - 1) == 0)
+            names[count++] = cli_commands[i]->name + sizeof verb - 1;
+    names[count] = NULL;
+    return access(word, F_OK) == 0 ? NULL : sg_nearest_name(word, names);
+}
+
 static int sweep_run(const cli_args *args)
 {
+    const char *meant = sweep_meant(args->operands[0]);
+    if (meant != NULL)
+        return cli_wrong(args, "'%s' is no file, did you mean 'sweep %s'?", args->operands[0],
+                         meant);
     return cli_sweep_go(args, args->operands[0], NULL);
 }
 
