@@ -100,7 +100,6 @@ void sg_row_value(sg_report_row *row, const sg_sweep_number *number); // value, 
 void sg_row_json(sg_report_row *row, json_t *cell);                   // taken over
 sg_status sg_row_end(sg_report_row *row, sg_report_table *table, sg_error *err);
 
-size_t sg_report_column_of(const sg_report_table *table, const char *key);
 const json_t *sg_report_cell(const sg_report_table *table, size_t row, const char *key);
 double sg_report_number(const sg_report_table *table, size_t row, const char *key); // NAN: none
 const char *sg_report_text_of(const sg_report_table *table, size_t row, const char *key); // ""
@@ -116,17 +115,11 @@ sg_status sg_report_line(json_t *lines, sg_error *err, const char *format, ...) 
 
 sg_status sg_report_tables(sg_report *report, sg_error *err);
 sg_status sg_report_answers(sg_report *report, sg_error *err);
-// "a below b by 0.031 nats [0.020, 0.042]", "a and b are not separable …".
-void sg_report_verdict(const sg_report *report, const sg_sweep_verdict *verdict, char *out,
-                       size_t capacity);
 // A report of results and their analysis, both taken over, also on a failure.
 sg_status sg_report_of(sg_sweep_results *results, sg_sweep_analysis *analysis, const char *folder,
                        const sg_report_options *options, sg_report **report, sg_error *err);
 
 // ---- report_json.c ------------------------------------------------------------------------------
-
-// All that the page shows. *manifest: json_decref.
-sg_status sg_report_manifest(const sg_report *report, json_t **manifest, sg_error *err);
 
 // The options of runs, a list of objects (taken over), as root.options: {"shared": …, "own": […]}.
 sg_status sg_report_share_options(json_t *root, json_t *list, sg_error *err);

@@ -292,7 +292,8 @@ static sg_status page_about(const sg_report *report, json_t *root, sg_error *err
     return report->is_sweep ? page_about_sweep(report, root, err) : SG_OK;
 }
 
-sg_status sg_report_manifest(const sg_report *report, json_t **manifest, sg_error *err)
+// All that the page shows. *manifest: json_decref.
+static sg_status page_manifest(const sg_report *report, json_t **manifest, sg_error *err)
 {
     json_t *root = json_object();
     sg_status status = root != NULL ? page_about(report, root, err) : sg_report_memory(err);
@@ -326,7 +327,7 @@ sg_status sg_report_page(const sg_report *report, const char *path, bool force, 
     json_t *manifest = NULL;
     char *text = NULL;
     int64_t written = 0;
-    SG_TRY(sg_report_manifest(report, &manifest, err));
+    SG_TRY(page_manifest(report, &manifest, err));
     sg_status status = sg_page_manifest_text(manifest, &text, err);
     json_decref(manifest);
     if (status == SG_OK) status = sg_page_write(path, force, "report", text, NULL, &written, err);

@@ -113,7 +113,7 @@ sg_status sg_row_end(sg_report_row *row, sg_report_table *table, sg_error *err)
     return json_array_append_new(table->rows, row->cells) == 0 ? SG_OK : sg_report_memory(err);
 }
 
-size_t sg_report_column_of(const sg_report_table *table, const char *key)
+static size_t row_column_of(const sg_report_table *table, const char *key)
 {
     for (size_t i = 0; i < table->count; i++)
         if (strcmp(table->columns[i].key, key) == 0) return i;
@@ -122,7 +122,7 @@ size_t sg_report_column_of(const sg_report_table *table, const char *key)
 
 const json_t *sg_report_cell(const sg_report_table *table, size_t row, const char *key)
 {
-    return json_array_get(json_array_get(table->rows, row), sg_report_column_of(table, key));
+    return json_array_get(json_array_get(table->rows, row), row_column_of(table, key));
 }
 
 double sg_report_number(const sg_report_table *table, size_t row, const char *key)

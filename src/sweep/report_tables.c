@@ -413,8 +413,9 @@ static const sg_report_column verdict_columns[] = {
     {"seeds_needed", "Seeds needed", SG_FORM_COUNT, false},
     {"words", "In words", SG_FORM_TEXT, true}};
 
-void sg_report_verdict(const sg_report *report, const sg_sweep_verdict *v, char *out,
-                       size_t capacity)
+// "a below b by 0.031 nats [0.020, 0.042]", "a and b are not separable …".
+static void table_verdict(const sg_report *report, const sg_sweep_verdict *v, char *out,
+                          size_t capacity)
 {
     const sg_sweep_number *d = &v->difference;
     const char *best = sg_report_curve_label(report, v->best_curve);
@@ -449,7 +450,7 @@ static sg_status verdicts_table(sg_report *report, sg_error *err)
         const sg_sweep_verdict *v = &report->analysis.verdicts[i];
         char words[512];
         sg_report_row row = sg_row_begin();
-        sg_report_verdict(report, v, words, sizeof words);
+        table_verdict(report, v, words, sizeof words);
         sg_row_number(&row, v->budget);
         sg_row_text(&row, v->equal_seconds ? "seconds" : "FLOPs");
         sg_row_number(&row, v->equal_seconds ? v->seconds : NAN);
