@@ -143,17 +143,25 @@ static bool csv_is_writable(const sg_sweep_results *r)
     return fine;
 }
 
+// The last name of a path: where data lay on one machine says nothing on another, and is nobody
+// else's business.
+static const char *csv_last_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
+}
+
 static json_t *csv_head_json(const sg_sweep_results *r, size_t runs)
 {
     char curves[64];
     snprintf(curves, sizeof curves, "at most %d points, losses of seven digits",
              SG_SWEEP_CSV_CURVE);
-    json_t *head =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s}", "name", r->name,
-                  "note", r->note, "data_hash", r->data_hash, "data_path", r->data_path, "command",
-                  r->command, "vocab_size", (json_int_t)r->vocab_size, "seq_len",
-                  (json_int_t)r->seq_len, "val_tokens", (json_int_t)r->val_tokens, "runs",
-                  (json_int_t)runs, "written_by", sg_version(), "curves", curves);
+    json_t *head = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s}", "name",
+                             r->name, "note", r->note, "data_hash", r->data_hash, "data_path",
+                             csv_last_name(r->data_path), "command", r->command, "vocab_size",
+                             (json_int_t)r->vocab_size, "seq_len", (json_int_t)r->seq_len,
+                             "val_tokens", (json_int_t)r->val_tokens, "runs", (json_int_t)runs,
+                             "written_by", sg_version(), "curves", curves);
     if (head == NULL || (json_object_set_new(head, "machines", csv_machines(r)) == 0 &&
                          json_object_set_new(head, "file", csv_lines(r->file)) == 0))
         return head;
