@@ -270,6 +270,12 @@ static inline double gc_act(double x, sg_activation act)
         return x / (1 + exp(-x));
     case SG_ACT_SIGMOID:
         return 1 / (1 + exp(-x));
+    case SG_ACT_RELU_SQUARED:
+        return x > 0 ? x * x : 0;
+    case SG_ACT_TANH:
+        return tanh(x);
+    case SG_ACT_ABS:
+        return fabs(x);
     default:
         return x;
     }

@@ -37,6 +37,15 @@ void SIMD_NAME(act_forward)(float *y, const float *x, sg_activation act, int64_t
     case SG_ACT_GELU_ERF:
         act_forward(y, x, SG_ACT_GELU_ERF, n);
         break;
+    case SG_ACT_RELU_SQUARED:
+        act_forward(y, x, SG_ACT_RELU_SQUARED, n);
+        break;
+    case SG_ACT_TANH:
+        act_forward(y, x, SG_ACT_TANH, n);
+        break;
+    case SG_ACT_ABS:
+        act_forward(y, x, SG_ACT_ABS, n);
+        break;
     default:
         act_forward(y, x, SG_ACT_IDENTITY, n);
         break;
@@ -61,6 +70,15 @@ void SIMD_NAME(act_backward)(float *dx, const float *dy, const float *x, sg_acti
         break;
     case SG_ACT_GELU_ERF:
         act_backward(dx, dy, x, SG_ACT_GELU_ERF, n, accumulate);
+        break;
+    case SG_ACT_RELU_SQUARED:
+        act_backward(dx, dy, x, SG_ACT_RELU_SQUARED, n, accumulate);
+        break;
+    case SG_ACT_TANH:
+        act_backward(dx, dy, x, SG_ACT_TANH, n, accumulate);
+        break;
+    case SG_ACT_ABS:
+        act_backward(dx, dy, x, SG_ACT_ABS, n, accumulate);
         break;
     default:
         act_backward(dx, dy, x, SG_ACT_IDENTITY, n, accumulate);

@@ -31,6 +31,21 @@ static inline simd_vec act_normal(simd_vec x, simd_vec *bell)
     return simd_by_sign(x, below, simd_sub(one, below));
 }
 
+// Up to a half the series at 0, whose first term left out is below 1e-7 of the sum; above it
+// 2 sigmoid(2x) - 1, which would lose digits near 0.
+static inline simd_vec act_tanh(simd_vec x)
+{
+    static const float series[] = {-0.0088632355f, 0.0218694885f, -0.0539682540f, 0.1333333333f,
+                                   -0.3333333333f};
+    simd_vec z = simd_clamp(x, -0.5f, 0.5f), square = simd_mul(z, z), r = simd_set(0.0035921280f);
+    SIMD_UNROLL
+    for (int i = 0; i < 5; i++)
+        r = simd_fma(r, square, simd_set(series[i]));
+    simd_vec near = simd_fma(simd_mul(z, square), r, z);
+    simd_vec far = simd_fms(simd_set(2), simd_sigmoid(simd_add(x, x)), simd_set(1));
+    return simd_add(near, simd_if_greater(simd_sub(far, near), simd_abs(x), simd_set(0.5f)));
+}
+
 SIMD_INLINE simd_vec act_value(simd_vec x, sg_activation act)
 {
     if (act == SG_ACT_GELU) {
@@ -45,6 +60,12 @@ SIMD_INLINE simd_vec act_value(simd_vec x, sg_activation act)
         simd_vec bell;
         return simd_mul(x, act_normal(x, &bell));
     }
+    if (act == SG_ACT_RELU_SQUARED) {
+        simd_vec r = simd_max(simd_zero(), x);
+        return simd_mul(r, r);
+    }
+    if (act == SG_ACT_TANH) return act_tanh(x);
+    if (act == SG_ACT_ABS) return simd_abs(x);
     return x;
 }
 
@@ -75,6 +96,13 @@ SIMD_INLINE simd_vec act_slope(simd_vec x, sg_activation act)
         simd_vec bell, below = act_normal(x, &bell);
         return simd_fma(x, simd_mul(simd_set(normal_density), bell), below);
     }
+    if (act == SG_ACT_RELU_SQUARED) return simd_if_greater(simd_add(x, x), x, simd_zero());
+    if (act == SG_ACT_TANH) {
+        simd_vec s = simd_sigmoid(simd_add(x, x));
+        return simd_mul(simd_set(4), simd_fnma(s, s, s));
+    }
+    if (act == SG_ACT_ABS)
+        return simd_sub(simd_if_greater(one, x, simd_zero()), simd_if_greater(one, simd_zero(), x));
     return one;
 }
 
