@@ -21,7 +21,7 @@ typedef enum sg_activation {
     SG_ACT_SWISH = 3, // x sigmoid(x)
     SG_ACT_SIGMOID = 4,
     SG_ACT_GELU_ERF = 5, // x/2 (1 + erf(x / sqrt 2)), which the tanh form is near
-    SG_ACT_RELU_SQUARED = 6,
+    SG_ACT_RELU2 = 6,    // max(x, 0)^2 (So et al. 2021, "Primer")
     SG_ACT_TANH = 7,
     SG_ACT_ABS = 8, // the absolute value; its slope at 0 is 0
     SG_ACT_COUNT

@@ -43,7 +43,7 @@ double sg_unit_value(double x, sg_activation act, double *slope)
         s = erfc(-x * M_SQRT1_2) / 2;
         *slope = s + x * exp(-x * x / 2) * 0.39894228040143268; // 1 / sqrt(2 pi)
         return x * s;
-    case SG_ACT_RELU_SQUARED:
+    case SG_ACT_RELU2:
         *slope = x > 0 ? 2 * x : 0;
         return x > 0 ? x * x : 0;
     case SG_ACT_TANH:

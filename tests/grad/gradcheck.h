@@ -270,7 +270,7 @@ static inline double gc_act(double x, sg_activation act)
         return x / (1 + exp(-x));
     case SG_ACT_SIGMOID:
         return 1 / (1 + exp(-x));
-    case SG_ACT_RELU_SQUARED:
+    case SG_ACT_RELU2:
         return x > 0 ? x * x : 0;
     case SG_ACT_TANH:
         return tanh(x);

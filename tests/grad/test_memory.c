@@ -218,8 +218,8 @@ static void check_rows(gc_case *c, neurons_user *u, bool recompute, bool twice, 
 
 static void check_neurons_read(neurons_user u, int components)
 {
-    const char *activations[] = {"identity", "gelu",         "relu", "swish", "sigmoid",
-                                 "gelu_erf", "relu_squared", "tanh", "abs"};
+    const char *activations[] = {"identity", "gelu",  "relu", "swish", "sigmoid",
+                                 "gelu_erf", "relu2", "tanh", "abs"};
     const char *gates[] = {"none", "before", "after", "value"};
     char name[160];
     snprintf(name, sizeof name,

@@ -34,7 +34,7 @@ sg_real sg_ref_act_value(sg_real x, sg_activation act)
         return sg_real_sigmoid(x);
     case SG_ACT_GELU_ERF:
         return x * act_normal(x);
-    case SG_ACT_RELU_SQUARED:
+    case SG_ACT_RELU2:
         return x < 0 ? 0 : x * x;
     case SG_ACT_TANH:
         return (sg_real)tanh((double)x);
@@ -68,7 +68,7 @@ sg_real sg_ref_act_slope(sg_real x, sg_activation act)
     }
     case SG_ACT_GELU_ERF: // Phi(x) + x Phi'(x)
         return act_normal(x) + x * ((sg_real)normal_density * sg_real_exp(-x * x / 2));
-    case SG_ACT_RELU_SQUARED:
+    case SG_ACT_RELU2:
         return x > 0 ? 2 * x : 0;
     case SG_ACT_TANH: {
         sg_real s = sg_real_sigmoid(2 * x);

@@ -37,8 +37,8 @@ void SIMD_NAME(act_forward)(float *y, const float *x, sg_activation act, int64_t
     case SG_ACT_GELU_ERF:
         act_forward(y, x, SG_ACT_GELU_ERF, n);
         break;
-    case SG_ACT_RELU_SQUARED:
-        act_forward(y, x, SG_ACT_RELU_SQUARED, n);
+    case SG_ACT_RELU2:
+        act_forward(y, x, SG_ACT_RELU2, n);
         break;
     case SG_ACT_TANH:
         act_forward(y, x, SG_ACT_TANH, n);
@@ -71,8 +71,8 @@ void SIMD_NAME(act_backward)(float *dx, const float *dy, const float *x, sg_acti
     case SG_ACT_GELU_ERF:
         act_backward(dx, dy, x, SG_ACT_GELU_ERF, n, accumulate);
         break;
-    case SG_ACT_RELU_SQUARED:
-        act_backward(dx, dy, x, SG_ACT_RELU_SQUARED, n, accumulate);
+    case SG_ACT_RELU2:
+        act_backward(dx, dy, x, SG_ACT_RELU2, n, accumulate);
         break;
     case SG_ACT_TANH:
         act_backward(dx, dy, x, SG_ACT_TANH, n, accumulate);

@@ -60,7 +60,7 @@ SIMD_INLINE simd_vec act_value(simd_vec x, sg_activation act)
         simd_vec bell;
         return simd_mul(x, act_normal(x, &bell));
     }
-    if (act == SG_ACT_RELU_SQUARED) {
+    if (act == SG_ACT_RELU2) {
         simd_vec r = simd_max(simd_zero(), x);
         return simd_mul(r, r);
     }
@@ -96,7 +96,7 @@ SIMD_INLINE simd_vec act_slope(simd_vec x, sg_activation act)
         simd_vec bell, below = act_normal(x, &bell);
         return simd_fma(x, simd_mul(simd_set(normal_density), bell), below);
     }
-    if (act == SG_ACT_RELU_SQUARED) return simd_if_greater(simd_add(x, x), x, simd_zero());
+    if (act == SG_ACT_RELU2) return simd_if_greater(simd_add(x, x), x, simd_zero());
     if (act == SG_ACT_TANH) {
         simd_vec s = simd_sigmoid(simd_add(x, x));
         return simd_mul(simd_set(4), simd_fnma(s, s, s));
