@@ -185,6 +185,10 @@ sg_selection sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t b
 // kept. Only the counts are new (none of which goes up).
 sg_selection sg_select_above(sg_tape *tape, const sg_selection *selection, double threshold,
                              bool of_best, int64_t least);
+// A selection, best first, until the sum of its scores first reaches `share` of the sum of all k
+// (op/selected_count.h); likewise.
+sg_selection sg_select_share(sg_tape *tape, const sg_selection *selection, double share,
+                             int64_t least);
 // Softmax over what is selected of each row and channel, 0 behind it -> as the scores.
 sg_tensor *sg_softmax_selected(sg_tape *tape, const sg_selection *selection);
 
@@ -198,6 +202,27 @@ sg_tensor *sg_balance_loss(sg_tape *tape, sg_tensor *p, const sg_selection *sele
 sg_tensor *sg_z_loss(sg_tape *tape, sg_tensor *logits, sg_tensor *counted);
 bool sg_is_balance_loss(const sg_node *node);
 bool sg_is_z_loss(const sg_node *node);
+
+// Means over the rows that count of what each row of x (rows, n) comes to: of activations that are
+// to become sparse, or of scores of a router (op_row_loss.c has the formulas).
+typedef enum sg_row_loss_kind {
+    SG_ROW_L1,            // a sum over the row, not a mean
+    SG_ROW_HOYER,         // square Hoyer: 1 … the number of non-zeros of the row
+    SG_ROW_CROSS_ENTROPY, // of logits x with targets in [0, 1]
+    SG_ROW_SQUARES,       // of x less the targets
+    SG_ROW_EFFICIENCY,
+    SG_ROW_SEPARABILITY
+} sg_row_loss_kind;
+typedef struct sg_row_loss_options {
+    sg_tensor *targets; // (rows, n), of the two kinds that have them, without a gradient
+    sg_tensor *counted; // (rows) or NULL
+    bool clamped;       // of L1 and Hoyer: max(x, floor) - floor takes the place of x
+    double floor;
+    double centre, least; // of separability: where the pole is, and the distance to it that counts
+} sg_row_loss_options;
+sg_tensor *sg_row_loss(sg_tape *tape, sg_row_loss_kind kind, sg_tensor *x,
+                       const sg_row_loss_options *options); // NULL: none of them
+bool sg_is_row_loss(const sg_node *node, sg_row_loss_kind kind);
 
 // A selection of blocks of g cells (its unit) as one of cells, each with the score of its block
 // (NULL: none); block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).
