@@ -93,14 +93,29 @@ static void test_losses(void **state)
             loss_user u = {.kind = (sg_row_loss_kind)kind, .rows = 12, .n = 7, .masked = masked};
             if (kind == SG_ROW_SEPARABILITY) u.centre = 0.5, u.least = 0.3;
             check_loss(u);
-            u.rows = 40, u.n = 2000; // several chunks
-            check_loss(u);
             u.rows = 2, u.n = 1;
             check_loss(u);
         }
     for (int kind = SG_ROW_L1; kind <= SG_ROW_HOYER; kind++)
         check_loss((loss_user){
             .kind = (sg_row_loss_kind)kind, .rows = 12, .n = 9, .clamped = true, .floor = -0.7});
+}
+
+// Several chunks, in which differences would have no digits left: the same bits by 1 and 3 threads.
+static void test_threads(void **state)
+{
+    (void)state;
+    for (int kind = SG_ROW_L1; kind <= SG_ROW_HOYER; kind++) {
+        loss_user u = {.kind = (sg_row_loss_kind)kind, .rows = 60, .n = 2000};
+        gc_case c = {.name = "row_loss", .build = build_loss, .user = &u, .own_loss = true};
+        gc_add(&c, "x", 2, (int64_t[]){u.rows, u.n}, 1, 3);
+        gc_pass p = {.threads = 1};
+        gc_pass_new(&c, &p, NAN);
+        gc_run(&c, &p);
+        gc_variant(&c, &p, (gc_pass){.threads = 3}, "3 threads");
+        gc_pass_free(&c, &p);
+        gc_free(&c);
+    }
 }
 
 // ---- ends ---------------------------------------------------------------------------------------
@@ -237,9 +252,13 @@ static void test_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_losses),       cmocka_unit_test(test_hoyer_ends),
-        cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_separability_ends),
-        cmocka_unit_test(test_counts),       cmocka_unit_test(test_share),
+        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_hoyer_ends),
+        cmocka_unit_test(test_wrong_shapes),
+        cmocka_unit_test(test_separability_ends),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
