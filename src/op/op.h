@@ -137,6 +137,8 @@ sg_tensor *sg_glu_join(sg_tape *tape, sg_tensor *gate, sg_tensor *linear, bool i
 sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit);
 // Each row times a number of its own: x (rows, d), s (rows, 1).
 sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s);
+// Each row divided by its length; a row of zeros stays one. x (rows, d).
+sg_tensor *sg_unit_rows(sg_tape *tape, sg_tensor *x);
 // Softmax over groups of `width` neighbours in the last dimension.
 sg_tensor *sg_softmax(sg_tape *tape, sg_tensor *x, int64_t width);
 

@@ -355,6 +355,38 @@ static void test_scale_rows(void **state)
     }
 }
 
+static sg_tensor *build_unit_rows(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    (void)c;
+    return sg_unit_rows(tape, in[0]);
+}
+
+static void test_unit_rows(void **state)
+{
+    (void)state;
+    const int64_t sizes[][2] = {{1, 2}, {7, 5}, {3, 130}, {900, 41}};
+    for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
+        int64_t rows = sizes[n][0], d = sizes[n][1];
+        gc_case c = {.name = "unit_rows", .build = build_unit_rows};
+        sg_real *x = gc_add(&c, "x", 2, (int64_t[]){rows, d}, 1, 1);
+        gc_check(&c);
+        if (rows > 1) memset(x + d, 0, (size_t)d * sizeof *x);
+        sg_real *y = gc_room(rows * d), *expected = gc_room(rows * d);
+        gc_forward(&c, y, rows * d);
+        for (int64_t r = 0; r < rows; r++) {
+            double squares = 0;
+            for (int64_t i = 0; i < d; i++)
+                squares += x[r * d + i] * x[r * d + i];
+            for (int64_t i = 0; i < d; i++)
+                expected[r * d + i] = squares > 0 ? x[r * d + i] / sqrt(squares) : 0;
+        }
+        gc_expect_close("unit_rows", y, expected, rows * d);
+        sg_free(y);
+        sg_free(expected);
+        gc_free(&c);
+    }
+}
+
 static sg_tensor *build_softmax(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     return sg_softmax(tape, in[0], *(const int64_t *)c->user);
@@ -708,6 +740,7 @@ int main(void)
         cmocka_unit_test(test_clamp),
         cmocka_unit_test(test_multiply),
         cmocka_unit_test(test_scale_rows),
+        cmocka_unit_test(test_unit_rows),
         cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_select),
         cmocka_unit_test(test_take_last),

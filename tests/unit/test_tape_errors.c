@@ -248,6 +248,7 @@ static void test_null_inputs(void **state)
     assert_null(sg_activate(tape, NULL, SG_ACT_GELU));
     assert_null(sg_glu(tape, NULL, NULL));
     assert_null(sg_clamp(tape, NULL, 1));
+    assert_null(sg_unit_rows(tape, NULL));
     assert_null(sg_scale_rows(tape, NULL, l[leaf_x]));
     assert_null(sg_scale_rows(tape, l[leaf_x], NULL));
     assert_null(sg_position_rows(tape, NULL, 6, 6, NULL, 0));
