@@ -68,7 +68,7 @@ static void add_backward(const sg_run *run, const sg_node *node)
     for (int i = 0; i < 2; i++) {
         bool add = false;
         sg_real *grad = sg_grad_in(run, node, i, &add);
-        if (grad != NULL)
+        if (grad != NULL && grad != node->out[0]->grad)
             rows_run(run, node, sg_columns(node->out[0]), grad, add, add_backward_chunk);
     }
 }
@@ -77,6 +77,7 @@ static const sg_op op_add = {
     .name = "add",
     .forward = add_forward,
     .backward = add_backward,
+    .passes_gradient = 3,
     .exact = true,
     .writes_half = 1,
 };

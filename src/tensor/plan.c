@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "tensor/place.h"
+#include "tensor/shared_grads.h"
 #include "tensor/tape_inside.h"
 
 // ---- steps ------------------------------------------------------------------------------------
@@ -236,6 +237,7 @@ static void life_keep(sg_life *life, int end)
 // By tensor.
 typedef struct plan_tables {
     sg_life *data, *half, *grad;
+    int *owner; // in whose place its gradient lies
 } plan_tables;
 
 // The lives that reads of input i, and of output i in the backward pass, belong to.
@@ -316,6 +318,17 @@ static void plan_lives(const sg_tape *tape, const plan_tables *lives)
         life_keep(&data[tape->keep[i]->index], tape->n_steps);
 }
 
+// What lies in the place of another one lives there, from the first to the last of them.
+static void plan_join_lives(const sg_tape *tape, const plan_tables *lives)
+{
+    for (int t = 0; t < tape->n_tensors; t++) {
+        sg_life *life = &lives->grad[t], *place = &lives->grad[lives->owner[t]];
+        if (life == place || life->spans == 0) continue;
+        if (life->begin[0] < place->begin[0]) place->begin[0] = life->begin[0];
+        if (life->end[0] > place->end[0]) place->end[0] = life->end[0];
+    }
+}
+
 // ---- places -----------------------------------------------------------------------------------
 
 // The values of a tape that lie in its memory; returns how many.
@@ -330,7 +343,7 @@ static int plan_items(const sg_tape *tape, const plan_tables *lives, sg_place *i
             const sg_tensor *tensor = tape->tensors[t];
             const sg_life *life = &of[kind][t];
             if (tensor->leaf || tensor->base != tensor || life->spans == 0) continue;
-            if (kind == SG_PLACE_GRAD && !tensor->wants_grad) continue;
+            if (kind == SG_PLACE_GRAD && (!tensor->wants_grad || lives->owner[t] != t)) continue;
             size_t width = kind == SG_PLACE_HALF          ? sizeof(sg_bf16)
                            : tensor->kind == SG_KIND_REAL ? sizeof(sg_real)
                                                           : sizeof(int32_t);
@@ -365,25 +378,32 @@ static sg_status plan_memory(sg_tape *tape, sg_error *err)
     tape->data_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
     tape->half_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
     tape->grad_offset = sg_arena_alloc(&tape->arena, (tensors + 1) * sizeof(size_t));
+    int *owner = sg_alloc_array(tensors + 1, sizeof *owner);
     sg_status status = SG_OK;
-    if (!lives || !items || !tape->data_offset || !tape->half_offset || !tape->grad_offset) {
+    if (!lives || !items || !owner || !tape->data_offset || !tape->half_offset ||
+        !tape->grad_offset)
         status = sg_fail(err, SG_ERR_MEMORY, "out of memory for a tape");
-    } else {
-        const plan_tables tables = {lives, lives + tensors + 1, lives + 2 * (tensors + 1)};
+    if (status == SG_OK) status = sg_shared_grads(tape, owner, err);
+    if (status == SG_OK) {
+        const plan_tables tables = {lives, lives + tensors + 1, lives + 2 * (tensors + 1), owner};
         size_t *const offsets[] = {[SG_PLACE_DATA] = tape->data_offset,
                                    [SG_PLACE_HALF] = tape->half_offset,
                                    [SG_PLACE_GRAD] = tape->grad_offset};
         plan_lives(tape, &tables);
+        plan_join_lives(tape, &tables);
         const int count = plan_items(tape, &tables, items);
         for (size_t t = 0; t < tensors; t++)
             tape->data_offset[t] = tape->half_offset[t] = tape->grad_offset[t] = SIZE_MAX;
         status = sg_place_all(items, count, tape->n_steps + 1, &total, err);
         for (int i = 0; i < count; i++)
             offsets[items[i].kind][items[i].tensor] = items[i].offset;
+        for (size_t t = 0; t < tensors; t++)
+            tape->grad_offset[t] = tape->grad_offset[owner[t]];
         plan_scratch(tape, total);
     }
     sg_free(lives);
     sg_free(items);
+    sg_free(owner);
     return status;
 }
 

@@ -102,6 +102,12 @@ static bool ledger_twin(const sg_node *n, int i)
     return false;
 }
 
+// Whether the gradient of an input of a sum is in the place of the output's.
+static bool ledger_shares(const sg_node *n, int i)
+{
+    return (n->op->passes_gradient >> i & 1) && n->in[i]->grad == n->out[0]->grad;
+}
+
 // Whoever is first to touch a gradient writes it, all others add.
 static void ledger_write_grads(ledger *l, const sg_node *n)
 {
@@ -111,7 +117,11 @@ static void ledger_write_grads(ledger *l, const sg_node *n)
         if (n->first[i] == there)
             fail_msg("step %d: %s, input %d: %s a gradient that is %s", l->step, n->op->name, i,
                      n->first[i] ? "writes" : "adds to", there ? "there" : "not there");
-        ledger_write(l, n->in[i], of_gradient);
+        // Shared with the output's: the numbers that are there.
+        if (ledger_shares(n, i))
+            l->there[of_gradient][n->in[i]->base->index] = true;
+        else
+            ledger_write(l, n->in[i], of_gradient);
     }
 }
 
@@ -222,6 +232,8 @@ static sg_tensor *sum_of(sg_tape *tape, sg_tensor *x)
 }
 
 typedef struct random_graph {
+    bool apart; // gradients of sums are copied
+    int shared; // how many are not
     sg_real data[graph_leaves][graph_rows * 16], grad[graph_leaves][graph_rows * 16];
     sg_real losses[2], kept;
     sg_compute_kind kind;
@@ -256,6 +268,28 @@ static sg_tensor *random_memory(random_graph *g, sg_tape *tape, sg_tensor *a, sg
                              (sg_gate)pick(g, 3));
 }
 
+static sg_tensor *random_sum(const random_graph *g, sg_tape *tape, sg_tensor *a, sg_tensor *b)
+{
+    static sg_op copies;
+    sg_tensor *sum = sg_add(tape, a, b);
+    sg_node *node = tape->nodes[tape->n_nodes - 1];
+    if (sum == NULL || !g->apart) return sum;
+    copies = *node->op;
+    copies.passes_gradient = 0;
+    node->op = &copies;
+    return sum;
+}
+
+static int random_shared(const sg_tape *tape)
+{
+    int shared = 0;
+    for (int n = 0; n < tape->n_nodes; n++)
+        for (int i = 0; i < tape->nodes[n]->n_in; i++)
+            shared += tape->nodes[n]->in[i] != NULL && tape->nodes[n]->in[i]->grad != NULL &&
+                      ledger_shares(tape->nodes[n], i);
+    return shared;
+}
+
 // One operation on values recorded before.
 static sg_tensor *random_value(random_graph *g, sg_tape *tape, sg_tensor *const *leaves,
                                sg_tensor *const *values, uint64_t count)
@@ -266,7 +300,7 @@ static sg_tensor *random_value(random_graph *g, sg_tape *tape, sg_tensor *const 
     sg_tensor *w = leaves[2 + pick(g, 3)];
     switch (pick(g, 9)) {
     case 0:
-        return sg_add(tape, a, b);
+        return random_sum(g, tape, a, b);
     case 1:
         return sg_activate(tape, a, (sg_activation)pick(g, SG_ACT_COUNT));
     case 2:
@@ -329,7 +363,7 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
     sg_error err = {0};
     sg_tape *tape;
     sg_tensor *watched[3];
-    *g = (random_graph){.kind = g->kind};
+    *g = (random_graph){.kind = g->kind, .apart = g->apart};
     if (random_record(g, seed, options, &tape, watched, &err) != SG_OK)
         fail_msg("seed %d: %s", (int)seed, err.message);
     sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
@@ -345,6 +379,7 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
         g->losses[i] = sg_values(watched[i])[0];
     assert_true(isfinite(g->losses[0]) && isfinite(g->losses[1]) && isfinite(g->kept));
     int again = follow(tape);
+    g->shared = random_shared(tape);
     sg_pool_free(run.compute.pool);
     sg_tape_free(tape);
     return again;
@@ -354,11 +389,17 @@ static int random_run(random_graph *g, uint64_t seed, const sg_tape_options *opt
 static void random_kind(sg_compute_kind kind, int again[2])
 {
     random_graph first = {.kind = kind}, other = {.kind = kind};
+    random_graph copied = {.kind = kind, .apart = true};
+    int shared = 0;
     for (uint64_t seed = 0; seed < 150; seed++) {
         again[0] += random_run(&first, seed, &(sg_tape_options){.gradient = true, .threads = 1}, 0);
         random_run(&other, seed, &(sg_tape_options){.gradient = true, .threads = 3}, 0xff);
         assert_memory_equal(first.grad, other.grad, sizeof first.grad);
         assert_memory_equal(first.losses, other.losses, sizeof first.losses);
+        shared += first.shared;
+        random_run(&copied, seed, &(sg_tape_options){.gradient = true, .threads = 1}, 0xff);
+        assert_int_equal(copied.shared, 0);
+        assert_memory_equal(first.grad, copied.grad, sizeof first.grad);
         again[1] +=
             random_run(&other, seed,
                        &(sg_tape_options){.gradient = true, .recompute = true, .threads = 1}, 0xff);
@@ -368,8 +409,9 @@ static void random_kind(sg_compute_kind kind, int again[2])
         assert_memory_equal(first.losses, other.losses, sizeof first.losses);
         assert_memory_equal(&first.kept, &other.kept, sizeof first.kept);
     }
-    print_message("%s: %d values were computed again, with recomputation %d\n",
-                  sg_compute_kind_name(kind), again[0], again[1]);
+    print_message("%s: %d values were computed again, with recomputation %d; %d gradients shared\n",
+                  sg_compute_kind_name(kind), again[0], again[1], shared);
+    assert_true(shared > 100);
     assert_true(again[1] > 500); // recomputation happened at all
 }
 
