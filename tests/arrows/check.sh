@@ -32,6 +32,7 @@ BEGIN {
     may["convert"] = " base kernel tensor op ffn format text model "
     may["train"] = " base kernel tensor op ffn format text model probe "
     may["sweep"] = " base kernel tensor op ffn format text model probe train "
+    may["sparsify"] = " base kernel tensor op ffn format text model probe train "
     may["cli"] = " "
     limit = 1000
     body = 60 # lines of a function, its braces among them

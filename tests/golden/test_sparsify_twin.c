@@ -1,0 +1,234 @@
+// Splits of neurons, routers and terms of sparsity against numpy, scipy and PyTorch
+// (tests/twins/sparsify_twin.py). tests/golden/README.md says what the files hold.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "format/safetensors.h"
+#include "op/op.h"
+#include "sparsify/auction.h"
+#include "sparsify/partition.h"
+#include "sparsify/transport.h"
+
+typedef struct golden {
+    sg_safetensors *file;
+} golden;
+
+static golden golden_open(const char *name)
+{
+    char path[512];
+    sg_error err = {0};
+    golden g;
+    snprintf(path, sizeof path, "%s/golden/sparsify/%s.safetensors", SG_TEST_DIR, name);
+    if (sg_safetensors_open(path, &g.file, &err) != SG_OK) fail_msg("%s", err.message);
+    return g;
+}
+
+static void golden_close(golden g)
+{
+    sg_safetensors_close(g.file);
+}
+
+static const sg_tensor_view *golden_view(golden g, const char *name, sg_dtype dtype)
+{
+    const sg_tensor_view *view = sg_safetensors_find(g.file, name);
+    if (view == NULL) fail_msg("the golden file has no %s", name);
+    assert_int_equal(view->dtype, dtype);
+    assert_true(sg_tensor_view_is_aligned(view));
+    return view;
+}
+
+static const float *golden_floats(golden g, const char *name)
+{
+    return golden_view(g, name, SG_DTYPE_F32)->data;
+}
+
+static const int32_t *golden_ints(golden g, const char *name)
+{
+    return golden_view(g, name, SG_DTYPE_I32)->data;
+}
+
+static int64_t golden_size(golden g, const char *name, int dimension)
+{
+    return golden_view(g, name, SG_DTYPE_F32)->shape[dimension];
+}
+
+static void expect_close(const char *what, double found, double expected, double tolerance)
+{
+    if (!(fabs(found - expected) <= tolerance * (1 + fabs(expected))))
+        fail_msg("%s: found %.9g, expected %.9g", what, found, expected);
+}
+
+static void expect_all_close(const char *what, const float *found, const float *expected,
+                             int64_t count, double tolerance)
+{
+    for (int64_t i = 0; i < count; i++)
+        expect_close(what, (double)found[i], (double)expected[i], tolerance);
+}
+
+static void expect_ok(sg_status status, const sg_error *err)
+{
+    if (status != SG_OK) fail_msg("%s", err->message);
+}
+
+static sg_compute compute_of(int threads)
+{
+    sg_pool *pool = NULL;
+    sg_error err;
+    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
+    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
+}
+
+// ---- splits -------------------------------------------------------------------------------------
+
+static void test_auction(void **state)
+{
+    (void)state;
+    golden g = golden_open("splits");
+    const int64_t blocks = golden_size(g, "auction.scores", 0);
+    const int64_t rows = golden_size(g, "auction.scores", 1), size = rows / blocks;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        int32_t labels[256];
+        sg_error err = {0};
+        sg_compute compute = compute_of(threads);
+        expect_ok(sg_assign_auction(compute, golden_floats(g, "auction.scores"), rows, blocks, size,
+                                    2 * size, labels, &err),
+                  &err);
+        assert_memory_equal(labels, golden_ints(g, "auction.labels"),
+                            (size_t)rows * sizeof *labels);
+        sg_pool_free(compute.pool);
+    }
+    golden_close(g);
+}
+
+static void test_transport(void **state)
+{
+    (void)state;
+    golden g = golden_open("splits");
+    const int64_t rows = golden_size(g, "exact.costs", 0),
+                  blocks = golden_size(g, "exact.costs", 1);
+    const float *costs = golden_floats(g, "exact.costs");
+    double *wide = sg_alloc_array((size_t)(rows * blocks), sizeof *wide), sum = 0;
+    int32_t labels[256];
+    sg_error err = {0};
+    for (int64_t i = 0; i < rows * blocks; i++)
+        wide[i] = (double)costs[i];
+    expect_ok(sg_assign_balanced(wide, rows, blocks, rows / blocks, labels, &err), &err);
+    for (int64_t i = 0; i < rows; i++)
+        sum += wide[i * blocks + labels[i]];
+    expect_close("the least sum", sum, (double)golden_floats(g, "exact.sum")[0], 1e-7);
+    assert_memory_equal(labels, golden_ints(g, "exact.labels"), (size_t)rows * sizeof *labels);
+    sg_free(wide);
+    golden_close(g);
+}
+
+// From the same labelling: the exact form ends where scipy's rounds end. The auction's rounds too,
+// but there plain k-means comes first, and once more from scratch: it is to be no worse.
+static void test_kmeans(void **state)
+{
+    (void)state;
+    golden g = golden_open("splits");
+    const int64_t rows = golden_size(g, "vectors", 0), d = golden_size(g, "vectors", 1), size = 8;
+    const float *vectors = golden_floats(g, "vectors");
+    const sg_compute compute = compute_of(1);
+    sg_kmeans_options o = sg_kmeans_options_default();
+    sg_partition exact, auction;
+    sg_error err = {0};
+    double objective, again;
+    int32_t labels[256];
+    o.start = golden_ints(g, "start");
+    expect_ok(sg_partition_kmeans(compute, vectors, rows, d, size, &o, &exact, &objective, &err),
+              &err);
+    expect_close("the objective", objective, (double)golden_floats(g, "exact.objective")[0], 1e-6);
+    sg_partition_labels(&exact, labels);
+    assert_memory_equal(labels, golden_ints(g, "exact.split"), (size_t)rows * sizeof *labels);
+    expect_ok(sg_partition_distance(compute, &exact, vectors, d, &again, &err), &err);
+    expect_close("the distance", again, objective, 1e-12);
+    o.kind = SG_KMEANS_AUCTION;
+    expect_ok(sg_partition_kmeans(compute, vectors, rows, d, size, &o, &auction, &again, &err),
+              &err);
+    assert_true(again <= 1.02 * (double)golden_floats(g, "auction.objective")[0]);
+    sg_partition_free(&exact);
+    sg_partition_free(&auction);
+    golden_close(g);
+}
+
+// ---- terms --------------------------------------------------------------------------------------
+
+typedef struct term {
+    const char *name, *x;
+    sg_row_loss_kind kind;
+    bool relu, targets;
+    sg_row_loss_options options;
+} term;
+
+static void check_term(golden g, const term *t, int threads)
+{
+    const int64_t shape[] = {golden_size(g, t->x, 0), golden_size(g, t->x, 1)};
+    const int64_t count = shape[0] * shape[1];
+    char name[64];
+    sg_error err = {0};
+    sg_tape *tape;
+    sg_row_loss_options o = t->options;
+    float *grad = sg_alloc_array((size_t)count, sizeof *grad);
+    assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+    sg_tensor *x = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, shape,
+                                (void *)(uintptr_t)golden_floats(g, t->x), grad, true);
+    if (t->targets)
+        o.targets = sg_tape_leaf(tape, "targets", SG_KIND_REAL, 2, shape,
+                                 (void *)(uintptr_t)golden_floats(g, "targets"), NULL, false);
+    sg_tensor *loss =
+        sg_row_loss(tape, t->kind, t->relu ? sg_activate(tape, x, SG_ACT_RELU) : x, &o);
+    sg_tape_add_loss(tape, loss, 1);
+    expect_ok(sg_tape_finish(tape, &(sg_tape_options){.gradient = true, .threads = threads}, &err),
+              &err);
+    expect_ok(sg_tape_allocate(tape, &err), &err);
+    sg_run run = {.compute = compute_of(threads)};
+    sg_tape_forward(tape, &run);
+    sg_tape_backward(tape, &run);
+    expect_close(t->name, (double)sg_values(loss)[0], (double)golden_floats(g, t->name)[0], 2e-6);
+    snprintf(name, sizeof name, "grad.%s", t->name);
+    expect_all_close(name, grad, golden_floats(g, name), count, 2e-6);
+    sg_pool_free(run.compute.pool);
+    sg_tape_free(tape);
+    sg_free(grad);
+}
+
+static void test_terms(void **state)
+{
+    (void)state;
+    static const sg_row_loss_options none = {0}, floor = {.clamped = true, .floor = -2.5},
+                                     pole = {.centre = 0.5, .least = 0.05};
+    const term terms[] = {
+        {"l1", "x", SG_ROW_L1, true, false, none},
+        {"hoyer", "x", SG_ROW_HOYER, true, false, none},
+        {"l1_clamped", "x", SG_ROW_L1, false, false, floor},
+        {"hoyer_clamped", "x", SG_ROW_HOYER, false, false, floor},
+        {"cross_entropy", "x", SG_ROW_CROSS_ENTROPY, false, true, none},
+        {"squares", "x", SG_ROW_SQUARES, false, true, none},
+        {"efficiency", "gates", SG_ROW_EFFICIENCY, false, false, none},
+        {"separability", "gates", SG_ROW_SEPARABILITY, false, false, pole},
+    };
+    golden g = golden_open("terms");
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
+        for (int threads = 1; threads <= 3; threads += 2)
+            check_term(g, &terms[i], threads);
+    golden_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_auction),
+        cmocka_unit_test(test_transport),
+        cmocka_unit_test(test_kmeans),
+        cmocka_unit_test(test_terms),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
