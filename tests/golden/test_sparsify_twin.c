@@ -13,7 +13,7 @@
 #include "format/safetensors.h"
 #include "op/op.h"
 #include "sparsify/auction.h"
-#include "sparsify/partition.h"
+#include "sparsify/pair_sums.h"
 #include "sparsify/transport.h"
 
 typedef struct golden {
@@ -159,6 +159,46 @@ static void test_kmeans(void **state)
     golden_close(g);
 }
 
+// ---- pairs --------------------------------------------------------------------------------------
+
+static void check_pairs(golden g, sg_pair_kind kind, int threads, int64_t piece)
+{
+    const float *a = golden_floats(g, "activations");
+    const float *expected = golden_floats(g, kind == SG_PAIR_CLAMPED ? "clamped" : "products");
+    const int64_t rows = golden_size(g, "activations", 0), n = golden_size(g, "activations", 1);
+    const sg_compute compute = compute_of(threads);
+    sg_pair_sums sums;
+    sg_error err = {0};
+    double value;
+    expect_ok(sg_pair_sums_new(compute, n, kind, rows, &sums, &err), &err);
+    for (int64_t r = 0; r < rows; r += piece)
+        expect_ok(sg_pair_sums_add(&sums, a + r * n, r + piece < rows ? piece : rows - r, &err),
+                  &err);
+    expect_ok(sg_pair_sums_add(&sums, a, rows, &err), &err); // is passed over
+    sg_pair_sums_finish(&sums);
+    assert_int_equal(sums.tokens, rows);
+    for (int64_t i = 0; i < n; i++)
+        expect_all_close("sums of pairs", sg_pair_row(&sums, i), expected + i * n + i, n - i, 2e-6);
+    for (int i = 0; kind == SG_PAIR_CLAMPED && i < 5; i++) {
+        expect_ok(sg_pair_percentile(&sums, (double)golden_floats(g, "percents")[i], &value, &err),
+                  &err);
+        expect_close("a percentile", value, (double)golden_floats(g, "percentiles")[i], 2e-6);
+    }
+    sg_pair_sums_free(&sums);
+    sg_pool_free(compute.pool);
+}
+
+static void test_pairs(void **state)
+{
+    (void)state;
+    golden g = golden_open("pairs");
+    for (int kind = 0; kind < 2; kind++) {
+        check_pairs(g, (sg_pair_kind)kind, 1, 300);
+        check_pairs(g, (sg_pair_kind)kind, 3, 7);
+    }
+    golden_close(g);
+}
+
 // ---- terms --------------------------------------------------------------------------------------
 
 typedef struct term {
@@ -225,9 +265,8 @@ static void test_terms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_auction),
-        cmocka_unit_test(test_transport),
-        cmocka_unit_test(test_kmeans),
+        cmocka_unit_test(test_auction), cmocka_unit_test(test_transport),
+        cmocka_unit_test(test_kmeans),  cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_terms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

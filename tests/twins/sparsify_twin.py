@@ -119,6 +119,21 @@ def splits():
     })  # fmt: skip
 
 
+def pairs():
+    """Sums of pairs over groups of 8 tokens, the last of which is not full."""
+    rng = np.random.default_rng(3)
+    a = np.float64(f32(np.where(rng.random((300, 37)) < 0.2, np.abs(drawn(rng, 300, 37)), -1.0)))
+    a[:, 5] = -0.5  # never active
+    positive = np.maximum(a, 0)
+    clamped = sum(np.minimum(g.T @ g, 1) for g in np.split(positive, range(8, 300, 8)))
+    percents = np.array([10.0, 33.3, 50.0, 90.0, 100.0])
+    save(OUT / "pairs.safetensors", {}, {
+        "activations": f32(a), "clamped": f32(clamped), "products": f32(positive.T @ positive),
+        "percents": f32(percents),
+        "percentiles": f32(np.percentile(clamped, np.float64(f32(percents)))),
+    })  # fmt: skip
+
+
 # ---- terms ----------------------------------------------------------------------------------------
 
 
@@ -154,4 +169,5 @@ def terms():
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     splits()
+    pairs()
     terms()
