@@ -13,7 +13,9 @@
 #include "format/safetensors.h"
 #include "op/op.h"
 #include "sparsify/auction.h"
+#include "sparsify/block_targets.h"
 #include "sparsify/pair_sums.h"
+#include "sparsify/router_train.h"
 #include "sparsify/transport.h"
 
 typedef struct golden {
@@ -91,14 +93,14 @@ static void test_auction(void **state)
 {
     (void)state;
     golden g = golden_open("splits");
-    const int64_t blocks = golden_size(g, "auction.scores", 0);
-    const int64_t rows = golden_size(g, "auction.scores", 1), size = rows / blocks;
+    const int64_t n = golden_size(g, "auction.scores", 0);
+    const int64_t rows = golden_size(g, "auction.scores", 1), m = rows / n;
     for (int threads = 1; threads <= 3; threads += 2) {
         int32_t labels[256];
         sg_error err = {0};
         sg_compute compute = compute_of(threads);
-        expect_ok(sg_assign_auction(compute, golden_floats(g, "auction.scores"), rows, blocks, size,
-                                    2 * size, labels, &err),
+        expect_ok(sg_assign_auction(compute, golden_floats(g, "auction.scores"), rows, n, m, 2 * m,
+                                    labels, &err),
                   &err);
         assert_memory_equal(labels, golden_ints(g, "auction.labels"),
                             (size_t)rows * sizeof *labels);
@@ -199,6 +201,177 @@ static void test_pairs(void **state)
     golden_close(g);
 }
 
+// ---- routers ------------------------------------------------------------------------------------
+
+enum { tokens = 60, width = 12, neurons = 24, blocks = 6, size = 4 };
+
+static sg_partition golden_partition(golden g)
+{
+    sg_partition p;
+    sg_error err = {0};
+    expect_ok(sg_partition_of_labels(golden_ints(g, "labels"), neurons, size, &p, &err), &err);
+    return p;
+}
+
+static void test_targets(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        sg_block_target kind;
+    } kinds[] = {{"positive", SG_TARGET_POSITIVE},
+                 {"deviations", SG_TARGET_DEVIATION},
+                 {"absolutes", SG_TARGET_ABSOLUTE},
+                 {"norms", SG_TARGET_NORM}};
+    golden g = golden_open("routers");
+    sg_partition p = golden_partition(g);
+    float values[tokens * blocks], means[neurons], folded[width];
+    sg_error err = {0};
+    for (size_t i = 0; i < 4; i++)
+        for (int threads = 1; threads <= 3; threads += 2) {
+            const sg_target_source source = {.partition = &p,
+                                             .kind = kinds[i].kind,
+                                             .means = golden_floats(g, "means"),
+                                             .w_out = golden_floats(g, "w_out"),
+                                             .d = width};
+            const sg_compute compute = compute_of(threads);
+            expect_ok(
+                sg_block_targets(compute, &source, golden_floats(g, "relu"), tokens, values, &err),
+                &err);
+            expect_all_close(kinds[i].name, values, golden_floats(g, kinds[i].name),
+                             tokens * blocks, 3e-6);
+            sg_pool_free(compute.pool);
+        }
+    sg_activation_means m;
+    expect_ok(sg_activation_means_new(neurons, &m, &err), &err);
+    for (int64_t t = 0; t < tokens; t += 7)
+        expect_ok(sg_activation_means_add(&m, golden_floats(g, "relu") + t * neurons,
+                                          tokens - t < 7 ? tokens - t : 7, &err),
+                  &err);
+    expect_ok(sg_activation_means_read(&m, means, &err), &err);
+    expect_all_close("means", means, golden_floats(g, "means"), neurons, 1e-6);
+    sg_fold_means(golden_floats(g, "means"), golden_floats(g, "w_out"), neurons, width,
+                  golden_floats(g, "bias"), folded);
+    expect_all_close("folded", folded, golden_floats(g, "folded"), width, 1e-6);
+    sg_activation_means_free(&m);
+    sg_partition_free(&p);
+    golden_close(g);
+}
+
+static void check_scores(golden g, const char *name, const sg_router_net *net, int64_t piece)
+{
+    float scores[tokens * blocks];
+    sg_error err = {0};
+    const float *x = golden_floats(g, "x");
+    for (int64_t t = 0; t < tokens; t += piece)
+        expect_ok(
+            sg_router_scores(compute_of(1), net, x + t * width, piece, scores + t * blocks, &err),
+            &err);
+    expect_all_close(name, scores, golden_floats(g, name), tokens * blocks, 3e-6);
+}
+
+static void copy(float *to, golden g, const char *name)
+{
+    const sg_tensor_view *view = golden_view(g, name, SG_DTYPE_F32);
+    memcpy(to, view->data, (size_t)(view->shape[0] * view->shape[1]) * sizeof *to);
+}
+
+static void test_scores(void **state)
+{
+    (void)state;
+    golden g = golden_open("routers");
+    const float *vectors = golden_floats(g, "vectors");
+    sg_partition p = golden_partition(g);
+    sg_router_net net;
+    sg_error err = {0};
+    for (int control = 0; control < 2; control++) {
+        expect_ok(sg_router_of_centres(&p, vectors, width, control, &net, &err), &err);
+        check_scores(g, control ? "control" : "centroid", &net, tokens);
+        sg_router_net_free(&net);
+    }
+    expect_ok(sg_router_mlp_start(&p, vectors, width, &net, &err), &err);
+    check_scores(g, "mlp", &net, 1);
+    sg_router_net_free(&net);
+    expect_ok(sg_router_random_start(SG_ROUTER_NORM, width, 5, blocks, 1, &net, &err), &err);
+    copy(net.hidden, g, "hidden");
+    copy(net.weight, g, "weight");
+    check_scores(g, "norm", &net, 20);
+    sg_router_net_free(&net);
+    int32_t first[blocks];
+    for (int64_t e = 0; e < blocks; e++)
+        first[e] = p.order[e * size];
+    expect_ok(sg_router_of_neurons(first, blocks, vectors, golden_floats(g, "up"), NULL, width,
+                                   SG_ACT_SWISH, &net, &err),
+              &err);
+    check_scores(g, "representative", &net, tokens);
+    sg_router_net_free(&net);
+    for (int64_t k = 1; k <= blocks; k++)
+        expect_close("captured",
+                     sg_captured_share(sg_kernels_fastest(), golden_floats(g, "centroid"),
+                                       golden_floats(g, "positive"), tokens, blocks, k, NULL),
+                     (double)golden_floats(g, "captured")[k - 1], 1e-6);
+    sg_partition_free(&p);
+    golden_close(g);
+}
+
+typedef struct epochs {
+    const float *losses;
+    int64_t seen;
+} epochs;
+
+static bool epoch_is(void *user, int64_t epoch, double loss, double captured)
+{
+    epochs *e = user;
+    assert_true(isnan(captured));
+    assert_int_equal(epoch, e->seen++);
+    expect_close("the loss of an epoch", loss, (double)e->losses[epoch], 2e-6);
+    return true;
+}
+
+// All tokens are one batch, so that their order does not matter.
+static void check_training(golden g, sg_router_net *net, const char *targets, const char *name,
+                           int threads)
+{
+    char entry[32];
+    sg_error err = {0};
+    snprintf(entry, sizeof entry, "%s.losses", name);
+    epochs e = {.losses = golden_floats(g, entry)};
+    sg_router_training o = sg_router_training_default(net->form);
+    sg_router_trained trained;
+    const sg_compute compute = compute_of(threads);
+    o.batch = tokens, o.epochs = 12, o.held_out = 0, o.progress = epoch_is, o.user = &e;
+    expect_ok(sg_router_train(compute, net, golden_floats(g, "x"), golden_floats(g, targets),
+                              tokens, &o, &trained, &err),
+              &err);
+    assert_int_equal(trained.epoch, 11);
+    snprintf(entry, sizeof entry, "%s.hidden", name);
+    expect_all_close(entry, net->hidden, golden_floats(g, entry), net->width * width, 2e-5);
+    snprintf(entry, sizeof entry, "%s.weight", name);
+    expect_all_close(entry, net->weight, golden_floats(g, entry), blocks * net->width, 2e-5);
+    sg_pool_free(compute.pool);
+}
+
+static void test_training(void **state)
+{
+    (void)state;
+    golden g = golden_open("routers");
+    sg_partition p = golden_partition(g);
+    sg_router_net net;
+    sg_error err = {0};
+    for (int threads = 1; threads <= 3; threads += 2) {
+        expect_ok(sg_router_mlp_start(&p, golden_floats(g, "vectors"), width, &net, &err), &err);
+        check_training(g, &net, "positive", "mlp", threads);
+        sg_router_net_free(&net);
+        expect_ok(sg_router_random_start(SG_ROUTER_NORM, width, 5, blocks, 1, &net, &err), &err);
+        copy(net.hidden, g, "hidden");
+        copy(net.weight, g, "weight");
+        check_training(g, &net, "norms", "norm", threads);
+        sg_router_net_free(&net);
+    }
+    sg_partition_free(&p);
+    golden_close(g);
+}
+
 // ---- terms --------------------------------------------------------------------------------------
 
 typedef struct term {
@@ -265,9 +438,10 @@ static void test_terms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_auction), cmocka_unit_test(test_transport),
-        cmocka_unit_test(test_kmeans),  cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_terms),
+        cmocka_unit_test(test_auction),  cmocka_unit_test(test_transport),
+        cmocka_unit_test(test_kmeans),   cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_targets),  cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_training), cmocka_unit_test(test_terms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,75 @@ def pairs():
     })  # fmt: skip
 
 
+# ---- routers --------------------------------------------------------------------------------------
+
+
+def trained(weights, forward, loss, x, targets, optimiser, epochs):
+    """Weights after so many steps on all tokens at once, and the losses on the way."""
+    weights = [torch.tensor(w, requires_grad=True) for w in weights]
+    steps, losses = optimiser(weights), []
+    for _ in range(epochs):
+        steps.zero_grad()
+        value = loss(forward(x, *weights), targets)
+        value.backward()
+        steps.step()
+        losses.append(value.item())
+    return [f32(w.detach()) for w in weights], f32(losses)
+
+
+def captured(scores, truth, k):
+    best = np.argsort(-scores, 1, kind="stable")[:, :k]
+    some = truth.sum(1) > 0
+    return (np.take_along_axis(truth, best, 1).sum(1)[some] / truth.sum(1)[some]).mean()
+
+
+def routers():
+    rng = np.random.default_rng(4)
+    tokens, d, blocks, m, width, epochs = 60, 12, 6, 4, 5, 12
+    x, w, up = drawn(rng, tokens, d), drawn(rng, blocks * m, d), drawn(rng, blocks * m, d)
+    w_out, bias = drawn(rng, blocks * m, d), drawn(rng, d)
+    labels = rng.permutation(blocks * m) // m
+    hidden, weight = drawn(rng, width, d) / 4, drawn(rng, blocks, width) / 4
+    hidden, weight = np.float64(f32(hidden)), np.float64(f32(weight))
+    x[7] = -w.mean(0) * 9  # hardly anything is active
+    a = np.float64(f32(x @ w.T))
+    unit_x, relu = unit(x), np.maximum(a, 0)
+    mean = np.float64(f32(relu.mean(0)))
+    block = lambda values: np.stack([values[:, labels == e].sum(1) for e in range(blocks)], 1)  # noqa: E731
+    positive = np.float64(f32(block(relu)))
+    norms = [np.linalg.norm(relu[:, labels == e] @ w_out[labels == e], axis=1) for e in range(blocks)]
+    norms = np.float64(f32(np.stack(norms, 1)))
+    centres = means(unit(w), labels, blocks)
+    first = np.stack([np.flatnonzero(labels == e)[0] for e in range(blocks)])
+    similar = lambda c: unit_x @ c.T - (c**2).sum(1) / 2  # noqa: E731
+    mlp = torch.sigmoid(torch.tanh(torch.tensor(unit_x @ centres.T)))
+    gate = torch.nn.functional.silu(torch.tensor(x @ w[first].T)) * torch.tensor(x @ up[first].T)
+    tensor = torch.tensor
+    of_mlp, mlp_losses = trained(
+        [centres, np.eye(blocks)], lambda x, u, v: torch.tanh(x @ u.T) @ v.T,
+        torch.nn.functional.binary_cross_entropy_with_logits, tensor(unit_x),
+        tensor(positive / positive.max()), lambda w: torch.optim.Adam(w, 0.01), epochs,
+    )  # fmt: skip
+    of_norm, norm_losses = trained(
+        [hidden, weight], lambda x, u, v: (torch.relu(x @ u.T) @ v.T).abs(),
+        torch.nn.functional.mse_loss, tensor(x), tensor(norms),
+        lambda w: torch.optim.AdamW(w, 0.001, weight_decay=0.01), epochs,
+    )  # fmt: skip
+    save(OUT / "routers.safetensors", {}, {
+        "x": f32(x), "vectors": f32(w), "up": f32(up), "w_out": f32(w_out), "bias": f32(bias),
+        "labels": i32(labels), "activations": f32(a), "relu": f32(relu), "means": f32(mean),
+        "hidden": f32(hidden), "weight": f32(weight),
+        "positive": f32(positive), "norms": f32(norms),
+        "deviations": f32(block((relu - mean) ** 2)), "absolutes": f32(block(abs(relu - mean))),
+        "centroid": f32(similar(centres)), "control": f32(similar(unit(w)[first])),
+        "mlp": f32(mlp), "norm": f32(abs(np.maximum(x @ hidden.T, 0) @ weight.T)),
+        "representative": f32(gate), "folded": f32(bias + mean @ w_out),
+        "captured": f32([captured(similar(centres), positive, k) for k in range(1, blocks + 1)]),
+        "mlp.hidden": of_mlp[0], "mlp.weight": of_mlp[1], "mlp.losses": mlp_losses,
+        "norm.hidden": of_norm[0], "norm.weight": of_norm[1], "norm.losses": norm_losses,
+    })  # fmt: skip
+
+
 # ---- terms ----------------------------------------------------------------------------------------
 
 
@@ -170,4 +239,5 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     splits()
     pairs()
+    routers()
     terms()
