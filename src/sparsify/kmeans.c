@@ -120,8 +120,7 @@ double sg_kmeans_objective(const sg_kmeans *k)
 
 // ---- a start ------------------------------------------------------------------------------------
 
-// A row drawn by its weight; where all weights are 0, by its number.
-static int64_t kmeans_draw(const double *weights, int64_t rows, double uniform)
+int64_t sg_kmeans_draw(const double *weights, int64_t rows, double uniform)
 {
     double all = 0, sum = 0;
     for (int64_t i = 0; i < rows; i++)
@@ -146,7 +145,7 @@ sg_status sg_kmeans_seed(sg_kmeans *k, uint64_t seed, sg_error *err)
         nearest[i] = 1;
     for (int64_t e = 0; e < k->clusters; e++) {
         const int64_t row =
-            kmeans_draw(nearest, k->rows, sg_rng_uniform(seed, stream, (uint64_t)e));
+            sg_kmeans_draw(nearest, k->rows, sg_rng_uniform(seed, stream, (uint64_t)e));
         sg_real *centre = k->centres + e * k->d;
         memcpy(centre, k->x + row * k->d, (size_t)k->d * sizeof *centre);
         kernels->thin_product(k->dots, k->rows, centre, k->d, 1, k->x, k->d, k->rows, k->d);
