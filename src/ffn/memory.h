@@ -84,6 +84,7 @@ sg_tensor *sg_memory_experts_sum(sg_tape *tape, sg_tensor *post, const sg_select
 // decided it (measured now and then; 0: not measured).
 typedef struct sg_memory_order {
     bool by_table;
+    bool rounded; // tables are rounded to bf16 for the pass, and summed slice by slice
     double reuse;
 } sg_memory_order;
 // Of all such memories of a tape; of the first (both counts 0: there is none) the order itself.

@@ -20,6 +20,34 @@ static sg_real *neurons_dots(const sg_node *node, const sg_neurons *a, int64_t f
     return sg_values(node->saved[0]) + (c * a->rows + first) * a->k;
 }
 
+// z and da of all hits (channels, rows, k), in scratch.
+static sg_real *neurons_z(const sg_neurons_loop *l)
+{
+    return sg_neurons_room(l->run, l->node);
+}
+static sg_real *neurons_da(const sg_neurons_loop *l)
+{
+    return neurons_z(l) + sg_neurons_hits(l->a);
+}
+
+// z of all hits, and 0 for dz of what is void.
+static void neurons_z_rows(void *context, sg_range range)
+{
+    const sg_neurons_loop *l = context;
+    const sg_neurons *a = l->a;
+    int64_t first = range.first, rows = range.end - first;
+    sg_real *scores = sg_worker_scratch(l->run, range.worker);
+    for (int64_t c = 0; c < a->channels; c++) {
+        const int64_t hit = (c * a->rows + first) * a->k;
+        sg_neurons_scores(l->node, a, first, rows, c, scores);
+        sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, neurons_z(l) + hit,
+                        neurons_dots(l->node, a, first, c), scores, rows * a->k);
+        for (int64_t r = first; l->node->in[SG_NEURONS_COUNTS] != NULL && r < range.end; r++)
+            for (int64_t i = sg_neurons_count(l->node, a, r, c); i < a->k; i++)
+                neurons_da(l)[(c * a->rows + r) * a->k + i] = 0;
+    }
+}
+
 // ---- forward ----------------------------------------------------------------------------------
 
 static void neurons_forward_tile(const sg_neurons_loop *l, sg_range range)
@@ -62,24 +90,29 @@ static void neurons_forward_rows(void *context, sg_range range)
     }
 }
 
+static void neurons_forward_sliced(const sg_neurons_loop *l)
+{
+    const sg_neurons *a = l->a;
+    const sg_stored x = sg_neurons_x_rows(l->node);
+    if (x.rows != NULL)
+        sg_slices_dots(l, &x, l->node->in[SG_NEURONS_IN], neurons_dots(l->node, a, 0, 0),
+                       a->rows * a->k, a->k);
+    sg_parallel_ranges(l->run->compute.pool, a->rows, a->tile, neurons_z_rows, (void *)l);
+    sg_slices_sums(l, sg_values(l->node->out[0]), false, l->node->in[SG_NEURONS_OUT], neurons_z(l),
+                   a->rows * a->k, a->k);
+}
+
 static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     sg_neurons_loop l = {.run = run, .node = node, .a = node->attributes};
     sg_neurons_begin(run, node);
-    sg_neurons_passes(&l, neurons_forward_rows);
+    if (sg_slices_used(node))
+        neurons_forward_sliced(&l);
+    else
+        sg_neurons_passes(&l, neurons_forward_rows);
 }
 
 // ---- backward -----------------------------------------------------------------------------------
-
-// z and da of all hits (channels, rows, k), in scratch.
-static sg_real *neurons_z(const sg_neurons_loop *l)
-{
-    return sg_neurons_room(l->run, l->node);
-}
-static sg_real *neurons_da(const sg_neurons_loop *l)
-{
-    return neurons_z(l) + sg_neurons_hits(l->a);
-}
 
 // From dz of a tile and channel, in scratch, its z, da and gradient of the scores.
 static void neurons_backward_gates(const sg_neurons_loop *l, int64_t first, int64_t rows, int64_t c,
@@ -105,38 +138,21 @@ static void neurons_backward_rows(void *context, sg_range range)
     int64_t first = range.first, rows = range.end - first;
     const sg_real *dy = l->node->out[0]->grad;
     sg_real *dz = sg_worker_scratch(l->run, range.worker);
-    if (l->sums && l->channel == 0 && l->dx != NULL && !l->add_x)
+    const bool sums = l->sums && l->dx != NULL && !l->sliced;
+    if (sums && l->channel == 0 && !l->add_x)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
     for (int64_t c = l->channel; c < l->end; c++) {
         const sg_stored w_in = sg_neurons_pool(a, l->node->in[SG_NEURONS_IN], c);
         const sg_stored w_out = sg_neurons_pool(a, l->node->in[SG_NEURONS_OUT], c);
-        if (l->dots && l->fused)
+        if (l->dots && (l->fused || l->sliced))
             memcpy(dz, neurons_da(l) + (c * a->rows + first) * a->k,
                    (size_t)(rows * a->k) * sizeof *dz);
-        for (int64_t r = first; l->dots && !l->fused && r < range.end; r++)
+        for (int64_t r = first; l->dots && !l->fused && !l->sliced && r < range.end; r++)
             sg_neurons_dots(l, dz + (r - first) * a->k, dy + r * a->d, &w_out, r, range.end, c);
         if (l->dots) neurons_backward_gates(l, first, rows, c, dz);
         const sg_real *da = neurons_da(l) + c * a->rows * a->k;
-        for (int64_t r = first; l->sums && l->dx != NULL && r < range.end; r++)
+        for (int64_t r = first; sums && r < range.end; r++)
             sg_neurons_sums(l, l->dx + r * a->d, da + r * a->k, &w_in, r, range.end, c);
-    }
-}
-
-// z of all hits, and 0 for dz of what is void, where sg_neurons_out follows.
-static void neurons_z_rows(void *context, sg_range range)
-{
-    const sg_neurons_loop *l = context;
-    const sg_neurons *a = l->a;
-    int64_t first = range.first, rows = range.end - first;
-    sg_real *scores = sg_worker_scratch(l->run, range.worker);
-    for (int64_t c = 0; c < a->channels; c++) {
-        const int64_t hit = (c * a->rows + first) * a->k;
-        sg_neurons_scores(l->node, a, first, rows, c, scores);
-        sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, neurons_z(l) + hit,
-                        neurons_dots(l->node, a, first, c), scores, rows * a->k);
-        for (int64_t r = first; l->node->in[SG_NEURONS_COUNTS] != NULL && r < range.end; r++)
-            for (int64_t i = sg_neurons_count(l->node, a, r, c); i < a->k; i++)
-                neurons_da(l)[(c * a->rows + r) * a->k + i] = 0;
     }
 }
 
@@ -152,14 +168,27 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.of_row = a->k;
     l.z = neurons_z(&l);
     l.fused = sg_neurons_fuses(&l);
+    l.sliced = sg_slices_used(node);
     if (node->in[SG_NEURONS_IN] != NULL || l.fused) l.da = neurons_da(&l);
     l.dz = neurons_da(&l);
     sg_real *scratch = neurons_z(&l) + 2 * sg_neurons_hits(a);
     if (l.fused) {
         sg_parallel_ranges(run->compute.pool, a->rows, a->tile, neurons_z_rows, &l);
         sg_neurons_out(&l, scratch);
+    } else if (l.sliced) {
+        const sg_stored dy = {.rows = node->out[0]->grad};
+        sg_slices_dots(&l, &dy, node->in[SG_NEURONS_OUT], l.dz, l.of_channel, l.of_row);
     }
-    sg_neurons_passes(&l, neurons_backward_rows);
+    if (!l.sliced) {
+        sg_neurons_passes(&l, neurons_backward_rows);
+    } else {
+        l.end = a->channels;
+        l.dots = true;
+        sg_parallel_ranges(run->compute.pool, a->rows, a->tile, neurons_backward_rows, &l);
+    }
+    if (l.sliced && l.dx != NULL)
+        sg_slices_sums(&l, l.dx, l.add_x, node->in[SG_NEURONS_IN], neurons_da(&l), l.of_channel,
+                       l.of_row);
     sg_neurons_weights(&l, scratch);
 }
 

@@ -37,8 +37,13 @@ static void pre_forward_rows(void *context, sg_range range)
 static void pre_forward(const sg_run *run, const sg_node *node)
 {
     sg_neurons_loop l = {.run = run, .node = node, .a = node->attributes};
+    const sg_stored x = sg_neurons_x_rows(node);
     sg_neurons_begin(run, node);
-    sg_neurons_passes(&l, pre_forward_rows);
+    if (sg_slices_used(node))
+        sg_slices_dots(&l, &x, node->in[SG_NEURONS_IN], sg_values(node->out[0]), l.a->k,
+                       l.a->channels * l.a->k);
+    else
+        sg_neurons_passes(&l, pre_forward_rows);
 }
 
 static void pre_backward_rows(void *context, sg_range range)
@@ -65,7 +70,11 @@ static void pre_backward(const sg_run *run, const sg_node *node)
     l.da = node->out[0]->grad;
     l.of_channel = l.a->k;
     l.of_row = l.a->channels * l.a->k;
-    sg_neurons_passes(&l, pre_backward_rows);
+    l.sliced = sg_slices_used(node);
+    if (!l.sliced)
+        sg_neurons_passes(&l, pre_backward_rows);
+    else if (l.dx != NULL)
+        sg_slices_sums(&l, l.dx, l.add_x, node->in[SG_NEURONS_IN], l.da, l.of_channel, l.of_row);
     sg_neurons_weights(&l, sg_neurons_room(run, node));
 }
 

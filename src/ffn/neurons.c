@@ -99,6 +99,8 @@ void sg_neurons_begin(const sg_run *run, const sg_node *node)
     sg_neurons *a = node->attributes;
     if (a->by_row) neurons_announce(run, node);
     neurons_choose_order(node, a);
+    a->order.rounded = sg_slices_used(node);
+    a->order.by_table |= a->order.rounded;
 }
 
 static void neurons_pass(sg_neurons_loop *l, sg_range_fn fn, bool dots, bool sums)
@@ -154,28 +156,19 @@ void sg_neurons_put_scores(const sg_neurons_loop *l, int64_t first, int64_t rows
 
 // ---- gradients of whole tables ------------------------------------------------------------------
 
-// The hits of one pool in one span of rows; they are together in both orders.
-typedef struct neurons_part {
-    int64_t channel, channels; // of the pool
-    int64_t row, end;
-    int64_t base; // of its sorted hits
-    int32_t *offsets;
-} neurons_part;
-
-static neurons_part neurons_part_at(const sg_neurons_loop *l, int64_t pool, int64_t span)
+sg_neurons_part sg_neurons_part_at(const sg_neurons_loop *l, int64_t pool, int64_t span)
 {
     const sg_neurons *a = l->a;
-    neurons_part p = {.channel = a->pools == 1 ? 0 : pool,
-                      .channels = a->pools == 1 ? a->channels : 1,
-                      .row = span * a->span,
-                      .end = sg_min(a->rows, (span + 1) * a->span),
-                      .offsets = l->offsets + (pool * a->spans + span) * (a->n + 1)};
+    sg_neurons_part p = {.channel = a->pools == 1 ? 0 : pool,
+                         .channels = a->pools == 1 ? a->channels : 1,
+                         .row = span * a->span,
+                         .end = sg_min(a->rows, (span + 1) * a->span),
+                         .offsets = l->offsets + (pool * a->spans + span) * (a->n + 1)};
     p.base = (p.channel * a->rows + p.channels * p.row) * a->k;
     return p;
 }
 
-// Hits a neuron, as if all that is selected came before it.
-static void neurons_count_part(const sg_neurons_loop *l, const neurons_part *p)
+void sg_neurons_count_part(const sg_neurons_loop *l, const sg_neurons_part *p)
 {
     const sg_neurons *a = l->a;
     memset(p->offsets, 0, (size_t)(a->n + 1) * sizeof *p->offsets);
@@ -196,8 +189,8 @@ static void neurons_sort_chunk(void *context, int64_t chunk, int worker)
     (void)worker;
     const sg_neurons_loop *l = context;
     const sg_neurons *a = l->a;
-    neurons_part p = neurons_part_at(l, chunk / a->spans, chunk % a->spans);
-    neurons_count_part(l, &p);
+    sg_neurons_part p = sg_neurons_part_at(l, chunk / a->spans, chunk % a->spans);
+    sg_neurons_count_part(l, &p);
     for (int64_t c = p.channel; c < p.channel + p.channels; c++)
         for (int64_t r = p.row; r < p.end; r++) {
             const int32_t *ids = sg_neurons_ids(l->node, a, r, c);
@@ -235,7 +228,7 @@ static void neurons_sum_weights(const sg_neurons_loop *l, int64_t pool, int64_t 
     dw += pool * a->n * a->d;
     if (!add) memset(dw + begin * a->d, 0, (size_t)((end - begin) * a->d) * sizeof *dw);
     for (int64_t span = 0; span < a->spans; span++) {
-        neurons_part p = neurons_part_at(l, pool, span);
+        sg_neurons_part p = sg_neurons_part_at(l, pool, span);
         for (int64_t j = begin; j < end; j++) {
             neurons_sum_hits(l, dw + j * a->d, values, source, p.base + p.offsets[j],
                              p.offsets[j + 1] - p.offsets[j], p.base + p.offsets[a->n]);
@@ -259,6 +252,21 @@ static void neurons_out_hits(const sg_neurons_loop *l, sg_real *dw, const sg_rea
     }
 }
 
+// Of neuron j of a part, in whose pool's table it is row j.
+static void neurons_out_row(const sg_neurons_loop *l, const sg_neurons_part *p,
+                            const sg_stored *table, sg_real *dw, int64_t j, sg_real *room)
+{
+    const int64_t d = l->a->d, hit = p->base + p->offsets[j];
+    const int64_t count = p->offsets[j + 1] - p->offsets[j];
+    const sg_kernels *kernels = l->run->compute.kernels;
+    const sg_real *w = (const sg_real *)table->rows + j * d;
+    if (sg_stored_is_narrow(table)) {
+        sg_stored_read(kernels, room, table, j, 1, d);
+        w = room;
+    }
+    neurons_out_hits(l, dw, w, hit, count);
+}
+
 static void neurons_out_chunk(void *context, int64_t chunk, int worker)
 {
     const sg_neurons_loop *l = context;
@@ -266,20 +274,13 @@ static void neurons_out_chunk(void *context, int64_t chunk, int worker)
     int64_t chunks = sg_chunks(a->n, a->block), pool = chunk / chunks;
     int64_t begin = chunk % chunks * a->block, end = sg_min(a->n, begin + a->block);
     const sg_stored table = sg_neurons_pool(a, l->node->in[SG_NEURONS_OUT], pool);
-    sg_real *dw = l->dw_out + pool * a->n * a->d, *wide = sg_worker_scratch(l->run, worker);
+    sg_real *dw = l->dw_out + pool * a->n * a->d;
     if (!l->add_out) memset(dw + begin * a->d, 0, (size_t)((end - begin) * a->d) * sizeof *dw);
     for (int64_t span = 0; span < a->spans; span++) {
-        const neurons_part p = neurons_part_at(l, pool, span);
-        for (int64_t j = begin; j < end; j++) {
-            const sg_real *w = (const sg_real *)table.rows + j * a->d;
-            if (p.offsets[j] == p.offsets[j + 1]) continue;
-            if (sg_stored_is_narrow(&table)) {
-                sg_stored_read(l->run->compute.kernels, wide, &table, j, 1, a->d);
-                w = wide;
-            }
-            neurons_out_hits(l, dw + j * a->d, w, p.base + p.offsets[j],
-                             p.offsets[j + 1] - p.offsets[j]);
-        }
+        const sg_neurons_part p = sg_neurons_part_at(l, pool, span);
+        for (int64_t j = begin; j < end; j++)
+            if (p.offsets[j] < p.offsets[j + 1])
+                neurons_out_row(l, &p, &table, dw + j * a->d, j, sg_worker_scratch(l->run, worker));
         for (int64_t i = p.base + p.offsets[begin]; i < p.base + p.offsets[end]; i++)
             l->dz[l->place_sorted[i]] = l->da_sorted[i];
     }
@@ -289,7 +290,7 @@ static void neurons_out_chunk(void *context, int64_t chunk, int worker)
 static void neurons_sort_da(const sg_neurons_loop *l, int64_t pool, int64_t begin, int64_t end)
 {
     for (int64_t span = 0; span < l->a->spans; span++) {
-        const neurons_part p = neurons_part_at(l, pool, span);
+        const sg_neurons_part p = sg_neurons_part_at(l, pool, span);
         for (int64_t i = p.base + p.offsets[begin]; i < p.base + p.offsets[end]; i++)
             l->da_sorted[i] = l->da[l->place_sorted[i]];
     }
@@ -372,15 +373,17 @@ static void neurons_rows_add(const sg_neurons_loop *l, int input, int32_t *slots
 
 // ---- both ---------------------------------------------------------------------------------------
 
-// Bytes of dy in bf16.
-static size_t neurons_halves(const sg_neurons *a)
-{
-    return sg_whole_lines((size_t)(a->rows * a->d) * sizeof(sg_bf16));
-}
-
 static bool neurons_rounds_dy(const sg_node *node)
 {
     return node->kind == SG_COMPUTE_BF16 && node->in[SG_NEURONS_OUT] != NULL;
+}
+
+// Bytes of dy in bf16, or of what slices keep there.
+static size_t neurons_halves(const sg_node *node)
+{
+    const sg_neurons *a = node->attributes;
+    if (a->sliced) return sg_slices_front(a);
+    return neurons_rounds_dy(node) ? sg_whole_lines((size_t)(a->rows * a->d) * sizeof(sg_bf16)) : 0;
 }
 
 enum { neurons_round = 32768 };
@@ -403,11 +406,7 @@ static void neurons_sources(sg_neurons_loop *l)
 {
     const sg_neurons *a = l->a;
     const sg_node *node = l->node;
-    sg_bf16 *half = sg_half_in(node, SG_NEURONS_X) != NULL ? node->in[SG_NEURONS_X]->half : NULL;
-    if (half != NULL)
-        l->x_rows = (sg_stored){.type = SG_WEIGHTS_BF16, .rows = half};
-    else if (node->in[SG_NEURONS_X] != NULL)
-        l->x_rows.rows = node->in[SG_NEURONS_X]->data;
+    l->x_rows = sg_neurons_x_rows(node);
     l->dy_rows.rows = node->out[0]->grad;
     if (!neurons_rounds_dy(node)) return;
     neurons_rounding c = {l->run->compute.kernels, (sg_bf16 *)(void *)l->run->scratch,
@@ -420,13 +419,13 @@ static void neurons_sources(sg_neurons_loop *l)
 sg_real *sg_neurons_room(const sg_run *run, const sg_node *node)
 {
     const sg_neurons *a = node->attributes;
-    return (sg_real *)(void *)(run->scratch + (neurons_rounds_dy(node) ? neurons_halves(a) : 0));
+    return (sg_real *)(void *)(run->scratch + neurons_halves(node) + sg_slices_bytes(a));
 }
 
 static void neurons_place(sg_neurons_loop *l, sg_real *scratch)
 {
     const int64_t hits = sg_neurons_hits(l->a);
-    neurons_sources(l);
+    if (!l->sliced) neurons_sources(l);
     l->da_sorted = scratch;
     l->z_sorted = scratch + hits;
     l->row_sorted = (int32_t *)(l->z_sorted + hits);
@@ -450,6 +449,10 @@ void sg_neurons_out(sg_neurons_loop *l, sg_real *scratch)
     const sg_neurons *a = l->a;
     sg_pool *pool = l->run->compute.pool;
     neurons_place(l, scratch);
+    if (l->sliced) {
+        sg_slices_out(l);
+        return;
+    }
     sg_parallel_for(pool, a->pools * a->spans, neurons_sort_chunk, l);
     sg_parallel_for(pool, a->pools * sg_chunks(a->n, a->block), neurons_out_chunk, l);
 }
@@ -458,12 +461,11 @@ void sg_neurons_weights(sg_neurons_loop *l, sg_real *scratch)
 {
     const sg_neurons *a = l->a;
     sg_pool *pool = l->run->compute.pool;
-    if (l->fused) {
-        if (l->dw_in != NULL)
-            sg_parallel_for(pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, l);
+    if (!l->fused) neurons_place(l, scratch);
+    if (l->sliced) {
+        sg_slices_weights(l);
         return;
     }
-    neurons_place(l, scratch);
     if (a->by_row) {
         sg_hit_order order = neurons_order(l->node, a);
         sg_parallel_ranges(pool, order.starts[*order.neurons], neurons_sorted_chunk,
@@ -471,8 +473,8 @@ void sg_neurons_weights(sg_neurons_loop *l, sg_real *scratch)
         neurons_rows_add(l, SG_NEURONS_IN, l->offsets);
         neurons_rows_add(l, SG_NEURONS_OUT, l->offsets);
     }
-    if (l->dw_in == NULL && l->dw_out == NULL) return;
-    sg_parallel_for(pool, a->pools * a->spans, neurons_sort_chunk, l);
+    if (l->dw_in == NULL && (l->dw_out == NULL || l->fused)) return;
+    if (!l->fused) sg_parallel_for(pool, a->pools * a->spans, neurons_sort_chunk, l);
     sg_parallel_for(pool, a->pools * sg_chunks(a->n, a->block), neurons_weights_chunk, l);
 }
 
@@ -492,8 +494,8 @@ size_t sg_neurons_scratch(const sg_node *node, const sg_neurons *a, int64_t valu
         whole = whole || (node->in[i] != NULL && neurons_by_row(node->in[i]) == NULL);
     int64_t last = !whole ? hits : a->by_row && hits > offsets ? hits : offsets;
     size_t backward = (size_t)(values + 2 * hits) * sizeof(sg_real) +
-                      (size_t)(2 * hits + last) * sizeof(int32_t) +
-                      (neurons_rounds_dy(node) ? neurons_halves(a) : 0);
+                      (size_t)(2 * hits + last) * sizeof(int32_t) + neurons_halves(node) +
+                      sg_slices_bytes(a);
     size_t sort = a->by_row ? (size_t)sg_hits_scratch(&a->hits) * sizeof(int32_t) : 0;
     return sort > backward ? sort : backward;
 }
@@ -537,6 +539,9 @@ bool sg_neurons_record(sg_tape *tape, sg_node *node, sg_neurons *a)
     sg_tensor *w_in = node->in[SG_NEURONS_IN], *w_out = node->in[SG_NEURONS_OUT];
     a->by_row = neurons_by_row(w_in) != NULL || neurons_by_row(w_out) != NULL;
     a->hits = sg_hits_plan(a->channels, a->rows, a->k, a->pools, a->n);
+    a->sliced = node->kind == SG_COMPUTE_BF16 && !a->by_row && a->rows > 1 &&
+                sg_neurons_hits(a) / a->pools / a->n >= neurons_reuse;
+    if (a->sliced) sg_slices_cut(a);
     node->attributes = a;
     if (!a->by_row && a->rows > 1) {
         a->seen = sg_tape_memory(tape, (size_t)(a->pools * a->n));

@@ -1,7 +1,7 @@
 // What the operations have in common that read a memory neuron by neuron: the one that does all at
 // once (memory_neurons.c), and that which stops at the dot products (memory_steps.c). How the work
 // is cut, the order in which tables are read, the products with selected rows, and the gradients of
-// the tables (neurons.c).
+// the tables (neurons.c); the same in bf16 (neurons_slices.c).
 #ifndef SG_FFN_NEURONS_H
 #define SG_FFN_NEURONS_H
 
@@ -36,6 +36,7 @@ typedef struct sg_neurons {
     sg_activation activation;
     sg_gate gate;
     bool by_row; // a table has its gradient by rows: the last saved is the order of these hits
+    bool sliced; // in bf16 and hit often: tables are rounded, and summed by slices
     sg_hits hits;
 } sg_neurons;
 
@@ -55,7 +56,8 @@ typedef struct sg_neurons_loop {
     sg_stored x_rows, dy_rows;
     // Backward: dz comes with the gradient of w_out, as both read dy (sg_neurons_out).
     bool fused;
-    sg_real *dz;                   // fused: where it goes, which is where da will be
+    bool sliced;                   // this pass goes as neurons_slices.c has it
+    sg_real *dz;                   // fused or sliced: where it goes, which is where da will be
     int32_t *place_sorted;         // where the value of a sorted hit is; fused
     sg_real *z_sorted, *da_sorted; // by pool, span, neuron, in the order of rows
     int32_t *row_sorted;
@@ -89,6 +91,15 @@ static inline const sg_real *sg_neurons_x(const sg_neurons_loop *l, int64_t r, s
     l->run->compute.kernels->from_bf16(room, half + r * l->a->d, l->a->d);
     return room;
 }
+// All rows of x, as they are; .rows NULL: there is none.
+static inline sg_stored sg_neurons_x_rows(const sg_node *node)
+{
+    const sg_tensor *x = node->in[SG_NEURONS_X];
+    if (x == NULL) return (sg_stored){0};
+    if (sg_half_in(node, SG_NEURONS_X) != NULL)
+        return (sg_stored){.type = SG_WEIGHTS_BF16, .rows = x->half};
+    return (sg_stored){.rows = x->data};
+}
 // The scores of channel c for `rows` rows from `first` on, made contiguous; 0 behind the count. And
 // their gradients back into loop->dscores.
 void sg_neurons_scores(const sg_node *node, const sg_neurons *a, int64_t first, int64_t rows,
@@ -105,6 +116,37 @@ void sg_neurons_out(sg_neurons_loop *loop, sg_real *scratch);
 // The gradients of both tables from z and da, or of the first where that of the second is there, in
 // `scratch`, which begins in the room.
 void sg_neurons_weights(sg_neurons_loop *loop, sg_real *scratch);
+
+// The hits of one pool in one span of rows; they are together in both orders.
+typedef struct sg_neurons_part {
+    int64_t channel, channels; // of the pool
+    int64_t row, end;
+    int64_t base; // of its sorted hits
+    int32_t *offsets;
+} sg_neurons_part;
+sg_neurons_part sg_neurons_part_at(const sg_neurons_loop *loop, int64_t pool, int64_t span);
+// Its offsets: hits a neuron, as if all that is selected came before it.
+void sg_neurons_count_part(const sg_neurons_loop *loop, const sg_neurons_part *part);
+
+// ---- in slices (neurons_slices.c) ---------------------------------------------------------------
+
+// The spans of rows. Bytes at the start of scratch, and behind them, in front of the room of an
+// operation.
+void sg_slices_cut(sg_neurons *a);
+size_t sg_slices_front(const sg_neurons *a);
+size_t sg_slices_bytes(const sg_neurons *a);
+// Whether a node's passes go so: its shape and kind say so, and tables can be rounded to bf16.
+bool sg_slices_used(const sg_node *node);
+// dots: x (rows, d), f32 or bf16, times what is selected, laid out as the strides say; 0 behind
+// counts.
+void sg_slices_dots(const sg_neurons_loop *loop, const sg_stored *x, const sg_tensor *table,
+                    sg_real *dots, int64_t of_channel, int64_t of_row);
+// y (rows, d) = sums of what is selected times the values, laid out likewise; or added to.
+void sg_slices_sums(const sg_neurons_loop *loop, sg_real *y, bool add, const sg_tensor *table,
+                    const sg_real *values, int64_t of_channel, int64_t of_row);
+// What sg_neurons_out and sg_neurons_weights do.
+void sg_slices_out(sg_neurons_loop *loop);
+void sg_slices_weights(sg_neurons_loop *loop);
 
 static inline int64_t sg_neurons_hits(const sg_neurons *a)
 {

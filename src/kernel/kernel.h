@@ -189,7 +189,22 @@ typedef struct sg_kernels {
     void (*gather_sum_bf16)(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
                             const int32_t *next, int64_t count, int64_t d);
     // next (count): rows that will be read soon, by the next call say, and are fetched meanwhile;
-    // NULL where unknown. a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the
+    // NULL where unknown. The first with x in bf16 too, with its bits: x counts as what it stands
+    // for.
+    void (*gather_dots_pairs)(sg_real *a, const sg_bf16 *x, const sg_bf16 *table,
+                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+    // A slice of a table, SG_SLICE columns of it behind each other and zeros behind the last one:
+    // sums of many rows keep y in registers, and a slice stays in a cache where its table does not.
+    // y (n), n <= SG_SLICE: y = sum_j z[j] slice[rows[j]], or added to, with the bits of
+    // gather_sum_bf16. slice (any, SG_SLICE). `known` >= count: entries of rows, those behind count
+    // being read soon.
+    void (*slice_sum)(sg_real *y, const sg_real *z, const sg_bf16 *slice, const int32_t *rows,
+                      int64_t count, int64_t known, int64_t n, bool add);
+    // The same, and a[j] = x . slice[rows[j]] from the same reading, or added to; x (SG_SLICE).
+    void (*slice_both)(sg_real *a, sg_real *y, const sg_bf16 *x, const sg_real *z,
+                       const sg_bf16 *slice, const int32_t *rows, int64_t count, int64_t known,
+                       int64_t n, bool add_a, bool add_y);
+    // a[j] = scales[rows[j]] (x . table[rows[j]]); scales: one a row of the
     // table
     void (*gather_dots_int8)(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
@@ -225,7 +240,7 @@ typedef struct sg_kernels {
                        const sg_adamw_idle_args *args);
 } sg_kernels;
 
-enum { SG_TOPK_MAX = 1 << 14 };
+enum { SG_TOPK_MAX = 1 << 14, SG_SLICE = 64 };
 
 // The plain C table (kernel/ref), always there: the definition of every result.
 const sg_kernels *sg_kernels_ref(void);

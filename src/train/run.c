@@ -378,8 +378,9 @@ static void run_say_order(const sg_training *r)
         sg_log(r->context, SG_LOG_INFO, "neurons of %d layers are read through dense products",
                orders.dense);
     if (orders.by_table + orders.by_row == 0) return;
-    sg_log(r->context, SG_LOG_INFO, "neurons are read %s: each is selected %.3g times a pass",
-           orders.first.by_table ? "table by table" : "row by row", orders.first.reuse);
+    sg_log(r->context, SG_LOG_INFO, "neurons are read %s%s: each is selected %.3g times a pass",
+           orders.first.by_table ? "table by table" : "row by row",
+           orders.first.rounded ? ", rounded to bf16" : "", orders.first.reuse);
 }
 
 // What is trained where not everything is, and what that takes.

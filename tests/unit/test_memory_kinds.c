@@ -388,6 +388,29 @@ static void test_blocks(void **state)
     }
 }
 
+// In bf16 and hit often, which goes by slices: one, several, ends of them; channels that are summed
+// together and in two parts; more rows than a span has; rows of x in both forms.
+static void test_slices(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][6] = {// rows, channels, k, pools, n, d
+                                        {300, 3, 5, 3, 70, 100},
+                                        {70, 1, 9, 1, 12, 64},
+                                        {40, 2, 8, 1, 31, 1},
+                                        {9000, 1, 1, 1, 16, 65},
+                                        {1030, 9, 4, 9, 1000, 20}};
+    for (int i = 0; i < 20; i++) {
+        const int64_t *s = shapes[i / 4];
+        kinds_case c = {s[0], s[1], s[2], s[3], s[4], s[5], .kind = SG_COMPUTE_BF16};
+        c.path = SG_MEMORY_PATH_ROWS;
+        c.gate = i / 4 == 1 ? SG_GATE_AFTER : i / 4 == 3 ? SG_GATE_VALUE : SG_GATE_BEFORE;
+        c.narrow = i % 2;
+        c.result = i / 2 % 2;
+        c.counted = i % 4 == 1 || i % 4 == 2;
+        check(c);
+    }
+}
+
 // What the choice is of, where it is not given: today's products of this machine.
 static void test_names(void **state)
 {
@@ -407,10 +430,8 @@ int main(void)
     sg_error err = {0};
     if (sg_products_open(&err) != SG_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gates),
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_gates),  cmocka_unit_test(test_shapes), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_slices), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,6 +172,86 @@ static void check_gather(const sg_kernels *table, int64_t d, int64_t count)
     weights_free(&w);
 }
 
+static void same_bits(const char *what, const float *found, const float *expected, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(isnan(found[i]) && isnan(expected[i])) &&
+            memcmp(found + i, expected + i, sizeof *found) != 0)
+            fail_msg("%s %lld: found %.9g, expected %.9g", what, (long long)i, (double)found[i],
+                     (double)expected[i]);
+}
+
+// Products of x in bf16 have the bits of those with x widened.
+static void check_pairs(const sg_kernels *table, int64_t d, int64_t count)
+{
+    weights w = weights_new(d);
+    float *x = check_random(d, 1, 1), *a = check_random(count, 2, 1),
+          *b = check_random(count, 3, 1);
+    sg_bf16 *half = malloc((size_t)d * sizeof *half);
+    assert_non_null(half);
+    int32_t rows[64];
+    for (int64_t j = 0; j < count; j++)
+        rows[j] = (int32_t)(j * 11 % table_rows);
+    if (d > 3) x[d - 1] = (float)INFINITY, w.bf16[3] = 1, w.bf16[d + 2] = 0x7fc0;
+    table->to_bf16(half, x, d);
+    table->from_bf16(x, half, d);
+    table->gather_dots_pairs(a, half, w.bf16, rows, d % 2 ? rows : NULL, count, d);
+    table->gather_dots_bf16(b, x, w.bf16, rows, NULL, count, d);
+    same_bits("gather_dots_pairs", a, b, count);
+    check_intact(a, count);
+    free(half);
+    free(x);
+    free(a);
+    free(b);
+    weights_free(&w);
+}
+
+// Sums over a slice have the bits of those over rows; products are checked in double. Zeros behind
+// n, among the rest an infinity, a NaN and a denormal number.
+static void check_slice(const sg_kernels *table, int64_t n, int64_t count, bool add)
+{
+    weights w = weights_new(SG_SLICE);
+    const sg_bf16 odd[] = {0x7f80, 0x7fc0, 1, 0xff80, 0x8001};
+    for (int64_t r = 0; r < table_rows; r++)
+        memset(w.bf16 + r * SG_SLICE + n, 0, (size_t)(SG_SLICE - n) * sizeof *w.bf16);
+    for (int i = 0; i < 5 && n > 2; i++)
+        w.bf16[(table_rows - 1 - i % 2) * SG_SLICE + i * 7 % n] = odd[i];
+    float *z = check_random(count, 1, 1), *a = check_random(count, 2, 1),
+          *y = check_random(n, 3, 1);
+    float *wide = check_random(SG_SLICE, 4, 1), *a0 = check_copy(a, count),
+          *both = check_copy(y, n);
+    int32_t rows[128];
+    for (int64_t j = 0; j < 128; j++)
+        rows[j] = (int32_t)(j == 0 && count % 3 == 0 ? table_rows - 1 : j * 11 % (table_rows - 2));
+    for (int64_t i = 0; i < SG_SLICE; i++)
+        wide[i] = add && i < n ? y[i] : 0;
+    table->gather_sum_bf16(wide, z, w.bf16, rows, NULL, count, SG_SLICE);
+    table->slice_sum(y, z, w.bf16, rows, count, count % 2 ? count : count + 64, n, add);
+    same_bits("slice_sum", y, wide, n);
+    table->slice_both(a, both, w.bf16, z, w.bf16, rows, count, count % 2 ? count + 64 : count, n,
+                      add, add);
+    same_bits("slice_both", both, wide, n);
+    for (int64_t j = 0; j < count; j++) {
+        double exact = add ? (double)a0[j] : 0, size = fabs(exact);
+        for (int64_t i = 0; i < n; i++) {
+            const double term = weights_at(&w, false, 0, i) * weights_at(&w, false, rows[j], i);
+            exact += term;
+            size += fabs(term);
+        }
+        if (isfinite(exact))
+            check_close("slice_both", j, (double)a[j], exact, size, ((double)n + 4) * FLT_EPSILON / 2);
+        else
+            assert_true(isnan(exact) ? isnan(a[j]) : (double)a[j] == exact);
+    }
+    check_intact(a, count);
+    check_intact(y, n);
+    check_intact(both, n);
+    float *const all[] = {z, a, y, wide, a0, both};
+    for (int i = 0; i < 6; i++)
+        free(all[i]);
+    weights_free(&w);
+}
+
 static void check_thin(const sg_kernels *table, int64_t m, int64_t n, int64_t d)
 {
     weights w = weights_new(d + 3); // rows of a wider matrix
@@ -226,8 +306,11 @@ static void check_table(const sg_kernels *table)
     check_rounding(table);
     for (int i = 0; i < width_count; i++) {
         check_from_int8(table, widths[i]);
-        for (int j = 0; j < count_count; j++)
+        for (int j = 0; j < count_count; j++) {
             check_gather(table, widths[i], counts[j]);
+            check_pairs(table, widths[i], counts[j]);
+            if (widths[i] <= SG_SLICE) check_slice(table, widths[i], counts[j], i % 2);
+        }
         for (int64_t m = 1; m <= 4; m++)
             for (int64_t n = 1; n <= 9; n += 4)
                 check_thin(table, m, n + m - 1, widths[i]);

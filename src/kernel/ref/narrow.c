@@ -70,6 +70,42 @@ void sg_ref_gather_sum_bf16(sg_real *y, const sg_real *z, const sg_bf16 *table, 
             y[i] += z[j] * sg_bf16_value(table[rows[j] * d + i]);
 }
 
+void sg_ref_gather_dots_pairs(sg_real *a, const sg_bf16 *x, const sg_bf16 *table,
+                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
+{
+    (void)next;
+    for (int64_t j = 0; j < count; j++) {
+        const sg_bf16 *w = table + rows[j] * d;
+        a[j] = 0;
+        for (int64_t i = 0; i < d; i++)
+            a[j] += (sg_real)sg_bf16_value(x[i]) * sg_bf16_value(w[i]);
+    }
+}
+
+void sg_ref_slice_sum(sg_real *y, const sg_real *z, const sg_bf16 *slice, const int32_t *rows,
+                      int64_t count, int64_t known, int64_t n, bool add)
+{
+    (void)known;
+    for (int64_t i = 0; i < n; i++) {
+        sg_real sum = add ? y[i] : 0;
+        for (int64_t j = 0; j < count; j++)
+            sum += z[j] * sg_bf16_value(slice[rows[j] * SG_SLICE + i]);
+        y[i] = sum;
+    }
+}
+
+void sg_ref_slice_both(sg_real *a, sg_real *y, const sg_bf16 *x, const sg_real *z,
+                       const sg_bf16 *slice, const int32_t *rows, int64_t count, int64_t known,
+                       int64_t n, bool add_a, bool add_y)
+{
+    for (int64_t j = 0; j < count; j++) {
+        sg_real dot;
+        sg_ref_gather_dots_pairs(&dot, x, slice, rows + j, NULL, 1, SG_SLICE);
+        a[j] = add_a ? a[j] + dot : dot;
+    }
+    sg_ref_slice_sum(y, z, slice, rows, count, known, n, add_y);
+}
+
 void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d)
 {

@@ -70,6 +70,13 @@ void sg_ref_gather_dots_bf16(sg_real *a, const sg_real *x, const sg_bf16 *table,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_ref_gather_sum_bf16(sg_real *y, const sg_real *z, const sg_bf16 *table, const int32_t *rows,
                             const int32_t *next, int64_t count, int64_t d);
+void sg_ref_gather_dots_pairs(sg_real *a, const sg_bf16 *x, const sg_bf16 *table,
+                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
+void sg_ref_slice_sum(sg_real *y, const sg_real *z, const sg_bf16 *slice, const int32_t *rows,
+                      int64_t count, int64_t known, int64_t n, bool add);
+void sg_ref_slice_both(sg_real *a, sg_real *y, const sg_bf16 *x, const sg_real *z,
+                       const sg_bf16 *slice, const int32_t *rows, int64_t count, int64_t known,
+                       int64_t n, bool add_a, bool add_y);
 void sg_ref_gather_dots_int8(sg_real *a, const sg_real *x, const int8_t *table, const float *scales,
                              const int32_t *rows, const int32_t *next, int64_t count, int64_t d);
 void sg_ref_gather_sum_int8(sg_real *y, const sg_real *z, const int8_t *table, const float *scales,

@@ -67,6 +67,14 @@ void SIMD_NAME(gather_dots_bf16)(float *a, const float *x, const sg_bf16 *table,
                                  int64_t d);
 void SIMD_NAME(gather_sum_bf16)(float *y, const float *z, const sg_bf16 *table, const int32_t *rows,
                                 const int32_t *next, int64_t count, int64_t d);
+void SIMD_NAME(gather_dots_pairs)(float *a, const sg_bf16 *x, const sg_bf16 *table,
+                                  const int32_t *rows, const int32_t *next, int64_t count,
+                                  int64_t d);
+void SIMD_NAME(slice_sum)(float *y, const float *z, const sg_bf16 *slice, const int32_t *rows,
+                          int64_t count, int64_t known, int64_t n, bool add);
+void SIMD_NAME(slice_both)(float *a, float *y, const sg_bf16 *x, const float *z,
+                           const sg_bf16 *slice, const int32_t *rows, int64_t count, int64_t known,
+                           int64_t n, bool add_a, bool add_y);
 void SIMD_NAME(gather_dots_int8)(float *a, const float *x, const int8_t *table, const float *scales,
                                  const int32_t *rows, const int32_t *next, int64_t count,
                                  int64_t d);

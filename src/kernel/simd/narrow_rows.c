@@ -292,3 +292,52 @@ void SIMD_NAME(gather_sum_int8)(float *y, const float *z, const int8_t *table, c
 {
     narrow_gather_sum(y, z, table, scales, rows, next, count, NARROW_INT8, d);
 }
+
+// ---- rows and vectors in bf16, and slices -------------------------------------------------------
+
+void SIMD_NAME(gather_dots_pairs)(float *a, const sg_bf16 *x, const sg_bf16 *table,
+                                  const int32_t *rows, const int32_t *next, int64_t count,
+                                  int64_t d)
+{
+    (void)next;
+    for (int64_t j = 0; j < count; j++) {
+        const sg_bf16 *w = table + rows[j] * d;
+        simd_vec s = simd_zero(), t = simd_zero();
+        int64_t i = 0;
+        for (; i + narrow_piece <= d; i += narrow_piece) {
+            const simd_pair p = narrow_weights(x + i, NARROW_BF16);
+            const simd_pair q = narrow_weights(w + i, NARROW_BF16);
+            s = simd_fma(q.a, p.a, s);
+            t = simd_fma(q.b, p.b, t);
+        }
+        if (i < d) {
+            const simd_pair p = narrow_weights_end(x + i, d - i, NARROW_BF16);
+            const simd_pair q = narrow_weights_end(w + i, d - i, NARROW_BF16);
+            s = simd_fma(q.a, p.a, s);
+            t = simd_fma(q.b, p.b, t);
+        }
+        a[j] = simd_sum(simd_add(s, t));
+    }
+}
+
+void SIMD_NAME(slice_sum)(float *y, const float *z, const sg_bf16 *slice, const int32_t *rows,
+                          int64_t count, int64_t known, int64_t n, bool add)
+{
+    (void)known;
+    float sum[SG_SLICE] = {0};
+    if (add) memcpy(sum, y, (size_t)n * sizeof *y);
+    narrow_gather_sum(sum, z, slice, NULL, rows, NULL, count, NARROW_BF16, SG_SLICE);
+    memcpy(y, sum, (size_t)n * sizeof *y);
+}
+
+void SIMD_NAME(slice_both)(float *a, float *y, const sg_bf16 *x, const float *z,
+                           const sg_bf16 *slice, const int32_t *rows, int64_t count, int64_t known,
+                           int64_t n, bool add_a, bool add_y)
+{
+    for (int64_t j = 0; j < count; j++) {
+        float dot;
+        SIMD_NAME(gather_dots_pairs)(&dot, x, slice, rows + j, NULL, 1, SG_SLICE);
+        a[j] = add_a ? a[j] + dot : dot;
+    }
+    SIMD_NAME(slice_sum)(y, z, slice, rows, count, known, n, add_y);
+}
