@@ -3,6 +3,19 @@
 #include "base/cpu.h"
 
 #include <sched.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#if defined(__x86_64__)
+// Compilers of Debian 12 have no name for it.
+static bool cpu_has_amx_bf16(void)
+{
+    const unsigned wanted = 1u << 22 | 1u << 24; // AMX-BF16, AMX-TILE
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & wanted) == wanted;
+}
+#endif
 
 sg_cpu sg_cpu_detect(void)
 {
@@ -13,6 +26,7 @@ sg_cpu sg_cpu_detect(void)
     cpu.avx512 = cpu.avx2_fma && __builtin_cpu_supports("avx512f") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vl");
+    cpu.amx_bf16 = cpu.avx512 && cpu_has_amx_bf16();
 #if defined(SG_EMULATE_AVX512)
     cpu.avx512 = cpu.avx2_fma;
 #endif

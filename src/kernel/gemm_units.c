@@ -7,6 +7,7 @@
 
 #include "kernel/matrix.h"
 #include "kernel/products.h"
+#include "kernel/tiles.h"
 
 #ifndef SG_REAL_DOUBLE
 
@@ -27,8 +28,16 @@ sg_panel_order sg_units_order(void)
     case SG_ENGINE_LOOPS:
         return SG_PANEL_PAIRS;
     default:
+        if (sg_tiles_ready()) return SG_PANEL_PAIRS;
         return sg_products_units() != NULL ? sg_matrix_order() : SG_PANEL_NONE;
     }
+}
+
+// Whether products go to the processor's tiles, not to the library.
+static bool units_are_tiles(void)
+{
+    return atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_CHOSEN &&
+           sg_tiles_ready();
 }
 
 // ---- one product of packed operands -------------------------------------------------------------
@@ -65,6 +74,10 @@ static void units_run(const sg_kernels *kernels, float *c, const sg_bf16 *a, con
                       int64_t m, int64_t n, int64_t k, sg_panel_order order)
 {
     const bool loops = atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_LOOPS;
+    if (units_are_tiles()) {
+        sg_tiles_product(c, n, a, k, b, m, n, k, false);
+        return;
+    }
     if (!loops && sg_matrix_run(c, a, b, m, n, k)) return;
     if (!loops) sg_products_count_refusal();
     units_loops(kernels, c, a, b, m, n, k, order);
@@ -79,6 +92,7 @@ typedef struct units_loop {
     const sg_bf16 *a, *b; // packed
     const sg_bf16 *in_place;
     sg_panel_order order;
+    bool own;            // by the processor's tiles
     int64_t tile, tiles, panels; // rows of a tile, tiles of rows, panels of columns
     int64_t pieces;              // of k, of the packed operands
     int64_t group, groups;       // of which so many go to one result, and how many results
@@ -108,10 +122,37 @@ static void units_add(const sg_kernels *kernels, const units_place *p, float *su
     }
 }
 
-static const sg_bf16 *units_tile_a(const units_loop *l, int64_t piece, int64_t row, int64_t filled)
+// Rows of one piece of A, and how far they lie apart.
+typedef struct units_rows {
+    const sg_bf16 *at;
+    int64_t stride;
+} units_rows;
+
+static units_rows units_tile_a(const units_loop *l, int64_t piece, int64_t row, int64_t filled)
 {
-    if (l->in_place != NULL && row + filled <= l->args->m) return l->in_place + row * l->args->k;
-    return l->a + sg_panel_a_at(&l->from_a, piece, row);
+    const sg_gemm_args *g = l->args;
+    if (l->in_place != NULL && row + filled <= g->m)
+        return (units_rows){l->in_place + row * g->lda + piece * SG_PANEL_DEPTH, g->lda};
+    return (units_rows){l->a + sg_panel_a_at(&l->from_a, piece, row),
+                        sg_panel_parts(g->kind) * sg_panel_depth(g->k, piece)};
+}
+
+// To C at once, whatever its stride.
+static void units_in_place(const units_loop *l, const units_place *p, int64_t row, int64_t panel,
+                           int64_t first, int64_t end)
+{
+    const int64_t parts = sg_panel_parts(l->args->kind);
+    for (int64_t r = 0; r < p->rows && p->beta != 0 && p->beta != 1; r++)
+        l->kernels->scale(p->c + r * p->ldc, p->beta, p->columns);
+    for (int64_t piece = first; piece < end; piece++) {
+        const int64_t depth = parts * sg_panel_depth(l->args->k, piece);
+        const units_rows a = units_tile_a(l, piece, row, p->filled_rows);
+        sg_tiles_product(p->c, p->ldc, a.at, a.stride,
+                         l->b + sg_panel_b_at(&l->from_b, piece, panel), p->rows, p->columns, depth,
+                         p->beta != 0 || piece > first);
+    }
+    for (int64_t r = 0; r < p->rows && p->alpha != 1; r++)
+        l->kernels->scale(p->c + r * p->ldc, p->alpha, p->columns);
 }
 
 static void units_sum(const units_loop *l, units_place p, int64_t row, int64_t panel, int64_t group)
@@ -119,12 +160,16 @@ static void units_sum(const units_loop *l, units_place p, int64_t row, int64_t p
     _Alignas(64) float sum[SG_PANEL_TILE * SG_PANEL_WIDTH];
     const int64_t first = group * l->group, parts = sg_panel_parts(l->args->kind);
     const int64_t end = first + l->group < l->pieces ? first + l->group : l->pieces;
+    if (l->own && (p.alpha == 1 || p.beta == 0)) {
+        units_in_place(l, &p, row, panel, first, end);
+        return;
+    }
     // The library writes dense results: where that is what C holds, at once to C.
     const bool direct = end - first == 1 && p.beta == 0 && p.rows == p.filled_rows &&
                         p.columns == p.filled_columns && p.ldc == p.columns;
     float *to = direct ? p.c : sum;
     for (int64_t piece = first; piece < end; piece++) {
-        units_run(l->kernels, to, units_tile_a(l, piece, row, p.filled_rows),
+        units_run(l->kernels, to, units_tile_a(l, piece, row, p.filled_rows).at,
                   l->b + sg_panel_b_at(&l->from_b, piece, panel), p.filled_rows, p.filled_columns,
                   parts * sg_panel_depth(l->args->k, piece), l->order);
         if (!direct) units_add(l->kernels, &p, sum);
@@ -165,15 +210,15 @@ static void units_add_rows(void *context, sg_range rows)
                             l->scratch + ((group - 1) * g->m + i) * g->n, g->n);
 }
 
-// Rows of A that are bf16, dense and whole need no packing; only a last tile that is filled up
-// does.
+// Rows of A that are bf16 and whole, for the library dense too, need no packing; only a last tile
+// that is filled up does.
 static void units_pack_a(sg_compute compute, units_loop *l)
 {
     const sg_gemm_args *g = l->args;
     sg_bf16 *room = g->room;
     int64_t first = 0;
-    if (l->from_a.half != NULL && !g->transpose_a && g->lda == g->k && l->pieces == 1 &&
-        g->k % SG_PANEL_STEP == 0) {
+    if (l->from_a.half != NULL && !g->transpose_a && g->k % SG_PANEL_STEP == 0 &&
+        (l->own || (g->lda == g->k && l->pieces == 1))) {
         l->in_place = l->from_a.half;
         first = g->m % SG_PANEL_ROWS == 0 ? g->m : (l->tiles - 1) * l->tile;
     }
@@ -190,6 +235,7 @@ void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kin
                     .from_b = sg_units_b(args),
                     .b = b_packed,
                     .order = order,
+                    .own = units_are_tiles(),
                     .panels = sg_chunks(args->n, SG_PANEL_WIDTH),
                     .pieces = sg_chunks(args->k, SG_PANEL_DEPTH),
                     .groups = 1};

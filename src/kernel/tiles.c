@@ -1,0 +1,162 @@
+// Products on AMX's tiles. See tiles.h.
+//
+//     C[i][j] += sum over k of A[i][k] B[k][j]
+//
+// 32 x 32 numbers of C lie in four tiles; a step of 32 along k loads two tiles of A and two of B
+// for four products. A's 32 rows stay in the first cache while the panel of B passes by.
+#include "kernel/tiles.h"
+
+#if defined(SG_AMX)
+
+#include <immintrin.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cpu.h"
+#include "kernel/panels.h"
+
+enum {
+    tiles_rows = 16,               // of a tile
+    tiles_side = 2 * tiles_rows,   // of C at once
+    tiles_pair = 2 * SG_PANEL_BLOCK, // numbers of a pair of rows of B
+    tiles_permission = 0x1023,     // arch_prctl's ARCH_REQ_XCOMP_PERM
+    tiles_data = 18                // of the state that tiles are
+};
+
+// What ldtilecfg reads: palette 1, eight tiles of 16 rows of 64 bytes.
+typedef struct tiles_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tiles_config;
+
+static const tiles_config tiles_whole = {.palette = 1,
+                                         .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                                         .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+bool sg_tiles_ready(void)
+{
+    enum { unknown, no, yes };
+    static atomic_int known = unknown;
+    int now = atomic_load_explicit(&known, memory_order_relaxed);
+    if (now == unknown) {
+        // Linux gives the unit to processes that ask for it; all threads of one have it then.
+        now = sg_cpu_detect().amx_bf16 && syscall(SYS_arch_prctl, tiles_permission, tiles_data) == 0
+                  ? yes
+                  : no;
+        atomic_store_explicit(&known, now, memory_order_relaxed);
+    }
+    return now == yes;
+}
+
+// What one square of C is made of: strides in bytes.
+typedef struct tiles_square {
+    float *c;
+    size_t c_stride;
+    const sg_bf16 *a, *a_low; // rows from 0 on, and from 16 on
+    size_t a_stride;
+    const sg_bf16 *b;
+    int64_t k;
+    bool add;
+} tiles_square;
+
+static inline void tiles_begin(const tiles_square *s)
+{
+    float *low = s->c + tiles_rows * (s->c_stride / sizeof *s->c);
+    if (!s->add) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        return;
+    }
+    _tile_loadd(0, s->c, s->c_stride);
+    _tile_loadd(1, s->c + tiles_rows, s->c_stride);
+    _tile_loadd(2, low, s->c_stride);
+    _tile_loadd(3, low + tiles_rows, s->c_stride);
+}
+
+static inline void tiles_end(const tiles_square *s)
+{
+    float *low = s->c + tiles_rows * (s->c_stride / sizeof *s->c);
+    _tile_stored(0, s->c, s->c_stride);
+    _tile_stored(1, s->c + tiles_rows, s->c_stride);
+    _tile_stored(2, low, s->c_stride);
+    _tile_stored(3, low + tiles_rows, s->c_stride);
+}
+
+static inline void tiles_multiply(const tiles_square *s)
+{
+    const sg_bf16 *a = s->a, *low = s->a_low, *b = s->b;
+    tiles_begin(s);
+    for (int64_t p = 0; p < s->k; p += SG_PANEL_STEP) {
+        _tile_loadd(4, a + p, s->a_stride);
+        _tile_loadd(6, b, tiles_pair * sizeof *b);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b + 2 * tiles_rows, tiles_pair * sizeof *b);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, low + p, s->a_stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        b += SG_PANEL_STEP * SG_PANEL_BLOCK;
+    }
+    tiles_end(s);
+}
+
+// A square of which only `rows` by `columns` are C's goes through a place of its own.
+static void tiles_at_edge(tiles_square s, int64_t rows, int64_t columns)
+{
+    _Alignas(64) float place[tiles_side * tiles_side];
+    float *c = s.c;
+    const int64_t ldc = (int64_t)(s.c_stride / sizeof *c);
+    if (s.add) memset(place, 0, sizeof place);
+    for (int64_t i = 0; i < rows && s.add; i++)
+        memcpy(place + i * tiles_side, c + i * ldc, (size_t)columns * sizeof *c);
+    s.c = place;
+    s.c_stride = tiles_side * sizeof *place;
+    if (rows <= tiles_rows) s.a_low = s.a; // rows of A that are not there
+    tiles_multiply(&s);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(c + i * ldc, place + i * tiles_side, (size_t)columns * sizeof *c);
+}
+
+void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
+                      int64_t m, int64_t n, int64_t k, bool add)
+{
+    _tile_loadconfig(&tiles_whole);
+    for (int64_t i = 0; i < m; i += tiles_side)
+        for (int64_t j = 0; j < n; j += tiles_side) {
+            const tiles_square s = {.c = c + i * ldc + j,
+                                    .c_stride = (size_t)ldc * sizeof *c,
+                                    .a = a + i * lda,
+                                    .a_low = a + (i + tiles_rows) * lda,
+                                    .a_stride = (size_t)lda * sizeof *a,
+                                    .b = b + j / SG_PANEL_BLOCK * SG_PANEL_BLOCK * k +
+                                         j % SG_PANEL_BLOCK * 2,
+                                    .k = k,
+                                    .add = add};
+            if (m - i >= tiles_side && n - j >= tiles_side)
+                tiles_multiply(&s);
+            else
+                tiles_at_edge(s, m - i < tiles_side ? m - i : tiles_side,
+                              n - j < tiles_side ? n - j : tiles_side);
+        }
+    _tile_release();
+}
+
+#else
+
+bool sg_tiles_ready(void)
+{
+    return false;
+}
+
+void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
+                      int64_t m, int64_t n, int64_t k, bool add)
+{
+    (void)c, (void)ldc, (void)a, (void)lda, (void)b, (void)m, (void)n, (void)k, (void)add;
+}
+
+#endif

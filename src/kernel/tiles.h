@@ -1,0 +1,24 @@
+// The processor's matrix unit (AMX), used directly. A library's call takes 1.5 us and hands back
+// dense results of its own; of products as small as these are, that was more than half of the time
+// (docs/SPEED.md, "Products: tiles of our own").
+#ifndef SG_KERNEL_TILES_H
+#define SG_KERNEL_TILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+
+// Whether the processor has the unit, this build uses it and the system lets this process; asked
+// once.
+bool sg_tiles_ready(void);
+
+// C (m, n) = A B, or C + A B with `add`: A (m, k) row-major with stride lda, of which whole groups
+// of 16 rows are read; B (k, n) packed in the order SG_PANEL_PAIRS (panels.h), whole blocks of 64
+// columns; C f32 with stride ldc, of which m rows and n columns are read and written. k is a
+// multiple of 32. Each number is a sum in the order of k, C first, with TDPBF16PS's own rounding,
+// so that it does not depend on m, n or where in C it lies. Only where sg_tiles_ready.
+void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
+                      int64_t m, int64_t n, int64_t k, bool add);
+
+#endif
