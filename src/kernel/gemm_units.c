@@ -92,7 +92,7 @@ typedef struct units_loop {
     const sg_bf16 *a, *b; // packed
     const sg_bf16 *in_place;
     sg_panel_order order;
-    bool own;            // by the processor's tiles
+    bool own;                    // by the processor's tiles
     int64_t tile, tiles, panels; // rows of a tile, tiles of rows, panels of columns
     int64_t pieces;              // of k, of the packed operands
     int64_t group, groups;       // of which so many go to one result, and how many results

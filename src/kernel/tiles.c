@@ -18,11 +18,11 @@
 #include "kernel/panels.h"
 
 enum {
-    tiles_rows = 16,               // of a tile
-    tiles_side = 2 * tiles_rows,   // of C at once
+    tiles_rows = 16,                 // of a tile
+    tiles_side = 2 * tiles_rows,     // of C at once
     tiles_pair = 2 * SG_PANEL_BLOCK, // numbers of a pair of rows of B
-    tiles_permission = 0x1023,     // arch_prctl's ARCH_REQ_XCOMP_PERM
-    tiles_data = 18                // of the state that tiles are
+    tiles_permission = 0x1023,       // arch_prctl's ARCH_REQ_XCOMP_PERM
+    tiles_data = 18                  // of the state that tiles are
 };
 
 // What ldtilecfg reads: palette 1, eight tiles of 16 rows of 64 bytes.
@@ -57,7 +57,8 @@ typedef struct tiles_square {
     size_t c_stride;
     const sg_bf16 *a, *a_low; // rows from 0 on, and from 16 on
     size_t a_stride;
-    const sg_bf16 *b;
+    int64_t a_step;          // numbers from one step along k to the next
+    const sg_bf16 *b, *next; // NULL, or B of the next square, to be asked for
     int64_t k;
     bool add;
 } tiles_square;
@@ -87,22 +88,53 @@ static inline void tiles_end(const tiles_square *s)
     _tile_stored(3, low + tiles_rows, s->c_stride);
 }
 
+// The 32 lines of the next square's B that the same step will load, to the second cache: when the
+// first rows of A pass over a panel it comes from far away, in an order that no processor foresees.
+static inline void tiles_ask(const sg_bf16 *b)
+{
+    for (int i = 0; i < tiles_rows; i++) {
+        _mm_prefetch((const char *)(b + i * tiles_pair), _MM_HINT_T1);
+        _mm_prefetch((const char *)(b + i * tiles_pair + 2 * tiles_rows), _MM_HINT_T1);
+    }
+}
+
 static inline void tiles_multiply(const tiles_square *s)
 {
     const sg_bf16 *a = s->a, *low = s->a_low, *b = s->b;
     tiles_begin(s);
     for (int64_t p = 0; p < s->k; p += SG_PANEL_STEP) {
-        _tile_loadd(4, a + p, s->a_stride);
+        if (s->next != NULL) tiles_ask(s->next + (b - s->b));
+        _tile_loadd(4, a, s->a_stride);
         _tile_loadd(6, b, tiles_pair * sizeof *b);
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, b + 2 * tiles_rows, tiles_pair * sizeof *b);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, low + p, s->a_stride);
+        _tile_loadd(5, low, s->a_stride);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
+        a += s->a_step;
+        low += s->a_step;
         b += SG_PANEL_STEP * SG_PANEL_BLOCK;
     }
     tiles_end(s);
+}
+
+// Rows that lie a page apart all want the same place in the first cache; they are copied there
+// before many columns are multiplied with them, 32 rows of at most so many numbers.
+enum { tiles_copied = SG_PANEL_DEPTH, tiles_page = 4096 };
+
+static bool tiles_collide(int64_t lda, int64_t n, int64_t k)
+{
+    return lda * (int64_t)sizeof(sg_bf16) % tiles_page == 0 && n > tiles_side && k <= tiles_copied;
+}
+
+// `rows` of A, tile by tile, to `place`.
+static void tiles_copy(sg_bf16 *place, const sg_bf16 *a, int64_t lda, int64_t rows, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t p = 0; p < k; p += SG_PANEL_STEP)
+            memcpy(place + p * tiles_side + r * SG_PANEL_STEP, a + r * lda + p,
+                   SG_PANEL_STEP * sizeof *place);
 }
 
 // A square of which only `rows` by `columns` are C's goes through a place of its own.
@@ -122,27 +154,53 @@ static void tiles_at_edge(tiles_square s, int64_t rows, int64_t columns)
         memcpy(c + i * ldc, place + i * tiles_side, (size_t)columns * sizeof *c);
 }
 
+static const sg_bf16 *tiles_b_at(const sg_bf16 *b, int64_t column, int64_t k)
+{
+    return b + column / SG_PANEL_BLOCK * SG_PANEL_BLOCK * k + column % SG_PANEL_BLOCK * 2;
+}
+
+// The squares of 32 rows (or `rows`, fewer) of C: `s` is the first of them.
+static void tiles_row(tiles_square s, int64_t rows, int64_t n, bool first)
+{
+    float *c = s.c;
+    const sg_bf16 *b = s.b;
+    for (int64_t j = 0; j < n; j += tiles_side) {
+        s.c = c + j;
+        s.b = tiles_b_at(b, j, s.k);
+        s.next = first ? tiles_b_at(b, j + tiles_side, s.k) : NULL;
+        if (rows == tiles_side && n - j >= tiles_side)
+            tiles_multiply(&s);
+        else
+            tiles_at_edge(s, rows, n - j < tiles_side ? n - j : tiles_side);
+    }
+}
+
 void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
                       int64_t m, int64_t n, int64_t k, bool add)
 {
+    _Alignas(64) sg_bf16 place[tiles_side * tiles_copied];
+    const bool copied = tiles_collide(lda, n, k);
     _tile_loadconfig(&tiles_whole);
-    for (int64_t i = 0; i < m; i += tiles_side)
-        for (int64_t j = 0; j < n; j += tiles_side) {
-            const tiles_square s = {.c = c + i * ldc + j,
-                                    .c_stride = (size_t)ldc * sizeof *c,
-                                    .a = a + i * lda,
-                                    .a_low = a + (i + tiles_rows) * lda,
-                                    .a_stride = (size_t)lda * sizeof *a,
-                                    .b = b + j / SG_PANEL_BLOCK * SG_PANEL_BLOCK * k +
-                                         j % SG_PANEL_BLOCK * 2,
-                                    .k = k,
-                                    .add = add};
-            if (m - i >= tiles_side && n - j >= tiles_side)
-                tiles_multiply(&s);
-            else
-                tiles_at_edge(s, m - i < tiles_side ? m - i : tiles_side,
-                              n - j < tiles_side ? n - j : tiles_side);
+    for (int64_t i = 0; i < m; i += tiles_side) {
+        const int64_t rows = m - i < tiles_side ? m - i : tiles_side;
+        tiles_square s = {.c = c + i * ldc,
+                          .c_stride = (size_t)ldc * sizeof *c,
+                          .a = a + i * lda,
+                          .a_low = a + (i + tiles_rows) * lda,
+                          .a_stride = (size_t)lda * sizeof *a,
+                          .a_step = SG_PANEL_STEP,
+                          .b = b,
+                          .k = k,
+                          .add = add};
+        if (copied) {
+            tiles_copy(place, s.a, lda, rows, k);
+            s.a = place;
+            s.a_low = place + tiles_rows * SG_PANEL_STEP;
+            s.a_stride = SG_PANEL_STEP * sizeof *place;
+            s.a_step = SG_PANEL_STEP * tiles_side;
         }
+        tiles_row(s, rows, n, i == 0);
+    }
     _tile_release();
 }
 

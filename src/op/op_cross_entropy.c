@@ -130,6 +130,11 @@ static void entropy_terms(const entropy_loop *c, const sg_loss_stats *stats, int
     }
 }
 
+static size_t entropy_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static void *entropy_place(const sg_run *run, size_t at)
 {
     return run->scratch + at;
@@ -272,34 +277,38 @@ static const void *entropy_pack_w(const sg_run *run, const sg_node *node, bool l
     return entropy_pack(run, &args, a->places.packed[logits ? 0 : 1]);
 }
 
-static void entropy_block_gradient(const sg_run *run, const sg_node *node, const entropy_loop *c,
-                                   const entropy_grads *g, int64_t first)
+static void entropy_block_dx(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                             const entropy_grads *g, int64_t first)
 {
     const entropy_attributes *a = node->attributes;
     const int64_t d = sg_columns(node->in[0]);
     sg_gemm_args args = entropy_product(run, node, c);
     args.n = args.ldb = args.ldc = d;
-    if (g->dx != NULL) {
-        args.m = c->rows;
-        args.k = c->vocab;
-        args.b = sg_values(node->in[1]);
-        args.b_packed = c->packed[1];
-        args.beta = g->add_x ? 1 : 0;
-        args.c = g->dx + first * d;
-        entropy_slices(run, node, &args, entropy_place(run, a->places.deep));
-    }
-    if (g->dw != NULL) {
-        args.transpose_a = true;
-        args.m = c->vocab;
-        args.k = c->rows;
-        args.b = entropy_values(node, 0, first);
-        args.b_half = entropy_half(node, 0, first);
-        args.transpose_b = false;
-        args.b_packed = entropy_pack(run, &args, a->places.packed[2]);
-        args.beta = g->add_w || first > 0 ? 1 : 0;
-        args.c = g->dw;
-        entropy_slices(run, node, &args, NULL);
-    }
+    args.m = c->rows;
+    args.k = c->vocab;
+    args.b = sg_values(node->in[1]);
+    args.b_packed = c->packed[1];
+    args.beta = g->add_x ? 1 : 0;
+    args.c = g->dx + first * d;
+    entropy_slices(run, node, &args, entropy_place(run, a->places.deep));
+}
+
+static void entropy_block_dw(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                             const entropy_grads *g, int64_t first)
+{
+    const entropy_attributes *a = node->attributes;
+    const int64_t d = sg_columns(node->in[0]);
+    sg_gemm_args args = entropy_product(run, node, c);
+    args.n = args.ldb = args.ldc = d;
+    args.transpose_a = true;
+    args.m = c->vocab;
+    args.k = c->rows;
+    args.b = entropy_values(node, 0, first);
+    args.b_half = entropy_half(node, 0, first);
+    args.b_packed = entropy_pack(run, &args, a->places.packed[2]);
+    args.beta = g->add_w || first > 0 ? 1 : 0;
+    args.c = g->dw;
+    entropy_slices(run, node, &args, NULL);
 }
 
 // Calls for the logits of a block, or for their gradients. False: the pass has ended.
@@ -318,14 +327,9 @@ static bool entropy_observe(const sg_run *run, const entropy_point *points, cons
     return true;
 }
 
-// Losses of a block, or its terms; the logits become gradients where these are wanted.
-static void entropy_losses(const sg_run *run, sg_loss_stats *stats, entropy_loop *c, int64_t first)
+// The losses of a block's rows, in their order.
+static void entropy_collect(sg_loss_stats *stats, const entropy_loop *c, int64_t first)
 {
-    if (stats->terms != NULL) {
-        entropy_terms(c, stats, first, &stats->loss_sum);
-        return;
-    }
-    sg_parallel_ranges(run->compute.pool, c->rows, sg_chunk_rows(c->vocab), entropy_chunk, c);
     for (int64_t r = 0; r < c->rows; r++) {
         const bool counts = c->targets[r] >= 0;
         if (stats->row_losses != NULL) stats->row_losses[first + r] = counts ? c->losses[r] : 0;
@@ -334,6 +338,17 @@ static void entropy_losses(const sg_run *run, sg_loss_stats *stats, entropy_loop
         stats->tokens++;
         stats->correct += c->correct[r];
     }
+}
+
+// Losses of a block, or its terms; the logits become gradients where these are wanted.
+static void entropy_losses(const sg_run *run, sg_loss_stats *stats, entropy_loop *c, int64_t first)
+{
+    if (stats->terms != NULL) {
+        entropy_terms(c, stats, first, &stats->loss_sum);
+        return;
+    }
+    sg_parallel_ranges(run->compute.pool, c->rows, sg_chunk_rows(c->vocab), entropy_chunk, c);
+    entropy_collect(stats, c, first);
 }
 
 // Whether a callback wants the gradients of the logits.
@@ -371,6 +386,76 @@ static void entropy_logits(const sg_run *run, const sg_node *node, const entropy
     if (a->adapted) entropy_block_adapter(run, node, c, first);
 }
 
+// ---- slabs --------------------------------------------------------------------------------------
+
+// Where both products of W are prepared and nobody looks at the logits, some rows go from their
+// logits to their gradients and to dx as the work of one thread, in its second cache.
+typedef struct entropy_slabs {
+    const sg_run *run;
+    const sg_node *node;
+    entropy_loop *loop;
+    const entropy_grads *grads;
+    int64_t first; // row of the block
+} entropy_slabs;
+
+enum { entropy_slab = 64 }; // rows
+
+static void entropy_slab_chunk(void *context, int64_t chunk, int worker)
+{
+    const entropy_slabs *s = context;
+    const entropy_loop *c = s->loop;
+    const sg_kernels *kernels = s->run->compute.kernels;
+    const int64_t row = chunk * entropy_slab, rows = sg_min(entropy_slab, c->rows - row);
+    const int64_t d = sg_columns(s->node->in[0]);
+    sg_gemm_args args = {.m = rows,
+                         .n = c->vocab,
+                         .k = d,
+                         .alpha = 1,
+                         .a = entropy_values(s->node, 0, s->first + row),
+                         .a_half = entropy_half(s->node, 0, s->first + row),
+                         .lda = d,
+                         .b_packed = c->packed[0],
+                         .c = c->logits + row * c->vocab,
+                         .ldc = c->vocab,
+                         .kind = s->node->kind,
+                         .room = sg_worker_scratch(s->run, worker)};
+    sg_gemm_serial(kernels, &args);
+    for (int64_t r = row; r < row + rows; r++)
+        entropy_row(c, r);
+    if (s->grads->dx == NULL) return;
+    args.a = NULL;
+    args.a_half = (const sg_bf16 *)(const void *)args.c;
+    args.lda = c->vocab * (int64_t)(sizeof(sg_real) / sizeof(sg_bf16));
+    args.n = args.ldc = d;
+    args.k = c->vocab;
+    args.b_packed = c->packed[1];
+    args.beta = s->grads->add_x ? 1 : 0;
+    args.c = s->grads->dx + (s->first + row) * d;
+    sg_gemm_serial(kernels, &args);
+}
+
+static bool entropy_in_slabs(const sg_node *node, const entropy_loop *c, const entropy_grads *g)
+{
+    const entropy_attributes *a = node->attributes;
+    return c->half && !a->adapted && a->points == NULL && c->packed[0] != NULL &&
+           (g->dx == NULL || c->packed[1] != NULL);
+}
+
+// Slabs are as large whatever the number of threads, so that results are the same.
+static void entropy_slabs_run(const sg_run *run, const sg_node *node, entropy_loop *c,
+                              const entropy_grads *grads, int64_t first)
+{
+    entropy_slabs s = {run, node, c, grads, first};
+    sg_parallel_for(run->compute.pool, sg_chunks(c->rows, entropy_slab), entropy_slab_chunk, &s);
+}
+
+static size_t entropy_slab_room(const sg_node *node)
+{
+    const int64_t vocab = sg_rows(node->in[1]), d = sg_columns(node->in[1]);
+    return entropy_max(sg_gemm_room_packed(node->kind, entropy_slab, vocab, d),
+                       sg_gemm_room_packed(node->kind, entropy_slab, d, vocab));
+}
+
 static entropy_loop entropy_begin(const sg_run *run, const sg_node *node, const entropy_grads *g)
 {
     const entropy_attributes *a = node->attributes;
@@ -403,14 +488,22 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
     entropy_loop c = entropy_begin(run, node, &grads);
     a->stats->loss_sum = 0;
     a->stats->tokens = a->stats->correct = 0;
+    const bool slabs = entropy_in_slabs(node, &c, &grads);
     for (int64_t first = 0; first < rows; first += a->block) {
         c.rows = sg_min(a->block, rows - first);
         c.targets = sg_ints(node->in[2]) + first;
+        if (slabs) {
+            entropy_slabs_run(run, node, &c, &grads, first);
+            entropy_collect(a->stats, &c, first);
+            if (grads.dw != NULL) entropy_block_dw(run, node, &c, &grads, first);
+            continue;
+        }
         entropy_logits(run, node, &c, first);
         if (!entropy_observe(run, a->points, &c, first, false)) return;
         entropy_losses(run, a->stats, &c, first);
         if (c.gradient && !entropy_observe(run, a->points, &c, first, true)) return;
-        if (c.gradient) entropy_block_gradient(run, node, &c, &grads, first);
+        if (grads.dx != NULL) entropy_block_dx(run, node, &c, &grads, first);
+        if (grads.dw != NULL) entropy_block_dw(run, node, &c, &grads, first);
         if (a->adapted && c.gradient) entropy_adapter_gradient(run, node, &c, &grads, first);
     }
     sg_values(node->out[0])[0] = (sg_real)(a->stats->loss_sum / a->stats->normaliser);
@@ -442,11 +535,6 @@ static size_t entropy_take(size_t *end, size_t bytes)
     const size_t at = *end;
     *end += sg_whole_lines(bytes);
     return at;
-}
-
-static size_t entropy_max(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 // What a product prepares, slice by slice.
@@ -528,7 +616,8 @@ sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, s
     node->kind = sg_tape_logits_kind(tape);
     a->places = entropy_places_of(node, a->block);
     node->scratch_bytes = a->places.end;
-    node->worker_scratch_bytes = sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x));
+    node->worker_scratch_bytes = entropy_max(
+        entropy_slab_room(node), sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x)));
     return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
 }
 
