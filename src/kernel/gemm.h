@@ -19,6 +19,7 @@ typedef struct sg_gemm_args {
     sg_real beta;
     sg_real *c;
     int64_t ldc;
+    sg_bf16 *c_half;      // NULL, or where C goes rounded in place of c: sg_gemm_rounds, beta 0
     sg_compute_kind kind; // 0: f32
     // NULL, or what A and B are rounded to, with their strides: read in their place where the kind
     // is bf16 (A and B may then be NULL).
@@ -33,6 +34,9 @@ typedef struct sg_gemm_args {
 // f32. The second is enough where b_packed is given.
 size_t sg_gemm_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
 size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
+
+// Whether such a product can hand C back rounded to bf16.
+bool sg_gemm_rounds(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
 
 // op(B) prepared once for many products with it, with the same bits as without. Where the bytes are
 // 0 (f32, or no unit for that kind) there is nothing to prepare: b_packed stays NULL and products

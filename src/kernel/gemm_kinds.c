@@ -342,6 +342,12 @@ sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k
     return kinds_by_units(m, n, k) ? SG_KIND_UNITS : SG_KIND_ROUNDED;
 }
 
+bool sg_gemm_rounds(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    return kind == SG_COMPUTE_BF16 && sg_units_are_tiles() &&
+           sg_kind_way_of(kind, m, n, k) == SG_KIND_UNITS;
+}
+
 sg_bf16 *sg_kind_room_b(const sg_gemm_args *args)
 {
     unsigned char *room = args->room;

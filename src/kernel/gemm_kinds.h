@@ -33,6 +33,9 @@ sg_bf16 *sg_kind_room_b(const sg_gemm_args *args);
 
 // SG_PANEL_NONE: none are used.
 sg_panel_order sg_units_order(void);
+// Whether they are the processor's own tiles (tiles.h): then no number of C depends on the shape of
+// the rest, and C may go rounded to c_half.
+bool sg_units_are_tiles(void);
 // The product with op(B) packed in that order.
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
                       const sg_bf16 *b_packed, sg_panel_order order);

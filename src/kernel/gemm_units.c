@@ -33,8 +33,7 @@ sg_panel_order sg_units_order(void)
     }
 }
 
-// Whether products go to the processor's tiles, not to the library.
-static bool units_are_tiles(void)
+bool sg_units_are_tiles(void)
 {
     return atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_CHOSEN &&
            sg_tiles_ready();
@@ -74,10 +73,6 @@ static void units_run(const sg_kernels *kernels, float *c, const sg_bf16 *a, con
                       int64_t m, int64_t n, int64_t k, sg_panel_order order)
 {
     const bool loops = atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_LOOPS;
-    if (units_are_tiles()) {
-        sg_tiles_product(c, n, a, k, b, m, n, k, false);
-        return;
-    }
     if (!loops && sg_matrix_run(c, a, b, m, n, k)) return;
     if (!loops) sg_products_count_refusal();
     units_loops(kernels, c, a, b, m, n, k, order);
@@ -89,11 +84,14 @@ typedef struct units_loop {
     const sg_kernels *kernels;
     const sg_gemm_args *args;
     sg_panel_from from_a, from_b;
-    const sg_bf16 *a, *b; // packed
+    sg_bf16 *a;       // packed
+    const sg_bf16 *b; // likewise
     const sg_bf16 *in_place;
     sg_panel_order order;
     bool own;                    // by the processor's tiles
+    bool packs;                  // a chunk packs its rows of A
     int64_t tile, tiles, panels; // rows of a tile, tiles of rows, panels of columns
+    int64_t across, runs;        // panels of one chunk, and how many such runs of panels
     int64_t pieces;              // of k, of the packed operands
     int64_t group, groups;       // of which so many go to one result, and how many results
     float *scratch;
@@ -122,82 +120,135 @@ static void units_add(const sg_kernels *kernels, const units_place *p, float *su
     }
 }
 
-// Rows of one piece of A, and how far they lie apart.
-typedef struct units_rows {
-    const sg_bf16 *at;
-    int64_t stride;
-} units_rows;
-
-static units_rows units_tile_a(const units_loop *l, int64_t piece, int64_t row, int64_t filled)
+// The operands of one piece of k for a tile of C.
+static sg_tiles_args units_operands(const units_loop *l, const units_place *p, int64_t piece,
+                                    int64_t row, int64_t panel)
 {
     const sg_gemm_args *g = l->args;
-    if (l->in_place != NULL && row + filled <= g->m)
-        return (units_rows){l->in_place + row * g->lda + piece * SG_PANEL_DEPTH, g->lda};
-    return (units_rows){l->a + sg_panel_a_at(&l->from_a, piece, row),
-                        sg_panel_parts(g->kind) * sg_panel_depth(g->k, piece)};
+    sg_tiles_args t = {.m = p->rows,
+                       .n = p->columns,
+                       .k = sg_panel_depth(g->k, piece),
+                       .a = l->a + sg_panel_a_at(&l->from_a, piece, row),
+                       .b = l->b + sg_panel_b_at(&l->from_b, piece, panel)};
+    t.lda = t.k;
+    if (l->in_place != NULL && row + p->filled_rows <= g->m) {
+        t.a = l->in_place + row * g->lda + piece * SG_PANEL_DEPTH;
+        t.lda = g->lda;
+    }
+    if (sg_panel_parts(g->kind) == 1) return t;
+    t.a_low = t.a + sg_panel_a_low(&l->from_a, piece);
+    t.b_low = t.b + sg_panel_b_low(&l->from_b, piece, panel);
+    return t;
 }
 
-// To C at once, whatever its stride.
-static void units_in_place(const units_loop *l, const units_place *p, int64_t row, int64_t panel,
-                           int64_t first, int64_t end)
+// To C at once, whatever its stride, by the processor's tiles.
+static void units_own(const units_loop *l, const units_place *p, int64_t row, int64_t panel,
+                      int64_t first, int64_t end)
 {
-    const int64_t parts = sg_panel_parts(l->args->kind);
     for (int64_t r = 0; r < p->rows && p->beta != 0 && p->beta != 1; r++)
         l->kernels->scale(p->c + r * p->ldc, p->beta, p->columns);
     for (int64_t piece = first; piece < end; piece++) {
-        const int64_t depth = parts * sg_panel_depth(l->args->k, piece);
-        const units_rows a = units_tile_a(l, piece, row, p->filled_rows);
-        sg_tiles_product(p->c, p->ldc, a.at, a.stride,
-                         l->b + sg_panel_b_at(&l->from_b, piece, panel), p->rows, p->columns, depth,
-                         p->beta != 0 || piece > first);
+        sg_tiles_args t = units_operands(l, p, piece, row, panel);
+        t.c = p->c;
+        t.ldc = p->ldc;
+        t.add = p->beta != 0 || piece > first;
+        sg_tiles_product(&t);
     }
     for (int64_t r = 0; r < p->rows && p->alpha != 1; r++)
         l->kernels->scale(p->c + r * p->ldc, p->alpha, p->columns);
 }
 
+// The library's products of one piece, smallest first; each hands back dense results of its own.
+static void units_piece(const units_loop *l, units_place *p, const sg_tiles_args *t, float *sum)
+{
+    const sg_bf16 *a[] = {t->a_low, t->a, t->a}, *b[] = {t->b, t->b_low, t->b};
+    for (int i = t->a_low != NULL ? 0 : 2; i < 3; i++) {
+        units_run(l->kernels, sum, a[i], b[i], p->filled_rows, p->filled_columns, t->k, l->order);
+        units_add(l->kernels, p, sum);
+        p->beta = 1;
+    }
+}
+
 static void units_sum(const units_loop *l, units_place p, int64_t row, int64_t panel, int64_t group)
 {
     _Alignas(64) float sum[SG_PANEL_TILE * SG_PANEL_WIDTH];
-    const int64_t first = group * l->group, parts = sg_panel_parts(l->args->kind);
+    const int64_t first = group * l->group;
     const int64_t end = first + l->group < l->pieces ? first + l->group : l->pieces;
     if (l->own && (p.alpha == 1 || p.beta == 0)) {
-        units_in_place(l, &p, row, panel, first, end);
+        units_own(l, &p, row, panel, first, end);
         return;
     }
-    // The library writes dense results: where that is what C holds, at once to C.
+    units_place own = {.c = sum,
+                       .ldc = p.filled_columns,
+                       .rows = p.rows,
+                       .columns = p.columns,
+                       .filled_rows = p.filled_rows,
+                       .alpha = 1};
+    if (l->own) {
+        units_own(l, &own, row, panel, first, end);
+        units_add(l->kernels, &p, sum);
+        return;
+    }
+    // Where a dense result is what C holds, at once to C.
     const bool direct = end - first == 1 && p.beta == 0 && p.rows == p.filled_rows &&
-                        p.columns == p.filled_columns && p.ldc == p.columns;
-    float *to = direct ? p.c : sum;
+                        p.columns == p.filled_columns && p.ldc == p.columns &&
+                        sg_panel_parts(l->args->kind) == 1;
     for (int64_t piece = first; piece < end; piece++) {
-        units_run(l->kernels, to, units_tile_a(l, piece, row, p.filled_rows).at,
-                  l->b + sg_panel_b_at(&l->from_b, piece, panel), p.filled_rows, p.filled_columns,
-                  parts * sg_panel_depth(l->args->k, piece), l->order);
-        if (!direct) units_add(l->kernels, &p, sum);
-        p.beta = 1;
+        const sg_tiles_args t = units_operands(l, &p, piece, row, panel);
+        if (direct)
+            units_run(l->kernels, p.c, t.a, t.b, p.rows, p.columns, t.k, l->order);
+        else
+            units_piece(l, &p, &t, sum);
     }
     if (direct && p.alpha != 1) l->kernels->scale(p.c, p.alpha, p.rows * p.columns);
 }
 
-static void units_tile(void *context, int64_t chunk, int worker)
+// The same, rounded to c_half.
+static void units_sum_half(const units_loop *l, units_place p, int64_t row, int64_t panel)
 {
-    (void)worker;
-    const units_loop *l = context;
+    _Alignas(64) float sum[SG_PANEL_TILE * SG_PANEL_WIDTH];
     const sg_gemm_args *g = l->args;
-    // Neighbours in time share a panel of B.
-    const int64_t row = chunk % l->tiles * l->tile, panel = chunk / l->tiles % l->panels;
-    const int64_t group = chunk / l->tiles / l->panels, column = panel * SG_PANEL_WIDTH;
+    sg_bf16 *to = g->c_half + row * g->ldc + panel * SG_PANEL_WIDTH;
+    p.c = sum;
+    p.ldc = SG_PANEL_WIDTH;
+    units_own(l, &p, row, panel, 0, l->pieces);
+    for (int64_t r = 0; r < p.rows; r++)
+        l->kernels->to_bf16(to + r * g->ldc, sum + r * SG_PANEL_WIDTH, p.columns);
+}
+
+static void units_tile(const units_loop *l, int64_t row, int64_t panel, int64_t group)
+{
+    const sg_gemm_args *g = l->args;
+    const int64_t column = panel * SG_PANEL_WIDTH;
     units_place p = {.c = g->c, .ldc = g->ldc, .alpha = g->alpha, .beta = g->beta};
     if (group > 0) {
         p.c = l->scratch + (group - 1) * g->m * g->n;
         p.ldc = g->n;
         p.beta = 0;
     }
-    p.c += row * p.ldc + column;
     p.rows = g->m - row < l->tile ? g->m - row : l->tile;
     p.columns = g->n - column < SG_PANEL_WIDTH ? g->n - column : SG_PANEL_WIDTH;
     p.filled_rows = sg_panel_up(p.rows, SG_PANEL_ROWS);
     p.filled_columns = sg_panel_up(p.columns, SG_PANEL_BLOCK);
+    if (g->c_half != NULL) {
+        units_sum_half(l, p, row, panel);
+        return;
+    }
+    p.c += row * p.ldc + column;
     units_sum(l, p, row, panel, group);
+}
+
+// Neighbours in time share panels of B.
+static void units_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const units_loop *l = context;
+    const int64_t row = chunk % l->tiles * l->tile, run = chunk / l->tiles % l->runs;
+    const int64_t left = sg_panel_up(l->args->m, SG_PANEL_ROWS) - row;
+    if (l->packs)
+        sg_panel_pack_rows(l->kernels, l->a, &l->from_a, row, left < l->tile ? left : l->tile);
+    for (int64_t i = run * l->across; i < l->panels && i < (run + 1) * l->across; i++)
+        units_tile(l, row, i, chunk / l->tiles / l->runs);
 }
 
 static void units_add_rows(void *context, sg_range rows)
@@ -215,15 +266,37 @@ static void units_add_rows(void *context, sg_range rows)
 static void units_pack_a(sg_compute compute, units_loop *l)
 {
     const sg_gemm_args *g = l->args;
-    sg_bf16 *room = g->room;
     int64_t first = 0;
+    l->a = g->room;
     if (l->from_a.half != NULL && !g->transpose_a && g->k % SG_PANEL_STEP == 0 &&
         (l->own || (g->lda == g->k && l->pieces == 1))) {
         l->in_place = l->from_a.half;
         first = g->m % SG_PANEL_ROWS == 0 ? g->m : (l->tiles - 1) * l->tile;
+    } else if (l->own && !g->transpose_a && l->runs == 1 && l->groups == 1) {
+        l->packs = true; // what is packed is in the second cache when it is multiplied
+        return;
     }
-    if (first < g->m) sg_panel_pack_a(compute, room, &l->from_a, first);
-    l->a = room;
+    if (first < g->m) sg_panel_pack_a(compute, l->a, &l->from_a, first);
+}
+
+// A chunk takes some panels where there are rows for all threads even so.
+enum { units_across = 4, units_chunks = 4 };
+
+static void units_cut(sg_compute compute, units_loop *l, const sg_kind_pieces *cut)
+{
+    const sg_gemm_args *g = l->args;
+    const int threads = compute.pool != NULL ? sg_pool_threads(compute.pool) : 1;
+    l->tiles = sg_chunks(g->m, SG_PANEL_TILE);
+    l->tile = sg_panel_up(sg_chunks(g->m, l->tiles), SG_PANEL_ROWS);
+    l->tiles = sg_chunks(g->m, l->tile);
+    if (l->own && l->panels <= units_across && (threads == 1 || l->tiles >= units_chunks * threads))
+        l->across = l->panels;
+    l->runs = sg_chunks(l->panels, l->across);
+    l->group = l->pieces;
+    if (cut == NULL || cut->count <= 1) return;
+    l->group = sg_chunks(cut->depth, SG_PANEL_DEPTH);
+    l->groups = sg_chunks(l->pieces, l->group);
+    l->scratch = cut->scratch;
 }
 
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
@@ -235,21 +308,14 @@ void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kin
                     .from_b = sg_units_b(args),
                     .b = b_packed,
                     .order = order,
-                    .own = units_are_tiles(),
+                    .own = sg_units_are_tiles(),
                     .panels = sg_chunks(args->n, SG_PANEL_WIDTH),
+                    .across = 1,
                     .pieces = sg_chunks(args->k, SG_PANEL_DEPTH),
                     .groups = 1};
-    l.tiles = sg_chunks(args->m, SG_PANEL_TILE);
-    l.tile = sg_panel_up(sg_chunks(args->m, l.tiles), SG_PANEL_ROWS);
-    l.tiles = sg_chunks(args->m, l.tile);
-    l.group = l.pieces;
-    if (cut != NULL && cut->count > 1) {
-        l.group = sg_chunks(cut->depth, SG_PANEL_DEPTH);
-        l.groups = sg_chunks(l.pieces, l.group);
-        l.scratch = cut->scratch;
-    }
+    units_cut(compute, &l, cut);
     units_pack_a(compute, &l);
-    sg_parallel_for(compute.pool, l.tiles * l.panels * l.groups, units_tile, &l);
+    sg_parallel_for(compute.pool, l.tiles * l.runs * l.groups, units_chunk, &l);
     if (l.groups > 1)
         sg_parallel_ranges(compute.pool, args->m, sg_chunks(1 << 14, args->n), units_add_rows, &l);
 }
@@ -264,6 +330,11 @@ void sg_products_force(sg_products_engine engine)
 sg_panel_order sg_units_order(void)
 {
     return SG_PANEL_NONE;
+}
+
+bool sg_units_are_tiles(void)
+{
+    return false;
 }
 
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,

@@ -45,7 +45,7 @@ typedef dnnl_memory_desc_t matrix_desc[1];
 enum {
     matrix_m = SG_PANEL_TILE / SG_PANEL_ROWS,
     matrix_n = SG_PANEL_WIDTH / SG_PANEL_BLOCK,
-    matrix_k = 3 * SG_PANEL_DEPTH / SG_PANEL_STEP,
+    matrix_k = SG_PANEL_DEPTH / SG_PANEL_STEP,
     matrix_calls = 16, // of one shape at a time without making objects anew
     // Bytes of the stack that the library may have: 5 KB, and sums of the largest product where it
     // cuts k by itself.

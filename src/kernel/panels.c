@@ -38,9 +38,13 @@ int64_t sg_panel_b_size(int64_t n, int64_t k, sg_compute_kind kind)
 
 int64_t sg_panel_a_at(const sg_panel_from *a, int64_t piece, int64_t row)
 {
-    return sg_panel_parts(a->kind) *
-           (piece * SG_PANEL_DEPTH * sg_panel_up(a->outer, SG_PANEL_ROWS) +
-            row * sg_panel_depth(a->k, piece));
+    return sg_panel_parts(a->kind) * piece * SG_PANEL_DEPTH * sg_panel_up(a->outer, SG_PANEL_ROWS) +
+           row * sg_panel_depth(a->k, piece);
+}
+
+int64_t sg_panel_a_low(const sg_panel_from *a, int64_t piece)
+{
+    return sg_panel_up(a->outer, SG_PANEL_ROWS) * sg_panel_depth(a->k, piece);
 }
 
 int64_t sg_panel_b_at(const sg_panel_from *b, int64_t piece, int64_t panel)
@@ -48,6 +52,18 @@ int64_t sg_panel_b_at(const sg_panel_from *b, int64_t piece, int64_t panel)
     return sg_panel_parts(b->kind) *
            (piece * SG_PANEL_DEPTH * sg_panel_up(b->outer, SG_PANEL_BLOCK) +
             panel * SG_PANEL_WIDTH * sg_panel_depth(b->k, piece));
+}
+
+// Columns of a panel, filled up.
+static int64_t panels_width(const sg_panel_from *b, int64_t panel)
+{
+    const int64_t left = sg_panel_up(b->outer, SG_PANEL_BLOCK) - panel * SG_PANEL_WIDTH;
+    return left < SG_PANEL_WIDTH ? left : SG_PANEL_WIDTH;
+}
+
+int64_t sg_panel_b_low(const sg_panel_from *b, int64_t piece, int64_t panel)
+{
+    return panels_width(b, panel) * sg_panel_depth(b->k, piece);
 }
 
 // ---- rounding -----------------------------------------------------------------------------------
@@ -109,24 +125,11 @@ static int64_t panels_least(int64_t a, int64_t b)
 static void panels_rows_a(const panels_loop *l, int64_t piece, int64_t row, int64_t rows)
 {
     const sg_panel_from *f = l->from;
-    const int64_t depth = sg_panel_depth(f->k, piece), parts = sg_panel_parts(f->kind);
     for (int64_t r = row; r < row + rows; r++) {
-        sg_bf16 *to = l->to + sg_panel_a_at(f, piece, r), *hi = parts == 3 ? to + depth : to;
-        panels_round(l, hi, to, r, piece * SG_PANEL_DEPTH, sg_panel_count(f->k, piece), depth);
-        if (parts == 3) memcpy(to + 2 * depth, hi, (size_t)depth * sizeof *to);
+        sg_bf16 *hi = l->to + sg_panel_a_at(f, piece, r), *lo = hi + sg_panel_a_low(f, piece);
+        panels_round(l, hi, lo, r, piece * SG_PANEL_DEPTH, sg_panel_count(f->k, piece),
+                     sg_panel_depth(f->k, piece));
     }
-}
-
-// 16 rows of A, at `to`, of the piece's depth, from `stage`: `filled` numbers of each.
-static void panels_turn_a(const panels_loop *l, sg_bf16 *to, int64_t depth,
-                          sg_bf16 (*stage)[panels_stage / 2][panels_pair_row], int64_t row,
-                          int64_t filled)
-{
-    const int64_t parts = sg_panel_parts(l->from->kind);
-    for (int64_t part = 0; part < parts; part++)
-        l->kernels->transpose_pairs(to + part * depth, parts * depth,
-                                    stage[parts == 3 && part == 0][0] + 2 * row, panels_pair_row,
-                                    filled / 2, SG_PANEL_ROWS);
 }
 
 // Numbers [at, at + panels_stage) of k in one piece, of rows [row, row + rows), stored as columns:
@@ -137,8 +140,8 @@ static void panels_columns_a(const panels_loop *l, int64_t piece, int64_t at, in
 {
     const sg_panel_from *f = l->from;
     const int64_t depth = sg_panel_depth(f->k, piece), parts = sg_panel_parts(f->kind);
-    const int64_t count = panels_least(rows, f->outer - row);
-    const int64_t filled = panels_least(panels_stage, depth - at), whole = parts * depth;
+    const int64_t count = panels_least(rows, f->outer - row), low = sg_panel_a_low(f, piece);
+    const int64_t filled = panels_least(panels_stage, depth - at);
     sg_bf16 even[panels_most][panels_columns], odd[panels_most][panels_columns];
     sg_bf16 stage[panels_most][panels_stage / 2][panels_pair_row];
     sg_bf16 *to = l->to + sg_panel_a_at(f, piece, row) + at;
@@ -148,15 +151,17 @@ static void panels_columns_a(const panels_loop *l, int64_t piece, int64_t at, in
         panels_expect_stored(f, k + 1 + panels_ahead, row, count);
         panels_round(l, even[0], even[1], k, row, count, rows);
         panels_round(l, odd[0], odd[1], k + 1, row, count, rows);
-        for (int i = 0; i < (parts == 3 ? 2 : 1); i++)
+        for (int64_t i = 0; i < parts; i++)
             l->kernels->pair_bf16(stage[i][p], even[i], odd[i], rows);
     }
-    for (int64_t r = 0; r < rows; r += SG_PANEL_ROWS) {
-        const int64_t next = panels_least(rows, r + 2 * SG_PANEL_ROWS);
-        for (int64_t e = (r + SG_PANEL_ROWS) * parts; e < next * parts; e++)
-            panels_expect(to + e * depth, filled * (int64_t)sizeof *to);
-        panels_turn_a(l, to + r * whole, depth, stage, r, filled);
-    }
+    for (int64_t r = 0; r < rows; r += SG_PANEL_ROWS)
+        for (int64_t i = 0; i < parts; i++) {
+            const int64_t next = panels_least(rows, r + 2 * SG_PANEL_ROWS);
+            for (int64_t e = r + SG_PANEL_ROWS; e < next; e++)
+                panels_expect(to + i * low + e * depth, filled * (int64_t)sizeof *to);
+            l->kernels->transpose_pairs(to + i * low + r * depth, depth, stage[i][0] + 2 * r,
+                                        panels_pair_row, filled / 2, SG_PANEL_ROWS);
+        }
 }
 
 static void panels_chunk_rows_a(void *context, int64_t chunk, int worker)
@@ -179,6 +184,14 @@ static void panels_chunk_columns_a(void *context, int64_t chunk, int worker)
                      panels_least(panels_columns, end - row));
 }
 
+void sg_panel_pack_rows(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *a, int64_t row,
+                        int64_t rows)
+{
+    const panels_loop l = {.kernels = kernels, .from = a, .to = to};
+    for (int64_t piece = 0; piece < panels_pieces(a->k); piece++)
+        panels_rows_a(&l, piece, row, rows);
+}
+
 void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, int64_t first)
 {
     panels_loop l = {.kernels = compute.kernels, .from = a, .to = to, .first = first};
@@ -197,7 +210,7 @@ typedef struct panels_block {
     int64_t piece, column, count;
     int64_t row; // of what is stored as rows: where the first column lies
     sg_bf16 *place;
-    int64_t step;
+    int64_t step, low; // low: from hi to lo
 } panels_block;
 
 static panels_block panels_block_of(const sg_panel_from *f, sg_panel_order order, sg_bf16 *to,
@@ -205,24 +218,23 @@ static panels_block panels_block_of(const sg_panel_from *f, sg_panel_order order
 {
     const int64_t column = block * SG_PANEL_BLOCK, panel = column / SG_PANEL_WIDTH;
     const int64_t inside = column - panel * SG_PANEL_WIDTH;
-    const int64_t filled = sg_panel_up(f->outer, SG_PANEL_BLOCK) - panel * SG_PANEL_WIDTH;
-    const int64_t width = panels_least(filled, SG_PANEL_WIDTH);
-    const int64_t depth = sg_panel_parts(f->kind) * sg_panel_depth(f->k, piece);
+    const int64_t depth = sg_panel_depth(f->k, piece);
     sg_bf16 *at = to + sg_panel_b_at(f, piece, panel);
     return (panels_block){piece,
                           column,
                           panels_least(SG_PANEL_BLOCK, f->outer - column),
                           column,
                           at + (order == SG_PANEL_PAIRS ? inside * depth : inside),
-                          order == SG_PANEL_PAIRS ? SG_PANEL_BLOCK : width};
+                          order == SG_PANEL_PAIRS ? SG_PANEL_BLOCK : panels_width(f, panel),
+                          sg_panel_b_low(f, piece, panel)};
 }
 
-// `rows` rounded rows of the block, from row `row` of it on, to their places.
-static void panels_put(const panels_loop *l, const panels_block *b, int64_t row,
+// `rows` rounded rows of the block, from row `row` of it on, to their places in a part.
+static void panels_put(const panels_loop *l, const panels_block *b, int64_t part, int64_t row,
                        sg_bf16 (*from)[SG_PANEL_WIDTH], int64_t rows)
 {
     for (int64_t r = 0; r < rows; r += 2) {
-        sg_bf16 *to = b->place + (row + r) * b->step;
+        sg_bf16 *to = b->place + part * b->low + (row + r) * b->step;
         if (l->order == SG_PANEL_PAIRS) {
             l->kernels->pair_bf16(to, from[r], from[r + 1], SG_PANEL_BLOCK);
             continue;
@@ -238,7 +250,7 @@ static void panels_rows_b(const panels_loop *l, int64_t piece, int64_t panel, in
                           int64_t end)
 {
     const sg_panel_from *f = l->from;
-    const int64_t depth = sg_panel_depth(f->k, piece), column = panel * SG_PANEL_WIDTH;
+    const int64_t column = panel * SG_PANEL_WIDTH;
     const int64_t count = panels_least(SG_PANEL_WIDTH, f->outer - column);
     const int64_t blocks = sg_chunks(count, SG_PANEL_BLOCK), parts = sg_panel_parts(f->kind);
     sg_bf16 stage[panels_most][panels_once][SG_PANEL_WIDTH];
@@ -253,25 +265,25 @@ static void panels_rows_b(const panels_loop *l, int64_t piece, int64_t panel, in
             const panels_block b =
                 panels_block_of(f, l->order, l->to, piece, column / SG_PANEL_BLOCK + i);
             for (int64_t part = 0; part < parts; part++)
-                panels_put(l, &b, part * depth + at,
-                           (sg_bf16(*)[SG_PANEL_WIDTH])(stage[part == 1][0] + i * SG_PANEL_BLOCK),
-                           rows);
+                panels_put(l, &b, part, at,
+                           (sg_bf16(*)[SG_PANEL_WIDTH])(stage[part][0] + i * SG_PANEL_BLOCK), rows);
         }
     }
 }
 
-// 64 columns that are stored as rows, of which `stage` holds numbers [at, at + count).
-static void panels_turn(const panels_loop *l, const panels_block *b, int64_t row,
+// 64 columns that are stored as rows, of which `stage` holds numbers [row, row + count), to a part.
+static void panels_turn(const panels_loop *l, const panels_block *b, int64_t part, int64_t row,
                         sg_bf16 (*stage)[panels_stage_row], int64_t count)
 {
+    sg_bf16 *place = b->place + part * b->low;
     if (l->order == SG_PANEL_PAIRS) {
-        l->kernels->transpose_pairs(b->place + row * b->step, 2 * SG_PANEL_BLOCK, stage[0],
+        l->kernels->transpose_pairs(place + row * b->step, 2 * SG_PANEL_BLOCK, stage[0],
                                     panels_stage_row, SG_PANEL_BLOCK, count / 2);
         return;
     }
     for (int64_t p = 0; p < count; p++)
         for (int64_t j = 0; j < SG_PANEL_BLOCK; j++)
-            b->place[(row + p) * b->step + j] = stage[j][p];
+            place[(row + p) * b->step + j] = stage[j][p];
 }
 
 static void panels_columns_b(const panels_loop *l, const panels_block *b)
@@ -285,10 +297,8 @@ static void panels_columns_b(const panels_loop *l, const panels_block *b)
         for (int64_t j = 0; j < SG_PANEL_BLOCK; j++)
             panels_round(l, stage[0][j], stage[1][j], j < b->count ? b->row + j : f->outer, k,
                          panels_least(filled, f->k - k), filled);
-        panels_turn(l, b, at, stage[0], filled);
-        if (f->kind != SG_COMPUTE_BF16X3) continue;
-        panels_turn(l, b, depth + at, stage[1], filled);
-        panels_turn(l, b, 2 * depth + at, stage[0], filled);
+        for (int64_t part = 0; part < sg_panel_parts(f->kind); part++)
+            panels_turn(l, b, part, at, stage[part], filled);
     }
 }
 
@@ -330,10 +340,12 @@ void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_
     }
 }
 
-static sg_bf16 panels_get(const panels_block *b, sg_panel_order order, int64_t row, int64_t column)
+static sg_bf16 panels_get(const panels_block *b, sg_panel_order order, int64_t part, int64_t row,
+                          int64_t column)
 {
-    if (order == SG_PANEL_PLAIN) return b->place[row * b->step + column];
-    return b->place[row / 2 * 2 * SG_PANEL_BLOCK + 2 * column + row % 2];
+    const sg_bf16 *place = b->place + part * b->low;
+    if (order == SG_PANEL_PLAIN) return place[row * b->step + column];
+    return place[row / 2 * 2 * SG_PANEL_BLOCK + 2 * column + row % 2];
 }
 
 static sg_real panels_number(const sg_bf16 *packed, const sg_panel_from *b, sg_panel_order order,
@@ -343,10 +355,9 @@ static sg_real panels_number(const sg_bf16 *packed, const sg_panel_from *b, sg_p
     const panels_block at =
         panels_block_of(b, order, (sg_bf16 *)(uintptr_t)packed, piece, column / SG_PANEL_BLOCK);
     column %= SG_PANEL_BLOCK;
-    const sg_real hi = (sg_real)sg_bf16_value(panels_get(&at, order, row, column));
+    const sg_real hi = (sg_real)sg_bf16_value(panels_get(&at, order, 0, row, column));
     if (b->kind != SG_COMPUTE_BF16X3) return hi;
-    const int64_t depth = sg_panel_depth(b->k, piece);
-    return hi + (sg_real)sg_bf16_value(panels_get(&at, order, depth + row, column));
+    return hi + (sg_real)sg_bf16_value(panels_get(&at, order, 1, row, column));
 }
 
 void sg_panel_unpack(sg_real *y, const sg_bf16 *packed, const sg_panel_from *b,

@@ -1,7 +1,7 @@
 // Operands of products in the form that matrix units read: bf16, dense, filled up with zeros, in
 // pieces of a fixed size, so that the shapes of all products of pieces are few. For bf16x3 each
-// number x is hi + lo, two bf16, and three products of those become one that is three times as
-// deep: [A_lo A_hi A_hi] [B_hi; B_lo; B_hi], smallest terms first.
+// number x is hi + lo, two bf16, which lie in parts of their own, and a product is the sum of three
+// of those: A_lo B_hi + A_hi B_lo + A_hi B_hi.
 #ifndef SG_KERNEL_PANELS_H
 #define SG_KERNEL_PANELS_H
 
@@ -28,10 +28,10 @@ static inline int64_t sg_panel_up(int64_t size, int64_t step)
     return sg_chunks(size, step) * step;
 }
 
-// How many bf16 stand for one number: 1 or 3.
+// How many bf16 stand for one number: 1, or hi and lo.
 static inline int64_t sg_panel_parts(sg_compute_kind kind)
 {
-    return kind == SG_COMPUTE_BF16X3 ? 3 : 1;
+    return kind == SG_COMPUTE_BF16X3 ? 2 : 1;
 }
 
 // k is cut into pieces of SG_PANEL_DEPTH; how deep piece `piece` is, as numbers and filled up.
@@ -55,17 +55,22 @@ typedef struct sg_panel_from {
     sg_compute_kind kind;
 } sg_panel_from;
 
-// op(A) as pieces behind each other, each (outer filled up to SG_PANEL_ROWS, parts depth)
+// op(A) as pieces behind each other, each of parts (outer filled up to SG_PANEL_ROWS, depth)
 // row-major; op(B) as pieces, each panels of SG_PANEL_WIDTH columns (the last of what is left,
-// filled up to SG_PANEL_BLOCK), each (parts depth, columns) in that order. Elements of both, and
-// where a row of A or a panel of B lies.
+// filled up to SG_PANEL_BLOCK), each of parts (depth, columns) in that order. Elements of both;
+// where a row of A or a panel of B lies, and how far behind its hi the lo of it.
 int64_t sg_panel_a_size(int64_t m, int64_t k, sg_compute_kind kind);
 int64_t sg_panel_b_size(int64_t n, int64_t k, sg_compute_kind kind);
 int64_t sg_panel_a_at(const sg_panel_from *a, int64_t piece, int64_t row);
 int64_t sg_panel_b_at(const sg_panel_from *b, int64_t piece, int64_t panel);
+int64_t sg_panel_a_low(const sg_panel_from *a, int64_t piece);
+int64_t sg_panel_b_low(const sg_panel_from *b, int64_t piece, int64_t panel);
 
 // On the pool; NULL: on the calling thread. The rows of A from `first` on, a multiple of 16.
 void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, int64_t first);
+// Rows [row, row + rows) alone, of A stored as (outer, k).
+void sg_panel_pack_rows(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *a, int64_t row,
+                        int64_t rows);
 void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order);
 // Columns [64 block, 64 block + 64) alone, of which b->wide holds those, stored as rows of k.
 void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,

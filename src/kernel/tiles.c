@@ -51,14 +51,15 @@ bool sg_tiles_ready(void)
     return now == yes;
 }
 
-// What one square of C is made of: strides in bytes.
+// One square of C: strides in bytes.
 typedef struct tiles_square {
     float *c;
     size_t c_stride;
-    const sg_bf16 *a, *a_low; // rows from 0 on, and from 16 on
+    const sg_bf16 *a, *a_low;
     size_t a_stride;
-    int64_t a_step;          // numbers from one step along k to the next
-    const sg_bf16 *b, *next; // NULL, or B of the next square, to be asked for
+    int64_t a_half, a_step; // numbers from row 0 to row 16, and from a step along k to the next
+    const sg_bf16 *b, *b_low;
+    const sg_bf16 *next; // NULL, or B of the next square, to be asked for
     int64_t k;
     bool add;
 } tiles_square;
@@ -98,10 +99,9 @@ static inline void tiles_ask(const sg_bf16 *b)
     }
 }
 
-static inline void tiles_multiply(const tiles_square *s)
+static inline void tiles_multiply_one(const tiles_square *s)
 {
-    const sg_bf16 *a = s->a, *low = s->a_low, *b = s->b;
-    tiles_begin(s);
+    const sg_bf16 *a = s->a, *b = s->b;
     for (int64_t p = 0; p < s->k; p += SG_PANEL_STEP) {
         if (s->next != NULL) tiles_ask(s->next + (b - s->b));
         _tile_loadd(4, a, s->a_stride);
@@ -109,32 +109,54 @@ static inline void tiles_multiply(const tiles_square *s)
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, b + 2 * tiles_rows, tiles_pair * sizeof *b);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, low, s->a_stride);
+        _tile_loadd(5, a + s->a_half, s->a_stride);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
         a += s->a_step;
-        low += s->a_step;
         b += SG_PANEL_STEP * SG_PANEL_BLOCK;
     }
+}
+
+// A_lo B_hi, A_hi B_hi, A_hi B_lo of each step: eight tiles are loaded for twelve products.
+static inline void tiles_multiply_three(const tiles_square *s)
+{
+    const sg_bf16 *a = s->a, *a_low = s->a_low, *b = s->b, *b_low = s->b_low;
+    for (int64_t p = 0; p < s->k; p += SG_PANEL_STEP) {
+        _tile_loadd(4, a_low, s->a_stride);
+        _tile_loadd(6, b, tiles_pair * sizeof *b);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b + 2 * tiles_rows, tiles_pair * sizeof *b);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, a_low + s->a_half, s->a_stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(4, a, s->a_stride);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, a + s->a_half, s->a_stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(6, b_low, tiles_pair * sizeof *b);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_loadd(7, b_low + 2 * tiles_rows, tiles_pair * sizeof *b);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+        a += s->a_step;
+        a_low += s->a_step;
+        b += SG_PANEL_STEP * SG_PANEL_BLOCK;
+        b_low += SG_PANEL_STEP * SG_PANEL_BLOCK;
+    }
+}
+
+static inline void tiles_multiply(const tiles_square *s)
+{
+    tiles_begin(s);
+    if (s->a_low != NULL)
+        tiles_multiply_three(s);
+    else
+        tiles_multiply_one(s);
     tiles_end(s);
-}
-
-// Rows that lie a page apart all want the same place in the first cache; they are copied there
-// before many columns are multiplied with them, 32 rows of at most so many numbers.
-enum { tiles_copied = SG_PANEL_DEPTH, tiles_page = 4096 };
-
-static bool tiles_collide(int64_t lda, int64_t n, int64_t k)
-{
-    return lda * (int64_t)sizeof(sg_bf16) % tiles_page == 0 && n > tiles_side && k <= tiles_copied;
-}
-
-// `rows` of A, tile by tile, to `place`.
-static void tiles_copy(sg_bf16 *place, const sg_bf16 *a, int64_t lda, int64_t rows, int64_t k)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t p = 0; p < k; p += SG_PANEL_STEP)
-            memcpy(place + p * tiles_side + r * SG_PANEL_STEP, a + r * lda + p,
-                   SG_PANEL_STEP * sizeof *place);
 }
 
 // A square of which only `rows` by `columns` are C's goes through a place of its own.
@@ -148,7 +170,7 @@ static void tiles_at_edge(tiles_square s, int64_t rows, int64_t columns)
         memcpy(place + i * tiles_side, c + i * ldc, (size_t)columns * sizeof *c);
     s.c = place;
     s.c_stride = tiles_side * sizeof *place;
-    if (rows <= tiles_rows) s.a_low = s.a; // rows of A that are not there
+    if (rows <= tiles_rows) s.a_half = 0; // rows 16 to 31 are not there
     tiles_multiply(&s);
     for (int64_t i = 0; i < rows; i++)
         memcpy(c + i * ldc, place + i * tiles_side, (size_t)columns * sizeof *c);
@@ -159,14 +181,15 @@ static const sg_bf16 *tiles_b_at(const sg_bf16 *b, int64_t column, int64_t k)
     return b + column / SG_PANEL_BLOCK * SG_PANEL_BLOCK * k + column % SG_PANEL_BLOCK * 2;
 }
 
-// The squares of 32 rows (or `rows`, fewer) of C: `s` is the first of them.
+// The squares of 32 rows (or `rows`, fewer) of C, `s` the first of them; `first`: of the first rows.
 static void tiles_row(tiles_square s, int64_t rows, int64_t n, bool first)
 {
     float *c = s.c;
-    const sg_bf16 *b = s.b;
+    const sg_bf16 *b = s.b, *b_low = s.b_low;
     for (int64_t j = 0; j < n; j += tiles_side) {
         s.c = c + j;
         s.b = tiles_b_at(b, j, s.k);
+        if (b_low != NULL) s.b_low = tiles_b_at(b_low, j, s.k);
         s.next = first ? tiles_b_at(b, j + tiles_side, s.k) : NULL;
         if (rows == tiles_side && n - j >= tiles_side)
             tiles_multiply(&s);
@@ -175,31 +198,51 @@ static void tiles_row(tiles_square s, int64_t rows, int64_t n, bool first)
     }
 }
 
-void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
-                      int64_t m, int64_t n, int64_t k, bool add)
+// Rows that lie a page apart all want the same place in the first cache; they are copied there
+// before many columns are multiplied with them, 32 rows of at most so many numbers.
+enum { tiles_copied = SG_PANEL_DEPTH, tiles_page = 4096 };
+
+static bool tiles_collide(const sg_tiles_args *g)
+{
+    return g->lda * (int64_t)sizeof *g->a % tiles_page == 0 && g->n > tiles_side &&
+           g->k <= tiles_copied && g->a_low == NULL;
+}
+
+// `rows` of A, tile by tile, to `place`.
+static void tiles_copy(sg_bf16 *place, const sg_bf16 *a, int64_t lda, int64_t rows, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t p = 0; p < k; p += SG_PANEL_STEP)
+            memcpy(place + p * tiles_side + r * SG_PANEL_STEP, a + r * lda + p,
+                   SG_PANEL_STEP * sizeof *place);
+}
+
+void sg_tiles_product(const sg_tiles_args *g)
 {
     _Alignas(64) sg_bf16 place[tiles_side * tiles_copied];
-    const bool copied = tiles_collide(lda, n, k);
+    const bool copied = tiles_collide(g);
     _tile_loadconfig(&tiles_whole);
-    for (int64_t i = 0; i < m; i += tiles_side) {
-        const int64_t rows = m - i < tiles_side ? m - i : tiles_side;
-        tiles_square s = {.c = c + i * ldc,
-                          .c_stride = (size_t)ldc * sizeof *c,
-                          .a = a + i * lda,
-                          .a_low = a + (i + tiles_rows) * lda,
-                          .a_stride = (size_t)lda * sizeof *a,
+    for (int64_t i = 0; i < g->m; i += tiles_side) {
+        const int64_t rows = g->m - i < tiles_side ? g->m - i : tiles_side;
+        tiles_square s = {.c = g->c + i * g->ldc,
+                          .c_stride = (size_t)g->ldc * sizeof *g->c,
+                          .a = g->a + i * g->lda,
+                          .a_low = g->a_low != NULL ? g->a_low + i * g->lda : NULL,
+                          .a_stride = (size_t)g->lda * sizeof *g->a,
+                          .a_half = tiles_rows * g->lda,
                           .a_step = SG_PANEL_STEP,
-                          .b = b,
-                          .k = k,
-                          .add = add};
+                          .b = g->b,
+                          .b_low = g->b_low,
+                          .k = g->k,
+                          .add = g->add};
         if (copied) {
-            tiles_copy(place, s.a, lda, rows, k);
+            tiles_copy(place, s.a, g->lda, rows, g->k);
             s.a = place;
-            s.a_low = place + tiles_rows * SG_PANEL_STEP;
             s.a_stride = SG_PANEL_STEP * sizeof *place;
+            s.a_half = tiles_rows * SG_PANEL_STEP;
             s.a_step = SG_PANEL_STEP * tiles_side;
         }
-        tiles_row(s, rows, n, i == 0);
+        tiles_row(s, rows, g->n, i == 0);
     }
     _tile_release();
 }
@@ -211,10 +254,9 @@ bool sg_tiles_ready(void)
     return false;
 }
 
-void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
-                      int64_t m, int64_t n, int64_t k, bool add)
+void sg_tiles_product(const sg_tiles_args *args)
 {
-    (void)c, (void)ldc, (void)a, (void)lda, (void)b, (void)m, (void)n, (void)k, (void)add;
+    (void)args;
 }
 
 #endif

@@ -16,9 +16,20 @@ bool sg_tiles_ready(void);
 // C (m, n) = A B, or C + A B with `add`: A (m, k) row-major with stride lda, of which whole groups
 // of 16 rows are read; B (k, n) packed in the order SG_PANEL_PAIRS (panels.h), whole blocks of 64
 // columns; C f32 with stride ldc, of which m rows and n columns are read and written. k is a
-// multiple of 32. Each number is a sum in the order of k, C first, with TDPBF16PS's own rounding,
-// so that it does not depend on m, n or where in C it lies. Only where sg_tiles_ready.
-void sg_tiles_product(float *c, int64_t ldc, const sg_bf16 *a, int64_t lda, const sg_bf16 *b,
-                      int64_t m, int64_t n, int64_t k, bool add);
+// multiple of 32. Where the operands have a second part, A and B are the sums of both, and the
+// product of the two second parts is left out. Each number is a sum in the order of k, C first, with
+// TDPBF16PS's own rounding, so that it does not depend on m, n or where in C it lies.
+typedef struct sg_tiles_args {
+    int64_t m, n, k;
+    const sg_bf16 *a, *a_low; // a_low: NULL, or the second part of A
+    int64_t lda;
+    const sg_bf16 *b, *b_low; // likewise
+    bool add;
+    float *c;
+    int64_t ldc;
+} sg_tiles_args;
+
+// Only where sg_tiles_ready.
+void sg_tiles_product(const sg_tiles_args *args);
 
 #endif

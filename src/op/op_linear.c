@@ -106,8 +106,10 @@ static void linear_forward(const sg_run *run, const sg_node *node)
     const int64_t piece = linear_piece(node->kind, rows, n, k);
     const sg_bf16 *half = sg_half_in(node, 0);
     linear_rows c = {.run = run, .node = node, .bias = bias ? sg_values(bias) : NULL, .n = n};
+    const bool rounds = y->half != NULL && y->data == NULL && bias == NULL && w->narrow == NULL;
     for (; c.first < rows; c.first += piece) {
         const int64_t m = sg_min(piece, rows - c.first);
+        const bool rounded = rounds && sg_gemm_rounds(node->kind, m, n, k);
         c.y = sg_put_begin(node, 0, c.first * n, (sg_real *)run->scratch);
         if (bias != NULL)
             sg_parallel_ranges(run->compute.pool, m, sg_chunk_rows(n), linear_bias_chunk, &c);
@@ -123,10 +125,11 @@ static void linear_forward(const sg_run *run, const sg_node *node)
                            .beta = bias != NULL ? 1 : 0,
                            .c = c.y,
                            .ldc = n,
+                           .c_half = rounded ? y->half + c.first * n : NULL,
                            .kind = node->kind,
                            .room = run->scratch + linear_piece_bytes(node, rows, n, k)},
             w, 0);
-        if (y->half != NULL)
+        if (y->half != NULL && !rounded)
             sg_parallel_ranges(run->compute.pool, m, sg_chunk_rows(n), linear_round_chunk, &c);
     }
 }
