@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernel/gemm_tiles.h"
 #include "kernel/products.h"
+#include "kernel/tiles.h"
 
 // ---- names --------------------------------------------------------------------------------------
 
@@ -191,14 +193,16 @@ static void kinds_round_b(sg_compute compute, const sg_gemm_args *args, sg_real 
 
 // Packed: how B was stored, and in which order it is now (NONE: rounded, as it was stored).
 typedef struct kinds_packed {
-    bool transposed;
+    int64_t n, k;
+    sg_compute_kind kind;
     sg_panel_order order;
-    unsigned char unused[64 - 2 * sizeof(sg_panel_order)];
+    bool transposed;
+    _Alignas(64) unsigned char numbers[]; // behind a head of 64 bytes
 } kinds_packed;
 
 static const void *kinds_packed_numbers(const void *packed)
 {
-    return (const kinds_packed *)packed + 1;
+    return ((const kinds_packed *)packed)->numbers;
 }
 
 size_t sg_gemm_packed_bytes(sg_compute_kind kind, int64_t n, int64_t k)
@@ -216,12 +220,16 @@ void sg_gemm_pack(sg_compute compute, const sg_gemm_args *args, void *packed)
 {
     if (sg_gemm_packed_bytes(args->kind, args->n, args->k) == 0) return;
     kinds_packed *head = packed;
-    *head = (kinds_packed){.transposed = args->transpose_b, .order = sg_units_order()};
+    *head = (kinds_packed){.n = args->n,
+                           .k = args->k,
+                           .kind = args->kind,
+                           .order = sg_units_order(),
+                           .transposed = args->transpose_b};
     const sg_panel_from b = sg_units_b(args);
     if (head->order != SG_PANEL_NONE)
-        sg_panel_pack_b(compute, (sg_bf16 *)(void *)(head + 1), &b, head->order);
+        sg_panel_pack_b(compute, (sg_bf16 *)(void *)head->numbers, &b, head->order);
     else
-        kinds_round_b(compute, args, (sg_real *)(void *)(head + 1));
+        kinds_round_b(compute, args, (sg_real *)(void *)head->numbers);
 }
 
 void sg_gemm_pack_serial(const sg_kernels *kernels, const sg_gemm_args *args, void *packed)
@@ -334,6 +342,67 @@ static void kinds_thin_product(sg_compute compute, const sg_gemm_args *args)
     sg_parallel_ranges(compute.pool, args->n, one ? args->n : piece, kinds_thin_chunk, &l);
 }
 
+// ---- by tiles, part by part ---------------------------------------------------------------------
+
+static sg_panel_from kinds_packed_from(const kinds_packed *head)
+{
+    return (sg_panel_from){.by_k = true, .outer = head->n, .k = head->k, .kind = head->kind};
+}
+
+void sg_gemm_pack_begin(sg_compute_kind kind, int64_t n, int64_t k, void *packed)
+{
+    *(kinds_packed *)packed = (kinds_packed){.n = n, .k = k, .kind = kind, .order = SG_PANEL_PAIRS};
+}
+
+void sg_gemm_pack_part(const sg_kernels *kernels, void *packed, const sg_pack_part *part)
+{
+    kinds_packed *head = packed;
+    sg_panel_from from = kinds_packed_from(head);
+    from.half = part->from;
+    from.low = part->low;
+    from.stride = part->stride;
+    sg_panel_pack_part(kernels, (sg_bf16 *)(void *)head->numbers, &from, SG_PANEL_PAIRS, part->row,
+                       part->rows, part->column / SG_PANEL_WIDTH,
+                       sg_chunks(part->column + part->columns, SG_PANEL_WIDTH));
+}
+
+// Rows [row, row + k) of one piece of a panel.
+static void kinds_tile_product(const sg_tile_product *p, int64_t at, int64_t k, int64_t column)
+{
+    const kinds_packed *head = p->b_packed;
+    const sg_panel_from from = kinds_packed_from(head);
+    const int64_t piece = (p->b_row + at) / SG_PANEL_DEPTH;
+    const int64_t panel = (p->b_column + column) / SG_PANEL_WIDTH;
+    const int64_t inside = (p->b_row + at) % SG_PANEL_DEPTH;
+    const sg_bf16 *b = (const sg_bf16 *)kinds_packed_numbers(head) +
+                       sg_panel_b_at(&from, piece, panel) + inside * SG_PANEL_BLOCK;
+    sg_tiles_args t = {.m = p->m,
+                       .n = p->n - column < SG_PANEL_WIDTH ? p->n - column : SG_PANEL_WIDTH,
+                       .k = k,
+                       .a = p->a + at,
+                       .lda = p->lda,
+                       .b = b,
+                       .b_block = SG_PANEL_BLOCK * sg_panel_depth(head->k, piece),
+                       .add = p->add || at > 0,
+                       .c = (float *)(void *)(p->c + column),
+                       .ldc = p->ldc};
+    if (p->a_low != NULL) {
+        t.a_low = p->a_low + at;
+        t.b_low = b + sg_panel_b_low(&from, piece, panel);
+    }
+    sg_tiles_product(&t);
+}
+
+void sg_gemm_tiles(const sg_tile_product *p)
+{
+    for (int64_t column = 0; column < p->n; column += SG_PANEL_WIDTH)
+        for (int64_t at = 0, k; at < p->k; at += k) {
+            k = SG_PANEL_DEPTH - (p->b_row + at) % SG_PANEL_DEPTH;
+            if (k > p->k - at) k = p->k - at;
+            kinds_tile_product(p, at, k, column);
+        }
+}
+
 // ---- which way ----------------------------------------------------------------------------------
 
 sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
@@ -344,7 +413,7 @@ sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k
 
 bool sg_gemm_rounds(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
 {
-    return kind == SG_COMPUTE_BF16 && sg_units_are_tiles() &&
+    return kind == SG_COMPUTE_BF16 && sg_gemm_by_tiles() &&
            sg_kind_way_of(kind, m, n, k) == SG_KIND_UNITS;
 }
 

@@ -33,9 +33,6 @@ sg_bf16 *sg_kind_room_b(const sg_gemm_args *args);
 
 // SG_PANEL_NONE: none are used.
 sg_panel_order sg_units_order(void);
-// Whether they are the processor's own tiles (tiles.h): then no number of C depends on the shape of
-// the rest, and C may go rounded to c_half.
-bool sg_units_are_tiles(void);
 // The product with op(B) packed in that order.
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
                       const sg_bf16 *b_packed, sg_panel_order order);
@@ -43,15 +40,25 @@ void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kin
 static inline sg_panel_from sg_units_a(const sg_gemm_args *args)
 {
     const sg_bf16 *half = args->kind == SG_COMPUTE_BF16 ? args->a_half : NULL;
-    return (sg_panel_from){args->a, half,    args->lda, args->transpose_a,
-                           args->m, args->k, args->kind};
+    return (sg_panel_from){.wide = args->a,
+                           .half = half,
+                           .stride = args->lda,
+                           .by_k = args->transpose_a,
+                           .outer = args->m,
+                           .k = args->k,
+                           .kind = args->kind};
 }
 
 static inline sg_panel_from sg_units_b(const sg_gemm_args *args)
 {
     const sg_bf16 *half = args->kind == SG_COMPUTE_BF16 ? args->b_half : NULL;
-    return (sg_panel_from){args->b, half,    args->ldb, !args->transpose_b,
-                           args->n, args->k, args->kind};
+    return (sg_panel_from){.wide = args->b,
+                           .half = half,
+                           .stride = args->ldb,
+                           .by_k = !args->transpose_b,
+                           .outer = args->n,
+                           .k = args->k,
+                           .kind = args->kind};
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "kernel/gemm_tiles.h"
 #include "kernel/matrix.h"
 #include "kernel/products.h"
 #include "kernel/tiles.h"
@@ -33,7 +34,7 @@ sg_panel_order sg_units_order(void)
     }
 }
 
-bool sg_units_are_tiles(void)
+bool sg_gemm_by_tiles(void)
 {
     return atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_CHOSEN &&
            sg_tiles_ready();
@@ -131,6 +132,7 @@ static sg_tiles_args units_operands(const units_loop *l, const units_place *p, i
                        .a = l->a + sg_panel_a_at(&l->from_a, piece, row),
                        .b = l->b + sg_panel_b_at(&l->from_b, piece, panel)};
     t.lda = t.k;
+    t.b_block = SG_PANEL_BLOCK * t.k;
     if (l->in_place != NULL && row + p->filled_rows <= g->m) {
         t.a = l->in_place + row * g->lda + piece * SG_PANEL_DEPTH;
         t.lda = g->lda;
@@ -308,7 +310,7 @@ void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kin
                     .from_b = sg_units_b(args),
                     .b = b_packed,
                     .order = order,
-                    .own = sg_units_are_tiles(),
+                    .own = sg_gemm_by_tiles(),
                     .panels = sg_chunks(args->n, SG_PANEL_WIDTH),
                     .across = 1,
                     .pieces = sg_chunks(args->k, SG_PANEL_DEPTH),
@@ -332,7 +334,7 @@ sg_panel_order sg_units_order(void)
     return SG_PANEL_NONE;
 }
 
-bool sg_units_are_tiles(void)
+bool sg_gemm_by_tiles(void)
 {
     return false;
 }

@@ -74,6 +74,7 @@ typedef struct panels_loop {
     sg_bf16 *to;
     sg_panel_order order;
     int64_t first, chunks; // of A: the first row; chunks of a piece
+    int64_t above, before; // rows and columns left out in front of what `from` has
 } panels_loop;
 
 // Numbers [column, column + count) of a stored row, rounded or split, followed by zeros up to
@@ -83,9 +84,12 @@ static void panels_round(const panels_loop *l, sg_bf16 *hi, sg_bf16 *lo, int64_t
 {
     const sg_panel_from *f = l->from;
     const int64_t rows = f->by_k ? f->k : f->outer;
-    const int64_t at = row * f->stride + column;
+    const int64_t at = (row - l->above) * f->stride + column - l->before;
     if (row >= rows || count < 0) count = 0;
-    if (count > 0 && f->kind == SG_COMPUTE_BF16X3)
+    if (count > 0 && f->kind == SG_COMPUTE_BF16X3 && f->low != NULL) {
+        memcpy(hi, f->half + at, (size_t)count * sizeof *hi);
+        memcpy(lo, f->low + at, (size_t)count * sizeof *lo);
+    } else if (count > 0 && f->kind == SG_COMPUTE_BF16X3)
         l->kernels->split_bf16(hi, lo, f->wide + at, count);
     else if (count > 0 && f->half != NULL)
         memcpy(hi, f->half + at, (size_t)count * sizeof *hi);
@@ -104,11 +108,12 @@ static void panels_expect(const void *at, int64_t bytes)
         __builtin_prefetch((const char *)at + i, 0, 2);
 }
 
-static void panels_expect_stored(const sg_panel_from *f, int64_t row, int64_t column, int64_t count)
+static void panels_expect_stored(const panels_loop *l, int64_t row, int64_t column, int64_t count)
 {
+    const sg_panel_from *f = l->from;
     if (row >= (f->by_k ? f->k : f->outer) || count <= 0) return;
-    const int64_t at = row * f->stride + column;
-    if (f->kind == SG_COMPUTE_BF16 && f->half != NULL)
+    const int64_t at = (row - l->above) * f->stride + column - l->before;
+    if (f->half != NULL)
         panels_expect(f->half + at, count * (int64_t)sizeof *f->half);
     else
         panels_expect(f->wide + at, count * (int64_t)sizeof *f->wide);
@@ -147,8 +152,8 @@ static void panels_columns_a(const panels_loop *l, int64_t piece, int64_t at, in
     sg_bf16 *to = l->to + sg_panel_a_at(f, piece, row) + at;
     for (int64_t p = 0; p < filled / 2; p++) {
         const int64_t k = piece * SG_PANEL_DEPTH + at + 2 * p;
-        panels_expect_stored(f, k + panels_ahead, row, count);
-        panels_expect_stored(f, k + 1 + panels_ahead, row, count);
+        panels_expect_stored(l, k + panels_ahead, row, count);
+        panels_expect_stored(l, k + 1 + panels_ahead, row, count);
         panels_round(l, even[0], even[1], k, row, count, rows);
         panels_round(l, odd[0], odd[1], k + 1, row, count, rows);
         for (int64_t i = 0; i < parts; i++)
@@ -257,7 +262,7 @@ static void panels_rows_b(const panels_loop *l, int64_t piece, int64_t panel, in
     for (int64_t at = first; at < end; at += panels_once) {
         const int64_t rows = panels_least(panels_once, end - at);
         for (int64_t r = 0; r < rows; r++) {
-            panels_expect_stored(f, piece * SG_PANEL_DEPTH + at + r + panels_ahead, column, count);
+            panels_expect_stored(l, piece * SG_PANEL_DEPTH + at + r + panels_ahead, column, count);
             panels_round(l, stage[0][r], stage[1][r], piece * SG_PANEL_DEPTH + at + r, column,
                          count, blocks * SG_PANEL_BLOCK);
         }
@@ -327,6 +332,23 @@ void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg
     const int64_t along = b->by_k ? sg_chunks(b->k, panels_range) : panels_pieces(b->k);
     sg_parallel_for(compute.pool, l.chunks * along,
                     b->by_k ? panels_chunk_rows_b : panels_chunk_columns_b, &l);
+}
+
+void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
+                        sg_panel_order order, int64_t row, int64_t rows, int64_t first, int64_t end)
+{
+    const panels_loop l = {.kernels = kernels,
+                           .from = b,
+                           .to = to,
+                           .order = order,
+                           .above = row,
+                           .before = first * SG_PANEL_WIDTH};
+    for (int64_t k = row, n; k < row + rows; k += n) {
+        const int64_t piece = k / SG_PANEL_DEPTH, at = k % SG_PANEL_DEPTH;
+        n = panels_least(row + rows - k, SG_PANEL_DEPTH - at);
+        for (int64_t panel = first; panel < end; panel++)
+            panels_rows_b(&l, piece, panel, at, sg_panel_up(at + n, SG_PANEL_STEP));
+    }
 }
 
 void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,

@@ -49,6 +49,7 @@ static inline int64_t sg_panel_depth(int64_t k, int64_t piece)
 typedef struct sg_panel_from {
     const sg_real *wide;
     const sg_bf16 *half; // or NULL
+    const sg_bf16 *low;  // bf16x3: NULL, or the second part of half
     int64_t stride;
     bool by_k;        // stored as (k, outer), else as (outer, k)
     int64_t outer, k; // op(A) is (outer, k), op(B) is (k, outer)
@@ -72,6 +73,12 @@ void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, in
 void sg_panel_pack_rows(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *a, int64_t row,
                         int64_t rows);
 void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order);
+// Rows of k [row, row + rows) and panels [first, end) alone, of B stored as (k, outer), of which b
+// has those; row and rows are multiples of SG_PANEL_STEP, or rows are the last. The parts make the
+// whole.
+void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
+                        sg_panel_order order, int64_t row, int64_t rows, int64_t first,
+                        int64_t end);
 // Columns [64 block, 64 block + 64) alone, of which b->wide holds those, stored as rows of k.
 void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
                          sg_panel_order order, int64_t block);

@@ -358,7 +358,8 @@ static void stored_pack_chunk(void *context, sg_range blocks)
     const stored_loop *l = context;
     const sg_gemm_args *g = l->args;
     sg_real *wide = (sg_real *)(l->scratch + (size_t)blocks.worker * l->stride);
-    const sg_panel_from from = {wide, NULL, g->k, false, g->n, g->k, g->kind};
+    const sg_panel_from from = {
+        .wide = wide, .stride = g->k, .outer = g->n, .k = g->k, .kind = g->kind};
     for (int64_t b = blocks.first; b < blocks.end; b++) {
         const int64_t row = b * SG_PANEL_BLOCK, left = g->n - row;
         sg_stored_read(l->kernels, wide, l->w, row, left < SG_PANEL_BLOCK ? left : SG_PANEL_BLOCK,

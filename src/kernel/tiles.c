@@ -59,7 +59,7 @@ typedef struct tiles_square {
     size_t a_stride;
     int64_t a_half, a_step; // numbers from row 0 to row 16, and from a step along k to the next
     const sg_bf16 *b, *b_low;
-    const sg_bf16 *next; // NULL, or B of the next square, to be asked for
+    int64_t b_block;
     int64_t k;
     bool add;
 } tiles_square;
@@ -89,21 +89,10 @@ static inline void tiles_end(const tiles_square *s)
     _tile_stored(3, low + tiles_rows, s->c_stride);
 }
 
-// The 32 lines of the next square's B that the same step will load, to the second cache: when the
-// first rows of A pass over a panel it comes from far away, in an order that no processor foresees.
-static inline void tiles_ask(const sg_bf16 *b)
-{
-    for (int i = 0; i < tiles_rows; i++) {
-        _mm_prefetch((const char *)(b + i * tiles_pair), _MM_HINT_T1);
-        _mm_prefetch((const char *)(b + i * tiles_pair + 2 * tiles_rows), _MM_HINT_T1);
-    }
-}
-
 static inline void tiles_multiply_one(const tiles_square *s)
 {
     const sg_bf16 *a = s->a, *b = s->b;
     for (int64_t p = 0; p < s->k; p += SG_PANEL_STEP) {
-        if (s->next != NULL) tiles_ask(s->next + (b - s->b));
         _tile_loadd(4, a, s->a_stride);
         _tile_loadd(6, b, tiles_pair * sizeof *b);
         _tile_dpbf16ps(0, 4, 6);
@@ -176,21 +165,20 @@ static void tiles_at_edge(tiles_square s, int64_t rows, int64_t columns)
         memcpy(c + i * ldc, place + i * tiles_side, (size_t)columns * sizeof *c);
 }
 
-static const sg_bf16 *tiles_b_at(const sg_bf16 *b, int64_t column, int64_t k)
+static const sg_bf16 *tiles_b_at(const tiles_square *s, const sg_bf16 *b, int64_t column)
 {
-    return b + column / SG_PANEL_BLOCK * SG_PANEL_BLOCK * k + column % SG_PANEL_BLOCK * 2;
+    return b + column / SG_PANEL_BLOCK * s->b_block + column % SG_PANEL_BLOCK * 2;
 }
 
-// The squares of 32 rows (or `rows`, fewer) of C, `s` the first of them; `first`: of the first rows.
-static void tiles_row(tiles_square s, int64_t rows, int64_t n, bool first)
+// The squares of 32 rows (or `rows`, fewer) of C, `s` the first of them.
+static void tiles_row(tiles_square s, int64_t rows, int64_t n)
 {
     float *c = s.c;
     const sg_bf16 *b = s.b, *b_low = s.b_low;
     for (int64_t j = 0; j < n; j += tiles_side) {
         s.c = c + j;
-        s.b = tiles_b_at(b, j, s.k);
-        if (b_low != NULL) s.b_low = tiles_b_at(b_low, j, s.k);
-        s.next = first ? tiles_b_at(b, j + tiles_side, s.k) : NULL;
+        s.b = tiles_b_at(&s, b, j);
+        if (b_low != NULL) s.b_low = tiles_b_at(&s, b_low, j);
         if (rows == tiles_side && n - j >= tiles_side)
             tiles_multiply(&s);
         else
@@ -233,6 +221,7 @@ void sg_tiles_product(const sg_tiles_args *g)
                           .a_step = SG_PANEL_STEP,
                           .b = g->b,
                           .b_low = g->b_low,
+                          .b_block = g->b_block,
                           .k = g->k,
                           .add = g->add};
         if (copied) {
@@ -242,7 +231,7 @@ void sg_tiles_product(const sg_tiles_args *g)
             s.a_half = tiles_rows * SG_PANEL_STEP;
             s.a_step = SG_PANEL_STEP * tiles_side;
         }
-        tiles_row(s, rows, g->n, i == 0);
+        tiles_row(s, rows, g->n);
     }
     _tile_release();
 }

@@ -24,6 +24,7 @@ typedef struct sg_tiles_args {
     const sg_bf16 *a, *a_low; // a_low: NULL, or the second part of A
     int64_t lda;
     const sg_bf16 *b, *b_low; // likewise
+    int64_t b_block;          // numbers from 64 columns of B to the next
     bool add;
     float *c;
     int64_t ldc;

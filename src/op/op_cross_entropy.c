@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "kernel/gemm.h"
+#include "kernel/gemm_tiles.h"
 #include "op/observe.h"
 
 // Whoever looks at the logits.
@@ -32,9 +32,10 @@ typedef struct entropy_point {
 // Where the scratch of a pass has what, in bytes.
 typedef struct entropy_places {
     size_t logits;
-    size_t deep;      // for the product that is long in V
-    size_t packed[3]; // W for the logits, and for dx; the rows of x of a block, for dW
-    size_t room;      // for products to prepare what is not
+    size_t deep;              // for the product that is long in V
+    size_t packed[3];         // W for the logits, and for dx; the rows of x of a block, for dW
+    size_t room;              // for products to prepare what is not
+    size_t gradients, turned; // of slabs, in the place of the logits: see there
     size_t losses, correct, end;
 } entropy_places;
 
@@ -42,6 +43,7 @@ typedef struct entropy_attributes {
     sg_loss_stats *stats;
     int64_t block; // rows
     entropy_places places;
+    bool slabs;   // where nobody looks at the logits
     bool adapted; // in[3] u (rows, r) and in[4] B (V, r) add scale u B^T to the logits
     double scale;
     entropy_point *points; // of the logits, in the order of the requests
@@ -133,6 +135,13 @@ static void entropy_terms(const entropy_loop *c, const sg_loss_stats *stats, int
 static size_t entropy_max(size_t a, size_t b)
 {
     return a > b ? a : b;
+}
+
+static size_t entropy_take(size_t *end, size_t bytes)
+{
+    const size_t at = *end;
+    *end += sg_whole_lines(bytes);
+    return at;
 }
 
 static void *entropy_place(const sg_run *run, size_t at)
@@ -359,26 +368,31 @@ static bool entropy_asked(const entropy_attributes *a)
     return false;
 }
 
+static sg_gemm_args entropy_product_of_x(const sg_node *node, const entropy_loop *c, int64_t first)
+{
+    const int64_t d = sg_columns(node->in[0]);
+    return (sg_gemm_args){.transpose_b = true,
+                          .m = c->rows,
+                          .n = c->vocab,
+                          .k = d,
+                          .alpha = 1,
+                          .a = entropy_values(node, 0, first),
+                          .a_half = entropy_half(node, 0, first),
+                          .lda = d,
+                          .b = sg_values(node->in[1]),
+                          .ldb = d,
+                          .b_packed = c->packed[0],
+                          .c = c->logits,
+                          .ldc = c->vocab,
+                          .kind = node->kind};
+}
+
 static void entropy_logits(const sg_run *run, const sg_node *node, const entropy_loop *c,
                            int64_t first)
 {
     const entropy_attributes *a = node->attributes;
-    const int64_t d = sg_columns(node->in[0]);
-    sg_gemm_args args = {.transpose_b = true,
-                         .m = c->rows,
-                         .n = c->vocab,
-                         .k = d,
-                         .alpha = 1,
-                         .a = entropy_values(node, 0, first),
-                         .a_half = entropy_half(node, 0, first),
-                         .lda = d,
-                         .b = sg_values(node->in[1]),
-                         .ldb = d,
-                         .b_packed = c->packed[0],
-                         .c = c->logits,
-                         .ldc = c->vocab,
-                         .kind = node->kind,
-                         .room = entropy_place(run, a->places.room)};
+    sg_gemm_args args = entropy_product_of_x(node, c, first);
+    args.room = entropy_place(run, a->places.room);
     if (c->packed[0] != NULL)
         sg_gemm(run->compute, &args);
     else
@@ -388,72 +402,294 @@ static void entropy_logits(const sg_run *run, const sg_node *node, const entropy
 
 // ---- slabs --------------------------------------------------------------------------------------
 
-// Where both products of W are prepared and nobody looks at the logits, some rows go from their
-// logits to their gradients and to dx as the work of one thread, in its second cache.
+// By the processor's tiles some rows go through the vocabulary as the work of one thread, 256 ids at
+// a time and twice, so that nothing leaves its second cache but dx and the rows' gradients:
+//
+//     l = x W_p^T of these ids       top, sum: the largest l so far, the sum of exp(l - top)
+//     l again                        dl = (exp(l - top) / sum - onehot) / n      dx += dl W_p
+//
+// The gradients are handed on as the right operand of dW^T += x^T dl, which takes them as they lie;
+// the left one of dW = dl^T x would be transposed. Logits that are made twice cost less than logits
+// that are fetched from behind the second cache (docs/SPEED.md).
+enum { entropy_slab = 256, entropy_slab_least = 32, entropy_ids = 256, entropy_side = 16 };
+
 typedef struct entropy_slabs {
     const sg_run *run;
     const sg_node *node;
-    entropy_loop *loop;
+    const entropy_loop *loop;
     const entropy_grads *grads;
-    int64_t first; // row of the block
+    int64_t first, slab; // row of the block; rows of a slab
 } entropy_slabs;
 
-enum { entropy_slab = 64 }; // rows
+// One slab: its rows, and the ids it is at.
+typedef struct entropy_work {
+    const entropy_slabs *s;
+    int64_t row, rows; // of the block
+    int64_t d, wide;   // wide: d filled up
+    int64_t id, ids;
+    sg_bf16 *x[2], *dl[2]; // parts: hi, for bf16x3 lo (else NULL)
+    sg_real *logits;       // (rows, entropy_ids)
+    sg_real *top, *sum, *own;
+    bool *first; // the target is the first of the largest logits so far
+} entropy_work;
+
+static int64_t entropy_up(int64_t n, int64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+// Numbers of a row of dW^T: rows must not lie a page apart.
+static int64_t entropy_turned_stride(int64_t vocab)
+{
+    return entropy_up(vocab, entropy_side) + entropy_side;
+}
+
+// Takes places for the work of one slab from memory on, or with NULL says how many bytes they take.
+static size_t entropy_work_places(const sg_node *node, unsigned char *memory, entropy_work *w)
+{
+    const size_t parts = node->kind == SG_COMPUTE_BF16X3 ? 2 : 1, rows = entropy_slab;
+    const size_t wide = (size_t)entropy_up(sg_columns(node->in[1]), entropy_slab_least);
+    size_t end = 0, x[2] = {0}, dl[2] = {0};
+    for (size_t i = 0; i < parts; i++) {
+        x[i] = entropy_take(&end, rows * wide * sizeof(sg_bf16));
+        dl[i] = entropy_take(&end, rows * entropy_ids * sizeof(sg_bf16));
+    }
+    const size_t logits = entropy_take(&end, rows * entropy_ids * sizeof(sg_real));
+    const size_t numbers = entropy_take(&end, 3 * rows * sizeof(sg_real));
+    const size_t first = entropy_take(&end, rows * sizeof(bool));
+    if (memory == NULL) return end;
+    w->wide = (int64_t)wide;
+    for (size_t i = 0; i < parts; i++) {
+        w->x[i] = (sg_bf16 *)(void *)(memory + x[i]);
+        w->dl[i] = (sg_bf16 *)(void *)(memory + dl[i]);
+    }
+    w->logits = (sg_real *)(void *)(memory + logits);
+    w->top = (sg_real *)(void *)(memory + numbers);
+    w->sum = w->top + rows;
+    w->own = w->sum + rows;
+    w->first = (bool *)(memory + first);
+    return end;
+}
+
+// `n` numbers in the form of operands; the rest up to `filled` are 0.
+static void entropy_operand(const sg_kernels *kernels, sg_bf16 *hi, sg_bf16 *lo,
+                            const sg_real *from, int64_t n, int64_t filled)
+{
+    if (lo != NULL)
+        kernels->split_bf16(hi, lo, from, n);
+    else
+        kernels->to_bf16(hi, from, n);
+    memset(hi + n, 0, (size_t)(filled - n) * sizeof *hi);
+    if (lo != NULL) memset(lo + n, 0, (size_t)(filled - n) * sizeof *lo);
+}
+
+static sg_bf16 *entropy_part_at(sg_bf16 *part, int64_t at)
+{
+    return part != NULL ? part + at : NULL;
+}
+
+static void entropy_work_begin(entropy_work *w)
+{
+    const sg_node *node = w->s->node;
+    for (int64_t r = 0; r < w->rows; r++) {
+        const int64_t row = w->s->first + w->row + r, at = r * w->wide;
+        const sg_bf16 *half = entropy_half(node, 0, row);
+        if (half != NULL && w->x[1] == NULL) {
+            memcpy(w->x[0] + at, half, (size_t)w->d * sizeof *half);
+            memset(w->x[0] + at + w->d, 0, (size_t)(w->wide - w->d) * sizeof *half);
+        } else {
+            entropy_operand(w->s->run->compute.kernels, w->x[0] + at, entropy_part_at(w->x[1], at),
+                            entropy_values(node, 0, row), w->d, w->wide);
+        }
+        w->top[r] = -INFINITY;
+        w->sum[r] = 0;
+        w->first[r] = false;
+    }
+}
+
+static void entropy_work_logits(const entropy_work *w)
+{
+    sg_gemm_tiles(&(sg_tile_product){.m = w->rows,
+                                     .n = w->ids,
+                                     .k = w->wide,
+                                     .a = w->x[0],
+                                     .a_low = w->x[1],
+                                     .lda = w->wide,
+                                     .b_packed = w->s->loop->packed[0],
+                                     .b_column = w->id,
+                                     .c = w->logits,
+                                     .ldc = entropy_ids});
+}
+
+// The logits of these ids in the maximum and the sum of one row.
+static void entropy_work_sum(const entropy_work *w, int64_t r)
+{
+    const sg_kernels *kernels = w->s->run->compute.kernels;
+    sg_real *row = w->logits + r * entropy_ids;
+    const int64_t target = w->s->loop->targets[w->row + r] - w->id;
+    const sg_real here = kernels->max(row, w->ids);
+    if (here > w->top[r]) w->first[r] = false; // a target before these ids
+    if (target >= 0 && target < w->ids) {
+        w->own[r] = row[target];
+        int64_t at = 0;
+        while (at < target && row[at] != here)
+            at++;
+        w->first[r] = at == target && row[target] == here && here > w->top[r];
+    }
+    if (here > w->top[r]) {
+        w->sum[r] *= (sg_real)exp((double)(w->top[r] - here));
+        w->top[r] = here;
+    }
+    w->sum[r] += kernels->exp_sum(row, row, w->top[r], w->ids);
+}
+
+// The gradients of these logits of one row.
+static void entropy_work_gradient(const entropy_work *w, int64_t r)
+{
+    const sg_kernels *kernels = w->s->run->compute.kernels;
+    const entropy_loop *c = w->s->loop;
+    sg_real *row = w->logits + r * entropy_ids;
+    const int64_t target = c->targets[w->row + r] - w->id;
+    if (c->targets[w->row + r] < 0) {
+        memset(row, 0, (size_t)w->ids * sizeof *row);
+    } else {
+        kernels->exp_sum(row, row, w->top[r], w->ids);
+        kernels->scale(row, c->weight / w->sum[r], w->ids);
+        if (target >= 0 && target < w->ids) row[target] -= c->weight;
+    }
+    entropy_operand(kernels, w->dl[0] + r * entropy_ids, entropy_part_at(w->dl[1], r * entropy_ids),
+                    row, w->ids, entropy_up(w->ids, entropy_slab_least));
+}
+
+static void entropy_work_end(const entropy_work *w)
+{
+    const entropy_loop *c = w->s->loop;
+    for (int64_t r = 0; r < w->rows; r++) {
+        const double loss = log((double)w->sum[r]) + (double)w->top[r] - (double)w->own[r];
+        const bool counts = c->targets[w->row + r] >= 0;
+        c->losses[w->row + r] = !counts ? -1 : loss > 0 || isnan(loss) ? loss : 0;
+        c->correct[w->row + r] = counts && w->first[r];
+    }
+}
+
+// dx += dl W of these ids; the gradients handed on.
+static void entropy_work_spread(const entropy_work *w)
+{
+    const entropy_slabs *s = w->s;
+    const entropy_attributes *a = s->node->attributes;
+    if (s->grads->dx != NULL)
+        sg_gemm_tiles(&(sg_tile_product){.m = w->rows,
+                                         .n = w->d,
+                                         .k = entropy_up(w->ids, entropy_slab_least),
+                                         .a = w->dl[0],
+                                         .a_low = w->dl[1],
+                                         .lda = entropy_ids,
+                                         .b_packed = s->loop->packed[1],
+                                         .b_row = w->id,
+                                         .add = w->id > 0 || s->grads->add_x,
+                                         .c = s->grads->dx + (s->first + w->row) * w->d,
+                                         .ldc = w->d});
+    if (s->grads->dw != NULL)
+        sg_gemm_pack_part(s->run->compute.kernels, entropy_place(s->run, a->places.gradients),
+                          &(sg_pack_part){.row = w->row,
+                                          .rows = w->rows,
+                                          .column = w->id,
+                                          .columns = w->ids,
+                                          .from = w->dl[0],
+                                          .low = w->dl[1],
+                                          .stride = entropy_ids});
+}
 
 static void entropy_slab_chunk(void *context, int64_t chunk, int worker)
 {
     const entropy_slabs *s = context;
-    const entropy_loop *c = s->loop;
-    const sg_kernels *kernels = s->run->compute.kernels;
-    const int64_t row = chunk * entropy_slab, rows = sg_min(entropy_slab, c->rows - row);
-    const int64_t d = sg_columns(s->node->in[0]);
-    sg_gemm_args args = {.m = rows,
-                         .n = c->vocab,
-                         .k = d,
-                         .alpha = 1,
-                         .a = entropy_values(s->node, 0, s->first + row),
-                         .a_half = entropy_half(s->node, 0, s->first + row),
-                         .lda = d,
-                         .b_packed = c->packed[0],
-                         .c = c->logits + row * c->vocab,
-                         .ldc = c->vocab,
-                         .kind = s->node->kind,
-                         .room = sg_worker_scratch(s->run, worker)};
-    sg_gemm_serial(kernels, &args);
-    for (int64_t r = row; r < row + rows; r++)
-        entropy_row(c, r);
-    if (s->grads->dx == NULL) return;
-    args.a = NULL;
-    args.a_half = (const sg_bf16 *)(const void *)args.c;
-    args.lda = c->vocab * (int64_t)(sizeof(sg_real) / sizeof(sg_bf16));
-    args.n = args.ldc = d;
-    args.k = c->vocab;
-    args.b_packed = c->packed[1];
-    args.beta = s->grads->add_x ? 1 : 0;
-    args.c = s->grads->dx + (s->first + row) * d;
-    sg_gemm_serial(kernels, &args);
+    const int64_t vocab = s->loop->vocab;
+    entropy_work w = {.s = s, .row = chunk * s->slab, .d = sg_columns(s->node->in[0])};
+    w.rows = sg_min(s->slab, s->loop->rows - w.row);
+    entropy_work_places(s->node, sg_worker_scratch(s->run, worker), &w);
+    entropy_work_begin(&w);
+    for (w.id = 0; w.id < vocab; w.id += entropy_ids) {
+        w.ids = sg_min(entropy_ids, vocab - w.id);
+        entropy_work_logits(&w);
+        for (int64_t r = 0; r < w.rows; r++)
+            entropy_work_sum(&w, r);
+    }
+    entropy_work_end(&w);
+    for (w.id = 0; w.id < vocab && s->loop->gradient; w.id += entropy_ids) {
+        w.ids = sg_min(entropy_ids, vocab - w.id);
+        entropy_work_logits(&w);
+        for (int64_t r = 0; r < w.rows; r++)
+            entropy_work_gradient(&w, r);
+        entropy_work_spread(&w);
+    }
 }
 
-static bool entropy_in_slabs(const sg_node *node, const entropy_loop *c, const entropy_grads *g)
-{
-    const entropy_attributes *a = node->attributes;
-    return c->half && !a->adapted && a->points == NULL && c->packed[0] != NULL &&
-           (g->dx == NULL || c->packed[1] != NULL);
-}
-
-// Slabs are as large whatever the number of threads, so that results are the same.
-static void entropy_slabs_run(const sg_run *run, const sg_node *node, entropy_loop *c,
+// As many slabs as there are threads, if these have rows enough: no row depends on its slab.
+static void entropy_slabs_run(const sg_run *run, const sg_node *node, const entropy_loop *c,
                               const entropy_grads *grads, int64_t first)
 {
-    entropy_slabs s = {run, node, c, grads, first};
-    sg_parallel_for(run->compute.pool, sg_chunks(c->rows, entropy_slab), entropy_slab_chunk, &s);
+    const entropy_attributes *a = node->attributes;
+    const int64_t d = sg_columns(node->in[0]);
+    const int64_t each = sg_chunks(c->rows, sg_pool_threads(run->compute.pool));
+    entropy_slabs s = {run, node, c, grads, first, 0};
+    s.slab = sg_min(entropy_up(each, entropy_slab_least), entropy_slab);
+    if (grads->dw != NULL)
+        sg_gemm_pack_begin(node->kind, c->vocab, c->rows, entropy_place(run, a->places.gradients));
+    sg_parallel_for(run->compute.pool, sg_chunks(c->rows, s.slab), entropy_slab_chunk, &s);
+    if (grads->dw == NULL) return;
+    sg_gemm(run->compute, &(sg_gemm_args){.transpose_a = true,
+                                          .m = d,
+                                          .n = c->vocab,
+                                          .k = c->rows,
+                                          .alpha = 1,
+                                          .a = entropy_values(node, 0, first),
+                                          .a_half = entropy_half(node, 0, first),
+                                          .lda = d,
+                                          .b_packed = entropy_place(run, a->places.gradients),
+                                          .beta = first > 0 ? 1 : 0,
+                                          .c = entropy_place(run, a->places.turned),
+                                          .ldc = entropy_turned_stride(c->vocab),
+                                          .kind = node->kind,
+                                          .room = entropy_place(run, a->places.room)});
 }
 
-static size_t entropy_slab_room(const sg_node *node)
+typedef struct entropy_turn {
+    const sg_real *from; // (d, V), with that stride
+    sg_real *to;         // (V, d)
+    int64_t stride, d;
+    bool add;
+} entropy_turn;
+
+static void entropy_turn_chunk(void *context, sg_range rows)
 {
-    const int64_t vocab = sg_rows(node->in[1]), d = sg_columns(node->in[1]);
-    return entropy_max(sg_gemm_room_packed(node->kind, entropy_slab, vocab, d),
-                       sg_gemm_room_packed(node->kind, entropy_slab, d, vocab));
+    const entropy_turn *t = context;
+    for (int64_t j = rows.first; j < rows.end; j += entropy_side)
+        for (int64_t i = 0; i < t->d; i += entropy_side)
+            for (int64_t v = j; v < sg_min(j + entropy_side, rows.end); v++)
+                for (int64_t p = i; p < sg_min(i + entropy_side, t->d); p++) {
+                    sg_real *to = t->to + v * t->d + p;
+                    *to = t->from[p * t->stride + v] + (t->add ? *to : 0);
+                }
+}
+
+// dW from its transpose, at the end of a pass.
+static void entropy_slabs_end(const sg_run *run, const sg_node *node, const entropy_loop *c,
+                              const entropy_grads *grads)
+{
+    const entropy_attributes *a = node->attributes;
+    entropy_turn t = {.from = entropy_place(run, a->places.turned),
+                      .to = grads->dw,
+                      .stride = entropy_turned_stride(c->vocab),
+                      .d = sg_columns(node->in[0]),
+                      .add = grads->add_w};
+    if (grads->dw != NULL)
+        sg_parallel_ranges(run->compute.pool, c->vocab, 4 * entropy_side, entropy_turn_chunk, &t);
+}
+
+static bool entropy_in_slabs(const sg_node *node)
+{
+    const entropy_attributes *a = node->attributes;
+    return a->slabs && a->points == NULL && a->stats->terms == NULL;
 }
 
 static entropy_loop entropy_begin(const sg_run *run, const sg_node *node, const entropy_grads *g)
@@ -488,14 +724,13 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
     entropy_loop c = entropy_begin(run, node, &grads);
     a->stats->loss_sum = 0;
     a->stats->tokens = a->stats->correct = 0;
-    const bool slabs = entropy_in_slabs(node, &c, &grads);
+    const bool slabs = entropy_in_slabs(node);
     for (int64_t first = 0; first < rows; first += a->block) {
         c.rows = sg_min(a->block, rows - first);
         c.targets = sg_ints(node->in[2]) + first;
         if (slabs) {
             entropy_slabs_run(run, node, &c, &grads, first);
             entropy_collect(a->stats, &c, first);
-            if (grads.dw != NULL) entropy_block_dw(run, node, &c, &grads, first);
             continue;
         }
         entropy_logits(run, node, &c, first);
@@ -506,6 +741,7 @@ static void entropy_forward(const sg_run *run, const sg_node *node)
         if (grads.dw != NULL) entropy_block_dw(run, node, &c, &grads, first);
         if (a->adapted && c.gradient) entropy_adapter_gradient(run, node, &c, &grads, first);
     }
+    if (slabs) entropy_slabs_end(run, node, &c, &grads);
     sg_values(node->out[0])[0] = (sg_real)(a->stats->loss_sum / a->stats->normaliser);
 }
 
@@ -528,13 +764,6 @@ static const sg_op op_cross_entropy = {
 bool sg_is_cross_entropy(const sg_node *node)
 {
     return node->op == &op_cross_entropy;
-}
-
-static size_t entropy_take(size_t *end, size_t bytes)
-{
-    const size_t at = *end;
-    *end += sg_whole_lines(bytes);
-    return at;
 }
 
 // What a product prepares, slice by slice.
@@ -562,6 +791,8 @@ static size_t entropy_room(const sg_node *node, int64_t rows)
         room = entropy_max(room, entropy_room_of(node, false, rows, d, vocab, packed));
     if (w->wants_grad)
         room = entropy_max(room, entropy_room_of(node, true, vocab, d, rows, packed));
+    if (((const entropy_attributes *)node->attributes)->slabs)
+        room = entropy_max(room, sg_gemm_room_packed(node->kind, d, vocab, rows));
     if (node->n_in <= 3) return room;
     const int64_t r = sg_columns(node->in[3]);
     room = entropy_max(room, sg_gemm_room(node->kind, rows, vocab, r));
@@ -576,6 +807,12 @@ static entropy_places entropy_places_of(const sg_node *node, int64_t block)
     const size_t rows = (size_t)block;
     entropy_places p = {0};
     p.logits = entropy_take(&p.end, rows * (size_t)vocab * sizeof(sg_real));
+    if (((const entropy_attributes *)node->attributes)->slabs && w->wants_grad) {
+        size_t end = p.gradients = p.logits;
+        entropy_take(&end, sg_gemm_packed_bytes(node->kind, vocab, block));
+        p.turned = entropy_take(&end, (size_t)(d * entropy_turned_stride(vocab)) * sizeof(sg_real));
+        p.end = entropy_max(p.end, end);
+    }
     p.deep =
         entropy_take(&p.end, sg_gemm_scratch_bytes(entropy_slice(node, false, block), d, vocab));
     p.packed[0] = entropy_take(&p.end, sg_gemm_packed_bytes(node->kind, vocab, d));
@@ -614,10 +851,12 @@ sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, s
         .stats = stats, .block = sg_min(block, sg_rows(x)), .adapted = adapted, .scale = scale};
     node->attributes = a;
     node->kind = sg_tape_logits_kind(tape);
+    a->slabs = node->kind != SG_COMPUTE_F32 && !adapted && w->narrow == NULL && sg_gemm_by_tiles();
     a->places = entropy_places_of(node, a->block);
     node->scratch_bytes = a->places.end;
-    node->worker_scratch_bytes = entropy_max(
-        entropy_slab_room(node), sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x)));
+    node->worker_scratch_bytes =
+        entropy_max(a->slabs ? entropy_work_places(node, NULL, NULL) : 0,
+                    sg_weights_scratch_bytes(w, a->block, vocab, sg_columns(x)));
     return sg_node_output(tape, node, "loss", SG_KIND_REAL, 1, (int64_t[]){1});
 }
 

@@ -55,6 +55,13 @@ static inline int kinds_by_library(void **state)
     return kinds_open(SG_ENGINE_LIBRARY);
 }
 
+// As this processor does: by tiles of its own, if it has any, else one of the other ways again.
+static inline int kinds_as_chosen(void **state)
+{
+    (void)state;
+    return kinds_open(SG_ENGINE_CHOSEN);
+}
+
 // Memory full of NaN: nothing may be read that was not written.
 static inline void kinds_poison(sg_tape *tape)
 {

@@ -297,5 +297,6 @@ int main(void)
         cmocka_unit_test(test_no_numbers),
     };
     return cmocka_run_group_tests_name("rounded operands", tests, kinds_by_rounding, NULL) +
-           cmocka_run_group_tests_name("matrix units", tests, kinds_by_library, NULL);
+           cmocka_run_group_tests_name("matrix units", tests, kinds_by_library, NULL) +
+           cmocka_run_group_tests_name("as chosen", tests, kinds_as_chosen, NULL);
 }
