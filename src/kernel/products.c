@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "kernel/matrix.h"
+#include "kernel/tiles.h"
 
 // Gradient checks compute in double, which oneDNN has no products of.
 #if defined(SG_ONEDNN) && !defined(SG_REAL_DOUBLE)
@@ -135,8 +136,9 @@ static sg_status products_find(void *library, sg_error *err)
     snprintf(number, sizeof number, "0x%x", (unsigned)used);
     products.lack = products_find_lack(used);
     products.units = products_find_units(used);
-    snprintf(products.name, sizeof products.name, "onednn %d.%d.%d (%s)", version()->major,
-             version()->minor, version()->patch, name ? name : number);
+    snprintf(products.name, sizeof products.name, "onednn %d.%d.%d (%s)%s", version()->major,
+             version()->minor, version()->patch, name ? name : number,
+             sg_tiles_ready() ? ", amx tiles" : "");
     return SG_OK;
 }
 
@@ -238,6 +240,7 @@ const char *sg_products_lack(void)
 
 const char *sg_products_units(void)
 {
+    if (sg_tiles_ready()) return "amx";
     return atomic_load(&products_ready) ? products.units : NULL;
 }
 
@@ -266,7 +269,7 @@ void sg_products_count_refusal(void)
 
 const char *sg_products_name(void)
 {
-    return "plain";
+    return sg_tiles_ready() ? "plain, amx tiles" : "plain";
 }
 
 // The build was asked for plain loops.
@@ -277,7 +280,7 @@ const char *sg_products_lack(void)
 
 const char *sg_products_units(void)
 {
-    return NULL;
+    return sg_tiles_ready() ? "amx" : NULL;
 }
 
 #endif

@@ -17,7 +17,7 @@ done
 
 # Paths in the tree have no spaces; one that had would show up below as a file that awk cannot read.
 # shellcheck disable=SC2086
-find $folders -name '*.[ch]' | LC_ALL=C sort | xargs awk '
+find $folders -name .venv -prune -o -name '*.[ch]' -print | LC_ALL=C sort | xargs awk '
 BEGIN {
     # room: what it may include besides itself, DESIGN.md section 3
     may["base"] = " "

@@ -24,7 +24,7 @@ static void test_choice(void **state)
     const char *name = sg_products_name();
     assert_null(sg_products_lack());
     if (!products_built) {
-        assert_string_equal(name, "plain");
+        assert_int_equal(strncmp(name, "plain", 5), 0);
         return;
     }
     assert_true(strncmp(name, "onednn ", 7) == 0);
