@@ -89,24 +89,31 @@ static sg_compute compute_of(int threads)
 
 // ---- splits -------------------------------------------------------------------------------------
 
-static void test_auction(void **state)
+static void check_auction(const char *name)
 {
-    (void)state;
+    char scores[32], expected[32];
+    snprintf(scores, sizeof scores, "%s.scores", name);
+    snprintf(expected, sizeof expected, "%s.labels", name);
     golden g = golden_open("splits");
-    const int64_t n = golden_size(g, "auction.scores", 0);
-    const int64_t rows = golden_size(g, "auction.scores", 1), m = rows / n;
+    const int64_t n = golden_size(g, scores, 0), rows = golden_size(g, scores, 1), m = rows / n;
     for (int threads = 1; threads <= 3; threads += 2) {
         int32_t labels[256];
         sg_error err = {0};
-        sg_compute compute = compute_of(threads);
-        expect_ok(sg_assign_auction(compute, golden_floats(g, "auction.scores"), rows, n, m, 2 * m,
-                                    labels, &err),
-                  &err);
-        assert_memory_equal(labels, golden_ints(g, "auction.labels"),
-                            (size_t)rows * sizeof *labels);
+        const sg_compute compute = compute_of(threads);
+        expect_ok(
+            sg_assign_auction(compute, golden_floats(g, scores), rows, n, m, 2 * m, labels, &err),
+            &err);
+        assert_memory_equal(labels, golden_ints(g, expected), (size_t)rows * sizeof *labels);
         sg_pool_free(compute.pool);
     }
     golden_close(g);
+}
+
+static void test_auction(void **state)
+{
+    (void)state;
+    check_auction("auction");
+    check_auction("contest");
 }
 
 static void test_transport(void **state)

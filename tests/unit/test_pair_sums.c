@@ -139,6 +139,25 @@ static void test_large_weights(void **state)
     sg_free(a);
 }
 
+// Sums that are all the same are not below the threshold that is made of them.
+static void test_equal_sums(void **state)
+{
+    (void)state;
+    sg_real a[8 * neurons];
+    sg_pair_sums s;
+    sg_partition p;
+    sg_error err = {0};
+    for (int64_t i = 0; i < 8 * neurons; i++)
+        a[i] = (sg_real)0.3;
+    assert_int_equal(sg_pair_sums_new(compute_of(1), neurons, SG_PAIR_CLAMPED, 9, &s, &err), SG_OK);
+    assert_int_equal(sg_pair_sums_add(&s, a, 8, &err), SG_OK);
+    sg_pair_sums_finish(&s);
+    if (sg_partition_graph(&s, 8, 1, &p, &err) != SG_OK) fail_msg("%s", err.message);
+    assert_int_equal(sg_partition_check(&p, &err), SG_OK);
+    sg_partition_free(&p);
+    sg_pair_sums_free(&s);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -200,9 +219,10 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),  cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_even),    cmocka_unit_test(test_large_weights),
-        cmocka_unit_test(test_refuses), cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_pieces),       cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_even),         cmocka_unit_test(test_large_weights),
+        cmocka_unit_test(test_refuses),      cmocka_unit_test(test_equal_sums),
+        cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

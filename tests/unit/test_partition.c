@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "sparsify/auction.h"
+#include "sparsify/kmeans.h"
 #include "sparsify/partition.h"
 #include "sparsify/transport.h"
 
@@ -156,6 +157,42 @@ static void test_assignment(void **state)
     assert_int_equal(sg_assign_balanced(cost, 10, 2, 4, labels, &err), SG_ERR_INTERNAL);
 }
 
+// Whether no exchange between blocks makes the sum less: none of the cycles of cheapest moves is
+// below 0.
+static bool cheapest(const double *cost, const int32_t *labels, int64_t rows, int64_t blocks)
+{
+    double far[16][16];
+    for (int64_t e = 0; e < blocks; e++)
+        for (int64_t f = 0; f < blocks; f++)
+            far[e][f] = INFINITY;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t f = 0; f < blocks; f++)
+            far[labels[i]][f] =
+                fmin(far[labels[i]][f], cost[i * blocks + f] - cost[i * blocks + labels[i]]);
+    for (int64_t via = 0; via < blocks; via++)
+        for (int64_t e = 0; e < blocks; e++)
+            for (int64_t f = 0; f < blocks; f++)
+                far[e][f] = fmin(far[e][f], far[e][via] + far[via][f]);
+    for (int64_t e = 0; e < blocks; e++)
+        if (far[e][e] < -1e-9) return false;
+    return true;
+}
+
+static void test_many_blocks(void **state)
+{
+    (void)state;
+    enum { blocks = 16, size = 6, rows = blocks * size };
+    static double cost[rows * blocks];
+    int32_t labels[rows];
+    sg_error err;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        for (uint64_t i = 0; i < rows * blocks; i++) // blocks that most rows want, and others
+            cost[i] = sg_rng_uniform(seed, 1, i) + (double)(i % blocks) * (double)(seed % 3) * 0.1;
+        assert_int_equal(sg_assign_balanced(cost, rows, blocks, size, labels, &err), SG_OK);
+        assert_true(cheapest(cost, labels, rows, blocks));
+    }
+}
+
 // Equal rows, which an auction has to tell apart, and one block, and blocks of one.
 static void test_auction_ends(void **state)
 {
@@ -245,6 +282,55 @@ static bool falls(void *user, int64_t round, double objective)
     assert_true(round == 0 || objective <= *last);
     *last = objective;
     return true;
+}
+
+static void test_draw(void **state)
+{
+    (void)state;
+    const double weights[] = {0, 1, 0, 3, 0}, none[] = {0, 0};
+    assert_int_equal(sg_kmeans_draw(weights, 5, 0), 1);
+    assert_int_equal(sg_kmeans_draw(weights, 5, 0.24), 1);
+    assert_int_equal(sg_kmeans_draw(weights, 5, 0.26), 3);
+    assert_int_equal(sg_kmeans_draw(weights, 5, 0.9999999), 3);
+    assert_int_equal(sg_kmeans_draw(none, 2, 0.6), 1);
+}
+
+// Centres that are all the same: the clusters that are left empty get rows.
+static void test_empty_clusters(void **state)
+{
+    (void)state;
+    enum { rows = 20, d = 3, clusters = 5 };
+    sg_real *x = vectors_new(rows, d, 3);
+    int64_t counts[clusters] = {0};
+    sg_kmeans k;
+    sg_error err;
+    assert_int_equal(sg_kmeans_new(compute_of(1), x, rows, d, clusters, &k, &err), SG_OK);
+    sg_kmeans_plain(&k, 20);
+    for (int64_t i = 0; i < rows; i++)
+        counts[k.labels[i]]++;
+    for (int64_t e = 0; e < clusters; e++)
+        assert_true(counts[e] > 0);
+    sg_kmeans_free(&k);
+    sg_free(x);
+}
+
+// What is kept is the best of all rounds, also where a round makes it worse.
+static void test_best_round(void **state)
+{
+    (void)state;
+    enum { rows = 120, d = 4 };
+    sg_partition p;
+    sg_error err;
+    double last;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        sg_real *x = vectors_new(rows, d, seed);
+        sg_kmeans_options o = options_of(SG_KMEANS_AUCTION);
+        o.progress = falls, o.user = &last;
+        assert_int_equal(sg_partition_kmeans(compute_of(1), x, rows, d, 6, &o, &p, NULL, &err),
+                         SG_OK);
+        sg_partition_free(&p);
+        sg_free(x);
+    }
 }
 
 static bool stops(void *user, int64_t round, double objective)
@@ -350,6 +436,8 @@ int main(void)
         cmocka_unit_test(test_labels),         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_random),         cmocka_unit_test(test_assignment),
         cmocka_unit_test(test_auction_ends),   cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_many_blocks),    cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_empty_clusters), cmocka_unit_test(test_best_round),
         cmocka_unit_test(test_memory_fails),   cmocka_unit_test(test_kmeans_ends),
         cmocka_unit_test(test_kmeans_refuses),
     };

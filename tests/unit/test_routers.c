@@ -115,6 +115,7 @@ static void test_order(void **state)
     expect_ok(sg_router_mlp_start(&l->partition, l->vectors, d, &mlp, &err), &err);
     expect_ok(sg_router_train(compute_of(1), &mlp, l->x, l->positive, tokens, &o, &trained, &err),
               &err);
+    assert_true(trained.captured == share_of(l, &mlp, l->positive, 3)); // of the epoch that stays
     o = sg_router_training_default(SG_ROUTER_NORM);
     o.batch = 120, o.learning_rate = 1e-2;
     expect_ok(sg_router_random_start(SG_ROUTER_NORM, d, 32, blocks, 1, &norm, &err), &err);

@@ -133,6 +133,15 @@ static void test_summary(void **state)
     assert_int_equal(s.least, 1);
     assert_int_equal(s.p50, 2);
     assert_int_equal(s.most, 4);
+    static sg_real falling[100 * 100]; // token t has t + 1 scores of 1
+    const sg_selector ones = {.kind = SG_SELECT_ABOVE, .threshold = 1};
+    for (int64_t i = 0; i < 100 * 100; i++)
+        falling[i] = i % 100 <= i / 100;
+    sg_selection_summary many;
+    expect_ok(sg_selection_summarise(compute_of(1), &ones, falling, NULL, 100, 100, &many, &err),
+              &err);
+    assert_int_equal(many.p5, 5);
+    assert_int_equal(many.p95, 95);
     assert_true(fabs(s.captured - (0.3 + 1) / 2) < 1e-7); // the second token has no truth
     expect_ok(sg_selection_summarise(compute_of(1), &half, scores, NULL, 3, 4, &s, &err), &err);
     assert_true(isnan(s.captured));
@@ -266,6 +275,12 @@ static void test_greedy(void **state)
     g.share = 0.6, sizes[0] = 60; // a large matrix moves by smaller steps
     expect_ok(sg_greedy_shares_find(&g, shares, &err), &err);
     assert_true(fabs((60 * shares[0] + 10 * shares[1] + 10 * shares[2]) / 80 - 0.6) < 1e-9);
+    g.step = g.share = 0.1; // of 80: 8 of the first, or the smaller one nearly whole
+    expect_ok(sg_greedy_shares_find(&g, shares, &err), &err);
+    assert_true(fabs(shares[0] - 8.0 / 60) < 1e-12 && shares[1] == 0 && shares[2] == 0);
+    weights[0] = 1e3;
+    expect_ok(sg_greedy_shares_find(&g, shares, &err), &err);
+    assert_true(shares[0] == 0 && fabs(shares[1] - 0.8) < 1e-12 && shares[2] == 0);
     g.error = refuses;
     assert_int_equal(sg_greedy_shares_find(&g, shares, &err), SG_ERR_STOPPED);
     g.step = 0;
