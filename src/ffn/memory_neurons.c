@@ -13,14 +13,14 @@
 #include "ffn/memory_dense.h"
 #include "ffn/neurons.h"
 
-// Values of hits are laid out (channel, row, k).
+// Values of hits are laid out (channel, row, k), but where they go by slices.
 static sg_real *neurons_dots(const sg_node *node, const sg_neurons *a, int64_t first, int64_t c)
 {
     if (node->in[SG_NEURONS_IN] == NULL) return NULL;
     return sg_values(node->saved[0]) + (c * a->rows + first) * a->k;
 }
 
-// z and da of all hits (channels, rows, k), in scratch.
+// z and da of all hits, in scratch.
 static sg_real *neurons_z(const sg_neurons_loop *l)
 {
     return sg_neurons_room(l->run, l->node);
@@ -30,22 +30,110 @@ static sg_real *neurons_da(const sg_neurons_loop *l)
     return neurons_z(l) + sg_neurons_hits(l->a);
 }
 
+// ---- in slices ----------------------------------------------------------------------------------
+//
+// Values of hits are laid out as scores are, (row, channel, k).
+
+enum { sliced_values = 4096 }; // that a chunk of gates takes, or those of a row
+
+static int64_t sliced_hits(const sg_neurons *a)
+{
+    return a->channels * a->k;
+}
+
+static int64_t sliced_rows(const sg_neurons *a)
+{
+    return sliced_hits(a) < sliced_values ? sliced_values / sliced_hits(a) : 1;
+}
+
+static sg_real *sliced_dots(const sg_node *node, int64_t first)
+{
+    return node->in[SG_NEURONS_IN] == NULL
+               ? NULL
+               : sg_values(node->saved[0]) + first * sliced_hits(node->attributes);
+}
+
+// Sets to 0 what is void of the rows of a range.
+static void sliced_void(const sg_neurons_loop *l, sg_range range, sg_real *values)
+{
+    const sg_neurons *a = l->a;
+    if (l->node->in[SG_NEURONS_COUNTS] == NULL) return;
+    for (int64_t r = range.first; r < range.end; r++)
+        for (int64_t c = 0; c < a->channels; c++, values += a->k)
+            for (int64_t i = sg_neurons_count(l->node, a, r, c); i < a->k; i++)
+                values[i] = 0;
+}
+
+// The scores of a range, where they are or, with zeros for what is void, in `room`.
+static const sg_real *sliced_scores(const sg_neurons_loop *l, sg_range range, sg_real *room)
+{
+    const int64_t hits = sliced_hits(l->a);
+    if (l->a->gate == SG_GATE_NONE) return NULL;
+    const sg_real *scores = sg_values(l->node->in[SG_NEURONS_SCORES]) + range.first * hits;
+    if (l->node->in[SG_NEURONS_COUNTS] == NULL) return scores;
+    memcpy(room, scores, (size_t)((range.end - range.first) * hits) * sizeof *room);
+    sliced_void(l, range, room);
+    return room;
+}
+
 // z of all hits, and 0 for dz of what is void.
-static void neurons_z_rows(void *context, sg_range range)
+static void sliced_z_rows(void *context, sg_range range)
 {
     const sg_neurons_loop *l = context;
     const sg_neurons *a = l->a;
-    int64_t first = range.first, rows = range.end - first;
-    sg_real *scores = sg_worker_scratch(l->run, range.worker);
-    for (int64_t c = 0; c < a->channels; c++) {
-        const int64_t hit = (c * a->rows + first) * a->k;
-        sg_neurons_scores(l->node, a, first, rows, c, scores);
-        sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, neurons_z(l) + hit,
-                        neurons_dots(l->node, a, first, c), scores, rows * a->k);
-        for (int64_t r = first; l->node->in[SG_NEURONS_COUNTS] != NULL && r < range.end; r++)
-            for (int64_t i = sg_neurons_count(l->node, a, r, c); i < a->k; i++)
-                neurons_da(l)[(c * a->rows + r) * a->k + i] = 0;
+    const int64_t at = range.first * sliced_hits(a), end = range.end * sliced_hits(a);
+    const sg_real *scores = sliced_scores(l, range, sg_worker_scratch(l->run, range.worker));
+    sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, neurons_z(l) + at,
+                    sliced_dots(l->node, range.first), scores, end - at);
+    sliced_void(l, range, neurons_da(l) + at);
+}
+
+static void sliced_z(sg_neurons_loop *l)
+{
+    sg_parallel_ranges(l->run->compute.pool, l->a->rows, sliced_rows(l->a), sliced_z_rows, l);
+}
+
+static void sliced_forward(sg_neurons_loop *l)
+{
+    const sg_stored x = sg_neurons_x_rows(l->node);
+    if (x.rows != NULL) sg_slices_dots(l, x, l->node->in[SG_NEURONS_IN], sliced_dots(l->node, 0));
+    sliced_z(l);
+    sg_slices_sums(l, sg_values(l->node->out[0]), false, l->node->in[SG_NEURONS_OUT], neurons_z(l));
+}
+
+// dz becomes da; the gradient of the scores.
+static void sliced_da_rows(void *context, sg_range range)
+{
+    const sg_neurons_loop *l = context;
+    const sg_neurons *a = l->a;
+    const int64_t at = range.first * sliced_hits(a), count = range.end * sliced_hits(a) - at;
+    sg_real *dz = sg_worker_scratch(l->run, range.worker), *da = neurons_da(l) + at;
+    sg_real *work = dz + count, *dscore = work + count;
+    const sg_real *scores = sliced_scores(l, range, dscore + count);
+    memcpy(dz, da, (size_t)count * sizeof *dz);
+    sg_gate_backward(l->run->compute.kernels, a->activation, a->gate, da, dscore, dz,
+                     sliced_dots(l->node, range.first), scores, count, work);
+    if (l->dscores == NULL) return;
+    for (int64_t i = 0; i < count; i++)
+        l->dscores[at + i] = (l->add_scores ? l->dscores[at + i] : 0) + dscore[i];
+}
+
+static void sliced_backward(sg_neurons_loop *l, sg_real *scratch)
+{
+    const sg_node *node = l->node;
+    l->of_channel = l->a->k;
+    l->of_row = sliced_hits(l->a);
+    if (l->fused) {
+        sliced_z(l);
+        sg_neurons_out(l, scratch);
+    } else {
+        const sg_stored dy = {.rows = node->out[0]->grad};
+        if (l->dw_out != NULL) sliced_z(l);
+        sg_slices_dots(l, dy, node->in[SG_NEURONS_OUT], l->dz);
     }
+    sg_parallel_ranges(l->run->compute.pool, l->a->rows, sliced_rows(l->a), sliced_da_rows, l);
+    if (l->dx != NULL) sg_slices_sums(l, l->dx, l->add_x, node->in[SG_NEURONS_IN], neurons_da(l));
+    sg_neurons_weights(l, scratch);
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -90,24 +178,12 @@ static void neurons_forward_rows(void *context, sg_range range)
     }
 }
 
-static void neurons_forward_sliced(const sg_neurons_loop *l)
-{
-    const sg_neurons *a = l->a;
-    const sg_stored x = sg_neurons_x_rows(l->node);
-    if (x.rows != NULL)
-        sg_slices_dots(l, &x, l->node->in[SG_NEURONS_IN], neurons_dots(l->node, a, 0, 0),
-                       a->rows * a->k, a->k);
-    sg_parallel_ranges(l->run->compute.pool, a->rows, a->tile, neurons_z_rows, (void *)l);
-    sg_slices_sums(l, sg_values(l->node->out[0]), false, l->node->in[SG_NEURONS_OUT], neurons_z(l),
-                   a->rows * a->k, a->k);
-}
-
 static void neurons_forward(const sg_run *run, const sg_node *node)
 {
     sg_neurons_loop l = {.run = run, .node = node, .a = node->attributes};
     sg_neurons_begin(run, node);
     if (sg_slices_used(node))
-        neurons_forward_sliced(&l);
+        sliced_forward(&l);
     else
         sg_neurons_passes(&l, neurons_forward_rows);
 }
@@ -138,21 +214,38 @@ static void neurons_backward_rows(void *context, sg_range range)
     int64_t first = range.first, rows = range.end - first;
     const sg_real *dy = l->node->out[0]->grad;
     sg_real *dz = sg_worker_scratch(l->run, range.worker);
-    const bool sums = l->sums && l->dx != NULL && !l->sliced;
-    if (sums && l->channel == 0 && !l->add_x)
+    if (l->sums && l->channel == 0 && l->dx != NULL && !l->add_x)
         memset(l->dx + first * a->d, 0, (size_t)(rows * a->d) * sizeof *l->dx);
     for (int64_t c = l->channel; c < l->end; c++) {
         const sg_stored w_in = sg_neurons_pool(a, l->node->in[SG_NEURONS_IN], c);
         const sg_stored w_out = sg_neurons_pool(a, l->node->in[SG_NEURONS_OUT], c);
-        if (l->dots && (l->fused || l->sliced))
+        if (l->dots && l->fused)
             memcpy(dz, neurons_da(l) + (c * a->rows + first) * a->k,
                    (size_t)(rows * a->k) * sizeof *dz);
-        for (int64_t r = first; l->dots && !l->fused && !l->sliced && r < range.end; r++)
+        for (int64_t r = first; l->dots && !l->fused && r < range.end; r++)
             sg_neurons_dots(l, dz + (r - first) * a->k, dy + r * a->d, &w_out, r, range.end, c);
         if (l->dots) neurons_backward_gates(l, first, rows, c, dz);
         const sg_real *da = neurons_da(l) + c * a->rows * a->k;
-        for (int64_t r = first; sums && r < range.end; r++)
+        for (int64_t r = first; l->sums && l->dx != NULL && r < range.end; r++)
             sg_neurons_sums(l, l->dx + r * a->d, da + r * a->k, &w_in, r, range.end, c);
+    }
+}
+
+// z of all hits, and 0 for dz of what is void, where sg_neurons_out follows.
+static void neurons_z_rows(void *context, sg_range range)
+{
+    const sg_neurons_loop *l = context;
+    const sg_neurons *a = l->a;
+    int64_t first = range.first, rows = range.end - first;
+    sg_real *scores = sg_worker_scratch(l->run, range.worker);
+    for (int64_t c = 0; c < a->channels; c++) {
+        const int64_t hit = (c * a->rows + first) * a->k;
+        sg_neurons_scores(l->node, a, first, rows, c, scores);
+        sg_gate_forward(l->run->compute.kernels, a->activation, a->gate, neurons_z(l) + hit,
+                        neurons_dots(l->node, a, first, c), scores, rows * a->k);
+        for (int64_t r = first; l->node->in[SG_NEURONS_COUNTS] != NULL && r < range.end; r++)
+            for (int64_t i = sg_neurons_count(l->node, a, r, c); i < a->k; i++)
+                neurons_da(l)[(c * a->rows + r) * a->k + i] = 0;
     }
 }
 
@@ -168,27 +261,19 @@ static void neurons_backward(const sg_run *run, const sg_node *node)
     l.of_row = a->k;
     l.z = neurons_z(&l);
     l.fused = sg_neurons_fuses(&l);
-    l.sliced = sg_slices_used(node);
     if (node->in[SG_NEURONS_IN] != NULL || l.fused) l.da = neurons_da(&l);
     l.dz = neurons_da(&l);
     sg_real *scratch = neurons_z(&l) + 2 * sg_neurons_hits(a);
+    l.sliced = sg_slices_used(node);
+    if (l.sliced) {
+        sliced_backward(&l, scratch);
+        return;
+    }
     if (l.fused) {
         sg_parallel_ranges(run->compute.pool, a->rows, a->tile, neurons_z_rows, &l);
         sg_neurons_out(&l, scratch);
-    } else if (l.sliced) {
-        const sg_stored dy = {.rows = node->out[0]->grad};
-        sg_slices_dots(&l, &dy, node->in[SG_NEURONS_OUT], l.dz, l.of_channel, l.of_row);
     }
-    if (!l.sliced) {
-        sg_neurons_passes(&l, neurons_backward_rows);
-    } else {
-        l.end = a->channels;
-        l.dots = true;
-        sg_parallel_ranges(run->compute.pool, a->rows, a->tile, neurons_backward_rows, &l);
-    }
-    if (l.sliced && l.dx != NULL)
-        sg_slices_sums(&l, l.dx, l.add_x, node->in[SG_NEURONS_IN], neurons_da(&l), l.of_channel,
-                       l.of_row);
+    sg_neurons_passes(&l, neurons_backward_rows);
     sg_neurons_weights(&l, scratch);
 }
 
@@ -242,6 +327,10 @@ sg_tensor *sg_memory_neurons(sg_tape *tape, sg_tensor *x, const sg_selection *se
     if (!sg_neurons_record(tape, node, a)) return NULL;
     node->worker_scratch_bytes =
         (size_t)(4 * sg_min(a->tile, a->rows) * a->k + d) * sizeof(sg_real);
+    if (a->sliced && node->worker_scratch_bytes <
+                         (size_t)(4 * sliced_rows(a) * sliced_hits(a)) * sizeof(sg_real))
+        node->worker_scratch_bytes =
+            (size_t)(4 * sliced_rows(a) * sliced_hits(a)) * sizeof(sg_real);
     node->scratch_bytes = sg_neurons_scratch(node, a, 2 * hits);
     return sg_node_output(tape, node, "memory", SG_KIND_REAL, 2, (int64_t[]){a->rows, d});
 }

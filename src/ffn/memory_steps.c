@@ -40,8 +40,7 @@ static void pre_forward(const sg_run *run, const sg_node *node)
     const sg_stored x = sg_neurons_x_rows(node);
     sg_neurons_begin(run, node);
     if (sg_slices_used(node))
-        sg_slices_dots(&l, &x, node->in[SG_NEURONS_IN], sg_values(node->out[0]), l.a->k,
-                       l.a->channels * l.a->k);
+        sg_slices_dots(&l, x, node->in[SG_NEURONS_IN], sg_values(node->out[0]));
     else
         sg_neurons_passes(&l, pre_forward_rows);
 }
@@ -74,7 +73,7 @@ static void pre_backward(const sg_run *run, const sg_node *node)
     if (!l.sliced)
         sg_neurons_passes(&l, pre_backward_rows);
     else if (l.dx != NULL)
-        sg_slices_sums(&l, l.dx, l.add_x, node->in[SG_NEURONS_IN], l.da, l.of_channel, l.of_row);
+        sg_slices_sums(&l, l.dx, l.add_x, node->in[SG_NEURONS_IN], l.da);
     sg_neurons_weights(&l, sg_neurons_room(run, node));
 }
 

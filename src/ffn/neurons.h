@@ -137,13 +137,13 @@ size_t sg_slices_front(const sg_neurons *a);
 size_t sg_slices_bytes(const sg_neurons *a);
 // Whether a node's passes go so: its shape and kind say so, and tables can be rounded to bf16.
 bool sg_slices_used(const sg_node *node);
-// dots: x (rows, d), f32 or bf16, times what is selected, laid out as the strides say; 0 behind
-// counts.
-void sg_slices_dots(const sg_neurons_loop *loop, const sg_stored *x, const sg_tensor *table,
-                    sg_real *dots, int64_t of_channel, int64_t of_row);
-// y (rows, d) = sums of what is selected times the values, laid out likewise; or added to.
+// Values of hits are (rows, channels, k) here. dots: x (rows, d), which is rounded to bf16 where it
+// is not, times what is selected; 0 behind counts.
+void sg_slices_dots(const sg_neurons_loop *loop, sg_stored x, const sg_tensor *table,
+                    sg_real *dots);
+// y (rows, d) = sums of what is selected times the values, or added to.
 void sg_slices_sums(const sg_neurons_loop *loop, sg_real *y, bool add, const sg_tensor *table,
-                    const sg_real *values, int64_t of_channel, int64_t of_row);
+                    const sg_real *values);
 // What sg_neurons_out and sg_neurons_weights do.
 void sg_slices_out(sg_neurons_loop *loop);
 void sg_slices_weights(sg_neurons_loop *loop);

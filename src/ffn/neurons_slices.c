@@ -82,6 +82,11 @@ bool sg_slices_used(const sg_node *node)
            slices_reads(node->in[SG_NEURONS_OUT]);
 }
 
+static unsigned char *slices_room(const sg_neurons_loop *l)
+{
+    return l->run->scratch + sg_slices_front(l->a);
+}
+
 // ---- tables in bf16 -----------------------------------------------------------------------------
 
 typedef struct slices_rounding {
@@ -99,18 +104,14 @@ static void slices_round_rows(void *context, sg_range range)
                         (range.end - range.first) * c->d);
 }
 
-// The rows of a table; where they are rounded, they lie where dy will be.
-static sg_stored slices_table_rows(const sg_neurons_loop *l, const sg_tensor *table)
+// Rows in bf16, made where they are not.
+static sg_stored slices_rounded(const sg_neurons_loop *l, unsigned char *to, sg_stored from,
+                                int64_t rows)
 {
-    const sg_stored w = sg_weights_of(table);
-    if (w.type == SG_WEIGHTS_BF16) return w;
-    slices_rounding c = {.kernels = l->run->compute.kernels,
-                         .from = w,
-                         .to = (sg_bf16 *)(void *)l->run->scratch,
-                         .d = l->a->d};
-    sg_parallel_ranges(l->run->compute.pool, l->a->pools * l->a->n, slices_rows, slices_round_rows,
-                       &c);
-    return (sg_stored){.type = SG_WEIGHTS_BF16, .rows = c.to};
+    if (from.type == SG_WEIGHTS_BF16) return from;
+    slices_rounding c = {l->run->compute.kernels, from, (sg_bf16 *)(void *)to, rows, l->a->d};
+    sg_parallel_ranges(l->run->compute.pool, rows, slices_rows, slices_round_rows, &c);
+    return (sg_stored){.type = SG_WEIGHTS_BF16, .rows = to};
 }
 
 // The columns of a row from `column` on, to the end of their slice; zeros behind the last one.
@@ -142,18 +143,13 @@ static const sg_bf16 *slices_cut(const sg_neurons_loop *l, unsigned char *to, sg
     return c.to;
 }
 
-static unsigned char *slices_room(const sg_neurons_loop *l)
-{
-    return l->run->scratch + sg_slices_front(l->a);
-}
-
 // ---- products -----------------------------------------------------------------------------------
 
 typedef struct slices_dots {
     const sg_neurons_loop *l;
-    sg_stored x, table;
+    sg_stored table;
+    const sg_bf16 *x;
     sg_real *dots;
-    int64_t of_channel, of_row;
     int64_t channel, end;
 } slices_dots;
 
@@ -166,13 +162,8 @@ static void slices_dots_row(const slices_dots *s, int64_t row, int64_t end, int6
     const int64_t count = sg_neurons_count(node, a, row, c);
     const int32_t *ids = sg_neurons_ids(node, a, row, c);
     const int32_t *next = sg_neurons_next(node, a, row, end, c, count);
-    sg_real *dots = s->dots + c * s->of_channel + row * s->of_row;
-    if (s->x.type == SG_WEIGHTS_BF16)
-        kernels->gather_dots_pairs(dots, (const sg_bf16 *)s->x.rows + row * a->d, table, ids, next,
-                                   count, a->d);
-    else
-        kernels->gather_dots_bf16(dots, (const sg_real *)s->x.rows + row * a->d, table, ids, next,
-                                  count, a->d);
+    sg_real *dots = s->dots + (row * a->channels + c) * a->k;
+    kernels->gather_dots_pairs(dots, s->x + row * a->d, table, ids, next, count, a->d);
     for (int64_t i = count; i < a->k; i++)
         dots[i] = 0;
 }
@@ -188,11 +179,12 @@ static void slices_dots_rows(void *context, sg_range range)
     }
 }
 
-void sg_slices_dots(const sg_neurons_loop *l, const sg_stored *x, const sg_tensor *table,
-                    sg_real *dots, int64_t of_channel, int64_t of_row)
+void sg_slices_dots(const sg_neurons_loop *l, sg_stored x, const sg_tensor *table, sg_real *dots)
 {
     const sg_neurons *a = l->a;
-    slices_dots s = {l, *x, slices_table_rows(l, table), dots, of_channel, of_row, 0, 0};
+    slices_dots s = {.l = l, .dots = dots};
+    s.table = slices_rounded(l, l->run->scratch, sg_weights_of(table), a->pools * a->n);
+    s.x = slices_rounded(l, slices_room(l), x, a->rows).rows;
     for (; s.channel < a->channels; s.channel = s.end) {
         s.end = s.channel + a->channels / a->pools;
         sg_parallel_ranges(l->run->compute.pool, a->rows, a->tile, slices_dots_rows, &s);
@@ -205,9 +197,8 @@ typedef struct slices_sums {
     const sg_neurons_loop *l;
     const sg_bf16 *table;
     const sg_real *values;
-    int64_t of_channel, of_row;
-    // The hits of a row by channels: rows of a slice, and what they are multiplied by. Where there
-    // are counts, those of a row and group stand together, and this many.
+    // The hits of a row: rows of a slice, and what they are multiplied by, which are the values
+    // unless there are counts: then those of a row and group stand together, and this many.
     sg_real *z;
     int32_t *ids, *counts;
     sg_real *y;
@@ -215,22 +206,33 @@ typedef struct slices_sums {
     int64_t channel, end, tiles;
 } slices_sums;
 
-static int64_t slices_list(const slices_sums *s, int64_t row, int64_t first, int64_t end)
+// Of channels first to end - 1 of a row.
+static void slices_list_counted(const slices_sums *s, int64_t row, int64_t first, int64_t end)
 {
     const sg_neurons *a = s->l->a;
-    int64_t at = (row * a->channels + first) * a->k;
-    const int64_t start = at;
+    const int64_t start = (row * a->channels + first) * a->k;
+    int64_t to = start;
     for (int64_t c = first; c < end; c++) {
-        const int32_t *ids = sg_neurons_ids(s->l->node, a, row, c);
-        const sg_real *values = s->values + c * s->of_channel + row * s->of_row;
+        const int64_t from = (row * a->channels + c) * a->k;
         const int64_t count = sg_neurons_count(s->l->node, a, row, c);
+        const int32_t *ids = sg_neurons_ids(s->l->node, a, row, c);
         const int32_t offset = (int32_t)(a->pools == 1 ? 0 : c * a->n);
-        for (int64_t i = 0; i < count; i++, at++) {
-            s->ids[at] = ids[i] + offset;
-            s->z[at] = values[i];
+        for (int64_t i = 0; i < count; i++, to++) {
+            s->ids[to] = ids[i] + offset;
+            s->z[to] = s->values[from + i];
         }
     }
-    return at - start;
+    s->counts[row * a->channels + first] = (int32_t)(to - start);
+}
+
+static void slices_list(const slices_sums *s, int64_t row)
+{
+    const sg_neurons *a = s->l->a;
+    const int32_t *from = sg_neurons_ids(s->l->node, a, row, 0);
+    int32_t *to = s->ids + row * a->channels * a->k;
+    for (int64_t c = 0; c < a->channels; c++, from += a->k, to += a->k)
+        for (int64_t i = 0; i < a->k; i++)
+            to[i] = from[i] + (int32_t)(c * a->n);
 }
 
 static void slices_list_rows(void *context, sg_range range)
@@ -238,10 +240,11 @@ static void slices_list_rows(void *context, sg_range range)
     const slices_sums *s = context;
     const sg_neurons *a = s->l->a;
     const int64_t group = slices_group(a);
-    for (int64_t r = range.first; r < range.end; r++)
-        for (int64_t c = 0; c < a->channels; c += group)
-            s->counts[r * a->channels + c] =
-                (int32_t)slices_list(s, r, c, sg_min(a->channels, c + group));
+    for (int64_t r = range.first; r < range.end; r++) {
+        if (s->counts == NULL) slices_list(s, r);
+        for (int64_t c = 0; s->counts != NULL && c < a->channels; c += group)
+            slices_list_counted(s, r, c, sg_min(a->channels, c + group));
+    }
 }
 
 // A tile of rows in one slice.
@@ -254,35 +257,50 @@ static void slices_sum_tile(void *context, int64_t chunk, int worker)
     const int64_t slice = chunk / s->tiles, first = chunk % s->tiles * a->tile;
     const int64_t column = slice * SG_SLICE, n = sg_min(SG_SLICE, a->d - column);
     const sg_bf16 *table = s->table + slice * a->pools * a->n * SG_SLICE;
-    const bool counted = s->l->node->in[SG_NEURONS_COUNTS] != NULL;
+    const bool add = s->add || s->channel > 0;
     for (int64_t r = first; r < sg_min(a->rows, first + a->tile); r++) {
         const int64_t at = (r * a->channels + s->channel) * a->k;
-        const int64_t count = s->counts[r * a->channels + s->channel];
-        kernels->slice_sum(s->y + r * a->d + column, s->z + at, table, s->ids + at, count,
-                           counted ? count : sg_neurons_hits(a) - at, n, s->add || s->channel > 0);
+        int64_t count = (s->end - s->channel) * a->k, known = sg_neurons_hits(a) - at;
+        if (s->counts != NULL) known = count = s->counts[r * a->channels + s->channel];
+        kernels->slice_sum(s->y + r * a->d + column, s->z + at, table, s->ids + at, count, known, n,
+                           add);
     }
 }
 
+// Where the lists are made, and what is there already.
+static void slices_lists(slices_sums *s, unsigned char *room)
+{
+    const sg_neurons_loop *l = s->l;
+    const sg_neurons *a = l->a;
+    const sg_node *node = l->node;
+    s->z = (sg_real *)(void *)room;
+    s->ids = (int32_t *)(void *)(room + slices_values(a));
+    if (node->in[SG_NEURONS_COUNTS] != NULL)
+        s->counts = s->ids + sg_neurons_hits(a);
+    else
+        s->z = (sg_real *)(uintptr_t)s->values;
+    if (s->counts == NULL && a->pools == 1)
+        s->ids = sg_ints(node->in[SG_NEURONS_IDS]);
+    else
+        sg_parallel_ranges(l->run->compute.pool, a->rows, a->tile, slices_list_rows, s);
+}
+
 void sg_slices_sums(const sg_neurons_loop *l, sg_real *y, bool add, const sg_tensor *table,
-                    const sg_real *values, int64_t of_channel, int64_t of_row)
+                    const sg_real *values)
 {
     const sg_neurons *a = l->a;
-    sg_pool *pool = l->run->compute.pool;
     unsigned char *room = slices_room(l);
     slices_sums s = {.l = l,
                      .table = slices_cut(l, room, sg_weights_of(table), a->pools * a->n),
                      .values = values,
-                     .of_channel = of_channel,
-                     .of_row = of_row,
-                     .z = (sg_real *)(void *)(room + slices_table(a)),
-                     .ids = (int32_t *)(void *)(room + slices_table(a) + slices_values(a)),
                      .y = y,
                      .add = add,
                      .tiles = sg_chunks(a->rows, a->tile)};
-    s.counts = s.ids + sg_neurons_hits(a);
-    sg_parallel_ranges(pool, a->rows, a->tile, slices_list_rows, &s);
-    for (; s.channel < a->channels; s.channel += slices_group(a))
-        sg_parallel_for(pool, slices_of(a) * s.tiles, slices_sum_tile, &s);
+    slices_lists(&s, room + slices_table(a));
+    for (; s.channel < a->channels; s.channel = s.end) {
+        s.end = sg_min(a->channels, s.channel + slices_group(a));
+        sg_parallel_for(l->run->compute.pool, slices_of(a) * s.tiles, slices_sum_tile, &s);
+    }
 }
 
 // ---- gradients of tables ------------------------------------------------------------------------
@@ -379,25 +397,39 @@ static void slices_sort_part(void *context, int64_t chunk, int worker)
     }
 }
 
+// The values of a pool's hits lie apart by those of other channels: each costs a wait for memory
+// unless it is fetched before.
+static void slices_fetch(const sg_neurons_loop *l, const sg_real *values, int64_t i, int64_t end)
+{
+    enum { far = 32 };
+    __builtin_prefetch(values + l->place_sorted[i + far < end ? i + far : i]);
+}
+
 static void slices_put_dz(void *context, sg_range hits)
 {
     const sg_neurons_loop *l = context;
-    for (int64_t i = hits.first; i < hits.end; i++)
+    for (int64_t i = hits.first; i < hits.end; i++) {
+        slices_fetch(l, l->dz, i, hits.end);
         l->dz[l->place_sorted[i]] = l->da_sorted[i];
+    }
 }
 
 static void slices_sort_z(void *context, sg_range hits)
 {
     const sg_neurons_loop *l = context;
-    for (int64_t i = hits.first; i < hits.end; i++)
+    for (int64_t i = hits.first; i < hits.end; i++) {
+        slices_fetch(l, l->z, i, hits.end);
         l->z_sorted[i] = l->z[l->place_sorted[i]];
+    }
 }
 
 static void slices_sort_da(void *context, sg_range hits)
 {
     const sg_neurons_loop *l = context;
-    for (int64_t i = hits.first; i < hits.end; i++)
+    for (int64_t i = hits.first; i < hits.end; i++) {
+        slices_fetch(l, l->da, i, hits.end);
         l->da_sorted[i] = l->da[l->place_sorted[i]];
+    }
 }
 
 // Sorted hits have gaps behind those of a part where rows have counts.
