@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "compute_on.h"
+#include "kernel/gemm_tiles.h"
 #include "kernel/products.h"
 #include "tensor/tape_inside.h"
 
@@ -55,11 +56,20 @@ static inline int kinds_by_library(void **state)
     return kinds_open(SG_ENGINE_LIBRARY);
 }
 
-// As this processor does: by tiles of its own, if it has any, else one of the other ways again.
-static inline int kinds_as_chosen(void **state)
+// By tiles of the processor, which nothing imitates.
+static inline int kinds_by_tiles(void **state)
 {
     (void)state;
     return kinds_open(SG_ENGINE_CHOSEN);
+}
+
+// Of groups of tests the one by tiles, where there are any.
+static inline bool kinds_have_tiles(void)
+{
+    sg_products_force(SG_ENGINE_CHOSEN);
+    const bool have = sg_gemm_by_tiles();
+    if (!have) print_message("tiles: skipped, this processor has none (AMX)\n");
+    return have;
 }
 
 // Memory full of NaN: nothing may be read that was not written.
