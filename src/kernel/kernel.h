@@ -144,6 +144,9 @@ typedef struct sg_kernels {
     // ids, scores (k); 1 <= k <= n; k <= SG_TOPK_MAX.
     void (*product_topk)(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
                          int64_t n, int64_t k);
+    // The same of many rows, ldx apart in s0 and s1, ldy in ids and scores.
+    void (*product_topk_rows)(int32_t *ids, sg_real *scores, int64_t ldy, const sg_real *s0,
+                              const sg_real *s1, int64_t ldx, int64_t rows, int64_t n, int64_t k);
 
     // Scores of int8 rows that are near enough to show which are not selected: y[j] =
     // (unit (q . w_j)) scales[j], the product of whole numbers exact, so the same bits in every

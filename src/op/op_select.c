@@ -35,12 +35,26 @@ static void select_biased(const select_loop *c, int32_t *ids, sg_real *scores, c
         scores[i] = x[ids[i]];
 }
 
+// A channel of several rows.
+static void select_pairs(const select_loop *c, sg_range rows, int64_t ch)
+{
+    const select_attributes *a = c->a;
+    const int64_t width = sg_columns(c->node->in[0]), hits = a->channels * a->k;
+    const int64_t at = rows.first * hits + ch * a->k;
+    const sg_real *part = sg_values(c->node->in[0]) + rows.first * width + ch * a->n;
+    c->run->compute.kernels->product_topk_rows(
+        sg_ints(c->node->out[0]) + at, sg_values(c->node->out[1]) + at, hits, part,
+        part + a->channels * a->n, width, rows.end - rows.first, a->n, a->k);
+}
+
 static void select_forward_chunk(void *context, sg_range rows)
 {
     const select_loop *c = context;
     const select_attributes *a = c->a;
     int64_t width = sg_columns(c->node->in[0]);
-    for (int64_t r = rows.first; r < rows.end; r++) {
+    for (int64_t ch = 0; a->product && ch < a->channels; ch++)
+        select_pairs(c, rows, ch);
+    for (int64_t r = rows.first; !a->product && r < rows.end; r++) {
         const sg_real *x = sg_values(c->node->in[0]) + r * width;
         int32_t *ids = sg_ints(c->node->out[0]) + r * a->channels * a->k;
         sg_real *scores = sg_values(c->node->out[1]) + r * a->channels * a->k;
@@ -48,9 +62,6 @@ static void select_forward_chunk(void *context, sg_range rows)
             const sg_real *part = x + ch * a->n;
             if (c->node->n_in > 1)
                 select_biased(c, ids, scores, part, rows.worker);
-            else if (a->product)
-                c->run->compute.kernels->product_topk(ids + ch * a->k, scores + ch * a->k, part,
-                                                      part + a->channels * a->n, a->n, a->k);
             else
                 c->run->compute.kernels->topk(ids + ch * a->k, scores + ch * a->k, part, a->n,
                                               a->k);

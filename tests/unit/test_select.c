@@ -183,8 +183,47 @@ static void check_product(const sg_kernels *table, int64_t n, int64_t k, int kin
     check_same("product_topk", ids, scores, ids0, scores0, n, k, kind);
 }
 
+// Rows of every kind beside each other, ends where memory ends.
+static void check_product_rows(const sg_kernels *table, int64_t rows, int64_t n, int64_t k,
+                               int kind, uint64_t seed)
+{
+    const int64_t ldx = 2 * n + (int64_t)(seed % 3), ldy = k + 1;
+    const int64_t size = (rows - 1) * ldx + 2 * n;
+    float *x = malloc((size_t)size * sizeof *x), *scores = malloc((size_t)(rows * ldy) * 4);
+    int32_t *ids = malloc((size_t)(rows * ldy) * sizeof *ids), ids0[64];
+    float scores0[64];
+    assert_true(x != NULL && scores != NULL && ids != NULL);
+    for (int64_t r = 0; r < rows; r++) {
+        const int here = kind < 0 ? (int)(r % kinds) : kind;
+        fill(x + r * ldx, n, here, seed + (uint64_t)r);
+        fill(x + r * ldx + n, n, r % 3 ? here : (here + 1) % kinds, seed + 1000 + (uint64_t)r);
+    }
+    for (int64_t i = 0; i < rows * ldy; i++)
+        ids[i] = -77, scores[i] = check_canary;
+    table->product_topk_rows(ids, scores, ldy, x, x + n, ldx, rows, n, k);
+    for (int64_t r = 0; r < rows; r++) {
+        sorted_product(ids0, scores0, x + r * ldx, x + r * ldx + n, n, k);
+        check_same("product_topk_rows", ids + r * ldy, scores + r * ldy, ids0, scores0, n, k, kind);
+    }
+    free(x);
+    free(ids);
+    free(scores);
+}
+
+static void check_all_rows(const sg_kernels *table)
+{
+    static const int64_t sizes[] = {1, 8, 12, 13, 16, 20, 24, 28, 31, 32, 36};
+    for (int i = 0; i < 11; i++)
+        for (int64_t k = 1; k <= 9 && k <= sizes[i]; k++)
+            for (int kind = -1; kind < kinds; kind++)
+                check_product_rows(table, kind < 0 ? 47 : 16 + k, sizes[i], k, kind, (uint64_t)k);
+    for (uint64_t seed = 0; seed < 60; seed++)
+        check_product_rows(table, 64, 32, 8, seed % 4 ? 0 : 7, 50 * seed);
+}
+
 static void check_all_products(const sg_kernels *table)
 {
+    check_all_rows(table);
     for (int w = 0; w < width_count; w++)
         for (int c = 0; c < count_count && counts[c] <= widths[w] && counts[c] <= 64; c++)
             for (int kind = 0; kind < kinds; kind++)

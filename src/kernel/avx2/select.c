@@ -429,3 +429,10 @@ void SIMD_NAME(product_topk)(int32_t *ids, float *scores, const float *s0, const
     // -inf, or NaN from inf - inf: the plain version orders those.
     if (!halve_product(ids, scores, s0, s1, n, k)) sg_ref_product_topk(ids, scores, s0, s1, n, k);
 }
+
+void SIMD_NAME(product_topk_rows)(int32_t *ids, float *scores, int64_t ldy, const float *s0,
+                                  const float *s1, int64_t ldx, int64_t rows, int64_t n, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        SIMD_NAME(product_topk)(ids + r * ldy, scores + r * ldy, s0 + r * ldx, s1 + r * ldx, n, k);
+}

@@ -45,6 +45,8 @@ void sg_ref_glu_backward(sg_real *du, const sg_real *dy, const sg_real *u, int64
 void sg_ref_topk(int32_t *ids, sg_real *scores, const sg_real *x, int64_t n, int64_t k);
 void sg_ref_product_topk(int32_t *ids, sg_real *scores, const sg_real *s0, const sg_real *s1,
                          int64_t n, int64_t k);
+void sg_ref_product_topk_rows(int32_t *ids, sg_real *scores, int64_t ldy, const sg_real *s0,
+                              const sg_real *s1, int64_t ldx, int64_t rows, int64_t n, int64_t k);
 float sg_ref_screen_scores(sg_real *y, const int16_t *q, float unit, const int8_t *w,
                            const float *scales, int64_t n, int64_t d);
 int64_t sg_ref_not_below(int32_t *places, const sg_real *x, int64_t n, sg_real bound);

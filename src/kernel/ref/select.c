@@ -85,3 +85,10 @@ void sg_ref_product_topk(int32_t *ids, sg_real *scores, const sg_real *s0, const
     for (int64_t i = 0; i < k; i++)
         ids[i] = (int32_t)(ids0[ids[i] / k] * n + ids1[ids[i] % k]);
 }
+
+void sg_ref_product_topk_rows(int32_t *ids, sg_real *scores, int64_t ldy, const sg_real *s0,
+                              const sg_real *s1, int64_t ldx, int64_t rows, int64_t n, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        sg_ref_product_topk(ids + r * ldy, scores + r * ldy, s0 + r * ldx, s1 + r * ldx, n, k);
+}

@@ -25,6 +25,7 @@ static const sg_kernels ref_table = {
     .glu_backward = sg_ref_glu_backward,
     .topk = sg_ref_topk,
     .product_topk = sg_ref_product_topk,
+    .product_topk_rows = sg_ref_product_topk_rows,
     .screen_scores = sg_ref_screen_scores,
     .not_below = sg_ref_not_below,
     .gather_dots = sg_ref_gather_dots,

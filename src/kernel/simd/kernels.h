@@ -41,6 +41,8 @@ void SIMD_NAME(glu_backward)(float *du, const float *dy, const float *u, int64_t
 void SIMD_NAME(topk)(int32_t *ids, float *scores, const float *x, int64_t n, int64_t k);
 void SIMD_NAME(product_topk)(int32_t *ids, float *scores, const float *s0, const float *s1,
                              int64_t n, int64_t k);
+void SIMD_NAME(product_topk_rows)(int32_t *ids, float *scores, int64_t ldy, const float *s0,
+                                  const float *s1, int64_t ldx, int64_t rows, int64_t n, int64_t k);
 float SIMD_NAME(screen_scores)(float *y, const int16_t *q, float unit, const int8_t *w,
                                const float *scales, int64_t n, int64_t d);
 int64_t SIMD_NAME(not_below)(int32_t *places, const float *x, int64_t n, float bound);

@@ -35,6 +35,7 @@ const sg_kernels SIMD_NAME(table) = {
     .glu_backward = SIMD_NAME(glu_backward),
     .topk = TABLE_KERNEL(topk),
     .product_topk = TABLE_KERNEL(product_topk),
+    .product_topk_rows = TABLE_KERNEL(product_topk_rows),
     .screen_scores = TABLE_KERNEL(screen_scores),
     .not_below = TABLE_KERNEL(not_below),
     .gather_dots = SIMD_NAME(gather_dots),
