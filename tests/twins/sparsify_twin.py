@@ -107,13 +107,13 @@ def splits():
     score = np.float64(f32(-np.sqrt(squares(x, means(x, start, blocks))).T))
     cost = np.float64(f32(squares(x, drawn(rng, blocks, d))))
     cheapest = exact(cost, m)
-    wanted = np.float64(f32(-np.arange(24.0) / 8 - rng.random((6, 24)) / 50))  # by all, in one order
+    wanted = np.float64(f32(-np.arange(96.0) - rng.random((12, 96))))  # by all, in one order
     by_auction = balanced(x, start, m, lambda s: auction(-np.sqrt(s).T, m))
     by_flow = balanced(x, start, m, lambda s: exact(s, m))
     save(OUT / "splits.safetensors", {}, {
         "vectors": f32(w), "start": i32(start),
         "auction.scores": f32(score), "auction.labels": i32(auction(score, m)),
-        "contest.scores": f32(wanted), "contest.labels": i32(auction(wanted, 4)),
+        "contest.scores": f32(wanted), "contest.labels": i32(auction(wanted, m)),
         "auction.objective": f32([by_auction[0]]), "auction.split": i32(by_auction[1]),
         "exact.costs": f32(cost), "exact.labels": i32(cheapest),
         "exact.sum": f32([cost[np.arange(len(cost)), cheapest].sum()]),

@@ -305,6 +305,8 @@ static void test_empty_clusters(void **state)
     sg_kmeans k;
     sg_error err;
     assert_int_equal(sg_kmeans_new(compute_of(1), x, rows, d, clusters, &k, &err), SG_OK);
+    for (int64_t i = 0; i < clusters * d; i++)
+        k.centres[i] = 100;
     sg_kmeans_plain(&k, 20);
     for (int64_t i = 0; i < rows; i++)
         counts[k.labels[i]]++;

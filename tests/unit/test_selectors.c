@@ -278,6 +278,9 @@ static void test_greedy(void **state)
     g.step = g.share = 0.1; // of 80: 8 of the first, or the smaller one nearly whole
     expect_ok(sg_greedy_shares_find(&g, shares, &err), &err);
     assert_true(fabs(shares[0] - 8.0 / 60) < 1e-12 && shares[1] == 0 && shares[2] == 0);
+    weights[0] = 4; // still the best: its share moves less
+    expect_ok(sg_greedy_shares_find(&g, shares, &err), &err);
+    assert_true(shares[0] > 0 && shares[1] == 0);
     weights[0] = 1e3;
     expect_ok(sg_greedy_shares_find(&g, shares, &err), &err);
     assert_true(shares[0] == 0 && fabs(shares[1] - 0.8) < 1e-12 && shares[2] == 0);
