@@ -29,7 +29,7 @@ void sg_scale_targets(sg_real *values, int64_t count);
 
 // How much of the truth the k best blocks by `scores` have, mean over the tokens that have any:
 // 1 for k = E, and never more than with the truth itself as scores. scores, truth (tokens, E),
-// truth >= 0. *counted, where not NULL: those tokens; NaN where there are none.
+// truth >= 0, k in 1 … SG_TOPK_MAX. *counted, where not NULL: those tokens; NaN where there are none.
 double sg_captured_share(const sg_kernels *kernels, const sg_real *scores, const sg_real *truth,
                          int64_t tokens, int64_t blocks, int64_t k, int64_t *counted);
 

@@ -51,6 +51,9 @@ static sg_status router_check_options(const sg_router_net *net, const sg_router_
     if (net->form == SG_ROUTER_CENTROID || net->form == SG_ROUTER_REPRESENTATIVE)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "router: found one that is not trained, expected mlp, norm or sigmoid");
+    if (net->blocks > SG_TOPK_MAX)
+        return sg_fail(err, SG_ERR_ARGUMENT, "router: blocks: found %lld, expected 1 … %d",
+                       (long long)net->blocks, SG_TOPK_MAX);
     if (o->batch < 1 || o->epochs < 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "router: found a batch of %lld and %lld epochs, expected 1 or more",

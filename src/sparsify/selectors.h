@@ -12,8 +12,10 @@
 typedef enum sg_selector_kind {
     SG_SELECT_TOP_K,   // k
     SG_SELECT_OF_BEST, // D2DMoE's dynamic k: scores >= threshold times the best
-    SG_SELECT_SHARE,   // DSTI's: the best until their sum reaches threshold times that of all
-    SG_SELECT_ABOVE    // LTE's: scores >= threshold
+    // DSTI's: the best until their sum reaches threshold times that of all, or of the k best where
+    // there is a k.
+    SG_SELECT_SHARE,
+    SG_SELECT_ABOVE // LTE's: scores >= threshold
 } sg_selector_kind;
 typedef struct sg_selector {
     sg_selector_kind kind;
