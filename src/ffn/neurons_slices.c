@@ -147,14 +147,12 @@ static const sg_bf16 *slices_cut(const sg_neurons_loop *l, unsigned char *to, sg
 
 typedef struct slices_dots {
     const sg_neurons_loop *l;
-    sg_stored table;
-    const sg_bf16 *x;
+    const sg_bf16 *x, *table; // of a pool
     sg_real *dots;
     int64_t channel, end;
 } slices_dots;
 
-static void slices_dots_row(const slices_dots *s, int64_t row, int64_t end, int64_t c,
-                            const sg_bf16 *table)
+static void slices_dots_row(const slices_dots *s, int64_t row, int64_t end, int64_t c)
 {
     const sg_neurons *a = s->l->a;
     const sg_node *node = s->l->node;
@@ -163,7 +161,7 @@ static void slices_dots_row(const slices_dots *s, int64_t row, int64_t end, int6
     const int32_t *ids = sg_neurons_ids(node, a, row, c);
     const int32_t *next = sg_neurons_next(node, a, row, end, c, count);
     sg_real *dots = s->dots + (row * a->channels + c) * a->k;
-    kernels->gather_dots_pairs(dots, s->x + row * a->d, table, ids, next, count, a->d);
+    kernels->gather_dots_pairs(dots, s->x + row * a->d, s->table, ids, next, count, a->d);
     for (int64_t i = count; i < a->k; i++)
         dots[i] = 0;
 }
@@ -171,22 +169,22 @@ static void slices_dots_row(const slices_dots *s, int64_t row, int64_t end, int6
 static void slices_dots_rows(void *context, sg_range range)
 {
     const slices_dots *s = context;
-    const sg_neurons *a = s->l->a;
-    for (int64_t c = s->channel; c < s->end; c++) {
-        const sg_stored table = sg_stored_at(&s->table, (a->pools == 1 ? 0 : c) * a->n, a->d);
+    for (int64_t c = s->channel; c < s->end; c++)
         for (int64_t r = range.first; r < range.end; r++)
-            slices_dots_row(s, r, range.end, c, table.rows);
-    }
+            slices_dots_row(s, r, range.end, c);
 }
 
+// A pool's rows are rounded when they are to be read, and found in the second cache.
 void sg_slices_dots(const sg_neurons_loop *l, sg_stored x, const sg_tensor *table, sg_real *dots)
 {
     const sg_neurons *a = l->a;
     slices_dots s = {.l = l, .dots = dots};
-    s.table = slices_rounded(l, l->run->scratch, sg_weights_of(table), a->pools * a->n);
     s.x = slices_rounded(l, slices_room(l), x, a->rows).rows;
-    for (; s.channel < a->channels; s.channel = s.end) {
+    for (int64_t p = 0; p < a->pools; p++) {
+        s.channel = p * (a->channels / a->pools);
         s.end = s.channel + a->channels / a->pools;
+        s.table =
+            slices_rounded(l, l->run->scratch, sg_neurons_pool(a, table, s.channel), a->n).rows;
         sg_parallel_ranges(l->run->compute.pool, a->rows, a->tile, slices_dots_rows, &s);
     }
 }
