@@ -1,17 +1,17 @@
-// Losses that are means over rows, of a value that each row has by itself. Over the rows that count,
-// of x (rows, n) and for two of them targets t (rows, n):
+// Losses that are means over rows, of a value that each row has by itself. Over the rows that
+// count, of x (rows, n) and for two of them targets t (rows, n):
 //
 //     l1             sum_j |v_j|                              dv = sgn(v)
-//     hoyer          S1^2 / S2, S1 = sum |v|, S2 = sum v^2    dv = 2 S1 sgn(v) / S2 - 2 S1^2 v / S2^2
+//     hoyer          S1^2 / S2, S1 = sum |v|, S2 = sum v^2    dv = 2 h sgn(v) - 2 h^2 v, h = S1/S2
 //     cross_entropy  mean_j of softplus(x) - t x              dx = (sigmoid(x) - t) / n
 //     squares        mean_j of (x - t)^2                      dx = 2 (x - t) / n
 //     efficiency     mean_j of x^2                            dx = 2 x / n
-//     separability   mean_j of 1 / max(u^2, e^2), u = x - c   dx = -2 / (n u^3) where |u| > e, else 0
+//     separability   mean_j of 1 / max(u^2, e^2), u = x - c   dx = -2 / (n u^3) if |u| > e, else 0
 //
-// v = x, or max(x, floor) - floor. -> one number; targets have no gradient. l1 and hoyer are D2DMoE's
-// (Szatkowski et al. 2024; square Hoyer: Kurtz et al. 2020, 2.1); cross_entropy trains the routers of
-// MoEfication (Zhang et al. 2022), squares those of D2DMoE; efficiency and separability are LTE's
-// (Zheng et al. 2024, eq. 4 and 5), whose pole at x = c is cut off here at a distance e.
+// v = x, or max(x, floor) - floor. -> one number; targets have no gradient. l1 and hoyer are
+// D2DMoE's (Szatkowski et al. 2024; square Hoyer: Kurtz et al. 2020, 2.1); cross_entropy trains the
+// routers of MoEfication (Zhang et al. 2022), squares those of D2DMoE; efficiency and separability
+// are LTE's (Zheng et al. 2024, eq. 4 and 5), whose pole at x = c is cut off here at a distance e.
 #include <math.h>
 #include <string.h>
 

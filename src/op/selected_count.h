@@ -1,5 +1,5 @@
-// How many of a row's scores a rule selects. Scores s_0 >= s_1 >= … of n candidates; each rule takes
-// leading ones, at least `least` of them:
+// How many of a row's scores a rule selects. Scores s_0 >= s_1 >= … of n candidates; each rule
+// takes leading ones, at least `least` of them:
 //
 //     above      s_i >= threshold                        (LTE: scores are sigmoids, threshold 1/2)
 //     of_best    s_i >= threshold s_0                    (D2DMoE: scores are estimates of norms)

@@ -1,8 +1,8 @@
-// Each round every block bids for the m rows of most value to it, value = score - cost, so much that
-// they would be worth to it what the next one is, and a little more; each row goes to the highest
-// bid, which is added to its cost. It ends when the lists of all blocks have no row in common. What
-// a block won it keeps at the smallest bid unless another bids: it values it as the highest score
-// (behind `rounds` rounds: as its own score without the cost).
+// Each round every block bids for the m rows of most value to it, value = score - cost, so much
+// that they would be worth to it what the next one is, and a little more; each row goes to the
+// highest bid, which is added to its cost. It ends when the lists of all blocks have no row in
+// common. What a block won it keeps at the smallest bid unless another bids: it values it as the
+// highest score (behind `rounds` rounds: as its own score without the cost).
 #include "sparsify/auction.h"
 
 #include <math.h>

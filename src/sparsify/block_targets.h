@@ -27,9 +27,9 @@ sg_status sg_block_targets(sg_compute compute, const sg_target_source *source,
 // they lie in [0, 1]. All 0 stay 0.
 void sg_scale_targets(sg_real *values, int64_t count);
 
-// How much of the truth the k best blocks by `scores` have, mean over the tokens that have any:
-// 1 for k = E, and never more than with the truth itself as scores. scores, truth (tokens, E),
-// truth >= 0, k in 1 … SG_TOPK_MAX. *counted, where not NULL: those tokens; NaN where there are none.
+// How much of the truth the k best blocks by `scores` have, mean over the tokens that have any: 1
+// for k = E, and never more than with the truth itself as scores. scores, truth (tokens, E), truth
+// >= 0, k in 1 … SG_TOPK_MAX. *counted, where not NULL: those tokens; NaN where there are none.
 double sg_captured_share(const sg_kernels *kernels, const sg_real *scores, const sg_real *truth,
                          int64_t tokens, int64_t blocks, int64_t k, int64_t *counted);
 

@@ -25,7 +25,8 @@ void sg_kmeans_free(sg_kmeans *k);
 // Centres by k-means++ (Arthur & Vassilvitskii 2007): rows, each drawn by its squared distance to
 // the nearest before it.
 sg_status sg_kmeans_seed(sg_kmeans *k, uint64_t seed, sg_error *err);
-// A number below `count` drawn by its weight, from a number in [0, 1); where all weights are 0, any.
+// A number below `count` drawn by its weight, from a number in [0, 1); where all weights are 0,
+// any.
 int64_t sg_kmeans_draw(const double *weights, int64_t count, double uniform);
 void sg_kmeans_squares(sg_kmeans *k);
 // The means of what is labelled, each sum in the order of rows; a cluster without rows keeps its

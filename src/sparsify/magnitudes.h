@@ -18,8 +18,8 @@ void sg_magnitudes_free(sg_magnitudes *magnitudes);
 // norm of the column of the matrix that reads x_i).
 sg_status sg_magnitudes_add(sg_magnitudes *magnitudes, const sg_real *values, int64_t rows,
                             int64_t d, const sg_real *weights, sg_error *err);
-// The least threshold (an upper end of a bin) with at least that share of the values at or below it;
-// 0 for share 0. SG_ERR_NUMERIC without values, SG_ERR_ARGUMENT outside 0 … 1.
+// The least threshold (an upper end of a bin) with at least that share of the values at or below
+// it; 0 for share 0. SG_ERR_NUMERIC without values, SG_ERR_ARGUMENT outside 0 … 1.
 sg_status sg_magnitudes_threshold(const sg_magnitudes *magnitudes, double share, double *threshold,
                                   sg_error *err);
 // The share of the values in bins that end at or below a threshold.
@@ -28,9 +28,9 @@ double sg_magnitudes_share(const sg_magnitudes *magnitudes, double threshold);
 void sg_column_norms(const sg_real *w, int64_t n, int64_t d, sg_real *norms);
 
 // TEAL's shares for the matrices of one block: beginning with nothing left out, the share of one of
-// them is raised until that of the block is reached, each time of the one that makes the error of the
-// block's output least. A step raises the block's share by `step`, so that of a matrix by step sum /
-// sizes_i. error: of the output with these shares (count); false stops with SG_ERR_STOPPED.
+// them is raised until that of the block is reached, each time of the one that makes the error of
+// the block's output least. A step raises the block's share by `step`, so that of a matrix by step
+// sum / sizes_i. error: of the output with these shares (count); false stops with SG_ERR_STOPPED.
 typedef struct sg_greedy_shares {
     int64_t count;
     const double *sizes; // (count) bytes, or numbers, of the matrices

@@ -1,6 +1,6 @@
-// The co-activation graph in METIS's form (rows of neighbours, both ways), its parts, and parts made
-// even (MoEfication: adj.py, trans_gp.py of its code). METIS counts weights in 32 bits: where their
-// sum would not fit, all are scaled down.
+// The co-activation graph in METIS's form (rows of neighbours, both ways), its parts, and parts
+// made even (MoEfication: adj.py, trans_gp.py of its code). METIS counts weights in 32 bits: where
+// their sum would not fit, all are scaled down.
 #include <math.h>
 #include <metis.h>
 #include <string.h>

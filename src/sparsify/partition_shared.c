@@ -1,5 +1,5 @@
-// A column is the list of the tokens for which its neuron is strong: squared distances to a mean are
-// |column| - 2 sum of the mean over the list + |mean|^2.
+// A column is the list of the tokens for which its neuron is strong: squared distances to a mean
+// are |column| - 2 sum of the mean over the list + |mean|^2.
 #include <math.h>
 #include <string.h>
 

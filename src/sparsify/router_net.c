@@ -1,4 +1,5 @@
-// Routers are recorded on a tape, for scores as for training, so that there is one text of each form.
+// Routers are recorded on a tape, for scores as for training, so that there is one text of each
+// form.
 #include "sparsify/router_net.h"
 
 #include <math.h>

@@ -62,8 +62,8 @@ sg_status sg_router_random_start(sg_router_form form, int64_t d, int64_t width, 
 // scores (tokens, E) of x (tokens, d), which is finite.
 sg_status sg_router_scores(sg_compute compute, const sg_router_net *net, const sg_real *x,
                            int64_t tokens, sg_real *scores, sg_error *err);
-// The same on a tape: weights are leaves of U, W and b, those that the net has; `logits`: without the
-// sigmoid or the absolute value at the end. x (rows, d) -> (rows, E).
+// The same on a tape: weights are leaves of U, W and b, those that the net has; `logits`: without
+// the sigmoid or the absolute value at the end. x (rows, d) -> (rows, E).
 sg_tensor *sg_router_record(sg_tape *tape, const sg_router_net *net, sg_tensor *const weights[3],
                             sg_tensor *x, bool logits);
 // The three leaves; grads: where their gradients go, or NULL: none are wanted.

@@ -1,6 +1,6 @@
 // One tape of a batch, AdamW of the room of training, and a copy of the weights of the best epoch.
-// (The published code keeps the second best epoch, which looks like a mistake; G-MoEfication's keeps
-// the best.)
+// (The published code keeps the second best epoch, which looks like a mistake; G-MoEfication's
+// keeps the best.)
 #include "sparsify/router_train.h"
 
 #include <math.h>

@@ -27,9 +27,10 @@ typedef struct sg_router_trained {
     double loss;     // of the last epoch
 } sg_router_trained;
 
-// net begins as it is and ends as in the epoch that is kept; one of mlp, norm or sigmoid. x (tokens,
-// d), targets (tokens, E) >= 0, all finite. SG_ERR_ARGUMENT where there are fewer tokens than a batch
-// and those held out; SG_ERR_NUMERIC where no target is above 0, or the loss is no number.
+// net begins as it is and ends as in the epoch that is kept; one of mlp, norm or sigmoid. x
+// (tokens, d), targets (tokens, E) >= 0, all finite. SG_ERR_ARGUMENT where there are fewer tokens
+// than a batch and those held out; SG_ERR_NUMERIC where no target is above 0, or the loss is no
+// number.
 sg_status sg_router_train(sg_compute compute, sg_router_net *net, const sg_real *x,
                           const sg_real *targets, int64_t tokens,
                           const sg_router_training *training, sg_router_trained *trained,

@@ -27,8 +27,8 @@ typedef struct sg_selector {
 // Whether the selector fits so many blocks: k, least, and a threshold in 0 … 1 where it is a share.
 sg_status sg_selector_check(const sg_selector *selector, int64_t blocks, sg_error *err);
 
-// counts (tokens), and, where not NULL, ids (tokens, room) best first, room = k or, where that is 0,
-// the blocks; what is behind a count is void. scores (tokens, E): a NaN counts as the least.
+// counts (tokens), and, where not NULL, ids (tokens, room) best first, room = k or, where that is
+// 0, the blocks; what is behind a count is void. scores (tokens, E): a NaN counts as the least.
 sg_status sg_select_blocks(sg_compute compute, const sg_selector *selector, const sg_real *scores,
                            int64_t tokens, int64_t blocks, int32_t *counts, int32_t *ids,
                            sg_error *err);

@@ -25,11 +25,11 @@ sg_status sg_top_sets_add(sg_top_sets *sets, const sg_real *activations, int64_t
 void sg_top_sets_rates(const sg_top_sets *sets, double *rates);
 
 // `shared` blocks, first in the partition, of the neurons of the highest rates (of equal ones the
-// first); E - shared others by rounds of assignment at the least sum of squared distances of columns
-// (tokens, 0 or 1) to their block's mean. They begin once with the columns of the neurons of the
-// highest rates that are left, and once with columns drawn as k-means++ does, under the seed; the
-// better end stays. representatives (E - shared): of each of them the neuron whose column is
-// nearest to the mean. *objective: that sum at the end; NULL: not asked for.
+// first); E - shared others by rounds of assignment at the least sum of squared distances of
+// columns (tokens, 0 or 1) to their block's mean. They begin once with the columns of the neurons
+// of the highest rates that are left, and once with columns drawn as k-means++ does, under the
+// seed; the better end stays. representatives (E - shared): of each of them the neuron whose column
+// is nearest to the mean. *objective: that sum at the end; NULL: not asked for.
 sg_status sg_partition_shared(const sg_top_sets *sets, int64_t size, int64_t shared, int64_t rounds,
                               uint64_t seed, sg_partition *partition, int32_t *representatives,
                               double *objective, sg_error *err);

@@ -1,8 +1,9 @@
-// Successive shortest paths (Jonker & Volgenant 1987) on blocks alone. A row that comes in takes the
-// block at the end of the cheapest chain "e takes the row, a row of e moves to f, …" that ends where
-// there is room. What a move from e to f costs at least, min over rows of e of c[row][f] - c[row][e],
-// does not depend on the prices of blocks, so it is kept and made anew only for blocks that a chain
-// changed: rows * blocks * (blocks + a few * size) in all, where plain assignment takes rows^3.
+// Successive shortest paths (Jonker & Volgenant 1987) on blocks alone. A row that comes in takes
+// the block at the end of the cheapest chain "e takes the row, a row of e moves to f, …" that ends
+// where there is room. What a move from e to f costs at least, min over rows of e of c[row][f] -
+// c[row][e], does not depend on the prices of blocks, so it is kept and made anew only for blocks
+// that a chain changed: rows * blocks * (blocks + a few * size) in all, where plain assignment
+// takes rows^3.
 #include "sparsify/transport.h"
 
 #include <math.h>

@@ -29,7 +29,7 @@ def drawn(rng, *shape):
     return np.float64(f32(rng.standard_normal(shape)))
 
 
-# ---- splits ---------------------------------------------------------------------------------------
+# ---- splits --------------------------------------------------------------------------------------
 
 
 def auction(score, m):
@@ -101,7 +101,8 @@ def splits():
     rng = np.random.default_rng(1)
     blocks, m, d = 12, 8, 10
     middle = drawn(rng, blocks, d)
-    w = np.float64(f32(middle[rng.integers(blocks, size=blocks * m)] + 0.6 * drawn(rng, blocks * m, d)))
+    near = middle[rng.integers(blocks, size=blocks * m)]
+    w = np.float64(f32(near + 0.6 * drawn(rng, blocks * m, d)))
     x = unit(w)
     start = rng.permutation(blocks * m) // m
     score = np.float64(f32(-np.sqrt(squares(x, means(x, start, blocks))).T))
@@ -136,7 +137,7 @@ def pairs():
     })  # fmt: skip
 
 
-# ---- routers --------------------------------------------------------------------------------------
+# ---- routers -------------------------------------------------------------------------------------
 
 
 def trained(weights, forward, loss, x, targets, optimiser, epochs):
@@ -170,9 +171,10 @@ def routers():
     a = np.float64(f32(x @ w.T))
     unit_x, relu = unit(x), np.maximum(a, 0)
     mean = np.float64(f32(relu.mean(0)))
-    block = lambda values: np.stack([values[:, labels == e].sum(1) for e in range(blocks)], 1)  # noqa: E731
+    of = [labels == e for e in range(blocks)]
+    block = lambda values: np.stack([values[:, e].sum(1) for e in of], 1)  # noqa: E731
     positive = np.float64(f32(block(relu)))
-    norms = [np.linalg.norm(relu[:, labels == e] @ w_out[labels == e], axis=1) for e in range(blocks)]
+    norms = [np.linalg.norm(relu[:, e] @ w_out[e], axis=1) for e in of]
     norms = np.float64(f32(np.stack(norms, 1)))
     centres = means(unit(w), labels, blocks)
     first = np.stack([np.flatnonzero(labels == e)[0] for e in range(blocks)])
@@ -205,7 +207,7 @@ def routers():
     })  # fmt: skip
 
 
-# ---- terms ----------------------------------------------------------------------------------------
+# ---- terms ---------------------------------------------------------------------------------------
 
 
 def hoyer(a):

@@ -1,5 +1,5 @@
-// Co-activation and the split by it: the same bits for any pieces and threads, groups that are found
-// again, blocks that are even, and what is refused.
+// Co-activation and the split by it: the same bits for any pieces and threads, groups that are
+// found again, blocks that are even, and what is refused.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-// Routers of blocks: an oracle is never beaten, training beats likeness beats chance, what they cost,
-// folded means, the same bits for any threads, and what is refused.
+// Routers of blocks: an oracle is never beaten, training beats likeness beats chance, what they
+// cost, folded means, the same bits for any threads, and what is refused.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
