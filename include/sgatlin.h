@@ -389,6 +389,14 @@ typedef struct sg_config {
     int64_t ffn_router_bias;     // 1: the router has a learned bias
     int64_t ffn_shared_size;     // width of the shared experts together; 0: that of as many
     int64_t ffn_shared_gate;     // 1: they are scaled by a sigmoid of their own
+    // Dense layers whose neurons were cut into blocks of ffn_block_size (moefied).
+    char ffn_select[24];     // which of ffn_top_k blocks are read: top_k, max, share, threshold
+    double ffn_threshold;    // of all but top_k
+    int64_t ffn_router_size; // hidden width of routers that are small networks; 0: blocks
+    int64_t ffn_mean;        // 1: means of activations stand in for blocks that are not read
+    // Lists with a value for each layer, "32,32,64", in place of ffn_block_size, ffn_top_k and
+    // ffn_threshold; "": those hold for all. What stands there for a dense layer is not read.
+    char ffn_layer_block_size[512], ffn_layer_top_k[512], ffn_layer_threshold[1024];
 } sg_config;
 
 // What is stated of a field of options: of a configuration here, of training in sgatlin_train.h.

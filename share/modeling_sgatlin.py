@@ -71,7 +71,9 @@ DEFAULTS = dict(
     ffn_query_bias=0, ffn_layers="all", ffn_dense="", ffn_dense_size=0, ffn_share_pool=0,
     ffn_score="softmax", ffn_renormalise=0, ffn_shared_experts=0, ffn_capacity_factor=0.0,
     ffn_balance_loss=0.0, ffn_z_loss=0.0, ffn_bias_rate=0.0, ffn_bias=0, ffn_glu_interleaved=0,
-    ffn_router_bias=0, ffn_shared_size=0, ffn_shared_gate=0)  # fmt: skip
+    ffn_router_bias=0, ffn_shared_size=0, ffn_shared_gate=0, ffn_select="top_k", ffn_threshold=0.0,
+    ffn_router_size=0, ffn_mean=0, ffn_layer_block_size="", ffn_layer_top_k="",
+    ffn_layer_threshold="")  # fmt: skip
 # Names that mean something else to the library: kept under sg_NAME, written under their own.
 RENAMED = ("rope_scaling", "rope_theta", "sliding_window", "num_key_value_heads")
 
@@ -123,12 +125,17 @@ class LayerConfig:
             setattr(self, name, getattr(config, "sg_" + name if name in RENAMED else name))
         self.sparse = self.ffn not in ("mlp", "glu") and in_list(self.ffn_layers, layer)
         self.layer = layer
+        for name, number in (("block_size", int), ("top_k", int), ("threshold", float)):
+            values = getattr(self, "ffn_layer_" + name)
+            if values and self.sparse:
+                setattr(self, "ffn_" + name, number(values.split(",")[layer]))
         if self.sparse or self.ffn in ("mlp", "glu"):
             return
-        gated_experts = self.ffn == "moe" and self.ffn_dense == "glu"
+        gated = self.ffn == "moe" or self.ffn == "moefied" and self.gated
+        alike = gated if self.ffn_dense == "glu" else self.ffn == "moefied" and not gated
         self.ffn = self.ffn_dense
         self.ffn_intermediate_size = self.ffn_dense_size
-        if not gated_experts:  # a gated layer beside gated experts is as they are
+        if not alike:  # a gated layer beside gated experts is as they are
             self.ffn_activation = "clamped_swiglu" if self.ffn == "glu" else "gelu"
         if self.ffn_activation == "clamped_swiglu":
             self.ffn_bias = 1
@@ -140,6 +147,11 @@ class LayerConfig:
     @property
     def active(self):
         return self.ffn_active_neurons or self.ffn_intermediate_size
+
+    @property
+    def gated(self):
+        """Of moefied: whether neurons are gated linear units."""
+        return self.ffn_activation in ("swiglu", "geglu", "geglu_erf", "reglu", "clamped_swiglu")
 
     @property
     def block(self):
@@ -183,6 +195,7 @@ ACTIVATIONS = {
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "gelu_erf": F.gelu,
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
     "swish": F.silu,
 }
 GATED = {"swiglu": "swish", "geglu": "gelu", "geglu_erf": "gelu_erf", "reglu": "relu"}
@@ -425,6 +438,52 @@ class HashRouter(nn.Module):
         return torch.ones_like(chosen, dtype=x.dtype)[:, None], chosen[:, None]
 
 
+class BlocksRouter(nn.Module):
+    """moefied: a score for each block of a dense layer, and a count for each token."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.c, self.kind = c, c.ffn_router
+        blocks, width = c.ffn_intermediate_size // c.block, c.hidden_size
+        rows = 2 * blocks if self.kind == "representative" and c.gated else blocks
+        if self.kind in ("mlp", "norm"):
+            width = c.ffn_router_size or blocks
+            self.hidden = Weight(width, c.hidden_size)
+        self.weight = nn.Parameter(torch.zeros(rows, width))
+        if self.kind == "centroid" or self.kind == "representative" and c.ffn_bias:
+            self.bias = nn.Parameter(torch.zeros(rows))
+        else:
+            self.bias = None
+
+    def scores(self, x):
+        if self.kind in ("mlp", "centroid"):
+            x = F.normalize(x, dim=-1, eps=1e-30)
+        if self.kind in ("mlp", "norm"):
+            x = F.linear(x, self.hidden.weight)
+            x = torch.tanh(x) if self.kind == "mlp" else F.relu(x)
+        s = F.linear(x, self.weight, self.bias)
+        if self.kind == "representative":
+            return glu(self.c, s) if self.c.gated else ACTIVATIONS[self.c.ffn_activation](s)
+        return {"centroid": lambda s: s, "norm": torch.abs}.get(self.kind, torch.sigmoid)(s)
+
+    def forward(self, x, tokens, memory):
+        """-> scores, ids (rows, k), and which of the k are read."""
+        c = self.c
+        s, ids = top_k(self.scores(x).float(), c.ffn_top_k)
+        place = torch.arange(c.ffn_top_k, device=x.device)
+        if c.ffn_select == "max":
+            read = s >= c.ffn_threshold * s[:, :1]
+        elif c.ffn_select == "threshold":
+            read = s >= c.ffn_threshold
+        elif c.ffn_select == "share" and c.ffn_threshold < 1:
+            sums = s.double().cumsum(-1)
+            before = sums - s.double()
+            read = (before < c.ffn_threshold * sums[:, -1:]) | (place == 0)
+        else:
+            read = torch.ones_like(s, dtype=torch.bool)
+        return s.to(x.dtype), ids, read.cumprod(-1).bool()
+
+
 def make_router(c):
     return {
         "linear": LinearRouter,
@@ -432,6 +491,11 @@ def make_router(c):
         "low_rank": LowRankRouter,
         "average": AverageRouter,
         "hash": HashRouter,
+        "sigmoid": BlocksRouter,
+        "mlp": BlocksRouter,
+        "norm": BlocksRouter,
+        "centroid": BlocksRouter,
+        "representative": BlocksRouter,
     }.get(c.ffn_router, KeyRouter)(c)
 
 
@@ -457,12 +521,54 @@ class Memory(nn.Module):
             self.gate_up_proj = Weight(experts, 2 * width, d, bias=bias and (experts, 2 * width))
             self.down_proj = Weight(experts, d, width, bias=bias and (experts, d))
             return
+        if c.ffn == "moefied":
+            blocks = width // c.block
+            if c.gated:
+                up = (blocks, 2 * c.block)
+                self.gate_up_proj = Weight(*up, d, bias=c.ffn_bias and up)
+            else:
+                self.w_in = Weight(width, d, bias=c.ffn_bias and (width,))
+            self.w_out = Weight(width, d, bias=(c.ffn_bias or c.ffn_mean) and (d,))
+            if c.ffn_mean:
+                self.mean = Weight(width)
+            return
         rows = (c.ffn_neurons or c.cells,)
         if c.ffn == "sgatlin":  # a pool for each channel
             rows = (c.ffn_channels, c.ffn_neurons)
         if c.ffn not in ("lorkm", "pkm", "memory_plus"):
             self.w_in = Weight(*rows, d)
         self.w_out = Weight(*rows, d)
+
+
+class Moefied(nn.Module):
+    """The neurons of a dense layer in blocks; what is not read gives nothing, or its mean."""
+
+    def __init__(self, c, shared):
+        super().__init__()
+        self.c, self.lend = c, shared
+        self.router = make_router(c)
+        if not c.ffn_share_pool:
+            self.experts = Memory(c)
+
+    def forward(self, x, tokens):
+        shape, c = x.shape, self.c
+        x = x.reshape(-1, shape[-1])
+        m = self.lend() if c.ffn_share_pool else self.experts
+        scores, ids, read = self.router(x, tokens, m)
+        blocks = torch.zeros(len(x), c.ffn_intermediate_size // c.block, dtype=x.dtype, device=x.device)
+        gates = scores if c.ffn_gate == "after" else torch.ones_like(scores)
+        blocks.scatter_(-1, ids, gates * read)
+        if c.gated:
+            up, bias = m.gate_up_proj.weight, m.gate_up_proj.bias
+            u = F.linear(x, up.flatten(0, 1), None if bias is None else bias.flatten())
+            z = glu(c, u.view(len(x), -1, 2 * c.block))
+        else:
+            u = F.linear(x, m.w_in.weight, m.w_in.bias)
+            z = ACTIVATIONS[c.ffn_activation](u).view(len(x), -1, c.block)
+        if c.ffn_mean:
+            z = z - m.mean.weight.view(-1, c.block)
+        y = (z * blocks[..., None]).flatten(-2) @ m.w_out.weight
+        return (y if m.w_out.bias is None else y + m.w_out.bias).view(shape)
 
 
 class Selected(nn.Module):
@@ -536,6 +642,8 @@ class Selected(nn.Module):
 def make_ffn(c, shared):
     if c.ffn == "mlp":
         return Mlp(c)
+    if c.ffn == "moefied":
+        return Moefied(c, shared)
     return Glu(c, c.ffn_intermediate_size) if c.ffn == "glu" else Selected(c, shared)
 
 

@@ -29,6 +29,13 @@ static const char *const variants[] = {
     "lorkm ffn_query_norm=batchnorm",
     "pkm ffn_normaliser=relu ffn_query_norm=layernorm ffn_query_bias=1",
     "pkm_ffn ffn_normaliser=sigmoid ffn_query_norm=batchnorm",
+    "moefied ffn_router=mlp ffn_activation=swiglu ffn_select=share ffn_threshold=0.6 ffn_top_k=12",
+    "moefied ffn_router=norm ffn_select=max ffn_threshold=0.5 ffn_mean=1 ffn_router_size=5",
+    "moefied ffn_router=centroid ffn_activation=reglu ffn_block_size=8 ffn_top_k=2 "
+    "ffn_bias=1",
+    "moefied ffn_router=representative ffn_activation=relu2 ffn_select=threshold "
+    "ffn_threshold=0.001 ffn_top_k=12",
+    "moefied ffn_gate=after ffn_bias=1 ffn_activation=geglu",
 };
 
 const char *tiny_kind(int index)
@@ -39,6 +46,13 @@ const char *tiny_kind(int index)
     if (index < families) return sg_family_name((size_t)index);
     index -= families;
     return index < (int)(sizeof variants / sizeof *variants) ? variants[index] : NULL;
+}
+
+const char *tiny_even_kind(int *index)
+{
+    while (tiny_kind(*index) != NULL && strstr(tiny_kind(*index), "ffn_select=") != NULL)
+        ++*index;
+    return tiny_kind(*index);
 }
 
 static void set(sg_config *c, const char *field, const char *value)

@@ -7,6 +7,8 @@
 
 // "FAMILY [FIELD=VALUE …]": every family of the table, then variants; NULL behind the last.
 const char *tiny_kind(int index);
+// The next one, from *index on, whose tokens all read as many blocks.
+const char *tiny_even_kind(int *index);
 // Not yet complete: it has all sizes of all families. vocab tokens, `positions` longest. Fails the
 // test when a field does not exist.
 sg_config tiny_config(const char *kind, int64_t vocab, int64_t positions);

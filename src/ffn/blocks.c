@@ -51,7 +51,7 @@ static size_t blocks_wide(const sg_blocks *a, const sg_tensor *up, const sg_tens
     size_t first = up ? sg_weights_scratch_bytes(up, a->piece, a->width, a->d) : 0, second = 0;
     if (down == NULL)
         second = 0;
-    else if (a->glu)
+    else if (a->columns)
         second = sg_weights_scratch_bytes(down, a->piece, a->d, a->g);
     else if (down->narrow != NULL)
         second = (size_t)(blocks_widen * a->d) * sizeof(sg_real);
@@ -296,6 +296,27 @@ sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n
     return 1;
 }
 
+void sg_blocks_take(const sg_blocks_part *p, sg_real *to, const sg_real *from, int64_t n)
+{
+    for (int64_t i = 0; i < p->m; i++)
+        memcpy(to + i * n, from + sg_blocks_hit(p, i) * n, (size_t)n * sizeof *to);
+}
+
+void sg_blocks_put(const sg_blocks_part *p, sg_real *to, const sg_real *from, int64_t n, bool add)
+{
+    for (int64_t i = 0; i < p->m; i++)
+        sg_grad_put(p->l->run->compute.kernels, to + sg_blocks_hit(p, i) * n, from + i * n, n, add);
+}
+
+void sg_blocks_void(const sg_blocks_loop *l, sg_real *values, int64_t n)
+{
+    const sg_blocks *a = l->a;
+    for (int64_t r = 0; l->node->in[SG_BLOCKS_COUNTS] != NULL && r < a->rows; r++) {
+        int64_t count = sg_blocks_count(l->node, a, r);
+        memset(values + (r * a->k + count) * n, 0, (size_t)((a->k - count) * n) * sizeof *values);
+    }
+}
+
 void sg_blocks_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out)
 {
     const sg_blocks *a = p->l->a;
@@ -463,25 +484,15 @@ static void slab_bias(const blocks_slab *s, int input, sg_real *dbias, int64_t n
         s->l->run->compute.kernels->add(dbias, dbias, from + i * stride, n);
 }
 
-static void cells_slab(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_rows xs,
-                       sg_blocks_rows dys)
+// The rows of a slab in the first table: cell j has one, or of a gated linear unit two, j (gate) and
+// g + j (linear part) or, where they are interleaved, 2j and 2j + 1. Run `i` of `count` rows from
+// `from` on.
+static int slab_runs(const sg_blocks *a)
 {
-    const sg_blocks_loop *l = s->l;
-    const sg_blocks *a = l->a;
-    int64_t to = (s->block * a->g + s->from) * a->d, at = p->at * a->g + s->from;
-    if (l->grad[SG_BLOCKS_UP] != NULL)
-        slab_product(s, SG_BLOCKS_UP, l->grad[SG_BLOCKS_UP] + to, s->count, a->d, a->d, l->da + at,
-                     a->g, xs, a->d, p->m);
-    if (l->grad[SG_BLOCKS_DOWN] != NULL)
-        slab_product(s, SG_BLOCKS_DOWN, l->grad[SG_BLOCKS_DOWN] + to, s->count, a->d, a->d,
-                     l->z + at, a->g, dys, a->d, p->m);
+    return a->glu ? 2 : 1;
 }
 
-// The rows of a slab in the first table: cell j has two, j (gate) and g + j (linear part) or, where
-// they are interleaved, 2j and 2j + 1. Run `i` of `count` rows from `from` on.
-enum { glu_runs = 2 };
-
-static void glu_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
+static void slab_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
 {
     const sg_blocks *a = s->l->a;
     *from = i * a->g + s->from;
@@ -491,15 +502,14 @@ static void glu_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
     *count = i == 0 ? 2 * s->count : 0;
 }
 
-// In the second table cell j is column j.
-static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_rows xs,
-                     sg_blocks_rows dys)
+static void slab_up(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_rows xs)
 {
     const sg_blocks_loop *l = s->l;
     const sg_blocks *a = l->a;
-    for (int i = 0; i < glu_runs; i++) {
+    if (l->grad[SG_BLOCKS_UP] == NULL && l->grad[SG_BLOCKS_UP_BIAS] == NULL) return;
+    for (int i = 0; i < slab_runs(a); i++) {
         int64_t from, count;
-        glu_run(s, i, &from, &count);
+        slab_run(s, i, &from, &count);
         const int64_t row = s->block * a->width + from;
         const sg_real *da = l->da + p->at * a->width + from;
         if (l->grad[SG_BLOCKS_UP] != NULL)
@@ -509,12 +519,23 @@ static void glu_slab(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_ro
             slab_bias(s, SG_BLOCKS_UP_BIAS, l->grad[SG_BLOCKS_UP_BIAS] + row, count, da, a->width,
                       p->m);
     }
-    if (l->grad[SG_BLOCKS_DOWN] != NULL)
-        slab_product(s, SG_BLOCKS_DOWN, l->grad[SG_BLOCKS_DOWN] + s->block * a->d * a->g + s->from,
-                     a->d, s->count, a->g, dys.values, a->d,
-                     (sg_blocks_rows){.values = l->z + p->at * a->g + s->from}, a->g, p->m);
+}
+
+// Cell j is row j of the second table, or column j.
+static void slab_down(const blocks_slab *s, const sg_blocks_part *p, sg_blocks_rows dys)
+{
+    const sg_blocks_loop *l = s->l;
+    const sg_blocks *a = l->a;
+    sg_real *dw = l->grad[SG_BLOCKS_DOWN];
+    const sg_real *z = dw != NULL ? l->z + p->at * a->g + s->from : NULL;
+    if (dw != NULL && !a->columns)
+        slab_product(s, SG_BLOCKS_DOWN, dw + (s->block * a->g + s->from) * a->d, s->count, a->d,
+                     a->d, z, a->g, dys, a->d, p->m);
+    if (dw != NULL && a->columns)
+        slab_product(s, SG_BLOCKS_DOWN, dw + s->block * a->d * a->g + s->from, a->d, s->count, a->g,
+                     dys.values, a->d, (sg_blocks_rows){.values = z}, a->g, p->m);
     sg_real *dbias = l->grad[SG_BLOCKS_DOWN_BIAS];
-    if (dbias == NULL || s->from > 0) return;
+    if (dbias == NULL || !a->columns || s->from > 0) return;
     dbias += s->block * a->d;
     if (s->fresh && !l->add[SG_BLOCKS_DOWN_BIAS]) memset(dbias, 0, (size_t)a->d * sizeof *dbias);
     for (int64_t i = 0; i < p->m; i++)
@@ -534,18 +555,16 @@ static void slab_zero(const blocks_slab *s, int input, int64_t to, int64_t rows,
 static void blocks_slab_empty(const blocks_slab *s)
 {
     const sg_blocks *a = s->l->a;
-    int64_t cell = s->block * a->g + s->from;
-    if (!a->glu) {
-        slab_zero(s, SG_BLOCKS_UP, cell * a->d, s->count, a->d, a->d);
-        slab_zero(s, SG_BLOCKS_DOWN, cell * a->d, s->count, a->d, a->d);
-        return;
-    }
-    for (int i = 0; i < glu_runs; i++) {
+    for (int i = 0; i < slab_runs(a); i++) {
         int64_t from, count;
-        glu_run(s, i, &from, &count);
+        slab_run(s, i, &from, &count);
         const int64_t row = s->block * a->width + from;
         slab_zero(s, SG_BLOCKS_UP, row * a->d, count, a->d, a->d);
         slab_zero(s, SG_BLOCKS_UP_BIAS, row, 1, count, 0);
+    }
+    if (!a->columns) {
+        slab_zero(s, SG_BLOCKS_DOWN, (s->block * a->g + s->from) * a->d, s->count, a->d, a->d);
+        return;
     }
     slab_zero(s, SG_BLOCKS_DOWN, s->block * a->d * a->g + s->from, a->d, s->count, a->g);
     if (s->from == 0) slab_zero(s, SG_BLOCKS_DOWN_BIAS, s->block * a->d, 1, a->d, 0);
@@ -568,10 +587,8 @@ static void blocks_slab_chunk(void *context, int64_t chunk, int worker)
         if (l->grad[SG_BLOCKS_UP] != NULL) xs = sg_blocks_gather_x(&p, room);
         if (l->grad[SG_BLOCKS_DOWN] != NULL || l->grad[SG_BLOCKS_DOWN_BIAS] != NULL)
             dys = sg_blocks_gather_dy(&p, room + p.m * a->d);
-        if (a->glu)
-            glu_slab(&s, &p, xs, dys);
-        else
-            cells_slab(&s, &p, xs, dys);
+        slab_up(&s, &p, xs);
+        slab_down(&s, &p, dys);
     }
 }
 

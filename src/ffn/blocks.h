@@ -12,11 +12,12 @@ enum {
     SG_BLOCKS_X, // (rows, d); of a last step: (rows, k*g), what multiplies the second table
     SG_BLOCKS_IDS,
     SG_BLOCKS_SCORES,
-    SG_BLOCKS_UP, // cells: w_in (1, blocks*g, d); experts: (blocks, 2g, d)
+    SG_BLOCKS_UP, // cells: w_in (1, blocks*g, d); gated linear units: (blocks, 2g, d)
     SG_BLOCKS_UP_BIAS,
-    SG_BLOCKS_DOWN, // cells: w_out (1, blocks*g, d); experts: (blocks, d, g)
-    SG_BLOCKS_DOWN_BIAS,
+    SG_BLOCKS_DOWN,      // cells: w_out (1, blocks*g, d); experts: (blocks, d, g)
+    SG_BLOCKS_DOWN_BIAS, // experts: (blocks, d); moefied: (d)
     SG_BLOCKS_COUNTS,
+    SG_BLOCKS_MEAN, // moefied: (blocks*g)
     SG_BLOCKS_INPUTS
 };
 
@@ -28,6 +29,7 @@ typedef struct sg_blocks {
     int64_t piece; // rows that are gathered at once
     int64_t slab, slabs;
     bool glu;
+    bool columns;     // cells are columns of the second table, not rows
     sg_glu_form form; // of a gated linear unit
     sg_activation activation;
     sg_gate gate;
@@ -139,6 +141,12 @@ void sg_blocks_product_rows(const sg_blocks_part *p, sg_real *c, const sg_real *
 // c (m, n) = the block's n numbers of a bias in each row, or nothing where there is none; the beta
 // of what follows.
 sg_real sg_blocks_bias(const sg_blocks_part *p, sg_real *c, int input, int64_t n);
+
+// Values of hits in steps: to (m, n) from the hits of `from` (rows, k, n), and back, written or
+// added. What is void of n values a hit set to 0.
+void sg_blocks_take(const sg_blocks_part *p, sg_real *to, const sg_real *from, int64_t n);
+void sg_blocks_put(const sg_blocks_part *p, sg_real *to, const sg_real *from, int64_t n, bool add);
+void sg_blocks_void(const sg_blocks_loop *loop, sg_real *values, int64_t n);
 
 // The last step of experts: y += gate (z down^T + b), made in `out`; without a gate, which is in z
 // then, y += z down^T + score b. And back: dz (m, g), the gradients of the scores, z times its

@@ -28,7 +28,7 @@
 
 static const sg_family families[] = {
     {FAMILY("mlp"), .routers = {"all"},
-     .activations = {"gelu", "relu", "swish", "identity", "gelu_erf"},
+     .activations = {"gelu", "relu", "swish", "identity", "gelu_erf", "relu2"},
      .has = SG_HAS_WIDTH | SG_HAS_LAYER_BIAS, .memory = &sg_memory_of_mlp, .sizes = sg_sizes_dense,
      .presets = FAMILY_PRESETS("mlp")},
     {FAMILY("glu"), .routers = {"all"},
@@ -90,16 +90,32 @@ static const sg_family families[] = {
      .has = SG_HAS_WIDTH | SG_HAS_NEURONS | SG_HAS_TOP_K, .memory = &sg_memory_of_neurons,
      .gate = SG_GATE_AFTER, .normalisers = {"softmax"}, .shared_pool = true, .branch = true,
      .sizes = sg_sizes_neurons_and_branch},
+    {FAMILY("moefied"), .routers = {"sigmoid", "mlp", "norm", "centroid", "representative"},
+     .activations = {"relu", "relu2", "gelu", "gelu_erf", "swish", "identity", "swiglu", "geglu",
+                     "geglu_erf", "reglu", "clamped_swiglu"},
+     .gates = {"none", "after"}, .selects = {"top_k", "max", "share", "threshold"},
+     .has = SG_HAS_WIDTH | SG_HAS_BLOCK | SG_HAS_TOP_K | SG_HAS_LAYER_BIAS | SG_HAS_SELECT,
+     .memory = &sg_memory_of_moefied, .sizes = sg_sizes_moefied},
 };
 
 enum { family_count = sizeof families / sizeof *families };
 
-static const sg_router *const routers[] = {&sg_router_product_dense, &sg_router_product_key_value,
-                                           &sg_router_dense,         &sg_router_key_value,
-                                           &sg_router_linear,        &sg_router_hash,
-                                           &sg_router_average,       &sg_router_product_keys,
-                                           &sg_router_keys,          &sg_router_low_rank,
-                                           &sg_router_product_linear};
+static const sg_router *const routers[] = {&sg_router_product_dense,
+                                           &sg_router_product_key_value,
+                                           &sg_router_dense,
+                                           &sg_router_key_value,
+                                           &sg_router_linear,
+                                           &sg_router_hash,
+                                           &sg_router_average,
+                                           &sg_router_product_keys,
+                                           &sg_router_keys,
+                                           &sg_router_low_rank,
+                                           &sg_router_product_linear,
+                                           &sg_router_sigmoid,
+                                           &sg_router_mlp,
+                                           &sg_router_norm,
+                                           &sg_router_centroid,
+                                           &sg_router_representative};
 
 const sg_family *sg_family_find(const char *name)
 {
@@ -154,11 +170,9 @@ sg_activation sg_ffn_activation(const sg_config *c)
     static const struct {
         const char *name;
         sg_activation activation;
-    } names[] = {{"identity", SG_ACT_IDENTITY},
-                 {"gelu", SG_ACT_GELU},
-                 {"gelu_erf", SG_ACT_GELU_ERF},
-                 {"relu", SG_ACT_RELU},
-                 {"swish", SG_ACT_SWISH}};
+    } names[] = {{"identity", SG_ACT_IDENTITY}, {"gelu", SG_ACT_GELU},
+                 {"gelu_erf", SG_ACT_GELU_ERF}, {"relu", SG_ACT_RELU},
+                 {"relu2", SG_ACT_RELU2},       {"swish", SG_ACT_SWISH}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i].name, c->ffn_activation) == 0) return names[i].activation;
     return SG_ACT_IDENTITY; // clamped_swiglu, which the gated blocks apply themselves
@@ -169,6 +183,16 @@ sg_gate sg_ffn_gate(const sg_config *c)
     const sg_family *family = sg_family_find(c->ffn);
     if (family->gates[0] == NULL) return family->gate;
     return strcmp(c->ffn_gate, "after") == 0 ? SG_GATE_AFTER : SG_GATE_NONE;
+}
+
+bool sg_ffn_is_gated(const sg_config *c)
+{
+    static const char *const gated[] = {"swiglu", "geglu", "geglu_erf", "reglu", "clamped_swiglu"};
+    const sg_memory *memory = sg_ffn_memory_of(c);
+    if (memory != &sg_memory_of_moefied) return memory->gated;
+    for (size_t i = 0; i < sizeof gated / sizeof *gated; i++)
+        if (strcmp(gated[i], c->ffn_activation) == 0) return true;
+    return false;
 }
 
 bool sg_family_is_sparse(const sg_family *family)

@@ -20,6 +20,7 @@ typedef struct family_field {
 #define GATES         .group = "Model: gates and queries"
 #define PLACES        .group = "Model: which layers are sparse"
 #define ROUTER        .group = "Model: routers of experts and blocks"
+#define SPARSE        .group = "Model: dense layers in blocks"
 #define FORM          .group = "Model: form of dense layers and experts"
 
 static const family_field fields[] = {
@@ -105,6 +106,24 @@ static const family_field fields[] = {
      .has = SG_HAS_SHARED},
     {{FIELD(ffn_shared_gate), FORM, .low = 0, .high = 1, .help = "1: shared experts have a gate"},
      .has = SG_HAS_SHARED},
+
+    {{FIELD(ffn_select), SPARSE, .flags = SG_FIELD_TUNED, .help = "which blocks are read"},
+     NAMES(selects)},
+    {{FIELD(ffn_threshold), SPARSE, .low = -1e12, .high = 1e12, .flags = SG_FIELD_TUNED,
+      .help = "of ffn_select, but for top_k"},
+     .has = SG_HAS_SELECT},
+    {{FIELD(ffn_router_size), SPARSE, .low = 0, .high = 1 << 16,
+      .help = "hidden width of the router; 0: as many as blocks"},
+     .has = SG_HAS_SELECT},
+    {{FIELD(ffn_mean), SPARSE, .low = 0, .high = 1,
+      .help = "1: means stand in for what is not read"},
+     .has = SG_HAS_SELECT},
+    {{FIELD(ffn_layer_block_size), SPARSE, .help = "ffn_block_size of each layer: 32,32,64"},
+     .has = SG_HAS_SELECT},
+    {{FIELD(ffn_layer_top_k), SPARSE, .help = "ffn_top_k of each layer"}, .has = SG_HAS_SELECT},
+    {{FIELD(ffn_layer_threshold), SPARSE, .flags = SG_FIELD_TUNED,
+      .help = "ffn_threshold of each layer"},
+     .has = SG_HAS_SELECT},
 };
 
 enum { field_count = sizeof fields / sizeof *fields };

@@ -90,6 +90,12 @@ extern const sg_router sg_router_low_rank;
 extern const sg_router sg_router_linear;
 extern const sg_router sg_router_hash;
 extern const sg_router sg_router_average;
+// Of moefied (router_moefied.c).
+extern const sg_router sg_router_sigmoid;
+extern const sg_router sg_router_mlp;
+extern const sg_router sg_router_norm;
+extern const sg_router sg_router_centroid;
+extern const sg_router sg_router_representative;
 
 // ---- memories ---------------------------------------------------------------------------------
 
@@ -147,6 +153,7 @@ extern const sg_memory sg_memory_of_neurons;
 extern const sg_memory sg_memory_of_cells;
 extern const sg_memory sg_memory_of_values;
 extern const sg_memory sg_memory_of_gated_values;
+extern const sg_memory sg_memory_of_moefied;
 
 // Adds a table, unless another layer has it. hits > 0: it is read in the rows selected alone, so
 // many a token in each layer.
@@ -172,6 +179,7 @@ enum {
     SG_HAS_BIAS = 1 << 10,       // ffn_query_bias
     SG_HAS_LAYER_BIAS = 1 << 11, // ffn_bias
     SG_HAS_PAIRS = 1 << 12,      // ffn_glu_interleaved
+    SG_HAS_SELECT = 1 << 13,     // what only moefied has
     SG_HAS_RENORMALISE = 1 << 16,
     SG_HAS_SHARED = 1 << 17, // ffn_shared_experts, and what else only moe has
     SG_HAS_CAPACITY = 1 << 18,
@@ -184,7 +192,7 @@ enum {
     SG_HAS_CELLS = SG_HAS_WIDTH | SG_HAS_FACTOR | SG_HAS_ACTIVE
 };
 
-enum { SG_FAMILY_CHOICES = 5 };
+enum { SG_FAMILY_CHOICES = 12 };
 
 struct sg_family {
     const char *name;
@@ -194,6 +202,7 @@ struct sg_family {
     const char *normalisers[SG_FAMILY_CHOICES]; // of the selected scores of a channel; likewise
     const char *query_norms[SG_FAMILY_CHOICES]; // likewise
     const char *scores[SG_FAMILY_CHOICES];      // likewise; none: the router knows
+    const char *selects[SG_FAMILY_CHOICES];     // likewise; none: ffn_top_k it is
     unsigned has;                               // SG_HAS_…
     const sg_memory *memory;
     sg_gate gate;
@@ -239,6 +248,8 @@ int64_t sg_ffn_channels(const sg_family *family, const sg_config *config);
 sg_activation sg_ffn_activation(const sg_config *config);
 sg_gate sg_ffn_gate(const sg_config *config);
 const sg_memory *sg_ffn_memory_of(const sg_config *config);
+// Whether its neurons are gated linear units: of moefied its activation says so.
+bool sg_ffn_is_gated(const sg_config *config);
 // NULL of a dense layer.
 const sg_router *sg_ffn_router(const sg_config *config);
 // Of what every token takes beside its selection: experts together, or a branch; 0: nothing.
@@ -272,8 +283,9 @@ bool sg_ffn_is_sparse(const sg_config *config, int64_t layer);
 // The first sparse layer; 0 when there is none.
 int64_t sg_ffn_first_sparse(const sg_config *config);
 // The configuration that a layer is built by: `c` for a sparse layer; for a dense one among sparse
-// ones that of a model of nothing but such layers, written to *dense.
-const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *dense);
+// ones that of a model of nothing but such layers, and for one with values of its own (ffn_layer_…)
+// that of a model of such alone, written to *own.
+const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *own);
 // Parameters of one layer, from 0. A memory that layers share comes with the first of them.
 void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list);
 // x (rows, d) -> (rows, d), after the norm.

@@ -1,6 +1,8 @@
 // The steps of a memory with the points between them. What is not asked for is passed on as it is.
 #include "ffn/inside.h"
 
+#include "ffn/moefied.h"
+
 static const char point_pre[] = "mlp.hook_pre";
 static const char point_linear[] = "mlp.hook_pre_linear";
 static const char point_post[] = "mlp.hook_post";
@@ -72,4 +74,25 @@ sg_tensor *sg_inside_experts(const sg_builder *b, sg_tensor *x, const sg_selecti
     const bool counts = sg_build_point_use(b, point_post) & (SG_POINT_WRITE | SG_POINT_GRADIENT);
     return sg_memory_experts_sum(b->tape, counts ? post : h, selection, t->down, t->down_bias,
                                  counts);
+}
+
+sg_tensor *sg_inside_moefied(const sg_builder *b, sg_tensor *x, const sg_selection *selection,
+                             const sg_moefied *of)
+{
+    sg_tensor *u = sg_memory_moefied_pre(b->tape, x, selection, of);
+    sg_activation activation = of->activation;
+    if (u == NULL) return NULL;
+    if (of->glu) {
+        u = sg_inside_halves(b, u, selection->k, &of->form);
+        if (u == NULL) return NULL;
+        const int64_t rows = sg_rows(u), k = selection->k, g = sg_columns(u) / k / 2;
+        u = sg_glu(b->tape, sg_reshape(b->tape, u, 2, (int64_t[]){rows * k, 2 * g}), &of->form);
+        u = sg_reshape(b->tape, u, 2, (int64_t[]){rows, k * g});
+        activation = SG_ACT_IDENTITY;
+    } else {
+        u = inside_point(b, u, selection, point_pre);
+    }
+    sg_tensor *post = sg_memory_post(b->tape, u, selection, activation, of->gate);
+    post = inside_point(b, post, selection, point_post);
+    return sg_memory_moefied_sum(b->tape, post, selection, of);
 }

@@ -25,4 +25,9 @@ typedef struct sg_expert_tables {
 sg_tensor *sg_inside_experts(const sg_builder *b, sg_tensor *x, const sg_selection *selection,
                              const sg_expert_tables *tables, const sg_glu_form *form);
 
+// What sg_memory_moefied computes, with the same bits.
+struct sg_moefied;
+sg_tensor *sg_inside_moefied(const sg_builder *b, sg_tensor *x, const sg_selection *selection,
+                             const struct sg_moefied *of);
+
 #endif

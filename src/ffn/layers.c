@@ -1,5 +1,6 @@
 // Which layers of a model are sparse, and what a layer is: of a configuration with some dense
 // layers each layer is one of a model of one kind, so that nothing else knows of placement.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,99 @@ sg_status sg_layers_check(const char *layers, const char *field, int64_t count, 
     return layers_wrong(layers, field, count, "something follows a number", err);
 }
 
+// ---- values of each layer -----------------------------------------------------------------------
+
+// The fields that such lists stand in for.
+typedef struct layers_list {
+    size_t list, value; // offsets in sg_config
+    bool number;        // double, else int64_t
+} layers_list;
+
+static const layers_list lists[] = {
+    {offsetof(sg_config, ffn_layer_block_size), offsetof(sg_config, ffn_block_size), false},
+    {offsetof(sg_config, ffn_layer_top_k), offsetof(sg_config, ffn_top_k), false},
+    {offsetof(sg_config, ffn_layer_threshold), offsetof(sg_config, ffn_threshold), true},
+};
+enum { list_count = sizeof lists / sizeof *lists };
+
+static const char *layers_text(const sg_config *c, const layers_list *list)
+{
+    return (const char *)c + list->list;
+}
+
+static bool layers_have_lists(const sg_config *c)
+{
+    bool any = false;
+    for (int i = 0; i < list_count; i++)
+        any = any || layers_text(c, &lists[i])[0] != '\0';
+    return any;
+}
+
+// One number of a list, *text then behind it and its comma. false: there is none.
+static bool layers_number(const char **text, bool number, double *value)
+{
+    char *end;
+    const char *at = *text;
+    *value = number ? strtod(at, &end) : (double)strtoll(at, &end, 10);
+    if (end == at || (*end != ',' && *end != '\0') || !isfinite(*value)) return false;
+    *text = *end == ',' ? end + 1 : end;
+    return *end == '\0' || **text != '\0';
+}
+
+static sg_status layers_check_list(const sg_config *c, const layers_list *list, sg_error *err)
+{
+    const char *at = layers_text(c, list);
+    int64_t found = 0;
+    double value;
+    while (*at != '\0' && layers_number(&at, list->number, &value))
+        found++;
+    if (*at == '\0' && found == c->num_hidden_layers) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.60s\", expected %lld numbers, as 8,8,16",
+                   sg_ffn_field(list->list)->name, layers_text(c, list),
+                   (long long)c->num_hidden_layers);
+}
+
+// *own: the configuration with the values of a layer, of lists that were checked.
+static void layers_own(const sg_config *c, int64_t layer, sg_config *own)
+{
+    *own = *c;
+    for (int i = 0; i < list_count; i++) {
+        const char *at = layers_text(c, &lists[i]);
+        char *member = (char *)own;
+        double value = 0;
+        if (*at == '\0') continue;
+        for (int64_t l = 0; l <= layer; l++)
+            layers_number(&at, lists[i].number, &value);
+        if (lists[i].number)
+            *(double *)(void *)(member + lists[i].value) = value;
+        else
+            *(int64_t *)(void *)(member + lists[i].value) = (int64_t)value;
+        sg_field_clear(sg_ffn_field(lists[i].list), own);
+    }
+}
+
+static sg_status layers_check_lists(const sg_config *c, sg_error *err)
+{
+    if (!layers_have_lists(c)) return SG_OK;
+    for (int i = 0; i < list_count; i++)
+        if (layers_text(c, &lists[i])[0] != '\0') SG_TRY(layers_check_list(c, &lists[i], err));
+    if (c->ffn_share_pool && c->ffn_layer_block_size[0] != '\0')
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_layer_block_size: found \"%.60s\", expected none where ffn_share_pool "
+                       "is 1",
+                       c->ffn_layer_block_size);
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) {
+        sg_config own;
+        if (!sg_ffn_is_sparse(c, l)) continue;
+        layers_own(c, l, &own);
+        const sg_status status = sg_family_complete(&own, err);
+        if (status != SG_OK) return sg_fail_context(err, status, "layer %lld", (long long)l + 1);
+    }
+    return SG_OK;
+}
+
+// ---- which are sparse ---------------------------------------------------------------------------
+
 static void layers_fill(sg_config *c, size_t offset)
 {
     const sg_field *field = sg_ffn_field(offset);
@@ -78,6 +172,7 @@ static sg_status layers_complete(sg_config *c, sg_error *err)
     layers_fill(c, offsetof(sg_config, ffn_layers));
     SG_TRY(sg_layers_check(c->ffn_layers, "ffn_layers", c->num_hidden_layers, err));
     SG_TRY(layers_field(c, offsetof(sg_config, ffn_share_pool), err));
+    SG_TRY(layers_check_lists(c, err));
     bool dense = false;
     for (int64_t l = 0; l < c->num_hidden_layers; l++)
         dense = dense || !sg_ffn_is_sparse(c, l);
@@ -116,21 +211,31 @@ int64_t sg_ffn_first_sparse(const sg_config *c)
     return 0;
 }
 
-const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *dense)
+// Whether a dense layer beside sparse ones has their activation: both are gated, or neither and the
+// sparse one was dense.
+static bool layers_alike(const sg_config *c, const sg_family *dense)
 {
-    const sg_family *family = sg_family_find(c->ffn), *other;
-    if (sg_ffn_is_sparse(c, layer) || !sg_family_is_sparse(family)) return c;
-    *dense = *c;
-    memcpy(dense->ffn, c->ffn_dense, sizeof dense->ffn);
-    memset(dense->ffn_router, 0, sizeof dense->ffn_router);
-    other = sg_family_find(dense->ffn);
-    // A gated layer beside gated experts is as they are.
-    if (!(family->memory->gated && other->memory->gated))
-        memset(dense->ffn_activation, 0, sizeof dense->ffn_activation);
-    dense->ffn_intermediate_size = c->ffn_dense_size;
+    if (sg_ffn_is_gated(c) != dense->memory->gated) return false;
+    return dense->memory->gated || sg_ffn_memory_of(c) == &sg_memory_of_moefied;
+}
+
+const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *own)
+{
+    if (!sg_family_is_sparse(sg_family_find(c->ffn))) return c;
+    if (sg_ffn_is_sparse(c, layer)) {
+        if (!layers_have_lists(c)) return c;
+        layers_own(c, layer, own);
+        return own;
+    }
+    *own = *c;
+    memcpy(own->ffn, c->ffn_dense, sizeof own->ffn);
+    memset(own->ffn_router, 0, sizeof own->ffn_router);
+    if (!layers_alike(c, sg_family_find(own->ffn)))
+        memset(own->ffn_activation, 0, sizeof own->ffn_activation);
+    own->ffn_intermediate_size = c->ffn_dense_size;
     // Nothing is left that could be wrong: the width has been checked.
-    (void)sg_ffn_complete(dense, NULL);
-    return dense;
+    (void)sg_ffn_complete(own, NULL);
+    return own;
 }
 
 // ---- one layer, and all -------------------------------------------------------------------------

@@ -155,6 +155,7 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
                    .d = sg_columns(x),
                    .width = up->shape[1],
                    .glu = true,
+                   .columns = true,
                    .form = *form,
                    .gate = SG_GATE_AFTER};
     if (up->rank != 3 || down->rank != 3 || up->shape[2] != a.d || up->shape[1] % 2 != 0 ||
@@ -164,7 +165,8 @@ sg_tensor *sg_memory_experts(sg_tape *tape, sg_tensor *x, const sg_selection *se
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "experts: %s does not fit %s", up->name,
                             x->name);
     return blocks_record(
-        tape, (sg_tensor *[]){x, ids, scores, up, up_bias, down, down_bias, selection->counts}, &a);
+        tape,
+        (sg_tensor *[]){x, ids, scores, up, up_bias, down, down_bias, selection->counts, NULL}, &a);
 }
 
 sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
@@ -189,7 +191,8 @@ sg_tensor *sg_memory_blocks(sg_tape *tape, sg_tensor *x, const sg_selection *sel
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "blocks of %lld: %s does not fit %s",
                             (long long)g, w_in->name, x->name);
     return blocks_record(
-        tape, (sg_tensor *[]){x, ids, scores, w_in, NULL, w_out, NULL, selection->counts}, &a);
+        tape, (sg_tensor *[]){x, ids, scores, w_in, NULL, w_out, NULL, selection->counts, NULL},
+        &a);
 }
 
 // Below it a product of a block has too few columns to pay for gathering its rows.

@@ -15,35 +15,7 @@
 // and those of the tables (blocks.c).
 #include "ffn/memory_steps.h"
 
-#include <string.h>
-
 #include "ffn/blocks.h"
-
-// ---- values in the order of the selection -------------------------------------------------------
-
-// to (m, n) from the hits of `from` (rows, k, n), and back.
-static void steps_take(const sg_blocks_part *p, sg_real *to, const sg_real *from, int64_t n)
-{
-    for (int64_t i = 0; i < p->m; i++)
-        memcpy(to + i * n, from + sg_blocks_hit(p, i) * n, (size_t)n * sizeof *to);
-}
-
-static void steps_put(const sg_blocks_part *p, sg_real *to, const sg_real *from, int64_t n,
-                      bool add)
-{
-    for (int64_t i = 0; i < p->m; i++)
-        sg_grad_put(p->l->run->compute.kernels, to + sg_blocks_hit(p, i) * n, from + i * n, n, add);
-}
-
-// Sets to 0 what is void of n values a hit.
-static void steps_void(const sg_blocks_loop *l, sg_real *values, int64_t n)
-{
-    const sg_blocks *a = l->a;
-    for (int64_t r = 0; l->node->in[SG_BLOCKS_COUNTS] != NULL && r < a->rows; r++) {
-        int64_t count = sg_blocks_count(l->node, a, r);
-        memset(values + (r * a->k + count) * n, 0, (size_t)((a->k - count) * n) * sizeof *values);
-    }
-}
 
 // ---- the first step -----------------------------------------------------------------------------
 
@@ -59,7 +31,7 @@ static void pre_part(const sg_blocks_part *p)
     } else {
         sg_blocks_dots(p, u, SG_BLOCKS_UP, xs);
     }
-    steps_put(p, sg_values(node->out[0]), u, a->width, false);
+    sg_blocks_put(p, sg_values(node->out[0]), u, a->width, false);
 }
 
 static void pre_forward(const sg_run *run, const sg_node *node)
@@ -67,7 +39,7 @@ static void pre_forward(const sg_run *run, const sg_node *node)
     sg_blocks_loop l = sg_blocks_begin(run, node);
     sg_blocks_sort(&l);
     sg_blocks_tiles(&l, NULL, false, pre_part);
-    steps_void(&l, sg_values(node->out[0]), l.a->width);
+    sg_blocks_void(&l, sg_values(node->out[0]), l.a->width);
 }
 
 static void pre_part_backward(const sg_blocks_part *p)
@@ -75,7 +47,7 @@ static void pre_part_backward(const sg_blocks_part *p)
     const sg_blocks_loop *l = p->l;
     const sg_blocks *a = l->a;
     sg_real *da = l->da + p->at * a->width, *dxs = p->room;
-    steps_take(p, da, l->node->out[0]->grad, a->width);
+    sg_blocks_take(p, da, l->node->out[0]->grad, a->width);
     if (l->grad[SG_BLOCKS_X] == NULL) return;
     if (!a->glu) {
         sg_blocks_sums(p, l->grad[SG_BLOCKS_X], da, SG_BLOCKS_UP, dxs);
@@ -101,7 +73,7 @@ static void sum_part(const sg_blocks_part *p)
     const sg_blocks *a = p->l->a;
     const sg_node *node = p->l->node;
     sg_real *z = p->room, *out = z + p->m * a->g;
-    steps_take(p, z, sg_values(node->in[SG_BLOCKS_X]), a->g);
+    sg_blocks_take(p, z, sg_values(node->in[SG_BLOCKS_X]), a->g);
     if (a->glu)
         sg_blocks_experts(p, z, out);
     else
@@ -120,13 +92,13 @@ static void sum_part_backward(const sg_blocks_part *p)
     const sg_blocks_loop *l = p->l;
     const sg_blocks *a = l->a;
     sg_real *z = l->z + p->at * a->g, *dz = p->room, *dys = dz + p->m * a->g;
-    steps_take(p, z, sg_values(l->node->in[SG_BLOCKS_X]), a->g);
+    sg_blocks_take(p, z, sg_values(l->node->in[SG_BLOCKS_X]), a->g);
     if (a->glu)
         sg_blocks_experts_backward(p, z, dz, dys);
     else
         sg_blocks_dots(p, dz, SG_BLOCKS_DOWN, dys);
     if (l->grad[SG_BLOCKS_X] != NULL)
-        steps_put(p, l->grad[SG_BLOCKS_X], dz, a->g, l->add[SG_BLOCKS_X]);
+        sg_blocks_put(p, l->grad[SG_BLOCKS_X], dz, a->g, l->add[SG_BLOCKS_X]);
 }
 
 static void sum_backward(const sg_run *run, const sg_node *node)
@@ -136,7 +108,7 @@ static void sum_backward(const sg_run *run, const sg_node *node)
     l.z = (sg_real *)run->scratch;
     sg_blocks_tiles(&l, NULL, false, sum_part_backward);
     if (l.grad[SG_BLOCKS_X] != NULL && !l.add[SG_BLOCKS_X])
-        steps_void(&l, l.grad[SG_BLOCKS_X], l.a->g);
+        sg_blocks_void(&l, l.grad[SG_BLOCKS_X], l.a->g);
     if (weights) sg_blocks_weights(&l);
 }
 
@@ -247,6 +219,7 @@ sg_tensor *sg_memory_experts_pre(sg_tape *tape, sg_tensor *x, const sg_selection
                          .d = sg_columns(x),
                          .width = up->shape[1],
                          .glu = true,
+                         .columns = true,
                          .gate = SG_GATE_NONE};
     if (up->rank != 3 || up->shape[2] != a.d || up->shape[1] % 2 != 0 ||
         (up_bias && up_bias->count != a.blocks * a.width) || !sg_blocks_fit(selection, &a))
@@ -266,6 +239,7 @@ sg_tensor *sg_memory_experts_sum(sg_tape *tape, sg_tensor *post, const sg_select
                          .d = down->shape[1],
                          .width = 2 * down->shape[2],
                          .glu = true,
+                         .columns = true,
                          .gate = gated ? SG_GATE_NONE : SG_GATE_AFTER};
     if (down->rank != 3 || post->count != a.rows * a.k * a.g || !sg_blocks_fit(selection, &a) ||
         selection->scores->count != selection->ids->count ||

@@ -5,6 +5,7 @@
 #include "ffn/sizes.h"
 
 #include <math.h>
+#include <stdio.h>
 
 typedef struct sizes_side { // of a square of neurons: base + step scale
     int64_t base, step;
@@ -152,6 +153,17 @@ void sg_sizes_blocks(sg_config *c, sg_rung rung)
 {
     sizes_cells(c, rung);
     c->ffn_block_size = ladders[rung.ladder].block;
+}
+
+// Four times the dense layer's width, of which a token reads a quarter, scaled by the router, which
+// learns so.
+void sg_sizes_moefied(sg_config *c, sg_rung rung)
+{
+    sg_sizes_dense(c, rung);
+    c->ffn_block_size = 16;
+    c->ffn_top_k = c->ffn_intermediate_size / 16;
+    c->ffn_intermediate_size = 4 * 16 * c->ffn_top_k;
+    snprintf(c->ffn_gate, sizeof c->ffn_gate, "after");
 }
 
 void sg_sizes_low_rank(sg_config *c, sg_rung rung)

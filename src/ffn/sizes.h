@@ -21,7 +21,7 @@ typedef void sg_sizes(sg_config *config, sg_rung rung);
 
 sg_sizes sg_sizes_dense, sg_sizes_experts;
 sg_sizes sg_sizes_own_neurons, sg_sizes_shared_neurons, sg_sizes_neurons_and_branch;
-sg_sizes sg_sizes_switch, sg_sizes_blocks, sg_sizes_low_rank;
+sg_sizes sg_sizes_switch, sg_sizes_blocks, sg_sizes_low_rank, sg_sizes_moefied;
 sg_sizes sg_sizes_product_cells, sg_sizes_product_values, sg_sizes_shared_values;
 
 #endif

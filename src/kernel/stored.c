@@ -287,27 +287,35 @@ typedef struct stored_loop {
     size_t stride;
 } stored_loop;
 
-static void stored_dots(const stored_loop *l, sg_real *y, const sg_real *x, int64_t m,
-                        int64_t first, int64_t n)
+// Of rows that lie behind each other.
+static void stored_dots_run(const sg_kernels *kernels, sg_real *y, int64_t ldy, const sg_real *x,
+                            int64_t ldx, int64_t m, const sg_stored *w, int64_t n, int64_t d)
 {
-    const int64_t k = l->args->k;
-    sg_stored w = sg_stored_at(l->w, first, k);
-    const int64_t lda = l->args->lda;
-    switch (w.type) {
+    switch (w->type) {
     case SG_WEIGHTS_F32:
-        l->kernels->thin_product(y, stored_columns, x, lda, m, w.rows, k, n, k);
+        kernels->thin_product(y, ldy, x, ldx, m, w->rows, d, n, d);
         return;
     case SG_WEIGHTS_BF16:
-        l->kernels->thin_product_bf16(y, stored_columns, x, lda, m, w.rows, k, n, k);
+        kernels->thin_product_bf16(y, ldy, x, ldx, m, w->rows, d, n, d);
         return;
     case SG_WEIGHTS_F16:
-        l->kernels->thin_product_f16(y, stored_columns, x, lda, m, w.rows, k, n, k);
+        kernels->thin_product_f16(y, ldy, x, ldx, m, w->rows, d, n, d);
         return;
     case SG_WEIGHTS_INT8:
-        l->kernels->thin_product_int8(y, stored_columns, x, lda, m, w.rows, k, w.scales, n, k);
+        kernels->thin_product_int8(y, ldy, x, ldx, m, w->rows, d, w->scales, n, d);
         return;
     default:
-        l->kernels->dots_blocks(y, stored_columns, x, lda, m, w.type, w.rows, w.scales, NULL, n, k);
+        kernels->dots_blocks(y, ldy, x, ldx, m, w->type, w->rows, w->scales, NULL, n, d);
+    }
+}
+
+void sg_stored_dots(const sg_kernels *kernels, sg_real *y, int64_t ldy, const sg_real *x,
+                    int64_t ldx, int64_t m, const sg_stored *w, int64_t first, int64_t n, int64_t d)
+{
+    for (int64_t j = 0, run; j < n; j += run) {
+        const sg_stored here = sg_stored_at(w, first + j, d);
+        run = sg_stored_run(&here, n - j);
+        stored_dots_run(kernels, y + j, ldy, x, ldx, m, &here, run, d);
     }
 }
 
@@ -322,7 +330,8 @@ static void stored_thin_chunk(void *context, sg_range rows)
         n = sg_stored_run(&here, end - j < stored_columns ? end - j : stored_columns);
         for (int64_t i = 0; i < g->m; i += stored_thin) {
             int64_t m = g->m - i < stored_thin ? g->m - i : stored_thin;
-            stored_dots(l, dots, g->a + i * g->lda, m, j, n);
+            stored_dots_run(l->kernels, dots, stored_columns, g->a + i * g->lda, g->lda, m, &here,
+                            n, g->k);
             for (int64_t r = 0; r < m; r++) {
                 sg_real *c = g->c + (i + r) * g->ldc + j;
                 const sg_real *value = dots + r * stored_columns;

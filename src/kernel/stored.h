@@ -158,6 +158,12 @@ void sg_stored_read(const sg_kernels *kernels, sg_real *y, const sg_stored *w, i
 void sg_stored_write(sg_compute compute, const sg_stored *w, int64_t first, int64_t count,
                      int64_t d, const sg_real *x);
 
+// y[i][j] = x_i . w_(first + j) for i < m, j < n, on one thread: rows of w as they are stored, each
+// read once for the few rows of x. y (m, n), x (m, d) with row strides.
+void sg_stored_dots(const sg_kernels *kernels, sg_real *y, int64_t ldy, const sg_real *x,
+                    int64_t ldx, int64_t m, const sg_stored *w, int64_t first, int64_t n,
+                    int64_t d);
+
 // C = alpha A W^T + beta C, W (n, k) as stored: sg_gemm with transpose_b, whose b and ldb are not
 // read. Few rows of A read W once as it is; many go through pieces of W widened into scratch, of
 // which each worker has sg_stored_scratch_bytes, `stride` bytes apart. Of other kinds than f32 the

@@ -17,7 +17,9 @@ static sg_status neurons_table(sg_exchange *x, int64_t layer, sg_error *err)
 {
     SG_TRY(sg_neuron_table_of(x->model, layer, &x->tables[layer], err));
     if (x->tables[layer].dense) return SG_OK; // hook_post itself is exchanged
-    if (x->tables[layer].summed && !sg_ffn_memory_of(&x->model->config)->gated) return SG_OK;
+    const sg_memory *memory = sg_ffn_memory_of(&x->model->config);
+    const bool gates = !memory->gated && memory != &sg_memory_of_moefied;
+    if (x->tables[layer].summed && gates) return SG_OK;
     return sg_fail(err, SG_ERR_UNSUPPORTED,
                    "neurons: found a model of family %s, whose neurons have no gates of their own; "
                    "exchange gates of layers or channels",

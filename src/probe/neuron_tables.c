@@ -1,6 +1,7 @@
 // Where the rows of neurons lie in the parameters of a layer, whatever its family:
 //
 //     neurons, cells, values   w_in, w_out (pools, N, d): rows; values may have no w_in
+//     moefied                  w_in (1, D, d) or gate_up (E, 2F, d); w_out (1, D, d): rows
 //     experts                  gate_up (E, 2F, d): rows, halves or pairs; down (E, d, F): columns
 //     a dense layer            up (F, d) or gate_up (2F, d): rows; down (d, F): columns
 #include "probe/neuron_tables.h"
@@ -63,7 +64,9 @@ sg_status sg_neuron_table_of(const sg_model *model, int64_t layer, sg_neuron_tab
                            .summed = memory != &sg_memory_of_gated_values};
     if (memory->dense || memory == &sg_memory_of_experts) return tables_of_units(t, c, err);
     t->in_rows = t->block;
-    tables_find(t, c, "experts.w_in", &t->in);
+    if (!tables_find(t, c, "experts.w_in", &t->in) &&
+        tables_find(t, c, "experts.gate_up_proj", &t->in))
+        t->in_rows = 2 * t->block;
     if (tables_find(t, c, "experts.w_out", &t->out)) return SG_OK;
     return sg_fail(err, SG_ERR_INTERNAL, "layer %lld: found no table w_out", (long long)layer);
 }

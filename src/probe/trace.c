@@ -59,6 +59,10 @@ static sg_status trace_check(const tracer *t, sg_error *err)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "trace: found a model with adapters, expected one without: merge them "
                        "(convert) and trace what comes out");
+    if (sg_ffn_memory_of(&t->model->config) == &sg_memory_of_moefied)
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "trace: found a model of family moefied, expected another: trace the dense "
+                       "model that it was made of");
     if (o->attention < SG_TRACE_BY_PAIR || o->attention > SG_TRACE_BY_SOURCE)
         return sg_fail(err, SG_ERR_ARGUMENT, "attention: found %d, expected 0 to 2",
                        (int)o->attention);

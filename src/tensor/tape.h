@@ -19,7 +19,7 @@
 #include "kernel/stored.h"
 #include "tensor/row_grads.h"
 
-enum { SG_RANK_MAX = 4, SG_NODE_IN = 8, SG_NODE_OUT = 3, SG_NODE_SAVED = 4 };
+enum { SG_RANK_MAX = 4, SG_NODE_IN = 9, SG_NODE_OUT = 3, SG_NODE_SAVED = 4 };
 
 typedef enum sg_kind { SG_KIND_REAL = 0, SG_KIND_INT = 1 } sg_kind; // sg_real or int32_t
 

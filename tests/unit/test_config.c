@@ -29,7 +29,8 @@ static const char *const field_values[] = {
     "16", "2",   "1.25",      "49",  "1",  "sgatlin", "dense", "relu",    "0", "0",
     "5",  "49",  "7",         "6",   "0",  "0",       "0",     "",        "0", "",
     "",   "0",   "1,3",       "glu", "17", "1",       "",      "0",       "0", "0",
-    "0",  "0",   "0",         "0",   "0",  "0",       "0",     "0"};
+    "0",  "0",   "0",         "0",   "0",  "0",       "0",     "0",       "",  "0",
+    "0",  "0",   "",          "",    ""};
 
 // The text of a field in the JSON of a configuration.
 static void field_text(const json_t *object, const char *name, char out[64])

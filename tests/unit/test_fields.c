@@ -313,7 +313,8 @@ static const struct {
                   {"ffn_dense", ""},
                   {"ffn_dense_size", "0"},
                   {"sliding_layers", ""},
-                  {"ffn_score", "softmax"}};
+                  {"ffn_score", "softmax"},
+                  {"ffn_select", "top_k"}};
 
 static const char *python_default(const sg_field *f, char text[64])
 {

@@ -98,7 +98,7 @@ static double mean(const sg_patch_result *r, const char *layers, const char *pos
 static void test_ends(void **state)
 {
     const char *kind;
-    for (int i = 0; (kind = tiny_kind(i)) != NULL; i++) {
+    for (int i = 0; (kind = tiny_even_kind(&i)) != NULL; i++) {
         patch_case c = make_case(*state, kind, 2);
         c.options.controls = 0;
         c.options.points = "gates,hook_resid_post";

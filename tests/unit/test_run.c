@@ -139,7 +139,8 @@ static void test_stop_and_resume(void **state)
             char where[128];
             snprintf(where, sizeof where, "%s, stopped every %d steps", run_kind(k), every);
             sg_train_options options = own_options(run_kind(k));
-            options.spike_limit = 0.05; // its running mean has to be saved too
+            // Its running mean has to be saved too. The batches of moefied lie further apart.
+            options.spike_limit = strncmp(run_kind(k), "moefied", 7) == 0 ? 1 : 0.05;
             tiny_end expected = end_of(&options);
             memory_fs *fs = tiny_disk();
             tiny_life life = {.stop_at = every};
