@@ -38,6 +38,7 @@
     X(probe_ablate)                                                                                \
     X(probe_trace)                                                                                 \
     X(scope)                                                                                       \
+    X(sparsify)                                                                                    \
     X(convert)                                                                                     \
     X(bench)                                                                                       \
     X(completion)                                                                                  \
