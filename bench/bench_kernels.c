@@ -212,21 +212,24 @@ static void run_exp_sum(void *context)
 static void run_rmsnorm_forward(void *context)
 {
     array_run *r = context;
-    r->kernels->rmsnorm_forward(r->y, r->s, r->x, r->w, r->rows, r->d, 1e-6);
+    r->kernels->rmsnorm_forward(sg_wide_target(r->y), r->s, sg_wide_source(r->x), r->w, r->rows,
+                                r->d, 1e-6);
 }
 
 static void run_rmsnorm_backward(void *context)
 {
     array_run *r = context;
     memset(r->w, 0, (size_t)r->d * sizeof *r->w);
-    r->kernels->rmsnorm_backward(r->y, r->w, r->dy, r->x, r->w + r->d, r->s, r->rows, r->d, false);
+    r->kernels->rmsnorm_backward(r->y, r->w, r->dy, sg_wide_source(r->x), r->w + r->d, r->s,
+                                 r->rows, r->d, false);
 }
 
 static void run_rope(void *context)
 {
     array_run *r = context;
     for (int64_t i = 0; i < r->rows; i++)
-        r->kernels->rope(r->y + i * r->d, r->x + i * r->d, r->w, r->w + 32, r->d / 64, 64, 32, 1);
+        r->kernels->rope(sg_wide_target(r->y + i * r->d), sg_wide_source(r->x + i * r->d), r->w,
+                         r->w + 32, r->d / 64, 64, 32, 1);
 }
 
 static void run_softmax_forward(void *context)

@@ -102,12 +102,14 @@ static void count_attention_row(const sg_kernels *k, count_input *in)
 
 static void count_rmsnorm_forward(const sg_kernels *k, count_input *in)
 {
-    k->rmsnorm_forward(in->y, in->scores, in->x, in->w, 16, 256, 1e-6);
+    k->rmsnorm_forward(sg_wide_target(in->y), in->scores, sg_wide_source(in->x), in->w, 16, 256,
+                       1e-6);
 }
 
 static void count_rmsnorm_backward(const sg_kernels *k, count_input *in)
 {
-    k->rmsnorm_backward(in->y, in->z, in->x, in->x, in->w, in->scores, 16, 256, false);
+    k->rmsnorm_backward(in->y, in->z, in->x, sg_wide_source(in->x), in->w, in->scores, 16, 256,
+                        false);
 }
 
 static void count_adamw(const sg_kernels *k, count_input *in)

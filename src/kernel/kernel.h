@@ -9,8 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "kernel/bf16.h"
 #include "base/compute.h"
+#include "kernel/bf16.h"
+#include "kernel/forms.h"
 #include "kernel/real.h"
 #include "sgatlin.h"
 
@@ -94,21 +95,24 @@ typedef struct sg_kernels {
     void (*thin_sum)(sg_real *y, int64_t ldy, const sg_real *s, int64_t lds, int64_t m,
                      const sg_real *v, int64_t ldv, int64_t n, int64_t d);
 
+    // y = a + b, in the forms of y.
+    void (*add_forward)(sg_target y, const sg_real *a, const sg_real *b, int64_t n);
+
     // ---- rows ----
     // RMSNorm (Zhang & Sennrich 2019): rstd[r] = 1/sqrt(mean(x_r^2) + eps), y = x * (rstd * w).
     // x, y (rows, d), w (d), rstd (rows).
-    void (*rmsnorm_forward)(sg_real *y, sg_real *rstd, const sg_real *x, const sg_real *w,
-                            int64_t rows, int64_t d, double eps);
+    void (*rmsnorm_forward)(sg_target y, sg_real *rstd, sg_source x, const sg_real *w, int64_t rows,
+                            int64_t d, double eps);
     // dx is written, or added to when `accumulate`; dw (d) is always added to.
-    void (*rmsnorm_backward)(sg_real *dx, sg_real *dw, const sg_real *dy, const sg_real *x,
+    void (*rmsnorm_backward)(sg_real *dx, sg_real *dw, const sg_real *dy, sg_source x,
                              const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
                              bool accumulate);
     // Rotary positions (Su et al. 2021), half-split layout, over `heads` heads of one token:
     // y1 = x1 cos - s x2 sin, y2 = x2 cos + s x1 sin, x = [x1; x2; rest] per head; s = +1 rotates,
     // s = -1 rotates back (the backward pass); what is behind the first 2 half numbers of a head is
     // copied. x, y (heads, head_dim), cos, sin (half), 2 half <= head_dim. y may be x.
-    void (*rope)(sg_real *y, const sg_real *x, const sg_real *cos, const sg_real *sin,
-                 int64_t heads, int64_t head_dim, int64_t half, sg_real s);
+    void (*rope)(sg_target y, sg_source x, const sg_real *cos, const sg_real *sin, int64_t heads,
+                 int64_t head_dim, int64_t half, sg_real s);
     // Softmax of each row; y may be x. x, y (rows, n). A row that holds a NaN or nothing but -inf
     // becomes NaN throughout.
     void (*softmax_forward)(sg_real *y, const sg_real *x, int64_t rows, int64_t n);

@@ -168,22 +168,35 @@ static sg_tensor *block_heads_point(const sg_builder *b, sg_tensor *y, const cha
     return sg_build_point(b, y, &place);
 }
 
+// Whether nobody sees what is between the norm of each head and the rotation.
+static bool block_rotates_at_once(const sg_builder *b, const char *point)
+{
+    const sg_config *c = b->config;
+    return sg_config_is_rotary(c) && strcmp(c->qk_norm, "head") == 0 && !(c->clip_qkv > 0) &&
+           !sg_build_point_asked(b, point);
+}
+
 // Queries or keys, which is 'q' or 'k': projection, norm, rotation.
 static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, char which)
 {
     const sg_config *c = r->b.config;
-    char name[32];
+    const int64_t *start = r->options->caches ? r->options->start : NULL;
+    char name[32], point[32];
     snprintf(name, sizeof name, "self_attn.%c_proj", which);
     sg_tensor *y = block_projection(&r->b, x, name, c->attention_bias);
     snprintf(name, sizeof name, "self_attn.%c_norm", which);
-    y = block_clip(&r->b, block_qk_norm(&r->b, y, name));
-    snprintf(name, sizeof name, "attn.hook_%c", which);
-    y = block_heads_point(&r->b, y, name);
-    if (!sg_config_is_rotary(c)) return y;
-    y = sg_rope(r->b.tape, y, r->rope, c->head_dim, r->options->length,
-                r->options->caches ? r->options->start : NULL);
-    snprintf(name, sizeof name, "attn.hook_rot_%c", which);
-    return block_heads_point(&r->b, y, name);
+    snprintf(point, sizeof point, "attn.hook_%c", which);
+    if (block_rotates_at_once(&r->b, point)) {
+        y = sg_norm_rope(r->b.tape, y, block_weight(&r->b, name), c->rms_norm_eps, r->rope,
+                         r->options->length, start);
+    } else {
+        y = block_clip(&r->b, block_qk_norm(&r->b, y, name));
+        y = block_heads_point(&r->b, y, point);
+        if (!sg_config_is_rotary(c)) return y;
+        y = sg_rope(r->b.tape, y, r->rope, c->head_dim, r->options->length, start);
+    }
+    snprintf(point, sizeof point, "attn.hook_rot_%c", which);
+    return block_heads_point(&r->b, y, point);
 }
 
 typedef struct block_pattern {

@@ -94,6 +94,9 @@ void sg_rope_table_free(sg_rope_table *table);
 double sg_rope_frequency(const sg_rope_options *options, int64_t pair);
 sg_tensor *sg_rope(sg_tape *tape, sg_tensor *x, const sg_rope_table *table, int64_t head_dim,
                    int64_t length, const int64_t *start);
+// The same of sg_rmsnorm of each head, w (head_dim), in one pass and with the same bits.
+sg_tensor *sg_norm_rope(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps,
+                        const sg_rope_table *table, int64_t length, const int64_t *start);
 
 // Causal softmax attention, softmax(scale q k^T) v per head, tiled with running maxima (Dao 2023,
 // FlashAttention-2); no T x T matrix is kept. q (B*T, heads*head_dim), k, v (B*T,
@@ -276,6 +279,20 @@ void sg_weights_product(const sg_run *run, sg_gemm_args args, const sg_tensor *w
 size_t sg_weights_scratch_bytes(const sg_tensor *w, int64_t m, int64_t n, int64_t k);
 // Bytes of args.room.
 size_t sg_weights_room(sg_compute_kind kind, const sg_tensor *w, int64_t m, int64_t n, int64_t k);
+
+// The gradient of input i, if it is wanted: the sum of the parts of all chunks, in their order.
+// parts (chunks, count of the input).
+static inline void sg_grad_parts(const sg_run *run, const sg_node *node, int i,
+                                 const sg_real *parts, int64_t chunks)
+{
+    bool add = false;
+    sg_real *grad = sg_grad_in(run, node, i, &add);
+    const int64_t n = node->in[i] != NULL ? node->in[i]->count : 0;
+    for (int64_t j = 0; grad != NULL && !add && j < n; j++)
+        grad[j] = 0;
+    for (int64_t chunk = 0; grad != NULL && chunk < chunks; chunk++)
+        run->compute.kernels->add(grad, grad, parts + chunk * n, n);
+}
 
 // Writes or adds `n` values into a gradient.
 static inline void sg_grad_put(const sg_kernels *kernels, sg_real *grad, const sg_real *value,

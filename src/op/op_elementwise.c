@@ -40,15 +40,10 @@ static int64_t rows_end(const rows_loop *c, int64_t first, int64_t end)
 static void add_chunk(void *context, sg_range rows)
 {
     const rows_loop *c = context;
-    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
-    for (int64_t r = rows.first, end; r < rows.end; r = end) {
-        end = rows_end(c, r, rows.end);
-        const int64_t at = r * c->columns, n = (end - r) * c->columns;
-        sg_real *y = sg_put_begin(c->node, 0, at, buffer);
-        c->run->compute.kernels->add(y, sg_values(c->node->in[0]) + at,
-                                     sg_values(c->node->in[1]) + at, n);
-        sg_put_end(c->run, c->node, 0, at, n, y);
-    }
+    const int64_t at = rows.first * c->columns, n = (rows.end - rows.first) * c->columns;
+    c->run->compute.kernels->add_forward(sg_target_out(c->node, 0, at),
+                                         sg_values(c->node->in[0]) + at,
+                                         sg_values(c->node->in[1]) + at, n);
 }
 
 static void add_forward(const sg_run *run, const sg_node *node)
@@ -89,8 +84,6 @@ sg_tensor *sg_add(sg_tape *tape, sg_tensor *a, sg_tensor *b)
         return sg_tape_fail(tape, SG_ERR_INTERNAL, "add: %s and %s differ in shape", a->name,
                             b->name);
     sg_node *node = sg_tape_node(tape, &op_add, 2, (sg_tensor *[]){a, b});
-    if (node == NULL) return NULL;
-    node->worker_scratch_bytes = sg_piece_bytes(node->kind, sg_columns(a));
     return sg_node_output(tape, node, "add", SG_KIND_REAL, a->rank, a->shape);
 }
 

@@ -93,18 +93,6 @@ static void layernorm_backward_chunk(void *context, sg_range rows)
     }
 }
 
-// The gradient of input i from the parts of all chunks.
-static void layernorm_sum(const sg_run *run, const layernorm_loop *l, int i, const sg_real *parts,
-                          int64_t chunks)
-{
-    bool add = false;
-    sg_real *grad = sg_grad_in(run, l->node, i, &add);
-    if (grad == NULL) return;
-    if (!add) memset(grad, 0, (size_t)l->d * sizeof *grad);
-    for (int64_t chunk = 0; chunk < chunks; chunk++)
-        run->compute.kernels->add(grad, grad, parts + chunk * l->d, l->d);
-}
-
 static void layernorm_backward(const sg_run *run, const sg_node *node)
 {
     layernorm_loop l = layernorm_make(run, node);
@@ -113,8 +101,8 @@ static void layernorm_backward(const sg_run *run, const sg_node *node)
     if (node->in[2] != NULL) l.dshift_parts = l.dw_parts + chunks * l.d;
     l.dx = sg_grad_in(run, node, 0, &l.add);
     sg_parallel_ranges(run->compute.pool, l.rows, chunk, layernorm_backward_chunk, &l);
-    layernorm_sum(run, &l, 1, l.dw_parts, chunks);
-    layernorm_sum(run, &l, 2, l.dshift_parts, chunks);
+    sg_grad_parts(run, node, 1, l.dw_parts, chunks);
+    sg_grad_parts(run, node, 2, l.dshift_parts, chunks);
 }
 
 static const sg_op op_layernorm = {

@@ -22,26 +22,14 @@ static rmsnorm_loop rmsnorm_make(const sg_run *run, const sg_node *node)
     return (rmsnorm_loop){.run = run, .node = node, .rows = sg_rows(node->in[0]), .d = d};
 }
 
-// A worker's buffers: of x, then of y.
-static sg_real *rmsnorm_second(const rmsnorm_loop *c, sg_real *buffer)
-{
-    return buffer + sg_piece_rows(c->d) * c->d;
-}
-
 static void rmsnorm_forward_chunk(void *context, sg_range rows)
 {
     const rmsnorm_loop *c = context;
-    const double eps = *(const double *)c->node->attributes;
-    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
-    for (int64_t r = rows.first, end; r < rows.end; r = end) {
-        end = sg_piece_end(c->node, c->d, r, rows.end);
-        const int64_t at = r * c->d, n = (end - r) * c->d;
-        const sg_real *x = sg_get_in(c->run, c->node, 0, at, n, buffer);
-        sg_real *y = sg_put_begin(c->node, 0, at, rmsnorm_second(c, buffer));
-        c->run->compute.kernels->rmsnorm_forward(y, sg_values(c->node->saved[0]) + r, x,
-                                                 sg_values(c->node->in[1]), end - r, c->d, eps);
-        sg_put_end(c->run, c->node, 0, at, n, y);
-    }
+    const int64_t at = rows.first * c->d;
+    c->run->compute.kernels->rmsnorm_forward(
+        sg_target_out(c->node, 0, at), sg_values(c->node->saved[0]) + rows.first,
+        sg_source_in(c->run, c->node, 0, at), sg_values(c->node->in[1]), rows.end - rows.first,
+        c->d, *(const double *)c->node->attributes);
 }
 
 static void rmsnorm_forward(const sg_run *run, const sg_node *node)
@@ -54,24 +42,18 @@ static void rmsnorm_backward_chunk(void *context, sg_range rows)
 {
     const rmsnorm_loop *c = context;
     sg_real *dw = c->dw_parts + rows.chunk * c->d;
-    sg_real *buffer = sg_worker_scratch(c->run, rows.worker);
+    const int64_t at = rows.first * c->d;
     memset(dw, 0, (size_t)c->d * sizeof *dw);
-    for (int64_t r = rows.first, end; r < rows.end; r = end) {
-        end = sg_piece_end(c->node, c->d, r, rows.end);
-        const int64_t at = r * c->d, n = (end - r) * c->d;
-        const sg_real *x = sg_get_in(c->run, c->node, 0, at, n, buffer);
-        c->run->compute.kernels->rmsnorm_backward(
-            c->dx + at, dw, c->node->out[0]->grad + at, x, sg_values(c->node->in[1]),
-            sg_values(c->node->saved[0]) + r, end - r, c->d, c->add);
-    }
+    c->run->compute.kernels->rmsnorm_backward(
+        c->dx + at, dw, c->node->out[0]->grad + at, sg_source_in(c->run, c->node, 0, at),
+        sg_values(c->node->in[1]), sg_values(c->node->saved[0]) + rows.first, rows.end - rows.first,
+        c->d, c->add);
 }
 
 static void rmsnorm_backward(const sg_run *run, const sg_node *node)
 {
     rmsnorm_loop c = rmsnorm_make(run, node);
     const int64_t chunk = sg_chunk_rows(c.d), chunks = sg_chunks(c.rows, chunk);
-    bool add_w = false;
-    sg_real *dw = sg_grad_in(run, node, 1, &add_w);
     c.dw_parts = (sg_real *)run->scratch;
     c.dx = sg_grad_in(run, node, 0, &c.add);
     if (c.dx == NULL) { // only the scale is trained: dx goes where nobody reads it
@@ -79,10 +61,7 @@ static void rmsnorm_backward(const sg_run *run, const sg_node *node)
         c.add = false;
     }
     sg_parallel_ranges(run->compute.pool, c.rows, chunk, rmsnorm_backward_chunk, &c);
-    if (dw == NULL) return;
-    if (!add_w) memset(dw, 0, (size_t)c.d * sizeof *dw);
-    for (int64_t i = 0; i < chunks; i++)
-        run->compute.kernels->add(dw, dw, c.dw_parts + i * c.d, c.d);
+    sg_grad_parts(run, node, 1, c.dw_parts, chunks);
 }
 
 static const sg_op op_rmsnorm = {
@@ -111,6 +90,5 @@ sg_tensor *sg_rmsnorm(sg_tape *tape, sg_tensor *x, sg_tensor *w, double eps)
     // A leaf's gradient may be wanted and yet get no place.
     bool unread = !x->wants_grad || x->leaf;
     node->scratch_bytes = (size_t)(parts + (unread ? x->count : 0)) * sizeof(sg_real);
-    node->worker_scratch_bytes = 2 * sg_piece_bytes(node->kind, d);
     return sg_node_output(tape, node, "rmsnorm", SG_KIND_REAL, x->rank, x->shape);
 }

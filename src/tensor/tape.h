@@ -260,7 +260,20 @@ static inline void *sg_worker_scratch(const sg_run *run, int worker)
 {
     return run->worker_scratch + (size_t)worker * run->worker_stride;
 }
-// Inputs and outputs in either form, piece by piece: numbers at … at + n - 1. A buffer of n is used
+// Inputs and outputs in the forms that they have, from number `at` on, for kernels that take these.
+static inline sg_source sg_source_in(const sg_run *run, const sg_node *node, int i, int64_t at)
+{
+    const sg_tensor *t = node->in[i];
+    const bool half = sg_reads_half(node, i, run->again) && t->half != NULL;
+    return sg_source_at(half ? (sg_source){NULL, t->half} : sg_wide_source(sg_values(t)), at);
+}
+// The op says writes_half.
+static inline sg_target sg_target_out(const sg_node *node, int i, int64_t at)
+{
+    const sg_tensor *t = node->out[i];
+    return sg_target_at((sg_target){sg_values(t), t->half, t->base->exact}, at);
+}
+// For other kernels, piece by piece: numbers at … at + n - 1. A buffer of n is used
 // where there are no f32 to be read, or nobody to read them.
 static inline const sg_real *sg_get_half(const sg_run *run, const sg_bf16 *half,
                                          const sg_tensor *tensor, int64_t at, int64_t n,

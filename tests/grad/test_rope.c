@@ -62,6 +62,62 @@ static void test_rope(void **state)
     check_rope(1, 7, 2, 5, 4, -1);
 }
 
+// ---- behind a norm ------------------------------------------------------------------------------
+
+static sg_tensor *build_norm_rope(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const rope_user *u = c->user;
+    return sg_norm_rope(tape, in[0], in[1], 1e-6, &u->table, u->length,
+                        u->start[0] < 0 ? NULL : u->start);
+}
+
+// The two operations that are one.
+static sg_tensor *build_norm_then_rope(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const rope_user *u = c->user;
+    const int64_t rows = sg_rows(in[0]), width = sg_columns(in[0]), hd = u->head_dim;
+    sg_tensor *heads = sg_reshape(tape, in[0], 2, (int64_t[]){rows * (width / hd), hd});
+    sg_tensor *y = sg_rmsnorm(tape, heads, in[1], 1e-6);
+    y = sg_reshape(tape, y, 2, (int64_t[]){rows, width});
+    return sg_rope(tape, y, &u->table, hd, u->length, u->start[0] < 0 ? NULL : u->start);
+}
+
+static void check_norm_rope(int64_t batch, int64_t length, int64_t heads, int64_t head_dim,
+                            int64_t turned, bool neighbours, int64_t start)
+{
+    rope_user u = {.head_dim = head_dim, .length = length, .start = {start, start + 2, start + 1}};
+    sg_error err;
+    sg_rope_options options = {.dim = turned, .theta = 10000, .interleaved = neighbours};
+    assert_int_equal(sg_rope_table_new(&u.table, 90, &options, &err), SG_OK);
+    const int64_t rows = batch * length, width = heads * head_dim, n = rows * width;
+    gc_case c = {
+        .name = "norm_rope", .build = build_norm_rope, .user = &u, .components = n > 9999 ? 2 : 0};
+    gc_add(&c, "x", 2, (int64_t[]){rows, width}, 1.5, 1);
+    gc_add(&c, "w", 1, &head_dim, 1, 2);
+    gc_check(&c);
+    sg_real *y = gc_room(n), *expected = gc_room(n);
+    gc_forward(&c, y, n);
+    c.build = build_norm_then_rope;
+    gc_forward(&c, expected, n);
+    assert_memory_equal(y, expected, (size_t)n * sizeof *y);
+    sg_free(y);
+    sg_free(expected);
+    sg_rope_table_free(&u.table);
+    gc_free(&c);
+}
+
+// More than one chunk of heads too, whose ends are not those of rows.
+static void test_norm_rope(void **state)
+{
+    (void)state;
+    check_norm_rope(1, 1, 1, 2, 2, false, -1);
+    check_norm_rope(2, 5, 3, 4, 4, false, 0);
+    check_norm_rope(3, 4, 2, 8, 8, true, 17);
+    check_norm_rope(2, 5, 3, 8, 2, false, 3);
+    check_norm_rope(1, 7, 2, 5, 4, true, -1);
+    check_norm_rope(1, 80, 5, 96, 96, false, 4);
+}
+
 // ---- stretched frequencies ----------------------------------------------------------------------
 
 enum { pairs = 32, places = 9 };
@@ -245,9 +301,10 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rope),      cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_llama3),    cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_yarn_ends), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_rope),    cmocka_unit_test(test_norm_rope),
+        cmocka_unit_test(test_linear),  cmocka_unit_test(test_llama3),
+        cmocka_unit_test(test_yarn),    cmocka_unit_test(test_yarn_ends),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,8 +130,8 @@ static void check_rmsnorm(const sg_kernels *table, int64_t rows, int64_t d, doub
     float *x = check_random(n, 1, scale), *w = check_random(d, 2, 1), *dy = check_random(n, 3, 1);
     float *y = check_random(n, 4, 1), *rstd = check_random(rows, 5, 1);
     float *y0 = check_copy(y, n), *rstd0 = check_copy(rstd, rows);
-    table->rmsnorm_forward(y, rstd, x, w, rows, d, 1e-6);
-    ref->rmsnorm_forward(y0, rstd0, x, w, rows, d, 1e-6);
+    table->rmsnorm_forward(sg_wide_target(y), rstd, sg_wide_source(x), w, rows, d, 1e-6);
+    ref->rmsnorm_forward(sg_wide_target(y0), rstd0, sg_wide_source(x), w, rows, d, 1e-6);
     check_array("rstd", rstd, rstd0, rows, 0, 2e-6 + (double)d * FLT_EPSILON / 2);
     check_array("rmsnorm", y, y0, n, 0, 4e-6 + (double)d * FLT_EPSILON / 2);
     for (int64_t r = 0; r < rows; r++) { // the formula
@@ -144,8 +144,8 @@ static void check_rmsnorm(const sg_kernels *table, int64_t rows, int64_t d, doub
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         float *dx = check_random(n, 6, 1), *dw = check_random(d, 7, 1);
         float *dx0 = check_copy(dx, n), *dw0 = check_copy(dw, d);
-        table->rmsnorm_backward(dx, dw, dy, x, w, rstd0, rows, d, accumulate);
-        ref->rmsnorm_backward(dx0, dw0, dy, x, w, rstd0, rows, d, accumulate);
+        table->rmsnorm_backward(dx, dw, dy, sg_wide_source(x), w, rstd0, rows, d, accumulate);
+        ref->rmsnorm_backward(dx0, dw0, dy, sg_wide_source(x), w, rstd0, rows, d, accumulate);
         double size = (double)ref->max(rstd0, rows);
         check_array("rmsnorm dx", dx, dx0, n, 2 + 4 * size, 1e-6 + (double)d * FLT_EPSILON / 2);
         check_array("rmsnorm dw", dw, dw0, d, 4, 1e-6 * (double)rows);
@@ -173,13 +173,16 @@ static void check_rope(const sg_kernels *table, int64_t heads, int64_t half, int
         c[i] = (float)cos((double)i);
     }
     for (int back = 0; back < 2; back++) {
-        table->rope(y, x, c, s, heads, head_dim, half, back ? -1 : 1);
-        sg_kernels_ref()->rope(y0, x, c, s, heads, head_dim, half, back ? -1 : 1);
+        table->rope(sg_wide_target(y), sg_wide_source(x), c, s, heads, head_dim, half,
+                    back ? -1 : 1);
+        sg_kernels_ref()->rope(sg_wide_target(y0), sg_wide_source(x), c, s, heads, head_dim, half,
+                               back ? -1 : 1);
         check_array("rope", y, y0, n, 1, 2 * FLT_EPSILON);
         for (int64_t i = 0; i < n; i++)
             if (i % head_dim >= 2 * half) assert_true(y[i] == x[i] && y0[i] == x[i]);
     }
-    table->rope(y, y, c, s, heads, head_dim, half, 1); // y holds the rotation back of x
+    table->rope(sg_wide_target(y), sg_wide_source(y), c, s, heads, head_dim, half,
+                1); // y holds the rotation back of x
     check_array("rope there and back", y, x, n, 1, 8 * FLT_EPSILON);
     free(x);
     free(y);

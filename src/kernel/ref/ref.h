@@ -17,12 +17,13 @@ void sg_ref_thin_product(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx,
 void sg_ref_thin_sum(sg_real *y, int64_t ldy, const sg_real *s, int64_t lds, int64_t m,
                      const sg_real *v, int64_t ldv, int64_t n, int64_t d);
 
-void sg_ref_rmsnorm_forward(sg_real *y, sg_real *rstd, const sg_real *x, const sg_real *w,
-                            int64_t rows, int64_t d, double eps);
-void sg_ref_rmsnorm_backward(sg_real *dx, sg_real *dw, const sg_real *dy, const sg_real *x,
+void sg_ref_add_forward(sg_target y, const sg_real *a, const sg_real *b, int64_t n);
+void sg_ref_rmsnorm_forward(sg_target y, sg_real *rstd, sg_source x, const sg_real *w, int64_t rows,
+                            int64_t d, double eps);
+void sg_ref_rmsnorm_backward(sg_real *dx, sg_real *dw, const sg_real *dy, sg_source x,
                              const sg_real *w, const sg_real *rstd, int64_t rows, int64_t d,
                              bool accumulate);
-void sg_ref_rope(sg_real *y, const sg_real *x, const sg_real *cosines, const sg_real *sines,
+void sg_ref_rope(sg_target y, sg_source x, const sg_real *cosines, const sg_real *sines,
                  int64_t heads, int64_t head_dim, int64_t half, sg_real s);
 void sg_ref_softmax_forward(sg_real *y, const sg_real *x, int64_t rows, int64_t n);
 void sg_ref_softmax_backward(sg_real *dx, const sg_real *dy, const sg_real *y, int64_t rows,

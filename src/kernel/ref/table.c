@@ -12,6 +12,7 @@ static const sg_kernels ref_table = {
     .exp_sum = sg_ref_exp_sum,
     .thin_product = sg_ref_thin_product,
     .thin_sum = sg_ref_thin_sum,
+    .add_forward = sg_ref_add_forward,
     .rmsnorm_forward = sg_ref_rmsnorm_forward,
     .rmsnorm_backward = sg_ref_rmsnorm_backward,
     .rope = sg_ref_rope,

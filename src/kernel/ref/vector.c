@@ -61,3 +61,9 @@ void sg_ref_thin_product(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx,
         for (int64_t j = 0; j < n; j++)
             y[i * ldy + j] = sg_ref_dot(x + i * ldx, w + j * ldw, d);
 }
+
+void sg_ref_add_forward(sg_target y, const sg_real *a, const sg_real *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        sg_target_write(y, i, a[i] + b[i]);
+}

@@ -17,12 +17,12 @@ void SIMD_NAME(thin_product)(float *y, int64_t ldy, const float *x, int64_t ldx,
 void SIMD_NAME(thin_sum)(float *y, int64_t ldy, const float *s, int64_t lds, int64_t m,
                          const float *v, int64_t ldv, int64_t n, int64_t d);
 
-void SIMD_NAME(rmsnorm_forward)(float *y, float *rstd, const float *x, const float *w, int64_t rows,
+void SIMD_NAME(add_forward)(sg_target y, const float *a, const float *b, int64_t n);
+void SIMD_NAME(rmsnorm_forward)(sg_target y, float *rstd, sg_source x, const float *w, int64_t rows,
                                 int64_t d, double eps);
-void SIMD_NAME(rmsnorm_backward)(float *dx, float *dw, const float *dy, const float *x,
-                                 const float *w, const float *rstd, int64_t rows, int64_t d,
-                                 bool accumulate);
-void SIMD_NAME(rope)(float *y, const float *x, const float *cosines, const float *sines,
+void SIMD_NAME(rmsnorm_backward)(float *dx, float *dw, const float *dy, sg_source x, const float *w,
+                                 const float *rstd, int64_t rows, int64_t d, bool accumulate);
+void SIMD_NAME(rope)(sg_target y, sg_source x, const float *cosines, const float *sines,
                      int64_t heads, int64_t head_dim, int64_t half, float s);
 void SIMD_NAME(softmax_forward)(float *y, const float *x, int64_t rows, int64_t n);
 void SIMD_NAME(softmax_backward)(float *dx, const float *dy, const float *y, int64_t rows,

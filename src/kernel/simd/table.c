@@ -22,6 +22,7 @@ const sg_kernels SIMD_NAME(table) = {
     .exp_sum = SIMD_NAME(exp_sum),
     .thin_product = SIMD_NAME(thin_product),
     .thin_sum = SIMD_NAME(thin_sum),
+    .add_forward = SIMD_NAME(add_forward),
     .rmsnorm_forward = SIMD_NAME(rmsnorm_forward),
     .rmsnorm_backward = SIMD_NAME(rmsnorm_backward),
     .rope = SIMD_NAME(rope),

@@ -1,5 +1,6 @@
 // Vector kernels. Sums run in four vectors (an FMA takes four cycles and two start in each), joined
 // in a fixed order.
+#include "kernel/simd/targets.h"
 #include "kernel/simd/kernels.h"
 #include "kernel/simd/simd.h"
 
@@ -76,4 +77,36 @@ float SIMD_NAME(exp_sum)(float *y, const float *x, float shift, int64_t n)
         s0 = simd_add_left(s0, e, n - i);
     }
     return simd_sum(simd_add(s0, s1));
+}
+
+SIMD_INLINE void add_forward(sg_target y, target_form form, const float *a, const float *b,
+                             int64_t n)
+{
+    int64_t i = 0;
+    for (; i + 2 * simd_width <= n; i += 2 * simd_width) {
+        const int64_t j = i + simd_width;
+        target_prefetch(y, form, i);
+        target_store_two(y, form, i, simd_add(simd_loadu(a + i), simd_loadu(b + i)),
+                         simd_add(simd_loadu(a + j), simd_loadu(b + j)));
+    }
+    for (; i < n; i += simd_width) {
+        const simd_vec sum = simd_add(simd_load(a + i, n - i), simd_load(b + i, n - i));
+        target_store(y, form, i, sum, n - i);
+    }
+    target_widen(y, form, n);
+}
+
+void SIMD_NAME(add_forward)(sg_target y, const float *a, const float *b, int64_t n)
+{
+    switch (target_form_of(y)) {
+    case TARGET_WIDE:
+        add_forward(y, TARGET_WIDE, a, b, n);
+        break;
+    case TARGET_HALF:
+        add_forward(y, TARGET_HALF, a, b, n);
+        break;
+    default:
+        add_forward(y, TARGET_BOTH, a, b, n);
+        break;
+    }
 }
