@@ -2,6 +2,20 @@
 #include "kernel/simd/kernels.h"
 #include "kernel/simd/simd.h"
 
+// The processor follows four streams that far, and no further than their pages; so the lines of the
+// next page are fetched by hand.
+enum { adamw_ahead = 1024, adamw_line = 16 };
+
+SIMD_INLINE void adamw_prefetch(const float *p, const float *m, const float *v, const float *g,
+                                int64_t i)
+{
+    if (i % adamw_line != 0) return;
+    simd_prefetch(g + i + adamw_ahead);
+    simd_prefetch(m + i + adamw_ahead);
+    simd_prefetch(v + i + adamw_ahead);
+    simd_prefetch(p + i + adamw_ahead);
+}
+
 void SIMD_NAME(adamw)(float *p, float *m, float *v, const float *g, int64_t n,
                       const sg_adamw_args *args)
 {
@@ -16,6 +30,7 @@ void SIMD_NAME(adamw)(float *p, float *m, float *v, const float *g, int64_t n,
     const simd_vec scale = simd_set((float)args->grad_scale);
     for (int64_t i = 0; i < n; i += simd_width) {
         int64_t left = n - i;
+        adamw_prefetch(p, m, v, g, i);
         simd_vec grad = simd_mul(simd_load(g + i, left), scale);
         simd_vec first = simd_mul(keep1, simd_load(m + i, left));
         simd_vec second = simd_mul(keep2, simd_load(v + i, left));
