@@ -508,7 +508,7 @@ static void bench_stored(const sg_kernels *const tables[table_count])
         for (int t = 1; t < table_count; t++) {
             if (tables[t] == NULL) continue;
             for (int i = 0; i < 2; i++) {
-                stored_run run = {{pool, tables[t]},
+                stored_run run = {{.pool = pool, .kernels = tables[t]},
                                   {.m = i ? most : 1,
                                    .n = n,
                                    .k = k,
