@@ -5,13 +5,14 @@
 #include "sgatlin_sparsify.h"
 
 static struct {
-    const char *method, *split, *router, *out;
+    const char *method, *split, *router, *select, *out;
     int64_t block_size;
-    double active;
+    double active, threshold;
     int64_t seed;
 } sparsify = {.method = "moefication",
               .split = "kmeans",
               .router = "centroid",
+              .select = "top_k",
               .block_size = 32,
               .active = 0.25};
 
@@ -48,6 +49,19 @@ static const cli_option options[] = {
      .help = "of the blocks, that a token reads",
      .low = 0,
      .high = 1},
+    {.name = "select",
+     .kind = CLI_STRING,
+     .value = &sparsify.select,
+     .argument = "RULE",
+     .help = "top_k: those with the best scores; threshold: of these what has a score that high",
+     .choices = "top_k|threshold"},
+    {.name = "threshold",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.threshold,
+     .argument = "X",
+     .help = "of scores; --sparsify-threshold of generate and eval changes it",
+     .low = -1e12,
+     .high = 1e12},
     {.name = "seed",
      .kind = CLI_INT,
      .value = &sparsify.seed,
@@ -112,6 +126,8 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
     o.router = sparsify.router;
     o.block_size = sparsify.block_size;
     o.active = sparsify.active;
+    o.select = sparsify.select;
+    o.threshold = sparsify.threshold;
     o.seed = (uint64_t)sparsify.seed;
     sg_status status = cli_model_open(context, args->operands[0], "stored", &dense, folder, err);
     if (status != SG_OK) return status;

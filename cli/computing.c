@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "sgatlin_sparsify.h"
+
 cli_computing cli_computing_given = {.compute = "f32", .logits = "f32"};
 
 sg_status cli_computing_kinds(sg_compute_kind *compute, sg_compute_kind *logits, sg_error *err)
@@ -19,6 +21,8 @@ sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model 
     sg_compute_kind compute, logits;
     sg_status status = cli_computing_kinds(&compute, &logits, err);
     if (status == SG_OK) status = sg_model_set_compute(model, compute, logits, err);
+    if (status == SG_OK && cli_given(args, "sparsify-threshold"))
+        status = sg_sparsify_set_threshold(model, cli_computing_given.threshold, err);
     if (status == SG_OK) cli_computing_tell(args, context, compute, logits);
     return status;
 }

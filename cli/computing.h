@@ -8,6 +8,7 @@
 // Names of sg_compute_kind_name.
 typedef struct cli_computing {
     const char *compute, *logits;
+    double threshold; // of blocks that are read, where it is given
 } cli_computing;
 extern cli_computing cli_computing_given; // one command runs in a process; f32 at first
 
@@ -23,6 +24,14 @@ extern cli_computing cli_computing_given; // one command runs in a process; f32 
      .choices = "f32|bf16x3|bf16",                                                                 \
      .help = "of dense products" of ": f32, bf16x3 (each operand as the sum of two bf16) or bf16 " \
              "(operands rounded to it)"},                                                          \
+        {.name = "sparsify-threshold",                                                             \
+         .kind = CLI_DOUBLE,                                                                       \
+         .value = &cli_computing_given.threshold,                                                  \
+         .argument = "X",                                                                          \
+         .shown = "the model's",                                                                   \
+         .low = -1e12,                                                                             \
+         .high = 1e12,                                                                             \
+         .help = "of family moefied: ffn_threshold"},                                              \
     {                                                                                              \
         .name = "logits-compute", .kind = CLI_STRING, .value = &cli_computing_given.logits,        \
         .argument = "KIND", .choices = "f32|bf16x3|bf16",                                          \

@@ -14,7 +14,10 @@ typedef struct sg_sparsify_options {
     const char *split;  // random, kmeans (balanced, exact), auction (balanced, fast); kmeans
     const char *router; // centroid, or random (the control: centres are single neurons); centroid
     int64_t block_size; // neurons of a block, a divisor of the width of layers; default 32
-    double active;      // share of the blocks that a token reads, above 0, at most 1; default 0.25
+    double active;      // share of the blocks that a token reads, at most where there is a
+                        // threshold; above 0, at most 1; default 0.25
+    const char *select; // top_k, or threshold: blocks with at least that score; top_k
+    double threshold;   // of a score (1 - |x' - c|^2) / 2, x' = x / |x|, c the centre; default 0
     uint64_t seed;      // of the split
     sg_progress_fn progress; // in layers; may be NULL
     void *progress_user;
@@ -40,6 +43,11 @@ SG_API sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_optio
 // blocks. Ownership: sg_model_free.
 SG_API sg_status sg_sparsify(const sg_model *dense, const sg_sparsify_options *options,
                              sg_model **sparse, double *distance, sg_error *err);
+
+// Another threshold (ffn_threshold) for a model of family moefied whose ffn_select is not top_k,
+// for all its layers; nothing needs to be trained anew. While it has no session and no batch
+// (SG_ERR_ARGUMENT); SG_ERR_UNSUPPORTED for any other model.
+SG_API sg_status sg_sparsify_set_threshold(sg_model *model, double threshold, sg_error *err);
 
 #ifdef __cplusplus
 }

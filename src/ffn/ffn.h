@@ -286,6 +286,8 @@ int64_t sg_ffn_first_sparse(const sg_config *config);
 // ones that of a model of nothing but such layers, and for one with values of its own (ffn_layer_…)
 // that of a model of such alone, written to *own.
 const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_config *own);
+// The memory of a sparse layer, from 0: layers may have sizes of their own.
+sg_memory_shape sg_ffn_memory_at(const sg_config *config, int64_t layer);
 // Parameters of one layer, from 0. A memory that layers share comes with the first of them.
 void sg_ffn_params(const sg_config *config, int64_t layer, const char *prefix, sg_param_list *list);
 // x (rows, d) -> (rows, d), after the norm.

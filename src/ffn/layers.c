@@ -238,6 +238,12 @@ const sg_config *sg_ffn_layer_config(const sg_config *c, int64_t layer, sg_confi
     return own;
 }
 
+sg_memory_shape sg_ffn_memory_at(const sg_config *config, int64_t layer)
+{
+    sg_config own;
+    return sg_ffn_memory(sg_ffn_layer_config(config, layer, &own));
+}
+
 // ---- one layer, and all -------------------------------------------------------------------------
 
 static int64_t layers_sparse(const sg_config *c)

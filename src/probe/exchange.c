@@ -118,7 +118,7 @@ static sg_status exchange_add_gates(sg_exchange *x, const sg_point_list *all, in
     }
     g->channels = ids->shape[1];
     g->selected = ids->shape[2];
-    const sg_memory_shape shape = sg_ffn_memory(&x->model->config);
+    const sg_memory_shape shape = sg_ffn_memory_at(&x->model->config, layer);
     // Of values the router has selected cells, in whatever blocks.
     g->block = sg_ffn_gate(&x->model->config) == SG_GATE_VALUE ? 1 : shape.block;
     g->neurons = shape.cells;

@@ -105,6 +105,11 @@ sg_status sg_selections_new(const sg_model *model, const char *layers, const cha
     const sg_config *config = &model->config;
     *out = NULL;
     const sg_memory_shape shape = sg_ffn_memory(config);
+    if (config->ffn_layer_block_size[0] != '\0' || config->ffn_layer_top_k[0] != '\0')
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "found a model with %s, expected one whose layers have the same sizes",
+                       config->ffn_layer_block_size[0] != '\0' ? "ffn_layer_block_size"
+                                                               : "ffn_layer_top_k");
     SG_TRY(sg_list_read(layers, "layers", config->num_hidden_layers, NULL, err));
     SG_TRY(sg_list_read(channels, "channels", shape.channels, NULL, err));
     sg_selections *s = sg_alloc_zero(1, sizeof *s);

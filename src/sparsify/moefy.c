@@ -15,8 +15,11 @@
 
 sg_sparsify_options sg_sparsify_options_default(void)
 {
-    return (sg_sparsify_options){
-        .split = "kmeans", .router = "centroid", .block_size = 32, .active = 0.25};
+    return (sg_sparsify_options){.split = "kmeans",
+                                 .router = "centroid",
+                                 .select = "top_k",
+                                 .block_size = 32,
+                                 .active = 0.25};
 }
 
 // ---- the configuration --------------------------------------------------------------------------
@@ -35,6 +38,9 @@ static sg_status moefy_check(const sg_sparsify_options *o, sg_error *err)
     if (!moefy_is(o->router, "centroid") && !moefy_is(o->router, "random"))
         return sg_fail(err, SG_ERR_ARGUMENT, "router: found \"%.40s\", expected centroid or random",
                        o->router);
+    if (!moefy_is(o->select, "top_k") && !moefy_is(o->select, "threshold"))
+        return sg_fail(err, SG_ERR_ARGUMENT, "select: found \"%.40s\", expected top_k or threshold",
+                       o->select);
     if (!(o->active > 0 && o->active <= 1))
         return sg_fail(err, SG_ERR_ARGUMENT, "active: found %s, expected more than 0 and at most 1",
                        SG_NUMBER(o->active));
@@ -57,7 +63,8 @@ static sg_status moefy_config(const sg_config *dense, const sg_sparsify_options 
     const int64_t k = llround(o->active * (double)(F / g));
     snprintf(c->ffn, sizeof c->ffn, "moefied");
     snprintf(c->ffn_router, sizeof c->ffn_router, "centroid");
-    snprintf(c->ffn_select, sizeof c->ffn_select, "top_k");
+    snprintf(c->ffn_select, sizeof c->ffn_select, "%s", o->select);
+    c->ffn_threshold = moefy_is(o->select, "top_k") ? 0 : o->threshold;
     c->ffn_block_size = g;
     c->ffn_top_k = k > 0 ? k : 1;
     c->ffn_layers[0] = '\0';
@@ -286,6 +293,25 @@ sg_status sg_sparsify(const sg_model *dense, const sg_sparsify_options *options,
     sg_model_free(*sparse);
     *sparse = NULL;
     return status;
+}
+
+sg_status sg_sparsify_set_threshold(sg_model *m, double threshold, sg_error *err)
+{
+    sg_config config = m->config;
+    if (atomic_load(&m->users) > 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "threshold: found sessions or batches of the model, expected none");
+    if (!moefy_is(config.ffn, "moefied") || moefy_is(config.ffn_select, "top_k"))
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "threshold: found a model of family %s%s, expected moefied with ffn_select "
+                       "max, share or threshold",
+                       config.ffn, moefy_is(config.ffn, "moefied") ? " that selects top_k" : "");
+    config.ffn_threshold = threshold;
+    memset(config.ffn_layer_threshold, 0, sizeof config.ffn_layer_threshold);
+    SG_TRY(sg_config_complete(&config, err));
+    m->config = config;
+    m->layout++; // recorded passes have the old one
+    return SG_OK;
 }
 
 // ---- what there is to gain ----------------------------------------------------------------------

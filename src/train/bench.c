@@ -102,10 +102,10 @@ void sg_bench_watch_free(sg_bench_watch *watch)
 // The memory of a layer, or that of all layers from this one on.
 static void watch_memory(const sg_bench_watch *w, int64_t layer, bool all, sg_bench_use *use)
 {
-    const int64_t blocks = w->counts.shape.pools * w->counts.shape.blocks;
+    sg_config own;
+    const sg_config *c = sg_ffn_layer_config(w->config, layer, &own);
+    const int64_t blocks = w->counts.shapes[layer].pools * w->counts.shapes[layer].blocks;
     const int64_t end = all ? w->counts.count : layer + 1;
-    const sg_memory *memory = sg_ffn_memory_of(w->config);
-    const sg_family *family = sg_family_find(w->config->ffn);
     int64_t selections = 0, different = 0;
     for (int64_t i = 0; i < blocks; i++) {
         int64_t count = 0;
@@ -116,7 +116,8 @@ static void watch_memory(const sg_bench_watch *w, int64_t layer, bool all, sg_be
     }
     if (selections == 0) return; // not of the tape
     use->reuse += (double)selections / (double)different;
-    use->idle += (blocks - different) * memory->count(family, w->config).block_parameters;
+    use->idle += (blocks - different) *
+                 sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c).block_parameters;
     use->memories++;
 }
 

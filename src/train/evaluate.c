@@ -220,7 +220,7 @@ static void evaluator_result(evaluator *e, sg_eval_result *result)
     for (int64_t l = 0; l < e->counts.count; l++)
         if (e->counts.layers[l] != NULL)
             e->options->usage[result->usage_count++] = sg_usage_of(
-                l + 1, e->counts.layers[l], e->counts.shape.pools * e->counts.shape.blocks);
+                l + 1, e->counts.layers[l], e->counts.shapes[l].pools * e->counts.shapes[l].blocks);
 }
 
 sg_status sg_evaluate(sg_model *model, const sg_data *data, const sg_eval_options *options,

@@ -9,12 +9,13 @@ sg_status sg_use_counts_new(const sg_config *config, sg_compute compute, sg_use_
                             sg_error *err)
 {
     const int64_t layers = config->num_hidden_layers;
-    const sg_memory_shape m = sg_ffn_memory(config);
-    *counts = (sg_use_counts){.count = layers, .shape = m, .compute = compute};
+    *counts = (sg_use_counts){.count = layers, .compute = compute};
     counts->layers = sg_alloc_zero((size_t)layers, sizeof *counts->layers);
-    bool enough = counts->layers != NULL;
+    counts->shapes = sg_alloc_zero((size_t)layers, sizeof *counts->shapes);
+    bool enough = counts->layers != NULL && counts->shapes != NULL;
     for (int64_t l = 0; l < layers && enough; l++) {
         if (!sg_ffn_is_sparse(config, l)) continue;
+        const sg_memory_shape m = counts->shapes[l] = sg_ffn_memory_at(config, l);
         counts->layers[l] = sg_alloc_zero((size_t)(m.pools * m.blocks), sizeof **counts->layers);
         enough = counts->layers[l] != NULL;
     }
@@ -28,6 +29,7 @@ void sg_use_counts_free(sg_use_counts *counts)
     for (int64_t l = 0; counts->layers != NULL && l < counts->count; l++)
         sg_free(counts->layers[l]);
     sg_free(counts->layers);
+    sg_free(counts->shapes);
     *counts = (sg_use_counts){0};
 }
 
@@ -48,7 +50,7 @@ static void usage_pool(void *context, int64_t pool, int worker)
     (void)worker;
     const usage_loop *l = context;
     const sg_point_values *p = l->point;
-    const sg_memory_shape *m = &l->counts->shape;
+    const sg_memory_shape *m = &l->counts->shapes[p->layer];
     const int64_t channels = p->shape[1] / m->pools, k = p->shape[2];
     const int64_t cells = k / m->selected; // that an id of a block was made of
     int64_t *counts = l->counts->layers[p->layer] + pool * m->blocks;
@@ -64,7 +66,7 @@ static sg_status usage_count(void *user, const sg_point_values *point, sg_error 
 {
     (void)err;
     usage_loop l = {user, point};
-    sg_parallel_for(l.counts->compute.pool, l.counts->shape.pools, usage_pool, &l);
+    sg_parallel_for(l.counts->compute.pool, l.counts->shapes[point->layer].pools, usage_pool, &l);
     return SG_OK;
 }
 

@@ -9,9 +9,9 @@
 
 // Places to count in: for every layer of the model its (pools, blocks), NULL for a dense one.
 typedef struct sg_use_counts {
-    int64_t **layers;      // (num_hidden_layers)
-    int64_t count;         // layers
-    sg_memory_shape shape; // of every sparse layer
+    int64_t **layers;        // (num_hidden_layers)
+    int64_t count;           // layers
+    sg_memory_shape *shapes; // (num_hidden_layers) of sparse ones
     sg_compute compute;
 } sg_use_counts;
 
