@@ -497,7 +497,8 @@ static void slab_run(const blocks_slab *s, int i, int64_t *from, int64_t *count)
     const sg_blocks *a = s->l->a;
     *from = i * a->g + s->from;
     *count = s->count;
-    if (!a->form.interleaved) return;
+    // All cells of a block are one product, as they are in steps.
+    if (!a->glu || (!a->form.interleaved && s->count < a->g)) return;
     *from = 2 * s->from;
     *count = i == 0 ? 2 * s->count : 0;
 }

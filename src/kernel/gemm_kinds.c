@@ -384,6 +384,7 @@ static void kinds_tile_product(const sg_tile_product *p, int64_t at, int64_t k, 
                        .b = b,
                        .b_block = SG_PANEL_BLOCK * sg_panel_depth(head->k, piece),
                        .add = p->add || at > 0,
+                       .chained = true,
                        .c = (float *)(void *)(p->c + column),
                        .ldc = p->ldc};
     if (p->a_low != NULL) {

@@ -29,7 +29,7 @@ sg_panel_order sg_units_order(void)
     case SG_ENGINE_LOOPS:
         return SG_PANEL_PAIRS;
     default:
-        if (sg_tiles_ready()) return SG_PANEL_PAIRS;
+        if (sg_products_tiles()) return SG_PANEL_PAIRS;
         return sg_products_units() != NULL ? sg_matrix_order() : SG_PANEL_NONE;
     }
 }
@@ -37,7 +37,7 @@ sg_panel_order sg_units_order(void)
 bool sg_gemm_by_tiles(void)
 {
     return atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_CHOSEN &&
-           sg_tiles_ready();
+           sg_products_tiles();
 }
 
 // ---- one product of packed operands -------------------------------------------------------------

@@ -35,6 +35,7 @@ static struct {
     products_get_threads get_threads; // NULL: the library has no threads
     products_set_threads set_threads;
     const char *lack, *units;
+    bool tiles;
     char name[64];
 } products = {.mutex = PTHREAD_MUTEX_INITIALIZER, .name = "plain"};
 // Set last: who sees it sees the rest.
@@ -136,9 +137,11 @@ static sg_status products_find(void *library, sg_error *err)
     snprintf(number, sizeof number, "0x%x", (unsigned)used);
     products.lack = products_find_lack(used);
     products.units = products_find_units(used);
+    // Who keeps the library from units, by its ONEDNN_MAX_CPU_ISA, wants none.
+    products.tiles = products_has(used, dnnl_cpu_isa_avx512_core_amx) && sg_tiles_ready();
     snprintf(products.name, sizeof products.name, "onednn %d.%d.%d (%s)%s", version()->major,
              version()->minor, version()->patch, name ? name : number,
-             sg_tiles_ready() ? ", amx tiles" : "");
+             products.tiles ? " and amx tiles" : "");
     return SG_OK;
 }
 
@@ -240,8 +243,12 @@ const char *sg_products_lack(void)
 
 const char *sg_products_units(void)
 {
-    if (sg_tiles_ready()) return "amx";
     return atomic_load(&products_ready) ? products.units : NULL;
+}
+
+bool sg_products_tiles(void)
+{
+    return atomic_load(&products_ready) && products.tiles;
 }
 
 #else
@@ -269,7 +276,7 @@ void sg_products_count_refusal(void)
 
 const char *sg_products_name(void)
 {
-    return sg_tiles_ready() ? "plain, amx tiles" : "plain";
+    return sg_tiles_ready() ? "plain and amx tiles" : "plain";
 }
 
 // The build was asked for plain loops.
@@ -281,6 +288,11 @@ const char *sg_products_lack(void)
 const char *sg_products_units(void)
 {
     return sg_tiles_ready() ? "amx" : NULL;
+}
+
+bool sg_products_tiles(void)
+{
+    return sg_tiles_ready();
 }
 
 #endif

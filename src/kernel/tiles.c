@@ -61,13 +61,13 @@ typedef struct tiles_square {
     const sg_bf16 *b, *b_low;
     int64_t b_block;
     int64_t k;
-    bool add;
+    bool add, chained;
 } tiles_square;
 
 static inline void tiles_begin(const tiles_square *s)
 {
     float *low = s->c + tiles_rows * (s->c_stride / sizeof *s->c);
-    if (!s->add) {
+    if (!s->chained) {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
@@ -80,13 +80,28 @@ static inline void tiles_begin(const tiles_square *s)
     _tile_loadd(3, low + tiles_rows, s->c_stride);
 }
 
+static inline void tiles_store(float *c, size_t stride)
+{
+    float *low = c + tiles_rows * (stride / sizeof *c);
+    _tile_stored(0, c, stride);
+    _tile_stored(1, c + tiles_rows, stride);
+    _tile_stored(2, low, stride);
+    _tile_stored(3, low + tiles_rows, stride);
+}
+
 static inline void tiles_end(const tiles_square *s)
 {
-    float *low = s->c + tiles_rows * (s->c_stride / sizeof *s->c);
-    _tile_stored(0, s->c, s->c_stride);
-    _tile_stored(1, s->c + tiles_rows, s->c_stride);
-    _tile_stored(2, low, s->c_stride);
-    _tile_stored(3, low + tiles_rows, s->c_stride);
+    _Alignas(64) float sum[tiles_side * tiles_side];
+    if (!s->add) {
+        tiles_store(s->c, s->c_stride);
+        return;
+    }
+    tiles_store(sum, tiles_side * sizeof *sum);
+    for (int i = 0; i < tiles_side; i++) {
+        float *c = s->c + (size_t)i * (s->c_stride / sizeof *s->c), *from = sum + i * tiles_side;
+        _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), _mm512_load_ps(from)));
+        _mm512_storeu_ps(c + 16, _mm512_add_ps(_mm512_loadu_ps(c + 16), _mm512_load_ps(from + 16)));
+    }
 }
 
 static inline void tiles_multiply_one(const tiles_square *s)
@@ -154,8 +169,9 @@ static void tiles_at_edge(tiles_square s, int64_t rows, int64_t columns)
     _Alignas(64) float place[tiles_side * tiles_side];
     float *c = s.c;
     const int64_t ldc = (int64_t)(s.c_stride / sizeof *c);
-    if (s.add) memset(place, 0, sizeof place);
-    for (int64_t i = 0; i < rows && s.add; i++)
+    const bool reads = s.add || s.chained;
+    if (reads) memset(place, 0, sizeof place);
+    for (int64_t i = 0; i < rows && reads; i++)
         memcpy(place + i * tiles_side, c + i * ldc, (size_t)columns * sizeof *c);
     s.c = place;
     s.c_stride = tiles_side * sizeof *place;
@@ -223,7 +239,8 @@ void sg_tiles_product(const sg_tiles_args *g)
                           .b_low = g->b_low,
                           .b_block = g->b_block,
                           .k = g->k,
-                          .add = g->add};
+                          .add = g->add && !g->chained,
+                          .chained = g->add && g->chained};
         if (copied) {
             tiles_copy(place, s.a, g->lda, rows, g->k);
             s.a = place;

@@ -17,15 +17,16 @@ bool sg_tiles_ready(void);
 // of 16 rows are read; B (k, n) packed in the order SG_PANEL_PAIRS (panels.h), whole blocks of 64
 // columns; C f32 with stride ldc, of which m rows and n columns are read and written. k is a
 // multiple of 32. Where the operands have a second part, A and B are the sums of both, and the
-// product of the two second parts is left out. Each number is a sum in the order of k, C first, with
-// TDPBF16PS's own rounding, so that it does not depend on m, n or where in C it lies.
+// product of the two second parts is left out. Each number is a sum in the order of k, with
+// TDPBF16PS's own rounding, so that it does not depend on m, n or where in C it lies; C is added to
+// that sum, or with `chained` it is what the sum begins with, which is faster.
 typedef struct sg_tiles_args {
     int64_t m, n, k;
     const sg_bf16 *a, *a_low; // a_low: NULL, or the second part of A
     int64_t lda;
     const sg_bf16 *b, *b_low; // likewise
     int64_t b_block;          // numbers from 64 columns of B to the next
-    bool add;
+    bool add, chained;
     float *c;
     int64_t ldc;
 } sg_tiles_args;

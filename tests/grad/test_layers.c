@@ -346,9 +346,8 @@ static void test_count_use(void **state)
         selected[h] = (int32_t)(2 * sg_rng_below(1, 3, (uint64_t)h, 3));
     for (int64_t pools = 1; pools <= channels; pools += channels - 1) {
         int64_t places[channels * blocks] = {0}, expected[channels * blocks] = {0}, *layer = places;
-        sg_use_counts counts = {.layers = &layer,
-                                .count = 1,
-                                .shape = {.pools = pools, .blocks = blocks, .selected = k / 2}};
+        sg_memory_shape shape = {.pools = pools, .blocks = blocks, .selected = k / 2};
+        sg_use_counts counts = {.layers = &layer, .count = 1, .shapes = &shape};
         const sg_point_request request = sg_use_counts_request(&counts);
         const sg_point_values point = {.kind = SG_POINT_I32,
                                        .rank = 3,
