@@ -272,8 +272,8 @@ static sg_tensor *random_sum(const random_graph *g, sg_tape *tape, sg_tensor *a,
 {
     static sg_op copies;
     sg_tensor *sum = sg_add(tape, a, b);
-    sg_node *node = tape->nodes[tape->n_nodes - 1];
     if (sum == NULL || !g->apart) return sum;
+    sg_node *node = tape->nodes[tape->n_nodes - 1];
     copies = *node->op;
     copies.passes_gradient = 0;
     node->op = &copies;
