@@ -1,6 +1,6 @@
-// Dense models made sparse: the neurons of each feed-forward layer in blocks, of which a token reads
-// those that a router chooses (family moefied; docs/MODEL.md).
-// A companion of sgatlin.h, whose conventions hold here too.
+// Dense models made sparse: the neurons of each feed-forward layer in blocks, of which a token
+// reads those that a router chooses (family moefied; docs/MODEL.md). A companion of sgatlin.h,
+// whose conventions hold here too.
 #ifndef SGATLIN_SPARSIFY_H
 #define SGATLIN_SPARSIFY_H
 

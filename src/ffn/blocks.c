@@ -484,9 +484,9 @@ static void slab_bias(const blocks_slab *s, int input, sg_real *dbias, int64_t n
         s->l->run->compute.kernels->add(dbias, dbias, from + i * stride, n);
 }
 
-// The rows of a slab in the first table: cell j has one, or of a gated linear unit two, j (gate) and
-// g + j (linear part) or, where they are interleaved, 2j and 2j + 1. Run `i` of `count` rows from
-// `from` on.
+// The rows of a slab in the first table: cell j has one, or of a gated linear unit two, j (gate)
+// and g + j (linear part) or, where they are interleaved, 2j and 2j + 1. Run `i` of `count` rows
+// from `from` on.
 static int slab_runs(const sg_blocks *a)
 {
     return a->glu ? 2 : 1;

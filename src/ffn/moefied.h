@@ -25,7 +25,8 @@ struct sg_moefied {
 sg_tensor *sg_memory_moefied(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              const sg_moefied *of);
 // In steps, with the same bits (but in a bf16 tape, and where x is bf16): u = up . x + up_bias
-// (rows, k*width), width g or 2g; and from what multiplies down, scores applied, post (rows, k*g), y.
+// (rows, k*width), width g or 2g; and from what multiplies down, scores applied, post (rows, k*g),
+// y.
 sg_tensor *sg_memory_moefied_pre(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                                  const sg_moefied *of);
 sg_tensor *sg_memory_moefied_sum(sg_tape *tape, sg_tensor *post, const sg_selection *selection,

@@ -1,6 +1,6 @@
-// Few rows through the neurons of selected blocks: one token that is decoded, or one of each of some
-// sessions. All the time is that of reading the tables, so all threads read, each block once for all
-// rows that selected it, and a neuron whose z is 0 has no row of w_out read.
+// Few rows through the neurons of selected blocks: one token that is decoded, or one of each of
+// some sessions. All the time is that of reading the tables, so all threads read, each block once
+// for all rows that selected it, and a neuron whose z is 0 has no row of w_out read.
 //
 // The selected blocks, in their order, are cut into units of some dozens of neurons: pieces of a
 // block, or several small ones. A unit is the work of one thread. It makes u and z and, of each row

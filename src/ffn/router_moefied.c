@@ -9,8 +9,8 @@
 //                      W_i = c_i, b_i = -|c_i|^2 / 2
 //     representative   s = act(x W^T + b), of one neuron of each block     CMoE (2025)
 //
-// x' is x / |x|. Of the k = ffn_top_k largest, best first, ffn_select says how many are read: all k;
-// those with s_i >= threshold max s; as many as have that share of the sum of the k; those with
+// x' is x / |x|. Of the k = ffn_top_k largest, best first, ffn_select says how many are read: all
+// k; those with s_i >= threshold max s; as many as have that share of the sum of the k; those with
 // s_i >= threshold. Scores of a router learn by what reads them: a gate, or losses of their own.
 #include <string.h>
 

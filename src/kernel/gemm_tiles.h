@@ -12,8 +12,8 @@ bool sg_gemm_by_tiles(void);
 
 // C (m, n) = A B, or C + A B with `add`, on the calling thread. A (m, k) with stride lda, of which
 // whole groups of 16 rows are read, k a multiple of 32; for bf16x3 A is a + a_low. B is rows
-// [b_row, b_row + k) and columns [b_column, b_column + n) of what was packed (gemm.h), whose rows are
-// filled up with zeros to a multiple of 32; b_row is a multiple of 32, b_column of 256.
+// [b_row, b_row + k) and columns [b_column, b_column + n) of what was packed (gemm.h), whose rows
+// are filled up with zeros to a multiple of 32; b_row is a multiple of 32, b_column of 256.
 typedef struct sg_tile_product {
     int64_t m, n, k;
     const sg_bf16 *a, *a_low;

@@ -16,11 +16,12 @@ sg_status sg_products_open(sg_error *err);
 bool sg_products_run(const sg_gemm_args *args);
 // Products that the library refused since the process began.
 int64_t sg_products_refused(void);
-// "onednn 2.6.3 (avx512_core)", or "plain"; with " and amx tiles" where other kinds than f32 are products
-// on the processor's tiles (tiles.h).
+// "onednn 2.6.3 (avx512_core)", or "plain"; with " and amx tiles" where other kinds than f32 are
+// products on the processor's tiles (tiles.h).
 const char *sg_products_name(void);
 // The units for products of bf16: "amx" (tiles.h, or the library's), "avx512_bf16" (the processor's
-// dot products, by the library), or NULL: there are none, and such products are f32 of rounded operands.
+// dot products, by the library), or NULL: there are none, and such products are f32 of rounded
+// operands.
 const char *sg_products_units(void);
 // Whether these are the processor's own tiles.
 bool sg_products_tiles(void);

@@ -402,8 +402,8 @@ static void entropy_logits(const sg_run *run, const sg_node *node, const entropy
 
 // ---- slabs --------------------------------------------------------------------------------------
 
-// By the processor's tiles some rows go through the vocabulary as the work of one thread, 256 ids at
-// a time and twice, so that nothing leaves its second cache but dx and the rows' gradients:
+// By the processor's tiles some rows go through the vocabulary as the work of one thread, 256 ids
+// at a time and twice, so that nothing leaves its second cache but dx and the rows' gradients:
 //
 //     l = x W_p^T of these ids       top, sum: the largest l so far, the sum of exp(l - top)
 //     l again                        dl = (exp(l - top) / sum - onehot) / n      dx += dl W_p

@@ -1,5 +1,5 @@
-// Rows of bf16 that meet vectors of bf16, and slices of tables: the loops of rows.h for these alone,
-// with its order of sums and so its bits.
+// Rows of bf16 that meet vectors of bf16, and slices of tables: the loops of rows.h for these
+// alone, with its order of sums and so its bits.
 //
 // A line of a row, 32 numbers, takes four operations of the two ports that compute: two that widen
 // those at even and at odd places, two that multiply and add. VDPBF16PS (AVX512-BF16) in their
