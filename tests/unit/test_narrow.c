@@ -239,7 +239,8 @@ static void check_slice(const sg_kernels *table, int64_t n, int64_t count, bool 
             size += fabs(term);
         }
         if (isfinite(exact))
-            check_close("slice_both", j, (double)a[j], exact, size, ((double)n + 4) * FLT_EPSILON / 2);
+            check_close("slice_both", j, (double)a[j], exact, size,
+                        ((double)n + 4) * FLT_EPSILON / 2);
         else
             assert_true(isnan(exact) ? isnan(a[j]) : (double)a[j] == exact);
     }

@@ -286,7 +286,8 @@ static void test_axes_refused(void **state)
         "f.json: axes.family[1]: found no family \"wide\", expected its \"ffn\" beside the name");
     refused(FILE_OF(STEPS ", \"axes\": {\"family\": [\"lstm\"]}"),
             "f.json: cell 0 (lstm): ffn: found \"lstm\", expected one of mlp, glu, moe, peer, "
-            "sgatlin, switch, randhash, avgk, vanillam, lorkm, pkm, pkm_ffn, memory_plus, omnimoe, moefied");
+            "sgatlin, switch, randhash, avgk, vanillam, lorkm, pkm, pkm_ffn, memory_plus, omnimoe, "
+            "moefied");
     refused(FILE_OF(STEPS ", \"axes\": {\"budget\": [0]}"),
             "f.json: axes.budget[0]: expected a number above 0");
     refused(FILE_OF(STEPS ", \"axes\": {\"scale\": [2]}"),
