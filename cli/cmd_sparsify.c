@@ -104,16 +104,15 @@ static void sparsify_tell(const cli_args *args, const sg_sparsify_outlook *l)
              l->ceiling, l->bound, 100 * sparsify.active, 100 * l->router);
 }
 
-static sg_status sparsify_save(const cli_args *args, const char *folder, const sg_model *model,
-                               sparsify_made *made, sg_error *err)
+// The tokenizer of the dense model goes along.
+static void sparsify_tokenizer(const cli_args *args, const char *folder, sg_sparsify_options *o,
+                               sg_tokenizer **tokenizer)
 {
-    sg_tokenizer *tokenizer = NULL;
     sg_error none = {0};
-    made->tokenizer = sg_tokenizer_open(folder, &tokenizer, &none) == SG_OK;
-    if (!made->tokenizer) cli_note(args, "without a tokenizer: %s", none.message);
-    const sg_status status = sg_model_save(model, tokenizer, sparsify.out, err);
-    sg_tokenizer_free(tokenizer);
-    return status;
+    *tokenizer = NULL;
+    if (sg_tokenizer_open(folder, tokenizer, &none) != SG_OK)
+        cli_note(args, "without a tokenizer: %s", none.message);
+    o->tokenizer = *tokenizer;
 }
 
 static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsify_made *made,
@@ -121,6 +120,7 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
 {
     char folder[CLI_PATH];
     sg_model *dense, *sparse = NULL;
+    sg_tokenizer *tokenizer = NULL;
     sg_sparsify_options o = sg_sparsify_options_default();
     o.split = sparsify.split;
     o.router = sparsify.router;
@@ -129,12 +129,14 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
     o.select = sparsify.select;
     o.threshold = sparsify.threshold;
     o.seed = (uint64_t)sparsify.seed;
+    o.out = sparsify.out;
     sg_status status = cli_model_open(context, args->operands[0], "stored", &dense, folder, err);
     if (status != SG_OK) return status;
     status = sg_sparsify_look(dense, &o, &made->look, err);
     if (status == SG_OK) {
         cli_progress bar;
         sparsify_tell(args, &made->look);
+        sparsify_tokenizer(args, folder, &o, &tokenizer);
         cli_progress_begin(&bar, args, "splitting", "layers");
         o.progress = sparsify_progress;
         o.progress_user = &bar;
@@ -146,8 +148,9 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
         const sg_config *c = sg_model_config(sparse);
         made->blocks = c->ffn_intermediate_size / c->ffn_block_size;
         made->active = c->ffn_top_k;
-        status = sparsify_save(args, folder, sparse, made, err);
+        made->tokenizer = tokenizer != NULL;
     }
+    sg_tokenizer_free(tokenizer);
     sg_model_free(sparse);
     return status;
 }

@@ -19,6 +19,10 @@ typedef struct sg_sparsify_options {
     const char *select; // top_k, or threshold: blocks with at least that score; top_k
     double threshold;   // of a score (1 - |x' - c|^2) / 2, x' = x / |x|, c the centre; default 0
     uint64_t seed;      // of the split
+    // NULL, or a folder that the sparse model is written to, with this tokenizer where it is not
+    // NULL. Before any work it is claimed: one with files in it is refused.
+    const char *out;
+    const sg_tokenizer *tokenizer;
     sg_progress_fn progress; // in layers; may be NULL
     void *progress_user;
 } sg_sparsify_options;
@@ -38,7 +42,8 @@ SG_API sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_optio
                                   sg_sparsify_outlook *outlook, sg_error *err);
 
 // The sparse version of a dense model, which is left as it is. Its other weights are copies.
-// SG_ERR_UNSUPPORTED where the model has no dense layers, SG_ERR_ARGUMENT where blocks do not fit.
+// SG_ERR_UNSUPPORTED where the model has no dense layers, SG_ERR_ARGUMENT where blocks do not fit or
+// `out` is not empty; where it cannot be written there is no model either.
 // *distance, where not NULL: mean squared distance of neurons, of length 1, to the centres of their
 // blocks. Ownership: sg_model_free.
 SG_API sg_status sg_sparsify(const sg_model *dense, const sg_sparsify_options *options,

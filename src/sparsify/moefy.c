@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/publish.h"
 #include "ffn/ffn.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "sgatlin_sparsify.h"
 #include "sparsify/router_net.h"
+#include "text/tokenizer.h"
 
 sg_sparsify_options sg_sparsify_options_default(void)
 {
@@ -56,10 +58,7 @@ static sg_status moefy_config(const sg_config *dense, const sg_sparsify_options 
     if (!moefy_is(dense->ffn, "mlp") && !moefy_is(dense->ffn, "glu"))
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "found a model of family %s, expected dense layers: mlp or glu", dense->ffn);
-    if (g < 1 || g > F || F % g != 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "block_size: found %lld, expected a divisor of the %lld neurons of a layer",
-                       (long long)g, (long long)F);
+    SG_TRY(sg_partition_fits(F, g, err));
     const int64_t k = llround(o->active * (double)(F / g));
     snprintf(c->ffn, sizeof c->ffn, "moefied");
     snprintf(c->ffn_router, sizeof c->ffn_router, "centroid");
@@ -276,18 +275,31 @@ static sg_status moefy_layers(const sg_model *dense, const sg_sparsify_options *
     return status;
 }
 
+static sg_status moefy_make(const sg_model *dense, const sg_sparsify_options *o,
+                            const sg_config *config, sg_model **sparse, double *distance,
+                            sg_error *err)
+{
+    const sg_tokenizer *t = o->tokenizer;
+    SG_TRY(sg_model_new(dense->context, config, 0, sparse, err));
+    (*sparse)->ends = dense->ends;
+    SG_TRY(moefy_copy(dense, *sparse, err));
+    SG_TRY(moefy_layers(dense, o, *sparse, distance, err));
+    if (o->out == NULL) return SG_OK;
+    return sg_model_write(*sparse, t ? t->json : NULL, t ? t->json_bytes : 0, o->out, err);
+}
+
 sg_status sg_sparsify(const sg_model *dense, const sg_sparsify_options *options, sg_model **sparse,
                       double *distance, sg_error *err)
 {
     const sg_sparsify_options o = options ? *options : sg_sparsify_options_default();
     sg_config config;
+    sg_claim *claim = NULL;
     double mean = 0;
     *sparse = NULL;
     SG_TRY(moefy_config(&dense->config, &o, &config, err));
-    SG_TRY(sg_model_new(dense->context, &config, 0, sparse, err));
-    (*sparse)->ends = dense->ends;
-    sg_status status = moefy_copy(dense, *sparse, err);
-    if (status == SG_OK) status = moefy_layers(dense, &o, *sparse, &mean, err);
+    if (o.out != NULL) SG_TRY(sg_folder_claim(o.out, false, &claim, err));
+    const sg_status status = moefy_make(dense, &o, &config, sparse, &mean, err);
+    sg_folder_release(claim);
     if (distance != NULL) *distance = mean;
     if (status == SG_OK) return SG_OK;
     sg_model_free(*sparse);

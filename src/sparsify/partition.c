@@ -8,15 +8,14 @@
 #include "base/rng.h"
 #include "base/status.h"
 
-static sg_status split_check_size(int64_t neurons, int64_t size, sg_error *err)
+sg_status sg_partition_fits(int64_t neurons, int64_t size, sg_error *err)
 {
     if (neurons < 1 || neurons > INT32_MAX)
         return sg_fail(err, SG_ERR_ARGUMENT, "split: neurons: found %lld, expected 1 … %lld",
                        (long long)neurons, (long long)INT32_MAX);
     if (size < 1 || size > neurons)
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "split: size of a block: found %lld, expected 1 … %lld, the neurons there "
-                       "are",
+                       "block_size: found %lld, expected 1 to %lld, the neurons of a layer",
                        (long long)size, (long long)neurons);
     if (neurons % size == 0) return SG_OK;
     int64_t below = size, above = size;
@@ -25,7 +24,7 @@ static sg_status split_check_size(int64_t neurons, int64_t size, sg_error *err)
     while (neurons % above != 0)
         above++;
     return sg_fail(err, SG_ERR_ARGUMENT,
-                   "split: size of a block: found %lld, expected a divisor of the %lld neurons; "
+                   "block_size: found %lld, expected a divisor of the %lld neurons of a layer; "
                    "near it are %lld and %lld",
                    (long long)size, (long long)neurons, (long long)below, (long long)above);
 }
@@ -33,7 +32,7 @@ static sg_status split_check_size(int64_t neurons, int64_t size, sg_error *err)
 sg_status sg_partition_new(int64_t neurons, int64_t size, sg_partition *split, sg_error *err)
 {
     *split = (sg_partition){0};
-    SG_TRY(split_check_size(neurons, size, err));
+    SG_TRY(sg_partition_fits(neurons, size, err));
     int32_t *order = sg_alloc_array((size_t)neurons, sizeof *order);
     if (order == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a split");
     for (int64_t i = 0; i < neurons; i++)
@@ -87,7 +86,7 @@ void sg_partition_labels(const sg_partition *split, int32_t *labels)
 
 sg_status sg_partition_check(const sg_partition *s, sg_error *err)
 {
-    SG_TRY(split_check_size(s->neurons, s->size, err));
+    SG_TRY(sg_partition_fits(s->neurons, s->size, err));
     if (s->blocks != s->neurons / s->size || s->shared < 0 || s->shared > s->blocks)
         return sg_fail(
             err, SG_ERR_ARGUMENT, "split: blocks: found %lld, %lld shared, expected %lld",

@@ -18,7 +18,10 @@ typedef struct sg_partition {
     int32_t *order;                // (D) the neuron at each place; owned
 } sg_partition;
 
-// The identity. Refuses sizes below 1, above D and those that do not divide it.
+// Whether blocks of that size can be made: refuses those below 1, above D and those that do not
+// divide it, with the next ones that do.
+sg_status sg_partition_fits(int64_t neurons, int64_t size, sg_error *err);
+// The identity.
 sg_status sg_partition_new(int64_t neurons, int64_t size, sg_partition *split, sg_error *err);
 void sg_partition_free(sg_partition *split);
 // By the block of each neuron, each taken m times; else SG_ERR_ARGUMENT.

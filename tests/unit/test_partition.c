@@ -79,8 +79,8 @@ static void test_sizes(void **state)
     sg_partition p;
     sg_error err;
     assert_int_equal(sg_partition_new(100, 32, &p, &err), SG_ERR_ARGUMENT);
-    assert_string_equal(err.message, "split: size of a block: found 32, expected a divisor of the "
-                                     "100 neurons; near it are 25 and 50");
+    assert_string_equal(err.message, "block_size: found 32, expected a divisor of the "
+                                     "100 neurons of a layer; near it are 25 and 50");
     assert_int_equal(sg_partition_new(100, 101, &p, &err), SG_ERR_ARGUMENT);
     assert_int_equal(sg_partition_new(100, 0, &p, &err), SG_ERR_ARGUMENT);
     assert_int_equal(sg_partition_new(0, 1, &p, &err), SG_ERR_ARGUMENT);
