@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "ffn/moefied.h"
 #include "kernel/products.h"
+#include "timing.h"
 
 enum { rounds = 15, most_layers = 4096, shares = 7 };
 static const int percents[shares] = {10, 20, 30, 40, 50, 75, 100};
@@ -27,20 +27,6 @@ typedef struct bench_case {
     sg_stored *columns;   // (layers) the dense layer's second matrix
     int32_t *ids;         // (rows, blocks)
 } bench_case;
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status == SG_OK) return;
-    fprintf(stderr, "%s\n", err->message);
-    exit(1);
-}
 
 static void *room(size_t count, size_t size)
 {

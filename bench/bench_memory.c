@@ -8,29 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "ffn/memory.h"
 #include "kernel/products.h"
+#include "timing.h"
 
 enum { ways = 2, least_rounds = 3, most_rounds = 9 };
 static const double most_seconds = 4; // of a case
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status == SG_OK) return;
-    fprintf(stderr, "%s\n", err->message);
-    exit(1);
-}
 
 static sg_real *numbers(int64_t count, const char *name)
 {

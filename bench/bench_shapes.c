@@ -6,28 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/rng.h"
 #include "model/config.h"
 #include "model/graph.h"
 #include "sgatlin.h"
+#include "timing.h"
 
 enum { prompts = 60, longest = 300, most = 16, passes = 200, answer = 8, repeats = 5 };
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static void must(sg_status status, const sg_error *err)
-{
-    if (status == SG_OK) return;
-    fprintf(stderr, "%s\n", err->message);
-    exit(1);
-}
 
 // The i-th of some numbers from 1 to `limit`, the same in every run.
 static int64_t length_of(int64_t i, int64_t limit)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "compute_on.h"
 #include "format/safetensors.h"
 #include "op/op.h"
 #include "sparsify/auction.h"
@@ -77,14 +78,6 @@ static void expect_all_close(const char *what, const float *found, const float *
 static void expect_ok(sg_status status, const sg_error *err)
 {
     if (status != SG_OK) fail_msg("%s", err->message);
-}
-
-static sg_compute compute_of(int threads)
-{
-    sg_pool *pool = NULL;
-    sg_error err;
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
-    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
 }
 
 // ---- splits -------------------------------------------------------------------------------------

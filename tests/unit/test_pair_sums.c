@@ -11,17 +11,10 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "compute_on.h"
 #include "sparsify/pair_sums.h"
 
 enum { tokens = 400, neurons = 48, groups = 6 };
-
-static sg_compute compute_of(int threads)
-{
-    sg_pool *pool = NULL;
-    sg_error err;
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
-    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
-}
 
 // Of a token the neurons of one group (j mod 6) are active, and now and then another. Groups are of
 // 8 neurons; with `uneven` some of the first group are of the second.

@@ -10,18 +10,11 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "compute_on.h"
 #include "sparsify/auction.h"
 #include "sparsify/kmeans.h"
 #include "sparsify/partition.h"
 #include "sparsify/transport.h"
-
-static sg_compute compute_of(int threads)
-{
-    sg_pool *pool = NULL;
-    sg_error err;
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
-    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
-}
 
 static sg_real *vectors_new(int64_t rows, int64_t d, uint64_t seed)
 {

@@ -12,18 +12,11 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "compute_on.h"
 #include "sparsify/block_targets.h"
 #include "sparsify/router_train.h"
 
 enum { tokens = 1200, d = 16, neurons = 64, size = 4, blocks = 16 };
-
-static sg_compute compute_of(int threads)
-{
-    sg_pool *pool = NULL;
-    sg_error err;
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
-    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
-}
 
 static void expect_ok(sg_status status, const sg_error *err)
 {

@@ -10,19 +10,12 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "compute_on.h"
 #include "sparsify/magnitudes.h"
 #include "sparsify/selectors.h"
 #include "sparsify/sparsening.h"
 
 enum { tokens = 200, blocks = 24 };
-
-static sg_compute compute_of(int threads)
-{
-    sg_pool *pool = NULL;
-    sg_error err;
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
-    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
-}
 
 static void expect_ok(sg_status status, const sg_error *err)
 {

@@ -11,17 +11,10 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "compute_on.h"
 #include "sparsify/top_sets.h"
 
 enum { tokens = 300, neurons = 40, top = 8, size = 4 };
-
-static sg_compute compute_of(int threads)
-{
-    sg_pool *pool = NULL;
-    sg_error err;
-    if (threads > 1) assert_int_equal(sg_pool_new(threads, &pool, &err), SG_OK);
-    return (sg_compute){.pool = pool, .kernels = sg_kernels_fastest()};
-}
 
 // Neurons 3, 10, 17, 24 are strong for every token; of the others group j mod 9 for token t mod 9.
 static bool always(int64_t j)
