@@ -332,6 +332,26 @@ void sg_blocks_experts(const sg_blocks_part *p, const sg_real *z, sg_real *out)
         kernels->axpy(y + sg_blocks_row(p, i) * a->d, sg_blocks_score(p, i), out + i * a->d, a->d);
 }
 
+void sg_blocks_dx(const sg_blocks_part *p, const sg_real *du, sg_real *room)
+{
+    const sg_blocks *a = p->l->a;
+    sg_real *dx = p->l->grad[SG_BLOCKS_X];
+    if (dx == NULL) return;
+    sg_blocks_product_rows(p, room, du, p->l->node->in[SG_BLOCKS_UP], a->d, a->width);
+    sg_blocks_scatter(p, dx, room);
+}
+
+void sg_blocks_gate_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz)
+{
+    const int64_t g = p->l->a->g;
+    const sg_kernels *kernels = p->l->run->compute.kernels;
+    for (int64_t i = 0; p->l->a->gate != SG_GATE_NONE && i < p->m; i++) {
+        sg_blocks_put_score(p, i, kernels->dot(z + i * g, dz + i * g, g));
+        kernels->scale(z + i * g, sg_blocks_score(p, i), g);
+        kernels->scale(dz + i * g, sg_blocks_score(p, i), g);
+    }
+}
+
 void sg_blocks_experts_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz, sg_real *dys)
 {
     const sg_blocks *a = p->l->a;

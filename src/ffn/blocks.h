@@ -132,6 +132,10 @@ static inline void sg_blocks_put_score(const sg_blocks_part *p, int64_t i, sg_re
 sg_blocks_rows sg_blocks_gather_x(const sg_blocks_part *p, sg_real *room);
 sg_blocks_rows sg_blocks_gather_dy(const sg_blocks_part *p, sg_real *room);
 void sg_blocks_scatter(const sg_blocks_part *p, sg_real *to, const sg_real *from);
+// dx += du up where dx is wanted, du (m, width), through `room` (m, d).
+void sg_blocks_dx(const sg_blocks_part *p, const sg_real *du, sg_real *room);
+// Where hits are gated: dscore = z . dz, then z and dz (m, g) times their scores.
+void sg_blocks_gate_backward(const sg_blocks_part *p, sg_real *z, sg_real *dz);
 // c (m, n) = a W^T + beta c, W (n, k) the rows of the block in a table.
 void sg_blocks_product(const sg_blocks_part *p, sg_real *c, sg_blocks_rows a, const sg_tensor *w,
                        int64_t n, int64_t k, sg_real beta);

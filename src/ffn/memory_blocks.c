@@ -70,11 +70,7 @@ static void cells_backward(const sg_blocks_part *p)
     sg_real *dys = p->room, *dxs = dys + p->m * a->d;
     sg_blocks_dots(p, da, SG_BLOCKS_DOWN, dys);
     kernels->act_forward(z, u, a->activation, p->m * a->g);
-    for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++) {
-        sg_blocks_put_score(p, i, kernels->dot(z + i * a->g, da + i * a->g, a->g));
-        kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
-        kernels->scale(da + i * a->g, sg_blocks_score(p, i), a->g);
-    }
+    sg_blocks_gate_backward(p, z, da);
     kernels->act_backward(da, da, u, a->activation, p->m * a->g, false);
     if (l->grad[SG_BLOCKS_X] != NULL)
         sg_blocks_sums(p, l->grad[SG_BLOCKS_X], da, SG_BLOCKS_UP, dxs);
@@ -92,9 +88,7 @@ static void glu_backward(const sg_blocks_part *p)
     kernels->glu_forward(z, u, p->m, a->g, &a->form);
     sg_blocks_experts_backward(p, z, dz, dys);
     kernels->glu_backward(da, dz, u, p->m, a->g, &a->form);
-    if (l->grad[SG_BLOCKS_X] == NULL) return;
-    sg_blocks_product_rows(p, dxs, da, l->node->in[SG_BLOCKS_UP], a->d, a->width);
-    sg_blocks_scatter(p, l->grad[SG_BLOCKS_X], dxs);
+    sg_blocks_dx(p, da, dxs);
 }
 
 static void blocks_backward(const sg_run *run, const sg_node *node)

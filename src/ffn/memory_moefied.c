@@ -135,16 +135,6 @@ static void sum_forward(const sg_run *run, const sg_node *node)
 
 // ---- backward -----------------------------------------------------------------------------------
 
-// dx += du w_in, made in `room`.
-static void moefied_dx(const sg_blocks_part *p, const sg_real *du, sg_real *room)
-{
-    const sg_blocks *a = p->l->a;
-    sg_real *dx = p->l->grad[SG_BLOCKS_X];
-    if (dx == NULL) return;
-    sg_blocks_product_rows(p, room, du, p->l->node->in[SG_BLOCKS_UP], a->d, a->width);
-    sg_blocks_scatter(p, dx, room);
-}
-
 static void all_part_backward(const sg_blocks_part *p)
 {
     const sg_blocks_loop *l = p->l;
@@ -159,16 +149,12 @@ static void all_part_backward(const sg_blocks_part *p)
     else
         kernels->act_forward(z, u, a->activation, p->m * a->g);
     moefied_subtract(p, z);
-    for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++) {
-        sg_blocks_put_score(p, i, kernels->dot(z + i * a->g, dz + i * a->g, a->g));
-        kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
-        kernels->scale(dz + i * a->g, sg_blocks_score(p, i), a->g);
-    }
+    sg_blocks_gate_backward(p, z, dz);
     if (a->glu)
         kernels->glu_backward(da, dz, u, p->m, a->g, &a->form);
     else
         kernels->act_backward(da, dz, u, a->activation, p->m * a->g, false);
-    moefied_dx(p, da, dxs);
+    sg_blocks_dx(p, da, dxs);
 }
 
 static void pre_part_backward(const sg_blocks_part *p)
@@ -176,7 +162,7 @@ static void pre_part_backward(const sg_blocks_part *p)
     const sg_blocks *a = p->l->a;
     sg_real *da = p->l->da + p->at * a->width;
     sg_blocks_take(p, da, p->l->node->out[0]->grad, a->width);
-    moefied_dx(p, da, p->room);
+    sg_blocks_dx(p, da, p->room);
 }
 
 static void sum_part_backward(const sg_blocks_part *p)

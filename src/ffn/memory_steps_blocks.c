@@ -48,13 +48,10 @@ static void pre_part_backward(const sg_blocks_part *p)
     const sg_blocks *a = l->a;
     sg_real *da = l->da + p->at * a->width, *dxs = p->room;
     sg_blocks_take(p, da, l->node->out[0]->grad, a->width);
-    if (l->grad[SG_BLOCKS_X] == NULL) return;
-    if (!a->glu) {
+    if (a->glu)
+        sg_blocks_dx(p, da, dxs);
+    else if (l->grad[SG_BLOCKS_X] != NULL)
         sg_blocks_sums(p, l->grad[SG_BLOCKS_X], da, SG_BLOCKS_UP, dxs);
-        return;
-    }
-    sg_blocks_product_rows(p, dxs, da, l->node->in[SG_BLOCKS_UP], a->d, a->width);
-    sg_blocks_scatter(p, l->grad[SG_BLOCKS_X], dxs);
 }
 
 static void pre_backward(const sg_run *run, const sg_node *node)
