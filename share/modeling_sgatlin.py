@@ -555,7 +555,7 @@ class Moefied(nn.Module):
         x = x.reshape(-1, shape[-1])
         m = self.lend() if c.ffn_share_pool else self.experts
         scores, ids, read = self.router(x, tokens, m)
-        blocks = torch.zeros(len(x), c.ffn_intermediate_size // c.block, dtype=x.dtype, device=x.device)
+        blocks = x.new_zeros(len(x), c.ffn_intermediate_size // c.block)
         gates = scores if c.ffn_gate == "after" else torch.ones_like(scores)
         blocks.scatter_(-1, ids, gates * read)
         if c.gated:

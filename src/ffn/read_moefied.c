@@ -66,8 +66,8 @@ static void moefied_params(const sg_family *family, const sg_config *c,
     sg_memory_table(place, "w_out.weight", 2, rows, SG_INIT_TRUNCATED, out, 0);
     if (c->ffn_bias || c->ffn_mean) moefied_vector(place, "w_out.bias", 1, &d);
     if (!c->ffn_mean || place->tables == NULL) return;
-    // Means that were recorded: no gradient reaches them, and nothing moves them. Their part in y is
-    // in the bias, which may be trained.
+    // Means that were recorded: no gradient reaches them, and nothing moves them. Their part in y
+    // is in the bias, which may be trained.
     char name[64];
     snprintf(name, sizeof name, "%smean.weight", place->table);
     sg_param_add_buffer(place->list, place->tables, name, 1, rows, SG_INIT_ZERO, SG_BUFFER_AVERAGE,

@@ -1,11 +1,11 @@
 // Routers of dense layers in blocks: a score s_i >= 0, or of either sign, for each block i, and a
 // choice that may have another count for each token.
 //
-//     sigmoid          s = sigmoid(x W^T)                                  LTE (Zheng et al. 2024)
-//     mlp              s = sigmoid(tanh(x' U^T) W^T)                       MoEfication, whose scores
+//     sigmoid          s = sigmoid(x W^T)                             LTE (Zheng et al. 2024)
+//     mlp              s = sigmoid(tanh(x' U^T) W^T)                  MoEfication, whose scores
 //                      are the logits; G-MoEfication likewise
-//     norm             s = |relu(x U^T) W^T|                               D2DMoE
-//     centroid         s = x' W^T + b = (1 - |x' - c|^2) / 2,              MoEfication, "similarity"
+//     norm             s = |relu(x U^T) W^T|                          D2DMoE
+//     centroid         s = x' W^T + b = (1 - |x' - c|^2) / 2,          MoEfication, "similarity"
 //                      W_i = c_i, b_i = -|c_i|^2 / 2
 //     representative   s = act(x W^T + b), of one neuron of each block     CMoE (2025)
 //

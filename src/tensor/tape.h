@@ -80,8 +80,8 @@ typedef struct sg_op {
     double (*flops)(const sg_node *node);
     unsigned backward_reads_in;  // bit i: backward reads the value of input i
     unsigned backward_reads_out; // bit i: backward reads the value of output i
-    // bit i: the gradient of input i is that of output 0, and may lie in its place: where sg_grad_in
-    // gives that one, nothing is left to do
+    // bit i: the gradient of input i is that of output 0, and may lie in its place: where
+    // sg_grad_in gives that one, nothing is left to do
     unsigned passes_gradient;
     unsigned row_gradients; // bit i: reads and differentiates input i by announced rows
     // bit i: that pass reads input i through sg_weights_of or sg_weights_product, narrow where it
