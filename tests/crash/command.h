@@ -18,7 +18,8 @@ static pid_t start(const char *const *arguments, rlim_t files)
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child > 0) return child;
-    const int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    // Appended: of two that run at once neither writes over what the other said.
+    const int out = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
     const struct rlimit limit = {files, files};
     if (chdir(folder) != 0 || out < 0 || dup2(out, STDOUT_FILENO) < 0 ||
         dup2(out, STDERR_FILENO) < 0 || (files > 0 && setrlimit(RLIMIT_FSIZE, &limit) != 0))
