@@ -75,61 +75,7 @@ static void bench_limits(const sg_bench_run *b, const sg_bench_figure *f, sg_ben
     *stream = sample_median(timer->sorted, timer->looks);
 }
 
-// ---- use of a memory ----------------------------------------------------------------------------
-
-static sg_status watch_count(void *user, const sg_point_values *point, sg_error *err)
-{
-    const sg_bench_watch *w = user;
-    return w->on ? w->counter.call(w->counter.user, point, err) : SG_OK;
-}
-
-sg_status sg_bench_watch_new(const sg_bench_run *b, sg_bench_watch *w, sg_error *err)
-{
-    *w = (sg_bench_watch){.config = &b->config, .on = true};
-    SG_TRY(sg_use_counts_new(&b->config, b->context->compute, &w->counts, err));
-    w->counter = w->request = sg_use_counts_request(&w->counts);
-    w->request.call = watch_count;
-    w->request.user = w;
-    w->points = (sg_points){&w->request, sg_family_is_sparse(sg_family_find(b->config.ffn))};
-    return SG_OK;
-}
-
-void sg_bench_watch_free(sg_bench_watch *watch)
-{
-    sg_use_counts_free(&watch->counts);
-}
-
-// The memory of a layer, or that of all layers from this one on.
-static void watch_memory(const sg_bench_watch *w, int64_t layer, bool all, sg_bench_use *use)
-{
-    sg_config own;
-    const sg_config *c = sg_ffn_layer_config(w->config, layer, &own);
-    const int64_t blocks = w->counts.shapes[layer].pools * w->counts.shapes[layer].blocks;
-    const int64_t end = all ? w->counts.count : layer + 1;
-    int64_t selections = 0, different = 0;
-    for (int64_t i = 0; i < blocks; i++) {
-        int64_t count = 0;
-        for (int64_t l = layer; l < end; l++)
-            count += w->counts.layers[l] != NULL ? w->counts.layers[l][i] : 0;
-        selections += count;
-        different += count > 0;
-    }
-    if (selections == 0) return; // not of the tape
-    use->reuse += (double)selections / (double)different;
-    use->idle += (blocks - different) *
-                 sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c).block_parameters;
-    use->memories++;
-}
-
-sg_bench_use sg_bench_watch_use(const sg_bench_watch *w)
-{
-    sg_bench_use use = {0};
-    const bool shared = w->config->ffn_share_pool != 0;
-    for (int64_t l = 0; l < (shared ? 1 : w->counts.count); l++)
-        watch_memory(w, l, shared, &use);
-    if (use.memories > 0) use.reuse /= use.memories;
-    return use;
-}
+// ---- bytes ---------------------------------------------------------------------------------------
 
 // Where anything is narrow, memories are: what is idle lies in them.
 sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narrow_set *narrow,

@@ -10,7 +10,7 @@
 #include "kernel/measure.h"
 #include "model/model.h"
 #include "model/weights.h"
-#include "train/usage.h"
+#include "train/block_use.h"
 #include "sgatlin_bench.h"
 
 enum { SG_BENCH_REPEATS = 1000 };
@@ -65,27 +65,6 @@ typedef struct sg_bench_figure {
 
 sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *figure,
                           sg_bench_timer *timer, sg_error *err);
-
-// How forward passes used the memories of a model or of a layer: looks at what they select, while
-// `on`.
-typedef struct sg_bench_watch {
-    const sg_config *config;
-    sg_use_counts counts;
-    sg_point_request counter, request;
-    sg_points points; // of the tape that is watched; none where no layer selects
-    bool on;
-} sg_bench_watch;
-
-typedef struct sg_bench_use {
-    int memories;
-    double reuse; // mean of the memories; 0: none
-    int64_t idle; // parameters of blocks that nobody selected, all memories together
-} sg_bench_use;
-
-// The watch stays where it is.
-sg_status sg_bench_watch_new(const sg_bench_run *b, sg_bench_watch *watch, sg_error *err);
-void sg_bench_watch_free(sg_bench_watch *watch);
-sg_bench_use sg_bench_watch_use(const sg_bench_watch *watch);
 
 // Bytes of a pass that reads each weight in use once, and of the gradients that it gives.
 typedef struct sg_bench_bytes {

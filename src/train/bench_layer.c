@@ -190,12 +190,12 @@ static sg_run layer_run(const layer *l, double *seconds)
 }
 
 // A pass of its own, on a tape that is watched: nobody watches the one that is timed.
-static sg_status layer_use(layer *l, sg_bench_use *use, sg_error *err)
+static sg_status layer_use(layer *l, sg_block_total *use, sg_error *err)
 {
-    sg_bench_watch watch;
+    sg_block_use watch;
     bool found;
     sg_pass pass = {.sequences = l->b->tokens, .length = 1};
-    SG_TRY(sg_bench_watch_new(l->b, &watch, err));
+    SG_TRY(sg_block_use_new(&l->b->config, l->b->context->compute, &watch, err));
     sg_point_recorder points = {.asked = &watch.points, .found = &found, .pass = &pass};
     sg_status status = layer_record(l, false, &points, err);
     if (status == SG_OK) {
@@ -203,10 +203,11 @@ static sg_status layer_use(layer *l, sg_bench_use *use, sg_error *err)
         run.err = err;
         status = sg_tape_forward(l->tape, &run);
     }
-    *use = sg_bench_watch_use(&watch);
+    sg_block_use_pass(&watch, l->b->tokens);
+    *use = sg_block_use_total(&watch);
     sg_tape_free(l->tape);
     l->tape = NULL;
-    sg_bench_watch_free(&watch);
+    sg_block_use_free(&watch);
     return status;
 }
 
@@ -236,7 +237,7 @@ static sg_status layer_measure(layer *l, bool backward, sg_error *err)
 {
     const sg_bench_run *b = l->b;
     sg_bench_timer timer = {.kinds = sg_measure_kind(b->options->compute)};
-    sg_bench_use use;
+    sg_block_total use;
     SG_TRY(layer_use(l, &use, err));
     SG_TRY(layer_record(l, backward, NULL, err));
     l->seconds = sg_alloc_zero((size_t)sg_tape_nodes(l->tape), 2 * sizeof *l->seconds);

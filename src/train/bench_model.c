@@ -4,12 +4,12 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/rng.h"
 #include "model/config.h"
 #include "model/graph.h"
 #include "model/model.h"
 #include "model/session.h"
 #include "train/bench.h"
+#include "train/bench_sessions.h"
 #include "train/optimizer.h"
 
 enum {
@@ -18,12 +18,9 @@ enum {
     step_adamw_moves = 7  // of AdamW: 4 reads and 3 writes
 };
 
-// Token `index` of an endless text with few frequent and many rare words.
 static int32_t model_token(const sg_bench_run *b, int64_t index)
 {
-    double u = sg_rng_uniform(b->options->seed, sg_rng_stream("bench.tokens"), (uint64_t)index);
-    int64_t id = (int64_t)(u * u * u * (double)b->config.vocab_size);
-    return (int32_t)sg_min(id, b->config.vocab_size - 1);
+    return sg_bench_token(b->options->seed, b->config.vocab_size, index);
 }
 
 // Projections, router, memory and logits of `tokens` tokens that attend to `pairs` positions in
@@ -48,9 +45,9 @@ typedef struct step {
     sg_narrow_set tables;
     sg_optimizer *optimizer;
     sg_graph *graph;
-    sg_bench_watch watch; // of the first step
-    int32_t *ids;         // (tokens + 1): targets are the ids one further
-    int64_t first;        // token of the next batch
+    sg_block_use watch; // of the first step
+    int32_t *ids;       // (tokens + 1): targets are the ids one further
+    int64_t first;      // token of the next batch
     double *seconds;
     double optimizer_seconds;
 } step;
@@ -79,7 +76,7 @@ static sg_status step_open(step *s, sg_error *err)
                               .compute = b->options->compute,
                               .logits_compute = b->options->logits_compute,
                               .memory_path = b->options->memory_path};
-    SG_TRY(sg_bench_watch_new(b, &s->watch, err));
+    SG_TRY(sg_block_use_new(&b->config, b->context->compute, &s->watch, err));
     if (s->watch.points.count > 0) graph.points = &s->watch.points;
     SG_TRY(sg_gradients_new(params, b->rows, b->tokens, NULL, &s->grads, err));
     graph.row_grads = s->grads.rows;
@@ -98,7 +95,7 @@ static sg_status step_open(step *s, sg_error *err)
 
 static void step_close(step *s)
 {
-    sg_bench_watch_free(&s->watch);
+    sg_block_use_free(&s->watch);
     sg_free(s->seconds);
     sg_free(s->ids);
     sg_graph_free(s->graph);
@@ -129,6 +126,7 @@ static sg_status step_repeat(step *s, sg_bench_timer *timer, sg_error *err)
         double passes = sg_clock_seconds();
         sg_optimizer_apply(s->optimizer, compute, 1e-3, sg_optimizer_norm(s->optimizer, compute));
         double end = sg_clock_seconds();
+        sg_block_use_pass(&s->watch, s->b->tokens);
         if (!warm) continue;
         sg_bench_add(timer, end - start);
         s->optimizer_seconds += end - passes;
@@ -143,7 +141,7 @@ static sg_status step_measure(step *s, sg_error *err)
     sg_bench_timer timer = {.kinds = sg_measure_kind(b->options->compute) |
                                      sg_measure_kind(b->options->logits_compute)};
     SG_TRY(step_repeat(s, &timer, err));
-    const sg_bench_use use = sg_bench_watch_use(&s->watch);
+    const sg_block_total use = sg_block_use_total(&s->watch);
     double batch = (double)b->options->batch_size, T = (double)b->length;
     sg_bench_bytes weights = sg_bench_weight_bytes(&s->model->params, &s->tables, use.idle);
     sg_bench_figure figure = {
@@ -182,9 +180,8 @@ sg_status sg_bench_train_step(const sg_bench_run *b, sg_error *err)
 typedef struct decode {
     const sg_bench_run *b;
     sg_model *model;
-    sg_session **sessions; // (count)
-    sg_batch *batch;       // with more than one session
-    int32_t *ids;          // of prompts, and of one pass
+    sg_bench_sessions sessions;
+    int32_t *ids; // of prompts, and of one pass
     int64_t count;
     int64_t context, tokens; // before and in one sample
     double *seconds;
@@ -193,22 +190,11 @@ typedef struct decode {
 // Passes first … first + passes - 1: one token for each session, others for each.
 static sg_status decode_feed(const decode *d, int64_t first, int64_t passes, sg_error *err)
 {
-    const float *logits;
     for (int64_t i = first; i < first + passes; i++) {
         for (int64_t s = 0; s < d->count; s++)
             d->ids[s] = model_token(d->b, i * d->count + s);
-        if (d->batch != NULL)
-            SG_TRY(sg_batch_feed(d->batch, d->sessions, d->ids, d->count, &logits, err));
-        else
-            SG_TRY(sg_session_feed(d->sessions[0], d->ids, 1, &logits, err));
+        SG_TRY(sg_bench_sessions_feed(&d->sessions, d->ids, err));
     }
-    return SG_OK;
-}
-
-static sg_status decode_rewind(const decode *d, sg_error *err)
-{
-    for (int64_t s = 0; s < d->count; s++)
-        SG_TRY(sg_session_rewind(d->sessions[s], d->context, err));
     return SG_OK;
 }
 
@@ -219,18 +205,10 @@ static sg_status decode_prompt(const decode *d, sg_error *err)
     for (int64_t s = 0; s < d->count && d->context > 0; s++) {
         for (int64_t i = 0; i < d->context; i++)
             d->ids[i] = model_token(d->b, i);
-        SG_TRY(sg_session_feed(d->sessions[s], d->ids, d->context, &logits, err));
+        SG_TRY(sg_session_feed(d->sessions.items[s], d->ids, d->context, &logits, err));
     }
     SG_TRY(decode_feed(d, d->context, 1, err));
-    return decode_rewind(d, err);
-}
-
-static void decode_profile(const decode *d, double *seconds)
-{
-    if (d->batch != NULL)
-        sg_batch_profile(d->batch, seconds);
-    else
-        sg_session_profile(d->sessions[0], seconds);
+    return sg_bench_sessions_rewind(&d->sessions, d->context, err);
 }
 
 // Other tokens each time: the same ones would find their neurons still in the cache.
@@ -238,8 +216,8 @@ static sg_status decode_repeat(const decode *d, sg_bench_timer *timer, sg_error 
 {
     int64_t next = d->context;
     for (bool warm = false; !warm || sg_bench_more(d->b, timer); warm = true) {
-        decode_profile(d, warm ? d->seconds : NULL);
-        SG_TRY(decode_rewind(d, err));
+        sg_bench_sessions_profile(&d->sessions, warm ? d->seconds : NULL);
+        SG_TRY(sg_bench_sessions_rewind(&d->sessions, d->context, err));
         double start = sg_clock_seconds();
         SG_TRY(decode_feed(d, next, d->tokens, err));
         if (warm) sg_bench_add(timer, sg_clock_seconds() - start);
@@ -277,10 +255,7 @@ static double decode_screened(const decode *d)
 
 static int64_t decode_bytes(const decode *d)
 {
-    int64_t bytes = sg_model_weight_bytes(d->model);
-    for (int64_t s = 0; s < d->count; s++)
-        bytes += (int64_t)sg_session_bytes(d->sessions[s]);
-    return bytes + (d->batch ? (int64_t)sg_batch_bytes(d->batch) : 0);
+    return sg_model_weight_bytes(d->model) + sg_bench_sessions_bytes(&d->sessions);
 }
 
 static sg_status decode_measure(decode *d, sg_error *err)
@@ -289,7 +264,7 @@ static sg_status decode_measure(decode *d, sg_error *err)
     const sg_config *c = &b->config;
     sg_bench_timer timer = {.kinds = sg_measure_kind(SG_COMPUTE_F32)};
     SG_TRY(decode_prompt(d, err));
-    const sg_tape *tape = d->batch ? sg_batch_tape(d->batch) : sg_session_tape(d->sessions[0]);
+    const sg_tape *tape = sg_bench_sessions_tape(&d->sessions);
     d->seconds = sg_alloc_zero((size_t)sg_tape_nodes(tape), 2 * sizeof *d->seconds);
     if (d->seconds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a profile");
     SG_TRY(decode_repeat(d, &timer, err));
@@ -329,20 +304,14 @@ static sg_status decode_open(decode *d, sg_error *err)
     SG_TRY(sg_model_set_compute(d->model, b->options->compute, b->options->logits_compute, err));
     int64_t ids = d->context > d->count ? d->context : d->count;
     d->ids = sg_alloc_array((size_t)ids, sizeof *d->ids);
-    d->sessions = sg_alloc_zero((size_t)d->count, sizeof(sg_session *));
-    if (d->ids == NULL || d->sessions == NULL)
+    if (d->ids == NULL)
         return sg_fail(err, SG_ERR_MEMORY, "out of memory for %lld sessions", (long long)d->count);
-    for (int64_t s = 0; s < d->count; s++)
-        SG_TRY(sg_session_new(d->model, b->length, &d->sessions[s], err));
-    return d->count > 1 ? sg_batch_new(d->model, d->count, &d->batch, err) : SG_OK;
+    return sg_bench_sessions_open(&d->sessions, d->model, d->count, b->length, NULL, err);
 }
 
 static void decode_close(decode *d)
 {
-    sg_batch_free(d->batch);
-    for (int64_t s = 0; d->sessions != NULL && s < d->count; s++)
-        sg_session_free(d->sessions[s]);
-    sg_free(d->sessions);
+    sg_bench_sessions_close(&d->sessions);
     sg_free(d->ids);
     sg_free(d->seconds);
     if (d->model != d->b->model) sg_model_free(d->model);
@@ -359,9 +328,9 @@ static sg_status prefill_measure(decode *d, sg_error *err)
     for (bool warm = false; !warm || sg_bench_more(b, &timer); warm = true) {
         for (int64_t i = 0; i < d->context; i++)
             d->ids[i] = model_token(b, timer.count * d->context + i);
-        SG_TRY(sg_session_rewind(d->sessions[0], 0, err));
+        SG_TRY(sg_bench_sessions_rewind(&d->sessions, 0, err));
         double start = sg_clock_seconds();
-        SG_TRY(sg_session_feed(d->sessions[0], d->ids, d->context, &logits, err));
+        SG_TRY(sg_session_feed(d->sessions.items[0], d->ids, d->context, &logits, err));
         if (warm) sg_bench_add(&timer, sg_clock_seconds() - start);
     }
     const double n = (double)d->context, pieces = ceil(n / SG_SESSION_PIECE);

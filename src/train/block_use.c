@@ -1,0 +1,136 @@
+// Counts of single passes, folded into sums when a pass ends: what is different in one pass is not
+// in the next, so that counts over all passes would not tell it.
+#include "train/block_use.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+static sg_status use_count(void *user, const sg_point_values *point, sg_error *err)
+{
+    sg_block_use *u = user;
+    if (!u->on) return SG_OK;
+    u->seen[point->layer] = true;
+    return u->counter.call(u->counter.user, point, err);
+}
+
+sg_status sg_block_use_new(const sg_config *config, sg_compute compute, sg_block_use *u,
+                           sg_error *err)
+{
+    const size_t layers = (size_t)config->num_hidden_layers;
+    *u = (sg_block_use){.config = config, .on = true};
+    SG_TRY(sg_use_counts_new(config, compute, &u->counts, err));
+    u->counter = u->request = sg_use_counts_request(&u->counts);
+    u->request.call = use_count;
+    u->request.user = u;
+    u->points = (sg_points){&u->request, sg_family_is_sparse(sg_family_find(config->ffn))};
+    u->selections = sg_alloc_zero(layers, sizeof *u->selections);
+    u->different = sg_alloc_zero(layers, sizeof *u->different);
+    u->seen = sg_alloc_zero(layers, sizeof *u->seen);
+    if (u->selections != NULL && u->different != NULL && u->seen != NULL) return SG_OK;
+    sg_block_use_free(u);
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting what is read");
+}
+
+void sg_block_use_free(sg_block_use *u)
+{
+    sg_use_counts_free(&u->counts);
+    sg_free(u->selections);
+    sg_free(u->different);
+    sg_free(u->seen);
+    *u = (sg_block_use){0};
+}
+
+static int64_t use_blocks(const sg_block_use *u, int64_t layer)
+{
+    return u->counts.shapes[layer].pools * u->counts.shapes[layer].blocks;
+}
+
+// The memory of layers [layer, end), of which some may not be sparse.
+static void use_memory(sg_block_use *u, int64_t layer, int64_t end)
+{
+    for (int64_t i = 0; i < use_blocks(u, layer); i++) {
+        int64_t count = 0;
+        for (int64_t l = layer; l < end; l++)
+            count += u->counts.layers[l] != NULL ? u->counts.layers[l][i] : 0;
+        u->selections[layer] += (double)count;
+        u->different[layer] += count > 0;
+    }
+    for (int64_t l = layer; l < end; l++)
+        if (u->counts.layers[l] != NULL)
+            memset(u->counts.layers[l], 0, (size_t)use_blocks(u, l) * sizeof **u->counts.layers);
+}
+
+// The layer that a layer's memory counts as.
+static int64_t use_memory_of(const sg_block_use *u, int64_t layer)
+{
+    return u->config->ffn_share_pool ? sg_ffn_first_sparse(u->config) : layer;
+}
+
+static bool use_is_memory(const sg_block_use *u, int64_t layer)
+{
+    return u->counts.layers[layer] != NULL && use_memory_of(u, layer) == layer;
+}
+
+// Behind the last of its layers.
+static int64_t use_end(const sg_block_use *u, int64_t layer)
+{
+    return u->config->ffn_share_pool ? u->counts.count : layer + 1;
+}
+
+void sg_block_use_pass(sg_block_use *u, int64_t tokens)
+{
+    if (!u->on) return;
+    for (int64_t l = 0; l < u->counts.count; l++)
+        if (use_is_memory(u, l)) use_memory(u, l, use_end(u, l));
+    u->passes++;
+    u->tokens += tokens;
+}
+
+// Layers of the passes that read a memory.
+static double use_readers(const sg_block_use *u, int64_t layer)
+{
+    double readers = 0;
+    for (int64_t l = layer; l < use_end(u, layer); l++)
+        readers += u->seen[l];
+    return readers;
+}
+
+sg_block_total sg_block_use_total(const sg_block_use *u)
+{
+    sg_block_total t = {0};
+    double layers = 0, selections = 0, read = 0, together = 0, stored = 0, stored_once = 0;
+    for (int64_t l = 0; u->passes > 0 && l < u->counts.count; l++) {
+        sg_config own;
+        const sg_config *c = sg_ffn_layer_config(u->config, l, &own);
+        const double readers = use_readers(u, l), blocks = (double)use_blocks(u, l);
+        const double different = u->different[l] / (double)u->passes;
+        const double size = (double)u->counts.shapes[l].block;
+        if (!use_is_memory(u, l) || readers <= 0) continue;
+        t.memories++;
+        t.reuse += u->different[l] > 0 ? u->selections[l] / u->different[l] : 0;
+        t.idle +=
+            llround((blocks - different) *
+                    (double)sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c).block_parameters);
+        layers += readers;
+        selections += u->selections[l];
+        read += u->selections[l] * size;
+        together += different * size;
+        stored += readers * blocks * size;
+        stored_once += blocks * size;
+    }
+    if (t.memories == 0) return t;
+    t.reuse /= (double)t.memories;
+    t.blocks = selections / layers / (double)u->tokens;
+    t.read = read / stored / (double)u->tokens;
+    t.together = together / stored_once;
+    return t;
+}
+
+double sg_block_use_share(const sg_block_use *u, int64_t layer)
+{
+    const int64_t memory = use_memory_of(u, layer);
+    if (u->passes == 0 || u->counts.layers[layer] == NULL) return 1;
+    return u->different[memory] / (double)u->passes / (double)use_blocks(u, memory);
+}

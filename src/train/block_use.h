@@ -1,0 +1,40 @@
+// Which blocks (neurons, experts) of sparse layers passes read: how many a token does, and how many
+// different ones the tokens of a pass do together, which are what a pass must fetch from memory.
+#ifndef SG_TRAIN_BLOCK_USE_H
+#define SG_TRAIN_BLOCK_USE_H
+
+#include "train/usage.h"
+
+// A memory is that of a layer, or the one that all layers share, which counts as the first's.
+typedef struct sg_block_use {
+    const sg_config *config;
+    sg_points points; // for sessions and tapes; none where no layer selects
+    bool on;          // passes are looked at
+    int64_t passes, tokens;
+    sg_use_counts counts; // of the pass under way
+    sg_point_request counter, request;
+    double *selections, *different; // (layers) by memory, summed over passes
+    bool *seen;                     // (layers) by layer: it is part of the passes
+} sg_block_use;
+
+// On; it stays where it is, as does config.
+sg_status sg_block_use_new(const sg_config *config, sg_compute compute, sg_block_use *use,
+                           sg_error *err);
+void sg_block_use_free(sg_block_use *use);
+// The pass under way, of so many tokens, is over; nothing happens where it was not looked at.
+void sg_block_use_pass(sg_block_use *use, int64_t tokens);
+
+// What passes come to; all 0 without any, or without a sparse layer.
+typedef struct sg_block_total {
+    int64_t memories;
+    double blocks;   // that a token selects in a layer
+    double read;     // share of the neurons of sparse layers that a token reads
+    double together; // the same of all tokens of a pass, each neuron once
+    double reuse;    // selections for each different block selected, mean of the memories
+    int64_t idle;    // parameters of blocks that a pass leaves out
+} sg_block_total;
+sg_block_total sg_block_use_total(const sg_block_use *use);
+// Share of the memory of a layer that a pass reads; 1 of a dense layer.
+double sg_block_use_share(const sg_block_use *use, int64_t layer);
+
+#endif
