@@ -132,6 +132,69 @@ typedef bool (*sg_bench_fn)(void *user, const sg_bench_result *result);
 SG_API sg_status sg_bench(sg_context *context, const sg_bench_options *options, sg_bench_fn result,
                           void *user, sg_error *err);
 
+// ---- two models side by side --------------------------------------------------------------------
+
+typedef struct sg_beside_options {
+    unsigned what;          // SG_BENCH_PREFILL, SG_BENCH_DECODE; default both
+    const int64_t *batches; // (batch_count) sessions that decode at once; default 1, 4 and 16
+    size_t batch_count;
+    int64_t context; // tokens of a prompt, at least 1; default 128
+    int64_t tokens;  // that each session decodes in a round, timed; default 16
+    int64_t rounds;  // of each figure, at least, 1 to 1000; default 12
+    double seconds;  // spent on each figure, at least; default 1
+    uint64_t seed;   // of tokens where there is no text; default 1
+    // What is read: a text, by the tokenizer of each model, or, NULL (the default), ids at random
+    // as in sg_bench. What a sparse model reads of its layers depends on it.
+    const char *text;
+    size_t text_bytes;
+    const sg_tokenizer *tokenizers[2];
+} sg_beside_options;
+SG_API sg_beside_options sg_beside_options_default(void);
+
+// One model in one figure.
+typedef struct sg_beside_side {
+    const char *family, *dtype;          // dtype: as of sg_bench_result
+    double tokens_per_second, low, high; // median of the rounds, and quartiles
+    // That a pass must fetch, everything once: weights, of sparse layers those of blocks that any
+    // token of the pass reads, and keys and values; 0 of prefill, which they do not limit.
+    double bytes;
+    // Of sparse layers, in passes that are not timed: blocks (neurons, experts) that a token reads
+    // in a layer; the share of the neurons that a token reads; the share that all tokens of a pass
+    // (of prefill, of up to 256 tokens) read together. 0: there is no such layer.
+    double blocks, read, together;
+} sg_beside_side;
+
+// Of each model when it was its turn, since the first round, and how long it took.
+typedef struct sg_beside_round {
+    double start[2], seconds[2];
+} sg_beside_round;
+
+typedef struct sg_beside_result {
+    const char *name; // prefill, decode
+    int64_t batch;    // sessions
+    int64_t context;
+    int64_t tokens;         // of a model in a round, all sessions together
+    int64_t text_tokens[2]; // of the text, which begins anew behind its end; 0: there is none
+    sg_beside_side sides[2];
+    // Speed of the second model over that of the first: the median of rounds, and an interval that
+    // holds the true median in at least 95 of 100 cases, where there are 6 rounds; else NAN.
+    double ratio, ratio_low, ratio_high;
+    double ceiling;                // bytes of the first over those of the second; NAN of prefill
+    const sg_beside_round *rounds; // (round_count); valid during the call only
+    int64_t round_count;
+} sg_beside_result;
+typedef bool (*sg_beside_fn)(void *user, const sg_beside_result *result); // false stops
+
+// Measures two models of one context in turns, so that a slow moment of the machine meets both: a
+// round is a turn of each, and the one that begins is the other one in the next round. A turn of
+// decoding goes back to the end of the prompts, feeds one token to each session untimed, which is
+// where blocks are counted, and then `tokens` timed, other ones in each round; a turn of prefill
+// feeds another prompt to an empty session. Before the first round each model has a turn that does
+// not count. Calls `result` for prefill, then for each batch. SG_ERR_ARGUMENT where a prompt and
+// what follows do not fit a model, or the models are of two contexts.
+SG_API sg_status sg_bench_beside(sg_model *const models[2], const sg_beside_options *options,
+                                 sg_beside_fn result, void *user, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

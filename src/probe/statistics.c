@@ -17,7 +17,7 @@ sg_status sg_resamples_new(int64_t resamples, int64_t members, uint64_t seed, sg
     *out = (sg_resamples){.resamples = resamples, .members = members};
     if (resamples > resamples_bytes / 2 / (members > 0 ? members : 1))
         return sg_fail(err, SG_ERR_ARGUMENT,
-                       "bootstrap: found %lld resamples of %lld facts, expected at most %lld",
+                       "bootstrap: found %lld resamples of %lld members, expected at most %lld",
                        (long long)resamples, (long long)members,
                        (long long)(resamples_bytes / 2 / members));
     out->times = sg_alloc_zero((size_t)(resamples * members) + 1, sizeof *out->times);
@@ -37,12 +37,18 @@ void sg_resamples_free(sg_resamples *r)
 }
 
 // times NULL: every pair once.
+static uint32_t mean_times(const sg_pair_values *p, const uint16_t *times, size_t i)
+{
+    if (times == NULL) return 1;
+    return p->first == NULL ? times[i] : (uint32_t)times[p->first[i]] * times[p->second[i]];
+}
+
 static double mean_of(const sg_pair_values *p, const uint16_t *times)
 {
     double sum = 0, weights = 0;
     bool any = false;
     for (size_t i = 0; i < p->count; i++) {
-        const uint32_t n = times == NULL ? 1 : (uint32_t)times[p->first[i]] * times[p->second[i]];
+        const uint32_t n = mean_times(p, times, i);
         if (n == 0 || isnan(p->values[i])) continue;
         sum += n * p->values[i];
         weights += n * (p->weights != NULL ? p->weights[i] : 1);
@@ -76,6 +82,21 @@ sg_interval sg_bootstrap(const sg_resamples *r, const sg_pair_values *pairs, dou
     return (sg_interval){.mean = mean_of(pairs, NULL),
                          .low = sg_quantile(work, count, 0.025),
                          .high = sg_quantile(work, count, 0.975)};
+}
+
+sg_interval sg_median_interval(const double *sorted, int64_t count)
+{
+    const double n = (double)count;
+    sg_interval all = {.mean = sg_quantile(sorted, count, 0.5), .low = NAN, .high = NAN};
+    double heads = pow(0.5, n), below = 0; // chance of `out` heads, and of fewer
+    for (int64_t out = 0; 2 * out < count; out++) {
+        below += heads;
+        if (2 * below > 0.05) break;
+        all.low = sorted[out];
+        all.high = sorted[count - 1 - out];
+        heads *= (n - (double)out) / (double)(out + 1);
+    }
+    return all;
 }
 
 // ---- signs --------------------------------------------------------------------------------------

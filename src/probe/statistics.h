@@ -17,10 +17,11 @@ sg_status sg_resamples_new(int64_t resamples, int64_t members, uint64_t seed, sg
 void sg_resamples_free(sg_resamples *r);
 
 // A mean of values of pairs, sum of values over sum of weights: weights NULL are 1. A value that is
-// NAN is not there.
+// NAN is not there. Where first and second are NULL, value i is that of member i alone, which
+// counts as often as it is drawn.
 typedef struct sg_pair_values {
     const double *values, *weights; // (count); weights may be NULL
-    const size_t *first, *second;   // (count) members of each pair
+    const size_t *first, *second;   // (count) members of each pair; or NULL
     size_t count;
 } sg_pair_values;
 
@@ -50,5 +51,11 @@ void sg_holm(const double *p, double *adjusted, size_t count);
 // The q-th quantile of values in ascending order, between two by interpolation, as numpy's default;
 // count 0: NAN.
 double sg_quantile(const double *sorted, int64_t count, double q);
+
+// The median of values in ascending order, and the narrowest interval from one of them to another,
+// as far from both ends, that holds the median they are drawn around in at least 95 of 100 cases,
+// whatever the law (the i-th smallest of n is above it with the chance of at most i - 1 heads in n
+// throws of a coin); NAN where there are less than 6. count: at most 1000.
+sg_interval sg_median_interval(const double *sorted, int64_t count);
 
 #endif

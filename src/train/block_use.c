@@ -3,6 +3,7 @@
 #include "train/block_use.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -133,4 +134,32 @@ double sg_block_use_share(const sg_block_use *u, int64_t layer)
     const int64_t memory = use_memory_of(u, layer);
     if (u->passes == 0 || u->counts.layers[layer] == NULL) return 1;
     return u->different[memory] / (double)u->passes / (double)use_blocks(u, memory);
+}
+
+// ---- bytes --------------------------------------------------------------------------------------
+
+// Share of a parameter that a pass reads.
+static double use_share_of(const sg_block_use *u, const sg_model *m, const char *name)
+{
+    long long layer = sg_ffn_first_sparse(&m->config);
+    if (strstr(name, ".embed_positions.") != NULL) return 0;
+    if (strstr(name, ".embed_tokens.") != NULL) return m->config.untied_classifier ? 0 : 1;
+    if (strstr(name, ".experts.") == NULL) return 1;
+    if (strncmp(name, "model.layers.", 13) == 0) layer = strtoll(name + 13, NULL, 10);
+    return sg_block_use_share(u, layer);
+}
+
+double sg_block_use_bytes(const sg_block_use *u, const sg_model *m)
+{
+    const sg_stored *screens = sg_model_screens(m);
+    double bytes = 0;
+    for (size_t i = 0; i < m->params.count; i++) {
+        sg_tensor_info info = {0};
+        const bool screened = screens != NULL && sg_narrow_has(&m->screens, i);
+        if (!screened && sg_model_tensor_info(m, i, &info, NULL) != SG_OK) continue;
+        const int64_t stored =
+            screened ? sg_narrow_bytes(&m->screens, &m->params, i) : (int64_t)info.bytes;
+        bytes += (double)stored * use_share_of(u, m, m->params.specs[i].name);
+    }
+    return bytes;
 }

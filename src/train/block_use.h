@@ -3,6 +3,7 @@
 #ifndef SG_TRAIN_BLOCK_USE_H
 #define SG_TRAIN_BLOCK_USE_H
 
+#include "model/model.h"
 #include "train/usage.h"
 
 // A memory is that of a layer, or the one that all layers share, which counts as the first's.
@@ -36,5 +37,8 @@ typedef struct sg_block_total {
 sg_block_total sg_block_use_total(const sg_block_use *use);
 // Share of the memory of a layer that a pass reads; 1 of a dense layer.
 double sg_block_use_share(const sg_block_use *use, int64_t layer);
+// Bytes of the weights of a model that a pass reads, as they are stored, each once: all but tables
+// of which it reads a row a token, and of sparse layers that share.
+double sg_block_use_bytes(const sg_block_use *use, const sg_model *model);
 
 #endif

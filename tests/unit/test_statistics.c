@@ -1,5 +1,5 @@
 // Bootstrap, sign flips and Holm's adjustment against numpy with the same draws
-// (tests/twins/patch_twin.py), and what must hold of them.
+// (tests/twins/patch_twin.py), and what must hold of them; intervals of medians.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -153,8 +153,67 @@ static void test_too_large(void **state)
     sg_error err = {0};
     sg_resamples r;
     assert_int_equal(sg_resamples_new(10000000, 100000, 1, &r, &err), SG_ERR_ARGUMENT);
-    assert_non_null(strstr(err.message, "bootstrap: found 10000000 resamples of 100000 facts"));
+    assert_non_null(strstr(err.message, "bootstrap: found 10000000 resamples of 100000 members"));
     sg_resamples_free(&r);
+}
+
+// Members alone count as often as they are drawn.
+static void test_alone(void **state)
+{
+    (void)state;
+    enum { members = 5, resamples = 40 };
+    const double values[members] = {1, 4, 2, NAN, 8}, weights[members] = {1, 2, 1, 5, 3};
+    double work[resamples], means[resamples];
+    sg_resamples r;
+    assert_int_equal(sg_resamples_new(resamples, members, 7, &r, NULL), SG_OK);
+    const sg_interval found =
+        sg_bootstrap(&r, &(sg_pair_values){values, weights, NULL, NULL, members}, work);
+    for (int i = 0; i < resamples; i++) {
+        double sum = 0, over = 0;
+        for (int m = 0; m < members; m++) {
+            if (m == 3) continue;
+            sum += r.times[i * members + m] * values[m];
+            over += r.times[i * members + m] * weights[m];
+        }
+        means[i] = sum / over;
+    }
+    near(found.mean, 15.0 / 7, "mean");
+    for (int i = 0; i < resamples; i++) // sorted by insertion
+        for (int j = i; j > 0 && means[j] < means[j - 1]; j--) {
+            const double other = means[j];
+            means[j] = means[j - 1];
+            means[j - 1] = other;
+        }
+    near(found.low, sg_quantile(means, resamples, 0.025), "low");
+    near(found.high, sg_quantile(means, resamples, 0.975), "high");
+    sg_resamples_free(&r);
+}
+
+// By the table of any book: of n values the 1st and last of 6 to 8, the 2nd of 9 to 11, the 3rd of
+// 12 to 14, the 6th of 20 to 22, the 40th of 100; and the chances of exactly these.
+static void test_median(void **state)
+{
+    (void)state;
+    static const int table[][2] = {{5, 0},  {6, 1},  {8, 1},  {9, 2},  {11, 2},
+                                   {12, 3}, {14, 3}, {20, 6}, {22, 6}, {100, 40}};
+    double values[1000];
+    for (int i = 0; i < 1000; i++)
+        values[i] = i + 1;
+    for (size_t t = 0; t < sizeof table / sizeof *table; t++) {
+        const int n = table[t][0], rank = table[t][1];
+        const sg_interval found = sg_median_interval(values, n);
+        near(found.mean, (n + 1) / 2.0, "median");
+        if (rank == 0) {
+            assert_true(isnan(found.low) && isnan(found.high));
+            continue;
+        }
+        near(found.low, rank, "low");
+        near(found.high, n + 1 - rank, "high");
+    }
+    const sg_interval most = sg_median_interval(values, 1000);
+    near(most.low, 469, "low"); // 500 - 1.96 sqrt(1000) / 2, rounded
+    near(most.high, 532, "high");
+    assert_true(isnan(sg_median_interval(values, 0).mean));
 }
 
 int main(void)
@@ -162,7 +221,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twin),      cmocka_unit_test(test_holm),
         cmocka_unit_test(test_constant),  cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_too_large), cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_median),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
