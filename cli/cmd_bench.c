@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/beside.h"
 #include "cli/computing.h"
 #include "cli/field_options.h"
 #include "cli/model_options.h"
@@ -12,6 +13,7 @@
 static struct {
     cli_strings presets;
     const char *families, *what, *rows, *table_dtype, *memory_path, *weights, *model;
+    const char *beside, *text, *tokenizer;
     int64_t seq_len, batch, context, sessions, repeats, seed;
     double seconds;
     bool profile;
@@ -47,6 +49,26 @@ static const cli_option own_options[] = {
      .help = "in place of presets a model that opens: prefill and "
              "decoding at 128, 512 and 2,048 tokens, or "
              "--context, with its weights as they are stored"},
+    {.name = "beside",
+     .kind = CLI_STRING,
+     .value = &bench.beside,
+     .argument = "PATH",
+     .shown = "none",
+     .help = "a second model, measured with --model in turns: prefill, and decoding with 1, 4 and "
+             "16 sessions or --sessions, by 1 and 2 threads or --threads, behind 128 tokens or "
+             "--context"},
+    {.name = "text",
+     .kind = CLI_STRING,
+     .value = &bench.text,
+     .argument = "FILE",
+     .shown = "ids at random",
+     .help = "with --beside: what is read; - is standard input"},
+    {.name = "tokenizer",
+     .kind = CLI_STRING,
+     .value = &bench.tokenizer,
+     .argument = "DIR",
+     .shown = "each model's",
+     .help = "with --text: what cuts it, for both models"},
     {.name = "what",
      .kind = CLI_STRING,
      .value = &bench.what,
@@ -100,6 +122,7 @@ static const cli_option own_options[] = {
      .kind = CLI_COUNT,
      .value = &bench.repeats,
      .argument = "N",
+     .shown = "3; 12 with --beside",
      .help = "of each figure, at least; one more warms up",
      .low = 1,
      .high = 1000},
@@ -546,6 +569,44 @@ static int bench_go(const cli_args *args, sg_context *context, const bench_jobs 
     return code;
 }
 
+// The first option given that two models do not take; NULL: none.
+static const char *bench_stray(const cli_args *args)
+{
+    static const char *const takes[] = {"model",   "beside",  "text",     "tokenizer",
+                                        "what",    "context", "sessions", "seconds",
+                                        "repeats", "seed",    "compute",  "logits-compute"};
+    const cli_option *o = bench_table();
+    for (; o->name != NULL; o++) {
+        size_t i = 0;
+        while (i < sizeof takes / sizeof *takes && strcmp(takes[i], o->name) != 0)
+            i++;
+        if (i == sizeof takes / sizeof *takes && cli_given(args, o->name)) return o->name;
+    }
+    return NULL;
+}
+
+static int bench_beside_run(const cli_args *args, unsigned what)
+{
+    if (bench.model == NULL)
+        return cli_wrong(args, "--beside: found no --model, expected the first of the two");
+    const char *stray = bench_stray(args);
+    if (stray != NULL) return cli_wrong(args, "--%s: does not go with --beside", stray);
+    if (bench.tokenizer != NULL && bench.text == NULL)
+        return cli_wrong(args, "--tokenizer: goes with --text only");
+    if (cli_given(args, "context") && bench.context < 1)
+        return cli_wrong(args, "--context: found 0, expected at least 1 with --beside");
+    const cli_beside beside = {.models = {bench.model, bench.beside},
+                               .text = bench.text,
+                               .tokenizer = bench.tokenizer,
+                               .context = bench.context,
+                               .sessions = cli_given(args, "sessions") ? bench.sessions : 0,
+                               .rounds = cli_given(args, "repeats") ? bench.repeats : 0,
+                               .seconds = bench.seconds,
+                               .seed = (uint64_t)bench.seed,
+                               .what = what};
+    return cli_beside_run(args, &beside);
+}
+
 static int bench_run(const cli_args *args)
 {
     static bench_jobs jobs;
@@ -559,6 +620,9 @@ static int bench_run(const cli_args *args)
         what.set & ~(unsigned)(SG_BENCH_PREFILL | SG_BENCH_DECODE))
         return cli_wrong(args, "--what: found '%s', expected a list of prefill, decode for a model",
                          bench.what);
+    if (code == CLI_DONE && bench.beside != NULL) return bench_beside_run(args, what.set);
+    if (code == CLI_DONE && (bench.text != NULL || bench.tokenizer != NULL))
+        return cli_wrong(args, "--%s: goes with --beside only", bench.text ? "text" : "tokenizer");
     if (code == CLI_DONE && bench.model == NULL) code = bench_make_jobs(args, &jobs);
     if (code != CLI_DONE) return code;
     sg_status status = cli_context_new(args, &context, &err);
@@ -572,7 +636,8 @@ static int bench_run(const cli_args *args)
 const cli_command cli_cmd_bench = {
     .name = "bench",
     .summary = "measure layers, training steps and decoding on this machine",
-    .usage = "[--preset NAME]... [--families LIST] [--what LIST] [options]",
+    .usage = "[--preset NAME]... [--families LIST] [--what LIST] [options]; or --model A "
+             "[--beside B] [options]",
     .about = "First the machine's limits: dense products and reading memory, with a\n"
              "warning where products stay below 30 % of what the processor's flags and\n"
              "frequency allow. Then one feed-forward layer alone (forward; forward and\n"
@@ -585,8 +650,17 @@ const cli_command cli_cmd_bench = {
              "causal half; GB/s count each weight in use once a pass (reuse: selections\n"
              "for each different neuron or expert selected). What lies in a cache can be\n"
              "faster than its limit. Memory is what is planned. With --json one object\n"
-             "a line, the machine first.",
+             "a line, the machine first.\n"
+             "\n"
+             "--beside measures two models in turns: in each round both, and the one that\n"
+             "begins is the other one in the next, so that a slow moment of the machine\n"
+             "meets both. B/A is the median ratio of speeds of a round, with an interval\n"
+             "over rounds; the ceiling is what B could gain were reading memory all that\n"
+             "counts, and each byte read once a pass. Of sparse layers: the blocks that\n"
+             "a token reads in a layer, the share of neurons that these are, and the\n"
+             "share that the tokens of a pass read together.",
     .table = bench_table,
-    .example = "sgatlin bench --preset tinystories-sgatlin --what layer,train --profile",
+    .example = "sgatlin bench --preset tinystories-sgatlin --what layer,train --profile\n"
+               "sgatlin bench --model smol --beside smol-sparse --text book.txt",
     .run = bench_run,
 };
