@@ -138,6 +138,12 @@ bool sg_glu_split(sg_tape *tape, sg_tensor *u, bool interleaved, sg_tensor *part
 sg_tensor *sg_glu_join(sg_tape *tape, sg_tensor *gate, sg_tensor *linear, bool interleaved);
 // x cut to [-limit, limit]; no gradient passes where it is cut (at the limit it is not).
 sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit);
+// x where it is larger in size than a threshold >= 0, or where act of the gate is, which is the first
+// half of its row of u (rows, 2n); 0 elsewhere, where no gradient passes. x (rows, n). With 0 x
+// itself.
+sg_tensor *sg_trim(sg_tape *tape, sg_tensor *x, double threshold);
+sg_tensor *sg_trim_gated(sg_tape *tape, sg_tensor *x, sg_tensor *u, sg_activation activation,
+                         double threshold);
 // Each row times a number of its own: x (rows, d), s (rows, 1).
 sg_tensor *sg_scale_rows(sg_tape *tape, sg_tensor *x, sg_tensor *s);
 // Each row divided by its length; a row of zeros stays one. x (rows, d).
@@ -185,6 +191,8 @@ sg_tensor *sg_share(sg_tape *tape, sg_tensor *x, int64_t width);
 // before the count. Rows that do not count keep all and take no place.
 sg_selection sg_capacity(sg_tape *tape, const sg_selection *selection, int64_t blocks,
                          int64_t capacity, sg_tensor *counted);
+// All of n, in their order, for each row of x: without scores.
+sg_selection sg_select_all(sg_tape *tape, sg_tensor *x, int64_t n);
 // A selection, best first, up to the first score that is below the threshold, or, `of_best`, below
 // the threshold times the best score of the row and channel; at least `least` of the k, 0 … k, are
 // kept. Only the counts are new (none of which goes up).

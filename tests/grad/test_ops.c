@@ -276,6 +276,39 @@ static void test_glu(void **state)
             check_glu(&(sg_glu_form){(sg_glu_kind)kind, interleaved});
 }
 
+static sg_tensor *build_trim(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
+{
+    const double threshold = *(const double *)c->user;
+    if (c->n_in == 1) return sg_trim(tape, in[0], threshold);
+    return sg_trim_gated(tape, in[0], in[1], SG_ACT_SWISH, threshold);
+}
+
+// By its own size, and by a gate, which has no gradient; a NaN is not left out.
+static void test_trim(void **state)
+{
+    (void)state;
+    double threshold = 0.3;
+    for (int gated = 0; gated < 2; gated++) {
+        gc_case c = {.name = "trim", .build = build_trim, .user = &threshold, .components = 60};
+        sg_real *x = gc_add(&c, "x", 2, (int64_t[]){6, 9}, 1, 1), y[54], expected[54];
+        sg_real *u = gated ? gc_add(&c, "u", 2, (int64_t[]){6, 18}, 1, 2) : NULL;
+        for (int i = 0; i < 54; i++) {
+            sg_real *by = gated ? &u[i / 9 * 18 + i % 9] : &x[i];
+            if (fabs(fabs(gated ? gc_act(*by, SG_ACT_SWISH) : *by) - threshold) < 1e-3) *by = 0;
+            const double size = gated ? gc_act(*by, SG_ACT_SWISH) : *by;
+            expected[i] = fabs(size) > threshold ? x[i] : 0;
+        }
+        gc_forward(&c, y, 54);
+        gc_expect_close(c.name, y, expected, 54);
+        gc_check(&c);
+        x[0] = gated ? x[0] : NAN;
+        if (gated) u[0] = NAN;
+        gc_forward(&c, y, 54);
+        assert_true(gated ? y[0] == x[0] : isnan(y[0]));
+        gc_free(&c);
+    }
+}
+
 static sg_tensor *build_clamp(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     return sg_clamp(tape, in[0], *(const double *)c->user);
@@ -737,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_rmsnorm),
         cmocka_unit_test(test_activate),
         cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_trim),
         cmocka_unit_test(test_clamp),
         cmocka_unit_test(test_multiply),
         cmocka_unit_test(test_scale_rows),
