@@ -36,6 +36,8 @@ static const char *const variants[] = {
     "moefied ffn_router=representative ffn_activation=relu2 ffn_select=threshold "
     "ffn_threshold=0.001 ffn_top_k=12",
     "moefied ffn_gate=after ffn_bias=1 ffn_activation=geglu",
+    "moefied ffn_router=gate ffn_activation=swiglu ffn_block_size=0 ffn_top_k=1 "
+    "ffn_select=threshold ffn_threshold=0.02 ffn_bias=1",
 };
 
 const char *tiny_kind(int index)

@@ -33,6 +33,7 @@ typedef struct sg_blocks {
     sg_glu_form form; // of a gated linear unit
     sg_activation activation;
     sg_gate gate;
+    double trim;          // moefied: neurons with |act| at or below it count as 0; 0: none
     size_t wide;          // bytes at the start of each worker's scratch, for narrow weights
     size_t gemm;          // bytes behind them, in which products prepare their operands
     const int32_t *cells; // 0 … g-1

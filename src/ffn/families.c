@@ -90,11 +90,12 @@ static const sg_family families[] = {
      .has = SG_HAS_WIDTH | SG_HAS_NEURONS | SG_HAS_TOP_K, .memory = &sg_memory_of_neurons,
      .gate = SG_GATE_AFTER, .normalisers = {"softmax"}, .shared_pool = true, .branch = true,
      .sizes = sg_sizes_neurons_and_branch},
-    {FAMILY("moefied"), .routers = {"sigmoid", "mlp", "norm", "centroid", "representative"},
+    {FAMILY("moefied"), .routers = {"sigmoid", "mlp", "norm", "centroid", "representative", "gate"},
      .activations = {"relu", "relu2", "gelu", "gelu_erf", "swish", "identity", "swiglu", "geglu",
                      "geglu_erf", "reglu", "clamped_swiglu"},
      .gates = {"none", "after"}, .selects = {"top_k", "max", "share", "threshold"},
-     .has = SG_HAS_WIDTH | SG_HAS_BLOCK | SG_HAS_TOP_K | SG_HAS_LAYER_BIAS | SG_HAS_SELECT,
+     .has = SG_HAS_WIDTH | SG_HAS_BLOCK | SG_HAS_TOP_K | SG_HAS_LAYER_BIAS | SG_HAS_SELECT |
+            SG_HAS_ACTIVE,
      .memory = &sg_memory_of_moefied, .sizes = sg_sizes_moefied},
 };
 
@@ -115,7 +116,8 @@ static const sg_router *const routers[] = {&sg_router_product_dense,
                                            &sg_router_mlp,
                                            &sg_router_norm,
                                            &sg_router_centroid,
-                                           &sg_router_representative};
+                                           &sg_router_representative,
+                                           &sg_router_gate};
 
 const sg_family *sg_family_find(const char *name)
 {
@@ -234,12 +236,15 @@ sg_status sg_ffn_check_selected(const sg_config *c, sg_error *err)
                    (long long)sg_ffn_memory(c).block, SG_TOPK_MAX, (long long)selected);
 }
 
-// The published clamped SwiGLU has biases. Shared experts are as wide as so many, unless said.
+// The published clamped SwiGLU has biases. Shared experts are as wide as so many, unless said. Of
+// layers in blocks router gate alone counts neurons.
 static sg_status family_check_forms(sg_config *c, sg_error *err)
 {
     if (strcmp(c->ffn_activation, "clamped_swiglu") == 0) c->ffn_bias = 1;
     if (c->ffn_shared_size == c->ffn_shared_experts * c->ffn_intermediate_size)
         c->ffn_shared_size = 0;
+    if (sg_ffn_memory_of(c) == &sg_memory_of_moefied && sg_ffn_router(c) != &sg_router_gate)
+        c->ffn_active_neurons = 0;
     if (c->ffn_shared_experts == 0) c->ffn_shared_size = c->ffn_shared_gate = 0;
     if (c->ffn_router_bias && c->ffn_bias_rate > 0)
         return sg_fail(
@@ -341,9 +346,10 @@ sg_ffn_count sg_family_count(const sg_config *c)
         .router_flops = routing.flops,
         .memory_flops = memory.block_flops * (double)read + memory.token_flops + sg_shared_flops(c),
         .neurons = stored * m.block + always,
-        .active_neurons = read * m.block + always,
+        .active_neurons = read * m.block - memory.idle_cells + always,
         // Channels that share a pool may select a block twice; at most all are read.
-        .idle_parameters = read < stored ? (stored - read) * memory.block_parameters : 0,
+        .idle_parameters = memory.idle_parameters +
+                           (read < stored ? (stored - read) * memory.block_parameters : 0),
         .numbers = routing.numbers + memory.numbers + 3 * (double)always,
         .hits = memory.hits,
     };

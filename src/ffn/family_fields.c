@@ -49,7 +49,7 @@ static const family_field fields[] = {
       .help = "cells of a memory, in multiples E of F"},
      .has = SG_HAS_FACTOR},
     {{FIELD(ffn_active_neurons), CELLS, .also = "active-neurons", .low = 0, .high = 1 << 30,
-      .help = "cells k that a token reads; 0: F"},
+      .help = "cells k that a token reads; 0: F; of router gate about so many"},
      .has = SG_HAS_ACTIVE},
     {{FIELD(ffn_gate), CELLS, .also = "gate", .help = "what the score does"}, NAMES(gates)},
     {{FIELD(ffn_hash_seed), CELLS, .also = "hash-seed", .low = 0, .high = (int64_t)1 << 40,

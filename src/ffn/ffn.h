@@ -90,12 +90,13 @@ extern const sg_router sg_router_low_rank;
 extern const sg_router sg_router_linear;
 extern const sg_router sg_router_hash;
 extern const sg_router sg_router_average;
-// Of moefied (router_moefied.c).
+// Of moefied (router_moefied.c, router_gate.c).
 extern const sg_router sg_router_sigmoid;
 extern const sg_router sg_router_mlp;
 extern const sg_router sg_router_norm;
 extern const sg_router sg_router_centroid;
 extern const sg_router sg_router_representative;
+extern const sg_router sg_router_gate;
 
 // ---- memories ---------------------------------------------------------------------------------
 
@@ -113,8 +114,10 @@ typedef struct sg_memory_count {
     double block_flops;       // of each block that is selected
     double token_flops;       // beside those
     int64_t block_parameters; // that nobody reads where the block is not selected
-    double numbers;           // that a token keeps: products, activations
-    int64_t hits;             // selections a token, as the operation sorts them
+    int64_t idle_cells;      // of the blocks selected, about so many that are not read all the same
+    int64_t idle_parameters; // and theirs
+    double numbers;          // that a token keeps: products, activations
+    int64_t hits;            // selections a token, as the operation sorts them
 } sg_memory_count;
 
 // Where the parameters of a layer's memory go.

@@ -86,13 +86,16 @@ sg_tensor *sg_inside_moefied(const sg_builder *b, sg_tensor *x, const sg_selecti
         u = sg_inside_halves(b, u, selection->k, &of->form);
         if (u == NULL) return NULL;
         const int64_t rows = sg_rows(u), k = selection->k, g = sg_columns(u) / k / 2;
-        u = sg_glu(b->tape, sg_reshape(b->tape, u, 2, (int64_t[]){rows * k, 2 * g}), &of->form);
+        sg_tensor *gates = sg_reshape(b->tape, u, 2, (int64_t[]){rows * k, 2 * g});
+        u = sg_glu(b->tape, gates, &of->form);
+        if (of->trim > 0) u = sg_trim_gated(b->tape, u, gates, of->activation, of->trim);
         u = sg_reshape(b->tape, u, 2, (int64_t[]){rows, k * g});
         activation = SG_ACT_IDENTITY;
     } else {
         u = inside_point(b, u, selection, point_pre);
     }
     sg_tensor *post = sg_memory_post(b->tape, u, selection, activation, of->gate);
+    if (!of->glu) post = sg_trim(b->tape, post, of->trim);
     post = inside_point(b, post, selection, point_post);
     return sg_memory_moefied_sum(b->tape, post, selection, of);
 }

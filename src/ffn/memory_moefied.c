@@ -3,19 +3,23 @@
 //
 //     u_ej = w_in_ej . x + b_ej                 or of a gated unit  g_ej, l_ej likewise
 //     z_ej = s_e (act(u_ej) - m_ej)             or  s_e (act(g_ej) l_ej - m_ej)
+//            0 where |act(u_ej)| <= t           or  where |act(g_ej)| <= t
 //     y    = c + sum of z_ej w_out_ej
 //
 //     dz_ej = dy . w_out_ej    ds_e = sum of z_ej dz_ej / s_e    du_ej = act'(u_ej) s_e dz_ej
 //     dx = sum of du_ej w_in_ej    dw_in_ej = sum of du_ej x    dw_out_ej = sum of z_ej dy
 //     db_ej = sum of du_ej    dc = sum over rows of dy
 //
-// m and c are 0 where there are none, s is 1 without a gate. (Zhang et al. 2022, MoEfication; m are
+// m and c are 0 where there are none, s is 1 without a gate, t is 0 or a threshold, and no gradient
+// passes where z is 0 by it (CATS, Lee et al. 2024; exact for ReLU: ProSparse, 2024). (Zhang et al. 2022, MoEfication; m are
 // means of activations, whose part in y of blocks that are not selected is in c: G-MoEfication,
 // 2024.) y is summed block by block in the order of the blocks, so what is not selected is all that
 // sets it apart from the dense layer. In one operation, or in two that stop between u and z.
 #include "ffn/moefied.h"
 
 #include <string.h>
+
+#include "op/trim.h"
 
 // ---- forward ------------------------------------------------------------------------------------
 
@@ -29,7 +33,23 @@ static void moefied_subtract(const sg_blocks_part *p, sg_real *z)
             z[i * g + j] -= sg_values(mean)[p->block * g + j];
 }
 
-// z (m, g): act of u, less the mean, times the score.
+// Sets z (m, g), and dz where it is not NULL, to 0 where the threshold leaves neurons out, by u.
+// room (g).
+static void moefied_trim(const sg_blocks_part *p, sg_real *z, sg_real *dz, const sg_real *u,
+                         sg_real *room)
+{
+    const sg_blocks *a = p->l->a;
+    for (int64_t i = 0; a->trim > 0 && i < p->m; i++) {
+        if (a->glu)
+            p->l->run->compute.kernels->act_forward(room, u + i * a->width, a->activation, a->g);
+        else
+            memcpy(room, z + i * a->g, (size_t)a->g * sizeof *room);
+        sg_trim_values(z + i * a->g, room, a->g, a->trim);
+        if (dz != NULL) sg_trim_values(dz + i * a->g, room, a->g, a->trim);
+    }
+}
+
+// z (m, g): act of u, less the mean, times the score; behind it room for g.
 static void moefied_act(const sg_blocks_part *p, sg_real *z, const sg_real *u)
 {
     const sg_blocks *a = p->l->a;
@@ -38,6 +58,7 @@ static void moefied_act(const sg_blocks_part *p, sg_real *z, const sg_real *u)
         kernels->glu_forward(z, u, p->m, a->g, &a->form);
     else
         kernels->act_forward(z, u, a->activation, p->m * a->g);
+    moefied_trim(p, z, NULL, u, z + p->m * a->g);
     moefied_subtract(p, z);
     for (int64_t i = 0; a->gate != SG_GATE_NONE && i < p->m; i++)
         kernels->scale(z + i * a->g, sg_blocks_score(p, i), a->g);
@@ -148,6 +169,7 @@ static void all_part_backward(const sg_blocks_part *p)
         kernels->glu_forward(z, u, p->m, a->g, &a->form);
     else
         kernels->act_forward(z, u, a->activation, p->m * a->g);
+    moefied_trim(p, z, dz, u, dz + p->m * a->g);
     moefied_subtract(p, z);
     sg_blocks_gate_backward(p, z, dz);
     if (a->glu)
@@ -273,7 +295,8 @@ static sg_blocks moefied_shape(const sg_selection *s, const sg_moefied *of, int6
                        .glu = of->glu,
                        .form = of->form,
                        .activation = of->activation,
-                       .gate = of->gate};
+                       .gate = of->gate,
+                       .trim = of->trim};
 }
 
 static bool moefied_fit(const sg_selection *s, const sg_moefied *of, const sg_blocks *a)
@@ -282,6 +305,7 @@ static bool moefied_fit(const sg_selection *s, const sg_moefied *of, const sg_bl
     return a->blocks >= 1 && cells == sg_rows(of->down) && sg_columns(of->up) == a->d &&
            sg_rows(of->up) == a->blocks * a->width && !a->form.interleaved &&
            (a->gate == SG_GATE_NONE || (a->gate == SG_GATE_AFTER && of->mean == NULL)) &&
+           of->trim >= 0 && (of->trim == 0 || (of->mean == NULL && of->gate == SG_GATE_NONE)) &&
            (of->up_bias == NULL || of->up_bias->count == a->blocks * a->width) &&
            (of->down_bias == NULL || of->down_bias->count == a->d) &&
            (of->mean == NULL || of->mean->count == cells) && sg_blocks_fit(s, a);

@@ -16,17 +16,20 @@ struct sg_moefied {
     sg_tensor *mean;      // (E*g), without a gradient; NULL: none
     bool glu;
     sg_glu_form form;         // gated, not interleaved
-    sg_activation activation; // plain
+    sg_activation activation; // plain, or where `trim` is that of the gate
+    double trim;              // 0, or a threshold: see below; no mean and no gate then
     sg_gate gate;             // none, or after; none where there is a mean
 };
 
 // y = down_bias + sum over the selected blocks i, in their order, of score_i sum over their neurons
-// of (act(up . x + up_bias) - mean) down. x (rows, d) -> (rows, d).
+// of (act(up . x + up_bias) - mean) down. x (rows, d) -> (rows, d). With a threshold t > 0 neurons
+// are left out whose activation, or where gated that of the gate, is not above it: |act(u)| <= t.
+// Few rows read neither their linear parts nor their rows of down.
 sg_tensor *sg_memory_moefied(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              const sg_moefied *of);
 // In steps, with the same bits (but in a bf16 tape, and where x is bf16): u = up . x + up_bias
 // (rows, k*width), width g or 2g; and from what multiplies down, scores applied, post (rows, k*g),
-// y.
+// y. What t leaves out is in u; sg_trim or sg_trim_gated sets it to 0 in post.
 sg_tensor *sg_memory_moefied_pre(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                                  const sg_moefied *of);
 sg_tensor *sg_memory_moefied_sum(sg_tape *tape, sg_tensor *post, const sg_selection *selection,

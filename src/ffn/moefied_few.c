@@ -9,6 +9,9 @@
 //
 //     y = c + (sum of unit 0) + (sum of unit 1) + …       each from 0, neuron by neuron
 //
+// With a threshold of |act| a unit first makes the gates of its neurons, then reads the linear parts
+// of those alone that are above it, whose rows of w_out are the only ones that are read too.
+//
 // How units are cut follows from the number of neurons that are selected, so the bits do not depend
 // on threads; and where all blocks are selected not on how many blocks the neurons are cut into
 // either, if their sizes are divisors or multiples of a unit's.
@@ -17,6 +20,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "op/trim.h"
 
 enum { few_rows = 16 };                    // at most
 enum { few_neurons = 32, few_units = 64 }; // of a unit at least; so many of these that units grow
@@ -121,24 +125,67 @@ static const sg_real *few_x(const sg_blocks_part *p, sg_real *room)
     return room;
 }
 
-// u (m, parts of `count`): gates, then linear parts, or plain ones, with their biases.
-static void few_dots(const few_piece *c, sg_real *u, sg_real *room)
+// Part 0 of u (m, parts of `count`), gates or plain ones, or 1, linear parts, with their biases.
+static void few_part(const few_piece *c, sg_real *u, const sg_real *x, int64_t part)
 {
     const sg_blocks_part *p = c->p;
     const sg_blocks *a = p->l->a;
     const sg_tensor *bias = p->l->node->in[SG_BLOCKS_UP_BIAS];
     const sg_stored up = sg_weights_of(p->l->node->in[SG_BLOCKS_UP]);
-    const sg_real *x = few_x(p, room);
     const int64_t width = a->width / a->g * c->count;
-    for (int64_t part = 0; part * a->g < a->width; part++) {
-        const int64_t row = p->block * a->width + part * a->g + c->from;
-        sg_real *to = u + part * c->count;
-        sg_stored_dots(p->l->run->compute.kernels, to, width, x, a->d, p->m, &up, row, c->count,
-                       a->d);
-        for (int64_t i = 0; bias != NULL && i < p->m; i++)
-            for (int64_t j = 0; j < c->count; j++)
-                to[i * width + j] += sg_values(bias)[row + j];
+    const int64_t row = p->block * a->width + part * a->g + c->from;
+    sg_real *to = u + part * c->count;
+    sg_stored_dots(p->l->run->compute.kernels, to, width, x, a->d, p->m, &up, row, c->count, a->d);
+    for (int64_t i = 0; bias != NULL && i < p->m; i++)
+        for (int64_t j = 0; j < c->count; j++)
+            to[i * width + j] += sg_values(bias)[row + j];
+}
+
+// The linear parts of n neurons of the piece, `ids`, of row x; 0 for the others. room (n).
+static void few_linear(const few_piece *c, sg_real *linear, const sg_real *x, const int32_t *ids,
+                       int64_t n, sg_real *room)
+{
+    const sg_blocks_part *p = c->p;
+    const sg_blocks *a = p->l->a;
+    const sg_tensor *bias = p->l->node->in[SG_BLOCKS_UP_BIAS];
+    const sg_stored up = sg_weights_of(p->l->node->in[SG_BLOCKS_UP]);
+    const int64_t row = p->block * a->width + a->g + c->from;
+    const sg_stored rows = sg_stored_at(&up, row, a->d);
+    sg_gather_dots(p->l->run->compute.kernels, room, x, &rows, ids, n, a->d);
+    memset(linear, 0, (size_t)c->count * sizeof *linear);
+    for (int64_t j = 0; j < n; j++)
+        linear[ids[j]] = room[j] + (bias != NULL ? sg_values(bias)[row + ids[j]] : 0);
+}
+
+// Linear parts where there is a threshold: of those neurons whose gate is above it, or of all where
+// what the gates come to is for another operation. room (2 count), of numbers and of ids.
+static void few_above(const few_piece *c, sg_real *u, const sg_real *x, bool all, sg_real *room)
+{
+    const sg_blocks_part *p = c->p;
+    const sg_blocks *a = p->l->a;
+    int32_t *ids = (int32_t *)(void *)(room + c->count);
+    for (int64_t i = 0; i < p->m; i++) {
+        sg_real *gates = u + i * 2 * c->count;
+        int64_t n = 0;
+        p->l->run->compute.kernels->act_forward(room, gates, a->activation, c->count);
+        for (int64_t j = 0; j < c->count; j++) {
+            ids[n] = (int32_t)j;
+            n += all || !sg_trim_takes(room[j], a->trim);
+        }
+        few_linear(c, gates + c->count, x + i * a->d, ids, n, room);
     }
+}
+
+// u (m, parts of `count`); room (2 count) beside that of x; all: whatever the threshold.
+static void few_dots(const few_piece *c, sg_real *u, sg_real *x_room, sg_real *room, bool all)
+{
+    const sg_blocks *a = c->p->l->a;
+    const sg_real *x = few_x(c->p, x_room);
+    few_part(c, u, x, 0);
+    if (a->glu && a->trim > 0)
+        few_above(c, u, x, all, room);
+    else if (a->glu)
+        few_part(c, u, x, 1);
 }
 
 // Values of hits, a piece of `width` runs of g each: to (m, parts of `count`) from (rows, k, parts
@@ -154,15 +201,17 @@ static void few_move(const few_piece *c, sg_real *piece, sg_real *values, int64_
         }
 }
 
-// z (m, count) of u.
+// z (m, count) of u. Linear parts that were not read are 0.
 static void few_act(const few_piece *c, sg_real *z, const sg_real *u)
 {
     const sg_blocks *a = c->p->l->a;
     const sg_kernels *kernels = c->p->l->run->compute.kernels;
-    if (a->glu)
+    if (a->glu) {
         kernels->glu_forward(z, u, c->p->m, c->count, &a->form);
-    else
-        kernels->act_forward(z, u, a->activation, c->p->m * c->count);
+        return;
+    }
+    kernels->act_forward(z, u, a->activation, c->p->m * c->count);
+    if (a->trim > 0) sg_trim_values(z, z, c->p->m * c->count, a->trim);
 }
 
 static void few_adjust(const few_piece *c, sg_real *z)
@@ -231,7 +280,7 @@ static void few_piece_run(const few_piece *c)
     const bool up = few_has(c->f, SG_BLOCKS_UP), down = few_has(c->f, SG_BLOCKS_DOWN);
     const int64_t parts = a->width / a->g;
     sg_real *x = p->room, *u = x + p->m * a->d, *z = u + p->m * parts * c->count;
-    if (up) few_dots(c, u, x);
+    if (up) few_dots(c, u, x, z + p->m * c->count, !down);
     if (up && down) {
         few_keep(c, u);
         few_act(c, z, u);

@@ -1,7 +1,7 @@
 // Memory "moefied": the neurons of a dense layer of width F in F / g blocks of g. Its tables are
 // rows of neurons, those of a block behind each other: w_in, or the gates of a block and then its
-// linear parts; and w_out, the columns of the dense layer's second matrix. (memory_moefied.c has
-// the formulas.)
+// linear parts; and w_out, the columns of the dense layer's second matrix. With router gate the
+// layer is one block, of which a threshold leaves neurons out. (memory_moefied.c has the formulas.)
 #include <stdio.h>
 
 #include "ffn/gated.h"
@@ -23,6 +23,11 @@ static sg_memory_shape moefied_shape(const sg_family *family, const sg_config *c
                              .block = g,
                              .blocks = F / g,
                              .selected = c->ffn_top_k};
+}
+
+static bool moefied_trims(const sg_config *c)
+{
+    return sg_ffn_router(c) == &sg_router_gate;
 }
 
 static sg_status moefied_check(const sg_family *family, const sg_config *c, sg_error *err)
@@ -81,7 +86,9 @@ static sg_moefied moefied_tables(const sg_builder *b)
     sg_moefied of = {.glu = sg_ffn_is_gated(c),
                      .form = sg_glu_form_of(c),
                      .activation = sg_ffn_activation(c),
-                     .gate = sg_ffn_gate(c)};
+                     .gate = sg_ffn_gate(c),
+                     .trim = moefied_trims(c) ? c->ffn_threshold : 0};
+    if (of.glu && moefied_trims(c)) of.activation = sg_glu_activation(of.form.kind);
     of.up = of.glu ? sg_build_table(b, "mlp.experts.gate_up_proj.weight")
                    : sg_build_pools(b, "mlp.experts.w_in.weight", 1, m.cells);
     if (c->ffn_bias)
@@ -107,8 +114,13 @@ static sg_memory_count moefied_count(const sg_family *family, const sg_config *c
     const sg_memory_shape m = moefied_shape(family, c);
     const int64_t rows = sg_ffn_is_gated(c) ? 3 : 2, d = c->hidden_size;
     const int64_t biases = c->ffn_bias ? rows - 1 : 0;
-    return (sg_memory_count){.block_flops = 2 * (double)(rows * d * m.block),
+    // Of a neuron that a threshold leaves out its gate is read, or w_in.
+    const int64_t idle = c->ffn_active_neurons ? m.block - c->ffn_active_neurons : 0;
+    return (sg_memory_count){.block_flops =
+                                 2 * (double)d * (double)(rows * m.block - (rows - 1) * idle),
                              .block_parameters = (rows * d + biases + c->ffn_mean) * m.block,
+                             .idle_cells = idle,
+                             .idle_parameters = idle * ((rows - 1) * d + (biases ? biases - 1 : 0)),
                              .numbers = (double)(rows * m.selected * m.block),
                              .hits = m.selected};
 }

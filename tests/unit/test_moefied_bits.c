@@ -1,6 +1,6 @@
 // Dense layers in blocks, to the bit: all blocks selected is the dense layer in the order of sums
 // that is stated (ffn/moefied_few.c), whatever the size of blocks; the same for any number of
-// threads, in steps, and in tables of fewer bytes. tests/grad/test_moefied.c has values and
+// threads, in steps, with a threshold of activations, and in tables of fewer bytes. tests/grad/test_moefied.c has values and
 // gradients.
 #include <math.h>
 #include <setjmp.h>
@@ -17,6 +17,7 @@
 typedef struct layer {
     int64_t rows, d, D, g, k; // neurons, of a block; blocks that a row selects
     bool glu, biased, averaged, counted, steps;
+    double trim;
     sg_activation activation;
     sg_glu_kind kind;
     sg_weights weights;
@@ -123,7 +124,9 @@ static sg_tensor *record(const layer *c, sg_tape *tape, layer_memory *m)
     s.ids = sg_tape_leaf(tape, "ids", SG_KIND_INT, 2, ids, m->ids, NULL, false);
     if (c->counted)
         s.counts = sg_tape_leaf(tape, "counts", SG_KIND_INT, 2, one, m->counts, NULL, false);
-    sg_moefied of = {.glu = c->glu, .form.kind = c->kind, .activation = c->activation};
+    sg_moefied of = {
+        .glu = c->glu, .form.kind = c->kind, .activation = c->activation, .trim = c->trim};
+    if (c->glu && c->trim > 0) of.activation = sg_glu_activation(c->kind);
     of.up = leaf(tape, "up", 3, c->glu ? up : plain, m->up);
     of.up_bias = leaf(tape, "up bias", 2, (int64_t[]){E, width}, m->up_bias);
     of.down = leaf(tape, "down", 3, down, m->down);
@@ -138,9 +141,10 @@ static sg_tensor *record(const layer *c, sg_tape *tape, layer_memory *m)
     sg_tensor *u = sg_memory_moefied_pre(tape, in, &s, &of);
     if (c->glu) {
         u = sg_reshape(tape, u, 2, (int64_t[]){c->rows * c->k, 2 * c->g});
-        u = sg_reshape(tape, sg_glu(tape, u, &of.form), 2, (int64_t[]){c->rows, c->k * c->g});
+        sg_tensor *z = sg_trim_gated(tape, sg_glu(tape, u, &of.form), u, of.activation, c->trim);
+        u = sg_reshape(tape, z, 2, (int64_t[]){c->rows, c->k * c->g});
     } else {
-        u = sg_memory_post(tape, u, &s, c->activation, SG_GATE_NONE);
+        u = sg_trim(tape, sg_memory_post(tape, u, &s, c->activation, SG_GATE_NONE), c->trim);
     }
     return sg_memory_moefied_sum(tape, u, &s, &of);
 }
@@ -290,6 +294,67 @@ static void test_threads(void **state)
                                    .kind = SG_GLU_SILU});
 }
 
+static void test_thresholds(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 24; n++)
+        check_same((layer){.rows = n % 3 == 0   ? 1
+                                   : n % 3 == 1 ? 7
+                                                : 70,
+                           .d = 40,
+                           .g = n % 2 ? 300 : 60,
+                           .D = 300,
+                           .k = n % 2 ? 1 : 4,
+                           .glu = n / 4 % 2,
+                           .biased = n / 8 % 2,
+                           .counted = n % 5 == 1,
+                           .trim = n % 7 == 6 ? 100 : 0.3,
+                           .activation = n % 2 ? SG_ACT_RELU : SG_ACT_GELU,
+                           .kind = n % 2 ? SG_GLU_SILU : SG_GLU_RELU});
+}
+
+// Row r of the layer with a threshold, by plain loops: what is left out is 0, nothing else changes.
+static void trimmed_row(const layer *c, const layer_memory *m, int64_t r, double *y)
+{
+    memset(y, 0, (size_t)c->d * sizeof *y);
+    for (int64_t j = 0; j < c->D; j++) {
+        double dots[2] = {0, 0};
+        for (int part = 0; part < 1 + c->glu; part++)
+            for (int64_t i = 0; i < c->d; i++)
+                dots[part] +=
+                    (double)m->x[r * c->d + i] * (double)m->up[(part * c->D + j) * c->d + i];
+        const double act = c->glu || c->activation == SG_ACT_SWISH ? dots[0] / (1 + exp(-dots[0]))
+                                                                   : fmax(0, dots[0]);
+        if (fabs(act) <= c->trim) continue;
+        for (int64_t i = 0; i < c->d; i++)
+            y[i] += act * (c->glu ? dots[1] : 1) * (double)m->down[j * c->d + i];
+    }
+}
+
+static void test_trimmed(void **state)
+{
+    (void)state;
+    double expected[40];
+    for (int n = 0; n < 6; n++) {
+        layer c = {.rows = n % 2 ? 40 : 3, .d = 40, .g = 96, .D = 96, .k = 1, .threads = 2};
+        c.glu = n / 2 == 0;
+        c.activation = n / 2 == 1 ? SG_ACT_SWISH : SG_ACT_RELU;
+        c.kind = SG_GLU_SILU;
+        c.trim = 0.25;
+        layer_memory m = memory_of(&c);
+        sg_real *y = run_layer(&c);
+        for (int64_t r = 0; r < c.rows; r++) {
+            trimmed_row(&c, &m, r, expected);
+            for (int64_t i = 0; i < c.d; i++)
+                if (fabs((double)y[r * c.d + i] - expected[i]) > 2e-4)
+                    fail_msg("row %lld, number %lld: %g, expected %g", (long long)r, (long long)i,
+                             (double)y[r * c.d + i], expected[i]);
+        }
+        sg_free(y);
+        memory_free(&m);
+    }
+}
+
 // ---- narrow tables ------------------------------------------------------------------------------
 
 static void expect_near(const layer *c, const sg_real *found, const sg_real *expected, double by)
@@ -331,6 +396,8 @@ static void test_narrow(void **state)
                 sg_real *y = run_layer(&c);
                 expect_near(&c, y, expected, types[t].by);
                 check_same(c);
+                c.trim = 0.2;
+                check_same(c);
                 sg_free(y);
                 sg_free(expected);
             }
@@ -339,8 +406,8 @@ static void test_narrow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_blocks),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_all_blocks), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_thresholds), cmocka_unit_test(test_trimmed),
         cmocka_unit_test(test_narrow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
