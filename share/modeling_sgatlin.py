@@ -549,6 +549,8 @@ class Moefied(nn.Module):
         self.router = make_router(c)
         if not c.ffn_share_pool:
             self.experts = Memory(c)
+        width = c.ffn_shared_size or c.ffn_shared_experts * c.ffn_intermediate_size
+        self.shared_experts = Glu(c, width) if width else None
 
     def forward(self, x, tokens):
         shape, c = x.shape, self.c
@@ -568,7 +570,8 @@ class Moefied(nn.Module):
         if c.ffn_mean:
             z = z - m.mean.weight.view(-1, c.block)
         y = (z * blocks[..., None]).flatten(-2) @ m.w_out.weight
-        return (y if m.w_out.bias is None else y + m.w_out.bias).view(shape)
+        y = y if m.w_out.bias is None else y + m.w_out.bias
+        return (y if self.shared_experts is None else y + self.shared_experts(x)).view(shape)
 
 
 class Selected(nn.Module):

@@ -38,6 +38,7 @@ static const char *const variants[] = {
     "moefied ffn_gate=after ffn_bias=1 ffn_activation=geglu",
     "moefied ffn_router=gate ffn_activation=swiglu ffn_block_size=0 ffn_top_k=1 "
     "ffn_select=threshold ffn_threshold=0.02 ffn_bias=1",
+    "moefied ffn_activation=reglu ffn_shared_experts=1 ffn_shared_size=6",
 };
 
 const char *tiny_kind(int index)

@@ -38,8 +38,8 @@ static const sg_family families[] = {
     {FAMILY("moe"), .routers = {"linear"},
      .activations = {"clamped_swiglu", "swiglu", "geglu", "geglu_erf", "reglu"},
      .scores = {"softmax", "sigmoid"},
-     .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_SHARED |
-            SG_HAS_BIAS_RATE | SG_HAS_LAYER_BIAS | SG_HAS_PAIRS,
+     .has = SG_HAS_WIDTH | SG_HAS_EXPERTS | SG_HAS_TOP_K | SG_HAS_LINEAR | SG_HAS_BESIDE |
+            SG_HAS_SHARED | SG_HAS_BIAS_RATE | SG_HAS_LAYER_BIAS | SG_HAS_PAIRS,
      .memory = &sg_memory_of_experts, .gate = SG_GATE_AFTER, .sizes = sg_sizes_experts,
      .presets = FAMILY_PRESETS("moe")},
     {FAMILY("peer"), .routers = {"product_key_value", "product_dense", "dense", "key_value"},
@@ -95,7 +95,7 @@ static const sg_family families[] = {
                      "geglu_erf", "reglu", "clamped_swiglu"},
      .gates = {"none", "after"}, .selects = {"top_k", "max", "share", "threshold"},
      .has = SG_HAS_WIDTH | SG_HAS_BLOCK | SG_HAS_TOP_K | SG_HAS_LAYER_BIAS | SG_HAS_SELECT |
-            SG_HAS_ACTIVE,
+            SG_HAS_ACTIVE | SG_HAS_BESIDE,
      .memory = &sg_memory_of_moefied, .sizes = sg_sizes_moefied},
 };
 

@@ -80,7 +80,7 @@ static const family_field fields[] = {
      .has = SG_HAS_RENORMALISE},
     {{FIELD(ffn_shared_experts), ROUTER, .low = 0, .high = 1 << 10,
       .help = "experts that every token takes"},
-     .has = SG_HAS_SHARED},
+     .has = SG_HAS_BESIDE},
     {{FIELD(ffn_capacity_factor), ROUTER, .low = 0, .high = 1e6, .flags = SG_FIELD_TUNED,
       .help = "a block takes that many times its share of tokens in training; 0: all"},
      .has = SG_HAS_CAPACITY},
@@ -103,7 +103,7 @@ static const family_field fields[] = {
      .has = SG_HAS_SHARED},
     {{FIELD(ffn_shared_size), FORM, .low = 0, .high = 1 << 24,
       .help = "width of shared experts; 0: that of as many"},
-     .has = SG_HAS_SHARED},
+     .has = SG_HAS_BESIDE},
     {{FIELD(ffn_shared_gate), FORM, .low = 0, .high = 1, .help = "1: shared experts have a gate"},
      .has = SG_HAS_SHARED},
 

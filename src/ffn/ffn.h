@@ -183,8 +183,9 @@ enum {
     SG_HAS_LAYER_BIAS = 1 << 11, // ffn_bias
     SG_HAS_PAIRS = 1 << 12,      // ffn_glu_interleaved
     SG_HAS_SELECT = 1 << 13,     // what only moefied has
+    SG_HAS_BESIDE = 1 << 15,     // ffn_shared_experts, ffn_shared_size
     SG_HAS_RENORMALISE = 1 << 16,
-    SG_HAS_SHARED = 1 << 17, // ffn_shared_experts, and what else only moe has
+    SG_HAS_SHARED = 1 << 17, // what else of shared experts, and of routers, only moe has
     SG_HAS_CAPACITY = 1 << 18,
     SG_HAS_BALANCE = 1 << 19,
     SG_HAS_Z = 1 << 20,

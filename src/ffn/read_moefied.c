@@ -45,6 +45,10 @@ static sg_status moefied_check(const sg_family *family, const sg_config *c, sg_e
     if (c->ffn_mean && sg_ffn_gate(c) != SG_GATE_NONE)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "ffn_mean: found 1, expected 0 where ffn_gate is after");
+    if (c->ffn_shared_experts > 0 && !sg_ffn_is_gated(c))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "ffn_shared_experts: found %lld, expected 0 where the layer is not gated",
+                       (long long)c->ffn_shared_experts);
     return SG_OK;
 }
 
