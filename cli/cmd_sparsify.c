@@ -1,74 +1,31 @@
 // sgatlin sparsify: the sparse version of a dense model.
+#include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/reading.h"
 #include "sgatlin_sparsify.h"
 
 static struct {
-    const char *method, *split, *router, *select, *out;
-    int64_t block_size;
-    double active, threshold;
+    const char *method, *split, *router, *target, *unread, *select, *out;
+    const char *text, *data, *tokenizer;
+    int64_t block_size, blocks, shared_blocks, router_size, router_epochs;
+    int64_t context, calibration_tokens, router_tokens, test_tokens, memory;
+    double active, threshold, router_rate;
     int64_t seed;
-} sparsify = {.method = "moefication",
-              .split = "kmeans",
-              .router = "centroid",
-              .select = "top_k",
-              .block_size = 32,
-              .active = 0.25};
+} sparsify = {.method = "similarity"};
+
+// Options that a method has values for; what is not given is the method's.
+#define OF_METHOD .shown = "the method's"
 
 static const cli_option options[] = {
     {.name = "method",
      .kind = CLI_STRING,
      .value = &sparsify.method,
      .argument = "NAME",
-     .help = "moefication: neurons in blocks, of which a router chooses",
-     .choices = "moefication"},
-    {.name = "split",
-     .kind = CLI_STRING,
-     .value = &sparsify.split,
-     .argument = "NAME",
-     .help = "neurons of a block: random; kmeans, balanced; auction, the same faster",
-     .choices = "random|kmeans|auction"},
-    {.name = "router",
-     .kind = CLI_STRING,
-     .value = &sparsify.router,
-     .argument = "NAME",
-     .help = "centroid: by the mean of a block; random: by one neuron of it, the control",
-     .choices = "centroid|random"},
-    {.name = "block-size",
-     .kind = CLI_COUNT,
-     .value = &sparsify.block_size,
-     .argument = "M",
-     .help = "neurons of a block, a divisor of the width of a layer",
-     .low = 1,
-     .high = 1 << 24},
-    {.name = "active",
-     .kind = CLI_DOUBLE,
-     .value = &sparsify.active,
-     .argument = "SHARE",
-     .help = "of the blocks, that a token reads",
-     .low = 0,
-     .high = 1},
-    {.name = "select",
-     .kind = CLI_STRING,
-     .value = &sparsify.select,
-     .argument = "RULE",
-     .help = "top_k: those with the best scores; threshold: of these what has a score that high",
-     .choices = "top_k|threshold"},
-    {.name = "threshold",
-     .kind = CLI_DOUBLE,
-     .value = &sparsify.threshold,
-     .argument = "X",
-     .help = "of scores; --sparsify-threshold of generate and eval changes it",
-     .low = -1e12,
-     .high = 1e12},
-    {.name = "seed",
-     .kind = CLI_INT,
-     .value = &sparsify.seed,
-     .argument = "N",
-     .help = "of the split",
-     .low = 0,
-     .high = CLI_SEED_MOST},
+     .help =
+         "a published one: values of the options below, which may be given beside it; similarity "
+         "needs no text",
+     .choices = "similarity|moefication|gmoefication|dsti|cmoe"},
     {.name = "out",
      .kind = CLI_STRING,
      .value = &sparsify.out,
@@ -76,7 +33,193 @@ static const cli_option options[] = {
      .shown = "",
      .help = "where to: a new folder",
      .required = true},
+    {.name = "seed",
+     .kind = CLI_INT,
+     .value = &sparsify.seed,
+     .argument = "N",
+     .help = "of splits and routers",
+     .low = 0,
+     .high = CLI_SEED_MOST},
+    {.name = "", .kind = CLI_HEADING, .help = "Blocks"},
+    {.name = "split",
+     .kind = CLI_STRING,
+     .value = &sparsify.split,
+     .argument = "NAME",
+     OF_METHOD,
+     .help = "neurons of a block: random; by their weights kmeans, balanced, or auction, the same "
+             "faster; by what they do on the text coactivation, or shared, some blocks always read",
+     .choices = "random|kmeans|auction|coactivation|shared"},
+    {.name = "block-size",
+     .kind = CLI_COUNT,
+     .value = &sparsify.block_size,
+     .argument = "M",
+     OF_METHOD,
+     .help = "neurons of a block, a divisor of the width of a layer",
+     .low = 1,
+     .high = 1 << 24},
+    {.name = "blocks",
+     .kind = CLI_COUNT,
+     .value = &sparsify.blocks,
+     .argument = "E",
+     OF_METHOD,
+     .help = "in place of --block-size how many blocks a layer has",
+     .low = 1,
+     .high = 1 << 24},
+    {.name = "shared-blocks",
+     .kind = CLI_COUNT,
+     .value = &sparsify.shared_blocks,
+     .argument = "N",
+     OF_METHOD,
+     .help = "of split shared: how many of them every token reads",
+     .low = 0,
+     .high = 1 << 24},
+    {.name = "unread",
+     .kind = CLI_STRING,
+     .value = &sparsify.unread,
+     .argument = "WHAT",
+     OF_METHOD,
+     .help = "what a block gives that is not read: nothing, or its mean on the text",
+     .choices = "nothing|mean"},
+    {.name = "", .kind = CLI_HEADING, .help = "Which blocks a token reads"},
+    {.name = "active",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.active,
+     .argument = "SHARE",
+     OF_METHOD,
+     .help = "of the blocks, that a token reads, shared ones among them; the most where there is a "
+             "threshold",
+     .low = 0,
+     .high = 1},
+    {.name = "select",
+     .kind = CLI_STRING,
+     .value = &sparsify.select,
+     .argument = "RULE",
+     OF_METHOD,
+     .help = "top_k: those with the best scores; of these max: what has the threshold's share of "
+             "the best score; share: the best that have that share of all scores; threshold: what "
+             "has a score that high",
+     .choices = "top_k|max|share|threshold"},
+    {.name = "threshold",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.threshold,
+     .argument = "X",
+     OF_METHOD,
+     .help = "of --select; --sparsify-threshold of generate and eval changes it",
+     .low = -1e12,
+     .high = 1e12},
+    {.name = "router",
+     .kind = CLI_STRING,
+     .value = &sparsify.router,
+     .argument = "NAME",
+     OF_METHOD,
+     .help = "centroid: by the mean of a block; random: by one neuron of it, the control; "
+             "representative: by one neuron that split shared chooses; mlp, norm, sigmoid: trained "
+             "on the text",
+     .choices = "centroid|random|representative|mlp|norm|sigmoid"},
+    {.name = "target",
+     .kind = CLI_STRING,
+     .value = &sparsify.target,
+     .argument = "WHAT",
+     OF_METHOD,
+     .help = "what routers are trained to foresee of a block: positive, the sum of its positive "
+             "activations; deviation, absolute: squares, absolute values of what they differ from "
+             "their means by; norm, the length of what it adds",
+     .choices = "positive|deviation|absolute|norm"},
+    {.name = "router-size",
+     .kind = CLI_COUNT,
+     .value = &sparsify.router_size,
+     .argument = "W",
+     .shown = "as many as blocks; 128 of norm",
+     .help = "hidden width of routers mlp and norm",
+     .low = 1,
+     .high = 1 << 20},
+    {.name = "router-epochs",
+     .kind = CLI_COUNT,
+     .value = &sparsify.router_epochs,
+     .argument = "N",
+     .shown = "30",
+     .help =
+         "passes of a router's training over its tokens; the best one on the last tenth of them "
+         "stays",
+     .low = 1,
+     .high = 1e6},
+    {.name = "router-rate",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.router_rate,
+     .argument = "X",
+     .shown = "0.01; 0.001 of norm",
+     .help = "learning rate of it",
+     .low = 1e-12,
+     .high = 1e3},
+    {.name = "", .kind = CLI_HEADING, .help = "The text, cut into three parts in its order"},
+    {.name = "text",
+     .kind = CLI_STRING,
+     .value = &sparsify.text,
+     .argument = "FILE",
+     .shown = "",
+     .help = "a text; - is standard input"},
+    {.name = "data",
+     .kind = CLI_STRING,
+     .value = &sparsify.data,
+     .argument = "DIR",
+     .shown = "",
+     .help = "in its place packed data; the test is of the validation split"},
+    {.name = "calibration-tokens",
+     .kind = CLI_COUNT,
+     .value = &sparsify.calibration_tokens,
+     .argument = "N",
+     .help = "for splits by the text, and for means; MoEfication takes up to 200,000",
+     .low = 1,
+     .high = 1e8},
+    {.name = "router-tokens",
+     .kind = CLI_COUNT,
+     .value = &sparsify.router_tokens,
+     .argument = "N",
+     .help = "that routers are trained on; fewer than published",
+     .low = 1,
+     .high = 1e8},
+    {.name = "test-tokens",
+     .kind = CLI_COUNT,
+     .value = &sparsify.test_tokens,
+     .argument = "N",
+     .help = "that all of it is tested on; 0: no test",
+     .low = 0,
+     .high = 1e8},
+    {.name = "context",
+     .kind = CLI_COUNT,
+     .value = &sparsify.context,
+     .argument = "N",
+     .shown = "the model's longest sequence, at most 2048",
+     .help = "tokens of a sequence of a text, which knows nothing of those before it",
+     .low = 1,
+     .high = 1e9},
+    {.name = "tokenizer",
+     .kind = CLI_STRING,
+     .value = &sparsify.tokenizer,
+     .argument = "DIR",
+     .shown = "the model's",
+     .help = "tokenizer.json, or the folder it lies in: what cuts the text, and goes along"},
+    CLI_BAD_TEXT_OPTION("replace|stop",
+                        "where the text is not UTF-8: replace it by U+FFFD, counted, or stop"),
+    {.name = "memory",
+     .kind = CLI_COUNT,
+     .value = &sparsify.memory,
+     .argument = "BYTES",
+     .help = "for inputs of layers: as many layers as fit are collected in one pass over the text",
+     .low = 1,
+     .high = 1e15},
     {0}};
+
+// What the library begins with is the default here.
+static const cli_option *sparsify_table(void)
+{
+    const sg_sparsify_options o = sg_sparsify_options_default();
+    if (sparsify.calibration_tokens == 0) sparsify.calibration_tokens = o.calibration_tokens;
+    if (sparsify.router_tokens == 0) sparsify.router_tokens = o.router_tokens;
+    if (sparsify.test_tokens == 0) sparsify.test_tokens = o.test_tokens;
+    if (sparsify.memory == 0) sparsify.memory = o.memory;
+    return options;
+}
 
 static bool sparsify_progress(void *user, int64_t done, int64_t total)
 {
@@ -85,15 +228,53 @@ static bool sparsify_progress(void *user, int64_t done, int64_t total)
 }
 
 typedef struct sparsify_made {
+    sg_sparsify_options o;
     sg_sparsify_outlook look;
-    double distance;
-    int64_t blocks, active;
+    sg_sparsify_result result;
+    sg_sparsify_layer *layers; // (count)
+    int64_t count;
+    int64_t block_size, blocks, active; // blocks, active: shared ones among them
     bool tokenizer;
 } sparsify_made;
 
-// Said before the work, which may be long.
-static void sparsify_tell(const cli_args *args, const sg_sparsify_outlook *l)
+// The method's options, and what was given beside it.
+static sg_status sparsify_options(const cli_args *args, sg_sparsify_options *o, sg_error *err)
 {
+    sg_status status = sg_sparsify_options_of(sparsify.method, o, err);
+    if (cli_given(args, "split")) o->split = sparsify.split;
+    if (cli_given(args, "router")) o->router = sparsify.router;
+    if (cli_given(args, "router") && !cli_given(args, "target")) o->target = NULL;
+    if (cli_given(args, "target")) o->target = sparsify.target;
+    if (cli_given(args, "unread")) o->unread = sparsify.unread;
+    if (cli_given(args, "select")) o->select = sparsify.select;
+    if (cli_given(args, "block-size")) o->block_size = sparsify.block_size, o->blocks = 0;
+    if (cli_given(args, "blocks")) o->blocks = sparsify.blocks;
+    if (cli_given(args, "split") && !cli_given(args, "shared-blocks")) o->shared_blocks = 0;
+    if (cli_given(args, "shared-blocks")) o->shared_blocks = sparsify.shared_blocks;
+    if (cli_given(args, "active")) o->active = sparsify.active;
+    if (cli_given(args, "threshold")) o->threshold = sparsify.threshold;
+    o->router_size = sparsify.router_size;
+    o->router_epochs = sparsify.router_epochs;
+    o->router_rate = sparsify.router_rate;
+    o->context = sparsify.context;
+    o->calibration_tokens = sparsify.calibration_tokens;
+    o->router_tokens = sparsify.router_tokens;
+    o->test_tokens = sparsify.test_tokens;
+    o->memory = sparsify.memory;
+    o->seed = (uint64_t)sparsify.seed;
+    o->out = sparsify.out;
+    return status;
+}
+
+// Said before the work, which may be long.
+static void sparsify_tell(const cli_args *args, const sparsify_made *made)
+{
+    const sg_sparsify_options *o = &made->o;
+    const sg_sparsify_outlook *l = &made->look;
+    const char *target = sg_sparsify_target(o);
+    cli_note(args, "method %s: split %s, router %s%s%s, select %s, unread blocks give %s",
+             sparsify.method, o->split, o->router, target != NULL ? " for target " : "",
+             target != NULL ? target : "", o->select, o->unread);
     cli_note(args,
              "feed-forward layers are %.0f %% of the bytes that a token reads, %.0f %% of its "
              "FLOPs",
@@ -101,78 +282,217 @@ static void sparsify_tell(const cli_args *args, const sg_sparsify_outlook *l)
     cli_note(args,
              "at most %.2f times as fast were they free, %.2f times with %.0f %% of their "
              "blocks and a router of %.1f %% of their FLOPs",
-             l->ceiling, l->bound, 100 * sparsify.active, 100 * l->router);
+             l->ceiling, l->bound, 100 * o->active, 100 * l->router);
+    if (l->passes == 0) return;
+    char bytes[32];
+    cli_short_number(bytes, sizeof bytes, (double)l->input_bytes);
+    cli_note(args,
+             "of the text %lld tokens to calibrate by, %lld to train routers on, %lld to test "
+             "with; inputs of layers take %sB, in %lld pass%s",
+             (long long)l->calibration_tokens, (long long)l->router_tokens,
+             (long long)l->test_tokens, bytes, (long long)l->passes, l->passes == 1 ? "" : "es");
 }
-
-// The tokenizer of the dense model goes along.
-static void sparsify_tokenizer(const cli_args *args, const char *folder, sg_sparsify_options *o,
-                               sg_tokenizer **tokenizer)
+// The tokenizer cuts the text, and goes along. Where nothing is cut it may be missing.
+static sg_status sparsify_tokenizer(const cli_args *args, const char *folder,
+                                    sg_tokenizer **tokenizer, sg_error *err)
 {
     sg_error none = {0};
-    *tokenizer = NULL;
+    if (sparsify.text != NULL || sparsify.tokenizer != NULL)
+        return cli_tokenizer_open(sparsify.tokenizer, folder, tokenizer, err);
     if (sg_tokenizer_open(folder, tokenizer, &none) != SG_OK)
         cli_note(args, "without a tokenizer: %s", none.message);
-    o->tokenizer = *tokenizer;
+    return SG_OK;
+}
+
+typedef struct sparsify_texts {
+    sg_corpus *corpus;
+    sg_document text;
+    sg_data *data;
+} sparsify_texts;
+
+static sg_status sparsify_texts_open(const cli_args *args, sg_context *context, const char *folder,
+                                     sparsify_texts *t, sg_sparsify_options *o, sg_error *err)
+{
+    sg_status status = SG_OK;
+    if (sparsify.text != NULL) {
+        status = cli_text_open(sparsify.text, false, &t->corpus, err);
+        if (status == SG_OK) status = sg_corpus_next(t->corpus, &t->text, err);
+        o->text = t->text.text;
+        o->text_bytes = t->text.bytes;
+    }
+    if (sparsify.data != NULL) {
+        status = cli_data_check(args, context, sparsify.tokenizer, folder, sparsify.data, err);
+        if (status == SG_OK) status = sg_data_open(sparsify.data, SG_VERIFY_AUTO, &t->data, err);
+        o->data = t->data;
+    }
+    return status;
+}
+
+// What of the text was not read as it stood.
+static void sparsify_texts_close(const cli_args *args, sparsify_texts *t,
+                                 const sg_sparsify_result *result)
+{
+    if (t->corpus != NULL && result != NULL) {
+        sg_text_counts counts = sg_corpus_counts(t->corpus);
+        counts.replaced += result->replaced;
+        cli_reading_warn(args, &counts);
+        cli_lost_warn(args, "text", result->lost_bytes, (int64_t)t->text.bytes);
+    }
+    sg_corpus_close(t->corpus);
+    sg_data_free(t->data);
+}
+
+static sg_status sparsify_work(const cli_args *args, sg_context *context, sg_model *dense,
+                               const char *folder, sparsify_made *made, sg_model **sparse,
+                               sg_error *err)
+{
+    cli_progress bar;
+    sparsify_texts texts = {0};
+    sg_tokenizer *tokenizer = NULL;
+    sg_sparsify_options *o = &made->o;
+    sg_status status = sparsify_tokenizer(args, folder, &tokenizer, err);
+    o->tokenizer = tokenizer;
+    if (status == SG_OK) status = sparsify_texts_open(args, context, folder, &texts, o, err);
+    if (status == SG_OK) status = sg_sparsify_look(dense, o, &made->look, err);
+    if (status == SG_OK) {
+        sparsify_tell(args, made);
+        cli_progress_begin(&bar, args, "sparsify", "layers");
+        o->progress = sparsify_progress;
+        o->progress_user = &bar;
+        o->layers = made->layers;
+        status = sg_sparsify(dense, o, sparse, &made->result, err);
+        cli_progress_end(&bar);
+    }
+    sparsify_texts_close(args, &texts, status == SG_OK ? &made->result : NULL);
+    made->tokenizer = tokenizer != NULL;
+    sg_tokenizer_free(tokenizer);
+    return status;
 }
 
 static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsify_made *made,
                                sg_error *err)
 {
     char folder[CLI_PATH];
-    sg_model *dense, *sparse = NULL;
-    sg_tokenizer *tokenizer = NULL;
-    sg_sparsify_options o = sg_sparsify_options_default();
-    o.split = sparsify.split;
-    o.router = sparsify.router;
-    o.block_size = sparsify.block_size;
-    o.active = sparsify.active;
-    o.select = sparsify.select;
-    o.threshold = sparsify.threshold;
-    o.seed = (uint64_t)sparsify.seed;
-    o.out = sparsify.out;
-    sg_status status = cli_model_open(context, args->operands[0], "stored", &dense, folder, err);
+    sg_model *dense = NULL, *sparse = NULL;
+    sg_status status = sparsify_options(args, &made->o, err);
+    if (status == SG_OK)
+        status = cli_model_open(context, args->operands[0], "stored", &dense, folder, err);
     if (status != SG_OK) return status;
-    status = sg_sparsify_look(dense, &o, &made->look, err);
+    const int64_t width = sg_model_config(dense)->ffn_intermediate_size;
+    made->count = sg_model_config(dense)->num_hidden_layers;
+    made->layers = calloc((size_t)made->count, sizeof *made->layers);
+    if (made->layers == NULL) {
+        snprintf(err->message, sizeof err->message, "out of memory for what layers come to");
+        status = err->code = SG_ERR_MEMORY;
+    }
+    if (status == SG_OK) status = sparsify_work(args, context, dense, folder, made, &sparse, err);
     if (status == SG_OK) {
-        cli_progress bar;
-        sparsify_tell(args, &made->look);
-        sparsify_tokenizer(args, folder, &o, &tokenizer);
-        cli_progress_begin(&bar, args, "splitting", "layers");
-        o.progress = sparsify_progress;
-        o.progress_user = &bar;
-        status = sg_sparsify(dense, &o, &sparse, &made->distance, err);
-        cli_progress_end(&bar);
+        made->block_size = sg_model_config(sparse)->ffn_block_size;
+        made->blocks = width / made->block_size;
+        made->active = sg_model_config(sparse)->ffn_top_k + made->o.shared_blocks;
     }
     sg_model_free(dense);
-    if (status == SG_OK) {
-        const sg_config *c = sg_model_config(sparse);
-        made->blocks = c->ffn_intermediate_size / c->ffn_block_size;
-        made->active = c->ffn_top_k;
-        made->tokenizer = tokenizer != NULL;
-    }
-    sg_tokenizer_free(tokenizer);
     sg_model_free(sparse);
     return status;
 }
 
+// ---- what came of it ----------------------------------------------------------------------------
+
+static json_t *sparsify_captured_json(const sg_sparsify_captured *c)
+{
+    return json_pack("{s:o, s:o, s:o}", "router", cli_json_number(c->router), "oracle",
+                     cli_json_number(c->oracle), "random", cli_json_number(c->random));
+}
+
+static json_t *sparsify_layer_json(int64_t layer, const sg_sparsify_layer *l, bool tested)
+{
+    json_t *object = json_pack("{s:I, s:f}", "layer", (json_int_t)layer, "distance", l->distance);
+    if (object != NULL && l->router_epoch > 0) {
+        json_object_set_new(object, "router_epoch", json_integer((json_int_t)l->router_epoch));
+        json_object_set_new(object, "router_loss", cli_json_number(l->router_loss));
+    }
+    if (object == NULL || !tested) return object;
+    json_t *more = json_pack(
+        "{s:o, s:{s:f, s:f, s:I, s:I, s:I, s:I, s:I}, s:I, s:o, s:o}", "within",
+        cli_json_number(l->within), "blocks", "mean", l->mean, "deviation", l->deviation, "least",
+        (json_int_t)l->least, "p5", (json_int_t)l->p5, "p50", (json_int_t)l->p50, "p95",
+        (json_int_t)l->p95, "most", (json_int_t)l->most, "compared", (json_int_t)l->compared,
+        "captured_positive", sparsify_captured_json(&l->positive), "captured_norm",
+        sparsify_captured_json(&l->norm));
+    if (more != NULL) json_object_update(object, more);
+    json_decref(more);
+    return object;
+}
+
+static json_t *sparsify_json(const sparsify_made *m)
+{
+    const sg_sparsify_result *r = &m->result;
+    const char *target = sg_sparsify_target(&m->o);
+    json_t *layers = json_array();
+    for (int64_t i = 0; i < m->count; i++)
+        json_array_append_new(layers, sparsify_layer_json(i, &m->layers[i], r->test_tokens > 0));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s?, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, "
+        "s:f, s:b, s:I, s:o, s:o, s:o, s:o}",
+        "path", sparsify.out, "method", sparsify.method, "split", m->o.split, "router", m->o.router,
+        "target", target, "unread", m->o.unread, "select", m->o.select, "threshold", m->o.threshold,
+        "block_size", (json_int_t)m->block_size, "blocks", (json_int_t)m->blocks, "shared_blocks",
+        (json_int_t)m->o.shared_blocks, "active_blocks", (json_int_t)m->active, "distance",
+        r->distance, "ffn_bytes", m->look.ffn_bytes, "bytes", m->look.all_bytes, "ceiling",
+        m->look.ceiling, "bound", m->look.bound, "router_share", m->look.router, "tokenizer",
+        m->tokenizer, "test_tokens", (json_int_t)r->test_tokens, "dense_perplexity",
+        cli_json_number(r->dense_perplexity), "sparse_perplexity",
+        cli_json_number(r->sparse_perplexity), "executed", cli_json_number(r->executed), "layers",
+        layers);
+}
+
+// A line for each layer: what the router captures, of which the oracle is the most there is.
+static void sparsify_table_print(const sparsify_made *m)
+{
+    printf(
+        "                        blocks read   positive sums: share of    output norms: share of\n"
+        "layer  distance  within   mean    p95   router  oracle  random   router  oracle  "
+        "random\n");
+    for (int64_t i = 0; i < m->count; i++) {
+        const sg_sparsify_layer *l = &m->layers[i];
+        printf("%5lld  %8.3f  %6.3f  %5.1f  %5lld   %6.3f  %6.3f  %6.3f   %6.3f  %6.3f  %6.3f\n",
+               (long long)i, l->distance, l->within, l->mean, (long long)l->p95, l->positive.router,
+               l->positive.oracle, l->positive.random, l->norm.router, l->norm.oracle,
+               l->norm.random);
+    }
+}
+
 static int sparsify_report(const cli_args *args, const sparsify_made *m)
 {
-    if (args->json)
-        return cli_print_json(
-            args,
-            json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:b}",
-                      "path", sparsify.out, "method", sparsify.method, "split", sparsify.split,
-                      "router", sparsify.router, "block_size", (json_int_t)sparsify.block_size,
-                      "blocks", (json_int_t)m->blocks, "active_blocks", (json_int_t)m->active,
-                      "distance", m->distance, "ffn_bytes", m->look.ffn_bytes, "bytes",
-                      m->look.all_bytes, "ceiling", m->look.ceiling, "bound", m->look.bound,
-                      "router_share", m->look.router, "tokenizer", m->tokenizer));
-    printf(
-        "%s: layers of %lld blocks of %lld neurons, %lld of which a token reads, %s split at mean "
-        "distance %.3f, router %s, %s tokenizer\n",
-        sparsify.out, (long long)m->blocks, (long long)sparsify.block_size, (long long)m->active,
-        sparsify.split, m->distance, sparsify.router, m->tokenizer ? "with" : "without");
+    const sg_sparsify_result *r = &m->result;
+    if (r->resumed > 0)
+        cli_note(args, "%lld of %lld layers were there from before", (long long)r->resumed,
+                 (long long)m->count);
+    if (args->json) return cli_print_json(args, sparsify_json(m));
+    if (r->test_tokens > 0) sparsify_table_print(m);
+    printf("%s: layers of %lld blocks of %lld neurons, %s%lld of which a token reads, %s split at "
+           "mean "
+           "distance %.3f, router %s, %s tokenizer\n",
+           sparsify.out, (long long)m->blocks, (long long)m->block_size,
+           strcmp(m->o.select, "top_k") == 0 ? "" : "at most ", (long long)m->active, m->o.split,
+           r->distance, m->o.router, m->tokenizer ? "with" : "without");
+    if (r->test_tokens > 0)
+        printf("perplexity %.4f, dense %.4f, on %lld tokens of test; %.1f %% of the FLOPs of "
+               "feed-forward layers\n",
+               r->sparse_perplexity, r->dense_perplexity, (long long)r->test_tokens,
+               100 * r->executed);
     return CLI_DONE;
+}
+
+// Options that say nothing without others; NULL: all is well.
+static const char *sparsify_stray(const cli_args *args)
+{
+    static const char *const of_texts[] = {
+        "calibration-tokens", "router-tokens", "test-tokens", "context", "bad-text", "memory"};
+    if (sparsify.text != NULL || sparsify.data != NULL) return NULL;
+    for (size_t i = 0; i < sizeof of_texts / sizeof *of_texts; i++)
+        if (cli_given(args, of_texts[i])) return of_texts[i];
+    return NULL;
 }
 
 static int sparsify_run(const cli_args *args)
@@ -180,12 +500,18 @@ static int sparsify_run(const cli_args *args)
     sg_error err = {0};
     sg_context *context;
     sparsify_made made = {0};
+    if (sparsify.text != NULL && sparsify.data != NULL)
+        return cli_wrong(args, "found both, expected one of --data and --text");
+    if (sparsify_stray(args) != NULL)
+        return cli_wrong(args, "--%s: goes with --text or --data only", sparsify_stray(args));
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     cli_catch_signals();
     status = sparsify_make(args, context, &made, &err);
     sg_context_free(context);
-    return status == SG_OK ? sparsify_report(args, &made) : cli_fail(args, status, &err);
+    const int code = status == SG_OK ? sparsify_report(args, &made) : cli_fail(args, status, &err);
+    free(made.layers);
+    return code;
 }
 
 const cli_command cli_cmd_sparsify = {
@@ -198,9 +524,21 @@ const cli_command cli_cmd_sparsify = {
              "reads, and how much faster decoding can be at most.\n"
              "\n"
              "DIR is a folder of family moefied, whose weights are f32. The layers compute what "
-             "those of MODEL do where all blocks are read (--active 1).",
-    .options = options,
+             "those of MODEL do where all blocks are read (--active 1).\n"
+             "\n"
+             "A text is cut into three parts: splits and means are made of the first, routers "
+             "trained on the second, and on the third all is tested: a line for each layer says "
+             "how far neurons are from the centre of their block, how much of what pairs of them "
+             "do together lies within blocks, and how much of the truth the blocks have that the "
+             "router chooses, beside as many of an oracle's and of the control's. Perplexities are "
+             "of sequences that know nothing of each other.\n"
+             "\n"
+             "What is stopped, or ends in any other way, goes on with the same command and loses a "
+             "layer at most.",
+    .table = sparsify_table,
     .example = "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
+               "sgatlin sparsify SmolLM2-135M --method dsti --block-size 32 --text book.txt --out "
+               "smol-dsti\n"
                "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,

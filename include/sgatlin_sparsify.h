@@ -10,23 +10,96 @@
 extern "C" {
 #endif
 
+// Shares of a truth about blocks, means over tokens: what the blocks of the router have of it, as
+// many of the truth itself, and as many of the control, whose centres are single neurons.
+typedef struct sg_sparsify_captured {
+    double router, oracle, random;
+} sg_sparsify_captured;
+
+// What one layer comes to, on the test part of the text; without one NaN, or 0, but for `distance`
+// and what a router's training says.
+typedef struct sg_sparsify_layer {
+    double
+        distance;  // mean squared distance of neurons, of length 1, to the centres of their blocks
+    double within; // share of the co-activation of pairs of neurons that lies within blocks
+    double mean, deviation;            // of the count of blocks that a token reads, beside
+    int64_t least, p5, p50, p95, most; // those that every token reads; percentiles of it
+    int64_t compared;                  // count at which the two below compare: the mean
+    sg_sparsify_captured positive;     // of the sums of positive activations of a block
+    sg_sparsify_captured norm;         // of the lengths of what blocks add to the output
+    int64_t router_epoch;              // of its training, the one kept, from 1; 0: not trained
+    double router_loss;                // of the last epoch
+} sg_sparsify_layer;
+
 typedef struct sg_sparsify_options {
-    const char *split;  // random, kmeans (balanced, exact), auction (balanced, fast); kmeans
-    const char *router; // centroid, or random (the control: centres are single neurons); centroid
-    int64_t block_size; // neurons of a block, a divisor of the width of layers; default 32
-    double active;      // share of the blocks that a token reads, at most where there is a
-                        // threshold; above 0, at most 1; default 0.25
-    const char *select; // top_k, or threshold: blocks with at least that score; top_k
-    double threshold;   // of a score (1 - |x' - c|^2) / 2, x' = x / |x|, c the centre; default 0
-    uint64_t seed;      // of the split
+    // Neurons of a block: random; by their weights kmeans (balanced, exact) or auction (balanced,
+    // fast); by what they do on the text coactivation (a graph cut by METIS) or shared (CMoE:
+    // shared_blocks that every token reads, the rest by the tokens they are strong for).
+    const char *split;
+    // Scores of blocks: centroid; random (the control: centres are single neurons); representative
+    // (one neuron of each block: of split shared); trained on the text mlp (MoEfication), norm
+    // (D2DMoE), sigmoid.
+    const char *router;
+    // What routers are trained to foresee of a block: positive (the sum of positive activations),
+    // deviation, absolute (squares and absolute values of activations less their means), norm (the
+    // length of what it adds to the output). NULL: norm of router norm, else positive.
+    const char *target;
+    const char *unread;    // what a block that is not read gives: nothing, or mean (of activations)
+    int64_t block_size;    // neurons of a block, a divisor of the width of layers; default 32
+    int64_t blocks;        // in its place how many blocks there are; 0: block_size says
+    int64_t shared_blocks; // of split shared; default 0
+    double active;         // share of the blocks that a token reads, at most where there is a
+                           // threshold, shared ones among them; above 0, at most 1; default 0.25
+    // top_k; max: of these the blocks with at least `threshold` times the best score; share: the
+    // best that together have that share of the scores; threshold: those with at least that score.
+    const char *select;
+    double threshold; // default 0. Scores of centroid are (1 - |x' - c|^2) / 2, x' = x / |x|, c the
+                      // centre
+    int64_t router_size;   // hidden width of mlp and norm; 0: as many as blocks, 128 of norm
+    int64_t router_epochs; // 0: 30
+    double router_rate;    // of learning; 0: 0.01, 0.001 of norm
+    uint64_t seed;         // of splits and routers
+
+    // The text: bytes with `tokenizer`, or packed data; NULL, both: none. It is cut into three parts
+    // in its order, as many tokens each as are said here and nothing else of it is read:
+    // calibration (for splits coactivation and shared, and means), what routers are trained on (of
+    // which the last tenth chooses the epoch), and the test. A part that nothing needs is not
+    // there. Of packed data the parts are whole rows, and the test is of the validation split.
+    const char *text;
+    size_t text_bytes;
+    const sg_data *data;
+    int64_t context; // tokens of a sequence of a text; 0: the model's longest, at most 2,048
+    int64_t calibration_tokens; // default 16,384, as CMoE; MoEfication takes up to 200,000
+    int64_t router_tokens;      // default 32,768; fewer than published (10,000 sentences and more)
+    int64_t test_tokens;        // default 8,192; 0: no test
+    // Bytes for inputs of layers, 4 a number: as many layers as fit are collected in one pass over
+    // the text. One layer must (SG_ERR_ARGUMENT). Default 1 GiB.
+    int64_t memory;
+    sg_sparsify_layer *layers; // room for every layer of the model; NULL: not wanted
+
     // NULL, or a folder that the sparse model is written to, with this tokenizer where it is not
-    // NULL. Before any work it is claimed: one with files in it is refused.
+    // NULL. Before any work it is claimed: one with files in it is refused, unless they are what
+    // the same work left that did not end.
     const char *out;
     const sg_tokenizer *tokenizer;
     sg_progress_fn progress; // in layers; may be NULL
     void *progress_user;
 } sg_sparsify_options;
 SG_API sg_sparsify_options sg_sparsify_options_default(void);
+
+// As published methods have it; SG_ERR_ARGUMENT for any other name. They differ from the default
+// in what is said here:
+//     similarity    nothing: balanced k-means, centres as a router (MoEfication without training)
+//     moefication   router mlp, active 0.2
+//     gmoefication  router mlp, target deviation, unread mean
+//     dsti          router norm, select max, threshold 0.1, active 1, blocks of 4 (D2DMoE)
+//     cmoe          split shared, router representative, 16 blocks, 2 of them shared, active 0.375
+SG_API sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *options,
+                                        sg_error *err);
+// Their names; NULL behind the last.
+SG_API const char *sg_sparsify_method(size_t index);
+// What their router is trained for: a name of `target`; NULL: it is not trained.
+SG_API const char *sg_sparsify_target(const sg_sparsify_options *options);
 
 // What a sparse version can gain, before one is made. Bytes are those that a token which is decoded
 // reads, in the types that weights are stored in; FLOPs those of the forward pass of one token with
@@ -37,17 +110,33 @@ typedef struct sg_sparsify_outlook {
     double ceiling; // of the speed of decoding, were feed-forward layers free
     double bound;   // the same with the share of blocks that is read, and the router
     double router;  // FLOPs of the router over those of the dense layers
+    // Of the text: tokens of its three parts, as many passes over it as the memory for inputs
+    // needs, and bytes of these; 0 without one.
+    int64_t calibration_tokens, router_tokens, test_tokens;
+    int64_t passes, input_bytes;
 } sg_sparsify_outlook;
 SG_API sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *options,
                                   sg_sparsify_outlook *outlook, sg_error *err);
 
-// The sparse version of a dense model, which is left as it is. Its other weights are copies.
-// SG_ERR_UNSUPPORTED where the model has no dense layers, SG_ERR_ARGUMENT where blocks do not fit or
-// `out` is not empty; where it cannot be written there is no model either.
-// *distance, where not NULL: mean squared distance of neurons, of length 1, to the centres of their
-// blocks. Ownership: sg_model_free.
-SG_API sg_status sg_sparsify(const sg_model *dense, const sg_sparsify_options *options,
-                             sg_model **sparse, double *distance, sg_error *err);
+typedef struct sg_sparsify_result {
+    double distance; // mean over layers
+    // Of the test part, sequences that know nothing of each other; NaN without one.
+    double dense_perplexity, sparse_perplexity;
+    double executed; // FLOPs of the sparse layers over those of the dense ones, routers included
+    int64_t test_tokens;          // predicted
+    int64_t lost_bytes, replaced; // of the text: see sg_encode_options
+    int64_t resumed;              // layers that were there from before
+    int64_t passes;               // over the text, to collect inputs of layers
+} sg_sparsify_result;
+
+// The sparse version of a dense model, whose weights are left as they are. Its other weights are
+// copies. With `out` layers that are done are kept in out/.sparsify until the model is written: after
+// a stop, a failure or a death the same call on the same machine goes on where it was, to the same
+// bits; another call is refused (SG_ERR_ARGUMENT). SG_ERR_UNSUPPORTED where the model has no dense layers, SG_ERR_ARGUMENT where blocks do
+// not fit, the text is too short or missing, or `out` is not empty; where it cannot be written there
+// is no model either. result may be NULL. Ownership of *sparse: sg_model_free.
+SG_API sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_model **sparse,
+                             sg_sparsify_result *result, sg_error *err);
 
 // Another threshold (ffn_threshold) for a model of family moefied whose ffn_select is not top_k,
 // for all its layers; nothing needs to be trained anew. While it has no session and no batch

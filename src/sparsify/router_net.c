@@ -103,25 +103,25 @@ sg_status sg_router_of_centres(const sg_partition *p, const sg_real *vectors, in
     return status;
 }
 
-sg_status sg_router_of_neurons(const int32_t *neurons, int64_t blocks, const sg_real *gate,
-                               const sg_real *up, const sg_real *bias, int64_t d,
-                               sg_activation activation, sg_router_net *net, sg_error *err)
+sg_status sg_router_of_neurons(const int32_t *chosen, int64_t blocks, const sg_neuron_rows *of,
+                               sg_router_net *net, sg_error *err)
 {
+    const int64_t d = of->d;
     const sg_router_net shape = {.form = SG_ROUTER_REPRESENTATIVE,
                                  .d = d,
                                  .blocks = blocks,
-                                 .rows = up != NULL ? 2 * blocks : blocks,
-                                 .activation = activation};
-    if (up != NULL && bias != NULL)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "router: found a bias of a gated layer, expected one of a plain layer only");
-    SG_TRY(router_net_new(shape, bias != NULL, net, err));
-    const size_t bytes = (size_t)d * sizeof *gate;
+                                 .rows = of->up != NULL ? 2 * blocks : blocks,
+                                 .activation = of->activation,
+                                 .glu = {.kind = of->glu}};
+    SG_TRY(router_net_new(shape, of->bias != NULL, net, err));
+    const size_t bytes = (size_t)d * sizeof *net->weight;
     for (int64_t e = 0; e < blocks; e++) {
-        const int64_t j = neurons[e];
-        memcpy(net->weight + e * d, gate + j * d, bytes);
-        if (up != NULL) memcpy(net->weight + (blocks + e) * d, up + j * d, bytes);
-        if (bias != NULL) net->bias[e] = bias[j];
+        const int64_t j = chosen[e];
+        memcpy(net->weight + e * d, of->gate + j * d, bytes);
+        if (of->bias != NULL) net->bias[e] = of->bias[j];
+        if (of->up == NULL) continue;
+        memcpy(net->weight + (blocks + e) * d, of->up + j * d, bytes);
+        if (of->bias != NULL) net->bias[blocks + e] = of->bias[of->neurons + j];
     }
     return SG_OK;
 }
@@ -187,16 +187,6 @@ void sg_router_leaves(sg_tape *tape, const sg_router_net *net, sg_real *const gr
                                   grads ? grads[2] : NULL, grads != NULL);
 }
 
-// act(g) v of the two halves of rows (rows, 2E).
-static sg_tensor *router_gated(sg_tape *tape, const sg_router_net *net, sg_tensor *y)
-{
-    const sg_glu_kind kind = net->activation == SG_ACT_SWISH      ? SG_GLU_SILU
-                             : net->activation == SG_ACT_GELU     ? SG_GLU_GELU
-                             : net->activation == SG_ACT_GELU_ERF ? SG_GLU_GELU_ERF
-                                                                  : SG_GLU_RELU;
-    return sg_glu(tape, y, &(sg_glu_form){.kind = kind});
-}
-
 sg_tensor *sg_router_record(sg_tape *tape, const sg_router_net *net, sg_tensor *const weights[3],
                             sg_tensor *x, bool logits)
 {
@@ -207,7 +197,7 @@ sg_tensor *sg_router_record(sg_tape *tape, const sg_router_net *net, sg_tensor *
                         norm ? SG_ACT_RELU : SG_ACT_TANH);
     sg_tensor *y = sg_linear(tape, x, weights[1], weights[2]);
     if (net->form == SG_ROUTER_REPRESENTATIVE)
-        return net->rows > net->blocks ? router_gated(tape, net, y)
+        return net->rows > net->blocks ? sg_glu(tape, y, &net->glu)
                                        : sg_activate(tape, y, net->activation);
     if (logits || net->form == SG_ROUTER_CENTROID) return y;
     return sg_activate(tape, y, norm ? SG_ACT_ABS : SG_ACT_SIGMOID);

@@ -6,7 +6,7 @@
 //     mlp             sigmoid(tanh(x' U^T) W^T)   MoEfication, G-MoEfication
 //     norm            |relu(x U^T) W^T|           D2DMoE
 //     sigmoid         sigmoid(x W^T)              LTE
-//     representative  act(x W^T + b)              CMoE; gated: act(x G^T) * (x V^T), W = [G; V]
+//     representative  act(x W^T + b)              CMoE; gated: the two halves' act(g) * l
 #ifndef SG_SPARSIFY_ROUTER_NET_H
 #define SG_SPARSIFY_ROUTER_NET_H
 
@@ -27,7 +27,8 @@ typedef struct sg_router_net {
     sg_real *hidden;          // U (width, d), or NULL
     sg_real *weight;          // W (rows, width or d)
     sg_real *bias;            // b (rows), or NULL
-    sg_activation activation; // of a representative: of the layer, or of its gates
+    sg_activation activation; // of a representative of a plain layer
+    sg_glu_form glu;          // of one of a gated layer, not interleaved
 } sg_router_net;
 
 void sg_router_net_free(sg_router_net *net);
@@ -41,12 +42,17 @@ sg_status sg_block_centres(const sg_partition *partition, const sg_real *vectors
 // the first neuron of each block for its centre.
 sg_status sg_router_of_centres(const sg_partition *partition, const sg_real *vectors, int64_t d,
                                bool control, sg_router_net *net, sg_error *err);
-// The neuron of each block that stands for it computes its own activation. neurons (E): which;
-// gate, up (D, d): vectors of the gate, and of the linear part, NULL of a plain layer, which may
-// have a bias (D).
-sg_status sg_router_of_neurons(const int32_t *neurons, int64_t blocks, const sg_real *gate,
-                               const sg_real *up, const sg_real *bias, int64_t d,
-                               sg_activation activation, sg_router_net *net, sg_error *err);
+// Neurons of a dense layer as their rows.
+typedef struct sg_neuron_rows {
+    int64_t neurons, d;
+    const sg_real *gate, *up; // (D, d) of w_in, or of gates; of linear parts, NULL of a plain layer
+    const sg_real *bias;      // (D), gated (2 D) those of linear parts last; NULL: none
+    sg_activation activation; // of a plain layer
+    sg_glu_kind glu;          // of a gated one
+} sg_neuron_rows;
+// The neuron of each block that stands for it computes its own activation. chosen (E): which.
+sg_status sg_router_of_neurons(const int32_t *chosen, int64_t blocks, const sg_neuron_rows *of,
+                               sg_router_net *net, sg_error *err);
 
 // ---- to be trained ------------------------------------------------------------------------------
 

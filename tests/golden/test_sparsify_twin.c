@@ -300,9 +300,12 @@ static void test_scores(void **state)
     int32_t first[blocks];
     for (int64_t e = 0; e < blocks; e++)
         first[e] = p.order[e * size];
-    expect_ok(sg_router_of_neurons(first, blocks, vectors, golden_floats(g, "up"), NULL, width,
-                                   SG_ACT_SWISH, &net, &err),
-              &err);
+    const sg_neuron_rows rows = {.neurons = p.neurons,
+                                 .d = width,
+                                 .gate = vectors,
+                                 .up = golden_floats(g, "up"),
+                                 .glu = SG_GLU_SILU};
+    expect_ok(sg_router_of_neurons(first, blocks, &rows, &net, &err), &err);
     check_scores(g, "representative", &net, tokens);
     sg_router_net_free(&net);
     for (int64_t k = 1; k <= blocks; k++)

@@ -1,0 +1,26 @@
+// Options of sg_sparsify for those who carry them out: what they need, and what they make.
+#ifndef SG_SPARSIFY_MOEFY_H
+#define SG_SPARSIFY_MOEFY_H
+
+#include <string.h>
+
+#include "base/status.h"
+#include "sgatlin_sparsify.h"
+
+static inline bool sg_moefy_is(const char *text, const char *name)
+{
+    return strcmp(text, name) == 0;
+}
+
+// Whether the router is trained; whether its targets are taken from means of activations; whether
+// anything needs the calibration part of the text.
+bool sg_moefy_trains(const sg_sparsify_options *options);
+bool sg_moefy_centres(const sg_sparsify_options *options);
+bool sg_moefy_calibrates(const sg_sparsify_options *options);
+// Tokens of a text that each part needs (by sg_calibration_use); all 0 without one.
+void sg_moefy_tokens(const sg_sparsify_options *options, int64_t tokens[3]);
+// Checks the options, and makes the configuration of the sparse model from that of the dense one.
+sg_status sg_moefy_config(const sg_config *dense, const sg_sparsify_options *options,
+                          sg_config *config, sg_error *err);
+
+#endif

@@ -1,0 +1,91 @@
+// What a sparse version can gain and takes to make, before it is made; and a threshold that is moved
+// when it is there.
+#include <stdio.h>
+#include <string.h>
+
+#include "ffn/ffn.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "sparsify/moefy.h"
+
+// Inputs of layers for the text, as many layers at a time as memory is for.
+static void outlook_text(const sg_config *c, const sg_sparsify_options *o,
+                         sg_sparsify_outlook *look)
+{
+    int64_t tokens[3];
+    sg_moefy_tokens(o, tokens);
+    look->calibration_tokens = tokens[0];
+    look->router_tokens = tokens[1];
+    look->test_tokens = tokens[2];
+    const int64_t layer =
+        (tokens[0] + tokens[1] + tokens[2]) * c->hidden_size * (int64_t)sizeof(sg_real);
+    if (layer == 0) return;
+    int64_t group = o->memory / layer;
+    if (group < 1) group = 1;
+    if (group > c->num_hidden_layers) group = c->num_hidden_layers;
+    look->passes = (c->num_hidden_layers + group - 1) / group;
+    look->input_bytes = group * layer;
+}
+
+static double outlook_bytes(const sg_model *m, size_t index)
+{
+    sg_tensor_info info;
+    return sg_model_tensor_info(m, index, &info, NULL) == SG_OK ? (double)info.bytes : 0;
+}
+
+// A token reads all weights but the rows of an embedding that is no classifier.
+static void outlook_weigh(const sg_model *m, sg_sparsify_outlook *look)
+{
+    for (size_t i = 0; i < m->params.count; i++) {
+        const char *name = m->params.specs[i].name;
+        const double bytes = outlook_bytes(m, i);
+        const bool table = strstr(name, "embed_positions") != NULL ||
+                           (strstr(name, "embed_tokens") != NULL && m->config.untied_classifier);
+        if (table) continue;
+        look->all_bytes += bytes;
+        if (strstr(name, ".mlp.") != NULL) look->ffn_bytes += bytes;
+    }
+}
+
+sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *options,
+                           sg_sparsify_outlook *look, sg_error *err)
+{
+    const sg_sparsify_options o = options ? *options : sg_sparsify_options_default();
+    sg_config config;
+    sg_cost cost;
+    *look = (sg_sparsify_outlook){0};
+    SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
+    SG_TRY(sg_config_cost(&dense->config, 1, 1, false, 1, &cost, err));
+    outlook_weigh(dense, look);
+    outlook_text(&dense->config, &o, look);
+    const sg_ffn_count was = sg_ffn_total(&dense->config), is = sg_ffn_total(&config);
+    look->ffn_flops = was.memory_flops;
+    look->all_flops = cost.forward_flops_per_sequence_all_in;
+    look->router = is.router_flops / was.memory_flops;
+    const double rest = look->all_bytes - look->ffn_bytes;
+    const double left = (is.memory_flops + is.router_flops) / was.memory_flops;
+    look->ceiling = look->all_bytes / rest;
+    look->bound = look->all_bytes / (rest + left * look->ffn_bytes);
+    return SG_OK;
+}
+
+// ---- a threshold --------------------------------------------------------------------------------
+
+sg_status sg_sparsify_set_threshold(sg_model *m, double threshold, sg_error *err)
+{
+    sg_config config = m->config;
+    if (atomic_load(&m->users) > 0)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "threshold: found sessions or batches of the model, expected none");
+    if (!sg_moefy_is(config.ffn, "moefied") || sg_moefy_is(config.ffn_select, "top_k"))
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "threshold: found a model of family %s%s, expected moefied with ffn_select "
+                       "max, share or threshold",
+                       config.ffn, sg_moefy_is(config.ffn, "moefied") ? " that selects top_k" : "");
+    config.ffn_threshold = threshold;
+    memset(config.ffn_layer_threshold, 0, sizeof config.ffn_layer_threshold);
+    SG_TRY(sg_config_complete(&config, err));
+    m->config = config;
+    m->layout++; // recorded passes have the old one
+    return SG_OK;
+}

@@ -1,0 +1,435 @@
+// Dense models made sparse by a text: every method says what the dense model says where all blocks
+// are read; trained routers find more than the control and never more than an oracle; bits do not
+// depend on threads or on the memory for inputs; what is refused.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "sgatlin_data.h"
+#include "sgatlin_sparsify.h"
+#include "tiny_models.h"
+#include "tiny_run.h"
+
+enum { vocab = 320, steps = 7, layers = 2 };
+
+static void must(sg_status status, const sg_error *err)
+{
+    if (status != SG_OK) fail_msg("%s: %s", sg_status_name(status), err->message);
+}
+
+typedef struct fixture {
+    memory_fs *disk;
+    sg_context *context;
+    sg_data *data;
+    sg_model *dense;
+} fixture;
+
+static fixture begin(const char *kind, int threads)
+{
+    sg_error err = {0};
+    fixture f = {.disk = tiny_disk()};
+    must(sg_context_new(&(sg_context_options){.threads = threads}, &f.context, &err), &err);
+    must(sg_data_open(TINY_CONCAT, SG_VERIFY_AUTO, &f.data, &err), &err);
+    const sg_config config = tiny_config(kind, vocab, TINY_LENGTH);
+    must(sg_model_new(f.context, &config, 3, &f.dense, &err), &err);
+    return f;
+}
+
+static void end(fixture *f)
+{
+    sg_model_free(f->dense);
+    sg_data_free(f->data);
+    sg_context_free(f->context);
+    tiny_disk_free(f->disk);
+}
+
+// A method on the fixture's data, in blocks of three neurons.
+static sg_sparsify_options method(const fixture *f, const char *name, sg_sparsify_layer *to)
+{
+    sg_error err = {0};
+    sg_sparsify_options o;
+    must(sg_sparsify_options_of(name, &o, &err), &err);
+    o.block_size = 3;
+    o.blocks = 0;
+    o.data = f->data;
+    o.calibration_tokens = 300;
+    o.router_tokens = 1200;
+    o.test_tokens = 200;
+    o.layers = to;
+    return o;
+}
+
+static void say(sg_model *m, float out[steps][vocab])
+{
+    static const int32_t tokens[steps] = {1, 50, 9, 33, 130, 2, 170};
+    sg_error err = {0};
+    sg_session *s;
+    const float *logits;
+    must(sg_session_new(m, 0, &s, &err), &err);
+    for (int i = 0; i < steps; i++) {
+        must(sg_session_feed(s, tokens + i, 1, &logits, &err), &err);
+        memcpy(out[i], logits, sizeof out[i]);
+    }
+    sg_session_free(s);
+}
+
+static double furthest(float a[steps][vocab], float b[steps][vocab])
+{
+    double most = 0;
+    for (int i = 0; i < steps; i++)
+        for (int v = 0; v < vocab; v++)
+            most = fmax(most, fabs((double)a[i][v] - (double)b[i][v]));
+    return most;
+}
+
+// All blocks read, the layer is the dense one, whatever the split, the router and the means are;
+// perplexities are the same then, and the work is all of it and the router.
+static void test_all_blocks(void **state)
+{
+    (void)state;
+    static float dense[steps][vocab], sparse[steps][vocab];
+    static const char *const kinds[] = {
+        "mlp ffn_activation=relu ffn_bias=1", "glu ffn_activation=swiglu",
+        "glu ffn_activation=geglu ffn_glu_interleaved=1 ffn_bias=1"};
+    static const char *const splits[] = {"kmeans", "coactivation", "shared"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        fixture f = begin(kinds[k], 2);
+        say(f.dense, dense);
+        for (size_t i = 0; sg_sparsify_method(i) != NULL; i++)
+            for (int split = 0; split < 3; split++) {
+                sg_error err = {0};
+                sg_model *made;
+                sg_sparsify_result r;
+                sg_sparsify_options o = method(&f, sg_sparsify_method(i), NULL);
+                if (strcmp(o.router, "representative") == 0 && split != 2) continue;
+                o.split = splits[split];
+                o.shared_blocks = split == 2 && k > 0 ? 2 : 0;
+                o.active = 1;
+                o.threshold = 0;
+                o.router_epochs = 1;
+                o.router_tokens = 300;
+                must(sg_sparsify(f.dense, &o, &made, &r, &err), &err);
+                say(made, sparse);
+                if (furthest(dense, sparse) > 2e-5)
+                    fail_msg("%s, %s, %s: logits are %.2g off", kinds[k], sg_sparsify_method(i),
+                             o.split, furthest(dense, sparse));
+                assert_true(fabs(r.sparse_perplexity / r.dense_perplexity - 1) < 1e-5);
+                assert_true(r.executed > 1 && isfinite(r.executed));
+                sg_model_free(made);
+            }
+        end(&f);
+    }
+}
+
+static void bounds(const sg_sparsify_captured *c)
+{
+    assert_true(c->oracle >= c->router && c->oracle >= c->random && c->oracle <= 1 + 1e-9);
+    assert_true(c->router > 0 && c->random > 0);
+}
+
+// What is learned is better than the control; the oracle is never beaten.
+static void test_routers(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"moefication", "gmoefication", "dsti"};
+    fixture f = begin("mlp ffn_activation=relu", 2);
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        sg_error err = {0};
+        sg_model *made;
+        sg_sparsify_result r;
+        sg_sparsify_layer q[layers];
+        sg_sparsify_options o = method(&f, methods[i], q);
+        o.select = "top_k";
+        o.active = 0.25;
+        o.router_rate = 0.02;
+        must(sg_sparsify(f.dense, &o, &made, &r, &err), &err);
+        for (int l = 0; l < layers; l++) {
+            const sg_sparsify_captured *c = i == 2 ? &q[l].norm : &q[l].positive;
+            bounds(&q[l].positive);
+            bounds(&q[l].norm);
+            // What gmoefication's learn is neither of the two truths.
+            if (i != 1 && !(c->router > c->random + 0.05))
+                fail_msg("%s, layer %d: the router has %.3f, the control %.3f", methods[i], l,
+                         c->router, c->random);
+            assert_true(q[l].mean == 2 && q[l].deviation == 0 && q[l].compared == 2);
+            assert_true(q[l].router_epoch >= 1 && q[l].router_epoch <= 30);
+            assert_true(q[l].within > 0 && q[l].within < 1 && q[l].distance > 0);
+        }
+        assert_true(r.executed > 0.25);
+        assert_int_equal(sg_model_config(made)->ffn_mean, i == 1);
+        sg_model_free(made);
+    }
+    end(&f);
+}
+
+// The perplexity is that of an evaluation of the same rows.
+static void test_perplexity(void **state)
+{
+    (void)state;
+    fixture f = begin("glu", 1);
+    sg_error err = {0};
+    sg_model *made;
+    sg_sparsify_result r;
+    sg_eval_result dense, sparse;
+    sg_sparsify_options o = method(&f, "similarity", NULL);
+    const sg_eval_options all = sg_eval_options_default();
+    o.test_tokens = sg_data_get_info(f.data)->split[SG_SPLIT_VAL].rows * TINY_LENGTH;
+    must(sg_sparsify(f.dense, &o, &made, &r, &err), &err);
+    must(sg_evaluate(f.dense, f.data, &all, &dense, &err), &err);
+    must(sg_evaluate(made, f.data, &all, &sparse, &err), &err);
+    assert_int_equal(r.test_tokens, dense.tokens);
+    assert_true(fabs(r.dense_perplexity / dense.perplexity - 1) < 1e-5);
+    assert_true(fabs(r.sparse_perplexity / sparse.perplexity - 1) < 1e-5);
+    sg_model_free(made);
+    end(&f);
+}
+
+// Weights after one thread and all memory, and after three and room for one layer.
+static void test_bits(void **state)
+{
+    (void)state;
+    static float once[steps][vocab], again[steps][vocab];
+    static const char *const names[] = {"gmoefication", "cmoe"};
+    for (int i = 0; i < 2; i++) {
+        sg_sparsify_layer q[2][layers];
+        sg_sparsify_result r[2];
+        for (int n = 0; n < 2; n++) {
+            fixture f = begin("glu ffn_activation=swiglu", n ? 3 : 1);
+            sg_error err = {0};
+            sg_model *made;
+            sg_sparsify_options o = method(&f, names[i], q[n]);
+            if (n) o.memory = i == 0 ? 120000 : 40000;
+            must(sg_sparsify(f.dense, &o, &made, &r[n], &err), &err);
+            say(made, n ? again : once);
+            sg_model_free(made);
+            end(&f);
+        }
+        assert_memory_equal(once, again, sizeof once);
+        assert_memory_equal(q[0], q[1], sizeof q[0]);
+        assert_true(r[0].passes == 1 && r[1].passes == 2);
+        assert_true(r[0].sparse_perplexity == r[1].sparse_perplexity);
+    }
+}
+
+// ---- going on -----------------------------------------------------------------------------------
+
+static bool until(void *user, int64_t done, int64_t total)
+{
+    (void)total;
+    return done < *(const int64_t *)user;
+}
+
+static char *weights_of(const char *folder, size_t *bytes)
+{
+    sg_error err = {0};
+    char path[64], *data;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    must(sg_file_read(path, 1 << 24, &data, bytes, &err), &err);
+    return data;
+}
+
+static void names_are(const char *folder, const char *expected)
+{
+    char names[256];
+    tiny_names(folder, names, sizeof names);
+    assert_string_equal(names, expected);
+}
+
+// A work that is stopped after each layer, by any number of threads, ends as one that is not.
+static void test_resume(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gmoefication", "cmoe", "dsti", "similarity"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        fixture f = begin("glu ffn_activation=swiglu", 2);
+        sg_error err = {0};
+        sg_model *made;
+        size_t bytes[2];
+        sg_sparsify_layer q[2][layers];
+        sg_sparsify_result r[2];
+        sg_sparsify_options o = method(&f, names[i], q[0]);
+        o.router_epochs = 2;
+        o.out = "/whole";
+        must(sg_sparsify(f.dense, &o, &made, &r[0], &err), &err);
+        sg_model_free(made);
+        names_are("/whole", "config.json model.safetensors");
+        o.out = "/parts";
+        o.layers = q[1];
+        o.progress = until;
+        for (int64_t stop = 1; stop <= layers; stop++) {
+            o.progress_user = &stop;
+            assert_int_equal(sg_sparsify(f.dense, &o, &made, &r[1], &err), SG_ERR_STOPPED);
+            assert_int_equal(r[1].resumed, stop - 1);
+            names_are("/parts", ".sparsify");
+        }
+        o.progress = NULL;
+        must(sg_sparsify(f.dense, &o, &made, &r[1], &err), &err);
+        assert_true(r[1].resumed == layers && r[1].passes == 0);
+        sg_model_free(made);
+        names_are("/parts", "config.json model.safetensors");
+        char *whole = weights_of("/whole", &bytes[0]), *parts = weights_of("/parts", &bytes[1]);
+        assert_int_equal(bytes[0], bytes[1]);
+        assert_memory_equal(whole, parts, bytes[0]);
+        assert_memory_equal(q[0], q[1], sizeof q[0]);
+        assert_true(r[0].sparse_perplexity == r[1].sparse_perplexity);
+        sg_free(whole);
+        sg_free(parts);
+        end(&f);
+    }
+}
+
+static void refused(fixture *f, sg_sparsify_options o, sg_status status, const char *says);
+
+// Another command, another model, a damaged layer; what did not begin leaves nothing.
+static void test_not_resumed(void **state)
+{
+    (void)state;
+    fixture f = begin("glu ffn_activation=swiglu", 1);
+    sg_error err = {0};
+    sg_model *made;
+    int64_t stop = 0;
+    char *data;
+    size_t bytes;
+    static const char layer[] = "/out/.sparsify/layer-00000.safetensors";
+    sg_sparsify_options o = method(&f, "moefication", NULL), other;
+    o.router_epochs = 1;
+    o.out = "/out";
+    o.progress = until;
+    o.progress_user = &stop;
+    assert_int_equal(sg_sparsify(f.dense, &o, &made, NULL, &err), SG_ERR_STOPPED);
+    assert_false(sg_path_exists("/out"));
+    stop = 1;
+    assert_int_equal(sg_sparsify(f.dense, &o, &made, NULL, &err), SG_ERR_STOPPED);
+    other = o, other.seed = 4;
+    refused(&f, other, SG_ERR_ARGUMENT, "begun with seed \"0\", expected \"4\"");
+    other = o, other.split = "random";
+    refused(&f, other, SG_ERR_ARGUMENT, "begun with split \"kmeans\", expected \"random\"");
+    other = o, other.test_tokens = 16;
+    refused(&f, other, SG_ERR_ARGUMENT, "begun with text ");
+    sg_model *model = f.dense;
+    const sg_config config = tiny_config("glu ffn_activation=swiglu", vocab, TINY_LENGTH);
+    must(sg_model_new(f.context, &config, 4, &f.dense, &err), &err);
+    refused(&f, o, SG_ERR_ARGUMENT, "begun with model ");
+    sg_model_free(f.dense);
+    f.dense = model;
+    must(sg_file_read(layer, 1 << 20, &data, &bytes, &err), &err);
+    data[bytes - 3] ^= 1;
+    must(sg_file_write_atomic(layer, data, bytes, &err), &err);
+    refused(&f, o, SG_ERR_FORMAT, "layer-00000.safetensors: found the checksum");
+    must(sg_file_write_atomic(layer, data, bytes / 2, &err), &err);
+    refused(&f, o, SG_ERR_FORMAT, "layer-00000.safetensors: ");
+    sg_free(data);
+    must(sg_file_write_atomic("/out/.sparsify/plan.json", "{}", 2, &err), &err);
+    refused(&f, o, SG_ERR_FORMAT, "plan.json");
+    end(&f);
+}
+
+// The power goes before every third operation on files: the same command goes on to the same model,
+// or finds it done.
+static void test_power(void **state)
+{
+    (void)state;
+    fixture f = begin("mlp", 1);
+    sg_error err = {0};
+    sg_model *made;
+    size_t bytes[2];
+    sg_sparsify_options o = sg_sparsify_options_default();
+    o.block_size = 6;
+    o.out = "/whole";
+    const int64_t before = memory_fs_operations(f.disk);
+    must(sg_sparsify(f.dense, &o, &made, NULL, &err), &err);
+    sg_model_free(made);
+    const int64_t operations = memory_fs_operations(f.disk) - before;
+    char *whole = weights_of("/whole", &bytes[0]);
+    o.out = "/out";
+    for (int64_t n = 0; n < operations; n += 3) {
+        memory_fs *disk = memory_fs_clone(f.disk);
+        tiny_use(disk);
+        memory_fs_cut_power(disk, n);
+        if (sg_sparsify(f.dense, &o, &made, NULL, &err) == SG_OK) sg_model_free(made);
+        memory_fs *after =
+            memory_fs_reboot(disk, (memory_crash)(n % MEMORY_CRASH_KINDS), (uint64_t)n);
+        tiny_use(after);
+        const sg_status status = sg_sparsify(f.dense, &o, &made, NULL, &err);
+        if (status == SG_OK)
+            sg_model_free(made);
+        else if (strstr(err.message, "found a folder with files in it") == NULL)
+            fail_msg("operation %lld: %s", (long long)n, err.message);
+        char *parts = weights_of("/out", &bytes[1]);
+        assert_int_equal(bytes[0], bytes[1]);
+        assert_memory_equal(whole, parts, bytes[0]);
+        if (status == SG_OK) names_are("/out", "config.json model.safetensors");
+        sg_free(parts);
+        tiny_use(f.disk);
+        memory_fs_free(after);
+        memory_fs_free(disk);
+    }
+    sg_free(whole);
+    end(&f);
+}
+
+// ---- what is refused ----------------------------------------------------------------------------
+
+static void refused(fixture *f, sg_sparsify_options o, sg_status status, const char *says)
+{
+    sg_error err = {0};
+    sg_model *made;
+    assert_int_equal(sg_sparsify(f->dense, &o, &made, NULL, &err), status);
+    if (strstr(err.message, says) == NULL) fail_msg("%s", err.message);
+    assert_null(made);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    fixture f = begin("mlp", 1);
+    const sg_sparsify_options right = method(&f, "moefication", NULL);
+    sg_sparsify_options o = right;
+    o.router_tokens = 1000000;
+    refused(&f, o, SG_ERR_ARGUMENT, "expected 1000000 or more: 0 to calibrate by, 1000000 to");
+    o = right, o.test_tokens = 100000;
+    refused(&f, o, SG_ERR_ARGUMENT, "data: validation split: found");
+    o = right, o.router_tokens = 0;
+    refused(&f, o, SG_ERR_ARGUMENT, "router_tokens: found 0");
+    o = right, o.memory = 1000;
+    refused(&f, o, SG_ERR_ARGUMENT, "memory: found 1000 bytes, expected");
+    o = right, o.context = 8;
+    refused(&f, o, SG_ERR_ARGUMENT, "context: found 8, expected none with packed data");
+    o = right, o.text = "a", o.text_bytes = 1;
+    refused(&f, o, SG_ERR_ARGUMENT, "found a text and packed data");
+    o.data = NULL;
+    refused(&f, o, SG_ERR_ARGUMENT, "text: found no tokenizer");
+    sg_tokenizer *tokenizer;
+    sg_error err = {0};
+    must(sg_tokenizer_open(TINY_CONCAT, &tokenizer, &err), &err);
+    o.tokenizer = tokenizer;
+    refused(&f, o, SG_ERR_ARGUMENT, "tokens, expected 1401 or more: 0 to calibrate by, 1200 to");
+    o.context = TINY_LENGTH + 1;
+    refused(&f, o, SG_ERR_ARGUMENT, "context: found 17");
+    sg_tokenizer_free(tokenizer);
+    o = right, o.block_size = 5;
+    refused(&f, o, SG_ERR_ARGUMENT, "block_size: found 5");
+    o = method(&f, "cmoe", NULL);
+    refused(&f, o, SG_ERR_UNSUPPORTED, "shared_blocks: found 2, expected 0 for layers that");
+    assert_int_equal(sg_sparsify_options_of("magic", &o, &err), SG_ERR_ARGUMENT);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_blocks), cmocka_unit_test(test_routers),
+        cmocka_unit_test(test_perplexity), cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_resume),     cmocka_unit_test(test_not_resumed),
+        cmocka_unit_test(test_power),      cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
