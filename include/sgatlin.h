@@ -823,6 +823,7 @@ typedef struct sg_eval_text_options {
     void *progress_user;
     sg_eval_token_fn token; // of each token that is predicted; may be NULL
     void *token_user;
+    const sg_points *points; // read, or written, in every pass; NULL: none
 } sg_eval_text_options;
 SG_API sg_eval_text_options sg_eval_text_options_default(void);
 

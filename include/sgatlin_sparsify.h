@@ -143,6 +143,74 @@ SG_API sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options
 // (SG_ERR_ARGUMENT); SG_ERR_UNSUPPORTED for any other model.
 SG_API sg_status sg_sparsify_set_threshold(sg_model *model, double threshold, sg_error *err);
 
+// Another share of the blocks that a token reads, above 0 and at most 1, in each layer of a model of
+// family moefied; one block at least, and the most of them where ffn_select is not top_k. As above.
+SG_API sg_status sg_sparsify_set_active(sg_model *model, double share, sg_error *err);
+
+// ---- what is lost by what is left out -----------------------------------------------------------
+
+// A model at one setting, on a text.
+typedef struct sg_sparsify_point {
+    const char *model;                // what files call it; the caller's
+    const char *family;               // "moefied"
+    const char *select;               // ffn_select; "" of other families
+    double active, threshold;         // the setting; NAN: the model's own
+    bool random;                      // the control
+    double loss, loss_low, loss_high; // mean of all tokens, in nats, and an interval over windows
+    double perplexity, perplexity_low, perplexity_high; // exp of these
+    double excess, excess_low, excess_high; // loss over that of `base`, paired; NAN without
+    double blocks; // that a token reads in a layer, mean; 0 where no layer selects
+    double read;   // share of the neurons of such layers that these are
+    double flops;  // of all feed-forward layers, routers included, over those of all their blocks
+    double router; // of `flops`, what routers take
+    int64_t tokens, windows;
+    // Set by the caller, for files; NAN: not measured. Of one session, and over that of a model.
+    double tokens_per_second, speed, speed_low, speed_high;
+} sg_sparsify_point;
+
+// losses (windows): sums over the tokens of each; valid during the call only. The model is at the
+// setting, and has no session. false stops.
+typedef bool (*sg_sparsify_point_fn)(void *user, const sg_sparsify_point *point,
+                                     const double *losses);
+
+typedef struct sg_sparsify_curve_options {
+    // Shares of blocks, for models of family moefied that select top_k, and thresholds, for those
+    // that select otherwise. A model with none for it, or of another family, has one point: as it
+    // is.
+    const double *active, *thresholds;
+    size_t active_count, threshold_count;
+    // Beside each point of family moefied the same with as many blocks of each token drawn at
+    // random: what is lost if the router knows nothing.
+    bool random;
+    const char *text; // (text_bytes)
+    size_t text_bytes;
+    const sg_tokenizer *tokenizer;
+    // The text is read in windows of so many tokens, each of which knows nothing of those before
+    // it; 0 (the default): the model's longest sequence, at most 512.
+    int64_t context;
+    int64_t max_tokens;      // 0: the whole text
+    const double *base;      // (base_count) losses of windows of another point, or NULL: of a dense
+    int64_t base_count;      // model on the same text, so that intervals are of differences
+    int64_t resamples;       // of windows, for intervals; default 2000
+    uint64_t seed;           // of these, and of random blocks; default 1
+    sg_progress_fn progress; // in tokens, of all points; may be NULL
+    void *progress_user;
+} sg_sparsify_curve_options;
+SG_API sg_sparsify_curve_options sg_sparsify_curve_options_default(void);
+
+// Evaluates a model at each setting in turn, its control behind it; afterwards it is as it was.
+// Intervals are the 2.5 and 97.5 percentiles of means over windows that are drawn anew. FLOPs are
+// those of the memory and of the router of each layer, by what tokens read; a layer that does not
+// select counts in full. SG_ERR_ARGUMENT where `base` has other windows.
+SG_API sg_status sg_sparsify_curve(sg_model *model, const sg_sparsify_curve_options *options,
+                                   sg_sparsify_point_fn point, void *user, sg_error *err);
+
+// Writes points, in their order, as a table and as a drawing (perplexity by FLOPs, and by tokens a
+// second where these were measured; a line a model, controls dashed). Paths may be NULL. Nothing is
+// overwritten but with `force`. With points NULL nothing is written: whether it could be.
+SG_API sg_status sg_sparsify_write(const sg_sparsify_point *points, size_t count, const char *csv,
+                                   const char *svg, bool force, sg_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,4 @@
-// What a sparse version can gain and takes to make, before it is made; and a threshold that is moved
-// when it is there.
+// What a sparse version can gain and takes to make, before it is made.
 #include <stdio.h>
 #include <string.h>
 
@@ -66,26 +65,5 @@ sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *opt
     const double left = (is.memory_flops + is.router_flops) / was.memory_flops;
     look->ceiling = look->all_bytes / rest;
     look->bound = look->all_bytes / (rest + left * look->ffn_bytes);
-    return SG_OK;
-}
-
-// ---- a threshold --------------------------------------------------------------------------------
-
-sg_status sg_sparsify_set_threshold(sg_model *m, double threshold, sg_error *err)
-{
-    sg_config config = m->config;
-    if (atomic_load(&m->users) > 0)
-        return sg_fail(err, SG_ERR_ARGUMENT,
-                       "threshold: found sessions or batches of the model, expected none");
-    if (!sg_moefy_is(config.ffn, "moefied") || sg_moefy_is(config.ffn_select, "top_k"))
-        return sg_fail(err, SG_ERR_UNSUPPORTED,
-                       "threshold: found a model of family %s%s, expected moefied with ffn_select "
-                       "max, share or threshold",
-                       config.ffn, sg_moefy_is(config.ffn, "moefied") ? " that selects top_k" : "");
-    config.ffn_threshold = threshold;
-    memset(config.ffn_layer_threshold, 0, sizeof config.ffn_layer_threshold);
-    SG_TRY(sg_config_complete(&config, err));
-    m->config = config;
-    m->layout++; // recorded passes have the old one
     return SG_OK;
 }

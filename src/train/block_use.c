@@ -136,6 +136,31 @@ double sg_block_use_share(const sg_block_use *u, int64_t layer)
     return u->different[memory] / (double)u->passes / (double)use_blocks(u, memory);
 }
 
+// ---- work ---------------------------------------------------------------------------------------
+
+double sg_block_use_flops(const sg_block_use *u, double *router, double *all)
+{
+    double executed = *router = *all = 0;
+    for (int64_t l = 0; l < u->counts.count; l++) {
+        sg_config own;
+        const sg_config *c = sg_ffn_layer_config(u->config, l, &own);
+        const sg_ffn_count of = sg_ffn_counts(u->config, l);
+        const int64_t memory = use_memory_of(u, l);
+        const double readers = use_readers(u, memory);
+        executed += of.memory_flops;
+        *all += of.memory_flops;
+        if (u->counts.layers[l] == NULL || readers <= 0) continue;
+        const sg_memory_shape *m = &u->counts.shapes[l];
+        const double block = sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c).block_flops;
+        const double most = (double)(m->channels * m->selected);
+        const double selected = u->selections[memory] / readers / (double)u->tokens;
+        *router += of.router_flops;
+        executed += of.router_flops + (selected - most) * block;
+        *all += ((double)(m->pools * m->blocks) - most) * block;
+    }
+    return executed;
+}
+
 // ---- bytes --------------------------------------------------------------------------------------
 
 // Share of a parameter that a pass reads.

@@ -37,6 +37,9 @@ typedef struct sg_block_total {
 sg_block_total sg_block_use_total(const sg_block_use *use);
 // Share of the memory of a layer that a pass reads; 1 of a dense layer.
 double sg_block_use_share(const sg_block_use *use, int64_t layer);
+// FLOPs of the feed-forward layers of a token, as tokens read them: *router is what routers take of
+// them, *all what the layers would take without a router, were all blocks read.
+double sg_block_use_flops(const sg_block_use *use, double *router, double *all);
 // Bytes of the weights of a model that a pass reads, as they are stored, each once: all but tables
 // of which it reads a row a token, and of sparse layers that share.
 double sg_block_use_bytes(const sg_block_use *use, const sg_model *model);

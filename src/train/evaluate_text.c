@@ -92,7 +92,8 @@ static sg_status text_window(text_evaluator *e, int64_t begin, int64_t end, int6
 
 static sg_status text_run(text_evaluator *e, sg_error *err)
 {
-    SG_TRY(sg_session_new(e->model, e->context, &e->session, err));
+    const sg_session_options session = {.capacity = e->context, .points = e->options->points};
+    SG_TRY(sg_session_open(e->model, &session, &e->session, err));
     e->targets = sg_alloc_array((size_t)e->context, sizeof *e->targets);
     e->nll = sg_alloc_array((size_t)e->context, sizeof *e->nll);
     e->likeliest = sg_alloc_array((size_t)e->context, sizeof *e->likeliest);

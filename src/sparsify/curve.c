@@ -1,0 +1,282 @@
+// What a sparse model loses against what it leaves out: one text, read at several settings of its
+// selector. All settings read the same windows and draw the same resamples of them, so that what a
+// text does to all of them alike cancels in differences.
+//
+// FLOPs: sum over layers of (selected blocks a token x FLOPs of a block + those of the router), over
+// that sum with all blocks and no router.
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "ffn/ffn.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "probe/statistics.h"
+#include "sgatlin_sparsify.h"
+#include "train/block_use.h"
+
+enum { curve_context = 512 }; // unless told otherwise
+
+sg_sparsify_curve_options sg_sparsify_curve_options_default(void)
+{
+    return (sg_sparsify_curve_options){.resamples = 2000, .seed = 1};
+}
+
+typedef struct curve {
+    sg_model *model;
+    const sg_sparsify_curve_options *options;
+    sg_sparsify_point_fn result;
+    void *user;
+    int64_t context;
+    int64_t points, done; // all of them, and those before this one
+    sg_block_use use;     // of this one
+    // Windows: sums of losses, and tokens.
+    double *losses, *tokens;
+    size_t windows, losses_room, tokens_room;
+    sg_resamples resamples; // of windows, once the first point is there
+    double *work;           // (resamples)
+    double *excess;         // (windows)
+    int32_t *blocks;        // (most blocks of a layer) in any order, of the control
+    uint64_t drawn;         // blocks so far
+    bool no_room;           // for windows
+    bool set;               // the model is at another setting than it was
+} curve;
+
+// ---- the control --------------------------------------------------------------------------------
+
+// As many blocks as were selected, the first of a shuffle of all.
+static sg_status random_choose(void *user, const sg_point_values *p, sg_error *err)
+{
+    curve *c = user;
+    const uint32_t stream = sg_rng_stream("sparsify.random_blocks");
+    const int64_t blocks = sg_ffn_memory_at(&c->model->config, p->layer).blocks, k = p->shape[2];
+    (void)err;
+    for (int64_t b = 0; b < blocks; b++)
+        c->blocks[b] = (int32_t)b;
+    for (int64_t row = 0; row < p->shape[0]; row++) {
+        const int64_t count = p->counts != NULL ? p->counts[row] : k;
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t at = i + (int64_t)sg_rng_below(c->options->seed, stream, c->drawn++,
+                                                         (uint64_t)(blocks - i));
+            const int32_t chosen = c->blocks[at];
+            c->blocks[at] = c->blocks[i];
+            c->blocks[i] = p->ids[row * k + i] = chosen;
+        }
+    }
+    return SG_OK;
+}
+
+// ---- reading the text ---------------------------------------------------------------------------
+
+static bool curve_token(void *user, int64_t position, int32_t id, double logprob)
+{
+    curve *c = user;
+    const size_t window = (size_t)(position / c->context);
+    (void)id;
+    c->no_room = !sg_grow((void **)&c->losses, &c->losses_room, window + 1, sizeof *c->losses) ||
+                 !sg_grow((void **)&c->tokens, &c->tokens_room, window + 1, sizeof *c->tokens);
+    if (c->no_room) return false;
+    for (; c->windows <= window; c->windows++)
+        c->losses[c->windows] = c->tokens[c->windows] = 0;
+    c->losses[window] -= logprob;
+    c->tokens[window]++;
+    return true;
+}
+
+static bool curve_progress(void *user, int64_t done, int64_t total)
+{
+    const curve *c = user;
+    const sg_sparsify_curve_options *o = c->options;
+    return o->progress == NULL ||
+           o->progress(o->progress_user, c->done * total + done, c->points * total);
+}
+
+static sg_status curve_read(curve *c, bool random, sg_error *err)
+{
+    const sg_sparsify_curve_options *o = c->options;
+    const sg_point_request requests[] = {{.name = "blocks.*.mlp.hook_gate_ids",
+                                          .use = SG_POINT_WRITE,
+                                          .call = random_choose,
+                                          .user = c},
+                                         c->use.request};
+    const sg_points chosen = {requests, 2};
+    const sg_eval_text_options read = {.context = c->context,
+                                       .stride = c->context,
+                                       .max_tokens = o->max_tokens,
+                                       .token = curve_token,
+                                       .token_user = c,
+                                       .progress = curve_progress,
+                                       .progress_user = c,
+                                       .points = random                    ? &chosen
+                                                 : c->use.points.count > 0 ? &c->use.points
+                                                                           : NULL};
+    sg_eval_text_result result;
+    c->windows = 0;
+    c->drawn = 0;
+    const sg_status status =
+        sg_evaluate_text(c->model, o->tokenizer, o->text, o->text_bytes, &read, &result, err);
+    if (c->no_room) return sg_fail(err, SG_ERR_MEMORY, "out of memory for windows");
+    sg_block_use_pass(&c->use, result.tokens);
+    return status;
+}
+
+// ---- a point ------------------------------------------------------------------------------------
+
+static sg_status curve_resample(curve *c, sg_error *err)
+{
+    const sg_sparsify_curve_options *o = c->options;
+    if (o->base != NULL && o->base_count != (int64_t)c->windows)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "base: found %lld windows, expected the %zu of this text and model",
+                       (long long)o->base_count, c->windows);
+    if (c->work != NULL) return SG_OK;
+    SG_TRY(sg_resamples_new(o->resamples, (int64_t)c->windows, o->seed, &c->resamples, err));
+    c->work = sg_alloc_array((size_t)o->resamples, sizeof *c->work);
+    c->excess = sg_alloc_array(c->windows, sizeof *c->excess);
+    if (c->work != NULL && c->excess != NULL) return SG_OK;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for intervals");
+}
+
+static sg_interval curve_interval(const curve *c, const double *losses)
+{
+    const sg_pair_values values = {
+        .values = losses, .weights = c->tokens, .count = c->windows}; // of windows alone
+    return sg_bootstrap(&c->resamples, &values, c->work);
+}
+
+static void point_losses(const curve *c, sg_sparsify_point *p)
+{
+    const double *base = c->options->base;
+    const sg_interval loss = curve_interval(c, c->losses);
+    p->loss = loss.mean;
+    p->loss_low = loss.low;
+    p->loss_high = loss.high;
+    p->perplexity = exp(loss.mean);
+    p->perplexity_low = exp(loss.low);
+    p->perplexity_high = exp(loss.high);
+    p->excess = p->excess_low = p->excess_high = NAN;
+    if (base == NULL) return;
+    for (size_t i = 0; i < c->windows; i++)
+        c->excess[i] = c->losses[i] - base[i];
+    const sg_interval excess = curve_interval(c, c->excess);
+    p->excess = excess.mean;
+    p->excess_low = excess.low;
+    p->excess_high = excess.high;
+}
+
+static sg_status curve_report(const curve *c, sg_sparsify_point *p, sg_error *err)
+{
+    const sg_config *config = &c->model->config;
+    const sg_block_total total = sg_block_use_total(&c->use);
+    double router, all;
+    const double flops = sg_block_use_flops(&c->use, &router, &all);
+    p->family = config->ffn;
+    p->select = config->ffn_select;
+    point_losses(c, p);
+    p->blocks = total.blocks;
+    p->read = total.read;
+    p->flops = flops / all;
+    p->router = router / all;
+    p->tokens = c->use.tokens;
+    p->windows = (int64_t)c->windows;
+    p->tokens_per_second = p->speed = p->speed_low = p->speed_high = NAN;
+    if (c->result(c->user, p, c->losses)) return SG_OK;
+    return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld points", (long long)c->done + 1);
+}
+
+static sg_status curve_point(curve *c, double active, double threshold, bool random, sg_error *err)
+{
+    sg_sparsify_point p = {.active = active, .threshold = threshold, .random = random};
+    SG_TRY(sg_block_use_new(&c->model->config, c->model->context->compute, &c->use, err));
+    sg_status status = curve_read(c, random, err);
+    if (status == SG_OK) status = curve_resample(c, err);
+    if (status == SG_OK) status = curve_report(c, &p, err);
+    sg_block_use_free(&c->use);
+    c->done++;
+    return status;
+}
+
+// ---- all of them --------------------------------------------------------------------------------
+
+static bool curve_is_moefied(const curve *c)
+{
+    return strcmp(c->model->config.ffn, "moefied") == 0;
+}
+
+// The settings that the model takes: *thresholds says which kind.
+static const double *curve_settings(const curve *c, size_t *count, bool *thresholds)
+{
+    const sg_sparsify_curve_options *o = c->options;
+    *count = 0;
+    *thresholds = strcmp(c->model->config.ffn_select, "top_k") != 0;
+    if (!curve_is_moefied(c)) return NULL;
+    *count = *thresholds ? o->threshold_count : o->active_count;
+    return *thresholds ? o->thresholds : o->active;
+}
+
+static sg_status curve_set(curve *c, bool threshold, double value, sg_error *err)
+{
+    c->set = true;
+    return threshold ? sg_sparsify_set_threshold(c->model, value, err)
+                     : sg_sparsify_set_active(c->model, value, err);
+}
+
+static sg_status curve_points(curve *c, sg_error *err)
+{
+    size_t count;
+    bool thresholds;
+    const double *settings = curve_settings(c, &count, &thresholds);
+    const int each = c->options->random && curve_is_moefied(c) ? 2 : 1;
+    const size_t points = count > 0 ? count : 1;
+    c->points = (int64_t)points * each;
+    for (size_t i = 0; i < points; i++) {
+        if (count > 0) SG_TRY(curve_set(c, thresholds, settings[i], err));
+        const double active = count > 0 && !thresholds ? settings[i] : NAN;
+        const double threshold = count > 0 && thresholds ? settings[i] : NAN;
+        for (int random = 0; random < each; random++)
+            SG_TRY(curve_point(c, active, threshold, random, err));
+    }
+    return SG_OK;
+}
+
+static sg_status curve_open(curve *c, sg_error *err)
+{
+    const sg_config *config = &c->model->config;
+    const sg_sparsify_curve_options *o = c->options;
+    int64_t most = 1;
+    c->context = o->context > 0 ? o->context : config->max_position_embeddings;
+    if (o->context == 0 && c->context > curve_context) c->context = curve_context;
+    if (o->resamples < 1 || o->resamples > 1 << 20)
+        return sg_fail(err, SG_ERR_ARGUMENT, "resamples: found %lld, expected 1 to %d",
+                       (long long)o->resamples, 1 << 20);
+    if (o->text == NULL || o->tokenizer == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "text: found none, expected one and its tokenizer");
+    for (int64_t l = 0; l < config->num_hidden_layers; l++) {
+        const sg_memory_shape m = sg_ffn_memory_at(config, l);
+        if (m.blocks > most) most = m.blocks;
+    }
+    c->blocks = sg_alloc_array((size_t)most, sizeof *c->blocks);
+    if (c->blocks != NULL) return SG_OK;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for blocks");
+}
+
+sg_status sg_sparsify_curve(sg_model *model, const sg_sparsify_curve_options *options,
+                            sg_sparsify_point_fn point, void *user, sg_error *err)
+{
+    const sg_config before = model->config;
+    curve c = {.model = model, .options = options, .result = point, .user = user};
+    sg_status status = curve_open(&c, err);
+    if (status == SG_OK) status = curve_points(&c, err);
+    if (c.set) {
+        model->config = before;
+        model->layout++; // recorded passes are of another setting
+    }
+    sg_resamples_free(&c.resamples);
+    sg_free(c.work);
+    sg_free(c.excess);
+    sg_free(c.losses);
+    sg_free(c.tokens);
+    sg_free(c.blocks);
+    return status;
+}

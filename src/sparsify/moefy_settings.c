@@ -1,0 +1,89 @@
+// How much a model that is there reads: its threshold, or its count of blocks, moved without training
+// anything anew.
+#include <math.h>
+#include <stdio.h>
+
+#include "ffn/ffn.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "sparsify/moefy.h"
+
+static sg_status settings_check(const sg_model *m, const char *setting, sg_error *err)
+{
+    if (atomic_load(&m->users) == 0) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "%s: found sessions or batches of the model, expected none", setting);
+}
+
+static sg_status settings_take(sg_model *m, sg_config *config, sg_error *err)
+{
+    SG_TRY(sg_config_complete(config, err));
+    m->config = *config;
+    m->layout++; // recorded passes have the old one
+    return SG_OK;
+}
+
+sg_status sg_sparsify_set_threshold(sg_model *m, double threshold, sg_error *err)
+{
+    sg_config config = m->config;
+    SG_TRY(settings_check(m, "threshold", err));
+    if (!sg_moefy_is(config.ffn, "moefied") || sg_moefy_is(config.ffn_select, "top_k"))
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "threshold: found a model of family %s%s, expected moefied with ffn_select "
+                       "max, share or threshold",
+                       config.ffn, sg_moefy_is(config.ffn, "moefied") ? " that selects top_k" : "");
+    config.ffn_threshold = threshold;
+    memset(config.ffn_layer_threshold, 0, sizeof config.ffn_layer_threshold);
+    return settings_take(m, &config, err);
+}
+
+// ---- a share of blocks --------------------------------------------------------------------------
+
+// Blocks that a router chooses in a layer, for a share of those and the ones that are shared.
+static sg_status active_blocks(const sg_config *c, int64_t layer, double share, int64_t *k,
+                               sg_error *err)
+{
+    const sg_memory_shape m = sg_ffn_memory_at(c, layer);
+    const int64_t shared = sg_ffn_shared_width(c) / m.block;
+    *k = llround(share * (double)(m.blocks + shared)) - shared;
+    if (shared > 0 && *k < 1)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "active: found %s of %lld blocks, expected more than the %lld shared ones",
+                       SG_NUMBER(share), (long long)(m.blocks + shared), (long long)shared);
+    if (*k < 1) *k = 1;
+    return SG_OK;
+}
+
+// Where layers have different ones, as a list.
+static sg_status active_list(sg_config *c, double share, sg_error *err)
+{
+    char *list = c->ffn_layer_top_k;
+    size_t used = 0;
+    for (int64_t l = 0; l < c->num_hidden_layers && used < sizeof c->ffn_layer_top_k; l++) {
+        int64_t k = 1;
+        if (sg_ffn_is_sparse(c, l)) SG_TRY(active_blocks(c, l, share, &k, err));
+        used += (size_t)snprintf(list + used, sizeof c->ffn_layer_top_k - used, "%s%lld",
+                                 l > 0 ? "," : "", (long long)k);
+    }
+    if (used < sizeof c->ffn_layer_top_k) return SG_OK;
+    return sg_fail(err, SG_ERR_UNSUPPORTED, "active: found %lld layers, too many for their counts",
+                   (long long)c->num_hidden_layers);
+}
+
+sg_status sg_sparsify_set_active(sg_model *m, double share, sg_error *err)
+{
+    sg_config config = m->config;
+    SG_TRY(settings_check(m, "active", err));
+    if (!sg_moefy_is(config.ffn, "moefied"))
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "active: found a model of family %s, expected moefied", config.ffn);
+    if (!(share > 0 && share <= 1))
+        return sg_fail(err, SG_ERR_ARGUMENT, "active: found %s, expected more than 0 and at most 1",
+                       SG_NUMBER(share));
+    memset(config.ffn_layer_top_k, 0, sizeof config.ffn_layer_top_k);
+    if (config.ffn_layer_block_size[0] != '\0')
+        SG_TRY(active_list(&config, share, err));
+    else
+        SG_TRY(active_blocks(&config, sg_ffn_first_sparse(&config), share, &config.ffn_top_k, err));
+    return settings_take(m, &config, err);
+}

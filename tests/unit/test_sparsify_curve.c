@@ -1,0 +1,449 @@
+// What a sparse model loses at several settings: losses are those of an evaluation, work that of a
+// plain count, the control reads as much, and all blocks lose nothing; another share of blocks; the
+// files.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "alloc_failure.h"
+#include "base/alloc.h"
+#include "sgatlin_sparsify.h"
+#include "tiny_models.h"
+#include "word_tokenizer.h"
+
+enum { vocab = 40, positions = 24, blocks = 12, window = 5, points_max = 16 };
+
+// 21 words in five windows of five tokens, the first of which begins the text.
+static const char text[] = "The lake was icy The tree is old The mum is proud The mum was big "
+                           "The lake is big icy old tree mum was";
+
+static sg_context *context;
+static sg_tokenizer *tokenizer;
+
+static int open_all(void **state)
+{
+    (void)state;
+    int32_t *ids;
+    size_t count;
+    tokenizer = make_tokenizer();
+    // It keeps memory of its own from the first text on.
+    assert_int_equal(sg_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids, &count, NULL),
+                     SG_OK);
+    sg_buffer_free(ids);
+    return sg_context_new(&(sg_context_options){.threads = 2}, &context, NULL) == SG_OK ? 0 : -1;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    sg_tokenizer_free(tokenizer);
+    sg_context_free(context);
+    return 0;
+}
+
+static void must(sg_status status, const sg_error *err)
+{
+    if (status != SG_OK) fail_msg("%s: %s", sg_status_name(status), err->message);
+}
+
+static sg_model *model_of(const char *kind)
+{
+    sg_error err = {0};
+    sg_model *m;
+    const sg_config config = tiny_config(kind, vocab, positions);
+    must(sg_model_new(context, &config, 3, &m, &err), &err);
+    return m;
+}
+
+static sg_sparsify_curve_options tiny(void)
+{
+    sg_sparsify_curve_options o = sg_sparsify_curve_options_default();
+    o.text = text;
+    o.text_bytes = strlen(text);
+    o.tokenizer = tokenizer;
+    o.context = window;
+    o.resamples = 50;
+    return o;
+}
+
+typedef struct curves {
+    sg_sparsify_point items[points_max];
+    double losses[points_max][8];
+    int count, stop_after;
+} curves;
+
+static bool take(void *user, const sg_sparsify_point *p, const double *losses)
+{
+    curves *c = user;
+    assert_true(c->count < points_max && p->windows <= 8);
+    memcpy(c->losses[c->count], losses, (size_t)p->windows * sizeof *losses);
+    c->items[c->count++] = *p;
+    return c->count != c->stop_after;
+}
+
+static curves curve_of(sg_model *m, const sg_sparsify_curve_options *o)
+{
+    sg_error err = {0};
+    curves c = {0};
+    const int64_t live = sg_alloc_live();
+    must(sg_sparsify_curve(m, o, take, &c, &err), &err);
+    assert_int_equal(sg_alloc_live(), live);
+    return c;
+}
+
+// ---- losses and work ----------------------------------------------------------------------------
+
+// By the evaluation of texts, and by FLOPs of a layer that reads so many blocks of two neurons, each
+// of two rows of 16 numbers or, gated, three.
+static void check_point(sg_model *m, const sg_sparsify_point *p, const double *losses, double each,
+                        int rows, double router)
+{
+    sg_error err = {0};
+    const sg_eval_text_options o = {.context = window, .stride = window};
+    sg_eval_text_result r;
+    must(sg_evaluate_text(m, tokenizer, text, strlen(text), &o, &r, &err), &err);
+    const double block = 2.0 * rows * 16 * 2, all = blocks * block;
+    double sum = 0;
+    for (int64_t w = 0; w < p->windows; w++)
+        sum += losses[w];
+    assert_int_equal(p->tokens, r.tokens);
+    assert_int_equal(p->windows, r.windows);
+    assert_true(fabs(p->loss - r.loss) < 1e-12);
+    assert_true(fabs(sum / (double)p->tokens - r.loss) < 1e-12);
+    assert_true(fabs(p->perplexity - exp(r.loss)) < 1e-9);
+    assert_true(p->loss_low <= p->loss && p->loss <= p->loss_high);
+    assert_true(p->loss_low < p->loss_high);
+    assert_true(fabs(p->blocks - each) < 1e-12);
+    assert_true(fabs(p->read - each / blocks) < 1e-12);
+    assert_true(fabs(p->router - router / all) < 1e-12);
+    assert_true(fabs(p->flops - (each * block + router) / all) < 1e-12);
+}
+
+static void test_active(void **state)
+{
+    (void)state;
+    static const double active[] = {0.25, 0.5, 1};
+    sg_error err = {0};
+    sg_model *m = model_of("moefied ffn_activation=swiglu");
+    const sg_config before = *sg_model_config(m);
+    sg_sparsify_curve_options o = tiny();
+    o.active = active;
+    o.active_count = 3;
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 3);
+    assert_memory_equal(sg_model_config(m), &before, sizeof before);
+    for (int i = 0; i < 3; i++) {
+        const sg_sparsify_point *p = &c.items[i];
+        assert_true(p->active == active[i] && isnan(p->threshold) && !p->random);
+        assert_true(isnan(p->excess) && isnan(p->tokens_per_second));
+        assert_string_equal(p->family, "moefied");
+        must(sg_sparsify_set_active(m, active[i], &err), &err);
+        assert_int_equal(sg_model_config(m)->ffn_top_k, 12 * active[i]);
+        check_point(m, p, c.losses[i], 12 * active[i], 3, 2 * 16 * 12);
+    }
+    assert_true(fabs(c.items[0].loss - c.items[2].loss) > 1e-6);
+    sg_model_free(m);
+}
+
+// A threshold of 0 keeps all of scores between 0 and 1, one of 2 nothing.
+static void test_thresholds(void **state)
+{
+    (void)state;
+    static const double thresholds[] = {0, 0.5, 2}, active[] = {0.1};
+    sg_error err = {0};
+    sg_model *m = model_of("moefied ffn_select=threshold ffn_threshold=0.3 ffn_top_k=12");
+    sg_sparsify_curve_options o = tiny();
+    o.thresholds = thresholds;
+    o.threshold_count = 3;
+    o.active = active; // for others
+    o.active_count = 1;
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 3);
+    assert_true(c.items[0].read == 1 && c.items[2].read == 0);
+    assert_true(c.items[1].read > 0 && c.items[1].read < 1);
+    for (int i = 0; i < 3; i++) {
+        assert_true(isnan(c.items[i].active) && c.items[i].threshold == thresholds[i]);
+        must(sg_sparsify_set_threshold(m, thresholds[i], &err), &err);
+        check_point(m, &c.items[i], c.losses[i], c.items[i].blocks, 2, 2 * 16 * 12);
+    }
+    sg_model_free(m);
+}
+
+// One point of what has nothing to be set, and no control of what does not choose.
+static void test_one_point(void **state)
+{
+    (void)state;
+    static const double active[] = {0.5, 1};
+    static const char *const kinds[] = {"mlp", "glu", "moe", "sgatlin"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        sg_model *m = model_of(kinds[k]);
+        sg_sparsify_curve_options o = tiny();
+        o.active = active;
+        o.active_count = 2;
+        o.random = true;
+        const curves c = curve_of(m, &o);
+        assert_int_equal(c.count, 1);
+        assert_true(isnan(c.items[0].active) && !c.items[0].random);
+        if (k < 2)
+            assert_true(c.items[0].flops == 1 && c.items[0].router == 0 && c.items[0].blocks == 0);
+        else
+            assert_true(c.items[0].flops > c.items[0].router && c.items[0].blocks > 0);
+        sg_model_free(m);
+    }
+    sg_model *m = model_of("moefied"); // no setting: as it is
+    const sg_sparsify_curve_options o = tiny();
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 1);
+    assert_true(c.items[0].blocks == 3);
+    sg_model_free(m);
+}
+
+// ---- the control --------------------------------------------------------------------------------
+
+static void test_random(void **state)
+{
+    (void)state;
+    static const double active[] = {0.25, 1}, thresholds[] = {0.5};
+    sg_model *m = model_of("moefied"), *counted;
+    sg_sparsify_curve_options o = tiny();
+    o.active = active;
+    o.active_count = 2;
+    o.thresholds = thresholds;
+    o.threshold_count = 1;
+    o.random = true;
+    const curves c = curve_of(m, &o), again = curve_of(m, &o);
+    o.seed = 2;
+    const curves other = curve_of(m, &o);
+    assert_int_equal(c.count, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_true(c.items[i].random == (i % 2 == 1));
+        assert_true(c.items[i].loss == again.items[i].loss);
+        assert_true(c.items[i].blocks == c.items[i / 2 * 2].blocks);
+        assert_true(c.items[i].flops == c.items[i / 2 * 2].flops);
+    }
+    assert_true(c.items[0].loss != c.items[1].loss);
+    assert_true(c.items[1].loss != other.items[1].loss && c.items[0].loss == other.items[0].loss);
+    // Of all blocks any choice is the same one.
+    assert_true(fabs(c.items[2].loss - c.items[3].loss) < 1e-6);
+    sg_model_free(m);
+    counted = model_of("moefied ffn_select=threshold ffn_threshold=0.3 ffn_top_k=12");
+    const curves varied = curve_of(counted, &o);
+    assert_int_equal(varied.count, 2);
+    assert_true(varied.items[0].blocks > 0 && varied.items[0].blocks < blocks);
+    assert_true(varied.items[0].loss != varied.items[1].loss);
+    sg_model_free(counted);
+}
+
+// ---- beside a base ------------------------------------------------------------------------------
+
+static void test_base(void **state)
+{
+    (void)state;
+    static const double active[] = {0.5, 1};
+    sg_error err = {0};
+    sg_model *dense = model_of("mlp ffn_activation=relu"), *m;
+    sg_sparsify_options how = sg_sparsify_options_default();
+    sg_sparsify_curve_options o = tiny();
+    how.block_size = 2;
+    must(sg_sparsify(dense, &how, &m, NULL, &err), &err);
+    const curves base = curve_of(dense, &o);
+    o.active = active;
+    o.active_count = 2;
+    o.base = base.losses[0];
+    o.base_count = base.items[0].windows;
+    const curves c = curve_of(m, &o);
+    for (int i = 0; i < 2; i++) {
+        const sg_sparsify_point *p = &c.items[i];
+        assert_true(fabs(p->excess - (p->loss - base.items[0].loss)) < 1e-12);
+        assert_true(p->excess_low <= p->excess && p->excess <= p->excess_high);
+    }
+    // Differences vary less than losses: all blocks make none.
+    assert_true(fabs(c.items[1].excess) < 1e-6);
+    assert_true(c.items[1].excess_high - c.items[1].excess_low < 1e-5);
+    assert_true(c.items[0].excess_high - c.items[0].excess_low > 1e-5);
+    o.base_count--;
+    curves none = {0};
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &none, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "base: found 4 windows, expected the 5"));
+    sg_model_free(m);
+    sg_model_free(dense);
+}
+
+// ---- another share of blocks --------------------------------------------------------------------
+
+static void test_set_active(void **state)
+{
+    (void)state;
+    sg_error err = {0};
+    sg_model *m = model_of("moefied"), *dense = model_of("glu");
+    sg_model *sized = model_of("moefied ffn_layer_block_size=2,8 ffn_layer_top_k=4,2");
+    const double wrong[] = {0, -1, 1.01, NAN};
+    must(sg_sparsify_set_active(m, 0.001, &err), &err);
+    assert_int_equal(sg_model_config(m)->ffn_top_k, 1);
+    must(sg_sparsify_set_active(m, 0.5, &err), &err);
+    assert_int_equal(sg_model_config(m)->ffn_top_k, 6);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(sg_sparsify_set_active(m, wrong[i], &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_model_config(m)->ffn_top_k, 6);
+    must(sg_sparsify_set_active(sized, 0.5, &err), &err);
+    assert_string_equal(sg_model_config(sized)->ffn_layer_top_k, "6,2"); // 3 blocks: 1.5
+    must(sg_sparsify_set_active(sized, 1, &err), &err);
+    assert_string_equal(sg_model_config(sized)->ffn_layer_top_k, "12,3");
+    assert_int_equal(sg_sparsify_set_active(dense, 0.5, &err), SG_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "family glu"));
+    sg_session *s;
+    must(sg_session_new(m, 0, &s, &err), &err);
+    assert_int_equal(sg_sparsify_set_active(m, 0.5, &err), SG_ERR_ARGUMENT);
+    sg_session_free(s);
+    sg_model_free(sized);
+    sg_model_free(dense);
+    sg_model_free(m);
+}
+
+// ---- files --------------------------------------------------------------------------------------
+
+static size_t read_file(const char *path, char *out, size_t room)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    const size_t bytes = fread(out, 1, room - 1, f);
+    out[bytes] = '\0';
+    fclose(f);
+    return bytes;
+}
+
+static int count_of(const char *in, const char *what)
+{
+    int n = 0;
+    for (const char *at = in; (at = strstr(at, what)) != NULL; at += strlen(what))
+        n++;
+    return n;
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    static char found[1 << 16];
+    char folder[] = "/tmp/sg_curve_XXXXXX", csv[64], svg[64];
+    sg_error err = {0};
+    sg_sparsify_point p[4];
+    assert_non_null(mkdtemp(folder));
+    snprintf(csv, sizeof csv, "%s/a.csv", folder);
+    snprintf(svg, sizeof svg, "%s/a.svg", folder);
+    for (int i = 0; i < 4; i++)
+        p[i] = (sg_sparsify_point){.model = i == 0 ? "a, \"b\"" : "c",
+                                   .family = i == 0 ? "glu" : "moefied",
+                                   .select = i == 0 ? "" : "top_k",
+                                   .active = i == 0 ? NAN : 0.25 * i,
+                                   .threshold = NAN,
+                                   .random = i == 3,
+                                   .loss = 1,
+                                   .perplexity = 2 + i,
+                                   .perplexity_low = 1 + i,
+                                   .perplexity_high = 3 + i,
+                                   .excess = NAN,
+                                   .excess_low = NAN,
+                                   .excess_high = NAN,
+                                   .flops = 1 - 0.2 * i,
+                                   .tokens = 20,
+                                   .windows = 5,
+                                   .tokens_per_second = NAN,
+                                   .speed = NAN,
+                                   .speed_low = NAN,
+                                   .speed_high = NAN};
+    must(sg_sparsify_write(NULL, 0, csv, svg, false, &err), &err);
+    must(sg_sparsify_write(p, 4, csv, svg, false, &err), &err);
+    read_file(csv, found, sizeof found);
+    assert_int_equal(count_of(found, "\n"), 5);
+    char *line = strchr(found, '\n') + 1;
+    *strchr(line, '\n') = '\0';
+    assert_string_equal(line, "\"a, \"\"b\"\"\",glu,,,,,2,1,3,1,0,0,,,,0,0,1,0,20,5,,,,");
+    assert_int_equal(count_of(found, ","), count_of(line, ",") + 24); // its header
+    read_file(svg, found, sizeof found);
+    assert_int_equal(count_of(found, ">c<"), 1);
+    assert_int_equal(count_of(found, "c, at random"), 1);
+    assert_int_equal(count_of(found, "tokens a second"), 0);
+    // Nothing is written over without being told to.
+    assert_int_equal(sg_sparsify_write(NULL, 0, csv, NULL, false, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(sg_sparsify_write(NULL, 0, NULL, svg, false, &err), SG_ERR_ARGUMENT);
+    p[1].tokens_per_second = 30;
+    must(sg_sparsify_write(p, 4, NULL, svg, true, &err), &err);
+    read_file(svg, found, sizeof found);
+    assert_int_equal(count_of(found, "tokens a second"), 1);
+    unlink(csv);
+    unlink(svg);
+    rmdir(folder);
+}
+
+// ---- what is wrong ------------------------------------------------------------------------------
+
+static void test_refuses(void **state)
+{
+    (void)state;
+    static const double wrong[] = {0.5, 2};
+    sg_error err = {0};
+    sg_model *m = model_of("moefied");
+    sg_sparsify_curve_options o = tiny();
+    curves c = {.stop_after = 1};
+    o.text = NULL;
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &c, &err), SG_ERR_ARGUMENT);
+    o = tiny();
+    o.resamples = 0;
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &c, &err), SG_ERR_ARGUMENT);
+    o = tiny();
+    o.context = positions + 1;
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &c, &err), SG_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "context"));
+    assert_int_equal(c.count, 0);
+    o = tiny();
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &c, &err), SG_ERR_STOPPED);
+    c = (curves){0};
+    o.active = wrong;
+    o.active_count = 2;
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &c, &err), SG_ERR_ARGUMENT);
+    assert_int_equal(c.count, 1);
+    assert_int_equal(sg_model_config(m)->ffn_top_k, 3); // as it was
+    sg_model_free(m);
+}
+
+static bool hear(void *user, const sg_sparsify_point *p, const double *losses)
+{
+    (void)user;
+    return p->windows > 0 && losses[0] > 0;
+}
+
+static sg_status curve_once(void *user, sg_error *err)
+{
+    static const double active[] = {0.5};
+    sg_sparsify_curve_options o = tiny();
+    o.active = active;
+    o.active_count = 1;
+    o.random = true;
+    return sg_sparsify_curve(user, &o, hear, NULL, err);
+}
+
+static void test_memory_fails(void **state)
+{
+    (void)state;
+    sg_model *m = model_of("moefied");
+    assert_true(alloc_failure_loop(curve_once, m) > 30);
+    sg_model_free(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_active),       cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_one_point),    cmocka_unit_test(test_random),
+        cmocka_unit_test(test_base),         cmocka_unit_test(test_set_active),
+        cmocka_unit_test(test_files),        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_memory_fails),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
