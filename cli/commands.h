@@ -39,6 +39,7 @@
     X(probe_trace)                                                                                 \
     X(scope)                                                                                       \
     X(sparsify)                                                                                    \
+    X(curve)                                                                                       \
     X(convert)                                                                                     \
     X(bench)                                                                                       \
     X(completion)                                                                                  \

@@ -23,6 +23,8 @@ sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model 
     if (status == SG_OK) status = sg_model_set_compute(model, compute, logits, err);
     if (status == SG_OK && cli_given(args, "sparsify-threshold"))
         status = sg_sparsify_set_threshold(model, cli_computing_given.threshold, err);
+    if (status == SG_OK && cli_given(args, "sparsify-active"))
+        status = sg_sparsify_set_active(model, cli_computing_given.active, err);
     if (status == SG_OK) cli_computing_tell(args, context, compute, logits);
     return status;
 }

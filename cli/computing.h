@@ -8,7 +8,7 @@
 // Names of sg_compute_kind_name.
 typedef struct cli_computing {
     const char *compute, *logits;
-    double threshold; // of blocks that are read, where it is given
+    double threshold, active; // of blocks that are read, where they are given
 } cli_computing;
 extern cli_computing cli_computing_given; // one command runs in a process; f32 at first
 
@@ -32,6 +32,15 @@ extern cli_computing cli_computing_given; // one command runs in a process; f32 
          .low = -1e12,                                                                             \
          .high = 1e12,                                                                             \
          .help = "of family moefied: ffn_threshold"},                                              \
+        {.name = "sparsify-active",                                                                \
+         .kind = CLI_DOUBLE,                                                                       \
+         .value = &cli_computing_given.active,                                                     \
+         .argument = "SHARE",                                                                      \
+         .shown = "the model's",                                                                   \
+         .low = 0,                                                                                 \
+         .high = 1,                                                                                \
+         .help =                                                                                   \
+             "of family moefied: of the blocks of a layer, those that a token reads, at most"},    \
     {                                                                                              \
         .name = "logits-compute", .kind = CLI_STRING, .value = &cli_computing_given.logits,        \
         .argument = "KIND", .choices = "f32|bf16x3|bf16",                                          \

@@ -164,6 +164,7 @@ typedef struct sg_sparsify_point {
     double flops;  // of all feed-forward layers, routers included, over those of all their blocks
     double router; // of `flops`, what routers take
     int64_t tokens, windows;
+    int64_t lost_bytes; // of the text: see sg_encode_options
     // Set by the caller, for files; NAN: not measured. Of one session, and over that of a model.
     double tokens_per_second, speed, speed_low, speed_high;
 } sg_sparsify_point;
@@ -205,9 +206,9 @@ SG_API sg_sparsify_curve_options sg_sparsify_curve_options_default(void);
 SG_API sg_status sg_sparsify_curve(sg_model *model, const sg_sparsify_curve_options *options,
                                    sg_sparsify_point_fn point, void *user, sg_error *err);
 
-// Writes points, in their order, as a table and as a drawing (perplexity by FLOPs, and by tokens a
-// second where these were measured; a line a model, controls dashed). Paths may be NULL. Nothing is
-// overwritten but with `force`. With points NULL nothing is written: whether it could be.
+// Writes points, in their order, as a table and as a drawing (perplexity by FLOPs and, where it was
+// measured, by speed; a line a model, controls dashed). Paths may be NULL. Nothing is overwritten
+// but with `force`. With points NULL nothing is written: whether it could be.
 SG_API sg_status sg_sparsify_write(const sg_sparsify_point *points, size_t count, const char *csv,
                                    const char *svg, bool force, sg_error *err);
 

@@ -31,6 +31,7 @@ typedef struct curve {
     int64_t context;
     int64_t points, done; // all of them, and those before this one
     sg_block_use use;     // of this one
+    int64_t lost_bytes;
     // Windows: sums of losses, and tokens.
     double *losses, *tokens;
     size_t windows, losses_room, tokens_room;
@@ -118,6 +119,7 @@ static sg_status curve_read(curve *c, bool random, sg_error *err)
         sg_evaluate_text(c->model, o->tokenizer, o->text, o->text_bytes, &read, &result, err);
     if (c->no_room) return sg_fail(err, SG_ERR_MEMORY, "out of memory for windows");
     sg_block_use_pass(&c->use, result.tokens);
+    c->lost_bytes = result.lost_bytes;
     return status;
 }
 
@@ -165,14 +167,23 @@ static void point_losses(const curve *c, sg_sparsify_point *p)
     p->excess_high = excess.high;
 }
 
+// The name of the rule, which outlives the model; "": it has none.
+static const char *curve_select(const sg_config *config)
+{
+    const sg_family *family = sg_family_find(config->ffn);
+    for (int i = 0; i < SG_FAMILY_CHOICES && family->selects[i] != NULL; i++)
+        if (strcmp(family->selects[i], config->ffn_select) == 0) return family->selects[i];
+    return "";
+}
+
 static sg_status curve_report(const curve *c, sg_sparsify_point *p, sg_error *err)
 {
     const sg_config *config = &c->model->config;
     const sg_block_total total = sg_block_use_total(&c->use);
     double router, all;
     const double flops = sg_block_use_flops(&c->use, &router, &all);
-    p->family = config->ffn;
-    p->select = config->ffn_select;
+    p->family = sg_family_find(config->ffn)->name;
+    p->select = curve_select(config);
     point_losses(c, p);
     p->blocks = total.blocks;
     p->read = total.read;
@@ -180,6 +191,7 @@ static sg_status curve_report(const curve *c, sg_sparsify_point *p, sg_error *er
     p->router = router / all;
     p->tokens = c->use.tokens;
     p->windows = (int64_t)c->windows;
+    p->lost_bytes = c->lost_bytes;
     p->tokens_per_second = p->speed = p->speed_low = p->speed_high = NAN;
     if (c->result(c->user, p, c->losses)) return SG_OK;
     return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld points", (long long)c->done + 1);

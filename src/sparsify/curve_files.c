@@ -77,8 +77,8 @@ static void drawing_line(drawing *d, const points *all, size_t first, size_t *at
     for (size_t i = first; i < n; i++) {
         const sg_sparsify_point *p = &all->items[i];
         if (!drawing_same(p, own)) continue;
-        const double values[chart_values] = {p->flops, p->tokens_per_second, p->perplexity,
-                                             p->perplexity_low, p->perplexity_high};
+        const double values[chart_values] = {p->flops, p->speed, p->perplexity, p->perplexity_low,
+                                             p->perplexity_high};
         for (size_t v = 0; v < chart_values; v++)
             d->values[v * n + *at] = values[v];
         ++*at;
@@ -128,7 +128,7 @@ static void drawing_lines(drawing *d, const points *all)
     }
 }
 
-// The same lines by tokens a second, in the second half of the series.
+// The same lines by speed, in the second half of the series.
 static void drawing_by_speed(drawing *d)
 {
     for (size_t i = 0; i < d->lines; i++) {
@@ -152,12 +152,14 @@ static sg_status drawing_write(drawing *d, const points *all, const char *path, 
 {
     bool timed = false;
     for (size_t i = 0; i < all->count; i++)
-        timed = timed || !isnan(all->items[i].tokens_per_second);
+        timed = timed || !isnan(all->items[i].speed);
     const sg_chart_panel panels[] = {
         {.x_label = "FLOPs of feed-forward layers, of all their blocks = 1",
          .series = d->series,
          .count = d->lines},
-        {.x_label = "tokens a second", .series = d->series + d->lines, .count = d->lines}};
+        {.x_label = "speed of decoding, of the first model = 1",
+         .series = d->series + d->lines,
+         .count = d->lines}};
     const sg_chart chart = {.title = "What is lost by what is left out",
                             .x_label = "",
                             .y_label = "perplexity",

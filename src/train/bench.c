@@ -75,7 +75,7 @@ static void bench_limits(const sg_bench_run *b, const sg_bench_figure *f, sg_ben
     *stream = sample_median(timer->sorted, timer->looks);
 }
 
-// ---- bytes ---------------------------------------------------------------------------------------
+// ---- bytes --------------------------------------------------------------------------------------
 
 // Where anything is narrow, memories are: what is idle lies in them.
 sg_bench_bytes sg_bench_weight_bytes(const sg_param_list *params, const sg_narrow_set *narrow,

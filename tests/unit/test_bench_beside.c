@@ -1,6 +1,6 @@
-// Two models in turns: who begins alternates, no turn overlaps another, what is reported is what the
-// rounds say, and blocks are those that a plain count finds. How long anything took is never looked
-// at beyond "longer than nothing".
+// Two models in turns: who begins alternates, no turn overlaps another, what is reported is what
+// the rounds say, and blocks are those that a plain count finds. How long anything took is never
+// looked at beyond "longer than nothing".
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
