@@ -143,8 +143,9 @@ SG_API sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options
 // (SG_ERR_ARGUMENT); SG_ERR_UNSUPPORTED for any other model.
 SG_API sg_status sg_sparsify_set_threshold(sg_model *model, double threshold, sg_error *err);
 
-// Another share of the blocks that a token reads, above 0 and at most 1, in each layer of a model of
-// family moefied; one block at least, and the most of them where ffn_select is not top_k. As above.
+// Another share of the blocks that a token reads, above 0 and at most 1, those that all tokens read
+// (shared_blocks) included, in each layer of a model of family moefied; one block at least, and the
+// most of them where ffn_select is not top_k. As above.
 SG_API sg_status sg_sparsify_set_active(sg_model *model, double share, sg_error *err);
 
 // ---- what is lost by what is left out -----------------------------------------------------------

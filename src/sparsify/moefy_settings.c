@@ -57,17 +57,20 @@ static sg_status active_blocks(const sg_config *c, int64_t layer, double share, 
 // Where layers have different ones, as a list.
 static sg_status active_list(sg_config *c, double share, sg_error *err)
 {
-    char *list = c->ffn_layer_top_k;
+    char list[sizeof c->ffn_layer_top_k] = "";
     size_t used = 0;
-    for (int64_t l = 0; l < c->num_hidden_layers && used < sizeof c->ffn_layer_top_k; l++) {
+    for (int64_t l = 0; l < c->num_hidden_layers && used < sizeof list; l++) {
         int64_t k = 1;
         if (sg_ffn_is_sparse(c, l)) SG_TRY(active_blocks(c, l, share, &k, err));
-        used += (size_t)snprintf(list + used, sizeof c->ffn_layer_top_k - used, "%s%lld",
-                                 l > 0 ? "," : "", (long long)k);
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%lld", l > 0 ? "," : "",
+                                 (long long)k);
     }
-    if (used < sizeof c->ffn_layer_top_k) return SG_OK;
-    return sg_fail(err, SG_ERR_UNSUPPORTED, "active: found %lld layers, too many for their counts",
-                   (long long)c->num_hidden_layers);
+    if (used >= sizeof list)
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "active: found %lld layers, too many for their counts",
+                       (long long)c->num_hidden_layers);
+    memcpy(c->ffn_layer_top_k, list, sizeof list);
+    return SG_OK;
 }
 
 sg_status sg_sparsify_set_active(sg_model *m, double share, sg_error *err)
