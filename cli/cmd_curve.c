@@ -449,9 +449,8 @@ const cli_command cli_cmd_curve = {
         "Intervals are of windows of the text, drawn anew; those of speeds of rounds (bench "
         "--beside).",
     .options = options,
-    .example =
-        "sgatlin curve smol smol-sparse --text book.txt --active 0.25,0.5,0.75,1 --random \\\n"
-        "    --csv curve.csv --svg curve.svg",
+    .example = "sgatlin curve smol smol-sparse --text book.txt --active 0.5,0.75,1 --speed\n"
+               "sgatlin curve smol smol-lte --text book.txt --thresholds 0.3,0.5 --csv lte.csv",
     .min_operands = 1,
     .max_operands = 32,
     .operands = "MODEL",
