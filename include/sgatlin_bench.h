@@ -160,7 +160,8 @@ typedef struct sg_beside_side {
     double bytes;
     // Of sparse layers, in passes that are not timed: blocks (neurons, experts) that a token reads
     // in a layer; the share of the neurons that a token reads; the share that all tokens of a pass
-    // (of prefill, of up to 256 tokens) read together. 0: there is no such layer.
+    // (of prefill, of up to 256 tokens) read together. 0: there is no such layer. Of moefied with
+    // router gate blocks are neurons whose gates leave them in.
     double blocks, read, together;
 } sg_beside_side;
 
@@ -187,11 +188,12 @@ typedef bool (*sg_beside_fn)(void *user, const sg_beside_result *result); // fal
 
 // Measures two models of one context in turns, so that a slow moment of the machine meets both: a
 // round is a turn of each, and the one that begins is the other one in the next round. A turn of
-// decoding goes back to the end of the prompts, feeds one token to each session untimed, which is
-// where blocks are counted, and then `tokens` timed, other ones in each round; a turn of prefill
-// feeds another prompt to an empty session. Before the first round each model has a turn that does
-// not count. Calls `result` for prefill, then for each batch. SG_ERR_ARGUMENT where a prompt and
-// what follows do not fit a model, or the models are of two contexts.
+// decoding goes back to the end of the prompts, feeds one token to each session untimed, then
+// `tokens` timed, other ones in each round; a turn of prefill feeds another prompt to an empty
+// session. Before the first round each model has a turn that does not count, and before that its
+// blocks are counted, over the tokens of that turn and the first ones of `rounds` turns. Calls
+// `result` for prefill, then for each batch. SG_ERR_ARGUMENT where a prompt and what follows do not
+// fit a model, or the models are of two contexts.
 SG_API sg_status sg_bench_beside(sg_model *const models[2], const sg_beside_options *options,
                                  sg_beside_fn result, void *user, sg_error *err);
 

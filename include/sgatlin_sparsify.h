@@ -160,7 +160,7 @@ typedef struct sg_sparsify_point {
     double loss, loss_low, loss_high; // mean of all tokens, in nats, and an interval over windows
     double perplexity, perplexity_low, perplexity_high; // exp of these
     double excess, excess_low, excess_high; // loss over that of `base`, paired; NAN without
-    double blocks; // that a token reads in a layer, mean; 0 where no layer selects
+    double blocks; // that a token reads in a layer, mean (of router gate neurons); 0: none selects
     double read;   // share of the neurons of such layers that these are
     double flops;  // of all feed-forward layers, routers included, over those of all their blocks
     double router; // of `flops`, what routers take
@@ -181,8 +181,8 @@ typedef struct sg_sparsify_curve_options {
     // is.
     const double *active, *thresholds;
     size_t active_count, threshold_count;
-    // Beside each point of family moefied the same with as many blocks of each token drawn at
-    // random: what is lost if the router knows nothing.
+    // Beside each point of a router that chooses blocks the same with as many blocks of each token
+    // drawn at random: what is lost if the router knows nothing.
     bool random;
     const char *text; // (text_bytes)
     size_t text_bytes;

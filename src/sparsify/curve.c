@@ -2,8 +2,8 @@
 // selector. All settings read the same windows and draw the same resamples of them, so that what a
 // text does to all of them alike cancels in differences.
 //
-// FLOPs: sum over layers of (selected blocks a token x FLOPs of a block + those of the router), over
-// that sum with all blocks and no router.
+// FLOPs: sum over layers of (selected blocks a token x FLOPs of a block + those of the router),
+// over that sum with all blocks and no router.
 #include <math.h>
 #include <string.h>
 
@@ -200,7 +200,7 @@ static sg_status curve_report(const curve *c, sg_sparsify_point *p, sg_error *er
 static sg_status curve_point(curve *c, double active, double threshold, bool random, sg_error *err)
 {
     sg_sparsify_point p = {.active = active, .threshold = threshold, .random = random};
-    SG_TRY(sg_block_use_new(&c->model->config, c->model->context->compute, &c->use, err));
+    SG_TRY(sg_block_use_new(&c->model->config, c->model->context->compute, false, &c->use, err));
     sg_status status = curve_read(c, random, err);
     if (status == SG_OK) status = curve_resample(c, err);
     if (status == SG_OK) status = curve_report(c, &p, err);
@@ -214,6 +214,12 @@ static sg_status curve_point(curve *c, double active, double threshold, bool ran
 static bool curve_is_moefied(const curve *c)
 {
     return strcmp(c->model->config.ffn, "moefied") == 0;
+}
+
+// Router gate reads the one block that there is, in part.
+static bool curve_chooses(const curve *c)
+{
+    return curve_is_moefied(c) && sg_ffn_router(&c->model->config) != &sg_router_gate;
 }
 
 // The settings that the model takes: *thresholds says which kind.
@@ -239,7 +245,7 @@ static sg_status curve_points(curve *c, sg_error *err)
     size_t count;
     bool thresholds;
     const double *settings = curve_settings(c, &count, &thresholds);
-    const int each = c->options->random && curve_is_moefied(c) ? 2 : 1;
+    const int each = c->options->random && curve_chooses(c) ? 2 : 1;
     const size_t points = count > 0 ? count : 1;
     c->points = (int64_t)points * each;
     for (size_t i = 0; i < points; i++) {

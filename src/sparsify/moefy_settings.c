@@ -1,5 +1,5 @@
-// How much a model that is there reads: its threshold, or its count of blocks, moved without training
-// anything anew.
+// How much a model that is there reads: its threshold, or its count of blocks, moved without
+// training anything anew.
 #include <math.h>
 #include <stdio.h>
 
@@ -80,6 +80,10 @@ sg_status sg_sparsify_set_active(sg_model *m, double share, sg_error *err)
     if (!sg_moefy_is(config.ffn, "moefied"))
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "active: found a model of family %s, expected moefied", config.ffn);
+    if (sg_ffn_router(&config) == &sg_router_gate)
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "active: found router gate, which reads by a threshold, expected one that "
+                       "chooses blocks");
     if (!(share > 0 && share <= 1))
         return sg_fail(err, SG_ERR_ARGUMENT, "active: found %s, expected more than 0 and at most 1",
                        SG_NUMBER(share));

@@ -89,16 +89,10 @@ static sg_status side_feed(const beside *b, beside_side *s, int64_t session, int
 
 // ---- turns --------------------------------------------------------------------------------------
 
-// A prompt into an empty session. Counted where it is not timed.
-static sg_status turn_prefill(const beside *b, beside_side *s, int64_t round, double *seconds,
-                              sg_error *err)
+// Where the tokens of a round begin behind the prompts.
+static int64_t turn_first(const beside *b, int64_t round)
 {
-    SG_TRY(sg_bench_sessions_rewind(&s->sessions, 0, err));
-    s->use.on = seconds == NULL;
-    const double start = sg_clock_seconds();
-    SG_TRY(side_feed(b, s, 0, round * b->options->context, 0, b->options->context, err));
-    if (seconds != NULL) *seconds = sg_clock_seconds() - start;
-    return SG_OK;
+    return round * (b->options->tokens + 1);
 }
 
 // The next token of each session, so many behind the prompts.
@@ -111,22 +105,31 @@ static sg_status turn_pass(const beside *b, beside_side *s, int64_t behind, sg_e
     return SG_OK;
 }
 
-static sg_status turn_decode(const beside *b, beside_side *s, int64_t round, double *seconds,
-                             sg_error *err)
+// A prompt into an empty session.
+static sg_status turn_prefill(const beside *b, beside_side *s, int64_t round, double *seconds,
+                              sg_error *err)
 {
-    const int64_t first = round * (b->options->tokens + 1);
-    SG_TRY(sg_bench_sessions_rewind(&s->sessions, b->options->context, err));
-    s->use.on = true;
-    SG_TRY(turn_pass(b, s, first, err));
-    s->use.on = seconds == NULL;
+    SG_TRY(sg_bench_sessions_rewind(&s->sessions, 0, err));
     const double start = sg_clock_seconds();
-    for (int64_t i = 1; i <= b->options->tokens; i++)
-        SG_TRY(turn_pass(b, s, first + i, err));
-    if (seconds != NULL) *seconds = sg_clock_seconds() - start;
+    SG_TRY(side_feed(b, s, 0, round * b->options->context, 0, b->options->context, err));
+    *seconds = sg_clock_seconds() - start;
     return SG_OK;
 }
 
-// seconds NULL: it does not count.
+// The pass before those that are timed finds what the other model has left in the caches.
+static sg_status turn_decode(const beside *b, beside_side *s, int64_t round, double *seconds,
+                             sg_error *err)
+{
+    const int64_t first = turn_first(b, round);
+    SG_TRY(sg_bench_sessions_rewind(&s->sessions, b->options->context, err));
+    SG_TRY(turn_pass(b, s, first, err));
+    const double start = sg_clock_seconds();
+    for (int64_t i = 1; i <= b->options->tokens; i++)
+        SG_TRY(turn_pass(b, s, first + i, err));
+    *seconds = sg_clock_seconds() - start;
+    return SG_OK;
+}
+
 static sg_status beside_turn(const beside *b, beside_side *s, int64_t round, double *seconds,
                              sg_error *err)
 {
@@ -143,8 +146,9 @@ static bool beside_more(const beside *b)
 
 static sg_status beside_rounds(beside *b, sg_error *err)
 {
+    double unused;
     for (int i = 0; i < 2; i++)
-        SG_TRY(beside_turn(b, &b->sides[i], 0, NULL, err));
+        SG_TRY(beside_turn(b, &b->sides[i], 0, &unused, err));
     b->begun = sg_clock_seconds();
     for (b->rounds = 0; beside_more(b); b->rounds++) {
         sg_beside_round *r = &b->round[b->rounds];
@@ -221,20 +225,45 @@ static sg_status beside_report(beside *b, sg_error *err)
     return sg_fail(err, SG_ERR_STOPPED, "stopped after %s", r.name);
 }
 
-static sg_status side_open(const beside *b, beside_side *s, sg_error *err)
+// Sessions, those that decode with their prompts.
+static sg_status side_sessions(const beside *b, beside_side *s, const sg_points *points,
+                               sg_error *err)
 {
     const sg_beside_options *o = b->options;
     const int64_t capacity = o->context + (b->prefill ? 0 : o->tokens + 1);
-    SG_TRY(sg_block_use_new(&s->model->config, s->model->context->compute, &s->use, err));
-    s->ids =
-        sg_alloc_array((size_t)(o->context > b->batch ? o->context : b->batch), sizeof *s->ids);
-    if (s->ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a prompt");
-    const sg_points *points = s->use.points.count > 0 ? &s->use.points : NULL;
-    SG_TRY(sg_bench_sessions_open(&s->sessions, s->model, b->batch, capacity, points, err));
     s->use.on = false;
+    SG_TRY(sg_bench_sessions_open(&s->sessions, s->model, b->batch, capacity, points, err));
     for (int64_t i = 0; i < b->batch && !b->prefill; i++)
         SG_TRY(side_feed(b, s, i, side_from(b, s, i), 0, o->context, err));
     return SG_OK;
+}
+
+// What blocks are read, of the tokens of the first turn and of the first of each turn behind it: by
+// sessions of their own, for who looks takes time.
+static sg_status side_count(const beside *b, beside_side *s, sg_error *err)
+{
+    const sg_beside_options *o = b->options;
+    if (s->use.points.count == 0) return SG_OK;
+    SG_TRY(side_sessions(b, s, &s->use.points, err));
+    s->use.on = true;
+    if (b->prefill) SG_TRY(side_feed(b, s, 0, 0, 0, o->context, err));
+    for (int64_t round = 0; round <= o->rounds && !b->prefill; round++) {
+        SG_TRY(sg_bench_sessions_rewind(&s->sessions, o->context, err));
+        for (int64_t i = 0; i <= (round == 0 ? o->tokens : 0); i++)
+            SG_TRY(turn_pass(b, s, turn_first(b, round) + i, err));
+    }
+    sg_bench_sessions_close(&s->sessions);
+    return SG_OK;
+}
+
+static sg_status side_open(const beside *b, beside_side *s, sg_error *err)
+{
+    const int64_t context = b->options->context;
+    SG_TRY(sg_block_use_new(&s->model->config, s->model->context->compute, false, &s->use, err));
+    s->ids = sg_alloc_array((size_t)(context > b->batch ? context : b->batch), sizeof *s->ids);
+    if (s->ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a prompt");
+    SG_TRY(side_count(b, s, err));
+    return side_sessions(b, s, NULL, err);
 }
 
 static void side_close(beside_side *s)

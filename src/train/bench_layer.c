@@ -195,7 +195,7 @@ static sg_status layer_use(layer *l, sg_block_total *use, sg_error *err)
     sg_block_use watch;
     bool found;
     sg_pass pass = {.sequences = l->b->tokens, .length = 1};
-    SG_TRY(sg_block_use_new(&l->b->config, l->b->context->compute, &watch, err));
+    SG_TRY(sg_block_use_new(&l->b->config, l->b->context->compute, true, &watch, err));
     sg_point_recorder points = {.asked = &watch.points, .found = &found, .pass = &pass};
     sg_status status = layer_record(l, false, &points, err);
     if (status == SG_OK) {

@@ -76,7 +76,7 @@ static sg_status step_open(step *s, sg_error *err)
                               .compute = b->options->compute,
                               .logits_compute = b->options->logits_compute,
                               .memory_path = b->options->memory_path};
-    SG_TRY(sg_block_use_new(&b->config, b->context->compute, &s->watch, err));
+    SG_TRY(sg_block_use_new(&b->config, b->context->compute, true, &s->watch, err));
     if (s->watch.points.count > 0) graph.points = &s->watch.points;
     SG_TRY(sg_gradients_new(params, b->rows, b->tokens, NULL, &s->grads, err));
     graph.row_grads = s->grads.rows;

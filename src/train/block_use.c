@@ -16,7 +16,50 @@ static sg_status use_count(void *user, const sg_point_values *point, sg_error *e
     return u->counter.call(u->counter.user, point, err);
 }
 
-sg_status sg_block_use_new(const sg_config *config, sg_compute compute, sg_block_use *u,
+// Of a layer with router gate: which neurons it reads, those whose activations are not set to 0.
+static sg_status use_count_neurons(void *user, const sg_point_values *p, sg_error *err)
+{
+    sg_block_use *u = user;
+    const int64_t neurons = p->shape[1] * p->shape[2];
+    int64_t *counts = u->counts.layers[p->layer];
+    (void)err;
+    if (!u->on) return SG_OK;
+    u->seen[p->layer] = true;
+    for (int64_t r = 0; r < p->shape[0]; r++)
+        for (int64_t i = 0; i < neurons; i++)
+            counts[i] += fabsf(p->values[r * neurons + i]) > 0;
+    return SG_OK;
+}
+
+static sg_status use_memory_fails(sg_block_use *u, sg_error *err)
+{
+    sg_block_use_free(u);
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting what is read");
+}
+
+// Counts of neurons in place of those of the one block of each layer.
+static sg_status use_neurons(sg_block_use *u, sg_error *err)
+{
+    for (int64_t l = 0; l < u->counts.count; l++) {
+        sg_memory_shape *m = &u->counts.shapes[l];
+        if (u->counts.layers[l] == NULL) continue;
+        sg_free(u->counts.layers[l]);
+        u->counts.layers[l] = sg_alloc_zero((size_t)m->cells, sizeof **u->counts.layers);
+        if (u->counts.layers[l] == NULL) return use_memory_fails(u, err);
+        *m = (sg_memory_shape){.pools = 1,
+                               .channels = 1,
+                               .cells = m->cells,
+                               .block = 1,
+                               .blocks = m->cells,
+                               .selected = m->cells};
+    }
+    u->request.name = "blocks.*.mlp.hook_post";
+    u->request.call = use_count_neurons;
+    u->by_neuron = true;
+    return SG_OK;
+}
+
+sg_status sg_block_use_new(const sg_config *config, sg_compute compute, bool timed, sg_block_use *u,
                            sg_error *err)
 {
     const size_t layers = (size_t)config->num_hidden_layers;
@@ -29,9 +72,10 @@ sg_status sg_block_use_new(const sg_config *config, sg_compute compute, sg_block
     u->selections = sg_alloc_zero(layers, sizeof *u->selections);
     u->different = sg_alloc_zero(layers, sizeof *u->different);
     u->seen = sg_alloc_zero(layers, sizeof *u->seen);
-    if (u->selections != NULL && u->different != NULL && u->seen != NULL) return SG_OK;
-    sg_block_use_free(u);
-    return sg_fail(err, SG_ERR_MEMORY, "out of memory for counting what is read");
+    if (u->selections == NULL || u->different == NULL || u->seen == NULL)
+        return use_memory_fails(u, err);
+    const bool gate = u->points.count > 0 && sg_ffn_router(config) == &sg_router_gate;
+    return gate && !timed ? use_neurons(u, err) : SG_OK;
 }
 
 void sg_block_use_free(sg_block_use *u)
@@ -89,6 +133,11 @@ void sg_block_use_pass(sg_block_use *u, int64_t tokens)
     u->tokens += tokens;
 }
 
+static sg_memory_count use_count_of(const sg_config *c)
+{
+    return sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c);
+}
+
 // Layers of the passes that read a memory.
 static double use_readers(const sg_block_use *u, int64_t layer)
 {
@@ -111,9 +160,8 @@ sg_block_total sg_block_use_total(const sg_block_use *u)
         if (!use_is_memory(u, l) || readers <= 0) continue;
         t.memories++;
         t.reuse += u->different[l] > 0 ? u->selections[l] / u->different[l] : 0;
-        t.idle +=
-            llround((blocks - different) *
-                    (double)sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c).block_parameters);
+        if (!u->by_neuron)
+            t.idle += llround((blocks - different) * (double)use_count_of(c).block_parameters);
         layers += readers;
         selections += u->selections[l];
         read += u->selections[l] * size;
@@ -138,6 +186,14 @@ double sg_block_use_share(const sg_block_use *u, int64_t layer)
 
 // ---- work ---------------------------------------------------------------------------------------
 
+// FLOPs of a block; where blocks are neurons, of what a threshold can spare of one: all but its
+// gate, of a plain layer all but w_in.
+static double use_block_flops(const sg_block_use *u, const sg_config *c)
+{
+    if (!u->by_neuron) return use_count_of(c).block_flops;
+    return 2 * (double)c->hidden_size * (sg_ffn_is_gated(c) ? 2 : 1);
+}
+
 double sg_block_use_flops(const sg_block_use *u, double *router, double *all)
 {
     double executed = *router = *all = 0;
@@ -151,12 +207,14 @@ double sg_block_use_flops(const sg_block_use *u, double *router, double *all)
         *all += of.memory_flops;
         if (u->counts.layers[l] == NULL || readers <= 0) continue;
         const sg_memory_shape *m = &u->counts.shapes[l];
-        const double block = sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c).block_flops;
-        const double most = (double)(m->channels * m->selected);
+        const double block = use_block_flops(u, c), blocks = (double)(m->pools * m->blocks);
+        // That memory_flops has: of router gate what a text had, where it is known.
+        const double most = u->by_neuron ? blocks - (double)use_count_of(c).idle_cells
+                                         : (double)(m->channels * m->selected);
         const double selected = u->selections[memory] / readers / (double)u->tokens;
         *router += of.router_flops;
         executed += of.router_flops + (selected - most) * block;
-        *all += ((double)(m->pools * m->blocks) - most) * block;
+        *all += (blocks - most) * block;
     }
     return executed;
 }
@@ -171,7 +229,10 @@ static double use_share_of(const sg_block_use *u, const sg_model *m, const char 
     if (strstr(name, ".embed_tokens.") != NULL) return m->config.untied_classifier ? 0 : 1;
     if (strstr(name, ".experts.") == NULL) return 1;
     if (strncmp(name, "model.layers.", 13) == 0) layer = strtoll(name + 13, NULL, 10);
-    return sg_block_use_share(u, layer);
+    const double share = sg_block_use_share(u, layer);
+    if (!u->by_neuron) return share;
+    if (strstr(name, ".w_in.") != NULL) return 1;
+    return strstr(name, ".gate_up_proj.") != NULL ? (1 + share) / 2 : share;
 }
 
 double sg_block_use_bytes(const sg_block_use *u, const sg_model *m)

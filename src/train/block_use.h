@@ -11,6 +11,7 @@ typedef struct sg_block_use {
     const sg_config *config;
     sg_points points; // for sessions and tapes; none where no layer selects
     bool on;          // passes are looked at
+    bool by_neuron;   // what a threshold leaves out of whole layers: blocks are their neurons
     int64_t passes, tokens;
     sg_use_counts counts; // of the pass under way
     sg_point_request counter, request;
@@ -18,9 +19,10 @@ typedef struct sg_block_use {
     bool *seen;                     // (layers) by layer: it is part of the passes
 } sg_block_use;
 
-// On; it stays where it is, as does config.
-sg_status sg_block_use_new(const sg_config *config, sg_compute compute, sg_block_use *use,
-                           sg_error *err);
+// On; it stays where it is, as does config. timed: passes are timed meanwhile, so that nothing is
+// looked at that makes them compute otherwise: of layers with router gate, which neurons are read.
+sg_status sg_block_use_new(const sg_config *config, sg_compute compute, bool timed,
+                           sg_block_use *use, sg_error *err);
 void sg_block_use_free(sg_block_use *use);
 // The pass under way, of so many tokens, is over; nothing happens where it was not looked at.
 void sg_block_use_pass(sg_block_use *use, int64_t tokens);

@@ -293,6 +293,26 @@ static void test_blocks(void **state)
     sg_model_free(dense);
 }
 
+// Of neurons that no gate leaves in, gates alone are read.
+static void test_gate(void **state)
+{
+    (void)state;
+    sg_model *m = model_of("moefied ffn_router=gate ffn_activation=swiglu ffn_block_size=0 "
+                           "ffn_top_k=1 ffn_select=threshold ffn_threshold=1e6");
+    sg_model *const models[] = {m, m};
+    const plain_sum none = {.passes = 1};
+    sg_beside_options o = tiny();
+    results got = {0};
+    o.batch_count = 1;
+    o.what = SG_BENCH_DECODE;
+    assert_int_equal(sg_bench_beside(models, &o, take, &got, NULL), SG_OK);
+    const sg_beside_side *s = &got.items[0].sides[1];
+    const double gates = layers * 24 * 16 * sizeof(float);
+    assert_true(s->read == 0 && s->together == 0);
+    assert_true(fabs(s->bytes / (plain_bytes(m, &none, 1) + gates) - 1) < 1e-12);
+    sg_model_free(m);
+}
+
 // Blocks of several pools, and of one that layers share, whose layers read it together.
 static void test_families(void **state)
 {
@@ -459,10 +479,10 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_turns),        cmocka_unit_test(test_what),
-        cmocka_unit_test(test_blocks),       cmocka_unit_test(test_families),
-        cmocka_unit_test(test_text),         cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_turns),    cmocka_unit_test(test_what),
+        cmocka_unit_test(test_blocks),   cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_families), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

@@ -13,6 +13,7 @@
 
 #include "alloc_failure.h"
 #include "base/alloc.h"
+#include "sgatlin_probe.h"
 #include "sgatlin_sparsify.h"
 #include "tiny_models.h"
 #include "word_tokenizer.h"
@@ -99,8 +100,8 @@ static curves curve_of(sg_model *m, const sg_sparsify_curve_options *o)
 
 // ---- losses and work ----------------------------------------------------------------------------
 
-// By the evaluation of texts, and by FLOPs of a layer that reads so many blocks of two neurons, each
-// of two rows of 16 numbers or, gated, three.
+// By the evaluation of texts, and by FLOPs of a layer that reads so many blocks of two neurons,
+// each of two rows of 16 numbers or, gated, three.
 static void check_point(sg_model *m, const sg_sparsify_point *p, const double *losses, double each,
                         int rows, double router)
 {
@@ -204,6 +205,53 @@ static void test_one_point(void **state)
     sg_model_free(m);
 }
 
+// ---- neurons by their gates ---------------------------------------------------------------------
+
+static sg_status count_neurons(void *user, const sg_point_values *p, sg_error *err)
+{
+    int64_t *count = user;
+    (void)err;
+    for (int64_t i = 0; i < p->shape[0] * p->shape[1] * p->shape[2]; i++)
+        *count += p->values[i] < 0 || p->values[i] > 0;
+    return SG_OK;
+}
+
+// Gates are read of all 24 neurons, the other two rows of those that they leave in.
+static void test_gate(void **state)
+{
+    (void)state;
+    static const double thresholds[] = {0, 0.02, 1e6};
+    sg_error err = {0};
+    sg_model *m = model_of("moefied ffn_router=gate ffn_activation=swiglu ffn_block_size=0 "
+                           "ffn_top_k=1 ffn_select=threshold");
+    sg_sparsify_curve_options o = tiny();
+    o.thresholds = thresholds;
+    o.threshold_count = 3;
+    o.random = true; // there is nothing to choose
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 3);
+    for (int i = 0; i < 3; i++) {
+        int64_t count = 0;
+        sg_eval_text_result r;
+        const sg_point_request request = {"blocks.*.mlp.hook_post", SG_POINT_READ, count_neurons,
+                                          &count};
+        const sg_points points = {&request, 1};
+        const sg_eval_text_options read = {.context = window, .stride = window, .points = &points};
+        must(sg_sparsify_set_threshold(m, thresholds[i], &err), &err);
+        must(sg_evaluate_text(m, tokenizer, text, strlen(text), &read, &r, &err), &err);
+        const double each = (double)count / 2 / (double)r.tokens; // in each of two layers
+        assert_true(fabs(c.items[i].loss - r.loss) < 1e-12);
+        assert_true(fabs(c.items[i].blocks - each) < 1e-12);
+        assert_true(fabs(c.items[i].read - each / 24) < 1e-12);
+        assert_true(fabs(c.items[i].flops - (24 + 2 * each) / 72) < 1e-12);
+        assert_true(c.items[i].router == 0);
+    }
+    assert_true(c.items[0].flops == 1 && c.items[2].blocks == 0);
+    assert_true(c.items[1].blocks > 0 && c.items[1].blocks < 24);
+    assert_int_equal(sg_sparsify_set_active(m, 0.5, &err), SG_ERR_UNSUPPORTED);
+    sg_model_free(m);
+}
+
 // ---- the control --------------------------------------------------------------------------------
 
 static void test_random(void **state)
@@ -283,6 +331,8 @@ static void test_set_active(void **state)
     sg_error err = {0};
     sg_model *m = model_of("moefied"), *dense = model_of("glu");
     sg_model *sized = model_of("moefied ffn_layer_block_size=2,8 ffn_layer_top_k=4,2");
+    sg_model *shared =
+        model_of("moefied ffn_activation=swiglu ffn_shared_experts=1 ffn_shared_size=4");
     const double wrong[] = {0, -1, 1.01, NAN};
     must(sg_sparsify_set_active(m, 0.001, &err), &err);
     assert_int_equal(sg_model_config(m)->ffn_top_k, 1);
@@ -295,6 +345,11 @@ static void test_set_active(void **state)
     assert_string_equal(sg_model_config(sized)->ffn_layer_top_k, "6,2"); // 3 blocks: 1.5
     must(sg_sparsify_set_active(sized, 1, &err), &err);
     assert_string_equal(sg_model_config(sized)->ffn_layer_top_k, "12,3");
+    // Two blocks that every token reads are of the 14, and are read whatever the share.
+    must(sg_sparsify_set_active(shared, 0.5, &err), &err);
+    assert_int_equal(sg_model_config(shared)->ffn_top_k, 5);
+    assert_int_equal(sg_sparsify_set_active(shared, 0.1, &err), SG_ERR_ARGUMENT);
+    sg_model_free(shared);
     assert_int_equal(sg_sparsify_set_active(dense, 0.5, &err), SG_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "family glu"));
     sg_session *s;
@@ -439,11 +494,11 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_active),       cmocka_unit_test(test_thresholds),
-        cmocka_unit_test(test_one_point),    cmocka_unit_test(test_random),
-        cmocka_unit_test(test_base),         cmocka_unit_test(test_set_active),
-        cmocka_unit_test(test_files),        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_active),     cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_one_point),  cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_random),     cmocka_unit_test(test_base),
+        cmocka_unit_test(test_set_active), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_refuses),    cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
