@@ -231,11 +231,14 @@ typedef struct sg_row_loss_options {
     sg_tensor *counted; // (rows) or NULL
     bool clamped;       // of L1 and Hoyer: max(x, floor) - floor takes the place of x
     double floor;
-    double centre, least; // of separability: where the pole is, and the distance to it that counts
+    double centre; // what is below counts as 0, but of L1 and Hoyer; of separability: the pole
+    double least;  // of separability: the distance to the pole that counts
 } sg_row_loss_options;
 sg_tensor *sg_row_loss(sg_tape *tape, sg_row_loss_kind kind, sg_tensor *x,
                        const sg_row_loss_options *options); // NULL: none of them
 bool sg_is_row_loss(const sg_node *node, sg_row_loss_kind kind);
+// After a forward pass: the share of zeros in the rows that count; NaN: none counts.
+double sg_row_loss_zeros(const sg_node *node);
 
 // A selection of blocks of g cells (its unit) as one of cells, each with the score of its block
 // (NULL: none); block i is cells i g … i g + g - 1. ids (rows, channels*k) -> (rows, channels*k*g).

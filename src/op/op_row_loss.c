@@ -8,10 +8,11 @@
 //     efficiency     mean_j of x^2                            dx = 2 x / n
 //     separability   mean_j of 1 / max(u^2, e^2), u = x - c   dx = -2 / (n u^3) if |u| > e, else 0
 //
-// v = x, or max(x, floor) - floor. -> one number; targets have no gradient. l1 and hoyer are
-// D2DMoE's (Szatkowski et al. 2024; square Hoyer: Kurtz et al. 2020, 2.1); cross_entropy trains the
-// routers of MoEfication (Zhang et al. 2022), squares those of D2DMoE; efficiency and separability
-// are LTE's (Zheng et al. 2024, eq. 4 and 5), whose pole at x = c is cut off here at a distance e.
+// v = x, or max(x, floor) - floor. -> one number; targets have no gradient. Beside it the share of
+// zeros: of v = 0 in l1 and hoyer, of x < c in the others. l1 and hoyer are D2DMoE's (Szatkowski et
+// al. 2024; square Hoyer: Kurtz et al. 2020, 2.1); cross_entropy trains the routers of MoEfication
+// (Zhang et al. 2022), squares those of D2DMoE; efficiency and separability are LTE's
+// (Zheng et al. 2024, eq. 4 and 5), whose pole at x = c is cut off here at a distance e.
 #include <math.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@
 typedef struct row_loss_attributes {
     sg_row_loss_kind kind;
     sg_row_loss_options options;
+    double zeros; // of the last pass: share of the numbers that are 0; NaN: no row counted
 } row_loss_attributes;
 
 typedef struct row_loss_loop {
@@ -82,6 +84,18 @@ static double row_loss_item(const row_loss_attributes *a, double x, double t)
     }
 }
 
+// How many numbers of a row are 0, or below the centre.
+static int64_t row_loss_count_zeros(const row_loss_attributes *a, const sg_real *x, int64_t n)
+{
+    const bool of_sum = a->kind == SG_ROW_L1 || a->kind == SG_ROW_HOYER;
+    int64_t zeros = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double v = row_loss_v(a, x[i]);
+        zeros += of_sum ? !(v < 0) && !(v > 0) : (double)x[i] < a->options.centre;
+    }
+    return zeros;
+}
+
 static double row_loss_value(const row_loss_attributes *a, const sg_real *x, const sg_real *t,
                              int64_t n)
 {
@@ -95,6 +109,7 @@ static double row_loss_value(const row_loss_attributes *a, const sg_real *x, con
     return sum / (double)n;
 }
 
+// saved[0]: of each row its value and how many zeros it has (rows, 2).
 static void row_loss_forward_chunk(void *context, sg_range rows)
 {
     const row_loss_loop *l = context;
@@ -103,9 +118,10 @@ static void row_loss_forward_chunk(void *context, sg_range rows)
     sg_real *values = sg_values(l->node->saved[0]);
     for (int64_t r = rows.first; r < rows.end; r++) {
         const int64_t at = r * l->width;
-        values[r] = row_loss_counts(l->node, r)
-                        ? (sg_real)row_loss_value(&l->a, x + at, t ? t + at : NULL, l->width)
-                        : 0;
+        values[2 * r] = values[2 * r + 1] = 0;
+        if (!row_loss_counts(l->node, r)) continue;
+        values[2 * r] = (sg_real)row_loss_value(&l->a, x + at, t ? t + at : NULL, l->width);
+        values[2 * r + 1] = (sg_real)row_loss_count_zeros(&l->a, x + at, l->width);
     }
 }
 
@@ -121,9 +137,13 @@ static void row_loss_forward(const sg_run *run, const sg_node *node)
     row_loss_loop l = row_loss_make(node);
     const int64_t rows = sg_rows(node->in[0]), counted = row_loss_counted(node);
     sg_parallel_ranges(run->compute.pool, rows, sg_chunk_rows(l.width), row_loss_forward_chunk, &l);
-    double sum = 0;
-    for (int64_t r = 0; r < rows; r++)
-        sum += (double)sg_values(node->saved[0])[r];
+    double sum = 0, zeros = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        sum += (double)sg_values(node->saved[0])[2 * r];
+        zeros += (double)sg_values(node->saved[0])[2 * r + 1];
+    }
+    ((row_loss_attributes *)node->attributes)->zeros =
+        counted > 0 ? zeros / (double)(counted * l.width) : NAN;
     sg_values(node->out[0])[0] = (sg_real)(counted > 0 ? sum / (double)counted : 0);
 }
 
@@ -225,9 +245,9 @@ sg_tensor *sg_row_loss(sg_tape *tape, sg_row_loss_kind kind, sg_tensor *x,
     sg_node *node = sg_tape_node(tape, &op_row_loss, 3, (sg_tensor *[]){x, o.targets, o.counted});
     row_loss_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return NULL;
-    *a = (row_loss_attributes){kind, o};
+    *a = (row_loss_attributes){kind, o, NAN};
     node->attributes = a;
-    sg_node_save(tape, node, SG_KIND_REAL, 1, (int64_t[]){sg_rows(x)});
+    sg_node_save(tape, node, SG_KIND_REAL, 2, (int64_t[]){sg_rows(x), 2});
     return sg_node_output(tape, node, "row_loss", SG_KIND_REAL, 1, (int64_t[]){1});
 }
 
@@ -235,4 +255,9 @@ bool sg_is_row_loss(const sg_node *node, sg_row_loss_kind kind)
 {
     return node->op == &op_row_loss &&
            ((const row_loss_attributes *)node->attributes)->kind == kind;
+}
+
+double sg_row_loss_zeros(const sg_node *node)
+{
+    return ((const row_loss_attributes *)node->attributes)->zeros;
 }

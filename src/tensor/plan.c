@@ -36,7 +36,7 @@ static bool plan_has_backward(const sg_node *node, const bool *written)
 {
     if (node->op->backward == NULL || node->op->gradient_in_forward) return false;
     if (!node_any_grad_in(node)) return false;
-    if (node->loss_weight != 0) return true;
+    if (node->loss) return true;
     for (int i = 0; i < node->n_out; i++)
         if (node->out[i]->wants_grad && written[node->out[i]->base->index]) return true;
     return false;
@@ -184,8 +184,7 @@ static sg_status plan_steps(sg_tape *tape, sg_error *err)
             // A result whose gradient nobody wrote has none.
             for (int i = 0; i < tape->nodes[n]->n_out; i++) {
                 sg_tensor *out = tape->nodes[n]->out[i];
-                if (tape->nodes[n]->loss_weight == 0 && !written[out->base->index])
-                    out->wants_grad = false;
+                if (!tape->nodes[n]->loss && !written[out->base->index]) out->wants_grad = false;
             }
         }
         again_find(&again, has_backward, -1);
@@ -299,7 +298,7 @@ static void plan_lives(const sg_tape *tape, const plan_tables *lives)
     // The weights of all losses are put into their gradients before the first backward step: these
     // lives begin there, also where the loss's own backward pass comes late.
     for (int n = 0; tape->options.gradient && n < tape->n_nodes; n++)
-        if (tape->nodes[n]->loss_weight != 0 && tape->nodes[n]->out[0]->wants_grad)
+        if (tape->nodes[n]->loss && tape->nodes[n]->out[0]->wants_grad)
             life_touch(&grad[tape->nodes[n]->out[0]->index], tape->forward_steps);
     for (int s = 0; s < tape->n_steps; s++) {
         const sg_node *node = tape->nodes[tape->steps[s].node];
@@ -312,7 +311,7 @@ static void plan_lives(const sg_tape *tape, const plan_tables *lives)
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
         // A loss is read by the caller after the pass.
-        if (node->loss_weight != 0) life_keep(&data[node->out[0]->index], tape->n_steps);
+        if (node->loss) life_keep(&data[node->out[0]->index], tape->n_steps);
     }
     for (int i = 0; i < tape->n_keep; i++)
         life_keep(&data[tape->keep[i]->index], tape->n_steps);
@@ -487,7 +486,7 @@ static void plan_no_data(const sg_tape *tape)
                 node->in[i]->base->no_data = false;
         const unsigned reads_out = node->op->backward_reads_out & ~node->op->reads_half_out;
         for (int i = 0; i < node->n_out; i++)
-            if (node->loss_weight != 0 || (reads_out >> i & 1)) node->out[i]->base->no_data = false;
+            if (node->loss || (reads_out >> i & 1)) node->out[i]->base->no_data = false;
     }
     for (int i = 0; i < tape->n_keep; i++)
         tape->keep[i]->no_data = false;

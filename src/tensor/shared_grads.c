@@ -53,7 +53,7 @@ static void shared_note_all(const sg_tape *tape, shared_facts *facts)
             .first_write = shared_never, .second_write = shared_never, .adding = shared_nobody};
     for (int n = 0; n < tape->n_nodes; n++) {
         const sg_node *node = tape->nodes[n];
-        if (node->loss_weight != 0) facts[node->out[0]->base->index].loss = true;
+        if (node->loss) facts[node->out[0]->base->index].loss = true;
     }
     for (int s = tape->forward_steps; s < tape->n_steps; s++)
         if (tape->steps[s].backward) shared_note(tape->nodes[tape->steps[s].node], s, facts);

@@ -189,11 +189,17 @@ void sg_tape_add_loss(sg_tape *tape, sg_tensor *loss, double weight)
     if (loss == NULL) return;
     for (int i = 0; i < tape->n_nodes; i++)
         if (tape->nodes[i]->out[0] == loss && loss->count == 1) {
+            tape->nodes[i]->loss = true;
             tape->nodes[i]->loss_weight = weight;
             return;
         }
     sg_tape_fail(tape, SG_ERR_INTERNAL, "%s: a loss must be the scalar output of a node",
                  loss->name);
+}
+
+void sg_tape_weigh_loss(sg_tape *tape, int node, double weight)
+{
+    tape->nodes[node]->loss_weight = weight;
 }
 
 void sg_tape_keep(sg_tape *tape, sg_tensor *tensor)
@@ -309,7 +315,7 @@ sg_status sg_tape_backward(sg_tape *tape, sg_run *run)
     run->recording_gradient = true;
     for (int i = 0; i < tape->n_nodes; i++) {
         const sg_node *node = tape->nodes[i];
-        if (node->loss_weight != 0 && node->out[0]->grad != NULL)
+        if (node->loss && node->out[0]->grad != NULL)
             node->out[0]->grad[0] = (sg_real)node->loss_weight;
     }
     tape_steps(tape, run, tape->forward_steps, tape->n_steps);

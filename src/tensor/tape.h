@@ -123,7 +123,8 @@ struct sg_node {
     size_t scratch_bytes;            // shared scratch, forward and backward alike
     size_t worker_scratch_bytes;     // scratch of each worker
     void *attributes;                // of the operation; owned by the tape
-    double loss_weight;              // of a loss node
+    bool loss;                       // a loss of the tape
+    double loss_weight;              // of such
     int segment;                     // recomputation segment, 0: none
     sg_compute_kind kind;            // of the products: the tape's when it was recorded
 };
@@ -163,6 +164,8 @@ void *sg_tape_fail(sg_tape *tape, sg_status status, const char *format, ...) SG_
 
 // Makes a scalar a loss: the total is the sum of weight * loss.
 void sg_tape_add_loss(sg_tape *tape, sg_tensor *loss, double weight);
+// Another weight of the loss that is a node's, from the next forward pass on; 0 too.
+void sg_tape_weigh_loss(sg_tape *tape, int node, double weight);
 // Keeps a value readable after the pass (logits, say).
 void sg_tape_keep(sg_tape *tape, sg_tensor *tensor);
 // Nodes recorded between these two are forgotten after the forward pass and computed again before

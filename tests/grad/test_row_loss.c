@@ -118,6 +118,43 @@ static void test_threads(void **state)
     }
 }
 
+// The share of zeros, of the rows that count: at the floor and below, or below the centre.
+static void test_zeros(void **state)
+{
+    (void)state;
+    static sg_real x[] = {0, 1, -1, -3, /* does not count */ 0, 0, 0, 0, 0.5, 0.2, -2, 0};
+    static int32_t counted[] = {3, -1, 0};
+    const struct {
+        sg_row_loss_kind kind;
+        bool clamped;
+        double floor, centre, zeros;
+    } cases[] = {{SG_ROW_L1, false, 0, 0, 2},
+                 {SG_ROW_HOYER, true, -1, 0, 3},
+                 {SG_ROW_L1, true, 0, 0, 5},
+                 {SG_ROW_EFFICIENCY, false, 0, 0.5, 6},
+                 {SG_ROW_SEPARABILITY, false, 0, 0, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sg_tape *tape;
+        sg_error err = {0};
+        assert_int_equal(sg_tape_new(&tape, &err), SG_OK);
+        const int64_t shape[] = {3, 4};
+        sg_row_loss_options o = {.clamped = cases[i].clamped,
+                                 .floor = cases[i].floor,
+                                 .centre = cases[i].centre,
+                                 .least = 0.1};
+        o.counted = sg_tape_leaf(tape, "counted", SG_KIND_INT, 1, shape, counted, NULL, false);
+        sg_tensor *in = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, shape, x, NULL, false);
+        sg_tape_add_loss(tape, sg_row_loss(tape, cases[i].kind, in, &o), 1);
+        assert_int_equal(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), SG_OK);
+        assert_int_equal(sg_tape_allocate(tape, &err), SG_OK);
+        assert_true(isnan(sg_row_loss_zeros(sg_tape_node_at(tape, 0))));
+        sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
+        sg_tape_forward(tape, &run);
+        assert_true(sg_row_loss_zeros(sg_tape_node_at(tape, 0)) == cases[i].zeros / 8);
+        sg_tape_free(tape);
+    }
+}
+
 // ---- ends ---------------------------------------------------------------------------------------
 
 // Square Hoyer is 1 with one non-zero, their number with equal ones, does not depend on the scale,
@@ -252,13 +289,10 @@ static void test_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_hoyer_ends),
-        cmocka_unit_test(test_wrong_shapes),
-        cmocka_unit_test(test_separability_ends),
-        cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_share),
+        cmocka_unit_test(test_losses),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_zeros),        cmocka_unit_test(test_hoyer_ends),
+        cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_separability_ends),
+        cmocka_unit_test(test_counts),       cmocka_unit_test(test_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
