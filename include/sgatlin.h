@@ -517,6 +517,26 @@ SG_API const char *sg_memory_path_name(sg_memory_path path);
 SG_API sg_status sg_memory_path_parse(const char *text, const char *field, sg_memory_path *path,
                                       sg_error *err);
 
+// What training adds to the loss so that activations of dense layers, plain, gated or in blocks,
+// become sparse: of the hidden activations of a token, of a gated layer of the outputs of its
+// gates, their sum (L1, of magnitudes) or square Hoyer; or the same of what is above `floor` before
+// the activation (D2DMoE, Szatkowski et al. 2024).
+typedef enum sg_sparsity_term {
+    SG_SPARSITY_NONE = 0,
+    SG_SPARSITY_L1 = 1,
+    SG_SPARSITY_HOYER = 2,
+    SG_SPARSITY_CLAMPED = 3,
+    SG_SPARSITY_CLAMPED_HOYER = 4
+} sg_sparsity_term;
+typedef struct sg_sparsity {
+    sg_sparsity_term term;
+    double floor;
+    // LTE's first stage (Zheng et al. 2024): routers "sigmoid" run all blocks, each times its score,
+    // and have losses, of which separability has a pole that is cut off at a distance `least`.
+    bool soft;
+    double least;
+} sg_sparsity;
+
 // What a model of this configuration costs. FLOPs are of one sequence of seq_len tokens, forward.
 typedef struct sg_cost {
     int64_t parameters;
@@ -547,6 +567,7 @@ typedef struct sg_cost_options {
     int threads;
     sg_compute_kind compute, logits_compute;
     sg_memory_path memory_path; // of sparse memories of single neurons; auto
+    sg_sparsity sparsity;       // what training adds; nothing
 } sg_cost_options;
 SG_API sg_status sg_config_cost_of(const sg_config *config, const sg_cost_options *options,
                                    sg_cost *cost, sg_error *err);

@@ -12,6 +12,13 @@ extern "C" {
 // The most steps a run can have.
 #define SG_TRAIN_STEPS_MAX INT64_C(1000000000000)
 
+// How the weight of a term moves over a run, as D2DMoE has it (Szatkowski et al. 2024).
+typedef enum sg_ramp {
+    SG_RAMP_CONSTANT = 0,
+    SG_RAMP_LINEAR = 1, // weight * step / steps
+    SG_RAMP_WARMUP = 2  // up to the weight at half of the steps, then constant
+} sg_ramp;
+
 // All that decides what a run computes; stored in RUN/run.json. Exactly one of steps, tokens, flops
 // and epochs is above 0: it sets the number of steps n.
 typedef struct sg_train_options {
@@ -75,6 +82,20 @@ typedef struct sg_train_options {
     double lora_alpha;
     char lora_targets[512];
     bool lora_merge; // add them to the weights in the end, and save a model too
+    // Sparsity by training (docs/MODEL.md, section 9). relufy: relu, or reglu, takes the place of
+    // the activation of `init`. The term (sg_sparsity) is the mean over layers of means over
+    // tokens; of weight 0 it is measured alone.
+    bool relufy;
+    sg_sparsity_term sparsity_term;
+    double sparsity_weight;
+    sg_ramp sparsity_ramp;
+    double sparsity_floor;
+    // LTE (Zheng et al. 2024), of layers in blocks with sigmoid routers: 1 runs all blocks, each
+    // times its score, with losses of these weights and a pole that is cut off at a distance
+    // lte_least; 2 reads blocks with scores above 1/2, as evaluation does after both, and leaves
+    // the routers as they are. 0: neither.
+    int64_t lte_stage;
+    double lte_efficiency, lte_separability, lte_least;
 } sg_train_options;
 
 // What is stated of each option but `config`, in order; NULL behind the last, or for a name that

@@ -32,6 +32,7 @@ struct sg_builder {
     // Each loss has loss_share of its weight: a step may be several passes.
     bool training;
     double loss_share;
+    const sg_sparsity *sparsity; // what else training adds (ffn/sparsity.h); NULL: nothing
     sg_tensor *counted; // (rows) which rows count for a router, as targets do (op/op.h); NULL: all
     sg_point_recorder *points; // NULL: nobody looks inside
 };

@@ -2,6 +2,7 @@
 #include "ffn/inside.h"
 
 #include "ffn/moefied.h"
+#include "ffn/sparsity.h"
 
 static const char point_pre[] = "mlp.hook_pre";
 static const char point_linear[] = "mlp.hook_pre_linear";
@@ -85,6 +86,7 @@ sg_tensor *sg_inside_moefied(const sg_builder *b, sg_tensor *x, const sg_selecti
     if (of->glu) {
         u = sg_inside_halves(b, u, selection->k, &of->form);
         if (u == NULL) return NULL;
+        sg_build_gate_term(b, u, selection->k, &of->form);
         const int64_t rows = sg_rows(u), k = selection->k, g = sg_columns(u) / k / 2;
         sg_tensor *gates = sg_reshape(b->tape, u, 2, (int64_t[]){rows * k, 2 * g});
         u = sg_glu(b->tape, gates, &of->form);
@@ -93,6 +95,8 @@ sg_tensor *sg_inside_moefied(const sg_builder *b, sg_tensor *x, const sg_selecti
         activation = SG_ACT_IDENTITY;
     } else {
         u = inside_point(b, u, selection, point_pre);
+        // Before scores are applied, which a term is not of.
+        if (sg_build_term_asked(b)) sg_build_term(b, u, sg_activate(b->tape, u, activation));
     }
     sg_tensor *post = sg_memory_post(b->tape, u, selection, activation, of->gate);
     if (!of->glu) post = sg_trim(b->tape, post, of->trim);

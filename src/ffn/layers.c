@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/number_list.h"
-#include "ffn/ffn.h"
+#include "ffn/sparsity.h"
 
 bool sg_layers_have(const char *layers, int64_t layer)
 {
@@ -273,6 +273,7 @@ sg_tensor *sg_ffn_build(const sg_builder *builder, sg_tensor *x)
     sg_config dense;
     sg_builder of = *builder;
     of.config = sg_ffn_layer_config(builder->config, builder->layer, &dense);
+    if (sg_build_is_soft(&of)) of.config = sg_soft_config(of.config, &dense);
     return sg_family_build(&of, x);
 }
 

@@ -1,5 +1,6 @@
 // Memory "mlp": nothing is selected, y = act(x W_up^T + b_up) W_down^T + b_down.
 #include "ffn/gated.h"
+#include "ffn/sparsity.h"
 
 sg_memory_shape sg_memory_one_block(const sg_family *family, const sg_config *c)
 {
@@ -31,6 +32,7 @@ static sg_tensor *mlp_build(const sg_family *family, const sg_builder *b, sg_ten
     u = sg_build_whole_point(b, u, "mlp.hook_pre");
     sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
     h = sg_build_whole_point(b, h, "mlp.hook_post");
+    sg_build_term(b, u, h);
     return sg_build_part(b, h, "mlp.", "down_proj");
 }
 

@@ -6,6 +6,7 @@
 
 #include "ffn/gated.h"
 #include "ffn/inside.h"
+#include "ffn/sparsity.h"
 
 sg_glu_form sg_glu_form_of(const sg_config *c)
 {
@@ -83,7 +84,9 @@ static sg_tensor *glu_build(const sg_family *family, const sg_builder *b, sg_ten
     (void)family, (void)selection;
     const sg_glu_form form = sg_glu_form_of(b->config);
     sg_tensor *u = sg_build_part(b, x, "mlp.", "gate_up_proj");
-    sg_tensor *h = sg_glu(b->tape, sg_inside_halves(b, u, 0, &form), &form);
+    u = sg_inside_halves(b, u, 0, &form);
+    sg_build_gate_term(b, u, 1, &form);
+    sg_tensor *h = sg_glu(b->tape, u, &form);
     return sg_build_part(b, sg_build_whole_point(b, h, "mlp.hook_post"), "mlp.", "down_proj");
 }
 

@@ -7,6 +7,7 @@
 #include "ffn/gated.h"
 #include "ffn/inside.h"
 #include "ffn/moefied.h"
+#include "ffn/sparsity.h"
 
 static int64_t moefied_block(const sg_config *c)
 {
@@ -109,7 +110,8 @@ static sg_tensor *moefied_build(const sg_family *family, const sg_builder *b, sg
 {
     (void)family;
     const sg_moefied of = moefied_tables(b);
-    if (sg_inside_asked(b)) return sg_inside_moefied(b, x, selection, &of);
+    if (sg_inside_asked(b) || sg_build_term_asked(b))
+        return sg_inside_moefied(b, x, selection, &of);
     return sg_memory_moefied(b->tape, x, selection, &of);
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "ffn/gated.h"
+#include "ffn/sparsity.h"
 
 static bool moefied_selects(const sg_config *c, const char *by)
 {
@@ -98,7 +99,9 @@ static sg_selection moefied_build(const sg_router *self, const sg_builder *b, sg
 {
     const sg_config *c = b->config;
     const sg_memory_shape m = sg_ffn_memory(c);
-    sg_selection s = sg_topk(b->tape, moefied_scores(self, b, x), 1, m.selected);
+    sg_tensor *scores = moefied_scores(self, b, x);
+    sg_build_lte(b, scores);
+    sg_selection s = sg_topk(b->tape, scores, 1, m.selected);
     s.unit = m.block;
     if (moefied_selects(c, "max")) return sg_select_above(b->tape, &s, c->ffn_threshold, true, 1);
     if (moefied_selects(c, "share")) return sg_select_share(b->tape, &s, c->ffn_threshold, 1);

@@ -18,7 +18,8 @@ static sg_status cost_activations(const sg_config *config, const sg_param_list *
                                 .threads = o->threads,
                                 .compute = o->compute,
                                 .logits_compute = o->logits_compute,
-                                .memory_path = o->memory_path};
+                                .memory_path = o->memory_path,
+                                .sparsity = o->sparsity};
     sg_graph *graph;
     SG_TRY(sg_graph_new(config, params, NULL, NULL, &rope, &options, &graph, err));
     cost->activation_bytes = (int64_t)(sg_tape_bytes(graph->tape) / sizeof(sg_real)) * cost_bytes;

@@ -36,6 +36,7 @@ typedef struct sg_graph_options {
     // Of products; of the classifier with cross-entropy (sg_tape_compute).
     sg_compute_kind compute, logits_compute;
     sg_memory_path memory_path; // sg_tape_set_memory_path
+    sg_sparsity sparsity;       // what training adds beside; nothing
     bool *plain; // (params) or NULL: where it is marked which of them a plain product reads
 } sg_graph_options;
 
@@ -58,6 +59,7 @@ typedef struct sg_graph {
     const sg_adapters *adapters;
     bool *plain;
     bool frozen;
+    double loss_share; // of weights that are a step's, which a pass has
     sg_point_recorder points;
 } sg_graph;
 
@@ -73,5 +75,8 @@ sg_status sg_graph_points(const sg_config *config, const sg_param_list *params, 
 // After a forward pass: the mean of the losses of one kind, without their weights; NaN: there is
 // none.
 double sg_graph_loss_mean(const sg_graph *graph, bool (*is)(const sg_node *node));
+// Before a pass: `weight` for the mean of the losses of one kind (ffn/sparsity.h) over layers and
+// micro-batches.
+void sg_graph_weigh(sg_graph *graph, bool (*is)(const sg_node *node), double weight);
 
 #endif

@@ -347,21 +347,21 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
     for (int64_t l = 0; l < config->num_hidden_layers; l++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)l);
-        block_recorder r = {
-            .b = {.tape = tape,
-                  .config = config,
-                  .prefix = prefix,
-                  .parameter = graph_parameter,
-                  .adapt = graph_adapt,
-                  .user = g,
-                  .ids = g->ids,
-                  .layer = l,
-                  .training = o->gradient && !o->frozen,
-                  .loss_share = 1.0 / (double)(o->micro_batches ? o->micro_batches : 1),
-                  .counted = g->targets,
-                  .points = points},
-            .options = o,
-            .rope = rope};
+        block_recorder r = {.b = {.tape = tape,
+                                  .config = config,
+                                  .prefix = prefix,
+                                  .parameter = graph_parameter,
+                                  .adapt = graph_adapt,
+                                  .user = g,
+                                  .ids = g->ids,
+                                  .layer = l,
+                                  .training = o->gradient && !o->frozen,
+                                  .loss_share = g->loss_share,
+                                  .sparsity = &o->sparsity,
+                                  .counted = g->targets,
+                                  .points = points},
+                            .options = o,
+                            .rope = rope};
         sg_tape_segment_begin(tape);
         h = block_record(&r, h);
         sg_tape_segment_end(tape);
@@ -460,6 +460,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->adapters = options->adapters;
     g->plain = options->plain;
     g->frozen = options->frozen;
+    g->loss_share = 1.0 / (double)(options->micro_batches ? options->micro_batches : 1);
     sg_status status = graph_points_new(g, options, err);
     if (status == SG_OK) status = sg_tape_new(&g->tape, err);
     if (status == SG_OK) {
@@ -504,4 +505,14 @@ double sg_graph_loss_mean(const sg_graph *graph, bool (*is)(const sg_node *node)
         count++;
     }
     return count > 0 ? sum / count : NAN;
+}
+
+void sg_graph_weigh(sg_graph *graph, bool (*is)(const sg_node *node), double weight)
+{
+    int count = 0;
+    for (int i = 0; i < sg_tape_nodes(graph->tape); i++)
+        count += is(sg_tape_node_at(graph->tape, i));
+    for (int i = 0; i < sg_tape_nodes(graph->tape); i++)
+        if (is(sg_tape_node_at(graph->tape, i)))
+            sg_tape_weigh_loss(graph->tape, i, weight * graph->loss_share / count);
 }

@@ -7,16 +7,20 @@
 #include "base/hash.h"
 #include "format/json.h"
 #include "sweep/due.h"
+#include "train/run_fields.h"
 #include "train/run_options.h"
 
-// Takes away what changes no result.
-static void name_drop(json_t *options)
+// Takes away what changes no result, and options that came later where they are as they were.
+static void name_drop(const sg_train_options *options, json_t *values)
 {
-    const sg_field *field;
-    for (size_t i = 0; (field = sg_train_field_at(i)) != NULL; i++)
-        if (field->group != NULL && strcmp(field->group, "Watching and saving") == 0)
-            json_object_del(options, field->name);
-    json_object_del(options, "force_tokenizer");
+    const sg_run_field *f;
+    for (size_t i = 0; (f = sg_run_field_at(i)) != NULL; i++) {
+        const char *group = f->field.group;
+        if ((group != NULL && strcmp(group, "Watching and saving") == 0) ||
+            (f->unnamed && sg_run_field_is_older(f, options)))
+            json_object_del(values, f->field.name);
+    }
+    json_object_del(values, "force_tokenizer");
 }
 
 sg_status sg_sweep_id(const sg_train_options *options, const char *data_hash, char id[SG_SWEEP_ID],
@@ -24,7 +28,7 @@ sg_status sg_sweep_id(const sg_train_options *options, const char *data_hash, ch
 {
     char *text;
     json_t *values = sg_run_options_json(options);
-    if (values != NULL) name_drop(values);
+    if (values != NULL) name_drop(options, values);
     json_t *object = json_pack("{s:s, s:s}", "program", sg_version(), "data", data_hash);
     // This releases the options when it fails, too.
     if (json_object_set_new(object, "options", values) != 0) {

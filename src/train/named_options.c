@@ -13,7 +13,7 @@ enum { NAMED_MOST = 256 };
 static bool named_of_model(const char *name)
 {
     return strcmp(name, "init") == 0 || strcmp(name, "force_tokenizer") == 0 ||
-           strncmp(name, "lora_", 5) == 0;
+           strcmp(name, "relufy") == 0 || strncmp(name, "lora_", 5) == 0;
 }
 
 // A field that a command line has too.

@@ -18,6 +18,7 @@
 #include "train/run_options.h"
 #include "train/run.h"
 #include "train/run_state.h"
+#include "train/sparse_losses.h"
 #include "train/trained.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
@@ -75,7 +76,9 @@ sg_status sg_training_open_data(sg_training *r, sg_error *err)
     char path[SG_PATH_MAX];
     SG_TRY(sg_data_open(r->settings.data_folder, SG_VERIFY_AUTO, &r->data, err));
     SG_TRY(sg_run_settings_hash_data(&r->settings, err));
+    const sg_config before = r->settings.options.config;
     SG_TRY(sg_run_options_complete(&r->settings.options, r->data, r->settings.data_folder, err));
+    sg_sparse_say(r->context, &before, &r->settings.options.config);
     SG_TRY(sg_run_init_tokenizer(r->context, &r->settings, err));
     const sg_data_info *info = sg_data_get_info(r->data);
     SG_TRY(sg_train_cost(r->context, &r->settings.options, info->seq_len, &r->cost, err));
@@ -247,6 +250,45 @@ static void run_peak(sg_training *r)
     r->started += took;
 }
 
+// A value beside the loss; NaN: there is none. Releases the record when it fails.
+static json_t *run_log_value(json_t *record, const char *name, double value)
+{
+    if (record == NULL || isnan(value) ||
+        json_object_set_new(record, name, sg_run_log_number(value)) == 0)
+        return record;
+    json_decref(record);
+    return NULL;
+}
+
+static json_t *run_log_layers(json_t *record, const char *name, const double *values,
+                              int64_t layers)
+{
+    char full[64];
+    for (int64_t l = 0; l < layers; l++) {
+        snprintf(full, sizeof full, "%s/layer_%lld", name, (long long)l + 1);
+        record = run_log_value(record, full, values[l]);
+    }
+    return record;
+}
+
+// The losses beside that of the task, without their weights, and what sparse layers they see.
+static json_t *run_log_losses(json_t *record, const sg_trainer *t)
+{
+    const sg_sparse_means *s = &t->sparse;
+    const struct {
+        const char *name;
+        double value;
+    } aux[] = {{"aux/balance", t->balance},
+               {"aux/z", t->z},
+               {"aux/sparsity", s->term},
+               {"aux/efficiency", s->efficiency},
+               {"aux/separability", s->separability}};
+    for (size_t i = 0; i < sizeof aux / sizeof *aux; i++)
+        record = run_log_value(record, aux[i].name, aux[i].value);
+    record = run_log_layers(record, "zeros", s->zeros, s->layers);
+    return run_log_layers(record, "unread", s->unread, s->layers);
+}
+
 static sg_status run_log(sg_training *r, sg_error *err)
 {
     const sg_trainer *t = &r->trainer;
@@ -259,24 +301,12 @@ static sg_status run_log(sg_training *r, sg_error *err)
                   t->loss, "lr", t->lr, "grad_norm", t->norm, "tokens", (json_int_t)t->state.tokens,
                   "flops", flops * (double)step, "skipped_updates", (json_int_t)t->state.skipped,
                   "tokens_per_second", r->tokens_per_second, "seconds", sg_training_seconds(r));
-    const struct {
-        const char *name;
-        double value;
-    } aux[] = {{"aux/balance", t->balance}, {"aux/z", t->z}};
     const double peak = sg_run_peak_median(&r->peak);
-    if (record != NULL && peak > 0 &&
-        (json_object_set_new(record, "work_gflops", json_real(1e-9 * r->work_per_second)) != 0 ||
-         json_object_set_new(record, "peak_gflops", json_real(1e-9 * peak)) != 0)) {
-        json_decref(record);
-        record = NULL;
+    if (peak > 0) {
+        record = run_log_value(record, "work_gflops", 1e-9 * r->work_per_second);
+        record = run_log_value(record, "peak_gflops", 1e-9 * peak);
     }
-    for (int i = 0; i < 2 && record != NULL; i++)
-        if (!isnan(aux[i].value) &&
-            json_object_set_new(record, aux[i].name, sg_run_log_number(aux[i].value)) != 0) {
-            json_decref(record);
-            record = NULL;
-        }
-    return sg_run_log_record(&r->log, step, record, err);
+    return sg_run_log_record(&r->log, step, run_log_losses(record, t), err);
 }
 
 // ---- evaluation and samples -------------------------------------------------------------------

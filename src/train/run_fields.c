@@ -18,12 +18,19 @@
     {                                                                                              \
         .field = {SG_FIELD_OF(sg_train_options, member), __VA_ARGS__}, .older = before             \
     }
+// One that came after sweeps had named their runs, whose names are to hold.
+#define NEWER(member, before, ...)                                                                 \
+    {                                                                                              \
+        .field = {SG_FIELD_OF(sg_train_options, member), __VA_ARGS__}, .older = before,            \
+        .unnamed = true                                                                            \
+    }
 #define RUN .group = "Run"
 #define BUDGET                                                                                     \
     .group = "Budget (exactly one)", .initial = "0", .shown = "",                                  \
     .flags = SG_FIELD_BUDGET | SG_FIELD_CHANGES
 #define RECIPE    .group = "Recipe"
 #define PARTS     .group = "Parts of a model"
+#define SPARSITY  .group = "Sparsity by training"
 #define WATCHING  .group = "Watching and saving", .flags = SG_FIELD_CHANGES | SG_FIELD_BESIDE
 #define OF_PRESET .shown = "preset's"
 
@@ -121,6 +128,35 @@ static const sg_run_field fields[] = {
     LATER(lora_merge, "false", PARTS,
           .help = "save the model with the adapters added to its weights too"),
 
+    NEWER(relufy, "false", SPARSITY,
+          .help = "relu in place of the smooth activation of --init: gelu and swish become relu, "
+                  "gated units reglu"),
+    NEWER(sparsity_term, "none", SPARSITY, .argument = "TERM",
+          .choices = "none|l1|hoyer|clamped|clamped_hoyer", .initial = "none",
+          .help = "term of the loss that makes activations of dense layers sparse: l1 or hoyer of "
+                  "what is behind the activation, of a gated layer of its gates; clamped and "
+                  "clamped_hoyer of what is above the floor before it"),
+    NEWER(sparsity_weight, "0", SPARSITY, .argument = "X", .low = 0, .high = 1e12, .initial = "0",
+          .flags = SG_FIELD_CHANGES, .help = "of the term; 0: it is measured alone"),
+    NEWER(sparsity_ramp, "constant", SPARSITY, .argument = "RAMP",
+          .choices = "constant|linear|warmup", .initial = "constant", .flags = SG_FIELD_CHANGES,
+          .help = "how the weight moves: constant, linear (from 0) or warmup (from 0 over half of "
+                  "the steps)"),
+    NEWER(sparsity_floor, "-10", SPARSITY, .argument = "X", .low = -1e6, .high = 1e6,
+          .initial = "-10", .help = "of the clamped terms"),
+    NEWER(lte_stage, "0", SPARSITY, .argument = "N", .low = 0, .high = 2, .initial = "0",
+          .shown = "none",
+          .help = "of LTE, for layers in blocks with sigmoid routers: 1 learns which blocks to "
+                  "read, 2 trains the model to read only those"),
+    NEWER(lte_efficiency, "0", SPARSITY, .argument = "X", .low = 0, .high = 1e6, .initial = "0",
+          .flags = SG_FIELD_CHANGES,
+          .help = "weight of the mean square of the scores in stage 1: the more, the fewer blocks"),
+    NEWER(lte_separability, "0.5", SPARSITY, .argument = "X", .low = 0, .high = 1e6,
+          .initial = "0.5", .flags = SG_FIELD_CHANGES,
+          .help = "weight of what keeps scores away from 1/2 in stage 1"),
+    NEWER(lte_least, "0.05", SPARSITY, .argument = "X", .low = 1e-6, .high = 0.5, .initial = "0.05",
+          .help = "how near to 1/2 that counts: 1 / max((G - 1/2)^2, X^2)"),
+
     OPTION(log_every, WATCHING, .argument = "N", .low = 1, .high = 1e12, .initial = "0",
            .shown = "1", .help = "steps between records"),
     OPTION(eval_every, WATCHING, .argument = "N", .low = 0, .high = 1e12, .shown = "at the end",
@@ -147,6 +183,22 @@ const sg_run_field *sg_run_field_at(size_t index)
     return index < field_count ? &fields[index] : NULL;
 }
 
+const sg_run_field *sg_run_field_find(const char *name)
+{
+    for (size_t i = 0; i < field_count; i++)
+        if (strcmp(fields[i].field.name, name) == 0) return &fields[i];
+    return NULL;
+}
+
+bool sg_run_field_is_older(const sg_run_field *f, const sg_train_options *o)
+{
+    sg_train_options before = {0};
+    if (f->older == NULL ||
+        sg_field_set(&f->field, f->field.name, f->older, 0, INT64_MAX, &before, NULL) != SG_OK)
+        return false;
+    return memcmp(sg_field_of(&f->field, o), sg_field_of(&f->field, &before), f->field.bytes) == 0;
+}
+
 const sg_field *sg_train_field_at(size_t index)
 {
     return index < field_count ? &fields[index].field : NULL;
@@ -154,9 +206,8 @@ const sg_field *sg_train_field_at(size_t index)
 
 const sg_field *sg_train_field(const char *name)
 {
-    for (size_t i = 0; i < field_count; i++)
-        if (strcmp(fields[i].field.name, name) == 0) return &fields[i].field;
-    return NULL;
+    const sg_run_field *row = sg_run_field_find(name);
+    return row != NULL ? &row->field : NULL;
 }
 
 sg_status sg_train_choice(const char *name, const char *text, size_t *number, sg_error *err)

@@ -7,6 +7,7 @@
 
 #include "base/fields.h"
 #include "base/log.h"
+#include "train/sparse_losses.h"
 
 static bool init_same(const sg_config_value *a, const sg_config_value *b)
 {
@@ -30,11 +31,14 @@ static sg_status init_compare(const char *path, const sg_config *asked, const sg
     return SG_OK;
 }
 
+// The model's configuration is that of the run, but for what the run changes of it.
 static sg_status init_check(const sg_model_file *file, sg_run_settings *s, sg_error *err)
 {
+    sg_config config = file->config;
     char hash[sizeof s->init_hash];
     uint64_t value;
-    SG_TRY(init_compare(s->options.init, &s->options.config, &file->config, err));
+    SG_TRY(sg_sparse_change(&s->options, &config, err));
+    SG_TRY(init_compare(s->options.init, &s->options.config, &config, err));
     SG_TRY(sg_tensors_hash(&file->tensors, &value, err));
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)value);
     if (s->init_hash[0] == '\0') memcpy(s->init_hash, hash, sizeof hash);

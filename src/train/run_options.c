@@ -15,6 +15,7 @@
 #include "train/gradients.h"
 #include "train/recipe.h"
 #include "train/run_fields.h"
+#include "train/sparse_losses.h"
 #include "sgatlin_data.h"
 #include "sgatlin_train.h"
 
@@ -105,6 +106,7 @@ sg_status sg_train_options_check(const sg_train_options *o, sg_error *err)
                        "grad-accum: found %lld, expected a divisor of the batch of %lld",
                        (long long)o->grad_accum, (long long)o->batch_size);
     SG_TRY(options_adapters(o, err));
+    SG_TRY(sg_sparse_check(o, err));
     if (budgets != 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "found %d budgets, expected one of steps, tokens, flops and epochs above 0",
@@ -122,7 +124,8 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
         c->eos_token_id = info->eos_id;
         c->pad_token_id = info->pad_id;
         SG_TRY(sg_config_complete(c, err));
-        return sg_train_options_check(o, err);
+        SG_TRY(sg_train_options_check(o, err));
+        return sg_sparse_change(o, c, err);
     }
     if (c->vocab_size == 0) c->vocab_size = info->vocab_size;
     if (c->max_position_embeddings == 0) c->max_position_embeddings = info->seq_len;
@@ -140,6 +143,7 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
     c->pad_token_id = info->pad_id;
     SG_TRY(sg_config_complete(c, err));
     SG_TRY(sg_train_options_check(o, err));
+    SG_TRY(sg_sparse_change(o, c, err));
     return sg_recipe_check_data(o, info, data_name, err);
 }
 

@@ -9,6 +9,7 @@
 #include "base/context.h"
 #include "base/log.h"
 #include "train/schedule.h"
+#include "train/sparse_losses.h"
 
 enum { plan_number = 4 }; // bytes of a weight, gradient or moment
 
@@ -59,7 +60,8 @@ sg_status sg_train_cost(const sg_context *context, const sg_train_options *o, in
                                      .threads = context->threads,
                                      .compute = o->compute,
                                      .logits_compute = o->logits_compute,
-                                     .memory_path = o->memory_path};
+                                     .memory_path = o->memory_path,
+                                     .sparsity = sg_sparse_of_options(o)};
     return sg_config_cost_of(&o->config, &options, cost, err);
 }
 

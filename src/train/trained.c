@@ -117,8 +117,20 @@ static sg_status trained_names(const sg_train_options *o, sg_model *m, sg_error 
                    o->train_only);
 }
 
+// LTE's second stage.
+static sg_status trained_without_routers(sg_model *m, sg_error *err)
+{
+    for (size_t i = 0; i < m->params.count; i++)
+        if (strstr(m->params.specs[i].name, ".mlp.router.") != NULL)
+            m->params.specs[i].frozen = true;
+    if (sg_trained_count(&m->params) > 0) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "lte-stage: found 2, which leaves nothing to train of train-only");
+}
+
 sg_status sg_trained_choose(const sg_train_options *o, sg_model *m, sg_error *err)
 {
-    if (o->lora_rank > 0) return trained_adapters(o, m, err);
-    return o->train_only[0] != '\0' ? trained_names(o, m, err) : SG_OK;
+    if (o->lora_rank > 0) SG_TRY(trained_adapters(o, m, err));
+    if (o->train_only[0] != '\0') SG_TRY(trained_names(o, m, err));
+    return o->lte_stage == 2 ? trained_without_routers(m, err) : SG_OK;
 }

@@ -17,6 +17,7 @@ static sg_status trainer_parts(sg_trainer *t, const sg_points *points, sg_error 
     sg_model *m = t->model;
     const sg_allocator *allocator = t->context->compute.allocator;
     SG_TRY(sg_schedule_of_options(o, t->steps, &t->schedule, err));
+    SG_TRY(sg_sparse_means_new(m->config.num_hidden_layers, &t->sparse, err));
     sg_optimizer_rows rows;
     SG_TRY(sg_optimizer_rows_parse(o->optimizer_rows, &rows, err));
     SG_TRY(sg_gradients_new(&m->params, rows, o->batch_size * t->length, allocator, &t->gradients,
@@ -52,6 +53,7 @@ static sg_status trainer_parts(sg_trainer *t, const sg_points *points, sg_error 
                               .compute = o->compute,
                               .logits_compute = o->logits_compute,
                               .memory_path = o->memory_path,
+                              .sparsity = sg_sparse_of_options(o),
                               .points = points};
     return sg_graph_new(&m->config, &m->params, m->values, t->gradients.parts, &m->rope, &graph,
                         &t->graph, err);
@@ -84,6 +86,7 @@ void sg_trainer_close(sg_trainer *t)
     sg_narrow_set_free(&t->tables);
     sg_gradients_free(&t->gradients);
     sg_free(t->targets);
+    sg_sparse_means_free(&t->sparse);
     sg_model_free(t->model);
     *t = (sg_trainer){0};
 }
@@ -104,6 +107,8 @@ static sg_status trainer_gradient(sg_trainer *t, const sg_data_batch *batch, int
     int64_t micro = t->options->batch_size / t->options->grad_accum;
     double loss = 0, balance = 0, z = 0;
     sg_run run = {.compute = t->context->compute, .err = err};
+    sg_sparse_means_begin(&t->sparse);
+    sg_sparse_weigh(t->graph, t->options, t->state.step, t->steps);
     t->graph->stats.normaliser = tokens > 0 ? (double)tokens : 1;
     for (int64_t first = 0; first < batch->rows; first += micro) {
         t->graph->ids->data = (void *)(uintptr_t)(batch->inputs + first * t->length);
@@ -115,6 +120,8 @@ static sg_status trainer_gradient(sg_trainer *t, const sg_data_batch *batch, int
         loss += t->graph->stats.loss_sum;
         balance += sg_graph_loss_mean(t->graph, sg_is_balance_loss);
         z += sg_graph_loss_mean(t->graph, sg_is_z_loss);
+        sg_sparse_means_add(&t->sparse, t->graph, &t->model->config,
+                            1.0 / (double)t->options->grad_accum);
     }
     t->loss = loss / t->graph->stats.normaliser;
     t->balance = balance / (double)t->options->grad_accum;

@@ -7,6 +7,7 @@
 #include "text/batches.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/sparse_losses.h"
 #include "sgatlin_train.h"
 
 // What changes from step to step, besides weights and moments: what a checkpoint must keep.
@@ -41,8 +42,9 @@ typedef struct sg_trainer {
     sg_graph *graph;  // of one micro-batch
     int32_t *targets; // (batch_size, T), padding masked
     sg_train_state state;
-    double loss, lr, norm; // of the last step
-    double balance, z;     // losses of the routers: mean of micro-batches and layers; NaN: none
+    double loss, lr, norm;  // of the last step
+    double balance, z;      // losses of the routers: mean of micro-batches and layers; NaN: none
+    sg_sparse_means sparse; // likewise of the losses that make layers sparse
 } sg_trainer;
 
 // model is taken over, also on failure. points: as of sg_train_hooks, or NULL.

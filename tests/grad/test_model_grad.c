@@ -1,9 +1,11 @@
 // Whole models of every family, router and activation by differences: the loss against each
 // parameter, with threads, recomputation and accumulation; and the three kinds of output against
-// each other. A selection that flips under a perturbation is found and reported, not averaged away.
+// each other. With what training adds to make layers sparse likewise. A selection that flips under a perturbation is found and reported, not averaged away.
 #include "grad/gradcheck.h"
+#include "ffn/sparsity.h"
 #include "model/config.h"
 #include "model/graph.h"
+#include "tiny_models.h"
 
 enum { batch = 2, length = 6, rows = batch * length };
 
@@ -18,6 +20,8 @@ typedef struct model {
     sg_real **values, **grads;
     sg_rope_table rope;
     int32_t ids[rows], targets[rows];
+    sg_sparsity sparsity;
+    double weight; // of its losses
 } model;
 
 static sg_real **model_arrays(const model *m)
@@ -40,10 +44,34 @@ static void model_free_arrays(const model *m, sg_real **arrays)
 
 // Weights at twice their initial size, so that no gradient drowns in the rounding of the loss;
 // norms and biases away from 1 and 0.
+static void model_fill(model *m, uint64_t seed)
+{
+    const int64_t half = m->config.head_dim;
+    sg_error err = {0};
+    if (sg_config_complete(&m->config, &err) != SG_OK ||
+        sg_config_params(&m->config, &m->params, &err) != SG_OK ||
+        sg_rope_table_new(&m->rope, length, &(sg_rope_options){.dim = half, .theta = 10000},
+                          &err) != SG_OK)
+        fail_msg("%s: %s", m->name, err.message);
+    m->values = model_arrays(m);
+    m->grads = model_arrays(m);
+    for (size_t i = 0; i < m->params.count; i++) {
+        const sg_param_spec *spec = &m->params.specs[i];
+        sg_param_init(spec, seed, NULL, m->values[i]);
+        double noise = spec->decay ? 0 : 0.3, factor = spec->decay ? 2 : 1;
+        for (int64_t j = 0; j < spec->count; j++)
+            m->values[i][j] = factor * m->values[i][j] +
+                              noise * sg_rng_normal(seed, sg_rng_stream(spec->name), (uint64_t)j);
+    }
+    for (int r = 0; r < rows; r++) {
+        m->ids[r] = (int32_t)sg_rng_below(seed, 1, (uint64_t)r, 11);
+        m->targets[r] = r % 5 == 3 ? -1 : (int32_t)sg_rng_below(seed, 2, (uint64_t)r, 11);
+    }
+}
+
 static void model_new(model *m, const char *ffn, const char *router, const char *activation,
                       uint64_t seed)
 {
-    sg_error err = {0};
     memset(m, 0, sizeof *m);
     snprintf(m->name, sizeof m->name, "%s %s %s", ffn, router, activation);
     m->config = (sg_config){.vocab_size = 11,
@@ -67,25 +95,20 @@ static void model_new(model *m, const char *ffn, const char *router, const char 
     snprintf(m->config.ffn, sizeof m->config.ffn, "%s", ffn);
     snprintf(m->config.ffn_router, sizeof m->config.ffn_router, "%s", router);
     snprintf(m->config.ffn_activation, sizeof m->config.ffn_activation, "%s", activation);
-    if (sg_config_complete(&m->config, &err) != SG_OK ||
-        sg_config_params(&m->config, &m->params, &err) != SG_OK ||
-        sg_rope_table_new(&m->rope, length, &(sg_rope_options){.dim = 4, .theta = 10000}, &err) !=
-            SG_OK)
-        fail_msg("%s: %s", m->name, err.message);
-    m->values = model_arrays(m);
-    m->grads = model_arrays(m);
-    for (size_t i = 0; i < m->params.count; i++) {
-        const sg_param_spec *spec = &m->params.specs[i];
-        sg_param_init(spec, seed, NULL, m->values[i]);
-        double noise = spec->decay ? 0 : 0.3, factor = spec->decay ? 2 : 1;
-        for (int64_t j = 0; j < spec->count; j++)
-            m->values[i][j] = factor * m->values[i][j] +
-                              noise * sg_rng_normal(seed, sg_rng_stream(spec->name), (uint64_t)j);
-    }
-    for (int r = 0; r < rows; r++) {
-        m->ids[r] = (int32_t)sg_rng_below(seed, 1, (uint64_t)r, 11);
-        m->targets[r] = r % 5 == 3 ? -1 : (int32_t)sg_rng_below(seed, 2, (uint64_t)r, 11);
-    }
+    model_fill(m, seed);
+}
+
+// Of a kind of tests/tiny_models.h, with losses.
+static void model_sparse(model *m, const char *kind, const sg_sparsity *sparsity, double weight,
+                         uint64_t seed)
+{
+    memset(m, 0, sizeof *m);
+    snprintf(m->name, sizeof m->name, "%s, term %d", kind, (int)sparsity->term);
+    m->config = tiny_config(kind, 11, length);
+    m->config.pad_token_id = m->config.eos_token_id = m->config.bos_token_id = -1;
+    m->sparsity = *sparsity;
+    m->weight = weight;
+    model_fill(m, seed);
 }
 
 static void model_free(model *m)
@@ -105,6 +128,7 @@ static sg_graph *model_graph(model *m, sg_output output, bool gradient, bool rec
                                 .output = output,
                                 .gradient = gradient,
                                 .recompute = recompute,
+                                .sparsity = m->sparsity,
                                 .threads = threads};
     sg_graph *graph;
     if (sg_graph_new(&m->config, &m->params, m->values, grads, &m->rope, &options, &graph, &err) !=
@@ -113,8 +137,21 @@ static sg_graph *model_graph(model *m, sg_output output, bool gradient, bool rec
     graph->ids->data = m->ids;
     if (graph->targets != NULL) graph->targets->data = m->targets;
     graph->stats.normaliser = 9;
+    sg_graph_weigh(graph, sg_is_term, m->weight);
+    sg_graph_weigh(graph, sg_is_efficiency, m->weight);
+    sg_graph_weigh(graph, sg_is_separability, 0.01 * m->weight);
     gc_poison(graph->tape);
     return graph;
+}
+
+// All that the weights are moved by.
+static double model_losses(const model *m, const sg_graph *g)
+{
+    double loss = g->stats.loss_sum / 9;
+    if (m->sparsity.term != SG_SPARSITY_NONE) loss += m->weight * sg_graph_loss_mean(g, sg_is_term);
+    if (!m->sparsity.soft) return loss;
+    return loss + m->weight * sg_graph_loss_mean(g, sg_is_efficiency) +
+           0.01 * m->weight * sg_graph_loss_mean(g, sg_is_separability);
 }
 
 // One pass; the loss.
@@ -158,7 +195,7 @@ static double differences_loss(differences *d)
 {
     sg_tape_forward(d->graph->tape, &d->run);
     if (selected_ids(d->graph->tape) != d->selected) d->flips++;
-    return d->graph->stats.loss_sum / 9;
+    return model_losses(d->m, d->graph);
 }
 
 // The difference of fourth order, as deep models bend much:
@@ -328,11 +365,152 @@ static void test_sgatlin(void **state)
             check_model("sgatlin", routers[r], activations[a], a == r ? 40 : 8);
 }
 
+// ---- what training adds -------------------------------------------------------------------------
+
+static void check_sparse(const char *kind, sg_sparsity sparsity)
+{
+    model m;
+    double loss = 0, worst = -1;
+    for (uint64_t seed = 1; worst < 0; seed++) {
+        if (seed > 1) model_free(&m);
+        if (seed > 8) fail_msg("%s: 8 seeds flip", kind);
+        model_sparse(&m, kind, &sparsity, 0.3, seed);
+        loss = model_run(&m, false, 1, false, m.grads);
+        worst = check_differences(&m, 12);
+    }
+    check_bits(&m, loss);
+    model_free(&m);
+}
+
+static void test_terms(void **state)
+{
+    (void)state;
+    const sg_sparsity l1 = {.term = SG_SPARSITY_L1}, hoyer = {.term = SG_SPARSITY_HOYER};
+    const sg_sparsity clamped = {.term = SG_SPARSITY_CLAMPED, .floor = -0.7};
+    const sg_sparsity clamped_hoyer = {.term = SG_SPARSITY_CLAMPED_HOYER, .floor = -0.7};
+    check_sparse("mlp ffn_activation=relu", l1);
+    check_sparse("mlp", hoyer);
+    check_sparse("mlp", clamped);
+    check_sparse("glu ffn_activation=swiglu ffn_glu_interleaved=1", hoyer);
+    check_sparse("glu", clamped_hoyer);
+    check_sparse("moefied ffn_gate=after ffn_activation=geglu ffn_bias=1", l1);
+    check_sparse("moefied ffn_gate=after ffn_activation=gelu", clamped_hoyer);
+    check_sparse("moefied ffn_gate=after ffn_activation=relu ffn_select=max ffn_threshold=0.8",
+                 hoyer);
+    check_sparse("sgatlin ffn_layers=2 ffn_dense=mlp", hoyer); // of its dense layer
+}
+
+static void test_lte(void **state)
+{
+    (void)state;
+    const sg_sparsity soft = {.soft = true, .least = 0.05};
+    check_sparse("moefied ffn_select=threshold ffn_threshold=0.5 ffn_top_k=12", soft);
+    check_sparse("moefied ffn_activation=swiglu ffn_bias=1", soft);
+}
+
+static size_t model_find(const model *m, const char *end, int layer)
+{
+    char name[96];
+    size_t i = 0;
+    snprintf(name, sizeof name, "model.layers.%d.mlp.%s", layer, end);
+    while (strcmp(m->params.specs[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+// Scores of 1/2 everywhere and w_out twice as large: scores of 1, so to speak, and the dense layer.
+static void test_soft_is_dense(void **state)
+{
+    (void)state;
+    model m, dense;
+    const sg_sparsity soft = {.soft = true, .least = 0.05}, none = {0};
+    model_sparse(&m, "moefied ffn_activation=gelu", &soft, 1, 4);
+    model_sparse(&dense, "mlp", &none, 0, 4);
+    const int64_t F = m.config.ffn_intermediate_size, d = m.config.hidden_size;
+    for (int l = 0; l < 2; l++) {
+        const size_t router = model_find(&m, "router.weight", l);
+        const sg_real *up = dense.values[model_find(&dense, "up_proj.weight", l)];
+        const sg_real *down = dense.values[model_find(&dense, "down_proj.weight", l)];
+        sg_real *out = m.values[model_find(&m, "experts.w_out.weight", l)];
+        memset(m.values[router], 0, (size_t)m.params.specs[router].count * sizeof(sg_real));
+        memcpy(m.values[model_find(&m, "experts.w_in.weight", l)], up,
+               (size_t)(F * d) * sizeof(sg_real));
+        for (int64_t j = 0; j < F; j++)
+            for (int64_t i = 0; i < d; i++)
+                out[j * d + i] = 2 * down[i * F + j];
+    }
+    const double found = model_run(&m, false, 1, false, m.grads);
+    const double expected = model_run(&dense, false, 1, false, dense.grads);
+    if (!(fabs(found - expected) < 1e-12 * expected))
+        fail_msg("found %.17g, expected %.17g", found, expected);
+    model_free(&m);
+    model_free(&dense);
+}
+
+// Hard selection: no gradient reaches a router, whose scores count for nothing but the choice.
+static void test_hard_selection(void **state)
+{
+    (void)state;
+    model m;
+    const sg_sparsity none = {0};
+    model_sparse(&m, "moefied ffn_select=threshold ffn_threshold=0.5 ffn_top_k=12", &none, 0, 4);
+    const double loss = model_run(&m, false, 1, false, m.grads);
+    for (int l = 0; l < 2; l++) {
+        const size_t router = model_find(&m, "router.weight", l);
+        assert_true(gc_largest(m.grads[router], m.params.specs[router].count) == 0);
+        assert_true(gc_largest(m.grads[model_find(&m, "experts.w_out.weight", l)], 24 * 16) > 0);
+        for (int64_t i = 0; i < m.params.specs[router].count; i++)
+            m.values[router][i] *= 4;
+    }
+    assert_true(model_run(&m, false, 1, false, m.grads) == loss);
+    model_free(&m);
+}
+
+// Weights that are moved between passes of one graph: to 0 and back.
+static void test_weights_move(void **state)
+{
+    (void)state;
+    model m;
+    const sg_sparsity l1 = {.term = SG_SPARSITY_L1};
+    model_sparse(&m, "mlp ffn_activation=relu", &l1, 0.3, 4);
+    sg_real **other = model_arrays(&m);
+    model_run(&m, false, 1, false, m.grads);
+    sg_graph *g = model_graph(&m, SG_OUTPUT_LOSS, true, false, 1, other);
+    sg_run run = {.compute = {.kernels = sg_kernels_fastest()}};
+    const double weights[] = {0, 0.3};
+    const size_t up = model_find(&m, "up_proj.weight", 0);
+    const size_t bytes = (size_t)m.params.specs[up].count * sizeof(sg_real);
+    for (int i = 0; i < 2; i++) {
+        sg_graph_weigh(g, sg_is_term, weights[i]);
+        assert_int_equal(sg_tape_forward(g->tape, &run), SG_OK);
+        assert_int_equal(sg_tape_backward(g->tape, &run), SG_OK);
+        assert_int_equal(memcmp(other[up], m.grads[up], bytes) == 0, i == 1);
+    }
+    // Of weight 0 it is as if it were not there.
+    sg_graph_weigh(g, sg_is_term, 0);
+    sg_tape_forward(g->tape, &run);
+    sg_tape_backward(g->tape, &run);
+    m.sparsity.term = SG_SPARSITY_NONE;
+    model_run(&m, false, 1, false, m.grads);
+    assert_memory_equal(other[up], m.grads[up], bytes);
+    sg_graph_free(g);
+    model_free_arrays(&m, other);
+    model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mlp),  cmocka_unit_test(test_glu),     cmocka_unit_test(test_moe),
-        cmocka_unit_test(test_peer), cmocka_unit_test(test_sgatlin),
+        cmocka_unit_test(test_mlp),
+        cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_moe),
+        cmocka_unit_test(test_peer),
+        cmocka_unit_test(test_sgatlin),
+        cmocka_unit_test(test_terms),
+        cmocka_unit_test(test_lte),
+        cmocka_unit_test(test_soft_is_dense),
+        cmocka_unit_test(test_hard_selection),
+        cmocka_unit_test(test_weights_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

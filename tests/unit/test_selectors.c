@@ -286,25 +286,11 @@ static void test_greedy(void **state)
     assert_string_equal(err.message, "shares: size of matrix 1: found 0, expected one above 0");
 }
 
-// ---- training -----------------------------------------------------------------------------------
+// ---- projections --------------------------------------------------------------------------------
 
-static void test_sparsening(void **state)
+static void test_replacement_width(void **state)
 {
     (void)state;
-    bool changed;
-    assert_int_equal(sg_relufied(SG_ACT_SWISH, &changed), SG_ACT_RELU);
-    assert_true(changed);
-    assert_int_equal(sg_relufied(SG_ACT_RELU2, &changed), SG_ACT_RELU2);
-    assert_false(changed);
-    assert_int_equal(sg_relufied_glu(SG_GLU_SILU, &changed), SG_GLU_RELU);
-    assert_true(changed);
-    assert_int_equal(sg_relufied_glu(SG_GLU_RELU, &changed), SG_GLU_RELU);
-    assert_false(changed);
-    assert_true(sg_ramp_at(SG_RAMP_CONSTANT, 3, 0, 10) == 3);
-    assert_true(sg_ramp_at(SG_RAMP_LINEAR, 3, 5, 10) == 1.5);
-    assert_true(sg_ramp_at(SG_RAMP_WARMUP, 3, 0, 10) == 0);
-    assert_true(sg_ramp_at(SG_RAMP_WARMUP, 3, 5, 10) == 3 &&
-                sg_ramp_at(SG_RAMP_WARMUP, 3, 9, 10) == 3);
     assert_int_equal(sg_replacement_width(768, 1), 384); // ViT-B: d / 2
     assert_int_equal(sg_replacement_width(1, 0.1), 1);
 }
@@ -315,7 +301,7 @@ int main(void)
         cmocka_unit_test(test_ends),       cmocka_unit_test(test_counts),
         cmocka_unit_test(test_summary),    cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_thresholds), cmocka_unit_test(test_threshold_errors),
-        cmocka_unit_test(test_greedy),     cmocka_unit_test(test_sparsening),
+        cmocka_unit_test(test_greedy),     cmocka_unit_test(test_replacement_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

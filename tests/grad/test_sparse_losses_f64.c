@@ -1,0 +1,2 @@
+// The losses against numpy once more, in double.
+#include "golden/test_sparse_losses.c"
