@@ -6,15 +6,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
+#include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/file.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "sgatlin_data.h"
 #include "sgatlin_sparsify.h"
+#include "sparsify/calibration.h"
+#include "sparsify/dense_layer.h"
 #include "tiny_models.h"
 #include "tiny_run.h"
 
@@ -128,6 +132,83 @@ static void test_all_blocks(void **state)
         end(&f);
     }
 }
+
+// ---- what is collected --------------------------------------------------------------------------
+
+typedef struct seen {
+    float values[TINY_LENGTH][24]; // of one sequence
+} seen;
+
+static sg_status see(void *user, const sg_point_values *v, sg_error *err)
+{
+    seen *s = user;
+    (void)err;
+    for (int64_t i = 0; i < v->shape[0]; i++)
+        memcpy(s->values[v->start[0] + v->first_row + i], v->values + i * v->shape[1],
+               (size_t)v->shape[1] * sizeof(float));
+    return SG_OK;
+}
+
+typedef struct compared {
+    const seen *of;
+    double most;
+} compared;
+
+static sg_status compare(void *user, int64_t first, int64_t count, const sg_real *a, sg_error *err)
+{
+    compared *c = user;
+    (void)err;
+    for (int64_t i = first; i < first + count && i < TINY_LENGTH; i++)
+        for (int64_t j = 0; j < 24; j++)
+            c->most =
+                fmax(c->most, fabs((double)a[(i - first) * 24 + j] - (double)c->of->values[i][j]));
+    return SG_OK;
+}
+
+// Activations from inputs that were collected are those of the dense model.
+static void test_activations(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {
+        "mlp ffn_activation=relu2 ffn_bias=1", "glu",
+        "glu ffn_activation=geglu ffn_glu_interleaved=1 ffn_bias=1"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        fixture f = begin(kinds[k], 2);
+        sg_error err = {0};
+        sg_calibration text;
+        sg_dense_layer layer;
+        seen s;
+        const sg_calibration_source source = {.data = f.data, .tokens = {40, 0, 20}};
+        must(sg_calibration_new(f.dense, &source, &text, &err), &err);
+        assert_true(text.tokens == 48 + 32 && text.rows == text.tokens && text.length == 16);
+        const int64_t d = f.dense->config.hidden_size;
+        sg_real *x = calloc((size_t)(text.rows * d), sizeof *x);
+        must(sg_calibration_inputs(&text, f.dense, 1, 1, x, NULL, NULL, &err), &err);
+        const sg_point_request request = {
+            .name = "blocks.1.mlp.hook_post", .use = SG_POINT_READ, .call = see, .user = &s};
+        const sg_points points = {&request, 1};
+        sg_session *session;
+        must(sg_session_open(f.dense, &(sg_session_options){.points = &points}, &session, &err),
+             &err);
+        const int64_t first = text.parts[SG_USE_TEST].first;
+        const float *logits;
+        must(sg_session_feed(session, text.ids + first, TINY_LENGTH, &logits, &err), &err);
+        sg_session_free(session);
+        must(sg_dense_layer_new(&f.dense->config, &layer, &err), &err);
+        must(sg_dense_layer_read(f.dense, 1, &layer, &err), &err);
+        compared c = {.of = &s};
+        must(sg_dense_layer_activate(f.context->compute, &layer, x + first * d, 32, compare, &c,
+                                     &err),
+             &err);
+        if (c.most > 1e-5) fail_msg("%s: activations are %.2g off", kinds[k], c.most);
+        sg_dense_layer_free(&layer);
+        sg_calibration_free(&text);
+        free(x);
+        end(&f);
+    }
+}
+
+// ---- what routers find --------------------------------------------------------------------------
 
 static void bounds(const sg_sparsify_captured *c)
 {
@@ -376,6 +457,34 @@ static void test_power(void **state)
     end(&f);
 }
 
+// Each allocation fails in turn: nothing is left of what was begun.
+static sg_status make_once(void *user, sg_error *err)
+{
+    fixture *f = user;
+    sg_model *made = NULL;
+    sg_sparsify_options o = method(f, "gmoefication", NULL);
+    o.split = "shared";
+    o.shared_blocks = 1;
+    o.router_epochs = 1;
+    o.calibration_tokens = o.router_tokens = o.test_tokens = TINY_LENGTH;
+    const sg_status status = sg_sparsify(f->dense, &o, &made, NULL, err);
+    sg_model_free(made);
+    return status;
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    fixture f = begin("glu", 1);
+    sg_config config = tiny_config("glu", vocab, TINY_LENGTH);
+    sg_error err = {0};
+    config.num_hidden_layers = 1;
+    sg_model_free(f.dense);
+    must(sg_model_new(f.context, &config, 3, &f.dense, &err), &err);
+    assert_true(alloc_failure_loop(make_once, &f) > 100);
+    end(&f);
+}
+
 // ---- what is refused ----------------------------------------------------------------------------
 
 static void refused(fixture *f, sg_sparsify_options o, sg_status status, const char *says)
@@ -426,10 +535,11 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_blocks), cmocka_unit_test(test_routers),
-        cmocka_unit_test(test_perplexity), cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_resume),     cmocka_unit_test(test_not_resumed),
-        cmocka_unit_test(test_power),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_all_blocks),  cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_routers),     cmocka_unit_test(test_perplexity),
+        cmocka_unit_test(test_bits),        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_not_resumed), cmocka_unit_test(test_power),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
