@@ -537,8 +537,7 @@ const cli_command cli_cmd_sparsify = {
              "layer at most.",
     .table = sparsify_table,
     .example = "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
-               "sgatlin sparsify SmolLM2-135M --method dsti --block-size 32 --text book.txt --out "
-               "smol-dsti\n"
+               "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
                "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,

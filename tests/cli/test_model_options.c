@@ -97,7 +97,15 @@ static void test_help_is_true(void **state)
                 continue;
             forget(NULL);
             give("ffn", family);
-            // Other layers and shared experts have a size where there are any.
+            // Other layers and shared experts have a size where there are any; those of layers in
+            // blocks are gated.
+            if (strcmp(family, "moefied") == 0) give("ffn_activation", "swiglu");
+            // Router gate alone counts neurons of its one block.
+            if (strcmp(family, "moefied") == 0 && strcmp(field, "ffn_active_neurons") == 0) {
+                give("ffn_router", "gate");
+                give("ffn_select", "threshold");
+                give("ffn_top_k", "1");
+            }
             if (sg_config_takes(family, "ffn_shared_experts", takes, sizeof takes))
                 give("ffn_shared_experts", "1");
             if (sg_config_takes(family, "ffn_layers", takes, sizeof takes))
