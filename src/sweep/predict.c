@@ -13,6 +13,7 @@
 #include "sweep/spec.h"
 #include "train/run_options.h"
 #include "train/run_plan.h"
+#include "train/sparse_losses.h"
 
 typedef struct predict {
     sg_context *context;
@@ -63,6 +64,7 @@ sg_status sg_sweep_run_plan(sg_context *context, const sg_data *data, const char
                        "%s: found no validation split, whose loss is what runs are compared by",
                        data_name);
     SG_TRY(sg_run_options_complete(o, data, data_name, err));
+    SG_TRY(sg_sparse_change(o, &o->config, err));
     SG_TRY(sg_train_cost(context, o, info->seq_len, cost, err));
     SG_TRY(run_steps_plan(context, data, data_name, o, plan, cost, err));
     if (plan->epochs <= max_epochs * (1 + 1e-9)) return SG_OK;

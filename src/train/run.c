@@ -76,8 +76,9 @@ sg_status sg_training_open_data(sg_training *r, sg_error *err)
     char path[SG_PATH_MAX];
     SG_TRY(sg_data_open(r->settings.data_folder, SG_VERIFY_AUTO, &r->data, err));
     SG_TRY(sg_run_settings_hash_data(&r->settings, err));
-    const sg_config before = r->settings.options.config;
     SG_TRY(sg_run_options_complete(&r->settings.options, r->data, r->settings.data_folder, err));
+    const sg_config before = r->settings.options.config;
+    SG_TRY(sg_sparse_change(&r->settings.options, &r->settings.options.config, err));
     sg_sparse_say(r->context, &before, &r->settings.options.config);
     SG_TRY(sg_run_init_tokenizer(r->context, &r->settings, err));
     const sg_data_info *info = sg_data_get_info(r->data);

@@ -124,8 +124,7 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
         c->eos_token_id = info->eos_id;
         c->pad_token_id = info->pad_id;
         SG_TRY(sg_config_complete(c, err));
-        SG_TRY(sg_train_options_check(o, err));
-        return sg_sparse_change(o, c, err);
+        return sg_train_options_check(o, err);
     }
     if (c->vocab_size == 0) c->vocab_size = info->vocab_size;
     if (c->max_position_embeddings == 0) c->max_position_embeddings = info->seq_len;
@@ -143,7 +142,6 @@ sg_status sg_run_options_complete(sg_train_options *o, const sg_data *data, cons
     c->pad_token_id = info->pad_id;
     SG_TRY(sg_config_complete(c, err));
     SG_TRY(sg_train_options_check(o, err));
-    SG_TRY(sg_sparse_change(o, c, err));
     return sg_recipe_check_data(o, info, data_name, err);
 }
 

@@ -239,6 +239,11 @@ static void test_relufied_run(void **state)
     assert_non_null(strstr(life.log, "ffn_activation: \"clamped_swiglu\" -> \"reglu\""));
     assert_string_equal(config_of("/run").ffn_activation, "reglu");
     assert_int_equal(config_of("/run").ffn_bias, 1);
+    // A run from fresh weights, whose configuration is filled in, has nothing to say.
+    const sg_train_options fresh = tiny_options("glu");
+    memset(&life, 0, sizeof life);
+    tiny_must(&life, "/fresh", &fresh);
+    assert_null(strstr(life.log, "ffn_"));
     // Again, from what it left: nothing is replaced, and nothing said.
     o = options_from("/run");
     o.relufy = true;
