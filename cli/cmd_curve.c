@@ -358,12 +358,21 @@ static const char *curve_name(const char *path)
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
+// That of a model, or its whole path where another one has the same.
+static const char *curve_name_of(const cli_args *args, int i)
+{
+    const char *name = curve_name(args->operands[i]);
+    for (int j = 0; j < args->count; j++)
+        if (j != i && strcmp(curve_name(args->operands[j]), name) == 0) return args->operands[i];
+    return name;
+}
+
 static sg_status curve_model(curve_talk *t, sg_context *context, int i, sg_error *err)
 {
     char folder[CLI_PATH];
     sg_tokenizer *tokenizer = NULL;
     t->path = t->args->operands[i];
-    t->name = curve_name(t->path);
+    t->name = curve_name_of(t->args, i);
     t->model = NULL;
     sg_status status = cli_model_open(context, t->path, "stored", &t->model, folder, err);
     if (status == SG_OK) status = cli_tokenizer_open(curve.tokenizer, folder, &tokenizer, err);
