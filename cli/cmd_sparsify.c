@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/reading.h"
+#include "cli/sparsify_trim.h"
 #include "sgatlin_sparsify.h"
 
 static struct {
@@ -25,7 +26,7 @@ static const cli_option options[] = {
      .help =
          "a published one: values of the options below, which may be given beside it; similarity "
          "needs no text",
-     .choices = "similarity|moefication|gmoefication|dsti|cmoe"},
+     .choices = "similarity|moefication|gmoefication|dsti|cmoe|cats"},
     {.name = "out",
      .kind = CLI_STRING,
      .value = &sparsify.out,
@@ -234,6 +235,7 @@ typedef struct sparsify_made {
     sg_sparsify_layer *layers; // (count)
     int64_t count;
     int64_t block_size, blocks, active; // blocks, active: shared ones among them
+    char thresholds[1024];              // with `trim`: of layers
     bool tokenizer;
 } sparsify_made;
 
@@ -355,7 +357,10 @@ static sg_status sparsify_work(const cli_args *args, sg_context *context, sg_mod
     if (status == SG_OK) status = sparsify_texts_open(args, context, folder, &texts, o, err);
     if (status == SG_OK) status = sg_sparsify_look(dense, o, &made->look, err);
     if (status == SG_OK) {
-        sparsify_tell(args, made);
+        if (o->trim != NULL)
+            cli_trim_tell(args, o, &made->look);
+        else
+            sparsify_tell(args, made);
         cli_progress_begin(&bar, args, "sparsify", "layers");
         o->progress = sparsify_progress;
         o->progress_user = &bar;
@@ -386,7 +391,10 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
         status = err->code = SG_ERR_MEMORY;
     }
     if (status == SG_OK) status = sparsify_work(args, context, dense, folder, made, &sparse, err);
-    if (status == SG_OK) {
+    if (status == SG_OK)
+        snprintf(made->thresholds, sizeof made->thresholds, "%s",
+                 sg_model_config(sparse)->ffn_layer_threshold);
+    if (status == SG_OK && made->o.trim == NULL) {
         made->block_size = sg_model_config(sparse)->ffn_block_size;
         made->blocks = width / made->block_size;
         made->active = sg_model_config(sparse)->ffn_top_k + made->o.shared_blocks;
@@ -468,6 +476,8 @@ static int sparsify_report(const cli_args *args, const sparsify_made *m)
     if (r->resumed > 0)
         cli_note(args, "%lld of %lld layers were there from before", (long long)r->resumed,
                  (long long)m->count);
+    if (m->o.trim != NULL)
+        return cli_trim_report(args, sparsify.out, &m->o, &m->look, r, m->thresholds, m->tokenizer);
     if (args->json) return cli_print_json(args, sparsify_json(m));
     if (r->test_tokens > 0) sparsify_table_print(m);
     printf("%s: layers of %lld blocks of %lld neurons, %s%lld of which a token reads, %s split at "
@@ -504,6 +514,8 @@ static int sparsify_run(const cli_args *args)
         return cli_wrong(args, "found both, expected one of --data and --text");
     if (sparsify_stray(args) != NULL)
         return cli_wrong(args, "--%s: goes with --text or --data only", sparsify_stray(args));
+    if (strcmp(sparsify.method, "cats") == 0 && cli_trim_stray(args) != NULL)
+        return cli_wrong(args, "--%s: says nothing beside --method cats", cli_trim_stray(args));
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     cli_catch_signals();
@@ -534,10 +546,16 @@ const cli_command cli_cmd_sparsify = {
              "of sequences that know nothing of each other.\n"
              "\n"
              "What is stopped, or ends in any other way, goes on with the same command and loses a "
-             "layer at most.",
+             "layer at most.\n"
+             "\n"
+             "--method cats needs no blocks and no router: neurons are left out whose gate, or "
+             "activation in a plain layer, is no larger in size than a threshold of its layer, "
+             "which the first part of the text has, so that --active of them stay. It is done anew "
+             "where it was stopped.",
     .table = sparsify_table,
     .example = "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
                "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
+               "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
                "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,

@@ -32,6 +32,11 @@ typedef struct sg_sparsify_layer {
 } sg_sparsify_layer;
 
 typedef struct sg_sparsify_options {
+    // NULL: blocks, as below. cats: no blocks and no router; neurons are left out whose activation,
+    // in a gated layer that of the gate, is no larger in size than a threshold of the layer, that
+    // of the calibration part of the text of which `active` of them are above it (router gate of
+    // family moefied). Of what follows only the options of the text and those behind them are read.
+    const char *trim;
     // Neurons of a block: random; by their weights kmeans (balanced, exact) or auction (balanced,
     // fast); by what they do on the text coactivation (a graph cut by METIS) or shared (CMoE:
     // shared_blocks that every token reads, the rest by the tokens they are strong for).
@@ -94,6 +99,7 @@ SG_API sg_sparsify_options sg_sparsify_options_default(void);
 //     gmoefication  router mlp, target deviation, unread mean
 //     dsti          router norm, select max, threshold 0.1, active 1, blocks of 4 (D2DMoE)
 //     cmoe          split shared, router representative, 16 blocks, 2 of them shared, active 0.375
+//     cats          trim cats, active 0.5
 SG_API sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *options,
                                         sg_error *err);
 // Their names; NULL behind the last.
@@ -122,6 +128,7 @@ typedef struct sg_sparsify_result {
     double distance; // mean over layers
     // Of the test part, sequences that know nothing of each other; NaN without one.
     double dense_perplexity, sparse_perplexity;
+    double kept;     // with `trim`: share of neurons above the thresholds, on the test part
     double executed; // FLOPs of the sparse layers over those of the dense ones, routers included
     int64_t test_tokens;          // predicted
     int64_t lost_bytes, replaced; // of the text: see sg_encode_options
@@ -130,11 +137,12 @@ typedef struct sg_sparsify_result {
 } sg_sparsify_result;
 
 // The sparse version of a dense model, whose weights are left as they are. Its other weights are
-// copies. With `out` layers that are done are kept in out/.sparsify until the model is written: after
-// a stop, a failure or a death the same call on the same machine goes on where it was, to the same
-// bits; another call is refused (SG_ERR_ARGUMENT). SG_ERR_UNSUPPORTED where the model has no dense layers, SG_ERR_ARGUMENT where blocks do
-// not fit, the text is too short or missing, or `out` is not empty; where it cannot be written there
-// is no model either. result may be NULL. Ownership of *sparse: sg_model_free.
+// copies. With `out`, and without `trim`, layers that are done are kept in out/.sparsify until the
+// model is written: after a stop, a failure or a death the same call on the same machine goes on
+// where it was, to the same bits; another call is refused (SG_ERR_ARGUMENT). SG_ERR_UNSUPPORTED
+// where the model has no dense layers, SG_ERR_ARGUMENT where blocks do not fit, the text is too
+// short or missing, or `out` is not empty; where it cannot be written there is no model either.
+// result may be NULL. Ownership of *sparse: sg_model_free.
 SG_API sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_model **sparse,
                              sg_sparsify_result *result, sg_error *err);
 

@@ -167,6 +167,7 @@ typedef struct calibration_point {
     char name[64];
     sg_real *x;  // (rows, d) of inputs
     double *sum; // of counts
+    const sg_calibration_place *place;
 } calibration_point;
 struct calibration_pass {
     const sg_calibration *of;
@@ -191,28 +192,44 @@ static void pass_end(calibration_pass *p)
     sg_free(p->likeliest);
 }
 
-// Points "blocks.L.NAME" of so many layers from `first` on.
+static sg_status pass_room(calibration_pass *p, int64_t points, sg_error *err)
+{
+    const size_t length = (size_t)p->of->length;
+    p->count = points;
+    p->points = sg_alloc_zero((size_t)points + 1, sizeof *p->points);
+    p->requests = sg_alloc_zero((size_t)points + 1, sizeof *p->requests);
+    p->nll = sg_alloc_array(length, sizeof *p->nll);
+    p->likeliest = sg_alloc_array(length, sizeof *p->likeliest);
+    if (p->points && p->requests && p->nll && p->likeliest) return SG_OK;
+    return sg_fail(err, SG_ERR_MEMORY, "out of memory for a pass over the text");
+}
+
+// Request i: "blocks.LAYER.NAME".
+static void pass_request(calibration_pass *p, int64_t i, int64_t layer, const char *name,
+                         sg_point_fn call)
+{
+    calibration_point *point = &p->points[i];
+    point->pass = p;
+    snprintf(point->name, sizeof point->name, "blocks.%lld.%s", (long long)layer, name);
+    p->requests[i] =
+        (sg_point_request){.name = point->name, .use = SG_POINT_READ, .call = call, .user = point};
+}
+
+static sg_status pass_open(calibration_pass *p, sg_error *err)
+{
+    p->list = (sg_points){p->requests, (size_t)p->count};
+    const sg_session_options session = {.capacity = p->of->length, .points = &p->list};
+    return sg_session_open(p->model, &session, &p->session, err);
+}
+
+// Points of so many layers from `first` on.
 static sg_status pass_begin(calibration_pass *p, int64_t first, int64_t layers, const char *name,
                             sg_point_fn call, sg_error *err)
 {
-    const size_t length = (size_t)p->of->length;
-    p->count = layers;
-    p->points = sg_alloc_zero((size_t)layers + 1, sizeof *p->points);
-    p->requests = sg_alloc_zero((size_t)layers + 1, sizeof *p->requests);
-    p->nll = sg_alloc_array(length, sizeof *p->nll);
-    p->likeliest = sg_alloc_array(length, sizeof *p->likeliest);
-    if (!p->points || !p->requests || !p->nll || !p->likeliest)
-        return sg_fail(err, SG_ERR_MEMORY, "out of memory for a pass over the text");
-    for (int64_t i = 0; i < layers; i++) {
-        calibration_point *point = &p->points[i];
-        point->pass = p;
-        snprintf(point->name, sizeof point->name, "blocks.%lld.%s", (long long)(first + i), name);
-        p->requests[i] = (sg_point_request){
-            .name = point->name, .use = SG_POINT_READ, .call = call, .user = point};
-    }
-    p->list = (sg_points){p->requests, (size_t)layers};
-    const sg_session_options session = {.capacity = p->of->length, .points = &p->list};
-    return sg_session_open(p->model, &session, &p->session, err);
+    SG_TRY(pass_room(p, layers, err));
+    for (int64_t i = 0; i < layers; i++)
+        pass_request(p, i, first + i, name, call);
+    return pass_open(p, err);
 }
 
 // Reads the sequences of a part; scored: sums up what they cost.
@@ -263,6 +280,35 @@ sg_status sg_calibration_inputs(const sg_calibration *c, sg_model *model, int64_
         p.points[i].x = x + i * c->rows * model->config.hidden_size;
     for (int use = 0; status == SG_OK && use < SG_USES; use++)
         status = pass_part(&p, &c->parts[use], false, progress, user, err);
+    pass_end(&p);
+    return status;
+}
+
+static sg_status pass_place(void *user, const sg_point_values *v, sg_error *err)
+{
+    const calibration_point *point = user;
+    const sg_calibration_place *place = point->place;
+    int64_t n = 1;
+    for (int i = 1; i < v->rank; i++)
+        n *= v->shape[i];
+    for (int64_t i = 0; i < v->shape[0]; i++)
+        if (point->pass->of->places[pass_token(point->pass, v, i)] >= 0)
+            SG_TRY(place->call(place->user, v->values + i * n, n, err));
+    return SG_OK;
+}
+
+sg_status sg_calibration_places(const sg_calibration *c, sg_calibration_use use, sg_model *model,
+                                const sg_calibration_place *places, int64_t count,
+                                sg_calibration_fn progress, void *user, sg_error *err)
+{
+    calibration_pass p = {.of = c, .model = model};
+    sg_status status = pass_room(&p, count, err);
+    for (int64_t i = 0; status == SG_OK && i < count; i++) {
+        p.points[i].place = &places[i];
+        pass_request(&p, i, places[i].layer, places[i].name, pass_place);
+    }
+    if (status == SG_OK) status = pass_open(&p, err);
+    if (status == SG_OK) status = pass_part(&p, &c->parts[use], false, progress, user, err);
     pass_end(&p);
     return status;
 }

@@ -55,6 +55,17 @@ sg_status sg_calibration_inputs(const sg_calibration *calibration, sg_model *mod
                                 int64_t layers, sg_real *x, sg_calibration_fn progress, void *user,
                                 sg_error *err);
 
+// Values of a point "blocks.L.NAME" for each token of a part that counts: n numbers a call.
+typedef struct sg_calibration_place {
+    int64_t layer; // from 0
+    const char *name;
+    sg_status (*call)(void *user, const sg_real *values, int64_t n, sg_error *err);
+    void *user;
+} sg_calibration_place;
+sg_status sg_calibration_places(const sg_calibration *calibration, sg_calibration_use use,
+                                sg_model *model, const sg_calibration_place *places, int64_t count,
+                                sg_calibration_fn progress, void *user, sg_error *err);
+
 // The mean of -log p over the rows of a part, in nats, each sequence knowing nothing of those
 // before it. blocks (layers of the model), where not NULL: the mean count of blocks that a token
 // reads in each layer of a model of family moefied.

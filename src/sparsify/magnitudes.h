@@ -7,6 +7,8 @@
 #include "base/status.h"
 #include "kernel/kernel.h"
 
+enum { SG_MAGNITUDES_BYTES = 8 << 18 }; // that one takes
+
 typedef struct sg_magnitudes {
     int64_t *counts; // of absolute values, by the upper bits of their float
     int64_t total;

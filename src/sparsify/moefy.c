@@ -11,6 +11,7 @@
 #include "ffn/gated.h"
 #include "model/config.h"
 #include "sparsify/moefy_keep.h"
+#include "sparsify/gate_thresholds.h"
 #include "text/tokenizer.h"
 
 // ---- all layers ---------------------------------------------------------------------------------
@@ -227,7 +228,7 @@ static sg_status moefy_test(moefy *m, sg_error *err)
 // ---- the model ----------------------------------------------------------------------------------
 
 // Everything but the feed-forward layers.
-static sg_status moefy_copy(const sg_model *dense, const sg_model *sparse, sg_error *err)
+sg_status sg_moefy_copy(const sg_model *dense, const sg_model *sparse, sg_error *err)
 {
     for (size_t i = 0; i < sparse->params.count; i++) {
         size_t from;
@@ -256,7 +257,7 @@ static sg_status moefy_make(moefy *m, const sg_config *config, sg_error *err)
     if (m->o->out != NULL) SG_TRY(moefy_begin(m, config, err));
     SG_TRY(sg_model_new(m->dense->context, config, 0, &m->sparse, err));
     m->sparse->ends = m->dense->ends;
-    SG_TRY(moefy_copy(m->dense, m->sparse, err));
+    SG_TRY(sg_moefy_copy(m->dense, m->sparse, err));
     SG_TRY(moefy_layers(m, err));
     SG_TRY(moefy_test(m, err));
     if (m->o->out == NULL) return SG_OK;
@@ -273,7 +274,8 @@ sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_mo
     sg_sparsify_result own;
     moefy m = {.dense = dense, .o = &o, .result = result != NULL ? result : &own};
     *sparse = NULL;
-    *m.result = (sg_sparsify_result){0};
+    *m.result = (sg_sparsify_result){.kept = NAN};
+    if (o.trim != NULL) return sg_trim_model(dense, &o, sparse, m.result, err);
     SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
     if (o.out != NULL) SG_TRY(sg_moefy_keep_claim(o.out, &claim, err));
     const sg_status status = moefy_make(&m, &config, err);

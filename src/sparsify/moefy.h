@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "kernel/real.h"
 #include "sgatlin_sparsify.h"
 
 static inline bool sg_moefy_is(const char *text, const char *name)
@@ -22,5 +23,11 @@ void sg_moefy_tokens(const sg_sparsify_options *options, int64_t tokens[3]);
 // Checks the options, and makes the configuration of the sparse model from that of the dense one.
 sg_status sg_moefy_config(const sg_config *dense, const sg_sparsify_options *options,
                           sg_config *config, sg_error *err);
+
+// A parameter of a layer in a new model, whose weights are all f32 in memory; NULL where there is
+// none of that name, which is what stands behind "model.layers.L.mlp.".
+sg_real *sg_moefy_values(const sg_model *model, int64_t layer, const char *name);
+// The parameters of `to` that `from` has too, by their names.
+sg_status sg_moefy_copy(const sg_model *from, const sg_model *to, sg_error *err);
 
 #endif

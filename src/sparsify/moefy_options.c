@@ -62,6 +62,12 @@ static void method_cmoe(sg_sparsify_options *o)
     o->active = 0.375;
 }
 
+static void method_cats(sg_sparsify_options *o)
+{
+    o->trim = "cats";
+    o->active = 0.5;
+}
+
 static const struct {
     const char *name;
     void (*set)(sg_sparsify_options *options);
@@ -69,7 +75,8 @@ static const struct {
                {"moefication", method_moefication},
                {"gmoefication", method_gmoefication},
                {"dsti", method_dsti},
-               {"cmoe", method_cmoe}};
+               {"cmoe", method_cmoe},
+               {"cats", method_cats}};
 
 const char *sg_sparsify_method(size_t index)
 {
@@ -85,8 +92,8 @@ sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *option
         return SG_OK;
     }
     return sg_fail(err, SG_ERR_ARGUMENT,
-                   "method: found \"%.40s\", expected similarity, moefication, gmoefication, dsti "
-                   "or cmoe",
+                   "method: found \"%.40s\", expected similarity, moefication, gmoefication, dsti, "
+                   "cmoe or cats",
                    method);
 }
 

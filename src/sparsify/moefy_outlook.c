@@ -6,6 +6,7 @@
 #include "model/config.h"
 #include "model/model.h"
 #include "sparsify/moefy.h"
+#include "sparsify/gate_thresholds.h"
 
 // Inputs of layers for the text, as many layers at a time as memory is for.
 static void outlook_text(const sg_config *c, const sg_sparsify_options *o,
@@ -53,7 +54,8 @@ sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *opt
     sg_config config;
     sg_cost cost;
     *look = (sg_sparsify_outlook){0};
-    SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
+    SG_TRY(o.trim != NULL ? sg_trim_config(&dense->config, &o, &config, err)
+                          : sg_moefy_config(&dense->config, &o, &config, err));
     SG_TRY(sg_config_cost(&dense->config, 1, 1, false, 1, &cost, err));
     outlook_weigh(dense, look);
     outlook_text(&dense->config, &o, look);

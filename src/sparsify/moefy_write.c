@@ -7,7 +7,7 @@
 
 // Where a parameter of the layer lies in the new model, whose weights are all f32 in memory; NULL
 // where it has none of that name.
-static sg_real *sparse_values(const sg_model *m, int64_t layer, const char *name)
+sg_real *sg_moefy_values(const sg_model *m, int64_t layer, const char *name)
 {
     char full[96];
     size_t index;
@@ -39,9 +39,9 @@ static sg_status sparse_router(const sg_model *sparse, int64_t layer, const sg_r
                                sg_error *err)
 {
     const int64_t inputs = net->width > 0 ? net->width : net->d;
-    sg_real *hidden = sparse_values(sparse, layer, "router.hidden.weight");
-    sg_real *weight = sparse_values(sparse, layer, "router.weight");
-    sg_real *bias = sparse_values(sparse, layer, "router.bias");
+    sg_real *hidden = sg_moefy_values(sparse, layer, "router.hidden.weight");
+    sg_real *weight = sg_moefy_values(sparse, layer, "router.weight");
+    sg_real *bias = sg_moefy_values(sparse, layer, "router.bias");
     if (weight == NULL || (hidden == NULL) != (net->hidden == NULL) ||
         (bias == NULL) != (net->bias == NULL))
         return sparse_missing(layer, err);
@@ -58,9 +58,9 @@ static sg_status sparse_shared(const sg_model *sparse, int64_t layer, const sg_d
 {
     const int64_t n = split->shared * split->size, d = l->d;
     const bool pairs = sparse->config.ffn_glu_interleaved != 0;
-    sg_real *up = sparse_values(sparse, layer, "shared_experts.gate_up_proj.weight");
-    sg_real *up_bias = sparse_values(sparse, layer, "shared_experts.gate_up_proj.bias");
-    sg_real *down = sparse_values(sparse, layer, "shared_experts.down_proj.weight");
+    sg_real *up = sg_moefy_values(sparse, layer, "shared_experts.gate_up_proj.weight");
+    sg_real *up_bias = sg_moefy_values(sparse, layer, "shared_experts.gate_up_proj.bias");
+    sg_real *down = sg_moefy_values(sparse, layer, "shared_experts.down_proj.weight");
     if (n == 0) return SG_OK;
     if (up == NULL || down == NULL || (up_bias == NULL) != (l->gate_bias == NULL))
         return sparse_missing(layer, err);
@@ -82,8 +82,8 @@ static sg_status sparse_bias(const sg_model *dense, const sg_model *sparse, int6
                              const sg_dense_layer *l, const sg_moefy_layer *made, sg_error *err)
 {
     const sg_partition routed = sg_moefy_routed(&made->split);
-    sg_real *bias = sparse_values(sparse, layer, "experts.w_out.bias");
-    sg_real *mean = sparse_values(sparse, layer, "experts.mean.weight");
+    sg_real *bias = sg_moefy_values(sparse, layer, "experts.w_out.bias");
+    sg_real *mean = sg_moefy_values(sparse, layer, "experts.mean.weight");
     if (bias == NULL) return SG_OK;
     const bool biased = dense->config.ffn_bias != 0;
     if (biased) SG_TRY(sg_dense_layer_parameter(dense, layer, "down_proj.bias", bias, err));
@@ -102,11 +102,11 @@ sg_status sg_moefy_write(const sg_model *dense, const sg_model *sparse, int64_t 
 {
     const sg_partition routed = sg_moefy_routed(&made->split);
     const bool biased = l->gate_bias != NULL;
-    sg_real *up = sparse_values(sparse, layer,
-                                l->gated ? "experts.gate_up_proj.weight" : "experts.w_in.weight");
-    sg_real *out = sparse_values(sparse, layer, "experts.w_out.weight");
-    sg_real *up_bias =
-        sparse_values(sparse, layer, l->gated ? "experts.gate_up_proj.bias" : "experts.w_in.bias");
+    sg_real *up = sg_moefy_values(sparse, layer,
+                                  l->gated ? "experts.gate_up_proj.weight" : "experts.w_in.weight");
+    sg_real *out = sg_moefy_values(sparse, layer, "experts.w_out.weight");
+    sg_real *up_bias = sg_moefy_values(
+        sparse, layer, l->gated ? "experts.gate_up_proj.bias" : "experts.w_in.bias");
     if (up == NULL || out == NULL || (biased && up_bias == NULL)) return sparse_missing(layer, err);
     sparse_rows(&routed, up, l->gate, l->linear, l->d);
     if (biased) sparse_rows(&routed, up_bias, l->gate_bias, l->linear_bias, 1);
