@@ -11,10 +11,11 @@
 //     db_ej = sum of du_ej    dc = sum over rows of dy
 //
 // m and c are 0 where there are none, s is 1 without a gate, t is 0 or a threshold, and no gradient
-// passes where z is 0 by it (CATS, Lee et al. 2024; exact for ReLU: ProSparse, 2024). (Zhang et al. 2022, MoEfication; m are
-// means of activations, whose part in y of blocks that are not selected is in c: G-MoEfication,
-// 2024.) y is summed block by block in the order of the blocks, so what is not selected is all that
-// sets it apart from the dense layer. In one operation, or in two that stop between u and z.
+// passes where z is 0 by it (CATS, Lee et al. 2024; exact for ReLU: ProSparse, 2024). (Zhang et al.
+// 2022, MoEfication; m are means of activations, whose part in y of blocks that are not selected is
+// in c: G-MoEfication, 2024.) y is summed block by block in the order of the blocks, so what is not
+// selected is all that sets it apart from the dense layer. In one operation, or in two that stop
+// between u and z.
 #include "ffn/moefied.h"
 
 #include <string.h>

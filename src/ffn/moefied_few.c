@@ -9,8 +9,8 @@
 //
 //     y = c + (sum of unit 0) + (sum of unit 1) + …       each from 0, neuron by neuron
 //
-// With a threshold of |act| a unit first makes the gates of its neurons, then reads the linear parts
-// of those alone that are above it, whose rows of w_out are the only ones that are read too.
+// With a threshold of |act| a unit first makes the gates of its neurons, then reads the linear
+// parts of those alone that are above it, whose rows of w_out are the only ones that are read too.
 //
 // How units are cut follows from the number of neurons that are selected, so the bits do not depend
 // on threads; and where all blocks are selected not on how many blocks the neurons are cut into

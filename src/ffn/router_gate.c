@@ -1,7 +1,7 @@
-// Router "gate" of dense layers: every token takes the one block there is, the whole layer, and what
-// is left out of it is decided by its own gates: neurons with |act(g)| <= ffn_threshold (of a layer
-// without gates |act(u)|), memory_moefied.c. No parameters, nothing trained, no FLOPs of its own.
-// (CATS, Lee et al. 2024; with threshold 0 and ReLU exact: ProSparse, Song et al. 2024.)
+// Router "gate" of dense layers: every token takes the one block there is, the whole layer, and
+// what is left out of it is decided by its own gates: neurons with |act(g)| <= ffn_threshold (of a
+// layer without gates |act(u)|), memory_moefied.c. No parameters, nothing trained, no FLOPs of its
+// own. (CATS, Lee et al. 2024; with threshold 0 and ReLU exact: ProSparse, Song et al. 2024.)
 #include <string.h>
 
 #include "ffn/ffn.h"

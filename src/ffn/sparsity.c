@@ -2,12 +2,12 @@
 // that count, h the hidden activations of a token (of a gated layer the outputs of its gates), u
 // what they are of, G (E) the scores of a router, N how many (op_row_loss.c has the gradients):
 //
-//     l1             sum |h_j|                      hoyer            (sum |h_j|)^2 / sum h_j^2
-//     clamped        sum max(u_j, c) - c            clamped_hoyer    Hoyer of max(u_j, c) - c
-//     efficiency     1/N sum G_i^2                  separability     1/N sum 1 / max((G_i - 1/2)^2, e^2)
+//     l1             sum |h_j|                hoyer            (sum |h_j|)^2 / sum h_j^2
+//     clamped        sum max(u_j, c) - c      clamped_hoyer    Hoyer of max(u_j, c) - c
+//     efficiency     1/N sum G_i^2            separability     1/N sum 1 / max((G_i - 1/2)^2, e^2)
 //
-// The first four are D2DMoE's (Szatkowski et al. 2024; of DSTI the L1), c is -10 there; the last two
-// are LTE's (Zheng et al. 2024), which is published without e.
+// The first four are D2DMoE's (Szatkowski et al. 2024; of DSTI the L1), c is -10 there; the last
+// two are LTE's (Zheng et al. 2024), which is published without e.
 #include "ffn/sparsity.h"
 
 #include <stdio.h>

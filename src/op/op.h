@@ -138,9 +138,9 @@ bool sg_glu_split(sg_tape *tape, sg_tensor *u, bool interleaved, sg_tensor *part
 sg_tensor *sg_glu_join(sg_tape *tape, sg_tensor *gate, sg_tensor *linear, bool interleaved);
 // x cut to [-limit, limit]; no gradient passes where it is cut (at the limit it is not).
 sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit);
-// x where it is larger in size than a threshold >= 0, or where act of the gate is, which is the first
-// half of its row of u (rows, 2n); 0 elsewhere, where no gradient passes. x (rows, n). With 0 x
-// itself.
+// x where it is larger in size than a threshold >= 0, or where act of the gate is, which is the
+// first half of its row of u (rows, 2n); 0 elsewhere, where no gradient passes. x (rows, n). With 0
+// x itself.
 sg_tensor *sg_trim(sg_tape *tape, sg_tensor *x, double threshold);
 sg_tensor *sg_trim_gated(sg_tape *tape, sg_tensor *x, sg_tensor *u, sg_activation activation,
                          double threshold);

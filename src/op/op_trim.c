@@ -3,8 +3,8 @@
 //     trim          y = x where not |x| <= t, else 0
 //     trim_gated    y = x where not |act(g)| <= t, else 0        g the first half of u
 //
-// x (rows, n), u (rows, 2n) -> y (rows, n). dx = dy where y is x, else 0; none reaches u. (TEAL, Liu
-// et al. 2024: inputs of products; CATS, Lee et al. 2024: by the gates of a layer.)
+// x (rows, n), u (rows, 2n) -> y (rows, n). dx = dy where y is x, else 0; none reaches u. (TEAL,
+// Liu et al. 2024: inputs of products; CATS, Lee et al. 2024: by the gates of a layer.)
 #include <string.h>
 
 #include "op/op.h"

@@ -1,5 +1,5 @@
-// What a threshold leaves out, one function for the operations that do so (op_trim.c, and the memory
-// of neurons in ffn/memory_moefied.c).
+// What a threshold leaves out, one function for the operations that do so (op_trim.c, and the
+// memory of neurons in ffn/memory_moefied.c).
 #ifndef SG_OP_TRIM_H
 #define SG_OP_TRIM_H
 

@@ -1,7 +1,7 @@
-// A dense model with the neurons of its feed-forward layers in blocks. Layer by layer: its split and
-// its router (moefy_layer.c), then its tables as rows of neurons in the order of the split. Inputs
-// of layers are collected for as many layers at a time as memory is allowed for. (Zhang et al. 2022,
-// MoEfication, and its successors.)
+// A dense model with the neurons of its feed-forward layers in blocks. Layer by layer: its split
+// and its router (moefy_layer.c), then its tables as rows of neurons in the order of the split.
+// Inputs of layers are collected for as many layers at a time as memory is allowed for. (Zhang et
+// al. 2022, MoEfication, and its successors.)
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

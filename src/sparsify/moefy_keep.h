@@ -37,7 +37,8 @@ sg_status sg_moefy_keep_load(const char *out, int64_t index, const sg_moefy_shap
 // The work is done: takes what was kept away.
 sg_status sg_moefy_keep_end(const char *out, sg_error *err);
 
-// A layer from the bytes of its file; `name` is what errors call it. Ownership: sg_moefy_layer_free.
+// A layer from the bytes of its file; `name` is what errors call it. Ownership:
+// sg_moefy_layer_free.
 sg_status sg_moefy_keep_parse(const void *data, size_t bytes, const char *name,
                               const sg_moefy_shape *shape, sg_moefy_layer *layer, sg_error *err);
 

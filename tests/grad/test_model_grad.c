@@ -1,6 +1,7 @@
 // Whole models of every family, router and activation by differences: the loss against each
 // parameter, with threads, recomputation and accumulation; and the three kinds of output against
-// each other. With what training adds to make layers sparse likewise. A selection that flips under a perturbation is found and reported, not averaged away.
+// each other. With what training adds to make layers sparse likewise. A selection that flips under
+// a perturbation is found and reported, not averaged away.
 #include "grad/gradcheck.h"
 #include "ffn/sparsity.h"
 #include "model/config.h"

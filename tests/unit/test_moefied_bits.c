@@ -1,7 +1,7 @@
 // Dense layers in blocks, to the bit: all blocks selected is the dense layer in the order of sums
 // that is stated (ffn/moefied_few.c), whatever the size of blocks; the same for any number of
-// threads, in steps, with a threshold of activations, and in tables of fewer bytes. tests/grad/test_moefied.c has values and
-// gradients.
+// threads, in steps, with a threshold of activations, and in tables of fewer bytes.
+// tests/grad/test_moefied.c has values and gradients.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
