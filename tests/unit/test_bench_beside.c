@@ -271,8 +271,8 @@ static void test_blocks(void **state)
     static const char *const kinds[] = {
         "moefied ffn_activation=swiglu",
         "moefied ffn_router=mlp ffn_select=share ffn_threshold=0.6 ffn_top_k=12",
-        "moefied ffn_router=representative ffn_activation=relu2 ffn_select=threshold "
-        "ffn_threshold=0.001 ffn_top_k=12"};
+        ("moefied ffn_router=representative ffn_activation=relu2 ffn_select=threshold "
+         "ffn_threshold=0.001 ffn_top_k=12")};
     sg_model *const dense = model_of("mlp");
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         sg_model *const sparse = model_of(kinds[k]);
