@@ -13,7 +13,6 @@
 #include "compute_on.h"
 #include "sparsify/magnitudes.h"
 #include "sparsify/selectors.h"
-#include "sparsify/sparsening.h"
 
 enum { tokens = 200, blocks = 24 };
 
@@ -286,22 +285,13 @@ static void test_greedy(void **state)
     assert_string_equal(err.message, "shares: size of matrix 1: found 0, expected one above 0");
 }
 
-// ---- projections --------------------------------------------------------------------------------
-
-static void test_replacement_width(void **state)
-{
-    (void)state;
-    assert_int_equal(sg_replacement_width(768, 1), 384); // ViT-B: d / 2
-    assert_int_equal(sg_replacement_width(1, 0.1), 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ends),       cmocka_unit_test(test_counts),
         cmocka_unit_test(test_summary),    cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_thresholds), cmocka_unit_test(test_threshold_errors),
-        cmocka_unit_test(test_greedy),     cmocka_unit_test(test_replacement_width),
+        cmocka_unit_test(test_greedy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
