@@ -531,8 +531,9 @@ typedef enum sg_sparsity_term {
 typedef struct sg_sparsity {
     sg_sparsity_term term;
     double floor;
-    // LTE's first stage (Zheng et al. 2024): routers "sigmoid" run all blocks, each times its score,
-    // and have losses, of which separability has a pole that is cut off at a distance `least`.
+    // LTE's first stage (Zheng et al. 2024): routers "sigmoid" run all blocks, each times its
+    // score, and have losses, of which separability has a pole that is cut off at a distance
+    // `least`.
     bool soft;
     double least;
 } sg_sparsity;

@@ -65,8 +65,8 @@ typedef struct sg_sparsify_options {
     double router_rate;    // of learning; 0: 0.01, 0.001 of norm
     uint64_t seed;         // of splits and routers
 
-    // The text: bytes with `tokenizer`, or packed data; NULL, both: none. It is cut into three parts
-    // in its order, as many tokens each as are said here and nothing else of it is read:
+    // The text: bytes with `tokenizer`, or packed data; NULL, both: none. It is cut into three
+    // parts in its order, as many tokens each as are said here and nothing else of it is read:
     // calibration (for splits coactivation and shared, and means), what routers are trained on (of
     // which the last tenth chooses the epoch), and the test. A part that nothing needs is not
     // there. Of packed data the parts are whole rows, and the test is of the validation split.
