@@ -20,7 +20,8 @@ none of them has seen, at many shares of their blocks. Writes
   FOLDER/ablations.csv, …             router, split, count and size of blocks, one changed at a time
 Stop it at any time: the same command goes on. From outside:
   SGATLIN=build/sgatlin      the command
-  SG_SPARSIFY_WIDTH=192      of the model: heads of 32, feed-forward layers four times as wide
+  SG_SPARSIFY_WIDTH=192      of the model, with heads of 32
+  SG_SPARSIFY_FFN=4          its feed-forward layers are so many times as wide
   SG_SPARSIFY_LAYERS=4
   SG_SPARSIFY_STEPS=1500     of training, sequences of 256 in batches of 8
   SG_SPARSIFY_TUNE=600       steps of each tuning; LTE's stages have half of them each
@@ -41,10 +42,10 @@ esac
 [ $# -ge 3 ] || fail "found no text; see --help"
 here=$(cd "$(dirname "$0")/../.." && pwd)
 sgatlin=${SGATLIN:-$here/build/sgatlin}
-width=${SG_SPARSIFY_WIDTH:-192} layers=${SG_SPARSIFY_LAYERS:-4}
+width=${SG_SPARSIFY_WIDTH:-192} times=${SG_SPARSIFY_FFN:-4} layers=${SG_SPARSIFY_LAYERS:-4}
 steps=${SG_SPARSIFY_STEPS:-1500} tune=${SG_SPARSIFY_TUNE:-600} tokens=${SG_SPARSIFY_TOKENS:-8192}
 l1=${SG_SPARSIFY_L1:-2e-3} hoyer=${SG_SPARSIFY_HOYER:-1e-3} lte=${SG_SPARSIFY_LTE:-1}
-for number in "$width" "$layers" "$steps" "$tune" "$tokens"; do
+for number in "$width" "$times" "$layers" "$steps" "$tune" "$tokens"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || fail "found \"$number\", expected a whole number"
 done
 command -v "$sgatlin" >/dev/null || fail "$sgatlin is no program; run make first"
@@ -92,7 +93,7 @@ fi
 
 trained relu --seq-len 256 --ffn mlp --ffn-activation relu --hidden-size "$width" --head-dim 32 \
     --num-attention-heads $((width / 32)) --num-hidden-layers "$layers" \
-    --ffn-intermediate-size $((4 * width)) --steps "$steps" --lr 3e-3 --warmup-steps 100
+    --ffn-intermediate-size $((times * width)) --steps "$steps" --lr 3e-3 --warmup-steps 100
 half=$((tune / 2))
 tuned plain relu "$tune"
 tuned l1 relu "$tune" --sparsity-term l1 --sparsity-weight "$l1" --sparsity-ramp warmup
