@@ -131,7 +131,7 @@ const cli_command cli_cmd_convert = {
              "Face folder, a GGUF file, a model of llama2.c. hf is a folder that transformers "
              "loads, of a model type of its own where one computes the same, else of type sgatlin "
              "with its code (trust_remote_code=True). gguf is a file of architecture llama, qwen2, "
-             "qwen3, gpt2, qwen2moe, qwen3moe, olmoe or deepseek. What the other form does not "
+             "qwen3, arcee, gpt2, qwen2moe, qwen3moe, olmoe or deepseek. What the other form does not "
              "have is refused by name.\n"
              "\n"
              "PATH must be new. What is written there is the whole model or, where the command is "

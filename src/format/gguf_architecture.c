@@ -15,7 +15,17 @@ static const sg_gguf_architecture gguf_known[] = {
      .renormalise = true},
     {.name = "qwen2", .qk_norm = "none", .map = &sg_map_gguf, .biases = SG_GGUF_BIASES_ALWAYS},
     {.name = "qwen3", .qk_norm = "head", .map = &sg_map_gguf},
-    {.name = "gpt2", .qk_norm = "none", .map = &sg_map_gguf_gpt2, .gpt2 = true, .plain = true},
+    {.name = "arcee",
+     .qk_norm = "none",
+     .activation = "relu2",
+     .map = &sg_map_gguf,
+     .neighbours = true},
+    {.name = "gpt2",
+     .qk_norm = "none",
+     .activation = "gelu",
+     .map = &sg_map_gguf_gpt2,
+     .gpt2 = true,
+     .plain = true},
     {.name = "qwen2moe",
      .qk_norm = "none",
      .map = &sg_map_gguf,
@@ -69,6 +79,7 @@ static const char *gguf_nearest(const sg_config *c)
 {
     const bool head = strcmp(c->qk_norm, "head") == 0, full = strcmp(c->qk_norm, "full") == 0;
     if (strcmp(c->norm, "layernorm") == 0) return "gpt2";
+    if (strcmp(c->ffn, "mlp") == 0) return "arcee";
     if (strcmp(c->ffn, "moe") != 0)
         return head ? "qwen3" : c->attention_bias && !c->attention_out_bias ? "qwen2" : "llama";
     if (c->ffn_shared_gate) return "qwen2moe";

@@ -29,8 +29,9 @@ typedef enum sg_gguf_biases {
 
 struct sg_gguf_architecture {
     const char *name, *qk_norm;
+    const char *activation;   // NULL: gates of SwiGLU; else that of a plain dense layer
     const sg_tensor_map *map; // names that its tensors are written with
-    bool gpt2;                // layer norms with biases, learned positions, a plain dense layer
+    bool gpt2;                // layer norms, biases, learned positions
     bool neighbours;          // are rotated together; else halves of a head
     bool freqs;               // Llama 3's scaling of positions is a tensor
     // Heads make up the width, and the classifier is always a tensor of its own.

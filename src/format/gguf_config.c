@@ -236,6 +236,7 @@ static sg_status gguf_read(const gguf_reading *r)
 {
     sg_config *c = r->c;
     const bool gpt2 = r->known->gpt2;
+    const char *activation = r->known->activation;
     SG_TRY(gguf_vocabulary(r));
     SG_TRY(gguf_size(r, "embedding_length", true, &c->hidden_size));
     SG_TRY(gguf_size(r, "block_count", true, &c->num_hidden_layers));
@@ -261,16 +262,14 @@ static sg_status gguf_read(const gguf_reading *r)
         sg_gguf_find(r->file, gpt2 ? "blk.0.attn_qkv.bias" : "blk.0.attn_q.bias") != NULL;
     c->attention_out_bias = sg_gguf_find(r->file, "blk.0.attn_output.bias") != NULL;
     snprintf(c->qk_norm, sizeof c->qk_norm, "%s", r->known->qk_norm);
+    snprintf(c->ffn, sizeof c->ffn, "%s", activation ? "mlp" : "glu");
+    snprintf(c->ffn_activation, sizeof c->ffn_activation, "%s", activation ? activation : "swiglu");
     if (gpt2) {
         snprintf(c->norm, sizeof c->norm, "layernorm");
         snprintf(c->positions, sizeof c->positions, "learned");
-        snprintf(c->ffn, sizeof c->ffn, "mlp");
-        snprintf(c->ffn_activation, sizeof c->ffn_activation, "gelu");
         c->ffn_bias = 1;
         return gguf_experts(r); // it has none
     }
-    snprintf(c->ffn, sizeof c->ffn, "glu");
-    snprintf(c->ffn_activation, sizeof c->ffn_activation, "swiglu");
     c->rope_interleaved = r->known->neighbours;
     SG_TRY(gguf_experts(r));
     return gguf_rope(r);

@@ -11,7 +11,7 @@
 enum { SG_GGUF_ROPE_ORIGINAL = 8192 };
 
 // Fills in the configuration (zeroed by the caller, not yet complete). Architectures llama (with
-// experts or without), qwen2, qwen3, gpt2, qwen2moe, qwen3moe, olmoe, deepseek; any other is
+// experts or without), qwen2, qwen3, arcee, gpt2, qwen2moe, qwen3moe, olmoe, deepseek; any other is
 // SG_ERR_UNSUPPORTED by name. Llama 3's scaling of positions is read from the largest of the
 // factors that stand for it; whether all are such is for model/gguf_rope.h. A key of positions,
 // attention or experts that is not read, or of another formula, is SG_ERR_UNSUPPORTED by name; what

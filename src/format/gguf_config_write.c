@@ -15,9 +15,6 @@ static void ggufc_say_gpt2(sg_config *said)
 {
     snprintf(said->norm, sizeof said->norm, "layernorm");
     snprintf(said->positions, sizeof said->positions, "learned");
-    snprintf(said->qk_norm, sizeof said->qk_norm, "none");
-    snprintf(said->ffn, sizeof said->ffn, "mlp");
-    snprintf(said->ffn_activation, sizeof said->ffn_activation, "gelu");
     said->attention_bias = said->attention_out_bias = said->ffn_bias = 1;
 }
 
@@ -78,7 +75,7 @@ sg_status sg_gguf_config_say(const sg_config *c, const sg_gguf_architecture *kno
                              sg_error *err)
 {
     const bool moe = ggufc_has(c->ffn, "moe"), as_it_is = known->biases == SG_GGUF_BIASES_FREE;
-    const char *family = known->gpt2 ? "mlp" : "glu";
+    const char *family = known->activation ? "mlp" : "glu";
     if (!moe && !ggufc_has(c->ffn, family))
         return sg_fail(err, SG_ERR_UNSUPPORTED, "ffn: found \"%s\", expected \"%s\" for GGUF's %s",
                        c->ffn, family, known->name);
@@ -95,14 +92,15 @@ sg_status sg_gguf_config_say(const sg_config *c, const sg_gguf_architecture *kno
                         .bos_token_id = c->bos_token_id,
                         .ffn_intermediate_size = c->ffn_intermediate_size};
     if (!known->plain) said->head_dim = c->head_dim;
+    snprintf(said->ffn, sizeof said->ffn, "%s", family);
+    snprintf(said->ffn_activation, sizeof said->ffn_activation, "%s",
+             known->activation ? known->activation : "swiglu");
+    snprintf(said->qk_norm, sizeof said->qk_norm, "%s", known->qk_norm);
     if (known->gpt2) {
         said->num_key_value_heads = 0;
         ggufc_say_gpt2(said);
         return SG_OK;
     }
-    snprintf(said->ffn, sizeof said->ffn, "glu");
-    snprintf(said->ffn_activation, sizeof said->ffn_activation, "swiglu");
-    snprintf(said->qk_norm, sizeof said->qk_norm, "%s", known->qk_norm);
     said->attention_bias = as_it_is ? c->attention_bias : known->biases == SG_GGUF_BIASES_ALWAYS;
     said->attention_out_bias = as_it_is ? c->attention_out_bias : 0;
     said->rope_interleaved = known->neighbours;

@@ -108,7 +108,8 @@ static const struct {
                       {"gelu_pytorch_tanh", "gelu", "geglu"},
                       {"gelu_new", "gelu", "geglu"},
                       {"gelu_fast", "gelu", "geglu"},
-                      {"relu", "relu", "reglu"}};
+                      {"relu", "relu", "reglu"},
+                      {"relu2", "relu2", NULL}};
 enum { hf_activation_count = sizeof hf_activations / sizeof *hf_activations };
 
 static const char *hf_activation_of(const sg_config *c, int i)
@@ -135,7 +136,7 @@ static sg_status hf_read_activation(const sg_hf_reading *r, const char *key)
         return SG_OK;
     }
     snprintf(found, sizeof found, "\"%.60s\"", text);
-    return sg_hf_refuse(r, key, found, "silu, gelu, gelu_new, gelu_pytorch_tanh or relu");
+    return sg_hf_refuse(r, key, found, "silu, gelu, gelu_new, gelu_pytorch_tanh, relu or relu2");
 }
 
 static sg_status hf_read_is(const sg_hf_reading *r, const sg_hf_key *key)

@@ -428,9 +428,11 @@ static const sg_hf_key opt_keys[] = {
 
 // ---- the table ----------------------------------------------------------------------------------
 
-#define LLAMA(family, norm_, eps, theta, positions)                                                \
-    .ffn = (family), .ffn_activation = "swiglu", .qk_norm = (norm_), .untied_classifier = 1,       \
+#define RMS(family, activation, norm_, eps, theta, positions)                                      \
+    .ffn = (family), .ffn_activation = (activation), .qk_norm = (norm_), .untied_classifier = 1,   \
     .rms_norm_eps = (eps), .rope_theta = (theta), .max_position_embeddings = (positions)
+#define LLAMA(family, norm_, eps, theta, positions)                                                \
+    RMS(family, "swiglu", norm_, eps, theta, positions)
 #define WITH_BIASES(activation, positions_)                                                        \
     .norm = "layernorm", .ffn = "mlp", .ffn_activation = (activation), .qk_norm = "none",          \
     .ffn_bias = 1, .rms_norm_eps = 1e-5, .max_position_embeddings = (positions_),                  \
@@ -461,6 +463,12 @@ static const sg_hf_type hf_types[] = {
      .keys = {llama_shape, width, qwen_keys, bias_keys},
      .map = &sg_map_llama,
      .window = {.asked_for = true, .from_border = true}},
+    {.name = "arcee",
+     .architecture = "ArceeForCausalLM",
+     .start = {RMS("mlp", "relu2", "none", 1e-5, 10000, 4096)},
+     .keys = {llama_shape, width, llama_keys},
+     .map = &sg_map_llama,
+     .divided = true},
     {.name = "gpt2",
      .architecture = "GPT2LMHeadModel",
      .start = {WITH_BIASES("gelu", 1024), .positions = "learned"},

@@ -204,8 +204,8 @@ static void test_checkpoint(void **state)
 // Experts in MXFP4, and GGUF's blocks: f32 where they go.
 static void test_blocks(void **state)
 {
-    static const char *const types[] = {"llama",     "llama",     "qwen3", "gpt2",   "mixtral",
-                                        "qwen2_moe", "qwen3_moe", "olmoe", "sgatlin"};
+    static const char *const types[] = {"llama",   "llama",     "qwen3",     "arcee", "gpt2",
+                                        "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "sgatlin"};
     (void)state;
     const char *from = bring_checkpoint("gpt_oss_mxfp4");
     assert_string_equal(convert(from, SG_CONVERT_HF, NULL, "/oss").type, "gpt_oss");
@@ -281,6 +281,8 @@ static void test_types(void **state)
         {"glu ffn_activation=swiglu qk_norm=none rotary_dim=4", "sgatlin", "llama",
          "rotary_dim: found 4"},
         {"glu", "sgatlin", "llama", "qk_norm"},
+        {"mlp ffn_activation=relu2 qk_norm=none", "arcee", "llama", "ffn: found \"mlp\""},
+        {"mlp ffn_activation=relu2", "sgatlin", "arcee", "qk_norm: found \"head\""},
         {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
          "rotary_dim=4 parallel_residual=1",
          "gpt_neox", "gpt2", "parallel_residual: found 1"},
@@ -358,6 +360,8 @@ static void test_gguf(void **state)
         {"moe ffn_activation=swiglu qk_norm=none ffn_shared_experts=1 untied_classifier=1 "
          "num_hidden_layers=4 ffn_layers=3-4 ffn_dense=glu ffn_dense_size=20",
          "deepseek"},
+        {"mlp ffn_activation=relu2 qk_norm=none num_key_value_heads=1 untied_classifier=1",
+         "arcee"},
         {"mlp ffn_bias=1 norm=layernorm qk_norm=none attention_bias=1 attention_out_bias=1 "
          "positions=learned",
          "gpt2"}};
@@ -516,6 +520,9 @@ static void test_gguf_refusals(void **state)
          "head_dim: found 4, expected 8 for GGUF's deepseek"},
         {"mlp norm=layernorm qk_norm=none", "attention_bias: found 0, expected 1"},
         {"mlp norm=layernorm", "qk_norm: found \"head\""},
+        {"mlp qk_norm=none ffn_activation=relu",
+         "ffn_activation: found \"relu\", expected \"relu2\" for GGUF's arcee"},
+        {"mlp qk_norm=none ffn_activation=relu2 ffn_bias=1", "ffn_bias: found 1"},
     };
     (void)state;
     make_context();

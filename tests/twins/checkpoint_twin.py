@@ -58,6 +58,7 @@ def config(name):
                                    num_attention_heads=4, max_position_embeddings=32,
                                    word_embed_proj_dim=16, bos_token_id=2, eos_token_id=2,
                                    pad_token_id=1),
+        "arcee": lambda: t.ArceeConfig(**BASE, head_dim=6, mlp_bias=True),
         "mixtral": lambda: t.MixtralConfig(**BASE, num_local_experts=4, num_experts_per_tok=2,
                                            sliding_window=7),
         "olmoe": lambda: t.OlmoeConfig(**BASE, **EXPERTS, clip_qkv=1.5),
@@ -79,7 +80,7 @@ def config(name):
     }[name]()
 
 
-NAMES = ["llama", "llama_biases", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox",
+NAMES = ["llama", "llama_biases", "mistral", "qwen2", "qwen3", "arcee", "gpt2", "gpt_neox",
          "gpt_neox_sequential", "opt", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "gpt_oss",
          "gpt_oss_mxfp4", "deepseek"]
 STORED = {"llama": torch.bfloat16, "gpt_neox": torch.float16, "qwen3_moe": torch.bfloat16}
@@ -250,9 +251,10 @@ def make(name):
 # ---- GGUF: every tensor in a type of its own, what the types stand for in the model ----------------
 
 GGUF = {"gguf_llama": "llama", "gguf_llama3": "llama", "gguf_qwen3": "qwen3", "gguf_gpt2": "gpt2",
+        "gguf_arcee": "arcee",
         "gguf_mixtral": "llama", "gguf_qwen2moe": "qwen2moe", "gguf_qwen3moe": "qwen3moe",
         "gguf_olmoe": "olmoe", "gguf_deepseek": "deepseek"}  # to their architectures
-NEIGHBOURS = ["llama", "deepseek"]  # of queries and keys turn together in files of these
+NEIGHBOURS = ["llama", "arcee", "deepseek"]  # of queries and keys turn together in files of these
 LAYER_TENSORS = {
     "self_attn.q_proj": ("attn_q", "Q4_0"), "self_attn.k_proj": ("attn_k", "Q4_1"),
     "self_attn.v_proj": ("attn_v", "F16"), "self_attn.o_proj": ("attn_output", "Q5_0"),
@@ -285,6 +287,7 @@ def gguf_model(name):
     cfg = {"gguf_llama": lambda: t.LlamaConfig(**WIDE, **rope(theta=900.0), rms_norm_eps=1e-5),
            "gguf_llama3": lambda: t.LlamaConfig(**WIDE, **llama3, rms_norm_eps=1e-5),
            "gguf_qwen3": lambda: t.Qwen3Config(**WIDE, head_dim=16, tie_word_embeddings=True),
+           "gguf_arcee": lambda: t.ArceeConfig(**WIDE, head_dim=16),
            "gguf_gpt2": lambda: t.GPT2Config(vocab_size=40, n_embd=32, n_layer=2, n_head=4,
                                              n_positions=32, bos_token_id=1, eos_token_id=2),
            "gguf_mixtral": lambda: t.MixtralConfig(**{**WIDE, "intermediate_size": 32},

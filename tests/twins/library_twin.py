@@ -45,6 +45,8 @@ MODELS = {
              " --ffn-block-size 8"),
     "llama": ("llama", (4, 45), "words", GLU + " --qk-norm none"),
     "qwen3": ("qwen3", (4, 51), "trained", GLU),
+    "arcee": ("arcee", (4, 54), "words", " --ffn mlp --ffn-activation relu2 --ffn-intermediate-size 128"
+              " --qk-norm none"),
     "gpt2": ("gpt2", (4, 0), "spaced", " --ffn mlp --ffn-intermediate-size 128 --norm layernorm --qk-norm none"
              " --positions learned --attention-bias 1 --attention-out-bias 1 --ffn-bias 1"),
     "mixtral": ("mixtral", (4, 50), "trained", " --ffn moe --ffn-activation swiglu"

@@ -24,6 +24,7 @@ GLU = " --ffn glu --ffn-activation swiglu --ffn-bias 0 --ffn-intermediate-size 6
 GGUF = {
     "llama": (GLU + " --qk-norm none", "words"),
     "qwen3": (GLU, "spaced"),
+    "arcee": (" --ffn mlp --ffn-activation relu2 --ffn-bias 0 --ffn-intermediate-size 128 --qk-norm none", "words"),
     "gpt2": (" --ffn mlp --ffn-intermediate-size 128 --norm layernorm --qk-norm none --positions learned"
              " --attention-bias 1 --attention-out-bias 1 --ffn-bias 1 --untied-classifier 1", "words"),
 }  # fmt: skip
