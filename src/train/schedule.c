@@ -22,10 +22,12 @@ int64_t sg_schedule_decay(const sg_schedule *s)
 sg_status sg_schedule_of_options(const sg_train_options *o, int64_t steps, sg_schedule *schedule,
                                  sg_error *err)
 {
-    // A short run of a long recipe would be over before its warm-up.
+    // A short run of a long recipe would be over before its warm-up. One that was asked for is as
+    // long as it says, and is refused where it does not fit.
     const int64_t most = (int64_t)(o->warmup_share * (double)steps);
+    const bool whole = o->warmup_share >= 1 || o->warmup_steps < most;
     *schedule = (sg_schedule){.peak = o->lr,
-                              .warmup = o->warmup_steps < most ? o->warmup_steps : most,
+                              .warmup = whole ? o->warmup_steps : most,
                               .steps = steps,
                               .decay_fraction = o->decay_fraction};
     SG_TRY(sg_schedule_parse(o->schedule, &schedule->kind, err));

@@ -71,6 +71,8 @@ static void test_refused(void **state)
     REFUSED(o.batch_size = 0, SG_ERR_ARGUMENT, "batch-size: found 0");
     REFUSED((o.warmup_share = 1, o.warmup_steps = -1), SG_ERR_ARGUMENT, "warmup-steps: found -1");
     REFUSED((o.warmup_share = 1, o.warmup_steps = 11), SG_ERR_ARGUMENT, "do not fit into 12 steps");
+    REFUSED((o.warmup_share = 1, o.warmup_steps = 100), SG_ERR_ARGUMENT,
+            "warmup-steps: found 100, expected 0 to 12 steps");
     REFUSED(o.warmup_share = 1.5, SG_ERR_ARGUMENT, "warmup-share: found 1.5");
     REFUSED(o.decay_fraction = NAN, SG_ERR_ARGUMENT, "decay-fraction");
     REFUSED(o.lr = NAN, SG_ERR_ARGUMENT, "lr: found");
