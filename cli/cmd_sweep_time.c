@@ -147,7 +147,8 @@ const cli_command cli_cmd_sweep_time = {
         "machine and its threads (--threads), apart from the times that the runs took while "
         "whatever else was going on; the same command goes on after it was stopped.\n"
         "\n"
-        "The table has the median of the rounds and their 10th and 90th percentiles. Nothing is "
+        "The table has the median of the rounds and their 10th and 90th percentiles. Runs that "
+        "came after their shape was timed get its times too, which is said. Nothing is "
         "measured while others use the processors, unless --busy is given.",
     .options = options,
     .example = "sgatlin sweep time isoflop --rounds 9",

@@ -272,7 +272,8 @@ SG_API sg_sweep_time_options sg_sweep_time_options_default(void);
 //
 // Before each figure it is looked whether others use the processors. While they use more than a
 // tenth of them nothing is measured (SG_ERR_STOPPED says so), unless `busy`; then each figure that
-// they were beside is kept and said.
+// they were beside is kept and said. Runs that were finished after their shape was measured get its
+// rounds too; that is said, shape by shape.
 //
 // *timings (count): sg_sweep_timings_free. SG_ERR_NOT_FOUND: no run of the family is finished.
 // SG_ERR_MISMATCH: the data are not the sweep's. SG_ERR_IO also: the sweep is being made.

@@ -210,13 +210,44 @@ static sg_status times_round(times_work *w, sg_sweep_shape *shape, int64_t round
     return times_refuse(others, err);
 }
 
+static bool times_has(const times_work *w, size_t row)
+{
+    for (size_t i = 0; i < w->bundle.round_count; i++)
+        if (w->bundle.rounds[i].row == row && w->bundle.rounds[i].machine == w->machine)
+            return true;
+    return false;
+}
+
+// A line on runs without figures of a shape that has some: they were made after it was measured,
+// maybe by another program or beside other work, and get what was measured before them.
+static sg_status times_late(times_work *w, const sg_sweep_shape *shape, int64_t rounds,
+                            sg_error *err)
+{
+    char said[320];
+    size_t late = 0;
+    for (size_t i = 0; i < shape->count; i++)
+        late += !times_has(w, shape->rows[i]);
+    if (rounds == 0 || late == 0) return SG_OK;
+    times_name(w, shape);
+    snprintf(said, sizeof said,
+             "%s: %zu of %zu runs came after it was timed, and get the times of the %lld round%s "
+             "before them",
+             w->what, late, shape->count, (long long)rounds, rounds == 1 ? "" : "s");
+    return times_say(w, said, false, err);
+}
+
 // Runs that came after their shape was measured get what is known of it.
 static sg_status times_share(times_work *w, sg_error *err)
 {
-    for (size_t i = 0; i < w->shapes.count; i++)
-        for (int64_t r = 0; r < SG_SWEEP_ROUNDS_MOST; r++)
-            if (!isnan(w->shapes.items[i].seconds[r]))
-                SG_TRY(times_keep(w, &w->shapes.items[i], r, err));
+    for (size_t i = 0; i < w->shapes.count; i++) {
+        int64_t rounds = 0;
+        for (int64_t r = 0; r < SG_SWEEP_ROUNDS_MOST; r++) {
+            if (isnan(w->shapes.items[i].seconds[r])) continue;
+            SG_TRY(times_keep(w, &w->shapes.items[i], r, err));
+            rounds++;
+        }
+        SG_TRY(times_late(w, &w->shapes.items[i], rounds, err));
+    }
     return SG_OK;
 }
 

@@ -227,6 +227,7 @@ static void test_going_on(void **state)
     s = (story){0};
     must(time_it(&s, folder, &o, &timings, &count, &err), &err);
     assert_true(s.planned == 1 && s.measured == 1);
+    assert_null(strstr(s.line, "came after"));
     const double seconds = timings[0].seconds;
     sg_sweep_timings_free(timings);
     // A run that came later has what its shape has; nothing is measured, and nobody waited for.
@@ -239,6 +240,14 @@ static void test_going_on(void **state)
     must(time_it(&s, folder, &o, &timings, &count, &err), &err);
     assert_true(s.planned == 0 && s.looks == 0 && timings[0].seconds == seconds);
     assert_true(timings[0].runs == 3 && rounds_of(folder, 9) == 2);
+    sg_sweep_timings_free(timings);
+    // That is said once, of the shape that has such runs.
+    assert_int_equal(s.said, 1);
+    assert_string_equal(s.line, "mlp: 1 of 3 runs came after it was timed, and get the times of "
+                                "the 2 rounds before them");
+    s = (story){0};
+    must(time_it(&s, folder, &o, &timings, &count, &err), &err);
+    assert_int_equal(s.said, 0);
     sg_sweep_timings_free(timings);
     // More rounds go on from those there are; a family alone.
     o.rounds = 3;
