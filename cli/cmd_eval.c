@@ -206,8 +206,8 @@ static bool eval_token(void *user, int64_t position, int32_t id, double logprob)
                                                            "token", text, "logprob",
                                                            cli_json_number(logprob))) != CLI_DONE;
     else
-        printf("%10lld %8d %10.4f  %s\n", (long long)position, (int)id, logprob,
-               text == NULL ? "" : text);
+        printf("%10lld %8d %10.4f  %s\n", (long long)position, (int)id,
+               cli_unsigned_zero(logprob, 4), text == NULL ? "" : text);
     return !t->failed && !ferror(stdout) && !cli_stop_requested();
 }
 

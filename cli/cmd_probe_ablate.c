@@ -170,7 +170,8 @@ static void ablate_cell(sg_ablate_change c)
     if (isnan(c.mean))
         printf("  %31s", "-");
     else
-        printf("  %9.6f (%9.6f,%9.6f)", c.mean, c.low, c.high);
+        printf("  %9.6f (%9.6f,%9.6f)", cli_unsigned_zero(c.mean, 6), cli_unsigned_zero(c.low, 6),
+               cli_unsigned_zero(c.high, 6));
 }
 
 static int ablate_print(const cli_args *args, const sg_ablate_result *r)

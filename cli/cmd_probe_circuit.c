@@ -174,7 +174,8 @@ static int circuit_json(const cli_args *args, const sg_circuit_result *r)
 
 static void circuit_cell(sg_circuit_interval i)
 {
-    printf("  %6.3f (%6.3f, %6.3f)", i.mean, i.low, i.high);
+    printf("  %6.3f (%6.3f, %6.3f)", cli_unsigned_zero(i.mean, 3), cli_unsigned_zero(i.low, 3),
+           cli_unsigned_zero(i.high, 3));
 }
 
 static void circuit_row(const char *name, sg_circuit_interval a, const sg_circuit_interval *b)
@@ -188,7 +189,7 @@ static void circuit_row(const char *name, sg_circuit_interval a, const sg_circui
 static void circuit_random(const char *name, double mean, double p)
 {
     if (isnan(mean)) return;
-    printf("  %-30s  %6.3f (p %.4g)\n", name, mean, p);
+    printf("  %-30s  %6.3f (p %.4g)\n", name, cli_unsigned_zero(mean, 3), p);
 }
 
 // a: what it was found on; b: what it was tested on, or NULL.

@@ -313,13 +313,14 @@ static void patch_row(const sg_patch_summary *s, bool both)
 {
     char of[224], interval[48], p[16], holm[16], sums[16];
     patch_of(s, of);
-    snprintf(interval, sizeof interval, "%.3f [%.3f, %.3f]", s->mean, s->low, s->high);
+    snprintf(interval, sizeof interval, "%.3f [%.3f, %.3f]", cli_unsigned_zero(s->mean, 3),
+             cli_unsigned_zero(s->low, 3), cli_unsigned_zero(s->high, 3));
     patch_number(s->p, p);
     patch_number(s->p_holm, holm);
     if (isnan(s->of_sums))
         snprintf(sums, sizeof sums, "-");
     else
-        snprintf(sums, sizeof sums, "%.3f", s->of_sums);
+        snprintf(sums, sizeof sums, "%.3f", cli_unsigned_zero(s->of_sums, 3));
     printf("%-16s %-8s %-10s ", of, s->position, sg_patch_control_name(s->control));
     if (both) printf("%-8s ", sg_patch_direction_name(s->direction));
     printf("%-26s %8s %8s %8s %6lld %6lld\n", interval, sums, p, holm, (long long)s->pairs,

@@ -180,9 +180,11 @@ static void trace_print_kinds(const char *label, const double *values)
     printf("%-10s", label);
     for (int k = 0; k < SG_TRACE_KINDS; k++) {
         sum += values[k];
-        if (values[k] != 0) printf(" %s %+.4f", sg_trace_kind_name((sg_trace_kind)k), values[k]);
+        if (values[k] != 0)
+            printf(" %s %+.4f", sg_trace_kind_name((sg_trace_kind)k),
+                   cli_unsigned_zero(values[k], 4));
     }
-    printf(" = %.4f\n", sum);
+    printf(" = %.4f\n", cli_unsigned_zero(sum, 4));
 }
 
 static void trace_print_head(const sg_trace_info *info, const sg_tokenizer *tokenizer)
@@ -200,7 +202,7 @@ static void trace_print_head(const sg_trace_info *info, const sg_tokenizer *toke
            info->against >= 0 ? "difference"
            : trace.centred    ? "centred"
                               : "logit",
-           info->value, info->model_value);
+           cli_unsigned_zero(info->value, 4), cli_unsigned_zero(info->model_value, 4));
     trace_print_kinds("directly", info->direct);
     trace_print_kinds("in the end", info->leaves);
     printf("check      edges sum to values within %.1e; values are the model's within %.1e "
@@ -217,7 +219,7 @@ static void trace_print_tokens(const sg_trace *t, const sg_tokenizer *tokenizer)
     for (size_t i = 0; i < count && nodes[i].kind == SG_TRACE_EMBEDDING; i++) {
         trace_token(tokenizer, nodes[i].token, token, sizeof token);
         printf("%8lld  %-20s %+12.4f\n", (long long)nodes[i].position, token,
-               nodes[i].contribution);
+               cli_unsigned_zero(nodes[i].contribution, 4));
     }
 }
 
@@ -240,8 +242,9 @@ static void trace_print_node(const sg_trace *t, const sg_tokenizer *tokenizer,
     trace_token(tokenizer, ids[at], token, sizeof token);
     trace_node_name(n, name, sizeof name);
     printf("%8lld  %-16s %-28s %9.2f%% %+11.4f %+11.4f", (long long)at, token, name,
-           100 * n->influence, n->contribution, n->direct);
-    if (n->kind == SG_TRACE_NEURON) printf(" %+11.4f ", n->value);
+           100 * n->influence, cli_unsigned_zero(n->contribution, 4),
+           cli_unsigned_zero(n->direct, 4));
+    if (n->kind == SG_TRACE_NEURON) printf(" %+11.4f ", cli_unsigned_zero(n->value, 4));
     for (int i = 0; n->kind == SG_TRACE_NEURON && i < SG_TRACE_WRITES; i++) {
         if (n->writes[i] < 0) break;
         trace_token(tokenizer, n->writes[i], writes, sizeof writes);
@@ -281,7 +284,7 @@ static bool trace_print_nodes(const sg_trace *t, const sg_tokenizer *tokenizer)
     printf("graph      %zu nodes of %lld, with %.1f%% of the influence, %zu edges; left out of the "
            "answer's own: %+.4f\n",
            trace_shown(count), (long long)info->all_nodes, 100 * info->node_share, edges,
-           trace_left_out(count));
+           cli_unsigned_zero(trace_left_out(count), 4));
     if (info->unfollowed > 0.1)
         printf("           %.1f%% of the influence was not followed to its sources: it is spread "
                "over many\n",

@@ -28,6 +28,13 @@ static int progress_width(void)
     return 80;
 }
 
+double cli_unsigned_zero(double value, int decimals)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%.*f", decimals, value);
+    return strspn(text, "-0.") == strlen(text) ? 0 : value;
+}
+
 void cli_short_number(char *out, size_t capacity, double value)
 {
     static const char letters[] = "kMGTPE";

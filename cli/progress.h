@@ -45,6 +45,8 @@ void cli_progress_hide(void);
 void cli_progress_text(char *out, size_t capacity, int width, const cli_progress *bar,
                        double elapsed);
 
+// What rounds to nothing with so many decimals is 0, without the sign that -0.0000 would have.
+double cli_unsigned_zero(double value, int decimals);
 // 1234567 -> "1.23M", 5 -> "5"
 void cli_short_number(char *out, size_t capacity, double value);
 // 75 -> "1:15", 3700 -> "1:01:40"

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -42,6 +44,28 @@ static void test_numbers(void **state)
     assert_string_equal(text, "-:--");
     cli_short_time(text, sizeof text, 1e300);
     assert_string_equal(text, "-:--");
+}
+
+static void test_zeros(void **state)
+{
+    (void)state;
+    static const struct {
+        double value;
+        int decimals;
+        const char *text;
+    } cases[] = {{-1e-9, 4, "0.0000"},     {-0.0, 2, "0.00"},   {0.00004, 4, "0.0000"},
+                 {-0.00006, 4, "-0.0001"}, {-0.4, 0, "0"},      {-1.5, 1, "-1.5"},
+                 {-0.0004, 4, "-0.0004"},  {NAN, 4, "nan"},     {-INFINITY, 4, "-inf"},
+                 {-1e99, 4, NULL},         {-100, 2, "-100.00"}};
+    char text[64];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const double value = cli_unsigned_zero(cases[i].value, cases[i].decimals);
+        snprintf(text, sizeof text, "%.*f", cases[i].decimals, value);
+        if (cases[i].text != NULL)
+            assert_string_equal(text, cases[i].text);
+        else
+            assert_true(value == cases[i].value);
+    }
 }
 
 static void test_text(void **state)
@@ -256,10 +280,10 @@ static void test_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_text),
-        cmocka_unit_test(test_counted),  cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_terminal), cmocka_unit_test(test_terminal_lines),
-        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_zeros),
+        cmocka_unit_test(test_text),           cmocka_unit_test(test_counted),
+        cmocka_unit_test(test_widths),         cmocka_unit_test(test_terminal),
+        cmocka_unit_test(test_terminal_lines), cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
