@@ -73,11 +73,19 @@ static void chart_widen(chart_axis *axis, double value)
     axis->high = fmax(axis->high, chart_on(axis, value));
 }
 
+static bool chart_leaves(const sg_chart *chart, double y)
+{
+    return chart->y_most > 0 && y > chart->y_most;
+}
+
 static void chart_x_range(const sg_chart *chart, const sg_chart_panel *panel, chart_axis *x)
 {
-    for (size_t s = 0; s < panel->count; s++)
-        for (size_t i = 0; i < panel->series[s].count; i++)
-            if (chart_shows(x, panel->series[s].x[i])) chart_widen(x, panel->series[s].x[i]);
+    for (size_t s = 0; s < panel->count; s++) {
+        const sg_chart_series *one = &panel->series[s];
+        for (size_t i = 0; i < one->count; i++)
+            if (chart_shows(x, one->x[i]) && !chart_leaves(chart, one->y[i]))
+                chart_widen(x, one->x[i]);
+    }
     chart_room(x, 0.06, chart->x_from_zero);
 }
 
@@ -93,6 +101,7 @@ static sg_status chart_y_range(const sg_chart *chart, const sg_chart_panel *pane
     for (size_t s = 0; s < panel->count; s++) {
         const sg_chart_series *one = &panel->series[s];
         for (size_t i = 0; i < one->count; i++) {
+            if (!isfinite(one->x[i]) || chart_leaves(chart, one->y[i])) continue;
             if (chart_shows(y, one->y[i])) values[at++] = one->y[i];
             if (one->low != NULL && chart_shows(y, one->low[i])) chart_widen(y, one->low[i]);
             if (one->high != NULL && chart_shows(y, one->high[i])) chart_widen(y, one->high[i]);
@@ -248,9 +257,19 @@ static bool chart_has(const chart_frame *f, const sg_chart_series *s, size_t i)
     return chart_shows(&f->x, s->x[i]) && chart_shows(&f->y, s->y[i]);
 }
 
+static void chart_level(const chart_frame *f, const sg_chart_series *s, const char *colour)
+{
+    if (s->count > 0 && chart_shows(&f->y, s->y[0]))
+        sg_writer_printf(f->writer,
+                         "<path clip-path=\"url(#plot%zu)\" stroke=\"%s\" stroke-width=\"1.2\" "
+                         "stroke-dasharray=\"2 3\" d=\"M%.1f %.1f H%.1f\"/>\n",
+                         f->number, colour, f->left, chart_y(f, s->y[0]), f->left + f->width);
+}
+
 static void chart_line(const chart_frame *f, const sg_chart_series *s, const char *colour)
 {
     size_t drawn = 0;
+    if (s->level) chart_level(f, s, colour);
     if (s->count < 2) return;
     sg_writer_printf(f->writer,
                      "<path clip-path=\"url(#plot%zu)\" fill=\"none\" stroke=\"%s\" "
@@ -308,7 +327,8 @@ static void chart_points(const chart_frame *f, const sg_chart_series *s, const c
 static sg_status chart_panel(chart_frame *f, const sg_chart *chart, const sg_chart_panel *panel,
                              sg_error *err)
 {
-    f->x = (chart_axis){.low = INFINITY, .high = -INFINITY, .log = chart->x_log};
+    f->x =
+        (chart_axis){.low = INFINITY, .high = -INFINITY, .log = chart->x_log && !panel->x_linear};
     f->y = (chart_axis){.low = INFINITY, .high = -INFINITY, .log = chart->y_log};
     chart_x_range(chart, panel, &f->x);
     SG_TRY(chart_y_range(chart, panel, &f->y, err));
@@ -318,7 +338,7 @@ static sg_status chart_panel(chart_frame *f, const sg_chart *chart, const sg_cha
                      f->number, f->left, f->top - 4, f->width + 4, f->height + 4);
     chart_axes(f, chart, panel);
     for (size_t s = 0; s < panel->count; s++)
-        if (panel->series[s].line)
+        if (panel->series[s].line || panel->series[s].level)
             chart_line(f, &panel->series[s],
                        chart_colours[panel->series[s].colour % chart_colour_count]);
     for (size_t s = 0; s < panel->count; s++)
@@ -354,10 +374,15 @@ static void chart_legend(const sg_chart *chart, sg_writer *w, double x)
         const char *colour = chart_colours[s->colour % chart_colour_count];
         const double y = chart_head + 8 + 20 * (double)n;
         char style[96];
-        if (s->line)
-            sg_writer_printf(w, "<path d=\"M%.1f %.1f h22\" stroke=\"%s\" stroke-width=\"2\"/>\n",
-                             x, y, colour);
-        snprintf(style, sizeof style, "fill=\"%s\" stroke=\"%s\"", colour, colour);
+        if (s->line || s->level)
+            sg_writer_printf(w,
+                             "<path d=\"M%.1f %.1f h22\" stroke=\"%s\" stroke-width=\"%s\"%s/>\n",
+                             x, y, colour, s->level ? "1.2" : "2",
+                             s->level    ? " stroke-dasharray=\"2 3\""
+                             : s->dashed ? " stroke-dasharray=\"4 3\""
+                                         : "");
+        snprintf(style, sizeof style, "fill=\"%s\" stroke=\"%s\" stroke-width=\"%s\"",
+                 s->hollow ? "white" : colour, colour, s->hollow ? "1.6" : "1");
         if (s->points) chart_mark(w, s->shape, x + 11, y, style);
         chart_text(w, x + 28, y + 4, "start", "", s->label);
     }
@@ -376,8 +401,14 @@ static sg_status chart_draw(const sg_chart *chart, sg_writer *w, sg_error *err)
 {
     const size_t columns = chart->count < 3 ? chart->count : 3;
     const size_t rows = columns > 0 ? (chart->count + columns - 1) / columns : 0;
-    const bool single = chart->count <= 1;
-    chart_frame f = {.width = single ? 536 : 300, .height = single ? 380 : 250, .writer = w};
+    const bool single = chart->count <= 1, pair = chart->count == 2;
+    chart_frame f = {.width = single ? 536
+                              : pair ? 430
+                                     : 300,
+                     .height = single ? 380
+                               : pair ? 350
+                                      : 250,
+                     .writer = w};
     const double across = f.width + chart_left + chart_between;
     const double down = f.height + chart_foot + (single ? 0 : 26);
     const double inside = across * (double)(columns > 0 ? columns : 1);

@@ -14,6 +14,7 @@ typedef struct sg_chart_series {
     const double *x, *y, *low, *high;
     size_t count;
     bool line, points; // joined in order; a mark each
+    bool level;        // a line across the panel at y[0]
     bool hollow;       // marks that are not filled
     bool dashed, faint;
 } sg_chart_series;
@@ -21,6 +22,7 @@ typedef struct sg_chart_series {
 typedef struct sg_chart_panel {
     const char *title;             // NULL: none
     const char *x_label;           // NULL: the chart's
+    bool x_linear;                 // though the chart's are logarithmic
     const sg_chart_series *series; // (count)
     size_t count;
 } sg_chart_panel;
@@ -32,6 +34,7 @@ typedef struct sg_chart {
     bool x_log, y_log;
     bool x_from_zero;
     double y_trim; // share of the highest values that may leave a panel; 0: none
+    double y_most; // points above this leave it, too; 0: none
 } sg_chart;
 
 // mode: SG_OUTPUT_REPLACE or SG_OUTPUT_NEW (base/file.h).

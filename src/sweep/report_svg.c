@@ -79,7 +79,8 @@ static void svg_panel(svg_work *w, const char *title, const char *x_label)
     if (w->failed) return;
     if (w->series_count > 0) memcpy(series, w->series, w->series_count * sizeof *series);
     if (name != NULL) memcpy(name, title, strlen(title) + 1);
-    w->panels[w->panel_count++] = (sg_chart_panel){name, x_label, series, w->series_count};
+    w->panels[w->panel_count++] = (sg_chart_panel){
+        .title = name, .x_label = x_label, .series = series, .count = w->series_count};
     w->series_count = 0;
 }
 
