@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 // jansson does not report every failed allocation; this tells.
 static _Thread_local bool json_starved;
@@ -217,6 +218,18 @@ static void json_write_unheld(char *text)
         }
     }
     memmove(out, from, strlen(from) + 1);
+}
+
+json_t *sg_json_string(const char *text)
+{
+    const size_t bytes = strlen(text);
+    if (sg_utf8_valid_prefix(text, bytes) == bytes) return json_stringn(text, bytes);
+    sg_bytes whole = {0};
+    json_t *string = sg_utf8_repair(text, bytes, &whole, NULL)
+                         ? json_stringn(whole.data ? whole.data : "", whole.count)
+                         : NULL;
+    sg_free(whole.data);
+    return string;
 }
 
 sg_status sg_json_text(const json_t *value, bool pretty, char **text, sg_error *err)

@@ -59,6 +59,9 @@ sg_status sg_json_only(const json_t *object, const char *place, const char *cons
 // The value of a number's digits, "NaN" and "Infinity" among them, whatever the locale.
 double sg_json_double(const char *digits);
 
+// A string with what is not UTF-8 replaced: names that were cut may end within a character.
+json_t *sg_json_string(const char *text);
+
 // Text of a value (JSON_INDENT(2) when `pretty`), keys in the order of insertion. *text: sg_free.
 sg_status sg_json_text(const json_t *value, bool pretty, char **text, sg_error *err);
 

@@ -145,7 +145,7 @@ static sg_status report_label(sg_report *report, const sg_sweep_row *row, json_t
         sg_free(other);
     }
     json_decref(object);
-    *label = sg_report_string(text);
+    *label = sg_json_string(text);
     return *label != NULL ? SG_OK : sg_report_memory(err);
 }
 

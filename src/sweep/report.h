@@ -78,8 +78,6 @@ const char *sg_report_curve_label(const sg_report *report, size_t curve);
 // ---- report_rows.c: tables and cells ------------------------------------------------------------
 
 sg_status sg_report_memory(sg_error *err); // fails: out of memory
-// Text with what is not UTF-8 replaced: names that were cut may end within a character.
-json_t *sg_report_string(const char *text);
 // A new table at the end; its rows are empty.
 sg_status sg_report_add(sg_report *report, const char *name, const char *title,
                         const sg_report_column *columns, size_t count, sg_report_table **table,

@@ -24,7 +24,7 @@ static sg_status page_put(json_t *object, const char *key, json_t *value, sg_err
 
 static sg_status page_put_text(json_t *object, const char *key, const char *text, sg_error *err)
 {
-    return page_put(object, key, sg_report_string(text != NULL ? text : ""), err);
+    return page_put(object, key, sg_json_string(text != NULL ? text : ""), err);
 }
 
 // ---- tables -------------------------------------------------------------------------------------

@@ -5,25 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "format/json.h"
 #include "sweep/report.h"
 
 sg_status sg_report_memory(sg_error *err)
 {
     return sg_fail(err, SG_ERR_MEMORY, "out of memory for a report");
-}
-
-json_t *sg_report_string(const char *text)
-{
-    const size_t bytes = strlen(text);
-    if (sg_utf8_valid_prefix(text, bytes) == bytes) return json_stringn(text, bytes);
-    sg_bytes whole = {0};
-    json_t *string = sg_utf8_repair(text, bytes, &whole, NULL)
-                         ? json_stringn(whole.data ? whole.data : "", whole.count)
-                         : NULL;
-    sg_free(whole.data);
-    return string;
 }
 
 sg_status sg_report_line(json_t *lines, sg_error *err, const char *format, ...)
@@ -33,8 +20,7 @@ sg_status sg_report_line(json_t *lines, sg_error *err, const char *format, ...)
     va_start(list, format);
     vsnprintf(line, sizeof line, format, list);
     va_end(list);
-    return json_array_append_new(lines, sg_report_string(line)) == 0 ? SG_OK
-                                                                     : sg_report_memory(err);
+    return json_array_append_new(lines, sg_json_string(line)) == 0 ? SG_OK : sg_report_memory(err);
 }
 
 // ---- tables -------------------------------------------------------------------------------------
@@ -73,7 +59,7 @@ void sg_row_json(sg_report_row *row, json_t *cell)
 
 void sg_row_text(sg_report_row *row, const char *text)
 {
-    sg_row_json(row, text != NULL && text[0] != '\0' ? sg_report_string(text) : json_null());
+    sg_row_json(row, text != NULL && text[0] != '\0' ? sg_json_string(text) : json_null());
 }
 
 void sg_row_number(sg_report_row *row, double value)

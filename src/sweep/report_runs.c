@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/json.h"
 #include "sweep/report.h"
 #include "train/run_options.h"
 #include "train/run_settings.h"
@@ -180,7 +181,7 @@ static sg_status runs_fill(sg_report *report, const char *const *paths, size_t c
                          runs_before + SG_RUN_FIGURES, &table, err));
     for (size_t i = 0; i < count; i++) {
         SG_TRY(runs_row(&report->runs[i], table, err));
-        if (json_array_append_new(report->contenders, sg_report_string(report->runs[i].name)) != 0)
+        if (json_array_append_new(report->contenders, sg_json_string(report->runs[i].name)) != 0)
             return sg_report_memory(err);
     }
     return runs_answer(report, table, err);
