@@ -13,14 +13,6 @@ const shortNames = {
     compare: "Costs",
     about: "Origin"
 };
-function part(id, title, ...content) {
-    return h(
-        "section", { id, "data-short": shortNames[id] ?? title, "aria-labelledby": `${id}-title` },
-        h("h2", { id: `${id}-title` }, title), printKey(), ...content.flat().filter(Boolean));
-}
-// On paper the names stand with each part.
-const printKey = () =>
-    h("p", { class: "print-key", "aria-hidden": "true" }, contenders.map((name) => named(name)));
 
 // The sentences are the program's; names in them get their marks, and powers of ten their form.
 const powers = (text) =>

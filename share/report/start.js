@@ -1,29 +1,5 @@
 // Puts the page together: head, contenders that can be left out, parts, foot.
 
-function drawLegend() {
-    const box = byId("legend");
-    const draw = () => box.replaceChildren(
-        ...contenders.map((name) => h(
-            "button", {
-                type: "button",
-                class: "contender",
-                "data-contender": name,
-                "aria-pressed": String(shown(name)),
-                title: `${shown(name) ? "Leave out" : "Show"} ${name}`,
-                onclick: () => {
-                    const hidden = new Set(chosen.hidden);
-                    if (!hidden.delete(name)) hidden.add(name);
-                    choose({ hidden });
-                }
-            },
-            markIcon(name), h("bdi", {}, name))),
-        chosen.hidden.size > 0 ?
-            button("all", "Show all", () => choose({ hidden: new Set() }), { class: "link" }) :
-            "");
-    redraws.push(draw);
-    draw();
-}
-
 function drawHead(parts) {
     const title = isSweep ? page.title || "A sweep" : plural(runs.length, "run");
     const done = runs.filter((run) => (isSweep ? run.state === "finished" : run.finished)).length;

@@ -1,5 +1,5 @@
-// The files of share/page, share/scope and share/report, of which pages are made. CMake makes the
-// bytes from them.
+// The files of share/page, share/results, share/scope, share/report and share/curve, of which pages
+// are made. CMake makes the bytes from them.
 #ifndef SG_PROBE_PAGE_FILES_H
 #define SG_PROBE_PAGE_FILES_H
 

@@ -1,5 +1,6 @@
-// Puts a page together. A line "@FILE@" of the template stands for that file of the page's folder
-// or else of share/page, which pages have in common; "@data@" for the manifest and the columns.
+// Puts a page together. A line "@FILE@" of the template stands for that file of the page's folder,
+// or else of share/results, which pages of results have in common, or of share/page, which all
+// have; "@data@" for the manifest and the columns.
 #include "probe/page_write.h"
 
 #include <stdio.h>
@@ -82,6 +83,7 @@ static sg_status page_line(const page_work *w, const char *line, size_t bytes, s
         return SG_OK;
     }
     const sg_page_file *file = page_find(w->page, line + 1, name);
+    if (file == NULL) file = page_find("results", line + 1, name);
     if (file == NULL) file = page_find("page", line + 1, name);
     if (file == NULL)
         return sg_fail(err, SG_ERR_INTERNAL, "%s.html: found no file %.*s", w->page, (int)name,

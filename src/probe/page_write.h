@@ -1,11 +1,11 @@
-// A page as a file: the template share/PAGE/PAGE.html ("scope", "report") with other files of that
-// folder and of share/page, the JSON of the page and its columns put in.
+// A page as a file: the template share/PAGE/PAGE.html ("scope", "report", "curve") with other files
+// of that folder, of share/results and of share/page, the JSON of the page and its columns put in.
 #ifndef SG_PROBE_PAGE_WRITE_H
 #define SG_PROBE_PAGE_WRITE_H
 
 #include "probe/page_columns.h"
 
-// Bytes of all but the columns, for a manifest of so many.
+// Bytes of all but the columns, for a manifest of so many, of a page that uses no share/results.
 int64_t sg_page_frame_bytes(const char *page, int64_t manifest);
 // The manifest as text that is safe inside an element: no "<" is in it. *text: sg_free.
 sg_status sg_page_manifest_text(const json_t *manifest, char **text, sg_error *err);

@@ -16,7 +16,9 @@ const markPath = (name, x, y, r) => `M${x.toFixed(1)} ${y.toFixed(1)}${shapeOf(n
 
 const markIcon = (name) => h(
     "svg", { class: "icon", viewBox: "-8 -8 16 16", width: 14, height: 14, "aria-hidden": "true" },
-    h("path", { d: markPath(name, 0, 0, 5), fill: colourOf(name) }));
+    h("path", hollowOf(name) ?
+          { d: markPath(name, 0, 0, 4.6), fill: "none", stroke: colourOf(name), "stroke-width": 2 } :
+          { d: markPath(name, 0, 0, 5), fill: colourOf(name) }));
 
 // ---- axes ---------------------------------------------------------------------------------------
 
@@ -68,7 +70,8 @@ function tickText(ticks) {
 
 // What is shown of an axis, from all its values: {low, high, at(value), ticks}.
 function axisOf(values, spec, from, to, parts) {
-    const list = values.filter((x) => Number.isFinite(x) && (!spec.log || x > 0));
+    const most = spec.most ?? Infinity;  // what is above leaves the picture
+    const list = values.filter((x) => Number.isFinite(x) && x <= most && (!spec.log || x > 0));
     list.sort((a, b) => a - b);
     let low = list.length ? list[0] : spec.log ? 1 : 0;
     let high = list.length ? list[Math.floor((list.length - 1) * (1 - (spec.trim ?? 0)))] : low;
@@ -158,7 +161,8 @@ function drawPoint(svg, series, p, px, py, x, y) {
 function drawChart(figure, spec, width) {
     const height = spec.height ?? 320;
     const frame = { left: 52, top: 24, right: width - 10, bottom: height - 42 };
-    const all = spec.series.flatMap((s) => s.points);
+    const all = spec.series.flatMap((s) => s.points)
+                    .filter((p) => Number.isFinite(p.x) && !(p.y > (spec.y.most ?? Infinity)));
     const x = axisOf(
         all.map((p) => p.x), spec.x, frame.left, frame.right,
         Math.max(3, Math.round(width / 90)));
@@ -188,7 +192,8 @@ function drawChart(figure, spec, width) {
     for (const guide of spec.guides ?? [])
         svg.append(h("path", {
             class: "zero",
-            d: `M${frame.left} ${y.at(guide).toFixed(1)}H${frame.right}`
+            stroke: guide.name === undefined ? null : colourOf(guide.name),
+            d: `M${frame.left} ${y.at(guide.y ?? guide).toFixed(1)}H${frame.right}`
         }));
     svg.append(inside);
     figure.spots = [];
