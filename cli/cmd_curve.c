@@ -9,8 +9,8 @@
 #include "sgatlin_sparsify.h"
 
 static struct {
-    const char *text, *tokenizer, *active, *thresholds, *csv, *svg;
-    bool random, speed, force;
+    const char *text, *tokenizer, *active, *thresholds, *csv, *svg, *html;
+    bool random, oracle, speed, force;
     int64_t context, max_tokens, resamples, seed;
 } curve = {.resamples = 2000, .seed = 1};
 
@@ -38,6 +38,11 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .value = &curve.random,
      .help = "beside each point of a sparse model the control: as many blocks, drawn at random"},
+    {.name = "oracle",
+     .kind = CLI_FLAG,
+     .value = &curve.oracle,
+     .help = "likewise the blocks that a router would choose which knew what they do: those with "
+             "the largest sums of positive activations, and those that add the longest vectors"},
     {.name = "speed",
      .kind = CLI_FLAG,
      .value = &curve.speed,
@@ -54,6 +59,12 @@ static const cli_option options[] = {
      .argument = "FILE",
      .shown = "",
      .help = "draw perplexity by FLOPs and, with --speed, by speed"},
+    {.name = "html",
+     .kind = CLI_STRING,
+     .value = &curve.html,
+     .argument = "FILE",
+     .shown = "",
+     .help = "the drawing and the table as one page for a browser"},
     {.name = "force", .kind = CLI_FLAG, .value = &curve.force, .help = "replace what is there"},
     {.name = "", .kind = CLI_HEADING, .help = "How"},
     {.name = "tokenizer",
@@ -114,7 +125,8 @@ typedef struct curve_talk {
     double *base; // (base_count) losses of windows of the first point
     int64_t base_count;
     sg_error err; // of what is done beside reading
-    int code;
+    int code;     // of results that could not be told
+    int failed;   // of the first model that could not be read
 } curve_talk;
 
 // ---- lists of numbers ---------------------------------------------------------------------------
@@ -155,12 +167,13 @@ static void curve_interval_json(json_t *object, const char *name, double value, 
 
 static int curve_json(const curve_talk *t, const sg_sparsify_point *p)
 {
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:o, s:o, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "model", t->path,
-        "family", p->family, "select", p->select, "active", cli_json_number(p->active), "threshold",
-        cli_json_number(p->threshold), "random", p->random, "blocks", p->blocks, "read", p->read,
-        "flops", p->flops, "router", p->router, "tokens", (json_int_t)p->tokens, "windows",
-        (json_int_t)p->windows, "lost_bytes", (json_int_t)p->lost_bytes);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "model",
+                  t->path, "family", p->family, "select", p->select, "control",
+                  sg_sparsify_control_name(p->control), "active", cli_json_number(p->active),
+                  "threshold", cli_json_number(p->threshold), "blocks", p->blocks, "read", p->read,
+                  "flops", p->flops, "router", p->router, "tokens", (json_int_t)p->tokens,
+                  "windows", (json_int_t)p->windows, "lost_bytes", (json_int_t)p->lost_bytes);
     if (object != NULL) {
         curve_interval_json(object, "perplexity", p->perplexity, p->perplexity_low,
                             p->perplexity_high);
@@ -176,13 +189,14 @@ static int curve_json(const curve_talk *t, const sg_sparsify_point *p)
 
 static void curve_setting(const sg_sparsify_point *p, char *text, size_t capacity)
 {
-    const char *random = p->random ? ", random" : "";
+    static const char *const words[SG_CONTROLS] = {"", ", random", ", oracle", ", by norms"};
+    const char *control = words[p->control];
     if (!isnan(p->active))
-        snprintf(text, capacity, "active %g%s", p->active, random);
+        snprintf(text, capacity, "active %g%s", p->active, control);
     else if (!isnan(p->threshold))
-        snprintf(text, capacity, "threshold %g%s", p->threshold, random);
+        snprintf(text, capacity, "threshold %g%s", p->threshold, control);
     else
-        snprintf(text, capacity, "as it is%s", random);
+        snprintf(text, capacity, "as it is%s", control);
 }
 
 static void curve_head(void)
@@ -201,8 +215,8 @@ static void curve_text(const curve_talk *t, const sg_sparsify_point *p)
     snprintf(perplexity, sizeof perplexity, "%.3f (%.3f-%.3f)", p->perplexity, p->perplexity_low,
              p->perplexity_high);
     if (!isnan(p->excess))
-        snprintf(excess, sizeof excess, "%.4f (%.4f to %.4f)", p->excess, p->excess_low,
-                 p->excess_high);
+        snprintf(excess, sizeof excess, "%.4f (%.4f to %.4f)", cli_unsigned_zero(p->excess, 4),
+                 cli_unsigned_zero(p->excess_low, 4), cli_unsigned_zero(p->excess_high, 4));
     printf("%-20.20s  %-22s  %24s  %28s  %7.1f %5.1f%%  %5.1f%% %5.2f%%", t->name, setting,
            perplexity, excess, p->blocks, 100 * p->read, 100 * p->flops, 100 * p->router);
     if (curve.speed) {
@@ -292,7 +306,7 @@ static bool curve_point(void *user, const sg_sparsify_point *point, const double
     *p = *point;
     p->model = t->name;
     if (t->count == 0 && !curve_keep_base(t, p, losses)) return false;
-    if (curve.speed && !p->random && curve_time(t, p) != SG_OK) return false;
+    if (curve.speed && p->control == SG_CONTROL_NONE && curve_time(t, p) != SG_OK) return false;
     t->count++;
     cli_progress_hide();
     curve_tell(t, p);
@@ -322,8 +336,31 @@ static void curve_tell_still(const curve_talk *t)
              top_k ? "active" : "thresholds");
 }
 
+// Settings that others before them come to the same as, and which have no point.
+static void curve_tell_same(const curve_talk *t, const char *option, const curve_list *list,
+                            size_t first)
+{
+    char same[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        bool found = false;
+        for (size_t p = first; p < t->count; p++)
+            found = found || t->points[p].active == list->values[i] ||
+                    t->points[p].threshold == list->values[i];
+        for (size_t before = 0; before < i; before++)
+            found = found || list->values[before] == list->values[i];
+        if (found || used >= sizeof same) continue;
+        used += (size_t)snprintf(same + used, sizeof same - used, "%s%g", used > 0 ? ", " : "",
+                                 list->values[i]);
+    }
+    if (used > 0)
+        cli_note(t->args, "%s: --%s %s: as many blocks as by others, left out", t->name, option,
+                 same);
+}
+
 static sg_status curve_read(curve_talk *t, sg_error *err)
 {
+    const size_t before = t->count;
     cli_progress bar;
     sg_sparsify_curve_options o = sg_sparsify_curve_options_default();
     o.active = t->active.values;
@@ -331,6 +368,7 @@ static sg_status curve_read(curve_talk *t, sg_error *err)
     o.thresholds = t->thresholds.values;
     o.threshold_count = t->thresholds.count;
     o.random = curve.random;
+    o.oracle = curve.oracle;
     o.text = t->text.text;
     o.text_bytes = t->text.bytes;
     o.tokenizer = t->tokenizer;
@@ -346,6 +384,8 @@ static sg_status curve_read(curve_talk *t, sg_error *err)
     cli_progress_begin(&bar, t->args, t->name, "tok");
     const sg_status status = sg_sparsify_curve(t->model, &o, curve_point, t, err);
     cli_progress_end(&bar);
+    if (status == SG_OK && t->count > before && !isnan(t->points[before].active))
+        curve_tell_same(t, "active", &t->active, before);
     if (t->err.code == SG_OK) return status;
     *err = t->err;
     return err->code;
@@ -383,6 +423,22 @@ static sg_status curve_model(curve_talk *t, sg_context *context, int i, sg_error
     return status;
 }
 
+// A model behind the first that cannot be read leaves the others as they are.
+static sg_status curve_next(curve_talk *t, sg_context *context, int i, sg_error *err)
+{
+    sg_error own = {0}, named;
+    const sg_status status = curve_model(t, context, i, &own);
+    *err = own;
+    if (status == SG_OK || i == 0 || t->err.code != SG_OK || t->code != CLI_DONE) return status;
+    if (status == SG_ERR_STOPPED || status == SG_ERR_MEMORY) return status;
+    named = own;
+    if (strncmp(own.message, t->path, strlen(t->path)) != 0)
+        snprintf(named.message, sizeof named.message, "%.100s: %.300s", t->name, own.message);
+    const int code = cli_fail(t->args, status, &named);
+    if (t->failed == CLI_DONE) t->failed = code;
+    return SG_OK;
+}
+
 // The first model once more, for speeds: it stays at its own setting.
 static sg_status curve_models(curve_talk *t, sg_context *context, sg_error *err)
 {
@@ -395,7 +451,7 @@ static sg_status curve_models(curve_talk *t, sg_context *context, sg_error *err)
         status = cli_tokenizer_open(curve.tokenizer, folder, &tokenizer, err);
     t->first_tokenizer = tokenizer;
     for (int i = 0; i < t->args->count && status == SG_OK; i++)
-        status = curve_model(t, context, i, err);
+        status = curve_next(t, context, i, err);
     sg_tokenizer_free(tokenizer);
     sg_model_free(t->first);
     return status;
@@ -403,11 +459,25 @@ static sg_status curve_models(curve_talk *t, sg_context *context, sg_error *err)
 
 // ---- the verb -----------------------------------------------------------------------------------
 
+static sg_status curve_write(const curve_talk *t, sg_error *err)
+{
+    char *command = cli_command_line(t->args);
+    const sg_sparsify_files files = {.csv = curve.csv,
+                                     .svg = curve.svg,
+                                     .html = curve.html,
+                                     .command = command,
+                                     .text = curve.text,
+                                     .force = curve.force};
+    const sg_status status = sg_sparsify_write(t->points, t->count, &files, err);
+    free(command);
+    return status;
+}
+
 static sg_status curve_all(curve_talk *t, sg_error *err)
 {
     sg_context *context;
     sg_corpus *corpus = NULL;
-    sg_status status = sg_sparsify_write(NULL, 0, curve.csv, curve.svg, curve.force, err);
+    sg_status status = curve_write(t, err); // nothing is there: whether it could be
     if (status == SG_OK) status = cli_text_open(curve.text, false, &corpus, err);
     if (status == SG_OK) status = sg_corpus_next(corpus, &t->text, err);
     if (status == SG_OK) status = cli_context_new(t->args, &context, err);
@@ -418,8 +488,14 @@ static sg_status curve_all(curve_talk *t, sg_error *err)
         sg_context_free(context);
     }
     sg_corpus_close(corpus);
-    if (status != SG_OK) return status;
-    return sg_sparsify_write(t->points, t->count, curve.csv, curve.svg, curve.force, err);
+    if (t->count == 0) return status;
+    // What was read is written, whatever came behind it.
+    sg_error of_files = {0};
+    const sg_status written = curve_write(t, &of_files);
+    if (written == SG_OK) return status;
+    if (status != SG_OK) cli_fail(t->args, written, &of_files);
+    if (status == SG_OK) *err = of_files;
+    return status != SG_OK ? status : written;
 }
 
 static int curve_run(const cli_args *args)
@@ -438,7 +514,7 @@ static int curve_run(const cli_args *args)
     free(talk.points);
     free(talk.base);
     if (talk.code != CLI_DONE) return talk.code;
-    return status == SG_OK ? CLI_DONE : cli_fail(args, status, &err);
+    return status == SG_OK ? talk.failed : cli_fail(args, status, &err);
 }
 
 const cli_command cli_cmd_curve = {

@@ -159,12 +159,25 @@ SG_API sg_status sg_sparsify_set_active(sg_model *model, double share, sg_error 
 // ---- what is lost by what is left out -----------------------------------------------------------
 
 // A model at one setting, on a text.
+// What chooses as many blocks of a token as the router counts, in its place.
+typedef enum sg_sparsify_control {
+    SG_CONTROL_NONE,   // the router itself
+    SG_CONTROL_RANDOM, // chance
+    // Oracles, which compute the whole layer first: the blocks with the largest sums of positive
+    // activations, and those that add the longest vectors to the output.
+    SG_CONTROL_ORACLE,
+    SG_CONTROL_ORACLE_NORM,
+    SG_CONTROLS
+} sg_sparsify_control;
+// As files have it: "", random, oracle, oracle_norm.
+SG_API const char *sg_sparsify_control_name(sg_sparsify_control control);
+
 typedef struct sg_sparsify_point {
-    const char *model;                // what files call it; the caller's
-    const char *family;               // "moefied"
-    const char *select;               // ffn_select; "" of other families
-    double active, threshold;         // the setting; NAN: the model's own
-    bool random;                      // the control
+    const char *model;        // what files call it; the caller's
+    const char *family;       // "moefied"
+    const char *select;       // ffn_select; "" of other families
+    double active, threshold; // the setting; NAN: the model's own
+    sg_sparsify_control control;
     double loss, loss_low, loss_high; // mean of all tokens, in nats, and an interval over windows
     double perplexity, perplexity_low, perplexity_high; // exp of these
     double excess, excess_low, excess_high; // loss over that of `base`, paired; NAN without
@@ -185,13 +198,14 @@ typedef bool (*sg_sparsify_point_fn)(void *user, const sg_sparsify_point *point,
 
 typedef struct sg_sparsify_curve_options {
     // Shares of blocks, for models of family moefied that select top_k, and thresholds, for those
-    // that select otherwise. A model with none for it, or of another family, has one point: as it
-    // is.
+    // that select otherwise. Of several that come to the same (shares to the same counts) the first
+    // is read. A model with none for it, or of another family, has one point: as it is.
     const double *active, *thresholds;
     size_t active_count, threshold_count;
     // Beside each point of a router that chooses blocks the same with as many blocks of each token
-    // drawn at random: what is lost if the router knows nothing.
-    bool random;
+    // drawn at random, which is what is lost if the router knows nothing, and by both oracles: what
+    // is lost though it knows all. They stand at the FLOPs of their router.
+    bool random, oracle;
     const char *text; // (text_bytes)
     size_t text_bytes;
     const sg_tokenizer *tokenizer;
@@ -208,18 +222,27 @@ typedef struct sg_sparsify_curve_options {
 } sg_sparsify_curve_options;
 SG_API sg_sparsify_curve_options sg_sparsify_curve_options_default(void);
 
-// Evaluates a model at each setting in turn, its control behind it; afterwards it is as it was.
+// Evaluates a model at each setting in turn, its controls behind it; afterwards it is as it was.
 // Intervals are the 2.5 and 97.5 percentiles of means over windows that are drawn anew. FLOPs are
 // those of the memory and of the router of each layer, by what tokens read; a layer that does not
-// select counts in full. SG_ERR_ARGUMENT where `base` has other windows.
+// select counts in full. SG_ERR_ARGUMENT where `base` has other windows, SG_ERR_UNSUPPORTED for
+// oracles of layers that share their blocks.
 SG_API sg_status sg_sparsify_curve(sg_model *model, const sg_sparsify_curve_options *options,
                                    sg_sparsify_point_fn point, void *user, sg_error *err);
 
-// Writes points, in their order, as a table and as a drawing (perplexity by FLOPs and, where it was
-// measured, by speed; a line a model, controls dashed). Paths may be NULL. Nothing is overwritten
-// but with `force`. With points NULL nothing is written: whether it could be.
-SG_API sg_status sg_sparsify_write(const sg_sparsify_point *points, size_t count, const char *csv,
-                                   const char *svg, bool force, sg_error *err);
+typedef struct sg_sparsify_files {
+    const char *csv;  // a table; NULL here and below: not written
+    const char *svg;  // a drawing: perplexity by FLOPs and, where it was measured, by speed
+    const char *html; // both as a page for a browser, which asks nothing of any host
+    const char *command, *text; // for the page to tell: what made it, what was read; may be NULL
+    bool force;                 // replace what is there
+} sg_sparsify_files;
+
+// Writes points in their order; the first, a dense model as a rule, is what others are drawn
+// beside, a line a model, its controls dashed. Nothing is overwritten but with `force`. With points
+// NULL nothing is written: whether it could be.
+SG_API sg_status sg_sparsify_write(const sg_sparsify_point *points, size_t count,
+                                   const sg_sparsify_files *files, sg_error *err);
 
 #ifdef __cplusplus
 }

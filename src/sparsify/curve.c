@@ -14,9 +14,18 @@
 #include "model/model.h"
 #include "probe/statistics.h"
 #include "sgatlin_sparsify.h"
+#include "sparsify/oracle.h"
 #include "train/block_use.h"
 
 enum { curve_context = 512 }; // unless told otherwise
+
+// A setting, and what the model reads by it.
+typedef struct curve_setting {
+    double value;
+    int64_t top_k;
+    char layer_top_k[sizeof((sg_config *)NULL)->ffn_layer_top_k];
+    double threshold;
+} curve_setting;
 
 sg_sparsify_curve_options sg_sparsify_curve_options_default(void)
 {
@@ -35,16 +44,26 @@ typedef struct curve {
     // Windows: sums of losses, and tokens.
     double *losses, *tokens;
     size_t windows, losses_room, tokens_room;
-    sg_resamples resamples; // of windows, once the first point is there
-    double *work;           // (resamples)
-    double *excess;         // (windows)
-    int32_t *blocks;        // (most blocks of a layer) in any order, of the control
-    uint64_t drawn;         // blocks so far
-    bool no_room;           // for windows
-    bool set;               // the model is at another setting than it was
+    sg_resamples resamples;  // of windows, once the first point is there
+    double *work;            // (resamples)
+    double *excess;          // (windows)
+    sg_oracle oracle;        // of a point of one
+    int32_t *blocks;         // (most blocks of a layer) in any order, of the control at random
+    uint64_t drawn;          // blocks so far
+    curve_setting *settings; // (setting_count)
+    size_t setting_count;
+    bool thresholds; // that is what they are
+    bool no_room;    // for windows
+    bool set;        // the model is at another setting than it was
 } curve;
 
-// ---- the control --------------------------------------------------------------------------------
+// ---- controls -----------------------------------------------------------------------------------
+
+const char *sg_sparsify_control_name(sg_sparsify_control control)
+{
+    static const char *const names[SG_CONTROLS] = {"", "random", "oracle", "oracle_norm"};
+    return control < SG_CONTROLS ? names[control] : "";
+}
 
 // As many blocks as were selected, the first of a shuffle of all.
 static sg_status random_choose(void *user, const sg_point_values *p, sg_error *err)
@@ -93,15 +112,28 @@ static bool curve_progress(void *user, int64_t done, int64_t total)
            o->progress(o->progress_user, c->done * total + done, c->points * total);
 }
 
-static sg_status curve_read(curve *c, bool random, sg_error *err)
+// What a control asks for, into `requests`; how many they are.
+static size_t curve_chosen(curve *c, sg_sparsify_control control, sg_point_request *requests)
+{
+    if (control == SG_CONTROL_NONE) return 0;
+    if (control != SG_CONTROL_RANDOM) {
+        memcpy(requests, c->oracle.requests, sizeof c->oracle.requests);
+        return SG_ORACLE_POINTS;
+    }
+    requests[0] = (sg_point_request){.name = "blocks.*.mlp.hook_gate_ids",
+                                     .use = SG_POINT_WRITE,
+                                     .call = random_choose,
+                                     .user = c};
+    return 1;
+}
+
+static sg_status curve_read(curve *c, sg_sparsify_control control, sg_error *err)
 {
     const sg_sparsify_curve_options *o = c->options;
-    const sg_point_request requests[] = {{.name = "blocks.*.mlp.hook_gate_ids",
-                                          .use = SG_POINT_WRITE,
-                                          .call = random_choose,
-                                          .user = c},
-                                         c->use.request};
-    const sg_points chosen = {requests, 2};
+    sg_point_request requests[SG_ORACLE_POINTS + 1];
+    size_t count = curve_chosen(c, control, requests);
+    if (c->use.points.count > 0) requests[count++] = c->use.request; // of what they chose
+    const sg_points points = {requests, count};
     const sg_eval_text_options read = {.context = c->context,
                                        .stride = c->context,
                                        .max_tokens = o->max_tokens,
@@ -109,9 +141,7 @@ static sg_status curve_read(curve *c, bool random, sg_error *err)
                                        .token_user = c,
                                        .progress = curve_progress,
                                        .progress_user = c,
-                                       .points = random                    ? &chosen
-                                                 : c->use.points.count > 0 ? &c->use.points
-                                                                           : NULL};
+                                       .points = count > 0 ? &points : NULL};
     sg_eval_text_result result;
     c->windows = 0;
     c->drawn = 0;
@@ -197,11 +227,17 @@ static sg_status curve_report(const curve *c, sg_sparsify_point *p, sg_error *er
     return sg_fail(err, SG_ERR_STOPPED, "stopped after %lld points", (long long)c->done + 1);
 }
 
-static sg_status curve_point(curve *c, double active, double threshold, bool random, sg_error *err)
+static sg_status curve_point(curve *c, double active, double threshold, sg_sparsify_control control,
+                             sg_error *err)
 {
-    sg_sparsify_point p = {.active = active, .threshold = threshold, .random = random};
+    sg_sparsify_point p = {.active = active, .threshold = threshold, .control = control};
+    const sg_block_target kind = control == SG_CONTROL_ORACLE ? SG_TARGET_POSITIVE : SG_TARGET_NORM;
     SG_TRY(sg_block_use_new(&c->model->config, c->model->context->compute, false, &c->use, err));
-    sg_status status = curve_read(c, random, err);
+    sg_status status = SG_OK;
+    if (control == SG_CONTROL_ORACLE || control == SG_CONTROL_ORACLE_NORM)
+        status = sg_oracle_new(c->model, kind, &c->oracle, err);
+    if (status == SG_OK) status = curve_read(c, control, err);
+    sg_oracle_free(&c->oracle);
     if (status == SG_OK) status = curve_resample(c, err);
     if (status == SG_OK) status = curve_report(c, &p, err);
     sg_block_use_free(&c->use);
@@ -240,20 +276,57 @@ static sg_status curve_set(curve *c, bool threshold, double value, sg_error *err
                      : sg_sparsify_set_active(c->model, value, err);
 }
 
-static sg_status curve_points(curve *c, sg_error *err)
+// Whether points of a control are asked for, and can be.
+static bool curve_controls(const curve *c, sg_sparsify_control control)
+{
+    const sg_sparsify_curve_options *o = c->options;
+    if (control == SG_CONTROL_NONE) return true;
+    return curve_chooses(c) && (control == SG_CONTROL_RANDOM ? o->random : o->oracle);
+}
+
+static bool curve_same(const curve_setting *a, const curve_setting *b)
+{
+    return a->top_k == b->top_k && a->threshold == b->threshold &&
+           strcmp(a->layer_top_k, b->layer_top_k) == 0;
+}
+
+// Those that differ in what they come to, the first of each kind. What a model does not take is
+// found here, before any text is read.
+static sg_status curve_distinct(curve *c, sg_error *err)
 {
     size_t count;
-    bool thresholds;
-    const double *settings = curve_settings(c, &count, &thresholds);
-    const int each = c->options->random && curve_chooses(c) ? 2 : 1;
+    const double *values = curve_settings(c, &count, &c->thresholds);
+    c->settings = sg_alloc_array(count + 1, sizeof *c->settings);
+    if (c->settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for settings");
+    for (size_t i = 0; i < count; i++) {
+        SG_TRY(curve_set(c, c->thresholds, values[i], err));
+        const sg_config *config = &c->model->config;
+        curve_setting *s = &c->settings[c->setting_count];
+        *s = (curve_setting){
+            .value = values[i], .top_k = config->ffn_top_k, .threshold = config->ffn_threshold};
+        memcpy(s->layer_top_k, config->ffn_layer_top_k, sizeof s->layer_top_k);
+        size_t same = 0;
+        while (!curve_same(&c->settings[same], s))
+            same++;
+        c->setting_count += same == c->setting_count;
+    }
+    return SG_OK;
+}
+
+static sg_status curve_points(curve *c, sg_error *err)
+{
+    SG_TRY(curve_distinct(c, err));
+    const size_t count = c->setting_count;
     const size_t points = count > 0 ? count : 1;
-    c->points = (int64_t)points * each;
+    for (int control = 0; control < SG_CONTROLS; control++)
+        c->points += curve_controls(c, (sg_sparsify_control)control) ? (int64_t)points : 0;
     for (size_t i = 0; i < points; i++) {
-        if (count > 0) SG_TRY(curve_set(c, thresholds, settings[i], err));
-        const double active = count > 0 && !thresholds ? settings[i] : NAN;
-        const double threshold = count > 0 && thresholds ? settings[i] : NAN;
-        for (int random = 0; random < each; random++)
-            SG_TRY(curve_point(c, active, threshold, random, err));
+        const double value = count > 0 ? c->settings[i].value : NAN;
+        if (count > 0) SG_TRY(curve_set(c, c->thresholds, value, err));
+        const double active = c->thresholds ? NAN : value, threshold = c->thresholds ? value : NAN;
+        for (int control = 0; control < SG_CONTROLS; control++)
+            if (curve_controls(c, (sg_sparsify_control)control))
+                SG_TRY(curve_point(c, active, threshold, (sg_sparsify_control)control, err));
     }
     return SG_OK;
 }
@@ -296,5 +369,6 @@ sg_status sg_sparsify_curve(sg_model *model, const sg_sparsify_curve_options *op
     sg_free(c.losses);
     sg_free(c.tokens);
     sg_free(c.blocks);
+    sg_free(c.settings);
     return status;
 }

@@ -83,6 +83,30 @@ sg_status sg_dense_layer_read(const sg_model *m, int64_t layer, sg_dense_layer *
     return SG_OK;
 }
 
+// Gates and linear parts of `n` numbers each, from blocks that have the former, then the latter.
+static void layer_blocks(const sg_dense_layer *l, int64_t block, int64_t n, sg_real *gate,
+                         sg_real *linear)
+{
+    const int64_t half = block * n;
+    for (int64_t b = 0; b < l->neurons / block; b++) {
+        memcpy(gate + b * half, l->room + 2 * b * half, (size_t)half * sizeof *gate);
+        memcpy(linear + b * half, l->room + (2 * b + 1) * half, (size_t)half * sizeof *gate);
+    }
+}
+
+sg_status sg_dense_layer_read_blocks(const sg_model *m, int64_t layer, int64_t block,
+                                     sg_dense_layer *l, sg_error *err)
+{
+    const char *up = l->gated ? "experts.gate_up_proj.weight" : "experts.w_in.weight";
+    const char *bias = l->gated ? "experts.gate_up_proj.bias" : "experts.w_in.bias";
+    SG_TRY(sg_dense_layer_parameter(m, layer, up, l->gated ? l->room : l->gate, err));
+    if (l->gated) layer_blocks(l, block, l->d, l->gate, l->linear);
+    if (l->gate_bias != NULL)
+        SG_TRY(sg_dense_layer_parameter(m, layer, bias, l->gated ? l->room : l->gate_bias, err));
+    if (l->gate_bias != NULL && l->gated) layer_blocks(l, block, 1, l->gate_bias, l->linear_bias);
+    return sg_dense_layer_parameter(m, layer, "experts.w_out.weight", l->out, err);
+}
+
 // ---- activations --------------------------------------------------------------------------------
 
 typedef struct layer_tape {

@@ -18,12 +18,16 @@ typedef struct sg_dense_layer {
     sg_real *room;            // (2 neurons, d), for matrices as the model has them
 } sg_dense_layer;
 
-// Memory for layers of a model of family mlp or glu. Ownership: sg_dense_layer_free.
+// Memory for layers of a model of family mlp, glu or moefied. Ownership: sg_dense_layer_free.
 sg_status sg_dense_layer_new(const sg_config *config, sg_dense_layer *layer, sg_error *err);
 void sg_dense_layer_free(sg_dense_layer *layer);
 // The numbers of layer `index`, from 0.
 sg_status sg_dense_layer_read(const sg_model *model, int64_t index, sg_dense_layer *layer,
                               sg_error *err);
+// The same of a layer of family moefied with blocks of so many neurons, which come in the order of
+// its blocks; shared experts are not among them.
+sg_status sg_dense_layer_read_blocks(const sg_model *model, int64_t index, int64_t block,
+                                     sg_dense_layer *layer, sg_error *err);
 // Any parameter of that layer: name is what stands behind "model.layers.L.mlp.". to: all of it.
 sg_status sg_dense_layer_parameter(const sg_model *model, int64_t index, const char *name,
                                    sg_real *to, sg_error *err);

@@ -141,7 +141,7 @@ static void test_active(void **state)
     assert_memory_equal(sg_model_config(m), &before, sizeof before);
     for (int i = 0; i < 3; i++) {
         const sg_sparsify_point *p = &c.items[i];
-        assert_true(p->active == active[i] && isnan(p->threshold) && !p->random);
+        assert_true(p->active == active[i] && isnan(p->threshold) && p->control == SG_CONTROL_NONE);
         assert_true(isnan(p->excess) && isnan(p->tokens_per_second));
         assert_string_equal(p->family, "moefied");
         must(sg_sparsify_set_active(m, active[i], &err), &err);
@@ -176,6 +176,39 @@ static void test_thresholds(void **state)
     sg_model_free(m);
 }
 
+// Of settings that come to the same the first is read: of 12 blocks 0.1 and 0.01 are 1, 0.5 and
+// 0.52 are 6. Layers count apart.
+static void test_same(void **state)
+{
+    (void)state;
+    static const double active[] = {0.5, 0.1, 0.52, 0.01, 0.1, 1}, thresholds[] = {0.5, 0.2, 0.5};
+    static const double kept[] = {0.5, 0.1, 1};
+    sg_model *m = model_of("moefied"), *counted;
+    sg_model *sized = model_of("moefied ffn_layer_block_size=2,8 ffn_layer_top_k=4,2");
+    sg_sparsify_curve_options o = tiny();
+    o.active = active;
+    o.active_count = 6;
+    o.thresholds = thresholds;
+    o.threshold_count = 3;
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 3);
+    for (int i = 0; i < 3; i++)
+        assert_true(c.items[i].active == kept[i]);
+    const double apart[] = {0.34, 0.4, 0.3}; // 4 of 12 and 1 of 3; 5 and 1; 4 and 1
+    o.active = apart;
+    o.active_count = 3;
+    const curves layers = curve_of(sized, &o);
+    assert_int_equal(layers.count, 2);
+    assert_true(layers.items[1].active == 0.4);
+    counted = model_of("moefied ffn_select=threshold ffn_threshold=0.3 ffn_top_k=12");
+    const curves by_threshold = curve_of(counted, &o);
+    assert_int_equal(by_threshold.count, 2);
+    assert_true(by_threshold.items[1].threshold == 0.2);
+    sg_model_free(counted);
+    sg_model_free(sized);
+    sg_model_free(m);
+}
+
 // One point of what has nothing to be set, and no control of what does not choose.
 static void test_one_point(void **state)
 {
@@ -190,7 +223,7 @@ static void test_one_point(void **state)
         o.random = true;
         const curves c = curve_of(m, &o);
         assert_int_equal(c.count, 1);
-        assert_true(isnan(c.items[0].active) && !c.items[0].random);
+        assert_true(isnan(c.items[0].active) && c.items[0].control == SG_CONTROL_NONE);
         if (k < 2)
             assert_true(c.items[0].flops == 1 && c.items[0].router == 0 && c.items[0].blocks == 0);
         else
@@ -270,7 +303,7 @@ static void test_random(void **state)
     const curves other = curve_of(m, &o);
     assert_int_equal(c.count, 4);
     for (int i = 0; i < 4; i++) {
-        assert_true(c.items[i].random == (i % 2 == 1));
+        assert_true(c.items[i].control == (i % 2 ? SG_CONTROL_RANDOM : SG_CONTROL_NONE));
         assert_true(c.items[i].loss == again.items[i].loss);
         assert_true(c.items[i].blocks == c.items[i / 2 * 2].blocks);
         assert_true(c.items[i].flops == c.items[i / 2 * 2].flops);
@@ -286,6 +319,34 @@ static void test_random(void **state)
     assert_true(varied.items[0].blocks > 0 && varied.items[0].blocks < blocks);
     assert_true(varied.items[0].loss != varied.items[1].loss);
     sg_model_free(counted);
+}
+
+// Oracles read as much as the router, not the same blocks; of all blocks they choose the same. Two
+// blocks of unlike neurons may be told apart by sums and lengths alike, many are not.
+static void test_oracle(void **state)
+{
+    (void)state;
+    static const double active[] = {0.25, 1};
+    sg_model *m = model_of("moefied ffn_activation=swiglu");
+    sg_sparsify_curve_options o = tiny();
+    o.active = active;
+    o.active_count = 2;
+    o.oracle = true;
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 6);
+    static const sg_sparsify_control order[] = {SG_CONTROL_NONE, SG_CONTROL_ORACLE,
+                                                SG_CONTROL_ORACLE_NORM};
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(c.items[i].control, order[i % 3]);
+        assert_true(c.items[i].flops == c.items[i / 3 * 3].flops);
+        assert_true(c.items[i].blocks == c.items[i / 3 * 3].blocks);
+    }
+    assert_true(c.items[0].loss != c.items[1].loss && c.items[0].loss != c.items[2].loss);
+    assert_true(c.items[1].loss != c.items[2].loss);
+    assert_true(fabs(c.items[4].loss - c.items[3].loss) < 1e-6);
+    assert_true(fabs(c.items[5].loss - c.items[3].loss) < 1e-6);
+    assert_string_equal(sg_sparsify_control_name(SG_CONTROL_ORACLE_NORM), "oracle_norm");
+    sg_model_free(m);
 }
 
 // ---- beside a base ------------------------------------------------------------------------------
@@ -384,20 +445,21 @@ static int count_of(const char *in, const char *what)
 static void test_files(void **state)
 {
     (void)state;
-    static char found[1 << 16];
-    char folder[] = "/tmp/sg_curve_XXXXXX", csv[64], svg[64];
+    static char found[1 << 18];
+    char folder[] = "/tmp/sg_curve_XXXXXX", csv[64], svg[64], html[64];
     sg_error err = {0};
     sg_sparsify_point p[4];
     assert_non_null(mkdtemp(folder));
     snprintf(csv, sizeof csv, "%s/a.csv", folder);
     snprintf(svg, sizeof svg, "%s/a.svg", folder);
+    snprintf(html, sizeof html, "%s/a.html", folder);
     for (int i = 0; i < 4; i++)
         p[i] = (sg_sparsify_point){.model = i == 0 ? "a, \"b\"" : "c",
                                    .family = i == 0 ? "glu" : "moefied",
                                    .select = i == 0 ? "" : "top_k",
                                    .active = i == 0 ? NAN : 0.25 * i,
                                    .threshold = NAN,
-                                   .random = i == 3,
+                                   .control = i == 3 ? SG_CONTROL_RANDOM : SG_CONTROL_NONE,
                                    .loss = 1,
                                    .perplexity = 2 + i,
                                    .perplexity_low = 1 + i,
@@ -412,8 +474,10 @@ static void test_files(void **state)
                                    .speed = NAN,
                                    .speed_low = NAN,
                                    .speed_high = NAN};
-    must(sg_sparsify_write(NULL, 0, csv, svg, false, &err), &err);
-    must(sg_sparsify_write(p, 4, csv, svg, false, &err), &err);
+    sg_sparsify_files files = {
+        .csv = csv, .svg = svg, .html = html, .command = "sgatlin curve", .text = "<b>.txt"};
+    must(sg_sparsify_write(NULL, 0, &files, &err), &err);
+    must(sg_sparsify_write(p, 4, &files, &err), &err);
     read_file(csv, found, sizeof found);
     assert_int_equal(count_of(found, "\n"), 5);
     char *line = strchr(found, '\n') + 1;
@@ -422,15 +486,26 @@ static void test_files(void **state)
     assert_int_equal(count_of(found, ","), count_of(line, ",") + 24); // its header
     read_file(svg, found, sizeof found);
     assert_int_equal(count_of(found, ">c<"), 1);
-    assert_int_equal(count_of(found, "c, at random"), 1);
+    assert_int_equal(count_of(found, "c, random blocks"), 1);
     assert_int_equal(count_of(found, "speed of decoding"), 0);
-    // Nothing is written over without being told to.
-    assert_int_equal(sg_sparsify_write(NULL, 0, csv, NULL, false, &err), SG_ERR_ARGUMENT);
-    assert_int_equal(sg_sparsify_write(NULL, 0, NULL, svg, false, &err), SG_ERR_ARGUMENT);
+    read_file(html, found, sizeof found);
+    const char *data = strstr(found, "<script type=\"application/json\" id=\"curve\">");
+    assert_non_null(data);
+    assert_int_equal(count_of(data, "\"perplexity\":"), 4);
+    assert_int_equal(count_of(data, "\"control\":\"random\""), 1);
+    assert_non_null(strstr(data, "\\u003cb>.txt")); // no text ends the script
+    // Nothing is written over without being told to, and nothing is written then.
+    for (int i = 0; i < 3; i++) {
+        files = (sg_sparsify_files){
+            .csv = i == 0 ? csv : NULL, .svg = i == 1 ? svg : NULL, .html = i == 2 ? html : NULL};
+        assert_int_equal(sg_sparsify_write(NULL, 0, &files, &err), SG_ERR_ARGUMENT);
+    }
     p[1].speed = 1.3;
-    must(sg_sparsify_write(p, 4, NULL, svg, true, &err), &err);
+    files = (sg_sparsify_files){.svg = svg, .force = true};
+    must(sg_sparsify_write(p, 4, &files, &err), &err);
     read_file(svg, found, sizeof found);
     assert_int_equal(count_of(found, "speed of decoding"), 1);
+    unlink(html);
     unlink(csv);
     unlink(svg);
     rmdir(folder);
@@ -462,7 +537,7 @@ static void test_refuses(void **state)
     o.active = wrong;
     o.active_count = 2;
     assert_int_equal(sg_sparsify_curve(m, &o, take, &c, &err), SG_ERR_ARGUMENT);
-    assert_int_equal(c.count, 1);
+    assert_int_equal(c.count, 0);                       // before anything is read
     assert_int_equal(sg_model_config(m)->ffn_top_k, 3); // as it was
     sg_model_free(m);
 }
@@ -479,7 +554,7 @@ static sg_status curve_once(void *user, sg_error *err)
     sg_sparsify_curve_options o = tiny();
     o.active = active;
     o.active_count = 1;
-    o.random = true;
+    o.random = o.oracle = true;
     return sg_sparsify_curve(user, &o, hear, NULL, err);
 }
 
@@ -494,9 +569,10 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_active),     cmocka_unit_test(test_thresholds),
-        cmocka_unit_test(test_one_point),  cmocka_unit_test(test_gate),
-        cmocka_unit_test(test_random),     cmocka_unit_test(test_base),
+        cmocka_unit_test(test_active),     cmocka_unit_test(test_same),
+        cmocka_unit_test(test_thresholds), cmocka_unit_test(test_one_point),
+        cmocka_unit_test(test_gate),       cmocka_unit_test(test_random),
+        cmocka_unit_test(test_oracle),     cmocka_unit_test(test_base),
         cmocka_unit_test(test_set_active), cmocka_unit_test(test_files),
         cmocka_unit_test(test_refuses),    cmocka_unit_test(test_memory_fails),
     };
