@@ -206,6 +206,21 @@ static void info_line(const char *label, double value, const char *unit)
     printf("  %-34s%12s%s\n", label, text, unit);
 }
 
+// Projections of attention that are MLPs.
+static void info_projections(const sg_config *k)
+{
+    const struct {
+        const char *name, *widths;
+    } all[] = {{"q", k->attention_mlp_q},
+               {"k", k->attention_mlp_k},
+               {"v", k->attention_mlp_v},
+               {"o", k->attention_mlp_o}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].widths[0] != '\0')
+            printf("  projections %s of attention are MLPs of hidden width %s\n", all[i].name,
+                   all[i].widths);
+}
+
 static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
 {
     printf("%s, router %s, activation %s\n", k->ffn, k->ffn_router, k->ffn_activation);
@@ -216,6 +231,7 @@ static void info_text(const sg_config *k, int64_t seq_len, const sg_cost *c)
         printf("  sparse layers %s; the others %s of width %lld\n", k->ffn_layers, k->ffn_dense,
                (long long)k->ffn_dense_size);
     if (k->ffn_share_pool) printf("  one memory for all sparse layers\n");
+    info_projections(k);
     info_line("parameters", (double)c->parameters, "");
     info_line("  embedding, also for logits", (double)c->embedding_parameters, "");
     info_line("  attention", (double)c->attention_parameters, "");

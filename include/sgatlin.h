@@ -338,12 +338,16 @@ typedef struct sg_config {
     int64_t attention_sinks;     // 1: a learned logit a head that takes weight and gives nothing
     int64_t sliding_window;      // 0: all; a token sees itself and those before, so many in all
     char sliding_layers[192];    // layers with the window, as ffn_layers
-    char positions[16];          // rotary, learned
-    int64_t position_offset;     // learned: row of the first position; 0
-    int64_t rotary_dim;          // numbers of a head that are rotated; 0: all
-    int64_t rope_interleaved;    // 1: neighbours are rotated together, 0: halves
-    char rope_scaling[16];       // none, linear, llama3, yarn
-    double rope_factor;          // of a scaling
+    // Projections to queries, keys and values and the one behind attention that are MLPs of ReLU in
+    // place of linear layers: their hidden width, one for all layers or a list, "64,0,64"; 0, "":
+    // linear.
+    char attention_mlp_q[512], attention_mlp_k[512], attention_mlp_v[512], attention_mlp_o[512];
+    char positions[16];       // rotary, learned
+    int64_t position_offset;  // learned: row of the first position; 0
+    int64_t rotary_dim;       // numbers of a head that are rotated; 0: all
+    int64_t rope_interleaved; // 1: neighbours are rotated together, 0: halves
+    char rope_scaling[16];    // none, linear, llama3, yarn
+    double rope_factor;       // of a scaling
     double rope_low_freq_factor, rope_high_freq_factor; // llama3
     double rope_beta_fast, rope_beta_slow;              // yarn: 32, 1
     double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1
@@ -528,8 +532,16 @@ typedef enum sg_sparsity_term {
     SG_SPARSITY_CLAMPED = 3,
     SG_SPARSITY_CLAMPED_HOYER = 4
 } sg_sparsity_term;
+// What of a model has such a term: feed-forward layers, MLPs in place of projections of attention
+// (attention_mlp_q, …), or both, each of them a mean of its own.
+typedef enum sg_sparsity_modules {
+    SG_SPARSITY_OF_FFN = 0,
+    SG_SPARSITY_OF_ATTENTION = 1,
+    SG_SPARSITY_OF_BOTH = 2
+} sg_sparsity_modules;
 typedef struct sg_sparsity {
     sg_sparsity_term term;
+    sg_sparsity_modules modules;
     double floor;
     // LTE's first stage (Zheng et al. 2024): routers "sigmoid" run all blocks, each times its
     // score, and have losses, of which separability has a pole that is cut off at a distance

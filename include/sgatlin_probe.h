@@ -28,6 +28,8 @@
 //     blocks.L.attn.hook_pattern       (rows, H, keys)  attention weights, in blocks of rows; where
 //                                                       they are written, all of them count
 //     blocks.L.attn.hook_z             (rows, H, h)     outputs of the heads
+//     blocks.L.attn.q_mlp.hook_pre     (rows, w)        where a projection (q, k, v, o) is an MLP
+//     blocks.L.attn.q_mlp.hook_post    likewise         its hidden neurons, before ReLU and behind
 //     blocks.L.hook_attn_out           (rows, d)        what attention adds to the stream
 //     blocks.L.mlp.hook_gate_ids       (rows, C, k)     int32: the selection of a sparse layer,
 //                                                       blocks of g neurons;

@@ -61,8 +61,8 @@ DEFAULTS = dict(
     vocab_size=2, hidden_size=64, num_hidden_layers=1, num_attention_heads=1, head_dim=64,
     max_position_embeddings=1024, rms_norm_eps=1e-6, rope_theta=10000.0, norm="rmsnorm",
     parallel_residual=0, num_key_value_heads=0, qk_norm="head", clip_qkv=0.0, attention_bias=0,
-    attention_out_bias=0, attention_sinks=0, sliding_window=0, sliding_layers="", positions="rotary",
-    position_offset=0, rotary_dim=0, rope_interleaved=0, rope_scaling="none", rope_factor=1.0,
+    attention_out_bias=0, attention_sinks=0, sliding_window=0, sliding_layers="", attention_mlp_q="",
+    attention_mlp_k="", attention_mlp_v="", attention_mlp_o="", positions="rotary", position_offset=0, rotary_dim=0, rope_interleaved=0, rope_scaling="none", rope_factor=1.0,
     rope_low_freq_factor=1.0, rope_high_freq_factor=4.0, rope_beta_fast=32.0, rope_beta_slow=1.0,
     rope_attention_factor=0.0, rope_original_positions=0, rope_exact_borders=0, ffn="mlp",
     ffn_router="all", ffn_activation="gelu", ffn_intermediate_size=0, ffn_experts=0, ffn_channels=1,
@@ -697,16 +697,36 @@ def rotate(c, x, positions):
     return torch.cat((turned, rest), -1)
 
 
+class ProjectionMLP(nn.Module):
+    """What stands for a linear projection of attention: one hidden layer of ReLU."""
+
+    def __init__(self, inputs, hidden, outputs):
+        super().__init__()
+        self.mlp = nn.ModuleDict(
+            {"up_proj": linear(inputs, hidden, True), "down_proj": linear(hidden, outputs, True)}
+        )
+
+    def forward(self, x):
+        return self.mlp["down_proj"](F.relu(self.mlp["up_proj"](x)))
+
+
+def projection(c, widths, inputs, outputs, bias):
+    """widths: of hidden layers, "64" of all or "64,0,64" of each; "" or 0: linear."""
+    items = str(widths or "0").split(",")
+    hidden = int(items[c.layer if len(items) > 1 else 0])
+    return ProjectionMLP(inputs, hidden, outputs) if hidden else linear(inputs, outputs, bias)
+
+
 class Attention(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.c = c
         self.heads, self.groups = c.num_attention_heads, c.num_key_value_heads or c.num_attention_heads
         width, kv = self.heads * c.head_dim, self.groups * c.head_dim
-        self.q_proj = linear(c.hidden_size, width, c.attention_bias)
-        self.k_proj = linear(c.hidden_size, kv, c.attention_bias)
-        self.v_proj = linear(c.hidden_size, kv, c.attention_bias)
-        self.o_proj = linear(width, c.hidden_size, c.attention_out_bias)
+        self.q_proj = projection(c, c.attention_mlp_q, c.hidden_size, width, c.attention_bias)
+        self.k_proj = projection(c, c.attention_mlp_k, c.hidden_size, kv, c.attention_bias)
+        self.v_proj = projection(c, c.attention_mlp_v, c.hidden_size, kv, c.attention_bias)
+        self.o_proj = projection(c, c.attention_mlp_o, width, c.hidden_size, c.attention_out_bias)
         if c.qk_norm != "none":
             full = c.qk_norm == "full"
             self.q_norm = Norm(width if full else c.head_dim, c.rms_norm_eps)

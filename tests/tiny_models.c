@@ -39,6 +39,7 @@ static const char *const variants[] = {
     "moefied ffn_router=gate ffn_activation=swiglu ffn_block_size=0 ffn_top_k=1 "
     "ffn_select=threshold ffn_threshold=0.02 ffn_bias=1",
     "moefied ffn_activation=reglu ffn_shared_experts=1 ffn_shared_size=6",
+    "mlp attention_mlp_q=5 attention_mlp_k=0,7 attention_mlp_v=6,0 attention_mlp_o=4",
 };
 
 const char *tiny_kind(int index)

@@ -28,6 +28,10 @@ struct sg_builder {
     void *user;
     sg_tensor *ids; // (rows) the tokens of x; NULL where there are none
     int64_t layer;  // from 0; -1: outside of layers
+    // What stands for "mlp." in the names of points of the layer that is recorded: that, or the
+    // place of an MLP in attention; NULL: that.
+    const char *mlp_point;
+    bool of_attention; // it is such an MLP
     // Of training: losses of routers and capacities, statistics of the batch in norms of queries.
     // Each loss has loss_share of its weight: a step may be several passes.
     bool training;

@@ -12,10 +12,14 @@ enum { point_name = sizeof((sg_point_info *)NULL)->name };
 
 static const char *point_full_name(const sg_builder *b, const char *name, char full[point_name])
 {
+    static const char mlp[] = "mlp.";
+    const size_t own = sizeof mlp - 1;
+    const bool moved = b->mlp_point != NULL && strncmp(name, mlp, own) == 0;
     if (b->layer < 0)
         snprintf(full, point_name, "%s", name);
     else
-        snprintf(full, point_name, "blocks.%lld.%s", (long long)b->layer, name);
+        snprintf(full, point_name, "blocks.%lld.%s%s", (long long)b->layer,
+                 moved ? b->mlp_point : "", moved ? name + own : name);
     return full;
 }
 

@@ -10,6 +10,7 @@
 #include "ffn/ffn.h"
 #include "format/json.h"
 #include "format/json_fields.h"
+#include "model/projections.h"
 
 // ---- rules ------------------------------------------------------------------------------------
 
@@ -147,6 +148,7 @@ sg_status sg_config_complete(sg_config *c, sg_error *err)
     SG_TRY(config_positions(c, err));
     SG_TRY(config_attention(c, err));
     SG_TRY(config_rotary(c, err));
+    SG_TRY(sg_projections_complete(c, err));
     return sg_ffn_complete(c, err);
 }
 
@@ -278,26 +280,14 @@ static void config_norm_params(const sg_config *c, const char *prefix, const cha
     sg_param_add(list, prefix, full, 1, &c->hidden_size, SG_INIT_ZERO, 0);
 }
 
-static void config_projection(const char *prefix, const char *name, int64_t out, int64_t in,
-                              bool bias, sg_param_list *list)
-{
-    char full[64];
-    snprintf(full, sizeof full, "self_attn.%s.weight", name);
-    sg_param_add(list, prefix, full, 2, (int64_t[]){out, in}, SG_INIT_TRUNCATED, 1.0 / (double)in);
-    snprintf(full, sizeof full, "self_attn.%s.bias", name);
-    if (bias) sg_param_add(list, prefix, full, 1, &out, SG_INIT_ZERO, 0);
-}
-
 static void config_layer_params(const sg_config *c, int64_t layer, const char *prefix,
                                 sg_param_list *list)
 {
-    const int64_t d = c->hidden_size, hd = c->head_dim;
-    const int64_t w = c->num_attention_heads * hd, kv = sg_config_kv_heads(c) * hd;
+    const int64_t hd = c->head_dim, w = c->num_attention_heads * hd;
+    const int64_t kv = sg_config_kv_heads(c) * hd;
     config_norm_params(c, prefix, "input_layernorm", list);
-    config_projection(prefix, "q_proj", w, d, c->attention_bias, list);
-    config_projection(prefix, "k_proj", kv, d, c->attention_bias, list);
-    config_projection(prefix, "v_proj", kv, d, c->attention_bias, list);
-    config_projection(prefix, "o_proj", d, w, c->attention_out_bias, list);
+    for (int i = 0; i < SG_PROJECTIONS; i++)
+        sg_projection_params(c, layer, (sg_projection)i, prefix, list);
     const bool full = strcmp(c->qk_norm, "full") == 0;
     if (strcmp(c->qk_norm, "none") != 0) {
         sg_param_add(list, prefix, "self_attn.q_norm.weight", 1, full ? &w : &hd, SG_INIT_ONE, 0);

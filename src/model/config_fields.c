@@ -57,6 +57,13 @@ static const sg_field fields[] = {
      .help = "tokens that a token sees; 0: all"},
     {FIELD(sliding_layers), ATTENTION, .initial = "all", .flags = SG_FIELD_RULED,
      .help = "layers with that window, as --ffn-layers"},
+    {FIELD(attention_mlp_q), ATTENTION, .flags = SG_FIELD_RULED,
+     .help = "hidden width of MLPs in place of the projections to queries, one for all layers or a "
+             "list with a value for each, as 64,0,64; 0: linear"},
+    {FIELD(attention_mlp_k), ATTENTION, .flags = SG_FIELD_RULED, .help = "of those to keys"},
+    {FIELD(attention_mlp_v), ATTENTION, .flags = SG_FIELD_RULED, .help = "of those to values"},
+    {FIELD(attention_mlp_o), ATTENTION, .flags = SG_FIELD_RULED,
+     .help = "of those behind attention"},
 
     {FIELD(positions), POSITIONS, .choices = "rotary|learned", .initial = "rotary",
      .flags = SG_FIELD_FILLED, .help = "positions: rotary, learned"},

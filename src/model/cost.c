@@ -3,6 +3,7 @@
 
 #include "model/config.h"
 #include "model/graph.h"
+#include "model/projections.h"
 
 enum { cost_bytes = 4 }; // of a weight, gradient or moment
 
@@ -85,13 +86,12 @@ sg_status sg_config_cost_of(const sg_config *config, const sg_cost_options *opti
     SG_TRY(sg_config_params(&c, &params, err));
     double T = (double)seq_len, L = (double)c.num_hidden_layers, d = (double)c.hidden_size;
     double width = (double)(c.num_attention_heads * c.head_dim);
-    double kv_width = (double)(sg_config_kv_heads(&c) * c.head_dim);
     sg_ffn_count ffn = sg_ffn_total(&c);
     cost_parameters(&params, cost);
     cost->active_parameters_per_token = cost->parameters - ffn.idle_parameters;
     cost->ffn_neurons = ffn.neurons;
     cost->ffn_active_neurons_per_token = ffn.active_neurons;
-    cost->attention_flops = L * (4 * T * d * (width + kv_width) + 4 * T * T * width);
+    cost->attention_flops = T * sg_projections_total(&c).flops + L * 4 * T * T * width;
     cost->router_flops = T * ffn.router_flops;
     cost->memory_flops = T * ffn.memory_flops;
     cost->logits_flops = 2 * T * d * (double)c.vocab_size;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "model/config.h"
 #include "model/graph.h"
+#include "model/projections.h"
 
 // ---- parameters as leaves ---------------------------------------------------------------------
 
@@ -137,11 +138,6 @@ static sg_tensor *block_norm(const sg_builder *b, sg_tensor *x, const char *name
     return sg_build_whole_point(b, y, full);
 }
 
-static sg_tensor *block_projection(const sg_builder *b, sg_tensor *x, const char *name, bool bias)
-{
-    return sg_build_linear(b, x, block_weight(b, name), block_bias(b, name, bias));
-}
-
 // The norm of queries or keys y (rows, heads*head_dim): of each head, or of all of them before they
 // are split (OLMoE), and then the limit of its model.
 static sg_tensor *block_qk_norm(const sg_builder *b, sg_tensor *y, const char *name)
@@ -182,8 +178,7 @@ static sg_tensor *block_rotated(const block_recorder *r, sg_tensor *x, char whic
     const sg_config *c = r->b.config;
     const int64_t *start = r->options->caches ? r->options->start : NULL;
     char name[32], point[32];
-    snprintf(name, sizeof name, "self_attn.%c_proj", which);
-    sg_tensor *y = block_projection(&r->b, x, name, c->attention_bias);
+    sg_tensor *y = sg_projection_build(&r->b, x, sg_projection_of_letter(which));
     snprintf(name, sizeof name, "self_attn.%c_norm", which);
     snprintf(point, sizeof point, "attn.hook_%c", which);
     if (block_rotates_at_once(&r->b, point)) {
@@ -241,7 +236,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     const sg_graph_options *o = r->options;
     const bool slides = c->sliding_window > 0 && sg_layers_have(c->sliding_layers, r->b.layer);
     sg_tensor *q = block_rotated(r, x, 'q'), *k = block_rotated(r, x, 'k');
-    sg_tensor *v = block_projection(&r->b, x, "self_attn.v_proj", c->attention_bias);
+    sg_tensor *v = sg_projection_build(&r->b, x, SG_PROJECTION_V);
     v = block_heads_point(&r->b, block_clip(&r->b, v), "attn.hook_v");
     const sg_attention_options options = {
         .length = o->length,
@@ -253,7 +248,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
         .start = o->caches ? o->start : NULL};
     sg_tensor *y = block_weighted(&r->b, q, k, v, &options);
     y = block_heads_point(&r->b, y, "attn.hook_z");
-    y = block_projection(&r->b, y, "self_attn.o_proj", c->attention_out_bias);
+    y = sg_projection_build(&r->b, y, SG_PROJECTION_O);
     return sg_build_whole_point(&r->b, y, "hook_attn_out");
 }
 
@@ -355,6 +350,7 @@ static void graph_record(sg_graph *g, const sg_config *config, const sg_rope_tab
                                   .user = g,
                                   .ids = g->ids,
                                   .layer = l,
+                                  .mlp_point = "mlp.",
                                   .training = o->gradient && !o->frozen,
                                   .loss_share = g->loss_share,
                                   .sparsity = &o->sparsity,
@@ -402,7 +398,7 @@ static sg_status graph_check(const sg_config *c, const sg_graph_options *o, sg_e
     const double layers = (double)c->num_hidden_layers;
     const double heads = (double)(c->num_attention_heads * c->head_dim);
     const double numbers = layers * ((double)c->hidden_size + heads) + (double)c->vocab_size +
-                           ffn.numbers + (double)ffn.neurons;
+                           ffn.numbers + (double)ffn.neurons + sg_projections_total(c).numbers;
     const double bytes = numbers * (double)rows * sizeof(sg_real);
     if (bytes < 0x1p52) return SG_OK;
     return sg_fail(err, SG_ERR_MEMORY, "out of memory: activations would take about %.0g bytes",

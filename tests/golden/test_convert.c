@@ -299,6 +299,8 @@ static void test_types(void **state)
         {"moe ffn_activation=swiglu ffn_score=sigmoid", "sgatlin", "qwen3_moe",
          "ffn_score: found \"sigmoid\", expected \"softmax\""},
         {"sgatlin", "sgatlin", "llama", "ffn"},
+        {"glu ffn_activation=swiglu qk_norm=none attention_mlp_v=6", "sgatlin", "llama",
+         "attention_mlp_v: found \"6\", expected \"\" for model type llama"},
     };
     (void)state;
     make_context();

@@ -332,7 +332,8 @@ int main(void)
                                         "memory_plus",
                                         "memory_plus_shared",
                                         "omnimoe",
-                                        "omnimoe_gelu"};
+                                        "omnimoe_gelu",
+                                        "attention_mlps"};
     enum { count = sizeof names / sizeof *names };
     static char paths[count][4096];
     struct CMUnitTest tests[count];

@@ -200,6 +200,13 @@ CASES = {
     ),
     "omnimoe": (branched(), 2),
     "omnimoe_gelu": (branched("gelu", num_hidden_layers=2, ffn_neurons=16, ffn_top_k=2), 2),
+    "attention_mlps": (
+        SMALL
+        | dense("mlp", "all", "gelu", ffn_intermediate_size=9, num_hidden_layers=2)
+        | {"attention_mlp_q": "5", "attention_mlp_k": "0,6", "attention_mlp_v": "7,0"}
+        | {"attention_mlp_o": "6"},
+        2,
+    ),
 }
 # where the common settings would clip always or never, or move the loss too little
 TRAIN_OF = {

@@ -41,6 +41,24 @@ def layer_config(cfg, i):
     return cfg | {"ffn": kind, "ffn_activation": activation, "ffn_intermediate_size": width}
 
 
+def hidden_width(cfg, which, i):
+    """Of the MLP that stands for a projection of attention in layer i; 0: it is linear."""
+    items = cfg.get(f"attention_mlp_{which}", "0").split(",")
+    return int(items[i if len(items) > 1 else 0])
+
+
+def projection_shapes(cfg, which, i, outputs, inputs):
+    hidden, at = hidden_width(cfg, which, i), f"self_attn.{which}_proj."
+    if not hidden:
+        return {at + "weight": (outputs, inputs)}
+    return {
+        at + "mlp.up_proj.weight": (hidden, inputs),
+        at + "mlp.up_proj.bias": (hidden,),
+        at + "mlp.down_proj.weight": (outputs, hidden),
+        at + "mlp.down_proj.bias": (outputs,),
+    }
+
+
 def shapes(cfg):
     """Every parameter's name and shape, in the order of the forward pass."""
     d, inner = cfg["hidden_size"], cfg["num_attention_heads"] * cfg["head_dim"]
@@ -48,9 +66,9 @@ def shapes(cfg):
     for i in range(cfg["num_hidden_layers"]):
         at = f"model.layers.{i}."
         out[at + "input_layernorm.weight"] = (d,)
-        for name in ("q", "k", "v"):
-            out[at + f"self_attn.{name}_proj.weight"] = (inner, d)
-        out[at + "self_attn.o_proj.weight"] = (d, inner)
+        for which, outputs, inputs in [(c, inner, d) for c in "qkv"] + [("o", d, inner)]:
+            own = projection_shapes(cfg, which, i, outputs, inputs)
+            out |= {at + name: shape for name, shape in own.items()}
         out[at + "self_attn.q_norm.weight"] = (cfg["head_dim"],)
         out[at + "self_attn.k_norm.weight"] = (cfg["head_dim"],)
         out[at + "post_attention_layernorm.weight"] = (d,)
@@ -66,9 +84,14 @@ def forward_flops(cfg, tokens):
     """Counted FLOPs of one sequence, forward (docs/MODEL.md, Cost)."""
     d, inner = cfg["hidden_size"], cfg["num_attention_heads"] * cfg["head_dim"]
     layers = range(cfg["num_hidden_layers"])
-    attention = 4 * tokens * 2 * d * inner + 2 * 2 * tokens * tokens * inner
+    attention = 2 * 2 * tokens * tokens * inner
+    projections = 0
+    for i in layers:
+        for which in "qkvo":
+            hidden = hidden_width(cfg, which, i)
+            projections += 2 * hidden * (d + inner) if hidden else 2 * d * inner
     feed_forward = sum(ffn.token_flops(layer_config(cfg, i)) for i in layers)
-    return len(layers) * attention + tokens * feed_forward
+    return len(layers) * attention + tokens * (projections + feed_forward)
 
 
 # ------------------------------------------------------------------ small functions
@@ -91,12 +114,22 @@ def rope(x, base):
 # ------------------------------------------------------------------ transformer
 
 
-def attention(p, cfg, x):
+def project(p, which, x, run):
+    at = f"self_attn.{which}_proj."
+    if at + "weight" in p:
+        return x @ p[at + "weight"].T
+    u = x @ p[at + "mlp.up_proj.weight"].T + p[at + "mlp.up_proj.bias"]
+    run.near(u)
+    h = torch.where(u > 0, u, torch.zeros_like(u))
+    return h @ p[at + "mlp.down_proj.weight"].T + p[at + "mlp.down_proj.bias"]
+
+
+def attention(p, cfg, x, run):
     heads, head = cfg["num_attention_heads"], cfg["head_dim"]
     eps, base = cfg["rms_norm_eps"], cfg["rope_theta"]
     batch, tokens, _ = x.shape
     q, k, v = (
-        (x @ p[f"self_attn.{name}_proj.weight"].T).view(batch, tokens, heads, head)
+        project(p, name, x, run).view(batch, tokens, heads, head)
         for name in ("q", "k", "v")
     )
     q = rope(rms_norm(q, p["self_attn.q_norm.weight"], eps), base) / math.sqrt(head)
@@ -105,7 +138,7 @@ def attention(p, cfg, x):
     future = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
     scores = scores.masked_fill(future, -math.inf)
     out = torch.einsum("bhts,bshe->bthe", ffn.softmax(scores), v)
-    return out.reshape(batch, tokens, heads * head) @ p["self_attn.o_proj.weight"].T
+    return project(p, "o", out.reshape(batch, tokens, heads * head), run)
 
 
 def sub(params, prefix):
@@ -120,7 +153,7 @@ def logits(params, cfg, inputs, run=None):
     h = table[inputs]
     for i in range(cfg["num_hidden_layers"]):
         p, run.layer = sub(params, f"model.layers.{i}."), i
-        h = h + attention(p, cfg, rms_norm(h, p["input_layernorm.weight"], eps))
+        h = h + attention(p, cfg, rms_norm(h, p["input_layernorm.weight"], eps), run)
         x = rms_norm(h, p["post_attention_layernorm.weight"], eps)
         mine = sub(p, "mlp.")
         if is_sparse(cfg, i):
