@@ -84,9 +84,11 @@ typedef struct sg_train_options {
     bool lora_merge; // add them to the weights in the end, and save a model too
     // Sparsity by training (docs/MODEL.md, section 9). relufy: relu, or reglu, takes the place of
     // the activation of `init`. The term (sg_sparsity) is the mean over layers of means over
-    // tokens; of weight 0 it is measured alone.
+    // tokens, of MLPs in attention the mean over these, and the two are added; of weight 0 it is
+    // measured alone.
     bool relufy;
     sg_sparsity_term sparsity_term;
+    sg_sparsity_modules sparsity_modules;
     double sparsity_weight;
     sg_ramp sparsity_ramp;
     double sparsity_floor;

@@ -59,8 +59,11 @@ bool sg_takes_lte(const sg_config *c)
 
 bool sg_build_term_asked(const sg_builder *b)
 {
-    return b->training && b->sparsity != NULL && b->sparsity->term != SG_SPARSITY_NONE &&
-           sg_takes_term(b->config);
+    const sg_sparsity *s = b->sparsity;
+    if (!b->training || s == NULL || s->term == SG_SPARSITY_NONE) return false;
+    const sg_sparsity_modules without =
+        b->of_attention ? SG_SPARSITY_OF_FFN : SG_SPARSITY_OF_ATTENTION;
+    return s->modules != without && sg_takes_term(b->config);
 }
 
 static bool sparsity_clamped(const sg_sparsity *s)
@@ -73,8 +76,10 @@ void sg_build_term(const sg_builder *b, sg_tensor *pre, sg_tensor *post)
     if (!sg_build_term_asked(b)) return;
     const sg_sparsity *s = b->sparsity;
     const bool l1 = s->term == SG_SPARSITY_L1 || s->term == SG_SPARSITY_CLAMPED;
-    const sg_row_loss_options options = {
-        .counted = b->counted, .clamped = sparsity_clamped(s), .floor = s->floor};
+    const sg_row_loss_options options = {.counted = b->counted,
+                                         .clamped = sparsity_clamped(s),
+                                         .floor = s->floor,
+                                         .group = b->of_attention};
     sg_tape_add_loss(
         b->tape,
         sg_row_loss(b->tape, l1 ? SG_ROW_L1 : SG_ROW_HOYER, options.clamped ? pre : post, &options),
@@ -94,9 +99,20 @@ void sg_build_gate_term(const sg_builder *b, sg_tensor *u, int64_t runs, const s
     sg_build_term(b, gate, post);
 }
 
+static bool sparsity_is_term(const sg_node *node, bool of_attention)
+{
+    if (!sg_is_row_loss(node, SG_ROW_L1) && !sg_is_row_loss(node, SG_ROW_HOYER)) return false;
+    return sg_row_loss_group(node) == of_attention;
+}
+
 bool sg_is_term(const sg_node *node)
 {
-    return sg_is_row_loss(node, SG_ROW_L1) || sg_is_row_loss(node, SG_ROW_HOYER);
+    return sparsity_is_term(node, false);
+}
+
+bool sg_is_attention_term(const sg_node *node)
+{
+    return sparsity_is_term(node, true);
 }
 
 // ---- LTE ----------------------------------------------------------------------------------------

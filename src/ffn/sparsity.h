@@ -1,5 +1,6 @@
-// What training adds to a model so that its feed-forward layers become sparse: terms of the loss on
-// activations of dense layers, plain, gated or in blocks (D2DMoE), and the two stages of LTE.
+// What training adds to a model so that its feed-forward layers, and MLPs in place of projections
+// of attention, become sparse: terms of the loss on activations of dense layers, plain, gated or in
+// blocks (D2DMoE), and the two stages of LTE.
 #ifndef SG_FFN_SPARSITY_H
 #define SG_FFN_SPARSITY_H
 
@@ -33,7 +34,8 @@ const sg_config *sg_soft_config(const sg_config *config, sg_config *own);
 void sg_build_lte(const sg_builder *b, sg_tensor *scores);
 
 // Which loss a node is.
-bool sg_is_term(const sg_node *node);
+bool sg_is_term(const sg_node *node); // of a feed-forward layer
+bool sg_is_attention_term(const sg_node *node);
 bool sg_is_efficiency(const sg_node *node);
 bool sg_is_separability(const sg_node *node);
 

@@ -233,10 +233,12 @@ typedef struct sg_row_loss_options {
     double floor;
     double centre; // what is below counts as 0, but of L1 and Hoyer; of separability: the pole
     double least;  // of separability: the distance to the pole that counts
+    int group;     // by which losses of one kind are told apart (sg_row_loss_group)
 } sg_row_loss_options;
 sg_tensor *sg_row_loss(sg_tape *tape, sg_row_loss_kind kind, sg_tensor *x,
                        const sg_row_loss_options *options); // NULL: none of them
 bool sg_is_row_loss(const sg_node *node, sg_row_loss_kind kind);
+int sg_row_loss_group(const sg_node *node);
 // After a forward pass: the share of zeros in the rows that count; NaN: none counts.
 double sg_row_loss_zeros(const sg_node *node);
 

@@ -257,6 +257,11 @@ bool sg_is_row_loss(const sg_node *node, sg_row_loss_kind kind)
            ((const row_loss_attributes *)node->attributes)->kind == kind;
 }
 
+int sg_row_loss_group(const sg_node *node)
+{
+    return ((const row_loss_attributes *)node->attributes)->options.group;
+}
+
 double sg_row_loss_zeros(const sg_node *node)
 {
     return ((const row_loss_attributes *)node->attributes)->zeros;

@@ -279,14 +279,13 @@ static json_t *run_log_losses(json_t *record, const sg_trainer *t)
     const struct {
         const char *name;
         double value;
-    } aux[] = {{"aux/balance", t->balance},
-               {"aux/z", t->z},
-               {"aux/sparsity", s->term},
-               {"aux/efficiency", s->efficiency},
-               {"aux/separability", s->separability}};
+    } aux[] = {{"aux/balance", t->balance},       {"aux/z", t->z},
+               {"aux/sparsity", s->term},         {"aux/sparsity_attention", s->attention_term},
+               {"aux/efficiency", s->efficiency}, {"aux/separability", s->separability}};
     for (size_t i = 0; i < sizeof aux / sizeof *aux; i++)
         record = run_log_value(record, aux[i].name, aux[i].value);
     record = run_log_layers(record, "zeros", s->zeros, s->layers);
+    record = run_log_layers(record, "attention_zeros", s->attention_zeros, s->layers);
     return run_log_layers(record, "unread", s->unread, s->layers);
 }
 

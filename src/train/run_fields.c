@@ -136,6 +136,10 @@ static const sg_run_field fields[] = {
           .help = "term of the loss that makes activations of dense layers sparse: l1 or hoyer of "
                   "what is behind the activation, of a gated layer of its gates; clamped and "
                   "clamped_hoyer of what is above the floor before it"),
+    NEWER(sparsity_modules, "ffn", SPARSITY, .argument = "WHAT", .choices = "ffn|attention|both",
+          .initial = "ffn",
+          .help = "what has the term: feed-forward layers, the MLPs of attention "
+                  "(--attention-mlp-q, sparsify --method attention-mlp), or both, a mean each"),
     NEWER(sparsity_weight, "0", SPARSITY, .argument = "X", .low = 0, .high = 1e12, .initial = "0",
           .flags = SG_FIELD_CHANGES, .help = "of the term; 0: it is measured alone"),
     NEWER(sparsity_ramp, "constant", SPARSITY, .argument = "RAMP",

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "ffn/sparsity.h"
+#include "model/projections.h"
 #include "train/run_fields.h"
 
 // ---- rules --------------------------------------------------------------------------------------
@@ -29,7 +30,8 @@ static sg_status sparse_unused(const sg_train_options *o, const char *name, cons
 
 sg_status sg_sparse_check(const sg_train_options *o, sg_error *err)
 {
-    static const char *const of_term[] = {"sparsity_weight", "sparsity_ramp", "sparsity_floor"};
+    static const char *const of_term[] = {"sparsity_modules", "sparsity_weight", "sparsity_ramp",
+                                          "sparsity_floor"};
     static const char *const of_lte[] = {"lte_efficiency", "lte_separability", "lte_least"};
     for (size_t i = 0; i < sizeof of_term / sizeof *of_term; i++)
         if (o->sparsity_term == SG_SPARSITY_NONE)
@@ -67,6 +69,12 @@ static sg_status sparse_term(const sg_train_options *o, const sg_config *c, sg_e
 {
     const bool clamped =
         o->sparsity_term == SG_SPARSITY_CLAMPED || o->sparsity_term == SG_SPARSITY_CLAMPED_HOYER;
+    if (o->sparsity_modules != SG_SPARSITY_OF_FFN && !sg_projections_any(c))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "sparsity-modules: found %s, but no projection of attention is an MLP "
+                       "(attention_mlp_q, _k, _v, _o), expected ffn",
+                       o->sparsity_modules == SG_SPARSITY_OF_BOTH ? "both" : "attention");
+    if (o->sparsity_modules == SG_SPARSITY_OF_ATTENTION) return SG_OK;
     if (sparse_layers(c, sg_takes_term) == 0)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "sparsity-term: found family %s, none of whose layers is of mlp, glu or "
@@ -153,6 +161,7 @@ void sg_sparse_say(sg_context *context, const sg_config *before, const sg_config
 sg_sparsity sg_sparse_of_options(const sg_train_options *o)
 {
     return (sg_sparsity){.term = o->sparsity_term,
+                         .modules = o->sparsity_modules,
                          .floor = o->sparsity_floor,
                          .soft = o->lte_stage == 1,
                          .least = o->lte_least};
@@ -167,8 +176,9 @@ double sg_ramp_at(sg_ramp ramp, double weight, int64_t step, int64_t steps)
 
 void sg_sparse_weigh(sg_graph *graph, const sg_train_options *o, int64_t step, int64_t steps)
 {
-    sg_graph_weigh(graph, sg_is_term,
-                   sg_ramp_at(o->sparsity_ramp, o->sparsity_weight, step, steps));
+    const double weight = sg_ramp_at(o->sparsity_ramp, o->sparsity_weight, step, steps);
+    sg_graph_weigh(graph, sg_is_term, weight);
+    sg_graph_weigh(graph, sg_is_attention_term, weight);
     sg_graph_weigh(graph, sg_is_efficiency, o->lte_efficiency);
     sg_graph_weigh(graph, sg_is_separability, o->lte_separability);
 }
@@ -178,9 +188,10 @@ void sg_sparse_weigh(sg_graph *graph, const sg_train_options *o, int64_t step, i
 sg_status sg_sparse_means_new(int64_t layers, sg_sparse_means *m, sg_error *err)
 {
     *m = (sg_sparse_means){.layers = layers};
-    m->zeros = sg_alloc_zero(2 * (size_t)layers, sizeof *m->zeros);
+    m->zeros = sg_alloc_zero(3 * (size_t)layers, sizeof *m->zeros);
     if (m->zeros == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a run");
     m->unread = m->zeros + layers;
+    m->attention_zeros = m->unread + layers;
     return SG_OK;
 }
 
@@ -192,8 +203,8 @@ void sg_sparse_means_free(sg_sparse_means *m)
 
 void sg_sparse_means_begin(sg_sparse_means *m)
 {
-    m->term = m->efficiency = m->separability = 0;
-    for (int64_t l = 0; l < 2 * m->layers; l++)
+    m->term = m->attention_term = m->efficiency = m->separability = 0;
+    for (int64_t l = 0; l < 3 * m->layers; l++)
         m->zeros[l] = NAN;
 }
 
@@ -214,12 +225,40 @@ static void sparse_add_zeros(const sg_graph *graph, const sg_config *c, double s
     }
 }
 
+static int64_t sparse_mlps(const sg_config *c, int64_t layer)
+{
+    int64_t count = 0;
+    for (int i = 0; i < SG_PROJECTIONS; i++)
+        count += sg_projection_size_of(c, layer, (sg_projection)i).hidden > 0;
+    return count;
+}
+
+// Those of attention: as many in a row as a layer has MLPs.
+static void sparse_add_attention_zeros(const sg_graph *graph, const sg_config *c, double share,
+                                       double *zeros)
+{
+    int64_t layer = 0, of_layer = 0;
+    for (int i = 0; i < sg_tape_nodes(graph->tape); i++) {
+        const sg_node *node = sg_tape_node_at(graph->tape, i);
+        if (!sg_is_attention_term(node)) continue;
+        while (of_layer == sparse_mlps(c, layer)) {
+            layer++;
+            of_layer = 0;
+        }
+        const double mean = sg_row_loss_zeros(node) / (double)sparse_mlps(c, layer);
+        zeros[layer] = (isnan(zeros[layer]) ? 0 : zeros[layer]) + share * mean;
+        of_layer++;
+    }
+}
+
 void sg_sparse_means_add(sg_sparse_means *m, const sg_graph *graph, const sg_config *c,
                          double share)
 {
     m->term += share * sg_graph_loss_mean(graph, sg_is_term);
+    m->attention_term += share * sg_graph_loss_mean(graph, sg_is_attention_term);
     m->efficiency += share * sg_graph_loss_mean(graph, sg_is_efficiency);
     m->separability += share * sg_graph_loss_mean(graph, sg_is_separability);
     sparse_add_zeros(graph, c, share, sg_is_term, sg_takes_term, m->zeros);
+    sparse_add_attention_zeros(graph, c, share, m->attention_zeros);
     sparse_add_zeros(graph, c, share, sg_is_efficiency, sg_takes_lte, m->unread);
 }

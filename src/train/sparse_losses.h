@@ -28,9 +28,11 @@ void sg_sparse_weigh(sg_graph *graph, const sg_train_options *options, int64_t s
 // What the losses of a step came to; NaN: there is none.
 typedef struct sg_sparse_means {
     double term, efficiency, separability; // without their weights, means of layers
+    double attention_term;                 // likewise, mean of MLPs in attention
     int64_t layers;
-    double *zeros;  // (layers) share of zeros, of the term's activations
-    double *unread; // (layers) share of blocks whose score is below 1/2
+    double *zeros;           // (layers) share of zeros, of the term's activations
+    double *attention_zeros; // (layers) likewise, mean of the layer's MLPs in attention
+    double *unread;          // (layers) share of blocks whose score is below 1/2
 } sg_sparse_means;
 
 sg_status sg_sparse_means_new(int64_t layers, sg_sparse_means *means, sg_error *err);

@@ -139,6 +139,7 @@ static sg_graph *model_graph(model *m, sg_output output, bool gradient, bool rec
     if (graph->targets != NULL) graph->targets->data = m->targets;
     graph->stats.normaliser = 9;
     sg_graph_weigh(graph, sg_is_term, m->weight);
+    sg_graph_weigh(graph, sg_is_attention_term, m->weight);
     sg_graph_weigh(graph, sg_is_efficiency, m->weight);
     sg_graph_weigh(graph, sg_is_separability, 0.01 * m->weight);
     gc_poison(graph->tape);
@@ -149,7 +150,10 @@ static sg_graph *model_graph(model *m, sg_output output, bool gradient, bool rec
 static double model_losses(const model *m, const sg_graph *g)
 {
     double loss = g->stats.loss_sum / 9;
-    if (m->sparsity.term != SG_SPARSITY_NONE) loss += m->weight * sg_graph_loss_mean(g, sg_is_term);
+    if (m->sparsity.term != SG_SPARSITY_NONE && m->sparsity.modules != SG_SPARSITY_OF_ATTENTION)
+        loss += m->weight * sg_graph_loss_mean(g, sg_is_term);
+    if (m->sparsity.term != SG_SPARSITY_NONE && m->sparsity.modules != SG_SPARSITY_OF_FFN)
+        loss += m->weight * sg_graph_loss_mean(g, sg_is_attention_term);
     if (!m->sparsity.soft) return loss;
     return loss + m->weight * sg_graph_loss_mean(g, sg_is_efficiency) +
            0.01 * m->weight * sg_graph_loss_mean(g, sg_is_separability);
@@ -401,6 +405,25 @@ static void test_terms(void **state)
     check_sparse("sgatlin ffn_layers=2 ffn_dense=mlp", hoyer); // of its dense layer
 }
 
+// MLPs in place of projections of attention, without a term, and with one of them alone or of both.
+static void test_attention_mlps(void **state)
+{
+    (void)state;
+    static const char square[] = "mlp attention_mlp_q=5 attention_mlp_k=6 attention_mlp_v=0,7 "
+                                 "attention_mlp_o=4,0";
+    static const char wide[] = "glu ffn_activation=swiglu num_key_value_heads=1 qk_norm=none "
+                               "attention_mlp_q=9 attention_mlp_v=8 attention_mlp_o=7";
+    sg_sparsity of = {.term = SG_SPARSITY_NONE};
+    check_sparse(square, of);
+    check_sparse(wide, of);
+    of = (sg_sparsity){.term = SG_SPARSITY_HOYER, .modules = SG_SPARSITY_OF_ATTENTION};
+    check_sparse(square, of);
+    of.modules = SG_SPARSITY_OF_BOTH;
+    check_sparse(square, of);
+    of = (sg_sparsity){.term = SG_SPARSITY_CLAMPED, .modules = SG_SPARSITY_OF_BOTH, .floor = -0.7};
+    check_sparse(wide, of);
+}
+
 static void test_lte(void **state)
 {
     (void)state;
@@ -508,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_peer),
         cmocka_unit_test(test_sgatlin),
         cmocka_unit_test(test_terms),
+        cmocka_unit_test(test_attention_mlps),
         cmocka_unit_test(test_lte),
         cmocka_unit_test(test_soft_is_dense),
         cmocka_unit_test(test_hard_selection),

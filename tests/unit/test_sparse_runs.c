@@ -131,6 +131,48 @@ static double logged(const char *run, const char *name)
     return value;
 }
 
+static tiny_end end_with(const char *run, const sg_train_options *o)
+{
+    tiny_life life = {.threads = 1};
+    tiny_must(&life, run, o);
+    return tiny_end_of(run);
+}
+
+// MLPs in attention have a mean of their own: what is measured of one part is what is measured of
+// both, and with a weight zeros grow where it is.
+static void test_modules(void **state)
+{
+    (void)state;
+    sg_train_options o;
+    memory_fs *fs = base_disk("mlp ffn_activation=relu attention_mlp_q=9 attention_mlp_v=0,8", &o);
+    static const char *const runs[] = {"/plain", "/ffn", "/attention", "/both", "/moved"};
+    tiny_end ends[5];
+    ends[0] = end_with(runs[0], &o);
+    o.sparsity_term = SG_SPARSITY_HOYER;
+    for (int i = 1; i < 5; i++) {
+        o.sparsity_modules = i == 4 ? SG_SPARSITY_OF_ATTENTION : (sg_sparsity_modules)(i - 1);
+        o.sparsity_weight = i == 4 ? 0.5 : 0;
+        ends[i] = end_with(runs[i], &o);
+        if (i < 4) assert_memory_equal(ends[i].weights, ends[0].weights, ends[0].bytes);
+    }
+    assert_true(isnan(logged("/ffn", "aux/sparsity_attention")));
+    assert_true(isnan(logged("/attention", "aux/sparsity")));
+    assert_true(logged("/both", "aux/sparsity") == logged("/ffn", "aux/sparsity"));
+    const double of = logged("/attention", "aux/sparsity_attention");
+    assert_true(of >= 1 && of <= 9 && logged("/both", "aux/sparsity_attention") == of);
+    for (int l = 1; l <= 2; l++) {
+        char name[32];
+        snprintf(name, sizeof name, "attention_zeros/layer_%d", l);
+        const double zeros = logged("/attention", name);
+        assert_true(zeros > 0.2 && zeros < 0.8 && isnan(logged("/ffn", name)));
+        assert_true(logged("/moved", name) > zeros);
+    }
+    assert_true(logged("/moved", "aux/sparsity_attention") < of);
+    for (int i = 0; i < 5; i++)
+        tiny_end_free(&ends[i]);
+    tiny_disk_free(fs);
+}
+
 // With a weight the term falls and zeros grow; without one it is measured, and changes no bit.
 static void test_log(void **state)
 {
@@ -335,6 +377,11 @@ static void test_refusals(void **state)
     o.sparsity_weight = 1;
     expect_refused(&o, "sparsity-weight: given, but there is no sparsity-term");
     o = good;
+    o.sparsity_modules = SG_SPARSITY_OF_BOTH;
+    expect_refused(&o, "sparsity-modules: given, but there is no sparsity-term");
+    o.sparsity_term = SG_SPARSITY_HOYER;
+    expect_refused(&o, "sparsity-modules: found both, but no projection of attention is an MLP");
+    o = good;
     o.sparsity_ramp = SG_RAMP_WARMUP;
     expect_refused(&o, "sparsity-ramp: given, but there is no sparsity-term");
     o = good;
@@ -376,10 +423,10 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ramps),    cmocka_unit_test(test_relufy),
-        cmocka_unit_test(test_log),      cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_lte),      cmocka_unit_test(test_relufied_run),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_ramps),   cmocka_unit_test(test_relufy),
+        cmocka_unit_test(test_log),     cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_lte),     cmocka_unit_test(test_relufied_run),
+        cmocka_unit_test(test_modules), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
