@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/reading.h"
+#include "cli/sparsify_projections.h"
 #include "cli/sparsify_trim.h"
 #include "sgatlin_sparsify.h"
 
@@ -12,6 +13,9 @@ static struct {
     int64_t block_size, blocks, shared_blocks, router_size, router_epochs;
     int64_t context, calibration_tokens, router_tokens, test_tokens, memory;
     double active, threshold, router_rate;
+    const char *projections, *projection_layers;
+    int64_t projection_steps, projection_batch;
+    double projection_size, projection_rate, projection_sparsity;
     int64_t seed;
 } sparsify = {.method = "similarity"};
 
@@ -26,7 +30,7 @@ static const cli_option options[] = {
      .help =
          "a published one: values of the options below, which may be given beside it; similarity "
          "needs no text",
-     .choices = "similarity|moefication|gmoefication|dsti|cmoe|cats"},
+     .choices = "similarity|moefication|gmoefication|dsti|cmoe|cats|attention-mlp"},
     {.name = "out",
      .kind = CLI_STRING,
      .value = &sparsify.out,
@@ -38,7 +42,7 @@ static const cli_option options[] = {
      .kind = CLI_INT,
      .value = &sparsify.seed,
      .argument = "N",
-     .help = "of splits and routers",
+     .help = "of splits, routers and MLPs",
      .low = 0,
      .high = CLI_SEED_MOST},
     {.name = "", .kind = CLI_HEADING, .help = "Blocks"},
@@ -152,6 +156,54 @@ static const cli_option options[] = {
      .help = "learning rate of it",
      .low = 1e-12,
      .high = 1e3},
+    {.name = "", .kind = CLI_HEADING, .help = "Projections of attention (attention-mlp)"},
+    {.name = "projections",
+     .kind = CLI_STRING,
+     .value = &sparsify.projections,
+     .argument = "LIST",
+     .shown = "q,k,v,o",
+     .help = "which become MLPs: to queries, keys and values, and the one behind attention"},
+    {.name = "projection-layers",
+     .kind = CLI_STRING,
+     .value = &sparsify.projection_layers,
+     .argument = "LIST",
+     .shown = "all",
+     .help = "of which layers, as --ffn-layers of train: all, every:N or 1,3-4"},
+    {.name = "projection-size",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.projection_size,
+     .argument = "F",
+     .help = "FLOPs of an MLP over those of the linear layer, which make its hidden width",
+     .low = 1e-6,
+     .high = 1e3},
+    {.name = "projection-steps",
+     .kind = CLI_COUNT,
+     .value = &sparsify.projection_steps,
+     .argument = "N",
+     .help = "updates of their training; published are 3 epochs of images",
+     .low = 1,
+     .high = 1e9},
+    {.name = "projection-batch",
+     .kind = CLI_COUNT,
+     .value = &sparsify.projection_batch,
+     .argument = "N",
+     .help = "tokens of an update, at most those to calibrate by",
+     .low = 1,
+     .high = 1e6},
+    {.name = "projection-rate",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.projection_rate,
+     .argument = "X",
+     .help = "learning rate, down to a tenth along a cosine",
+     .low = 1e-12,
+     .high = 1e3},
+    {.name = "projection-sparsity",
+     .kind = CLI_DOUBLE,
+     .value = &sparsify.projection_sparsity,
+     .argument = "X",
+     .help = "weight of the square Hoyer of hidden activations, from 0 on; 0: none",
+     .low = 0,
+     .high = 1e6},
     {.name = "", .kind = CLI_HEADING, .help = "The text, cut into three parts in its order"},
     {.name = "text",
      .kind = CLI_STRING,
@@ -169,7 +221,8 @@ static const cli_option options[] = {
      .kind = CLI_COUNT,
      .value = &sparsify.calibration_tokens,
      .argument = "N",
-     .help = "for splits by the text, and for means; MoEfication takes up to 200,000",
+     .help = "for splits by the text, and for means; MoEfication takes up to 200,000; those that "
+             "attention-mlp trains on",
      .low = 1,
      .high = 1e8},
     {.name = "router-tokens",
@@ -219,6 +272,13 @@ static const cli_option *sparsify_table(void)
     if (sparsify.router_tokens == 0) sparsify.router_tokens = o.router_tokens;
     if (sparsify.test_tokens == 0) sparsify.test_tokens = o.test_tokens;
     if (sparsify.memory == 0) sparsify.memory = o.memory;
+    if (sparsify.projection_steps == 0) {
+        sparsify.projection_size = o.projection_size;
+        sparsify.projection_steps = o.projection_steps;
+        sparsify.projection_batch = o.projection_batch;
+        sparsify.projection_rate = o.projection_rate;
+        sparsify.projection_sparsity = o.projection_sparsity;
+    }
     return options;
 }
 
@@ -232,7 +292,8 @@ typedef struct sparsify_made {
     sg_sparsify_options o;
     sg_sparsify_outlook look;
     sg_sparsify_result result;
-    sg_sparsify_layer *layers; // (count)
+    sg_sparsify_layer *layers;         // (count)
+    sg_sparsify_projection *projected; // (4 * count)
     int64_t count;
     int64_t block_size, blocks, active; // blocks, active: shared ones among them
     char thresholds[1024];              // with `trim`: of layers
@@ -255,6 +316,13 @@ static sg_status sparsify_options(const cli_args *args, sg_sparsify_options *o, 
     if (cli_given(args, "shared-blocks")) o->shared_blocks = sparsify.shared_blocks;
     if (cli_given(args, "active")) o->active = sparsify.active;
     if (cli_given(args, "threshold")) o->threshold = sparsify.threshold;
+    if (cli_given(args, "projections")) o->projections = sparsify.projections;
+    if (cli_given(args, "projection-layers")) o->projection_layers = sparsify.projection_layers;
+    o->projection_size = sparsify.projection_size;
+    o->projection_steps = sparsify.projection_steps;
+    o->projection_batch = sparsify.projection_batch;
+    o->projection_rate = sparsify.projection_rate;
+    o->projection_sparsity = sparsify.projection_sparsity;
     o->router_size = sparsify.router_size;
     o->router_epochs = sparsify.router_epochs;
     o->router_rate = sparsify.router_rate;
@@ -357,7 +425,9 @@ static sg_status sparsify_work(const cli_args *args, sg_context *context, sg_mod
     if (status == SG_OK) status = sparsify_texts_open(args, context, folder, &texts, o, err);
     if (status == SG_OK) status = sg_sparsify_look(dense, o, &made->look, err);
     if (status == SG_OK) {
-        if (o->trim != NULL)
+        if (o->projections != NULL)
+            cli_projections_tell(args, o, &made->look);
+        else if (o->trim != NULL)
             cli_trim_tell(args, o, &made->look);
         else
             sparsify_tell(args, made);
@@ -365,6 +435,7 @@ static sg_status sparsify_work(const cli_args *args, sg_context *context, sg_mod
         o->progress = sparsify_progress;
         o->progress_user = &bar;
         o->layers = made->layers;
+        o->projected = made->projected;
         status = sg_sparsify(dense, o, sparse, &made->result, err);
         cli_progress_end(&bar);
     }
@@ -386,7 +457,8 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
     const int64_t width = sg_model_config(dense)->ffn_intermediate_size;
     made->count = sg_model_config(dense)->num_hidden_layers;
     made->layers = calloc((size_t)made->count, sizeof *made->layers);
-    if (made->layers == NULL) {
+    made->projected = calloc((size_t)made->count, 4 * sizeof *made->projected);
+    if (made->layers == NULL || made->projected == NULL) {
         snprintf(err->message, sizeof err->message, "out of memory for what layers come to");
         status = err->code = SG_ERR_MEMORY;
     }
@@ -394,7 +466,7 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
     if (status == SG_OK)
         snprintf(made->thresholds, sizeof made->thresholds, "%s",
                  sg_model_config(sparse)->ffn_layer_threshold);
-    if (status == SG_OK && made->o.trim == NULL) {
+    if (status == SG_OK && made->o.trim == NULL && made->o.projections == NULL) {
         made->block_size = sg_model_config(sparse)->ffn_block_size;
         made->blocks = width / made->block_size;
         made->active = sg_model_config(sparse)->ffn_top_k + made->o.shared_blocks;
@@ -476,6 +548,9 @@ static int sparsify_report(const cli_args *args, const sparsify_made *m)
     if (r->resumed > 0)
         cli_note(args, "%lld of %lld layers were there from before", (long long)r->resumed,
                  (long long)m->count);
+    if (m->o.projections != NULL)
+        return cli_projections_report(args, sparsify.out, &m->o, &m->look, r, m->count,
+                                      m->tokenizer);
     if (m->o.trim != NULL)
         return cli_trim_report(args, sparsify.out, &m->o, &m->look, r, m->thresholds, m->tokenizer);
     if (args->json) return cli_print_json(args, sparsify_json(m));
@@ -516,6 +591,9 @@ static int sparsify_run(const cli_args *args)
         return cli_wrong(args, "--%s: goes with --text or --data only", sparsify_stray(args));
     if (strcmp(sparsify.method, "cats") == 0 && cli_trim_stray(args) != NULL)
         return cli_wrong(args, "--%s: says nothing beside --method cats", cli_trim_stray(args));
+    const char *stray = cli_projections_stray(args, strcmp(sparsify.method, "attention-mlp") == 0);
+    if (stray != NULL)
+        return cli_wrong(args, "--%s: says nothing beside --method %s", stray, sparsify.method);
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     cli_catch_signals();
@@ -523,6 +601,7 @@ static int sparsify_run(const cli_args *args)
     sg_context_free(context);
     const int code = status == SG_OK ? sparsify_report(args, &made) : cli_fail(args, status, &err);
     free(made.layers);
+    free(made.projected);
     return code;
 }
 
@@ -551,12 +630,19 @@ const cli_command cli_cmd_sparsify = {
              "--method cats needs no blocks and no router: neurons are left out whose gate, or "
              "activation in a plain layer, is no larger in size than a threshold of its layer, "
              "which the first part of the text has, so that --active of them stay. It is done anew "
-             "where it was stopped.",
+             "where it was stopped.\n"
+             "\n"
+             "--method attention-mlp leaves feed-forward layers as they are, of any family, and "
+             "puts MLPs of ReLU in the place of projections of attention, trained on the first "
+             "part of the text to say what the projections say. Made sparse they are by training: "
+             "train --sparsity-term hoyer --sparsity-modules both.",
     .table = sparsify_table,
-    .example = "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
-               "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
-               "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
-               "sgatlin eval --model smol-sparse --text book.txt",
+    .example =
+        "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
+        "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
+        "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
+        "sgatlin sparsify SmolLM2-135M --method attention-mlp --text book.txt --out smol-mlp\n"
+        "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,
     .operands = "MODEL",

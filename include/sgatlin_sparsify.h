@@ -31,12 +31,35 @@ typedef struct sg_sparsify_layer {
     double router_loss;                // of the last epoch
 } sg_sparsify_layer;
 
+// An MLP that took the place of a projection of attention; hidden 0: it is as it was.
+typedef struct sg_sparsify_projection {
+    int64_t hidden; // width
+    double loss;    // mean square of what it differs by, of the last step of its training
+    double error;   // |y - t| / |t| of the test part, t what the linear layer says; NaN without one
+    double zeros;   // there: share of hidden activations that are 0
+} sg_sparsify_projection;
+
 typedef struct sg_sparsify_options {
     // NULL: blocks, as below. cats: no blocks and no router; neurons are left out whose activation,
     // in a gated layer that of the gate, is no larger in size than a threshold of the layer, that
     // of the calibration part of the text of which `active` of them are above it (router gate of
     // family moefied). Of what follows only the options of the text and those behind them are read.
     const char *trim;
+    // NULL: blocks, as below. Some of "q,k,v,o": feed-forward layers stay as they are, and these
+    // projections of attention become MLPs of ReLU (attention_mlp_q, …), each trained by itself to
+    // say what it says on the calibration part of the text (D2DMoE, Szatkowski et al. 2024). Any
+    // family. Of what follows only the options of projections, of the text and those behind them
+    // are read.
+    const char *projections;
+    const char *projection_layers; // as ffn_layers; default "all"
+    // f: hidden width round(f (in out + out) / (in + out + 1)), about f times the FLOPs; default 1
+    double projection_size;
+    int64_t projection_steps; // default 1,000
+    int64_t projection_batch; // tokens of a step, at most what the text has; default 512
+    double projection_rate;   // of AdamW, down to a tenth along a cosine; default 0.001
+    // Weight of the square Hoyer of hidden activations, from 0 at the first step on; default 0.001.
+    double projection_sparsity;
+    sg_sparsify_projection *projected; // room for 4 of each layer, q, k, v, o; NULL: not wanted
     // Neurons of a block: random; by their weights kmeans (balanced, exact) or auction (balanced,
     // fast); by what they do on the text coactivation (a graph cut by METIS) or shared (CMoE:
     // shared_blocks that every token reads, the rest by the tokens they are strong for).
@@ -100,6 +123,7 @@ SG_API sg_sparsify_options sg_sparsify_options_default(void);
 //     dsti          router norm, select max, threshold 0.1, active 1, blocks of 4 (D2DMoE)
 //     cmoe          split shared, router representative, 16 blocks, 2 of them shared, active 0.375
 //     cats          trim cats, active 0.5
+//     attention-mlp projections q,k,v,o
 SG_API sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *options,
                                         sg_error *err);
 // Their names; NULL behind the last.
@@ -113,6 +137,7 @@ SG_API const char *sg_sparsify_target(const sg_sparsify_options *options);
 typedef struct sg_sparsify_outlook {
     double ffn_bytes, all_bytes; // per token
     double ffn_flops, all_flops;
+    double projection_bytes, projection_flops; // of the projections of attention
     double ceiling; // of the speed of decoding, were feed-forward layers free
     double bound;   // the same with the share of blocks that is read, and the router
     double router;  // FLOPs of the router over those of the dense layers

@@ -259,8 +259,10 @@ static int64_t pass_token(const calibration_pass *p, const sg_point_values *v, i
 static sg_status pass_input(void *user, const sg_point_values *v, sg_error *err)
 {
     const calibration_point *point = user;
-    const int64_t d = v->shape[1];
+    int64_t d = 1;
     (void)err;
+    for (int i = 1; i < v->rank; i++)
+        d *= v->shape[i];
     for (int64_t i = 0; i < v->shape[0]; i++) {
         const int64_t place = point->pass->of->places[pass_token(point->pass, v, i)];
         if (place < 0) continue;
@@ -270,17 +272,35 @@ static sg_status pass_input(void *user, const sg_point_values *v, sg_error *err)
     return SG_OK;
 }
 
+sg_status sg_calibration_values(const sg_calibration *c, sg_model *model,
+                                const sg_calibration_input *inputs, int64_t count,
+                                sg_calibration_fn progress, void *user, sg_error *err)
+{
+    calibration_pass p = {.of = c, .model = model};
+    sg_status status = pass_room(&p, count, err);
+    for (int64_t i = 0; status == SG_OK && i < count; i++) {
+        p.points[i].x = inputs[i].x;
+        pass_request(&p, i, inputs[i].layer, inputs[i].name, pass_input);
+    }
+    if (status == SG_OK) status = pass_open(&p, err);
+    for (int use = 0; status == SG_OK && use < SG_USES; use++)
+        status = pass_part(&p, &c->parts[use], false, progress, user, err);
+    pass_end(&p);
+    return status;
+}
+
 sg_status sg_calibration_inputs(const sg_calibration *c, sg_model *model, int64_t first,
                                 int64_t layers, sg_real *x, sg_calibration_fn progress, void *user,
                                 sg_error *err)
 {
-    calibration_pass p = {.of = c, .model = model};
-    sg_status status = pass_begin(&p, first, layers, "ln2.hook_normalized", pass_input, err);
-    for (int64_t i = 0; status == SG_OK && i < layers; i++)
-        p.points[i].x = x + i * c->rows * model->config.hidden_size;
-    for (int use = 0; status == SG_OK && use < SG_USES; use++)
-        status = pass_part(&p, &c->parts[use], false, progress, user, err);
-    pass_end(&p);
+    sg_calibration_input *inputs = sg_alloc_zero((size_t)layers + 1, sizeof *inputs);
+    if (inputs == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a pass");
+    for (int64_t i = 0; i < layers; i++)
+        inputs[i] = (sg_calibration_input){.layer = first + i,
+                                           .name = "ln2.hook_normalized",
+                                           .x = x + i * c->rows * model->config.hidden_size};
+    const sg_status status = sg_calibration_values(c, model, inputs, layers, progress, user, err);
+    sg_free(inputs);
     return status;
 }
 

@@ -49,8 +49,16 @@ void sg_calibration_free(sg_calibration *calibration);
 // Told with tokens read so far, of all in this pass; false ends it with SG_ERR_STOPPED.
 typedef bool (*sg_calibration_fn)(void *user, int64_t done, int64_t total);
 
-// Inputs of feed-forward layers first … first + layers - 1, from 0, of all rows:
-// x (layers, rows, d). One pass over all tokens.
+// Values of points "blocks.LAYER.NAME" of all rows, one pass over all tokens.
+typedef struct sg_calibration_input {
+    int64_t layer; // from 0
+    const char *name;
+    sg_real *x; // (rows, n) where the point has n numbers a token
+} sg_calibration_input;
+sg_status sg_calibration_values(const sg_calibration *calibration, sg_model *model,
+                                const sg_calibration_input *inputs, int64_t count,
+                                sg_calibration_fn progress, void *user, sg_error *err);
+// Inputs of feed-forward layers first … first + layers - 1: x (layers, rows, d).
 sg_status sg_calibration_inputs(const sg_calibration *calibration, sg_model *model, int64_t first,
                                 int64_t layers, sg_real *x, sg_calibration_fn progress, void *user,
                                 sg_error *err);

@@ -12,6 +12,7 @@
 #include "model/config.h"
 #include "sparsify/moefy_keep.h"
 #include "sparsify/gate_thresholds.h"
+#include "sparsify/projection_mlps.h"
 #include "text/tokenizer.h"
 
 // ---- all layers ---------------------------------------------------------------------------------
@@ -275,6 +276,7 @@ sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_mo
     moefy m = {.dense = dense, .o = &o, .result = result != NULL ? result : &own};
     *sparse = NULL;
     *m.result = (sg_sparsify_result){.kept = NAN};
+    if (o.projections != NULL) return sg_projections_make(dense, &o, sparse, m.result, err);
     if (o.trim != NULL) return sg_trim_model(dense, &o, sparse, m.result, err);
     SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
     if (o.out != NULL) SG_TRY(sg_moefy_keep_claim(o.out, &claim, err));

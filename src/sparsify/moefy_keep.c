@@ -192,20 +192,69 @@ static void keep_checksum(const sg_tensor_view *views, size_t count, char text[1
     snprintf(text, 17, "%016" PRIx64, all);
 }
 
-sg_status sg_moefy_keep_save(const char *out, int64_t index, const sg_moefy_layer *layer,
-                             sg_error *err)
+sg_status sg_keep_save(const char *out, int64_t index, const sg_tensor_view *views, size_t count,
+                       sg_error *err)
 {
     char path[SG_PATH_MAX], name[keep_name], checksum[17];
-    double quality[keep_quality];
-    sg_sparsify_layer q = layer->quality;
-    sg_tensor_view views[keep_tensors];
-    keep_quality_copy(&q, quality, false);
-    const size_t count = keep_views(layer, quality, views);
     keep_checksum(views, count, checksum);
     keep_layer_name(name, index);
     SG_TRY(keep_path(path, out, name, err));
     return sg_safetensors_replace(path, views, count,
                                   &(sg_key_value){.key = "checksum", .value = checksum}, 1, err);
+}
+
+sg_status sg_keep_read(const sg_safetensors *file, const sg_tensor_view *views, size_t count,
+                       sg_error *err)
+{
+    char checksum[17];
+    const char *said = sg_safetensors_metadata(file, "checksum");
+    if (sg_safetensors_count(file) != count)
+        return sg_fail(err, SG_ERR_MISMATCH, "found %zu tensors, expected %zu",
+                       sg_safetensors_count(file), count);
+    for (size_t i = 0; i < count; i++) {
+        const sg_tensor_view *from;
+        SG_TRY(sg_safetensors_get(file, views[i].name, views[i].dtype, views[i].ndim,
+                                  views[i].shape, &from, err));
+        memcpy((void *)(uintptr_t)views[i].data, from->data, from->bytes);
+    }
+    keep_checksum(views, count, checksum);
+    if (said != NULL && strcmp(said, checksum) == 0) return SG_OK;
+    return sg_fail(err, SG_ERR_FORMAT, "found the checksum %.20s, expected %s",
+                   said != NULL ? said : "(none)", checksum);
+}
+
+static sg_status keep_open(const char *out, int64_t index, char path[SG_PATH_MAX],
+                           sg_safetensors **file, sg_error *err)
+{
+    char name[keep_name];
+    *file = NULL;
+    keep_layer_name(name, index);
+    SG_TRY(keep_path(path, out, name, err));
+    return sg_path_exists(path) ? sg_safetensors_open(path, file, err) : SG_OK;
+}
+
+sg_status sg_keep_load(const char *out, int64_t index, const sg_tensor_view *views, size_t count,
+                       bool *found, sg_error *err)
+{
+    char path[SG_PATH_MAX];
+    sg_safetensors *file;
+    SG_TRY(keep_open(out, index, path, &file, err));
+    *found = file != NULL;
+    if (!*found) return SG_OK;
+    const sg_status status = sg_keep_read(file, views, count, err);
+    sg_safetensors_close(file);
+    return status == SG_OK ? SG_OK : sg_fail_context(err, status, "%s", path);
+}
+
+sg_status sg_moefy_keep_save(const char *out, int64_t index, const sg_moefy_layer *layer,
+                             sg_error *err)
+{
+    double quality[keep_quality];
+    sg_sparsify_layer q = layer->quality;
+    sg_tensor_view views[keep_tensors];
+    keep_quality_copy(&q, quality, false);
+    const size_t count = keep_views(layer, quality, views);
+    return sg_keep_save(out, index, views, count, err);
 }
 
 // Memory for a layer of that shape, all zeros.
@@ -230,23 +279,9 @@ static sg_status keep_room(const sg_moefy_shape *s, sg_moefy_layer *l, sg_error 
 static sg_status keep_read(const sg_safetensors *file, sg_moefy_layer *l, sg_error *err)
 {
     double quality[keep_quality] = {0};
-    char checksum[17];
     sg_tensor_view views[keep_tensors];
     const size_t count = keep_views(l, quality, views);
-    const char *said = sg_safetensors_metadata(file, "checksum");
-    if (sg_safetensors_count(file) != count)
-        return sg_fail(err, SG_ERR_MISMATCH, "found %zu tensors, expected %zu",
-                       sg_safetensors_count(file), count);
-    for (size_t i = 0; i < count; i++) {
-        const sg_tensor_view *from;
-        SG_TRY(sg_safetensors_get(file, views[i].name, views[i].dtype, views[i].ndim,
-                                  views[i].shape, &from, err));
-        memcpy((void *)(uintptr_t)views[i].data, from->data, from->bytes);
-    }
-    keep_checksum(views, count, checksum);
-    if (said == NULL || strcmp(said, checksum) != 0)
-        return sg_fail(err, SG_ERR_FORMAT, "found the checksum %.20s, expected %s",
-                       said != NULL ? said : "(none)", checksum);
+    SG_TRY(sg_keep_read(file, views, count, err));
     keep_quality_copy(&l->quality, quality, true);
     return sg_partition_check(&l->split, err);
 }
@@ -274,13 +309,11 @@ sg_status sg_moefy_keep_parse(const void *data, size_t bytes, const char *name,
 sg_status sg_moefy_keep_load(const char *out, int64_t index, const sg_moefy_shape *shape,
                              sg_moefy_layer *layer, bool *found, sg_error *err)
 {
-    char path[SG_PATH_MAX], name[keep_name];
+    char path[SG_PATH_MAX];
     sg_safetensors *file;
     *layer = (sg_moefy_layer){0};
-    keep_layer_name(name, index);
-    SG_TRY(keep_path(path, out, name, err));
-    *found = sg_path_exists(path);
+    SG_TRY(keep_open(out, index, path, &file, err));
+    *found = file != NULL;
     if (!*found) return SG_OK;
-    SG_TRY(sg_safetensors_open(path, &file, err));
     return keep_take(file, path, shape, layer, err);
 }

@@ -18,6 +18,12 @@ sg_sparsify_options sg_sparsify_options_default(void)
                                  .select = "top_k",
                                  .block_size = 32,
                                  .active = 0.25,
+                                 .projection_layers = "all",
+                                 .projection_size = 1,
+                                 .projection_steps = 1000,
+                                 .projection_batch = 512,
+                                 .projection_rate = 1e-3,
+                                 .projection_sparsity = 1e-3,
                                  .calibration_tokens = 16384,
                                  .router_tokens = 32768,
                                  .test_tokens = 8192,
@@ -68,6 +74,11 @@ static void method_cats(sg_sparsify_options *o)
     o->active = 0.5;
 }
 
+static void method_attention_mlp(sg_sparsify_options *o)
+{
+    o->projections = "q,k,v,o";
+}
+
 static const struct {
     const char *name;
     void (*set)(sg_sparsify_options *options);
@@ -76,7 +87,8 @@ static const struct {
                {"gmoefication", method_gmoefication},
                {"dsti", method_dsti},
                {"cmoe", method_cmoe},
-               {"cats", method_cats}};
+               {"cats", method_cats},
+               {"attention-mlp", method_attention_mlp}};
 
 const char *sg_sparsify_method(size_t index)
 {
@@ -93,7 +105,7 @@ sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *option
     }
     return sg_fail(err, SG_ERR_ARGUMENT,
                    "method: found \"%.40s\", expected similarity, moefication, gmoefication, dsti, "
-                   "cmoe or cats",
+                   "cmoe, cats or attention-mlp",
                    method);
 }
 
@@ -126,9 +138,9 @@ bool sg_moefy_calibrates(const sg_sparsify_options *o)
 
 void sg_moefy_tokens(const sg_sparsify_options *o, int64_t tokens[3])
 {
-    const bool text = o->text != NULL || o->data != NULL;
-    tokens[0] = text && sg_moefy_calibrates(o) ? o->calibration_tokens : 0;
-    tokens[1] = text && sg_moefy_trains(o) ? o->router_tokens : 0;
+    const bool text = o->text != NULL || o->data != NULL, mlps = o->projections != NULL;
+    tokens[0] = text && (mlps || sg_moefy_calibrates(o)) ? o->calibration_tokens : 0;
+    tokens[1] = text && !mlps && sg_moefy_trains(o) ? o->router_tokens : 0;
     tokens[2] = text ? o->test_tokens : 0;
 }
 

@@ -5,8 +5,10 @@
 #include "ffn/ffn.h"
 #include "model/config.h"
 #include "model/model.h"
+#include "model/projections.h"
 #include "sparsify/moefy.h"
 #include "sparsify/gate_thresholds.h"
+#include "sparsify/projection_mlps.h"
 
 // Inputs of layers for the text, as many layers at a time as memory is for.
 static void outlook_text(const sg_config *c, const sg_sparsify_options *o,
@@ -17,8 +19,9 @@ static void outlook_text(const sg_config *c, const sg_sparsify_options *o,
     look->calibration_tokens = tokens[0];
     look->router_tokens = tokens[1];
     look->test_tokens = tokens[2];
-    const int64_t layer =
-        (tokens[0] + tokens[1] + tokens[2]) * c->hidden_size * (int64_t)sizeof(sg_real);
+    const int64_t rows = tokens[0] + tokens[1] + tokens[2];
+    const int64_t layer = o->projections != NULL ? sg_projections_bytes(c, rows)
+                                                 : rows * c->hidden_size * (int64_t)sizeof(sg_real);
     if (layer == 0) return;
     int64_t group = o->memory / layer;
     if (group < 1) group = 1;
@@ -43,7 +46,10 @@ static void outlook_weigh(const sg_model *m, sg_sparsify_outlook *look)
                            (strstr(name, "embed_tokens") != NULL && m->config.untied_classifier);
         if (table) continue;
         look->all_bytes += bytes;
-        if (strstr(name, ".mlp.") != NULL) look->ffn_bytes += bytes;
+        if (strstr(name, ".self_attn.") == NULL && strstr(name, ".mlp.") != NULL)
+            look->ffn_bytes += bytes;
+        if (strstr(name, "_proj.") != NULL && strstr(name, ".self_attn.") != NULL)
+            look->projection_bytes += bytes;
     }
 }
 
@@ -54,13 +60,18 @@ sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *opt
     sg_config config;
     sg_cost cost;
     *look = (sg_sparsify_outlook){0};
-    SG_TRY(o.trim != NULL ? sg_trim_config(&dense->config, &o, &config, err)
-                          : sg_moefy_config(&dense->config, &o, &config, err));
+    if (o.projections != NULL)
+        SG_TRY(sg_projections_config(&dense->config, &o, &config, err));
+    else if (o.trim != NULL)
+        SG_TRY(sg_trim_config(&dense->config, &o, &config, err));
+    else
+        SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
     SG_TRY(sg_config_cost(&dense->config, 1, 1, false, 1, &cost, err));
     outlook_weigh(dense, look);
     outlook_text(&dense->config, &o, look);
     const sg_ffn_count was = sg_ffn_total(&dense->config), is = sg_ffn_total(&config);
     look->ffn_flops = was.memory_flops;
+    look->projection_flops = sg_projections_total(&dense->config).flops;
     look->all_flops = cost.forward_flops_per_sequence_all_in;
     look->router = is.router_flops / was.memory_flops;
     const double rest = look->all_bytes - look->ffn_bytes;

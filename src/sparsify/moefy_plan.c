@@ -63,8 +63,8 @@ static void plan_hash(const sg_hasher *hasher, char text[17])
     snprintf(text, 17, "%016" PRIx64, sg_hasher_value(hasher));
 }
 
-static sg_status plan_hashes(const sg_model *m, const sg_calibration *c, char model[17],
-                             char text[17], sg_error *err)
+sg_status sg_plan_hashes(const sg_model *m, const sg_calibration *c, char model[17], char text[17],
+                         sg_error *err)
 {
     sg_hasher *of_model = sg_hasher_new(), *of_text = sg_hasher_new();
     sg_status status = of_model != NULL && of_text != NULL
@@ -86,7 +86,7 @@ sg_status sg_moefy_plan(const sg_model *model, const sg_sparsify_options *o,
 {
     char of_model[17], of_text[17], seed[24];
     *plan = NULL;
-    SG_TRY(plan_hashes(model, text, of_model, of_text, err));
+    SG_TRY(sg_plan_hashes(model, text, of_model, of_text, err));
     const char *target = sg_sparsify_target(o);
     snprintf(seed, sizeof seed, "%" PRIu64, o->seed);
     sg_json_setup();
