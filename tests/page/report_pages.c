@@ -1,5 +1,5 @@
 // Writes into FOLDER, for tests/page/run_report.sh: made/sweep.db, a sweep's results as a sweep
-// would have written them, and pages of other results made by hand.
+// would have written them, and pages of other results made by hand, of curves of sparse models too.
 //
 //     report_pages FOLDER
 #include <math.h>
@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "report_sweep.h"
+#include "sgatlin_sparsify.h"
 #include "sweep/report.h"
 #include "sweep/results.h"
 #include "sweep/store.h"
@@ -78,6 +79,58 @@ static int pages_write(const char *folder, const char *name, const report_sweep 
     return status != SG_OK;
 }
 
+// ---- pages of curves ----------------------------------------------------------------------------
+
+// A dense model and sparse ones with and without speeds and controls; names that would break out.
+static size_t pages_points(bool timed, sg_sparsify_point *points)
+{
+    static const char *const names[] = {"dense", "</script><b>alert(1)</b>", "a, \"b\""};
+    size_t count = 0;
+    for (int m = 0; m < 3; m++)
+        for (int i = 0; i < (m > 0 ? 12 : 1); i++)
+            for (int control = 0; control < (m == 1 ? (int)SG_CONTROLS : 1); control++) {
+                const double read = m > 0 ? 0.05 * pow(1.3, i) : 1;
+                const double more = m > 0 ? 0.02 * (m + control) / read : 0;
+                const double speed = timed && control == 0 ? 1.3 / (0.3 + read) : NAN;
+                points[count++] = (sg_sparsify_point){.model = names[m],
+                                                      .family = m > 0 ? "moefied" : "mlp",
+                                                      .select = m > 0 ? "max" : "",
+                                                      .active = NAN,
+                                                      .threshold = m > 0 ? read : NAN,
+                                                      .control = (sg_sparsify_control)control,
+                                                      .perplexity = 5 * exp(more),
+                                                      .perplexity_low = 4.8 * exp(more),
+                                                      .perplexity_high = 5.3 * exp(more),
+                                                      .excess = m > 0 ? more : NAN,
+                                                      .excess_low = m > 0 ? 0.9 * more : NAN,
+                                                      .excess_high = m > 0 ? 1.1 * more : NAN,
+                                                      .blocks = m > 0 ? 40 * read : 0,
+                                                      .read = read,
+                                                      .flops = read,
+                                                      .tokens = 4096,
+                                                      .windows = 16,
+                                                      .tokens_per_second = 1000 * speed,
+                                                      .speed = speed,
+                                                      .speed_low = 0.95 * speed,
+                                                      .speed_high = 1.05 * speed};
+            }
+    return count;
+}
+
+static int pages_curve(const char *folder, const char *name, bool timed, size_t most)
+{
+    static sg_sparsify_point points[100];
+    char path[4096];
+    sg_error err = {0};
+    const size_t count = pages_points(timed, points);
+    snprintf(path, sizeof path, "%s/%s.html", folder, name);
+    const sg_sparsify_files files = {
+        .html = path, .command = "sgatlin curve '</script>'", .text = "</script>"};
+    const sg_status status = sg_sparsify_write(points, count < most ? count : most, &files, &err);
+    if (status != SG_OK) fprintf(stderr, "%s: %s\n", path, err.message);
+    return status != SG_OK;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -89,5 +142,9 @@ int main(int argc, char **argv)
                        &(report_sweep){.hostile = true, .unfinished = true, .times = true}) ||
            pages_write(argv[1], "thousand", &(report_sweep){.seeds = 11}) ||
            pages_write(argv[1], "plain", &(report_sweep){.plain = true, .facts = true}) ||
-           pages_write(argv[1], "small", &(report_sweep){.families = 2, .budgets = 1, .scales = 2});
+           pages_write(argv[1], "small",
+                       &(report_sweep){.families = 2, .budgets = 1, .scales = 2}) ||
+           pages_curve(argv[1], "curve", false, 100) ||
+           pages_curve(argv[1], "curve_timed", true, 100) ||
+           pages_curve(argv[1], "curve_dense", false, 1);
 }

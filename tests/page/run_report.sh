@@ -1,9 +1,9 @@
 #!/bin/sh
-# Opens pages of sgatlin report in a headless Chromium and has them try themselves out (#selftest):
-# of results made by hand (PAGES writes them; one with names that would break out of a page if they
-# could, one of a thousand runs), and of runs that are trained for seconds, whose page's own command
-# and run.json make the run again. Wide, and as narrow as a phone. Exit code 77 where there is no
-# Chromium.
+# Opens pages of sgatlin report and curve in a headless Chromium and has them try themselves out
+# (#selftest): of results made by hand (PAGES writes them; one with names that would break out of a
+# page if they could, one of a thousand runs), and of runs that are trained for seconds, whose
+# page's own command and run.json make the run again. Wide, and as narrow as a phone. Exit code 77
+# where there is no Chromium.
 #
 #     tests/page/run_report.sh PROGRAM PAGES
 set -eu
@@ -25,7 +25,11 @@ for name in whole hostile thousand plain small; do
 done
 window=500,900 # the narrowest that it opens
 judge "$work/whole.html" "$parts"
+curves="tryPictures tryPointing tryTable tryNarrow"
+judge "$work/curve.html" "$curves tryLeavingOut"
 window=1440,900
+judge "$work/curve_timed.html" "$curves tryLeavingOut"
+judge "$work/curve_dense.html" "$curves"
 
 mkdir bin
 ln -s "$program" bin/sgatlin
