@@ -353,6 +353,13 @@ typedef struct sg_config {
     double rope_attention_factor;                       // yarn; 0: 0.1 ln(factor) + 1
     int64_t rope_original_positions;                    // llama3, yarn
     int64_t rope_exact_borders;                         // yarn: 0; 1: borders are not rounded
+    // Inputs of products that are left out where they are small: lists of thresholds, one for each
+    // layer, "0.1,0.12"; "": none is left out there.
+    char trim_attention[1024];     // of queries, keys and values
+    char trim_attention_out[1024]; // of the projection behind attention
+    char trim_ffn[1024];           // of dense feed-forward layers
+    char trim_ffn_down[1024];      // of their w_out
+    int64_t trim_scaled;           // 1: sizes are times norms of columns, which are parameters
     // The feed-forward layer. What a family does not have is 0 or "" in a complete configuration;
     // docs/MODEL.md says which family takes what.
     char ffn[24]; // family, one of sg_config_family

@@ -16,6 +16,10 @@ typedef struct sg_sparsify_captured {
     double router, oracle, random;
 } sg_sparsify_captured;
 
+// Where inputs are left out (trim teal, wina): in front of queries, keys and values, of the
+// projection behind attention, of the feed-forward layer, of its w_out.
+enum { SG_SPARSIFY_INPUTS = 4 };
+
 // What one layer comes to, on the test part of the text; without one NaN, or 0, but for `distance`
 // and what a router's training says.
 typedef struct sg_sparsify_layer {
@@ -29,6 +33,7 @@ typedef struct sg_sparsify_layer {
     sg_sparsify_captured norm;         // of the lengths of what blocks add to the output
     int64_t router_epoch;              // of its training, the one kept, from 1; 0: not trained
     double router_loss;                // of the last epoch
+    double inputs[SG_SPARSIFY_INPUTS]; // with trim teal or wina: see sg_sparsify_result
 } sg_sparsify_layer;
 
 // An MLP that took the place of a projection of attention; hidden 0: it is as it was.
@@ -42,9 +47,17 @@ typedef struct sg_sparsify_projection {
 typedef struct sg_sparsify_options {
     // NULL: blocks, as below. cats: no blocks and no router; neurons are left out whose activation,
     // in a gated layer that of the gate, is no larger in size than a threshold of the layer, that
-    // of the calibration part of the text of which `active` of them are above it (router gate of
-    // family moefied). Of what follows only the options of the text and those behind them are read.
+    // that of the calibration part of the text of which `active` of them are above it (router gate
+    // of family moefied). teal: inputs of the products of attention and of feed-forward layers are
+    // left out that are no larger in size than a threshold of their place and layer (trim_… of a
+    // configuration), so that `active` of them stay; wina: sizes are times the norms of the columns
+    // of the matrices. Of what follows only `active`, the options of the text and those behind them
+    // are read.
     const char *trim;
+    // Of teal and wina: uniform, the same share everywhere; greedy: in each layer `active` of its
+    // weights are read, by shares of its places that move its output on the first 2,048 tokens of
+    // the calibration part least, step by step. NULL: uniform.
+    const char *shares;
     // NULL: blocks, as below. Some of "q,k,v,o": feed-forward layers stay as they are, and these
     // projections of attention become MLPs of ReLU (attention_mlp_q, …), each trained by itself to
     // say what it says on the calibration part of the text (D2DMoE, Szatkowski et al. 2024). Any
@@ -124,6 +137,7 @@ SG_API sg_sparsify_options sg_sparsify_options_default(void);
 //     cmoe          split shared, router representative, 16 blocks, 2 of them shared, active 0.375
 //     cats          trim cats, active 0.5
 //     attention-mlp projections q,k,v,o
+//     teal, wina    trim teal, trim wina, active 0.6
 SG_API sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *options,
                                         sg_error *err);
 // Their names; NULL behind the last.
@@ -141,6 +155,9 @@ typedef struct sg_sparsify_outlook {
     double ceiling; // of the speed of decoding, were feed-forward layers free
     double bound;   // the same with the share of blocks that is read, and the router
     double router;  // FLOPs of the router over those of the dense layers
+    // Of trim teal and wina, to which ceiling and bound then refer: of the matrices whose inputs
+    // are left out; else 0.
+    double trimmed_bytes;
     // Of the text: tokens of its three parts, as many passes over it as the memory for inputs
     // needs, and bytes of these; 0 without one.
     int64_t calibration_tokens, router_tokens, test_tokens;
@@ -153,7 +170,9 @@ typedef struct sg_sparsify_result {
     double distance; // mean over layers
     // Of the test part, sequences that know nothing of each other; NaN without one.
     double dense_perplexity, sparse_perplexity;
-    double kept;     // with `trim`: share of neurons above the thresholds, on the test part
+    // With `trim`, on the test part: the share of neurons above the thresholds, or of inputs that
+    // are read, all places together by the size of their matrices; and of each place.
+    double kept, inputs[SG_SPARSIFY_INPUTS];
     double executed; // FLOPs of the sparse layers over those of the dense ones, routers included
     int64_t test_tokens;          // predicted
     int64_t lost_bytes, replaced; // of the text: see sg_encode_options
@@ -172,14 +191,22 @@ SG_API sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options
                              sg_sparsify_result *result, sg_error *err);
 
 // Another threshold (ffn_threshold) for a model of family moefied whose ffn_select is not top_k,
-// for all its layers; nothing needs to be trained anew. While it has no session and no batch
-// (SG_ERR_ARGUMENT); SG_ERR_UNSUPPORTED for any other model.
+// for all its layers; nothing needs to be trained anew. Of another model that leaves inputs out all
+// thresholds of inputs are multiplied by it: 0, nothing is left out; 1, the same. While it has no
+// session and no batch (SG_ERR_ARGUMENT); SG_ERR_UNSUPPORTED for any other model.
 SG_API sg_status sg_sparsify_set_threshold(sg_model *model, double threshold, sg_error *err);
 
 // Another share of the blocks that a token reads, above 0 and at most 1, those that all tokens read
 // (shared_blocks) included, in each layer of a model of family moefied; one block at least, and the
 // most of them where ffn_select is not top_k. As above.
 SG_API sg_status sg_sparsify_set_active(sg_model *model, double share, sg_error *err);
+
+// What sessions of a model that leaves inputs out take beside the weights: copies of matrices by
+// their columns, made with the first session and kept with the model. bytes: of these; copied:
+// matrices; dense: others, whose weights are stored in blocks or have adapters: they are read whole.
+// All 0 of a model that leaves no inputs out.
+SG_API sg_status sg_sparsify_columns(const sg_model *model, int64_t *bytes, int64_t *copied,
+                                     int64_t *dense, sg_error *err);
 
 // ---- what is lost by what is left out -----------------------------------------------------------
 
@@ -200,16 +227,19 @@ SG_API const char *sg_sparsify_control_name(sg_sparsify_control control);
 typedef struct sg_sparsify_point {
     const char *model;        // what files call it; the caller's
     const char *family;       // "moefied"
-    const char *select;       // ffn_select; "" of other families
+    const char *select;       // ffn_select; "inputs" where these are left out, else ""
     double active, threshold; // the setting; NAN: the model's own
     sg_sparsify_control control;
     double loss, loss_low, loss_high; // mean of all tokens, in nats, and an interval over windows
     double perplexity, perplexity_low, perplexity_high; // exp of these
     double excess, excess_low, excess_high; // loss over that of `base`, paired; NAN without
     double blocks; // that a token reads in a layer, mean (of router gate neurons); 0: none selects
-    double read;   // share of the neurons of such layers that these are
-    double flops;  // of all feed-forward layers, routers included, over those of all their blocks
+    double read;  // share of the neurons of such layers that these are, or of inputs where they are
+                  // left out, by the size of their matrices
+    double flops; // of all feed-forward layers, routers included, over those of all their blocks
     double router; // of `flops`, what routers take
+    // Of all matrices of layers, those of attention too, over those with all blocks and inputs.
+    double layer_flops;
     int64_t tokens, windows;
     int64_t lost_bytes; // of the text: see sg_encode_options
     // Set by the caller, for files; NAN: not measured. Of one session, and over that of a model.
@@ -223,8 +253,9 @@ typedef bool (*sg_sparsify_point_fn)(void *user, const sg_sparsify_point *point,
 
 typedef struct sg_sparsify_curve_options {
     // Shares of blocks, for models of family moefied that select top_k, and thresholds, for those
-    // that select otherwise. Of several that come to the same (shares to the same counts) the first
-    // is read. A model with none for it, or of another family, has one point: as it is.
+    // that select otherwise; of models that leave inputs out these multiply their own. Of several
+    // that come to the same (shares to the same counts) the first is read. A model with none for
+    // it, or any other, has one point: as it is.
     const double *active, *thresholds;
     size_t active_count, threshold_count;
     // Beside each point of a router that chooses blocks the same with as many blocks of each token

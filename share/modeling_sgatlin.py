@@ -64,7 +64,8 @@ DEFAULTS = dict(
     attention_out_bias=0, attention_sinks=0, sliding_window=0, sliding_layers="", attention_mlp_q="",
     attention_mlp_k="", attention_mlp_v="", attention_mlp_o="", positions="rotary", position_offset=0, rotary_dim=0, rope_interleaved=0, rope_scaling="none", rope_factor=1.0,
     rope_low_freq_factor=1.0, rope_high_freq_factor=4.0, rope_beta_fast=32.0, rope_beta_slow=1.0,
-    rope_attention_factor=0.0, rope_original_positions=0, rope_exact_borders=0, ffn="mlp",
+    rope_attention_factor=0.0, rope_original_positions=0, rope_exact_borders=0,
+    trim_attention="", trim_attention_out="", trim_ffn="", trim_ffn_down="", trim_scaled=0, ffn="mlp",
     ffn_router="all", ffn_activation="gelu", ffn_intermediate_size=0, ffn_experts=0, ffn_channels=1,
     ffn_neurons=0, ffn_key_size=0, ffn_top_k=0, ffn_block_size=0, ffn_memory_factor=0,
     ffn_active_neurons=0, ffn_gate="none", ffn_hash_seed=0, ffn_normaliser="", ffn_query_norm="none",
@@ -125,6 +126,9 @@ class LayerConfig:
             setattr(self, name, getattr(config, "sg_" + name if name in RENAMED else name))
         self.sparse = self.ffn not in ("mlp", "glu") and in_list(self.ffn_layers, layer)
         self.layer = layer
+        for name in ("attention", "attention_out", "ffn", "ffn_down"):
+            values = getattr(self, "trim_" + name)
+            setattr(self, "trim_" + name, float(values.split(",")[layer]) if values else None)
         for name, number in (("block_size", int), ("top_k", int), ("threshold", float)):
             values = getattr(self, "ffn_layer_" + name)
             if values and self.sparse:
@@ -220,6 +224,22 @@ def top_k(scores, k):
     return values[..., :k], ids[..., :k]
 
 
+class Trimmed(nn.Module):
+    """Inputs without those that are small, by a threshold; None: all. With norms of columns: weight."""
+
+    def __init__(self, c, threshold, width):
+        super().__init__()
+        self.threshold = threshold
+        scaled = c.trim_scaled and threshold is not None
+        self.weight = nn.Parameter(torch.ones(width)) if scaled else None
+
+    def forward(self, x):
+        if not self.threshold:
+            return x
+        size = x if self.weight is None else x * self.weight
+        return torch.where(size.abs() <= self.threshold, torch.zeros_like(x), x)
+
+
 # ---------------------------------------------------------------- dense feed-forward layers
 
 
@@ -229,9 +249,12 @@ class Mlp(nn.Module):
         self.c = c
         self.up_proj = linear(c.hidden_size, c.ffn_intermediate_size, c.ffn_bias)
         self.down_proj = linear(c.ffn_intermediate_size, c.hidden_size, c.ffn_bias)
+        self.up_norms = Trimmed(c, c.trim_ffn, c.hidden_size)
+        self.down_norms = Trimmed(c, c.trim_ffn_down, c.ffn_intermediate_size)
 
     def forward(self, x, tokens):
-        return self.down_proj(ACTIVATIONS[self.c.ffn_activation](self.up_proj(x)))
+        h = ACTIVATIONS[self.c.ffn_activation](self.up_proj(self.up_norms(x)))
+        return self.down_proj(self.down_norms(h))
 
 
 class Glu(nn.Module):
@@ -240,9 +263,11 @@ class Glu(nn.Module):
         self.c = c
         self.gate_up_proj = linear(c.hidden_size, 2 * width, c.ffn_bias)
         self.down_proj = linear(width, c.hidden_size, c.ffn_bias)
+        self.up_norms = Trimmed(c, c.trim_ffn, c.hidden_size)
+        self.down_norms = Trimmed(c, c.trim_ffn_down, width)
 
     def forward(self, x, tokens=None):
-        return self.down_proj(glu(self.c, self.gate_up_proj(x)))
+        return self.down_proj(self.down_norms(glu(self.c, self.gate_up_proj(self.up_norms(x)))))
 
 
 # ---------------------------------------------------------------- routers
@@ -731,6 +756,8 @@ class Attention(nn.Module):
             full = c.qk_norm == "full"
             self.q_norm = Norm(width if full else c.head_dim, c.rms_norm_eps)
             self.k_norm = Norm(kv if full else c.head_dim, c.rms_norm_eps)
+        self.qkv_norms = Trimmed(c, c.trim_attention, c.hidden_size)
+        self.o_norms = Trimmed(c, c.trim_attention_out, width)
         if c.attention_sinks:
             self.sinks = nn.Parameter(torch.zeros(self.heads))
 
@@ -747,7 +774,7 @@ class Attention(nn.Module):
 
     def forward(self, x, positions, seen, cache):
         """seen (B, all tokens so far): False where there is padding, or None."""
-        c = self.c
+        c, x = self.c, self.qkv_norms(x)
         q = self.project(x, self.q_proj, getattr(self, "q_norm", None))
         k = self.project(x, self.k_proj, getattr(self, "k_norm", None))
         v = self.project(x, self.v_proj, None)
@@ -780,7 +807,7 @@ class Attention(nn.Module):
         else:
             p = torch.softmax(scores, -1)
         y = (p.to(x.dtype) @ v).transpose(1, 2).reshape(*x.shape[:2], -1)
-        return self.o_proj(y)
+        return self.o_proj(self.o_norms(y))
 
 
 # ---------------------------------------------------------------- the model

@@ -1,6 +1,7 @@
 // Reading lists of numbers.
 #include "base/number_list.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,16 @@ bool sg_list_item(const char **text, int64_t *first, int64_t *last)
     }
     *text = end;
     return true;
+}
+
+bool sg_list_number(const char **text, bool whole, double *value)
+{
+    char *end;
+    const char *at = *text;
+    *value = whole ? (double)strtoll(at, &end, 10) : strtod(at, &end);
+    if (end == at || (*end != ',' && *end != '\0') || !isfinite(*value)) return false;
+    *text = *end == ',' ? end + 1 : end;
+    return *end == '\0' || **text != '\0';
 }
 
 static bool list_all(const char *list)

@@ -6,6 +6,9 @@
 
 // One item of a list, "3" or "3-7", from *text on; *text is behind it. False: there is none.
 bool sg_list_item(const char **text, int64_t *first, int64_t *last);
+// One number of a list "0.5,2", whole ones or any, *text then behind it and its comma. False: there
+// is none.
+bool sg_list_number(const char **text, bool whole, double *value);
 // Whether a list that was checked has the number.
 bool sg_list_has(const char *list, int64_t number);
 // Whether all numbers of a list that was checked are among these (count).

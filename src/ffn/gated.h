@@ -3,7 +3,7 @@
 #ifndef SG_FFN_GATED_H
 #define SG_FFN_GATED_H
 
-#include "ffn/ffn.h"
+#include "ffn/trimmed.h"
 
 // What ffn_activation says of a gated unit.
 sg_glu_form sg_glu_form_of(const sg_config *config);
@@ -18,6 +18,9 @@ int64_t sg_glu_parameters(const sg_config *config, int64_t F);
 sg_memory_shape sg_memory_one_block(const sg_family *family, const sg_config *config);
 // A matrix of a layer and its bias, where layers have them: "mlp.up_proj" is `part` and `name`.
 sg_tensor *sg_build_part(const sg_builder *b, sg_tensor *x, const char *part, const char *name);
+// Those of a dense layer that read a place where inputs may have been left out: "up_proj".
+sg_tensor *sg_build_dense_part(const sg_builder *b, sg_tensor *x, sg_trimmed place,
+                               const char *name);
 
 // What every token takes beside its selection ("mlp.shared_experts."), if anything: of width
 // sg_ffn_shared_width, added to y.

@@ -99,7 +99,7 @@ sg_tensor *sg_inside_moefied(const sg_builder *b, sg_tensor *x, const sg_selecti
         if (sg_build_term_asked(b)) sg_build_term(b, u, sg_activate(b->tape, u, activation));
     }
     sg_tensor *post = sg_memory_post(b->tape, u, selection, activation, of->gate);
-    if (!of->glu) post = sg_trim(b->tape, post, of->trim);
+    if (!of->glu) post = sg_trim(b->tape, post, NULL, of->trim);
     post = inside_point(b, post, selection, point_post);
     return sg_memory_moefied_sum(b->tape, post, selection, of);
 }

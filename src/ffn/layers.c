@@ -84,23 +84,12 @@ static bool layers_have_lists(const sg_config *c)
     return any;
 }
 
-// One number of a list, *text then behind it and its comma. false: there is none.
-static bool layers_number(const char **text, bool number, double *value)
-{
-    char *end;
-    const char *at = *text;
-    *value = number ? strtod(at, &end) : (double)strtoll(at, &end, 10);
-    if (end == at || (*end != ',' && *end != '\0') || !isfinite(*value)) return false;
-    *text = *end == ',' ? end + 1 : end;
-    return *end == '\0' || **text != '\0';
-}
-
 static sg_status layers_check_list(const sg_config *c, const layers_list *list, sg_error *err)
 {
     const char *at = layers_text(c, list);
     int64_t found = 0;
     double value;
-    while (*at != '\0' && layers_number(&at, list->number, &value))
+    while (*at != '\0' && sg_list_number(&at, !list->number, &value))
         found++;
     if (*at == '\0' && found == c->num_hidden_layers) return SG_OK;
     return sg_fail(err, SG_ERR_ARGUMENT, "%s: found \"%.60s\", expected %lld numbers, as 8,8,16",
@@ -118,7 +107,7 @@ static void layers_own(const sg_config *c, int64_t layer, sg_config *own)
         double value = 0;
         if (*at == '\0') continue;
         for (int64_t l = 0; l <= layer; l++)
-            layers_number(&at, lists[i].number, &value);
+            sg_list_number(&at, !lists[i].number, &value);
         if (lists[i].number)
             *(double *)(void *)(member + lists[i].value) = value;
         else

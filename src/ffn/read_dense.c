@@ -28,12 +28,14 @@ static sg_tensor *mlp_build(const sg_family *family, const sg_builder *b, sg_ten
                             const sg_selection *selection)
 {
     (void)family, (void)selection;
-    sg_tensor *u = sg_build_part(b, x, "mlp.", "up_proj");
+    x = sg_build_trimmed(b, x, SG_TRIMMED_FFN);
+    sg_tensor *u = sg_build_dense_part(b, x, SG_TRIMMED_FFN, "up_proj");
     u = sg_build_whole_point(b, u, "mlp.hook_pre");
     sg_tensor *h = sg_activate(b->tape, u, sg_ffn_activation(b->config));
-    h = sg_build_whole_point(b, h, "mlp.hook_post");
-    sg_build_term(b, u, h);
-    return sg_build_part(b, h, "mlp.", "down_proj");
+    sg_tensor *kept = sg_build_trimmed(b, h, SG_TRIMMED_FFN_DOWN);
+    kept = sg_build_whole_point(b, kept, "mlp.hook_post");
+    sg_build_term(b, u, kept);
+    return sg_build_dense_part(b, kept, SG_TRIMMED_FFN_DOWN, "down_proj");
 }
 
 static sg_memory_count mlp_count(const sg_family *family, const sg_config *c)

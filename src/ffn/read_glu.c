@@ -53,14 +53,28 @@ void sg_glu_params(const sg_config *c, const char *prefix, const char *part, int
     if (c->ffn_bias) sg_param_add(list, prefix, name, 2 - skip, down_bias + skip, SG_INIT_ZERO, 0);
 }
 
-sg_tensor *sg_build_part(const sg_builder *b, sg_tensor *x, const char *part, const char *name)
+// A matrix of a layer, and its bias or NULL.
+static sg_tensor *glu_matrix(const sg_builder *b, const char *part, const char *name,
+                             sg_tensor **bias)
 {
     char full[64];
-    snprintf(full, sizeof full, "%s%s.weight", part, name);
-    sg_tensor *w = sg_build_param(b, full), *bias = NULL;
     snprintf(full, sizeof full, "%s%s.bias", part, name);
-    if (b->config->ffn_bias) bias = sg_build_param(b, full);
+    *bias = b->config->ffn_bias ? sg_build_param(b, full) : NULL;
+    snprintf(full, sizeof full, "%s%s.weight", part, name);
+    return sg_build_param(b, full);
+}
+
+sg_tensor *sg_build_part(const sg_builder *b, sg_tensor *x, const char *part, const char *name)
+{
+    sg_tensor *bias, *w = glu_matrix(b, part, name, &bias);
     return sg_build_linear(b, x, w, bias);
+}
+
+sg_tensor *sg_build_dense_part(const sg_builder *b, sg_tensor *x, sg_trimmed place,
+                               const char *name)
+{
+    sg_tensor *bias, *w = glu_matrix(b, "mlp.", name, &bias);
+    return sg_build_trimmed_linear(b, x, place, w, bias);
 }
 
 sg_tensor *sg_glu_build(const sg_builder *b, sg_tensor *x, const char *part)
@@ -83,11 +97,13 @@ static sg_tensor *glu_build(const sg_family *family, const sg_builder *b, sg_ten
 {
     (void)family, (void)selection;
     const sg_glu_form form = sg_glu_form_of(b->config);
-    sg_tensor *u = sg_build_part(b, x, "mlp.", "gate_up_proj");
+    x = sg_build_trimmed(b, x, SG_TRIMMED_FFN);
+    sg_tensor *u = sg_build_dense_part(b, x, SG_TRIMMED_FFN, "gate_up_proj");
     u = sg_inside_halves(b, u, 0, &form);
     sg_build_gate_term(b, u, 1, &form);
-    sg_tensor *h = sg_glu(b->tape, u, &form);
-    return sg_build_part(b, sg_build_whole_point(b, h, "mlp.hook_post"), "mlp.", "down_proj");
+    sg_tensor *h = sg_build_trimmed(b, sg_glu(b->tape, u, &form), SG_TRIMMED_FFN_DOWN);
+    h = sg_build_whole_point(b, h, "mlp.hook_post");
+    return sg_build_dense_part(b, h, SG_TRIMMED_FFN_DOWN, "down_proj");
 }
 
 static sg_memory_count glu_count(const sg_family *family, const sg_config *c)

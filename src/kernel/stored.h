@@ -22,6 +22,17 @@ typedef struct sg_stored {
     int64_t step;
 } sg_stored;
 
+// A copy of a matrix W (n, k) by its columns, in slices of `width` of its rows (the last may have
+// fewer) one behind the other: slice s is (k, rows of it), its row i column i of those of W. In the
+// type of W: f32, bf16, f16, or int8 with the scales of rows of W.
+typedef struct sg_stored_columns {
+    sg_weights type;
+    int64_t n, k, width;
+    void *slices;        // NULL: there is no copy
+    const float *scales; // (n) of int8, else NULL
+    const float *ones;   // (k) of int8: what columns are scaled by
+} sg_stored_columns;
+
 // Weights that a row must be a multiple of: 1, or those of a block (kernel/quant.h).
 int64_t sg_stored_block(sg_weights type);
 // Bytes of a row of d weights, and of its scales where those lie elsewhere.

@@ -216,6 +216,7 @@ sg_status sg_model_add_adapters(sg_model *m, const sg_adapter_choice *choice, sg
         sg_model_drop_adapters(m);
     else
         sg_narrow_set_free(&m->screens); // which nothing reads now
+    sg_column_set_free(&m->columns);
     return status;
 }
 

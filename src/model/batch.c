@@ -149,6 +149,7 @@ sg_status sg_batch_new(sg_model *model, int64_t most, sg_batch **out, sg_error *
         return sg_fail(err, SG_ERR_ARGUMENT, "batch: found %lld, expected 1 to %d sessions",
                        (long long)most, SG_BATCH_MAX);
     SG_TRY(sg_model_screen(model, err));
+    SG_TRY(sg_model_columns_fresh(model, err));
     sg_batch *b = sg_alloc_zero(1, sizeof *b);
     if (b == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a batch");
     b->model = model;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "ffn/ffn.h"
+#include "ffn/trimmed.h"
 #include "format/json.h"
 #include "format/json_fields.h"
 #include "model/projections.h"
@@ -140,6 +141,15 @@ static sg_status config_ids(const sg_config *c, sg_error *err)
     return SG_OK;
 }
 
+static sg_status config_trimmed(const sg_config *c, sg_error *err)
+{
+    SG_TRY(sg_trimmed_check(c, err));
+    if (!sg_trimmed_any(c) || !sg_projections_any(c)) return SG_OK;
+    return sg_fail(err, SG_ERR_ARGUMENT,
+                   "trim_attention, …: found thresholds of inputs, expected none beside "
+                   "attention_mlp_q, _k, _v or _o");
+}
+
 sg_status sg_config_complete(sg_config *c, sg_error *err)
 {
     SG_TRY(sg_config_check_fields(c, err));
@@ -149,7 +159,9 @@ sg_status sg_config_complete(sg_config *c, sg_error *err)
     SG_TRY(config_attention(c, err));
     SG_TRY(config_rotary(c, err));
     SG_TRY(sg_projections_complete(c, err));
-    return sg_ffn_complete(c, err);
+    SG_TRY(CONFIG_FIELD(trim_scaled));
+    SG_TRY(sg_ffn_complete(c, err));
+    return config_trimmed(c, err);
 }
 
 bool sg_config_norm_shifts(const sg_config *c)
@@ -293,10 +305,14 @@ static void config_layer_params(const sg_config *c, int64_t layer, const char *p
         sg_param_add(list, prefix, "self_attn.q_norm.weight", 1, full ? &w : &hd, SG_INIT_ONE, 0);
         sg_param_add(list, prefix, "self_attn.k_norm.weight", 1, full ? &kv : &hd, SG_INIT_ONE, 0);
     }
+    sg_trimmed_params(c, SG_TRIMMED_ATTENTION, prefix, list);
+    sg_trimmed_params(c, SG_TRIMMED_ATTENTION_OUT, prefix, list);
     if (c->attention_sinks)
         sg_param_add(list, prefix, "self_attn.sinks", 1, &c->num_attention_heads, SG_INIT_ZERO, 0);
     config_norm_params(c, prefix, "post_attention_layernorm", list);
     sg_ffn_params(c, layer, prefix, list);
+    sg_trimmed_params(c, SG_TRIMMED_FFN, prefix, list);
+    sg_trimmed_params(c, SG_TRIMMED_FFN_DOWN, prefix, list);
 }
 
 sg_status sg_config_params(const sg_config *c, sg_param_list *list, sg_error *err)

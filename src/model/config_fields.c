@@ -14,6 +14,8 @@
 #define ATTENTION     .group = "Model: attention"
 #define POSITIONS     .group = "Model: positions"
 #define YES_OR_NO     .low = 0, .high = 1
+#define TRIMMED       "Model: inputs that are left out"
+#define TRIM          .group = TRIMMED, .flags = SG_FIELD_TUNED | SG_FIELD_RULED
 #define POSITIVE      .low = 0, .high = 1e12, .flags = SG_FIELD_ABOVE | SG_FIELD_BELOW
 
 static const sg_field fields[] = {
@@ -92,6 +94,15 @@ static const sg_field fields[] = {
      .help = "of llama3 and yarn"},
     {FIELD(rope_exact_borders), POSITIONS, YES_OR_NO, .flags = SG_FIELD_RULED,
      .help = "of yarn: 1: borders are not rounded"},
+
+    {FIELD(trim_attention), TRIM,
+     .help = "thresholds of layers, 0.1,0.2: inputs of queries, keys and values no larger are left "
+             "out"},
+    {FIELD(trim_attention_out), TRIM, .help = "of the projection behind attention"},
+    {FIELD(trim_ffn), TRIM, .help = "of dense feed-forward layers"},
+    {FIELD(trim_ffn_down), TRIM, .help = "of their w_out"},
+    {FIELD(trim_scaled), .group = TRIMMED, YES_OR_NO, .flags = SG_FIELD_RULED,
+     .help = "1: an input is as large as its size times the norm of its column"},
 };
 
 enum { field_count = sizeof fields / sizeof *fields };

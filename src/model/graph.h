@@ -31,8 +31,9 @@ typedef struct sg_graph_options {
     // By parameter, or NULL: what is read in place of its values where the type is not
     // SG_WEIGHTS_F32. Must outlive the graph. A parameter without values must be readable so.
     const sg_stored *narrow;
-    const sg_stored *screens;    // by parameter, type F32: none (sg_tensor.screen); or NULL
-    const sg_adapters *adapters; // whose parameters are among `params`; NULL: none
+    const sg_stored_columns *columns; // by parameter (sg_tensor.columns); or NULL
+    const sg_stored *screens;         // by parameter, type F32: none (sg_tensor.screen); or NULL
+    const sg_adapters *adapters;      // whose parameters are among `params`; NULL: none
     // Of products; of the classifier with cross-entropy (sg_tape_compute).
     sg_compute_kind compute, logits_compute;
     sg_memory_path memory_path; // sg_tape_set_memory_path
@@ -56,6 +57,7 @@ typedef struct sg_graph {
     sg_real *const *grads;
     sg_row_grads *const *row_grads;
     const sg_stored *narrow, *screens;
+    const sg_stored_columns *columns;
     const sg_adapters *adapters;
     bool *plain;
     bool frozen;

@@ -129,8 +129,12 @@ static sg_status kept_new(const sg_graph_cache *cache, int64_t batch, int64_t le
     options.logits_compute = length > 1 ? m->logits_compute : SG_COMPUTE_F32;
     sg_status status = k->caches == NULL || k->start == NULL
                            ? sg_fail(err, SG_ERR_MEMORY, "out of memory for a model graph")
-                           : sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope,
-                                          &options, &k->graph, err);
+                           : SG_OK;
+    if (status == SG_OK && caches && batch * length <= SG_SPARSE_ROWS)
+        status = sg_model_columns(cache->model, &options.columns, err);
+    if (status == SG_OK)
+        status = sg_graph_new(&m->config, &m->params, m->values, NULL, &m->rope, &options,
+                              &k->graph, err);
     if (status != SG_OK) {
         kept_free(k);
         return status;

@@ -102,6 +102,7 @@ void sg_model_free(sg_model *m)
     sg_free(m->values);
     sg_narrow_set_free(&m->narrow);
     sg_narrow_set_free(&m->screens);
+    sg_column_set_free(&m->columns);
     sg_param_list_free(&m->params);
     sg_rope_table_free(&m->rope);
     sg_model_file_close(m->file);
@@ -466,6 +467,7 @@ sg_status sg_model_narrow(sg_model *m, sg_weights weights, sg_error *err)
     sg_free(values);
     sg_param_block_free(&storage);
     sg_narrow_set_free(&m->screens); // of weights in other places, and another choice of them
+    sg_column_set_free(&m->columns);
     m->version++;
     m->layout++;
     return SG_OK;
@@ -603,7 +605,7 @@ int64_t sg_model_weight_bytes(const sg_model *m)
     int64_t bytes = (m->params.total - m->narrow.elements) * (int64_t)sizeof(sg_real);
     for (size_t i = 0; i < m->params.count; i++)
         if (sg_narrow_has(&m->narrow, i)) bytes += sg_narrow_bytes(&m->narrow, &m->params, i);
-    return bytes + (int64_t)m->screens.bytes;
+    return bytes + (int64_t)(m->screens.bytes + m->columns.bytes);
 }
 
 // ---- saving -----------------------------------------------------------------------------------

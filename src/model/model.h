@@ -8,6 +8,7 @@
 #include "ffn/params.h"
 #include "format/model_folder.h"
 #include "model/adapters.h"
+#include "model/column_copies.h"
 #include "model/graph_cache.h"
 #include "model/model_file.h"
 #include "model/weights.h"
@@ -32,7 +33,8 @@ struct sg_model {
     sg_narrow_set narrow;  // weights stored otherwise, for decoding
     sg_end_tokens ends;    // of a text: config.eos_token_id, and more where a file says so
     sg_narrow_set screens; // copies of keys, made when the first session is (sg_model_screen)
-    pthread_mutex_t screens_mutex;           // held while they are made
+    sg_column_set columns; // copies of matrices, made when the first session is, too
+    pthread_mutex_t screens_mutex;           // held while either is made
     bool no_key_copies;                      // they are not to be made
     sg_compute_kind compute, logits_compute; // of passes of several tokens (sg_model_set_compute)
     // Of the weights, raised by whatever writes them (sg_model_touch): what is derived from them

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "ffn/sparsity.h"
+#include "ffn/trimmed.h"
 #include "model/config.h"
 
 enum { projection_most = 1 << 20 }; // hidden width
@@ -194,7 +195,9 @@ static sg_tensor *projection_linear(const sg_builder *b, sg_tensor *x, sg_projec
     sg_tensor *w = sg_build_param(b, name), *bias = NULL;
     snprintf(name, sizeof name, "self_attn.%c_proj.bias", letters[which]);
     if (projection_biased(b->config, which)) bias = sg_build_param(b, name);
-    return sg_build_linear(b, x, w, bias);
+    const bool out = which == SG_PROJECTION_O;
+    return sg_build_trimmed_linear(b, x, out ? SG_TRIMMED_ATTENTION_OUT : SG_TRIMMED_ATTENTION, w,
+                                   bias);
 }
 
 sg_tensor *sg_projection_build(const sg_builder *b, sg_tensor *x, sg_projection which)

@@ -55,6 +55,7 @@ sg_status sg_session_open(sg_model *model, const sg_session_options *options, sg
         return sg_fail(err, SG_ERR_ARGUMENT, "capacity: found %lld, expected 1 to %lld tokens",
                        (long long)capacity, (long long)c->max_position_embeddings);
     SG_TRY(sg_model_screen(model, err));
+    SG_TRY(sg_model_columns_fresh(model, err));
     sg_session *s = sg_alloc_zero(1, sizeof *s);
     if (s == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a session");
     s->model = model;
@@ -169,6 +170,7 @@ static sg_status session_fresh(sg_session *s, sg_error *err)
                        "with, expected the same: rewind it to 0",
                        (long long)s->length);
     SG_TRY(sg_model_screen(s->model, err));
+    SG_TRY(sg_model_columns_fresh(s->model, err));
     s->version = s->model->version;
     return SG_OK;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "ffn/trimmed.h"
 #include "model/config.h"
 #include "model/graph.h"
 #include "model/projections.h"
@@ -24,6 +25,8 @@ static sg_tensor *graph_leaf(sg_graph *g, size_t i)
         leaf->narrow = &g->narrow[i];
     if (leaf != NULL && g->screens != NULL && sg_stored_is_narrow(&g->screens[i]))
         leaf->screen = &g->screens[i];
+    if (leaf != NULL && g->columns != NULL && g->columns[i].slices != NULL)
+        leaf->columns = &g->columns[i];
     g->leaves[i] = leaf;
     return leaf;
 }
@@ -235,6 +238,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
     const sg_config *c = r->b.config;
     const sg_graph_options *o = r->options;
     const bool slides = c->sliding_window > 0 && sg_layers_have(c->sliding_layers, r->b.layer);
+    x = sg_build_trimmed(&r->b, x, SG_TRIMMED_ATTENTION);
     sg_tensor *q = block_rotated(r, x, 'q'), *k = block_rotated(r, x, 'k');
     sg_tensor *v = sg_projection_build(&r->b, x, SG_PROJECTION_V);
     v = block_heads_point(&r->b, block_clip(&r->b, v), "attn.hook_v");
@@ -248,6 +252,7 @@ static sg_tensor *block_attention(const block_recorder *r, sg_tensor *x)
         .start = o->caches ? o->start : NULL};
     sg_tensor *y = block_weighted(&r->b, q, k, v, &options);
     y = block_heads_point(&r->b, y, "attn.hook_z");
+    y = sg_build_trimmed(&r->b, y, SG_TRIMMED_ATTENTION_OUT);
     y = sg_projection_build(&r->b, y, SG_PROJECTION_O);
     return sg_build_whole_point(&r->b, y, "hook_attn_out");
 }
@@ -453,6 +458,7 @@ sg_status sg_graph_new(const sg_config *config, const sg_param_list *params, sg_
     g->row_grads = options->row_grads;
     g->narrow = options->narrow;
     g->screens = options->screens;
+    g->columns = options->columns;
     g->adapters = options->adapters;
     g->plain = options->plain;
     g->frozen = options->frozen;

@@ -17,6 +17,11 @@ sg_tensor *sg_position_rows(sg_tape *tape, sg_tensor *table, int64_t rows, int64
 // y = x W^T + bias. x (rows, k), w (n, k), bias (n) or NULL -> (rows, n).
 sg_tensor *sg_linear(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias);
 
+// The same of x most of whose numbers are 0, which w has a copy by columns for (sg_tensor.columns):
+// columns of zeros are not read. Few rows, without a gradient.
+enum { SG_SPARSE_ROWS = 4 }; // at most
+sg_tensor *sg_linear_sparse(sg_tape *tape, sg_tensor *x, sg_tensor *w, sg_tensor *bias);
+
 // One product a group: y[:, g, :] = scale * x[:, g, :] W[g]^T. x (rows, G*k), w (G, n, k)
 // -> (rows, G*n).
 sg_tensor *sg_linear_groups(sg_tape *tape, sg_tensor *x, sg_tensor *w, double scale);
@@ -138,10 +143,10 @@ bool sg_glu_split(sg_tape *tape, sg_tensor *u, bool interleaved, sg_tensor *part
 sg_tensor *sg_glu_join(sg_tape *tape, sg_tensor *gate, sg_tensor *linear, bool interleaved);
 // x cut to [-limit, limit]; no gradient passes where it is cut (at the limit it is not).
 sg_tensor *sg_clamp(sg_tape *tape, sg_tensor *x, double limit);
-// x where it is larger in size than a threshold >= 0, or where act of the gate is, which is the
-// first half of its row of u (rows, 2n); 0 elsewhere, where no gradient passes. x (rows, n). With 0
-// x itself.
-sg_tensor *sg_trim(sg_tape *tape, sg_tensor *x, double threshold);
+// x where it, times its scale (n) where scales are not NULL, is larger in size than a threshold
+// >= 0, or where act of the gate is, which is the first half of its row of u (rows, 2n); 0
+// elsewhere, where no gradient passes. x (rows, n). With 0 x itself.
+sg_tensor *sg_trim(sg_tape *tape, sg_tensor *x, sg_tensor *scales, double threshold);
 sg_tensor *sg_trim_gated(sg_tape *tape, sg_tensor *x, sg_tensor *u, sg_activation activation,
                          double threshold);
 // Each row times a number of its own: x (rows, d), s (rows, 1).

@@ -1,16 +1,18 @@
 // Numbers that are small in size are left out, by their own size or by that of a gate:
 //
-//     trim          y = x where not |x| <= t, else 0
+//     trim          y = x where not |x| <= t, else 0        or not |x s| <= t
 //     trim_gated    y = x where not |act(g)| <= t, else 0        g the first half of u
 //
-// x (rows, n), u (rows, 2n) -> y (rows, n). dx = dy where y is x, else 0; none reaches u. (TEAL,
-// Liu et al. 2024: inputs of products; CATS, Lee et al. 2024: by the gates of a layer.)
+// x (rows, n), s (n), u (rows, 2n) -> y (rows, n). dx = dy where y is x, else 0; none reaches s and
+// u. (TEAL, Liu et al. 2024: inputs of products; WINA, Chen et al. 2025: times the norm of the
+// column of the matrix; CATS, Lee et al. 2024: by the gates of a layer.)
 #include <string.h>
 
 #include "op/op.h"
 #include "op/trim.h"
 
-// Inputs: x, u or NULL.
+enum { TRIM_X, TRIM_GATES, TRIM_SCALES, TRIM_INPUTS }; // the last two may be NULL
+
 typedef struct trim_attributes {
     double threshold;
     sg_activation activation;
@@ -26,11 +28,15 @@ typedef struct trim_loop {
     bool add;
 } trim_loop;
 
-// What decides of row r, made in `room` (n) where it is a gate.
+// What decides of row r, made in `room` (n) where it is not x.
 static const sg_real *trim_sizes(const trim_loop *l, int64_t r, sg_real *room)
 {
-    const sg_tensor *u = l->node->in[1];
-    if (u == NULL) return sg_values(l->node->in[0]) + r * l->n;
+    const sg_tensor *u = l->node->in[TRIM_GATES], *s = l->node->in[TRIM_SCALES];
+    const sg_real *x = sg_values(l->node->in[TRIM_X]) + r * l->n;
+    if (u == NULL && s == NULL) return x;
+    for (int64_t i = 0; u == NULL && i < l->n; i++)
+        room[i] = x[i] * sg_values(s)[i];
+    if (u == NULL) return room;
     l->run->compute.kernels->act_forward(room, sg_values(u) + r * 2 * l->n, l->a->activation, l->n);
     return room;
 }
@@ -72,42 +78,47 @@ static void trim_forward(const sg_run *run, const sg_node *node)
 static void trim_backward(const sg_run *run, const sg_node *node)
 {
     trim_loop l = trim_make(run, node);
-    bool add = false;
     l.from = node->out[0]->grad;
-    l.to = sg_grad_in(run, node, 0, &l.add);
+    l.to = sg_grad_in(run, node, TRIM_X, &l.add);
     if (l.to != NULL) trim_run(&l);
-    sg_real *du = sg_grad_in(run, node, 1, &add);
-    if (du != NULL && !add) memset(du, 0, (size_t)node->in[1]->count * sizeof *du);
+    for (int i = TRIM_GATES; i < TRIM_INPUTS; i++) {
+        bool add = false;
+        sg_real *none = sg_grad_in(run, node, i, &add);
+        if (none != NULL && !add) memset(none, 0, (size_t)node->in[i]->count * sizeof *none);
+    }
 }
 
 static const sg_op op_trim = {
     .name = "trim",
     .forward = trim_forward,
     .backward = trim_backward,
-    .backward_reads_in = 3,
+    .backward_reads_in = (1 << TRIM_INPUTS) - 1,
     .cheap = true,
 };
 
-static sg_tensor *trim_record(sg_tape *tape, sg_tensor *x, sg_tensor *u, trim_attributes attributes)
+static sg_tensor *trim_record(sg_tape *tape, sg_tensor *const in[TRIM_INPUTS],
+                              trim_attributes attributes)
 {
+    sg_tensor *x = in[TRIM_X], *u = in[TRIM_GATES], *s = in[TRIM_SCALES];
     const int64_t n = sg_columns(x);
-    if (!(attributes.threshold >= 0) ||
+    if (!(attributes.threshold >= 0) || (s != NULL && s->count != n) ||
         (u != NULL && (sg_columns(u) != 2 * n || sg_rows(u) != sg_rows(x))))
-        return sg_tape_fail(tape, SG_ERR_INTERNAL, "trim: %s by %g, or by a gate that does not fit",
+        return sg_tape_fail(tape, SG_ERR_INTERNAL, "trim: %s by %g, or by sizes that do not fit",
                             x->name, attributes.threshold);
-    sg_node *node = sg_tape_node(tape, &op_trim, 2, (sg_tensor *[]){x, u});
+    sg_node *node = sg_tape_node(tape, &op_trim, TRIM_INPUTS, in);
     trim_attributes *a = sg_tape_memory(tape, sizeof *a);
     if (node == NULL || a == NULL) return NULL;
     *a = attributes;
     node->attributes = a;
-    if (u != NULL) node->worker_scratch_bytes = (size_t)n * sizeof(sg_real);
+    if (u != NULL || s != NULL) node->worker_scratch_bytes = (size_t)n * sizeof(sg_real);
     return sg_node_output(tape, node, "trim", SG_KIND_REAL, x->rank, x->shape);
 }
 
-sg_tensor *sg_trim(sg_tape *tape, sg_tensor *x, double threshold)
+sg_tensor *sg_trim(sg_tape *tape, sg_tensor *x, sg_tensor *scales, double threshold)
 {
     if (x == NULL || threshold == 0) return x;
-    return trim_record(tape, x, NULL, (trim_attributes){.threshold = threshold});
+    return trim_record(tape, (sg_tensor *[]){x, NULL, scales},
+                       (trim_attributes){.threshold = threshold});
 }
 
 sg_tensor *sg_trim_gated(sg_tape *tape, sg_tensor *x, sg_tensor *u, sg_activation activation,
@@ -115,5 +126,5 @@ sg_tensor *sg_trim_gated(sg_tape *tape, sg_tensor *x, sg_tensor *u, sg_activatio
 {
     if (x == NULL || u == NULL) return NULL;
     if (threshold == 0) return x;
-    return trim_record(tape, x, u, (trim_attributes){threshold, activation});
+    return trim_record(tape, (sg_tensor *[]){x, u, NULL}, (trim_attributes){threshold, activation});
 }

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/machine_memory.h"
+#include "ffn/trimmed.h"
 #include "model/projections.h"
 #include "probe/trace_graph.h"
 
@@ -68,6 +69,10 @@ static sg_status trace_check(const tracer *t, sg_error *err)
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "trace: found attention_mlp_q, _k, _v or _o, expected linear projections of "
                        "attention: trace the model that it was made of");
+    if (sg_trimmed_any(&t->model->config))
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "trace: found a model that leaves inputs out, expected another: trace the "
+                       "model that it was made of");
     if (o->attention < SG_TRACE_BY_PAIR || o->attention > SG_TRACE_BY_SOURCE)
         return sg_fail(err, SG_ERR_ARGUMENT, "attention: found %d, expected 0 to 2",
                        (int)o->attention);

@@ -131,6 +131,7 @@ sg_tensor *sg_reshape(sg_tape *tape, sg_tensor *tensor, int rank, const int64_t 
     view->base = tensor->base;
     view->narrow = tensor->narrow;
     view->screen = tensor->screen;
+    view->columns = tensor->columns;
     view->leaf = tensor->leaf;
     view->wants_grad = tensor->wants_grad;
     return view;

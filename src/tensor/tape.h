@@ -37,6 +37,7 @@ typedef struct sg_tensor {
     // can (sg_op.forward_reads_narrow); if all can, data may be NULL. Set before it is used.
     const sg_stored *narrow;
     const sg_stored *screen; // of a leaf, NULL or a copy in int8 that shows what need not be read
+    const sg_stored_columns *columns; // of a leaf, NULL or a copy whose rows are its columns
     // Of a result, in a tape that computes in bf16: its numbers in bf16, for the operations that
     // read it so (sg_op.reads_half), in both passes; else NULL. The same numbers as in data, which
     // is NULL where nothing reads it; but where it is exact, data are not rounded.

@@ -279,23 +279,30 @@ static void test_glu(void **state)
 static sg_tensor *build_trim(const gc_case *c, sg_tape *tape, sg_tensor *const *in)
 {
     const double threshold = *(const double *)c->user;
-    if (c->n_in == 1) return sg_trim(tape, in[0], threshold);
+    if (c->n_in == 1) return sg_trim(tape, in[0], NULL, threshold);
+    if (in[1]->rank == 1) return sg_trim(tape, in[0], in[1], threshold);
     return sg_trim_gated(tape, in[0], in[1], SG_ACT_SWISH, threshold);
 }
 
-// By its own size, and by a gate, which has no gradient; a NaN is not left out.
+// By its own size, that times a scale, and by a gate; the last two have no gradient. A NaN is not
+// left out.
 static void test_trim(void **state)
 {
     (void)state;
     double threshold = 0.3;
-    for (int gated = 0; gated < 2; gated++) {
+    enum { own, scaled, gates, ways };
+    for (int way = 0; way < ways; way++) {
+        const bool gated = way == gates;
         gc_case c = {.name = "trim", .build = build_trim, .user = &threshold, .components = 60};
         sg_real *x = gc_add(&c, "x", 2, (int64_t[]){6, 9}, 1, 1), y[54], expected[54];
         sg_real *u = gated ? gc_add(&c, "u", 2, (int64_t[]){6, 18}, 1, 2) : NULL;
+        sg_real *s = way == scaled ? gc_add(&c, "s", 1, (int64_t[]){9}, 1, 3) : NULL;
         for (int i = 0; i < 54; i++) {
             sg_real *by = gated ? &u[i / 9 * 18 + i % 9] : &x[i];
-            if (fabs(fabs(gated ? gc_act(*by, SG_ACT_SWISH) : *by) - threshold) < 1e-3) *by = 0;
-            const double size = gated ? gc_act(*by, SG_ACT_SWISH) : *by;
+            const double times = s != NULL ? s[i % 9] : 1;
+            if (fabs(fabs(gated ? gc_act(*by, SG_ACT_SWISH) : *by * times) - threshold) < 1e-3)
+                *by = 0;
+            const double size = gated ? gc_act(*by, SG_ACT_SWISH) : *by * times;
             expected[i] = fabs(size) > threshold ? x[i] : 0;
         }
         gc_forward(&c, y, 54);

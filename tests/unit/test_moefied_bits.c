@@ -144,7 +144,8 @@ static sg_tensor *record(const layer *c, sg_tape *tape, layer_memory *m)
         sg_tensor *z = sg_trim_gated(tape, sg_glu(tape, u, &of.form), u, of.activation, c->trim);
         u = sg_reshape(tape, z, 2, (int64_t[]){c->rows, c->k * c->g});
     } else {
-        u = sg_trim(tape, sg_memory_post(tape, u, &s, c->activation, SG_GATE_NONE), c->trim);
+        u = sg_memory_post(tape, u, &s, c->activation, SG_GATE_NONE);
+        u = sg_trim(tape, u, NULL, c->trim);
     }
     return sg_memory_moefied_sum(tape, u, &s, &of);
 }

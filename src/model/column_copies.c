@@ -1,0 +1,218 @@
+// Made by the threads of the context, a slice each. Slices have about 256 rows of a matrix, by its
+// shape alone: 1 KiB of f32 in a run is long enough to be read at the speed of memory.
+#include "model/column_copies.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "ffn/trimmed.h"
+#include "model/model.h"
+#include "sgatlin_sparsify.h"
+
+enum { columns_slice = 256, columns_tile = 64 };
+
+void sg_column_set_free(sg_column_set *set)
+{
+    sg_free(set->items);
+    sg_free_to(set->allocator, set->memory, set->bytes);
+    *set = (sg_column_set){0};
+}
+
+// ---- which --------------------------------------------------------------------------------------
+
+static sg_stored columns_of(const sg_model *m, size_t i)
+{
+    if (sg_narrow_has(&m->narrow, i)) return m->narrow.items[i];
+    return (sg_stored){.type = SG_WEIGHTS_F32, .rows = m->values[i]};
+}
+
+// Blocks of weights are of a row: columns of them would be other weights.
+static bool columns_can(sg_weights type)
+{
+    return sg_stored_is_choice(type) || type == SG_WEIGHTS_F16;
+}
+
+static sg_stored_columns columns_shape(const sg_model *m, size_t i)
+{
+    const sg_param_spec *spec = &m->params.specs[i];
+    const int64_t n = spec->shape[0];
+    int64_t slices = (n + columns_slice / 2) / columns_slice;
+    if (slices < 1) slices = 1;
+    return (sg_stored_columns){.type = columns_of(m, i).type,
+                               .n = n,
+                               .k = spec->shape[1],
+                               .width = (n + slices - 1) / slices};
+}
+
+static size_t columns_bytes(const sg_stored_columns *c)
+{
+    const size_t ones = c->type == SG_WEIGHTS_INT8 ? (size_t)c->k * sizeof(float) : 0;
+    return sg_whole_lines(sg_stored_row_bytes(c->type, c->n * c->k)) + sg_whole_lines(ones);
+}
+
+// Calls `each` for every matrix in front of which something is left out.
+typedef void (*columns_fn)(void *user, size_t index);
+static sg_status columns_each(const sg_model *m, columns_fn each, void *user, sg_error *err)
+{
+    for (int64_t l = 0; l < m->config.num_hidden_layers; l++)
+        for (int place = 0; place < SG_TRIMMED_PLACES; place++) {
+            if (!sg_trimmed_has(&m->config, (sg_trimmed)place)) continue;
+            const char *const *names = sg_trimmed_matrices(&m->config, (sg_trimmed)place);
+            for (; *names != NULL; names++) {
+                char name[SG_PARAM_NAME];
+                size_t index;
+                snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)l, *names);
+                SG_TRY(sg_model_tensor_find(m, name, &index, err));
+                each(user, index);
+            }
+        }
+    return SG_OK;
+}
+
+typedef struct columns_plan {
+    const sg_model *model;
+    sg_stored_columns *items; // or NULL
+    size_t bytes;
+    int64_t copied, dense; // matrices
+} columns_plan;
+
+static void columns_add(void *user, size_t index)
+{
+    columns_plan *p = user;
+    const sg_stored_columns shape = columns_shape(p->model, index);
+    const bool can = columns_can(shape.type) && p->model->adapters == NULL;
+    *(can ? &p->copied : &p->dense) += 1;
+    if (!can) return;
+    if (p->items != NULL) p->items[index] = shape;
+    p->bytes += columns_bytes(&shape);
+}
+
+sg_status sg_sparsify_columns(const sg_model *m, int64_t *bytes, int64_t *copied, int64_t *dense,
+                              sg_error *err)
+{
+    columns_plan plan = {.model = m};
+    SG_TRY(columns_each(m, columns_add, &plan, err));
+    *bytes = (int64_t)plan.bytes;
+    *copied = plan.copied;
+    *dense = plan.dense;
+    return SG_OK;
+}
+
+// ---- copying ------------------------------------------------------------------------------------
+
+// Numbers first … end - 1 of a row to where columns have them, `width` numbers apart.
+static void columns_put(void *to, const void *from, int64_t first, int64_t end, int64_t width,
+                        size_t size)
+{
+    for (int64_t i = first; i < end; i++)
+        switch (size) {
+        case 1:
+            ((uint8_t *)to)[i * width] = ((const uint8_t *)from)[i];
+            break;
+        case 2:
+            ((uint16_t *)to)[i * width] = ((const uint16_t *)from)[i];
+            break;
+        default:
+            ((sg_real *)to)[i * width] = ((const sg_real *)from)[i];
+        }
+}
+
+typedef struct columns_loop {
+    sg_stored_columns *to;
+    sg_stored from;
+} columns_loop;
+
+static void columns_copy_slice(void *context, int64_t slice, int worker)
+{
+    const columns_loop *l = context;
+    const sg_stored_columns *c = l->to;
+    const int64_t first = slice * c->width, n = sg_min(c->width, c->n - first);
+    const size_t size = sg_stored_row_bytes(c->type, 1);
+    unsigned char *to = (unsigned char *)c->slices + (size_t)(first * c->k) * size;
+    (void)worker;
+    for (int64_t i = 0; i < c->k; i += columns_tile)
+        for (int64_t r = 0; r < n; r++)
+            columns_put(to + (size_t)r * size, sg_stored_at(&l->from, first + r, c->k).rows, i,
+                        sg_min(c->k, i + columns_tile), n, size);
+}
+
+static void columns_fill(const sg_model *m, sg_stored_columns *items)
+{
+    for (size_t i = 0; i < m->params.count; i++) {
+        columns_loop loop = {&items[i], columns_of(m, i)};
+        if (items[i].slices == NULL) continue;
+        items[i].scales = items[i].type == SG_WEIGHTS_INT8 ? loop.from.scales : NULL;
+        sg_parallel_for(m->context->compute.pool, sg_chunks(items[i].n, items[i].width),
+                        columns_copy_slice, &loop);
+    }
+}
+
+static void columns_lay_out(sg_column_set *set)
+{
+    unsigned char *at = set->memory;
+    for (size_t i = 0; i < set->count; i++) {
+        sg_stored_columns *c = &set->items[i];
+        if (c->n == 0) continue;
+        float *ones =
+            (float *)(void *)(at + sg_whole_lines(sg_stored_row_bytes(c->type, c->n * c->k)));
+        c->slices = at;
+        for (int64_t j = 0; c->type == SG_WEIGHTS_INT8 && j < c->k; j++)
+            ones[j] = 1;
+        if (c->type == SG_WEIGHTS_INT8) c->ones = ones;
+        at += columns_bytes(c);
+    }
+}
+
+static sg_status columns_make(sg_model *m, sg_error *err)
+{
+    sg_column_set *set = &m->columns;
+    sg_stored_columns *items = sg_alloc_zero(m->params.count, sizeof *items);
+    columns_plan plan = {.model = m, .items = items};
+    if (items == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of matrices");
+    const sg_allocator *allocator = m->context->compute.allocator;
+    sg_status status = columns_each(m, columns_add, &plan, err);
+    *set = (sg_column_set){items, m->params.count, NULL, plan.bytes, allocator, m->version};
+    if (status == SG_OK && plan.bytes > 0) {
+        set->memory = sg_alloc_from(allocator, plan.bytes);
+        if (set->memory == NULL)
+            status =
+                sg_fail(err, SG_ERR_MEMORY,
+                        "out of memory: copies of matrices by columns take %zu bytes", plan.bytes);
+    }
+    if (status != SG_OK) {
+        sg_column_set_free(set);
+        return status;
+    }
+    columns_lay_out(set);
+    columns_fill(m, items);
+    return SG_OK;
+}
+
+static sg_status columns_now(sg_model *m, bool make, sg_error *err)
+{
+    sg_status status = SG_OK;
+    pthread_mutex_lock(&m->screens_mutex); // the first sessions may come on several threads
+    if (m->columns.items == NULL && make) {
+        status = columns_make(m, err);
+    } else if (m->columns.items != NULL && m->columns.version != m->version) {
+        columns_fill(m, m->columns.items);
+        m->columns.version = m->version;
+    }
+    pthread_mutex_unlock(&m->screens_mutex);
+    return status;
+}
+
+sg_status sg_model_columns(sg_model *m, const sg_stored_columns **columns, sg_error *err)
+{
+    *columns = NULL;
+    if (!sg_trimmed_any(&m->config) || m->adapters != NULL) return SG_OK;
+    SG_TRY(columns_now(m, true, err));
+    *columns = m->columns.items;
+    return SG_OK;
+}
+
+sg_status sg_model_columns_fresh(sg_model *m, sg_error *err)
+{
+    return columns_now(m, false, err);
+}
