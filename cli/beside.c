@@ -6,6 +6,7 @@
 
 #include "cli/computing.h"
 #include "cli/reading.h"
+#include "sgatlin_sparsify.h"
 
 typedef struct beside_talk {
     const cli_args *args;
@@ -146,6 +147,17 @@ static bool beside_result(void *user, const sg_beside_result *r)
 
 // ---- models -------------------------------------------------------------------------------------
 
+// Of each model once.
+static sg_status beside_tell_columns(const beside_talk *t, const sg_model *model, sg_error *err)
+{
+    int64_t bytes, copied = 0, dense = 0;
+    if (t->told || t->beside->what == SG_BENCH_PREFILL) return SG_OK;
+    const sg_status status = sg_sparsify_columns(model, &bytes, &copied, &dense, err);
+    if (status != SG_OK || copied + dense == 0) return status;
+    cli_note(t->args, "bytes and the ceiling are of whole matrices, whose inputs are left out");
+    return cli_columns_tell(t->args, model, err);
+}
+
 static sg_status beside_open(const beside_talk *t, sg_context *context, int i, sg_model **model,
                              sg_beside_options *o, sg_tokenizer **tokenizer, sg_error *err)
 {
@@ -154,6 +166,7 @@ static sg_status beside_open(const beside_talk *t, sg_context *context, int i, s
     sg_status status = cli_model_open(context, t->beside->models[i], "stored", model, folder, err);
     if (status == SG_OK) status = cli_computing_kinds(&compute, &logits, err);
     if (status == SG_OK) status = sg_model_set_compute(*model, compute, logits, err);
+    if (status == SG_OK) status = beside_tell_columns(t, *model, err);
     if (status == SG_OK && t->beside->text != NULL)
         status = cli_tokenizer_open(t->beside->tokenizer, folder, tokenizer, err);
     o->tokenizers[i] = *tokenizer;

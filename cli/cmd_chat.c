@@ -181,6 +181,7 @@ static sg_status chat_open(chat_state *c, sg_error *err)
         status = cli_model_open(c->context, chat.model, chat.weights, &c->model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(c->context, chat.adapter, c->model, err);
     if (status == SG_OK) status = cli_computing_set(c->args, c->context, c->model, err);
+    if (status == SG_OK) status = cli_columns_tell(c->args, c->model, err);
     if (status == SG_OK) status = cli_chat_open(folder, &c->chat, err);
     if (status == SG_OK) status = cli_tokenizer_open(chat.tokenizer, folder, &c->tokenizer, err);
     if (status == SG_OK) status = cli_chat_options_read(&chat.more, &c->given, err);

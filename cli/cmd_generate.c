@@ -254,6 +254,7 @@ static sg_status generate_open(generation *g, sg_error *err)
             cli_model_open(g->context, generate.model, generate.weights, &g->model, folder, err);
     if (status == SG_OK) status = cli_model_adapt(g->context, generate.adapter, g->model, err);
     if (status == SG_OK) status = cli_computing_set(g->args, g->context, g->model, err);
+    if (status == SG_OK) status = cli_columns_tell(g->args, g->model, err);
     if (status == SG_OK)
         status = cli_tokenizer_open(generate.tokenizer, folder, &g->tokenizer, err);
     if (status == SG_OK)

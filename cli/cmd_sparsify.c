@@ -8,7 +8,7 @@
 #include "sgatlin_sparsify.h"
 
 static struct {
-    const char *method, *split, *router, *target, *unread, *select, *out;
+    const char *method, *split, *router, *target, *unread, *select, *shares, *out;
     const char *text, *data, *tokenizer;
     int64_t block_size, blocks, shared_blocks, router_size, router_epochs;
     int64_t context, calibration_tokens, router_tokens, test_tokens, memory;
@@ -30,7 +30,7 @@ static const cli_option options[] = {
      .help =
          "a published one: values of the options below, which may be given beside it; similarity "
          "needs no text",
-     .choices = "similarity|moefication|gmoefication|dsti|cmoe|cats|attention-mlp"},
+     .choices = "similarity|moefication|gmoefication|dsti|cmoe|cats|teal|wina|attention-mlp"},
     {.name = "out",
      .kind = CLI_STRING,
      .value = &sparsify.out,
@@ -92,9 +92,17 @@ static const cli_option options[] = {
      .argument = "SHARE",
      OF_METHOD,
      .help = "of the blocks, that a token reads, shared ones among them; the most where there is a "
-             "threshold",
+             "threshold; of cats of the neurons, of teal and wina of the inputs",
      .low = 0,
      .high = 1},
+    {.name = "shares",
+     .kind = CLI_STRING,
+     .value = &sparsify.shares,
+     .argument = "HOW",
+     .shown = "uniform",
+     .help = "of teal and wina: the same share of inputs everywhere, or greedy: shares that move "
+             "the output of their layer least, looked for step by step",
+     .choices = "uniform|greedy"},
     {.name = "select",
      .kind = CLI_STRING,
      .value = &sparsify.select,
@@ -296,7 +304,7 @@ typedef struct sparsify_made {
     sg_sparsify_projection *projected; // (4 * count)
     int64_t count;
     int64_t block_size, blocks, active; // blocks, active: shared ones among them
-    char thresholds[1024];              // with `trim`: of layers
+    sg_config config;                   // of the model that was made
     bool tokenizer;
 } sparsify_made;
 
@@ -323,6 +331,7 @@ static sg_status sparsify_options(const cli_args *args, sg_sparsify_options *o, 
     o->projection_batch = sparsify.projection_batch;
     o->projection_rate = sparsify.projection_rate;
     o->projection_sparsity = sparsify.projection_sparsity;
+    o->shares = sparsify.shares;
     o->router_size = sparsify.router_size;
     o->router_epochs = sparsify.router_epochs;
     o->router_rate = sparsify.router_rate;
@@ -463,13 +472,11 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
         status = err->code = SG_ERR_MEMORY;
     }
     if (status == SG_OK) status = sparsify_work(args, context, dense, folder, made, &sparse, err);
-    if (status == SG_OK)
-        snprintf(made->thresholds, sizeof made->thresholds, "%s",
-                 sg_model_config(sparse)->ffn_layer_threshold);
+    if (status == SG_OK) made->config = *sg_model_config(sparse);
     if (status == SG_OK && made->o.trim == NULL && made->o.projections == NULL) {
-        made->block_size = sg_model_config(sparse)->ffn_block_size;
+        made->block_size = made->config.ffn_block_size;
         made->blocks = width / made->block_size;
-        made->active = sg_model_config(sparse)->ffn_top_k + made->o.shared_blocks;
+        made->active = made->config.ffn_top_k + made->o.shared_blocks;
     }
     sg_model_free(dense);
     sg_model_free(sparse);
@@ -552,7 +559,13 @@ static int sparsify_report(const cli_args *args, const sparsify_made *m)
         return cli_projections_report(args, sparsify.out, &m->o, &m->look, r, m->count,
                                       m->tokenizer);
     if (m->o.trim != NULL)
-        return cli_trim_report(args, sparsify.out, &m->o, &m->look, r, m->thresholds, m->tokenizer);
+        return cli_trim_report(args, sparsify.out,
+                               &(cli_trim_made){.options = &m->o,
+                                                .look = &m->look,
+                                                .result = r,
+                                                .layers = m->layers,
+                                                .config = &m->config,
+                                                .tokenizer = m->tokenizer});
     if (args->json) return cli_print_json(args, sparsify_json(m));
     if (r->test_tokens > 0) sparsify_table_print(m);
     printf("%s: layers of %lld blocks of %lld neurons, %s%lld of which a token reads, %s split at "
@@ -589,8 +602,11 @@ static int sparsify_run(const cli_args *args)
         return cli_wrong(args, "found both, expected one of --data and --text");
     if (sparsify_stray(args) != NULL)
         return cli_wrong(args, "--%s: goes with --text or --data only", sparsify_stray(args));
-    if (strcmp(sparsify.method, "cats") == 0 && cli_trim_stray(args) != NULL)
-        return cli_wrong(args, "--%s: says nothing beside --method cats", cli_trim_stray(args));
+    if (cli_trim_is(sparsify.method) && cli_trim_stray(args) != NULL)
+        return cli_wrong(args, "--%s: says nothing beside --method %s", cli_trim_stray(args),
+                         sparsify.method);
+    if (cli_given(args, "shares") && !cli_trim_is_inputs(sparsify.method))
+        return cli_wrong(args, "--shares: says nothing beside --method %s", sparsify.method);
     const char *stray = cli_projections_stray(args, strcmp(sparsify.method, "attention-mlp") == 0);
     if (stray != NULL)
         return cli_wrong(args, "--%s: says nothing beside --method %s", stray, sparsify.method);
@@ -609,39 +625,46 @@ const cli_command cli_cmd_sparsify = {
     .name = "sparsify",
     .summary = "make a dense model sparse",
     .usage = "MODEL --out DIR [options]",
-    .about = "MODEL is any model with dense feed-forward layers that can be opened: a folder or a "
-             "run of this program, a Hugging Face folder, a GGUF file, a model of llama2.c. First "
-             "what there is to gain is told: the share of feed-forward layers in what a token "
-             "reads, and how much faster decoding can be at most.\n"
-             "\n"
-             "DIR is a folder of family moefied, whose weights are f32. The layers compute what "
-             "those of MODEL do where all blocks are read (--active 1).\n"
-             "\n"
-             "A text is cut into three parts: splits and means are made of the first, routers "
-             "trained on the second, and on the third all is tested: a line for each layer says "
-             "how far neurons are from the centre of their block, how much of what pairs of them "
-             "do together lies within blocks, and how much of the truth the blocks have that the "
-             "router chooses, beside as many of an oracle's and of the control's. Perplexities are "
-             "of sequences that know nothing of each other.\n"
-             "\n"
-             "What is stopped, or ends in any other way, goes on with the same command and loses a "
-             "layer at most.\n"
-             "\n"
-             "--method cats needs no blocks and no router: neurons are left out whose gate, or "
-             "activation in a plain layer, is no larger in size than a threshold of its layer, "
-             "which the first part of the text has, so that --active of them stay. It is done anew "
-             "where it was stopped.\n"
-             "\n"
-             "--method attention-mlp leaves feed-forward layers as they are, of any family, and "
-             "puts MLPs of ReLU in the place of projections of attention, trained on the first "
-             "part of the text to say what the projections say. Made sparse they are by training: "
-             "train --sparsity-term hoyer --sparsity-modules both.",
+    .about =
+        "MODEL is any model with dense feed-forward layers that can be opened: a folder or a "
+        "run of this program, a Hugging Face folder, a GGUF file, a model of llama2.c. First "
+        "what there is to gain is told: the share of feed-forward layers in what a token "
+        "reads, and how much faster decoding can be at most.\n"
+        "\n"
+        "DIR is a folder of family moefied, whose weights are f32. The layers compute what "
+        "those of MODEL do where all blocks are read (--active 1).\n"
+        "\n"
+        "A text is cut into three parts: splits and means are made of the first, routers "
+        "trained on the second, and on the third all is tested: a line for each layer says "
+        "how far neurons are from the centre of their block, how much of what pairs of them "
+        "do together lies within blocks, and how much of the truth the blocks have that the "
+        "router chooses, beside as many of an oracle's and of the control's. Perplexities are "
+        "of sequences that know nothing of each other.\n"
+        "\n"
+        "What is stopped, or ends in any other way, goes on with the same command and loses a "
+        "layer at most.\n"
+        "\n"
+        "--method cats needs no blocks and no router: neurons are left out whose gate, or "
+        "activation in a plain layer, is no larger in size than a threshold of its layer, "
+        "which the first part of the text has, so that --active of them stay.\n"
+        "\n"
+        "--method teal leaves out inputs of products, those of attention among them, that are "
+        "no larger in size than a threshold of their place and layer, so that --active of them "
+        "stay; --method wina goes by their size times the norm of their column of weights. DIR "
+        "is then a model of the family of MODEL. These three are done anew where they were "
+        "stopped.\n"
+        "\n"
+        "--method attention-mlp leaves feed-forward layers as they are, of any family, and "
+        "puts MLPs of ReLU in the place of projections of attention, trained on the first "
+        "part of the text to say what the projections say. Made sparse they are by training: "
+        "train --sparsity-term hoyer --sparsity-modules both.",
     .table = sparsify_table,
     .example =
         "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
         "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
         "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
         "sgatlin sparsify SmolLM2-135M --method attention-mlp --text book.txt --out smol-mlp\n"
+        "sgatlin sparsify SmolLM2-135M --method teal --active 0.6 --text book.txt --out teal\n"
         "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,

@@ -29,6 +29,26 @@ sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model 
     return status;
 }
 
+sg_status cli_columns_tell(const cli_args *args, const sg_model *model, sg_error *err)
+{
+    char text[32];
+    int64_t bytes, copied, dense;
+    const sg_status status = sg_sparsify_columns(model, &bytes, &copied, &dense, err);
+    if (status != SG_OK) return status;
+    cli_short_number(text, sizeof text, (double)bytes);
+    if (copied > 0)
+        cli_note(args,
+                 "inputs are left out: for that %lld matrices are in memory twice, the second time "
+                 "by columns, %sB",
+                 (long long)copied, text);
+    if (dense > 0)
+        cli_note(args,
+                 "inputs are left out, but %lld matrices are read whole all the same: they are "
+                 "stored in blocks, or the model has an adapter",
+                 (long long)dense);
+    return SG_OK;
+}
+
 void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits)
 {

@@ -11,8 +11,8 @@
 #include "ffn/gated.h"
 #include "model/config.h"
 #include "sparsify/moefy_keep.h"
-#include "sparsify/gate_thresholds.h"
 #include "sparsify/projection_mlps.h"
+#include "sparsify/trim_model.h"
 #include "text/tokenizer.h"
 
 // ---- all layers ---------------------------------------------------------------------------------

@@ -79,6 +79,18 @@ static void method_attention_mlp(sg_sparsify_options *o)
     o->projections = "q,k,v,o";
 }
 
+static void method_teal(sg_sparsify_options *o)
+{
+    o->trim = "teal";
+    o->active = 0.6;
+}
+
+static void method_wina(sg_sparsify_options *o)
+{
+    o->trim = "wina";
+    o->active = 0.6;
+}
+
 static const struct {
     const char *name;
     void (*set)(sg_sparsify_options *options);
@@ -88,6 +100,8 @@ static const struct {
                {"dsti", method_dsti},
                {"cmoe", method_cmoe},
                {"cats", method_cats},
+               {"teal", method_teal},
+               {"wina", method_wina},
                {"attention-mlp", method_attention_mlp}};
 
 const char *sg_sparsify_method(size_t index)
@@ -105,7 +119,7 @@ sg_status sg_sparsify_options_of(const char *method, sg_sparsify_options *option
     }
     return sg_fail(err, SG_ERR_ARGUMENT,
                    "method: found \"%.40s\", expected similarity, moefication, gmoefication, dsti, "
-                   "cmoe, cats or attention-mlp",
+                   "cmoe, cats, teal, wina or attention-mlp",
                    method);
 }
 

@@ -2,13 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ffn/ffn.h"
+#include "ffn/trimmed.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "model/projections.h"
 #include "sparsify/moefy.h"
-#include "sparsify/gate_thresholds.h"
 #include "sparsify/projection_mlps.h"
+#include "sparsify/trim_model.h"
 
 // Inputs of layers for the text, as many layers at a time as memory is for.
 static void outlook_text(const sg_config *c, const sg_sparsify_options *o,
@@ -53,6 +53,26 @@ static void outlook_weigh(const sg_model *m, sg_sparsify_outlook *look)
     }
 }
 
+// Matrices whose inputs are left out, and how much faster decoding is without those, at most.
+static sg_status outlook_inputs(const sg_model *m, double active, sg_sparsify_outlook *look,
+                                sg_error *err)
+{
+    for (int64_t l = 0; l < m->config.num_hidden_layers; l++)
+        for (int place = 0; place < SG_TRIMMED_PLACES; place++) {
+            const char *const *names = sg_trimmed_matrices(&m->config, (sg_trimmed)place);
+            for (; *names != NULL; names++) {
+                char name[SG_PARAM_NAME];
+                size_t index;
+                snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)l, *names);
+                SG_TRY(sg_model_tensor_find(m, name, &index, err));
+                look->trimmed_bytes += outlook_bytes(m, index);
+            }
+        }
+    look->ceiling = look->all_bytes / (look->all_bytes - look->trimmed_bytes);
+    look->bound = look->all_bytes / (look->all_bytes - (1 - active) * look->trimmed_bytes);
+    return SG_OK;
+}
+
 sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *options,
                            sg_sparsify_outlook *look, sg_error *err)
 {
@@ -78,5 +98,5 @@ sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *opt
     const double left = (is.memory_flops + is.router_flops) / was.memory_flops;
     look->ceiling = look->all_bytes / rest;
     look->bound = look->all_bytes / (rest + left * look->ffn_bytes);
-    return SG_OK;
+    return sg_trimmed_any(&config) ? outlook_inputs(dense, o.active, look, err) : SG_OK;
 }

@@ -1,0 +1,183 @@
+// The text, as many layers a pass as there is memory for, a configuration with lists, the test, the
+// folder. Thresholds are of the dense model's values, those of one layer whatever the others leave
+// out.
+#include "sparsify/trim_model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/publish.h"
+#include "model/config.h"
+#include "sparsify/moefy.h"
+#include "text/tokenizer.h"
+
+bool sg_trim_go_on(void *user, int64_t done, int64_t total)
+{
+    const sg_trim_work *t = user;
+    const sg_sparsify_options *o = t->o;
+    if (o->progress == NULL) return true;
+    return o->progress(o->progress_user, t->first + t->group * done / total, t->layers);
+}
+
+// ---- the configuration --------------------------------------------------------------------------
+
+static const sg_trim_method *trim_method(const char *name)
+{
+    if (sg_moefy_is(name, "cats")) return &sg_trim_gates;
+    return sg_moefy_is(name, "teal") || sg_moefy_is(name, "wina") ? &sg_trim_inputs : NULL;
+}
+
+static sg_status trim_check(const sg_config *dense, const sg_sparsify_options *o, sg_error *err)
+{
+    if (trim_method(o->trim) == NULL)
+        return sg_fail(err, SG_ERR_ARGUMENT, "trim: found \"%.40s\", expected cats, teal or wina",
+                       o->trim);
+    if (!(o->active > 0 && o->active <= 1))
+        return sg_fail(err, SG_ERR_ARGUMENT, "active: found %s, expected more than 0 and at most 1",
+                       SG_NUMBER(o->active));
+    if (!sg_moefy_is(dense->ffn, "mlp") && !sg_moefy_is(dense->ffn, "glu"))
+        return sg_fail(err, SG_ERR_UNSUPPORTED,
+                       "found a model of family %s, expected dense layers: mlp or glu", dense->ffn);
+    if ((o->text == NULL && o->data == NULL) || o->calibration_tokens < 1)
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "%s: thresholds are of a text, expected a text or packed data, and "
+                       "calibration_tokens of 1 or more",
+                       o->trim);
+    return SG_OK;
+}
+
+sg_status sg_trim_config(const sg_config *dense, const sg_sparsify_options *o, sg_config *c,
+                         sg_error *err)
+{
+    SG_TRY(trim_check(dense, o, err));
+    *c = *dense;
+    SG_TRY(trim_method(o->trim)->config(o, c, err));
+    return sg_config_complete(c, err);
+}
+
+// ---- thresholds ---------------------------------------------------------------------------------
+
+sg_status sg_trim_list(const sg_trim_work *t, int place, const double *thresholds, char *list,
+                       size_t most, sg_error *err)
+{
+    size_t used = 0;
+    for (int64_t l = 0; l < t->layers && used < most; l++) {
+        const double value = thresholds ? thresholds[l * t->method->places + place] : 0;
+        used += (size_t)snprintf(list + used, most - used, "%s%.6g", l > 0 ? "," : "", value);
+    }
+    if (used < most) return SG_OK;
+    return sg_fail(err, SG_ERR_UNSUPPORTED,
+                   "found %lld layers, whose thresholds do not fit into a list of %zu characters",
+                   (long long)t->layers, most - 1);
+}
+
+// One layer a pass at least.
+static sg_status trim_find(sg_trim_work *t, sg_error *err)
+{
+    const int64_t most = t->o->memory / t->method->layer_bytes;
+    for (t->first = 0; t->first < t->layers; t->first += t->group) {
+        t->group = sg_min(most < 1 ? 1 : most, t->layers - t->first);
+        SG_TRY(t->method->find(t, err));
+        t->result->passes++;
+    }
+    return SG_OK;
+}
+
+// Into the configuration, and into the model, which nothing has been recorded of.
+static sg_status trim_set(sg_trim_work *t, sg_error *err)
+{
+    for (int place = 0; place < t->method->places; place++) {
+        size_t most;
+        char *list = t->method->list(&t->config, place, &most);
+        SG_TRY(sg_trim_list(t, place, t->thresholds, list, most, err));
+    }
+    SG_TRY(sg_config_complete(&t->config, err));
+    t->made->config = t->config;
+    t->made->layout++;
+    return SG_OK;
+}
+
+// ---- all of it ----------------------------------------------------------------------------------
+
+static sg_status trim_text(sg_trim_work *t, sg_error *err)
+{
+    const sg_sparsify_options *o = t->o;
+    const sg_calibration_source source = {.text = o->text,
+                                          .text_bytes = o->text_bytes,
+                                          .tokenizer = o->tokenizer,
+                                          .data = o->data,
+                                          .context = o->context,
+                                          .tokens = {o->calibration_tokens, 0, o->test_tokens}};
+    SG_TRY(sg_calibration_new(t->dense, &source, &t->text, err));
+    t->result->lost_bytes = t->text.lost_bytes;
+    t->result->replaced = t->text.replaced;
+    return SG_OK;
+}
+
+static sg_status trim_make(sg_trim_work *t, sg_error *err)
+{
+    t->thresholds = sg_alloc_zero((size_t)(t->layers * t->method->places), sizeof *t->thresholds);
+    if (t->thresholds == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for thresholds");
+    SG_TRY(sg_model_new(t->dense->context, &t->config, 0, &t->made, err));
+    t->made->ends = t->dense->ends;
+    SG_TRY(sg_moefy_copy(t->dense, t->made, err));
+    return t->method->fill(t, err);
+}
+
+static sg_status trim_perplexity(sg_trim_work *t, sg_model *model, double *perplexity,
+                                 sg_error *err)
+{
+    double loss;
+    SG_TRY(sg_calibration_loss(&t->text, SG_USE_TEST, model, &loss, NULL, sg_trim_go_on, t, err));
+    *perplexity = exp(loss);
+    return SG_OK;
+}
+
+static sg_status trim_test(sg_trim_work *t, sg_error *err)
+{
+    sg_sparsify_result *r = t->result;
+    r->dense_perplexity = r->sparse_perplexity = r->kept = r->executed = NAN;
+    for (int i = 0; i < SG_SPARSIFY_INPUTS; i++)
+        r->inputs[i] = NAN;
+    r->test_tokens = t->text.parts[SG_USE_TEST].rows;
+    if (r->test_tokens == 0) return SG_OK;
+    t->group = 0;
+    SG_TRY(trim_perplexity(t, t->dense, &r->dense_perplexity, err));
+    SG_TRY(trim_perplexity(t, t->made, &r->sparse_perplexity, err));
+    return t->method->count(t, err);
+}
+
+static sg_status trim_work(sg_trim_work *t, sg_error *err)
+{
+    const sg_tokenizer *k = t->o->tokenizer;
+    SG_TRY(trim_text(t, err));
+    SG_TRY(trim_make(t, err));
+    SG_TRY(trim_find(t, err));
+    SG_TRY(trim_set(t, err));
+    SG_TRY(trim_test(t, err));
+    if (t->o->out == NULL) return SG_OK;
+    return sg_model_write(t->made, k ? k->json : NULL, k ? k->json_bytes : 0, t->o->out, err);
+}
+
+sg_status sg_trim_model(sg_model *dense, const sg_sparsify_options *o, sg_model **made,
+                        sg_sparsify_result *result, sg_error *err)
+{
+    sg_claim *claim = NULL;
+    sg_trim_work t = {.dense = dense, .o = o, .result = result};
+    *made = NULL;
+    SG_TRY(sg_trim_config(&dense->config, o, &t.config, err));
+    t.layers = dense->config.num_hidden_layers;
+    t.method = trim_method(o->trim);
+    if (o->out != NULL) SG_TRY(sg_folder_claim(o->out, false, &claim, err));
+    const sg_status status = trim_work(&t, err);
+    sg_folder_release(claim);
+    sg_calibration_free(&t.text);
+    sg_free(t.thresholds);
+    if (status == SG_OK)
+        *made = t.made;
+    else
+        sg_model_free(t.made);
+    return status;
+}
