@@ -167,13 +167,13 @@ static void curve_interval_json(json_t *object, const char *name, double value, 
 
 static int curve_json(const curve_talk *t, const sg_sparsify_point *p)
 {
-    json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "model",
-                  t->path, "family", p->family, "select", p->select, "control",
-                  sg_sparsify_control_name(p->control), "active", cli_json_number(p->active),
-                  "threshold", cli_json_number(p->threshold), "blocks", p->blocks, "read", p->read,
-                  "flops", p->flops, "router", p->router, "tokens", (json_int_t)p->tokens,
-                  "windows", (json_int_t)p->windows, "lost_bytes", (json_int_t)p->lost_bytes);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "model", t->path,
+        "family", p->family, "select", p->select, "control", sg_sparsify_control_name(p->control),
+        "active", cli_json_number(p->active), "threshold", cli_json_number(p->threshold), "blocks",
+        p->blocks, "read", p->read, "flops", p->flops, "router", p->router, "layer_flops",
+        p->layer_flops, "tokens", (json_int_t)p->tokens, "windows", (json_int_t)p->windows,
+        "lost_bytes", (json_int_t)p->lost_bytes);
     if (object != NULL) {
         curve_interval_json(object, "perplexity", p->perplexity, p->perplexity_low,
                             p->perplexity_high);
@@ -201,8 +201,8 @@ static void curve_setting(const sg_sparsify_point *p, char *text, size_t capacit
 
 static void curve_head(void)
 {
-    printf("%-20s  %-22s  %24s  %28s  %7s %6s  %6s %6s", "", "", "perplexity (95 %)",
-           "excess loss (95 %)", "blocks", "read", "FLOPs", "router");
+    printf("%-20s  %-22s  %24s  %28s  %7s %6s  %6s %6s %6s", "", "", "perplexity (95 %)",
+           "excess loss (95 %)", "blocks", "read", "FLOPs", "router", "layers");
     if (curve.speed) printf("  %9s  %20s", "tokens/s", "speed (95 %)");
     printf("\n");
 }
@@ -217,8 +217,9 @@ static void curve_text(const curve_talk *t, const sg_sparsify_point *p)
     if (!isnan(p->excess))
         snprintf(excess, sizeof excess, "%.4f (%.4f to %.4f)", cli_unsigned_zero(p->excess, 4),
                  cli_unsigned_zero(p->excess_low, 4), cli_unsigned_zero(p->excess_high, 4));
-    printf("%-20.20s  %-22s  %24s  %28s  %7.1f %5.1f%%  %5.1f%% %5.2f%%", t->name, setting,
-           perplexity, excess, p->blocks, 100 * p->read, 100 * p->flops, 100 * p->router);
+    printf("%-20.20s  %-22s  %24s  %28s  %7.1f %5.1f%%  %5.1f%% %5.2f%% %5.1f%%", t->name, setting,
+           perplexity, excess, p->blocks, 100 * p->read, 100 * p->flops, 100 * p->router,
+           100 * p->layer_flops);
     if (curve.speed) {
         if (!isnan(p->speed))
             snprintf(speed, sizeof speed, "%.3f (%.3f-%.3f)", p->speed, p->speed_low,
@@ -330,9 +331,12 @@ static void curve_tell_still(const curve_talk *t)
 {
     const sg_config *c = sg_model_config(t->model);
     const bool top_k = strcmp(c->ffn_select, "top_k") == 0;
-    if (strcmp(c->ffn, "moefied") != 0) return;
+    const bool inputs = c->trim_attention[0] != '\0' || c->trim_attention_out[0] != '\0' ||
+                        c->trim_ffn[0] != '\0' || c->trim_ffn_down[0] != '\0';
+    if (strcmp(c->ffn, "moefied") != 0 && !inputs) return;
     if ((top_k ? t->active.count : t->thresholds.count) > 0) return;
-    cli_note(t->args, "%s selects %s: one point, as it is; --%s gives more", t->name, c->ffn_select,
+    cli_note(t->args, "%s selects %s: one point, as it is; --%s gives more", t->name,
+             strcmp(c->ffn, "moefied") != 0 ? "inputs" : c->ffn_select,
              top_k ? "active" : "thresholds");
 }
 
@@ -523,14 +527,19 @@ const cli_command cli_cmd_curve = {
     .usage = "MODEL… --text FILE [--active LIST] [--thresholds LIST] [options]",
     .about =
         "Reads the text with each model at each setting: shares of blocks (--active) or thresholds "
-        "(--thresholds) of models that sparsify made, by what they select; any other model gives "
-        "one point. Nothing is written into a model.\n"
+        "(--thresholds) of models that sparsify made, by what they select; thresholds of a model "
+        "that "
+        "leaves inputs out multiply its own. Any other model gives one point. Nothing is written "
+        "into "
+        "a model.\n"
         "\n"
         "Perplexity is exp of the mean loss. Excess loss, of all models but the first, is that "
         "over "
         "the first point, by the same windows, so that its interval is the one to judge by: give "
         "the dense model first. FLOPs "
-        "are those of all feed-forward layers, routers included, over those of all their blocks. "
+        "are those of all feed-forward layers, routers included, over those of all their blocks; "
+        "under layers the projections of attention are part of both: compare models that leave "
+        "inputs out with others by these. "
         "Intervals are of windows of the text, drawn anew; those of speeds of rounds (bench "
         "--beside).",
     .options = options,

@@ -664,7 +664,7 @@ const cli_command cli_cmd_sparsify = {
         "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
         "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
         "sgatlin sparsify SmolLM2-135M --method attention-mlp --text book.txt --out smol-mlp\n"
-        "sgatlin sparsify SmolLM2-135M --method teal --active 0.6 --text book.txt --out teal\n"
+        "sgatlin sparsify SmolLM2-135M --method teal --text book.txt --out smol-teal\n"
         "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,

@@ -31,7 +31,9 @@ extern cli_computing cli_computing_given; // one command runs in a process; f32 
          .shown = "the model's",                                                                   \
          .low = -1e12,                                                                             \
          .high = 1e12,                                                                             \
-         .help = "of family moefied: ffn_threshold"},                                              \
+         .help = "of family moefied: ffn_threshold; where inputs are left out, what their "        \
+                 "thresholds are "                                                                 \
+                 "multiplied by"},                                                                 \
         {.name = "sparsify-active",                                                                \
          .kind = CLI_DOUBLE,                                                                       \
          .value = &cli_computing_given.active,                                                     \
@@ -52,6 +54,8 @@ sg_status cli_computing_kinds(sg_compute_kind *compute, sg_compute_kind *logits,
 // The model computes so, and the command says so where the processor has no units for it.
 sg_status cli_computing_set(const cli_args *args, sg_context *context, sg_model *model,
                             sg_error *err);
+// What decoding takes beside the weights where inputs are left out; otherwise nothing.
+sg_status cli_columns_tell(const cli_args *args, const sg_model *model, sg_error *err);
 // A warning where products of these kinds are computed in f32; otherwise nothing.
 void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits);

@@ -3,8 +3,10 @@
 // text does to all of them alike cancels in differences.
 //
 // FLOPs: sum over layers of (selected blocks a token x FLOPs of a block + those of the router),
-// over that sum with all blocks and no router.
+// over that sum with all blocks and no router; where inputs are left out, of products with what is
+// left. Of layers: the same with the four projections of attention on both sides.
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -16,6 +18,7 @@
 #include "sgatlin_sparsify.h"
 #include "sparsify/oracle.h"
 #include "train/block_use.h"
+#include "train/input_use.h"
 
 enum { curve_context = 512 }; // unless told otherwise
 
@@ -32,14 +35,23 @@ sg_sparsify_curve_options sg_sparsify_curve_options_default(void)
     return (sg_sparsify_curve_options){.resamples = 2000, .seed = 1};
 }
 
+// The place whose values a request is for.
+typedef struct curve_input {
+    sg_input_use *use;
+    sg_trimmed place;
+    char name[48];
+} curve_input;
+
 typedef struct curve {
     sg_model *model;
+    sg_config before; // what the model was
     const sg_sparsify_curve_options *options;
     sg_sparsify_point_fn result;
     void *user;
     int64_t context;
     int64_t points, done; // all of them, and those before this one
     sg_block_use use;     // of this one
+    sg_input_use inputs;  // likewise, where inputs are left out
     int64_t lost_bytes;
     // Windows: sums of losses, and tokens.
     double *losses, *tokens;
@@ -87,6 +99,35 @@ static sg_status random_choose(void *user, const sg_point_values *p, sg_error *e
     return SG_OK;
 }
 
+// ---- inputs -------------------------------------------------------------------------------------
+
+static sg_status input_see(void *user, const sg_point_values *p, sg_error *err)
+{
+    const curve_input *i = user;
+    int64_t n = 1;
+    (void)err;
+    for (int k = 1; k < p->rank; k++)
+        n *= p->shape[k];
+    sg_input_use_add(i->use, p->layer, i->place, p->values, p->shape[0], n);
+    return SG_OK;
+}
+
+// Requests for what stands in front of places with thresholds. Returns how many.
+static size_t input_requests(curve *c, curve_input inputs[SG_TRIMMED_PLACES],
+                             sg_point_request *requests)
+{
+    size_t count = 0;
+    for (int place = 0; place < SG_TRIMMED_PLACES; place++) {
+        curve_input *input = &inputs[count];
+        if (!sg_trimmed_has(&c->model->config, (sg_trimmed)place)) continue;
+        *input = (curve_input){.use = &c->inputs, .place = (sg_trimmed)place};
+        snprintf(input->name, sizeof input->name, "blocks.*.%s", sg_input_point(input->place));
+        requests[count++] = (sg_point_request){
+            .name = input->name, .use = SG_POINT_READ, .call = input_see, .user = input};
+    }
+    return count;
+}
+
 // ---- reading the text ---------------------------------------------------------------------------
 
 static bool curve_token(void *user, int64_t position, int32_t id, double logprob)
@@ -130,9 +171,11 @@ static size_t curve_chosen(curve *c, sg_sparsify_control control, sg_point_reque
 static sg_status curve_read(curve *c, sg_sparsify_control control, sg_error *err)
 {
     const sg_sparsify_curve_options *o = c->options;
-    sg_point_request requests[SG_ORACLE_POINTS + 1];
+    sg_point_request requests[SG_ORACLE_POINTS + 1 + SG_TRIMMED_PLACES];
+    curve_input inputs[SG_TRIMMED_PLACES];
     size_t count = curve_chosen(c, control, requests);
     if (c->use.points.count > 0) requests[count++] = c->use.request; // of what they chose
+    count += input_requests(c, inputs, requests + count);
     const sg_points points = {requests, count};
     const sg_eval_text_options read = {.context = c->context,
                                        .stride = c->context,
@@ -206,19 +249,48 @@ static const char *curve_select(const sg_config *config)
     return "";
 }
 
+static bool curve_is_moefied(const curve *c)
+{
+    return strcmp(c->model->config.ffn, "moefied") == 0;
+}
+
+// Whether the model's thresholds are those of inputs.
+static bool curve_trims(const curve *c)
+{
+    return !curve_is_moefied(c) && sg_trimmed_any(&c->model->config);
+}
+
+// Work of feed-forward layers and of all layers, and what is read where inputs are left out.
+static void curve_work(const curve *c, sg_sparsify_point *p)
+{
+    const sg_config *config = &c->model->config;
+    double router, all, attention = 0, attended = 0;
+    double flops = sg_block_use_flops(&c->use, &router, &all);
+    if (curve_trims(c)) {
+        flops = all * sg_input_use_ffn(&c->inputs);
+        p->read = sg_input_use_all(&c->inputs);
+    }
+    for (int place = SG_TRIMMED_ATTENTION; place <= SG_TRIMMED_ATTENTION_OUT; place++) {
+        const double each =
+            (double)config->num_hidden_layers * sg_input_flops(config, (sg_trimmed)place);
+        attention += each;
+        attended += each * sg_input_use_place(&c->inputs, (sg_trimmed)place);
+    }
+    p->flops = flops / all;
+    p->router = router / all;
+    p->layer_flops = (flops + attended) / (all + attention);
+}
+
 static sg_status curve_report(const curve *c, sg_sparsify_point *p, sg_error *err)
 {
     const sg_config *config = &c->model->config;
     const sg_block_total total = sg_block_use_total(&c->use);
-    double router, all;
-    const double flops = sg_block_use_flops(&c->use, &router, &all);
     p->family = sg_family_find(config->ffn)->name;
-    p->select = curve_select(config);
+    p->select = curve_trims(c) ? "inputs" : curve_select(config);
     point_losses(c, p);
     p->blocks = total.blocks;
     p->read = total.read;
-    p->flops = flops / all;
-    p->router = router / all;
+    curve_work(c, p);
     p->tokens = c->use.tokens;
     p->windows = (int64_t)c->windows;
     p->lost_bytes = c->lost_bytes;
@@ -233,24 +305,20 @@ static sg_status curve_point(curve *c, double active, double threshold, sg_spars
     sg_sparsify_point p = {.active = active, .threshold = threshold, .control = control};
     const sg_block_target kind = control == SG_CONTROL_ORACLE ? SG_TARGET_POSITIVE : SG_TARGET_NORM;
     SG_TRY(sg_block_use_new(&c->model->config, c->model->context->compute, false, &c->use, err));
-    sg_status status = SG_OK;
-    if (control == SG_CONTROL_ORACLE || control == SG_CONTROL_ORACLE_NORM)
-        status = sg_oracle_new(c->model, kind, &c->oracle, err);
+    sg_status status = sg_input_use_new(c->model, &c->inputs, err);
+    const bool oracle = control == SG_CONTROL_ORACLE || control == SG_CONTROL_ORACLE_NORM;
+    if (status == SG_OK && oracle) status = sg_oracle_new(c->model, kind, &c->oracle, err);
     if (status == SG_OK) status = curve_read(c, control, err);
     sg_oracle_free(&c->oracle);
     if (status == SG_OK) status = curve_resample(c, err);
     if (status == SG_OK) status = curve_report(c, &p, err);
     sg_block_use_free(&c->use);
+    sg_input_use_free(&c->inputs);
     c->done++;
     return status;
 }
 
 // ---- all of them --------------------------------------------------------------------------------
-
-static bool curve_is_moefied(const curve *c)
-{
-    return strcmp(c->model->config.ffn, "moefied") == 0;
-}
 
 // Router gate reads the one block that there is, in part.
 static bool curve_chooses(const curve *c)
@@ -264,7 +332,7 @@ static const double *curve_settings(const curve *c, size_t *count, bool *thresho
     const sg_sparsify_curve_options *o = c->options;
     *count = 0;
     *thresholds = strcmp(c->model->config.ffn_select, "top_k") != 0;
-    if (!curve_is_moefied(c)) return NULL;
+    if (!curve_is_moefied(c) && !curve_trims(c)) return NULL;
     *count = *thresholds ? o->threshold_count : o->active_count;
     return *thresholds ? o->thresholds : o->active;
 }
@@ -272,6 +340,7 @@ static const double *curve_settings(const curve *c, size_t *count, bool *thresho
 static sg_status curve_set(curve *c, bool threshold, double value, sg_error *err)
 {
     c->set = true;
+    c->model->config = c->before; // thresholds of inputs are multiplied
     return threshold ? sg_sparsify_set_threshold(c->model, value, err)
                      : sg_sparsify_set_active(c->model, value, err);
 }
@@ -302,8 +371,9 @@ static sg_status curve_distinct(curve *c, sg_error *err)
         SG_TRY(curve_set(c, c->thresholds, values[i], err));
         const sg_config *config = &c->model->config;
         curve_setting *s = &c->settings[c->setting_count];
-        *s = (curve_setting){
-            .value = values[i], .top_k = config->ffn_top_k, .threshold = config->ffn_threshold};
+        *s = (curve_setting){.value = values[i],
+                             .top_k = config->ffn_top_k,
+                             .threshold = curve_trims(c) ? values[i] : config->ffn_threshold};
         memcpy(s->layer_top_k, config->ffn_layer_top_k, sizeof s->layer_top_k);
         size_t same = 0;
         while (!curve_same(&c->settings[same], s))
@@ -355,12 +425,12 @@ static sg_status curve_open(curve *c, sg_error *err)
 sg_status sg_sparsify_curve(sg_model *model, const sg_sparsify_curve_options *options,
                             sg_sparsify_point_fn point, void *user, sg_error *err)
 {
-    const sg_config before = model->config;
-    curve c = {.model = model, .options = options, .result = point, .user = user};
+    curve c = {
+        .model = model, .before = model->config, .options = options, .result = point, .user = user};
     sg_status status = curve_open(&c, err);
     if (status == SG_OK) status = curve_points(&c, err);
     if (c.set) {
-        model->config = before;
+        model->config = c.before;
         model->layout++; // recorded passes are of another setting
     }
     sg_resamples_free(&c.resamples);

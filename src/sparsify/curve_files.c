@@ -13,8 +13,8 @@ typedef struct points {
 
 static const char csv_header[] =
     "model,family,select,control,active,threshold,perplexity,perplexity_low,perplexity_high,loss,"
-    "loss_low,loss_high,excess,excess_low,excess_high,blocks,read,flops,router,tokens,windows,"
-    "tokens_per_second,speed,speed_low,speed_high\n";
+    "loss_low,loss_high,excess,excess_low,excess_high,blocks,read,flops,router,layer_flops,tokens,"
+    "windows,tokens_per_second,speed,speed_low,speed_high\n";
 
 static void csv_number(sg_writer *w, double value, const char *behind)
 {
@@ -33,7 +33,8 @@ static sg_status csv_rows(const void *results, sg_writer *w, sg_error *err)
         const double before[] = {
             p->active,      p->threshold, p->perplexity, p->perplexity_low, p->perplexity_high,
             p->loss,        p->loss_low,  p->loss_high,  p->excess,         p->excess_low,
-            p->excess_high, p->blocks,    p->read,       p->flops,          p->router};
+            p->excess_high, p->blocks,    p->read,       p->flops,          p->router,
+            p->layer_flops};
         const double behind[] = {p->tokens_per_second, p->speed, p->speed_low, p->speed_high};
         sg_result_csv_text(w, p->model);
         sg_result_csv_text(w, p->family);

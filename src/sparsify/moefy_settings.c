@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "ffn/ffn.h"
+#include "ffn/trimmed.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "sparsify/moefy.h"
@@ -23,14 +23,42 @@ static sg_status settings_take(sg_model *m, sg_config *config, sg_error *err)
     return SG_OK;
 }
 
+// Thresholds of inputs, times a factor.
+static sg_status settings_inputs(sg_config *c, double factor, sg_error *err)
+{
+    if (!(factor >= 0))
+        return sg_fail(err, SG_ERR_ARGUMENT,
+                       "threshold: found %s, expected 0 or more, which thresholds of inputs are "
+                       "multiplied by",
+                       SG_NUMBER(factor));
+    for (int place = 0; place < SG_TRIMMED_PLACES; place++) {
+        size_t bytes, used = 0;
+        const sg_config was = *c;
+        char *list = sg_trimmed_list(c, (sg_trimmed)place, &bytes);
+        const bool there = list[0] != '\0';
+        for (int64_t l = 0; there && l < c->num_hidden_layers && used < bytes; l++)
+            used += (size_t)snprintf(list + used, bytes - used, "%s%.6g", l > 0 ? "," : "",
+                                     factor * sg_trimmed_threshold(&was, (sg_trimmed)place, l));
+        if (used >= bytes)
+            return sg_fail(err, SG_ERR_UNSUPPORTED,
+                           "threshold: found %lld layers, too many for their thresholds",
+                           (long long)c->num_hidden_layers);
+    }
+    return SG_OK;
+}
+
 sg_status sg_sparsify_set_threshold(sg_model *m, double threshold, sg_error *err)
 {
     sg_config config = m->config;
     SG_TRY(settings_check(m, "threshold", err));
+    if (!sg_moefy_is(config.ffn, "moefied") && sg_trimmed_any(&config)) {
+        SG_TRY(settings_inputs(&config, threshold, err));
+        return settings_take(m, &config, err);
+    }
     if (!sg_moefy_is(config.ffn, "moefied") || sg_moefy_is(config.ffn_select, "top_k"))
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "threshold: found a model of family %s%s, expected moefied with ffn_select "
-                       "max, share or threshold",
+                       "max, share or threshold, or one with thresholds of inputs",
                        config.ffn, sg_moefy_is(config.ffn, "moefied") ? " that selects top_k" : "");
     config.ffn_threshold = threshold;
     memset(config.ffn_layer_threshold, 0, sizeof config.ffn_layer_threshold);

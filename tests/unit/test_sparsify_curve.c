@@ -285,6 +285,82 @@ static void test_gate(void **state)
     sg_model_free(m);
 }
 
+// ---- inputs -------------------------------------------------------------------------------------
+
+typedef struct input_sizes {
+    double threshold;
+    int64_t read, all;
+} input_sizes;
+
+static sg_status count_inputs(void *user, const sg_point_values *p, sg_error *err)
+{
+    input_sizes *s = user;
+    const int64_t n = p->shape[0] * p->shape[1] * (p->rank > 2 ? p->shape[2] : 1);
+    (void)err;
+    for (int64_t i = 0; i < n; i++)
+        s->read += !(fabsf(p->values[i]) <= (float)s->threshold);
+    s->all += n;
+    return SG_OK;
+}
+
+// Thresholds of both layers are multiplied by those of the curve; work is that of plain counts.
+static void test_inputs(void **state)
+{
+    (void)state;
+    static const double factors[] = {0, 1, 2};
+    static const char *const points[] = {"blocks.*.ln1.hook_normalized", "blocks.*.attn.hook_z",
+                                         "blocks.*.ln2.hook_normalized", "blocks.*.mlp.hook_post"};
+    static const double own[] = {0.4, 0.01, 0.5, 0.001};
+    sg_error err = {0};
+    sg_model *m = model_of("glu ffn_activation=swiglu trim_attention=0.4,0.4 "
+                           "trim_attention_out=0.01,0.01 trim_ffn=0.5,0.5 "
+                           "trim_ffn_down=0.001,0.001");
+    const sg_config before = *sg_model_config(m);
+    sg_sparsify_curve_options o = tiny();
+    sg_session *first; // with copies of matrices, which the model keeps
+    must(sg_session_new(m, 1, &first, &err), &err);
+    sg_session_free(first);
+    o.thresholds = factors;
+    o.threshold_count = 3;
+    o.random = true; // there is nothing to choose
+    const curves c = curve_of(m, &o);
+    assert_int_equal(c.count, 3);
+    assert_memory_equal(sg_model_config(m), &before, sizeof before);
+    for (int i = 0; i < 3; i++) {
+        input_sizes sizes[4];
+        sg_point_request requests[4];
+        double share[4];
+        sg_eval_text_result r;
+        sg_model *same = model_of("glu ffn_activation=swiglu trim_attention=0.4,0.4 "
+                                  "trim_attention_out=0.01,0.01 trim_ffn=0.5,0.5 "
+                                  "trim_ffn_down=0.001,0.001");
+        for (int k = 0; k < 4; k++) {
+            // Behind activations what is left out is 0 already.
+            sizes[k] = (input_sizes){.threshold = k < 3 ? factors[i] * own[k] : 0};
+            if (factors[i] == 0 && k < 3) sizes[k].threshold = -1;
+            requests[k] = (sg_point_request){points[k], SG_POINT_READ, count_inputs, &sizes[k]};
+        }
+        const sg_points list = {requests, 4};
+        const sg_eval_text_options read = {.context = window, .stride = window, .points = &list};
+        must(sg_sparsify_set_threshold(same, factors[i], &err), &err);
+        must(sg_evaluate_text(same, tokenizer, text, strlen(text), &read, &r, &err), &err);
+        for (int k = 0; k < 4; k++)
+            share[k] = (double)sizes[k].read / (double)sizes[k].all;
+        const sg_sparsify_point *p = &c.items[i];
+        assert_string_equal(p->select, "inputs");
+        assert_true(p->threshold == factors[i] && fabs(p->loss - r.loss) < 1e-12);
+        assert_true(fabs(p->flops - (2 * share[2] + share[3]) / 3) < 1e-12);
+        // Matrices are 16 by 16, of the layer 24 by 16.
+        const double all = (16 * (3 * share[0] + share[1]) + 24 * (2 * share[2] + share[3])) / 136;
+        assert_true(fabs(p->layer_flops - all) < 1e-12 && fabs(p->read - all) < 1e-12);
+        sg_model_free(same);
+    }
+    assert_true(c.items[0].flops == 1 && c.items[1].flops < 1);
+    assert_true(c.items[2].layer_flops < c.items[1].layer_flops);
+    assert_int_equal(sg_sparsify_set_active(m, 0.5, &err), SG_ERR_UNSUPPORTED);
+    sg_model_free(m);
+}
+
 // ---- the control --------------------------------------------------------------------------------
 
 static void test_random(void **state)
@@ -482,8 +558,8 @@ static void test_files(void **state)
     assert_int_equal(count_of(found, "\n"), 5);
     char *line = strchr(found, '\n') + 1;
     *strchr(line, '\n') = '\0';
-    assert_string_equal(line, "\"a, \"\"b\"\"\",glu,,,,,2,1,3,1,0,0,,,,0,0,1,0,20,5,,,,");
-    assert_int_equal(count_of(found, ","), count_of(line, ",") + 24); // its header
+    assert_string_equal(line, "\"a, \"\"b\"\"\",glu,,,,,2,1,3,1,0,0,,,,0,0,1,0,0,20,5,,,,");
+    assert_int_equal(count_of(found, ","), count_of(line, ",") + 25); // its header
     read_file(svg, found, sizeof found);
     assert_int_equal(count_of(found, ">c<"), 1);
     assert_int_equal(count_of(found, "c, random blocks"), 1);
@@ -569,12 +645,13 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_active),     cmocka_unit_test(test_same),
-        cmocka_unit_test(test_thresholds), cmocka_unit_test(test_one_point),
-        cmocka_unit_test(test_gate),       cmocka_unit_test(test_random),
-        cmocka_unit_test(test_oracle),     cmocka_unit_test(test_base),
-        cmocka_unit_test(test_set_active), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_refuses),    cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_active),       cmocka_unit_test(test_same),
+        cmocka_unit_test(test_thresholds),   cmocka_unit_test(test_one_point),
+        cmocka_unit_test(test_inputs),       cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_random),       cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_base),         cmocka_unit_test(test_set_active),
+        cmocka_unit_test(test_files),        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
