@@ -36,6 +36,7 @@ Stop it at any time: the same command goes on. From outside:
   SG_SPARSIFY_RATE=1e-3      learning rate of tuning; 1e-4 with --model
   SG_SPARSIFY_SEQ=256        tokens of a sequence
   SG_SPARSIFY_BATCH=8        sequences of a step
+  SG_SPARSIFY_CALIBRATION=4096    tokens of the TEXTs that splits by what neurons do are made of
   SG_SPARSIFY_TOKENS=8192    of TEST that are read
   SG_SPARSIFY_L1=2e-3  SG_SPARSIFY_HOYER=1e-3  SG_SPARSIFY_LTE=1    weights of the terms
 HELP
@@ -65,10 +66,12 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 sgatlin=${SGATLIN:-$here/build/sgatlin}
 width=${SG_SPARSIFY_WIDTH:-192} times=${SG_SPARSIFY_FFN:-4} layers=${SG_SPARSIFY_LAYERS:-4}
 steps=${SG_SPARSIFY_STEPS:-1500} tune=${SG_SPARSIFY_TUNE:-600} tokens=${SG_SPARSIFY_TOKENS:-8192}
+calibration=${SG_SPARSIFY_CALIBRATION:-4096}
 length=${SG_SPARSIFY_SEQ:-256} batch=${SG_SPARSIFY_BATCH:-8}
 l1=${SG_SPARSIFY_L1:-2e-3} hoyer=${SG_SPARSIFY_HOYER:-1e-3} lte=${SG_SPARSIFY_LTE:-1}
 rate=${SG_SPARSIFY_RATE:-$([ -n "$model" ] && echo 1e-4 || echo 1e-3)}
-for number in "$width" "$times" "$layers" "$steps" "$tune" "$tokens" "$length" "$batch"; do
+for number in "$width" "$times" "$layers" "$steps" "$tune" "$tokens" "$calibration" "$length" \
+    "$batch"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || fail "found \"$number\", expected a whole number"
 done
 [ "$tune" -ge 2 ] || fail "SG_SPARSIFY_TUNE: found $tune, expected 2 or more: LTE halves them"
@@ -114,7 +117,8 @@ made() {
     local at=$folder/$1 from=$2
     shift 2
     [ -e "$at/model.safetensors" ] && [ ! -e "$at/.sparsify" ] && return
-    run sparsify "$from" --data "$folder/data" --out "$at" "$@" | tee "$at.txt"
+    run sparsify "$from" --data "$folder/data" --out "$at" --calibration-tokens "$calibration" \
+        "$@" | tee "$at.txt"
 }
 
 packed() {
@@ -160,6 +164,11 @@ made dsti-hoyer "$folder/hoyer" --method dsti --block-size 8
 made similarity "$folder/plain" --method similarity
 made random "$folder/plain" --method similarity --split random --router random
 methods=(plain moefication moefication-l1 dsti dsti-hoyer lte similarity random)
+if [ -z "$model" ]; then # rows of what ReLU makes 0 are not read: nothing is lost
+    made exact "$folder/plain" --method cats --active 1
+    made exact-l1 "$folder/l1" --method cats --active 1
+    methods+=(exact exact-l1)
+fi
 
 # ---- curves -------------------------------------------------------------------------------------
 
