@@ -234,7 +234,7 @@ static void cli_on_signal(int number)
 
 void cli_catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = cli_on_signal, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = cli_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -270,9 +270,19 @@ static void cli_on_bus(int number, siginfo_t *info, void *context)
     _exit(CLI_FAILED);
 }
 
+// Handlers have a stack of their own: the code that oneDNN writes for long products points the stack
+// register into its workspace, where what the kernel puts below it would overwrite the heap.
+static void cli_signal_stack(void)
+{
+    static char stack[1 << 16]; // registers with AMX take 11 KiB
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    sigaltstack(&own, NULL);
+}
+
 void cli_start(void)
 {
-    struct sigaction bus = {.sa_sigaction = cli_on_bus, .sa_flags = SA_SIGINFO};
+    struct sigaction bus = {.sa_sigaction = cli_on_bus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    cli_signal_stack();
     sigemptyset(&bus.sa_mask);
     sigaction(SIGBUS, &bus, NULL);
     // A closed descriptor would be given to the next file opened, and results printed into it. Fill

@@ -106,7 +106,8 @@ static void chat_on_interrupt(int number)
 // Ctrl-C ends an answer, or takes a line that is being typed back; it does not end the program.
 static void chat_catch_interrupts(void)
 {
-    struct sigaction action = {.sa_handler = chat_on_interrupt}; // no SA_RESTART: reading returns
+    // Without SA_RESTART, so that reading returns.
+    struct sigaction action = {.sa_handler = chat_on_interrupt, .sa_flags = SA_ONSTACK};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
 }

@@ -16,6 +16,8 @@
 //   * The library never prints, exits, aborts on input, or reads the environment.
 //   * Shapes are written (rows, columns); arrays are dense and row-major.
 //   * Strings are UTF-8 and NUL-terminated unless a length goes with them.
+//   * A program that handles signals does so on a stack of its own (sigaltstack, SA_ONSTACK), since
+//     long products borrow the stack register. Threads of a context handle none.
 //   * A handle is used by one thread at a time; different handles are independent. Sessions of one
 //     model may work on several threads at once: their loops take turns on the threads of the
 //     context.

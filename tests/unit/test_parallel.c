@@ -1,6 +1,7 @@
 // The thread pool: every chunk runs exactly once, one worker never runs two at a time, and all of
 // it holds over thousands of short loops on the same pool.
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -222,13 +223,19 @@ typedef struct meeting {
     pthread_t other; // worker 1
 } meeting;
 
-// Two chunks that wait for each other, so that each thread has one.
+// Two chunks that wait for each other, so that each thread has one; the worker's takes signals.
 static void meet(void *context, int64_t chunk, int worker)
 {
     (void)chunk;
     meeting *m = context;
     const struct timespec moment = {.tv_nsec = 100000};
-    if (worker == 1) m->other = pthread_self();
+    if (worker == 1) {
+        sigset_t one;
+        sigemptyset(&one);
+        sigaddset(&one, SIGUSR1);
+        pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+        m->other = pthread_self();
+    }
     atomic_fetch_add(&m->here, 1);
     while (atomic_load(&m->here) < 2)
         nanosleep(&moment, NULL);
@@ -260,6 +267,33 @@ static void test_worker_away(void **state)
     sg_pool_free(pool);
 }
 
+// Handlers are for the threads of the program; faults stay a worker's own.
+static void masked_chunk(void *context, int64_t chunk, int worker)
+{
+    atomic_int *wrong = context;
+    sigset_t blocked;
+    (void)chunk;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    const bool worked = worker > 0;
+    if (sigismember(&blocked, SIGTERM) != worked || sigismember(&blocked, SIGINT) != worked ||
+        sigismember(&blocked, SIGBUS) != 0)
+        atomic_fetch_add(wrong, 1);
+    sched_yield();
+}
+
+static void test_signals_blocked(void **state)
+{
+    sg_pool *pool;
+    sg_error err = {0};
+    atomic_int wrong = 0;
+    (void)state;
+    assert_int_equal(sg_pool_new(4, &pool, &err), SG_OK);
+    for (int i = 0; i < 50; i++)
+        sg_parallel_for(pool, 64, masked_chunk, &wrong);
+    sg_pool_free(pool);
+    assert_int_equal(atomic_load(&wrong), 0);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -287,7 +321,8 @@ int main(void)
         cmocka_unit_test(test_each_chunk_once),  cmocka_unit_test(test_without_pool),
         cmocka_unit_test(test_many_short_loops), cmocka_unit_test(test_several_callers),
         cmocka_unit_test(test_idle_pools),       cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_worker_away),      cmocka_unit_test(test_each_item_once),
+        cmocka_unit_test(test_worker_away),      cmocka_unit_test(test_signals_blocked),
+        cmocka_unit_test(test_each_item_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
