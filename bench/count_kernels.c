@@ -79,6 +79,16 @@ static void count_dots_q4_1(const sg_kernels *k, count_input *in)
                    table_rows, 768);
 }
 
+static void count_sum_q8_0(const sg_kernels *k, count_input *in)
+{
+    k->sum_blocks(in->y, in->z, SG_WEIGHTS_Q8_0, in->narrow, NULL, in->rows, table_rows, 768);
+}
+
+static void count_sum_q4_1(const sg_kernels *k, count_input *in)
+{
+    k->sum_blocks(in->y, in->z, SG_WEIGHTS_Q4_1, in->narrow, NULL, in->rows, table_rows, 768);
+}
+
 static void count_topk(const sg_kernels *k, count_input *in)
 {
     k->topk(in->ids, in->scores, in->x + in->at % 16 * 512, 512, 8);
@@ -133,6 +143,8 @@ static const struct {
     {"thin_sum", "thin_sum", "3 sums of 256 rows of 64", count_thin_sum},
     {"dots_q8_0", "dots_blocks", "64 rows of 768", count_dots_q8_0},
     {"dots_q4_1", "dots_blocks", "64 rows of 768", count_dots_q4_1},
+    {"sum_q8_0", "sum_blocks", "64 rows of 768", count_sum_q8_0},
+    {"sum_q4_1", "sum_blocks", "64 rows of 768", count_sum_q4_1},
     {"topk", "topk", "8 of 512", count_topk},
     {"product_topk", "product_topk", "8 of 32 x 32", count_product_topk},
     {"exp_sum", "exp_sum", "8192", count_exp_sum},

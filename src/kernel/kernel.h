@@ -239,6 +239,10 @@ typedef struct sg_kernels {
     void (*dots_blocks)(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                         sg_weights type, const void *table, const void *scales, const int32_t *rows,
                         int64_t n, int64_t d);
+    // y += sum_j z[j] row_j over the `count` rows that `rows` names, in the order of j. Weights
+    // count as from_blocks gives them.  y (d), z, rows (count)
+    void (*sum_blocks)(sg_real *y, const sg_real *z, sg_weights type, const void *table,
+                       const void *scales, const int32_t *rows, int64_t count, int64_t d);
 
     // ---- optimiser ----
     void (*adamw)(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,

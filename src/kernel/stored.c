@@ -154,37 +154,6 @@ void sg_gather_sum_apart(const sg_kernels *kernels, sg_real *y, const sg_real *z
     }
 }
 
-// Rows that are widened together, and weights of each: what the first cache holds.
-enum { sum_rows = 8, sum_weights = 512 };
-
-// y (n) += sum of z[j] times weights at … at + n - 1 of rows[j], for few rows.
-static void stored_sum_piece(const sg_kernels *kernels, sg_real *y, const sg_real *z,
-                             const sg_stored *table, const int32_t *rows, int64_t count, int64_t d,
-                             int64_t at, int64_t n)
-{
-    static const int32_t order[sum_rows] = {0, 1, 2, 3, 4, 5, 6, 7};
-    const int64_t block = sg_stored_block(table->type);
-    sg_real wide[sum_rows * sum_weights];
-    for (int64_t j = 0; j < count; j++) {
-        const sg_stored row = sg_stored_at(table, rows[j], d);
-        const unsigned char *scales = row.scales;
-        kernels->from_blocks(wide + j * n, table->type,
-                             (const unsigned char *)row.rows + sg_stored_row_bytes(table->type, at),
-                             scales != NULL ? scales + at / block : NULL, n);
-    }
-    kernels->gather_sum(y, z, wide, order, count, n);
-}
-
-void sg_gather_sum_blocks(const sg_kernels *kernels, sg_real *y, const sg_real *z,
-                          const sg_stored *table, const int32_t *rows, int64_t count, int64_t d)
-{
-    for (int64_t j = 0; j < count; j += sum_rows)
-        for (int64_t at = 0; at < d; at += sum_weights)
-            stored_sum_piece(kernels, y + at, z + j, table, rows + j,
-                             count - j < sum_rows ? count - j : sum_rows, d, at,
-                             d - at < sum_weights ? d - at : sum_weights);
-}
-
 static void stored_write_q8_0(unsigned char *out, const sg_real *x, int64_t d)
 {
     for (int64_t i = 0; i < d; i += SG_BLOCK_WEIGHTS, x += SG_BLOCK_WEIGHTS, out += SG_Q8_0_BYTES) {

@@ -114,10 +114,6 @@ static inline void sg_gather_dots_next(const sg_kernels *kernels, sg_real *a, co
     }
 }
 
-// Blocks are widened piece by piece.
-void sg_gather_sum_blocks(const sg_kernels *kernels, sg_real *y, const sg_real *z,
-                          const sg_stored *table, const int32_t *rows, int64_t count, int64_t d);
-
 static inline void sg_gather_sum_next(const sg_kernels *kernels, sg_real *y, const sg_real *z,
                                       const sg_stored *table, const int32_t *rows,
                                       const int32_t *next, int64_t count, int64_t d)
@@ -139,7 +135,7 @@ static inline void sg_gather_sum_next(const sg_kernels *kernels, sg_real *y, con
         kernels->gather_sum_int8(y, z, table->rows, table->scales, rows, next, count, d);
         return;
     default:
-        sg_gather_sum_blocks(kernels, y, z, table, rows, count, d);
+        kernels->sum_blocks(y, z, table->type, table->rows, table->scales, rows, count, d);
     }
 }
 

@@ -261,36 +261,77 @@ static void test_products(void **state)
             check_type_products(block_types[k], d);
 }
 
+// y against start and z_j row_j added in double; wide: the rows as they count.
+static void check_sum(const char *what, const float *y, const float *start, const float *z,
+                      const float *wide, const int32_t *picked, int64_t count, int64_t d)
+{
+    for (int64_t i = 0; i < d; i++) {
+        double exact = (double)start[i], size = fabs(exact);
+        for (int64_t j = 0; j < count; j++) {
+            exact += (double)z[j] * (double)wide[picked[j] * d + i];
+            size += fabs((double)z[j] * (double)wide[picked[j] * d + i]);
+        }
+        check_close(what, i, (double)y[i], exact, size, (double)(count + 3) * FLT_EPSILON);
+    }
+}
+
+// A row of nothing but NaN, where the type has one.
+static void spoil_row(const block_rows *r, int64_t row)
+{
+    const int64_t block = sg_stored_block(r->stored.type);
+    const size_t bytes = sg_stored_row_bytes(r->stored.type, block);
+    for (int64_t b = row * r->d / block; b < (row + 1) * r->d / block; b++) {
+        unsigned char *at = r->stored.rows;
+        at += (size_t)b * bytes;
+        if (r->stored.type == SG_WEIGHTS_MXFP4) {
+            r->exponents[b] = 255;
+        } else {
+            at[scale_places[r->stored.type][0]] = 0;
+            at[scale_places[r->stored.type][0] + 1] = 0x7e;
+        }
+    }
+}
+
+static void check_type_sums(sg_weights type, int64_t d)
+{
+    static const int32_t picked[] = {4, 0, 2, 2, 1, 6, 5, 5, 0, 7, 4};
+    enum { most = 11, rows = 8, spoilt = 3 };
+    block_rows r = random_rows(type, rows, d, 21);
+    spoil_row(&r, spoilt);
+    float *z = check_random(most, 1, 1), *start = check_random(d, 2, 1);
+    float *wide = check_random(rows * d, 3, 1);
+    sg_stored_read(sg_kernels_ref(), wide, &r.stored, 0, rows, d);
+    assert_true(isnan(wide[spoilt * d]) && isnan(wide[(spoilt + 1) * d - 1]));
+    for (int t = 0; t < table_count; t++) {
+        const sg_kernels *kernels = table_at(t);
+        for (int64_t count = 0; kernels != NULL && count <= most; count++) {
+            float *y = check_copy(start, d), *alone = check_copy(start, d);
+            sg_gather_sum(kernels, y, z, &r.stored, picked, count, d);
+            check_sum(sg_weights_name(type), y, start, z, wide, picked, count, d);
+            // Rows are added in their order, however many go together.
+            for (int64_t j = 0; j < count; j++)
+                sg_gather_sum(kernels, alone, z + j, &r.stored, picked + j, 1, d);
+            same_bits("alone", y, alone, d);
+            sg_gather_sum(kernels, y, z, &r.stored, &(int32_t){spoilt}, 1, d);
+            for (int64_t i = 0; i < d; i++)
+                assert_true(isnan(y[i]));
+            check_intact(y, d);
+            free(y);
+            free(alone);
+        }
+    }
+    free(z);
+    free(start);
+    free(wide);
+    free_rows(&r);
+}
+
 static void test_gather_sum(void **state)
 {
     (void)state;
-    static const int32_t picked[] = {4, 0, 2, 2, 1};
-    const int64_t d = 512;
-    for (int k = 0; k < block_type_count; k++) {
-        block_rows r = random_rows(block_types[k], 5, d, 21);
-        float *z = check_random(5, 1, 1), *start = check_random(d, 2, 1);
-        float *wide = check_random(5 * d, 3, 1);
-        sg_stored_read(sg_kernels_ref(), wide, &r.stored, 0, 5, d);
-        for (int t = 0; t < table_count; t++) {
-            if (table_at(t) == NULL) continue;
-            float *y = check_copy(start, d);
-            sg_gather_sum(table_at(t), y, z, &r.stored, picked, 5, d);
-            for (int64_t i = 0; i < d; i++) {
-                double exact = (double)start[i], size = fabs(exact);
-                for (int j = 0; j < 5; j++) {
-                    exact += (double)z[j] * (double)wide[picked[j] * d + i];
-                    size += fabs((double)z[j] * (double)wide[picked[j] * d + i]);
-                }
-                check_close("gather_sum", i, (double)y[i], exact, size, 8 * FLT_EPSILON);
-            }
-            check_intact(y, d);
-            free(y);
-        }
-        free(z);
-        free(start);
-        free(wide);
-        free_rows(&r);
-    }
+    for (int k = 0; k < block_type_count; k++)
+        for (int64_t d = sg_stored_block(block_types[k]); d <= 768; d *= d < 256 ? 3 : 2)
+            check_type_sums(block_types[k], d);
 }
 
 // Rows of halves of any length, as products and picked.

@@ -1,5 +1,5 @@
 // The walk over rows in blocks that the AVX2 and AVX-512 kernels share: included where quant_tile,
-// the products of a few rows, is defined.
+// the products of a few rows, and quant_weights, the weights of a block, are defined.
 #ifndef SG_KERNEL_AVX2_QUANT_DOTS_H
 #define SG_KERNEL_AVX2_QUANT_DOTS_H
 
@@ -46,7 +46,8 @@ QUANT_INLINE void quant_row(const unsigned char **row, const unsigned char **exp
     *exponent = type == SG_WEIGHTS_MXFP4 ? (const unsigned char *)scales + at * blocks : *row;
 }
 
-// Rows j to j + count - 1 and as many behind them, of n.
+// Rows j to j + count - 1, and as many behind them, which are fetched meanwhile: of a whole table
+// also behind its last row, where the next call often goes on.
 typedef struct quant_group {
     const unsigned char *row[4], *exponent[4], *next[4];
 } quant_group;
@@ -57,7 +58,8 @@ QUANT_INLINE void quant_rows(quant_group *g, int count, const void *table, const
     const unsigned char *unread;
     SIMD_UNROLL
     for (int r = 0; r < count; r++) {
-        const int64_t after = j + r + count < n ? j + r + count : j + r;
+        const bool any = rows == NULL || j + r + count < n;
+        const int64_t after = any ? j + r + count : j + r;
         quant_row(&g->row[r], &g->exponent[r], table, scales, rows, j + r, type, d);
         quant_row(&g->next[r], &unread, table, scales, rows, after, type, d);
     }
@@ -96,6 +98,57 @@ QUANT_INLINE void quant_dots(float *y, int64_t ldy, const float *x, int64_t ldx,
         for (int64_t t = batched; t < m; t++)
             quant_tile(y + t * ldy + j, ldy, x + t * ldx, ldx, g.row, g.exponent, g.next, 1, 1,
                        type, d);
+    }
+}
+
+// y += sum of z[r] row r over `count` rows at once, a constant where it is used: y is read and
+// written once for all of them. Each element of y takes the rows in order whatever the grouping.
+QUANT_INLINE void quant_sum_rows(float *y, const float *z, const quant_group *at, int count,
+                                 sg_weights type, int64_t d)
+{
+    enum { vectors = 32 / simd_width };
+    const int groups = quant_is_super(type) ? 8 : 1;
+    quant_scales s[4];
+    simd_vec w[vectors], sum[vectors];
+    for (int64_t b = 0; b < d / (32 * groups); b++) {
+        SIMD_UNROLL
+        for (int r = 0; r < count; r++) {
+            quant_prefetch(at->next[r] + b * quant_bytes(type), type);
+            quant_prepare(&s[r], type, at->row[r] + b * quant_bytes(type), at->exponent[r] + b);
+        }
+        SIMD_UNROLL
+        for (int g = 0; g < groups; g++) {
+            float *part = y + (b * groups + g) * 32;
+            SIMD_UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[v] = simd_loadu(part + v * simd_width);
+            SIMD_UNROLL
+            for (int r = 0; r < count; r++) {
+                quant_weights(w, type, at->row[r] + b * quant_bytes(type), &s[r], g);
+                SIMD_UNROLL
+                for (int v = 0; v < vectors; v++)
+                    sum[v] = simd_fma(simd_set(z[r]), w[v], sum[v]);
+            }
+            SIMD_UNROLL
+            for (int v = 0; v < vectors; v++)
+                simd_storeu(part + v * simd_width, sum[v]);
+        }
+    }
+}
+
+// sg_kernels.sum_blocks of one type.
+QUANT_INLINE void quant_sum(float *y, const float *z, sg_weights type, const void *table,
+                            const void *scales, const int32_t *rows, int64_t n, int64_t d)
+{
+    quant_group g;
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        quant_rows(&g, 4, table, scales, rows, j, n, type, d);
+        quant_sum_rows(y, z + j, &g, 4, type, d);
+    }
+    for (; j < n; j++) {
+        quant_rows(&g, 1, table, scales, rows, j, n, type, d);
+        quant_sum_rows(y, z + j, &g, 1, type, d);
     }
 }
 

@@ -201,3 +201,10 @@ void SIMD_NAME(dots_blocks)(float *y, int64_t ldy, const float *x, int64_t ldx, 
 #define QUANT_DOTS(kind) quant_dots(y, ldy, x, ldx, m, kind, table, scales, rows, n, d)
     QUANT_EACH_TYPE(QUANT_DOTS)
 }
+
+void SIMD_NAME(sum_blocks)(float *y, const float *z, sg_weights type, const void *table,
+                           const void *scales, const int32_t *rows, int64_t count, int64_t d)
+{
+#define QUANT_SUM(kind) quant_sum(y, z, kind, table, scales, rows, count, d)
+    QUANT_EACH_TYPE(QUANT_SUM)
+}

@@ -122,3 +122,20 @@ void sg_ref_dots_blocks(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, 
         }
     }
 }
+
+void sg_ref_sum_blocks(sg_real *y, const sg_real *z, sg_weights type, const void *table,
+                       const void *scales, const int32_t *rows, int64_t count, int64_t d)
+{
+    const int64_t values = sg_stored_block(type);
+    const size_t bytes = sg_stored_row_bytes(type, values);
+    sg_real w[SG_SUPERBLOCK_WEIGHTS];
+    for (int64_t j = 0; j < count; j++)
+        for (int64_t b = 0; b < d / values; b++) {
+            const int64_t at = rows[j] * (d / values) + b;
+            const unsigned char *exponent = scales;
+            if (exponent != NULL) exponent += at;
+            sg_ref_from_blocks(w, type, (const unsigned char *)table + (size_t)at * bytes, exponent,
+                               values);
+            sg_ref_axpy(y + b * values, z[j], w, values);
+        }
+}

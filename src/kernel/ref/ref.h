@@ -97,6 +97,8 @@ void sg_ref_from_blocks(sg_real *y, sg_weights type, const void *blocks, const v
 void sg_ref_dots_blocks(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,
                         sg_weights type, const void *table, const void *scales, const int32_t *rows,
                         int64_t n, int64_t d);
+void sg_ref_sum_blocks(sg_real *y, const sg_real *z, sg_weights type, const void *table,
+                       const void *scales, const int32_t *rows, int64_t count, int64_t d);
 
 void sg_ref_adamw(sg_real *p, sg_real *m, sg_real *v, const sg_real *g, int64_t n,
                   const sg_adamw_args *args);

@@ -52,6 +52,7 @@ static const sg_kernels ref_table = {
     .gather_sum_f16 = sg_ref_gather_sum_f16,
     .from_blocks = sg_ref_from_blocks,
     .dots_blocks = sg_ref_dots_blocks,
+    .sum_blocks = sg_ref_sum_blocks,
     .adamw = sg_ref_adamw,
     .adamw_idle = sg_ref_adamw_idle,
 };

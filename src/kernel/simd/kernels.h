@@ -95,6 +95,8 @@ void SIMD_NAME(from_blocks)(float *y, sg_weights type, const void *blocks, const
 void SIMD_NAME(dots_blocks)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,
                             sg_weights type, const void *table, const void *scales,
                             const int32_t *rows, int64_t n, int64_t d);
+void SIMD_NAME(sum_blocks)(float *y, const float *z, sg_weights type, const void *table,
+                           const void *scales, const int32_t *rows, int64_t count, int64_t d);
 
 void SIMD_NAME(adamw)(float *p, float *m, float *v, const float *g, int64_t n,
                       const sg_adamw_args *args);

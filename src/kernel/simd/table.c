@@ -62,6 +62,7 @@ const sg_kernels SIMD_NAME(table) = {
     .gather_sum_f16 = SIMD_NAME(gather_sum_f16),
     .from_blocks = TABLE_KERNEL(from_blocks),
     .dots_blocks = TABLE_KERNEL(dots_blocks),
+    .sum_blocks = TABLE_KERNEL(sum_blocks),
     .adamw = SIMD_NAME(adamw),
     .adamw_idle = SIMD_NAME(adamw_idle),
 };
