@@ -1,7 +1,7 @@
 // A dense layer whose neurons lie in blocks, of which some are read, beside the same layer read
 // whole by dense products: one row, or few, as in decoding.
 //   build/bench/bench_blocks [--rows R] [--d D] [--neurons N] [--block G] [--plain 1]
-//                            [--megabytes M] [--type f32|bf16|f16|int8|q8_0|q4_0]
+//                            [--megabytes M] [--type f32|bf16|f16|int8|q8_0|q4_0|q4_1]
 // Layers are as many as fill M megabytes, read one after the other, so that no cache holds what is
 // read. Blocks at random. Times are of the processor, one thread, medians of rounds in which all
 // take turns, so that they can be compared on a machine that does other work too. "of bytes" is the
@@ -22,7 +22,7 @@ static const int percents[shares] = {10, 20, 30, 40, 50, 75, 100};
 typedef struct bench_case {
     int64_t rows, d, neurons, g, megabytes, plain, layers;
     sg_weights type;
-    sg_real *x;
+    sg_real *x, *ones;
     sg_stored *up, *down; // (layers) rows of neurons
     sg_stored *columns;   // (layers) the dense layer's second matrix
     int32_t *ids;         // (rows, blocks)
@@ -37,30 +37,44 @@ static void *room(size_t count, size_t size)
 
 // ---- tables -------------------------------------------------------------------------------------
 
-// Blocks of 4 bits are not made by the library: all scales the same, quants at random.
-static void fill_q4(unsigned char *to, int64_t count, uint64_t seed)
+static bool is_four_bits(sg_weights type)
 {
-    for (int64_t b = 0; b < count / 32; b++, to += 18) {
-        to[0] = 0, to[1] = 0x28; // 2^-5
+    return type == SG_WEIGHTS_Q4_0 || type == SG_WEIGHTS_Q4_1;
+}
+
+// Blocks of 4 bits are not made by the library: all scales the same, quants at random.
+static void fill_q4(sg_weights type, unsigned char *to, int64_t count, uint64_t seed)
+{
+    const int halves = type == SG_WEIGHTS_Q4_1 ? 2 : 1; // of a block: scale, offset
+    for (int64_t b = 0; b < count / 32; b++, to += 16 + 2 * halves) {
+        for (int j = 0; j < halves; j++)
+            to[2 * j] = 0, to[2 * j + 1] = 0x28; // 2^-5
         for (int j = 0; j < 16; j++)
-            to[2 + j] = (unsigned char)sg_rng_below(seed, 1, (uint64_t)(16 * b + j), 256);
+            to[2 * halves + j] = (unsigned char)sg_rng_below(seed, 1, (uint64_t)(16 * b + j), 256);
     }
 }
 
-static sg_stored table(const bench_case *c, int64_t rows, int64_t d, uint64_t seed)
+// A table, or a copy of one that was made.
+static sg_stored table(const bench_case *c, int64_t rows, int64_t d, const sg_stored *of)
 {
     const sg_compute compute = {.kernels = sg_kernels_fastest()};
     sg_stored w = {.type = c->type};
     w.rows = room((size_t)rows, sg_stored_row_bytes(c->type, d));
     if (sg_stored_scale_bytes(c->type, d) > 0)
         w.scales = room((size_t)rows, sg_stored_scale_bytes(c->type, d));
-    if (c->type == SG_WEIGHTS_Q4_0) {
-        fill_q4(w.rows, rows * d, seed);
+    if (of != NULL) {
+        memcpy(w.rows, of->rows, (size_t)rows * sg_stored_row_bytes(c->type, d));
+        if (w.scales != NULL)
+            memcpy(w.scales, of->scales, (size_t)rows * sg_stored_scale_bytes(c->type, d));
+        return w;
+    }
+    if (is_four_bits(c->type)) {
+        fill_q4(c->type, w.rows, rows * d, 1);
         return w;
     }
     sg_real *row = room((size_t)d, sizeof *row);
     for (int64_t i = 0; i < d; i++)
-        row[i] = (sg_real)(0.05 * sg_rng_normal(seed, 2, (uint64_t)i));
+        row[i] = (sg_real)(0.05 * sg_rng_normal(1, 2, (uint64_t)i));
     for (int64_t r = 0; r < rows; r++)
         sg_stored_write(compute, &w, r, 1, d, row);
     sg_free(row);
@@ -83,13 +97,16 @@ static void make_layers(bench_case *c)
     c->down = room((size_t)c->layers, sizeof *c->down);
     c->columns = room((size_t)c->layers, sizeof *c->columns);
     for (int64_t l = 0; l < c->layers; l++) {
-        c->up[l] = table(c, width_of(c), c->d, (uint64_t)l);
-        c->down[l] = table(c, c->neurons, c->d, (uint64_t)l);
-        c->columns[l] = table(c, c->d, c->neurons, (uint64_t)l);
+        c->up[l] = table(c, width_of(c), c->d, l > 0 ? c->up : NULL);
+        c->down[l] = table(c, c->neurons, c->d, l > 0 ? c->down : NULL);
+        c->columns[l] = table(c, c->d, c->neurons, l > 0 ? c->columns : NULL);
     }
     c->x = room((size_t)(c->rows * c->d), sizeof *c->x);
     for (int64_t i = 0; i < c->rows * c->d; i++)
         c->x[i] = (sg_real)sg_rng_normal(1, 1, (uint64_t)i);
+    c->ones = room((size_t)c->d, sizeof *c->ones);
+    for (int64_t i = 0; i < c->d; i++)
+        c->ones[i] = 1;
     const int64_t blocks = c->neurons / c->g;
     c->ids = room((size_t)(c->rows * blocks), sizeof *c->ids);
     for (int64_t i = 0; i < c->rows * blocks; i++)
@@ -110,6 +127,7 @@ static void free_layers(bench_case *c)
     sg_free(c->down);
     sg_free(c->columns);
     sg_free(c->x);
+    sg_free(c->ones);
     sg_free(c->ids);
 }
 
@@ -154,31 +172,33 @@ static sg_tensor *record_blocks(bench_case *c, sg_tape *tape, sg_tensor *x, int6
     return sg_memory_moefied(tape, x, &s, &of);
 }
 
-// share: percent of blocks; 0: the dense layer.
-static sg_tape **tapes_of(bench_case *c, int percent)
+// All layers, x += layer(norm(x)), as a model has them. share: percent of blocks; 0: dense layers.
+static sg_tape *tape_of(bench_case *c, int percent)
 {
-    sg_tape **tapes = room((size_t)c->layers, sizeof *tapes);
     const int64_t blocks = c->neurons / c->g, shape[] = {c->rows, c->d};
     const int64_t k = (blocks * percent + 50) / 100;
+    sg_tape *tape;
     sg_error err = {0};
+    must(sg_tape_new(&tape, &err), &err);
+    sg_tensor *x = sg_tape_leaf(tape, "x", SG_KIND_REAL, 2, shape, c->x, NULL, false);
+    sg_tensor *ones = sg_tape_leaf(tape, "ones", SG_KIND_REAL, 1, &c->d, c->ones, NULL, false);
     for (int64_t l = 0; l < c->layers; l++) {
-        must(sg_tape_new(&tapes[l], &err), &err);
-        sg_tensor *x = sg_tape_leaf(tapes[l], "x", SG_KIND_REAL, 2, shape, c->x, NULL, false);
-        sg_tensor *y = percent == 0 ? record_dense(c, tapes[l], x, l)
-                                    : record_blocks(c, tapes[l], x, l, k > 0 ? k : 1);
-        sg_tape_keep(tapes[l], y);
-        must(sg_tape_finish(tapes[l], &(sg_tape_options){.threads = 1}, &err), &err);
-        must(sg_tape_allocate(tapes[l], &err), &err);
+        sg_tensor *n = sg_rmsnorm(tape, x, ones, 1e-5);
+        sg_tensor *y = percent == 0 ? record_dense(c, tape, n, l)
+                                    : record_blocks(c, tape, n, l, k > 0 ? k : 1);
+        x = sg_add(tape, x, y);
     }
-    return tapes;
+    sg_tape_keep(tape, x);
+    must(sg_tape_finish(tape, &(sg_tape_options){.threads = 1}, &err), &err);
+    must(sg_tape_allocate(tape, &err), &err);
+    return tape;
 }
 
-static double time_of(const bench_case *c, sg_tape **tapes)
+static double time_of(const bench_case *c, sg_tape *tape)
 {
     sg_run run = {.compute.kernels = sg_kernels_fastest()};
     const double begin = seconds();
-    for (int64_t l = 0; l < c->layers; l++)
-        sg_tape_forward(tapes[l], &run);
+    sg_tape_forward(tape, &run);
     return (seconds() - begin) / (double)c->layers;
 }
 
@@ -206,11 +226,11 @@ static double share_read(const bench_case *c, int percent)
 
 static void run_case(bench_case *c)
 {
-    sg_tape **tapes[shares + 1];
+    sg_tape *tapes[shares + 1];
     double times[shares + 1][rounds];
     make_layers(c);
     for (int i = 0; i <= shares; i++)
-        tapes[i] = tapes_of(c, i == 0 ? 0 : percents[i - 1]);
+        tapes[i] = tape_of(c, i == 0 ? 0 : percents[i - 1]);
     for (int r = -1; r < rounds; r++)
         for (int i = 0; i <= shares; i++) {
             const double time = time_of(c, tapes[i]);
@@ -228,18 +248,16 @@ static void run_case(bench_case *c)
                percents[i - 1], 100 * share, 1e6 * time, 100 * time / dense, share * dense / time);
     }
     fflush(stdout);
-    for (int i = 0; i <= shares; i++) {
-        for (int64_t l = 0; l < c->layers; l++)
-            sg_tape_free(tapes[i][l]);
-        sg_free(tapes[i]);
-    }
+    for (int i = 0; i <= shares; i++)
+        sg_tape_free(tapes[i]);
     free_layers(c);
 }
 
 static bool type_of(const char *name, sg_weights *type)
 {
     static const sg_weights types[] = {SG_WEIGHTS_F32,  SG_WEIGHTS_BF16, SG_WEIGHTS_F16,
-                                       SG_WEIGHTS_INT8, SG_WEIGHTS_Q8_0, SG_WEIGHTS_Q4_0};
+                                       SG_WEIGHTS_INT8, SG_WEIGHTS_Q8_0, SG_WEIGHTS_Q4_0,
+                                       SG_WEIGHTS_Q4_1};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(sg_weights_name(types[i]), name) == 0) {
             *type = types[i];
@@ -266,7 +284,7 @@ int main(int argc, char **argv)
               : strcmp(argv[i], "--plain") == 0   ? &c.plain
                                                   : &c.megabytes) = atoll(value);
     }
-    static const char *const all[] = {"f32", "bf16", "f16", "int8", "q8_0", "q4_0"};
+    static const char *const all[] = {"f32", "bf16", "f16", "int8", "q8_0", "q4_0", "q4_1"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (only != NULL && strcmp(only, all[i]) != 0) continue;
         if (type_of(all[i], &c.type)) run_case(&c);
