@@ -92,17 +92,18 @@ static few_loop few_begin(sg_blocks_loop *l)
 
 // ---- what is read next --------------------------------------------------------------------------
 
-// Asks for a line of each page of rows that will be read soon. The processor looks ahead by itself
+// Asks for the first rows of those that will be read next, which no kernel has asked for (they ask
+// four rows ahead), and for a line of each page of the others: the processor looks ahead by itself
 // in a page that is being read, not beyond it, and a block begins anywhere.
-enum { few_page = 4096 };
+enum { few_page = 4096, few_line = 64, few_first = 4 };
 
 static void few_ahead(const sg_stored *table, int64_t row, int64_t count, int64_t d)
 {
     const sg_stored at = sg_stored_at(table, row, d);
     const char *begin = at.rows;
     const int64_t rows = sg_stored_run(&at, count);
-    const int64_t bytes = rows * (int64_t)sg_stored_row_bytes(at.type, d);
-    for (int64_t i = 0; i < bytes; i += few_page)
+    const int64_t each = (int64_t)sg_stored_row_bytes(at.type, d), bytes = rows * each;
+    for (int64_t i = 0; i < bytes; i += i < few_first * each ? few_line : few_page)
         __builtin_prefetch(begin + i);
 }
 
@@ -112,7 +113,26 @@ typedef struct few_piece {
     const few_loop *f;
     const sg_blocks_part *p;
     int64_t unit, from, count; // neurons of the block
+    int64_t next;              // the block that is read next; -1: none
 } few_piece;
+
+// While w_in of this piece is read: its rows of w_out.
+static void few_down_ahead(const few_piece *c)
+{
+    const sg_blocks_part *p = c->p;
+    if (!few_has(c->f, SG_BLOCKS_DOWN)) return;
+    const sg_stored w_out = sg_weights_of(p->l->node->in[SG_BLOCKS_DOWN]);
+    few_ahead(&w_out, p->block * p->l->a->g + c->from, c->count, p->l->a->d);
+}
+
+// While w_out of this piece is read: the first rows of w_in of the next block.
+static void few_up_ahead(const few_piece *c)
+{
+    const sg_blocks *a = c->p->l->a;
+    if (!few_has(c->f, SG_BLOCKS_UP) || c->next < 0) return;
+    const sg_stored w_in = sg_weights_of(c->p->l->node->in[SG_BLOCKS_UP]);
+    few_ahead(&w_in, c->next * a->width, sg_min(a->width, 2 * c->count), a->d);
+}
 
 // What multiplies w_in: x where one row is all, else gathered.
 static const sg_real *few_x(const sg_blocks_part *p, sg_real *room)
@@ -200,6 +220,7 @@ static void few_dots(const few_piece *c, sg_real *u, sg_real *x_room, sg_real *r
     const sg_blocks *a = c->p->l->a;
     const sg_real *x = few_x(c->p, x_room);
     few_part(c, u, x, 0);
+    few_down_ahead(c);
     if (a->glu && a->trim > 0)
         few_above(c, u, x, all, room);
     else if (a->glu)
@@ -299,6 +320,7 @@ static void few_piece_run(const few_piece *c)
     const int64_t parts = a->width / a->g;
     sg_real *x = p->room, *u = x + p->m * a->d, *z = u + p->m * parts * c->count;
     if (up) few_dots(c, u, x, z + p->m * c->count, !down);
+    few_up_ahead(c);
     if (up && down) {
         few_keep(c, u);
         few_act(c, z, u);
@@ -310,21 +332,6 @@ static void few_piece_run(const few_piece *c)
     }
     few_adjust(c, z);
     few_sums(c, z, z + p->m * c->count);
-}
-
-// The rows of w_out of this piece, and the first ones of w_in of the next block.
-static void few_piece_ahead(const few_piece *c, int64_t next)
-{
-    const sg_blocks_part *p = c->p;
-    const sg_blocks *a = p->l->a;
-    const bool down = few_has(c->f, SG_BLOCKS_DOWN), up = few_has(c->f, SG_BLOCKS_UP);
-    if (down) {
-        const sg_stored w_out = sg_weights_of(p->l->node->in[SG_BLOCKS_DOWN]);
-        few_ahead(&w_out, p->block * a->g + c->from, c->count, a->d);
-    }
-    if (!up || next < 0) return;
-    const sg_stored w_in = sg_weights_of(p->l->node->in[SG_BLOCKS_UP]);
-    few_ahead(&w_in, next * a->width, sg_min(a->width, 2 * c->count), a->d);
 }
 
 static void few_unit(void *context, int64_t unit, int worker)
@@ -342,9 +349,12 @@ static void few_unit(void *context, int64_t unit, int worker)
                                   .at = at,
                                   .m = f->l->starts[block + 1] - at,
                                   .room = (sg_real *)(void *)(scratch + a->wide + a->gemm)};
-        few_piece c = {.f = f, .p = &p, .unit = unit, .from = unit % f->pieces * f->piece};
+        few_piece c = {.f = f,
+                       .p = &p,
+                       .unit = unit,
+                       .from = unit % f->pieces * f->piece,
+                       .next = b + 1 < f->used_count ? f->used[b + 1] : -1};
         c.count = sg_min(f->piece, a->g - c.from);
-        few_piece_ahead(&c, b + 1 < f->used_count ? f->used[b + 1] : -1);
         few_piece_run(&c);
     }
 }
