@@ -161,20 +161,6 @@ static void few_part(const few_piece *c, sg_real *u, const sg_real *x, int64_t p
             to[i * width + j] += sg_values(bias)[row + j];
 }
 
-// Asks for the first lines of rows that will be read, which lie anywhere.
-static void few_rows_ahead(const sg_tensor *w, int64_t row, const int32_t *ids, int64_t n,
-                           int64_t d)
-{
-    enum { line = 64 };
-    const sg_stored all = sg_weights_of(w), rows = sg_stored_at(&all, row, d);
-    const size_t bytes = sg_stored_row_bytes(rows.type, d);
-    for (int64_t j = 0; j < n; j++) {
-        const char *begin = (const char *)rows.rows + (size_t)ids[j] * bytes;
-        __builtin_prefetch(begin);
-        __builtin_prefetch(begin + line);
-    }
-}
-
 // The linear parts of n neurons of the piece, `ids`, of row x; 0 for the others. room (n).
 static void few_linear(const few_piece *c, sg_real *linear, const sg_real *x, const int32_t *ids,
                        int64_t n, sg_real *room)
@@ -206,10 +192,6 @@ static void few_above(const few_piece *c, sg_real *u, const sg_real *x, bool all
             ids[n] = (int32_t)j;
             n += all || !sg_trim_takes(room[j], a->trim);
         }
-        few_rows_ahead(p->l->node->in[SG_BLOCKS_UP], p->block * a->width + a->g + c->from, ids, n,
-                       a->d);
-        if (!all)
-            few_rows_ahead(p->l->node->in[SG_BLOCKS_DOWN], p->block * a->g + c->from, ids, n, a->d);
         few_linear(c, gates + c->count, x + i * a->d, ids, n, room);
     }
 }
