@@ -356,6 +356,10 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
     json_decref(rest);
     if (model && object != NULL)
         json_object_set_new(object, "context", json_integer((json_int_t)t->job->context));
+    if (r->router_seconds > 0 && object != NULL) {
+        json_object_set_new(object, "router_flops_share", json_real(r->router_share));
+        json_object_set_new(object, "router_seconds", json_real(r->router_seconds));
+    }
     if (r->memory_order != NULL && object != NULL)
         json_object_set_new(object, "memory_order", json_string(r->memory_order));
     if (r->optimizer_rows != NULL && object != NULL)
@@ -382,6 +386,16 @@ static void bench_text_profile(const sg_bench_result *r)
     }
 }
 
+// Of a figure whose sparse layers have routers.
+static void bench_text_router(const sg_bench_result *r)
+{
+    if (r->router_seconds <= 0) return;
+    printf("      routers: %.2f %% of the FLOPs of the layers with all blocks, %.2f us a token, "
+           "%.1f %% of this time\n",
+           100 * r->router_share, 1e6 * r->router_seconds / (double)r->tokens,
+           100 * r->router_seconds / r->seconds);
+}
+
 static void bench_text(const sg_bench_result *r)
 {
     char rate[32], memory[32], reuse[32] = "-", name[32], share[16];
@@ -401,6 +415,7 @@ static void bench_text(const sg_bench_result *r)
            1e3 * r->seconds, 1e3 * r->fastest, rate, 1e-9 * r->flops / r->seconds,
            1e-9 * r->bytes / r->seconds, share, gemm ? r->gemm_gflops : r->stream_gbs,
            gemm ? "GFLOP/s" : "GB/s", memory, reuse);
+    bench_text_router(r);
     if (bench.profile) bench_text_profile(r);
     fflush(stdout);
 }

@@ -118,6 +118,10 @@ typedef struct sg_bench_result {
     // rows read one table before the next, "rows" where each tile reads all; "mixed" where layers
     // differ; "dense" where they are read through dense products; NULL for other families.
     const char *memory_order;
+    // Of sparse layers: FLOPs of their routers over those that the layers would take without a
+    // router, were all blocks read; and the time of the routers, selection and all, in a repeat,
+    // forward pass. 0: there are no routers, or (the time) none that are parts of this figure.
+    double router_share, router_seconds;
     // Of a training step, "exact" or "lazy" (a table at least); else NULL.
     const char *optimizer_rows;
     const sg_bench_line *lines; // the slowest first; valid during the call

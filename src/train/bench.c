@@ -131,6 +131,66 @@ static size_t bench_profile(const sg_bench_figure *f, double repeats, bool backw
     return n;
 }
 
+// ---- routers ------------------------------------------------------------------------------------
+
+static bool bench_reads(const sg_node *node, const char *part)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] != NULL && node->in[i]->name != NULL &&
+            strstr(node->in[i]->name, part) != NULL)
+            return true;
+    return false;
+}
+
+static bool bench_follows(const sg_node *node, const sg_node *before)
+{
+    for (int i = 0; i < node->n_in; i++)
+        for (int j = 0; node->in[i] != NULL && j < before->n_out; j++)
+            if (node->in[i] == before->out[j]) return true;
+    return false;
+}
+
+// What reads a router's parameters, and all that follows from it until a memory is read.
+static bool bench_is_router(const sg_tape *tape, const bool *routers, int at)
+{
+    const sg_node *node = sg_tape_node_at(tape, at);
+    if (bench_reads(node, ".experts.")) return false;
+    bool found = bench_reads(node, ".router.");
+    for (int i = at - 1; i >= 0 && !found; i--)
+        found = routers[i] && bench_follows(node, sg_tape_node_at(tape, i));
+    return found;
+}
+
+// Seconds of all repeats. 0 where there is no room for telling them apart.
+static double bench_router_seconds(const sg_bench_figure *f)
+{
+    const int n = f->tape != NULL ? sg_tape_nodes(f->tape) : 0;
+    bool *routers = n > 0 ? sg_alloc_zero((size_t)n, sizeof *routers) : NULL;
+    double seconds = 0;
+    for (int i = 0; routers != NULL && i < n; i++) {
+        routers[i] = bench_is_router(f->tape, routers, i);
+        if (routers[i] && !sg_is_observation(sg_tape_node_at(f->tape, i)))
+            seconds += f->seconds[2 * i];
+    }
+    sg_free(routers);
+    return seconds;
+}
+
+static double bench_router_share(const sg_config *config)
+{
+    double router = 0, all = 0;
+    for (int64_t l = 0; l < config->num_hidden_layers; l++) {
+        sg_config own;
+        if (!sg_ffn_is_sparse(config, l)) continue;
+        const sg_config *c = sg_ffn_layer_config(config, l, &own);
+        const sg_memory_shape m = sg_ffn_memory_at(config, l);
+        const sg_memory_count count = sg_ffn_memory_of(c)->count(sg_family_find(c->ffn), c);
+        router += sg_ffn_counts(config, l).router_flops;
+        all += (double)(m.pools * m.blocks) * count.block_flops;
+    }
+    return all > 0 ? router / all : 0;
+}
+
 // The order in which the memories of a tape were read; see sg_bench_result.
 static const char *bench_memory_order(const sg_tape *tape)
 {
@@ -173,6 +233,8 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
         .peak_bytes = f->peak_bytes,
         .reuse = f->reuse,
         .memory_order = bench_memory_order(f->tape),
+        .router_share = bench_router_share(&b->config),
+        .router_seconds = bench_router_seconds(f) / (double)(timer->count * per_sample),
         .optimizer_rows = f->optimizer_rows,
         .lines = lines,
     };
