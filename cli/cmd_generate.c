@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/computing.h"
+#include "cli/mapped_options.h"
 #include "cli/prompts.h"
 #include "cli/sampling_options.h"
 #include "cli/steer.h"
@@ -15,6 +16,7 @@ static struct {
     int64_t max_tokens, top_k, seed, logprobs;
     double temperature, top_p, min_p, repetition_penalty;
     bool ignore_eos;
+    cli_mapped mapped;
 } generate = {.weights = "stored",
               .repetition_penalty = 1,
               .max_tokens = 200,
@@ -130,6 +132,7 @@ static const cli_option options[] = {
      .low = 0,
      .high = CLI_SEED_MOST},
     CLI_STEER_OPTION(generate.steer),
+    CLI_MAPPED_OPTIONS(generate.mapped),
     {.name = "logprobs",
      .kind = CLI_COUNT,
      .value = &generate.logprobs,
@@ -233,6 +236,7 @@ static void generation_clear(generation *g)
     free(g->users);
     free(g->results);
     cli_prompts_clear(&g->prompts);
+    cli_mapped_close(&generate.mapped);
     sg_edits_free(g->edits);
     sg_tokenizer_free(g->tokenizer);
     sg_model_free(g->model);
@@ -259,6 +263,8 @@ static sg_status generate_open(generation *g, sg_error *err)
         status = cli_tokenizer_open(generate.tokenizer, folder, &g->tokenizer, err);
     if (status == SG_OK)
         status = cli_steer_open(g->model, generate.steer, &g->edits, &g->points, err);
+    if (status == SG_OK)
+        status = cli_mapped_open(&generate.mapped, g->model, g->points, &g->points, err);
     if (status == SG_OK) status = cli_prompts_read(&generate.prompts, folder, &g->prompts, err);
     if (status != SG_OK) return status;
     size_t count = g->prompts.count;
@@ -333,26 +339,45 @@ static json_t *generate_json_one(const generation *g, size_t i)
     return NULL;
 }
 
-// What --steer came to, in the result; made NULL stays NULL.
-static json_t *generate_json_steered(const generation *g, json_t *made)
+static json_t *generate_json_steer(const generation *g)
 {
-    if (made == NULL || g->edits == NULL) return made;
-    if (json_object_set_new(made, "steer", cli_steer_json(g->edits)) == 0) return made;
-    json_decref(made);
-    return NULL;
+    return cli_steer_json(g->edits);
+}
+
+static json_t *generate_json_mapped(const generation *g)
+{
+    (void)g;
+    return cli_mapped_json(&generate.mapped);
+}
+
+// What --steer and --mapped came to, in the result; made NULL stays NULL.
+static json_t *generate_json_more(const generation *g, json_t *made)
+{
+    const struct {
+        bool on;
+        const char *name;
+        json_t *(*of)(const generation *g);
+    } more[] = {{g->edits != NULL, "steer", generate_json_steer},
+                {generate.mapped.on, "mapped", generate_json_mapped}};
+    for (int i = 0; i < 2 && made != NULL; i++) {
+        if (!more[i].on || json_object_set_new(made, more[i].name, more[i].of(g)) == 0) continue;
+        json_decref(made);
+        made = NULL;
+    }
+    return made;
 }
 
 static int generate_json(const generation *g)
 {
     if (g->prompts.count == 1)
-        return cli_print_json(g->args, generate_json_steered(g, generate_json_one(g, 0)));
+        return cli_print_json(g->args, generate_json_more(g, generate_json_one(g, 0)));
     json_t *list = json_array();
     for (size_t i = 0; i < g->prompts.count; i++)
         if (json_array_append_new(list, generate_json_one(g, i)) != 0) {
             json_decref(list);
             list = NULL;
         }
-    return cli_print_json(g->args, generate_json_steered(g, json_pack("{s:o}", "texts", list)));
+    return cli_print_json(g->args, generate_json_more(g, json_pack("{s:o}", "texts", list)));
 }
 
 // Several texts one after the other, an empty line between them.
@@ -389,6 +414,8 @@ static int generate_run(const cli_args *args)
     cli_catch_signals();
     if (cli_given(args, "logprobs") && !args->json)
         return cli_wrong(args, "--logprobs goes with --json");
+    if (cli_given(args, "resident") && !generate.mapped.on)
+        return cli_wrong(args, "--resident goes with --mapped");
     sg_status status = generate_open(&g, &err);
     if (status == SG_OK) status = generate_texts(&g, &err);
     int code = CLI_DONE;
@@ -409,6 +436,7 @@ static int generate_run(const cli_args *args)
         generate_print(&g);
         generate_warn(&g);
         cli_steer_note(args, g.edits);
+        cli_mapped_note(args, &generate.mapped);
         cli_note(args, "%lld tokens, %.1f a second", (long long)tokens,
                  generate_rate(tokens, seconds));
     }
