@@ -92,19 +92,32 @@ static few_loop few_begin(sg_blocks_loop *l)
 
 // ---- what is read next --------------------------------------------------------------------------
 
-// Asks for the first rows of those that will be read next, which no kernel has asked for (they ask
-// four rows ahead), and for a line of each page of the others: the processor looks ahead by itself
-// in a page that is being read, not beyond it, and a block begins anywhere.
+// A block begins anywhere, and the processor looks ahead by itself in a page that is being read, not
+// beyond it: so a line of each page of all selected blocks is asked for at the start. Kernels ask
+// for the rows four behind those that they read; so nobody has asked for the first rows of a table,
+// which are asked for while the table before them is read.
 enum { few_page = 4096, few_line = 64, few_first = 4 };
 
-static void few_ahead(const sg_stored *table, int64_t row, int64_t count, int64_t d)
+static void few_ask(const sg_stored *table, int64_t row, int64_t count, int64_t d, int64_t step)
 {
     const sg_stored at = sg_stored_at(table, row, d);
     const char *begin = at.rows;
     const int64_t rows = sg_stored_run(&at, count);
-    const int64_t each = (int64_t)sg_stored_row_bytes(at.type, d), bytes = rows * each;
-    for (int64_t i = 0; i < bytes; i += i < few_first * each ? few_line : few_page)
+    const int64_t bytes = rows * (int64_t)sg_stored_row_bytes(at.type, d);
+    for (int64_t i = 0; i < bytes; i += step)
         __builtin_prefetch(begin + i);
+}
+
+static void few_pages_ahead(const few_loop *f)
+{
+    const sg_blocks *a = f->l->a;
+    const bool up = few_has(f, SG_BLOCKS_UP), down = few_has(f, SG_BLOCKS_DOWN);
+    const sg_stored none = {0}, w_in = up ? sg_weights_of(f->l->node->in[SG_BLOCKS_UP]) : none;
+    const sg_stored w_out = down ? sg_weights_of(f->l->node->in[SG_BLOCKS_DOWN]) : none;
+    for (int64_t b = 0; b < f->used_count; b++) {
+        if (up) few_ask(&w_in, f->used[b] * a->width, a->width, a->d, few_page);
+        if (down) few_ask(&w_out, f->used[b] * a->g, a->g, a->d, few_page);
+    }
 }
 
 // ---- a piece of one block -----------------------------------------------------------------------
@@ -116,13 +129,14 @@ typedef struct few_piece {
     int64_t next;              // the block that is read next; -1: none
 } few_piece;
 
-// While w_in of this piece is read: its rows of w_out.
+// While w_in of this piece is read: its first rows of w_out.
 static void few_down_ahead(const few_piece *c)
 {
     const sg_blocks_part *p = c->p;
     if (!few_has(c->f, SG_BLOCKS_DOWN)) return;
     const sg_stored w_out = sg_weights_of(p->l->node->in[SG_BLOCKS_DOWN]);
-    few_ahead(&w_out, p->block * p->l->a->g + c->from, c->count, p->l->a->d);
+    few_ask(&w_out, p->block * p->l->a->g + c->from, sg_min(few_first, c->count), p->l->a->d,
+            few_line);
 }
 
 // While w_out of this piece is read: the first rows of w_in of the next block.
@@ -131,7 +145,7 @@ static void few_up_ahead(const few_piece *c)
     const sg_blocks *a = c->p->l->a;
     if (!few_has(c->f, SG_BLOCKS_UP) || c->next < 0) return;
     const sg_stored w_in = sg_weights_of(c->p->l->node->in[SG_BLOCKS_UP]);
-    few_ahead(&w_in, c->next * a->width, sg_min(a->width, 2 * c->count), a->d);
+    few_ask(&w_in, c->next * a->width, sg_min(few_first, a->width), a->d, few_line);
 }
 
 // What multiplies w_in: x where one row is all, else gathered.
@@ -360,6 +374,7 @@ static void few_row(void *context, int64_t row, int worker)
 void sg_moefied_few(sg_blocks_loop *l)
 {
     few_loop f = few_begin(l);
+    few_pages_ahead(&f);
     sg_parallel_for(l->run->compute.pool, f.units, few_unit, &f);
     if (few_has(&f, SG_BLOCKS_DOWN)) sg_parallel_for(l->run->compute.pool, l->a->rows, few_row, &f);
 }
