@@ -3,10 +3,10 @@
 // evaluation and generation. Its companions are included where they are needed: sgatlin_data.h
 // (text and packed data), sgatlin_train.h, sgatlin_convert.h and sgatlin_bench.h; for experiments
 // sgatlin_sweep.h (many runs that answer one question) and sgatlin_report.h (the answer); and for
-// looking inside sgatlin_probe.h (values of a pass), sgatlin_record.h (what fires where, in a
-// database), sgatlin_usage.h and sgatlin_gates.h (what such records show), sgatlin_recall.h (which
-// facts are known), sgatlin_patch.h (parts of runs exchanged), sgatlin_edit.h (neurons changed;
-// circuits), sgatlin_trace.h (what a logit is made of) and sgatlin_scope.h (all of it on a page).
+// looking inside sgatlin_probe.h (values of a pass), sgatlin_record.h (what fires where),
+// sgatlin_usage.h, sgatlin_gates.h (such records), sgatlin_recall.h (facts known), sgatlin_patch.h
+// (parts of runs exchanged), sgatlin_edit.h (neurons changed; circuits), sgatlin_trace.h (what a
+// logit is made of), sgatlin_scope.h (a page); sgatlin_resident.h is of models larger than memory.
 //
 // Conventions
 //   * Every function that can fail returns a status and, when `err` is not NULL, fills in a message
