@@ -161,19 +161,22 @@ static bool bench_is_router(const sg_tape *tape, const bool *routers, int at)
     return found;
 }
 
-// Seconds of all repeats. 0 where there is no room for telling them apart.
-static double bench_router_seconds(const sg_bench_figure *f)
+// Seconds of all repeats.
+static sg_status bench_router_seconds(const sg_bench_figure *f, double *seconds, sg_error *err)
 {
     const int n = f->tape != NULL ? sg_tape_nodes(f->tape) : 0;
-    bool *routers = n > 0 ? sg_alloc_zero((size_t)n, sizeof *routers) : NULL;
-    double seconds = 0;
-    for (int i = 0; routers != NULL && i < n; i++) {
+    *seconds = 0;
+    if (n == 0) return SG_OK;
+    bool *routers = sg_alloc_zero((size_t)n, sizeof *routers);
+    if (routers == NULL)
+        return sg_fail(err, SG_ERR_MEMORY, "out of memory for the %d operations of a pass", n);
+    for (int i = 0; i < n; i++) {
         routers[i] = bench_is_router(f->tape, routers, i);
         if (routers[i] && !sg_is_observation(sg_tape_node_at(f->tape, i)))
-            seconds += f->seconds[2 * i];
+            *seconds += f->seconds[2 * i];
     }
     sg_free(routers);
-    return seconds;
+    return SG_OK;
 }
 
 static double bench_router_share(const sg_config *config)
@@ -213,7 +216,8 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
     double middle = sample_median(timer->samples, timer->count);
     double gemm, stream;
     bench_limits(b, f, timer, &gemm, &stream);
-    double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream;
+    double compute = 1e-9 * f->flops / gemm, move = 1e-9 * f->bytes / stream, routers;
+    SG_TRY(bench_router_seconds(f, &routers, err));
     sg_bench_result r = {
         .name = f->name,
         .family = sg_family_find(b->config.ffn)->name,
@@ -234,7 +238,7 @@ sg_status sg_bench_report(const sg_bench_run *b, const sg_bench_figure *f, sg_be
         .reuse = f->reuse,
         .memory_order = bench_memory_order(f->tape),
         .router_share = bench_router_share(&b->config),
-        .router_seconds = bench_router_seconds(f) / (double)(timer->count * per_sample),
+        .router_seconds = routers / (double)(timer->count * per_sample),
         .optimizer_rows = f->optimizer_rows,
         .lines = lines,
     };
