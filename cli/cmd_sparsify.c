@@ -659,13 +659,12 @@ const cli_command cli_cmd_sparsify = {
         "part of the text to say what the projections say. Made sparse they are by training: "
         "train --sparsity-term hoyer --sparsity-modules both.",
     .table = sparsify_table,
-    .example =
-        "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
-        "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
-        "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
-        "sgatlin sparsify SmolLM2-135M --method attention-mlp --text book.txt --out smol-mlp\n"
-        "sgatlin sparsify SmolLM2-135M --method teal --text book.txt --out smol-teal\n"
-        "sgatlin eval --model smol-sparse --text book.txt",
+    .example = "sgatlin sparsify SmolLM2-135M --active 0.5 --out smol-sparse\n"
+               "sgatlin sparsify SmolLM2-135M --method moefication --text book.txt --out smol\n"
+               "sgatlin sparsify SmolLM2-135M --method cats --text book.txt --out smol-cats\n"
+               "sgatlin sparsify smol --method attention-mlp --text book.txt --out smol-mlp\n"
+               "sgatlin sparsify SmolLM2-135M --method teal --text book.txt --out smol-teal\n"
+               "sgatlin eval --model smol-sparse --text book.txt",
     .min_operands = 1,
     .max_operands = 1,
     .operands = "MODEL",

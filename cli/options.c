@@ -419,12 +419,21 @@ void cli_args_clear(cli_args *args)
 
 enum { HELP_WIDTH = 80, HELP_COLUMN = 28 };
 
+// Bytes of the next word. One that is wider than a line ends behind a choice that fits.
+static int opt_word(const char *text, int room)
+{
+    const int length = (int)strcspn(text, " \n");
+    for (int i = room; i > 0 && length > room; i--)
+        if (text[i - 1] == '|') return i;
+    return length;
+}
+
 // Prints `text` from `column` on, each further line indented to `indent`.
 static void opt_wrap(FILE *out, const char *text, int column, int indent)
 {
     int start = column;
     while (*text != '\0') {
-        int length = (int)strcspn(text, " \n");
+        int length = opt_word(text, HELP_WIDTH - indent);
         if (column > start && column + length > HELP_WIDTH) {
             fprintf(out, "\n%*s", indent, "");
             column = start = indent;
@@ -438,7 +447,7 @@ static void opt_wrap(FILE *out, const char *text, int column, int indent)
             text++;
         } else if (*text == ' ') {
             text++;
-            if (column + 1 + (int)strcspn(text, " \n") <= HELP_WIDTH) {
+            if (column + 1 + opt_word(text, HELP_WIDTH - indent) <= HELP_WIDTH) {
                 fputc(' ', out);
                 column++;
             } else {
