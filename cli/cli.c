@@ -270,8 +270,8 @@ static void cli_on_bus(int number, siginfo_t *info, void *context)
     _exit(CLI_FAILED);
 }
 
-// Handlers have a stack of their own: the code that oneDNN writes for long products points the stack
-// register into its workspace, where what the kernel puts below it would overwrite the heap.
+// Handlers have a stack of their own: the code that oneDNN writes for long products points the
+// stack register into its workspace, where what the kernel puts below it would overwrite the heap.
 static void cli_signal_stack(void)
 {
     static char stack[1 << 16]; // registers with AMX take 11 KiB

@@ -127,15 +127,16 @@ const cli_command cli_cmd_convert = {
     .name = "convert",
     .summary = "write a model in the form of another program",
     .usage = "MODEL --to hf|gguf|sgatlin|npy --out PATH [options]",
-    .about = "MODEL is anything that can be opened: a folder or a run of this program, a Hugging "
-             "Face folder, a GGUF file, a model of llama2.c. hf is a folder that transformers "
-             "loads, of a model type of its own where one computes the same, else of type sgatlin "
-             "with its code (trust_remote_code=True). gguf is a file of architecture llama, qwen2, "
-             "qwen3, arcee, gpt2, qwen2moe, qwen3moe, olmoe or deepseek. What the other form does not "
-             "have is refused by name.\n"
-             "\n"
-             "PATH must be new. What is written there is the whole model or, where the command is "
-             "stopped, no model.",
+    .about =
+        "MODEL is anything that can be opened: a folder or a run of this program, a Hugging "
+        "Face folder, a GGUF file, a model of llama2.c. hf is a folder that transformers "
+        "loads, of a model type of its own where one computes the same, else of type sgatlin "
+        "with its code (trust_remote_code=True). gguf is a file of architecture llama, qwen2, "
+        "qwen3, arcee, gpt2, qwen2moe, qwen3moe, olmoe or deepseek. What the other form does not "
+        "have is refused by name.\n"
+        "\n"
+        "PATH must be new. What is written there is the whole model or, where the command is "
+        "stopped, no model.",
     .options = options,
     .example = "sgatlin convert run --to hf --out run-hf\n"
                "sgatlin convert run --to npy --tensor model.norm.weight --out norm.npy",

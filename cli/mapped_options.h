@@ -1,5 +1,5 @@
-// Models larger than memory (--mapped, --resident BYTES), for the verbs that write: what of the file
-// stays in memory, and how often what was read was there.
+// Models larger than memory (--mapped, --resident BYTES), for the verbs that write: what of the
+// file stays in memory, and how often what was read was there.
 #ifndef SGATLIN_CLI_MAPPED_OPTIONS_H
 #define SGATLIN_CLI_MAPPED_OPTIONS_H
 

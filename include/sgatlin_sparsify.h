@@ -203,8 +203,8 @@ SG_API sg_status sg_sparsify_set_active(sg_model *model, double share, sg_error 
 
 // What sessions of a model that leaves inputs out take beside the weights: copies of matrices by
 // their columns, made with the first session and kept with the model. bytes: of these; copied:
-// matrices; dense: others, whose weights are stored in blocks or have adapters: they are read whole.
-// All 0 of a model that leaves no inputs out.
+// matrices; dense: others, whose weights are stored in blocks or have adapters: they are read
+// whole. All 0 of a model that leaves no inputs out.
 SG_API sg_status sg_sparsify_columns(const sg_model *model, int64_t *bytes, int64_t *copied,
                                      int64_t *dense, sg_error *err);
 

@@ -92,10 +92,10 @@ static few_loop few_begin(sg_blocks_loop *l)
 
 // ---- what is read next --------------------------------------------------------------------------
 
-// A block begins anywhere, and the processor looks ahead by itself in a page that is being read, not
-// beyond it: so a line of each page of all selected blocks is asked for at the start. Kernels ask
-// for the rows four behind those that they read; so nobody has asked for the first rows of a table,
-// which are asked for while the table before them is read.
+// A block begins anywhere, and the processor looks ahead by itself in a page that is being read,
+// not beyond it: so a line of each page of all selected blocks is asked for at the start. Kernels
+// ask for the rows four behind those that they read; so nobody has asked for the first rows of a
+// table, which are asked for while the table before them is read.
 enum { few_page = 4096, few_line = 64, few_first = 4 };
 
 static void few_ask(const sg_stored *table, int64_t row, int64_t count, int64_t d, int64_t step)

@@ -1,5 +1,5 @@
-// The units of a mapped model: where they lie, and which of them stay in memory. (sgatlin_resident.h
-// says what they are.)
+// The units of a mapped model: where they lie, and which of them stay in memory.
+// (sgatlin_resident.h says what they are.)
 #ifndef SG_PROBE_RESIDENT_UNITS_H
 #define SG_PROBE_RESIDENT_UNITS_H
 
