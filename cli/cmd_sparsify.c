@@ -153,8 +153,8 @@ static const cli_option options[] = {
      .shown = "30",
      .help =
          "passes of a router's training over its tokens; the best one on the last tenth of them "
-         "stays",
-     .low = 1,
+         "stays; 0: it stays as it is drawn, as LTE begins",
+     .low = 0,
      .high = 1e6},
     {.name = "router-rate",
      .kind = CLI_DOUBLE,
@@ -333,7 +333,7 @@ static sg_status sparsify_options(const cli_args *args, sg_sparsify_options *o, 
     o->projection_sparsity = sparsify.projection_sparsity;
     o->shares = sparsify.shares;
     o->router_size = sparsify.router_size;
-    o->router_epochs = sparsify.router_epochs;
+    if (cli_given(args, "router-epochs")) o->router_epochs = sparsify.router_epochs;
     o->router_rate = sparsify.router_rate;
     o->context = sparsify.context;
     o->calibration_tokens = sparsify.calibration_tokens;

@@ -97,7 +97,7 @@ typedef struct sg_sparsify_options {
     double threshold; // default 0. Scores of centroid are (1 - |x' - c|^2) / 2, x' = x / |x|, c the
                       // centre
     int64_t router_size;   // hidden width of mlp and norm; 0: as many as blocks, 128 of norm
-    int64_t router_epochs; // 0: 30
+    int64_t router_epochs; // default 30; 0: a router stays as it is drawn, as LTE begins
     double router_rate;    // of learning; 0: 0.01, 0.001 of norm
     uint64_t seed;         // of splits and routers
 

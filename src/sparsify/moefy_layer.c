@@ -243,7 +243,7 @@ static sg_router_training moefy_training(const sg_moefy_source *s, const sg_moef
     // Epochs are compared at the count that is read, where that is one count and not all.
     if (sg_moefy_is(o->select, "top_k") && s->config->ffn_top_k < l->net.blocks)
         t.kept = (double)s->config->ffn_top_k / (double)l->net.blocks;
-    if (o->router_epochs > 0) t.epochs = o->router_epochs;
+    t.epochs = o->router_epochs;
     if (o->router_rate > 0) t.learning_rate = o->router_rate;
     return t;
 }
@@ -272,9 +272,7 @@ static sg_status moefy_router_train(const sg_moefy_source *s, sg_moefy_layer *l,
 static sg_status moefy_router(const sg_moefy_source *s, sg_moefy_layer *l, sg_error *err)
 {
     SG_TRY(moefy_router_start(s, l, &l->net, err));
-    const sg_router_form form = l->net.form;
-    if (form == SG_ROUTER_CENTROID || form == SG_ROUTER_REPRESENTATIVE) return SG_OK;
-    return moefy_router_train(s, l, err);
+    return sg_moefy_trains(s->options) ? moefy_router_train(s, l, err) : SG_OK;
 }
 
 // ---- all of it ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ sg_sparsify_options sg_sparsify_options_default(void)
                                  .select = "top_k",
                                  .block_size = 32,
                                  .active = 0.25,
+                                 .router_epochs = 30,
                                  .projection_layers = "all",
                                  .projection_size = 1,
                                  .projection_steps = 1000,
@@ -134,7 +135,7 @@ const char *sg_sparsify_target(const sg_sparsify_options *o)
 
 bool sg_moefy_trains(const sg_sparsify_options *o)
 {
-    return sg_sparsify_target(o) != NULL;
+    return sg_sparsify_target(o) != NULL && o->router_epochs > 0;
 }
 
 // Whether a router's targets are taken from the mean.
