@@ -57,8 +57,10 @@ static void pair_add_group(const sg_pair_sums *s, int64_t n, const sg_real *toke
         any = true;
         s->compute.kernels->axpy(products, a[0], a, width);
     }
-    for (int64_t m = 0; any && m < width; m++)
-        row[m] += s->kind == SG_PAIR_CLAMPED && products[m] > 1 ? 1 : (float)products[m];
+    if (!any) return;
+    for (int64_t m = 0; s->kind == SG_PAIR_CLAMPED && m < width; m++)
+        products[m] = products[m] > 1 ? 1 : products[m];
+    s->compute.kernels->axpy(row, 1, products, width);
 }
 
 static void pair_add_rows(void *context, sg_range neurons)
