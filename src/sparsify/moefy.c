@@ -42,25 +42,6 @@ static bool moefy_pass(void *user, int64_t done, int64_t total)
     return moefy_go_on(user);
 }
 
-static sg_status moefy_read_text(moefy *m, sg_error *err)
-{
-    const sg_sparsify_options *o = m->o;
-    sg_calibration_source source = {.text = o->text,
-                                    .text_bytes = o->text_bytes,
-                                    .tokenizer = o->tokenizer,
-                                    .data = o->data,
-                                    .context = o->context};
-    sg_moefy_tokens(o, source.tokens);
-    SG_TRY(sg_calibration_new(m->dense, &source, &m->text, err));
-    if (m->text.tokens > 0 && sg_moefy_calibrates(o) && o->calibration_tokens == 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "calibration_tokens: found 0, expected more");
-    if (m->text.tokens > 0 && sg_moefy_trains(o) && o->router_tokens == 0)
-        return sg_fail(err, SG_ERR_ARGUMENT, "router_tokens: found 0, expected more");
-    m->result->lost_bytes = m->text.lost_bytes;
-    m->result->replaced = m->text.replaced;
-    return SG_OK;
-}
-
 // Room for inputs of as many layers as are allowed.
 static sg_status moefy_room(moefy *m, sg_error *err)
 {
@@ -254,7 +235,7 @@ static sg_status moefy_begin(moefy *m, const sg_config *config, sg_error *err)
 static sg_status moefy_make(moefy *m, const sg_config *config, sg_error *err)
 {
     const sg_tokenizer *t = m->o->tokenizer;
-    SG_TRY(moefy_read_text(m, err));
+    SG_TRY(sg_moefy_text(m->dense, m->o, &m->text, m->result, err));
     if (m->o->out != NULL) SG_TRY(moefy_begin(m, config, err));
     SG_TRY(sg_model_new(m->dense->context, config, 0, &m->sparse, err));
     m->sparse->ends = m->dense->ends;

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "kernel/real.h"
+#include "sparsify/calibration.h"
 #include "sgatlin_sparsify.h"
 
 static inline bool sg_moefy_is(const char *text, const char *name)
@@ -20,6 +21,10 @@ bool sg_moefy_centres(const sg_sparsify_options *options);
 bool sg_moefy_calibrates(const sg_sparsify_options *options);
 // Tokens of a text that each part needs (by sg_calibration_use); all 0 without one.
 void sg_moefy_tokens(const sg_sparsify_options *options, int64_t tokens[3]);
+// Those tokens, and in the result what of the text was not read as it stood. Release `text` with
+// sg_calibration_free.
+sg_status sg_moefy_text(const sg_model *dense, const sg_sparsify_options *options,
+                        sg_calibration *text, sg_sparsify_result *result, sg_error *err);
 // Checks the options, and makes the configuration of the sparse model from that of the dense one.
 sg_status sg_moefy_config(const sg_config *dense, const sg_sparsify_options *options,
                           sg_config *config, sg_error *err);

@@ -151,12 +151,34 @@ bool sg_moefy_calibrates(const sg_sparsify_options *o)
            sg_moefy_is(o->unread, "mean") || sg_moefy_centres(o);
 }
 
+// Thresholds and MLPs of projections are made of the calibration part.
 void sg_moefy_tokens(const sg_sparsify_options *o, int64_t tokens[3])
 {
-    const bool text = o->text != NULL || o->data != NULL, mlps = o->projections != NULL;
-    tokens[0] = text && (mlps || sg_moefy_calibrates(o)) ? o->calibration_tokens : 0;
-    tokens[1] = text && !mlps && sg_moefy_trains(o) ? o->router_tokens : 0;
+    const bool text = o->text != NULL || o->data != NULL;
+    const bool blocks = o->projections == NULL && o->trim == NULL;
+    tokens[0] = text && (!blocks || sg_moefy_calibrates(o)) ? o->calibration_tokens : 0;
+    tokens[1] = text && blocks && sg_moefy_trains(o) ? o->router_tokens : 0;
     tokens[2] = text ? o->test_tokens : 0;
+}
+
+sg_status sg_moefy_text(const sg_model *dense, const sg_sparsify_options *o, sg_calibration *text,
+                        sg_sparsify_result *result, sg_error *err)
+{
+    const bool blocks = o->projections == NULL && o->trim == NULL;
+    sg_calibration_source source = {.text = o->text,
+                                    .text_bytes = o->text_bytes,
+                                    .tokenizer = o->tokenizer,
+                                    .data = o->data,
+                                    .context = o->context};
+    sg_moefy_tokens(o, source.tokens);
+    SG_TRY(sg_calibration_new(dense, &source, text, err));
+    if (blocks && text->tokens > 0 && sg_moefy_calibrates(o) && o->calibration_tokens == 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "calibration_tokens: found 0, expected more");
+    if (blocks && text->tokens > 0 && sg_moefy_trains(o) && o->router_tokens == 0)
+        return sg_fail(err, SG_ERR_ARGUMENT, "router_tokens: found 0, expected more");
+    result->lost_bytes = text->lost_bytes;
+    result->replaced = text->replaced;
+    return SG_OK;
 }
 
 // ---- checks -------------------------------------------------------------------------------------

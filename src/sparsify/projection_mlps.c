@@ -139,21 +139,6 @@ static bool mlps_pass(void *user, int64_t done, int64_t total)
     return mlps_go_on(user);
 }
 
-static sg_status mlps_read_text(mlps *m, sg_error *err)
-{
-    const sg_sparsify_options *o = m->o;
-    const sg_calibration_source source = {.text = o->text,
-                                          .text_bytes = o->text_bytes,
-                                          .tokenizer = o->tokenizer,
-                                          .data = o->data,
-                                          .context = o->context,
-                                          .tokens = {o->calibration_tokens, 0, o->test_tokens}};
-    SG_TRY(sg_calibration_new(m->dense, &source, &m->text, err));
-    m->result->lost_bytes = m->text.lost_bytes;
-    m->result->replaced = m->text.replaced;
-    return SG_OK;
-}
-
 static sg_status mlps_room(mlps *m, sg_error *err)
 {
     const int64_t bytes = sg_projections_bytes(&m->dense->config, m->text.rows);
@@ -450,7 +435,7 @@ static void mlps_count(mlps *m)
 static sg_status mlps_make(mlps *m, const sg_config *config, sg_error *err)
 {
     const sg_tokenizer *t = m->o->tokenizer;
-    SG_TRY(mlps_read_text(m, err));
+    SG_TRY(sg_moefy_text(m->dense, m->o, &m->text, m->result, err));
     if (m->o->out != NULL) SG_TRY(mlps_begin(m, config, err));
     SG_TRY(sg_model_new(m->dense->context, config, m->o->seed, &m->made, err));
     m->made->ends = m->dense->ends;

@@ -101,21 +101,6 @@ static sg_status trim_set(sg_trim_work *t, sg_error *err)
 
 // ---- all of it ----------------------------------------------------------------------------------
 
-static sg_status trim_text(sg_trim_work *t, sg_error *err)
-{
-    const sg_sparsify_options *o = t->o;
-    const sg_calibration_source source = {.text = o->text,
-                                          .text_bytes = o->text_bytes,
-                                          .tokenizer = o->tokenizer,
-                                          .data = o->data,
-                                          .context = o->context,
-                                          .tokens = {o->calibration_tokens, 0, o->test_tokens}};
-    SG_TRY(sg_calibration_new(t->dense, &source, &t->text, err));
-    t->result->lost_bytes = t->text.lost_bytes;
-    t->result->replaced = t->text.replaced;
-    return SG_OK;
-}
-
 static sg_status trim_make(sg_trim_work *t, sg_error *err)
 {
     t->thresholds = sg_alloc_zero((size_t)(t->layers * t->method->places), sizeof *t->thresholds);
@@ -152,7 +137,7 @@ static sg_status trim_test(sg_trim_work *t, sg_error *err)
 static sg_status trim_work(sg_trim_work *t, sg_error *err)
 {
     const sg_tokenizer *k = t->o->tokenizer;
-    SG_TRY(trim_text(t, err));
+    SG_TRY(sg_moefy_text(t->dense, t->o, &t->text, t->result, err));
     SG_TRY(trim_make(t, err));
     SG_TRY(trim_find(t, err));
     SG_TRY(trim_set(t, err));
