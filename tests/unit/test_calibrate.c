@@ -14,6 +14,8 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "dense_fixture.h"
+#include "going_on.h"
+#include "logits.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "sgatlin_sparsify.h"
@@ -41,24 +43,7 @@ static sg_sparsify_options method(const fixture *f, const char *name, sg_sparsif
 static void say(sg_model *m, float out[steps][vocab])
 {
     static const int32_t tokens[steps] = {1, 50, 9, 33, 130, 2, 170};
-    sg_error err = {0};
-    sg_session *s;
-    const float *logits;
-    must(sg_session_new(m, 0, &s, &err), &err);
-    for (int i = 0; i < steps; i++) {
-        must(sg_session_feed(s, tokens + i, 1, &logits, &err), &err);
-        memcpy(out[i], logits, sizeof out[i]);
-    }
-    sg_session_free(s);
-}
-
-static double furthest(float a[steps][vocab], float b[steps][vocab])
-{
-    double most = 0;
-    for (int i = 0; i < steps; i++)
-        for (int v = 0; v < vocab; v++)
-            most = fmax(most, fabs((double)a[i][v] - (double)b[i][v]));
-    return most;
+    logits_of(m, tokens, steps, 1, out[0]);
 }
 
 // All blocks read, the layer is the dense one, whatever the split, the router and the means are;
@@ -90,9 +75,9 @@ static void test_all_blocks(void **state)
                 o.router_tokens = 300;
                 must(sg_sparsify(f.dense, &o, &made, &r, &err), &err);
                 say(made, sparse);
-                if (furthest(dense, sparse) > 2e-5)
+                if (furthest(dense[0], sparse[0], steps * vocab) > 2e-5)
                     fail_msg("%s, %s, %s: logits are %.2g off", kinds[k], sg_sparsify_method(i),
-                             o.split, furthest(dense, sparse));
+                             o.split, furthest(dense[0], sparse[0], steps * vocab));
                 assert_true(fabs(r.sparse_perplexity / r.dense_perplexity - 1) < 1e-5);
                 assert_true(r.executed > 1 && isfinite(r.executed));
                 sg_model_free(made);
@@ -270,28 +255,6 @@ static void test_bits(void **state)
 
 // ---- going on -----------------------------------------------------------------------------------
 
-static bool until(void *user, int64_t done, int64_t total)
-{
-    (void)total;
-    return done < *(const int64_t *)user;
-}
-
-static char *weights_of(const char *folder, size_t *bytes)
-{
-    sg_error err = {0};
-    char path[64], *data;
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    must(sg_file_read(path, 1 << 24, &data, bytes, &err), &err);
-    return data;
-}
-
-static void names_are(const char *folder, const char *expected)
-{
-    char names[256];
-    tiny_names(folder, names, sizeof names);
-    assert_string_equal(names, expected);
-}
-
 // A work that is stopped after each layer, by any number of threads, ends as one that is not.
 static void test_resume(void **state)
 {
@@ -299,38 +262,11 @@ static void test_resume(void **state)
     static const char *const names[] = {"gmoefication", "cmoe", "dsti", "similarity"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         fixture f = begin("glu ffn_activation=swiglu", 2);
-        sg_error err = {0};
-        sg_model *made;
-        size_t bytes[2];
         sg_sparsify_layer q[2][layers];
-        sg_sparsify_result r[2];
-        sg_sparsify_options o = method(&f, names[i], q[0]);
-        o.router_epochs = 2;
-        o.out = "/whole";
-        must(sg_sparsify(f.dense, &o, &made, &r[0], &err), &err);
-        sg_model_free(made);
-        names_are("/whole", "config.json model.safetensors");
-        o.out = "/parts";
-        o.layers = q[1];
-        o.progress = until;
-        for (int64_t stop = 1; stop <= layers; stop++) {
-            o.progress_user = &stop;
-            assert_int_equal(sg_sparsify(f.dense, &o, &made, &r[1], &err), SG_ERR_STOPPED);
-            assert_int_equal(r[1].resumed, stop - 1);
-            names_are("/parts", ".sparsify");
-        }
-        o.progress = NULL;
-        must(sg_sparsify(f.dense, &o, &made, &r[1], &err), &err);
-        assert_true(r[1].resumed == layers && r[1].passes == 0);
-        sg_model_free(made);
-        names_are("/parts", "config.json model.safetensors");
-        char *whole = weights_of("/whole", &bytes[0]), *parts = weights_of("/parts", &bytes[1]);
-        assert_int_equal(bytes[0], bytes[1]);
-        assert_memory_equal(whole, parts, bytes[0]);
+        sg_sparsify_options o[2] = {method(&f, names[i], q[0]), method(&f, names[i], q[1])};
+        o[0].router_epochs = o[1].router_epochs = 2;
+        check_goes_on(&f, o[0], o[1]);
         assert_memory_equal(q[0], q[1], sizeof q[0]);
-        assert_true(r[0].sparse_perplexity == r[1].sparse_perplexity);
-        sg_free(whole);
-        sg_free(parts);
         end(&f);
     }
 }
@@ -381,47 +317,13 @@ static void test_not_resumed(void **state)
     end(&f);
 }
 
-// The power goes before every third operation on files: the same command goes on to the same model,
-// or finds it done.
 static void test_power(void **state)
 {
     (void)state;
     fixture f = begin("mlp", 1);
-    sg_error err = {0};
-    sg_model *made;
-    size_t bytes[2];
     sg_sparsify_options o = sg_sparsify_options_default();
     o.block_size = 6;
-    o.out = "/whole";
-    const int64_t before = memory_fs_operations(f.disk);
-    must(sg_sparsify(f.dense, &o, &made, NULL, &err), &err);
-    sg_model_free(made);
-    const int64_t operations = memory_fs_operations(f.disk) - before;
-    char *whole = weights_of("/whole", &bytes[0]);
-    o.out = "/out";
-    for (int64_t n = 0; n < operations; n += 3) {
-        memory_fs *disk = memory_fs_clone(f.disk);
-        tiny_use(disk);
-        memory_fs_cut_power(disk, n);
-        if (sg_sparsify(f.dense, &o, &made, NULL, &err) == SG_OK) sg_model_free(made);
-        memory_fs *after =
-            memory_fs_reboot(disk, (memory_crash)(n % MEMORY_CRASH_KINDS), (uint64_t)n);
-        tiny_use(after);
-        const sg_status status = sg_sparsify(f.dense, &o, &made, NULL, &err);
-        if (status == SG_OK)
-            sg_model_free(made);
-        else if (strstr(err.message, "found a folder with files in it") == NULL)
-            fail_msg("operation %lld: %s", (long long)n, err.message);
-        char *parts = weights_of("/out", &bytes[1]);
-        assert_int_equal(bytes[0], bytes[1]);
-        assert_memory_equal(whole, parts, bytes[0]);
-        if (status == SG_OK) names_are("/out", "config.json model.safetensors");
-        sg_free(parts);
-        tiny_use(f.disk);
-        memory_fs_free(after);
-        memory_fs_free(disk);
-    }
-    sg_free(whole);
+    check_power(&f, o, 3);
     end(&f);
 }
 

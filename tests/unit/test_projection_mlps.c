@@ -11,7 +11,7 @@
 #include "alloc_failure.h"
 #include "base/alloc.h"
 #include "base/file.h"
-#include "dense_fixture.h"
+#include "going_on.h"
 #include "model/model.h"
 #include "sgatlin_sparsify.h"
 
@@ -29,22 +29,6 @@ static sg_sparsify_options method(const fixture *f, sg_sparsify_projection *to)
     o.projection_batch = 64;
     o.projected = to;
     return o;
-}
-
-static char *weights_of(const char *folder, size_t *bytes)
-{
-    sg_error err = {0};
-    char path[64], *data;
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    must(sg_file_read(path, 1 << 24, &data, bytes, &err), &err);
-    return data;
-}
-
-static void names_are(const char *folder, const char *expected)
-{
-    char names[256];
-    tiny_names(folder, names, sizeof names);
-    assert_string_equal(names, expected);
 }
 
 // ---- what is learned ----------------------------------------------------------------------------
@@ -162,94 +146,28 @@ static void test_bits(void **state)
 
 // ---- going on -----------------------------------------------------------------------------------
 
-static bool until(void *user, int64_t done, int64_t total)
-{
-    (void)total;
-    return done < *(const int64_t *)user;
-}
-
 static void test_resume(void **state)
 {
     (void)state;
     sg_sparsify_projection p[2][all];
-    sg_sparsify_result r[2];
-    size_t bytes[2];
     fixture f = begin("glu attention_bias=1", 2);
-    sg_error err = {0};
-    sg_model *made;
-    sg_sparsify_options o = method(&f, p[0]);
+    sg_sparsify_options o[2] = {method(&f, p[0]), method(&f, p[1])};
     memset(p, 0, sizeof p);
-    o.seed = 7;
-    o.out = "/whole";
-    must(sg_sparsify(f.dense, &o, &made, &r[0], &err), &err);
-    sg_model_free(made);
-    names_are("/whole", "config.json model.safetensors");
-    o.out = "/parts";
-    o.projected = p[1];
-    o.progress = until;
-    for (int64_t stop = 1; stop <= layers; stop++) {
-        o.progress_user = &stop;
-        assert_int_equal(sg_sparsify(f.dense, &o, &made, &r[1], &err), SG_ERR_STOPPED);
-        assert_int_equal(r[1].resumed, stop - 1);
-        names_are("/parts", ".sparsify");
-    }
-    o.progress = NULL;
-    must(sg_sparsify(f.dense, &o, &made, &r[1], &err), &err);
-    assert_true(r[1].resumed == layers && r[1].passes == 0);
-    sg_model_free(made);
-    names_are("/parts", "config.json model.safetensors");
-    char *whole = weights_of("/whole", &bytes[0]), *parts = weights_of("/parts", &bytes[1]);
-    assert_int_equal(bytes[0], bytes[1]);
-    assert_memory_equal(whole, parts, bytes[0]);
+    o[0].seed = o[1].seed = 7;
+    check_goes_on(&f, o[0], o[1]);
     assert_memory_equal(p[0], p[1], sizeof p[0]);
-    assert_true(r[0].sparse_perplexity == r[1].sparse_perplexity);
-    sg_free(whole);
-    sg_free(parts);
     end(&f);
 }
 
-// The power goes before every ninth operation on files: the same command goes on to the same model,
-// or finds it done.
 static void test_power(void **state)
 {
     (void)state;
     fixture f = begin("mlp", 1);
-    sg_error err = {0};
-    sg_model *made;
-    size_t bytes[2];
     sg_sparsify_options o = method(&f, NULL);
     o.calibration_tokens = 32;
     o.test_tokens = 0;
     o.projection_steps = 2;
-    o.out = "/whole";
-    const int64_t before = memory_fs_operations(f.disk);
-    must(sg_sparsify(f.dense, &o, &made, NULL, &err), &err);
-    sg_model_free(made);
-    const int64_t operations = memory_fs_operations(f.disk) - before;
-    char *whole = weights_of("/whole", &bytes[0]);
-    o.out = "/out";
-    for (int64_t n = 0; n < operations; n += 9) {
-        memory_fs *disk = memory_fs_clone(f.disk);
-        tiny_use(disk);
-        memory_fs_cut_power(disk, n);
-        if (sg_sparsify(f.dense, &o, &made, NULL, &err) == SG_OK) sg_model_free(made);
-        memory_fs *after =
-            memory_fs_reboot(disk, (memory_crash)(n % MEMORY_CRASH_KINDS), (uint64_t)n);
-        tiny_use(after);
-        const sg_status status = sg_sparsify(f.dense, &o, &made, NULL, &err);
-        if (status == SG_OK)
-            sg_model_free(made);
-        else if (strstr(err.message, "found a folder with files in it") == NULL)
-            fail_msg("operation %lld: %s", (long long)n, err.message);
-        char *parts = weights_of("/out", &bytes[1]);
-        assert_int_equal(bytes[0], bytes[1]);
-        assert_memory_equal(whole, parts, bytes[0]);
-        sg_free(parts);
-        tiny_use(f.disk);
-        memory_fs_free(disk);
-        memory_fs_free(after);
-    }
-    sg_free(whole);
+    check_power(&f, o, 9);
     end(&f);
 }
 
