@@ -73,7 +73,9 @@ static void mapped_note_hits(const cli_args *args, const sg_resident_report *r)
         mapped_list(text, sizeof text, &used, "%s%s %s %% of %s", l->name, hits, pages);
     }
     if (!r->told)
-        cli_note(args, "mapped: the system does not say which pages are in memory");
+        cli_note(args,
+                 "mapped: the system does not say which pages are in memory (it does of files that "
+                 "you own or may write to)");
     else
         cli_note(args,
                  "mapped: pages that were there when %lld passes read them: %s; %lld waits "

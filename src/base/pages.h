@@ -10,6 +10,9 @@ int64_t sg_page_bytes(void);
 // Pages that a range touches, and how many of them are in memory: found in the range itself, or of
 // a file in the system's cache (mincore). False where the system does not say.
 bool sg_pages_resident(const void *at, int64_t bytes, int64_t *pages, int64_t *resident);
+// Whether it says so of a file's pages: to others than those who own it or may write to it the
+// system calls all of them in memory.
+bool sg_pages_told(const char *file);
 // Reads the pages that a range touches and holds them until they are unlocked (mlock). False where
 // the system refuses, by a limit (ulimit -l) or for want of memory.
 bool sg_pages_lock(const void *at, int64_t bytes);

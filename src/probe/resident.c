@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/machine_memory.h"
 #include "base/pages.h"
 #include "probe/resident_units.h"
@@ -73,8 +74,9 @@ static void resident_read(sg_resident *r, int64_t unit)
     r->units.reads[unit]++;
     line->reads++;
     line->kept_reads += item->kept;
-    if (!sg_resident_look(&r->units, unit, &pages, &resident)) {
-        r->told = false;
+    r->told = r->told && sg_resident_look(&r->units, unit, &pages, &resident);
+    if (!r->told) {
+        sg_resident_do(&r->units, unit, SG_RESIDENT_ASK);
         return;
     }
     line->pages += pages;
@@ -169,6 +171,12 @@ static sg_status resident_begin(sg_resident *r, sg_error *err)
     return resident_settle(r, err);
 }
 
+static bool resident_is_told(const sg_resident_units *u)
+{
+    const char *file = u->table_count > 0 ? sg_mapped_file(u->tables[0].at) : NULL;
+    return file == NULL || sg_pages_told(file);
+}
+
 sg_status sg_resident_new(sg_model *model, int64_t budget, sg_resident **resident, sg_error *err)
 {
     *resident = NULL;
@@ -180,11 +188,11 @@ sg_status sg_resident_new(sg_model *model, int64_t budget, sg_resident **residen
     *r = (sg_resident){.config = &model->config,
                        .budget = budget > 0 ? budget : resident_free_memory(),
                        .budget_is_given = budget > 0,
-                       .told = true,
                        .dropped = true};
     resident_ask_points(r);
     sg_status status = sg_resident_units_new(model, &r->units, err);
     if (status == SG_OK) status = resident_begin(r, err);
+    if (status == SG_OK) r->told = resident_is_told(&r->units);
     if (status == SG_OK)
         *resident = r;
     else

@@ -3,11 +3,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "alloc_failure.h"
 #include "base/file.h"
+#include "base/pages.h"
 #include "memory_fs.h"
 #include "model/model.h"
 #include "probe/resident_units.h"
@@ -209,12 +213,26 @@ static void test_memory_fails(void **state)
     sg_model_free(model);
 }
 
+// The system tells of the pages of files that are one's own, and of no others.
+static void test_told(void **state)
+{
+    (void)state;
+    char own[] = "/tmp/sg-resident-XXXXXX";
+    const int file = mkstemp(own);
+    assert_true(file >= 0);
+    close(file);
+    assert_int_equal(chmod(own, 0400), 0);
+    assert_true(sg_pages_told(own));
+    remove(own);
+    assert_false(sg_pages_told(own));
+    if (geteuid() != 0) assert_false(sg_pages_told("/etc/passwd"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_passes),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_choice),       cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_told),
         cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
