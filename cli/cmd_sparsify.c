@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/prompts.h"
 #include "cli/reading.h"
 #include "cli/sparsify_projections.h"
 #include "cli/sparsify_trim.h"
@@ -472,6 +473,7 @@ static sg_status sparsify_make(const cli_args *args, sg_context *context, sparsi
         status = err->code = SG_ERR_MEMORY;
     }
     if (status == SG_OK) status = sparsify_work(args, context, dense, folder, made, &sparse, err);
+    if (status == SG_OK) cli_chat_stays_note(args, folder, sparsify.out);
     if (status == SG_OK) made->config = *sg_model_config(sparse);
     if (status == SG_OK && made->o.trim == NULL && made->o.projections == NULL) {
         made->block_size = made->config.ffn_block_size;

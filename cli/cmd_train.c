@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/prompts.h"
 #include "cli/train_options.h"
 #include "cli/train_talk.h"
 #include "sgatlin_train.h"
@@ -36,6 +37,9 @@ static sg_status train_go(const cli_args *args, sg_context *context, cli_train_t
                                          result, err);
     } else {
         status = sg_train(context, cli_train.out, path, &o, &hooks, result, err);
+        // Adapters stay with their model, and its template.
+        if (status == SG_OK && o.init[0] != '\0' && (o.lora_rank == 0 || o.lora_merge))
+            cli_chat_stays_note(args, o.init, cli_train.out);
     }
     if (talk->begun) cli_progress_end(&talk->bar);
     free(command);

@@ -136,6 +136,17 @@ sg_status cli_chat_open(const char *folder, sg_chat **chat, sg_error *err)
     return status;
 }
 
+void cli_chat_stays_note(const cli_args *args, const char *from, const char *to)
+{
+    sg_chat *chat = NULL;
+    if (sg_chat_open(from, &chat, NULL) == SG_OK)
+        cli_note(args,
+                 "the chat template of %s does not go along: to chat, put it at "
+                 "%s/chat_template.jinja (convert --to sgatlin takes one out of a GGUF file)",
+                 from, to);
+    sg_chat_free(chat);
+}
+
 static sg_status prompts_render(const sg_chat *chat, const cli_chat_options *options,
                                 const sg_chat_message *messages, size_t count, char **out,
                                 sg_error *err)
