@@ -61,11 +61,14 @@ DEFAULTS = dict(
     vocab_size=2, hidden_size=64, num_hidden_layers=1, num_attention_heads=1, head_dim=64,
     max_position_embeddings=1024, rms_norm_eps=1e-6, rope_theta=10000.0, norm="rmsnorm",
     parallel_residual=0, num_key_value_heads=0, qk_norm="head", clip_qkv=0.0, attention_bias=0,
-    attention_out_bias=0, attention_sinks=0, sliding_window=0, sliding_layers="", attention_mlp_q="",
-    attention_mlp_k="", attention_mlp_v="", attention_mlp_o="", positions="rotary", position_offset=0, rotary_dim=0, rope_interleaved=0, rope_scaling="none", rope_factor=1.0,
+    attention_out_bias=0, attention_sinks=0, sliding_window=0, sliding_layers="",
+    attention_mlp_q="", attention_mlp_k="", attention_mlp_v="", attention_mlp_o="",
+    positions="rotary", position_offset=0, rotary_dim=0, rope_interleaved=0, rope_scaling="none",
+    rope_factor=1.0,
     rope_low_freq_factor=1.0, rope_high_freq_factor=4.0, rope_beta_fast=32.0, rope_beta_slow=1.0,
     rope_attention_factor=0.0, rope_original_positions=0, rope_exact_borders=0,
-    trim_attention="", trim_attention_out="", trim_ffn="", trim_ffn_down="", trim_scaled=0, ffn="mlp",
+    trim_attention="", trim_attention_out="", trim_ffn="", trim_ffn_down="", trim_scaled=0,
+    ffn="mlp",
     ffn_router="all", ffn_activation="gelu", ffn_intermediate_size=0, ffn_experts=0, ffn_channels=1,
     ffn_neurons=0, ffn_key_size=0, ffn_top_k=0, ffn_block_size=0, ffn_memory_factor=0,
     ffn_active_neurons=0, ffn_gate="none", ffn_hash_seed=0, ffn_normaliser="", ffn_query_norm="none",
@@ -225,7 +228,7 @@ def top_k(scores, k):
 
 
 class Trimmed(nn.Module):
-    """Inputs without those that are small, by a threshold; None: all. With norms of columns: weight."""
+    """Inputs without those that are small, by a threshold; None: all. weight: norms of columns."""
 
     def __init__(self, c, threshold, width):
         super().__init__()

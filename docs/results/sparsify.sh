@@ -153,7 +153,8 @@ tuned plain "$base" "$tune"
 tuned l1 "$base" "$tune" "${relufied[@]}" --sparsity-term l1 --sparsity-weight "$l1" "${ramp[@]}"
 tuned hoyer "$base" "$tune" "${relufied[@]}" --sparsity-term hoyer --sparsity-weight "$hoyer" \
     "${ramp[@]}"
-made lte-blocks "$base" --router sigmoid --router-epochs 0 --active 1 --select threshold --threshold 0.5
+made lte-blocks "$base" --router sigmoid --router-epochs 0 --active 1 --select threshold \
+    --threshold 0.5
 tuned lte-soft "$folder/lte-blocks" "$half" --lte-stage 1 --lte-efficiency "$lte"
 tuned lte "$folder/lte-soft" $((tune - half)) --lte-stage 2
 

@@ -17,7 +17,8 @@ const markPath = (name, x, y, r) => `M${x.toFixed(1)} ${y.toFixed(1)}${shapeOf(n
 const markIcon = (name) => h(
     "svg", { class: "icon", viewBox: "-8 -8 16 16", width: 14, height: 14, "aria-hidden": "true" },
     h("path", hollowOf(name) ?
-          { d: markPath(name, 0, 0, 4.6), fill: "none", stroke: colourOf(name), "stroke-width": 2 } :
+          { d: markPath(name, 0, 0, 4.6), fill: "none", stroke: colourOf(name),
+            "stroke-width": 2 } :
           { d: markPath(name, 0, 0, 5), fill: colourOf(name) }));
 
 // ---- axes ---------------------------------------------------------------------------------------

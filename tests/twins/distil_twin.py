@@ -59,7 +59,8 @@ def module(rng, inputs, hidden, outputs):
     sizes = {"x": (ROWS, inputs), "weight": (outputs, inputs), "bias": (outputs,),
              "up.weight": (hidden, inputs), "up.bias": (hidden,),
              "down.weight": (outputs, hidden), "down.bias": (outputs,)}
-    kept = {n: np.float32(rng.standard_normal(s) * (1 if n == "x" else 0.6)) for n, s in sizes.items()}
+    kept = {n: np.float32(rng.standard_normal(s) * (1 if n == "x" else 0.6))
+            for n, s in sizes.items()}
     t = {n: np.float64(v) for n, v in kept.items()}
     p = {n: t[n] for n in VALUES}
     squares, hoyer = parts(t, p)

@@ -51,7 +51,7 @@ def layer(rng, act, gated):
 
 
 def product(rng, scaled):
-    """A matrix, the threshold that 40 % of the sizes of its inputs do not exceed, and the product."""
+    """A matrix, the threshold that 40 % of the sizes of its inputs do not exceed; the product."""
     sizes = {"x": (ROWS, WIDTH), "w": (NEURONS, WIDTH), "bias": (NEURONS,)}
     t = {name: np.float32(rng.standard_normal(size) / 3) for name, size in sizes.items()}
     w = {name: np.float64(value) for name, value in t.items()}
