@@ -105,7 +105,7 @@ static void few_ask(const sg_stored *table, int64_t row, int64_t count, int64_t 
     const int64_t rows = sg_stored_run(&at, count);
     const int64_t bytes = rows * (int64_t)sg_stored_row_bytes(at.type, d);
     for (int64_t i = 0; i < bytes; i += step)
-        __builtin_prefetch(begin + i);
+        __builtin_prefetch(begin + i, 0, 2);
 }
 
 static void few_pages_ahead(const few_loop *f)

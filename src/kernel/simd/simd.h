@@ -51,9 +51,11 @@
 // copy of a large function instead, which decides anew for each vector.
 #define SIMD_INLINE static inline __attribute__((always_inline))
 
+// Into the second cache: the first one can wait for a dozen lines at a time only, which the loads
+// need themselves (docs/SPEED.md).
 static inline void simd_prefetch(const void *at)
 {
-    __builtin_prefetch(at);
+    __builtin_prefetch(at, 0, 2);
 }
 
 #if defined(SIMD_AVX2)
