@@ -1,5 +1,6 @@
-// Made by the threads of the context, a slice each. Slices have about 256 rows of a matrix, by its
-// shape alone: 1 KiB of f32 in a run is long enough to be read at the speed of memory.
+// Made by the threads of the context, a slice each. Slices have about 192 rows of a matrix, by its
+// shape alone, and are an even number, so that two threads have as much to do: runs of half a KiB
+// are read at the speed of memory where they are asked for in time (op/op_linear_sparse.c).
 #include "model/column_copies.h"
 
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include "model/model.h"
 #include "sgatlin_sparsify.h"
 
-enum { columns_slice = 256, columns_tile = 64 };
+enum { columns_slice = 192, columns_tile = 64 };
 
 void sg_column_set_free(sg_column_set *set)
 {
@@ -37,8 +38,8 @@ static sg_stored_columns columns_shape(const sg_model *m, size_t i)
 {
     const sg_param_spec *spec = &m->params.specs[i];
     const int64_t n = spec->shape[0];
-    int64_t slices = (n + columns_slice / 2) / columns_slice;
-    if (slices < 1) slices = 1;
+    int64_t slices = (n + columns_slice) / (2 * columns_slice) * 2;
+    if (slices < 2) slices = n < 2 ? 1 : 2;
     return (sg_stored_columns){.type = columns_of(m, i).type,
                                .n = n,
                                .k = spec->shape[1],
