@@ -25,7 +25,8 @@ none of them has seen, at many shares of their blocks. Writes
   FOLDER/table.md                     both in numbers, also told at the end
 With --model nothing is trained from the beginning: MODEL, a folder or a GGUF file, is tuned, with
 ReLU in place of its smooth activation for L1 and Hoyer, and also made sparse by G-MoEfication and
-CATS, which need no ReLU; there are no ablations.
+CATS, which need no ReLU, and in another order: blocks first, then as many steps with a third of
+them read; there are no ablations.
 Stop it at any time: the same command goes on. From outside:
   SGATLIN=build/sgatlin      the command
   SG_SPARSIFY_WIDTH=192      of the model, with heads of 32
@@ -36,7 +37,9 @@ Stop it at any time: the same command goes on. From outside:
   SG_SPARSIFY_RATE=1e-3      learning rate of tuning; 1e-4 with --model
   SG_SPARSIFY_SEQ=256        tokens of a sequence
   SG_SPARSIFY_BATCH=8        sequences of a step
+  SG_SPARSIFY_COMPUTE=f32    products of training and tuning; or bf16, bf16x3
   SG_SPARSIFY_CALIBRATION=4096    tokens of the TEXTs that splits by what neurons do are made of
+  SG_SPARSIFY_ROUTERS=32768  tokens of the TEXTs that routers are trained on
   SG_SPARSIFY_TOKENS=8192    of TEST that are read
   SG_SPARSIFY_L1=2e-3  SG_SPARSIFY_HOYER=1e-3  SG_SPARSIFY_LTE=1    weights of the terms
 HELP
@@ -66,12 +69,13 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 sgatlin=${SGATLIN:-$here/build/sgatlin}
 width=${SG_SPARSIFY_WIDTH:-192} times=${SG_SPARSIFY_FFN:-4} layers=${SG_SPARSIFY_LAYERS:-4}
 steps=${SG_SPARSIFY_STEPS:-1500} tune=${SG_SPARSIFY_TUNE:-600} tokens=${SG_SPARSIFY_TOKENS:-8192}
-calibration=${SG_SPARSIFY_CALIBRATION:-4096}
+calibration=${SG_SPARSIFY_CALIBRATION:-4096} routers=${SG_SPARSIFY_ROUTERS:-32768}
+compute=${SG_SPARSIFY_COMPUTE:-f32}
 length=${SG_SPARSIFY_SEQ:-256} batch=${SG_SPARSIFY_BATCH:-8}
 l1=${SG_SPARSIFY_L1:-2e-3} hoyer=${SG_SPARSIFY_HOYER:-1e-3} lte=${SG_SPARSIFY_LTE:-1}
 rate=${SG_SPARSIFY_RATE:-$([ -n "$model" ] && echo 1e-4 || echo 1e-3)}
-for number in "$width" "$times" "$layers" "$steps" "$tune" "$tokens" "$calibration" "$length" \
-    "$batch"; do
+for number in "$width" "$times" "$layers" "$steps" "$tune" "$tokens" "$calibration" "$routers" \
+    "$length" "$batch"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || fail "found \"$number\", expected a whole number"
 done
 [ "$tune" -ge 2 ] || fail "SG_SPARSIFY_TUNE: found $tune, expected 2 or more: LTE halves them"
@@ -95,7 +99,8 @@ trained() {
     if [ -e "$at/run.json" ]; then
         run train --resume "$at"
     else
-        run train --data "$folder/data" --out "$at" --batch-size "$batch" --eval-sequences 128 "$@"
+        run train --data "$folder/data" --out "$at" --batch-size "$batch" --eval-sequences 128 \
+            --compute "$compute" "$@"
     fi
 }
 
@@ -118,7 +123,7 @@ made() {
     shift 2
     [ -e "$at/model.safetensors" ] && [ ! -e "$at/.sparsify" ] && return
     run sparsify "$from" --data "$folder/data" --out "$at" --calibration-tokens "$calibration" \
-        "$@" | tee "$at.txt"
+        --router-tokens "$routers" "$@" | tee "$at.txt"
 }
 
 packed() {
@@ -187,7 +192,10 @@ if [ -z "$model" ]; then
     curve methods "${methods[@]}"
 else
     made gmoefication "$folder/plain" --method gmoefication
-    curve methods "${methods[@]}" gmoefication
+    made shared-blocks "$base" --split shared --shared-blocks 8 --block-size 16 --router norm \
+        --active 0.3
+    tuned shared "$folder/shared-blocks" "$tune"
+    curve methods "${methods[@]}" gmoefication shared
     # Thresholds of CATS are sizes of activations, which the text says for each share: a model each.
     cats=()
     for share in 0.1 0.2 0.3 0.5 0.75; do
