@@ -45,8 +45,8 @@ static void moefied_trim(const sg_blocks_part *p, sg_real *z, sg_real *dz, const
             p->l->run->compute.kernels->act_forward(room, u + i * a->width, a->activation, a->g);
         else
             memcpy(room, z + i * a->g, (size_t)a->g * sizeof *room);
-        sg_trim_values(z + i * a->g, room, a->g, a->trim);
-        if (dz != NULL) sg_trim_values(dz + i * a->g, room, a->g, a->trim);
+        sg_trim_values(z + i * a->g, z + i * a->g, room, a->g, a->trim);
+        if (dz != NULL) sg_trim_values(dz + i * a->g, dz + i * a->g, room, a->g, a->trim);
     }
 }
 

@@ -246,7 +246,7 @@ static void few_act(const few_piece *c, sg_real *z, const sg_real *u)
         return;
     }
     kernels->act_forward(z, u, a->activation, c->p->m * c->count);
-    if (a->trim > 0) sg_trim_values(z, z, c->p->m * c->count, a->trim);
+    if (a->trim > 0) sg_trim_values(z, z, z, c->p->m * c->count, a->trim);
 }
 
 static void few_adjust(const few_piece *c, sg_real *z)

@@ -48,10 +48,9 @@ static void trim_rows(void *context, sg_range rows)
     for (int64_t r = rows.first; r < rows.end; r++) {
         const sg_real *sizes = trim_sizes(l, r, room), *from = l->from + r * l->n;
         sg_real *to = l->to + r * l->n;
-        for (int64_t i = 0; i < l->n; i++) {
-            const sg_real value = sg_trim_takes(sizes[i], l->a->threshold) ? 0 : from[i];
-            to[i] = l->add ? to[i] + value : value;
-        }
+        if (!l->add) sg_trim_values(to, from, sizes, l->n, l->a->threshold);
+        for (int64_t i = 0; l->add && i < l->n; i++)
+            to[i] += sg_trim_takes(sizes[i], l->a->threshold) ? 0 : from[i];
     }
 }
 

@@ -3,22 +3,26 @@
 #ifndef SG_OP_TRIM_H
 #define SG_OP_TRIM_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "kernel/real.h"
 
-// Whether |a| <= t; a NaN is above all.
+// Whether |a| <= t; a NaN is above all. Without a branch: signs are not foreseen.
 static inline bool sg_trim_takes(sg_real a, double t)
 {
-    return (a < 0 ? -a : a) <= (sg_real)t;
+    return (sg_real)fabs((double)a) <= (sg_real)t;
 }
 
-// x_i = 0 where |a_i| <= t. x, a (n); a may be x.
-static inline void sg_trim_values(sg_real *x, const sg_real *a, int64_t n, double t)
+// y_i = 0 where |a_i| <= t, else x_i. x, y, a (n); all may be the same.
+static inline void sg_trim_values(sg_real *y, const sg_real *x, const sg_real *a, int64_t n,
+                                  double t)
 {
-    for (int64_t i = 0; i < n; i++)
-        if (sg_trim_takes(a[i], t)) x[i] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const sg_real value = x[i];
+        y[i] = sg_trim_takes(a[i], t) ? 0 : value;
+    }
 }
 
 #endif
