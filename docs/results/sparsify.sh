@@ -25,8 +25,8 @@ none of them has seen, at many shares of their blocks. Writes
   FOLDER/table.md                     both in numbers, also told at the end
 With --model nothing is trained from the beginning: MODEL, a folder or a GGUF file, is tuned, with
 ReLU in place of its smooth activation for L1 and Hoyer, and also made sparse by G-MoEfication and
-CATS, which need no ReLU, and in another order: blocks first, then as many steps with a third of
-them read; there are no ablations.
+CATS, which need no ReLU, by TEAL, and in another order, sparse first, then as many steps: blocks of
+which 30 % are read, and TEAL with 35 % of the inputs. There are no ablations.
 Stop it at any time: the same command goes on. From outside:
   SGATLIN=build/sgatlin      the command
   SG_SPARSIFY_WIDTH=192      of the model, with heads of 32
@@ -123,7 +123,12 @@ made() {
     shift 2
     [ -e "$at/model.safetensors" ] && [ ! -e "$at/.sparsify" ] && return
     run sparsify "$from" --data "$folder/data" --out "$at" --calibration-tokens "$calibration" \
-        --router-tokens "$routers" "$@" | tee "$at.txt"
+        "$@" | tee "$at.txt"
+}
+
+# routed NAME FROM OPTION...: the same with routers that are trained.
+routed() {
+    made "$@" --router-tokens "$routers"
 }
 
 packed() {
@@ -155,6 +160,14 @@ fi
 
 half=$((tune / 2)) ramp=(--sparsity-ramp warmup)
 tuned plain "$base" "$tune"
+# What reads less first, then learns to.
+if [ -n "$model" ]; then
+    made teal-inputs "$base" --method teal --active 0.35
+    tuned teal-tuned "$folder/teal-inputs" "$tune"
+    routed shared-blocks "$base" --split shared --block-size 16 --router norm \
+        --active 0.3
+    tuned shared-tuned "$folder/shared-blocks" "$tune"
+fi
 tuned l1 "$base" "$tune" "${relufied[@]}" --sparsity-term l1 --sparsity-weight "$l1" "${ramp[@]}"
 tuned hoyer "$base" "$tune" "${relufied[@]}" --sparsity-term hoyer --sparsity-weight "$hoyer" \
     "${ramp[@]}"
@@ -163,10 +176,10 @@ made lte-blocks "$base" --router sigmoid --router-epochs 0 --active 1 --select t
 tuned lte-soft "$folder/lte-blocks" "$half" --lte-stage 1 --lte-efficiency "$lte"
 tuned lte "$folder/lte-soft" $((tune - half)) --lte-stage 2
 
-made moefication "$folder/plain" --method moefication
-made moefication-l1 "$folder/l1" --method moefication
-made dsti "$folder/l1" --method dsti --block-size 8
-made dsti-hoyer "$folder/hoyer" --method dsti --block-size 8
+routed moefication "$folder/plain" --method moefication
+routed moefication-l1 "$folder/l1" --method moefication
+routed dsti "$folder/l1" --method dsti --block-size 8
+routed dsti-hoyer "$folder/hoyer" --method dsti --block-size 8
 made similarity "$folder/plain" --method similarity
 made random "$folder/plain" --method similarity --split random --router random
 methods=(plain moefication moefication-l1 dsti dsti-hoyer lte similarity random)
@@ -191,11 +204,8 @@ options=(--active "0.05,0.1,0.2,0.3,0.5,0.75,1" --thresholds "0.02,0.1,0.3,0.5,0
 if [ -z "$model" ]; then
     curve methods "${methods[@]}"
 else
-    made gmoefication "$folder/plain" --method gmoefication
-    made shared-blocks "$base" --split shared --shared-blocks 8 --block-size 16 --router norm \
-        --active 0.3
-    tuned shared "$folder/shared-blocks" "$tune"
-    curve methods "${methods[@]}" gmoefication shared
+    routed gmoefication "$folder/plain" --method gmoefication
+    curve methods "${methods[@]}" gmoefication shared-tuned
     # Thresholds of CATS are sizes of activations, which the text says for each share: a model each.
     cats=()
     for share in 0.1 0.2 0.3 0.5 0.75; do
@@ -204,6 +214,9 @@ else
     done
     options=()
     curve cats plain "${cats[@]}"
+    made teal "$folder/plain" --method teal --active 0.5
+    options=(--thresholds "0.25,0.5,0.75,1,1.25") # times those that were found
+    curve teal plain teal teal-tuned
 fi
 
 # ---- ablations ----------------------------------------------------------------------------------
@@ -213,21 +226,24 @@ parts=(router split size count sparsification control)
 ablations() {
     local size router
     mkdir -p "$folder/ablations"
-    for router in centroid random norm sigmoid; do
+    for router in centroid random; do
         made "router-$router" "$folder/l1" --router "$router" --active 0.2
+    done
+    for router in norm sigmoid; do
+        routed "router-$router" "$folder/l1" --router "$router" --active 0.2
     done
     made router-representative "$folder/l1" --split shared --router representative --active 0.2
     for split in random auction coactivation shared; do
-        made "split-$split" "$folder/l1" --method moefication --split "$split"
+        routed "split-$split" "$folder/l1" --method moefication --split "$split"
     done
     for size in 4 8 16 64 128; do
-        made "size-$size" "$folder/l1" --router norm --active 0.2 --block-size "$size"
+        routed "size-$size" "$folder/l1" --router norm --active 0.2 --block-size "$size"
     done
     for count in max share; do
-        made "count-$count" "$folder/l1" --router norm --select "$count" --active 1 --threshold 0.5
+        routed "count-$count" "$folder/l1" --router norm --select "$count" --active 1 --threshold 0.5
     done
-    made count-threshold "$folder/l1" --router sigmoid --select threshold --active 1 --threshold 0.5
-    made moefication-hoyer "$folder/hoyer" --method moefication
+    routed count-threshold "$folder/l1" --router sigmoid --select threshold --active 1 --threshold 0.5
+    routed moefication-hoyer "$folder/hoyer" --method moefication
 
     options=(--active "0.1,0.2,0.3,0.5")
     curve ablations/router plain moefication-l1 router-{norm,sigmoid,centroid,representative,random}
@@ -247,12 +263,13 @@ ablations() {
 
 # ---- the table ----------------------------------------------------------------------------------
 
-# table TITLE FILE...: a row for each model of the files, in their order. A share of FLOPs is the
-# least that stays within a loss, on the line between two points in log perplexity; a perplexity is
-# of the line at so many FLOPs. Beyond the points of a curve nothing is known: "-".
+# table TITLE COLUMN FILE...: a row for each model of the files, in their order. A share of FLOPs
+# (COLUMN: flops or layer_flops) is the least that stays within a loss, on the line between two
+# points in log perplexity; a perplexity is of the line at so many FLOPs. Beyond the points of a
+# curve nothing is known: "-".
 table() {
     printf '\n### %s\n\n' "$1"
-    awk -F, '
+    awk -F, -v flops_are="$2" '
         function between(a, b, x, y, at) {
             return y[a] + (y[b] - y[a]) * (at - x[a]) / (x[b] - x[a])
         }
@@ -301,7 +318,7 @@ table() {
             if (FNR == 2 && FILENAME != ARGV[1]) next # the same dense model
             if (!(name in seen)) order[++names] = name
             seen[name] = 1
-            rows[name, ++points[name]] = $(column["flops"]) " " log($(column["perplexity"])) " " \
+            rows[name, ++points[name]] = $(column[flops_are]) " " log($(column["perplexity"])) " " \
                                          $(column["router"])
         }
         END {
@@ -315,15 +332,17 @@ table() {
                 }
                 row()
             }
-        }' "${@:2}"
+        }' "${@:3}"
 }
 
 {
     echo "FLOPs: of feed-forward layers with their routers, over those of all their blocks."
     echo "Loss: of perplexity, over plain; of $test at most $tokens tokens are read."
-    table Methods "$folder/methods.csv" ${model:+"$folder/cats.csv"}
+    table Methods flops "$folder/methods.csv" ${model:+"$folder/cats.csv"}
+    [ -z "$model" ] ||
+        table "By FLOPs of attention's projections too" layer_flops "$folder/"{methods,cats,teal}.csv
     [ -n "$model" ] || for part in "${parts[@]}"; do
-        table "Ablation: $part" "$folder/ablations/$part.csv"
+        table "Ablation: $part" flops "$folder/ablations/$part.csv"
     done
 } >"$folder/table.md"
 cat "$folder/table.md"
