@@ -6,7 +6,6 @@
 
 #include "cli/computing.h"
 #include "cli/reading.h"
-#include "sgatlin_sparsify.h"
 
 typedef struct beside_talk {
     const cli_args *args;
@@ -15,7 +14,8 @@ typedef struct beside_talk {
     sg_corpus *corpus;
     sg_document text; // the whole file
     const char *names[2];
-    bool told; // what is read, and the head of the table
+    bool told;  // what is read, and the head of the table
+    bool whole; // likewise, that weights are read whose inputs or neurons are left out
     int code;
 } beside_talk;
 
@@ -67,7 +67,7 @@ static const char beside_letters[] = "AB";
 
 static bool beside_sparse(const sg_beside_side *s)
 {
-    return s->blocks > 0;
+    return s->read > 0;
 }
 
 static void beside_head(const beside_talk *t, const sg_beside_result *r)
@@ -93,6 +93,14 @@ static void beside_speed(const sg_beside_side *s)
     printf("  %22s", text);
 }
 
+// Of inputs that are left out there are no blocks.
+static void beside_shares(char letter, const sg_beside_side *s)
+{
+    char blocks[32] = "-";
+    if (s->blocks > 0) snprintf(blocks, sizeof blocks, "%.1f", s->blocks);
+    printf("  %c: %7s %5.1f%% %7.1f%%", letter, blocks, 100 * s->read, 100 * s->together);
+}
+
 static void beside_text(const beside_talk *t, const sg_beside_result *r)
 {
     char ratio[64], ceiling[16] = "-";
@@ -107,9 +115,7 @@ static void beside_text(const beside_talk *t, const sg_beside_result *r)
     if (!isnan(r->ceiling)) snprintf(ceiling, sizeof ceiling, "%.2f", r->ceiling);
     printf("  %20s  %7s", ratio, ceiling);
     for (int i = 0; i < 2; i++)
-        if (beside_sparse(&r->sides[i]))
-            printf("  %c: %7.1f %5.1f%% %7.1f%%", beside_letters[i], r->sides[i].blocks,
-                   100 * r->sides[i].read, 100 * r->sides[i].together);
+        if (beside_sparse(&r->sides[i])) beside_shares(beside_letters[i], &r->sides[i]);
     printf("\n");
     fflush(stdout);
 }
@@ -133,10 +139,22 @@ static void beside_tell(const beside_talk *t, const sg_beside_result *r)
         }
 }
 
+// The first batch of which that is so.
+static void beside_tell_whole(beside_talk *t, const sg_beside_result *r)
+{
+    if (t->whole || !(r->sides[0].whole || r->sides[1].whole)) return;
+    cli_note(t->args,
+             "%lld tokens at once read weights whole, whatever is left out: so do the bytes of the "
+             "ceiling",
+             (long long)r->batch);
+    t->whole = true;
+}
+
 static bool beside_result(void *user, const sg_beside_result *r)
 {
     beside_talk *t = user;
     if (!t->told) beside_tell(t, r);
+    beside_tell_whole(t, r);
     if (t->args->json)
         t->code = beside_json(t, r);
     else
@@ -150,11 +168,7 @@ static bool beside_result(void *user, const sg_beside_result *r)
 // Of each model once.
 static sg_status beside_tell_columns(const beside_talk *t, const sg_model *model, sg_error *err)
 {
-    int64_t bytes, copied = 0, dense = 0;
     if (t->told || t->beside->what == SG_BENCH_PREFILL) return SG_OK;
-    const sg_status status = sg_sparsify_columns(model, &bytes, &copied, &dense, err);
-    if (status != SG_OK || copied + dense == 0) return status;
-    cli_note(t->args, "bytes and the ceiling are of whole matrices, whose inputs are left out");
     return cli_columns_tell(t->args, model, err);
 }
 

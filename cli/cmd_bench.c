@@ -673,7 +673,8 @@ const cli_command cli_cmd_bench = {
              "over rounds; the ceiling is what B could gain were reading memory all that\n"
              "counts, and each byte read once a pass. Of sparse layers: the blocks that\n"
              "a token reads in a layer, the share of neurons that these are, and the\n"
-             "share that the tokens of a pass read together.",
+             "share that the tokens of a pass read together; where inputs are left out,\n"
+             "these shares of inputs, by the weights behind them.",
     .table = bench_table,
     .example = "sgatlin bench --preset tinystories-sgatlin --what layer,train --profile\n"
                "sgatlin bench --model smol --beside smol-sparse --text book.txt",

@@ -160,12 +160,18 @@ typedef struct sg_beside_side {
     const char *family, *dtype;          // dtype: as of sg_bench_result
     double tokens_per_second, low, high; // median of the rounds, and quartiles
     // That a pass must fetch, everything once: weights, of sparse layers those of blocks that any
-    // token of the pass reads, and keys and values; 0 of prefill, which they do not limit.
+    // token of the pass reads, of matrices in front of which inputs are left out the columns that
+    // any token reads; and keys and values. 0 of prefill, which they do not limit.
     double bytes;
+    // Inputs, or neurons by a threshold, are left out, but so many tokens at once read the weights
+    // behind them all the same: more than 4, more than 16. They are in bytes.
+    bool whole;
     // Of sparse layers, in passes that are not timed: blocks (neurons, experts) that a token reads
     // in a layer; the share of the neurons that a token reads; the share that all tokens of a pass
     // (of prefill, of up to 256 tokens) read together. 0: there is no such layer. Of moefied with
-    // router gate blocks are neurons whose gates leave them in.
+    // router gate blocks are neurons whose gates leave them in. Of dense layers with thresholds of
+    // inputs blocks are 0, and the shares those of inputs, by the weights behind them, attention
+    // included.
     double blocks, read, together;
 } sg_beside_side;
 

@@ -37,8 +37,9 @@ sg_tensor *sg_memory_moefied_sum(sg_tape *tape, sg_tensor *post, const sg_select
 
 // ---- parts of it --------------------------------------------------------------------------------
 
-// Few rows, which decode: whether these are, bytes of scratch that they take, and the forward pass
-// of either operation, whose hits are in order.
+// Few rows, which decode: how many at most, whether these are, bytes of scratch that they take, and
+// the forward pass of either operation, whose hits are in order.
+enum { SG_MOEFIED_FEW = 16 };
 bool sg_moefied_are_few(const sg_node *node);
 size_t sg_moefied_few_bytes(const sg_blocks *a);
 void sg_moefied_few(sg_blocks_loop *loop);

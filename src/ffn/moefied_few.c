@@ -22,7 +22,6 @@
 #include "base/alloc.h"
 #include "op/trim.h"
 
-enum { few_rows = 16 };                    // at most
 enum { few_neurons = 32, few_units = 64 }; // of a unit at least; so many of these that units grow
 
 typedef struct few_loop {
@@ -38,7 +37,7 @@ typedef struct few_loop {
 bool sg_moefied_are_few(const sg_node *node)
 {
     const sg_blocks *a = node->attributes;
-    return a->rows <= few_rows && node->kind == SG_COMPUTE_F32;
+    return a->rows <= SG_MOEFIED_FEW && node->kind == SG_COMPUTE_F32;
 }
 
 // Units at most: few_units of the least size and as many more as blocks end within one.

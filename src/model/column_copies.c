@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "ffn/trimmed.h"
 #include "model/model.h"
 #include "sgatlin_sparsify.h"
 
@@ -52,9 +51,7 @@ static size_t columns_bytes(const sg_stored_columns *c)
     return sg_whole_lines(sg_stored_row_bytes(c->type, c->n * c->k)) + sg_whole_lines(ones);
 }
 
-// Calls `each` for every matrix in front of which something is left out.
-typedef void (*columns_fn)(void *user, size_t index);
-static sg_status columns_each(const sg_model *m, columns_fn each, void *user, sg_error *err)
+sg_status sg_model_columns_each(const sg_model *m, sg_columns_fn each, void *user, sg_error *err)
 {
     for (int64_t l = 0; l < m->config.num_hidden_layers; l++)
         for (int place = 0; place < SG_TRIMMED_PLACES; place++) {
@@ -65,7 +62,7 @@ static sg_status columns_each(const sg_model *m, columns_fn each, void *user, sg
                 size_t index;
                 snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)l, *names);
                 SG_TRY(sg_model_tensor_find(m, name, &index, err));
-                each(user, index);
+                each(user, l, (sg_trimmed)place, index);
             }
         }
     return SG_OK;
@@ -78,11 +75,17 @@ typedef struct columns_plan {
     int64_t copied, dense; // matrices
 } columns_plan;
 
-static void columns_add(void *user, size_t index)
+static bool columns_has(const sg_model *m, const sg_stored_columns *shape)
+{
+    return columns_can(shape->type) && m->adapters == NULL;
+}
+
+static void columns_add(void *user, int64_t layer, sg_trimmed place, size_t index)
 {
     columns_plan *p = user;
     const sg_stored_columns shape = columns_shape(p->model, index);
-    const bool can = columns_can(shape.type) && p->model->adapters == NULL;
+    const bool can = columns_has(p->model, &shape);
+    (void)layer, (void)place;
     *(can ? &p->copied : &p->dense) += 1;
     if (!can) return;
     if (p->items != NULL) p->items[index] = shape;
@@ -93,11 +96,20 @@ sg_status sg_sparsify_columns(const sg_model *m, int64_t *bytes, int64_t *copied
                               sg_error *err)
 {
     columns_plan plan = {.model = m};
-    SG_TRY(columns_each(m, columns_add, &plan, err));
+    SG_TRY(sg_model_columns_each(m, columns_add, &plan, err));
     *bytes = (int64_t)plan.bytes;
     *copied = plan.copied;
     *dense = plan.dense;
     return SG_OK;
+}
+
+// Of int8 each column that is read has a number of its own beside it.
+double sg_model_columns_unread(const sg_model *m, size_t index, double share)
+{
+    const sg_stored_columns c = columns_shape(m, index);
+    const double ones = c.type == SG_WEIGHTS_INT8 ? (double)c.k * sizeof(float) : 0;
+    if (!columns_has(m, &c)) return 0;
+    return (1 - share) * (double)sg_stored_row_bytes(c.type, c.n * c.k) - share * ones;
 }
 
 // ---- copying ------------------------------------------------------------------------------------
@@ -172,7 +184,7 @@ static sg_status columns_make(sg_model *m, sg_error *err)
     columns_plan plan = {.model = m, .items = items};
     if (items == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for copies of matrices");
     const sg_allocator *allocator = m->context->compute.allocator;
-    sg_status status = columns_each(m, columns_add, &plan, err);
+    sg_status status = sg_model_columns_each(m, columns_add, &plan, err);
     *set = (sg_column_set){items, m->params.count, NULL, plan.bytes, allocator, m->version};
     if (status == SG_OK && plan.bytes > 0) {
         set->memory = sg_alloc_from(allocator, plan.bytes);

@@ -35,13 +35,6 @@ sg_sparsify_curve_options sg_sparsify_curve_options_default(void)
     return (sg_sparsify_curve_options){.resamples = 2000, .seed = 1};
 }
 
-// The place whose values a request is for.
-typedef struct curve_input {
-    sg_input_use *use;
-    sg_trimmed place;
-    char name[48];
-} curve_input;
-
 typedef struct curve {
     sg_model *model;
     sg_config before; // what the model was
@@ -99,35 +92,6 @@ static sg_status random_choose(void *user, const sg_point_values *p, sg_error *e
     return SG_OK;
 }
 
-// ---- inputs -------------------------------------------------------------------------------------
-
-static sg_status input_see(void *user, const sg_point_values *p, sg_error *err)
-{
-    const curve_input *i = user;
-    int64_t n = 1;
-    (void)err;
-    for (int k = 1; k < p->rank; k++)
-        n *= p->shape[k];
-    sg_input_use_add(i->use, p->layer, i->place, p->values, p->shape[0], n);
-    return SG_OK;
-}
-
-// Requests for what stands in front of places with thresholds. Returns how many.
-static size_t input_requests(curve *c, curve_input inputs[SG_TRIMMED_PLACES],
-                             sg_point_request *requests)
-{
-    size_t count = 0;
-    for (int place = 0; place < SG_TRIMMED_PLACES; place++) {
-        curve_input *input = &inputs[count];
-        if (!sg_trimmed_has(&c->model->config, (sg_trimmed)place)) continue;
-        *input = (curve_input){.use = &c->inputs, .place = (sg_trimmed)place};
-        snprintf(input->name, sizeof input->name, "blocks.*.%s", sg_input_point(input->place));
-        requests[count++] = (sg_point_request){
-            .name = input->name, .use = SG_POINT_READ, .call = input_see, .user = input};
-    }
-    return count;
-}
-
 // ---- reading the text ---------------------------------------------------------------------------
 
 static bool curve_token(void *user, int64_t position, int32_t id, double logprob)
@@ -172,10 +136,9 @@ static sg_status curve_read(curve *c, sg_sparsify_control control, sg_error *err
 {
     const sg_sparsify_curve_options *o = c->options;
     sg_point_request requests[SG_ORACLE_POINTS + 1 + SG_TRIMMED_PLACES];
-    curve_input inputs[SG_TRIMMED_PLACES];
     size_t count = curve_chosen(c, control, requests);
     if (c->use.points.count > 0) requests[count++] = c->use.request; // of what they chose
-    count += input_requests(c, inputs, requests + count);
+    count += sg_input_use_requests(&c->inputs, requests + count);
     const sg_points points = {requests, count};
     const sg_eval_text_options read = {.context = c->context,
                                        .stride = c->context,
@@ -305,7 +268,7 @@ static sg_status curve_point(curve *c, double active, double threshold, sg_spars
     sg_sparsify_point p = {.active = active, .threshold = threshold, .control = control};
     const sg_block_target kind = control == SG_CONTROL_ORACLE ? SG_TARGET_POSITIVE : SG_TARGET_NORM;
     SG_TRY(sg_block_use_new(&c->model->config, c->model->context->compute, false, &c->use, err));
-    sg_status status = sg_input_use_new(c->model, &c->inputs, err);
+    sg_status status = sg_input_use_new(c->model, false, &c->inputs, err);
     const bool oracle = control == SG_CONTROL_ORACLE || control == SG_CONTROL_ORACLE_NORM;
     if (status == SG_OK && oracle) status = sg_oracle_new(c->model, kind, &c->oracle, err);
     if (status == SG_OK) status = curve_read(c, control, err);

@@ -325,7 +325,7 @@ static sg_status inputs_count(sg_trim_work *t, sg_error *err)
     sg_calibration_place *places = sg_alloc_zero((size_t)count, sizeof *places);
     inputs_seen *seen = sg_alloc_zero((size_t)count, sizeof *seen);
     sg_status status = places != NULL && seen != NULL
-                           ? sg_input_use_new(t->made, &use, err)
+                           ? sg_input_use_new(t->made, false, &use, err)
                            : sg_fail(err, SG_ERR_MEMORY, "out of memory for a test");
     for (int64_t i = 0; status == SG_OK && i < count; i++) {
         seen[i] = (inputs_seen){&use, i / PLACES, (sg_trimmed)(i % PLACES)};

@@ -6,12 +6,14 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "ffn/moefied.h"
 #include "model/config.h"
 #include "model/session.h"
 #include "probe/statistics.h"
 #include "train/bench.h"
 #include "train/bench_sessions.h"
 #include "train/block_use.h"
+#include "train/input_use.h"
 
 static const int64_t beside_batches[] = {1, 4, 16};
 
@@ -29,7 +31,10 @@ sg_beside_options sg_beside_options_default(void)
 
 typedef struct beside_side {
     sg_model *model;
-    sg_block_use use; // of the figure
+    sg_block_use use;    // of the figure
+    sg_input_use inputs; // likewise
+    sg_point_request requests[1 + SG_TRIMMED_PLACES];
+    sg_points points; // of both; none where nothing is left out
     sg_bench_sessions sessions;
     int32_t *text; // (text_count) what begins a text (begins), then its ids; NULL: ids at random
     int64_t text_count, begins;
@@ -50,6 +55,17 @@ typedef struct beside {
 } beside;
 
 // ---- what is read -------------------------------------------------------------------------------
+
+static void side_passed(beside_side *s, int64_t tokens)
+{
+    sg_block_use_pass(&s->use, tokens);
+    sg_input_use_pass(&s->inputs);
+}
+
+static void side_look(beside_side *s, bool on)
+{
+    s->use.on = s->inputs.on = on;
+}
 
 // Ids of a text that are no beginning.
 static int64_t side_body(const beside_side *s)
@@ -82,7 +98,7 @@ static sg_status side_feed(const beside *b, beside_side *s, int64_t session, int
     for (int64_t i = 0; i < count; i += SG_SESSION_PIECE) {
         const int64_t piece = sg_min(count - i, SG_SESSION_PIECE);
         SG_TRY(sg_session_feed(s->sessions.items[session], s->ids + i, piece, &logits, err));
-        sg_block_use_pass(&s->use, piece);
+        side_passed(s, piece);
     }
     return SG_OK;
 }
@@ -101,7 +117,7 @@ static sg_status turn_pass(const beside *b, beside_side *s, int64_t behind, sg_e
     for (int64_t i = 0; i < b->batch; i++)
         s->ids[i] = side_token(b, s, side_from(b, s, i), b->options->context + behind);
     SG_TRY(sg_bench_sessions_feed(&s->sessions, s->ids, err));
-    sg_block_use_pass(&s->use, b->batch);
+    side_passed(s, b->batch);
     return SG_OK;
 }
 
@@ -182,24 +198,47 @@ static double side_cache(const beside *b, const sg_config *c)
     return 2 * (double)(c->num_hidden_layers * b->batch) * width * pairs * sizeof(sg_real);
 }
 
-static sg_beside_side side_figures(beside *b, int i)
+// Of weights and of keys and values.
+static sg_status side_bytes(const beside *b, const beside_side *s, double *bytes, sg_error *err)
+{
+    double unread;
+    SG_TRY(sg_input_use_unread(&s->inputs, s->model, b->batch, &unread, err));
+    *bytes =
+        sg_block_use_bytes(&s->use, s->model, b->batch) - unread + side_cache(b, &s->model->config);
+    return SG_OK;
+}
+
+// Whether a pass of so many rows reads what it leaves out.
+static bool side_whole(const beside *b, const beside_side *s)
+{
+    const bool inputs = sg_trimmed_any(&s->model->config) && b->batch > SG_SPARSE_ROWS;
+    return !b->prefill && (inputs || (s->use.by_neuron && b->batch > SG_MOEFIED_FEW));
+}
+
+static sg_status side_figures(beside *b, int i, sg_beside_side *side, sg_error *err)
 {
     const beside_side *s = &b->sides[i];
     const sg_model *m = s->model;
     const sg_block_total total = sg_block_use_total(&s->use);
     sg_beside_side out = {.family = sg_family_find(m->config.ffn)->name,
                           .dtype = sg_weights_name(sg_narrow_most(&m->narrow, &m->params)),
+                          .whole = side_whole(b, s),
                           .blocks = total.blocks,
                           .read = total.read,
                           .together = total.together};
-    if (!b->prefill) out.bytes = sg_block_use_bytes(&s->use, m) + side_cache(b, &m->config);
+    if (s->use.points.count == 0 && sg_trimmed_any(&m->config)) {
+        out.read = sg_input_use_all(&s->inputs);
+        out.together = sg_input_use_together(&s->inputs);
+    }
+    if (!b->prefill) SG_TRY(side_bytes(b, s, &out.bytes, err));
     for (int64_t r = 0; r < b->rounds; r++)
         b->sorted[r] = (double)beside_tokens(b) / b->round[r].seconds[i];
     qsort(b->sorted, (size_t)b->rounds, sizeof *b->sorted, beside_order);
     out.low = sg_quantile(b->sorted, b->rounds, 0.25);
     out.tokens_per_second = sg_quantile(b->sorted, b->rounds, 0.5);
     out.high = sg_quantile(b->sorted, b->rounds, 0.75);
-    return out;
+    *side = out;
+    return SG_OK;
 }
 
 static sg_status beside_report(beside *b, sg_error *err)
@@ -209,10 +248,11 @@ static sg_status beside_report(beside *b, sg_error *err)
                           .context = b->options->context,
                           .tokens = beside_tokens(b),
                           .text_tokens = {b->sides[0].text_count, b->sides[1].text_count},
-                          .sides = {side_figures(b, 0), side_figures(b, 1)},
                           .ceiling = NAN,
                           .rounds = b->round,
                           .round_count = b->rounds};
+    for (int i = 0; i < 2; i++)
+        SG_TRY(side_figures(b, i, &r.sides[i], err));
     for (int64_t i = 0; i < b->rounds; i++)
         b->sorted[i] = b->round[i].seconds[0] / b->round[i].seconds[1];
     qsort(b->sorted, (size_t)b->rounds, sizeof *b->sorted, beside_order);
@@ -231,21 +271,21 @@ static sg_status side_sessions(const beside *b, beside_side *s, const sg_points 
 {
     const sg_beside_options *o = b->options;
     const int64_t capacity = o->context + (b->prefill ? 0 : o->tokens + 1);
-    s->use.on = false;
+    side_look(s, false);
     SG_TRY(sg_bench_sessions_open(&s->sessions, s->model, b->batch, capacity, points, err));
     for (int64_t i = 0; i < b->batch && !b->prefill; i++)
         SG_TRY(side_feed(b, s, i, side_from(b, s, i), 0, o->context, err));
     return SG_OK;
 }
 
-// What blocks are read, of the tokens of the first turn and of the first of each turn behind it: by
-// sessions of their own, for who looks takes time.
+// What blocks and inputs are read, of the tokens of the first turn and of the first of each turn
+// behind it: by sessions of their own, for who looks takes time.
 static sg_status side_count(const beside *b, beside_side *s, sg_error *err)
 {
     const sg_beside_options *o = b->options;
-    if (s->use.points.count == 0) return SG_OK;
-    SG_TRY(side_sessions(b, s, &s->use.points, err));
-    s->use.on = true;
+    if (s->points.count == 0) return SG_OK;
+    SG_TRY(side_sessions(b, s, &s->points, err));
+    side_look(s, true);
     if (b->prefill) SG_TRY(side_feed(b, s, 0, 0, 0, o->context, err));
     for (int64_t round = 0; round <= o->rounds && !b->prefill; round++) {
         SG_TRY(sg_bench_sessions_rewind(&s->sessions, o->context, err));
@@ -256,10 +296,22 @@ static sg_status side_count(const beside *b, beside_side *s, sg_error *err)
     return SG_OK;
 }
 
+// Who looks at blocks and at inputs.
+static sg_status side_watch(beside_side *s, sg_error *err)
+{
+    SG_TRY(sg_block_use_new(&s->model->config, s->model->context->compute, false, &s->use, err));
+    SG_TRY(sg_input_use_new(s->model, true, &s->inputs, err));
+    size_t count = s->use.points.count;
+    if (count > 0) s->requests[0] = s->use.request;
+    count += sg_input_use_requests(&s->inputs, s->requests + count);
+    s->points = (sg_points){s->requests, count};
+    return SG_OK;
+}
+
 static sg_status side_open(const beside *b, beside_side *s, sg_error *err)
 {
     const int64_t context = b->options->context;
-    SG_TRY(sg_block_use_new(&s->model->config, s->model->context->compute, false, &s->use, err));
+    SG_TRY(side_watch(s, err));
     s->ids = sg_alloc_array((size_t)(context > b->batch ? context : b->batch), sizeof *s->ids);
     if (s->ids == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a prompt");
     SG_TRY(side_count(b, s, err));
@@ -270,6 +322,7 @@ static void side_close(beside_side *s)
 {
     sg_bench_sessions_close(&s->sessions);
     sg_block_use_free(&s->use);
+    sg_input_use_free(&s->inputs);
     sg_free(s->ids);
     s->ids = NULL;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "ffn/moefied.h"
 
 static sg_status use_count(void *user, const sg_point_values *point, sg_error *err)
 {
@@ -221,21 +222,30 @@ double sg_block_use_flops(const sg_block_use *u, double *router, double *all)
 
 // ---- bytes --------------------------------------------------------------------------------------
 
-// Share of a parameter that a pass reads.
-static double use_share_of(const sg_block_use *u, const sg_model *m, const char *name)
+// Of experts of a layer whose neurons a threshold leaves out, by the share of neurons that is left.
+static double use_neuron_share(const sg_block_use *u, int64_t layer, const char *name, double share)
+{
+    sg_config own;
+    if (strstr(name, ".w_out.") != NULL) return share;
+    if (strstr(name, ".w_in.") != NULL) return 1;
+    return sg_ffn_layer_config(u->config, layer, &own)->ffn_threshold > 0 ? (1 + share) / 2 : 1;
+}
+
+// Share of a parameter that a pass of so many rows reads.
+static double use_share_of(const sg_block_use *u, const sg_model *m, const char *name, int64_t rows)
 {
     long long layer = sg_ffn_first_sparse(&m->config);
     if (strstr(name, ".embed_positions.") != NULL) return 0;
     if (strstr(name, ".embed_tokens.") != NULL) return m->config.untied_classifier ? 0 : 1;
     if (strstr(name, ".experts.") == NULL) return 1;
+    if (strstr(name, ".experts.w_out.bias") != NULL) return 1; // one of the whole layer
     if (strncmp(name, "model.layers.", 13) == 0) layer = strtoll(name + 13, NULL, 10);
     const double share = sg_block_use_share(u, layer);
     if (!u->by_neuron) return share;
-    if (strstr(name, ".w_in.") != NULL) return 1;
-    return strstr(name, ".gate_up_proj.") != NULL ? (1 + share) / 2 : share;
+    return rows > SG_MOEFIED_FEW ? 1 : use_neuron_share(u, layer, name, share);
 }
 
-double sg_block_use_bytes(const sg_block_use *u, const sg_model *m)
+double sg_block_use_bytes(const sg_block_use *u, const sg_model *m, int64_t rows)
 {
     const sg_stored *screens = sg_model_screens(m);
     double bytes = 0;
@@ -245,7 +255,7 @@ double sg_block_use_bytes(const sg_block_use *u, const sg_model *m)
         if (!screened && sg_model_tensor_info(m, i, &info, NULL) != SG_OK) continue;
         const int64_t stored =
             screened ? sg_narrow_bytes(&m->screens, &m->params, i) : (int64_t)info.bytes;
-        bytes += (double)stored * use_share_of(u, m, m->params.specs[i].name);
+        bytes += (double)stored * use_share_of(u, m, m->params.specs[i].name, rows);
     }
     return bytes;
 }

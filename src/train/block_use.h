@@ -42,8 +42,10 @@ double sg_block_use_share(const sg_block_use *use, int64_t layer);
 // FLOPs of the feed-forward layers of a token, as tokens read them: *router is what routers take of
 // them, *all what the layers would take without a router, were all blocks read.
 double sg_block_use_flops(const sg_block_use *use, double *router, double *all);
-// Bytes of the weights of a model that a pass reads, as they are stored, each once: all but tables
-// of which it reads a row a token, and of sparse layers that share.
-double sg_block_use_bytes(const sg_block_use *use, const sg_model *model);
+// Bytes of the weights of a model that a pass of so many rows reads, as they are stored, each once:
+// all but tables of which it reads a row a token, and of sparse layers that share. Of neurons that
+// a threshold leaves out the gates, of a plain layer w_in, are read all the same, and all of them
+// where the threshold is 0 or rows are not few (ffn/moefied.h).
+double sg_block_use_bytes(const sg_block_use *use, const sg_model *model, int64_t rows);
 
 #endif

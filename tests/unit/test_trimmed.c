@@ -218,6 +218,19 @@ static void test_bits(void **state)
     }
 }
 
+// All numbers of w_out where no column is read, and a half: of int8 but for the scales of rows, and
+// for one of its own that each column has.
+static void check_unread(const sg_model *m, sg_weights type)
+{
+    const double size = type == SG_WEIGHTS_F32 ? 4 : type == SG_WEIGHTS_BF16 ? 2 : 1;
+    const double ones = type == SG_WEIGHTS_INT8 ? 24 * 4 : 0;
+    size_t index;
+    sg_error err = {0};
+    must(sg_model_tensor_find(m, "model.layers.1.mlp.down_proj.weight", &index, &err), &err);
+    assert_true(sg_model_columns_unread(m, index, 0) == size * 16 * 24);
+    assert_true(sg_model_columns_unread(m, index, 0.5) == (size * 16 * 24 - ones) / 2);
+}
+
 // From a file, in each type; copies are made anew when weights change.
 static void test_file(void **state)
 {
@@ -236,6 +249,7 @@ static void test_file(void **state)
         must(sg_model_open_narrow(f.context, "made", types[i], &again, &err), &err);
         must(sg_sparsify_columns(again, &bytes, &copied, &whole, &err), &err);
         assert_true(copied == 12 && whole == 0 && bytes > 0);
+        check_unread(again, types[i]);
         const int64_t before = sg_model_weight_bytes(again);
         say(again, 1, read);
         if (types[i] == SG_WEIGHTS_F32) assert_memory_equal(made, read, sizeof made);
