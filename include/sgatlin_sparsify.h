@@ -181,12 +181,13 @@ typedef struct sg_sparsify_result {
 } sg_sparsify_result;
 
 // The sparse version of a dense model, whose weights are left as they are. Its other weights are
-// copies. With `out`, and without `trim`, layers that are done are kept in out/.sparsify until the
-// model is written: after a stop, a failure or a death the same call on the same machine goes on
-// where it was, to the same bits; another call is refused (SG_ERR_ARGUMENT). SG_ERR_UNSUPPORTED
-// where the model has no dense layers, SG_ERR_ARGUMENT where blocks do not fit, the text is too
-// short or missing, or `out` is not empty; where it cannot be written there is no model either.
-// result may be NULL. Ownership of *sparse: sg_model_free.
+// copies. With `out` layers that are done are kept in out/.sparsify until the model is written:
+// after a stop, a failure or a death the same call on the same machine goes on where it was, to the
+// same bits; another call is refused (SG_ERR_ARGUMENT). With `trim` the layers of a pass over the
+// text are done together, or one by one with shares "greedy". SG_ERR_UNSUPPORTED where the model
+// has no dense layers, SG_ERR_ARGUMENT where blocks do not fit, the text is too short or missing,
+// or `out` is not empty; where it cannot be written there is no model either. result may be NULL.
+// Ownership of *sparse: sg_model_free.
 SG_API sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_model **sparse,
                              sg_sparsify_result *result, sg_error *err);
 

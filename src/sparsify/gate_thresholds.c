@@ -74,9 +74,12 @@ static sg_status gates_group(sg_trim_work *t, gates_sizes *sizes, sg_calibration
     }
     SG_TRY(sg_calibration_places(&t->text, SG_USE_CALIBRATION, t->dense, places, t->group,
                                  sg_trim_go_on, t, err));
-    for (int64_t i = 0; i < t->group; i++)
+    for (int64_t i = 0; i < t->group; i++) {
+        const int64_t layer = t->first + i;
         SG_TRY(sg_magnitudes_threshold(&sizes[i].magnitudes, 1 - t->o->active,
-                                       &t->thresholds[t->first + i], err));
+                                       &t->thresholds[layer], err));
+        SG_TRY(sg_trim_found(t, layer, err));
+    }
     return SG_OK;
 }
 

@@ -26,6 +26,13 @@ static bool inputs_greedy(const sg_sparsify_options *o)
     return o->shares != NULL && sg_moefy_is(o->shares, "greedy");
 }
 
+// Where shares are searched for that is what takes time, not the passes before it.
+static bool inputs_go_on(void *user, int64_t done, int64_t total)
+{
+    const sg_trim_work *t = user;
+    return sg_trim_go_on(user, inputs_greedy(t->o) ? 0 : done, total);
+}
+
 // ---- the configuration --------------------------------------------------------------------------
 
 static char *inputs_list(sg_config *c, int place, size_t *bytes)
@@ -128,7 +135,7 @@ static sg_status inputs_read(sg_trim_work *t, inputs_sizes *sizes, sg_calibratio
             .layer = layer, .name = sg_input_point(place), .call = inputs_add, .user = &sizes[i]};
     }
     return sg_calibration_places(&t->text, SG_USE_CALIBRATION, t->dense, places, t->group * PLACES,
-                                 sg_trim_go_on, t, err);
+                                 inputs_go_on, t, err);
 }
 
 static sg_status inputs_thresholds(const inputs_sizes *sizes, const double shares[PLACES],
@@ -199,7 +206,7 @@ static sg_status inputs_stream_read(sg_trim_work *t, inputs_stream *s, sg_error 
     }
     if (status == SG_OK)
         status = sg_calibration_places(&s->text, SG_USE_CALIBRATION, t->dense, places, t->group,
-                                       sg_trim_go_on, t, err);
+                                       inputs_go_on, t, err);
     sg_free(places);
     sg_free(keep);
     return status;
@@ -219,7 +226,7 @@ static bool inputs_error(void *user, const double *shares, double *value)
     double thresholds[PLACES];
     s->status = inputs_thresholds(s->sizes, shares, thresholds, s->err);
     if (s->status == SG_OK) s->status = sg_layer_alone_error(&s->alone, thresholds, value, s->err);
-    return s->status == SG_OK && sg_trim_go_on(s->t, 1, 1);
+    return s->status == SG_OK && sg_trim_go_on(s->t, 0, 0);
 }
 
 static sg_status inputs_greedy_layer(sg_trim_work *t, const inputs_stream *stream, int64_t i,
@@ -265,6 +272,7 @@ static sg_status inputs_pass(sg_trim_work *t, inputs_sizes *sizes, inputs_stream
         if (greedy) SG_TRY(inputs_greedy_layer(t, stream, i, sizes + i * PLACES, shares, err));
         SG_TRY(inputs_thresholds(sizes + i * PLACES, shares,
                                  t->thresholds + (t->first + i) * PLACES, err));
+        SG_TRY(sg_trim_found(t, t->first + i, err));
     }
     return SG_OK;
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/publish.h"
 #include "ffn/gated.h"
 #include "model/config.h"
 #include "sparsify/moefy_keep.h"
@@ -25,15 +24,14 @@ typedef struct moefy {
     sg_dense_layer layer;
     sg_real *x;           // (group, rows, d) inputs of layers
     int64_t group, first; // layers that x has room for; the first of those that are in it
-    int64_t done;         // layers
-    bool fresh;           // the work in the folder is new
+    sg_kept_work work;
 } moefy;
 
 static bool moefy_go_on(const moefy *m)
 {
     const sg_sparsify_options *o = m->o;
     return o->progress == NULL ||
-           o->progress(o->progress_user, m->done, m->dense->config.num_hidden_layers);
+           o->progress(o->progress_user, m->work.done, m->dense->config.num_hidden_layers);
 }
 
 static bool moefy_pass(void *user, int64_t done, int64_t total)
@@ -110,16 +108,14 @@ static sg_moefy_shape moefy_shape(const moefy *m)
 static sg_status moefy_layer_make(moefy *m, sg_moefy_source *source, sg_moefy_layer *made,
                                   sg_error *err)
 {
-    const char *out = m->o->out;
     const sg_moefy_shape shape = moefy_shape(m);
-    bool found = false;
-    if (out != NULL) SG_TRY(sg_moefy_keep_load(out, source->layer, &shape, made, &found, err));
+    bool found;
+    SG_TRY(sg_moefy_keep_load(&m->work, source->layer, &shape, made, &found, err));
     if (found) m->result->resumed++;
     if (found) return SG_OK;
     SG_TRY(moefy_inputs(m, source->layer, &source->x, err));
     SG_TRY(sg_moefy_layer_make(source, made, err));
-    const sg_status status =
-        out != NULL ? sg_moefy_keep_save(out, source->layer, made, err) : SG_OK;
+    const sg_status status = sg_moefy_keep_save(&m->work, source->layer, made, err);
     if (status != SG_OK) sg_moefy_layer_free(made);
     return status;
 }
@@ -142,14 +138,6 @@ static sg_status moefy_layer_of(moefy *m, int64_t layer, sg_error *err)
     return status;
 }
 
-static sg_status moefy_stopped(const moefy *m, sg_error *err)
-{
-    if (m->o->out == NULL) return sg_fail(err, SG_ERR_STOPPED, "stopped");
-    return sg_fail(err, SG_ERR_STOPPED,
-                   "stopped after %lld layers, which %s keeps: the same command goes on there",
-                   (long long)m->done, m->o->out);
-}
-
 static sg_status moefy_layers(moefy *m, sg_error *err)
 {
     const int64_t layers = m->dense->config.num_hidden_layers;
@@ -160,8 +148,8 @@ static sg_status moefy_layers(moefy *m, sg_error *err)
         if (status != SG_OK && status != SG_ERR_STOPPED)
             return sg_fail_context(err, status, "layer %lld", (long long)i + 1);
         SG_TRY(status);
-        m->done = i + 1;
-        if (!moefy_go_on(m)) return moefy_stopped(m, err);
+        m->work.done = i + 1;
+        if (!moefy_go_on(m)) return sg_kept_stopped(&m->work, err);
     }
     m->result->distance /= (double)layers;
     sg_free(m->x);
@@ -227,7 +215,7 @@ static sg_status moefy_begin(moefy *m, const sg_config *config, sg_error *err)
 {
     json_t *plan;
     SG_TRY(sg_moefy_plan(m->dense, m->o, config, &m->text, &plan, err));
-    const sg_status status = sg_moefy_keep_begin(m->o->out, plan, &m->fresh, err);
+    const sg_status status = sg_kept_begin(&m->work, plan, err);
     json_decref(plan);
     return status;
 }
@@ -244,7 +232,7 @@ static sg_status moefy_make(moefy *m, const sg_config *config, sg_error *err)
     SG_TRY(moefy_test(m, err));
     if (m->o->out == NULL) return SG_OK;
     SG_TRY(sg_model_write(m->sparse, t ? t->json : NULL, t ? t->json_bytes : 0, m->o->out, err));
-    return sg_moefy_keep_end(m->o->out, err);
+    return sg_kept_end(&m->work, err);
 }
 
 sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_model **sparse,
@@ -252,7 +240,6 @@ sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_mo
 {
     const sg_sparsify_options o = options ? *options : sg_sparsify_options_default();
     sg_config config;
-    sg_claim *claim = NULL;
     sg_sparsify_result own;
     moefy m = {.dense = dense, .o = &o, .result = result != NULL ? result : &own};
     *sparse = NULL;
@@ -260,12 +247,9 @@ sg_status sg_sparsify(sg_model *dense, const sg_sparsify_options *options, sg_mo
     if (o.projections != NULL) return sg_projections_make(dense, &o, sparse, m.result, err);
     if (o.trim != NULL) return sg_trim_model(dense, &o, sparse, m.result, err);
     SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
-    if (o.out != NULL) SG_TRY(sg_moefy_keep_claim(o.out, &claim, err));
+    SG_TRY(sg_kept_open(o.out, &m.work, err));
     const sg_status status = moefy_make(&m, &config, err);
-    // Nothing was done that could be gone on with.
-    if (status != SG_OK && m.fresh && m.done == 0 && m.result->resumed == 0)
-        sg_moefy_keep_end(o.out, NULL);
-    sg_folder_release(claim);
+    sg_kept_close(&m.work, status);
     sg_dense_layer_free(&m.layer);
     sg_calibration_free(&m.text);
     sg_free(m.x);

@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/publish.h"
 #include "format/json.h"
 #include "model/config.h"
 #include "sparsify/distil.h"
-#include "sparsify/moefy_keep.h"
+#include "sparsify/kept_work.h"
+#include "sparsify/moefy.h"
 #include "text/tokenizer.h"
 
 enum { quality_numbers = 3 }; // of a projection, in what is kept
@@ -26,9 +26,8 @@ typedef struct mlps {
     sg_calibration text;
     int64_t layers, modules; // of the model; MLPs that are made
     int64_t group, first;    // layers that x has room for; the first of those that are in it
-    int64_t done;            // layers
     sg_real *x;              // (group, rows, d + w): of each layer inputs of q, k, v, then of o
-    bool fresh;              // the work in the folder is new
+    sg_kept_work work;
 } mlps;
 
 // A layer that is being made.
@@ -130,7 +129,7 @@ static bool mlps_go_on(void *user)
 {
     const mlps *m = user;
     const sg_sparsify_options *o = m->o;
-    return o->progress == NULL || o->progress(o->progress_user, m->done, m->layers);
+    return o->progress == NULL || o->progress(o->progress_user, m->work.done, m->layers);
 }
 
 static bool mlps_pass(void *user, int64_t done, int64_t total)
@@ -329,19 +328,17 @@ static void kept_views(const mlps_layer *l, mlps_kept *k)
 static sg_status mlps_layer_make(mlps *m, mlps_layer *l, sg_error *err)
 {
     mlps_kept kept;
-    bool found = false;
+    bool found;
     for (int i = 0; i < SG_PROJECTIONS; i++)
         if (mlps_chosen(m->o, (sg_projection)i)) SG_TRY(mlps_module(m, l, (sg_projection)i, err));
     kept_views(l, &kept);
-    if (m->o->out != NULL)
-        SG_TRY(sg_keep_load(m->o->out, l->index, kept.views, kept.count, &found, err));
+    SG_TRY(sg_kept_load(&m->work, l->index, kept.views, kept.count, &found, err));
     if (found) {
         m->result->resumed++;
         return SG_OK;
     }
     SG_TRY(mlps_train(m, l, err));
-    if (m->o->out == NULL) return SG_OK;
-    return sg_keep_save(m->o->out, l->index, kept.views, kept.count, err);
+    return sg_kept_save(&m->work, l->index, kept.views, kept.count, err);
 }
 
 static void mlps_tell(const mlps *m, const mlps_layer *l)
@@ -354,14 +351,6 @@ static void mlps_tell(const mlps *m, const mlps_layer *l)
                                      .zeros = l->quality[i][2]};
 }
 
-static sg_status mlps_stopped(const mlps *m, sg_error *err)
-{
-    if (m->o->out == NULL) return sg_fail(err, SG_ERR_STOPPED, "stopped");
-    return sg_fail(err, SG_ERR_STOPPED,
-                   "stopped after %lld layers, which %s keeps: the same command goes on there",
-                   (long long)m->done, m->o->out);
-}
-
 static sg_status mlps_layers(mlps *m, sg_error *err)
 {
     SG_TRY(mlps_room(m, err));
@@ -371,12 +360,12 @@ static sg_status mlps_layers(mlps *m, sg_error *err)
         if (sg_layers_have(m->o->projection_layers, i)) status = mlps_layer_make(m, &l, err);
         if (status == SG_OK) mlps_tell(m, &l);
         mlps_layer_free(&l);
-        if (status == SG_ERR_STOPPED && m->done > 0) return mlps_stopped(m, err);
+        if (status == SG_ERR_STOPPED && m->work.done > 0) return sg_kept_stopped(&m->work, err);
         if (status != SG_OK && status != SG_ERR_STOPPED)
             return sg_fail_context(err, status, "layer %lld", (long long)i + 1);
         SG_TRY(status);
-        m->done = i + 1;
-        if (!mlps_go_on(m)) return mlps_stopped(m, err);
+        m->work.done = i + 1;
+        if (!mlps_go_on(m)) return sg_kept_stopped(&m->work, err);
     }
     sg_free(m->x);
     m->x = NULL;
@@ -407,7 +396,7 @@ static sg_status mlps_begin(mlps *m, const sg_config *config, sg_error *err)
 {
     json_t *plan;
     SG_TRY(mlps_plan(m, config, &plan, err));
-    const sg_status status = sg_moefy_keep_begin(m->o->out, plan, &m->fresh, err);
+    const sg_status status = sg_kept_begin(&m->work, plan, err);
     json_decref(plan);
     return status;
 }
@@ -445,14 +434,13 @@ static sg_status mlps_make(mlps *m, const sg_config *config, sg_error *err)
     SG_TRY(mlps_test(m, err));
     if (m->o->out == NULL) return SG_OK;
     SG_TRY(sg_model_write(m->made, t ? t->json : NULL, t ? t->json_bytes : 0, m->o->out, err));
-    return sg_moefy_keep_end(m->o->out, err);
+    return sg_kept_end(&m->work, err);
 }
 
 sg_status sg_projections_make(sg_model *dense, const sg_sparsify_options *o, sg_model **made,
                               sg_sparsify_result *result, sg_error *err)
 {
     sg_config config;
-    sg_claim *claim = NULL;
     mlps m = {.dense = dense, .o = o, .result = result, .layers = dense->config.num_hidden_layers};
     *made = NULL;
     SG_TRY(sg_projections_config(&dense->config, o, &config, err));
@@ -460,11 +448,9 @@ sg_status sg_projections_make(sg_model *dense, const sg_sparsify_options *o, sg_
         return sg_fail(err, SG_ERR_UNSUPPORTED,
                        "projections: found a model with adapters, expected one without: merge them "
                        "(convert) first");
-    if (o->out != NULL) SG_TRY(sg_moefy_keep_claim(o->out, &claim, err));
+    SG_TRY(sg_kept_open(o->out, &m.work, err));
     const sg_status status = mlps_make(&m, &config, err);
-    // Nothing was done that could be gone on with.
-    if (status != SG_OK && m.fresh && m.done == 0) sg_moefy_keep_end(o->out, NULL);
-    sg_folder_release(claim);
+    sg_kept_close(&m.work, status);
     sg_calibration_free(&m.text);
     sg_free(m.x);
     if (status == SG_OK)
