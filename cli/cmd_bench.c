@@ -8,6 +8,7 @@
 #include "cli/field_options.h"
 #include "cli/model_options.h"
 #include "sgatlin_bench.h"
+#include "sgatlin_sparsify.h"
 #include "sgatlin_train.h"
 
 static struct {
@@ -259,6 +260,17 @@ static int bench_take_family(void *user, const char *family)
     return CLI_DONE;
 }
 
+// Alone a model's bytes are those of its weights.
+static sg_status bench_tell_whole(const cli_args *args, const sg_model *model, sg_error *err)
+{
+    int64_t bytes, copied, dense;
+    const sg_status status = sg_sparsify_columns(model, &bytes, &copied, &dense, err);
+    if (status != SG_OK || copied == 0) return status;
+    cli_note(args, "bytes and shares of the limit are of whole matrices, of which inputs are left "
+                   "out; --beside counts what is read");
+    return cli_columns_tell(args, model, err);
+}
+
 // A model at several contexts that it can hold.
 static int bench_model_jobs(const cli_args *args, sg_context *context, bench_jobs *jobs)
 {
@@ -269,7 +281,9 @@ static int bench_model_jobs(const cli_args *args, sg_context *context, bench_job
     sg_status status = sg_model_open_stored(context, bench.model, &model, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
     const sg_config config = *sg_model_config(model);
+    status = bench_tell_whole(args, model, &err);
     sg_model_free(model);
+    if (status != SG_OK) return cli_fail(args, status, &err);
     // Behind the prompt there is room for the tokens that are measured.
     const int64_t positions = config.max_position_embeddings, room = bench_room(positions);
     const int64_t most = positions - room;
