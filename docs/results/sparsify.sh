@@ -25,8 +25,8 @@ none of them has seen, at many shares of their blocks. Writes
   FOLDER/table.md                     both in numbers, also told at the end
 With --model nothing is trained from the beginning: MODEL, a folder or a GGUF file, is tuned, with
 ReLU in place of its smooth activation for L1 and Hoyer, and also made sparse by G-MoEfication and
-CATS, which need no ReLU, by TEAL, and in another order, sparse first, then as many steps: blocks of
-which 30 % are read, and TEAL with 35 % of the inputs. There are no ablations.
+CATS, which need no ReLU, and by TEAL, which is also tuned on, for as many steps again, with 42 % of
+the inputs; and blocks of which 30 % are read are tuned from MODEL. There are no ablations.
 Stop it at any time: the same command goes on. From outside:
   SGATLIN=build/sgatlin      the command
   SG_SPARSIFY_WIDTH=192      of the model, with heads of 32
@@ -162,10 +162,9 @@ half=$((tune / 2)) ramp=(--sparsity-ramp warmup)
 tuned plain "$base" "$tune"
 # What reads less first, then learns to.
 if [ -n "$model" ]; then
-    made teal-inputs "$base" --method teal --active 0.35
-    tuned teal-tuned "$folder/teal-inputs" "$tune"
-    routed shared-blocks "$base" --split shared --block-size 16 --router norm \
-        --active 0.3
+    made teal "$folder/plain" --method teal --active 0.42
+    tuned teal-tuned "$folder/teal" "$tune"
+    routed shared-blocks "$base" --split shared --block-size 16 --router norm --active 0.3
     tuned shared-tuned "$folder/shared-blocks" "$tune"
 fi
 tuned l1 "$base" "$tune" "${relufied[@]}" --sparsity-term l1 --sparsity-weight "$l1" "${ramp[@]}"
@@ -214,8 +213,7 @@ else
     done
     options=()
     curve cats plain "${cats[@]}"
-    made teal "$folder/plain" --method teal --active 0.5
-    options=(--thresholds "0.25,0.5,0.75,1,1.25") # times those that were found
+    options=(--thresholds "0.25,0.5,0.75,1,1.1,1.25") # times those that were found
     curve teal plain teal teal-tuned
 fi
 
