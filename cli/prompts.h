@@ -23,7 +23,8 @@ void cli_chat_options_clear(cli_chat_options *options); // a zeroed one is allow
 
 // Opens the template of a model; where it has none, says what else can be done.
 sg_status cli_chat_open(const char *folder, sg_chat **chat, sg_error *err);
-// Says that a chat template of the model `from` does not go along to the folder `to`, if it has one.
+// Says that a chat template of the model `from` does not go along to the folder `to`, if there is
+// one.
 void cli_chat_stays_note(const cli_args *args, const char *from, const char *to);
 
 typedef struct cli_prompt_options {

@@ -238,9 +238,11 @@ ablations() {
         routed "size-$size" "$folder/l1" --router norm --active 0.2 --block-size "$size"
     done
     for count in max share; do
-        routed "count-$count" "$folder/l1" --router norm --select "$count" --active 1 --threshold 0.5
+        routed "count-$count" "$folder/l1" --router norm --select "$count" --active 1 \
+            --threshold 0.5
     done
-    routed count-threshold "$folder/l1" --router sigmoid --select threshold --active 1 --threshold 0.5
+    routed count-threshold "$folder/l1" --router sigmoid --select threshold --active 1 \
+        --threshold 0.5
     routed moefication-hoyer "$folder/hoyer" --method moefication
 
     options=(--active "0.1,0.2,0.3,0.5")
@@ -337,8 +339,8 @@ table() {
     echo "FLOPs: of feed-forward layers with their routers, over those of all their blocks."
     echo "Loss: of perplexity, over plain; of $test at most $tokens tokens are read."
     table Methods flops "$folder/methods.csv" ${model:+"$folder/cats.csv"}
-    [ -z "$model" ] ||
-        table "By FLOPs of attention's projections too" layer_flops "$folder/"{methods,cats,teal}.csv
+    [ -z "$model" ] || table "By FLOPs of attention's projections too" layer_flops \
+        "$folder/"{methods,cats,teal}.csv
     [ -n "$model" ] || for part in "${parts[@]}"; do
         table "Ablation: $part" flops "$folder/ablations/$part.csv"
     done

@@ -1,4 +1,5 @@
-// Models that are made sparse layer by layer go on where they were stopped, or where the power went.
+// Models that are made sparse layer by layer go on where they were stopped, or where the power
+// went.
 #ifndef SG_TESTS_GOING_ON_H
 #define SG_TESTS_GOING_ON_H
 
