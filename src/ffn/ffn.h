@@ -121,6 +121,7 @@ typedef struct sg_memory_count {
     int64_t block_parameters; // that nobody reads where the block is not selected
     int64_t idle_cells;      // of the blocks selected, about so many that are not read all the same
     int64_t idle_parameters; // and theirs
+    double idle_flops;       // that one of them spares; block_flops is without what all do
     double numbers;          // that a token keeps: products, activations
     int64_t hits;            // selections a token, as the operation sorts them
 } sg_memory_count;

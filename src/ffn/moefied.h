@@ -24,9 +24,13 @@ struct sg_moefied {
 // y = down_bias + sum over the selected blocks i, in their order, of score_i sum over their neurons
 // of (act(up . x + up_bias) - mean) down. x (rows, d) -> (rows, d). With a threshold t > 0 neurons
 // are left out whose activation, or where gated that of the gate, is not above it: |act(u)| <= t.
-// Few rows read neither their linear parts nor their rows of down.
+// Few rows read neither their linear parts nor their rows of down. t = 0: of neurons that are 0
+// few rows read no row of down.
 sg_tensor *sg_memory_moefied(sg_tape *tape, sg_tensor *x, const sg_selection *selection,
                              const sg_moefied *of);
+// Rows of tables that few rows do not read of a neuron which a threshold leaves out: that of w_out,
+// and with a threshold above 0 that of its linear part, where it has one.
+int64_t sg_moefied_spared(const sg_config *config);
 // In steps, with the same bits (but in a bf16 tape, and where x is bf16): u = up . x + up_bias
 // (rows, k*width), width g or 2g; and from what multiplies down, scores applied, post (rows, k*g),
 // y. What t leaves out is in u; sg_trim or sg_trim_gated sets it to 0 in post.

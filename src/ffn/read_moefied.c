@@ -115,18 +115,37 @@ static sg_tensor *moefied_build(const sg_family *family, const sg_builder *b, sg
     return sg_memory_moefied(b->tape, x, selection, &of);
 }
 
+int64_t sg_moefied_spared(const sg_config *c)
+{
+    return sg_ffn_is_gated(c) && c->ffn_threshold > 0 ? 2 : 1;
+}
+
+// Whether a threshold leaves anything out: one of 0 does so of activations that may be 0.
+static bool moefied_leaves_out(const sg_config *c)
+{
+    const sg_activation act =
+        sg_ffn_is_gated(c) ? sg_glu_activation(sg_glu_form_of(c).kind) : sg_ffn_activation(c);
+    return c->ffn_threshold > 0 || act == SG_ACT_RELU || act == SG_ACT_RELU2;
+}
+
+static int64_t moefied_idle(const sg_config *c)
+{
+    if (!moefied_trims(c) || c->ffn_active_neurons == 0 || !moefied_leaves_out(c)) return 0;
+    return moefied_block(c) - c->ffn_active_neurons;
+}
+
 static sg_memory_count moefied_count(const sg_family *family, const sg_config *c)
 {
     const sg_memory_shape m = moefied_shape(family, c);
     const int64_t rows = sg_ffn_is_gated(c) ? 3 : 2, d = c->hidden_size;
     const int64_t biases = c->ffn_bias ? rows - 1 : 0;
-    // Of a neuron that a threshold leaves out its gate is read, or w_in.
-    const int64_t idle = c->ffn_active_neurons ? m.block - c->ffn_active_neurons : 0;
+    const int64_t idle = moefied_idle(c), spared = sg_moefied_spared(c);
     return (sg_memory_count){.block_flops =
-                                 2 * (double)d * (double)(rows * m.block - (rows - 1) * idle),
+                                 2 * (double)d * (double)(rows * m.block - spared * idle),
                              .block_parameters = (rows * d + biases + c->ffn_mean) * m.block,
                              .idle_cells = idle,
-                             .idle_parameters = idle * ((rows - 1) * d + (biases ? biases - 1 : 0)),
+                             .idle_parameters = idle * (spared * d + (biases ? spared - 1 : 0)),
+                             .idle_flops = 2 * (double)d * (double)spared,
                              .numbers = (double)(rows * m.selected * m.block),
                              .hits = m.selected};
 }

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "ffn/gated.h"
+#include "ffn/moefied.h"
 #include "sparsify/dense_layer.h"
 #include "sparsify/magnitudes.h"
 #include "sparsify/moefy.h"
@@ -157,21 +158,38 @@ static sg_status gates_count_above(void *user, const sg_real *values, int64_t n,
     return SG_OK;
 }
 
-static sg_status gates_counts(sg_trim_work *t, sg_error *err)
+// Gates are computed, or w_in, whatever is left out. Layers are of one size.
+static void gates_result(sg_trim_work *t, const gates_count *counts)
 {
     const double parts = gates_there(t) ? 3 : 2;
-    gates_count count = {0};
+    double kept = 0, spared = 0;
+    for (int64_t i = 0; i < t->layers; i++) {
+        sg_config own;
+        const double share = counts[i].above / counts[i].all;
+        const sg_config *c = sg_ffn_layer_config(&t->made->config, i, &own);
+        kept += share;
+        spared += (1 - share) * (double)sg_moefied_spared(c) / parts;
+    }
+    t->result->kept = kept / (double)t->layers;
+    t->result->executed = 1 - spared / (double)t->layers;
+}
+
+static sg_status gates_counts(sg_trim_work *t, sg_error *err)
+{
+    gates_count *counts = sg_alloc_zero((size_t)t->layers, sizeof *counts);
     sg_calibration_place *places = sg_alloc_zero((size_t)t->layers, sizeof *places);
-    if (places == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for a test");
-    for (int64_t i = 0; i < t->layers; i++)
+    sg_status status = counts != NULL && places != NULL
+                           ? SG_OK
+                           : sg_fail(err, SG_ERR_MEMORY, "out of memory for a test");
+    for (int64_t i = 0; status == SG_OK && i < t->layers; i++)
         places[i] = (sg_calibration_place){
-            .layer = i, .name = "mlp.hook_post", .call = gates_count_above, .user = &count};
-    const sg_status status = sg_calibration_places(&t->text, SG_USE_TEST, t->made, places,
-                                                   t->layers, sg_trim_go_on, t, err);
+            .layer = i, .name = "mlp.hook_post", .call = gates_count_above, .user = &counts[i]};
+    if (status == SG_OK)
+        status = sg_calibration_places(&t->text, SG_USE_TEST, t->made, places, t->layers,
+                                       sg_trim_go_on, t, err);
+    if (status == SG_OK) gates_result(t, counts);
     sg_free(places);
-    // Gates are computed, or w_in, whatever is left out.
-    t->result->kept = count.above / count.all;
-    t->result->executed = (1 + (parts - 1) * t->result->kept) / parts;
+    sg_free(counts);
     return status;
 }
 

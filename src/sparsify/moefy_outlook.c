@@ -86,6 +86,8 @@ sg_status sg_sparsify_look(const sg_model *dense, const sg_sparsify_options *opt
         SG_TRY(sg_trim_config(&dense->config, &o, &config, err));
     else
         SG_TRY(sg_moefy_config(&dense->config, &o, &config, err));
+    // Thresholds are of the text, which nobody has read: counted with some above 0.
+    if (sg_ffn_router(&config) == &sg_router_gate) config.ffn_threshold = 1;
     SG_TRY(sg_config_cost(&dense->config, 1, 1, false, 1, &cost, err));
     outlook_weigh(dense, look);
     outlook_text(&dense->config, &o, look);

@@ -187,12 +187,11 @@ double sg_block_use_share(const sg_block_use *u, int64_t layer)
 
 // ---- work ---------------------------------------------------------------------------------------
 
-// FLOPs of a block; where blocks are neurons, of what a threshold can spare of one: all but its
-// gate, of a plain layer all but w_in.
+// FLOPs of a block; where blocks are neurons, of what leaving one out spares.
 static double use_block_flops(const sg_block_use *u, const sg_config *c)
 {
-    if (!u->by_neuron) return use_count_of(c).block_flops;
-    return 2 * (double)c->hidden_size * (sg_ffn_is_gated(c) ? 2 : 1);
+    const sg_memory_count count = use_count_of(c);
+    return u->by_neuron ? count.idle_flops : count.block_flops;
 }
 
 double sg_block_use_flops(const sg_block_use *u, double *router, double *all)
@@ -228,7 +227,8 @@ static double use_neuron_share(const sg_block_use *u, int64_t layer, const char 
     sg_config own;
     if (strstr(name, ".w_out.") != NULL) return share;
     if (strstr(name, ".w_in.") != NULL) return 1;
-    return sg_ffn_layer_config(u->config, layer, &own)->ffn_threshold > 0 ? (1 + share) / 2 : 1;
+    const int64_t spared = sg_moefied_spared(sg_ffn_layer_config(u->config, layer, &own));
+    return spared > 1 ? (1 + share) / 2 : 1;
 }
 
 // Share of a parameter that a pass of so many rows reads.

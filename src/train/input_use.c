@@ -1,5 +1,5 @@
-// What is read is counted as decoding reads it: |x n| above the threshold; behind activations what
-// is not 0, since zeros are not read either.
+// What is read is counted as decoding reads it: with a threshold of 0 everything; else |x n| above
+// it, behind activations what is not 0, since zeros are not read either.
 #include "train/input_use.h"
 
 #include <stdio.h>
@@ -94,8 +94,8 @@ size_t sg_input_use_requests(sg_input_use *use, sg_point_request requests[SG_TRI
 // Whether x, number i of a row, is read.
 static bool use_reads(const sg_input_count *count, bool post, sg_real x, int64_t i)
 {
-    if (post) return x != 0;
     if (count->threshold == 0) return true;
+    if (post) return x != 0;
     return !sg_trim_takes(count->norms ? x * count->norms[i] : x, count->threshold);
 }
 

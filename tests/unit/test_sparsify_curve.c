@@ -285,6 +285,32 @@ static void test_gate(void **state)
     sg_model_free(m);
 }
 
+// A threshold of 0 leaves out what is 0 already, which spares w_out alone: gated two rows of three
+// are read of all neurons. A layer of its own threshold counts by it.
+static void test_gate_of_zeros(void **state)
+{
+    (void)state;
+    static const double thresholds[] = {0};
+    sg_model *m = model_of("moefied ffn_router=gate ffn_activation=reglu ffn_block_size=0 "
+                           "ffn_top_k=1 ffn_select=threshold ffn_active_neurons=6");
+    sg_model *mixed = model_of("moefied ffn_router=gate ffn_activation=reglu ffn_block_size=0 "
+                               "ffn_top_k=1 ffn_select=threshold ffn_layer_threshold=0,1e6");
+    sg_sparsify_curve_options o = tiny();
+    const curves half = curve_of(mixed, &o);
+    o.thresholds = thresholds;
+    o.threshold_count = 1;
+    const curves c = curve_of(m, &o);
+    const sg_sparsify_point *p = &c.items[0];
+    assert_true(c.count == 1 && p->read > 0.2 && p->read < 0.8);
+    assert_true(fabs(p->flops - (2 + p->read) / 3) < 1e-12);
+    // Of the second layer the gate alone, and of the first what the mean of both says.
+    assert_true(half.count == 1 && half.items[0].read > 0.1 && half.items[0].read < 0.4);
+    assert_true(fabs(half.items[0].flops - ((2 + 2 * half.items[0].read) / 3 + 1.0 / 3) / 2) <
+                1e-12);
+    sg_model_free(mixed);
+    sg_model_free(m);
+}
+
 // ---- inputs -------------------------------------------------------------------------------------
 
 typedef struct input_sizes {
@@ -303,6 +329,17 @@ static sg_status count_inputs(void *user, const sg_point_values *p, sg_error *er
     return SG_OK;
 }
 
+// With copies of matrices by columns, which the model keeps from the first session on.
+static sg_model *model_with_copies(const char *kind)
+{
+    sg_error err = {0};
+    sg_model *m = model_of(kind);
+    sg_session *first;
+    must(sg_session_new(m, 1, &first, &err), &err);
+    sg_session_free(first);
+    return m;
+}
+
 // Thresholds of both layers are multiplied by those of the curve; work is that of plain counts.
 static void test_inputs(void **state)
 {
@@ -312,14 +349,11 @@ static void test_inputs(void **state)
                                          "blocks.*.ln2.hook_normalized", "blocks.*.mlp.hook_post"};
     static const double own[] = {0.4, 0.01, 0.5, 0.001};
     sg_error err = {0};
-    sg_model *m = model_of("glu ffn_activation=swiglu trim_attention=0.4,0.4 "
-                           "trim_attention_out=0.01,0.01 trim_ffn=0.5,0.5 "
-                           "trim_ffn_down=0.001,0.001");
+    sg_model *m = model_with_copies("glu ffn_activation=swiglu trim_attention=0.4,0.4 "
+                                    "trim_attention_out=0.01,0.01 trim_ffn=0.5,0.5 "
+                                    "trim_ffn_down=0.001,0.001");
     const sg_config before = *sg_model_config(m);
     sg_sparsify_curve_options o = tiny();
-    sg_session *first; // with copies of matrices, which the model keeps
-    must(sg_session_new(m, 1, &first, &err), &err);
-    sg_session_free(first);
     o.thresholds = factors;
     o.threshold_count = 3;
     o.random = true; // there is nothing to choose
@@ -358,6 +392,19 @@ static void test_inputs(void **state)
     assert_true(c.items[0].flops == 1 && c.items[1].flops < 1);
     assert_true(c.items[2].layer_flops < c.items[1].layer_flops);
     assert_int_equal(sg_sparsify_set_active(m, 0.5, &err), SG_ERR_UNSUPPORTED);
+    sg_model_free(m);
+}
+
+// A place whose threshold is 0 is read whole, also behind activations that are 0.
+static void test_inputs_of_zeros(void **state)
+{
+    (void)state;
+    sg_model *m = model_with_copies("mlp ffn_activation=relu trim_ffn=0,0 trim_ffn_down=0,1e-9");
+    const sg_sparsify_curve_options o = tiny();
+    const curves c = curve_of(m, &o);
+    const sg_sparsify_point *p = &c.items[0];
+    // One of four matrices has zeros, about half of its inputs.
+    assert_true(c.count == 1 && p->flops > 0.75 + 0.05 && p->flops < 1 - 0.05);
     sg_model_free(m);
 }
 
@@ -645,12 +692,13 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_active),       cmocka_unit_test(test_same),
-        cmocka_unit_test(test_thresholds),   cmocka_unit_test(test_one_point),
-        cmocka_unit_test(test_inputs),       cmocka_unit_test(test_gate),
-        cmocka_unit_test(test_random),       cmocka_unit_test(test_oracle),
-        cmocka_unit_test(test_base),         cmocka_unit_test(test_set_active),
-        cmocka_unit_test(test_files),        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_active),        cmocka_unit_test(test_same),
+        cmocka_unit_test(test_thresholds),    cmocka_unit_test(test_one_point),
+        cmocka_unit_test(test_inputs),        cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_gate_of_zeros), cmocka_unit_test(test_inputs_of_zeros),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_base),          cmocka_unit_test(test_set_active),
+        cmocka_unit_test(test_files),         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

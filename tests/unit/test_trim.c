@@ -73,6 +73,9 @@ static void test_none_left_out(void **state)
         // Of ReLU some neurons are 0 all the same, and are not read: no difference.
         const bool relu = strstr(kinds[k], "relu") != NULL || strstr(kinds[k], "reglu") != NULL;
         assert_true(relu ? r.kept > 0.2 && r.kept < 0.8 : r.kept == 1 && r.executed == 1);
+        // Thresholds are 0: of what is not read that is w_out alone.
+        const int parts = kinds[k][0] == 'g' ? 3 : 2;
+        assert_true(fabs(r.executed - (parts - 1 + r.kept) / parts) < 1e-12);
         sg_model_free(m);
         end(&f);
     }
@@ -274,16 +277,41 @@ static void test_config(void **state)
         assert_int_equal(sg_config_complete(&c, &err), SG_ERR_ARGUMENT);
         if (strstr(err.message, wrong[i].says) == NULL) fail_msg("%s: %s", kind, err.message);
     }
-    // What is counted: of the neurons left out the gate alone.
-    sg_error err = {0};
-    sg_config c = tiny_config("moefied ffn_router=gate ffn_activation=swiglu ffn_select=threshold "
-                              "ffn_block_size=0 ffn_top_k=1 ffn_active_neurons=6",
-                              vocab, TINY_LENGTH);
-    must(sg_config_complete(&c, &err), &err);
-    const sg_ffn_count count = sg_ffn_counts(&c, 0);
-    assert_true(count.memory_flops == 2.0 * 16 * (neurons + 2 * 6) && count.router_flops == 0);
-    assert_int_equal(count.active_neurons, 6);
-    assert_int_equal(count.idle_parameters, 2 * 16 * (neurons - 6));
+}
+
+// What is counted of six active neurons: of the others a threshold spares all but the gate, one of
+// 0 w_out alone, where there are zeros; else it leaves none out.
+static void test_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *with;
+        int active, idle_rows, rows;
+    } cases[] = {{"ffn_activation=swiglu ffn_threshold=0.1", 6, 2, 3},
+                 {"ffn_activation=reglu ffn_threshold=0.1", 6, 2, 3},
+                 {"ffn_activation=relu2 ffn_threshold=0.1", 6, 1, 2},
+                 {"ffn_activation=reglu ffn_threshold=0", 6, 1, 3},
+                 {"ffn_activation=relu2 ffn_threshold=0", 6, 1, 2},
+                 {"ffn_activation=swiglu ffn_threshold=0", neurons, 0, 3},
+                 {"ffn_activation=gelu ffn_threshold=0", neurons, 0, 2},
+                 // Of layer 1, the last one has another.
+                 {"ffn_activation=swiglu ffn_layer_threshold=0,0.1", neurons, 0, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char kind[200];
+        sg_error err = {0};
+        snprintf(kind, sizeof kind,
+                 "moefied ffn_router=gate ffn_select=threshold ffn_block_size=0 ffn_top_k=1 "
+                 "ffn_active_neurons=6 %s",
+                 cases[i].with);
+        sg_config c = tiny_config(kind, vocab, TINY_LENGTH);
+        must(sg_config_complete(&c, &err), &err);
+        const sg_ffn_count count = sg_ffn_counts(&c, 0);
+        const int64_t spared = 16 * cases[i].idle_rows * (neurons - 6);
+        assert_int_equal(count.active_neurons, cases[i].active);
+        assert_int_equal(count.idle_parameters, spared);
+        assert_true(count.memory_flops == 2.0 * (16.0 * cases[i].rows * neurons - (double)spared));
+        assert_true(count.router_flops == 0);
+    }
 }
 
 int main(void)
@@ -292,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_none_left_out), cmocka_unit_test(test_thresholds),
         cmocka_unit_test(test_bits),          cmocka_unit_test(test_file),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_config),
+        cmocka_unit_test(test_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
