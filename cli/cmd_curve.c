@@ -27,7 +27,8 @@ static const cli_option options[] = {
      .value = &curve.active,
      .argument = "LIST",
      .shown = "the model's",
-     .help = "shares of the blocks that a token reads, of models that select top_k: 0.25,0.5,1"},
+     .help = "shares of the blocks that a token reads, of models that select top_k: 0.25,0.5,1; "
+             "left out for a model whose shared blocks alone are as many or more"},
     {.name = "thresholds",
      .kind = CLI_STRING,
      .value = &curve.thresholds,
@@ -117,6 +118,7 @@ typedef struct curve_talk {
     const cli_args *args;
     sg_document text;
     curve_list active, thresholds;
+    curve_list left_out;     // shares that the model that is read cannot be at
     const char *path, *name; // of the model that is read
     sg_model *first, *model; // the first one, at its own setting, and that which is read
     const sg_tokenizer *tokenizer, *first_tokenizer;
@@ -340,6 +342,22 @@ static void curve_tell_still(const curve_talk *t)
              top_k ? "active" : "thresholds");
 }
 
+static void curve_left_out(void *user, double active, const char *why)
+{
+    curve_talk *t = user;
+    t->left_out.values[t->left_out.count++] = active;
+    cli_progress_hide();
+    cli_note(t->args, "%s: --%s: left out", t->name, why);
+}
+
+static bool curve_list_has(const curve_list *list, size_t count, double value)
+{
+    bool has = false;
+    for (size_t i = 0; i < count; i++)
+        has = has || list->values[i] == value;
+    return has;
+}
+
 // Settings that others before them come to the same as, and which have no point.
 static void curve_tell_same(const curve_talk *t, const char *option, const curve_list *list,
                             size_t first)
@@ -351,8 +369,8 @@ static void curve_tell_same(const curve_talk *t, const char *option, const curve
         for (size_t p = first; p < t->count; p++)
             found = found || t->points[p].active == list->values[i] ||
                     t->points[p].threshold == list->values[i];
-        for (size_t before = 0; before < i; before++)
-            found = found || list->values[before] == list->values[i];
+        found = found || curve_list_has(list, i, list->values[i]) ||
+                curve_list_has(&t->left_out, t->left_out.count, list->values[i]);
         if (found || used >= sizeof same) continue;
         used += (size_t)snprintf(same + used, sizeof same - used, "%s%g", used > 0 ? ", " : "",
                                  list->values[i]);
@@ -371,6 +389,8 @@ static sg_status curve_read(curve_talk *t, sg_error *err)
     o.active_count = t->active.count;
     o.thresholds = t->thresholds.values;
     o.threshold_count = t->thresholds.count;
+    o.left_out = curve_left_out;
+    o.left_out_user = t;
     o.random = curve.random;
     o.oracle = curve.oracle;
     o.text = t->text.text;
@@ -384,6 +404,7 @@ static sg_status curve_read(curve_talk *t, sg_error *err)
     o.seed = (uint64_t)curve.seed;
     o.progress = curve_progress;
     o.progress_user = &bar;
+    t->left_out.count = 0;
     curve_tell_still(t);
     cli_progress_begin(&bar, t->args, t->name, "tok");
     const sg_status status = sg_sparsify_curve(t->model, &o, curve_point, t, err);

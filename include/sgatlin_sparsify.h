@@ -252,6 +252,9 @@ typedef struct sg_sparsify_point {
 typedef bool (*sg_sparsify_point_fn)(void *user, const sg_sparsify_point *point,
                                      const double *losses);
 
+// why: "active: found 0.1 of 14 blocks, expected more than the 2 shared ones".
+typedef void (*sg_sparsify_left_out_fn)(void *user, double active, const char *why);
+
 typedef struct sg_sparsify_curve_options {
     // Shares of blocks, for models of family moefied that select top_k, and thresholds, for those
     // that select otherwise; of models that leave inputs out these multiply their own. Of several
@@ -259,6 +262,10 @@ typedef struct sg_sparsify_curve_options {
     // it, or any other, has one point: as it is.
     const double *active, *thresholds;
     size_t active_count, threshold_count;
+    // Told, before anything is read, of each share that is left out since it is not above the blocks
+    // which every token reads; SG_ERR_ARGUMENT where no share is left. May be NULL.
+    sg_sparsify_left_out_fn left_out;
+    void *left_out_user;
     // Beside each point of a router that chooses blocks the same with as many blocks of each token
     // drawn at random, which is what is lost if the router knows nothing, and by both oracles: what
     // is lost though it knows all. They stand at the FLOPs of their router.

@@ -16,6 +16,7 @@
 #include "model/model.h"
 #include "probe/statistics.h"
 #include "sgatlin_sparsify.h"
+#include "sparsify/moefy.h"
 #include "sparsify/oracle.h"
 #include "train/block_use.h"
 #include "train/input_use.h"
@@ -322,26 +323,47 @@ static bool curve_same(const curve_setting *a, const curve_setting *b)
            strcmp(a->layer_top_k, b->layer_top_k) == 0;
 }
 
+// The setting that the model is at, where it differs from those before it.
+static void curve_add_setting(curve *c, double value)
+{
+    const sg_config *config = &c->model->config;
+    curve_setting *s = &c->settings[c->setting_count];
+    *s = (curve_setting){.value = value,
+                         .top_k = config->ffn_top_k,
+                         .threshold = curve_trims(c) ? value : config->ffn_threshold};
+    memcpy(s->layer_top_k, config->ffn_layer_top_k, sizeof s->layer_top_k);
+    size_t same = 0;
+    while (!curve_same(&c->settings[same], s))
+        same++;
+    c->setting_count += same == c->setting_count;
+}
+
+// Whether a share is one that this model alone cannot be at: tokens read more of it in any case.
+static bool curve_leaves_out(const curve *c, double value)
+{
+    return !c->thresholds && value > 0 && value <= 1 && sg_active_is_shared(&c->before, value);
+}
+
 // Those that differ in what they come to, the first of each kind. What a model does not take is
 // found here, before any text is read.
 static sg_status curve_distinct(curve *c, sg_error *err)
 {
-    size_t count;
+    const sg_sparsify_curve_options *o = c->options;
+    size_t count, left_out = 0;
     const double *values = curve_settings(c, &count, &c->thresholds);
     c->settings = sg_alloc_array(count + 1, sizeof *c->settings);
     if (c->settings == NULL) return sg_fail(err, SG_ERR_MEMORY, "out of memory for settings");
+    for (size_t i = 0; i < count; i++)
+        left_out += curve_leaves_out(c, values[i]);
     for (size_t i = 0; i < count; i++) {
-        SG_TRY(curve_set(c, c->thresholds, values[i], err));
-        const sg_config *config = &c->model->config;
-        curve_setting *s = &c->settings[c->setting_count];
-        *s = (curve_setting){.value = values[i],
-                             .top_k = config->ffn_top_k,
-                             .threshold = curve_trims(c) ? values[i] : config->ffn_threshold};
-        memcpy(s->layer_top_k, config->ffn_layer_top_k, sizeof s->layer_top_k);
-        size_t same = 0;
-        while (!curve_same(&c->settings[same], s))
-            same++;
-        c->setting_count += same == c->setting_count;
+        sg_error why = {0};
+        const sg_status status = curve_set(c, c->thresholds, values[i], &why);
+        if (status == SG_OK)
+            curve_add_setting(c, values[i]);
+        else if (left_out == count || !curve_leaves_out(c, values[i]))
+            return sg_fail(err, status, "%s", why.message);
+        else if (o->left_out != NULL)
+            o->left_out(o->left_out_user, values[i], why.message);
     }
     return SG_OK;
 }

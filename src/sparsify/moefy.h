@@ -29,6 +29,10 @@ sg_status sg_moefy_text(const sg_model *dense, const sg_sparsify_options *option
 sg_status sg_moefy_config(const sg_config *dense, const sg_sparsify_options *options,
                           sg_config *config, sg_error *err);
 
+// Whether a share of blocks is not above those that every token reads, in any layer of a model of
+// family moefied: sg_sparsify_set_active refuses it.
+bool sg_active_is_shared(const sg_config *config, double share);
+
 // A parameter of a layer in a new model, whose weights are all f32 in memory; NULL where there is
 // none of that name, which is what stands behind "model.layers.L.mlp.".
 sg_real *sg_moefy_values(const sg_model *model, int64_t layer, const char *name);

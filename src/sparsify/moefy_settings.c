@@ -67,13 +67,34 @@ sg_status sg_sparsify_set_threshold(sg_model *m, double threshold, sg_error *err
 
 // ---- a share of blocks --------------------------------------------------------------------------
 
+// Those of a layer that every token reads.
+static int64_t active_shared(const sg_config *c, const sg_memory_shape *m)
+{
+    return sg_ffn_shared_width(c) / m->block;
+}
+
 // Blocks that a router chooses in a layer, for a share of those and the ones that are shared.
+static int64_t active_count(const sg_config *c, int64_t layer, double share)
+{
+    const sg_memory_shape m = sg_ffn_memory_at(c, layer);
+    const int64_t shared = active_shared(c, &m);
+    return llround(share * (double)(m.blocks + shared)) - shared;
+}
+
+bool sg_active_is_shared(const sg_config *c, double share)
+{
+    bool any = false;
+    for (int64_t l = 0; l < c->num_hidden_layers && sg_ffn_shared_width(c) > 0; l++)
+        any = any || (sg_ffn_is_sparse(c, l) && active_count(c, l, share) < 1);
+    return any;
+}
+
 static sg_status active_blocks(const sg_config *c, int64_t layer, double share, int64_t *k,
                                sg_error *err)
 {
     const sg_memory_shape m = sg_ffn_memory_at(c, layer);
-    const int64_t shared = sg_ffn_shared_width(c) / m.block;
-    *k = llround(share * (double)(m.blocks + shared)) - shared;
+    const int64_t shared = active_shared(c, &m);
+    *k = active_count(c, layer, share);
     if (shared > 0 && *k < 1)
         return sg_fail(err, SG_ERR_ARGUMENT,
                        "active: found %s of %lld blocks, expected more than the %lld shared ones",

@@ -209,6 +209,49 @@ static void test_same(void **state)
     sg_model_free(m);
 }
 
+typedef struct left_out {
+    double values[4];
+    int count;
+} left_out;
+
+static void hear_left_out(void *user, double active, const char *why)
+{
+    left_out *l = user;
+    assert_non_null(strstr(why, "of 14 blocks, expected more than the 2 shared ones"));
+    l->values[l->count++] = active;
+}
+
+// Two of 14 blocks are shared: 0.01 and 0.15 are not above them, the other shares are read. Of such
+// shares alone nothing is left, and what is wrong for any model is refused all the same.
+static void test_left_out(void **state)
+{
+    (void)state;
+    static const double active[] = {0.01, 0.5, 0.15, 1, 2};
+    sg_error err = {0};
+    sg_model *m = model_of("moefied ffn_activation=swiglu ffn_shared_experts=1 ffn_shared_size=4");
+    sg_sparsify_curve_options o = tiny();
+    left_out left = {0};
+    curves none = {0};
+    o.active = active;
+    o.active_count = 4;
+    const curves silent = curve_of(m, &o);
+    o.left_out = hear_left_out;
+    o.left_out_user = &left;
+    const curves c = curve_of(m, &o);
+    assert_true(c.count == 2 && c.items[0].active == 0.5 && c.items[1].active == 1);
+    assert_true(c.items[0].blocks == 5 && silent.count == 2);
+    assert_true(left.count == 2 && left.values[0] == 0.01 && left.values[1] == 0.15);
+    o.active_count = 1;
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &none, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message,
+                        "active: found 0.01 of 14 blocks, expected more than the 2 shared ones");
+    o.active_count = 5;
+    assert_int_equal(sg_sparsify_curve(m, &o, take, &none, &err), SG_ERR_ARGUMENT);
+    assert_string_equal(err.message, "active: found 2, expected more than 0 and at most 1");
+    assert_int_equal(none.count, 0);
+    sg_model_free(m);
+}
+
 // One point of what has nothing to be set, and no control of what does not choose.
 static void test_one_point(void **state)
 {
@@ -692,13 +735,21 @@ static void test_memory_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_active),        cmocka_unit_test(test_same),
-        cmocka_unit_test(test_thresholds),    cmocka_unit_test(test_one_point),
-        cmocka_unit_test(test_inputs),        cmocka_unit_test(test_gate),
-        cmocka_unit_test(test_gate_of_zeros), cmocka_unit_test(test_inputs_of_zeros),
-        cmocka_unit_test(test_random),        cmocka_unit_test(test_oracle),
-        cmocka_unit_test(test_base),          cmocka_unit_test(test_set_active),
-        cmocka_unit_test(test_files),         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_active),
+        cmocka_unit_test(test_same),
+        cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_one_point),
+        cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_gate_of_zeros),
+        cmocka_unit_test(test_inputs_of_zeros),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_base),
+        cmocka_unit_test(test_set_active),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_memory_fails),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
