@@ -76,7 +76,7 @@ static const cli_option options[] = {
      .value = &sparsify.shared_blocks,
      .argument = "N",
      OF_METHOD,
-     .help = "of split shared: how many of them every token reads",
+     .help = "of split shared: how many of them every token reads; 0: none",
      .low = 0,
      .high = 1 << 24},
     {.name = "unread",
@@ -276,18 +276,19 @@ static const cli_option options[] = {
 // What the library begins with is the default here.
 static const cli_option *sparsify_table(void)
 {
+    static bool filled; // once: a 0 that is there later was given
     const sg_sparsify_options o = sg_sparsify_options_default();
-    if (sparsify.calibration_tokens == 0) sparsify.calibration_tokens = o.calibration_tokens;
-    if (sparsify.router_tokens == 0) sparsify.router_tokens = o.router_tokens;
-    if (sparsify.test_tokens == 0) sparsify.test_tokens = o.test_tokens;
-    if (sparsify.memory == 0) sparsify.memory = o.memory;
-    if (sparsify.projection_steps == 0) {
-        sparsify.projection_size = o.projection_size;
-        sparsify.projection_steps = o.projection_steps;
-        sparsify.projection_batch = o.projection_batch;
-        sparsify.projection_rate = o.projection_rate;
-        sparsify.projection_sparsity = o.projection_sparsity;
-    }
+    if (filled) return options;
+    filled = true;
+    sparsify.calibration_tokens = o.calibration_tokens;
+    sparsify.router_tokens = o.router_tokens;
+    sparsify.test_tokens = o.test_tokens;
+    sparsify.memory = o.memory;
+    sparsify.projection_size = o.projection_size;
+    sparsify.projection_steps = o.projection_steps;
+    sparsify.projection_batch = o.projection_batch;
+    sparsify.projection_rate = o.projection_rate;
+    sparsify.projection_sparsity = o.projection_sparsity;
     return options;
 }
 

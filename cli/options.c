@@ -117,7 +117,7 @@ void cli_common_options(cli_args *args, cli_option table[CLI_COMMON_OPTIONS + 1]
          .shown = "all cores",
          .low = 0,
          .high = 1024,
-         .help = "threads to work with; results do not depend on it"},
+         .help = "threads to work with; 0: all cores; results do not depend on it"},
         {.name = "kernel",
          .kind = CLI_STRING,
          .value = &args->kernel,
