@@ -4,12 +4,14 @@ const shortNames = { flops: "FLOPs", speed: "Speed", table: "Points", about: "Or
 
 function tipOf(row) {
     return [
-        [ "reads", `${settingOf(row)}${row.blocks > 0 ? `: ${share(row.read)} of neurons` : ""}` ],
+        [ "reads", settingOf(row) +
+            (partOf(row) === "" ? "" : `: ${share(row.read)} of ${partOf(row)}`) ],
         [ "perplexity", `${exact(row.perplexity)} ${
             interval(row.perplexity_low, row.perplexity_high, fourFigures)}` ],
         [ "excess loss", row.excess === null ? "" : `${fine(row.excess)} ${
             interval(row.excess_low, row.excess_high, fine)}` ],
         [ "FLOPs", `${share(row.flops)}, router ${share(row.router)}` ],
+        [ "FLOPs of layers", share(row.layer_flops) ],
         [ "tokens/s", row.tokens_per_second === null ? "" : exact(row.tokens_per_second) ],
         [ "speed", row.speed === null ? "" : `${exact(row.speed)} ${
             interval(row.speed_low, row.speed_high, fourFigures)}` ]
@@ -100,9 +102,10 @@ const columns = [
     [ "excess", "excess loss", (row) => fine(row.excess ?? NaN) ],
     [ "", "95 %", (row) => interval(row.excess_low, row.excess_high, fine) ],
     [ "blocks", "blocks", (row) => (row.blocks > 0 ? exact(row.blocks) : "") ],
-    [ "read", "of neurons", (row) => (row.blocks > 0 ? share(row.read) : "") ],
+    [ "read", "read", (row) => (partOf(row) === "" ? "" : share(row.read)) ],
     [ "flops", "FLOPs", (row) => share(row.flops) ],
     [ "router", "router", (row) => share(row.router) ],
+    [ "layer_flops", "layers", (row) => share(row.layer_flops) ],
     ...(isTimed ? [
         [ "tokens_per_second", "tokens/s", (row) => exact(row.tokens_per_second) ],
         [ "speed", "speed", (row) => exact(row.speed) ],
@@ -146,7 +149,13 @@ function tablePart() {
             (row) => h("tr", { "data-row": row.index }, columns.map(cell(row)))))));
     redraws.push(draw);
     draw();
-    return part("table", "All points", box);
+    return part(
+        "table", "All points", box,
+        h("p", { class: "note" },
+          "Read: of the neurons of sparse layers, or of the inputs of matrices where these are left " +
+              "out. FLOPs are of feed-forward layers, routers included; under layers those of all " +
+              "their matrices, attention's too: by these models that leave inputs out compare " +
+              "with others."));
 }
 
 function aboutPart() {

@@ -71,6 +71,11 @@ async function tryTable() {
     const values = body().map((tr) => rows[Number(tr.dataset.row)].perplexity);
     check("they can be sorted", values.every((x, i) => i === 0 || values[i - 1] <= x),
         values.join());
+    const layers = columns.findIndex(([ key ]) => key === "layer_flops");
+    check("FLOPs of layers are there", body().every((tr) => tr.cells[layers].textContent ===
+        share(rows[Number(tr.dataset.row)].layer_flops)), body()[0].cells[layers].textContent);
+    check("and what is read", body().every((tr) => (tr.cells[layers - 3].textContent !== "") ===
+        (partOf(rows[Number(tr.dataset.row)]) !== "")));
 }
 
 async function tryLeavingOut() {

@@ -73,6 +73,12 @@ static int drawing_model(const drawing *d, const char *model)
     return number;
 }
 
+// Whether all of the model is read: a level that others are measured by.
+static bool drawing_is_whole(const sg_sparsify_point *p)
+{
+    return p->blocks <= 0 && strcmp(p->select, "inputs") != 0;
+}
+
 // Points of a line in ascending order of FLOPs, behind those of the lines before it; `at` is behind
 // them then. room (count).
 static void drawing_line(drawing *d, const sg_sparsify_point *own, const sg_sparsify_point **room,
@@ -98,7 +104,7 @@ static void drawing_line(drawing *d, const sg_sparsify_point *own, const sg_spar
                                               .high = d->values + 4 * n + begin,
                                               .count = count,
                                               .line = count > 1,
-                                              .level = count == 1 && own->blocks <= 0,
+                                              .level = count == 1 && drawing_is_whole(own),
                                               .points = true,
                                               .hollow = control,
                                               .dashed = control};

@@ -42,6 +42,7 @@ static bool page_put_numbers(json_t *row, const sg_sparsify_point *p)
                    {"read", p->read},
                    {"flops", p->flops},
                    {"router", p->router},
+                   {"layer_flops", p->layer_flops},
                    {"tokens_per_second", p->tokens_per_second},
                    {"speed", p->speed},
                    {"speed_low", p->speed_low},

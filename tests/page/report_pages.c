@@ -81,20 +81,24 @@ static int pages_write(const char *folder, const char *name, const report_sweep 
 
 // ---- pages of curves ----------------------------------------------------------------------------
 
-// A dense model and sparse ones with and without speeds and controls; names that would break out.
+// A dense model and sparse ones with and without speeds and controls, and one that leaves inputs
+// out; names that would break out.
 static size_t pages_points(bool timed, sg_sparsify_point *points)
 {
-    static const char *const names[] = {"dense", "</script><b>alert(1)</b>", "a, \"b\""};
+    static const char *const names[] = {"dense", "</script><b>alert(1)</b>", "a, \"b\"", "inputs"};
     size_t count = 0;
-    for (int m = 0; m < 3; m++)
+    for (int m = 0; m < 4; m++)
         for (int i = 0; i < (m > 0 ? 12 : 1); i++)
             for (int control = 0; control < (m == 1 ? (int)SG_CONTROLS : 1); control++) {
                 const double read = m > 0 ? 0.05 * pow(1.3, i) : 1;
                 const double more = m > 0 ? 0.02 * (m + control) / read : 0;
+                const bool blocks = m == 1 || m == 2;
                 const double speed = timed && control == 0 ? 1.3 / (0.3 + read) : NAN;
                 points[count++] = (sg_sparsify_point){.model = names[m],
-                                                      .family = m > 0 ? "moefied" : "mlp",
-                                                      .select = m > 0 ? "max" : "",
+                                                      .family = blocks ? "moefied" : "mlp",
+                                                      .select = blocks  ? "max"
+                                                                : m > 0 ? "inputs"
+                                                                        : "",
                                                       .active = NAN,
                                                       .threshold = m > 0 ? read : NAN,
                                                       .control = (sg_sparsify_control)control,
@@ -104,9 +108,10 @@ static size_t pages_points(bool timed, sg_sparsify_point *points)
                                                       .excess = m > 0 ? more : NAN,
                                                       .excess_low = m > 0 ? 0.9 * more : NAN,
                                                       .excess_high = m > 0 ? 1.1 * more : NAN,
-                                                      .blocks = m > 0 ? 40 * read : 0,
+                                                      .blocks = blocks ? 40 * read : 0,
                                                       .read = read,
                                                       .flops = read,
+                                                      .layer_flops = 0.7 * read + 0.3,
                                                       .tokens = 4096,
                                                       .windows = 16,
                                                       .tokens_per_second = 1000 * speed,

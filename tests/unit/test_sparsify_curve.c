@@ -616,6 +616,7 @@ static void test_files(void **state)
     const char *data = strstr(found, "<script type=\"application/json\" id=\"curve\">");
     assert_non_null(data);
     assert_int_equal(count_of(data, "\"perplexity\":"), 4);
+    assert_int_equal(count_of(data, "\"layer_flops\":"), 4);
     assert_int_equal(count_of(data, "\"control\":\"random\""), 1);
     assert_non_null(strstr(data, "\\u003cb>.txt")); // no text ends the script
     // Nothing is written over without being told to, and nothing is written then.
