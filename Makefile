@@ -74,6 +74,9 @@ format: tools-dev ## clang-format every source file
 format-check: tools-dev ## fail where clang-format would change something
 	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
 
+script-check: tools-dev ## fail where shellcheck finds something in a script
+	@tools/check_scripts.sh
+
 cross-aarch64: build ## build for aarch64, run the tests of kernels and models there under qemu (2 minutes)
 	@tools/cross_aarch64.sh build-aarch64 $(BUILD)/sgatlin $(JOBS)
 
@@ -110,5 +113,5 @@ tools-emulate:
 tools-bench:
 	@tools/deps build bench
 
-.PHONY: build demo test test-san test-tsan test-crash test-avx512 test-amx bench bench-kernels count-kernels fuzz format format-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench tools-emulate
+.PHONY: build demo test test-san test-tsan test-crash test-avx512 test-amx bench bench-kernels count-kernels fuzz format format-check script-check coverage cross-aarch64 next-debian man install clean help tools-build tools-test tools-dev tools-bench tools-emulate
 .DEFAULT_GOAL := build

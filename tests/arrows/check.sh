@@ -10,13 +10,13 @@ folders=
 for folder in src cli include tests examples bench; do
     [ -d $folder ] && folders="$folders $folder"
 done
-[ -d src ] && [ -d cli ] || {
+if ! [ -d src ] || ! [ -d cli ]; then
     echo "arrows: $1 has no src/ and cli/" >&2
     exit 2
-}
+fi
 
 # Paths in the tree have no spaces; one that had would show up below as a file that awk cannot read.
-# shellcheck disable=SC2086
+# shellcheck disable=SC2016,SC2086 # $ is awk's
 find $folders -name .venv -prune -o -name '*.[ch]' -print | LC_ALL=C sort | xargs awk '
 BEGIN {
     # room: what it may include besides itself, DESIGN.md section 3

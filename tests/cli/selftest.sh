@@ -6,6 +6,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# shellcheck disable=SC2016 # $word is the program's
 printf '#!/bin/sh\nfor word; do echo "$word"; done\necho talk 12 >&2\nexit 3\n' >"$work/program"
 chmod +x "$work/program"
 failures=0

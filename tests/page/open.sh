@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What tests of pages share: opening one in a headless Chromium and judging what it says of itself.
 # Sets `work`, a folder that goes at the end; `window` is the size that pages are opened in. Ends
 # with 77 where there is no Chromium.

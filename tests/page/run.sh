@@ -41,7 +41,7 @@ sgatlin data synth --stories 60 --seed 1 --out stories.txt --facts facts.json --
     cat stories.txt
     # Texts that a page must not take for its own parts: ends of elements, quotes, characters that
     # do not show or turn the text around, a byte that is no text.
-    for i in 1 2 3 4 5 6; do
+    for _ in 1 2 3 4 5 6; do
         printf '</script><script>alert(1)</script> <!-- <b onclick="x()">'\''"& \\u003c\n'
         printf 'a\342\200\256b\342\200\217c\302\255d\001e\033[31mf\357\273\277g \327\251\327\234\327\225\327\235 \330\263\n'
         printf '%%E0%%A4%%A\t\360\237\231\202 e\314\201\n<|endoftext|>\n'
