@@ -57,7 +57,7 @@ static int beside_json(const beside_talk *t, const sg_beside_result *r)
                   beside_rounds_json(r));
     // Tokens one by one are computed in f32.
     if (strcmp(r->name, "prefill") == 0) cli_computing_kinds(&compute, &logits, NULL);
-    cli_computing_json(object, sg_context_units(t->context), compute, logits);
+    cli_computing_json(object, t->context, compute, logits);
     return cli_print_json_line(t->args, object);
 }
 

@@ -365,7 +365,7 @@ static int bench_json(const bench_talk *t, const sg_bench_result *r)
         r->stream_gbs, "limit", r->limit, "limit_fraction", r->limit_fraction, "peak_bytes",
         (json_int_t)r->peak_bytes, "reuse", r->reuse > 0 ? json_real(r->reuse) : json_null(),
         "config", cli_config_json(&t->job->config));
-    cli_computing_json(object, sg_context_units(t->context), r->compute, r->logits_compute);
+    cli_computing_json(object, t->context, r->compute, r->logits_compute);
     if (object != NULL) json_object_update(object, rest);
     json_decref(rest);
     if (model && object != NULL)
@@ -474,7 +474,8 @@ static sg_status bench_measure(bench_talk *t, sg_context *context, sg_error *err
     if (status == SG_OK)
         status = sg_measure_machine(context, &t->gemm[SG_COMPUTE_F32], &t->stream, err);
     for (int kind = SG_COMPUTE_BF16X3; kind <= SG_COMPUTE_BF16 && status == SG_OK; kind++)
-        if (sg_context_units(context) != NULL || (int)used[0] == kind || (int)used[1] == kind)
+        if (sg_context_units(context, (sg_compute_kind)kind) != NULL || (int)used[0] == kind ||
+            (int)used[1] == kind)
             status = sg_measure_products(context, (sg_compute_kind)kind, bench_kind_seconds,
                                          &t->gemm[kind], err);
     return status;
@@ -493,7 +494,7 @@ static json_t *bench_kinds_json(const bench_talk *t)
 
 static int bench_machine(const bench_talk *t, const char *kernel)
 {
-    const char *units = sg_context_units(t->context);
+    const char *units = sg_context_units(t->context, SG_COMPUTE_BF16);
     sg_machine m;
     sg_machine_describe(&m);
     const double peak = sg_machine_peak(&m, t->threads);

@@ -12,7 +12,7 @@ static struct {
     int64_t batch_size, micro_batch, batches, context, stride, max_tokens;
     bool usage, per_token;
     bool force, other; // other: the data are of another tokenizer, and that was allowed
-    const char *units; // of the processor
+    const sg_context *processor;
     sg_compute_kind compute, logits;
 } eval = {.split = "val", .weights = "stored"};
 
@@ -280,7 +280,7 @@ static int eval_print(const cli_args *args, json_t *value)
 
 static void eval_computing_json(json_t *object)
 {
-    cli_computing_json(object, eval.units, eval.compute, eval.logits);
+    cli_computing_json(object, eval.processor, eval.compute, eval.logits);
 }
 
 static json_t *eval_usage_json(const sg_usage *usage, int64_t count)
@@ -332,7 +332,7 @@ static int eval_report(const cli_args *args, const sg_eval_result *r, const sg_u
            "accuracy               %.4f\n"
            "tokens                 %lld\n",
            r->loss, r->perplexity, r->perplexity_batch_mean, r->accuracy, (long long)r->tokens);
-    cli_computing_print("products               ", eval.units, eval.compute, eval.logits);
+    cli_computing_print("products               ", eval.processor, eval.compute, eval.logits);
     if (eval.usage) eval_usage_text(usage, r->usage_count);
     return CLI_DONE;
 }
@@ -420,7 +420,7 @@ static int eval_text_report(const cli_args *args, const sg_eval_text_result *r)
            "tokens         %lld in %lld windows of %lld, %lld apart\n",
            r->loss, r->perplexity, r->accuracy, bits, (long long)r->tokens, (long long)r->windows,
            (long long)r->context, (long long)r->stride);
-    cli_computing_print("products       ", eval.units, eval.compute, eval.logits);
+    cli_computing_print("products       ", eval.processor, eval.compute, eval.logits);
     return CLI_DONE;
 }
 
@@ -457,7 +457,7 @@ static int eval_run(const cli_args *args)
     cli_catch_signals();
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    eval.units = sg_context_units(context);
+    eval.processor = context;
     cli_computing_kinds(&eval.compute, &eval.logits, &err);
     status = eval.text != NULL ? eval_text(args, context, &of_text, &err)
                                : eval_model(args, context, &r, &usage, &lost, &err);

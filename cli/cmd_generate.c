@@ -332,7 +332,7 @@ static json_t *generate_json_one(const generation *g, size_t i)
         (json_int_t)r->lost_bytes, "stop_reason", sg_stop_reason_name(r->reason));
     sg_compute_kind compute, logits;
     sg_model_compute(g->model, &compute, &logits);
-    cli_computing_json(made, sg_context_units(g->context), compute, logits);
+    cli_computing_json(made, g->context, compute, logits);
     if (made == NULL || text->tokens == NULL) return made;
     if (json_object_set(made, "token_scores", text->tokens) == 0) return made;
     json_decref(made);

@@ -76,11 +76,10 @@ static int train_run(const cli_args *args)
         return code;
     }
     status = train_go(args, context, &talk, &result, &err);
-    const char *units = sg_context_units(context);
-    sg_context_free(context);
     const char *run = cli_train.resume ? cli_train.resume : cli_train.out;
-    code = status == SG_OK ? cli_train_report(args, run, units, &result)
+    code = status == SG_OK ? cli_train_report(args, run, context, &result)
                            : cli_fail(args, status, &err);
+    sg_context_free(context);
     if (status == SG_ERR_STOPPED) cli_note(args, "go on with: sgatlin train --resume %s", run);
     return code;
 }

@@ -34,8 +34,9 @@ static json_t *version_json(const sg_context *context)
         "{s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:o, s:i, s:i, s:i, s:o, s:o, s:o, s:I, s:o, s:s, "
         "s:o}",
         "version", sg_version(), "kernel", sg_context_kernel(context), "products",
-        sg_context_products(context), "units", version_text(sg_context_units(context)), "threads",
-        threads, "cpu", version_text(m.cpu), "cpu_kind", version_text(m.cpu_kind), "cpu_flags",
+        sg_context_products(context), "units",
+        version_text(sg_context_units(context, SG_COMPUTE_BF16)), "threads", threads, "cpu",
+        version_text(m.cpu), "cpu_kind", version_text(m.cpu_kind), "cpu_flags",
         version_text(m.flags), "processors", m.threads, "cores", m.cores, "vector_bits",
         m.vector_bits, "ghz", version_number(m.ghz), "ghz_from", version_text(m.ghz_from),
         "peak_gflops", version_number(sg_machine_peak(&m, threads)), "memory_bytes",
@@ -51,7 +52,7 @@ static int version_run(const cli_args *args)
     if (!args->json) printf("sgatlin %s\n", sg_version()); // also where nothing can compute
     sg_status status = cli_context_new(args, &context, &err);
     if (status != SG_OK) return cli_fail(args, status, &err);
-    const char *units = sg_context_units(context);
+    const char *units = sg_context_units(context, SG_COMPUTE_BF16);
     if (args->json)
         code = cli_print_json(args, version_json(context));
     else

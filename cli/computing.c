@@ -52,48 +52,66 @@ sg_status cli_columns_tell(const cli_args *args, const sg_model *model, sg_error
 void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits)
 {
-    const bool rounded = compute == SG_COMPUTE_BF16 || logits == SG_COMPUTE_BF16;
-    const bool split = compute == SG_COMPUTE_BF16X3 || logits == SG_COMPUTE_BF16X3;
-    if (sg_context_units(context) != NULL || (!rounded && !split)) return;
-    cli_warn(args, "this processor has no bf16 units: %s%s%s",
+    const bool rounded = (compute == SG_COMPUTE_BF16 || logits == SG_COMPUTE_BF16) &&
+                         sg_context_units(context, SG_COMPUTE_BF16) == NULL;
+    const bool split = (compute == SG_COMPUTE_BF16X3 || logits == SG_COMPUTE_BF16X3) &&
+                       sg_context_units(context, SG_COMPUTE_BF16X3) == NULL;
+    if (!rounded && !split) return;
+    const char *units = sg_context_units(context, SG_COMPUTE_BF16);
+    cli_warn(args, "this processor has no %s: %s%s%s",
+             units == NULL ? "bf16 units" : "units fast enough for bf16x3 (AMX)",
              rounded ? "bf16 products are computed in f32 of rounded operands: as exact, not faster"
                      : "",
              rounded && split ? "; " : "",
-             split ? "bf16x3 products are computed in f32: not faster" : "");
+             split ? "bf16x3 products are computed in f32: more exact, not faster" : "");
 }
 
-static bool computing_is_f32(sg_compute_kind compute, sg_compute_kind logits)
+static json_t *computing_units(const sg_context *context, sg_compute_kind kind)
 {
-    return compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
+    const char *units = sg_context_units(context, kind);
+    return units != NULL ? json_string(units) : json_null();
 }
 
-void cli_computing_json(json_t *object, const char *units, sg_compute_kind compute,
+void cli_computing_json(json_t *object, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits)
 {
     if (object == NULL) return;
-    if (computing_is_f32(compute, logits)) units = NULL;
     json_object_set_new(object, "compute", json_string(sg_compute_kind_name(compute)));
     json_object_set_new(object, "logits_compute", json_string(sg_compute_kind_name(logits)));
-    json_object_set_new(object, "units", units != NULL ? json_string(units) : json_null());
+    json_object_set_new(object, "units", computing_units(context, compute));
+    json_object_set_new(object, "logits_units", computing_units(context, logits));
 }
 
-const char *cli_computing_text(const char *units, sg_compute_kind compute, sg_compute_kind logits,
-                               char *text, size_t capacity)
+// What computes those that are not f32: " by amx"; " in f32".
+static const char *computing_by(const sg_context *context, sg_compute_kind compute,
+                                sg_compute_kind logits, char *text, size_t capacity)
 {
-    const char *by = computing_is_f32(compute, logits) ? ""
-                     : units != NULL                   ? ", by "
-                                                       : ", computed in f32";
-    snprintf(text, capacity, "%s%s%s%s%s", sg_compute_kind_name(compute),
-             compute != logits ? ", logits " : "",
-             compute != logits ? sg_compute_kind_name(logits) : "", by,
-             by[0] != '\0' && units != NULL ? units : "");
+    const char *of_compute = sg_context_units(context, compute);
+    const char *of_logits = sg_context_units(context, logits);
+    const char *units = of_compute != NULL ? of_compute : of_logits;
+    const bool both = (of_compute != NULL || compute == SG_COMPUTE_F32) &&
+                      (of_logits != NULL || logits == SG_COMPUTE_F32);
+    if (units == NULL) return "computed in f32";
+    snprintf(text, capacity, "by %s%s", units, both ? "" : ", bf16x3 in f32");
     return text;
 }
 
-void cli_computing_print(const char *label, const char *units, sg_compute_kind compute,
+const char *cli_computing_text(const sg_context *context, sg_compute_kind compute,
+                               sg_compute_kind logits, char *text, size_t capacity)
+{
+    char by[64];
+    const bool f32 = compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32;
+    snprintf(text, capacity, "%s%s%s%s%s", sg_compute_kind_name(compute),
+             compute != logits ? ", logits " : "",
+             compute != logits ? sg_compute_kind_name(logits) : "", f32 ? "" : ", ",
+             f32 ? "" : computing_by(context, compute, logits, by, sizeof by));
+    return text;
+}
+
+void cli_computing_print(const char *label, const sg_context *context, sg_compute_kind compute,
                          sg_compute_kind logits)
 {
-    char text[96];
-    if (computing_is_f32(compute, logits)) return;
-    printf("%s%s\n", label, cli_computing_text(units, compute, logits, text, sizeof text));
+    char text[128];
+    if (compute == SG_COMPUTE_F32 && logits == SG_COMPUTE_F32) return;
+    printf("%s%s\n", label, cli_computing_text(context, compute, logits, text, sizeof text));
 }

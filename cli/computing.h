@@ -59,15 +59,15 @@ sg_status cli_columns_tell(const cli_args *args, const sg_model *model, sg_error
 // A warning where products of these kinds are computed in f32; otherwise nothing.
 void cli_computing_tell(const cli_args *args, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits);
-// Members of a result: compute, logits_compute, units (null: f32 computes). object may be NULL.
-// units: of sg_context_units.
-void cli_computing_json(json_t *object, const char *units, sg_compute_kind compute,
+// Members of a result: compute, logits_compute, units and logits_units (null: f32 computes).
+// object may be NULL.
+void cli_computing_json(json_t *object, const sg_context *context, sg_compute_kind compute,
                         sg_compute_kind logits);
 // "bf16, logits f32, by amx"; returns text.
-const char *cli_computing_text(const char *units, sg_compute_kind compute, sg_compute_kind logits,
-                               char *text, size_t capacity);
+const char *cli_computing_text(const sg_context *context, sg_compute_kind compute,
+                               sg_compute_kind logits, char *text, size_t capacity);
 // A line of a result as text, "LABEL bf16, …", where not all is f32.
-void cli_computing_print(const char *label, const char *units, sg_compute_kind compute,
+void cli_computing_print(const char *label, const sg_context *context, sg_compute_kind compute,
                          sg_compute_kind logits);
 
 #endif

@@ -80,7 +80,7 @@ static void plan_of_saving(plan_text *text, const sg_train_plan *p, const sg_tra
              brief((double)p->checkpoint_bytes, "B").text, when, (long long)o->keep_last);
 }
 
-static void plan_lines(plan_text *text, const char *units, const sg_train_plan *p,
+static void plan_lines(plan_text *text, const sg_context *context, const sg_train_plan *p,
                        const sg_train_options *o)
 {
     char kinds[96];
@@ -92,7 +92,7 @@ static void plan_lines(plan_text *text, const char *units, const sg_train_plan *
              brief((double)p->tokens_per_step * (double)p->steps, " tokens").text,
              brief(p->flops, "FLOP").text, brief(p->flops_all_in, "FLOP").text);
     plan_add(text, "compute", "%s",
-             cli_computing_text(units, o->compute, o->logits_compute, kinds, sizeof kinds));
+             cli_computing_text(context, o->compute, o->logits_compute, kinds, sizeof kinds));
     plan_add(text, "rate",
              "%g, %s: warm-up %lld steps, decay %lld; weight decay %g, clip %g, seed %llu", o->lr,
              o->schedule, (long long)p->warmup_steps, (long long)p->decay_steps, o->weight_decay,
@@ -105,7 +105,8 @@ static void plan_lines(plan_text *text, const char *units, const sg_train_plan *
     plan_of_saving(text, p, o);
 }
 
-static json_t *plan_json(const char *units, const sg_train_plan *p, const sg_train_options *o)
+static json_t *plan_json(const sg_context *context, const sg_train_plan *p,
+                         const sg_train_options *o)
 {
     json_t *object = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I}", "ffn",
@@ -122,7 +123,7 @@ static json_t *plan_json(const char *units, const sg_train_plan *p, const sg_tra
                   "decay_steps", (json_int_t)p->decay_steps, "weight_decay", o->weight_decay,
                   "clip", o->clip, "spike_limit", o->spike_limit, "checkpoint_minutes",
                   o->checkpoint_minutes, "checkpoint_every", (json_int_t)o->checkpoint_every);
-    cli_computing_json(object, units, o->compute, o->logits_compute);
+    cli_computing_json(object, context, o->compute, o->logits_compute);
     if (object != NULL) json_object_update(object, recipe);
     json_decref(recipe);
     return object;
@@ -132,10 +133,9 @@ int cli_train_print_plan(const cli_args *args, const sg_context *context, const 
                          const sg_train_options *options)
 {
     plan_text text;
-    const char *units = sg_context_units(context);
     cli_computing_tell(args, context, options->compute, options->logits_compute);
-    if (args->json) return cli_print_json(args, plan_json(units, plan, options));
-    plan_lines(&text, units, plan, options);
+    if (args->json) return cli_print_json(args, plan_json(context, plan, options));
+    plan_lines(&text, context, plan, options);
     for (int i = 0; i < text.count; i++)
         puts(text.lines[i]);
     return CLI_DONE;
@@ -147,7 +147,7 @@ static void talk_start(cli_train_talk *t, const sg_train_event *e)
 {
     plan_text text;
     cli_computing_tell(t->args, t->context, e->options->compute, e->options->logits_compute);
-    plan_lines(&text, sg_context_units(t->context), e->plan, e->options);
+    plan_lines(&text, t->context, e->plan, e->options);
     for (int i = 0; i < text.count; i++)
         cli_note(t->args, "%s", text.lines[i]);
     if (e->resumed_from >= 0)
@@ -237,7 +237,7 @@ bool cli_train_event(void *user, const sg_train_event *e)
 
 // ---- the end ------------------------------------------------------------------------------------
 
-int cli_train_report(const cli_args *args, const char *run, const char *units,
+int cli_train_report(const cli_args *args, const char *run, const sg_context *context,
                      const sg_train_result *r)
 {
     bool val = r->val.tokens > 0;
@@ -249,7 +249,7 @@ int cli_train_report(const cli_args *args, const char *run, const char *units,
                       r->seconds > 0 ? (double)r->tokens / r->seconds : 0, "flops", r->flops,
                       "flops_all_in", r->flops_all_in, "skipped_updates",
                       (json_int_t)r->skipped_updates, "lazy_tables", (json_int_t)r->lazy_tables);
-        cli_computing_json(object, units, r->compute, r->logits_compute);
+        cli_computing_json(object, context, r->compute, r->logits_compute);
         if (object != NULL && r->trained < r->parameters) {
             json_object_set_new(object, "trained_weights", json_integer(r->trained));
             json_object_set_new(object, "weights", json_integer(r->parameters));
@@ -272,7 +272,7 @@ int cli_train_report(const cli_args *args, const char *run, const char *units,
         "seconds     %.1f\ntrain loss  %.4f\n",
         run, (long long)r->steps, (long long)r->tokens, r->flops, r->flops_all_in, r->seconds,
         r->train_loss);
-    cli_computing_print("products    ", units, r->compute, r->logits_compute);
+    cli_computing_print("products    ", context, r->compute, r->logits_compute);
     if (r->trained < r->parameters)
         printf("trained     %lld of %lld weights\n", (long long)r->trained,
                (long long)r->parameters);

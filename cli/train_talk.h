@@ -22,8 +22,8 @@ bool cli_train_event(void *user, const sg_train_event *event);
 // The plan of a run on stdout, as lines or as JSON. Returns an exit code.
 int cli_train_print_plan(const cli_args *args, const sg_context *context, const sg_train_plan *plan,
                          const sg_train_options *options);
-// What a run came to; units: of the processor (sg_context_units). Returns an exit code.
-int cli_train_report(const cli_args *args, const char *run, const char *units,
+// What a run came to. Returns an exit code.
+int cli_train_report(const cli_args *args, const char *run, const sg_context *context,
                      const sg_train_result *result);
 // How a run's speed stands to what products reach, for its bar: "38% of 152 GFLOP/s, measured 20 s
 // ago"; "" where that is not known, or where the last measurements found less than the run does,

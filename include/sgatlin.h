@@ -121,10 +121,6 @@ SG_API const char *sg_context_kernel(const sg_context *context);
 // What computes dense products, its version and the instructions it uses: "onednn 2.6.3 (avx2)", or
 // "plain". The same seed gives the same bits where this and sg_context_kernel are the same.
 SG_API const char *sg_context_products(const sg_context *context);
-// The units of the processor that multiply bf16 (sg_compute_kind): "amx", "avx512_bf16"; NULL: it
-// has none, or products are the plain ones. Then bf16 is the product in f32 of operands that are
-// rounded, and bf16x3 that in f32.
-SG_API const char *sg_context_units(const sg_context *context);
 
 // Progress of long work: `done` of `total` in the unit that the function names; total 0 means that
 // the end is not known. Called on the calling thread. Returning false stops the work, which then
@@ -511,6 +507,10 @@ typedef enum sg_compute_kind {
     SG_COMPUTE_BF16X3 = 1, // each operand as the sum of two bf16, three products: error near 2^-16
     SG_COMPUTE_BF16 = 2    // operands rounded to bf16
 } sg_compute_kind;
+// The units of the processor that multiply in a kind: "amx", "avx512_bf16"; NULL: f32 does, of
+// operands that are rounded where the kind is bf16. AVX512-BF16 multiplies bf16 twice as fast as
+// f32, so bf16x3, three such products, is f32 there; AMX multiplies in both kinds.
+SG_API const char *sg_context_units(const sg_context *context, sg_compute_kind kind);
 // "f32", "bf16x3", "bf16"; NULL for no value of the enum.
 SG_API const char *sg_compute_kind_name(sg_compute_kind kind);
 // SG_ERR_ARGUMENT names `field`, what was found and expected.

@@ -26,6 +26,7 @@ sg_cpu sg_cpu_detect(void)
     cpu.avx512 = cpu.avx2_fma && __builtin_cpu_supports("avx512f") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vl");
+    cpu.avx512_bf16 = cpu.avx512 && __builtin_cpu_supports("avx512bf16");
     cpu.amx_bf16 = cpu.avx512 && cpu_has_amx_bf16();
 #if defined(SG_EMULATE_AVX512)
     cpu.avx512 = cpu.avx2_fma;

@@ -9,7 +9,7 @@
 
 #include "ffn/dense.h"
 #include "ffn/gates.h"
-#include "kernel/products.h"
+#include "kernel/gemm_tiles.h"
 
 // ---- forward ------------------------------------------------------------------------------------
 
@@ -183,10 +183,9 @@ sg_status sg_memory_path_parse(const char *text, const char *field, sg_memory_pa
 // times faster.
 static int64_t dense_ratio(sg_compute_kind kind)
 {
-    const char *units = sg_products_units();
-    const bool amx = units != NULL && strcmp(units, "amx") == 0;
-    if (kind == SG_COMPUTE_F32 || units == NULL) return 0;
-    return kind == SG_COMPUTE_BF16 && amx ? 32 : kind == SG_COMPUTE_BF16 || amx ? 8 : 0;
+    const sg_tiles_unit unit = sg_gemm_unit(kind);
+    if (kind == SG_COMPUTE_F32 || unit == SG_TILES_NONE) return 0;
+    return kind == SG_COMPUTE_BF16 && unit == SG_TILES_AMX ? 32 : 8;
 }
 
 enum { dense_rows_min = 64 }; // fewer do not fill a product

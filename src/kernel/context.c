@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/log.h"
+#include "kernel/gemm_tiles.h"
 #include "kernel/kernel.h"
 #include "kernel/products.h"
 
@@ -94,8 +95,8 @@ const char *sg_context_products(const sg_context *context)
     return sg_products_name();
 }
 
-const char *sg_context_units(const sg_context *context)
+const char *sg_context_units(const sg_context *context, sg_compute_kind kind)
 {
     (void)context;
-    return sg_products_units();
+    return sg_tiles_name(sg_gemm_unit(kind));
 }

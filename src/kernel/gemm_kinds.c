@@ -6,8 +6,6 @@
 
 #include "base/alloc.h"
 #include "kernel/gemm_tiles.h"
-#include "kernel/products.h"
-#include "kernel/tiles.h"
 
 // ---- names --------------------------------------------------------------------------------------
 
@@ -58,30 +56,36 @@ static size_t kinds_bytes(int64_t count, size_t size)
 
 // ---- room ---------------------------------------------------------------------------------------
 
-// Without units bf16x3 is the product in f32.
-static bool kinds_is_plain(sg_compute_kind kind)
+static bool kinds_has_unit(sg_compute_kind kind)
 {
-    return kind == SG_COMPUTE_F32 ||
-           (kind == SG_COMPUTE_BF16X3 && sg_units_order() == SG_PANEL_NONE);
+    return sg_gemm_unit(kind) != SG_TILES_NONE;
 }
 
-static bool kinds_by_units(int64_t m, int64_t n, int64_t k)
+// Without a unit bf16x3 is the product in f32.
+static bool kinds_is_plain(sg_compute_kind kind)
 {
-    return sg_units_order() != SG_PANEL_NONE && !kinds_is_thin(m) && !kinds_is_small(m, n, k);
+    return kind == SG_COMPUTE_F32 || (kind == SG_COMPUTE_BF16X3 && !kinds_has_unit(kind));
+}
+
+static bool kinds_by_unit(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
+{
+    return kinds_has_unit(kind) && !kinds_is_thin(m) && !kinds_is_small(m, n, k);
 }
 
 // Of A and of B, which lies behind it.
 static size_t kinds_room_a(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
 {
     if (kinds_is_plain(kind) || m <= 0 || n <= 0 || k <= 0) return 0;
-    if (kinds_by_units(m, n, k)) return kinds_bytes(sg_panel_a_size(m, k, kind), sizeof(sg_bf16));
+    if (kinds_by_unit(kind, m, n, k))
+        return kinds_bytes(sg_panel_a_size(m, k, kind), sizeof(sg_bf16));
     return kinds_bytes(m * k, sizeof(sg_real));
 }
 
 static size_t kinds_room_b(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
 {
     if (kinds_is_plain(kind) || m <= 0 || n <= 0 || k <= 0 || kinds_is_thin(m)) return 0;
-    if (kinds_by_units(m, n, k)) return kinds_bytes(sg_panel_b_size(n, k, kind), sizeof(sg_bf16));
+    if (kinds_by_unit(kind, m, n, k))
+        return kinds_bytes(sg_panel_b_size(n, k, kind), sizeof(sg_bf16));
     return kinds_bytes(k * n, sizeof(sg_real));
 }
 
@@ -90,8 +94,8 @@ static size_t kinds_room_b(sg_compute_kind kind, int64_t m, int64_t n, int64_t k
 static size_t kinds_room(sg_compute_kind kind, int64_t m, int64_t n, int64_t k, bool packed)
 {
     const size_t a = kinds_room_a(kind, m, n, k), b = kinds_room_b(kind, m, n, k);
-    if (a == 0 || sg_units_order() == SG_PANEL_NONE) return a + (packed ? 0 : b);
-    if (!kinds_by_units(m, n, k)) return a + b;
+    if (a == 0 || !kinds_has_unit(kind)) return a + (packed ? 0 : b);
+    if (!kinds_by_unit(kind, m, n, k)) return a + b;
     const int64_t of_a = m * k < kinds_small ? m * k : kinds_small;
     const int64_t of_b = n * k < kinds_small ? n * k : kinds_small;
     const size_t small = kinds_bytes(of_a, sizeof(sg_real)) + kinds_bytes(of_b, sizeof(sg_real));
@@ -191,12 +195,11 @@ static void kinds_round_b(sg_compute compute, const sg_gemm_args *args, sg_real 
 
 // ---- op(B) prepared once ------------------------------------------------------------------------
 
-// Packed: how B was stored, and in which order it is now (NONE: rounded, as it was stored).
+// Packed: how B was stored, and whether it is in panels now, or rounded, as it was stored.
 typedef struct kinds_packed {
     int64_t n, k;
     sg_compute_kind kind;
-    sg_panel_order order;
-    bool transposed;
+    bool panels, transposed;
     _Alignas(64) unsigned char numbers[]; // behind a head of 64 bytes
 } kinds_packed;
 
@@ -211,7 +214,7 @@ size_t sg_gemm_packed_bytes(sg_compute_kind kind, int64_t n, int64_t k)
     kind = SG_COMPUTE_F32;
 #endif
     if (kinds_is_plain(kind) || n <= 0 || k <= 0) return 0;
-    return sizeof(kinds_packed) + (sg_units_order() != SG_PANEL_NONE
+    return sizeof(kinds_packed) + (kinds_has_unit(kind)
                                        ? kinds_bytes(sg_panel_b_size(n, k, kind), sizeof(sg_bf16))
                                        : kinds_bytes(n * k, sizeof(sg_real)));
 }
@@ -223,11 +226,11 @@ void sg_gemm_pack(sg_compute compute, const sg_gemm_args *args, void *packed)
     *head = (kinds_packed){.n = args->n,
                            .k = args->k,
                            .kind = args->kind,
-                           .order = sg_units_order(),
+                           .panels = kinds_has_unit(args->kind),
                            .transposed = args->transpose_b};
     const sg_panel_from b = sg_units_b(args);
-    if (head->order != SG_PANEL_NONE)
-        sg_panel_pack_b(compute, (sg_bf16 *)(void *)head->numbers, &b, head->order);
+    if (head->panels)
+        sg_panel_pack_b(compute, (sg_bf16 *)(void *)head->numbers, &b);
     else
         kinds_round_b(compute, args, (sg_real *)(void *)head->numbers);
 }
@@ -245,7 +248,7 @@ static sg_gemm_args kinds_as_stored(const sg_gemm_args *args)
     const kinds_packed *head = args->b_packed;
     stored.transpose_b = head->transposed;
     stored.ldb = head->transposed ? args->k : args->n;
-    stored.b = head->order == SG_PANEL_NONE ? kinds_packed_numbers(head) : NULL;
+    stored.b = head->panels ? NULL : kinds_packed_numbers(head);
     stored.b_half = NULL;
     return stored;
 }
@@ -256,13 +259,13 @@ static void kinds_read_b(const sg_kernels *kernels, sg_real *y, const sg_gemm_ar
                          int64_t row, int64_t rows, int64_t column, int64_t columns)
 {
     const kinds_packed *head = stored->b_packed;
-    if (head != NULL && head->order != SG_PANEL_NONE) {
+    if (head != NULL && head->panels) {
         const sg_panel_from from = sg_units_b(stored);
         const bool turned = head->transposed; // rows of B are columns of op(B)
         const sg_panel_window w = {turned ? column : row, turned ? columns : rows,
                                    turned ? row : column, turned ? rows : columns,
                                    turned ? 1 : columns,  turned ? columns : 1};
-        sg_panel_unpack(y, kinds_packed_numbers(head), &from, head->order, &w);
+        sg_panel_unpack(y, kinds_packed_numbers(head), &from, &w);
         return;
     }
     for (int64_t r = 0; r < rows; r++) {
@@ -351,7 +354,7 @@ static sg_panel_from kinds_packed_from(const kinds_packed *head)
 
 void sg_gemm_pack_begin(sg_compute_kind kind, int64_t n, int64_t k, void *packed)
 {
-    *(kinds_packed *)packed = (kinds_packed){.n = n, .k = k, .kind = kind, .order = SG_PANEL_PAIRS};
+    *(kinds_packed *)packed = (kinds_packed){.n = n, .k = k, .kind = kind, .panels = true};
 }
 
 void sg_gemm_pack_part(const sg_kernels *kernels, void *packed, const sg_pack_part *part)
@@ -361,8 +364,8 @@ void sg_gemm_pack_part(const sg_kernels *kernels, void *packed, const sg_pack_pa
     from.half = part->from;
     from.low = part->low;
     from.stride = part->stride;
-    sg_panel_pack_part(kernels, (sg_bf16 *)(void *)head->numbers, &from, SG_PANEL_PAIRS, part->row,
-                       part->rows, part->column / SG_PANEL_WIDTH,
+    sg_panel_pack_part(kernels, (sg_bf16 *)(void *)head->numbers, &from, part->row, part->rows,
+                       part->column / SG_PANEL_WIDTH,
                        sg_chunks(part->column + part->columns, SG_PANEL_WIDTH));
 }
 
@@ -391,7 +394,7 @@ static void kinds_tile_product(const sg_tile_product *p, int64_t at, int64_t k, 
         t.a_low = p->a_low + at;
         t.b_low = b + sg_panel_b_low(&from, piece, panel);
     }
-    sg_tiles_product(&t);
+    sg_tiles_product(sg_gemm_unit(head->kind), &t);
 }
 
 void sg_gemm_tiles(const sg_tile_product *p)
@@ -409,13 +412,12 @@ void sg_gemm_tiles(const sg_tile_product *p)
 sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
 {
     if (kinds_is_plain(kind)) return SG_KIND_PLAIN;
-    return kinds_by_units(m, n, k) ? SG_KIND_UNITS : SG_KIND_ROUNDED;
+    return kinds_by_unit(kind, m, n, k) ? SG_KIND_UNITS : SG_KIND_ROUNDED;
 }
 
 bool sg_gemm_rounds(sg_compute_kind kind, int64_t m, int64_t n, int64_t k)
 {
-    return kind == SG_COMPUTE_BF16 && sg_gemm_by_tiles() &&
-           sg_kind_way_of(kind, m, n, k) == SG_KIND_UNITS;
+    return kind == SG_COMPUTE_BF16 && sg_kind_way_of(kind, m, n, k) == SG_KIND_UNITS;
 }
 
 sg_bf16 *sg_kind_room_b(const sg_gemm_args *args)
@@ -460,18 +462,17 @@ bool sg_kind_product(sg_compute compute, const sg_gemm_args *args, const sg_kind
         kinds_thin_product(compute, args);
         return true;
     }
-    if (!kinds_by_units(m, n, k)) {
+    if (!kinds_by_unit(args->kind, m, n, k)) {
         *rounded = kinds_rounded(compute, args);
         return false;
     }
-    const sg_panel_order order = sg_units_order();
     if (args->b_packed != NULL) {
-        sg_units_product(compute, args, cut, kinds_packed_numbers(args->b_packed), order);
+        sg_units_product(compute, args, cut, kinds_packed_numbers(args->b_packed));
         return true;
     }
     sg_bf16 *b = sg_kind_room_b(args);
     const sg_panel_from from = sg_units_b(args);
-    sg_panel_pack_b(compute, b, &from, order);
-    sg_units_product(compute, args, cut, b, order);
+    sg_panel_pack_b(compute, b, &from);
+    sg_units_product(compute, args, cut, b);
     return true;
 }

@@ -31,11 +31,9 @@ sg_bf16 *sg_kind_room_b(const sg_gemm_args *args);
 
 // ---- the units ----------------------------------------------------------------------------------
 
-// SG_PANEL_NONE: none are used.
-sg_panel_order sg_units_order(void);
-// The product with op(B) packed in that order.
+// The product with op(B) packed, by sg_gemm_unit of its kind.
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
-                      const sg_bf16 *b_packed, sg_panel_order order);
+                      const sg_bf16 *b_packed);
 
 static inline sg_panel_from sg_units_a(const sg_gemm_args *args)
 {

@@ -1,14 +1,18 @@
-// Products on the processor's own tiles (tiles.h) for operations that take their work apart
+// Products by the processor's unit for bf16 (tiles.h) for operations that take their work apart
 // themselves, so that what one product hands to the next stays in a cache: operands in bf16 (for
-// bf16x3 two of each), right ones packed, whole or in parts. Only where sg_gemm_by_tiles.
+// bf16x3 two of each), right ones packed, whole or in parts. Only where there is a unit.
 #ifndef SG_KERNEL_GEMM_TILES_H
 #define SG_KERNEL_GEMM_TILES_H
 
 #include "kernel/gemm.h"
+#include "kernel/tiles.h"
 
-// Whether other kinds than f32 are products on tiles here: then no number of C depends on the shape
-// of the rest.
-bool sg_gemm_by_tiles(void);
+// The unit that multiplies in a kind, no number of C depending on the shape of the rest; none: f32,
+// of rounded operands where the kind is bf16. AVX512-BF16 multiplies twice as fast as f32 does, so
+// what is bf16x3, three products, is f32 there.
+sg_tiles_unit sg_gemm_unit(sg_compute_kind kind);
+// Whether products of that kind cost next to nothing beside passing over their results.
+bool sg_gemm_is_cheap(sg_compute_kind kind);
 
 // C (m, n) = A B, or C + A B with `add`, on the calling thread. A (m, k) with stride lda, of which
 // whole groups of 16 rows are read, k a multiple of 32; for bf16x3 A is a + a_low. B is rows

@@ -1,4 +1,4 @@
-// Products by matrix units: both operands are packed (panels.h), then each tile of C is the work of
+// Products by the processor's unit for bf16: both operands are packed (panels.h), then each tile of C is the work of
 // one thread, which adds up the pieces of k in their order.
 #include "kernel/gemm_kinds.h"
 
@@ -6,9 +6,7 @@
 #include <string.h>
 
 #include "kernel/gemm_tiles.h"
-#include "kernel/matrix.h"
 #include "kernel/products.h"
-#include "kernel/tiles.h"
 
 #ifndef SG_REAL_DOUBLE
 
@@ -19,64 +17,32 @@ void sg_products_force(sg_products_engine engine)
     atomic_store(&units_forced, (int)engine);
 }
 
-sg_panel_order sg_units_order(void)
+sg_tiles_unit sg_gemm_unit(sg_compute_kind kind)
 {
+    sg_tiles_unit unit = SG_TILES_NONE;
+    if (kind == SG_COMPUTE_F32) return unit;
     switch (atomic_load_explicit(&units_forced, memory_order_relaxed)) {
     case SG_ENGINE_ROUNDED:
-        return SG_PANEL_NONE;
-    case SG_ENGINE_LIBRARY:
-        return sg_matrix_order();
-    case SG_ENGINE_LOOPS:
-        return SG_PANEL_PAIRS;
+        return SG_TILES_NONE;
+    case SG_ENGINE_PLAIN:
+        return SG_TILES_PLAIN;
+    case SG_ENGINE_AVX512_BF16:
+        return SG_TILES_AVX512_BF16;
+    case SG_ENGINE_AMX:
+        return SG_TILES_AMX;
     default:
-        if (sg_products_tiles()) return SG_PANEL_PAIRS;
-        return sg_products_units() != NULL ? sg_matrix_order() : SG_PANEL_NONE;
+        unit = sg_products_unit();
+        return unit == SG_TILES_AVX512_BF16 && kind == SG_COMPUTE_BF16X3 ? SG_TILES_NONE : unit;
     }
 }
 
-bool sg_gemm_by_tiles(void)
+// Of other units where they were asked for, so that tests on any processor meet what AMX does.
+bool sg_gemm_is_cheap(sg_compute_kind kind)
 {
-    return atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_CHOSEN &&
-           sg_products_tiles();
-}
-
-// ---- one product of packed operands -------------------------------------------------------------
-
-// Row `row` of a panel of n columns and k rows, widened.
-static void units_row(const sg_kernels *kernels, float *y, const sg_bf16 *b, sg_panel_order order,
-                      int64_t n, int64_t k, int64_t row)
-{
-    if (order == SG_PANEL_PLAIN) {
-        kernels->from_bf16(y, b + row * n, n);
-        return;
-    }
-    for (int64_t j = 0; j < n; j++) {
-        const sg_bf16 *block = b + j / SG_PANEL_BLOCK * SG_PANEL_BLOCK * k;
-        y[j] =
-            sg_bf16_value(block[row / 2 * 2 * SG_PANEL_BLOCK + 2 * (j % SG_PANEL_BLOCK) + row % 2]);
-    }
-}
-
-// What the library refuses, for want of memory say.
-static void units_loops(const sg_kernels *kernels, float *c, const sg_bf16 *a, const sg_bf16 *b,
-                        int64_t m, int64_t n, int64_t k, sg_panel_order order)
-{
-    float row[SG_PANEL_WIDTH];
-    memset(c, 0, (size_t)(m * n) * sizeof *c);
-    for (int64_t p = 0; p < k; p++) {
-        units_row(kernels, row, b, order, n, k, p);
-        for (int64_t i = 0; i < m; i++)
-            kernels->axpy(c + i * n, sg_bf16_value(a[i * k + p]), row, n);
-    }
-}
-
-static void units_run(const sg_kernels *kernels, float *c, const sg_bf16 *a, const sg_bf16 *b,
-                      int64_t m, int64_t n, int64_t k, sg_panel_order order)
-{
-    const bool loops = atomic_load_explicit(&units_forced, memory_order_relaxed) == SG_ENGINE_LOOPS;
-    if (!loops && sg_matrix_run(c, a, b, m, n, k)) return;
-    if (!loops) sg_products_count_refusal();
-    units_loops(kernels, c, a, b, m, n, k, order);
+    const sg_tiles_unit unit = sg_gemm_unit(kind);
+    return unit == SG_TILES_AMX ||
+           (unit != SG_TILES_NONE &&
+            atomic_load_explicit(&units_forced, memory_order_relaxed) != SG_ENGINE_CHOSEN);
 }
 
 // ---- tiles --------------------------------------------------------------------------------------
@@ -88,8 +54,7 @@ typedef struct units_loop {
     sg_bf16 *a;       // packed
     const sg_bf16 *b; // likewise
     const sg_bf16 *in_place;
-    sg_panel_order order;
-    bool own;                    // by the processor's tiles
+    sg_tiles_unit unit;
     bool packs;                  // a chunk packs its rows of A
     int64_t tile, tiles, panels; // rows of a tile, tiles of rows, panels of columns
     int64_t across, runs;        // panels of one chunk, and how many such runs of panels
@@ -143,9 +108,9 @@ static sg_tiles_args units_operands(const units_loop *l, const units_place *p, i
     return t;
 }
 
-// To C at once, whatever its stride, by the processor's tiles.
-static void units_own(const units_loop *l, const units_place *p, int64_t row, int64_t panel,
-                      int64_t first, int64_t end)
+// To C, whatever its stride; alpha other than 1 where beta is 0.
+static void units_multiply(const units_loop *l, const units_place *p, int64_t row, int64_t panel,
+                           int64_t first, int64_t end)
 {
     for (int64_t r = 0; r < p->rows && p->beta != 0 && p->beta != 1; r++)
         l->kernels->scale(p->c + r * p->ldc, p->beta, p->columns);
@@ -154,21 +119,10 @@ static void units_own(const units_loop *l, const units_place *p, int64_t row, in
         t.c = p->c;
         t.ldc = p->ldc;
         t.add = p->beta != 0 || piece > first;
-        sg_tiles_product(&t);
+        sg_tiles_product(l->unit, &t);
     }
     for (int64_t r = 0; r < p->rows && p->alpha != 1; r++)
         l->kernels->scale(p->c + r * p->ldc, p->alpha, p->columns);
-}
-
-// The library's products of one piece, smallest first; each hands back dense results of its own.
-static void units_piece(const units_loop *l, units_place *p, const sg_tiles_args *t, float *sum)
-{
-    const sg_bf16 *a[] = {t->a_low, t->a, t->a}, *b[] = {t->b, t->b_low, t->b};
-    for (int i = t->a_low != NULL ? 0 : 2; i < 3; i++) {
-        units_run(l->kernels, sum, a[i], b[i], p->filled_rows, p->filled_columns, t->k, l->order);
-        units_add(l->kernels, p, sum);
-        p->beta = 1;
-    }
 }
 
 static void units_sum(const units_loop *l, units_place p, int64_t row, int64_t panel, int64_t group)
@@ -176,8 +130,8 @@ static void units_sum(const units_loop *l, units_place p, int64_t row, int64_t p
     _Alignas(64) float sum[SG_PANEL_TILE * SG_PANEL_WIDTH];
     const int64_t first = group * l->group;
     const int64_t end = first + l->group < l->pieces ? first + l->group : l->pieces;
-    if (l->own && (p.alpha == 1 || p.beta == 0)) {
-        units_own(l, &p, row, panel, first, end);
+    if (p.alpha == 1 || p.beta == 0) {
+        units_multiply(l, &p, row, panel, first, end);
         return;
     }
     units_place own = {.c = sum,
@@ -186,23 +140,8 @@ static void units_sum(const units_loop *l, units_place p, int64_t row, int64_t p
                        .columns = p.columns,
                        .filled_rows = p.filled_rows,
                        .alpha = 1};
-    if (l->own) {
-        units_own(l, &own, row, panel, first, end);
-        units_add(l->kernels, &p, sum);
-        return;
-    }
-    // Where a dense result is what C holds, at once to C.
-    const bool direct = end - first == 1 && p.beta == 0 && p.rows == p.filled_rows &&
-                        p.columns == p.filled_columns && p.ldc == p.columns &&
-                        sg_panel_parts(l->args->kind) == 1;
-    for (int64_t piece = first; piece < end; piece++) {
-        const sg_tiles_args t = units_operands(l, &p, piece, row, panel);
-        if (direct)
-            units_run(l->kernels, p.c, t.a, t.b, p.rows, p.columns, t.k, l->order);
-        else
-            units_piece(l, &p, &t, sum);
-    }
-    if (direct && p.alpha != 1) l->kernels->scale(p.c, p.alpha, p.rows * p.columns);
+    units_multiply(l, &own, row, panel, first, end);
+    units_add(l->kernels, &p, sum);
 }
 
 // The same, rounded to c_half.
@@ -213,7 +152,7 @@ static void units_sum_half(const units_loop *l, units_place p, int64_t row, int6
     sg_bf16 *to = g->c_half + row * g->ldc + panel * SG_PANEL_WIDTH;
     p.c = sum;
     p.ldc = SG_PANEL_WIDTH;
-    units_own(l, &p, row, panel, 0, l->pieces);
+    units_multiply(l, &p, row, panel, 0, l->pieces);
     for (int64_t r = 0; r < p.rows; r++)
         l->kernels->to_bf16(to + r * g->ldc, sum + r * SG_PANEL_WIDTH, p.columns);
 }
@@ -263,18 +202,16 @@ static void units_add_rows(void *context, sg_range rows)
                             l->scratch + ((group - 1) * g->m + i) * g->n, g->n);
 }
 
-// Rows of A that are bf16 and whole, for the library dense too, need no packing; only a last tile
-// that is filled up does.
+// Rows of A that are bf16 and whole need no packing; only a last tile that is filled up does.
 static void units_pack_a(sg_compute compute, units_loop *l)
 {
     const sg_gemm_args *g = l->args;
     int64_t first = 0;
     l->a = g->room;
-    if (l->from_a.half != NULL && !g->transpose_a && g->k % SG_PANEL_STEP == 0 &&
-        (l->own || (g->lda == g->k && l->pieces == 1))) {
+    if (l->from_a.half != NULL && !g->transpose_a && g->k % SG_PANEL_STEP == 0) {
         l->in_place = l->from_a.half;
         first = g->m % SG_PANEL_ROWS == 0 ? g->m : (l->tiles - 1) * l->tile;
-    } else if (l->own && !g->transpose_a && l->runs == 1 && l->groups == 1) {
+    } else if (!g->transpose_a && l->runs == 1 && l->groups == 1) {
         l->packs = true; // what is packed is in the second cache when it is multiplied
         return;
     }
@@ -291,7 +228,7 @@ static void units_cut(sg_compute compute, units_loop *l, const sg_kind_pieces *c
     l->tiles = sg_chunks(g->m, SG_PANEL_TILE);
     l->tile = sg_panel_up(sg_chunks(g->m, l->tiles), SG_PANEL_ROWS);
     l->tiles = sg_chunks(g->m, l->tile);
-    if (l->own && l->panels <= units_across && (threads == 1 || l->tiles >= units_chunks * threads))
+    if (l->panels <= units_across && (threads == 1 || l->tiles >= units_chunks * threads))
         l->across = l->panels;
     l->runs = sg_chunks(l->panels, l->across);
     l->group = l->pieces;
@@ -302,15 +239,14 @@ static void units_cut(sg_compute compute, units_loop *l, const sg_kind_pieces *c
 }
 
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
-                      const sg_bf16 *b_packed, sg_panel_order order)
+                      const sg_bf16 *b_packed)
 {
     units_loop l = {.kernels = compute.kernels,
                     .args = args,
                     .from_a = sg_units_a(args),
                     .from_b = sg_units_b(args),
                     .b = b_packed,
-                    .order = order,
-                    .own = sg_gemm_by_tiles(),
+                    .unit = sg_gemm_unit(args->kind),
                     .panels = sg_chunks(args->n, SG_PANEL_WIDTH),
                     .across = 1,
                     .pieces = sg_chunks(args->k, SG_PANEL_DEPTH),
@@ -329,20 +265,22 @@ void sg_products_force(sg_products_engine engine)
     (void)engine;
 }
 
-sg_panel_order sg_units_order(void)
+sg_tiles_unit sg_gemm_unit(sg_compute_kind kind)
 {
-    return SG_PANEL_NONE;
+    (void)kind;
+    return SG_TILES_NONE;
 }
 
-bool sg_gemm_by_tiles(void)
+bool sg_gemm_is_cheap(sg_compute_kind kind)
 {
+    (void)kind;
     return false;
 }
 
 void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kind_pieces *cut,
-                      const sg_bf16 *b_packed, sg_panel_order order)
+                      const sg_bf16 *b_packed)
 {
-    (void)compute, (void)args, (void)cut, (void)b_packed, (void)order;
+    (void)compute, (void)args, (void)cut, (void)b_packed;
 }
 
 #endif

@@ -72,7 +72,6 @@ typedef struct panels_loop {
     const sg_kernels *kernels;
     const sg_panel_from *from;
     sg_bf16 *to;
-    sg_panel_order order;
     int64_t first, chunks; // of A: the first row; chunks of a piece
     int64_t above, before; // rows and columns left out in front of what `from` has
 } panels_loop;
@@ -209,28 +208,25 @@ void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, in
 
 // ---- B ------------------------------------------------------------------------------------------
 
-// 64 columns of one piece: `place` + the row times `step` is where a row of them starts, `step` of
-// pairs of rows in that order.
+// 64 columns of one piece; `place`: where its first two rows are.
 typedef struct panels_block {
     int64_t piece, column, count;
     int64_t row; // of what is stored as rows: where the first column lies
     sg_bf16 *place;
-    int64_t step, low; // low: from hi to lo
+    int64_t low; // from hi to lo
 } panels_block;
 
-static panels_block panels_block_of(const sg_panel_from *f, sg_panel_order order, sg_bf16 *to,
-                                    int64_t piece, int64_t block)
+static panels_block panels_block_of(const sg_panel_from *f, sg_bf16 *to, int64_t piece,
+                                    int64_t block)
 {
     const int64_t column = block * SG_PANEL_BLOCK, panel = column / SG_PANEL_WIDTH;
     const int64_t inside = column - panel * SG_PANEL_WIDTH;
-    const int64_t depth = sg_panel_depth(f->k, piece);
-    sg_bf16 *at = to + sg_panel_b_at(f, piece, panel);
     return (panels_block){piece,
                           column,
                           panels_least(SG_PANEL_BLOCK, f->outer - column),
                           column,
-                          at + (order == SG_PANEL_PAIRS ? inside * depth : inside),
-                          order == SG_PANEL_PAIRS ? SG_PANEL_BLOCK : panels_width(f, panel),
+                          to + sg_panel_b_at(f, piece, panel) +
+                              inside * sg_panel_depth(f->k, piece),
                           sg_panel_b_low(f, piece, panel)};
 }
 
@@ -238,15 +234,9 @@ static panels_block panels_block_of(const sg_panel_from *f, sg_panel_order order
 static void panels_put(const panels_loop *l, const panels_block *b, int64_t part, int64_t row,
                        sg_bf16 (*from)[SG_PANEL_WIDTH], int64_t rows)
 {
-    for (int64_t r = 0; r < rows; r += 2) {
-        sg_bf16 *to = b->place + part * b->low + (row + r) * b->step;
-        if (l->order == SG_PANEL_PAIRS) {
-            l->kernels->pair_bf16(to, from[r], from[r + 1], SG_PANEL_BLOCK);
-            continue;
-        }
-        memcpy(to, from[r], SG_PANEL_BLOCK * sizeof *to);
-        memcpy(to + b->step, from[r + 1], SG_PANEL_BLOCK * sizeof *to);
-    }
+    sg_bf16 *to = b->place + part * b->low + row * SG_PANEL_BLOCK;
+    for (int64_t r = 0; r < rows; r += 2)
+        l->kernels->pair_bf16(to + r * SG_PANEL_BLOCK, from[r], from[r + 1], SG_PANEL_BLOCK);
 }
 
 // Rows [first, end) of a panel, all its columns: what is read lies behind each other as far as it
@@ -267,8 +257,7 @@ static void panels_rows_b(const panels_loop *l, int64_t piece, int64_t panel, in
                          count, blocks * SG_PANEL_BLOCK);
         }
         for (int64_t i = 0; i < blocks; i++) {
-            const panels_block b =
-                panels_block_of(f, l->order, l->to, piece, column / SG_PANEL_BLOCK + i);
+            const panels_block b = panels_block_of(f, l->to, piece, column / SG_PANEL_BLOCK + i);
             for (int64_t part = 0; part < parts; part++)
                 panels_put(l, &b, part, at,
                            (sg_bf16(*)[SG_PANEL_WIDTH])(stage[part][0] + i * SG_PANEL_BLOCK), rows);
@@ -280,15 +269,8 @@ static void panels_rows_b(const panels_loop *l, int64_t piece, int64_t panel, in
 static void panels_turn(const panels_loop *l, const panels_block *b, int64_t part, int64_t row,
                         sg_bf16 (*stage)[panels_stage_row], int64_t count)
 {
-    sg_bf16 *place = b->place + part * b->low;
-    if (l->order == SG_PANEL_PAIRS) {
-        l->kernels->transpose_pairs(place + row * b->step, 2 * SG_PANEL_BLOCK, stage[0],
-                                    panels_stage_row, SG_PANEL_BLOCK, count / 2);
-        return;
-    }
-    for (int64_t p = 0; p < count; p++)
-        for (int64_t j = 0; j < SG_PANEL_BLOCK; j++)
-            place[(row + p) * b->step + j] = stage[j][p];
+    l->kernels->transpose_pairs(b->place + part * b->low + row * SG_PANEL_BLOCK, 2 * SG_PANEL_BLOCK,
+                                stage[0], panels_stage_row, SG_PANEL_BLOCK, count / 2);
 }
 
 static void panels_columns_b(const panels_loop *l, const panels_block *b)
@@ -311,8 +293,7 @@ static void panels_chunk_columns_b(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const panels_loop *l = context;
-    const panels_block b =
-        panels_block_of(l->from, l->order, l->to, chunk / l->chunks, chunk % l->chunks);
+    const panels_block b = panels_block_of(l->from, l->to, chunk / l->chunks, chunk % l->chunks);
     panels_columns_b(l, &b);
 }
 
@@ -325,24 +306,20 @@ static void panels_chunk_rows_b(void *context, int64_t chunk, int worker)
     panels_rows_b(l, piece, chunk % l->chunks, first, panels_least(first + panels_range, depth));
 }
 
-void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order)
+void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b)
 {
-    panels_loop l = {.kernels = compute.kernels, .from = b, .to = to, .order = order};
+    panels_loop l = {.kernels = compute.kernels, .from = b, .to = to};
     l.chunks = sg_chunks(b->outer, b->by_k ? SG_PANEL_WIDTH : SG_PANEL_BLOCK);
     const int64_t along = b->by_k ? sg_chunks(b->k, panels_range) : panels_pieces(b->k);
     sg_parallel_for(compute.pool, l.chunks * along,
                     b->by_k ? panels_chunk_rows_b : panels_chunk_columns_b, &l);
 }
 
-void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
-                        sg_panel_order order, int64_t row, int64_t rows, int64_t first, int64_t end)
+void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b, int64_t row,
+                        int64_t rows, int64_t first, int64_t end)
 {
-    const panels_loop l = {.kernels = kernels,
-                           .from = b,
-                           .to = to,
-                           .order = order,
-                           .above = row,
-                           .before = first * SG_PANEL_WIDTH};
+    const panels_loop l = {
+        .kernels = kernels, .from = b, .to = to, .above = row, .before = first * SG_PANEL_WIDTH};
     for (int64_t k = row, n; k < row + rows; k += n) {
         const int64_t piece = k / SG_PANEL_DEPTH, at = k % SG_PANEL_DEPTH;
         n = panels_least(row + rows - k, SG_PANEL_DEPTH - at);
@@ -352,41 +329,37 @@ void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_f
 }
 
 void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
-                         sg_panel_order order, int64_t block)
+                         int64_t block)
 {
-    const panels_loop l = {.kernels = kernels, .from = b, .to = to, .order = order};
+    const panels_loop l = {.kernels = kernels, .from = b, .to = to};
     for (int64_t piece = 0; piece < panels_pieces(b->k); piece++) {
-        panels_block at = panels_block_of(b, order, to, piece, block);
+        panels_block at = panels_block_of(b, to, piece, block);
         at.row = 0;
         panels_columns_b(&l, &at);
     }
 }
 
-static sg_bf16 panels_get(const panels_block *b, sg_panel_order order, int64_t part, int64_t row,
-                          int64_t column)
+static sg_real panels_get(const panels_block *b, int64_t part, int64_t row, int64_t column)
 {
-    const sg_bf16 *place = b->place + part * b->low;
-    if (order == SG_PANEL_PLAIN) return place[row * b->step + column];
-    return place[row / 2 * 2 * SG_PANEL_BLOCK + 2 * column + row % 2];
+    const sg_bf16 *pair = b->place + part * b->low + row / 2 * 2 * SG_PANEL_BLOCK;
+    return (sg_real)sg_bf16_value(pair[2 * column + row % 2]);
 }
 
-static sg_real panels_number(const sg_bf16 *packed, const sg_panel_from *b, sg_panel_order order,
-                             int64_t k, int64_t column)
+static sg_real panels_number(const sg_bf16 *packed, const sg_panel_from *b, int64_t k,
+                             int64_t column)
 {
     const int64_t piece = k / SG_PANEL_DEPTH, row = k % SG_PANEL_DEPTH;
     const panels_block at =
-        panels_block_of(b, order, (sg_bf16 *)(uintptr_t)packed, piece, column / SG_PANEL_BLOCK);
+        panels_block_of(b, (sg_bf16 *)(uintptr_t)packed, piece, column / SG_PANEL_BLOCK);
     column %= SG_PANEL_BLOCK;
-    const sg_real hi = (sg_real)sg_bf16_value(panels_get(&at, order, 0, row, column));
-    if (b->kind != SG_COMPUTE_BF16X3) return hi;
-    return hi + (sg_real)sg_bf16_value(panels_get(&at, order, 1, row, column));
+    const sg_real hi = panels_get(&at, 0, row, column);
+    return b->kind == SG_COMPUTE_BF16X3 ? hi + panels_get(&at, 1, row, column) : hi;
 }
 
 void sg_panel_unpack(sg_real *y, const sg_bf16 *packed, const sg_panel_from *b,
-                     sg_panel_order order, const sg_panel_window *w)
+                     const sg_panel_window *w)
 {
     for (int64_t p = 0; p < w->pn; p++)
         for (int64_t j = 0; j < w->jn; j++)
-            y[p * w->step_k + j * w->step_n] =
-                panels_number(packed, b, order, w->p0 + p, w->j0 + j);
+            y[p * w->step_k + j * w->step_n] = panels_number(packed, b, w->p0 + p, w->j0 + j);
 }

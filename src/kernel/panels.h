@@ -16,13 +16,6 @@ enum {
     SG_PANEL_STEP = 32     // of which it is a multiple
 };
 
-typedef enum sg_panel_order {
-    SG_PANEL_NONE = 0,
-    // For each 64 columns, for each two rows: the two numbers of each column.
-    SG_PANEL_PAIRS,
-    SG_PANEL_PLAIN // row-major
-} sg_panel_order;
-
 static inline int64_t sg_panel_up(int64_t size, int64_t step)
 {
     return sg_chunks(size, step) * step;
@@ -58,8 +51,9 @@ typedef struct sg_panel_from {
 
 // op(A) as pieces behind each other, each of parts (outer filled up to SG_PANEL_ROWS, depth)
 // row-major; op(B) as pieces, each panels of SG_PANEL_WIDTH columns (the last of what is left,
-// filled up to SG_PANEL_BLOCK), each of parts (depth, columns) in that order. Elements of both;
-// where a row of A or a panel of B lies, and how far behind its hi the lo of it.
+// filled up to SG_PANEL_BLOCK), each of parts (depth, columns): for each 64 columns, for each two
+// rows of k, the two numbers of each column. Elements of both; where a row of A or a panel of B
+// lies, and how far behind its hi the lo of it.
 int64_t sg_panel_a_size(int64_t m, int64_t k, sg_compute_kind kind);
 int64_t sg_panel_b_size(int64_t n, int64_t k, sg_compute_kind kind);
 int64_t sg_panel_a_at(const sg_panel_from *a, int64_t piece, int64_t row);
@@ -72,22 +66,21 @@ void sg_panel_pack_a(sg_compute compute, sg_bf16 *to, const sg_panel_from *a, in
 // Rows [row, row + rows) alone, of A stored as (outer, k).
 void sg_panel_pack_rows(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *a, int64_t row,
                         int64_t rows);
-void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b, sg_panel_order order);
+void sg_panel_pack_b(sg_compute compute, sg_bf16 *to, const sg_panel_from *b);
 // Rows of k [row, row + rows) and panels [first, end) alone, of B stored as (k, outer), of which b
 // has those; row and rows are multiples of SG_PANEL_STEP, or rows are the last. The parts make the
 // whole.
-void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
-                        sg_panel_order order, int64_t row, int64_t rows, int64_t first,
-                        int64_t end);
+void sg_panel_pack_part(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b, int64_t row,
+                        int64_t rows, int64_t first, int64_t end);
 // Columns [64 block, 64 block + 64) alone, of which b->wide holds those, stored as rows of k.
 void sg_panel_pack_block(const sg_kernels *kernels, sg_bf16 *to, const sg_panel_from *b,
-                         sg_panel_order order, int64_t block);
+                         int64_t block);
 // The numbers that op(B) packed stands for: number (p, j) of op(B) to y[p step_k + j step_n], for
 // k in [p0, p0 + pn) and columns in [j0, j0 + jn). For what is too small for the units.
 typedef struct sg_panel_window {
     int64_t p0, pn, j0, jn, step_k, step_n;
 } sg_panel_window;
 void sg_panel_unpack(sg_real *y, const sg_bf16 *packed, const sg_panel_from *b,
-                     sg_panel_order order, const sg_panel_window *w);
+                     const sg_panel_window *w);
 
 #endif

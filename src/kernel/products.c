@@ -2,8 +2,6 @@
 #include "kernel/products.h"
 
 #include "base/cpu.h"
-#include "kernel/matrix.h"
-#include "kernel/tiles.h"
 
 // Gradient checks compute in double, which oneDNN has no products of.
 #if defined(SG_ONEDNN) && !defined(SG_REAL_DOUBLE)
@@ -34,9 +32,9 @@ static struct {
     __typeof__(dnnl_sgemm) *sgemm;
     products_get_threads get_threads; // NULL: the library has no threads
     products_set_threads set_threads;
-    const char *lack, *units;
-    bool tiles;
-    char name[64];
+    const char *lack;
+    sg_tiles_unit unit;
+    char name[80];
 } products = {.mutex = PTHREAD_MUTEX_INITIALIZER, .name = "plain"};
 // Set last: who sees it sees the rest.
 static atomic_bool products_ready;
@@ -89,10 +87,20 @@ static const char *products_find_lack(dnnl_cpu_isa_t isa)
     return cpu.avx2_fma && !products_has(isa, dnnl_cpu_isa_avx2) ? "avx2" : NULL;
 }
 
-static const char *products_find_units(dnnl_cpu_isa_t isa)
+// Who keeps the library from units, by its ONEDNN_MAX_CPU_ISA, wants none of ours either.
+static sg_tiles_unit products_find_unit(dnnl_cpu_isa_t isa)
 {
-    if (products_has(isa, dnnl_cpu_isa_avx512_core_amx)) return "amx";
-    return products_has(isa, dnnl_cpu_isa_avx512_core_bf16) ? "avx512_bf16" : NULL;
+    if (products_has(isa, dnnl_cpu_isa_avx512_core_amx) && sg_tiles_have(SG_TILES_AMX))
+        return SG_TILES_AMX;
+    return products_has(isa, dnnl_cpu_isa_avx512_core_bf16) && sg_tiles_have(SG_TILES_AVX512_BF16)
+               ? SG_TILES_AVX512_BF16
+               : SG_TILES_NONE;
+}
+
+static const char *products_and(sg_tiles_unit unit)
+{
+    static const char *const words[] = {"", "", " and avx512_bf16 dots", " and amx tiles"};
+    return words[unit];
 }
 
 // ---- loading ----------------------------------------------------------------------------------
@@ -136,12 +144,9 @@ static sg_status products_find(void *library, sg_error *err)
     char number[16];
     snprintf(number, sizeof number, "0x%x", (unsigned)used);
     products.lack = products_find_lack(used);
-    products.units = products_find_units(used);
-    // Who keeps the library from units, by its ONEDNN_MAX_CPU_ISA, wants none.
-    products.tiles = products_has(used, dnnl_cpu_isa_avx512_core_amx) && sg_tiles_ready();
+    products.unit = products_find_unit(used);
     snprintf(products.name, sizeof products.name, "onednn %d.%d.%d (%s)%s", version()->major,
-             version()->minor, version()->patch, name ? name : number,
-             products.tiles ? " and amx tiles" : "");
+             version()->minor, version()->patch, name ? name : number, products_and(products.unit));
     return SG_OK;
 }
 
@@ -197,7 +202,6 @@ static sg_status products_load(sg_error *err)
                        dlerror());
     SG_TRY(products_find(library, err));
     SG_TRY(products_warm(err));
-    sg_matrix_open(library, products.get_threads, products.set_threads);
     return SG_OK;
 }
 
@@ -217,13 +221,8 @@ bool sg_products_run(const sg_gemm_args *args)
 {
     if (!atomic_load_explicit(&products_ready, memory_order_acquire)) return false;
     if (products_call(args) == dnnl_success) return true;
-    sg_products_count_refusal();
-    return false;
-}
-
-void sg_products_count_refusal(void)
-{
     atomic_fetch_add(&products_refusals, 1);
+    return false;
 }
 
 int64_t sg_products_refused(void)
@@ -241,14 +240,9 @@ const char *sg_products_lack(void)
     return atomic_load(&products_ready) ? products.lack : NULL;
 }
 
-const char *sg_products_units(void)
+sg_tiles_unit sg_products_unit(void)
 {
-    return atomic_load(&products_ready) ? products.units : NULL;
-}
-
-bool sg_products_tiles(void)
-{
-    return atomic_load(&products_ready) && products.tiles;
+    return atomic_load(&products_ready) ? products.unit : SG_TILES_NONE;
 }
 
 #else
@@ -270,29 +264,24 @@ int64_t sg_products_refused(void)
     return 0;
 }
 
-void sg_products_count_refusal(void)
+sg_tiles_unit sg_products_unit(void)
 {
+    return sg_tiles_have(SG_TILES_AMX)           ? SG_TILES_AMX
+           : sg_tiles_have(SG_TILES_AVX512_BF16) ? SG_TILES_AVX512_BF16
+                                                 : SG_TILES_NONE;
 }
 
 const char *sg_products_name(void)
 {
-    return sg_tiles_ready() ? "plain and amx tiles" : "plain";
+    static const char *const names[] = {"plain", "plain", "plain and avx512_bf16 dots",
+                                        "plain and amx tiles"};
+    return names[sg_products_unit()];
 }
 
 // The build was asked for plain loops.
 const char *sg_products_lack(void)
 {
     return NULL;
-}
-
-const char *sg_products_units(void)
-{
-    return sg_tiles_ready() ? "amx" : NULL;
-}
-
-bool sg_products_tiles(void)
-{
-    return sg_tiles_ready();
 }
 
 #endif

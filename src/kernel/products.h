@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "kernel/gemm.h"
+#include "kernel/tiles.h"
 
 // Loads the library and has it write all of its code, once for the process; later calls do nothing.
 // After a failure the next call tries again. Without it, or in a build without the library,
@@ -16,25 +17,21 @@ sg_status sg_products_open(sg_error *err);
 bool sg_products_run(const sg_gemm_args *args);
 // Products that the library refused since the process began.
 int64_t sg_products_refused(void);
-// "onednn 2.6.3 (avx512_core)", or "plain"; with " and amx tiles" where other kinds than f32 are
-// products on the processor's tiles (tiles.h).
+// "onednn 2.6.3 (avx512_core)", or "plain"; with " and amx tiles" or " and avx512_bf16 dots" where
+// such a unit multiplies in other kinds than f32.
 const char *sg_products_name(void);
-// The units for products of bf16: "amx" (tiles.h, or the library's), "avx512_bf16" (the processor's
-// dot products, by the library), or NULL: there are none, and such products are f32 of rounded
-// operands.
-const char *sg_products_units(void);
-// Whether these are the processor's own tiles.
-bool sg_products_tiles(void);
-void sg_products_count_refusal(void);
+// The unit of the processor for products of bf16 (tiles.h); none: they are f32 of rounded operands.
+sg_tiles_unit sg_products_unit(void);
 // What the processor has and the library does not use: "avx512" or "avx2"; NULL: nothing.
 const char *sg_products_lack(void);
 
 // For tests: how other kinds than f32 are computed from now on, whatever the processor has.
 typedef enum sg_products_engine {
-    SG_ENGINE_CHOSEN = 0, // by the units, if there are any
-    SG_ENGINE_ROUNDED,    // f32 of rounded operands
-    SG_ENGINE_LIBRARY,    // the library, which emulates units that are not there
-    SG_ENGINE_LOOPS       // as if the library refused each product of packed operands
+    SG_ENGINE_CHOSEN = 0,  // by its unit, if it has one
+    SG_ENGINE_ROUNDED,     // f32 of rounded operands
+    SG_ENGINE_PLAIN,       // by loops in place of a unit
+    SG_ENGINE_AVX512_BF16, // by that unit, bf16x3 too; only where it is there, or emulated
+    SG_ENGINE_AMX          // likewise
 } sg_products_engine;
 void sg_products_force(sg_products_engine engine);
 

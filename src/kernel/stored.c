@@ -356,7 +356,7 @@ static void stored_pack_chunk(void *context, sg_range blocks)
         const int64_t row = b * SG_PANEL_BLOCK, left = g->n - row;
         sg_stored_read(l->kernels, wide, l->w, row, left < SG_PANEL_BLOCK ? left : SG_PANEL_BLOCK,
                        g->k);
-        sg_panel_pack_block(l->kernels, sg_kind_room_b(g), &from, sg_units_order(), b);
+        sg_panel_pack_block(l->kernels, sg_kind_room_b(g), &from, b);
     }
 }
 
@@ -364,7 +364,7 @@ static void stored_by_units(sg_compute compute, stored_loop *l)
 {
     sg_parallel_ranges(compute.pool, sg_chunks(l->args->n, SG_PANEL_BLOCK), 1, stored_pack_chunk,
                        l);
-    sg_units_product(compute, l->args, NULL, sg_kind_room_b(l->args), sg_units_order());
+    sg_units_product(compute, l->args, NULL, sg_kind_room_b(l->args));
 }
 
 static bool stored_is_thin(int64_t m)

@@ -851,7 +851,7 @@ sg_tensor *sg_cross_entropy_adapted(sg_tape *tape, sg_tensor *x, sg_tensor *w, s
         .stats = stats, .block = sg_min(block, sg_rows(x)), .adapted = adapted, .scale = scale};
     node->attributes = a;
     node->kind = sg_tape_logits_kind(tape);
-    a->slabs = node->kind != SG_COMPUTE_F32 && !adapted && w->narrow == NULL && sg_gemm_by_tiles();
+    a->slabs = !adapted && w->narrow == NULL && sg_gemm_is_cheap(node->kind);
     a->places = entropy_places_of(node, a->block);
     node->scratch_bytes = a->places.end;
     node->worker_scratch_bytes =

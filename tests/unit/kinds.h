@@ -9,9 +9,8 @@
 #include <stdlib.h>
 
 #include "compute_on.h"
-#include "kernel/gemm_tiles.h"
-#include "kernel/products.h"
 #include "tensor/tape_inside.h"
+#include "unit/engines.h"
 
 // A number with what it may be off by.
 typedef struct bounded {
@@ -35,41 +34,20 @@ static inline void *kinds_zeros(int64_t count, size_t size)
     return p;
 }
 
-static inline int kinds_open(sg_products_engine engine)
+// Runs a group of tests, an array, once for each engine but the chosen one; how many failed.
+#define kinds_run_groups(tests) kinds_run_engines(tests, sizeof(tests) / sizeof *(tests))
+static inline int kinds_run_engines(const struct CMUnitTest *tests, size_t count)
 {
+    static const char *const names[] = {"chosen", "rounded operands", "loops in place of a unit",
+                                        "AVX512-BF16", "AMX"};
+    sg_products_engine engines[ENGINES_MAX];
     sg_error err;
-    sg_products_force(engine);
-    return sg_products_open(&err) == SG_OK ? 0 : -1;
-}
-
-// As processors without units compute the kinds, and as those with units do, which the library
-// imitates where there are none: setups of a group of tests.
-static inline int kinds_by_rounding(void **state)
-{
-    (void)state;
-    return kinds_open(SG_ENGINE_ROUNDED);
-}
-
-static inline int kinds_by_library(void **state)
-{
-    (void)state;
-    return kinds_open(SG_ENGINE_LIBRARY);
-}
-
-// By tiles of the processor, which nothing imitates.
-static inline int kinds_by_tiles(void **state)
-{
-    (void)state;
-    return kinds_open(SG_ENGINE_CHOSEN);
-}
-
-// Of groups of tests the one by tiles, where there are any.
-static inline bool kinds_have_tiles(void)
-{
-    sg_products_force(SG_ENGINE_CHOSEN);
-    const bool have = sg_gemm_by_tiles();
-    if (!have) print_message("tiles: skipped, this processor has none (AMX)\n");
-    return have;
+    int failed = sg_products_open(&err) == SG_OK ? 0 : 1;
+    for (int i = 1, n = engines_here(engines); i < n; i++) {
+        sg_products_force(engines[i]);
+        failed += _cmocka_run_group_tests(names[engines[i]], tests, count, NULL, NULL);
+    }
+    return failed;
 }
 
 // Memory full of NaN: nothing may be read that was not written.

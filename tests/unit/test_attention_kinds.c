@@ -475,9 +475,5 @@ int main(void)
         cmocka_unit_test(test_halves),  cmocka_unit_test(test_result),
         cmocka_unit_test(test_caches),  cmocka_unit_test(test_no_numbers),
     };
-    int failed = cmocka_run_group_tests_name("rounded operands", tests, kinds_by_rounding, NULL) +
-                 cmocka_run_group_tests_name("matrix units", tests, kinds_by_library, NULL);
-    if (kinds_have_tiles())
-        failed += cmocka_run_group_tests_name("tiles", tests, kinds_by_tiles, NULL);
-    return failed;
+    return kinds_run_groups(tests);
 }

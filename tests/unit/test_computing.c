@@ -154,8 +154,13 @@ static void test_measuring(void **state)
     assert_int_equal(sg_measure_products(context, (sg_compute_kind)-1, 0, &gflops, &err),
                      SG_ERR_ARGUMENT);
     // Whatever the processor has, it is one of these.
-    const char *units = sg_context_units(context);
+    const char *units = sg_context_units(context, SG_COMPUTE_BF16);
     assert_true(units == NULL || strcmp(units, "amx") == 0 || strcmp(units, "avx512_bf16") == 0);
+    assert_null(sg_context_units(context, SG_COMPUTE_F32));
+    if (units == NULL || strcmp(units, "avx512_bf16") == 0)
+        assert_null(sg_context_units(context, SG_COMPUTE_BF16X3));
+    else
+        assert_string_equal(sg_context_units(context, SG_COMPUTE_BF16X3), units);
     sg_context_free(context);
 }
 

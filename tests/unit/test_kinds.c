@@ -5,8 +5,8 @@
 #include "base/alloc.h"
 #include "compute_on.h"
 #include "kernel/gemm.h"
-#include "kernel/products.h"
 #include "kernel/stored.h"
+#include "unit/engines.h"
 
 typedef struct kinds_product {
     sg_gemm_args args;
@@ -200,9 +200,8 @@ static void kinds_check_product(sg_compute_kind kind, const int64_t *shape, int 
 
 // ---- each engine --------------------------------------------------------------------------------
 
-static const sg_products_engine kinds_engines[] = {SG_ENGINE_CHOSEN, SG_ENGINE_ROUNDED,
-                                                   SG_ENGINE_LIBRARY, SG_ENGINE_LOOPS};
-enum { kinds_engine_count = sizeof kinds_engines / sizeof *kinds_engines };
+static sg_products_engine kinds_engines[ENGINES_MAX];
+static int kinds_engine_count;
 
 static void kinds_check_shapes(sg_compute compute, int64_t most)
 {
@@ -232,7 +231,7 @@ static void test_against_loops(void **state)
         sg_products_force(kinds_engines[e]);
         kinds_check_shapes(compute_on(pool), INT64_MAX);
     }
-    sg_products_force(SG_ENGINE_LOOPS);
+    sg_products_force(SG_ENGINE_PLAIN);
     kinds_check_shapes((sg_compute){.pool = pool, .kernels = sg_kernels_ref()}, 1 << 19);
     sg_products_force(SG_ENGINE_CHOSEN);
     sg_pool_free(pool);
@@ -510,7 +509,6 @@ static void test_kernels(void **state)
 
 static int64_t kinds_live; // when the tests began
 
-// What the library keeps of every shape is no block that callers have to give back.
 static void test_leftovers(void **state)
 {
     (void)state;
@@ -528,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_leftovers), // last
     };
     if (sg_products_open(NULL) != SG_OK) return 1; // as a context does
+    kinds_engine_count = engines_here(kinds_engines);
     kinds_live = sg_alloc_live();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
