@@ -206,16 +206,3 @@ sg_status sg_kept_file(const sg_kept_work *w, int64_t layer, char path[SG_PATH_M
     SG_TRY(kept_path(path, w->out, name, err));
     return sg_path_exists(path) ? sg_safetensors_open(path, file, err) : SG_OK;
 }
-
-sg_status sg_kept_load(const sg_kept_work *w, int64_t layer, const sg_tensor_view *views,
-                       size_t count, bool *found, sg_error *err)
-{
-    char path[SG_PATH_MAX];
-    sg_safetensors *file;
-    SG_TRY(sg_kept_file(w, layer, path, &file, err));
-    *found = file != NULL;
-    if (!*found) return SG_OK;
-    const sg_status status = sg_kept_read(file, views, count, err);
-    sg_safetensors_close(file);
-    return status == SG_OK ? SG_OK : sg_fail_context(err, status, "%s", path);
-}

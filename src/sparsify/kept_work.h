@@ -30,12 +30,9 @@ sg_status sg_kept_begin(sg_kept_work *work, const json_t *plan, sg_error *err);
 // Tensors of a layer, and a checksum of them: written and synced, whole or not at all.
 sg_status sg_kept_save(const sg_kept_work *work, int64_t layer, const sg_tensor_view *views,
                        size_t count, sg_error *err);
-// Reads them back into the memory of `views`, which say their names, types and shapes. *found:
-// whether that layer is there. What is damaged is SG_ERR_FORMAT or SG_ERR_MISMATCH.
-sg_status sg_kept_load(const sg_kept_work *work, int64_t layer, const sg_tensor_view *views,
-                       size_t count, bool *found, sg_error *err);
-// In two steps, for who looks at more: the file of a layer, NULL where it is not there, which
-// errors call `path`; and its tensors.
+// The file of a layer, NULL where it is not there, which errors call `path`; and its tensors, into
+// the memory of `views`, which say their names, types and shapes. What is damaged is SG_ERR_FORMAT
+// or SG_ERR_MISMATCH.
 sg_status sg_kept_file(const sg_kept_work *work, int64_t layer, char path[SG_PATH_MAX],
                        sg_safetensors **file, sg_error *err);
 sg_status sg_kept_read(const sg_safetensors *file, const sg_tensor_view *views, size_t count,

@@ -12,12 +12,9 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "model/config.h"
-#include "sparsify/distil.h"
-#include "sparsify/kept_work.h"
 #include "sparsify/moefy.h"
+#include "sparsify/projection_keep.h"
 #include "text/tokenizer.h"
-
-enum { quality_numbers = 3 }; // of a projection, in what is kept
 
 typedef struct mlps {
     sg_model *dense, *made;
@@ -32,12 +29,10 @@ typedef struct mlps {
 
 // A layer that is being made.
 typedef struct mlps_layer {
-    int64_t index, count;
-    sg_projection which[SG_PROJECTIONS];
-    sg_distil_module modules[SG_PROJECTIONS];
+    int64_t index;
+    sg_projection_layer made;
     sg_real *linear[2 * SG_PROJECTIONS]; // weights and biases of the linear layers
     const sg_real *x[SG_PROJECTIONS];    // inputs of all rows
-    double quality[SG_PROJECTIONS][quality_numbers];
 } mlps_layer;
 
 // ---- the configuration --------------------------------------------------------------------------
@@ -211,10 +206,10 @@ static sg_status mlps_module(const mlps *m, mlps_layer *l, sg_projection which, 
         "mlp.up_proj.weight", "mlp.up_proj.bias", "mlp.down_proj.weight", "mlp.down_proj.bias"};
     const sg_config *c = &m->dense->config;
     const bool biased = which == SG_PROJECTION_O ? c->attention_out_bias : c->attention_bias;
-    sg_distil_module *of = &l->modules[l->count];
-    sg_real **linear = l->linear + 2 * l->count;
+    sg_distil_module *of = &l->made.modules[l->made.count];
+    sg_real **linear = l->linear + 2 * l->made.count;
     *of = (sg_distil_module){.size = sg_projection_size_of(&m->made->config, l->index, which)};
-    l->which[l->count++] = which;
+    l->made.which[l->made.count++] = which;
     SG_TRY(mlps_linear(m, l->index, which, "weight", of->size.in * of->size.out, linear, err));
     of->weight = linear[0];
     if (biased) SG_TRY(mlps_linear(m, l->index, which, "bias", of->size.out, linear + 1, err));
@@ -241,20 +236,20 @@ static void mlps_set_inputs(const mlps *m, mlps_layer *l)
     const sg_real *x = mlps_place(m, l->index);
     const sg_real *z = x + m->text.rows * m->dense->config.hidden_size;
     const int64_t row = m->text.parts[SG_USE_CALIBRATION].row;
-    for (int64_t i = 0; i < l->count; i++) {
-        l->x[i] = l->which[i] == SG_PROJECTION_O ? z : x;
-        l->modules[i].x = l->x[i] + row * l->modules[i].size.in;
+    for (int64_t i = 0; i < l->made.count; i++) {
+        l->x[i] = l->made.which[i] == SG_PROJECTION_O ? z : x;
+        l->made.modules[i].x = l->x[i] + row * l->made.modules[i].size.in;
     }
 }
 
 static sg_status mlps_measure(const mlps *m, mlps_layer *l, sg_error *err)
 {
     const sg_calibration_part *test = &m->text.parts[SG_USE_TEST];
-    for (int64_t i = 0; i < l->count; i++) {
-        const int64_t in = l->modules[i].size.in;
-        SG_TRY(sg_distil_measure(m->dense->context->compute, &l->modules[i],
-                                 l->x[i] + test->row * in, test->rows, &l->quality[i][1],
-                                 &l->quality[i][2], err));
+    for (int64_t i = 0; i < l->made.count; i++) {
+        const int64_t in = l->made.modules[i].size.in;
+        SG_TRY(sg_distil_measure(m->dense->context->compute, &l->made.modules[i],
+                                 l->x[i] + test->row * in, test->rows, &l->made.quality[i].error,
+                                 &l->made.quality[i].zeros, err));
     }
     return SG_OK;
 }
@@ -274,81 +269,38 @@ static sg_status mlps_train(mlps *m, mlps_layer *l, sg_error *err)
                                          .user = m};
     SG_TRY(mlps_inputs(m, l->index, err));
     mlps_set_inputs(m, l);
-    SG_TRY(sg_distil_train(m->dense->context->compute, l->modules, l->count, rows, &training,
-                           losses, err));
-    for (int64_t i = 0; i < l->count; i++)
-        l->quality[i][0] = losses[i];
+    SG_TRY(sg_distil_train(m->dense->context->compute, l->made.modules, l->made.count, rows,
+                           &training, losses, err));
+    for (int64_t i = 0; i < l->made.count; i++)
+        l->made.quality[i].loss = losses[i];
     return mlps_measure(m, l, err);
 }
 
-// ---- what is kept -------------------------------------------------------------------------------
-
-enum { kept_most = SG_PROJECTIONS * SG_DISTIL_VALUES + 1 };
-
-typedef struct mlps_kept {
-    sg_tensor_view views[kept_most];
-    char names[kept_most][32];
-    size_t count;
-} mlps_kept;
-
-static void kept_add(mlps_kept *k, sg_dtype dtype, int64_t rows, int64_t columns, const void *data)
-{
-    sg_tensor_view *v = &k->views[k->count];
-    *v = (sg_tensor_view){
-        .name = k->names[k->count], .dtype = dtype, .ndim = columns > 0 ? 2 : 1, .data = data};
-    v->shape[0] = rows;
-    v->shape[1] = columns;
-    v->bytes = (size_t)(rows * (columns > 0 ? columns : 1)) *
-               (dtype == SG_DTYPE_F64 ? sizeof(double) : sizeof(float));
-    k->count++;
-}
-
-static void kept_views(const mlps_layer *l, mlps_kept *k)
-{
-    static const char *const names[SG_DISTIL_VALUES] = {"up.weight", "up.bias", "down.weight",
-                                                        "down.bias"};
-    *k = (mlps_kept){0};
-    snprintf(k->names[0], sizeof k->names[0], "quality");
-    kept_add(k, SG_DTYPE_F64, l->count, quality_numbers, l->quality);
-    for (int64_t m = 0; m < l->count; m++) {
-        const sg_distil_module *of = &l->modules[m];
-        const int64_t shapes[SG_DISTIL_VALUES][2] = {{of->size.hidden, of->size.in},
-                                                     {of->size.hidden, 0},
-                                                     {of->size.out, of->size.hidden},
-                                                     {of->size.out, 0}};
-        for (int i = 0; i < SG_DISTIL_VALUES; i++) {
-            snprintf(k->names[k->count], sizeof k->names[0], "%c.%s",
-                     sg_projection_letter(l->which[m]), names[i]);
-            kept_add(k, SG_DTYPE_F32, shapes[i][0], shapes[i][1], of->values[i]);
-        }
-    }
-}
+// ---- all layers ---------------------------------------------------------------------------------
 
 // What was kept, or else is made and, where the model goes into a folder, kept.
 static sg_status mlps_layer_make(mlps *m, mlps_layer *l, sg_error *err)
 {
-    mlps_kept kept;
     bool found;
     for (int i = 0; i < SG_PROJECTIONS; i++)
         if (mlps_chosen(m->o, (sg_projection)i)) SG_TRY(mlps_module(m, l, (sg_projection)i, err));
-    kept_views(l, &kept);
-    SG_TRY(sg_kept_load(&m->work, l->index, kept.views, kept.count, &found, err));
+    SG_TRY(sg_projection_keep_load(&m->work, l->index, &l->made, &found, err));
     if (found) {
         m->result->resumed++;
         return SG_OK;
     }
     SG_TRY(mlps_train(m, l, err));
-    return sg_kept_save(&m->work, l->index, kept.views, kept.count, err);
+    return sg_projection_keep_save(&m->work, l->index, &l->made, err);
 }
 
 static void mlps_tell(const mlps *m, const mlps_layer *l)
 {
-    for (int64_t i = 0; m->o->projected != NULL && i < l->count; i++)
-        m->o->projected[l->index * SG_PROJECTIONS + l->which[i]] =
-            (sg_sparsify_projection){.hidden = l->modules[i].size.hidden,
-                                     .loss = l->quality[i][0],
-                                     .error = l->quality[i][1],
-                                     .zeros = l->quality[i][2]};
+    for (int64_t i = 0; m->o->projected != NULL && i < l->made.count; i++)
+        m->o->projected[l->index * SG_PROJECTIONS + l->made.which[i]] =
+            (sg_sparsify_projection){.hidden = l->made.modules[i].size.hidden,
+                                     .loss = l->made.quality[i].loss,
+                                     .error = l->made.quality[i].error,
+                                     .zeros = l->made.quality[i].zeros};
 }
 
 static sg_status mlps_layers(mlps *m, sg_error *err)

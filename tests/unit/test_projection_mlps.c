@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "going_on.h"
 #include "model/model.h"
+#include "sparsify/projection_keep.h"
 #include "sgatlin_sparsify.h"
 
 enum { layers = 2, all = 4 * layers };
@@ -206,6 +207,69 @@ static void refused(const fixture *f, sg_sparsify_options o, sg_status status, c
     assert_null(made);
 }
 
+// ---- what is kept -------------------------------------------------------------------------------
+
+typedef struct kept {
+    sg_projection_layer layer;
+    sg_real up[6], up_bias[2], down[4], down_bias[2];
+} kept;
+
+// One MLP, of values 1.
+static void kept_begin(kept *k)
+{
+    *k = (kept){.layer = {.count = 1,
+                          .which = {SG_PROJECTION_V},
+                          .quality = {{.loss = 0.5, .error = 0.25, .zeros = 0.75}}}};
+    k->layer.modules[0] =
+        (sg_distil_module){.size = {3, 2, 2}, .values = {k->up, k->up_bias, k->down, k->down_bias}};
+    for (int i = 0; i < 6; i++)
+        k->up[i] = k->up_bias[i % 2] = k->down[i % 4] = k->down_bias[i % 2] = 1;
+}
+
+// A layer comes back as it was, also one that was not tested; what no training leaves is refused,
+// though its checksum is right.
+static void test_kept(void **state)
+{
+    (void)state;
+    fixture f = begin("mlp", 1); // its disk
+    const sg_kept_work work = {.out = "/out"};
+    sg_error err = {0};
+    kept k, back;
+    bool found;
+    must(sg_folder_make("/out", &err), &err);
+    must(sg_folder_make("/out/.sparsify", &err), &err);
+    for (int tested = 0; tested < 2; tested++) {
+        kept_begin(&k);
+        if (!tested) k.layer.quality[0].error = k.layer.quality[0].zeros = NAN;
+        must(sg_projection_keep_save(&work, 0, &k.layer, &err), &err);
+        kept_begin(&back);
+        back.up[4] = 7, back.layer.quality[0] = (sg_projection_quality){0};
+        must(sg_projection_keep_load(&work, 0, &back.layer, &found, &err), &err);
+        assert_true(found && back.up[4] == 1 && back.layer.quality[0].loss == 0.5);
+        assert_true(tested ? back.layer.quality[0].zeros == 0.75
+                           : isnan(back.layer.quality[0].zeros));
+    }
+    must(sg_projection_keep_load(&work, 1, &back.layer, &found, &err), &err);
+    assert_false(found);
+    static const char *const says[] = {"v.down.weight: found inf, expected finite numbers",
+                                       "quality: loss: found -1, expected 0 to",
+                                       "quality: zeros: found 1.5, expected 0 to 1"};
+    for (int i = 0; i < 3; i++) {
+        kept_begin(&k);
+        if (i == 0) k.down[3] = INFINITY;
+        if (i == 1) k.layer.quality[0].loss = -1;
+        if (i == 2) k.layer.quality[0].zeros = 1.5;
+        must(sg_projection_keep_save(&work, 0, &k.layer, &err), &err);
+        assert_int_equal(sg_projection_keep_load(&work, 0, &back.layer, &found, &err),
+                         SG_ERR_FORMAT);
+        if (strstr(err.message, says[i]) == NULL) fail_msg("%s", err.message);
+        assert_non_null(strstr(err.message, "layer-00000.safetensors: "));
+    }
+    back.layer.modules[0].size.hidden = 1;
+    assert_int_equal(sg_projection_keep_load(&work, 0, &back.layer, &found, &err), SG_ERR_MISMATCH);
+    end(&f);
+}
+
 // Another command, another model, a damaged layer; what did not begin leaves nothing.
 static void test_not_resumed(void **state)
 {
@@ -277,10 +341,11 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns),      cmocka_unit_test(test_some),
-        cmocka_unit_test(test_bits),        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_power),
-        cmocka_unit_test(test_not_resumed), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_learns),  cmocka_unit_test(test_some),
+        cmocka_unit_test(test_bits),    cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_memory),  cmocka_unit_test(test_power),
+        cmocka_unit_test(test_kept),    cmocka_unit_test(test_not_resumed),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
