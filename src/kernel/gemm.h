@@ -24,6 +24,9 @@ typedef struct sg_gemm_args {
     // NULL, or what A and B are rounded to, with their strides: read in their place where the kind
     // is bf16 (A and B may then be NULL).
     const sg_bf16 *a_half, *b_half;
+    // NULL, or where the kind is bf16x3 the second part of A, with its stride: A is a_half + a_low,
+    // as split_bf16 made them, and may be NULL itself. Only where a unit multiplies in that kind.
+    const sg_bf16 *a_low;
     // NULL, or op(B) as sg_gemm_pack made it for this kind, n and k: read in place of B, so that b,
     // b_half, ldb and transpose_b say nothing.
     const void *b_packed;

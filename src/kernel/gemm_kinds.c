@@ -117,7 +117,7 @@ size_t sg_gemm_room_packed(sg_compute_kind kind, int64_t m, int64_t n, int64_t k
 
 // Numbers behind each other as the kind reads them, in f32.
 void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
-                   const sg_real *from, const sg_bf16 *half, int64_t n)
+                   const sg_real *from, const sg_bf16 *half, const sg_bf16 *low, int64_t n)
 {
     sg_bf16 hi[kinds_part], lo[kinds_part];
     sg_real rest[kinds_part];
@@ -125,6 +125,9 @@ void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
         kernels->from_bf16(to, half, n);
         return;
     }
+    for (int64_t i = 0; i < n && kind == SG_COMPUTE_BF16X3 && low != NULL; i++)
+        to[i] = (sg_real)sg_bf16_value(half[i]) + (sg_real)sg_bf16_value(low[i]);
+    if (kind == SG_COMPUTE_BF16X3 && low != NULL) return;
 #ifdef SG_REAL_DOUBLE // all kinds are products in f64
     if (to != from) memcpy(to, from, (size_t)n * sizeof *to);
     return;
@@ -159,7 +162,7 @@ typedef struct kinds_rounding {
     sg_compute_kind kind;
     sg_real *to; // (rows, columns)
     const sg_real *from;
-    const sg_bf16 *half;
+    const sg_bf16 *half, *low;
     int64_t columns, stride;
 } kinds_rounding;
 
@@ -168,7 +171,8 @@ static void kinds_round_rows(void *context, sg_range rows)
     const kinds_rounding *c = context;
     for (int64_t r = rows.first; r < rows.end; r++)
         sg_kind_round(c->kernels, c->kind, c->to + r * c->columns, kinds_at(c->from, r * c->stride),
-                      kinds_half_at(c->half, r * c->stride), c->columns);
+                      kinds_half_at(c->half, r * c->stride), kinds_half_at(c->low, r * c->stride),
+                      c->columns);
 }
 
 static void kinds_round_all(sg_compute compute, kinds_rounding *rounding, int64_t rows)
@@ -179,17 +183,26 @@ static void kinds_round_all(sg_compute compute, kinds_rounding *rounding, int64_
 
 void sg_kind_round_a(sg_compute compute, const sg_gemm_args *args, sg_real *to)
 {
-    kinds_rounding a = {compute.kernels, args->kind,   to,
-                        args->a,         args->a_half, args->transpose_a ? args->m : args->k,
-                        args->lda};
+    kinds_rounding a = {.kernels = compute.kernels,
+                        .kind = args->kind,
+                        .to = to,
+                        .from = args->a,
+                        .half = args->a_half,
+                        .low = args->a_low,
+                        .columns = args->transpose_a ? args->m : args->k,
+                        .stride = args->lda};
     kinds_round_all(compute, &a, args->transpose_a ? args->k : args->m);
 }
 
 static void kinds_round_b(sg_compute compute, const sg_gemm_args *args, sg_real *to)
 {
-    kinds_rounding b = {compute.kernels, args->kind,   to,
-                        args->b,         args->b_half, args->transpose_b ? args->k : args->n,
-                        args->ldb};
+    kinds_rounding b = {.kernels = compute.kernels,
+                        .kind = args->kind,
+                        .to = to,
+                        .from = args->b,
+                        .half = args->b_half,
+                        .columns = args->transpose_b ? args->k : args->n,
+                        .stride = args->ldb};
     kinds_round_all(compute, &b, args->transpose_b ? args->n : args->k);
 }
 
@@ -274,7 +287,7 @@ static void kinds_read_b(const sg_kernels *kernels, sg_real *y, const sg_gemm_ar
             memcpy(y + r * columns, stored->b + at, (size_t)columns * sizeof *y);
         else
             sg_kind_round(kernels, stored->kind, y + r * columns, kinds_at(stored->b, at),
-                          kinds_half_at(stored->b_half, at), columns);
+                          kinds_half_at(stored->b_half, at), NULL, columns);
     }
 }
 
@@ -327,18 +340,19 @@ static void kinds_thin_chunk(void *context, sg_range columns)
 static void kinds_thin_product(sg_compute compute, const sg_gemm_args *args)
 {
     const sg_gemm_args stored = kinds_as_stored(args);
-    const sg_bf16 *half = args->kind == SG_COMPUTE_BF16 ? args->a_half : NULL;
+    const sg_bf16 *half = args->a_half, *low = args->a_low;
     sg_real *a = args->room;
     for (int64_t i = 0; i < args->m; i++)
         if (!args->transpose_a)
             sg_kind_round(compute.kernels, args->kind, a + i * args->k,
                           kinds_at(args->a, i * args->lda), kinds_half_at(half, i * args->lda),
-                          args->k);
+                          kinds_half_at(low, i * args->lda), args->k);
         else
             for (int64_t p = 0; p < args->k; p++)
                 sg_kind_round(compute.kernels, args->kind, a + i * args->k + p,
                               kinds_at(args->a, p * args->lda + i),
-                              kinds_half_at(half, p * args->lda + i), 1);
+                              kinds_half_at(half, p * args->lda + i),
+                              kinds_half_at(low, p * args->lda + i), 1);
     kinds_thin_loop l = {compute.kernels, &stored, a};
     const int64_t piece = sg_panel_up(sg_chunks(kinds_thin_piece, args->k), kinds_columns);
     const bool one = args->n * args->k < 2 * kinds_thin_piece;

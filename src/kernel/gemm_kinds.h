@@ -21,9 +21,9 @@ bool sg_kind_product(sg_compute compute, const sg_gemm_args *args, const sg_kind
 typedef enum sg_kind_way { SG_KIND_PLAIN, SG_KIND_ROUNDED, SG_KIND_UNITS } sg_kind_way;
 sg_kind_way sg_kind_way_of(sg_compute_kind kind, int64_t m, int64_t n, int64_t k);
 // Numbers behind each other as the kind reads them, in f32; `to` may be `from`. half: NULL, or what
-// they are already.
+// they are already; low: NULL, or in bf16x3 the second part of that.
 void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
-                   const sg_real *from, const sg_bf16 *half, int64_t n);
+                   const sg_real *from, const sg_bf16 *half, const sg_bf16 *low, int64_t n);
 // The same of A, as it is stored, to rows without gaps.
 void sg_kind_round_a(sg_compute compute, const sg_gemm_args *args, sg_real *to);
 // Where in room op(B) packed for the units lies.
@@ -37,9 +37,10 @@ void sg_units_product(sg_compute compute, const sg_gemm_args *args, const sg_kin
 
 static inline sg_panel_from sg_units_a(const sg_gemm_args *args)
 {
-    const sg_bf16 *half = args->kind == SG_COMPUTE_BF16 ? args->a_half : NULL;
+    const bool parts = args->kind == SG_COMPUTE_BF16X3 && args->a_low != NULL;
     return (sg_panel_from){.wide = args->a,
-                           .half = half,
+                           .half = args->kind == SG_COMPUTE_BF16 || parts ? args->a_half : NULL,
+                           .low = parts ? args->a_low : NULL,
                            .stride = args->lda,
                            .by_k = args->transpose_a,
                            .outer = args->m,

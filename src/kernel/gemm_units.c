@@ -53,7 +53,7 @@ typedef struct units_loop {
     sg_panel_from from_a, from_b;
     sg_bf16 *a;       // packed
     const sg_bf16 *b; // likewise
-    const sg_bf16 *in_place;
+    bool in_place;    // A is read where it is
     sg_tiles_unit unit;
     bool packs;                  // a chunk packs its rows of A
     int64_t tile, tiles, panels; // rows of a tile, tiles of rows, panels of columns
@@ -98,12 +98,14 @@ static sg_tiles_args units_operands(const units_loop *l, const units_place *p, i
                        .b = l->b + sg_panel_b_at(&l->from_b, piece, panel)};
     t.lda = t.k;
     t.b_block = SG_PANEL_BLOCK * t.k;
-    if (l->in_place != NULL && row + p->filled_rows <= g->m) {
-        t.a = l->in_place + row * g->lda + piece * SG_PANEL_DEPTH;
+    if (l->in_place && row + p->filled_rows <= g->m) {
+        const int64_t at = row * g->lda + piece * SG_PANEL_DEPTH;
+        t.a = l->from_a.half + at;
         t.lda = g->lda;
+        if (l->from_a.low != NULL) t.a_low = l->from_a.low + at;
     }
     if (sg_panel_parts(g->kind) == 1) return t;
-    t.a_low = t.a + sg_panel_a_low(&l->from_a, piece);
+    if (t.a_low == NULL) t.a_low = t.a + sg_panel_a_low(&l->from_a, piece);
     t.b_low = t.b + sg_panel_b_low(&l->from_b, piece, panel);
     return t;
 }
@@ -209,7 +211,7 @@ static void units_pack_a(sg_compute compute, units_loop *l)
     int64_t first = 0;
     l->a = g->room;
     if (l->from_a.half != NULL && !g->transpose_a && g->k % SG_PANEL_STEP == 0) {
-        l->in_place = l->from_a.half;
+        l->in_place = true;
         first = g->m % SG_PANEL_ROWS == 0 ? g->m : (l->tiles - 1) * l->tile;
     } else if (!g->transpose_a && l->runs == 1 && l->groups == 1) {
         l->packs = true; // what is packed is in the second cache when it is multiplied

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernel/rows_ahead.h"
+
 enum {
     panels_stage = 256,   // of k that are rounded at once
     panels_rows = 64,     // rows of A that a chunk packs
@@ -99,23 +101,15 @@ static void panels_round(const panels_loop *l, sg_bf16 *hi, sg_bf16 *lo, int64_t
     if (f->kind == SG_COMPUTE_BF16X3) memset(lo + count, 0, (size_t)(filled - count) * sizeof *lo);
 }
 
-// Numbers that will be read or written soon, to the second cache: pieces of rows that lie some KiB
-// apart are foreseen by no processor, and would drive each other out of the first.
-static void panels_expect(const void *at, int64_t bytes)
-{
-    for (int64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)at + i, 0, 2);
-}
-
 static void panels_expect_stored(const panels_loop *l, int64_t row, int64_t column, int64_t count)
 {
     const sg_panel_from *f = l->from;
     if (row >= (f->by_k ? f->k : f->outer) || count <= 0) return;
     const int64_t at = (row - l->above) * f->stride + column - l->before;
     if (f->half != NULL)
-        panels_expect(f->half + at, count * (int64_t)sizeof *f->half);
+        sg_expect(f->half + at, count * (int64_t)sizeof *f->half);
     else
-        panels_expect(f->wide + at, count * (int64_t)sizeof *f->wide);
+        sg_expect(f->wide + at, count * (int64_t)sizeof *f->wide);
 }
 
 static int64_t panels_least(int64_t a, int64_t b)
@@ -162,7 +156,7 @@ static void panels_columns_a(const panels_loop *l, int64_t piece, int64_t at, in
         for (int64_t i = 0; i < parts; i++) {
             const int64_t next = panels_least(rows, r + 2 * SG_PANEL_ROWS);
             for (int64_t e = r + SG_PANEL_ROWS; e < next; e++)
-                panels_expect(to + i * low + e * depth, filled * (int64_t)sizeof *to);
+                sg_expect(to + i * low + e * depth, filled * (int64_t)sizeof *to);
             l->kernels->transpose_pairs(to + i * low + r * depth, depth, stage[i][0] + 2 * r,
                                         panels_pair_row, filled / 2, SG_PANEL_ROWS);
         }

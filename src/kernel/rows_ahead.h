@@ -16,4 +16,12 @@ static inline int64_t sg_rows_ahead(int64_t row_bytes)
     return four > 0 ? (SG_AHEAD_BYTES + four - 1) / four * 4 : 0;
 }
 
+// Bytes that will be read or written soon, to the second cache: pieces of rows that lie apart are
+// foreseen by no processor, and many of them would drive each other out of the first.
+static inline void sg_expect(const void *at, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)at + i, 0, 2);
+}
+
 #endif

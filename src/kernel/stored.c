@@ -333,7 +333,7 @@ static void stored_tile_chunk(void *context, sg_range rows)
     part.n = rows.end - rows.first;
     sg_stored_read(l->kernels, wide, l->w, rows.first, part.n, part.k);
     if (part.kind != SG_COMPUTE_F32) // A is rounded already
-        sg_kind_round(l->kernels, part.kind, wide, wide, NULL, part.n * part.k);
+        sg_kind_round(l->kernels, part.kind, wide, wide, NULL, NULL, part.n * part.k);
     part.kind = SG_COMPUTE_F32;
     part.transpose_b = true;
     part.b = wide;

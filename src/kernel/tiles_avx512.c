@@ -120,7 +120,8 @@ static void dots_whole(const sg_tiles_args *g, int64_t i, int64_t j)
 
 static __mmask16 dots_mask(int64_t columns)
 {
-    return columns >= dots_lanes ? 0xffff : columns <= 0 ? 0 : (__mmask16)((1u << columns) - 1);
+    const unsigned whole = 0xffff;
+    return (__mmask16)(columns >= dots_lanes ? whole : columns <= 0 ? 0 : (1u << columns) - 1);
 }
 
 static dots_square dots_square_at(const sg_tiles_args *g, int64_t i, int64_t j)

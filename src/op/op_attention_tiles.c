@@ -6,8 +6,9 @@
 //     S^T = scale K Q^T       P^T = exp(S^T - lse)        dP^T = V dO^T         dV += P^T dO
 //     dS^T = P^T (dP^T - delta)       dK += scale dS^T Q       dQ += scale dS K
 //
-// In the kind bf16 all operands are rounded, P and dS where softmax leaves them; sums, maxima,
-// softmax and gradients are sg_real. The backward pass works on transposed tiles, so that dQ alone
+// In the kind bf16 all operands are rounded, P and dS where softmax leaves them; in bf16x3 P, dS and
+// what is a left operand of many tiles are split there in the two parts that products take, where a
+// unit computes these. Sums, maxima, softmax and gradients are sg_real. The backward pass works on transposed tiles, so that dQ alone
 // needs a left operand transposed. Tiles are multiplied whole, what is masked too: so right
 // operands are prepared once, K and V for all tiles of queries of a chunk, Q and dO for all tiles
 // of keys. A chunk has at most tiles_rows queries of all of its heads, which bounds scratch
@@ -17,13 +18,15 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "kernel/gemm.h"
+#include "kernel/gemm_tiles.h"
+#include "kernel/rows_ahead.h"
 #include "op/attention.h"
 
 enum {
     tiles_side = 256,            // rows of keys, and at most of queries, of a tile
     tiles_least = 64,            // of queries
     tiles_rows = 4 * tiles_side, // queries of a chunk
+    tiles_ahead = 8,             // rows before one is read that it is asked for
     tiles_chunks = 16,           // wanted, for the sake of eight threads
     tiles_most = tiles_rows / tiles_side
 };
@@ -50,7 +53,8 @@ typedef struct tiles_places {
 typedef struct tiles_attributes {
     sg_attention_shape shape; // first: what sg_attention_flops reads
     tiles_cut cut;
-    bool folded; // the scale is a power of two, by which rounded queries are multiplied, exactly
+    bool folded;   // the scale is a power of two, by which rounded queries are multiplied, exactly
+    int64_t parts; // of left operands, in bf16: 1, 2, or 0 where products take them as they are
     tiles_places forward, backward;
 } tiles_attributes;
 
@@ -128,7 +132,7 @@ static tiles_places places_forward(const tiles_attributes *a, sg_compute_kind ki
 {
     const int64_t h = a->shape.head_dim, side = a->cut.side;
     const size_t rows = (size_t)(a->cut.heads * a->cut.tiles * side);
-    const size_t half = kind == SG_COMPUTE_BF16 ? sizeof(sg_bf16) : 0;
+    const size_t half = (size_t)a->parts * sizeof(sg_bf16);
     tiles_places p = {0};
     p.s = place_take(&p.end, (size_t)(side * tiles_side) * sizeof(sg_real));
     p.o = place_take(&p.end, rows * (size_t)h * sizeof(sg_real));
@@ -146,7 +150,7 @@ static tiles_places places_backward(const tiles_attributes *a, sg_compute_kind k
     const int64_t h = a->shape.head_dim, side = tiles_side;
     const int64_t tiles = sg_min(tiles_most, sg_chunks(a->shape.length, side));
     const size_t rows = (size_t)(tiles * side), square = (size_t)(side * side);
-    const size_t half = kind == SG_COMPUTE_BF16 ? sizeof(sg_bf16) : 0;
+    const size_t half = (size_t)a->parts * sizeof(sg_bf16);
     const size_t across = (size_t)tiles * sg_whole_lines(sg_gemm_packed_bytes(kind, side, h));
     const size_t along = (size_t)tiles * sg_whole_lines(sg_gemm_packed_bytes(kind, h, side));
     tiles_places p = {0};
@@ -169,10 +173,10 @@ static tiles_places places_backward(const tiles_attributes *a, sg_compute_kind k
 
 // ---- operands -----------------------------------------------------------------------------------
 
-// Rows of one head: in sg_real, or in bf16 where half is not NULL.
+// Rows of one head: in sg_real, or where half is not NULL in bf16, or in two parts of it.
 typedef struct tiles_matrix {
     const sg_real *values;
-    const sg_bf16 *half;
+    const sg_bf16 *half, *low;
     int64_t stride;
 } tiles_matrix;
 
@@ -206,15 +210,41 @@ static const sg_kernels *work_kernels(const tiles_work *w)
 static tiles_matrix matrix_at(tiles_matrix m, int64_t row, int64_t column)
 {
     const int64_t at = row * m.stride + column;
-    return (tiles_matrix){m.values ? m.values + at : NULL, m.half ? m.half + at : NULL, m.stride};
+    return (tiles_matrix){m.values ? m.values + at : NULL, m.half ? m.half + at : NULL,
+                          m.low ? m.low + at : NULL, m.stride};
 }
 
 // The rows of a sequence of input i, from the first column of a head on.
 static tiles_matrix work_input(const tiles_work *w, int i, int64_t head)
 {
     const sg_tensor *t = w->node->in[i];
-    const tiles_matrix all = {sg_values(t), sg_half_in(w->node, i), sg_columns(t)};
+    const tiles_matrix all = {sg_values(t), sg_half_in(w->node, i), NULL, sg_columns(t)};
     return matrix_at(all, w->sequence * w->a->shape.length, head * w->a->shape.head_dim);
+}
+
+// Row r and its neighbours are read now, one of those that come in a while is asked for: rows lie a
+// whole width apart, of which a head is a part.
+static void work_expect(const tiles_work *w, tiles_matrix m, int64_t r, int64_t rows)
+{
+    const int64_t h = w->a->shape.head_dim, at = (r + tiles_ahead) * m.stride;
+    if (r + tiles_ahead >= rows) return;
+    if (m.half != NULL)
+        sg_expect(m.half + at, h * (int64_t)sizeof *m.half);
+    else
+        sg_expect(m.values + at, h * (int64_t)sizeof *m.values);
+}
+
+// In two parts, row by row.
+static tiles_matrix work_split(const tiles_work *w, tiles_matrix m, int64_t rows, size_t to)
+{
+    const int64_t h = w->a->shape.head_dim;
+    sg_bf16 *half = work_place(w, to);
+    for (int64_t r = 0; r < rows; r++) {
+        work_expect(w, m, r, rows);
+        work_kernels(w)->split_bf16(half + 2 * r * h, half + (2 * r + 1) * h,
+                                    m.values + r * m.stride, h);
+    }
+    return (tiles_matrix){NULL, half, half + h, 2 * h};
 }
 
 // A left operand whose rows products take as they are: those of a bf16 product are dense, rounded
@@ -224,12 +254,14 @@ static tiles_matrix work_left(const tiles_work *w, tiles_matrix m, int64_t rows,
 {
     const int64_t h = w->a->shape.head_dim;
     const sg_kernels *kernels = work_kernels(w);
+    if (w->a->parts == 2) return work_split(w, m, rows, to);
     if (w->node->kind != SG_COMPUTE_BF16) return m;
     if (m.half != NULL && m.stride == h && factor == 1) return m;
     sg_bf16 *half = work_place(w, to);
     sg_real *wide = work_place(w, w->places->s);
     for (int64_t r = 0; r < rows; r++) {
         const tiles_matrix row = matrix_at(m, r, 0);
+        work_expect(w, m, r, rows);
         if (factor != 1) {
             if (row.half != NULL)
                 kernels->from_bf16(wide, row.half, h);
@@ -243,7 +275,7 @@ static tiles_matrix work_left(const tiles_work *w, tiles_matrix m, int64_t rows,
             kernels->to_bf16(half + r * h, row.values, h);
         }
     }
-    return (tiles_matrix){NULL, half, h};
+    return (tiles_matrix){NULL, half, NULL, h};
 }
 
 // Queries as left operands, or for them to be prepared as right ones.
@@ -287,6 +319,7 @@ static void work_product(const tiles_work *w, tiles_size size, sg_real alpha, ti
                                                     .alpha = alpha,
                                                     .a = a.values,
                                                     .a_half = a.half,
+                                                    .a_low = a.low,
                                                     .lda = a.stride,
                                                     .b = b->of.values,
                                                     .b_half = b->of.half,
@@ -300,11 +333,13 @@ static void work_product(const tiles_work *w, tiles_size size, sg_real alpha, ti
 }
 
 // A tile of numbers that products take next, of `count` in a row: in bf16 dense rows of halves,
-// which begin where it began.
+// which begin where it began; in two parts each row is where it was, one part behind the other.
 static tiles_matrix work_tile(const tiles_work *w, const sg_real *tile, int64_t count)
 {
-    if (w->node->kind != SG_COMPUTE_BF16) return (tiles_matrix){tile, NULL, tiles_side};
-    return (tiles_matrix){NULL, (const sg_bf16 *)(const void *)tile, count};
+    const sg_bf16 *half = (const sg_bf16 *)(const void *)tile;
+    if (w->a->parts == 2) return (tiles_matrix){NULL, half, half + tiles_side, 2 * tiles_side};
+    if (w->a->parts == 0) return (tiles_matrix){tile, NULL, NULL, tiles_side};
+    return (tiles_matrix){NULL, half, NULL, count};
 }
 
 // Ends row r of it, after those before it: 0 but for [from, to). Halves never reach a row that is
@@ -313,16 +348,24 @@ static void work_tile_row(const tiles_work *w, sg_real *tile, int64_t r, int64_t
                           int64_t count)
 {
     sg_real *row = tile + r * tiles_side;
-    if (w->node->kind != SG_COMPUTE_BF16) {
+    sg_bf16 half[2][tiles_side];
+    if (w->a->parts == 0) {
         memset(row, 0, (size_t)from * sizeof *row);
         memset(row + to, 0, (size_t)(count - to) * sizeof *row);
         return;
     }
-    sg_bf16 half[tiles_side];
-    memset(half, 0, (size_t)from * sizeof *half);
-    work_kernels(w)->to_bf16(half + from, row + from, to - from);
-    memset(half + to, 0, (size_t)(count - to) * sizeof *half);
-    memcpy((sg_bf16 *)(void *)tile + r * count, half, (size_t)count * sizeof *half);
+    for (int64_t i = 0; i < w->a->parts; i++) {
+        memset(half[i], 0, (size_t)from * sizeof *half[i]);
+        memset(half[i] + to, 0, (size_t)(count - to) * sizeof *half[i]);
+    }
+    if (w->a->parts == 2) {
+        work_kernels(w)->split_bf16(half[0] + from, half[1] + from, row + from, to - from);
+        memcpy(row, half[0], (size_t)count * sizeof *half[0]);
+        memcpy((sg_bf16 *)(void *)row + tiles_side, half[1], (size_t)count * sizeof *half[1]);
+        return;
+    }
+    work_kernels(w)->to_bf16(half[0] + from, row + from, to - from);
+    memcpy((sg_bf16 *)(void *)tile + r * count, half[0], (size_t)count * sizeof *half[0]);
 }
 
 // What scores are still to be multiplied by.
@@ -441,9 +484,9 @@ static void forward_heads(tiles_forward *f)
     const sg_tensor *sinks = f->w.node->in[SG_ATTENTION_SINKS];
     for (int64_t head = 0; head < a->cut.heads; head++) {
         const tiles_matrix q = work_input(&f->w, SG_ATTENTION_Q, f->head + head);
-        f->q[head] =
-            work_queries(&f->w, matrix_at(q, f->first, 0), f->rows,
-                         f->w.places->q_half + (size_t)(head * most * h) * sizeof(sg_bf16));
+        f->q[head] = work_queries(&f->w, matrix_at(q, f->first, 0), f->rows,
+                                  f->w.places->q_half +
+                                      (size_t)(a->parts * head * most * h) * sizeof(sg_bf16));
         // A sink is a score that has been met before all keys.
         for (int64_t r = 0; r < f->rows; r++) {
             f->top[head * most + r] = sinks ? sg_values(sinks)[f->head + head] : -INFINITY;
@@ -491,8 +534,8 @@ static void tiles_forward_chunk(void *context, int64_t chunk, int worker)
     if (shape->caches != NULL) {
         const sg_kv_cache *cache = &shape->caches[f.w.sequence];
         const int64_t at = key_head * cache->capacity * shape->head_dim;
-        f.k = (tiles_matrix){cache->k + at, NULL, shape->head_dim};
-        f.v = (tiles_matrix){cache->v + at, NULL, shape->head_dim};
+        f.k = (tiles_matrix){cache->k + at, NULL, NULL, shape->head_dim};
+        f.v = (tiles_matrix){cache->v + at, NULL, NULL, shape->head_dim};
         f.position += shape->start[f.w.sequence];
     } else {
         f.k = work_input(&f.w, SG_ATTENTION_K, key_head);
@@ -589,8 +632,13 @@ static void backward_rows(const tiles_backward *b, tiles_matrix dout)
     const sg_node *node = b->w.node;
     const sg_attention_shape *a = &b->w.a->shape;
     const int64_t h = a->head_dim, width = sg_attention_width(a);
+    const int64_t at = (b->w.sequence * a->length + b->first) * width + b->head * h;
+    const tiles_matrix result = matrix_at(
+        (tiles_matrix){sg_values(node->out[0]), sg_half_out(node, 0), NULL, width}, 0, at);
     for (int64_t r = 0; r < b->rows; r++) {
         const int64_t row = b->w.sequence * a->length + b->first + r;
+        work_expect(&b->w, result, r, b->rows);
+        work_expect(&b->w, dout, r, b->rows);
         const sg_real *o = sg_get_half(b->w.run, sg_half_out(node, 0), node->out[0],
                                        row * width + b->head * h, h, b->dp);
         const tiles_matrix d = matrix_at(dout, r, 0);
@@ -607,8 +655,8 @@ static void backward_prepare(tiles_backward *b, tiles_matrix dout)
     const int64_t h = b->w.a->shape.head_dim;
     const size_t across = sg_whole_lines(sg_gemm_packed_bytes(b->w.node->kind, tiles_side, h));
     const size_t along = sg_whole_lines(sg_gemm_packed_bytes(b->w.node->kind, h, tiles_side));
-    const tiles_matrix q =
-        work_queries(&b->w, matrix_at(b->q, b->first, 0), b->rows, places->q_half);
+    tiles_matrix q = matrix_at(b->q, b->first, 0);
+    if (b->w.a->parts == 1) q = work_queries(&b->w, q, b->rows, places->q_half);
     for (int64_t row = 0, t = 0; row < b->rows; row += tiles_side, t++) {
         const int64_t rows = sg_min(tiles_side, b->rows - row);
         const size_t over = (size_t)t * across, under = (size_t)t * along;
@@ -627,9 +675,8 @@ static void backward_run(tiles_backward *b)
     const sg_attention_shape *a = &b->w.a->shape;
     const int64_t h = a->head_dim, width = sg_attention_width(a);
     const int64_t at = (b->w.sequence * a->length + b->first) * width + b->head * h;
-    const tiles_matrix dout =
-        work_left(&b->w, (tiles_matrix){b->w.node->out[0]->grad + at, NULL, width}, b->rows,
-                  b->w.places->dout_half, 1);
+    tiles_matrix dout = {b->w.node->out[0]->grad + at, NULL, NULL, width};
+    if (b->w.a->parts == 1) dout = work_left(&b->w, dout, b->rows, b->w.places->dout_half, 1);
     backward_rows(b, dout);
     if (b->dq == NULL && b->dk == NULL && b->dv == NULL) return;
     backward_prepare(b, dout);
@@ -637,7 +684,8 @@ static void backward_run(tiles_backward *b)
         tiles_keys keys = {.first = key, .count = sg_min(tiles_side, a->length - key)};
         keys.k = work_left(&b->w, matrix_at(b->k, key, 0), keys.count, b->w.places->k_half, 1);
         keys.v = work_left(&b->w, matrix_at(b->v, key, 0), keys.count, b->w.places->v_half, 1);
-        keys.packed_k = work_prepare(&b->w, keys.k, false, h, keys.count, b->w.places->packed_k);
+        keys.packed_k = work_prepare(&b->w, b->w.a->parts == 1 ? keys.k : matrix_at(b->k, key, 0),
+                                     false, h, keys.count, b->w.places->packed_k);
         for (int64_t tile = 0; tile * tiles_side < b->rows; tile++)
             backward_tile(b, tile, &keys);
     }
@@ -730,6 +778,9 @@ void sg_attention_tile(sg_tape *tape, sg_node *node, const sg_attention_shape *s
     a->shape = *shape;
     int exponent;
     a->folded = node->kind == SG_COMPUTE_BF16 && frexp((double)shape->scale, &exponent) == 0.5;
+    a->parts = node->kind == SG_COMPUTE_BF16               ? 1
+               : sg_gemm_unit(node->kind) != SG_TILES_NONE ? 2
+                                                           : 0;
     a->cut = cut_of(shape, sg_rows(node->in[SG_ATTENTION_Q]) / shape->length);
     a->forward = places_forward(a, node->kind);
     a->backward = places_backward(a, node->kind);

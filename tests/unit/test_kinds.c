@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "compute_on.h"
-#include "kernel/gemm.h"
+#include "kernel/gemm_tiles.h"
 #include "kernel/stored.h"
 #include "unit/engines.h"
 
@@ -143,13 +143,19 @@ static void kinds_check_forms(const kinds_product *p, sg_compute compute, const 
 {
     const size_t bytes = sg_gemm_packed_bytes(p->args.kind, p->args.n, p->args.k);
     unsigned char *packed = kinds_memory(bytes);
+    sg_bf16 *hi = kinds_half(p->a, p->size_a), *low = kinds_half(p->a, p->size_a);
+    const bool parts =
+        p->args.kind == SG_COMPUTE_BF16X3 && sg_gemm_unit(p->args.kind) != SG_TILES_NONE;
+    sg_kernels_ref()->split_bf16(hi, low, p->a, p->size_a);
     for (int form = 0; form < 8; form++) {
         sg_gemm_args args = p->args;
-        if ((form & 3) != 0 && args.kind != SG_COMPUTE_BF16) continue;
+        if ((form & 1) != 0 && args.kind != SG_COMPUTE_BF16 && !parts) continue;
+        if ((form & 2) != 0 && args.kind != SG_COMPUTE_BF16) continue;
         float *c = check_copy(start, p->size_c);
         args.c = c;
         if (form & 1) {
-            args.a_half = p->a_half;
+            args.a_half = parts ? hi : p->a_half;
+            args.a_low = parts ? low : NULL;
             args.a = NULL;
         }
         if (form & 2) {
@@ -174,6 +180,8 @@ static void kinds_check_forms(const kinds_product *p, sg_compute compute, const 
         assert_memory_equal(c, first, (size_t)p->size_c * sizeof *c);
         free(c);
     }
+    free(hi);
+    free(low);
     kinds_release(packed, bytes);
 }
 
@@ -467,13 +475,19 @@ static void test_room(void **state)
 
 static void kinds_check_kernels(const sg_kernels *table)
 {
-    enum { n = 203, rows = 21, columns = 37 };
+    enum { n = 2203, rows = 21, columns = 37 };
     const sg_kernels *ref = sg_kernels_ref();
     float *x = check_random(n, 5, 1e-3);
     static const float odd[] = {NAN,         INFINITY,        -INFINITY, FLT_MAX, -FLT_MAX,
                                 0x1.ffp127f, 0x1.fefffep127f, 1e-41f,    0,       -0.0f};
     sg_bf16 found[2][n], expected[2][n];
-    for (int round = 0; round < 2; round++) {
+    // Of the last round what is left of numbers is denormal.
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < n && round == 2; i++)
+            x[i] = isfinite(x[i]) ? x[i] * 0x1p-110f : x[i];
+        table->to_bf16(found[0], x, n);
+        ref->to_bf16(expected[0], x, n);
+        assert_memory_equal(found[0], expected[0], sizeof found[0]);
         table->split_bf16(found[0], found[1], x, n);
         ref->split_bf16(expected[0], expected[1], x, n);
         assert_memory_equal(found, expected, sizeof found);
