@@ -39,7 +39,7 @@ static json_t *version_json(const sg_context *context)
         version_text(m.cpu), "cpu_kind", version_text(m.cpu_kind), "cpu_flags",
         version_text(m.flags), "processors", m.threads, "cores", m.cores, "vector_bits",
         m.vector_bits, "ghz", version_number(m.ghz), "ghz_from", version_text(m.ghz_from),
-        "peak_gflops", version_number(sg_machine_peak(&m, threads)), "memory_bytes",
+        "peak_gflops", version_number(sg_measure_peak(context)), "memory_bytes",
         (json_int_t)m.memory_bytes, "system", version_text(m.system), "compiler", sg_compiler(),
         "libraries", version_libraries());
 }

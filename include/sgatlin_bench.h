@@ -11,22 +11,21 @@ extern "C" {
 
 // This machine, by what the processor and the system say. What they do not say is "", 0 or NULL.
 typedef struct sg_machine {
-    char cpu[96];        // name of the processor
-    char cpu_kind[112];  // "GenuineIntel family 6 model 207 stepping 2"
-    char flags[256];     // of its flags those that products and kernels use, as the system has them
-    char system[208];    // "Linux 6.1.0 x86_64"
-    int threads;         // processors that this process may use
-    int cores;           // the cores that these are, as two threads of a core share its units
-    int vector_bits;     // of the widest vectors of f32 that are used
-    int flops_per_cycle; // of a core at most: two units, lanes of a vector, FMA
-    double ghz;          // the highest frequency, or the nominal one where that is all there is
+    char cpu[96];       // name of the processor
+    char cpu_kind[112]; // "GenuineIntel family 6 model 207 stepping 2"
+    char flags[256];    // of its flags those that products and kernels use, as the system has them
+    char system[208];   // "Linux 6.1.0 x86_64"
+    int threads;        // processors that this process may use
+    int cores;          // the cores that these are, as two threads of a core share its units
+    int vector_bits;    // of the widest vectors of f32 that are used
+    double ghz;         // the highest frequency, or the nominal one where that is all there is
     const char *ghz_from; // who said so
     int64_t memory_bytes;
 } sg_machine;
 SG_API void sg_machine_describe(sg_machine *machine);
-// cores x ghz x flops_per_cycle: GFLOP/s in f32 that so many threads stay below, but for a
-// frequency that turns out higher. 0 where the frequency is not known.
-SG_API double sg_machine_peak(const sg_machine *machine, int threads);
+// What no product in f32 can exceed, measured in some milliseconds: GFLOP/s of multiplications and
+// additions of numbers in registers, by all threads of the context.
+SG_API double sg_measure_peak(const sg_context *context);
 
 // Measures this machine for a moment, all threads of the context: dense products (f32), reading
 // memory.

@@ -72,6 +72,10 @@ typedef struct sg_adamw_idle_args {
     double keep1, keep2; // beta1 and beta2 to the number of steps
 } sg_adamw_idle_args;
 
+// Numbers that do not wait for each other: two units that take four or five cycles for each have
+// ten on the way.
+enum { SG_CHAINS = 12 };
+
 typedef struct sg_kernels {
     const char *name;
 
@@ -81,7 +85,10 @@ typedef struct sg_kernels {
     void (*add)(sg_real *y, const sg_real *a, const sg_real *b, int64_t n); // y = a + b; may alias
     void (*scale)(sg_real *y, sg_real alpha, int64_t n);                    // y *= alpha
     double (*sum_squares)(const sg_real *x, int64_t n);                     // summed in double
-    sg_real (*max)(const sg_real *x, int64_t n);                            // n >= 1; no NaN inside
+    // So many times y a + b of SG_CHAINS numbers y, which stay in registers: how many multiplications
+    // and additions that were. What no product can be faster than.
+    int64_t (*multiply_adds)(sg_real *y, sg_real a, sg_real b, int64_t times);
+    sg_real (*max)(const sg_real *x, int64_t n); // n >= 1; no NaN inside
     // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives
     // 0, and what is below the smallest normal number may be 0.
     sg_real (*exp_sum)(sg_real *y, const sg_real *x, sg_real shift, int64_t n);

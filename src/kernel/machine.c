@@ -136,18 +136,6 @@ static void machine_ask_ghz(sg_machine *machine)
 #endif
 }
 
-// Cores have two units for f32 vectors, with one in some of the smaller ones; without FMA a unit
-// multiplies or adds.
-enum { machine_units = 2 };
-
-void sg_machine_take_units(sg_machine *machine, const sg_cpu *cpu)
-{
-    machine->vector_bits = cpu->avx512 ? 512 : cpu->avx2_fma ? 256 : 128;
-    const int lanes = machine->vector_bits / 32;
-    const bool fused = cpu->avx2_fma || cpu->neon;
-    machine->flops_per_cycle = machine_units * lanes * (fused ? 2 : 1);
-}
-
 void sg_machine_describe(sg_machine *machine)
 {
     char text[machine_text];
@@ -157,16 +145,10 @@ void sg_machine_describe(sg_machine *machine)
     machine_ask_ghz(machine);
     machine_read("/proc/cpuinfo", text, sizeof text);
     sg_machine_take_cpuinfo(machine, text);
-    sg_machine_take_units(machine, &cpu);
+    machine->vector_bits = cpu.avx512 ? 512 : cpu.avx2_fma ? 256 : 128;
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (pages > 0 && page > 0) machine->memory_bytes = (int64_t)pages * page;
     if (uname(&system) == 0)
         snprintf(machine->system, sizeof machine->system, "%s %s %s", system.sysname,
                  system.release, system.machine);
-}
-
-double sg_machine_peak(const sg_machine *machine, int threads)
-{
-    const int cores = threads < machine->cores ? threads : machine->cores;
-    return cores * machine->ghz * machine->flops_per_cycle;
 }

@@ -8,8 +8,5 @@
 // From the first processor of a /proc/cpuinfo: name, kind, flags, frequency, and of `threads`
 // processors how many cores they are. What the text lacks stays as it is.
 void sg_machine_take_cpuinfo(sg_machine *machine, const char *text);
-// What each core can do in a cycle, from the instructions it has, and the bound from all that is
-// known.
-void sg_machine_take_units(sg_machine *machine, const sg_cpu *cpu);
 
 #endif

@@ -17,7 +17,9 @@ enum {
     measure_few = 4,
     measure_chunk = 1 << 16,
     measure_gemm_runs = 2,
-    measure_reads = 3
+    measure_reads = 3,
+    measure_times = 100 << 10, // a third of a millisecond to a millisecond
+    measure_peaks = 30
 };
 
 // A machine that slept takes some tenths of a second to come to full speed.
@@ -146,6 +148,45 @@ sg_status sg_measure_products(sg_context *context, sg_compute_kind kind, double 
         return sg_fail(err, SG_ERR_ARGUMENT, "kind: found %d, expected one of sg_compute_kind",
                        (int)kind);
     return measure_alone(context, kind, measure_n, measure_gemm_runs, seconds, gflops, err);
+}
+
+// ---- registers ----------------------------------------------------------------------------------
+
+typedef struct measure_peak {
+    const sg_kernels *kernels;
+    int64_t times, *flops; // of each thread
+} measure_peak;
+
+// 0.75 x + 0.25 goes to 1.
+static void measure_peak_chunk(void *context, int64_t chunk, int worker)
+{
+    (void)worker;
+    const measure_peak *p = context;
+    sg_real x[SG_CHAINS];
+    for (int c = 0; c < SG_CHAINS; c++)
+        x[c] = (sg_real)(1 + c);
+    p->flops[chunk] = p->kernels->multiply_adds(x, (sg_real)0.75, (sg_real)0.25, p->times);
+    for (int c = 0; c < SG_CHAINS; c++)
+        if (!(x[c] < 2)) p->flops[chunk] = 0;
+}
+
+double sg_measure_peak(const sg_context *context)
+{
+    enum { most_threads = 1024 };
+    int64_t flops[most_threads];
+    const int threads = context->threads < most_threads ? context->threads : most_threads;
+    measure_peak p = {sg_kernels_fastest(), measure_times, flops};
+    double most = 0;
+    for (int i = 0; i < measure_peaks; i++) {
+        const double start = sg_clock_seconds();
+        sg_parallel_for(context->compute.pool, threads, measure_peak_chunk, &p);
+        const double seconds = sg_clock_seconds() - start;
+        double sum = 0;
+        for (int t = 0; t < threads; t++)
+            sum += (double)flops[t];
+        if (seconds > 0) most = fmax(most, 1e-9 * sum / seconds);
+    }
+    return most;
 }
 
 // ---- both limits --------------------------------------------------------------------------------

@@ -723,6 +723,25 @@ static void test_tables(void **state)
     check_fast(check_whole);
 }
 
+// Twice x / 2 + 1 / 4, exactly, and how many numbers that is counted for.
+static void check_multiply_adds(const sg_kernels *table)
+{
+    float x[SG_CHAINS];
+    for (int c = 0; c < SG_CHAINS; c++)
+        x[c] = (float)c;
+    const int64_t lanes = table->multiply_adds(x, 0.5f, 0.25f, 2) / (2 * 2 * SG_CHAINS);
+    assert_true(lanes == 1 || lanes == 4 || lanes == 8 || lanes == 16);
+    for (int c = 0; c < SG_CHAINS; c++)
+        assert_true(x[c] == (float)c / 4 + 0.375f);
+}
+
+static void test_multiply_adds(void **state)
+{
+    (void)state;
+    check_multiply_adds(sg_kernels_ref());
+    check_fast(check_multiply_adds);
+}
+
 static void test_choice(void **state)
 {
     (void)state;
@@ -756,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_ref_adamw),
         cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_multiply_adds),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@ void sg_ref_axpy(sg_real *y, sg_real alpha, const sg_real *x, int64_t n);
 void sg_ref_add(sg_real *y, const sg_real *a, const sg_real *b, int64_t n);
 void sg_ref_scale(sg_real *y, sg_real alpha, int64_t n);
 double sg_ref_sum_squares(const sg_real *x, int64_t n);
+int64_t sg_ref_multiply_adds(sg_real *y, sg_real a, sg_real b, int64_t times);
 sg_real sg_ref_max(const sg_real *x, int64_t n);
 sg_real sg_ref_exp_sum(sg_real *y, const sg_real *x, sg_real shift, int64_t n);
 void sg_ref_thin_product(sg_real *y, int64_t ldy, const sg_real *x, int64_t ldx, int64_t m,

@@ -8,6 +8,7 @@ static const sg_kernels ref_table = {
     .add = sg_ref_add,
     .scale = sg_ref_scale,
     .sum_squares = sg_ref_sum_squares,
+    .multiply_adds = sg_ref_multiply_adds,
     .max = sg_ref_max,
     .exp_sum = sg_ref_exp_sum,
     .thin_product = sg_ref_thin_product,

@@ -67,3 +67,11 @@ void sg_ref_add_forward(sg_target y, const sg_real *a, const sg_real *b, int64_t
     for (int64_t i = 0; i < n; i++)
         sg_target_write(y, i, a[i] + b[i]);
 }
+
+int64_t sg_ref_multiply_adds(sg_real *y, sg_real a, sg_real b, int64_t times)
+{
+    for (int64_t i = 0; i < times; i++)
+        for (int c = 0; c < SG_CHAINS; c++)
+            y[c] = y[c] * a + b;
+    return 2 * SG_CHAINS * times;
+}

@@ -10,6 +10,7 @@ void SIMD_NAME(axpy)(float *y, float alpha, const float *x, int64_t n);
 void SIMD_NAME(add)(float *y, const float *a, const float *b, int64_t n);
 void SIMD_NAME(scale)(float *y, float alpha, int64_t n);
 double SIMD_NAME(sum_squares)(const float *x, int64_t n);
+int64_t SIMD_NAME(multiply_adds)(float *y, float a, float b, int64_t times);
 float SIMD_NAME(max)(const float *x, int64_t n);
 float SIMD_NAME(exp_sum)(float *y, const float *x, float shift, int64_t n);
 void SIMD_NAME(thin_product)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m,

@@ -18,6 +18,7 @@ const sg_kernels SIMD_NAME(table) = {
     .add = SIMD_NAME(add),
     .scale = SIMD_NAME(scale),
     .sum_squares = SIMD_NAME(sum_squares),
+    .multiply_adds = SIMD_NAME(multiply_adds),
     .max = SIMD_NAME(max),
     .exp_sum = SIMD_NAME(exp_sum),
     .thin_product = SIMD_NAME(thin_product),

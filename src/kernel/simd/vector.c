@@ -110,3 +110,20 @@ void SIMD_NAME(add_forward)(sg_target y, const float *a, const float *b, int64_t
         break;
     }
 }
+
+int64_t SIMD_NAME(multiply_adds)(float *y, float a, float b, int64_t times)
+{
+    const simd_vec factor = simd_set(a), term = simd_set(b);
+    simd_vec x[SG_CHAINS];
+    SIMD_UNROLL
+    for (int c = 0; c < SG_CHAINS; c++)
+        x[c] = simd_set(y[c]);
+    for (int64_t i = 0; i < times; i++)
+        SIMD_UNROLL
+    for (int c = 0; c < SG_CHAINS; c++)
+        x[c] = simd_fma(x[c], factor, term);
+    SIMD_UNROLL
+    for (int c = 0; c < SG_CHAINS; c++)
+        y[c] = simd_largest(x[c]);
+    return 2 * SG_CHAINS * simd_width * times;
+}
