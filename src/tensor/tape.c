@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "kernel/gemm_tiles.h"
 #include "tensor/tape_inside.h"
 
 sg_status sg_tape_new(sg_tape **out, sg_error *err)
@@ -16,10 +17,17 @@ sg_status sg_tape_new(sg_tape **out, sg_error *err)
     return SG_OK;
 }
 
+// What f32 computes is recorded as f32, whose operations have less to prepare.
+static sg_compute_kind tape_kind(sg_compute_kind kind)
+{
+    const bool split = kind == SG_COMPUTE_BF16X3;
+    return split && sg_gemm_unit(kind) == SG_TILES_NONE ? SG_COMPUTE_F32 : kind;
+}
+
 void sg_tape_compute(sg_tape *tape, sg_compute_kind kind, sg_compute_kind logits)
 {
-    tape->kind = kind;
-    tape->logits_kind = logits;
+    tape->kind = tape_kind(kind);
+    tape->logits_kind = tape_kind(logits);
 }
 
 sg_compute_kind sg_tape_kind(const sg_tape *tape)

@@ -134,8 +134,9 @@ struct sg_node {
 
 sg_status sg_tape_new(sg_tape **tape, sg_error *err);
 void sg_tape_free(sg_tape *tape);
-// The kind of products of what is recorded from here on, f32 at first; with bf16 results that are
-// read in bf16 are kept in it. logits: of the classifier with cross-entropy.
+// The kind of products of what is recorded from here on, f32 at first, and f32 for bf16x3 where no
+// unit multiplies so; with bf16 results that are read in bf16 are kept in it. logits: of the
+// classifier with cross-entropy.
 void sg_tape_compute(sg_tape *tape, sg_compute_kind kind, sg_compute_kind logits);
 sg_compute_kind sg_tape_kind(const sg_tape *tape);
 sg_compute_kind sg_tape_logits_kind(const sg_tape *tape);
