@@ -1,11 +1,13 @@
 // Which unit multiplies, and the loops in C that say what all of them compute. See tiles.h.
 #include "kernel/tiles.h"
 
+#include <stdatomic.h>
+
 #include "kernel/bf16.h"
 #include "kernel/panels.h"
 #include "kernel/tiles_units.h"
 
-bool sg_tiles_have(sg_tiles_unit unit)
+static bool tiles_ask(sg_tiles_unit unit)
 {
     switch (unit) {
     case SG_TILES_PLAIN:
@@ -17,6 +19,18 @@ bool sg_tiles_have(sg_tiles_unit unit)
     default:
         return false;
     }
+}
+
+bool sg_tiles_have(sg_tiles_unit unit)
+{
+    enum { unknown, no, yes };
+    static atomic_int known[SG_TILES_AMX + 1];
+    int now = atomic_load_explicit(&known[unit], memory_order_relaxed);
+    if (now == unknown) {
+        now = tiles_ask(unit) ? yes : no;
+        atomic_store_explicit(&known[unit], now, memory_order_relaxed);
+    }
+    return now == yes;
 }
 
 const char *sg_tiles_name(sg_tiles_unit unit)

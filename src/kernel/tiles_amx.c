@@ -9,7 +9,6 @@
 #if defined(SG_AMX)
 
 #include <immintrin.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -36,19 +35,10 @@ static const tiles_config tiles_whole = {.palette = 1,
                                          .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
                                          .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
+// Linux gives the unit to processes that ask for it; all threads of one have it then.
 bool sg_tiles_have_amx(void)
 {
-    enum { unknown, no, yes };
-    static atomic_int known = unknown;
-    int now = atomic_load_explicit(&known, memory_order_relaxed);
-    if (now == unknown) {
-        // Linux gives the unit to processes that ask for it; all threads of one have it then.
-        now = sg_cpu_detect().amx_bf16 && syscall(SYS_arch_prctl, tiles_permission, tiles_data) == 0
-                  ? yes
-                  : no;
-        atomic_store_explicit(&known, now, memory_order_relaxed);
-    }
-    return now == yes;
+    return sg_cpu_detect().amx_bf16 && syscall(SYS_arch_prctl, tiles_permission, tiles_data) == 0;
 }
 
 // One square of C: strides in bytes.

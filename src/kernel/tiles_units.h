@@ -4,7 +4,8 @@
 
 #include "kernel/tiles.h"
 
-bool sg_tiles_have_amx(void); // asks the system for the unit
+// Asked anew each time, the first one of the system too.
+bool sg_tiles_have_amx(void);
 void sg_tiles_by_amx(const sg_tiles_args *args);
 
 bool sg_tiles_have_avx512(void);
