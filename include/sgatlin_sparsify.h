@@ -262,8 +262,8 @@ typedef struct sg_sparsify_curve_options {
     // it, or any other, has one point: as it is.
     const double *active, *thresholds;
     size_t active_count, threshold_count;
-    // Told, before anything is read, of each share that is left out since it is not above the blocks
-    // which every token reads; SG_ERR_ARGUMENT where no share is left. May be NULL.
+    // Told, before anything is read, of each share that is left out since it is not above the
+    // blocks which every token reads; SG_ERR_ARGUMENT where no share is left. May be NULL.
     sg_sparsify_left_out_fn left_out;
     void *left_out_user;
     // Beside each point of a router that chooses blocks the same with as many blocks of each token

@@ -257,6 +257,8 @@ WORDS
     if [ -z "$units" ]; then
         echo "No bf16 units: bf16 is computed of rounded operands in f32," \
             "bf16x3 is the f32 product."
+    elif [[ $units != *AMX* ]]; then
+        echo "No AMX: bf16x3 is the f32 product."
     fi
     echo
     table

@@ -152,10 +152,10 @@ function tablePart() {
     return part(
         "table", "All points", box,
         h("p", { class: "note" },
-          "Read: of the neurons of sparse layers, or of the inputs of matrices where these are left " +
-              "out. FLOPs are of feed-forward layers, routers included; under layers those of all " +
-              "their matrices, attention's too: by these models that leave inputs out compare " +
-              "with others."));
+          "Read: of the neurons of sparse layers, or of the inputs of matrices where these are " +
+              "left out. FLOPs are of feed-forward layers, routers included; under layers those " +
+              "of all their matrices, attention's too: by these models that leave inputs out " +
+              "compare with others."));
 }
 
 function aboutPart() {

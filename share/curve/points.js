@@ -23,8 +23,8 @@ const curves = new Map(contenders.map((name) => {
 const placeOf = new Map(contenders.map((name, i) => [name, i]));
 const colourOf = (name) => kinds()[models.indexOf(curves.get(name)[0].model) % kinds().length];
 const hollowOf = (name) => curves.get(name)[0].control !== "";
-// Whether a point reads a part: of neurons, or of inputs of matrices. What reads all of a model is a
-// level that others are measured by.
+// Whether a point reads a part: of neurons, or of inputs of matrices. What reads all of a model is
+// a level that others are measured by.
 const partOf = (row) => (row.blocks > 0 ? "neurons" : row.select === "inputs" ? "inputs" : "");
 const isLevel = (name) => curves.get(name).length === 1 && partOf(curves.get(name)[0]) === "";
 

@@ -125,9 +125,11 @@ void sg_kind_round(const sg_kernels *kernels, sg_compute_kind kind, sg_real *to,
         kernels->from_bf16(to, half, n);
         return;
     }
-    for (int64_t i = 0; i < n && kind == SG_COMPUTE_BF16X3 && low != NULL; i++)
-        to[i] = (sg_real)sg_bf16_value(half[i]) + (sg_real)sg_bf16_value(low[i]);
-    if (kind == SG_COMPUTE_BF16X3 && low != NULL) return;
+    if (kind == SG_COMPUTE_BF16X3 && low != NULL) {
+        for (int64_t i = 0; i < n; i++)
+            to[i] = (sg_real)sg_bf16_value(half[i]) + (sg_real)sg_bf16_value(low[i]);
+        return;
+    }
 #ifdef SG_REAL_DOUBLE // all kinds are products in f64
     if (to != from) memcpy(to, from, (size_t)n * sizeof *to);
     return;

@@ -1,5 +1,5 @@
-// Products by the processor's unit for bf16: both operands are packed (panels.h), then each tile of C is the work of
-// one thread, which adds up the pieces of k in their order.
+// Products by the processor's unit for bf16: both operands are packed (panels.h), then each tile of
+// C is the work of one thread, which adds up the pieces of k in their order.
 #include "kernel/gemm_kinds.h"
 
 #include <stdatomic.h>
@@ -70,19 +70,13 @@ typedef struct units_place {
     float alpha, beta;
 } units_place;
 
-static void units_add(const sg_kernels *kernels, const units_place *p, float *sum)
+// C = alpha sum + beta C, where beta is not 0: else the product is at once where C is.
+static void units_add(const sg_kernels *kernels, const units_place *p, const float *sum)
 {
     for (int64_t r = 0; r < p->rows; r++, sum += p->filled_columns) {
         float *c = p->c + r * p->ldc;
-        if (p->beta != 0 && p->beta != 1) kernels->scale(c, p->beta, p->columns);
-        if (p->beta != 0 && p->alpha == 1) {
-            kernels->add(c, c, sum, p->columns);
-        } else if (p->beta != 0) {
-            kernels->axpy(c, p->alpha, sum, p->columns);
-        } else {
-            if (p->alpha != 1) kernels->scale(sum, p->alpha, p->columns);
-            memcpy(c, sum, (size_t)p->columns * sizeof *c);
-        }
+        if (p->beta != 1) kernels->scale(c, p->beta, p->columns);
+        kernels->axpy(c, p->alpha, sum, p->columns);
     }
 }
 

@@ -85,8 +85,8 @@ typedef struct sg_kernels {
     void (*add)(sg_real *y, const sg_real *a, const sg_real *b, int64_t n); // y = a + b; may alias
     void (*scale)(sg_real *y, sg_real alpha, int64_t n);                    // y *= alpha
     double (*sum_squares)(const sg_real *x, int64_t n);                     // summed in double
-    // So many times y a + b of SG_CHAINS numbers y, which stay in registers: how many multiplications
-    // and additions that were. What no product can be faster than.
+    // So many times y a + b of SG_CHAINS numbers y, which stay in registers: how many
+    // multiplications and additions that were. What no product can be faster than.
     int64_t (*multiply_adds)(sg_real *y, sg_real a, sg_real b, int64_t times);
     sg_real (*max)(const sg_real *x, int64_t n); // n >= 1; no NaN inside
     // y = exp(x - shift), returns the sum of y; y may be x. Inputs x - shift <= 0; -INFINITY gives

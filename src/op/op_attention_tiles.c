@@ -6,14 +6,14 @@
 //     S^T = scale K Q^T       P^T = exp(S^T - lse)        dP^T = V dO^T         dV += P^T dO
 //     dS^T = P^T (dP^T - delta)       dK += scale dS^T Q       dQ += scale dS K
 //
-// In the kind bf16 all operands are rounded, P and dS where softmax leaves them; in bf16x3 P, dS and
-// what is a left operand of many tiles are split there in the two parts that products take, where a
-// unit computes these. Sums, maxima, softmax and gradients are sg_real. The backward pass works on transposed tiles, so that dQ alone
-// needs a left operand transposed. Tiles are multiplied whole, what is masked too: so right
-// operands are prepared once, K and V for all tiles of queries of a chunk, Q and dO for all tiles
-// of keys. A chunk has at most tiles_rows queries of all of its heads, which bounds scratch
-// whatever the length of sequences; for each such run of queries the keys that it sees are prepared
-// anew.
+// In the kind bf16 all operands are rounded, P and dS where softmax leaves them; in bf16x3 P, dS
+// and what is a left operand of many tiles are split there in the two parts that products take,
+// where a unit computes these. Sums, maxima, softmax and gradients are sg_real. The backward pass
+// works on transposed tiles, so that dQ alone needs a left operand transposed. Tiles are multiplied
+// whole, what is masked too: so right operands are prepared once, K and V for all tiles of queries
+// of a chunk, Q and dO for all tiles of keys. A chunk has at most tiles_rows queries of all of its
+// heads, which bounds scratch whatever the length of sequences; for each such run of queries the
+// keys that it sees are prepared anew.
 #include <math.h>
 #include <string.h>
 

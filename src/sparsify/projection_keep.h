@@ -5,8 +5,8 @@
 #include "sparsify/distil.h"
 #include "sparsify/kept_work.h"
 
-// Of an MLP: the loss of its last step, and on the test part (NaN without one) how far it is off and
-// the share of zeros (sg_distil_measure).
+// Of an MLP: the loss of its last step, and on the test part (NaN without one) how far it is off
+// and the share of zeros (sg_distil_measure).
 typedef struct sg_projection_quality {
     double loss, error, zeros;
 } sg_projection_quality;
@@ -21,8 +21,8 @@ typedef struct sg_projection_layer {
 
 sg_status sg_projection_keep_save(const sg_kept_work *work, int64_t index,
                                   const sg_projection_layer *layer, sg_error *err);
-// Into values and quality of `layer`, whose sizes say what must be there. *found: whether that layer
-// is there. What is damaged is SG_ERR_FORMAT or SG_ERR_MISMATCH.
+// Into values and quality of `layer`, whose sizes say what must be there. *found: whether that
+// layer is there. What is damaged is SG_ERR_FORMAT or SG_ERR_MISMATCH.
 sg_status sg_projection_keep_load(const sg_kept_work *work, int64_t index,
                                   sg_projection_layer *layer, bool *found, sg_error *err);
 // The same from the bytes of its file; `name` is what errors call it.

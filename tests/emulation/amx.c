@@ -1,7 +1,7 @@
 // A processor with AMX for tests, where there is none (tools/test_amx.sh): preloaded into a
 // program, it carries out AMX's instructions itself and, where Linux can, makes CPUID name
-// AMX-BF16; elsewhere, with SG_TEST_AMX set, tests ask for AMX themselves. By Intel's manual, volume 2, TDPBF16PS, with bf16 A
-// (m, 2k), B in rows of pairs (k, n, 2), f32 C (m, n):
+// AMX-BF16; elsewhere, with SG_TEST_AMX set, tests ask for AMX themselves. By Intel's manual,
+// volume 2, TDPBF16PS, with bf16 A (m, 2k), B in rows of pairs (k, n, 2), f32 C (m, n):
 //
 //     even[n] = sum over k of A[m][2k] B[k][n][0]            each step one fused multiply and add
 //     odd[n]  = sum over k of A[m][2k + 1] B[k][n][1]

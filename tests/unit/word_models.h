@@ -1,5 +1,5 @@
-// Tiny models of any kind, the tokenizer of a few words and a text of them, with one context for all
-// tests of a program: open_all and close_all are of the group.
+// Tiny models of any kind, the tokenizer of a few words and a text of them, with one context for
+// all tests of a program: open_all and close_all are of the group.
 #ifndef SG_TESTS_WORD_MODELS_H
 #define SG_TESTS_WORD_MODELS_H
 

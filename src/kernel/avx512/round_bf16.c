@@ -1,6 +1,6 @@
-// Rounding to bf16 by VCVTNE2PS2BF16, where the processor has it: half the instructions of integers.
-// It takes denormals for 0, which is not what these kernels are to give; so pieces that have some,
-// or NaN, or infinities, are done anew by the others.
+// Rounding to bf16 by VCVTNE2PS2BF16, where the processor has it: half the instructions of
+// integers. It takes denormals for 0, which is not what these kernels are to give; so pieces that
+// have some, or NaN, or infinities, are done anew by the others.
 #if defined(__AVX512BF16__)
 
 #include "kernel/simd/kernels.h"
